@@ -1,0 +1,44 @@
+"""Attempts, read off a run's history: there is no second record of them that could differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from headway.model.event import Event
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One try of a run on a worker."""
+
+    number: int
+    epoch: int
+    worker_id: str
+    started_at: int
+    finished_at: int | None
+    outcome: str
+    """running, or the cause that ended it: succeeded, errored, crashed, suspended, slept, released, held, stopped …"""
+    error: Any
+
+
+ENDS = frozenset({"succeeded", "errored", "crashed", "suspended", "slept", "released", "held", "stopped", "abandoned"})
+"""The causes that end an attempt."""
+
+
+def attempts(events: Iterable[Event]) -> list[Attempt]:
+    """Return the attempts that a run's events (of type run.state, in order) tell of."""
+    found: list[Attempt] = []
+    for event in events:
+        data = _decode(event.data)
+        cause = data.get("cause")
+        if cause == "claimed":
+            found.append(Attempt(data["attempt"], data["epoch"], data["worker_id"], event.time, None, "running", None))
+        elif cause in ENDS and found and found[-1].finished_at is None:
+            found[-1] = msgspec.structs.replace(
+                found[-1], finished_at=event.time, outcome=cause, error=data.get("error")
+            )
+    return found

@@ -1,0 +1,104 @@
+"""Why does this run not run? Every cause that stands in its way, in the words of the person who asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from headway.model.run import PARKED, Run, State
+from headway.model.task import Task
+from headway.model.worker import Queue
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What the explanation is drawn from."""
+
+    run: Run
+    task: Task
+    queue: Queue
+    workers: int
+    """Live workers that have the task and take from the queue."""
+    running_of_task: int
+    running_in_queue: int
+    running_of_key: int
+    ahead: int
+    """Ready runs of the same queue and task that come first."""
+    task_opens_at: int | None
+    """When the task's rate lets the next run through, if it stands in the way."""
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """One thing in the way."""
+
+    code: str
+    message: str
+    position: int | None = None
+    limit: int | None = None
+    until: int | None = None
+    run_id: str | None = None
+    name: str | None = None
+
+
+def causes(facts: Facts) -> list[Cause]:
+    """Return what the run waits for; an empty list if it runs or is finished."""
+    run = facts.run
+    match run.state:
+        case State.SCHEDULED:
+            why = "it waits to be tried again" if run.attempt else "it was asked to start later"
+            return [Cause("scheduled", f"{why}, at the time given", until=run.run_at)]
+        case State.SUSPENDED:
+            return [_blocker(blocker, run) for blocker in _decode(run.blocked_on)] or [
+                Cause("timeout", "it waits for its time-out", until=run.deadline_at)
+            ]
+        case State.QUEUED:
+            return _queued(facts)
+        case _:
+            return []
+
+
+def _blocker(blocker: dict[str, Any], run: Run) -> Cause:
+    until = run.deadline_at
+    match blocker["kind"]:
+        case "signal":
+            name = blocker.get("name", "")
+            return Cause("signal", f"it waits for the signal {name!r}", name=name, until=until)
+        case "run":
+            return Cause("child", "it waits for another run to end", run_id=blocker.get("run_id"), until=until)
+        case _:
+            return Cause("held", f"someone suspended it: {blocker.get('name') or 'no reason given'}", until=until)
+
+
+def _queued(facts: Facts) -> list[Cause]:
+    run, task, queue = facts.run, facts.task, facts.queue
+    found = []
+    if queue.paused:
+        found.append(Cause("queue_paused", f"the queue {queue.name!r} is paused", name=queue.name))
+    if not task.active:
+        found.append(Cause("task_inactive", f"the task {task.name!r} is not active", name=task.name))
+    if facts.workers == 0:
+        found.append(Cause("no_worker", f"no worker that has the task {task.name!r} takes from the queue {queue.name!r}"))
+    if queue.concurrency is not None and facts.running_in_queue >= queue.concurrency:
+        found.append(Cause("queue_limit", f"{facts.running_in_queue} run in the queue", limit=queue.concurrency))
+    if task.concurrency is not None and facts.running_of_task >= task.concurrency:
+        found.append(Cause("task_limit", f"{facts.running_of_task} runs of the task are running", limit=task.concurrency))
+    if task.concurrency_per_key is not None and run.key and facts.running_of_key >= task.concurrency_per_key:
+        found.append(
+            Cause(
+                "key_limit",
+                f"{facts.running_of_key} runs of the key {run.key!r} are running",
+                limit=task.concurrency_per_key,
+                name=run.key,
+            )
+        )
+    if facts.task_opens_at is not None:
+        found.append(Cause("task_rate", "the task has started as often as its rate allows", until=facts.task_opens_at))
+    if run.parked_until is not None and run.parked_until != PARKED:
+        found.append(Cause("key_rate", "its key has started as often as its rate allows", until=run.parked_until))
+    if facts.ahead:
+        found.append(Cause("position", f"{facts.ahead} runs of the task come first", position=facts.ahead + 1))
+    if not found:
+        found.append(Cause("next", "it is next: a worker takes it as soon as it has room", position=1))
+    return found

@@ -1,0 +1,295 @@
+"""Every error a caller can see: a stable code, an HTTP status, a message for people, and a hint.
+
+    HeadwayError
+    ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
+    │                    UnsupportedMediaType 415
+    ├── InvalidInput 422 ─ UnknownTask, IdempotencyKeyReused
+    ├── Unauthenticated 401 / Forbidden 403
+    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound
+    ├── Gone 410 ─ RunPurged, OutputExpired
+    ├── MethodNotAllowed 405
+    ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
+    │                  IdempotencyInProgress
+    ├── VersionMismatch 412
+    ├── Protected 423
+    ├── TooManyRequests 429
+    └── Unavailable 503 ─ StorageFull, StorageFailed, Draining, Overloaded
+
+A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
+problem documents; the client raises the same classes again from the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HeadwayError(Exception):
+    """The root of everything that Headway raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Something went wrong"
+    hint: ClassVar[str | None] = None
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, detail: str = "", *, errors: list[dict[str, Any]] | None = None, **fields: Any) -> None:
+        """`detail` is for people; `errors` are pointers into the input; `fields` become members of the problem."""
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.errors = errors or []
+        self.fields = fields
+
+
+class BadRequest(HeadwayError):
+    """The request cannot be understood."""
+
+    code, status, title = "bad_request", 400, "The request cannot be understood"
+
+
+class MalformedJson(BadRequest):
+    """The body is not JSON as RFC 8259 has it."""
+
+    code, title = "malformed_json", "The body is not valid JSON"
+
+
+class UnknownField(BadRequest):
+    """The body names a field that this route does not have."""
+
+    code, title = "unknown_field", "The body has a field that is not known here"
+    hint = "Unknown fields are refused because a typing error would silently drop an option."
+
+
+class BadParameter(BadRequest):
+    """A query parameter or header has a value that it cannot have."""
+
+    code, title = "bad_parameter", "A parameter has a value that it cannot have"
+
+
+class BadCursor(BadRequest):
+    """A page token, `after` or `Last-Event-ID` that this server did not hand out for this list."""
+
+    code, title = "bad_cursor", "The cursor was not issued for this list"
+    hint = "Start again without a cursor, and keep the other parameters the same from page to page."
+
+
+class BadHost(BadRequest):
+    """The `Host` header names a machine that this server does not answer for (guards against DNS rebinding)."""
+
+    code, status, title = "bad_host", 421, "This server does not answer for that host"
+    hint = "Add the name with --allow-host, if it is yours."
+
+
+class PayloadTooLarge(BadRequest):
+    """The body is larger than the limit; it was not read to its end."""
+
+    code, status, title = "payload_too_large", 413, "The body is too large"
+
+
+class UnsupportedMediaType(BadRequest):
+    """The body is not declared as JSON."""
+
+    code, status, title = "unsupported_media_type", 415, "The body must be application/json"
+
+
+class InvalidInput(HeadwayError):
+    """The JSON is well formed and has a value that it cannot have; `errors` point at each."""
+
+    code, status, title = "invalid_input", 422, "The input does not match the schema"
+
+
+class UnknownTask(InvalidInput):
+    """No worker has ever declared a task of that name."""
+
+    code, title = "unknown_task", "No task of that name is known"
+    hint = "GET /v1/tasks lists them. A task becomes known when a worker that has it connects."
+
+
+class IdempotencyKeyReused(InvalidInput):
+    """The Idempotency-Key was used before with another body."""
+
+    code, title = "idempotency_key_reused", "The Idempotency-Key was used for another request"
+    hint = "Use a new key for a new request; repeat a request with the same key and the same body."
+
+
+class Unauthenticated(HeadwayError):
+    """There is no valid credential in the request."""
+
+    code, status, title = "unauthenticated", 401, "A valid credential is needed"
+
+
+class Forbidden(HeadwayError):
+    """The credential does not allow this, or a browser sent the request from another site."""
+
+    code, status, title = "forbidden", 403, "Not allowed"
+
+
+class NotFound(HeadwayError):
+    """There is no such thing here."""
+
+    code, status, title = "not_found", 404, "There is no such thing here"
+
+
+class RunNotFound(NotFound):
+    """No run has that id."""
+
+    code, title = "run_not_found", "No run has that id"
+
+
+class TaskNotFound(NotFound):
+    """No task has that name."""
+
+    code, title = "task_not_found", "No task has that name"
+
+
+class QueueNotFound(NotFound):
+    """No queue has that name."""
+
+    code, title = "queue_not_found", "No queue has that name"
+
+
+class WorkerNotFound(NotFound):
+    """No worker is registered under that id; a worker that gets this registers again."""
+
+    code, title = "worker_not_found", "No worker is registered under that id"
+
+
+class RouteNotFound(NotFound):
+    """No route has that path."""
+
+    code, title = "route_not_found", "No route has that path"
+    hint = "GET /openapi.json lists every route."
+
+
+class MethodNotAllowed(HeadwayError):
+    """The path is known, the method is not."""
+
+    code, status, title = "method_not_allowed", 405, "That method is not allowed here"
+
+
+class Gone(HeadwayError):
+    """It was here and is not any more."""
+
+    code, status, title = "gone", 410, "It was here and is not any more"
+
+
+class RunPurged(Gone):
+    """The run was removed by retention or by hand; the tombstone says when and why."""
+
+    code, title = "run_purged", "The run was removed"
+
+
+class Conflict(HeadwayError):
+    """The request does not fit the state of things."""
+
+    code, status, title = "conflict", 409, "The request does not fit the state of things"
+
+
+class InvalidState(Conflict):
+    """The run is not in a state in which this can happen; `state` says where it is."""
+
+    code, title = "invalid_state", "The run is not in a state in which this can happen"
+
+
+class LeaseLost(Conflict):
+    """The worker's lease epoch is not the run's: another attempt owns it, or none does. Nothing was changed."""
+
+    code, title = "lease_lost", "The lease is not held any more; nothing was changed"
+
+
+class RunStopping(Conflict):
+    """The run was asked to stop before the outcome arrived; the outcome was not taken, the stop is confirmed."""
+
+    code, title = "run_stopping", "The run was asked to stop first"
+
+
+class DuplicateRun(Conflict):
+    """`dedupe.on_conflict` is `reject` and a run with that key exists; `run_id` names it."""
+
+    code, title = "duplicate_run", "A run with that dedupe key exists"
+
+
+class TaskInactive(Conflict):
+    """The task is deactivated, so it takes no new runs."""
+
+    code, title = "task_inactive", "The task is not active"
+    hint = "Activate it with POST /v1/tasks/{name}:activate."
+
+
+class AlreadyCompleted(Conflict):
+    """The token was used before."""
+
+    code, title = "already_completed", "The token was used before"
+
+
+class NotFinished(Conflict):
+    """The run has no output yet."""
+
+    code, title = "not_finished", "The run is not finished"
+    hint = "Ask with `Prefer: wait=60`, or follow its events."
+
+
+class IdempotencyInProgress(Conflict):
+    """The first request with this key has not been answered yet."""
+
+    code, title = "idempotency_in_progress", "The first request with this key is still being answered"
+    retry_after_s = 1
+
+
+class VersionMismatch(HeadwayError):
+    """`If-Match` does not name the version that the object has now."""
+
+    code, status, title = "version_mismatch", 412, "The object has changed"
+    hint = "Read it again and repeat the change on what you find."
+
+
+class Protected(HeadwayError):
+    """The run is protected from removal."""
+
+    code, status, title = "protected", 423, "The run is protected"
+    hint = "POST /v1/runs/{id}:unprotect first."
+
+
+class TooManyRequests(HeadwayError):
+    """A rate limit is spent."""
+
+    code, status, title, retry_after_s = "too_many_requests", 429, "Too many requests", 1
+
+
+class Unavailable(HeadwayError):
+    """Not now; the request changed nothing and may be repeated with its Idempotency-Key."""
+
+    code, status, title, retry_after_s = "unavailable", 503, "Not available just now", 1
+
+
+class StorageFull(Unavailable):
+    """The disk is nearly full: new runs are refused, reads and finishing runs go on."""
+
+    code, title, retry_after_s = "storage_full", "The disk is full", 5
+    hint = "Free disk space; the server takes new runs again by itself."
+
+
+class StorageFailed(Unavailable):
+    """The database could not be written; nothing was changed."""
+
+    code, title, retry_after_s = "storage_failed", "The database could not be written", 5
+
+
+class Draining(Unavailable):
+    """The server is shutting down."""
+
+    code, title = "draining", "The server is shutting down"
+
+
+class Overloaded(Unavailable):
+    """More requests wait than the server will hold."""
+
+    code, title = "overloaded", "The server has more to do than it will hold"
+
+
+def _tree(root: type[HeadwayError]) -> list[type[HeadwayError]]:
+    return [root, *(found for child in root.__subclasses__() for found in _tree(child))]
+
+
+BY_CODE: dict[str, type[HeadwayError]] = {error.code: error for error in _tree(HeadwayError)}
+"""Every class by its code; the client looks here to raise what the server meant."""

@@ -1,0 +1,37 @@
+"""Named points at which a test can make the process die, as by kill -9. Off unless armed by the environment.
+
+`HEADWAY_FAIL_POINT=writer.before_commit:3` kills the process when that point is passed for the third time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+POINTS: Final = (
+    "writer.before_begin",
+    "writer.after_work",
+    "writer.before_commit",
+    "writer.after_commit",
+    "writer.before_answer",
+    "migration.before_commit",
+    "migration.after_commit",
+)
+"""Every point there is; the fault tests try each against each operation."""
+
+_name, _, _count = os.environ.get("HEADWAY_FAIL_POINT", "").partition(":")
+_left = int(_count or "1")
+ARMED: Final = _name != ""
+"""Callers on a hot path look here first."""
+
+assert not ARMED or _name in POINTS, f"HEADWAY_FAIL_POINT names no point: {_name}"
+
+
+def point(name: str) -> None:
+    """Die here, if this is the armed point and its count has come."""
+    global _left  # noqa: PLW0603 - one process, one countdown
+    if name == _name:
+        _left -= 1
+        if _left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)

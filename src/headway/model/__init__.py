@@ -1,0 +1,1 @@
+"""The nouns: frozen structs that say what things are. No I/O, no decisions."""

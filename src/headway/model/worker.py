@@ -1,0 +1,35 @@
+"""The worker: a process that claims runs and executes them; and the queue it claims from."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Worker(msgspec.Struct, frozen=True):
+    """One worker's session; its leases live as long as it is heard from. Fields in the order of the columns."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: str
+    """A JSON list; an empty one means all."""
+    tasks: str
+    """A JSON list of names."""
+    capacity: int
+    state: str
+    """active, draining, gone."""
+    created_at: int
+    heard_at: int
+    """When its last heartbeat arrived, by the wall clock, for people. Leases are timed by the monotonic clock."""
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """A named line of runs. It exists from its first use. Fields in the order of the columns."""
+
+    name: str
+    paused: int
+    concurrency: int | None
+    created_at: int
+    updated_at: int

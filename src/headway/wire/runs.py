@@ -1,0 +1,350 @@
+"""Runs on the wire: what starts one, and how one is shown."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")]
+Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Duration = Annotated[str, Meta(max_length=40, examples=["30s", "5m", "PT30S"])]
+Timestamp = Annotated[str, Meta(max_length=40, examples=["2026-12-01T02:00:00Z"])]
+Priority = Annotated[int, Meta(ge=0, le=10)]
+Label = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
+Labels = Annotated[dict[Label, Annotated[str, Meta(max_length=255, pattern=r"^[^\x00]*$")]], Meta(max_length=32)]
+if TYPE_CHECKING:
+    RawOrNull = Raw | None
+else:
+    RawOrNull = Raw  # msgspec cannot decode `Raw | None` (it takes null only); a null that is decoded is Raw(b"null")
+StateName = Literal["scheduled", "queued", "running", "suspended", "stopping", "succeeded", "failed", "terminated"]
+
+
+def raw(text: bytes) -> Any:
+    """Return the default of a payload that is not parsed; made anew each time, because a schema cannot show a Raw."""
+    return msgspec.field(default_factory=partial(Raw, text))
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The root of all requests: a field that is not known is refused, so that a typing error is not an option lost."""
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True):
+    """The root of all answers: more fields may come in later versions, and readers ignore those they do not know."""
+
+
+class Dedupe(Strict, kw_only=True):
+    """At most one run for a business key of the same task."""
+
+    key: Key
+    scope: Literal["active", "window", "forever"] = "active"
+    """active: while the first is not finished; window: for `ttl` from its start; forever: as long as it is remembered."""
+    ttl: Duration | None = None
+    on_conflict: Literal["return", "reject", "replace", "debounce"] = "return"
+    """return: answer with the first; reject: 409; replace: terminate the first and start this; debounce: it starts `ttl`
+    from now; as long as it has not begun, further starts give it their input and let it wait `ttl` again."""
+
+
+class RetentionSpec(Strict, kw_only=True):
+    """How long the finished run is kept: a duration, or null for ever."""
+
+    succeeded: Duration | None | UnsetType = UNSET
+    failed: Duration | None | UnsetType = UNSET
+    terminated: Duration | None | UnsetType = UNSET
+
+
+class StartRun(Strict, kw_only=True):
+    """POST /v1/runs."""
+
+    task: Name
+    input: Raw = raw(b"{}")
+    name: Text | None = None
+    """What people call this run; the task's name if absent."""
+    priority: Priority | None = None
+    queue: Name | None = None
+    key: Key | None = None
+    run_at: Timestamp | None = None
+    delay: Duration | None = None
+    labels: Labels = {}
+    dedupe: Dedupe | None = None
+    protect: bool = False
+    parent_id: str | None = None
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    retention: Duration | None = None
+    """Overrides the task's retention, whatever the outcome."""
+    validate_only: bool = False
+    """Check everything, start nothing (AIP-163)."""
+
+
+class StartBatch(Strict, kw_only=True):
+    """POST /v1/runs:batch, up to 1,000."""
+
+    runs: Annotated[list[StartRun], Meta(min_length=1, max_length=1000)]
+    atomic: bool = False
+    """All or nothing."""
+
+
+class ProgressOut(Open, kw_only=True):
+    """How far a run is."""
+
+    done: int
+    total: int | None
+    percent: float | None
+    message: str
+    rate: float | None
+    """Units a second, smoothed."""
+    eta: str | None
+    """When it may be finished, at this rate."""
+
+
+class RunOut(Open, kw_only=True):
+    """A run as the API shows it."""
+
+    id: str
+    object: str = "run"
+    task: str
+    task_version: str
+    name: str
+    state: str
+    final: bool
+    reason: RawOrNull
+    priority: int
+    queue: str
+    key: str | None
+    attempt: int
+    max_attempts: int
+    crashes: int
+    progress: ProgressOut
+    input: Raw
+    output: RawOrNull
+    error: RawOrNull
+    labels: Raw
+    blocked_on: Raw
+    run_type: str
+    parent_id: str | None
+    root_id: str
+    previous_id: str | None
+    schedule_id: str | None
+    worker_id: str | None
+    protected: bool
+    created_at: str
+    updated_at: str
+    run_at: str
+    started_at: str | None
+    finished_at: str | None
+    expires_at: str | None
+    version: int
+    durability: str = "full"
+    url: str
+
+
+class BatchItem(Open, kw_only=True, omit_defaults=True):
+    """One outcome of a batch, in the order of the request."""
+
+    status: int
+    run: RunOut | None = None
+    error: dict[str, Any] | None = None
+
+
+class BatchOut(Open, kw_only=True):
+    """The outcomes of a batch."""
+
+    data: list[BatchItem]
+
+
+class RunList(Open, kw_only=True):
+    """A page of runs. An empty `next_page_token` is the only sign of the end."""
+
+    data: list[RunOut]
+    next_page_token: str
+    has_more: bool
+
+
+class RunQuery(Strict, kw_only=True):
+    """POST /v1/runs:query: the filters of the list in a body, for long ones."""
+
+    state: list[StateName] = []
+    task: list[Name] = []
+    queue: list[Name] = []
+    labels: Labels = {}
+    parent_id: str | None = None
+    root_id: str | None = None
+    key: Key | None = None
+    created_after: Timestamp | None = None
+    created_before: Timestamp | None = None
+    finished_after: Timestamp | None = None
+    finished_before: Timestamp | None = None
+    order_by: Literal["created_at", "created_at desc", "created_at asc"] = "created_at desc"
+    page_size: Annotated[int, Meta(ge=1)] = 50
+    page_token: str = ""
+
+
+class CountOut(Open, kw_only=True):
+    """GET /v1/runs:count."""
+
+    counts: dict[str, int]
+    total: int
+
+
+class PatchRun(Strict, kw_only=True):
+    """PATCH /v1/runs/{id}: what may change while a run waits (priority, run_at, queue) or at any time (the others)."""
+
+    name: Text | UnsetType = UNSET
+    priority: Priority | UnsetType = UNSET
+    queue: Name | UnsetType = UNSET
+    run_at: Timestamp | UnsetType = UNSET
+    labels: Labels | UnsetType = UNSET
+    retention: Duration | None | UnsetType = UNSET
+    """From now on; of a finished run, from its end. null: for ever."""
+
+
+class Terminate(Strict, kw_only=True):
+    """POST /v1/runs/{id}:terminate."""
+
+    reason: Text = ""
+    actor: Text = ""
+    grace: Duration | None = None
+    """How long running code has to stop by itself before it is killed; the task's grace if absent."""
+    children: Literal["cascade", "leave"] = "cascade"
+
+
+class Because(Strict, kw_only=True):
+    """The body of verbs that need no more than a reason; it may be absent."""
+
+    reason: Text = ""
+    actor: Text = ""
+
+
+class SignalRun(Strict, kw_only=True):
+    """POST /v1/runs/{id}:signal."""
+
+    name: Name
+    payload: Raw = raw(b"null")
+
+
+class CompleteToken(Strict, kw_only=True):
+    """POST /v1/tokens/{token}:complete."""
+
+    value: Raw = raw(b"null")
+
+
+class BulkAction(Strict, kw_only=True):
+    """POST /v1/runs:bulk."""
+
+    filter: RunQuery
+    action: Literal["terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete"]
+    reason: Text = ""
+    dry_run: bool = False
+
+
+class BulkPreview(Open, kw_only=True):
+    """What a bulk action would touch."""
+
+    count: int
+    action: str
+    dry_run: bool = True
+
+
+class EventOut(Open, kw_only=True):
+    """One line of history: the same envelope in lists, streams and webhooks."""
+
+    seq: int
+    type: str
+    time: str
+    run_id: str
+    data: Raw
+
+
+class EventList(Open, kw_only=True):
+    """A page of events; ask again with `after` = `next_after`."""
+
+    data: list[EventOut]
+    next_after: int
+    has_more: bool
+
+
+class LogOut(Open, kw_only=True):
+    """A line that a run's code logged."""
+
+    seq: int
+    time: str
+    level: str
+    message: str
+    attempt: int
+    fields: dict[str, Any]
+
+
+class LogList(Open, kw_only=True):
+    """A page of log lines; ask again with `after` = `next_after`."""
+
+    data: list[LogOut]
+    next_after: int
+    has_more: bool
+
+
+class ResultOut(Open, kw_only=True):
+    """Something a run published."""
+
+    number: int
+    name: str
+    value: Raw
+    created_at: str
+
+
+class ResultList(Open, kw_only=True):
+    """A page of results; the list grows while the run runs. Ask again with `after` = `next_after`."""
+
+    data: list[ResultOut]
+    next_after: int
+    has_more: bool
+
+
+class AttemptOut(Open, kw_only=True):
+    """One try of a run on a worker, as the history tells it."""
+
+    number: int
+    epoch: int
+    worker_id: str
+    started_at: str
+    finished_at: str | None
+    outcome: str
+    """running, succeeded, errored, crashed, suspended, slept, released, stopped, timed_out …"""
+    error: RawOrNull
+
+
+class AttemptList(Open, kw_only=True):
+    """All attempts of a run, oldest first."""
+
+    data: list[AttemptOut]
+
+
+class OutputOut(Open, kw_only=True):
+    """GET /v1/runs/{id}/output."""
+
+    run_id: str
+    state: str
+    output: RawOrNull
+    error: RawOrNull
+
+
+class WaitingCause(Open, kw_only=True, omit_defaults=True):
+    """One thing that stands between a run and its start."""
+
+    code: str
+    message: str
+    position: int | None = None
+    limit: int | None = None
+    until: str | None = None
+    run_id: str | None = None
+    name: str | None = None
+
+
+class WaitingOut(Open, kw_only=True):
+    """GET /v1/runs/{id}/waiting: why it does not run."""
+
+    run_id: str
+    state: str
+    causes: list[WaitingCause]

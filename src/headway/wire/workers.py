@@ -1,0 +1,377 @@
+"""The worker protocol on the wire: register, claim, report, signals; tasks, queues and workers as the API shows them.
+
+A worker registers once, keeps one signals stream open (its liveness), claims batches of runs by long poll, and reports
+in batches. Every report carries the run's lease epoch; a stale one gets status 409 and changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Raw
+
+from headway.wire.runs import Duration, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
+
+
+class RateSpec(Strict, kw_only=True):
+    """`limit` starts in `period` in the long run, and at most `limit` at once after a pause."""
+
+    limit: Annotated[int, Meta(ge=1, le=1_000_000)]
+    period: Duration
+
+
+class RetrySpec(Strict, kw_only=True):
+    """When a failed attempt is tried again."""
+
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 3
+    backoff: Duration = "1s"
+    factor: Annotated[float, Meta(ge=1, le=100)] = 2.0
+    max_backoff: Duration = "1h"
+    jitter: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    do_not_retry: Annotated[list[Name], Meta(max_length=100)] = []
+
+
+class RetentionDeclaration(Strict, kw_only=True):
+    """How long finished runs are kept; null is for ever."""
+
+    succeeded: Duration | None = "30d"
+    failed: Duration | None = "90d"
+    terminated: Duration | None = "30d"
+
+
+class TaskDeclaration(Strict, kw_only=True):
+    """A task as its worker declares it."""
+
+    name: Name
+    version: Name = "1"
+    description: Annotated[str, Meta(max_length=10_000)] = ""
+    executor: Literal["inline", "thread", "process"] = "inline"
+    queue: Name = "default"
+    priority: Priority = 5
+    input_schema: Raw = raw(b"{}")
+    output_schema: RawOrNull = None
+    retry: RetrySpec = RetrySpec()
+    max_crashes: Annotated[int, Meta(ge=1, le=100)] = 3
+    timeout: Duration | None = None
+    heartbeat_timeout: Duration | None = None
+    grace: Duration = "30s"
+    concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    concurrency_per_key: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    rate: RateSpec | None = None
+    rate_per_key: RateSpec | None = None
+    key: Name | None = None
+    retention: RetentionDeclaration = RetentionDeclaration()
+
+
+class RegisterWorker(Strict, kw_only=True):
+    """POST /v1/workers."""
+
+    name: Text = ""
+    host: Text = ""
+    pid: Annotated[int, Meta(ge=0, le=4_294_967_295)] = 0
+    version: Text = ""
+    queues: Annotated[list[Name], Meta(max_length=1000)] = []
+    """Which queues it claims from; none named means all."""
+    capacity: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    tasks: Annotated[list[TaskDeclaration], Meta(max_length=10_000)] = []
+
+
+class WorkerOut(Open, kw_only=True):
+    """A worker as the API shows it; `lease_ms` and `heartbeat_ms` are what it has to keep to."""
+
+    id: str
+    object: str = "worker"
+    name: str
+    host: str
+    pid: int
+    version: str
+    queues: list[str]
+    tasks: list[str]
+    capacity: int
+    state: str
+    leases: int
+    created_at: str
+    heard_at: str
+    lease_ms: int
+    heartbeat_ms: int
+    url: str
+
+
+class WorkerList(Open, kw_only=True):
+    """All workers."""
+
+    data: list[WorkerOut]
+
+
+class ClaimRuns(Strict, kw_only=True):
+    """POST /v1/leases:claim: up to `max` runs, waiting up to `wait` for the first."""
+
+    worker_id: str
+    max: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    wait: Duration = "0s"
+
+
+class Lease(Open, kw_only=True, omit_defaults=True):
+    """A run that is the worker's to execute, for as long as it is heard from."""
+
+    run_id: str
+    task: str
+    epoch: int
+    attempt: int
+    max_attempts: int
+    input: Raw
+    crashes: int = 0
+    """Above 0 the run took a worker down before: it is executed in a child process, whatever the task's executor says."""
+    name: str = ""
+    key: str | None = None
+    parent_id: str | None = None
+    root_id: str | None = None
+    labels: Raw = raw(b"{}")
+    created_at: int = 0
+    steps: dict[str, Raw] = {}
+    """What earlier attempts recorded, by step name; signals received are among them as `signal:NAME#N`."""
+
+
+class Leases(Open, kw_only=True):
+    """What was claimed; none if the wait ran out."""
+
+    leases: list[Lease]
+
+
+class ErrorReport(Strict, kw_only=True, omit_defaults=True):
+    """What a function raised."""
+
+    code: Text = "exception"
+    type: Text = ""
+    message: Annotated[str, Meta(max_length=100_000)] = ""
+    retryable: bool = True
+    details: Annotated[str, Meta(max_length=200_000)] = ""
+
+
+class BlockerSpec(Strict, kw_only=True, omit_defaults=True):
+    """One thing to wait for: a signal by name, or another run's end."""
+
+    kind: Literal["signal", "run"]
+    name: Text = ""
+    number: Annotated[int, Meta(ge=1)] = 1
+    """Of a signal: which of that name, counting from 1."""
+    run_id: str = ""
+
+
+class Report(Strict, kw_only=True, omit_defaults=True):
+    """The root of all reports: which run, under which lease."""
+
+    run_id: str
+    epoch: int
+
+
+class ProgressReport(Report, kw_only=True, tag="progress", omit_defaults=True):
+    """How far it is."""
+
+    done: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
+    total: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)] | None = None
+    message: Text = ""
+
+
+class LogReport(Report, kw_only=True, tag="log", omit_defaults=True):
+    """A line of log."""
+
+    message: Annotated[str, Meta(max_length=32_768)]
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    fields: dict[str, Any] = {}
+
+
+class ResultReport(Report, kw_only=True, tag="result", omit_defaults=True):
+    """Something to publish."""
+
+    value: Raw
+    name: Text = ""
+
+
+class StepReport(Report, kw_only=True, tag="step", omit_defaults=True):
+    """A step is done; a second report of the same name changes nothing."""
+
+    name: Name
+    value: Raw
+
+
+class ChildReport(Report, kw_only=True, tag="child", omit_defaults=True):
+    """Start a child run, once: a second report of the same name answers with the same child."""
+
+    name: Name
+    run: StartRun
+
+
+class TokenReport(Report, kw_only=True, tag="token", omit_defaults=True):
+    """Ask for the token with which someone outside can complete the wait of that name."""
+
+    name: Name
+
+
+class Succeeded(Report, kw_only=True, tag="succeeded", omit_defaults=True):
+    """The function returned."""
+
+    output: Raw = raw(b"null")
+
+
+class Errored(Report, kw_only=True, tag="errored", omit_defaults=True):
+    """The function raised, or was stopped for taking too long."""
+
+    error: ErrorReport
+    retry_after: Duration | None = None
+
+
+class Suspended(Report, kw_only=True, tag="suspended", omit_defaults=True):
+    """The function waits for others and has let go of the worker."""
+
+    blockers: Annotated[list[BlockerSpec], Meta(max_length=1000)]
+    timeout: Duration | None = None
+
+
+class Slept(Report, kw_only=True, tag="slept", omit_defaults=True):
+    """The function sleeps and has let go of the worker."""
+
+    until: Timestamp
+
+
+class Released(Report, kw_only=True, tag="released", omit_defaults=True):
+    """The worker hands the run back; the attempt does not count."""
+
+
+class Stopped(Report, kw_only=True, tag="stopped", omit_defaults=True):
+    """The function has stopped, as it was asked to."""
+
+    killed: bool = False
+
+
+AnyReport = (
+    ProgressReport | LogReport | ResultReport | StepReport | ChildReport | TokenReport
+    | Succeeded | Errored | Suspended | Slept | Released | Stopped
+)  # fmt: skip
+
+
+class ReportRuns(Strict, kw_only=True, omit_defaults=True):
+    """POST /v1/leases:report. `held` is the heartbeat: every lease the worker believes it holds, as [run_id, epoch]."""
+
+    worker_id: str
+    reports: Annotated[list[AnyReport], Meta(max_length=10_000)] = []
+    held: list[tuple[str, int]] | None = None
+
+
+class StopAsked(Open, kw_only=True, omit_defaults=True):
+    """A run is to stop, within `grace_ms`; after that its executor is to be killed."""
+
+    run_id: str
+    epoch: int
+    grace_ms: int
+    reason: str = ""
+
+
+class Rejected(Open, kw_only=True):
+    """A report that changed nothing."""
+
+    index: int
+    status: int
+    code: str
+    detail: str
+
+
+class Reply(Open, kw_only=True, omit_defaults=True):
+    """What a child or token report asked for."""
+
+    index: int
+    run_id: str = ""
+    token: str = ""
+
+
+class Reported(Open, kw_only=True):
+    """What came of the reports; those not named here were taken, durably. `lost` and `stop` answer `held`."""
+
+    rejected: list[Rejected]
+    replies: list[Reply]
+    lost: list[tuple[str, int]]
+    stop: list[StopAsked]
+    drain: bool = False
+
+
+class TaskOut(Open, kw_only=True):
+    """A task as the API shows it; durations in the shortest spelling."""
+
+    name: str
+    object: str = "task"
+    version: str
+    description: str
+    active: bool
+    executor: str
+    queue: str
+    priority: int
+    input_schema: Raw
+    output_schema: RawOrNull
+    retry: RetrySpec
+    max_crashes: int
+    timeout: str | None
+    heartbeat_timeout: str | None
+    grace: str
+    concurrency: int | None
+    concurrency_per_key: int | None
+    rate: RateSpec | None
+    rate_per_key: RateSpec | None
+    key: str | None
+    retention: RetentionDeclaration
+    counts: dict[str, int]
+    """Its runs, by state."""
+    created_at: str
+    updated_at: str
+    url: str
+
+
+class TaskList(Open, kw_only=True):
+    """All tasks, by name."""
+
+    data: list[TaskOut]
+
+
+class TerminateTask(Strict, kw_only=True):
+    """POST /v1/tasks/{name}:terminate: stop all its runs that are not finished."""
+
+    reason: Text = ""
+    actor: Text = ""
+    grace: Duration | None = None
+
+
+class QueueOut(Open, kw_only=True):
+    """A queue as the API shows it."""
+
+    name: str
+    object: str = "queue"
+    paused: bool
+    concurrency: int | None
+    counts: dict[str, int]
+    """Its runs, by state."""
+    depth: int
+    """How many are queued."""
+    oldest_queued_at: str | None
+    created_at: str
+    updated_at: str
+    url: str
+
+
+class QueueList(Open, kw_only=True):
+    """All queues, by name."""
+
+    data: list[QueueOut]
+
+
+class PatchQueue(Strict, kw_only=True):
+    """PATCH /v1/queues/{name}; it exists from its first use, so this creates it too."""
+
+    concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+class ServerOut(Open, kw_only=True):
+    """GET /livez and /readyz."""
+
+    status: str
+    checks: dict[str, str] = {}
+
+
