@@ -1,0 +1,82 @@
+"""Every setting once: name, type, default, meaning. Flags win over the environment, the environment over defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from headway.durations import parse_ms
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server runs. In the environment each is HEADWAY_ and its name in capitals."""
+
+    store: str = "sqlite:///headway.db"
+    """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes) or sqlite:///:memory:."""
+    host: str = "127.0.0.1"
+    """The address to listen on. Others than loopback are refused as long as there are no keys."""
+    port: int = 8006
+    """The port to listen on; 0 takes a free one."""
+    app: str = ""
+    """MODULE:APP of the tasks that local workers execute; without it there are no local workers."""
+    workers: int = 1
+    """How many local worker processes are started and kept alive."""
+    capacity: int = 100
+    """How many runs a local worker executes at once."""
+    allow_host: tuple[str, ...] = ()
+    """Names that may stand in the Host header, besides those of loopback."""
+    lease_ms: int = 15_000
+    """How long a worker may go unheard before its runs are taken from it."""
+    disconnect_ms: int = 1_000
+    """How long a worker whose signals connection broke has to come back."""
+    body_max: int = 8 * 1024 * 1024
+    """The largest request body, in bytes."""
+    input_max: int = 1024 * 1024
+    """The largest input of a run, in bytes."""
+    output_max: int = 8 * 1024 * 1024
+    """The largest output of a run, in bytes."""
+    depth_max: int = 100
+    """How deep JSON may be nested."""
+    wait_max_ms: int = 60_000
+    """The longest that a request may wait for a change."""
+    drain_ms: int = 30_000
+    """How long a stopping server lets requests and local runs finish."""
+    idempotency_ms: int = 7 * 86_400_000
+    """How long replies are kept under their Idempotency-Key."""
+    tombstone_ms: int = 90 * 86_400_000
+    """How long a removed run answers 410 before it answers 404."""
+    reserve_bytes: int = 64 * 1024 * 1024
+    """Disk space held back so that runs can finish on a full disk; 0 holds none."""
+    streams_max: int = 12_000
+    """How many event streams may be open at once."""
+    log_lines_max: int = 10_000
+    """How many lines of log a run may have; what comes after is dropped, and said so."""
+    secret: str = ""
+    """What tokens and cursors are signed with. If empty it is made once and kept beside the store, readable by the owner."""
+    access_log: bool = False
+    """Whether each request is logged."""
+
+
+def from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
+    """Return the settings; flags that are None are unset. Raise ValueError naming the variable that cannot be read."""
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Settings):
+        text = environment.get(f"HEADWAY_{field.name.upper()}")
+        if text is not None:
+            values[field.name] = _read(field, text)
+    values.update({name: value for name, value in flags.items() if value is not None})
+    return Settings(**values)
+
+
+def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
+    try:
+        if field.name.endswith("_ms") and not text.isdigit():
+            return parse_ms(text)
+        if field.name == "allow_host":
+            return tuple(filter(None, text.split(",")))
+        return msgspec.convert(text, field.type, strict=False)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise ValueError(f"HEADWAY_{field.name.upper()}: {error}") from None

@@ -1,0 +1,31 @@
+"""One structured line per thing that happened, on stderr: time, level, logger, message; never a line break from outside."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127, 0x85, 0x2028, 0x2029)} | {0x09: " "}
+
+
+class OneLine(logging.Formatter):
+    """Writes a record on one line; control characters are escaped, tracebacks follow indented."""
+
+    converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        moment = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f}Z"
+        line = f"{moment} {record.levelname.lower():<8} {record.name} {record.getMessage().translate(_ESCAPES)}"
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            line += "".join(f"\n    {part.translate(_ESCAPES)}" for part in trace.splitlines())
+        return line
+
+
+def configure(level: str = "INFO") -> None:
+    """Send all logs of this process to stderr, in lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine())
+    logging.basicConfig(level=level, handlers=[handler], force=True)

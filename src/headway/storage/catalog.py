@@ -1,0 +1,63 @@
+"""What every decision needs at hand: task definitions, queues, and the counters, mirrored from the store.
+
+The writer alone changes it, after the commit that made the change durable.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from headway.model.run import State
+from headway.model.task import Task
+from headway.model.worker import Queue
+from headway.storage.database import Database
+
+_decode_task = msgspec.json.Decoder(Task).decode
+
+Lane = tuple[str, str]
+"""(queue, task): what a claim probes."""
+
+
+class Catalog:
+    """Definitions and counters in memory."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.queues: dict[str, Queue] = {}
+        self.counts: dict[tuple[str, str, str], int] = {}
+        """(task, queue, state) → how many runs."""
+
+    def load(self, database: Database) -> None:
+        """Read everything from the store."""
+        self.tasks = {task.name: task for (text,) in database.rows("read_tasks") for task in [_decode_task(text)]}
+        self.queues = {row[0]: Queue(*row) for row in database.rows("read_queues")}
+        self.counts = {(task, queue, state): n for task, queue, state, n in database.rows("read_counters")}
+
+    def task(self, name: str) -> Task:
+        """Return the definition; a run whose task was never declared here is judged by the defaults."""
+        return self.tasks.get(name) or Task(name=name)
+
+    def add(self, counts: dict[tuple[str, str, str], int]) -> None:
+        """Apply the counter changes of a committed transaction."""
+        for place, delta in counts.items():
+            self.counts[place] = self.counts.get(place, 0) + delta
+
+    def count(self, *, task: str | None = None, queue: str | None = None, state: State | None = None) -> int:
+        """Return how many runs there are of a task, in a queue, in a state."""
+        return sum(
+            n
+            for (of_task, in_queue, in_state), n in self.counts.items()
+            if task in (None, of_task) and queue in (None, in_queue) and state in (None, in_state)
+        )
+
+    def by_state(self, *, task: str | None = None, queue: str | None = None) -> dict[str, int]:
+        """Return the counts by state, of a task or of a queue or of everything."""
+        totals: dict[str, int] = {}
+        for (of_task, in_queue, state), n in self.counts.items():
+            if n and task in (None, of_task) and queue in (None, in_queue):
+                totals[state] = totals.get(state, 0) + n
+        return totals
+
+    def lanes_with_work(self) -> set[Lane]:
+        """Return the lanes that have queued runs."""
+        return {(queue, task) for (task, queue, state), n in self.counts.items() if n > 0 and state == State.QUEUED}

@@ -1,0 +1,51 @@
+"""The port to a database: named statements in a transaction, on one connection, from one thread."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Database(Protocol):
+    """One connection. Every bind is a keyword; JSON arrays are passed as text in `rows` and `ids`."""
+
+    def begin(self) -> None:
+        """Open a transaction that may write."""
+        ...
+
+    def commit(self) -> None:
+        """Return when the transaction is on stable storage; raise DiskFull or StorageBroken if it is not."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo the transaction, if one is open."""
+        ...
+
+    def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of the statement."""
+        ...
+
+    def run(self, name: str, /, **binds: Any) -> int:
+        """Carry out the statement; return how many rows it changed."""
+        ...
+
+    def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of a statement that `lists` put together."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class DiskFull(Exception):
+    """There is no space for what was to be written; the transaction is undone.
+
+    This is no HeadwayError, so that no verb takes it for a refusal of its own and goes on in a transaction that is gone.
+    """
+
+
+class StorageBroken(Exception):
+    """The disk refused a write that was promised (fsync, I/O error), or the file is damaged.
+
+    After this nothing may be acknowledged any more: the process ends, and recovery starts from what is on disk.
+    """

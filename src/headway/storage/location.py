@@ -1,0 +1,44 @@
+"""Where a store is: from a URL to a file, and the secret that lies beside it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+MEMORY = ":memory:"
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of `sqlite:///PATH` (None: in memory); raise ValueError with what is accepted."""
+    scheme, separator, rest = url.partition(":///")
+    if not separator or scheme != "sqlite" or not rest:
+        shown = url.split("://")[0][:40] + "://…" if "://" in url else url[:80]
+        raise ValueError(f"{shown} is not a store; write sqlite:///headway.db, or sqlite:////srv/headway.db for an absolute path")
+    return None if rest == MEMORY else Path(rest)
+
+
+def secret_of(path: Path | None, given: str) -> bytes:
+    """Return what tokens and cursors are signed with: the one given, the file's, or a new one.
+
+    A new one is kept in `PATH.key`, readable by its owner only: it is not in the store, so that a copy of the store alone
+    does not let anyone make tokens.
+    """
+    if given:
+        if len(given) < 32:  # noqa: PLR2004 - 256 bits if it is random text
+            raise ValueError("the secret is too short: give at least 32 random characters")
+        return given.encode()
+    if path is None:
+        return secrets.token_bytes(32)
+    key_path = path.with_name(path.name + ".key")
+    try:
+        descriptor = os.open(key_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return bytes.fromhex(key_path.read_text())
+    fresh = secrets.token_bytes(32)
+    try:
+        os.write(descriptor, fresh.hex().encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return fresh

@@ -1,0 +1,53 @@
+"""The reserve: disk space held back, so that running work can finish when the disk is full.
+
+A file of fixed size lies beside the store. When a write finds no space, the file is removed and only what finishes runs
+is let through; when there is space again, the file is written anew and starts are taken again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MARGIN = 2
+"""The reserve is restored when this many times its size are free, so that full and not full do not alternate."""
+
+
+class Reserve:
+    """One file of held-back space."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self._size = size
+
+    def hold(self) -> bool:
+        """Take the space, if the disk has more than enough; return whether it is held."""
+        if self.held:
+            return True
+        if self._free() < self._size * MARGIN:
+            return False
+        descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, self._size)
+        except OSError:
+            self._path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    @property
+    def held(self) -> bool:
+        """Whether the space is held."""
+        try:
+            return self._path.stat().st_size >= self._size
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Give the space back."""
+        self._path.unlink(missing_ok=True)
+
+    def _free(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize

@@ -1,0 +1,52 @@
+-- History: events, steps and results; append, and read after a number.
+
+-- name: insert_events
+INSERT INTO events (run_id, seq, type, time, data)
+SELECT r.run_id, r.seq, r.type, r.time, r.data
+FROM @rows(run_id text, seq bigint, type text, time bigint, data text) AS r;
+
+-- name: read_events
+SELECT position, run_id, seq, type, time, data FROM events WHERE run_id = :run_id AND seq > :after ORDER BY seq LIMIT :limit;
+
+-- name: read_events_of_type
+SELECT position, run_id, seq, type, time, data FROM events
+WHERE run_id = :run_id AND seq > :after AND type = :type ORDER BY seq LIMIT :limit;
+
+-- name: read_feed
+SELECT position, run_id, seq, type, time, data FROM events WHERE position > :after ORDER BY position LIMIT :limit;
+
+-- name: read_feed_of_runs
+SELECT position, run_id, seq, type, time, data FROM events
+WHERE position > :after AND run_id IN @ids ORDER BY position LIMIT :limit;
+
+-- name: last_position
+SELECT coalesce(max(position), 0) FROM events;
+
+-- name: insert_steps
+INSERT INTO steps (run_id, name, value, created_at)
+SELECT r.run_id, r.name, r.value, r.created_at FROM @rows(run_id text, name text, value text, created_at bigint) AS r
+WHERE true
+ON CONFLICT (run_id, name) DO NOTHING;
+
+-- name: read_steps
+SELECT run_id, name, value, created_at FROM steps WHERE run_id IN @ids;
+
+-- name: read_step
+SELECT run_id, name, value, created_at FROM steps WHERE run_id = :run_id AND name = :name;
+
+-- name: count_steps
+-- How many steps of a run have a name that begins with a prefix and has no more # than that.
+SELECT count(*) FROM steps
+WHERE run_id = :run_id AND name >= :first AND name < :last AND length(name) - length(replace(name, '#', '')) = :marks;
+
+-- name: insert_results
+INSERT INTO results (run_id, number, name, value, created_at)
+SELECT r.run_id, r.number, r.name, r.value, r.created_at
+FROM @rows(run_id text, number bigint, name text, value text, created_at bigint) AS r;
+
+-- name: read_results
+SELECT run_id, number, name, value, created_at FROM results
+WHERE run_id = :run_id AND number > :after ORDER BY number LIMIT :limit;
+
+-- name: last_result
+SELECT coalesce(max(number), 0) FROM results WHERE run_id = :run_id;

@@ -1,0 +1,191 @@
+-- Runs: insert, load, save, and what the loops look for. The engine decides; these carry.
+
+-- name: insert_runs
+-- As a run is born; what it has not lived through yet is constant.
+INSERT INTO runs (
+    id, task, task_version, name, state, queue, priority, key, max_attempts, input, labels, run_type, parent_id, root_id,
+    previous_id, schedule_id, protected, created_at, run_at, keep_ms,
+    attempt, crashes, epoch, blocked_on, progress_done, progress_message, updated_at, seq, version
+)
+SELECT
+    r.id, r.task, r.task_version, r.name, r.state, r.queue, r.priority, r.key, r.max_attempts, r.input, r.labels,
+    r.run_type, r.parent_id, r.root_id, r.previous_id, r.schedule_id, r.protected, r.created_at, r.run_at, r.keep_ms,
+    0, 0, 0, '[]', 0, '', r.created_at, 1, 1
+FROM @rows(
+    id text, task text, task_version text, name text, state text, queue text, priority bigint, key text,
+    max_attempts bigint, input text, labels text, run_type text, parent_id text, root_id text, previous_id text,
+    schedule_id text, protected bigint, created_at bigint, run_at bigint, keep_ms bigint
+) AS r;
+
+-- name: load_runs
+SELECT @run_columns FROM runs WHERE id IN @ids @lock;
+
+-- name: read_run
+SELECT @run_columns FROM runs WHERE id = :id;
+
+-- name: save_claimed
+-- event: Claimed
+-- Just what a claim changes: the hot path.
+UPDATE runs SET
+    state = 'running', attempt = r.attempt, epoch = r.epoch, worker_id = r.worker_id, started_at = r.started_at,
+    deadline_at = r.deadline_at, updated_at = r.updated_at, seq = r.seq, version = r.version
+FROM @rows(
+    id text, attempt bigint, epoch bigint, worker_id text, started_at bigint, deadline_at bigint, updated_at bigint,
+    seq bigint, version bigint
+) AS r
+WHERE runs.id = r.id;
+
+-- name: save_finished
+-- Just what the end of a leased run changes: the hot path.
+UPDATE runs SET
+    state = r.state, output = r.output, error = r.error, reason = r.reason, crashes = r.crashes, worker_id = NULL,
+    blocked_on = '[]', finished_at = r.finished_at, expires_at = r.expires_at, deadline_at = NULL,
+    updated_at = r.finished_at, seq = r.seq, version = r.version
+FROM @rows(
+    id text, state text, output text, error text, reason text, crashes bigint, finished_at bigint, expires_at bigint,
+    seq bigint, version bigint
+) AS r
+WHERE runs.id = r.id;
+
+-- name: save_runs
+-- All that may ever change.
+UPDATE runs SET
+    name = r.name, state = r.state, queue = r.queue, priority = r.priority, key = r.key, attempt = r.attempt,
+    max_attempts = r.max_attempts, crashes = r.crashes, epoch = r.epoch, worker_id = r.worker_id,
+    input = r.input, output = r.output, error = r.error, reason = r.reason, labels = r.labels,
+    blocked_on = r.blocked_on, progress_done = r.progress_done, progress_total = r.progress_total,
+    progress_message = r.progress_message, progress_rate = r.progress_rate, progress_at = r.progress_at,
+    protected = r.protected, run_at = r.run_at, started_at = r.started_at, finished_at = r.finished_at,
+    expires_at = r.expires_at, keep_ms = r.keep_ms, deadline_at = r.deadline_at, parked_until = r.parked_until,
+    updated_at = r.updated_at, seq = r.seq, version = r.version
+FROM @rows(
+    id text, name text, state text, queue text, priority bigint, key text, attempt bigint, max_attempts bigint,
+    crashes bigint, epoch bigint, worker_id text, input text, output text, error text, reason text,
+    labels text, blocked_on text, progress_done bigint, progress_total bigint, progress_message text,
+    progress_rate float, progress_at bigint, protected bigint, run_at bigint, started_at bigint,
+    finished_at bigint, expires_at bigint, keep_ms bigint, deadline_at bigint, parked_until bigint,
+    updated_at bigint, seq bigint, version bigint
+) AS r
+WHERE runs.id = r.id;
+
+-- name: find_ready
+-- The best ready runs of some lanes (queue, task): one index probe a lane, whatever waits behind it.
+SELECT @run_columns(runs)
+FROM @rows(queue text, task text) AS lane
+JOIN runs ON runs.id IN (
+    SELECT ready.id FROM runs AS ready @use(runs_ready)
+    WHERE ready.state = 'queued' AND ready.parked_until IS NULL AND ready.queue = lane.queue AND ready.task = lane.task
+    ORDER BY ready.priority DESC, ready.run_at, ready.id
+    LIMIT :limit
+)
+ORDER BY runs.priority DESC, runs.run_at, runs.id
+LIMIT :limit
+@skip_locked(runs);
+
+-- name: find_parked
+-- The best runs of a queue that wait for a slot of one key.
+SELECT @run_columns FROM runs
+WHERE parked_until IS NOT NULL AND task = :task AND key = :key AND queue = :queue
+ORDER BY priority DESC, run_at, id
+LIMIT :limit
+@skip_locked(runs);
+
+-- name: find_parked_of_task
+SELECT @run_columns FROM runs WHERE parked_until IS NOT NULL AND task = :task LIMIT :limit;
+
+-- name: find_parked_due
+SELECT @run_columns FROM runs WHERE parked_until IS NOT NULL AND parked_until <= :now_ms ORDER BY parked_until LIMIT :limit @skip_locked(runs);
+
+-- name: find_due
+SELECT @run_columns FROM runs @use(runs_due) WHERE state = 'scheduled' AND run_at <= :now_ms ORDER BY run_at LIMIT :limit @skip_locked(runs);
+
+-- name: find_overdue
+-- Runs whose deadline has passed: too long an attempt, an unconfirmed stop, a wait that timed out.
+SELECT @run_columns FROM runs WHERE deadline_at IS NOT NULL AND deadline_at <= :now_ms ORDER BY deadline_at LIMIT :limit @skip_locked(runs);
+
+-- name: find_expired
+SELECT @run_columns FROM runs
+WHERE expires_at IS NOT NULL AND protected = 0 AND expires_at <= :now_ms
+ORDER BY expires_at LIMIT :limit @skip_locked(runs);
+
+-- name: find_leased
+SELECT @run_columns FROM runs WHERE worker_id = :worker_id LIMIT :limit @lock;
+
+-- name: read_leases
+-- What a worker holds, as the store knows it.
+SELECT id, epoch, state, task FROM runs WHERE worker_id = :worker_id;
+
+-- name: leased_workers
+SELECT DISTINCT worker_id FROM runs WHERE worker_id IS NOT NULL;
+
+-- name: live_counts
+-- The slots in use, read off the live leases themselves, so that no count can leak.
+SELECT task, queue, key, count(*) FROM runs WHERE worker_id IS NOT NULL GROUP BY task, queue, key;
+
+-- name: find_children
+SELECT @run_columns FROM runs WHERE parent_id = :parent_id AND state NOT IN ('succeeded', 'failed', 'terminated') ORDER BY id;
+
+-- name: find_unfinished_of_task
+SELECT id FROM runs WHERE task = :task AND state = :state AND id > :after ORDER BY id LIMIT :limit;
+
+-- name: next_due
+-- The next moment at which a loop has something to do.
+SELECT
+    (SELECT min(run_at) FROM runs @use(runs_due) WHERE state = 'scheduled'),
+    (SELECT min(deadline_at) FROM runs WHERE deadline_at IS NOT NULL),
+    (SELECT min(parked_until) FROM runs WHERE parked_until IS NOT NULL),
+    (SELECT min(expires_at) FROM runs WHERE expires_at IS NOT NULL AND protected = 0);
+
+-- name: delete_runs
+DELETE FROM runs WHERE id IN @ids;
+
+-- name: delete_run_events
+DELETE FROM events WHERE run_id IN @ids;
+
+-- name: delete_run_steps
+DELETE FROM steps WHERE run_id IN @ids;
+
+-- name: delete_run_results
+DELETE FROM results WHERE run_id IN @ids;
+
+-- name: delete_run_labels
+DELETE FROM run_labels WHERE run_id IN @ids;
+
+-- name: insert_tombstones
+INSERT INTO tombstones (run_id, removed_at, policy)
+SELECT r.run_id, r.removed_at, r.policy FROM @rows(run_id text, removed_at bigint, policy text) AS r
+WHERE true
+ON CONFLICT (run_id) DO NOTHING;
+
+-- name: read_tombstone
+SELECT run_id, removed_at, policy FROM tombstones WHERE run_id = :run_id;
+
+-- name: prune_tombstones
+DELETE FROM tombstones WHERE removed_at < :before;
+
+-- name: insert_labels
+INSERT INTO run_labels (name, value, run_id)
+SELECT r.name, r.value, r.run_id FROM @rows(name text, value text, run_id text) AS r
+WHERE true
+ON CONFLICT (name, value, run_id) DO NOTHING;
+
+-- name: position_in_lane
+-- How many ready runs of the same lane come first; counted up to a bound.
+SELECT count(*) FROM (
+    SELECT 1 FROM runs
+    WHERE state = 'queued' AND parked_until IS NULL AND queue = :queue AND task = :task
+      AND (priority > :priority OR (priority = :priority AND (run_at < :run_at OR (run_at = :run_at AND id < :id))))
+    LIMIT :limit
+) AS ahead;
+
+-- name: oldest_ready
+-- One probe a priority and lane: when the oldest ready run of the lane became due.
+SELECT min(oldest) FROM (
+    SELECT (
+        SELECT ready.run_at FROM runs AS ready
+        WHERE ready.state = 'queued' AND ready.parked_until IS NULL
+          AND ready.queue = :queue AND ready.task = lane.task AND ready.priority = lane.priority
+        ORDER BY ready.run_at LIMIT 1
+    ) AS oldest
+    FROM @rows(task text, priority bigint) AS lane
+) AS lanes;

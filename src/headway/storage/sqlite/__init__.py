@@ -1,0 +1,1 @@
+"""One file, one writer, write-ahead log: the embedded default."""

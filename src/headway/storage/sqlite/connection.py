@@ -1,0 +1,112 @@
+"""SQLite connections: write-ahead log, full durability, driver errors turned into ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from headway.storage.database import DiskFull, StorageBroken
+from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.statements import load
+
+# FULL: the commit's fdatasync comes before the answer. The checkpoint happens every 4,000 pages (16 MB), which keeps the
+# log small under load without stalling the writer; the size limit gives the space back after a burst.
+_PRAGMAS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA foreign_keys = OFF",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA journal_size_limit = 67108864",
+)
+_WRITER_CACHE = "PRAGMA cache_size = -32768"
+_READER_CACHE = "PRAGMA cache_size = -8192"
+
+_STATEMENTS = load(SQLITE)
+
+
+class SqliteDatabase:
+    """One connection to one file."""
+
+    def __init__(self, path: str, *, writer: bool = False) -> None:
+        """Open the file; `:memory:` needs the same connection for reads and writes."""
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        try:
+            self._connection = apsw.Connection(path, flags=flags, statementcachesize=200)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            for pragma in _PRAGMAS:
+                self._connection.execute(pragma)
+            self._connection.execute(_WRITER_CACHE if writer else _READER_CACHE)
+        except apsw.Error as error:
+            raise translated(error) from error
+        self._execute = self._connection.execute
+
+    def begin(self) -> None:
+        """Take the write lock."""
+        try:
+            self._execute("BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            raise translated(error) from error
+
+    def commit(self) -> None:
+        """Return when the log is on disk."""
+        try:
+            self._execute("COMMIT")
+        except apsw.Error as error:
+            raise translated(error) from error
+
+    def rollback(self) -> None:
+        """Undo, if there is anything to undo (SQLite itself rolls back on some errors)."""
+        if not self._connection.in_transaction:
+            return
+        try:
+            self._execute("ROLLBACK")
+        except apsw.Error as error:
+            raise translated(error) from error
+
+    def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a named statement."""
+        try:
+            return self._execute(_STATEMENTS[name], binds).fetchall()
+        except apsw.Error as error:
+            raise translated(error) from error
+
+    def run(self, name: str, /, **binds: Any) -> int:
+        """Carry out a named statement."""
+        try:
+            self._execute(_STATEMENTS[name], binds)
+        except apsw.Error as error:
+            raise translated(error) from error
+        return self._connection.changes()
+
+    def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of a list's statement."""
+        try:
+            return self._execute(sql, binds).fetchall()
+        except apsw.Error as error:
+            raise translated(error) from error
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """The driver's connection, for migrations, backup and checks."""
+        return self._connection
+
+    def close(self) -> None:
+        """Close; the last connection to a file checkpoints and removes its log."""
+        self._connection.close()
+
+
+def translated(error: apsw.Error) -> Exception:
+    """Return our error for the driver's: full disk, broken storage, or the driver's own (a programmer's mistake)."""
+    if isinstance(error, apsw.FullError):
+        return DiskFull(str(error))
+    if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _NO_SPACE_MAY_CAUSE:
+        return DiskFull(str(error))
+    if isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError)):
+        return StorageBroken(str(error))
+    return error
+
+
+_NO_SPACE_MAY_CAUSE = frozenset({apsw.SQLITE_IOERR_SHMSIZE})
+"""The wal-index could not grow: SQLite reports that as an I/O error."""

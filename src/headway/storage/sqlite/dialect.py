@@ -1,0 +1,23 @@
+"""How SQLite spells the macros."""
+
+from __future__ import annotations
+
+from headway.storage.statements import Dialect
+
+
+def _rows(columns: list[tuple[str, str]]) -> str:
+    picked = ", ".join(f"value ->> {index} AS {name}" for index, (name, _) in enumerate(columns))
+    # jsonb_each keeps each row parsed, where json_each would parse its text again for every column.
+    return f"(SELECT {picked} FROM jsonb_each(:rows))"
+
+
+SQLITE = Dialect(
+    name="sqlite",
+    rows=_rows,
+    ids="(SELECT value FROM json_each(:ids))",
+    lock="",  # there is one writer
+    skip_locked="",
+    use="INDEXED BY {}",  # without statistics it would take an index on state and sort
+    strict="STRICT",
+    serial="INTEGER PRIMARY KEY AUTOINCREMENT",
+)

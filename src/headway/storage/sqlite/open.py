@@ -1,0 +1,61 @@
+"""Opens the embedded store: one file, held by one server at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from headway.clock import Clock
+from headway.storage.reserve import Reserve
+from headway.storage.sqlite.connection import SqliteDatabase
+from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.migrate import migrate
+from headway.storage.store import Store
+
+
+class StoreInUse(Exception):
+    """Another server has the file."""
+
+
+def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
+    """Open, create or upgrade the file; raise StoreInUse, SchemaTooNew or StorageBroken with what to do.
+
+    New files are readable by their owner only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        writing = SqliteDatabase(str(path), writer=True)
+        migrate(writing.connection, clock.now_ms())
+        return Store(
+            clock=clock,
+            dialect=SQLITE,
+            writing=writing,
+            near=SqliteDatabase(str(path)),
+            far=lambda: SqliteDatabase(str(path)),
+            reserve=Reserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None,
+            on_close=lambda: os.close(lock),
+        )
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def open_memory(clock: Clock) -> Store:
+    """Open a store that lives as long as its object; everything happens on the caller's thread."""
+    database = SqliteDatabase(":memory:", writer=True)
+    migrate(database.connection, clock.now_ms())
+    return Store(clock=clock, dialect=SQLITE, writing=database, near=database, far=None, threaded=False)
+
+
+def _lock(path: Path) -> int:
+    """Take the file for this process. The lock goes with the process, however it ends."""
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreInUse(f"{path} is in use by another server; stop it first, or give this one another --store") from None
+    return descriptor

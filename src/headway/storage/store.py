@@ -1,0 +1,138 @@
+"""The store: one writer, many reads, and what every decision needs at hand, behind one object.
+
+`write` takes a function of a `Unit`, which is carried out in a transaction with whatever else is waiting; its future is
+done when that transaction is on stable storage. `read` never waits for the writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from headway.clock import Clock
+from headway.notify.local import LocalNotifier
+from headway.storage.catalog import Catalog, Lane
+from headway.storage.database import Database
+from headway.storage.reader import Reader
+from headway.storage.reserve import Reserve
+from headway.storage.statements import Dialect
+from headway.storage.unit import Unit
+from headway.storage.writer import Command, Committed, Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """Everything that is kept."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        dialect: Dialect,
+        writing: Database,
+        near: Database,
+        far: Callable[[], Database] | None,
+        reserve: Reserve | None = None,
+        threaded: bool = True,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Connections come opened and migrated; see `storage.sqlite.open` for the embedded one."""
+        self.clock = clock
+        self.catalog = Catalog()
+        self.catalog.load(writing)
+        self.notifier = LocalNotifier()
+        self.read = Reader(dialect, clock, near, far)
+        self.on_signal: Callable[[str, object], None] = lambda worker_id, message: None
+        """Called on the event loop with what a commit has to say to a worker."""
+        self.on_due: Callable[[int], None] = lambda at_ms: None
+        """Called on the event loop with a moment at which a run will be due."""
+        self.on_deadline: Callable[[int], None] = lambda at_ms: None
+        """Called on the event loop with a moment at which a run's deadline passes."""
+        self.on_broken: Callable[[Exception], None] = lambda error: None
+        """Called on the event loop when nothing can be written any more."""
+        self._writing = writing
+        self._reserve = reserve
+        self._on_close = on_close
+        self.writer = Writer(
+            writing,
+            self.catalog,
+            clock,
+            on_commit=self._committed,
+            on_broken=lambda error: self.on_broken(error),
+            threaded=threaded,
+        )
+        if reserve is not None:
+            self.writer.full = not reserve.hold()
+
+    def start(self) -> None:
+        """Begin writing, on the running event loop."""
+        self.writer.start()
+
+    def write(
+        self, work: Callable[[Unit], T], *, run_ids: Iterable[str] = (), keys: Iterable[str] = (), grows: bool = False
+    ) -> asyncio.Future[T]:
+        """Carry out `work` in a transaction; see `Command` for what the arguments promise."""
+        return self.writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows))
+
+    async def write_patiently(
+        self,
+        work: Callable[[Unit], list[T]],
+        lanes: Callable[[Lane], bool],
+        wait_s: float,
+        undelivered: Callable[[list[T]], Awaitable[None]],
+    ) -> list[T]:
+        """Carry out `work` now and whenever one of its lanes becomes ready, until it returns something or time is up.
+
+        If the caller is cancelled while it waits, what `work` has got all the same is given to `undelivered`.
+        """
+        command = Command(work, lanes=lanes)
+        future = self.writer.write(command)
+        try:
+            if wait_s > 0:
+                try:
+                    return await asyncio.wait_for(asyncio.shield(future), wait_s) or []
+                except TimeoutError:
+                    pass
+            self.writer.cancel(command)
+            return await asyncio.shield(future) or []
+        except asyncio.CancelledError:
+            self.writer.cancel(command)
+            await undelivered(await future or [])
+            raise
+
+    @property
+    def full(self) -> bool:
+        """Whether starts are refused because the disk is full."""
+        return self.writer.full
+
+    def check_space(self) -> None:
+        """Release the reserve on a full disk, restore it when there is space again; called by a loop."""
+        if self._reserve is None:
+            self.writer.full = False  # the next start finds out
+            return
+        if self.writer.full:
+            if self._reserve.held:
+                self._reserve.release()
+            elif self._reserve.hold():
+                self.writer.full = False
+        elif not self._reserve.held:
+            self.writer.full = not self._reserve.hold()
+
+    def _committed(self, committed: Committed) -> None:
+        self.notifier.publish(committed.run_ids)
+        if committed.due is not None:
+            self.on_due(committed.due)
+        if committed.deadline is not None:
+            self.on_deadline(committed.deadline)
+        for (worker_id, _), message in committed.signals.items():
+            self.on_signal(worker_id, message)
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of everything."""
+        await self.writer.stop()
+        self.read.close()
+        if self._writing is not self.read.near:
+            self._writing.close()
+        self._on_close()

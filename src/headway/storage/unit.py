@@ -1,0 +1,341 @@
+"""One transaction's work: runs are loaded once, decided on in memory, and written in a constant number of statements.
+
+A unit belongs to the writer. Commands that share its transaction see each other's changes in order. The database is
+written at `flush`; nothing is promised before the commit. A command that raises after it has changed something spoils
+the unit: the writer rolls back and carries out the others again, which costs nothing when nothing goes wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec.structs import astuple
+
+from headway.model.event import Step
+from headway.model.run import Run, State
+from headway.model.task import Task
+from headway.model.worker import Queue, Worker
+from headway.storage.catalog import Catalog, Lane
+from headway.storage.database import Database
+from headway.storage.statements import RUN_COLUMNS
+
+_encode: Final = msgspec.json.Encoder().encode
+
+Shape = Literal["insert_runs", "save_claimed", "save_finished", "save_runs"]
+"""The statements that carry runs to the store, each with just the columns that it may change."""
+
+_IDENTITY: Final = {
+    "id", "task", "task_version", "parent_id", "root_id", "previous_id", "schedule_id", "created_at", "run_type",
+}  # fmt: skip
+_COLUMNS: Final[dict[Shape, tuple[str, ...]]] = {
+    "insert_runs": (
+        "id", "task", "task_version", "name", "state", "queue", "priority", "key", "max_attempts", "input", "labels",
+        "run_type", "parent_id", "root_id", "previous_id", "schedule_id", "protected", "created_at", "run_at", "keep_ms",
+    ),
+    "save_claimed": (
+        "id", "attempt", "epoch", "worker_id", "started_at", "deadline_at", "updated_at", "seq", "version",
+    ),
+    "save_finished": (
+        "id", "state", "output", "error", "reason", "crashes", "finished_at", "expires_at", "seq", "version",
+    ),
+    "save_runs": ("id", *(column for column in RUN_COLUMNS if column not in _IDENTITY)),
+}  # fmt: skip
+_PICK: Final[dict[Shape, Callable[[Run], tuple[Any, ...]]]] = {
+    shape: attrgetter(*columns) for shape, columns in _COLUMNS.items()
+}
+
+_STATES: Final = {state.value: state for state in State}
+
+CACHED_MAX: Final = 50_000
+
+
+def as_rows(rows: Iterable[Any]) -> str:
+    """Return rows as the JSON text that `@rows` reads."""
+    return _encode(rows if isinstance(rows, list) else list(rows)).decode()
+
+
+class Unit:
+    """The work of one transaction."""
+
+    def __init__(self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int) -> None:
+        """`cache` holds leased runs, which this writer alone changes, so that they need not be read again; the writer
+        empties it when a transaction fails."""
+        self.database = database
+        self.catalog = catalog
+        self.now_ms = now_ms
+        self._cache = cache
+        self._runs: dict[str, Run | None] = {}
+        self._replies: dict[str, tuple[str, str] | None] = {}
+        self._inserted: dict[str, Run] = {}
+        self._saved: dict[str, Shape] = {}
+        self._events: list[tuple[str, int, str, int, str]] = []
+        self._steps: dict[tuple[str, str], Step] = {}
+        self._results: dict[tuple[str, int], tuple[str, int, str, str, int]] = {}
+        self._labels: dict[tuple[str, str, str], None] = {}
+        self._later: list[tuple[str, dict[str, Any]]] = []
+        self._counts: dict[tuple[str, str, str], int] = {}
+        self._remembered: dict[str, tuple[str, str, str, int]] = {}
+        self.changes = 0
+        """How many changes were made so far; a command that raises must not have raised this."""
+        self.tasks: dict[str, Task] = {}
+        """Definitions that this transaction changed."""
+        self.queues: dict[str, Queue] = {}
+        self.changed: dict[str, None] = {}
+        """Ids of runs that someone may be watching for."""
+        self.ready: dict[Lane, None] = {}
+        """Lanes in which a run may now be claimable."""
+        self.freed: dict[tuple[str, str], None] = {}
+        """(task, key) whose slot was let go."""
+        self.due: int | None = None
+        """The earliest moment at which a run of this transaction is due: what the stager waits for."""
+        self.deadline: int | None = None
+        """The earliest deadline that this transaction has set: what the rescuer waits for."""
+        self.signals: dict[tuple[str, str], Any] = {}
+        """(worker, run) → what the worker is told once this is committed."""
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def prefetch(self, run_ids: Iterable[str], keys: Iterable[str]) -> None:
+        """Load what the commands of the batch said that they need, in one statement each."""
+        wanted = []
+        for run_id in run_ids:
+            if run_id in self._runs:
+                continue
+            cached = self._cache.get(run_id)
+            if cached is not None:
+                self._runs[run_id] = cached
+            else:
+                self._runs[run_id] = None
+                wanted.append(run_id)
+        if wanted:
+            self.seen(self.database.rows("load_runs", ids=as_rows(wanted)))
+        if wanted_keys := list(keys):
+            for key, fingerprint, reply in self.database.rows(
+                "read_idempotency", ids=as_rows(wanted_keys), now_ms=self.now_ms
+            ):
+                self._replies[key] = (fingerprint, reply)
+
+    def run(self, run_id: str) -> Run | None:
+        """Return the run as it is at this point of the transaction, or None."""
+        if run_id not in self._runs:
+            self.prefetch((run_id,), ())
+        return self._runs[run_id]
+
+    def seen(self, rows: Iterable[tuple[Any, ...]]) -> list[Run]:
+        """Return the runs that a statement found, as they are at this point of the transaction."""
+        found = []
+        for row in rows:
+            run = self._runs.get(row[0])
+            if run is None:
+                run = self._runs[row[0]] = make_run(row)
+            found.append(run)
+        return found
+
+    def find(self, name: str, /, **binds: Any) -> list[Run]:
+        """Return the runs that a named statement finds, with this transaction's own changes written first."""
+        self.flush()
+        return self.seen(self.database.rows(name, **binds))
+
+    def task(self, name: str) -> Task:
+        """Return the task's definition at this point of the transaction."""
+        if self.tasks and name in self.tasks:
+            return self.tasks[name]
+        return self.catalog.tasks.get(name) or self.catalog.task(name)
+
+    def reply(self, key: str) -> tuple[str, str] | None:
+        """Return (fingerprint, reply) of a request that was answered before under this idempotency key."""
+        return self._replies.get(key)
+
+    def step(self, run_id: str, name: str) -> Step | None:
+        """Return a recorded step of a run."""
+        step = self._steps.get((run_id, name))
+        if step is None:
+            for row in self.database.rows("read_step", run_id=run_id, name=name):
+                return Step(*row)
+        return step
+
+    def count_steps(self, run_id: str, prefix: str) -> int:
+        """Return how many steps of a run are named `prefix` and a number; `prefix` ends in a #, and may hold others."""
+        marks = prefix.count("#")
+        stored = self.database.rows(
+            "count_steps", run_id=run_id, first=prefix, last=prefix + "\U0010ffff", marks=marks
+        )[0][0]
+        pending = sum(
+            1
+            for of_run, name in self._steps
+            if of_run == run_id and name.startswith(prefix) and name.count("#") == marks
+        )
+        return int(stored) + pending
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def insert(self, run: Run, labels: dict[str, str]) -> None:
+        """Add a new run."""
+        self._runs[run.id] = self._inserted[run.id] = run
+        for name, value in labels.items():
+            self._labels[name, value, run.id] = None
+        self._count(run, +1)
+        self._noted(run)
+
+    def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
+        """Keep the run as it is now; `shape` says which of its columns may differ from `before`."""
+        run_id = run.id
+        self._runs[run_id] = run
+        if run.worker_id is None:
+            self._cache.pop(run_id, None)
+        elif len(self._cache) < CACHED_MAX:
+            self._cache[run_id] = run
+        if self._saved.setdefault(run_id, shape) != shape:
+            self._saved[run_id] = "save_runs"
+        if run.state is not before.state or run.queue != before.queue:
+            self._count(before, -1)
+            self._count(run, +1)
+        self._noted(run)
+
+    def _noted(self, run: Run) -> None:
+        self.changes += 1
+        self.changed[run.id] = None
+        match run.state:
+            case State.QUEUED if run.parked_until is None:
+                self.ready[run.queue, run.task] = None
+            case State.QUEUED:
+                self.due = min(run.parked_until, self.due or run.parked_until)
+            case State.SCHEDULED:
+                self.due = min(run.run_at, self.due or run.run_at)
+            case _ if run.deadline_at is not None:
+                self.deadline = min(run.deadline_at, self.deadline or run.deadline_at)
+
+    def _count(self, run: Run, delta: int) -> None:
+        place = (run.task, run.queue, run.state)
+        self._counts[place] = self._counts.get(place, 0) + delta
+
+    def record(self, run: Run, kind: str, data: str) -> None:
+        """Append a line to the run's history; the run's `seq` must already say its number."""
+        self._events.append((run.id, run.seq, kind, self.now_ms, data))
+
+    def add_step(self, run_id: str, name: str, value: str) -> None:
+        """Record a step; the first record of a name counts."""
+        self.changes += 1
+        self._steps.setdefault((run_id, name), Step(run_id, name, value, self.now_ms))
+
+    def add_result(self, run_id: str, name: str, value: str) -> int:
+        """Publish a result of a run; return its number."""
+        self.changes += 1
+        pending = [number for of_run, number in self._results if of_run == run_id]
+        number = max(pending) if pending else int(self.database.rows("last_result", run_id=run_id)[0][0])
+        number += 1
+        self._results[run_id, number] = (run_id, number, name, value, self.now_ms)
+        return number
+
+    def remember(self, key: str, fingerprint: str, reply: str, expires_at: int) -> None:
+        """Keep the reply to a request under its idempotency key."""
+        self._replies[key] = (fingerprint, reply)
+        self._remembered[key] = (key, fingerprint, reply, expires_at)
+
+    def later(self, name: str, /, **binds: Any) -> None:
+        """Carry out a statement when the unit is flushed."""
+        self.changes += 1
+        self._later.append((name, binds))
+
+    def define(self, task: Task) -> None:
+        """Save a task's definition."""
+        self.tasks[task.name] = task
+        self.later("save_task", name=task.name, definition=_encode(task).decode(), updated_at=self.now_ms)
+
+    def queue(self, name: str) -> Queue:
+        """Return the queue; it exists from its first use."""
+        known = self.queues.get(name) or self.catalog.queues.get(name)
+        if known is None:
+            known = Queue(name, 0, None, self.now_ms, self.now_ms)
+            self.save_queue(known)
+        return known
+
+    def save_queue(self, queue: Queue) -> None:
+        """Keep the queue as it is now."""
+        self.queues[queue.name] = queue
+        self.later("save_queue", **msgspec.structs.asdict(queue))
+
+    def save_worker(self, worker: Worker) -> None:
+        """Keep the worker's session as it is now."""
+        self.later("save_worker", **msgspec.structs.asdict(worker))
+
+    def free(self, task: str, key: str) -> None:
+        """Say that a slot of the key was let go."""
+        self.freed[task, key] = None
+
+    def open_lane(self, queue: str, task: str) -> None:
+        """Say that something in the lane may be claimable now."""
+        self.ready[queue, task] = None
+
+    def signal(self, worker_id: str, run_id: str, message: Any) -> None:
+        """Tell a worker something about a run, once this is committed."""
+        self.signals[worker_id, run_id] = message
+
+    def remove(self, runs: list[Run], policy: str) -> None:
+        """Remove runs and all that belongs to them; tombstones stay."""
+        self.flush()
+        self.changes += len(runs)
+        ids = as_rows([run.id for run in runs])
+        for statement in ("runs", "run_events", "run_steps", "run_results", "run_labels"):
+            self.database.run(f"delete_{statement}", ids=ids)
+        stones = [(run.id, self.now_ms, policy) for run in runs]
+        self.database.run("insert_tombstones", rows=as_rows(stones))
+        for run in runs:
+            self._runs[run.id] = None
+            self._cache.pop(run.id, None)
+            self.changed[run.id] = None
+            self._count(run, -1)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write everything that is pending, in a constant number of statements."""
+        run = self.database.run
+        if self._inserted:
+            run("insert_runs", rows=as_rows([_PICK["insert_runs"](born) for born in self._inserted.values()]))
+            self._inserted.clear()
+        if self._saved:
+            shapes: dict[Shape, list[Any]] = {}
+            for run_id, shape in self._saved.items():
+                shapes.setdefault(shape, []).append(_PICK[shape](self._runs[run_id]))  # type: ignore[arg-type]  # saved, so there
+            for shape, rows in shapes.items():
+                run(shape, rows=as_rows(rows))
+            self._saved.clear()
+        if self._events:
+            run("insert_events", rows=as_rows(self._events))
+            self._events.clear()
+        for statement, pending in (("insert_results", self._results), ("save_idempotency", self._remembered)):
+            if pending:
+                run(statement, rows=as_rows(pending.values()))
+                pending.clear()
+        if self._steps:
+            run("insert_steps", rows=as_rows([astuple(step) for step in self._steps.values()]))
+            self._steps.clear()
+        if self._labels:
+            run("insert_labels", rows=as_rows(self._labels))
+            self._labels.clear()
+        for name, binds in self._later:
+            run(name, **binds)
+        self._later.clear()
+
+    def seal(self) -> None:
+        """Flush for the last time, with the counters; the commit comes next."""
+        self.flush()
+        counts = [(*place, delta) for place, delta in self._counts.items() if delta]
+        if counts:
+            self.database.run("add_counters", rows=as_rows(counts))
+
+    def publish(self) -> None:
+        """After the commit: let the catalog say what the store says."""
+        self.catalog.add(self._counts)
+        self.catalog.tasks.update(self.tasks)
+        self.catalog.queues.update(self.queues)
+
+
+def make_run(row: tuple[Any, ...]) -> Run:
+    """Return the run of a row with `@run_columns`."""
+    return Run(row[0], row[1], row[2], row[3], _STATES[row[4]], *row[5:])
+

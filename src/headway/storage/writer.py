@@ -1,0 +1,382 @@
+"""The one writer: whatever commands are waiting go into one transaction, and each caller is answered after its commit.
+
+This is group commit. Under load a batch has hundreds of commands and costs one fdatasync; an idle server commits one
+command at a time with no delay added. Commands run in the order in which they came; a command that raises a
+HeadwayError changes nothing and fails alone; if the transaction itself fails, so does every command in it.
+
+Claims are patient: they run after the other commands of a batch, so that a run that was just started is claimed in the
+same transaction, and a claim that finds nothing stays until a lane that it wants becomes ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, TypeVar
+
+from headway import failpoints
+from headway.clock import Clock
+from headway.errors import Draining, HeadwayError, Overloaded, StorageFailed, StorageFull
+from headway.model.run import Run
+from headway.storage.catalog import Catalog, Lane
+from headway.storage.database import Database, DiskFull, StorageBroken
+from headway.storage.unit import Unit
+
+T = TypeVar("T")
+
+BATCH_MAX: Final = 1_000
+"""Commands in one transaction."""
+SPOILED_MAX: Final = 3
+"""Commands of one batch that may fail halfway before the rest is carried out one by one."""
+WAITING_MAX: Final = 20_000
+"""Commands that may wait; more are refused, so that an overload stays short."""
+
+log = logging.getLogger("headway.writer")
+
+
+class Command(Generic[T]):
+    """Something to do in a transaction, and where its answer goes."""
+
+    __slots__ = ("cancelled", "failure", "future", "grows", "keys", "lanes", "max", "result", "run_ids", "work")
+
+    def __init__(
+        self,
+        work: Callable[[Unit], T],
+        *,
+        run_ids: Iterable[str] = (),
+        keys: Iterable[str] = (),
+        grows: bool = False,
+        lanes: Callable[[Lane], bool] | None = None,
+    ) -> None:
+        """`run_ids` and `keys` are loaded beforehand; `grows` is refused on a full disk; `lanes` makes it patient."""
+        self.work = work
+        self.run_ids = run_ids
+        self.keys = keys
+        self.grows = grows
+        self.lanes = lanes
+        self.future: asyncio.Future[T] | None = None
+        self.result: T | None = None
+        self.failure: BaseException | None = None
+        self.cancelled = False
+        """Set when a patient command is not to wait any longer: it is answered with what it gets at once."""
+
+    def settle(self) -> None:
+        """Answer the caller, who may have gone."""
+        future = self.future
+        if future is None or future.done():
+            return
+        if self.failure is not None:
+            future.set_exception(self.failure)
+        else:
+            future.set_result(self.result)  # type: ignore[arg-type]  # work returned a T
+
+
+def _fail(commands: list[Command[Any]], error: Exception) -> list[Command[Any]]:
+    for command in commands:
+        command.failure = error
+    return commands
+
+
+class _SpoiledError(Exception):
+    """A command raised what it should not have; what it wrote must be rolled back."""
+
+    def __init__(self, command: Command[Any]) -> None:
+        super().__init__()
+        self.command = command
+
+
+class Committed:
+    """What a commit changed, for those who watch."""
+
+    __slots__ = ("deadline", "due", "run_ids", "signals")
+
+    def __init__(self) -> None:
+        self.run_ids: dict[str, None] = {}
+        self.signals: dict[tuple[str, str], Any] = {}
+        self.due: int | None = None
+        self.deadline: int | None = None
+
+    def include(self, unit: Unit | Committed) -> Committed:
+        """Add what another transaction changed."""
+        self.run_ids.update(unit.changed if isinstance(unit, Unit) else unit.run_ids)
+        self.signals.update(unit.signals)
+        self.due = min(filter(None, (self.due, unit.due)), default=None)
+        self.deadline = min(filter(None, (self.deadline, unit.deadline)), default=None)
+        return self
+
+
+class Writer:
+    """Owns the connection that writes."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        clock: Clock,
+        *,
+        on_commit: Callable[[Committed], None],
+        on_broken: Callable[[Exception], None],
+        threaded: bool = True,
+    ) -> None:
+        """`on_commit` and `on_broken` are called on the event loop; not threaded, `write` does all at once (for tests)."""
+        self._database = database
+        self._catalog = catalog
+        self._clock = clock
+        self._on_commit = on_commit
+        self._on_broken = on_broken
+        self._cache: dict[str, Run] = {}
+        self._todo: deque[Command[Any]] = deque()
+        self._patient: list[Command[Any]] = []
+        self._cancelled = False
+        """Whether some patient command was cancelled since the writer last looked."""
+        self._wake = threading.Semaphore(0)
+        self._asleep = False
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="headway-writer", daemon=True) if threaded else None
+        self.full = False
+        """Set when the disk is full: commands that grow the store are refused until it is cleared."""
+        self.broken: Exception | None = None
+        self.batches = 0
+        self.commands = 0
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._thread is not None:
+            self._thread.start()
+
+    def write(self, command: Command[T]) -> asyncio.Future[T]:
+        """Queue a command; the future is done when its transaction is on disk."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        command.future = future
+        refusal = self._refusal(command)
+        if refusal is not None:
+            future.set_exception(refusal)
+            return future
+        self._todo.append(command)
+        if self._thread is None:
+            self._once()
+        elif self._asleep:
+            self._asleep = False
+            self._wake.release()
+        elif self.broken is not None:  # since we looked: nobody is there to answer
+            _fail([command], StorageFailed())[0].settle()
+        return future
+
+    def _refusal(self, command: Command[Any]) -> HeadwayError | None:
+        if self.broken is not None:
+            return StorageFailed()
+        if self._stopping:
+            return Draining()
+        if command.grows and self.full:
+            return StorageFull()
+        if command.grows and len(self._todo) > WAITING_MAX:
+            return Overloaded()
+        return None
+
+    def cancel(self, command: Command[Any]) -> None:
+        """Give up a patient command: its future is done soon, with what it got or with None."""
+        command.cancelled = True
+        self._cancelled = True
+        if self._thread is None:
+            self._once()
+        elif self._asleep:
+            self._asleep = False
+            self._wake.release()
+
+    async def stop(self) -> None:
+        """Finish what waits, then end the thread. Patient commands are answered with None."""
+        self._stopping = True
+        if self._thread is not None and self._thread.is_alive():
+            self._wake.release()
+            await asyncio.to_thread(self._thread.join)
+        elif self._thread is None:
+            self._settle([*self._patient], None)
+        self._patient.clear()
+
+    # -- on the writer's thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            if not self._todo and not self._cancelled:
+                if self._stopping:
+                    break
+                self._asleep = True
+                # What arrived between the look and the flag has not woken us.
+                if not self._todo and not self._cancelled and not self._stopping:
+                    self._wake.acquire()
+                self._asleep = False
+            self._once()
+            if self.broken is not None:
+                break
+        self._answer([*self._patient], None)
+
+    def _once(self) -> None:
+        batch: list[Command[Any]] = []
+        todo = self._todo
+        while todo and len(batch) < BATCH_MAX:
+            batch.append(todo.popleft())
+        gone = self._drop_cancelled()
+        done, committed = self._commit(batch)
+        if gone or done:
+            self._answer(gone + done, committed)
+
+    def _drop_cancelled(self) -> list[Command[Any]]:
+        if not self._cancelled:
+            return []
+        self._cancelled = False
+        gone = [command for command in self._patient if command.cancelled]
+        self._patient = [command for command in self._patient if not command.cancelled]
+        return gone
+
+    def _commit(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:
+        """Carry out a batch; return the commands that are answered, and what changed."""
+        failed: list[Command[Any]] = []
+        while batch:
+            try:
+                done, committed = self._transact(batch)
+            except DiskFull:
+                self.full = True
+                # What starts runs is refused, what finishes them goes on. If there is no space for that either, it fails.
+                refused = [command for command in batch if command.grows] or batch
+                failed += _fail(refused, StorageFull())
+                batch = [command for command in batch if not command.grows] if refused is not batch else []
+                continue
+            except StorageBroken as error:
+                self._break(error)
+                return failed + _fail(batch, StorageFailed()), None
+            except _SpoiledError as error:  # it fails alone, the others are carried out again, from the start
+                failed.append(error.command)
+                if error.command in self._patient:
+                    self._patient.remove(error.command)
+                batch = [command for command in batch if command is not error.command]
+                if len(failed) < SPOILED_MAX:
+                    continue
+                done, committed = self._one_by_one(batch)
+            except Exception as error:
+                log.exception("transaction failed")
+                if len(batch) == 1:
+                    return failed + _fail(batch, error), None
+                done, committed = self._one_by_one(batch)  # one of them is at fault: the others need not suffer
+            return failed + done, committed
+        return failed, None
+
+    def _one_by_one(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:
+        done: list[Command[Any]] = []
+        together = Committed()
+        for index, command in enumerate(batch):
+            answered, committed = self._commit([command])
+            done += answered
+            if self.broken is not None:
+                return done + _fail(batch[index + 1 :], StorageFailed()), together
+            if committed is not None:
+                together.include(committed)
+        return done, together
+
+    def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
+        database = self._database
+        unit = Unit(database, self._catalog, self._cache, self._clock.now_ms())
+        patient = [*self._patient]
+        if failpoints.ARMED:
+            failpoints.point("writer.before_begin")
+        database.begin()
+        try:
+            unit.prefetch(
+                (run_id for command in batch for run_id in command.run_ids),
+                (key for command in batch for key in command.keys),
+            )
+            done = []
+            for command in batch:
+                if command.lanes is not None:
+                    patient.append(command)
+                    unit.ready.update(dict.fromkeys(filter(command.lanes, self._catalog.lanes_with_work())))
+                    continue
+                self._do(command, unit)
+                done.append(command)
+            unit.flush()
+            if unit.freed:
+                for hook in self.after_freed:
+                    hook(unit)
+            waiting = self._serve(patient, unit, done) if patient else patient
+            if failpoints.ARMED:
+                failpoints.point("writer.after_work")
+            unit.seal()
+            if failpoints.ARMED:
+                failpoints.point("writer.before_commit")
+            database.commit()
+            if failpoints.ARMED:
+                failpoints.point("writer.after_commit")
+        except BaseException:
+            self._cache.clear()
+            database.rollback()
+            raise
+        unit.publish()
+        self._patient = waiting
+        self.batches += 1
+        self.commands += len(batch)
+        return done, Committed().include(unit)
+
+    after_freed: tuple[Callable[[Unit], None], ...] = ()
+    """What is done when slots were let go: admission un-parks the next of their keys."""
+
+    def _serve(self, patient: list[Command[Any]], unit: Unit, done: list[Command[Any]]) -> list[Command[Any]]:
+        """Let the patient commands try, first come first served; return those that go on waiting."""
+        waiting = []
+        for command in patient:
+            assert command.lanes is not None
+            command.result = None  # of a transaction that was undone
+            if any(map(command.lanes, unit.ready)):
+                self._do(command, unit)
+            if command.result or command.failure is not None or command.cancelled:
+                done.append(command)
+            else:
+                waiting.append(command)
+        return waiting
+
+    @staticmethod
+    def _do(command: Command[Any], unit: Unit) -> None:
+        """Carry out a command. If it raises after it has changed something, the unit is spoiled."""
+        command.failure = None
+        before = unit.changes
+        try:
+            command.result = command.work(unit)
+        except (DiskFull, StorageBroken):
+            raise
+        except HeadwayError as error:
+            command.failure = error
+            if unit.changes != before:
+                raise _SpoiledError(command) from error
+        except Exception as error:
+            log.exception("command failed")
+            command.failure = error
+            raise _SpoiledError(command) from error
+
+    def _break(self, error: Exception) -> None:
+        """Storage that broke a promise is not asked again: nothing is acknowledged from here on."""
+        self.broken = error
+        log.critical("storage is broken: %s", error)
+        self._answer(_fail([*self._todo, *self._patient], StorageFailed()), None)
+        self._todo.clear()
+        self._patient.clear()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_broken, error)
+
+    def _answer(self, done: list[Command[Any]], committed: Committed | None) -> None:
+        if failpoints.ARMED and committed is not None:
+            failpoints.point("writer.before_answer")
+        if self._thread is None:
+            self._settle(done, committed)
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, done, committed)
+
+    # -- on the event loop ---------------------------------------------------------------------------------------------
+
+    def _settle(self, done: list[Command[Any]], committed: Committed | None) -> None:
+        for command in done:
+            command.settle()
+        if committed is not None:
+            self._on_commit(committed)
