@@ -1,0 +1,1 @@
+"""The tasks that come built in; the server itself executes them, in small transactions."""

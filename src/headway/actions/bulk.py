@@ -1,0 +1,25 @@
+"""headway.bulk: one verb on every run that a filter names, a chunk at a time, each chunk with its cursor."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.model.run import Run
+from headway.service.filters import to_filter
+from headway.service.service import Service
+from headway.wire.runs import BulkAction
+
+NAME = "headway.bulk"
+
+
+async def execute(service: Service, run: Run) -> msgspec.Raw:
+    """Carry out the action on what was there when it was asked; go on where an earlier attempt stood."""
+    action = msgspec.json.decode(run.input, type=BulkAction)
+    wanted = to_filter(action.filter)
+    if wanted.created_before is None:  # what comes later, also in the same millisecond, has a higher id
+        wanted = replace(wanted, created_before=run.created_at + 1)
+    done = await service.runs.bulk_done(run.id)
+    while (further := await service.runs.bulk_chunk(run, wanted, action, done)) is not None:
+        done = further
+    return msgspec.Raw(msgspec.json.encode({"changed": done.changed, "passed_over": done.passed}))

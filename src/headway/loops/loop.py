@@ -1,0 +1,77 @@
+"""Start, tick, stop: the one shape that all loops have."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Protocol
+
+log = logging.getLogger("headway.loops")
+
+LONGEST_S = 3600.0
+BACK_OFF_S = 1.0
+"""After a tick that failed; doubled up to a minute."""
+
+
+class Ticking(Protocol):
+    """What a loop does."""
+
+    name: str
+
+    async def tick(self) -> int | None:
+        """Do what is due; return in how many milliseconds there is more to do, or None if only a wake-up will tell."""
+        ...
+
+
+class Loop:
+    """Calls `tick` when it is due, and earlier when woken. A tick that fails is logged and tried again later."""
+
+    def __init__(self, ticking: Ticking) -> None:
+        self.ticking = ticking
+        self.ticks = 0
+        self.failures = 0
+        self._woken = asyncio.Event()
+        self._sleeps_until: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"headway-{self.ticking.name}")
+
+    def wake(self, in_ms: int = 0) -> None:
+        """Tick in `in_ms` at the latest."""
+        at = asyncio.get_running_loop().time() + max(0, in_ms) / 1000
+        if self._sleeps_until is None or at < self._sleeps_until:
+            self._sleeps_until = at
+            self._woken.set()
+
+    async def stop(self) -> None:
+        """End; a tick that is under way is finished by its transaction or not at all."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        back_off = BACK_OFF_S
+        while True:
+            self._woken.clear()
+            self._sleeps_until = loop.time() + LONGEST_S  # what wakes us while we tick sets this lower
+            try:
+                next_ms = await self.ticking.tick()
+                back_off = BACK_OFF_S
+            except Exception:
+                log.exception("%s failed", self.ticking.name)
+                self.failures += 1
+                next_ms = round(back_off * 1000)
+                back_off = min(back_off * 2, 60.0)
+            self.ticks += 1
+            if next_ms is not None:
+                self._sleeps_until = min(self._sleeps_until, loop.time() + max(0, next_ms) / 1000)
+            while (left := self._sleeps_until - loop.time()) > 0:
+                self._woken.clear()
+                try:
+                    async with asyncio.timeout(left):
+                        await self._woken.wait()
+                except TimeoutError:
+                    break

@@ -1,0 +1,80 @@
+"""Brings back the runs of workers that are gone, and ends what has gone on too long; watches the disk."""
+
+from __future__ import annotations
+
+import logging
+
+from headway.engine.lifecycle import Abandoned, Errored, Resumed
+from headway.model.run import Reason, Run, RunError, State
+from headway.service.service import Service
+from headway.service.transitions import move
+from headway.storage.unit import Unit
+
+CHUNK = 1_000
+SPACE_EVERY_MS = 2_000
+"""How often the disk is looked at."""
+
+log = logging.getLogger("headway.rescuer")
+
+
+class Rescuer:
+    """Lapsed leases, passed deadlines."""
+
+    name = "rescuer"
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+        self.leases_expired = 0
+        self._deadline_ms: int | None = 0
+        """The next deadline that is known; the store is asked only when it has passed."""
+
+    def note(self, deadline_ms: int) -> None:
+        """Take in a deadline that a commit has set."""
+        self._deadline_ms = deadline_ms if self._deadline_ms is None else min(self._deadline_ms, deadline_ms)
+
+    async def tick(self) -> int | None:
+        """Rescue everything that is lost or overdue; return how long until the next may be."""
+        store, sessions = self._store, self._service.sessions
+        store.check_space()
+        for session in sessions.lapsed():
+            lost = await self._service.workers.lapse(session)
+            self.leases_expired += lost
+            log.warning("worker.lapsed worker_id=%s runs=%d", session.worker_id, lost)
+        while self._deadline_ms is not None and self._deadline_ms <= store.clock.now_ms():
+            passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
+            try:
+                next_ms = await store.write(self._end_overdue)
+            except BaseException:
+                self.note(passed)
+                raise
+            if next_ms is not None:
+                self.note(next_ms)
+        waits = [SPACE_EVERY_MS]
+        if self._deadline_ms is not None:
+            waits.append(self._deadline_ms - store.clock.now_ms())
+        expiry_ms = sessions.next_expiry_ms()
+        if expiry_ms is not None:
+            waits.append(expiry_ms - store.clock.monotonic_ms())
+        return max(1, min(waits))
+
+    def _end_overdue(self, unit: Unit) -> int | None:
+        overdue = unit.find("find_overdue", now_ms=unit.now_ms, limit=CHUNK)
+        for run in overdue:
+            _end(unit, run)
+        unit.flush()
+        deadline_at: int | None = unit.database.rows("next_due")[0][1]
+        return deadline_at
+
+
+def _end(unit: Unit, run: Run) -> None:
+    match run.state:
+        case State.RUNNING:
+            error = RunError(code="timeout", message="the attempt took too long, and its worker did not end it")
+            move(unit, run, Errored(error))
+        case State.STOPPING:
+            move(unit, run, Abandoned())
+        case State.SUSPENDED:
+            move(unit, run, Resumed(Reason(code="timeout", message="its wait has timed out")), timed_out=True)
+        case _:
+            raise AssertionError(f"a run that is {run.state} has no deadline")

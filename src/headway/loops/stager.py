@@ -1,0 +1,55 @@
+"""Takes runs whose time has come to their queues: delayed starts, retries, sleeps, rates that open again."""
+
+from __future__ import annotations
+
+from headway.engine.lifecycle import FellDue
+from headway.model.run import PARKED
+from headway.service.claiming import unpark
+from headway.service.service import Service
+from headway.service.transitions import move
+from headway.storage.unit import Unit
+
+CHUNK = 1_000
+"""Runs in one transaction."""
+
+
+class Stager:
+    """scheduled → queued, when due."""
+
+    name = "stager"
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+
+    async def tick(self) -> int | None:
+        """Stage everything that is due; return how long until the next is."""
+        alarms = self._service.alarms
+        while True:
+            now_ms = self._store.clock.now_ms()
+            rung = [lane for lane, at_ms in alarms.items() if at_ms <= now_ms]
+            moved, next_ms = await self._store.write(lambda unit, rung=rung: self._stage(unit, rung))  # type: ignore[misc]  # the default binds the loop's variable
+            for lane in rung:
+                if alarms.get(lane, 0) <= now_ms:
+                    alarms.pop(lane, None)
+            if moved < CHUNK:
+                break
+        moments = [at_ms for at_ms in (next_ms, *alarms.values()) if at_ms is not None]
+        return max(0, min(moments) - self._store.clock.now_ms()) if moments else None
+
+    def _stage(self, unit: Unit, rung: list[tuple[str, str]]) -> tuple[int, int | None]:
+        due = unit.find("find_due", now_ms=unit.now_ms, limit=CHUNK)
+        for run in due:
+            move(unit, run, FellDue())
+        parked = unit.find("find_parked_due", now_ms=unit.now_ms, limit=CHUNK)
+        for run in parked:
+            unpark(unit, run)
+        for queue, task in rung:
+            if queue:
+                unit.open_lane(queue, task)
+            else:  # a claim that looked at all it may look at at once: it goes on
+                unit.ready.update(dict.fromkeys(unit.catalog.lanes_with_work()))
+        unit.flush()
+        run_at, _, parked_until, _ = unit.database.rows("next_due")[0]
+        moments = [at_ms for at_ms in (run_at, parked_until) if at_ms is not None and at_ms != PARKED]
+        return max(len(due), len(parked)), min(moments, default=None)

@@ -1,0 +1,204 @@
+"""Claiming: which queued runs a worker gets now, within every limit; who has to wait is parked, not passed over again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.engine.admission import Live, Room
+from headway.engine.lifecycle import Claimed
+from headway.model.run import PARKED, Run, State
+from headway.model.task import Task
+from headway.model.worker import Queue
+from headway.service.transitions import move
+from headway.storage.catalog import Lane
+from headway.storage.unit import Unit, as_rows
+from headway.wire.workers import Lease
+
+_EMPTY: Final = msgspec.Raw(b"{}")
+_NO_STEPS: Final[dict[str, msgspec.Raw]] = {}
+
+LOOKED_AT_MAX: Final = 2_000
+"""Runs that one claim looks at; if all of them have to wait for their keys, the next claim goes on from there."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Who claims, what it can execute, and how much."""
+
+    worker_id: str
+    queues: frozenset[str]
+    """Empty: all."""
+    tasks: frozenset[str]
+    max: int
+
+    def wants(self, lane: Lane) -> bool:
+        """Tell whether the worker could execute what is in the lane."""
+        queue, task = lane
+        return task in self.tasks and (not self.queues or queue in self.queues)
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """A lane that a rate has closed until a moment; told to the loops by way of a signal."""
+
+    queue: str
+    task: str
+    at_ms: int
+
+
+def claim(unit: Unit, wanted: Claim) -> list[Lease]:
+    """Let the worker have up to `max` runs: highest priority first, then the one that has been due longest."""
+    unit.flush()
+    lanes = {lane for lane in (*unit.catalog.lanes_with_work(), *unit.ready) if wanted.wants(lane)}
+    lanes = {lane for lane in lanes if unit.task(lane[1]).active and not unit.queue(lane[0]).paused}
+    plain = [lane for lane in lanes if not _limited(unit.task(lane[1]), unit.queue(lane[0]))]
+    taken: list[Run] = []
+    if len(plain) == len(lanes):
+        rows = unit.database.rows("find_ready", rows=as_rows(plain), limit=wanted.max) if plain else []
+        ready = unit.seen(rows)
+        taken = [move(unit, run, Claimed(wanted.worker_id)) for run in ready]
+        if len(ready) < wanted.max:
+            for lane in plain:  # nothing more is ready there: later claims of this transaction need not look
+                unit.ready.pop(lane, None)
+    else:
+        taken = _claim_within_limits(unit, wanted, plain, lanes)
+    return _leases(unit, taken)
+
+
+def _limited(task: Task, queue: Queue) -> bool:
+    return task.limited or queue.concurrency is not None
+
+
+def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: Iterable[Lane]) -> list[Run]:
+    room = room_now(unit)
+    _learn_rates(unit, room, ((task, None) for _, task in lanes))
+    taken: list[Run] = []
+    looked_at = 0
+    while len(taken) < wanted.max and looked_at < LOOKED_AT_MAX:
+        found = _candidates(unit, wanted.max - len(taken), plain, lanes, room)
+        looked_at += len(found)
+        _learn_rates(unit, room, ((run.task, run.key) for run in found))
+        parked = 0
+        for run in found:
+            if len(taken) == wanted.max:
+                break
+            task = unit.task(run.task)
+            if room.of_lane(task, unit.queue(run.queue)) <= 0:
+                continue
+            until = room.park_until(task, run)
+            if until is not None:
+                park(unit, run, until)
+                parked += 1
+                continue
+            room.take(task, run)
+            taken.append(move(unit, run, Claimed(wanted.worker_id)))
+        unit.flush()
+        if not parked:
+            break
+    else:
+        if looked_at >= LOOKED_AT_MAX:
+            unit.signal("", "look-again", Alarm("", "", unit.now_ms))
+    _save_rates(unit, room, lanes)
+    return taken
+
+
+def _candidates(unit: Unit, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Room) -> list[Run]:
+    rows = unit.database.rows("find_ready", rows=as_rows(plain), limit=limit) if plain else []
+    found = unit.seen(rows)
+    for lane in lanes:
+        if lane in plain:
+            continue
+        allowed = room.of_lane(unit.task(lane[1]), unit.queue(lane[0]))
+        if allowed > 0:
+            found += unit.seen(unit.database.rows("find_ready", rows=as_rows([lane]), limit=min(limit, allowed)))
+    found.sort(key=lambda run: (-run.priority, run.run_at, run.id))
+    return found
+
+
+def room_now(unit: Unit) -> Room:
+    """Return the room under every limit on slots, read off the live leases."""
+    live: Live = {(task, queue, key): count for task, queue, key, count in unit.database.rows("live_counts")}
+    return Room(live, unit.now_ms)
+
+
+def _learn_rates(unit: Unit, room: Room, places: Iterable[tuple[str, str | None]]) -> None:
+    """Tell the room the rates of (task, key) that matter."""
+    wanted: dict[str, set[str]] = {}
+    for name, key in places:
+        task = unit.task(name)
+        if task.rate is not None:
+            wanted.setdefault(name, set()).add("")
+        if task.rate_per_key is not None and key is not None:
+            wanted.setdefault(name, set()).add(key)
+    for name, keys in wanted.items():
+        rows = unit.database.rows("read_rates", task=name, ids=as_rows(keys))
+        room.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
+
+
+def _save_rates(unit: Unit, room: Room, lanes: Iterable[Lane]) -> None:
+    if room.spent:
+        rows = [(task, key, next_at_us) for (task, key), next_at_us in room.spent.items()]
+        unit.database.run("save_rates", rows=as_rows(rows))
+    for queue, name in lanes:
+        opens_at = room.opens_at_ms(unit.task(name))
+        if opens_at is not None:
+            unit.signal("", f"{queue}\0{name}", Alarm(queue, name, opens_at))
+
+
+def park(unit: Unit, run: Run, until: int) -> None:
+    """Take a queued run out of the ready ones: a limit of its key stands against it."""
+    unit.save(replace(run, parked_until=until, version=run.version + 1), run)
+
+
+def unpark(unit: Unit, run: Run) -> None:
+    """Let a parked run compete again; the next claim decides."""
+    if run.state is State.QUEUED and run.parked_until is not None:
+        unit.save(replace(run, parked_until=None, version=run.version + 1), run)
+
+
+def unpark_freed(unit: Unit) -> None:
+    """For each key whose slot was let go in this transaction, bring back as many as have room now."""
+    keys = [(task, key) for task, key in unit.freed if unit.task(task).concurrency_per_key is not None]
+    if not keys:
+        return
+    room = room_now(unit)
+    for task, key in keys:
+        free = min(room.of_key(unit.task(task), key), LOOKED_AT_MAX)
+        if free <= 0:
+            continue
+        # In every queue, for one may be paused or without workers; the claim sends back those that come too late.
+        for queue in [queue for queue, of_task in unit.catalog.lanes_with_work() if of_task == task]:
+            for run in unit.seen(unit.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
+                if run.parked_until == PARKED:
+                    unpark(unit, run)
+    unit.freed.clear()
+    unit.flush()
+
+
+def _leases(unit: Unit, runs: list[Run]) -> list[Lease]:
+    steps: dict[str, dict[str, msgspec.Raw]] = {}
+    # A run whose only history is that it was started and claimed has no steps; signals have lines of their own.
+    known = [run.id for run in runs if run.seq > 2]  # noqa: PLR2004
+    for run_id, name, value, _ in unit.database.rows("read_steps", ids=as_rows(known)) if known else ():
+        steps.setdefault(run_id, {})[name] = msgspec.Raw(value.encode())
+    return [
+        Lease(
+            run_id=run.id,
+            task=run.task,
+            epoch=run.epoch,
+            attempt=run.attempt,
+            max_attempts=run.max_attempts,
+            input=_EMPTY if run.input == "{}" else msgspec.Raw(run.input.encode()),
+            crashes=run.crashes,
+            name=run.name,
+            key=run.key,
+            parent_id=run.parent_id,
+            root_id=run.root_id,
+            labels=_EMPTY if run.labels == "{}" else msgspec.Raw(run.labels.encode()),
+            created_at=run.created_at,
+            steps=steps.get(run.id, _NO_STEPS) if steps else _NO_STEPS,
+        )
+        for run in runs
+    ]

@@ -1,0 +1,53 @@
+"""Makes a request repeatable: its effect and the memory of its reply are committed together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from headway.errors import IdempotencyKeyReused
+from headway.storage.unit import Unit
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(list[str]).decode
+
+
+class RequestKey(msgspec.Struct, frozen=True):
+    """What a client calls a request, and what the request was (draft-ietf-httpapi-idempotency-key-header)."""
+
+    key: str
+    """Scoped by the route, so that one key may be used for two different calls."""
+    fingerprint: str
+    keep_ms: int
+
+
+def request_key(key: str, method: str, path: str, body: bytes, keep_ms: int) -> RequestKey:
+    """Return the key of a request: same key and same fingerprint is the same request."""
+    digest = hashlib.blake2b(b"\0".join((method.encode(), path.encode(), body)), digest_size=16).hexdigest()
+    return RequestKey(f"{method} {path} {key}", digest, keep_ms)
+
+
+def once(unit: Unit, request: RequestKey | None, work: Callable[[Unit], list[str]]) -> tuple[list[str], bool]:
+    """Return the lines of the reply, and whether they are those of an earlier request with the same key.
+
+    Raises IdempotencyKeyReused if that one was another request. What `work` raises is not remembered.
+    """
+    if request is None:
+        return work(unit), False
+    known = unit.reply(request.key)
+    if known is not None:
+        fingerprint, reply = known
+        if fingerprint != request.fingerprint:
+            raise IdempotencyKeyReused
+        return _decode(reply), True
+    lines = work(unit)
+    unit.remember(request.key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)
+    return lines, False
+
+
+def keys_of(request: RequestKey | None) -> tuple[str, ...]:
+    """Return what the writer has to look up beforehand."""
+    return () if request is None else (request.key,)

@@ -1,0 +1,236 @@
+"""What workers report: each report is fenced by its lease epoch, and all of a request share one transaction."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from headway.config import Settings
+from headway.engine import lifecycle, progress
+from headway.errors import HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
+from headway.ids import Signer, canonical as canonical_id
+from headway.model.run import FINAL, Blocker, Run, RunError, State
+from headway.service.inputs import canonical
+from headway.service.starting import Draft, Drafter, duration, insert, timestamp
+from headway.service.transitions import CHILD_RESULT, change, move, unblock
+from headway.storage.unit import Unit
+from headway.wire import workers as wire
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+SIGNAL: Final = "signal:"
+"""Steps of this prefix are signals that arrived: `signal:NAME#N`, N counting from 1."""
+TOKEN: Final = "token"  # noqa: S105 - the purpose that tokens are signed for
+
+
+_RETURNED_NOTHING: Final = lifecycle.Succeeded("null")
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A report that has been read and checked, so that the transaction has little to do."""
+
+    report: wire.AnyReport
+    value: str = "null"
+    event: lifecycle.Event | None = None
+    draft: Draft | None = None
+    refusal: HeadwayError | None = None
+
+
+class Reporter:
+    """Reads reports before the transaction, and applies them in it."""
+
+    def __init__(self, drafter: Drafter, signer: Signer, settings: Settings) -> None:
+        self._drafter = drafter
+        self._signer = signer
+        self._settings = settings
+
+    def ready(self, report: wire.AnyReport) -> Ready:
+        """Read a report; what is wrong with it is remembered and answered in its place."""
+        try:
+            match report:
+                case wire.Succeeded():
+                    return self._succeeded(report)
+                case wire.StepReport() | wire.ResultReport():
+                    return Ready(report, value=self._json(report.value, "/value"))
+                case wire.Errored():
+                    return Ready(report, event=_errored(report))
+                case wire.Suspended():
+                    return Ready(report, event=_suspended(report))
+                case wire.Slept():
+                    return Ready(report, event=lifecycle.Slept(timestamp(report.until, "/until")))
+                case wire.Released():
+                    return Ready(report, event=lifecycle.Released())
+                case wire.Stopped():
+                    return Ready(report, event=lifecycle.Stopped())
+                case wire.ChildReport():
+                    spec = msgspec.structs.replace(report.run, parent_id=report.run_id)
+                    return Ready(report, draft=self._drafter.draft(spec, run_type="child"))
+                case _:
+                    return Ready(report)
+        except HeadwayError as error:
+            return Ready(report, refusal=error)
+
+    def _json(self, raw: msgspec.Raw, pointer: str) -> str:
+        limits = self._settings
+        return canonical(raw, bytes_max=limits.output_max, depth_max=limits.depth_max, pointer=pointer)[0]
+
+    def _succeeded(self, report: wire.Succeeded) -> Ready:
+        if bytes(report.output) == b"null":
+            return Ready(report, event=_RETURNED_NOTHING)
+        try:
+            return Ready(report, event=lifecycle.Succeeded(self._json(report.output, "/output")))
+        except HeadwayError as error:
+            # The function has returned and will return the same again: that is how the run fails.
+            code = "output_too_large" if error.status == 413 else "invalid_output"  # noqa: PLR2004
+            failure = RunError(code=code, message=error.detail, retryable=False)
+            return Ready(report, event=lifecycle.Errored(failure))
+
+    def apply(self, unit: Unit, worker_id: str, reports: list[Ready]) -> tuple[list[wire.Rejected], list[wire.Reply]]:
+        """Apply reports in order; return those that changed nothing, and the answers that some ask for."""
+        rejected: list[wire.Rejected] = []
+        replies: list[wire.Reply] = []
+        for index, ready in enumerate(reports):
+            report = ready.report
+            run = unit.run(report.run_id)
+            try:
+                if run is None or run.epoch != report.epoch or run.worker_id != worker_id:
+                    raise LeaseLost  # noqa: TRY301 - the same answer as for what apply raises
+                if ready.refusal is not None:
+                    raise ready.refusal
+                reply = self._one(unit, run, ready)
+                if reply is not None:
+                    replies.append(msgspec.structs.replace(reply, index=index))
+            except HeadwayError as error:
+                rejected.append(wire.Rejected(index=index, status=error.status, code=error.code, detail=error.detail))
+        return rejected, replies
+
+    def _one(self, unit: Unit, run: Run, ready: Ready) -> wire.Reply | None:
+        report = ready.report
+        match report:
+            case wire.Succeeded() | wire.Errored() | wire.Slept() | wire.Released() | wire.Stopped():
+                assert ready.event is not None
+                _outcome(unit, run, ready.event)
+            case wire.Suspended():
+                assert isinstance(ready.event, lifecycle.Suspended)
+                _suspend(unit, run, ready.event)
+            case wire.ProgressReport():
+                after = progress.advance(run, report.done, report.total, report.message, unit.now_ms)
+                change(unit, run, after)
+            case wire.LogReport():
+                self._log(unit, run, report)
+            case wire.ResultReport():
+                number = unit.add_result(run.id, report.name, ready.value)
+                line = _encode({"number": number, "name": report.name, "value": msgspec.Raw(ready.value.encode())})
+                change(unit, run, run, "run.result", line.decode())
+            case wire.StepReport():
+                _step(unit, run, report.name, ready.value)
+            case wire.ChildReport():
+                return self._child(unit, run, report, ready.draft)
+            case wire.TokenReport():
+                return wire.Reply(index=0, token=self._signer.seal(TOKEN, f"{run.id} {report.name}"))
+            case _:
+                assert_never(report)
+        return None
+
+    def _log(self, unit: Unit, run: Run, report: wire.LogReport) -> None:
+        """Histories are bounded: a run that logs without end keeps its first lines, and says so."""
+        bound = self._settings.log_lines_max
+        if run.seq > bound:
+            return
+        message, level = report.message, report.level
+        if run.seq == bound:
+            message, level = f"the history is full at {bound} lines: further log lines are dropped", "warning"
+        line: dict[str, Any] = {"level": level, "message": message, "attempt": run.attempt}
+        if report.fields and run.seq < bound:
+            line["fields"] = report.fields
+        change(unit, run, run, "run.log", _encode(line).decode())
+
+    def _child(self, unit: Unit, run: Run, report: wire.ChildReport, draft: Draft | None) -> wire.Reply:
+        """Start a child once: what an earlier attempt started is found again by its step."""
+        known = unit.step(run.id, report.name)
+        if known is not None:
+            child_id = _decode(known.value)
+            if not isinstance(child_id, str):
+                raise InvalidInput(f"the step {report.name!r} of this run started no child")
+            return wire.Reply(index=0, run_id=child_id)
+        if run.state is State.STOPPING:
+            raise RunStopping
+        assert draft is not None
+        child, _ = insert(unit, draft)
+        _step(unit, run, report.name, f'"{child.id}"')
+        return wire.Reply(index=0, run_id=child.id)
+
+
+def _step(unit: Unit, run: Run, name: str, value: str) -> None:
+    if unit.step(run.id, name) is None:
+        unit.add_step(run.id, name, value)
+        change(unit, run, run, "run.step", _encode({"name": name, "attempt": run.attempt}).decode())
+
+
+def _outcome(unit: Unit, run: Run, event: lifecycle.Event) -> None:
+    stopping = run.state is State.STOPPING
+    if isinstance(event, lifecycle.Errored) and event.error.code == "crashed":
+        event = lifecycle.Crashed(event.error.message)
+    move(unit, run, event)
+    if stopping and isinstance(event, lifecycle.Succeeded):
+        # Taken as the word that it has stopped, not as its outcome: the stop was durable first.
+        raise RunStopping
+
+
+def _suspend(unit: Unit, run: Run, event: lifecycle.Suspended) -> None:
+    """Suspend, and go on at once if what it waits for came while it was letting go."""
+    for blocker in event.blockers:
+        if blocker.kind == "run":
+            child = unit.run(blocker.run_id)
+            known = unit.step(run.id, CHILD_RESULT + blocker.run_id) if child is None else child.parent_id == run.id
+            if not known:
+                raise InvalidState("a run can wait for its own children only", state=str(run.state))
+    after = move(unit, run, event)
+    for blocker in event.blockers:
+        if after.state is State.SUSPENDED and _has_come(unit, run, blocker):
+            after = unblock(unit, after, blocker)
+
+
+def _has_come(unit: Unit, run: Run, blocker: Blocker) -> bool:
+    if blocker.kind == "run":
+        child = unit.run(blocker.run_id)
+        return child is None or child.state in FINAL
+    return unit.step(run.id, f"{SIGNAL}{blocker.name}#{blocker.number}") is not None
+
+
+def _errored(report: wire.Errored) -> lifecycle.Errored:
+    error = RunError(
+        code=report.error.code,
+        type=report.error.type,
+        message=report.error.message,
+        retryable=report.error.retryable,
+        details=report.error.details,
+    )
+    after = None if report.retry_after is None else duration(report.retry_after, "/retry_after")
+    return lifecycle.Errored(error, after, random.random())  # noqa: S311 - jitter is no secret
+
+
+def _suspended(report: wire.Suspended) -> lifecycle.Suspended:
+    if not report.blockers and report.timeout is None:
+        raise InvalidInput("a run can only wait for something: name a blocker or a timeout")
+    blockers = tuple(
+        Blocker(kind="signal", name=spec.name, number=spec.number)
+        if spec.kind == "signal"
+        else Blocker(kind="run", run_id=canonical_id(spec.run_id) or spec.run_id)
+        for spec in report.blockers
+    )
+    return lifecycle.Suspended(blockers, None if report.timeout is None else duration(report.timeout, "/timeout"))
+
+
+def token_of(signer: Signer, token: str) -> tuple[str, str] | None:
+    """Return (run id, name) of a token that this service handed out, or None."""
+    text = signer.unseal(TOKEN, token)
+    if text is None:
+        return None
+    run_id, _, name = text.partition(" ")
+    return run_id, name
+
+

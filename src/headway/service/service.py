@@ -1,0 +1,50 @@
+"""The service: all verbs on all nouns, over one store. Surfaces, loops and workers hold this and nothing below it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headway.config import Settings
+from headway.ids import IdSource, Signer
+from headway.service.claiming import Alarm, unpark_freed
+from headway.service.history import History
+from headway.service.inputs import Schemas
+from headway.service.reporting import Reporter
+from headway.service.runs import Runs
+from headway.service.sessions import Sessions
+from headway.service.starting import Drafter
+from headway.service.tasks import Queues, Tasks
+from headway.service.workers import Workers
+from headway.storage.store import Store
+
+
+class Service:
+    """One object a noun: `service.runs.start(…)`, `service.queues.pause(…)`."""
+
+    def __init__(self, store: Store, signer: Signer, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+        self.signer = signer
+        self.ids = IdSource()
+        self.schemas = Schemas()
+        self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)
+        drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
+        reporter = Reporter(drafter, signer, settings)
+        self.runs = Runs(store, drafter, self.ids, signer, settings)
+        self.workers = Workers(store, self.sessions, reporter, self.schemas, self.ids, settings)
+        self.tasks = Tasks(store)
+        self.queues = Queues(store)
+        self.history = History(store, self.runs, self.workers)
+        self.alarms: dict[tuple[str, str], int] = {}
+        """Lanes that a rate has closed, and when they open again."""
+        self.on_alarm: Callable[[int], None] = lambda at_ms: None
+        """Called with the moment at which such a lane opens."""
+        store.on_signal = self._signal
+        store.writer.after_freed = (unpark_freed,)
+
+    def _signal(self, worker_id: str, message: object) -> None:
+        if isinstance(message, Alarm):
+            self.alarms[message.queue, message.task] = message.at_ms
+            self.on_alarm(message.at_ms)
+        else:
+            self.sessions.tell(worker_id, message)

@@ -1,0 +1,134 @@
+"""Who is alive: a worker's session, which its leases live and die with.
+
+A lease is good as long as its worker is heard from: by heartbeats, and by the signals stream that it keeps open. Both
+are timed by the monotonic clock of this process. A server that restarts gives every worker it finds in the store a full
+lease to be heard from again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+
+from headway.clock import Clock
+from headway.wire.workers import StopAsked
+
+SIGNALS_MAX = 10_000
+"""Messages that wait for a worker; older ones are dropped, because heartbeats repeat what matters."""
+
+
+class Session:
+    """One worker, as this server hears it."""
+
+    def __init__(self, worker_id: str, now_ms: int) -> None:
+        self.worker_id = worker_id
+        self.heard_ms = now_ms
+        self.noted_ms = 0
+        """When the store was last told that it is alive (wall clock, for people)."""
+        self.streams = 0
+        self.broke_ms: int | None = None
+        """When its last signals stream broke."""
+        self.draining = False
+        self.over = False
+        """Set when its leases are being taken away."""
+        self.unclaimed: set[tuple[str, int]] = set()
+        """Leases that the last heartbeat did not name."""
+        self.messages: deque[StopAsked] = deque(maxlen=SIGNALS_MAX)
+        self.wake = asyncio.Event()
+
+    def expires_ms(self, lease_ms: int, disconnect_ms: int) -> int:
+        """Return when the session is over if nothing more is heard."""
+        over = self.heard_ms + lease_ms
+        if self.broke_ms is not None and self.streams == 0:
+            over = min(over, self.broke_ms + disconnect_ms)
+        return over
+
+
+class Sessions:
+    """All workers that this server hears."""
+
+    def __init__(self, clock: Clock, *, lease_ms: int, disconnect_ms: int) -> None:
+        self._clock = clock
+        self._lease_ms = lease_ms
+        self._disconnect_ms = disconnect_ms
+        self._sessions: dict[str, Session] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a session is opened or its stream breaks: there may be an earlier end to watch for."""
+        self.local: set[str] = set()
+        """Workers inside this process."""
+
+    def get(self, worker_id: str) -> Session | None:
+        """Return the session, if it is open."""
+        return self._sessions.get(worker_id)
+
+    def open(self, worker_id: str) -> Session:
+        """Open the session, or find it open."""
+        session = self._sessions.get(worker_id)
+        if session is None:
+            session = self._sessions[worker_id] = Session(worker_id, self._clock.monotonic_ms())
+            self.on_change()
+        return session
+
+    def heard(self, session: Session) -> None:
+        """Note a sign of life."""
+        session.heard_ms = self._clock.monotonic_ms()
+
+    def connected(self, session: Session) -> None:
+        """Note that its signals stream is open."""
+        session.streams += 1
+        session.broke_ms = None
+        self.heard(session)
+
+    def disconnected(self, session: Session) -> None:
+        """Note that a signals stream of it has broken."""
+        session.streams -= 1
+        if session.streams == 0:
+            session.broke_ms = self._clock.monotonic_ms()
+            self.on_change()
+
+    def tell(self, worker_id: str, message: object) -> None:
+        """Put a message where the worker's signals stream finds it."""
+        session = self._sessions.get(worker_id)
+        if session is not None and isinstance(message, StopAsked):
+            session.messages.append(message)
+            session.wake.set()
+
+    @property
+    def remote(self) -> int:
+        """How many workers outside this process are connected."""
+        return sum(1 for s in self._sessions.values() if s.streams and s.worker_id not in self.local)
+
+    def drain_all(self) -> None:
+        """Wake every worker's stream, so that it hears that this server goes."""
+        for session in self._sessions.values():
+            session.wake.set()
+
+    def drain(self, worker_id: str) -> None:
+        """Tell a worker to finish what it has and go."""
+        session = self._sessions.get(worker_id)
+        if session is not None:
+            session.draining = True
+            session.wake.set()
+
+    def lapsed(self) -> list[Session]:
+        """Return the sessions that are over."""
+        now_ms = self._clock.monotonic_ms()
+        return [s for s in self._sessions.values() if s.expires_ms(self._lease_ms, self._disconnect_ms) <= now_ms]
+
+    def next_expiry_ms(self) -> int | None:
+        """Return when the next session would be over, in monotonic milliseconds."""
+        return min((s.expires_ms(self._lease_ms, self._disconnect_ms) for s in self._sessions.values()), default=None)
+
+    def close(self, session: Session) -> None:
+        """Forget a session; whoever waits on it finds it gone."""
+        if self._sessions.get(session.worker_id) is session:
+            del self._sessions[session.worker_id]
+        session.wake.set()
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._sessions)
+
+

@@ -1,0 +1,271 @@
+"""Starting runs: from what was asked to a new run, or to the earlier one that it duplicates."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.clock import Clock
+from headway.config import Settings
+from headway.durations import parse_ms
+from headway.engine.admission import duplicates, may_debounce
+from headway.engine.lifecycle import Rescheduled
+from headway.errors import DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
+from headway.ids import IdSource, canonical as canonical_id, time_of
+from headway.model.run import Reason, Run, State
+from headway.model.task import Task
+from headway.service.inputs import Schemas, canonical, pick_key
+from headway.service.transitions import change, move, terminate
+from headway.storage.catalog import Catalog
+from headway.storage.unit import Unit
+from headway.wire.runs import Dedupe, StartRun
+from headway.wire.times import from_text
+
+_encode: Final = msgspec.json.Encoder().encode
+
+FURTHEST_MS: Final = 253_402_300_799_000
+"""The last second of the year 9999: the latest time that can be written down."""
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A run that is checked and complete, but not in the store yet."""
+
+    run: Run
+    labels: dict[str, str]
+    dedupe: Dedupe | None = None
+    ttl_ms: int | None = None
+
+
+class Drafter:
+    """Checks what was asked against task, schema and limits. All of it happens before the transaction."""
+
+    def __init__(self, catalog: Catalog, clock: Clock, ids: IdSource, schemas: Schemas, settings: Settings) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._ids = ids
+        self._schemas = schemas
+        self._settings = settings
+
+    def draft(self, spec: StartRun, *, run_type: str = "api", task: Task | None = None) -> Draft:
+        """Return the draft; raise UnknownTask, TaskInactive, InvalidInput, PayloadTooLarge or MalformedJson."""
+        task = task or self._catalog.tasks.get(spec.task)
+        if task is None:
+            raise UnknownTask(f"no worker has declared a task named {spec.task!r}")
+        if not task.active:
+            raise TaskInactive(f"the task {task.name!r} is not active")
+        limits = self._settings
+        text, value = canonical(spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input")
+        self._schemas.check(task.input_schema, value)
+        now_ms = self._clock.now_ms()
+        ttl_ms = _ttl(spec.dedupe) if spec.dedupe is not None else None
+        run_at = _run_at(spec, now_ms)
+        if run_at is None and spec.dedupe is not None and spec.dedupe.on_conflict == "debounce":
+            run_at = now_ms + (ttl_ms or 0)
+        run_id = self._ids.new(now_ms)
+        run = new_run(
+            run_id,
+            task,
+            now_ms,
+            name=spec.name,
+            queue=spec.queue,
+            priority=spec.priority,
+            key=spec.key or pick_key(task.key, value),
+            max_attempts=spec.max_attempts,
+            input=text,
+            labels=_encode(spec.labels).decode() if spec.labels else "{}",
+            run_type=run_type,
+            parent_id=_parent(spec),
+            protected=spec.protect,
+            run_at=run_at,
+            keep_ms=None if spec.retention is None else duration(spec.retention, "/retention"),
+        )
+        return Draft(run, spec.labels, spec.dedupe, ttl_ms)
+
+
+def new_run(
+    run_id: str,
+    task: Task,
+    now_ms: int,
+    *,
+    input: str,  # noqa: A002 - the API's word
+    name: str | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    key: str | None = None,
+    max_attempts: int | None = None,
+    labels: str = "{}",
+    run_type: str = "api",
+    parent_id: str | None = None,
+    previous_id: str | None = None,
+    protected: bool = False,
+    run_at: int | None = None,
+    keep_ms: int | None = None,
+) -> Run:
+    """Return a run as it is born: queued, or scheduled if its time is yet to come.
+
+    It was created when its id says, so that the order of ids is the order of creation, whatever the clock does.
+    """
+    run_at = now_ms if run_at is None else run_at
+    return Run(
+        id=run_id,
+        task=task.name,
+        task_version=task.version,
+        name=task.name if name is None else name,
+        state=State.SCHEDULED if run_at > now_ms else State.QUEUED,
+        queue=queue or task.queue,
+        priority=task.priority if priority is None else priority,
+        key=key,
+        attempt=0,
+        max_attempts=max_attempts or task.retry.max_attempts,
+        crashes=0,
+        epoch=0,
+        worker_id=None,
+        input=input,
+        output=None,
+        error=None,
+        reason=None,
+        labels=labels,
+        blocked_on="[]",
+        progress_done=0,
+        progress_total=None,
+        progress_message="",
+        progress_rate=None,
+        progress_at=None,
+        run_type=run_type,
+        parent_id=parent_id,
+        root_id=run_id,
+        previous_id=previous_id,
+        schedule_id=None,
+        protected=int(protected),
+        created_at=time_of(run_id),
+        run_at=run_at,
+        started_at=None,
+        finished_at=None,
+        expires_at=None,
+        keep_ms=keep_ms,
+        deadline_at=None,
+        parked_until=None,
+        updated_at=now_ms,
+        seq=1,
+        version=1,
+    )
+
+
+def insert(unit: Unit, draft: Draft) -> tuple[Run, bool]:
+    """Start the run, or return the earlier one it duplicates; tell which. Raises DuplicateRun if that is not wanted."""
+    run = draft.run
+    if run.parent_id is not None:
+        run = _under_parent(unit, run)
+    if draft.dedupe is not None:
+        first = _first(unit, run, draft)
+        if first is not None:
+            return first, False
+    unit.queue(run.queue)
+    unit.insert(run, draft.labels)
+    unit.record(run, "run.state", f'{{"state":"{run.state}","cause":"created","run_type":"{run.run_type}"}}')
+    return run, True
+
+
+def _under_parent(unit: Unit, run: Run) -> Run:
+    parent = unit.run(run.parent_id or "")
+    if parent is None:
+        raise InvalidInput(
+            "parent_id names no run", errors=[{"pointer": "/parent_id", "code": "unknown_run", "message": "no such run"}]
+        )
+    if parent.state in (State.STOPPING, State.TERMINATED):
+        raise InvalidState(f"the parent is {parent.state}: it starts no more children", state=str(parent.state))
+    return replace(run, root_id=parent.root_id)
+
+
+def _first(unit: Unit, run: Run, draft: Draft) -> Run | None:
+    """Return the run that already has the dedupe key, after doing with it what the request wants; else take the key."""
+    dedupe = draft.dedupe
+    assert dedupe is not None
+    unit.flush()  # an earlier start of the same transaction may have taken the key
+    for _, _, run_id, scope, until in unit.database.rows("read_dedupe", task=run.task, key=dedupe.key):
+        first = unit.run(run_id)
+        if not duplicates(scope, until, first, unit.now_ms):
+            break
+        match dedupe.on_conflict:
+            case "reject":
+                raise DuplicateRun(f"run {run_id} has the dedupe key {dedupe.key!r}", run_id=run_id)
+            case "replace":
+                if first is not None:
+                    because = Reason(code="replaced", message=f"replaced by {run.id}")
+                    terminate(unit, first, because, None, cascade=True)
+                break
+            case "debounce" if first is not None and may_debounce(first):
+                _take_key(unit, first.id, draft)
+                return _debounced(unit, first, run, draft.ttl_ms or 0)
+        if first is None:
+            raise DuplicateRun(f"run {run_id}, which was removed since, had the dedupe key", run_id=run_id)
+        return first
+    _take_key(unit, run.id, draft)
+    return None
+
+
+def _take_key(unit: Unit, run_id: str, draft: Draft) -> None:
+    dedupe = draft.dedupe
+    assert dedupe is not None
+    until = None if draft.ttl_ms is None else unit.now_ms + draft.ttl_ms
+    unit.later("save_dedupe", task=draft.run.task, key=dedupe.key, run_id=run_id, scope=dedupe.scope, until=until)
+
+
+def _debounced(unit: Unit, first: Run, run: Run, ttl_ms: int) -> Run:
+    """The newest input counts, and the wait begins anew."""
+    after = change(unit, first, replace(first, input=run.input), "run.changed", '{"changed":["input"]}')
+    return move(unit, after, Rescheduled(unit.now_ms + ttl_ms))
+
+
+def _run_at(spec: StartRun, now_ms: int) -> int | None:
+    if spec.run_at is not None and spec.delay is not None:
+        raise _invalid("/delay", "run_at and delay exclude each other")
+    if spec.delay is not None:
+        return now_ms + duration(spec.delay, "/delay")
+    return None if spec.run_at is None else timestamp(spec.run_at, "/run_at")
+
+
+def _parent(spec: StartRun) -> str | None:
+    if spec.parent_id is None:
+        return None
+    parent_id = canonical_id(spec.parent_id)
+    if parent_id is None:
+        raise _invalid("/parent_id", "it is not a run id")
+    return parent_id
+
+
+def _ttl(dedupe: Dedupe) -> int | None:
+    if dedupe.ttl is None:
+        if dedupe.scope == "window" or dedupe.on_conflict == "debounce":
+            raise _invalid("/dedupe/ttl", "a window and a debounce need a ttl")
+        return None
+    return duration(dedupe.ttl, "/dedupe/ttl")
+
+
+def duration(text: str, pointer: str) -> int:
+    """Return the milliseconds of a duration in a request; raise InvalidInput with its pointer."""
+    try:
+        return parse_ms(text)
+    except ValueError as error:
+        raise _invalid(pointer, str(error)) from None
+
+
+def timestamp(text: str, pointer: str) -> int:
+    """Return the milliseconds of a time in a request; raise InvalidInput with its pointer."""
+    try:
+        found = from_text(text)
+    except (ValueError, OverflowError) as error:
+        raise _invalid(pointer, str(error)) from None
+    if not 0 <= found <= FURTHEST_MS:
+        raise _invalid(pointer, "it is before 1970 or after 9999")
+    return found
+
+
+def _invalid(pointer: str, message: str) -> InvalidInput:
+    where = pointer[1:].replace("/", ".")
+    return InvalidInput(f"{where}: {message}", errors=[{"pointer": pointer, "code": "value", "message": message}])
+
+
+Outcome = tuple[Run, bool] | HeadwayError

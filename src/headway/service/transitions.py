@@ -1,0 +1,158 @@
+"""Carries out what the engine decides: one event, one line of history, and what follows from it, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.engine import lifecycle
+from headway.engine.lifecycle import CAUSES, Claimed, Held, StopAsked, Unblocked, decide
+from headway.model.run import FINAL, LEASED, Blocker, Reason, Run, State
+from headway.storage.unit import Unit
+from headway.wire.workers import StopAsked as StopMessage
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_blockers: Final = msgspec.json.Decoder(list[Blocker]).decode
+
+CHILD_RESULT: Final = "child-result:"
+"""The step under which a parent finds how its child ended."""
+
+
+def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
+    """Let `event` happen to `run`; raise InvalidState, changing nothing, if it cannot.
+
+    `detail` is what the line of history carries besides state and cause.
+    """
+    after = decide(run, event, unit.task(run.task), unit.now_ms)
+    after = replace(after, seq=run.seq + 1, version=run.version + 1)
+    if type(event) is Claimed:
+        unit.save(after, run, "save_claimed")
+    elif run.worker_id is not None and after.state in FINAL:
+        unit.save(after, run, "save_finished")
+    else:
+        unit.save(after, run)
+    unit.record(after, "run.state", _line(after, CAUSES[type(event)], detail))
+    if run.worker_id is not None:
+        _left_by_worker(unit, run, after, event)
+    elif run.state is State.QUEUED and type(event) is not Claimed:
+        passed_on(unit, run)
+    if after.state in FINAL:
+        _finished(unit, after)
+    return after
+
+
+def _line(run: Run, cause: str, detail: dict[str, Any]) -> str:
+    """Return the data of a line of history; states, causes and worker ids need no escaping."""
+    if cause == "claimed":
+        return (
+            f'{{"state":"running","cause":"claimed","attempt":{run.attempt},"epoch":{run.epoch},'
+            f'"worker_id":"{run.worker_id}"}}'
+        )
+    if cause == "succeeded" and run.state is State.SUCCEEDED and not detail:
+        return '{"state":"succeeded","cause":"succeeded"}'
+    data: dict[str, Any] = {"state": run.state, "cause": cause}
+    if run.reason is not None:
+        data["reason"] = msgspec.Raw(run.reason.encode())
+    if run.error is not None and cause in ("errored", "crashed", "abandoned"):
+        data["error"] = msgspec.Raw(run.error.encode())
+    if run.state is State.SUSPENDED:
+        data["blocked_on"] = msgspec.Raw(run.blocked_on.encode())
+    if run.state is State.SCHEDULED:
+        data["run_at"] = run.run_at
+    return _encode(data | detail).decode()
+
+
+def _left_by_worker(unit: Unit, run: Run, after: Run, event: lifecycle.Event) -> None:
+    """A leased run has moved: tell its worker what it may not know, and let others have the slot."""
+    assert run.worker_id is not None
+    if isinstance(event, StopAsked):
+        grace_ms = unit.task(run.task).grace_ms if event.grace_ms is None else event.grace_ms
+        unit.signal(
+            run.worker_id,
+            run.id,
+            StopMessage(run_id=run.id, epoch=run.epoch, grace_ms=grace_ms, reason=event.reason.message),
+        )
+    elif isinstance(event, Held):
+        unit.signal(run.worker_id, run.id, StopMessage(run_id=run.id, epoch=run.epoch, grace_ms=0, reason="suspended"))
+    if after.state not in LEASED:
+        slot_freed(unit, run)
+
+
+def slot_freed(unit: Unit, run: Run) -> None:
+    """A lease on the run has ended: whoever waited for its slot may start."""
+    task = unit.task(run.task)
+    if task.limited:
+        if run.key is not None and task.limited_by_key:
+            unit.free(run.task, run.key)
+        for queue, name in unit.catalog.lanes_with_work():
+            if name == run.task:
+                unit.open_lane(queue, name)
+    if unit.queue(run.queue).concurrency is not None:
+        for queue, name in unit.catalog.lanes_with_work():
+            if queue == run.queue:
+                unit.open_lane(queue, name)
+
+
+def passed_on(unit: Unit, run: Run) -> None:
+    """A queued run goes elsewhere: if it was let through for a slot of its key, the next may have that."""
+    if run.key is not None and unit.task(run.task).concurrency_per_key is not None:
+        unit.free(run.task, run.key)
+
+
+def _finished(unit: Unit, run: Run) -> None:
+    """A run is final: its parent learns how it ended, and goes on if it waited for that."""
+    if run.parent_id is None:
+        return
+    parent = unit.run(run.parent_id)
+    if parent is None or parent.state in FINAL:
+        return
+    unit.add_step(parent.id, CHILD_RESULT + run.id, child_result(run))
+    unblock(unit, parent, Blocker(kind="run", run_id=run.id))
+
+
+def child_result(run: Run) -> str:
+    """Return how a child ended, as its parent's step keeps it."""
+    ended = {
+        "state": run.state,
+        "output": msgspec.Raw((run.output or "null").encode()),
+        "error": msgspec.Raw((run.error or "null").encode()),
+        "reason": msgspec.Raw((run.reason or "null").encode()),
+    }
+    return _encode(ended).decode()
+
+
+def unblock(unit: Unit, run: Run, blocker: Blocker) -> Run:
+    """Take away something that the run waits for, if it does."""
+    if run.state is State.SUSPENDED and blocker in _decode_blockers(run.blocked_on):
+        return move(unit, run, Unblocked(blocker), unblocked=blocker)
+    return run
+
+
+def change(unit: Unit, before: Run, after: Run, kind: str | None = None, data: str = "") -> Run:
+    """Keep a change that is no transition: a new version, and a line of history if `kind` names one."""
+    assert after.state is before.state, "states change by events"
+    after = replace(
+        after, version=before.version + 1, seq=before.seq + (kind is not None), updated_at=max(unit.now_ms, before.updated_at)
+    )
+    unit.save(after, before)
+    if kind is not None:
+        unit.record(after, kind, data)
+    return after
+
+
+def terminate(unit: Unit, run: Run, reason: Reason, grace_ms: int | None, *, cascade: bool) -> Run:
+    """Ask a run to stop, and its unfinished children with it; what is stopping or stopped already stays as it is."""
+    because = Reason(code="parent_terminated", message=reason.message, actor=reason.actor)
+    family = [run]
+    while family:
+        member = unit.run(family.pop().id)
+        assert member is not None
+        if cascade:
+            family += unit.find("find_children", parent_id=member.id)
+        if member.state not in FINAL and member.state is not State.STOPPING:
+            move(unit, member, StopAsked(reason if member.id == run.id else because, grace_ms))
+    after = unit.run(run.id)
+    assert after is not None
+    return after

@@ -1,0 +1,354 @@
+"""Workers: register, claim, report, listen, drain; and what becomes of the leases of one that is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.config import Settings
+from headway.durations import parse_ms
+from headway.engine.lifecycle import Crashed, Released
+from headway.errors import InvalidInput, WorkerNotFound
+from headway.ids import IdSource
+from headway.model.run import State
+from headway.model.task import Limit, Retention, RetryPolicy, Task
+from headway.model.worker import Worker
+from headway.service.claiming import Claim, claim, unpark
+from headway.service.inputs import Schemas, canonical
+from headway.service.reporting import Reporter
+from headway.service.sessions import Session, Sessions
+from headway.service.starting import duration
+from headway.service.transitions import move
+from headway.storage.store import Store
+from headway.storage.unit import Unit
+from headway.wire import workers as wire
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_names: Final = msgspec.json.Decoder(list[str]).decode
+
+NOTED_EVERY_MS: Final = 60_000
+"""How often the store is told that a worker is alive; only people read that."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A registered worker: its row, and what it may claim."""
+
+    worker: Worker
+    queues: frozenset[str]
+    tasks: frozenset[str]
+
+
+class Workers:
+    """Every verb of the worker protocol."""
+
+    def __init__(
+        self, store: Store, sessions: Sessions, reporter: Reporter, schemas: Schemas, ids: IdSource, settings: Settings
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._reporter = reporter
+        self._schemas = schemas
+        self._ids = ids
+        self._settings = settings
+        self._known: dict[str, Known] = {}
+        self.draining = False
+        """Set when the server goes: nothing is claimed any more."""
+
+    # -- sessions ------------------------------------------------------------------------------------------------------
+
+    async def register(self, asked: wire.RegisterWorker) -> Worker:
+        """Open a session and declare its tasks. The newest declaration of a task counts for runs that start from now on."""
+        now_ms = self._store.clock.now_ms()
+        tasks = [self._declared(declaration, now_ms) for declaration in asked.tasks]
+        worker = Worker(
+            id=self._ids.new(now_ms),
+            name=asked.name or f"{asked.host}:{asked.pid}",
+            host=asked.host,
+            pid=asked.pid,
+            version=asked.version,
+            queues=_encode(asked.queues).decode(),
+            tasks=_encode([task.name for task in tasks]).decode(),
+            capacity=asked.capacity,
+            state="active",
+            created_at=now_ms,
+            heard_at=now_ms,
+        )
+
+        def work(unit: Unit) -> None:
+            for task in tasks:
+                _define(unit, task)
+            for queue in asked.queues:
+                unit.queue(queue)
+            unit.save_worker(worker)
+
+        await self._store.write(work)
+        self._remember(worker)
+        self._sessions.open(worker.id)
+        return worker
+
+    def _declared(self, said: wire.TaskDeclaration, now_ms: int) -> Task:
+        retry, keep = said.retry, said.retention
+        where = f"/tasks/{said.name}"
+
+        def json(raw: msgspec.Raw, field: str) -> str:
+            limits = self._settings
+            return canonical(raw, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer=f"{where}/{field}")[0]
+
+        schema = json(said.input_schema, "input_schema")
+        if schema != "{}":
+            self._schemas.compile(schema)
+
+        def ms(text: str | None, field: str) -> int | None:
+            return None if text is None else duration(text, f"{where}/{field}")
+
+        def limit(rate: wire.RateSpec | None) -> Limit | None:
+            return None if rate is None else Limit(count=rate.limit, period_ms=max(1, duration(rate.period, f"{where}/rate")))
+
+        return Task(
+            name=said.name,
+            version=said.version,
+            description=said.description,
+            executor=said.executor,
+            queue=said.queue,
+            priority=said.priority,
+            input_schema=schema,
+            output_schema=None if said.output_schema is None else json(said.output_schema, "output_schema"),
+            retry=RetryPolicy(
+                max_attempts=retry.max_attempts,
+                first_ms=duration(retry.backoff, f"{where}/retry/backoff"),
+                factor=retry.factor,
+                longest_ms=duration(retry.max_backoff, f"{where}/retry/max_backoff"),
+                jitter=retry.jitter,
+                do_not_retry=tuple(retry.do_not_retry),
+            ),
+            max_crashes=said.max_crashes,
+            timeout_ms=ms(said.timeout, "timeout"),
+            heartbeat_timeout_ms=ms(said.heartbeat_timeout, "heartbeat_timeout"),
+            grace_ms=duration(said.grace, f"{where}/grace"),
+            concurrency=said.concurrency,
+            concurrency_per_key=said.concurrency_per_key,
+            rate=limit(said.rate),
+            rate_per_key=limit(said.rate_per_key),
+            key=said.key,
+            retention=Retention(
+                succeeded_ms=ms(keep.succeeded, "retention/succeeded"),
+                failed_ms=ms(keep.failed, "retention/failed"),
+                terminated_ms=ms(keep.terminated, "retention/terminated"),
+            ),
+            created_at=now_ms,
+            updated_at=now_ms,
+        )
+
+    def _remember(self, worker: Worker) -> Known:
+        known = Known(worker, frozenset(_decode_names(worker.queues)), frozenset(_decode_names(worker.tasks)))
+        self._known[worker.id] = known
+        return known
+
+    async def _session(self, worker_id: str) -> tuple[Known, Session]:
+        """Return a worker that is alive; one that another process of this server knew is found in the store."""
+        known = self._known.get(worker_id)
+        if known is None:
+            worker = next((w for w in await self._store.read.workers() if w.id == worker_id), None)
+            if worker is None or worker.state == "gone":
+                raise WorkerNotFound(f"no worker is registered as {worker_id}")
+            known = self._remember(worker)
+        return known, self._sessions.get(worker_id) or self._open(known.worker)
+
+    async def restore(self) -> None:
+        """After a restart: give every worker that may still hold leases a full lease to be heard from."""
+        for worker in await self._store.read.workers():
+            if worker.state != "gone":
+                self._remember(worker)
+                self._open(worker)
+        for worker_id in await self._store.read.leased_workers():
+            self._sessions.open(worker_id)  # also one that is not known: its leases have to lapse
+
+    def _open(self, worker: Worker) -> Session:
+        session = self._sessions.open(worker.id)
+        session.draining = worker.state == "draining"
+        return session
+
+    async def lapse(self, session: Session, message: str = "its worker was not heard from any more") -> int:
+        """End a session: its runs go back to their queues, or fail as poison. Return how many it held."""
+
+        session.over = True  # from here on its claims get nothing, also those that wait at the writer
+
+        def work(unit: Unit) -> int:
+            lost = 0
+            while found := unit.find("find_leased", worker_id=session.worker_id, limit=1000):
+                for run in found:
+                    move(unit, run, Crashed(message), worker_id=session.worker_id)
+                lost += len(found)
+            known = self._known.get(session.worker_id)
+            if known is not None:
+                unit.save_worker(replace(known.worker, state="gone", heard_at=unit.now_ms))
+            return lost
+
+        lost = await self._store.write(work)
+        self._sessions.close(session)
+        self._known.pop(session.worker_id, None)
+        return lost
+
+    # -- the protocol ------------------------------------------------------------------------------------------------
+
+    async def claim(self, asked: wire.ClaimRuns) -> list[wire.Lease]:
+        """Let the worker have up to `max` runs, waiting up to `wait` for the first.
+
+        If the caller goes away while this waits, what was claimed for it is handed back.
+        """
+        known, session = await self._session(asked.worker_id)
+        self._sessions.heard(session)
+
+        def may_claim() -> bool:
+            return not (session.draining or session.over or self.draining)
+
+        if not may_claim():
+            return []
+        try:
+            wait_ms = min(parse_ms(asked.wait), self._settings.wait_max_ms)
+        except ValueError as error:
+            raise InvalidInput(f"wait: {error}") from None
+        wanted = Claim(asked.worker_id, known.queues, known.tasks, asked.max)
+
+        async def undelivered(leases: list[wire.Lease]) -> None:
+            await self.hand_back(asked.worker_id, leases)
+
+        return await self._store.write_patiently(
+            lambda unit: claim(unit, wanted) if may_claim() else [], wanted.wants, wait_ms / 1000, undelivered
+        )
+
+    async def hand_back(self, worker_id: str, leases: list[wire.Lease]) -> None:
+        """Release runs whose lease never reached the worker; the attempt does not count."""
+        if not leases:
+            return
+
+        def work(unit: Unit) -> None:
+            for lease in leases:
+                run = unit.run(lease.run_id)
+                if run is not None and run.epoch == lease.epoch and run.worker_id == worker_id:
+                    move(unit, run, Released(), note="never delivered")
+
+        await self._store.write(work, run_ids=[lease.run_id for lease in leases])
+
+    async def report(self, asked: wire.ReportRuns) -> wire.Reported:
+        """Apply the reports; what is not rejected is on disk. `held` is answered with what was lost and what is to stop."""
+        _, session = await self._session(asked.worker_id)
+        self._sessions.heard(session)
+        rejected: list[wire.Rejected] = []
+        replies: list[wire.Reply] = []
+        if asked.reports:
+            ready = [self._reporter.ready(report) for report in asked.reports]
+            ids = {report.run_id for report in asked.reports}
+            ids.update(item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id)
+            rejected, replies = await self._store.write(
+                lambda unit: self._reporter.apply(unit, asked.worker_id, ready), run_ids=ids
+            )
+        lost: list[tuple[str, int]] = []
+        stop: list[wire.StopAsked] = []
+        if asked.held is not None:
+            lost, stop = await self._heartbeat(session, asked.held)
+        return wire.Reported(
+            rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining or self.draining
+        )
+
+    async def _heartbeat(
+        self, session: Session, held: list[tuple[str, int]]
+    ) -> tuple[list[tuple[str, int]], list[wire.StopAsked]]:
+        leases = {(run_id, epoch): (state, task) for run_id, epoch, state, task in await self._store.read.leases(session.worker_id)}
+        mine = {(run_id, epoch) for run_id, epoch in held}
+        lost = [lease for lease in held if tuple(lease) not in leases]
+        stop = [
+            wire.StopAsked(run_id=run_id, epoch=epoch, grace_ms=self._store.catalog.task(task).grace_ms)
+            for (run_id, epoch), (state, task) in leases.items()
+            if state == State.STOPPING and (run_id, epoch) in mine
+        ]
+        # A lease that two heartbeats in a row do not name never arrived: the answer to its claim was lost.
+        unnamed = leases.keys() - mine
+        undelivered = unnamed & session.unclaimed
+        session.unclaimed = unnamed - undelivered
+        if undelivered:
+            await self.hand_back(
+                session.worker_id,
+                [
+                    wire.Lease(run_id=run_id, task="", epoch=epoch, attempt=0, max_attempts=0, input=msgspec.Raw(b"null"))
+                    for run_id, epoch in undelivered
+                ],
+            )
+        await self._note(session)
+        return lost, stop
+
+    async def _note(self, session: Session) -> None:
+        """Tell the store now and then that the worker is alive, for people to see."""
+        now_ms = self._store.clock.now_ms()
+        known = self._known.get(session.worker_id)
+        if known is not None and now_ms - session.noted_ms >= NOTED_EVERY_MS:
+            session.noted_ms = now_ms
+            worker = replace(known.worker, heard_at=now_ms)
+            await self._store.write(lambda unit: unit.save_worker(worker))
+
+    async def signals(self, worker_id: str) -> AsyncIterator[wire.StopAsked | str | None]:
+        """Yield what the worker is told: a StopAsked, "drain", or None when `keepalive` is due.
+
+        While this is open the worker is alive; when it breaks, the worker has `disconnect_ms` to come back.
+        """
+        _, session = await self._session(worker_id)
+        self._sessions.connected(session)
+        told_to_drain = False
+        try:
+            while self._sessions.get(worker_id) is session:
+                if (session.draining or self.draining) and not told_to_drain:
+                    told_to_drain = True
+                    yield "drain"
+                while session.messages:
+                    yield session.messages.popleft()
+                session.wake.clear()
+                try:
+                    async with asyncio.timeout(5):
+                        await session.wake.wait()
+                except TimeoutError:
+                    yield None
+        finally:
+            self._sessions.disconnected(session)
+
+    # -- people ------------------------------------------------------------------------------------------------------
+
+    async def list(self) -> list[Worker]:
+        """Return the workers that are remembered, oldest first."""
+        return await self._store.read.workers()
+
+    async def get(self, worker_id: str) -> Worker:
+        """Return a worker; raise WorkerNotFound."""
+        for worker in await self._store.read.workers():
+            if worker.id == worker_id:
+                return worker
+        raise WorkerNotFound(f"no worker is registered as {worker_id}")
+
+    async def drain(self, worker_id: str) -> Worker:
+        """Tell a worker to finish what it has, claim nothing more, and go."""
+        worker = await self.get(worker_id)
+        if worker.state == "gone":
+            return worker
+        worker = replace(worker, state="draining")
+        await self._store.write(lambda unit: unit.save_worker(worker))
+        self._remember(worker)
+        self._sessions.drain(worker_id)
+        return worker
+
+
+def _define(unit: Unit, task: Task) -> None:
+    """Save a declaration, if it says anything new; whether the task is active is not the worker's to say."""
+    known = unit.tasks.get(task.name) or unit.catalog.tasks.get(task.name)
+    if known is not None:
+        task = replace(task, active=known.active, created_at=known.created_at)
+        if replace(task, updated_at=known.updated_at) == known:
+            return
+    unit.define(task)
+    unit.queue(task.queue)
+    # Limits may have been lifted: whatever is parked competes again.
+    while parked := unit.find("find_parked_of_task", task=task.name, limit=1_000):
+        for run in parked:
+            unpark(unit, run)
