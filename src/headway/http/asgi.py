@@ -1,0 +1,263 @@
+"""The ASGI application: limits first, then the gate, then the handler, then one way out for every answer.
+
+The path of a request is short on purpose: a status read has twenty microseconds. Nothing is built that the answer does
+not need; what is rare (a doubled header, a body in pieces, an error) may cost more.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from time import perf_counter
+from typing import Any, Final
+
+import msgspec
+
+from headway.errors import (
+    BadParameter,
+    Draining,
+    HeadwayError,
+    MalformedJson,
+    MethodNotAllowed,
+    RouteNotFound,
+    StorageFailed,
+)
+from headway.http import body, guard, problem
+from headway.http.call import Call, Receive, Send, check_key
+from headway.http.frames import Frames
+from headway.http.meter import Meters
+from headway.http.parameters import Parameters
+from headway.http.patience import Patient
+from headway.http.reply import ALWAYS, Reply
+from headway.http.route import Route
+from headway.http.router import Router, raw_path
+from headway.service.service import Service
+from headway.storage.database import StorageBroken
+
+log = logging.getLogger("headway.http")
+
+URL_BYTES_MAX: Final = 16 * 1024
+HEADERS_MAX: Final = 100
+REQUEST_ID_MAX: Final = 128
+_SINGLE: Final = frozenset(
+    {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
+)
+"""Headers of which two in one request would mean that someone reads the other one."""
+
+Check = Callable[[], Awaitable[str | None]]
+"""A readiness check: None is fine, a text says what is wrong."""
+
+
+class Prepared(msgspec.Struct, frozen=True, eq=False):
+    """What a route needs at each request, made once."""
+
+    decoder: msgspec.json.Decoder[Any] | None
+    parameters: Parameters | None
+    no_query: Any
+    """The query struct of a request without a query string."""
+    slot: int
+    """Its place in the meters."""
+
+
+class Api:
+    """The native API over one service. `routes` is the list; `checks` are what readiness depends on, by name."""
+
+    def __init__(
+        self, service: Service, routes: Iterable[Route], *, checks: Mapping[str, Check] | None = None, version: str = ""
+    ) -> None:
+        self.service = service
+        self.routes = tuple(routes)
+        self.checks = dict(checks or {})
+        self.version = version
+        self.draining = False
+        """Set by `drain`: nothing new that lasts is begun, and what lasts is ended."""
+        self.closing = False
+        self.waiting: set[Patient] = set()
+        """Long polls and event streams, which a drain ends."""
+        self.signals: set[Patient] = set()
+        """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
+        self.streams = 0
+        self.frames = Frames()
+        self.meters = Meters([route.name for route in self.routes])
+        self._guard = guard.Guard(service.settings.allow_host)
+        self._router = Router(self.routes)
+        self._prepared = {id(route): _prepare(route, slot) for slot, route in enumerate(self.routes)}
+        self._body_max = service.settings.body_max
+        self._id_prefix = f"req_{secrets.token_hex(8)}"
+        self._count = 0
+        self._document = b""
+
+    def document(self) -> bytes:
+        """Return the OpenAPI document; made when it is first asked for."""
+        if not self._document:
+            from headway.http.openapi import document  # noqa: PLC0415 - most servers are never asked
+
+            self._document = msgspec.json.encode(document(self.routes, self.version or "0"))
+        return self._document
+
+    def drain(self) -> None:
+        """End what lasts: streams say `reconnect`, long polls answer with what they have."""
+        self.draining = True
+        for patient in tuple(self.waiting):
+            patient.end("draining")
+
+    def close(self) -> None:
+        """End the workers' signals streams too: the server goes now."""
+        self.closing = True
+        self.drain()
+        for patient in tuple(self.signals):
+            patient.end("draining")
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await _other(scope, receive, send)
+            return
+        began = perf_counter()
+        raw_headers = scope["headers"]
+        headers = dict(raw_headers)
+        call = Call(self, scope["method"], scope["path"], headers, receive, send)
+        self._count = count = self._count + 1
+        given = headers.get(b"x-request-id")
+        call.request_id = (
+            given if given is not None and _sane(given) else f"{self._id_prefix}{count:010x}".encode()
+        )
+        try:
+            if len(headers) != len(raw_headers):
+                _check_doubled(raw_headers)
+            reply = await self._answer(call, scope)
+        except HeadwayError as error:
+            reply = self._problem(error, call)
+        except body.ClientGone:
+            return
+        except StorageBroken:
+            log.exception("http.storage_broken request_id=%s", call.request_id.decode())
+            reply = self._problem(StorageFailed(), call)
+        except Exception:
+            log.exception("http.internal_error request_id=%s path=%r", call.request_id.decode(), call.path[:200])
+            reply = self._problem(problem.InternalError(), call)
+        if reply is not None:
+            if call.status:  # the answer has begun: there is no other way to say that it is not whole
+                raise RuntimeError("the stream broke off")
+            call.status = reply.status
+            await _send(reply, call, send)
+        route = call.route
+        if route is not None:
+            self.meters.note(self._prepared[id(route)].slot, call.status, perf_counter() - began)
+
+    async def _answer(self, call: Call, scope: MutableMapping[str, Any]) -> Reply | None:
+        headers, method = call.headers, call.method
+        path = scope.get("raw_path") or raw_path(scope["path"])
+        query: bytes = scope["query_string"]
+        if len(path) + len(query) > URL_BYTES_MAX:
+            raise problem.UriTooLong(f"the path and query may have {URL_BYTES_MAX:,} bytes")
+        if len(headers) > HEADERS_MAX:
+            raise problem.HeadersTooLarge(f"a request may have {HEADERS_MAX} headers")
+        self._guard.check_host(headers.get(b"host"))
+        if method not in guard.SAFE_METHODS:
+            self._guard.check_site(headers)
+        elif method == "OPTIONS":
+            return self._options(path)
+        route, call.arguments = self._router.find(method, path)
+        call.route = route
+        guard.permit(route, headers)
+        prepared = self._prepared[id(route)]
+        if query:
+            call.raw_query = query
+            call.query = (prepared.parameters or _NO_PARAMETERS).read(query)
+        else:
+            call.query = prepared.no_query
+        if method == "POST" or method == "PATCH":  # noqa: PLR1714 - no tuple is built
+            await self._read_body(call, route, prepared)
+        return await route.handler(call)
+
+    async def _read_body(self, call: Call, route: Route, prepared: Prepared) -> None:
+        headers = call.headers
+        key = headers.get(b"idempotency-key")
+        if key is not None:
+            check_key(key)
+        call.raw_body = raw = await body.read(call.receive, headers, self._body_max)
+        if raw:
+            body.check_type(headers)
+        decoder = prepared.decoder
+        if decoder is None:
+            if raw and raw.strip() != b"{}":
+                raise BadParameter("this route takes no body")
+        elif raw:
+            call.body = body.decode(decoder, raw)
+        elif route.optional:
+            call.body = decoder.decode(b"{}")
+        else:
+            body.check_type(headers)
+            raise MalformedJson("the body is missing")
+
+    def _options(self, path: bytes) -> Reply:
+        try:
+            self._router.find("OPTIONS", path)
+        except MethodNotAllowed as refused:
+            return Reply(204, b"", ((b"allow", ", ".join(refused.fields["allow"]).encode()),))
+        raise RouteNotFound
+
+    def _problem(self, error: HeadwayError, call: Call) -> Reply:
+        return problem.reply(error, call.path, call.request_id.decode())
+
+    def refuse_if_draining(self) -> None:
+        """Raise Draining for what should not begin any more."""
+        if self.draining:
+            raise Draining
+
+
+_NO_PARAMETERS: Final = Parameters(msgspec.Struct, frozenset(), frozenset(), labels=False)
+
+
+def _prepare(route: Route, slot: int) -> Prepared:
+    parameters = Parameters.of(route.query) if route.query is not None else None
+    return Prepared(
+        decoder=msgspec.json.Decoder(route.takes) if route.takes is not None else None,
+        parameters=parameters,
+        no_query=parameters.read(b"") if parameters is not None else None,
+        slot=slot,
+    )
+
+
+async def _send(reply: Reply, call: Call, send: Send) -> None:
+    content = reply.body
+    headers = [*ALWAYS, (b"x-request-id", call.request_id)]
+    if content or reply.status not in (204, 304):
+        headers.append(reply.kind)
+        headers.append((b"content-length", b"%d" % len(content)))
+    if reply.headers:
+        headers.extend(reply.headers)
+    if reply.status in (413, 414, 431):  # what else was sent is not read: the connection cannot be used again
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else content})
+
+
+def _sane(request_id: bytes) -> bool:
+    return 0 < len(request_id) <= REQUEST_ID_MAX and all(0x21 <= byte <= 0x7E for byte in request_id)  # noqa: PLR2004
+
+
+def _check_doubled(raw_headers: list[tuple[bytes, bytes]]) -> None:
+    """Raise BadParameter for two of a header that there can be one of."""
+    seen: set[bytes] = set()
+    for name, _ in raw_headers:
+        if name in seen and name in _SINGLE:
+            raise BadParameter(f"the header {name.decode()} is there twice")
+        seen.add(name)
+
+
+async def _other(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """Take part in the lifespan protocol; there are no WebSockets."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+

@@ -1,0 +1,139 @@
+"""One request on its way through a handler: what was asked, already checked, and the service to ask it of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from headway.errors import BadCursor, BadParameter, RunNotFound
+from headway.http.patience import Patient
+from headway.ids import canonical
+from headway.service.idempotency import RequestKey, request_key
+from headway.service.service import Service
+
+if TYPE_CHECKING:
+    from headway.http.asgi import Api
+    from headway.http.route import Route
+
+T = TypeVar("T")
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+KEY_MAX: Final = 255
+
+
+class Call:
+    """A request that has been let in."""
+
+    __slots__ = ("api", "arguments", "body", "headers", "method", "path", "query", "raw_body", "raw_query", "receive", "request_id",
+                 "route", "send", "service", "status")  # fmt: skip
+
+    def __init__(self, api: Api, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        self.api = api
+        self.service: Service = api.service
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.receive = receive
+        self.send = send
+        self.request_id = b""
+        self.status = 0
+        """What was answered, if the handler sent it itself."""
+        self.route: Route | None = None
+        self.arguments: Mapping[str, str] = {}
+        self.query: Any = None
+        self.body: Any = None
+        self.raw_body = b""
+        self.raw_query = b""
+
+    def asked(self, kind: type[T]) -> T:
+        """Return the body, which the route has decoded."""
+        assert isinstance(self.body, kind)
+        return self.body
+
+    def parameters(self, kind: type[T]) -> T:
+        """Return the query, which the route has decoded."""
+        assert isinstance(self.query, kind)
+        return self.query
+
+    def run_id(self) -> str:
+        """Return the run id of the path, in its one spelling; raise RunNotFound for what is none."""
+        text = self.arguments["id"]
+        found = canonical(text)
+        if found is None:
+            raise RunNotFound(f"{text[:80]!r} is not the id of a run")
+        return found
+
+    def name(self) -> str:
+        """Return the name in the path."""
+        return self.arguments["name"]
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header as text."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def request_key(self) -> RequestKey | None:
+        """Return what makes this request repeatable, if it has an Idempotency-Key."""
+        raw = self.headers.get(b"idempotency-key")
+        if raw is None:
+            return None
+        check_key(raw)
+        return request_key(raw.decode(), self.method, self.path, self.raw_body, self.service.settings.idempotency_ms)
+
+    def expected_version(self) -> int | None:
+        """Return the version that If-Match asks for; None if any will do."""
+        text = self.header(b"if-match")
+        if text is None or text.strip() == "*":
+            return None
+        return version_of(text)
+
+    def preferred_wait_ms(self) -> int | None:
+        """Return how long the client prefers to wait (RFC 7240), within our limit; None if it does not say."""
+        raw = self.headers.get(b"prefer")
+        if raw is None:
+            return None
+        for preference in raw.decode("latin-1").replace(";", ",").split(","):
+            name, _, value = preference.partition("=")
+            digits = value.strip().strip('"')
+            if name.strip().lower() == "wait" and digits.isascii() and digits.isdigit():
+                return min(int(digits[:9]) * 1000, self.service.settings.wait_max_ms)
+        return None
+
+    def prefers_async(self) -> bool:
+        """Whether the client says that it does not want to wait."""
+        return b"respond-async" in self.headers.get(b"prefer", b"").lower()
+
+    def patience(self) -> Patient:
+        """Return what ends a wait when the client is gone or the server drains."""
+        return Patient(self.api.waiting, self.receive)
+
+    def accepts(self, kind: bytes) -> bool:
+        """Whether the client names this media type among those that it takes."""
+        return kind in self.headers.get(b"accept", b"").lower()
+
+
+def check_key(raw: bytes) -> None:
+    """Raise BadParameter unless an Idempotency-Key is 1 to 255 visible ASCII characters."""
+    if not 1 <= len(raw) <= KEY_MAX or not all(0x21 <= byte <= 0x7E for byte in raw):  # noqa: PLR2004
+        raise BadParameter(f"Idempotency-Key has 1 to {KEY_MAX} visible ASCII characters", parameter="Idempotency-Key")
+
+
+def version_of(etag: str) -> int:
+    """Return the version in an ETag; one that we never gave is a version that nothing has."""
+    digits = etag.strip().removeprefix("W/").strip('"')
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else -1  # noqa: PLR2004
+
+
+def number(text: str, what: str) -> int:
+    """Return a place in a history or feed; raise BadCursor for what cannot be one."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004
+        raise BadCursor(f"{what} is a number from 0, not {text[:40]!r}")
+    return int(text)
+
+
+def etag(version: int) -> tuple[bytes, bytes]:
+    """Return the ETag of a version."""
+    return (b"etag", b'"%d"' % version)
+
+

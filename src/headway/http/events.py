@@ -1,0 +1,48 @@
+"""Handlers for events: a run's history and the feed of all, each as a list or as a stream."""
+
+from __future__ import annotations
+
+from headway.errors import BadParameter
+from headway.http import present, sse
+from headway.http.call import Call, number
+from headway.http.queries import Feed, RunEvents
+from headway.http.reply import Reply, json
+from headway.ids import canonical
+from headway.wire.runs import EventList
+
+STREAM = b"text/event-stream"
+
+
+def _streams(call: Call) -> bool:
+    return call.method == "GET" and call.accepts(STREAM)
+
+
+async def of_run(call: Call) -> Reply | None:
+    """GET /v1/runs/{id}/events."""
+    asked = call.parameters(RunEvents)
+    if _streams(call):
+        return await sse.run_events(call, call.run_id(), asked)
+    after = 0 if asked.after is None else number(asked.after, "after")
+    found = await call.service.history.events(call.run_id(), after, asked.page_size + 1)
+    shown, more = [present.event_out(event) for event in found[: asked.page_size]], len(found) > asked.page_size
+    return json(EventList(data=shown, next_after=shown[-1].seq if shown else after, has_more=more))
+
+
+async def feed(call: Call) -> Reply | None:
+    """GET /v1/events."""
+    asked = call.parameters(Feed)
+    run_ids = tuple(_run_id(text) for text in asked.run_id)
+    if _streams(call):
+        return await sse.feed(call, run_ids, asked)
+    after = 0 if asked.after is None else number(asked.after, "after")
+    found = await call.service.store.read.feed(after, asked.page_size + 1, run_ids)
+    shown, more = found[: asked.page_size], len(found) > asked.page_size
+    next_after = shown[-1].position if shown else after
+    return json(EventList(data=[present.event_out(event) for event in shown], next_after=next_after, has_more=more))
+
+
+def _run_id(text: str) -> str:
+    found = canonical(text)
+    if found is None:
+        raise BadParameter(f"run_id: {text[:80]!r} is not the id of a run", parameter="run_id")
+    return found

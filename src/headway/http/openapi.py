@@ -1,0 +1,202 @@
+"""The OpenAPI 3.1 document, read off the route list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from headway.errors import HeadwayError
+from headway.http.examples import BODIES
+from headway.http.pages import group
+from headway.http.problem import Problem, every_error
+from headway.http.route import SCOPES, Route
+from headway.http.routes import ROUTES
+
+_REF: Final = "#/components/schemas/{name}"
+_IN_PATH: Final = re.compile(r"\{(\w+)\}")
+_EVERYWHERE: Final = ("bad_parameter", "bad_host", "headers_too_large", "uri_too_long", "internal_error", "unavailable")
+_WITH_BODY: Final = (
+    "malformed_json", "unknown_field", "payload_too_large", "unsupported_media_type", "invalid_input", "storage_failed",
+)  # fmt: skip
+_DESCRIPTION: Final = """\
+Durable runs of tasks: start, watch, suspend, stop and remember them.
+
+Times are RFC 3339 in UTC, durations are texts such as "30s" or "PT30S". Unknown fields of a request are refused, unknown
+fields of an answer are to be ignored. Errors are problem documents (RFC 9457) with a stable `code`; `type` leads to a page
+about it. Every POST may carry an Idempotency-Key, so that repeating it is safe."""
+
+_PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
+    "id": {"type": "string", "format": "uuid"},
+    "name": {"type": "string", "minLength": 1, "maxLength": 200},
+    "token": {"type": "string", "minLength": 1},
+    "code": {"type": "string", "minLength": 1},
+}
+_HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "Idempotency-Key": (
+        "Makes the request repeatable: the same key with the same body has the effect once.",
+        {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    ),
+    "Prefer": ("`wait=N` waits up to N seconds for the end or a change; `respond-async` does not (RFC 7240).", {"type": "string"}),
+    "If-Match": ("The ETag that the object must still have.", {"type": "string"}),
+    "If-None-Match": ("The ETag that is known already.", {"type": "string"}),
+    "Last-Event-ID": ("Of a stream: the id of the last event that was received.", {"type": "string"}),
+}
+
+
+def document(routes: Iterable[Route] = ROUTES, version: str = "0.1.0") -> dict[str, Any]:
+    """Return the document."""
+    routes = tuple(routes)
+    kinds = {kind for route in routes for kind in (route.takes, route.gives) if kind is not None} | {Problem}
+    ordered = sorted(kinds, key=lambda kind: kind.__name__)
+    _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Headway",
+            "version": version,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in dict.fromkeys(map(group, routes))],
+        "paths": paths,
+        "components": {
+            "schemas": {name: _tidied(schema) for name, schema in sorted(schemas.items())},
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "On loopback no key is needed. Scopes: "
+                    + " ".join(f"`{scope}`: {meaning}" for scope, meaning in SCOPES.items()),
+                }
+            },
+        },
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    noun = group(route)
+    verb = route.handler.__name__
+    said: dict[str, Any] = {
+        "operationId": f"{noun}_{verb}" if noun not in verb else verb,
+        "tags": [noun],
+        "summary": route.summary,
+        "security": [] if route.scope == "public" else [{}, {"key": [route.scope]}],
+        "parameters": _parameters(route),
+        "responses": _responses(route),
+    }
+    if route.takes is not None:
+        content = {"schema": _ref(route.takes), "example": BODIES[route.name]}
+        said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
+    return said
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": _PATH_PARAMETERS[name]}
+        for name in _IN_PATH.findall(route.path)
+    ]
+    for header in route.headers:
+        description, schema = _HEADERS[header]
+        found.append({"name": header, "in": "header", "description": description, "schema": schema})
+    if route.query is not None:
+        found += _query(route.query)
+    return found
+
+
+def _query(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    _, schemas = msgspec.json.schema_components([kind], ref_template=_REF)
+    found = []
+    for name, schema in _tidied(schemas[kind.__name__])["properties"].items():
+        parameter: dict[str, Any] = {"name": name, "in": "query", "schema": schema}
+        if name == "labels":
+            parameter |= {
+                "name": "label.customer",
+                "description": "Any label, as `label.NAME=VALUE`; `customer` stands for its name.",
+                "schema": {"type": "string", "maxLength": 255},
+            }
+        elif schema.get("type") == "array":
+            schema.pop("default", None)
+            parameter |= {"style": "form", "explode": False, "schema": {**schema, "minItems": 1}}
+        elif "anyOf" in schema:  # a query has no null: what is absent is absent
+            (parameter["schema"],) = (option for option in schema["anyOf"] if option.get("type") != "null")
+        found.append(parameter)
+    return found
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for status in (route.status, *route.also):
+        found[str(status)] = _success(route, status)
+    for status, errors in sorted(_problems(route).items()):
+        if str(status) in found:
+            continue
+        said = "; ".join(f"`{error.code}`: {error.title}" for error in errors)
+        found[str(status)] = {"description": said, "content": {"application/problem+json": {"schema": _ref(Problem)}}}
+    return found
+
+
+def _success(route: Route, status: int) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": _MEANINGS.get(status, "Done.")}
+    headers = {"X-Request-Id": {"description": "Names the request in the server's log.", "schema": {"type": "string"}}}
+    if status == 202:  # noqa: PLR2004 - accepted
+        headers["Location"] = {"description": "Where the run is.", "schema": {"type": "string"}}
+    said["headers"] = headers
+    if status in (204, 304):
+        return said
+    content: dict[str, Any] = {}
+    if route.gives is not None:
+        content["application/json"] = {"schema": _ref(route.gives)}
+    elif route.status != 204:  # noqa: PLR2004 - no content
+        content[route.kind] = {"schema": {"type": "string"}}
+    if route.streams and status == route.status:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    said["content"] = content
+    return said
+
+
+_MEANINGS: Final = {
+    200: "Done, or found.",
+    201: "Made.",
+    202: "Accepted and stored for good; it goes on by itself.",
+    204: "Done; there is nothing to say.",
+    303: "See there.",
+    304: "It has not changed.",
+    503: "Not now.",
+}
+
+
+def _problems(route: Route) -> dict[int, list[type[HeadwayError]]]:
+    codes = [*_EVERYWHERE, *route.problems]
+    if route.takes is not None:
+        codes += _WITH_BODY
+    if route.method != "GET":
+        codes.append("forbidden")
+    if route.streams or route.kind == "text/event-stream":
+        codes.append("draining")
+    found: dict[int, list[type[HeadwayError]]] = {}
+    known = every_error()
+    for code in dict.fromkeys(codes):
+        error = known[code]
+        found.setdefault(error.status, []).append(error)
+    return found
+
+
+def _ref(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    return {"$ref": _REF.format(name=kind.__name__)}
+
+
+def _tidied(schema: Any) -> Any:
+    """Say more than the types do: times are date-times."""
+    if isinstance(schema, dict):
+        schema = {name: _tidied(value) for name, value in schema.items()}
+        if schema.get("examples") == ["2026-12-01T02:00:00Z"]:
+            schema["format"] = "date-time"
+        return schema
+    return [_tidied(item) for item in schema] if isinstance(schema, list) else schema

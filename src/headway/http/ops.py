@@ -1,0 +1,72 @@
+"""Handlers for the server itself: is it alive, is it ready, how does it do, and what can it be asked."""
+
+from __future__ import annotations
+
+from headway.http import pages
+from headway.http.call import Call
+from headway.http.reply import HTML, TEXT, Reply, json
+from headway.wire.workers import ServerOut
+
+
+async def livez(call: Call) -> Reply:
+    """GET /livez."""
+    del call
+    return json(ServerOut(status="ok"))
+
+
+async def readyz(call: Call) -> Reply:
+    """GET /readyz."""
+    found: dict[str, str] = {}
+    api = call.api
+    if api.draining:
+        found["server"] = "it is draining"
+    if call.service.store.writer.broken is not None:
+        found["store"] = "it cannot be written"
+    elif call.service.store.full:
+        found["store"] = "the disk is full: new runs are refused"
+    for name, check in api.checks.items():
+        wrong = await check()
+        found[name] = wrong or "ok"
+    ready = all(text == "ok" for text in found.values())
+    checks = {"server": "ok", "store": "ok", **found}
+    if ready:
+        return json(ServerOut(status="ready", checks=checks))
+    return json(ServerOut(status="not ready", checks=checks), 503, (b"retry-after", b"1"))
+
+
+async def metrics(call: Call) -> Reply:
+    """GET /metrics."""
+    from headway.http.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - most servers are never scraped
+
+    return Reply(200, await exposition(call.api), kind=(b"content-type", CONTENT_TYPE.encode()))
+
+
+async def openapi(call: Call) -> Reply:
+    """GET /openapi.json."""
+    return Reply(200, call.api.document())
+
+
+async def docs(call: Call) -> Reply:
+    """GET /docs."""
+    return Reply(200, pages.docs(call.api.routes, call.api.version), (pages.POLICY,), HTML)
+
+
+async def root(call: Call) -> Reply:
+    """GET /."""
+    del call
+    return Reply(303, b"see /docs\n", ((b"location", b"/docs"),), TEXT)
+
+
+async def errors(call: Call) -> Reply:
+    """GET /errors."""
+    if call.accepts(b"text/html"):
+        return Reply(200, pages.errors(), (pages.POLICY, pages.VARY), HTML)
+    return json(pages.error_list(), 200, pages.VARY)
+
+
+async def error(call: Call) -> Reply:
+    """GET /errors/{code}."""
+    page = pages.error_page(call.arguments["code"])
+    if call.accepts(b"text/html"):
+        return Reply(200, pages.error_html(page), (pages.POLICY, pages.VARY), HTML)
+    return json(page, 200, pages.VARY)

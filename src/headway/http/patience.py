@@ -1,0 +1,65 @@
+"""Waiting that ends when the client goes away or the server drains, whatever it is that is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Reason = Literal["gone", "draining"]
+
+
+class Patient:
+    """Cancels what its block waits for, as `asyncio.timeout` does, and then says why in `over`.
+
+    with Patient(waiting, call.receive) as patient:
+        run = await service.runs.wait(…)
+    if patient.over == "gone": …
+    """
+
+    __slots__ = ("_cancelling", "_receive", "_task", "_waiting", "_watch", "over")
+
+    def __init__(self, waiting: set[Patient] | None, receive: Receive) -> None:
+        """`waiting` is where a drain finds those to interrupt; None: a drain does not end this wait."""
+        self._waiting = waiting
+        self._receive = receive
+        self._task: asyncio.Task[Any] | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._cancelling = 0
+        self.over: Reason | None = None
+
+    def end(self, reason: Reason) -> None:
+        """End the wait, once."""
+        if self.over is None and self._task is not None:
+            self.over = reason
+            self._task.cancel()
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.end("gone")
+
+    def __enter__(self) -> Self:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelling = task, task.cancelling()
+        self._watch = asyncio.get_running_loop().create_task(self._until_gone())
+        if self._waiting is not None:
+            self._waiting.add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> bool:
+        assert self._task is not None
+        assert self._watch is not None
+        if self._waiting is not None:
+            self._waiting.discard(self)
+        self._watch.cancel()
+        task, self._task = self._task, None
+        if self.over is None:
+            return False
+        # Ours if nobody else has asked for a cancellation as well; a block that ended in the same moment has its result.
+        return task.uncancel() <= self._cancelling and kind is asyncio.CancelledError

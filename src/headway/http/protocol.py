@@ -1,0 +1,139 @@
+"""The server's side of a connection: uvicorn's httptools protocol, with the limits that it lacks, and a shorter way out.
+
+Heads have to be whole within a time and a size, and a client that does not read what it asked for is cut off instead
+of holding memory for ever. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
+searched for what must not be in headers. Everything else is uvicorn's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+HEAD_SECONDS: Final = 30.0
+"""How long a request's head may take, from connecting or from its first byte."""
+STUCK_SECONDS: Final = 30.0
+"""How long a client may leave a full buffer unread."""
+
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 27\r\nconnection: close\r\n\r\nThe headers are too large.\n"
+)
+
+
+class Exchange(RequestResponseCycle):
+    """One request and its answer."""
+
+    _head: list[bytes] | None = None
+    """The head of an answer of known length, kept back until its body is there."""
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]  # any mapping
+        """Send a part of the answer."""
+        if self._head is not None:
+            await self._send_whole(self._head, message)
+            return
+        if self.response_started or message["type"] != "http.response.start":
+            await super().send(message)  # type: ignore[arg-type]
+            return
+        head = [STATUS_LINE[message["status"]]]
+        whole = False
+        for name, value in (*self.default_headers, *message["headers"]):
+            head += (name, b": ", value, b"\r\n")
+            if name == b"content-length":
+                whole = True
+            elif name == b"connection":  # ours says close, and nothing else
+                self.keep_alive = False
+        if not whole and message["status"] not in (204, 304):
+            await super().send(message)  # type: ignore[arg-type]
+            return
+        self._head = head
+
+    async def _send_whole(self, head: list[bytes], message: MutableMapping[str, Any]) -> None:
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if not self.keep_alive:
+            head.append(b"connection: close\r\n")
+        head.append(b"\r\n")
+        head.append(message["body"])
+        self._head = None
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.write(b"".join(head))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
+class Connection(HttpToolsProtocol):
+    """One connection."""
+
+    _head_bytes = -1
+    """How much of an unfinished head has come; -1 between heads."""
+    _head_timer: asyncio.TimerHandle | None = None
+    _stuck_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the timers."""
+        self._stop_head_timer()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; a head that is not whole after this is counted and timed."""
+        super().data_received(data)
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self._head_bytes = -1
+        if self._head_timer is not None:
+            self._stop_head_timer()
+        super().on_headers_complete()
+        self.cycle.__class__ = Exchange  # uvicorn makes it by name, and has not begun to run it
+
+    def pause_writing(self) -> None:
+        """The client does not read: give it a while."""
+        super().pause_writing()
+        if self._stuck_timer is None:
+            self._stuck_timer = self.loop.call_later(STUCK_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
+            self._stuck_timer = None
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self.transport.close()

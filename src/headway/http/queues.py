@@ -1,0 +1,40 @@
+"""Handlers for queues."""
+
+from __future__ import annotations
+
+from headway.http import present
+from headway.http.call import Call
+from headway.http.reply import Reply, json
+from headway.model.worker import Queue
+from headway.wire.workers import PatchQueue, QueueList, QueueOut
+
+
+async def _shown(call: Call, queue: Queue) -> QueueOut:
+    queues = call.service.queues
+    return present.queue_out(queue, queues.counts(queue.name), await queues.oldest(queue.name))
+
+
+async def list_queues(call: Call) -> Reply:
+    """GET /v1/queues."""
+    return json(QueueList(data=[await _shown(call, queue) for queue in call.service.queues.list()]))
+
+
+async def get(call: Call) -> Reply:
+    """GET /v1/queues/{name}."""
+    return json(await _shown(call, call.service.queues.get(call.name())))
+
+
+async def patch(call: Call) -> Reply:
+    """PATCH /v1/queues/{name}."""
+    asked = call.asked(PatchQueue)
+    return json(await _shown(call, await call.service.queues.limit(call.name(), asked.concurrency)))
+
+
+async def pause(call: Call) -> Reply:
+    """POST /v1/queues/{name}:pause."""
+    return json(await _shown(call, await call.service.queues.pause(call.name(), paused=True)))
+
+
+async def resume(call: Call) -> Reply:
+    """POST /v1/queues/{name}:resume."""
+    return json(await _shown(call, await call.service.queues.pause(call.name(), paused=False)))

@@ -1,0 +1,130 @@
+"""Runs the API on uvicorn, embedded, and stops it without losing what is under way.
+
+The first signal begins the drain: readiness says no, event streams send `reconnect`, long polls answer with what they
+have, nothing more is claimed, and `on_drain` lets the application's own work end. Workers can report all the while. When
+that is done, or its time is up, the server takes no more connections, finishes what it is answering, and ends. The
+second signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from headway.config import Settings
+from headway.http.asgi import Api
+from headway.http.listening import BACKLOG
+from headway.http.protocol import Connection
+
+log = logging.getLogger("headway.server")
+
+KEEP_ALIVE_S: Final = 75
+LAST_ANSWERS_S: Final = 5
+"""How long answers may take that are still on their way when the drain is over."""
+
+OnDrain = Callable[[], Awaitable[None] | None]
+
+
+class EmbeddedServer(uvicorn.Server):
+    """uvicorn, with signals and shutdown as a service needs them."""
+
+    def __init__(self, api: Api, settings: Settings) -> None:
+        """Made for one API; nothing listens yet."""
+        super().__init__(_config(api, settings))
+        self._api = api
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.asked_to_stop = asyncio.Event()
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to exit."""
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what still lasts, then let uvicorn finish the rest."""
+        self._api.close()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT while serving; unlike uvicorn's, an orderly end is not turned into a death by signal."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin the drain, or at the second signal end at once."""
+        del frame
+        if self.asked_to_stop.is_set():
+            self.should_exit = self.force_exit = True
+            return
+        log.info("server.draining signal=%s", signal.Signals(sig).name)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.asked_to_stop.set)
+
+
+def _config(api: Api, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        api,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=settings.access_log,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=LAST_ANSWERS_S,
+        server_header=False,
+        proxy_headers=False,
+    )
+
+
+async def serve_http(
+    api: Api,
+    settings: Settings,
+    sockets: Sequence[socket.socket],
+    on_drain: OnDrain | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until a signal (or `stop`) asks for the end, then drain; return when the last answer is out.
+
+    `on_drain` is called when the drain begins, and awaited for as long as `settings.drain_ms` allows.
+    """
+    server = EmbeddedServer(api, settings)
+    if stop is not None:
+        server.asked_to_stop = stop
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.serve(list(sockets)))
+        draining = group.create_task(_drain(server, api, settings, on_drain))
+        serving.add_done_callback(lambda _: draining.cancel())
+
+
+async def _drain(server: EmbeddedServer, api: Api, settings: Settings, on_drain: OnDrain | None) -> None:
+    await server.asked_to_stop.wait()
+    try:
+        api.drain()
+        async with asyncio.timeout(settings.drain_ms / 1000):
+            if on_drain is not None:
+                waiting = on_drain()
+                if inspect.isawaitable(waiting):
+                    await waiting
+    except TimeoutError:
+        log.warning("server.drain_timed_out after_ms=%d", settings.drain_ms)
+    finally:
+        server.should_exit = True

@@ -1,0 +1,39 @@
+"""Handlers for tasks."""
+
+from __future__ import annotations
+
+from headway.http import present
+from headway.http.answers import Asked
+from headway.http.call import Call
+from headway.http.reply import Reply, json
+from headway.model.task import Task
+from headway.wire.workers import TaskList, TaskOut, TerminateTask
+
+
+def _shown(call: Call, task: Task) -> TaskOut:
+    return present.task_out(task, call.service.tasks.counts(task.name))
+
+
+async def list_tasks(call: Call) -> Reply:
+    """GET /v1/tasks."""
+    return json(TaskList(data=[_shown(call, task) for task in call.service.tasks.list()]))
+
+
+async def get(call: Call) -> Reply:
+    """GET /v1/tasks/{name}."""
+    return json(_shown(call, call.service.tasks.get(call.name())))
+
+
+async def activate(call: Call) -> Reply:
+    """POST /v1/tasks/{name}:activate."""
+    return json(_shown(call, await call.service.tasks.activate(call.name(), active=True)))
+
+
+async def deactivate(call: Call) -> Reply:
+    """POST /v1/tasks/{name}:deactivate."""
+    return json(_shown(call, await call.service.tasks.activate(call.name(), active=False)))
+
+
+async def terminate(call: Call) -> Reply:
+    """POST /v1/tasks/{name}:terminate."""
+    return json(Asked(asked=await call.service.tasks.terminate(call.name(), call.asked(TerminateTask))))
