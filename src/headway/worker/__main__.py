@@ -1,0 +1,96 @@
+"""`python -m headway.worker URL MODULE:APP`: one worker process. Starts fast, since supervisors start many."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from typing import Final, NoReturn
+
+from headway.client.transport import Transport
+from headway.durations import parse_ms
+from headway.errors import HeadwayError
+from headway.worker.link import HttpLink
+from headway.worker.loading import AppNotLoaded, load_app
+from headway.worker.orphan import die_with
+from headway.worker.worker import Worker, WorkerOptions
+
+NOT_LOADED_CODE: Final = 3
+REFUSED_CODE: Final = 4
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Work until told to stop, then end the process; stuck threads of user code do not hold it up."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.parent:
+        die_with(chosen.parent, signal.SIGTERM)
+    _leave(_work(chosen))
+
+
+def _work(chosen: argparse.Namespace) -> int:
+    try:
+        app = load_app(chosen.app)
+    except AppNotLoaded as error:
+        _say(str(error))
+        return NOT_LOADED_CODE
+    if not app.tasks:
+        _say(f"{chosen.app!r} has no tasks.")
+        return NOT_LOADED_CODE
+    try:
+        link = HttpLink(Transport(chosen.url, token=chosen.token or os.environ.get("HEADWAY_TOKEN")))
+        options = WorkerOptions(
+            name=chosen.name,
+            queues=tuple(name for name in chosen.queues.split(",") if name),
+            capacity=chosen.capacity,
+            threads=chosen.threads,
+            processes=chosen.processes,
+            drain_grace_ms=chosen.drain_grace,
+        )
+        worker = Worker(app, link, options, spec=chosen.app, say=_say, abandon=_leave)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: worker.drain())
+        return worker.run()
+    except HeadwayError as error:
+        _say(f"the server refused the worker: {error}")
+        return REFUSED_CODE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m headway.worker", description="Executes the tasks of an app.")
+    parser.add_argument("url", help="the server, such as http://127.0.0.1:8006")
+    parser.add_argument("app", help="module:app, or folder/file.py:app")
+    parser.add_argument("--name", default="", help="what people call this worker; host and process id if absent")
+    parser.add_argument("--queues", default="", help="comma-separated; all if absent")
+    parser.add_argument("--capacity", type=int, default=100, help="how many runs at once")
+    parser.add_argument("--threads", type=int, help="how many of them in threads")
+    parser.add_argument("--processes", type=int, help="how many of them in child processes")
+    parser.add_argument("--drain-grace", type=_duration, default=20_000, help="how long runs may finish, such as 20s")
+    parser.add_argument("--token", default="", help="the credential; better in HEADWAY_TOKEN")
+    parser.add_argument("--parent", type=int, default=0, help="die with the process of this id")
+    return parser
+
+
+def _duration(text: str) -> int:
+    try:
+        return parse_ms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"headway worker: {text}\n")
+        sys.stderr.flush()
+
+
+def _leave(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

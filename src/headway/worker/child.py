@@ -1,0 +1,121 @@
+"""The program of a child process: load the app, execute leases one after the other, report through the socket.
+
+Its arguments: MODULE:APP FD PARENT_PID. User code has the main thread; a second thread reads
+what the worker says, a third sends what the function reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import sys
+import threading
+from queue import SimpleQueue
+from typing import Final
+
+import msgspec
+
+from headway.clock import SystemClock
+from headway.errors import BY_CODE, HeadwayError
+from headway.wire.workers import AnyReport
+from headway.worker import capture
+from headway.worker.attempt import Attempt
+from headway.worker.frames import Answered, Cancel, Done, Execute, Pipe, Ready, ToChild, Told
+from headway.worker.loading import AppNotLoaded, load_app
+from headway.worker.orphan import die_with
+from headway.worker.outbox import OUTCOMES, Answer, Asked, Outbox
+from headway.worker.registry import App
+
+_decode: Final = msgspec.json.Decoder(ToChild).decode
+
+
+class Child:
+    """Executes what the worker sends."""
+
+    def __init__(self, app: App, pipe: Pipe) -> None:
+        """Nothing runs yet."""
+        self._app = app
+        self._pipe = pipe
+        self._clock = SystemClock()
+        self._outbox = Outbox()
+        self._questions: dict[int, Answer] = {}
+        self._attempts: SimpleQueue[Attempt] = SimpleQueue()
+        self._attempt: Attempt | None = None
+        self._pid = os.getpid()
+        self._memory = resource.getrlimit(resource.RLIMIT_AS)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Execute leases until the worker closes the socket."""
+        for work in (self._listen, self._speak):
+            threading.Thread(target=work, daemon=True).start()
+        while True:
+            attempt = self._attempts.get()
+            limit = attempt.task.memory_limit
+            if limit is not None:
+                resource.setrlimit(resource.RLIMIT_AS, (limit, self._memory[1]))
+            attempt.run_blocking()
+
+    def _ended(self, attempt: Attempt, outcome: AnyReport | None) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)  # user code forked, and this is the copy: the original reports
+        attempt.over = True
+        resource.setrlimit(resource.RLIMIT_AS, self._memory)  # the limit is the function's, not the report's
+        with contextlib.suppress(Exception):  # user code may have replaced or closed them
+            sys.stdout.flush()
+            sys.stderr.flush()
+        self._over.clear()
+        if outcome is not None:
+            self._outbox.finish(outcome)
+            self._over.wait()
+        else:
+            self._pipe.send(Done(None))
+
+    def _listen(self) -> None:
+        while (frame := self._pipe.receive()) is not None:
+            match _decode(frame):
+                case Execute(lease):
+                    task = self._app.find(lease.task)
+                    self._attempt = Attempt(task, lease, self._outbox, self._clock, self._ended)
+                    self._attempts.put(self._attempt)
+                case Cancel(cause):
+                    if self._attempt is not None:
+                        self._attempt.cancel(cause)
+                case Answered(number, reply, code, detail):
+                    error = BY_CODE.get(code, HeadwayError)(detail) if code else None
+                    self._questions.pop(number)(reply, error)
+        os._exit(0)
+
+    def _speak(self) -> None:
+        number = 0
+        while True:
+            self._outbox.wait(self._outbox.next_due_s(self._clock.monotonic_ms()))
+            for entry in self._outbox.take(self._clock.monotonic_ms()):
+                if isinstance(entry, Asked):
+                    number += 1
+                    self._questions[number] = entry.answer
+                    self._pipe.send(Told(entry.report, number))
+                elif isinstance(entry, OUTCOMES):
+                    self._pipe.send(Done(entry))
+                    self._over.set()
+                else:
+                    self._pipe.send(Told(entry))
+
+
+def main() -> None:
+    """Run the child."""
+    spec, descriptor, parent = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    die_with(parent)
+    os.set_inheritable(descriptor, False)
+    pipe = Pipe(socket.socket(fileno=descriptor))
+    try:
+        app = load_app(spec)
+    except AppNotLoaded as error:
+        pipe.send(Ready(str(error)))
+        return
+    if app.capture_logging:
+        capture.install()
+    pipe.send(Ready())
+    Child(app, pipe).run()

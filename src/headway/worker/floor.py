@@ -1,0 +1,226 @@
+"""What is being executed here: every lease the worker holds, where it runs, and how it is made to end.
+
+`running` has what has not ended; `held` also what has ended and is not yet acknowledged. Both are plain dicts that
+several threads touch with single operations only, which the interpreter makes atomic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+
+from headway.clock import Clock
+from headway.wire.workers import AnyReport, Lease, Released, StopAsked
+from headway.worker.attempt import Attempt
+from headway.worker.interrupts import Cause
+from headway.worker.outbox import Key, Outbox
+from headway.worker.outcome import failed, of_cause
+from headway.worker.process import ChildPool
+from headway.worker.registry import TaskFunction
+
+LOST_GRACE_MS = 5_000
+"""How long a child process may go on after its lease is lost."""
+
+
+class Floor:
+    """The attempts of one worker."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskFunction],
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        capacity: int,
+        threads: Executor,
+        attendants: Executor,
+        children: ChildPool,
+    ) -> None:
+        """Empty."""
+        self._tasks = dict(tasks)
+        self._outbox = outbox
+        self._clock = clock
+        self._threads = threads
+        self._attendants = attendants
+        self._children = children
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._incoming: deque[Attempt] = deque()
+        self.begun = threading.Event()
+        """Whether the loop has taken up everything handed to it."""
+        self.begun.set()
+        self.capacity = capacity
+        self.running: dict[Key, Attempt] = {}
+        self.held: dict[Key, Attempt] = {}
+        self.watched: dict[Key, Attempt] = {}
+        """Those that someone has to look at when time passes."""
+        self.closing = False
+        self.claiming = False
+        """Whether a claim may still bring leases, which nobody would execute if the worker ended now."""
+        self._room = threading.Event()
+        self._room_wanted = capacity + 1
+        self.changed = threading.Event()
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the loop on which inline tasks run."""
+        self._loop = loop
+
+    @property
+    def free(self) -> int:
+        """How many more may run."""
+        return self.capacity - len(self.running)
+
+    def wait_for_room(self, wanted: int, timeout_s: float) -> None:
+        """Return when that many more may run, or after the timeout."""
+        self._room_wanted = wanted
+        self._room.clear()
+        if self.free < wanted and not self.closing:
+            self._room.wait(timeout_s)
+        self._room_wanted = self.capacity + 1
+
+    def wake(self) -> None:
+        """Make `wait_for_room` return."""
+        self._room.set()
+
+    def accept(self, leases: Iterable[Lease]) -> None:
+        """Begin to execute them; called by the claimer."""
+        for lease in leases:
+            task = self._tasks.get(lease.task)
+            if task is None:
+                self._refuse(lease)
+                continue
+            attempt = Attempt(task, lease, self._outbox, self._clock, self.ended)
+            self.held[attempt.key] = self.running[attempt.key] = attempt
+            if lease.crashes or task.executor == "process":
+                # A run that took a worker down before is not let near the others again.
+                attempt.killable = True
+                attempt.future = self._attendants.submit(self._in_child, attempt)
+            elif task.executor == "thread":
+                attempt.future = self._threads.submit(self._in_thread, attempt)
+            else:
+                self._incoming.append(attempt)
+        if self._incoming:
+            assert self._loop is not None, "bound before the first claim"
+            self.begun.clear()
+            self._loop.call_soon_threadsafe(self._begin)
+
+    def take_back(self) -> int:
+        """Hand back what the loop has not taken up, because user code blocks it; return how many."""
+        count = 0
+        while self._incoming:
+            try:
+                attempt = self._incoming.popleft()
+            except IndexError:
+                break
+            self.hand_back(attempt)
+            count += 1
+        return count
+
+    def refuse_all(self, leases: Iterable[Lease]) -> None:
+        """Hand back leases that came too late to be begun."""
+        for lease in leases:
+            attempt = Attempt(next(iter(self._tasks.values())), lease, self._outbox, self._clock, self.ended)
+            self.held[attempt.key] = self.running[attempt.key] = attempt
+            self.hand_back(attempt)
+
+    def ended(self, attempt: Attempt, outcome: AnyReport | None) -> None:
+        """Take the outcome; the first one counts, since a function that was given up may still come to an end."""
+        if self.running.pop(attempt.key, None) is None:
+            return
+        attempt.over = True
+        if outcome is not None:
+            self._outbox.finish(outcome)
+        if attempt.watched:
+            self.watched.pop(attempt.key, None)
+        if self.capacity - len(self.running) >= self._room_wanted:
+            self._room.set()
+        if self.closing:
+            self.changed.set()
+
+    def acknowledged(self, key: Key) -> None:
+        """Note that the server has taken the outcome, durably."""
+        self.held.pop(key, None)
+
+    def stop(self, asked: StopAsked) -> None:
+        """Ask a run to stop, as someone asked the server."""
+        attempt = self.running.get((asked.run_id, asked.epoch))
+        if attempt is not None:
+            self.cancel(attempt, Cause.STOP, asked.grace_ms)
+
+    def lose(self, key: Key) -> None:
+        """End a function whose lease is gone, and say nothing more about the run."""
+        attempt = self.held.pop(key, None)
+        if attempt is not None and key in self.running:
+            self.cancel(attempt, Cause.LOST, min(attempt.task.grace_ms, LOST_GRACE_MS))
+
+    def lose_all(self) -> None:
+        """End all functions, as above."""
+        for key in list(self.held):
+            self.lose(key)
+
+    def cancel(self, attempt: Attempt, cause: Cause, grace_ms: int) -> None:
+        """Ask a function to end, and have it watched until it does."""
+        self.watch(attempt)
+        attempt.cancel(cause, grace_ms)
+        if attempt.future is not None and attempt.future.cancel():  # it has not begun
+            self.ended(attempt, of_cause(attempt.cause or cause, attempt.lease))
+
+    def watch(self, attempt: Attempt) -> None:
+        """Have it looked at when time passes."""
+        attempt.watched = True
+        self.watched[attempt.key] = attempt
+        if attempt.key not in self.running:
+            self.watched.pop(attempt.key, None)
+        self.changed.set()
+
+    def hand_back(self, attempt: Attempt) -> None:
+        """Give the lease back without counting the attempt, whatever the function still does."""
+        attempt.cause = attempt.cause or Cause.DRAIN
+        if attempt.kill is not None:
+            attempt.kill()
+        outcome = Released(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch)
+        self.ended(attempt, outcome if attempt.key in self.held else None)
+
+    def give_up(self, attempt: Attempt, outcome: AnyReport | None) -> None:
+        """Report for a function that does not end."""
+        self.ended(attempt, outcome)
+
+    def _begin(self) -> None:
+        assert self._loop is not None, "bound before the first claim"
+        incoming, create_task = self._incoming, self._loop.create_task
+        while incoming:
+            try:
+                attempt = incoming.popleft()
+            except IndexError:  # taken back in this moment
+                break
+            if attempt.task.timed:
+                self._time(attempt)
+            attempt.loop = self._loop
+            create_task(attempt.run_async())
+        self.begun.set()
+
+    def _in_thread(self, attempt: Attempt) -> None:
+        self._time(attempt)
+        attempt.run_blocking()
+
+    def _in_child(self, attempt: Attempt) -> None:
+        self._time(attempt)
+        try:
+            self._children.execute(attempt)
+        except OSError as error:  # no memory or no process left for a child
+            self.ended(attempt, failed(attempt.lease, "crashed", f"No child process could be started: {error}"))
+
+    def _time(self, attempt: Attempt) -> None:
+        if attempt.task.timed:
+            attempt.start_clock()
+            self.watch(attempt)
+
+    def _refuse(self, lease: Lease) -> None:
+        message = (
+            f"This worker has no task {lease.task!r}; it may have been renamed, or a newer version is not here yet."
+        )
+        attempt = Attempt(next(iter(self._tasks.values())), lease, self._outbox, self._clock, self.ended)
+        self.held[attempt.key] = self.running[attempt.key] = attempt
+        self.ended(attempt, failed(lease, "task_missing", message))

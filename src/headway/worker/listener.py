@@ -1,0 +1,56 @@
+"""The thread that listens: an open stream on which the server asks at once for what cannot wait for a heartbeat."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from headway.errors import HeadwayError, WorkerNotFound
+from headway.wire.workers import StopAsked
+from headway.worker.floor import Floor
+from headway.worker.link import Link, Signals
+from headway.worker.session import Backoff, Session
+
+
+class Listener:
+    """Keeps the signals stream open; its breaking off tells the server that this worker is gone."""
+
+    def __init__(
+        self, floor: Floor, link: Link, session: Session, stopping: threading.Event, drain: Callable[[], None]
+    ) -> None:
+        """Not running yet."""
+        self._floor = floor
+        self._link = link
+        self._session = session
+        self._stopping = stopping
+        self._drain = drain
+        self._stream: Signals | None = None
+
+    def run(self) -> None:
+        """Listen until the worker ends."""
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            worker_id = self._session.id
+            try:
+                with self._link.signals(worker_id) as self._stream:
+                    for signal in self._stream:
+                        backoff.reset()
+                        self._heed(signal)
+            except WorkerNotFound:
+                self._session.renew(worker_id, self._floor.lose_all)
+            except (HeadwayError, OSError, msgspec.MsgspecError):
+                pass  # said by its coming back, or by the heartbeats
+            self._stopping.wait(backoff.next_s())
+
+    def close(self) -> None:
+        """End the stream."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def _heed(self, signal: object) -> None:
+        if isinstance(signal, StopAsked):
+            self._floor.stop(signal)
+        else:
+            self._drain()

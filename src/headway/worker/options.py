@@ -1,0 +1,127 @@
+"""What can be said about a task beside its function: retries, rates, retention; checked when it is declared."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any, Literal
+
+import msgspec
+
+from headway.durations import LONGEST_MS, format_ms, parse_ms
+from headway.wire.workers import RateSpec, RetentionDeclaration, RetrySpec
+
+Duration = str | int | float | timedelta
+"""As people write it ("1h30m"), seconds, or a timedelta."""
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)\s*")
+_UNITS = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "KiB": 1 << 10, "MB": 1000**2, "MiB": 1 << 20, "GB": 1000**3,
+          "GiB": 1 << 30, "TB": 1000**4, "TiB": 1 << 40}  # fmt: skip
+
+
+def to_ms(duration: Duration) -> int:
+    """Return milliseconds; raise ValueError for what is no duration."""
+    if isinstance(duration, str):
+        return parse_ms(duration)
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds * 1000 <= LONGEST_MS:
+        raise ValueError(f"{duration!r} is not a duration")
+    return round(seconds * 1000)
+
+
+def to_text(duration: Duration) -> str:
+    """Return the spelling for the wire."""
+    return format_ms(to_ms(duration))
+
+
+def to_bytes(size: str | int) -> int:
+    """Return the number of bytes in "512MiB"; raise ValueError for what is no size."""
+    if isinstance(size, int):
+        return size
+    match = _SIZE.fullmatch(size)
+    if match is None:
+        raise ValueError(f'{size[:40]!r} is not a size; write "512MiB"')
+    return round(float(match[1]) * _UNITS[match[2]])
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True):
+    """When a failed attempt is tried again: `backoff` * `factor`^(n-1), at most `max_backoff`, give or take `jitter`."""
+
+    max_attempts: int = 3
+    backoff: Duration = "1s"
+    factor: float = 2.0
+    max_backoff: Duration = "1h"
+    jitter: float = 0.2
+    do_not_retry: tuple[type[BaseException] | str, ...] = ()
+    """Exception classes, or their names, whose failures are final; subclasses are included."""
+
+    def names(self) -> list[str]:
+        """Return the names of the exceptions that are not retried."""
+        return [entry if isinstance(entry, str) else entry.__name__ for entry in self.do_not_retry]
+
+    def declared(self) -> RetrySpec:
+        """Return it as the wire has it."""
+        return RetrySpec(
+            max_attempts=self.max_attempts, backoff=to_text(self.backoff), factor=float(self.factor),
+            max_backoff=to_text(self.max_backoff), jitter=float(self.jitter), do_not_retry=self.names(),
+        )  # fmt: skip
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """At most `limit` starts in `period`."""
+
+    limit: int
+    period: Duration
+
+    def declared(self) -> RateSpec:
+        """Return it as the wire has it."""
+        return RateSpec(limit=self.limit, period=to_text(self.period))
+
+
+class Retention(msgspec.Struct, frozen=True, kw_only=True):
+    """How long finished runs are kept; None is for ever."""
+
+    succeeded: Duration | None = "30d"
+    failed: Duration | None = "90d"
+    terminated: Duration | None = "30d"
+
+    def declared(self) -> RetentionDeclaration:
+        """Return it as the wire has it."""
+        kept = {name: None if value is None else to_text(value) for name, value in msgspec.structs.asdict(self).items()}
+        return RetentionDeclaration(**kept)
+
+
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that `@app.task(...)` takes."""
+
+    name: str | None = None
+    version: str = "1"
+    description: str | None = None
+    executor: Literal["inline", "thread", "process"] | None = None
+    queue: str = "default"
+    priority: int = 5
+    retry: Retry = Retry()
+    max_crashes: int = 3
+    timeout: Duration | None = None
+    heartbeat_timeout: Duration | None = None
+    grace: Duration = "30s"
+    concurrency: int | None = None
+    concurrency_per_key: int | None = None
+    rate: Rate | None = None
+    rate_per_key: Rate | None = None
+    key: str | None = None
+    retention: Retention = Retention()
+    memory_limit: str | int | None = None
+
+    def declared(self) -> dict[str, Any]:
+        """Return the fields of the wire's declaration that do not depend on the function."""
+        return {
+            "version": self.version, "queue": self.queue, "priority": self.priority, "key": self.key,
+            "max_crashes": self.max_crashes, "retry": self.retry.declared(), "retention": self.retention.declared(),
+            "timeout": None if self.timeout is None else to_text(self.timeout),
+            "heartbeat_timeout": None if self.heartbeat_timeout is None else to_text(self.heartbeat_timeout),
+            "grace": to_text(self.grace),
+            "concurrency": self.concurrency, "concurrency_per_key": self.concurrency_per_key,
+            "rate": None if self.rate is None else self.rate.declared(),
+            "rate_per_key": None if self.rate_per_key is None else self.rate_per_key.declared(),
+        }  # fmt: skip

@@ -1,0 +1,19 @@
+"""Dying with one's parent: a process whose parent is killed with -9 must not live on as a second generation."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def die_with(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send `by` to this process when the thread that started it ends; exit if it has ended already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(by), 0, 0, 0)
+    if parent_pid and os.getppid() != parent_pid:
+        os._exit(0)

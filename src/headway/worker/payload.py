@@ -1,0 +1,28 @@
+"""Values of user code on their way into JSON: nothing that JSON cannot say gets past here."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
+
+def to_json(value: object) -> bytes:
+    """Return `value` as JSON; raise ValueError for what JSON cannot say, such as NaN."""
+    try:
+        text = _encode(value)
+        # msgspec writes NaN and infinities as null, so only a text with a null in it needs a second look.
+        if value is not None and b"null" in text:
+            json.dumps(msgspec.to_builtins(value, str_keys=True), allow_nan=False)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def clean(text: str, limit: int) -> str:
+    """Return `text` without what UTF-8 cannot carry, and not longer than `limit`."""
+    if len(text) > limit:
+        text = f"{text[: limit - 1]}…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

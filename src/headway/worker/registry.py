@@ -1,0 +1,132 @@
+"""The app: the tasks that a worker offers, and the decorator that declares them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, overload
+
+import msgspec
+from msgspec import Raw
+
+from headway.durations import parse_ms
+from headway.wire.workers import TaskDeclaration
+from headway.worker.options import TaskOptions, to_bytes
+from headway.worker.signature import Signature
+
+EXECUTORS: Final = ("inline", "thread", "process")
+
+
+class TaskFunction:
+    """A declared task. Calling it calls the function, as if it had not been declared."""
+
+    def __init__(self, function: Callable[..., Any], options: TaskOptions) -> None:
+        """Raise TypeError for what cannot work, here and not in the first run."""
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = str(options.name or getattr(function, "__name__", ""))
+        self.is_async = inspect.iscoroutinefunction(function)
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(f"task {self.name}: a generator cannot be a task; publish results with ctx.publish")
+        self.signature = Signature(function, self.name)
+        self.executor = options.executor or ("inline" if self.is_async else "thread")
+        if self.executor not in EXECUTORS:
+            raise TypeError(f"task {self.name}: {self.executor!r} is no executor: inline, thread, process")
+        self.declaration = self._declare(options)
+        self.do_not_retry = frozenset(self.declaration.retry.do_not_retry)
+        self.grace_ms = parse_ms(self.declaration.grace)
+        self.timeout_ms = _ms(self.declaration.timeout)
+        self.heartbeat_timeout_ms = _ms(self.declaration.heartbeat_timeout)
+        self.timed = self.timeout_ms is not None or self.heartbeat_timeout_ms is not None
+        self._takes_context = self.signature.takes_context
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return f"<task {self.name}>"
+
+    def call(self, context: object, given: Raw) -> Any:
+        """Call the function with a run's input; of an async function, return what is to be awaited."""
+        arguments = self.signature.bind(given)
+        return self.function(context, **arguments) if self._takes_context else self.function(**arguments)
+
+    def _declare(self, options: TaskOptions) -> TaskDeclaration:
+        description = options.description
+        if description is None:
+            description = (inspect.getdoc(self.function) or "").partition("\n\n")[0].replace("\n", " ")
+        try:
+            self.memory_limit = None if options.memory_limit is None else to_bytes(options.memory_limit)
+            schema = self.signature.output_schema
+            declaration = TaskDeclaration(
+                name=self.name,
+                description=description,
+                executor=self.executor,
+                input_schema=Raw(self.signature.input_schema),
+                output_schema=None if schema is None else Raw(schema),
+                **options.declared(),
+            )
+            # Read back as the server will read it, so that a wrong option is refused where it stands.
+            declaration = msgspec.json.decode(msgspec.json.encode(declaration), type=TaskDeclaration)
+        except (ValueError, TypeError, AttributeError, msgspec.MsgspecError) as error:
+            raise TypeError(f"task {self.name}: {error}") from None
+        if self.memory_limit is not None and self.executor != "process":
+            raise TypeError(f'task {self.name}: memory_limit needs executor="process"')
+        return declaration
+
+
+class App:
+    """A collection of tasks: `app = headway.App()`, then `@app.task` on functions.
+
+    >>> app = App()
+    >>> @app.task
+    ... async def greet(name: str) -> str:
+    ...     return f"hello {name}"
+    >>> list(app.tasks)
+    ['greet']
+    """
+
+    def __init__(self, *, capture_logging: bool = True) -> None:
+        """`capture_logging`: what Python's `logging` gets from inside a run at INFO and above goes to the run's log too."""
+        self.capture_logging = capture_logging
+        self._tasks: dict[str, TaskFunction] = {}
+
+    @property
+    def tasks(self) -> Mapping[str, TaskFunction]:
+        """The tasks by name."""
+        return MappingProxyType(self._tasks)
+
+    def find(self, name: str) -> TaskFunction:
+        """Return the task; raise KeyError if it is not here."""
+        return self._tasks[name]
+
+    @overload
+    def task(self, function: Callable[..., Any], /) -> TaskFunction: ...
+    @overload
+    def task(self, /, **options: Any) -> Callable[[Callable[..., Any]], TaskFunction]: ...
+    def task(
+        self, function: Callable[..., Any] | None = None, /, **options: Any
+    ) -> TaskFunction | Callable[[Callable[..., Any]], TaskFunction]:
+        """Declare a function as a task; the options are those of TaskOptions."""
+        if function is not None:
+            return self._add(function, TaskOptions())
+        try:
+            chosen = TaskOptions(**options)
+        except TypeError as error:
+            raise TypeError(f"@app.task: {error}") from None
+        return functools.partial(self._add, options=chosen)
+
+    def _add(self, function: Callable[..., Any], options: TaskOptions) -> TaskFunction:
+        task = TaskFunction(function, options)
+        if task.name in self._tasks:
+            raise TypeError(f"task {task.name} is declared twice")
+        self._tasks[task.name] = task
+        return task
+
+
+def _ms(text: str | None) -> int | None:
+    return None if text is None else parse_ms(text)

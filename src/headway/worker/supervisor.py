@@ -1,0 +1,197 @@
+"""Keeps a number of worker processes alive: starts, watches, restarts with back-off, drains, kills.
+
+It lives on the event loop of whoever uses it (`headway serve`, `headway worker --processes N`) and imports nothing of the
+worker itself, so it costs a server next to nothing. The workers die with the process it lives in, even if that is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from headway.clock import Clock, SystemClock
+from headway.worker.stdio import READ_BYTES, Throttle
+
+ArgvFactory = Callable[[int], Sequence[str]]
+Say = Callable[[str], None]
+Write = Callable[[bytes], None]
+
+FIRST_BACKOFF_S: Final = 0.5
+LONGEST_BACKOFF_S: Final = 30.0
+HEALTHY_S: Final = 60.0
+"""A worker that lived this long starts again with a clean record."""
+RESTART_CODE: Final = 75
+"""The worker asks for it: a function did not end in time."""
+NOT_LOADED_CODE: Final = 3
+"""The app cannot be loaded: trying again helps only after someone has changed it."""
+NOT_LOADED_BACKOFF_S: Final = 2.0
+LINE_MAX: Final = 8_192
+"""Longer lines are passed on in pieces."""
+
+
+def worker_argv(url: str, spec: str, *options: str) -> list[str]:
+    """Return the command line of a worker that dies with this process."""
+    return [sys.executable, "-m", "headway.worker", url, spec, "--parent", str(os.getpid()), *options]
+
+
+@dataclass
+class Slot:
+    """One of the processes, over all its lives."""
+
+    number: int
+    process: asyncio.subprocess.Process | None = None
+    starts: int = 0
+    failures: int = 0
+    """Lives in a row that ended soon."""
+    complained: bool = False
+    keeper: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while it lives."""
+        return self.process.pid if self.process is not None and self.process.returncode is None else None
+
+
+class Supervisor:
+    """`start`, `stop`; in between the processes are kept alive."""
+
+    def __init__(
+        self,
+        processes: int,
+        argv: ArgvFactory,
+        *,
+        say: Say,
+        write: Write,
+        retry_not_loaded: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        """`argv(number)` is a command line; `say` gets notices, `write` the processes' output with a prefix to each line."""
+        self.slots = [Slot(number) for number in range(1, processes + 1)]
+        self.not_loaded: int = 0
+        """How many processes have given up since the app cannot be loaded; only if it is not tried again."""
+        self._argv = argv
+        self._say = say
+        self._write = write
+        self._retry_not_loaded = retry_not_loaded
+        self._clock = clock or SystemClock()
+        self._stopping = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start all; returns when they have been started, not when they are ready."""
+        for slot in self.slots:
+            await self._spawn(slot)
+            slot.keeper = asyncio.create_task(self._keep(slot), name=f"supervise-{slot.number}")
+
+    async def wait(self) -> None:
+        """Return when no process is kept alive any more."""
+        await asyncio.gather(*(slot.keeper for slot in self.slots if slot.keeper is not None))
+
+    async def stop(self, grace_s: float) -> None:
+        """Have all drain; kill those that are still there after the grace."""
+        self._stopping.set()
+        self.signal(signal.SIGTERM)
+        keepers = [slot.keeper for slot in self.slots if slot.keeper is not None]
+        if keepers:
+            await asyncio.wait(keepers, timeout=grace_s)
+        self.signal(signal.SIGKILL)
+        if keepers:
+            await asyncio.wait(keepers, timeout=5.0)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all."""
+        for slot in self.slots:
+            if slot.pid is not None and slot.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    slot.process.send_signal(number)
+
+    async def _spawn(self, slot: Slot) -> None:
+        slot.starts += 1
+        slot.process = await asyncio.create_subprocess_exec(
+            *self._argv(slot.number),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C at the terminal is for us; the workers are told to drain
+        )
+
+    async def _keep(self, slot: Slot) -> None:
+        while True:
+            assert slot.process is not None, "spawned before it is kept"
+            born_ms = self._clock.monotonic_ms()
+            await self._forward(slot)
+            code = await slot.process.wait()
+            if self._stopping.is_set():
+                return
+            lived_s = (self._clock.monotonic_ms() - born_ms) / 1000
+            delay_s = self._after(slot, code, lived_s)
+            if delay_s is None:
+                self.not_loaded += 1
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay_s)
+                return
+            try:
+                await self._spawn(slot)
+            except OSError as error:
+                self._say(f"worker {slot.number} cannot be started: {error}")
+
+    def _after(self, slot: Slot, code: int, lived_s: float) -> float | None:
+        """Return how long to wait before the next life; None for no more."""
+        delay_s = decide_delay(code, lived_s, slot.failures)
+        slot.failures = 0 if lived_s >= HEALTHY_S or code == RESTART_CODE else slot.failures + 1
+        if code == NOT_LOADED_CODE:
+            if not slot.complained:
+                self._say(f"worker {slot.number} cannot load the app (see above)")
+            slot.complained = True
+            return delay_s if self._retry_not_loaded else None
+        slot.complained = False
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        self._say(f"worker {slot.number} {how}; it starts again in {delay_s:g} s")
+        return delay_s
+
+    async def _forward(self, slot: Slot) -> None:
+        """Pass its output on, line by line with a prefix, until it closes it."""
+        assert slot.process is not None, "spawned before it is kept"
+        assert slot.process.stdout is not None, "it is piped"
+        throttle = Throttle(self._write, self._clock)
+        prefix, rest = f"[worker {slot.number}] ".encode(), b""
+        show = not slot.complained  # an app that still cannot be loaded says nothing new
+        ended = asyncio.create_task(slot.process.wait())
+        try:
+            while chunk := await self._read(slot.process.stdout, ended):
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > LINE_MAX:
+                    lines, rest = [*lines, rest], b""
+                if lines and show:
+                    throttle.feed(b"".join(prefix + line + b"\n" for line in lines))
+        finally:
+            ended.cancel()
+        if rest and show:
+            throttle.feed(prefix + rest + b"\n")
+        throttle.finish()
+
+    async def _read(self, stream: asyncio.StreamReader, ended: asyncio.Task[int]) -> bytes:
+        """Return the next piece; nothing at its end, also if something that the process started keeps its output open."""
+        reading = asyncio.create_task(stream.read(READ_BYTES))
+        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(reading, 0.2)
+            return b""
+        return reading.result()
+
+
+def decide_delay(code: int, lived_s: float, failures: int) -> float:
+    """Return how long to wait before a process is started again: at once the first time, then ever longer."""
+    if code == RESTART_CODE or lived_s >= HEALTHY_S:
+        return 0.0
+    if failures == 0:
+        return NOT_LOADED_BACKOFF_S if code == NOT_LOADED_CODE else 0.0
+    delay_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 10))
+    return max(delay_s, NOT_LOADED_BACKOFF_S) if code == NOT_LOADED_CODE else delay_s

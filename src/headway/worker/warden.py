@@ -1,0 +1,163 @@
+"""The thread that watches the time: timeouts, graces, leases that can no longer be trusted, and the worker's own end.
+
+It is a thread of its own because user code may block the loop, and a claim or a report may block the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from headway.clock import Clock
+from headway.wire.workers import Stopped
+from headway.worker.attempt import Attempt
+from headway.worker.floor import Floor
+from headway.worker.interrupts import Cause
+from headway.worker.outcome import of_cause
+from headway.worker.session import Session
+
+RESTART_CODE: Final = 75
+"""The worker's exit code when a function did not end in time, so that the whole process has to."""
+UNWIND_MS: Final = 2_000
+"""How long functions that are cancelled by a drain may take to end."""
+FLUSH_MS: Final = 5_000
+"""How long the last reports may take to be acknowledged."""
+CLOSE_MS: Final = 2_000
+"""How long the server may take to answer the claim that waits, once it was told of the drain."""
+LOOK_AGAIN_MS: Final = 50
+
+
+class Phase(StrEnum):
+    """How far the worker's end has come."""
+
+    OPEN = "open"
+    """It claims."""
+    DRAINING = "draining"
+    """It lets running functions finish."""
+    UNWINDING = "unwinding"
+    """It has cancelled those that did not."""
+    FLUSHING = "flushing"
+    """It has handed back the rest and waits for the last acknowledgements."""
+    OVER = "over"
+
+
+class Warden:
+    """Looks at what the floor has it watch, whenever something is due."""
+
+    def __init__(
+        self,
+        floor: Floor,
+        session: Session,
+        clock: Clock,
+        *,
+        drain_grace_ms: int,
+        closed: Callable[[], None],
+        finish: Callable[[int], None],
+    ) -> None:
+        """Call `closed` when claiming is to stop, and `finish` with the exit code when all is done."""
+        self._floor = floor
+        self._session = session
+        self._clock = clock
+        self._drain_grace_ms = drain_grace_ms
+        self._closed = closed
+        self._finish = finish
+        self._orders = 0
+        self._until_ms = 0
+        self._closed_ms = 0
+        self.phase = Phase.OPEN
+        self.exit_code = 0
+
+    def drain(self) -> None:
+        """Close the worker; said a second time: at once. Safe in a signal handler."""
+        self._orders += 1
+
+    def run(self) -> None:
+        """Watch until the worker has ended."""
+        changed: threading.Event = self._floor.changed
+        while not self.over:
+            changed.clear()
+            due_ms = self.tick()
+            if not self.over:
+                changed.wait(min(0.2, max(0.005, (due_ms - self._clock.monotonic_ms()) / 1000)))
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended the worker."""
+        return self.phase is Phase.OVER
+
+    def tick(self) -> int:
+        """Do what is due; return when to look again."""
+        now_ms = self._clock.monotonic_ms()
+        if now_ms >= self._session.lapses_ms() and self._floor.held and self.phase is not Phase.FLUSHING:
+            # Nothing was heard for as long as a lease lasts: others may have these runs by now.
+            self._floor.lose_all()
+        due = [now_ms + 1_000, *(self._look(attempt, now_ms) for attempt in list(self._floor.watched.values()))]
+        self._end(now_ms)
+        return min(due)
+
+    def _look(self, attempt: Attempt, now_ms: int) -> int:
+        later_ms = now_ms + 1_000
+        if attempt.cause is None:
+            if attempt.deadline_ms is not None and now_ms >= attempt.deadline_ms:
+                self._floor.cancel(attempt, Cause.TIMEOUT, attempt.task.grace_ms)
+                return now_ms
+            quiet_ms = attempt.task.heartbeat_timeout_ms
+            silent_ms = None if attempt.active_ms is None or quiet_ms is None else attempt.active_ms + quiet_ms
+            if silent_ms is not None and now_ms >= silent_ms:
+                self._floor.cancel(attempt, Cause.HEARTBEAT_TIMEOUT, attempt.task.grace_ms)
+                return now_ms
+            return min(attempt.deadline_ms or later_ms, silent_ms or later_ms)
+        if attempt.escalate_ms is None:
+            return later_ms
+        if now_ms >= attempt.escalate_ms:
+            return self._escalate(attempt, now_ms)
+        return attempt.escalate_ms
+
+    def _escalate(self, attempt: Attempt, now_ms: int) -> int:
+        if attempt.kill is not None:
+            attempt.escalate_ms = None
+            attempt.kill()
+        elif attempt.killable:
+            return now_ms + LOOK_AGAIN_MS  # its child is just being started
+        elif attempt.cause in {Cause.LOST, Cause.DRAIN}:
+            attempt.escalate_ms = None  # nothing more will be said of it
+        else:
+            # The thread or the loop it holds cannot be freed; only the end of this process ends it.
+            assert attempt.cause is not None, "only cancelled attempts are escalated"
+            outcome = of_cause(attempt.cause, attempt.lease)
+            if isinstance(outcome, Stopped):
+                outcome = msgspec.structs.replace(outcome, killed=True)
+            self._floor.give_up(attempt, outcome)
+            self.exit_code = RESTART_CODE
+            self._orders = max(self._orders, 2)
+        return now_ms
+
+    def _end(self, now_ms: int) -> None:
+        """Go as many phases on as are due."""
+        floor = self._floor
+        if self.phase is Phase.OPEN and self._orders:
+            self._enter(Phase.DRAINING, now_ms + self._drain_grace_ms)
+            self._closed_ms = now_ms
+            floor.closing = True
+            floor.wake()
+            self._closed()
+        if self.phase is Phase.DRAINING and (not floor.running or self._orders > 1 or now_ms >= self._until_ms):
+            self._enter(Phase.UNWINDING, now_ms + (0 if self._orders > 1 else UNWIND_MS))
+            for attempt in list(floor.running.values()):
+                floor.cancel(attempt, Cause.DRAIN, UNWIND_MS)
+        if self.phase is Phase.UNWINDING and (not floor.running or self._orders > 1 or now_ms >= self._until_ms):
+            self._enter(Phase.FLUSHING, now_ms + FLUSH_MS)
+            for attempt in list(floor.running.values()):
+                floor.hand_back(attempt)
+        quiet = not floor.held and (not floor.claiming or now_ms >= self._closed_ms + CLOSE_MS)
+        if self.phase is Phase.FLUSHING and (quiet or now_ms >= self._until_ms):
+            self.phase = Phase.OVER
+            self._finish(self.exit_code)
+
+    def _enter(self, phase: Phase, until_ms: int) -> None:
+        self.phase = phase
+        self._until_ms = until_ms

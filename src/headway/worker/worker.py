@@ -1,0 +1,195 @@
+"""The worker: the threads that speak with the server, around the loop on which async functions run.
+
+    main thread   the event loop: `inline` tasks                  claimer   fetches leases
+    pool          `thread` tasks                                  reporter  sends what happened
+    attendants    one for each `process` task that runs           pulse     heartbeats
+                                                                  listener  stops, drains
+                                                                  warden    timeouts, graces, the end
+
+User code never stands between the server and a heartbeat: it has the main thread, the pool and the children, and the
+protocol has threads of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from headway.clock import Clock, SystemClock
+from headway.wire.workers import RegisterWorker
+from headway.worker import capture
+from headway.worker.claimer import Claimer
+from headway.worker.floor import Floor
+from headway.worker.link import Link
+from headway.worker.listener import Listener
+from headway.worker.outbox import Outbox
+from headway.worker.process import ChildPool
+from headway.worker.registry import App
+from headway.worker.reporter import Pulse, Reporter
+from headway.worker.session import Session
+from headway.worker.warden import Warden
+
+JOIN_S: Final = 1.0
+"""How long the end waits for a thread that hangs in a call."""
+
+
+class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker works."""
+
+    name: str = ""
+    queues: tuple[str, ...] = ()
+    """Which queues it claims from; none named means all."""
+    capacity: int = 100
+    """How many runs it executes at once."""
+    threads: int | None = None
+    """How many of them in threads; as many as its capacity if absent."""
+    processes: int | None = None
+    """How many of them in child processes; twice the machine's cores, and at least 4, if absent."""
+    drain_grace_ms: int = 20_000
+    version: str = ""
+
+
+class Worker:
+    """Executes the tasks of an app for one server, until it is told to drain."""
+
+    def __init__(
+        self,
+        app: App,
+        link: Link,
+        options: WorkerOptions | None = None,
+        *,
+        spec: str = "",
+        clock: Clock | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        abandon: Callable[[int], None] = os._exit,
+    ) -> None:
+        """`spec` is how child processes find the app; `abandon` ends a process whose loop is blocked for good."""
+        options = options or WorkerOptions()
+        self._app = app
+        self._link = link
+        self._say = say
+        self._abandon = abandon
+        self._exit_code = 0
+        self._stopping = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: asyncio.Event | None = None
+        clock = clock or SystemClock()
+        self._threads = ThreadPoolExecutor(options.threads or options.capacity, "headway-task")
+        self._attendants = ThreadPoolExecutor(options.processes or max(4, 2 * (os.cpu_count() or 1)), "headway-child")
+        self._children = ChildPool(spec, clock)
+        self.outbox = Outbox()
+        self.floor = Floor(
+            app.tasks, self.outbox, clock,
+            capacity=options.capacity, threads=self._threads, attendants=self._attendants, children=self._children,
+        )  # fmt: skip
+        self.session = Session(link, _hello(app, options), clock, self._stopping, say)
+        self.warden = Warden(
+            self.floor, self.session, clock,
+            drain_grace_ms=options.drain_grace_ms, closed=self._closed, finish=self._finish,
+        )  # fmt: skip
+        self._claimer = Claimer(self.floor, link, self.session, self._stopping)
+        self._reporter = Reporter(self.floor, self.outbox, link, self.session, clock, self._stopping)
+        self._pulse = Pulse(self.floor, link, self.session, clock, self._stopping, self._drain_once)
+        self._listener = Listener(self.floor, link, self.session, self._stopping, self._drain_once)
+
+    def drain(self) -> None:
+        """Claim no more, finish what runs, hand back the rest, end; said a second time: at once. Safe in a signal handler."""
+        self.warden.drain()
+
+    def run(self) -> int:
+        """Work until drained; return the exit code. Raises if the server refuses the worker."""
+        captured = capture.install() if self._app.capture_logging else None
+        loop = _new_loop()
+        warden = threading.Thread(target=self.warden.run, name="headway-warden", daemon=True)
+        try:
+            warden.start()
+            if self.session.begin():
+                loop.run_until_complete(self._work(loop))
+        finally:
+            self._stopping.set()
+            self.outbox.unbind_loop()
+            self._children.close()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._attendants.shutdown(wait=False, cancel_futures=True)
+            if captured is not None:
+                capture.remove(captured)
+            loop.close()
+        return self._exit_code
+
+    async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._over = asyncio.Event()
+        self._loop = loop
+        self.floor.bind(loop)
+        self.outbox.bind_loop(threading.get_ident(), loop.call_soon)
+        self._say(f"connected, with {len(self._app.tasks)} tasks")
+        threads = [
+            threading.Thread(target=part.run, name=f"headway-{type(part).__name__.lower()}", daemon=True)
+            for part in (self._claimer, self._reporter, self._pulse, self._listener)
+        ]
+        for thread in threads:
+            thread.start()
+        if not self._stopping.is_set():
+            await self._over.wait()
+        for thread in threads:
+            await asyncio.to_thread(thread.join, JOIN_S)
+
+    def _drain_once(self) -> None:
+        """Drain as the server asks, which it may do with every heartbeat; only people mean "at once" by asking again."""
+        if not self.floor.closing:
+            self.warden.drain()
+
+    def _closed(self) -> None:
+        """Have the server end the claim that waits, so that nothing is handed to a worker that goes."""
+        threading.Thread(target=self._tell_server, daemon=True).start()
+
+    def _tell_server(self) -> None:
+        try:
+            if self.session.id:
+                self._link.drain(self.session.id)
+        except Exception as error:  # noqa: BLE001 - a courtesy: what is claimed all the same is handed back
+            self._say(f"the server could not be told of the drain: {error}")
+
+    def _finish(self, code: int) -> None:
+        """End the threads and the loop; called by the warden, when everything is reported."""
+        self._exit_code = code
+        self._stopping.set()
+        self.floor.wake()
+        self.outbox.wake()
+        self._listener.close()
+        self._link.close()
+        loop, over = self._loop, self._over
+        if loop is None or over is None:
+            return
+        heard = threading.Event()
+        loop.call_soon_threadsafe(over.set)
+        loop.call_soon_threadsafe(heard.set)
+        if not heard.wait(JOIN_S):
+            self._children.close()
+            self._abandon(code)
+
+
+def _hello(app: App, options: WorkerOptions) -> RegisterWorker:
+    return RegisterWorker(
+        name=options.name or f"{socket.gethostname()}-{os.getpid()}",
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=options.version,
+        queues=list(options.queues),
+        capacity=options.capacity,
+        tasks=[task.declaration for task in app.tasks.values()],
+    )
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - optional where it is not available
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

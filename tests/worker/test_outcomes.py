@@ -1,0 +1,158 @@
+"""Whatever a function does is one outcome, and never the end of the worker."""
+
+import asyncio
+import sys
+
+import pytest
+from tests.worker.kit import lease, run
+
+from headway.wire.workers import Errored, Released, Stopped, Succeeded
+from headway.worker.interrupts import Cause, Fail, RetryLater
+from headway.worker.options import Retry
+from headway.worker.outcome import of_error, of_value
+from headway.worker.registry import App
+
+
+class Odd(Exception):
+    pass
+
+
+class VeryOdd(Odd):
+    pass
+
+
+class Unshowable(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def outcome_of(body, **options):
+    app = App()
+    app.task(name="t", **options)(body)
+    return run(app, lease("t"))[0]
+
+
+def raising(error):
+    async def body():
+        raise error
+
+    return body
+
+
+def returning(value):
+    def body():
+        return value
+
+    return body
+
+
+@pytest.mark.parametrize("value", [None, 1, "é", {"a": [1.5, None]}, []])
+def test_a_value_is_the_output(value):
+    import msgspec
+
+    assert msgspec.json.decode(outcome_of(returning(value)).output) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [object(), float("nan"), {"a": [float("inf")]}, "\ud800", {1j: 2}],
+    ids=["object", "nan", "inf", "surrogate", "key"],
+)
+def test_a_value_that_json_cannot_say_is_a_final_failure(value):
+    outcome = outcome_of(returning(value))
+    assert (outcome.error.code, outcome.error.retryable) == ("invalid_output", False)
+
+
+def test_a_value_nested_too_deep_is_a_final_failure():
+    value = []
+    for _ in range(100_000):
+        value = [value]
+    assert outcome_of(returning(value)).error.code == "invalid_output"
+
+
+def test_a_giant_output_is_a_final_failure():
+    outcome = outcome_of(returning("x" * (9 << 20)))
+    assert (outcome.error.code, outcome.error.retryable) == ("output_too_large", False)
+
+
+def test_an_exception_is_tried_again_and_shows_its_traceback():
+    outcome = outcome_of(raising(Odd("seven")))
+    assert (outcome.error.code, outcome.error.type, outcome.error.message) == ("exception", "Odd", "seven")
+    assert outcome.error.retryable
+    assert "raise error" in outcome.error.details
+    assert "headway/worker" not in outcome.error.details
+
+
+def test_exceptions_named_in_do_not_retry_are_final_with_their_subclasses():
+    assert not outcome_of(raising(VeryOdd()), retry=Retry(do_not_retry=(Odd,))).error.retryable
+    assert not outcome_of(raising(VeryOdd()), retry=Retry(do_not_retry=("Odd",))).error.retryable
+    assert outcome_of(raising(KeyError()), retry=Retry(do_not_retry=(Odd,))).error.retryable
+
+
+def test_fail_is_final_and_keeps_its_code():
+    error = outcome_of(raising(Fail("no such customer", code="no_customer"))).error
+    assert (error.code, error.message, error.retryable) == ("no_customer", "no such customer", False)
+
+
+def test_retry_later_says_when():
+    outcome = outcome_of(raising(RetryLater("5m", "busy")))
+    assert (outcome.retry_after, outcome.error.retryable, outcome.error.message) == ("5m", True, "busy")
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), MemoryError(), RecursionError(), asyncio.CancelledError(),
+              StopAsyncIteration(), Unshowable(), BaseExceptionGroup("many", [KeyboardInterrupt(), Odd()])]
+)  # fmt: skip
+def test_nothing_that_user_code_raises_ends_the_worker(error):
+    outcome = outcome_of(raising(error))
+    assert isinstance(outcome, Errored)
+    assert outcome.error.type == type(error).__name__
+
+
+def test_endless_recursion_is_a_failure():
+    async def deep():
+        def again():
+            again()
+
+        again()
+
+    assert outcome_of(deep).error.type == "RecursionError"
+    assert len(outcome_of(deep).error.details) <= 20_100
+
+
+def test_long_messages_are_cut():
+    assert len(outcome_of(raising(Odd("x" * 50_000))).error.message) == 10_000
+
+
+def test_input_that_does_not_fit_is_final():
+    app = App()
+
+    @app.task(name="t")
+    async def body(n: int): ...
+
+    outcome, _ = run(app, lease("t", input={"n": "seven"}))
+    assert (outcome.error.code, outcome.error.retryable) == ("invalid_input", False)
+
+
+@pytest.mark.parametrize(
+    ("cause", "value", "error"),
+    [
+        (Cause.STOP, Succeeded, Stopped), (Cause.DRAIN, Succeeded, Released), (Cause.LOST, type(None), type(None)),
+        (Cause.TIMEOUT, Errored, Errored), (Cause.HEARTBEAT_TIMEOUT, Errored, Errored),
+    ],
+)  # fmt: skip
+def test_a_cancelled_function_ends_as_its_cause_says(cause, value, error):
+    app = App()
+    task = app.task(name="t")(returning(1))
+    assert isinstance(of_value(1, lease("t"), cause), value)
+    assert isinstance(of_error(asyncio.CancelledError(), task, lease("t"), cause), error)
+
+
+def test_an_exception_after_a_stop_is_reported_as_what_it_is():
+    task = App().task(name="t")(returning(1))
+    assert isinstance(of_error(Odd(), task, lease("t"), Cause.STOP), Errored)
+
+
+def test_calling_sys_exit_in_a_thread_is_a_failure():
+    outcome = outcome_of(lambda: sys.exit(3))
+    assert outcome.error.type == "SystemExit"

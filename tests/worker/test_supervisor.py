@@ -1,0 +1,111 @@
+"""The supervisor keeps processes alive, but does not let a broken one run hot."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+from headway.clock import ManualClock
+from headway.worker.stdio import Throttle
+from headway.worker.supervisor import Supervisor, decide_delay, worker_argv
+
+
+@pytest.mark.parametrize(
+    ("code", "lived_s", "failures", "delay_s"),
+    [
+        (1, 1, 0, 0.0), (1, 1, 1, 0.5), (1, 1, 2, 1.0), (-9, 1, 3, 2.0), (1, 1, 50, 30.0), (1, 61, 9, 0.0), (75, 1, 9, 0.0),
+        (3, 1, 0, 2.0), (3, 1, 1, 2.0), (3, 1, 5, 8.0),
+    ],
+)  # fmt: skip
+def test_restarts_back_off_unless_the_process_was_healthy_or_asked_for_it(code, lived_s, failures, delay_s):
+    assert decide_delay(code, lived_s, failures) == delay_s
+
+
+class Watched:
+    """A supervisor of Python one-liners, and what it said and passed on."""
+
+    def __init__(self, program, processes=1, **options):
+        self.said, self.written, self.heard = [], bytearray(), asyncio.Event()
+        self.supervisor = Supervisor(
+            processes, lambda _: [sys.executable, "-uc", program], say=self._say, write=self._write, **options
+        )
+
+    def _say(self, text):
+        self.said.append(text)
+        self.heard.set()
+
+    def _write(self, chunk):
+        self.written += chunk
+        self.heard.set()
+
+    async def until(self, happened):
+        async with asyncio.timeout(20):
+            while not happened():
+                self.heard.clear()
+                await self.heard.wait()
+
+
+def test_output_is_passed_on_with_a_prefix_and_processes_drain_at_the_end():
+    async def scenario():
+        program = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print('up\\nand'); signal.pause()"
+        watched = Watched(program, processes=2)
+        await watched.supervisor.start()
+        await watched.until(lambda: watched.written.count(b"and\n") == 2)
+        await watched.supervisor.stop(10)
+        return watched
+
+    watched = asyncio.run(scenario())
+    assert watched.written.startswith((b"[worker 1] up\n", b"[worker 2] up\n"))
+    assert {b"[worker 1] and", b"[worker 2] and"} <= set(bytes(watched.written).splitlines())
+    assert [slot.process.returncode for slot in watched.supervisor.slots] == [0, 0]
+
+
+def test_a_dead_process_is_replaced_and_a_deaf_one_is_killed():
+    async def scenario():
+        watched = Watched(
+            "import signal; signal.signal(15, signal.SIG_IGN); print('up'); [signal.pause() for _ in 'ab']"
+        )
+        await watched.supervisor.start()
+        await watched.until(lambda: watched.written.count(b"up") == 1)
+        first = watched.supervisor.slots[0].pid
+        os.kill(first, signal.SIGKILL)
+        await watched.until(lambda: watched.written.count(b"up") == 2)
+        assert watched.supervisor.slots[0].pid != first
+        await watched.supervisor.stop(0.05)
+        return watched
+
+    watched = asyncio.run(scenario())
+    assert watched.said == ["worker 1 was killed by SIGKILL; it starts again in 0 s"]
+    assert watched.supervisor.slots[0].process.returncode == -signal.SIGKILL
+
+
+def test_an_app_that_cannot_be_loaded_is_told_once_and_given_up_if_wanted():
+    async def scenario():
+        watched = Watched("", retry_not_loaded=False)
+        watched.supervisor._argv = lambda _: worker_argv("http://127.0.0.1:1", "no.such:app")
+        await watched.supervisor.start()
+        await watched.supervisor.wait()
+        return watched
+
+    os.environ["PYTHONPATH"] = "src"
+    try:
+        watched = asyncio.run(scenario())
+    finally:
+        del os.environ["PYTHONPATH"]
+    assert watched.said == ["worker 1 cannot load the app (see above)"]
+    assert b"[worker 1] headway worker: There is no module 'no.such'" in watched.written
+    assert watched.supervisor.not_loaded == 1
+
+
+def test_a_flood_is_cut_to_the_rate_and_says_so():
+    clock, passed = ManualClock(), bytearray()
+    throttle = Throttle(passed.extend, clock, limit=10)
+    throttle.feed(b"x" * 8)
+    throttle.feed(b"y" * 8)
+    throttle.feed(b"z" * 8)
+    assert passed == b"xxxxxxxxyy"
+    clock.advance(1000)
+    throttle.feed(b"!")
+    assert passed == b"xxxxxxxxyy\n[headway: 14 bytes of output were dropped]\n!"

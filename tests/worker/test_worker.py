@@ -1,0 +1,388 @@
+"""A worker keeps its leases, its promises and its manners, whatever the functions and the server do."""
+
+import asyncio
+import threading
+
+import msgspec
+import pytest
+from tests.worker.kit import FakeLink, lease
+
+from headway.wire.workers import Errored, ProgressReport, Released, StepReport, Stopped, Succeeded, Suspended
+from headway.worker.registry import App
+
+
+def test_runs_are_claimed_executed_and_reported(start):
+    app = App()
+
+    @app.task
+    async def double(n: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * n
+
+    @app.task
+    def triple(n: int) -> int:
+        return 3 * n
+
+    works = start(app)
+    works.link.give(*(lease(["double", "triple"][n % 2], f"r{n}", input={"n": n}) for n in range(50)))
+    works.link.until(lambda: len(works.link.outcomes) == 50)
+    assert [msgspec.json.decode(works.link.outcomes[f"r{n}"].output) for n in range(4)] == [0, 3, 4, 9]
+    assert works.end() == 0
+    assert works.worker.floor.held == {}
+
+
+def test_an_unknown_task_is_reported_and_may_be_tried_elsewhere(start):
+    app = App()
+    app.task(name="known")(lambda: None)
+    works = start(app)
+    works.link.give(lease("unknown"))
+    assert (works.link.outcome().error.code, works.link.outcome().error.retryable) == ("task_missing", True)
+
+
+def test_a_blocked_loop_does_not_hold_up_heartbeats_or_threads(start):
+    app, free, blocked = App(), threading.Event(), threading.Event()
+
+    @app.task
+    async def block():
+        blocked.set()
+        free.wait(30)
+
+    app.task(name="thread")(lambda: None)
+    works = start(app)
+    works.link.give(lease("block"))
+    assert blocked.wait(10)
+    before = len(works.link.beats)
+    works.link.give(lease("thread", "other"))
+    works.link.until(lambda: len(works.link.beats) >= before + 5)
+    assert isinstance(works.link.outcome("other"), Succeeded)
+    assert works.link.beats[-1] == [("run", 1)]
+    free.set()
+    assert isinstance(works.link.outcome(), Succeeded)
+
+
+def test_what_a_blocked_loop_has_not_begun_goes_to_other_workers(start, monkeypatch):
+    monkeypatch.setattr("headway.worker.claimer.STALL_S", 0.05)
+    app, free, blocked = App(), threading.Event(), threading.Event()
+
+    @app.task
+    async def block():
+        blocked.set()
+        free.wait(30)
+
+    works = start(app)
+    works.link.give(lease("block"))
+    assert blocked.wait(10)
+    works.link.give(lease("block", "second"))
+    assert isinstance(works.link.outcome("second"), Released)
+    free.set()
+    assert isinstance(works.link.outcome(), Succeeded)
+
+
+@pytest.mark.parametrize("kind", ["inline", "thread"])
+def test_a_stop_is_raised_inside_the_function(start, kind):
+    app, begun, seen = App(), threading.Event(), []
+
+    async def inline(ctx):
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError as error:
+            seen.append(error)
+            raise
+
+    def thread(ctx):
+        begun.set()
+        try:
+            ctx.sleep(1.9)
+            ctx.sleep(1.9)
+        except BaseException as error:
+            seen.append(error)
+            raise
+
+    app.task(name="t")({"inline": inline, "thread": thread}[kind])
+    works = start(app)
+    works.link.give(lease("t"))
+    assert begun.wait(10)
+    works.link.stop()
+    assert works.link.outcome() == Stopped(run_id="run", epoch=1)
+    assert isinstance(seen[0], asyncio.CancelledError)
+
+
+def test_a_stop_before_the_start_needs_no_start(start):
+    app, begun, free, calls = App(), threading.Event(), threading.Event(), []
+
+    @app.task
+    def busy():
+        calls.append(begun.set())
+        free.wait(30)
+
+    works = start(app, threads=1)
+    works.link.give(lease("busy", "first"), lease("busy", "second"))
+    assert begun.wait(10)
+    works.link.stop("second")
+    assert isinstance(works.link.outcome("second"), Stopped)
+    free.set()
+    works.link.outcome("first")
+    assert len(calls) == 1
+
+
+def test_a_lost_lease_cancels_and_reports_nothing(start):
+    app, begun, ended = App(), threading.Event(), threading.Event()
+
+    @app.task
+    async def long(ctx):
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ctx_log = ctx.cancelled
+            ended.set()
+            assert ctx_log
+
+    works = start(app)
+    works.link.give(lease("long"))
+    assert begun.wait(10)
+    works.link.lost.add("run")
+    assert ended.wait(10)
+    assert works.end() == 0
+    assert works.link.reports == []
+
+
+def test_a_checkpoint_refused_as_stale_ends_the_attempt_silently(start):
+    app = App()
+
+    @app.task
+    async def work(ctx):
+        await ctx.step("a", lambda: 1)
+
+    works = start(app)
+    refused = []
+    works.link.refuse = lambda report: refused.append(report) or "lease_lost"
+    works.link.give(lease("work"), lease("work", "other"))
+    works.link.until(lambda: len(refused) == 2 and not works.worker.floor.running)
+    assert works.end() == 0
+    assert [type(report) for report in refused] == [StepReport, StepReport]
+
+
+def test_leases_are_not_trusted_when_nothing_was_heard_for_as_long_as_they_last(start):
+    app, begun, ended = App(), threading.Event(), threading.Event()
+
+    @app.task
+    async def long():
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    works = start(app, FakeLink(lease_ms=200))
+    works.link.give(lease("long"))
+    assert begun.wait(10)
+    works.link.broken = True
+    assert ended.wait(10)
+    works.link.broken = False
+    assert works.end() == 0
+    assert works.link.outcomes == {}
+
+
+def test_an_outcome_is_not_sent_when_its_lease_has_lapsed_meanwhile(start):
+    app, free, begun = App(), threading.Event(), threading.Event()
+    app.task(name="t")(lambda: (begun.set(), free.wait(30))[1])
+    works = start(app, FakeLink(lease_ms=300))
+    works.link.give(lease("t"))
+    assert begun.wait(10)
+    works.link.broken = True
+    free.set()
+    works.link.until(lambda: works.link.failures > 3 and not works.worker.floor.held)
+    works.link.broken = False
+    assert works.end() == 0
+    assert works.link.reports == []
+
+
+def test_reports_wait_for_the_server_to_come_back(start):
+    app = App()
+    app.task(name="t")(lambda: 7)
+    works = start(app)
+    works.link.broken = True
+    works.link.give(lease("t"))
+    works.link.until(lambda: works.link.failures > 3 and works.worker.floor.held and not works.worker.floor.running)
+    works.link.broken = False
+    assert bytes(works.link.outcome().output) == b"7"
+
+
+def test_a_forgotten_worker_registers_again_and_drops_what_it_held(start):
+    app, begun, ended = App(), threading.Event(), threading.Event()
+
+    @app.task
+    async def long():
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    works = start(app)
+    works.link.give(lease("long"))
+    assert begun.wait(10)
+    works.link.forgotten = True
+    assert ended.wait(10)
+    works.link.until(lambda: works.link.beats and works.link.beats[-1] == [])
+    assert works.link.registrations == 2
+    assert works.link.outcomes == {}
+
+
+@pytest.mark.parametrize(("option", "code"), [("timeout", "timeout"), ("heartbeat_timeout", "heartbeat_timeout")])
+@pytest.mark.parametrize("kind", ["inline", "thread"])
+def test_a_timeout_ends_the_function(start, option, code, kind):
+    app = App()
+
+    async def inline(ctx):
+        await asyncio.sleep(60)
+
+    def thread(ctx):
+        ctx.sleep(1.9)
+        ctx.sleep(1.9)
+
+    app.task(name="t", **{option: "50ms"})({"inline": inline, "thread": thread}[kind])
+    works = start(app)
+    works.link.give(lease("t"))
+    assert (works.link.outcome().error.code, works.link.outcome().error.retryable) == (code, True)
+
+
+def test_a_sign_of_life_holds_off_the_heartbeat_timeout(start):
+    app = App()
+
+    @app.task(heartbeat_timeout="300ms")
+    async def alive(ctx):
+        for n in range(20):
+            ctx.progress(n)
+            await asyncio.sleep(0.02)
+
+    works = start(app)
+    works.link.give(lease("alive"))
+    assert isinstance(works.link.outcome(), Succeeded)
+
+
+def test_progress_is_coalesced_and_the_last_one_arrives_before_the_outcome(start):
+    app = App()
+
+    @app.task
+    async def count(ctx):
+        async for _ in ctx.track(range(10_000)):
+            pass
+
+    works = start(app)
+    works.link.give(lease("count"))
+    works.link.outcome()
+    reports = works.link.reports
+    assert isinstance(reports[-1], Succeeded)
+    assert (reports[-2].done, reports[-2].total) == (10_000, 10_000)
+    assert len([report for report in reports if isinstance(report, ProgressReport)]) < 10
+
+
+def test_a_drain_lets_runs_finish(start):
+    app, begun, free = App(), threading.Event(), threading.Event()
+
+    @app.task
+    def work():
+        begun.set()
+        free.wait(30)
+
+    works = start(app)
+    works.link.give(lease("work"))
+    assert begun.wait(10)
+    works.worker.drain()
+    assert works.link.drained.wait(10)
+    free.set()
+    assert works.join() == 0
+    assert isinstance(works.link.outcomes["run"], Succeeded)
+
+
+def test_a_drain_hands_back_what_does_not_finish(start):
+    app, begun = App(), threading.Event()
+
+    @app.task
+    async def work():
+        begun.set()
+        await asyncio.sleep(60)
+
+    works = start(app, drain_grace_ms=10)
+    works.link.give(lease("work"))
+    assert begun.wait(10)
+    works.link.ask_drain()
+    assert isinstance(works.link.outcome(), Released)
+
+
+def test_a_second_drain_hands_back_at_once(start):
+    app, begun, free = App(), threading.Event(), threading.Event()
+
+    @app.task
+    def work():
+        begun.set()
+        free.wait(30)
+
+    works = start(app)
+    works.link.give(lease("work"))
+    assert begun.wait(10)
+    works.worker.drain()
+    assert works.end() == 0
+    assert isinstance(works.link.outcomes["run"], Released)
+    free.set()
+
+
+@pytest.mark.parametrize("kind", ["inline", "thread"])
+def test_a_function_that_ignores_its_end_costs_the_worker_and_nothing_else(start, kind):
+    app, begun, free = App(), threading.Event(), threading.Event()
+
+    async def inline():
+        begun.set()
+        free.wait(30)
+
+    app.task(name="bad")(inline if kind == "inline" else lambda: (begun.set(), free.wait(30)))
+    app.task(name="good")(lambda: free.wait(30))
+    works = start(app)
+    works.link.give(lease("bad"), lease("good", "other"))
+    assert begun.wait(10)
+    works.link.stop(grace_ms=10)
+    assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
+    assert isinstance(works.link.outcome("other"), Released)
+    if kind == "thread":
+        assert works.end() == 75
+    else:
+        assert works.left.get(timeout=10) == 75
+    free.set()
+
+
+def test_one_report_that_the_server_refuses_does_not_hold_up_the_others(start):
+    from headway.errors import PayloadTooLarge
+
+    app = App()
+    app.task(name="small")(lambda: 1)
+    app.task(name="large")(lambda: "x" * 1000)
+    works = start(app)
+    take = works.link.report
+
+    def report(request):
+        if any(isinstance(one, Succeeded) and len(bytes(one.output)) > 900 for one in request.reports):
+            raise PayloadTooLarge
+        return take(request)
+
+    works.link.report = report
+    works.link.give(*(lease("large" if n == 3 else "small", f"r{n}") for n in range(6)))
+    works.link.until(lambda: len(works.link.outcomes) == 6)
+    assert isinstance(works.link.outcomes["r3"], Errored)
+    assert works.link.outcomes["r3"].error.code == "output_too_large"
+    assert isinstance(works.link.outcomes["r5"], Succeeded)
+
+
+def test_a_wait_that_the_server_refuses_is_a_failure_of_the_run(start):
+    app = App()
+
+    @app.task
+    async def work(ctx):
+        await ctx.wait_for_signal("go")
+
+    works = start(app)
+    works.link.refuse = lambda report: "invalid_state" if isinstance(report, Suspended) else None
+    works.link.give(lease("work"))
+    assert (works.link.outcome().error.code, works.link.outcome().error.retryable) == ("refused", False)
