@@ -1,0 +1,1 @@
+"""The SDK: talks to a server over HTTP, imports no server code."""

@@ -1,0 +1,127 @@
+"""One call of the API: encode, send, try again where that is safe and sensible, decode or raise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from headway.client import backoff, encoding
+from headway.client.aio.pace import AsyncPace
+from headway.client.async_transport import AsyncTransport
+from headway.client.errors import ConnectionLost, UnexpectedAnswer
+from headway.client.problem import to_error
+from headway.client.transport import Response
+from headway.errors import Gone, HeadwayError
+
+T = TypeVar("T")
+
+
+class AsyncCaller:
+    """What all nouns of a client share: the transport, and how often to try again."""
+
+    def __init__(self, transport: AsyncTransport, *, retries: int, pace: AsyncPace) -> None:
+        """`retries` counts the tries after the first."""
+        self.transport = transport
+        self.retries = retries
+        self.pace = pace
+
+    async def get(self, path: str, kind: type[T]) -> T:
+        """Read something."""
+        return decode(await self.send("GET", path), kind)
+
+    async def post(self, path: str, body: object, kind: type[T], *, idempotency_key: str | None = None) -> T:
+        """Start or change something. Its key is the same for every try, so it happens once."""
+        return decode(await self.post_raw(path, body, idempotency_key=idempotency_key), kind)
+
+    async def post_raw(
+        self, path: str, body: object, *, idempotency_key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Do as `post` does, and return the answer undecoded."""
+        sent = {"Idempotency-Key": idempotency_key or encoding.new_key(), **(headers or {})}
+        return await self.send("POST", path, encoding.to_json(body), headers=sent)
+
+    async def patch(self, path: str, body: object, kind: type[T], *, headers: Mapping[str, str] | None = None) -> T:
+        """Change some fields; doing it twice is doing it once."""
+        return decode(await self.send("PATCH", path, encoding.to_json(body), headers=headers), kind)
+
+    async def delete(self, path: str) -> None:
+        """Remove something."""
+        await self.send("DELETE", path)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Response:
+        """Return a successful answer; raise what any other means once there is no point in another try."""
+        attempt = 0
+        while True:
+            try:
+                return await self.send_once(method, path, body, headers=headers, timeout_s=timeout_s)
+            except Gone:
+                if method == "DELETE" and attempt:
+                    return Response(204, {}, b"")  # the first try did it; only its answer was lost
+                raise
+            except HeadwayError as error:
+                delay_s = backoff.delay_s(error, attempt, self.pace.spread()) if attempt < self.retries else None
+                if delay_s is None:
+                    raise
+            attempt += 1
+            await self.pace.pause(delay_s)
+
+    async def send_once(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Response:
+        """Return a successful answer; raise what any other means."""
+        response = await self.transport.request(method, path, body, headers=headers, timeout_s=timeout_s)
+        if 200 <= response.status < 300:  # noqa: PLR2004
+            return response
+        raise to_error(*response)
+
+
+class AsyncOutage:
+    """The failures in a row of something that goes on until the server is back: a wait, a stream."""
+
+    def __init__(self, pace: AsyncPace, patience_s: float) -> None:
+        """Give up `patience_s` after the last sign of life."""
+        self._pace, self._patience_s = pace, patience_s
+        self._attempt, self._since_s = 0, pace.now_s()
+
+    def over(self) -> None:
+        """Take note of a sign of life."""
+        self._attempt, self._since_s = 0, self._pace.now_s()
+
+    async def outlast(self, error: HeadwayError, *, deadline_s: float | None = None) -> None:
+        """Wait before the next try; raise the error if it is not worth one or has lasted too long."""
+        delay_s = backoff.delay_s(error, self._attempt, self._pace.spread())
+        if isinstance(error, ConnectionLost) and not self._attempt:
+            delay_s = 0.05  # a stream that broke off: most often the server is there
+        now_s = self._pace.now_s()
+        if delay_s is None or (deadline_s is None and now_s - self._since_s > self._patience_s):
+            raise error
+        self._attempt += 1
+        await self._pace.pause(delay_s if deadline_s is None else max(0.0, min(delay_s, deadline_s - now_s)))
+
+
+def decode(response: Response, kind: type[T]) -> T:
+    """Read an answer; fields that this version does not know are passed over."""
+    try:
+        return msgspec.json.decode(response.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise UnexpectedAnswer(f"the answer cannot be read: {error}", body=_beginning(response.body)) from error
+
+
+def _beginning(body: bytes) -> Any:
+    return body[:200].decode("utf-8", "replace")

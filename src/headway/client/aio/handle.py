@@ -1,0 +1,257 @@
+"""What `start` returns: wait for it, follow it, stop it, protect it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator, Mapping
+from typing import Any, TypeVar, overload
+
+from msgspec import UNSET, UnsetType
+
+from headway.client import encoding, outcome
+from headway.client.aio import pages
+from headway.client.aio.caller import AsyncCaller, AsyncOutage, decode
+from headway.client.aio.feed import run_events
+from headway.client.errors import ConnectionLost, WaitTimeout
+from headway.client.events import PATIENCE_S, Event
+from headway.errors import HeadwayError
+from headway.model.run import Reason, RunError
+from headway.wire.runs import (
+    AttemptList,
+    AttemptOut,
+    EventOut,
+    LogOut,
+    OutputOut,
+    ResultOut,
+    RunOut,
+    SignalRun,
+    WaitingOut,
+)
+
+T = TypeVar("T")
+LONG_POLL_S = 30
+HASTY_S = 0.5
+"""A server that answers a long poll sooner than this without news does not hold it: then the client waits itself."""
+
+
+class AsyncRunHandle:
+    """One run: its id, the run as it was last seen, and everything that can be done with it."""
+
+    def __init__(self, caller: AsyncCaller, run: RunOut) -> None:
+        """Made by `client.runs`."""
+        self._caller = caller
+        self.run = run
+        """The run as it was last seen; `refresh` looks again."""
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.id
+
+    @property
+    def url(self) -> str:
+        """Where the run is, as a whole URL."""
+        return self._caller.transport.url + self.run.url
+
+    @property
+    def state(self) -> str:
+        """The state in which it was last seen."""
+        return self.run.state
+
+    @property
+    def final(self) -> bool:
+        """Whether it was finished when last seen."""
+        return self.run.final
+
+    @property
+    def error(self) -> RunError | None:
+        """What its code raised last, when it was last seen."""
+        return outcome.error_of(self.run)
+
+    @property
+    def reason(self) -> Reason | None:
+        """Who brought it where it was last seen, and why."""
+        return outcome.reason_of(self.run)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels, when it was last seen."""
+        return outcome.labels_of(self.run)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.run.task} {self.id} {self.run.state}>"
+
+    # async-only
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the run and return what it returned."""
+        return self.result().__await__()
+
+    # end of async-only
+
+    async def refresh(self) -> RunOut:
+        """Look at the run again."""
+        self.run = await self._caller.get(self._path(), RunOut)
+        return self.run
+
+    async def wait(self, timeout: float | None = None) -> RunOut:  # noqa: ASYNC109 (of the run, not of this call)
+        """Wait until the run is finished, whatever the outcome; raise WaitTimeout after `timeout` seconds.
+
+        A server that restarts meanwhile is waited for too.
+        """
+        pace = self._caller.pace
+        deadline_s = None if timeout is None else pace.now_s() + timeout
+        outage = AsyncOutage(pace, PATIENCE_S)
+        while not self.run.final:
+            left_s = float(LONG_POLL_S) if deadline_s is None else deadline_s - pace.now_s()
+            try:
+                began_s = pace.now_s()
+                await self._long_poll(left_s)
+                outage.over()
+                if not self.run.final and pace.now_s() - began_s < HASTY_S:
+                    await pace.pause(max(0.0, min(HASTY_S, left_s)))
+            except HeadwayError as error:
+                late = deadline_s is not None and pace.now_s() >= deadline_s
+                if not (late and isinstance(error, ConnectionLost)):
+                    await outage.outlast(error, deadline_s=deadline_s)
+            if not self.run.final and deadline_s is not None and pace.now_s() >= deadline_s:
+                raise WaitTimeout(f"run {self.id} is {self.run.state} after {timeout:g} s", run=self.run)
+        return self.run
+
+    async def _long_poll(self, left_s: float) -> None:
+        """Ask for the run, and let the server hold the answer for as long as there is time."""
+        if left_s <= 0:
+            await self.refresh()
+            return
+        wait_s = min(LONG_POLL_S, max(1, int(left_s)))
+        self.run = decode(
+            await self._caller.send_once(
+                "GET",
+                self._path(wait_for="final"),
+                headers={"Prefer": f"wait={wait_s}"},
+                timeout_s=left_s if left_s < wait_s else wait_s + 10.0,
+            ),
+            RunOut,
+        )
+
+    @overload
+    async def result(self, timeout: float | None = None) -> Any: ...  # noqa: ASYNC109
+
+    @overload
+    async def result(self, timeout: float | None = None, *, type: type[T]) -> T: ...  # noqa: ASYNC109
+
+    async def result(self, timeout: float | None = None, *, type: Any = Any) -> Any:  # noqa: A002, ASYNC109
+        """Wait for the run and return what it returned, decoded to `type` if given.
+
+        Raises RunFailed or RunTerminated, which carry the run, and WaitTimeout after `timeout` seconds.
+        """
+        return outcome.output_of(await self.wait(timeout), type)
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """Follow the run from after that event to its end; a lost connection is resumed where it broke.
+
+        First comes a `snapshot`, then each event of the run's history once and in order, with `run.progress` between.
+        """
+        async for event in run_events(self._caller, self.id, after):
+            if event.run is not None:
+                self.run = event.run
+            yield event
+
+    def history(self, after: int = 0) -> AsyncIterator[EventOut]:
+        """Iterate over what has happened so far."""
+        return pages.events(self._caller, self._path("events"), after)
+
+    def logs(self, after: int = 0) -> AsyncIterator[LogOut]:
+        """Iterate over the lines that its code has logged so far."""
+        return pages.logs(self._caller, self._path("logs"), after)
+
+    def results(self, after: int = 0) -> AsyncIterator[ResultOut]:
+        """Iterate over what it has published so far."""
+        return pages.results(self._caller, self._path("results"), after)
+
+    async def children(self) -> AsyncIterator[AsyncRunHandle]:
+        """Iterate over the runs that it has started."""
+        async for run in pages.runs(self._caller, self._path("children")):
+            yield AsyncRunHandle(self._caller, run)
+
+    async def attempts(self) -> list[AttemptOut]:
+        """Return its tries, oldest first."""
+        return (await self._caller.get(self._path("attempts"), AttemptList)).data
+
+    async def waiting(self) -> WaitingOut:
+        """Return why it does not run."""
+        return await self._caller.get(self._path("waiting"), WaitingOut)
+
+    async def output(self) -> OutputOut:
+        """Return what it returned or raised, undecoded; raise NotFinished if it is not finished."""
+        return await self._caller.get(self._path("output"), OutputOut)
+
+    async def terminate(
+        self, reason: str = "", grace: encoding.Span | None = None, *, actor: str = "", children: str = "cascade"
+    ) -> RunOut:
+        """Ask it to stop; code that has not stopped after `grace` is killed. Stopping twice is stopping once."""
+        body = {"reason": reason, "actor": actor, "grace": encoding.span(grace), "children": children}
+        return await self._verb("terminate", body)
+
+    async def suspend(self, reason: str = "") -> RunOut:
+        """Hold it until `resume`."""
+        return await self._verb("suspend", {"reason": reason})
+
+    async def resume(self, reason: str = "") -> RunOut:
+        """Let it go on, whatever it waits for."""
+        return await self._verb("resume", {"reason": reason})
+
+    async def signal(self, name: str, payload: Any = None) -> RunOut:
+        """Send it what it waits for, now or later."""
+        return await self._verb("signal", SignalRun(name=name, payload=encoding.raw(payload, "the payload")))
+
+    async def protect(self, reason: str = "") -> RunOut:
+        """Keep it from being removed."""
+        return await self._verb("protect", {"reason": reason})
+
+    async def unprotect(self, reason: str = "") -> RunOut:
+        """Let retention remove it again."""
+        return await self._verb("unprotect", {"reason": reason})
+
+    async def retry(self, reason: str = "") -> AsyncRunHandle:
+        """Do it again: return the run that repeats this finished one."""
+        run = await self._caller.post(self._path(verb="retry"), {"reason": reason}, RunOut)
+        if run.id == self.id:
+            self.run = run
+            return self
+        return AsyncRunHandle(self._caller, run)
+
+    async def update(
+        self,
+        *,
+        name: str | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        run_at: encoding.Moment | None = None,
+        labels: Mapping[str, str] | None = None,
+        retention: encoding.Span | UnsetType | None = UNSET,
+        version: int | None = None,
+    ) -> RunOut:
+        """Change what is given; `version` makes it conditional on nobody having changed the run since it was seen."""
+        given = {
+            "name": name,
+            "priority": priority,
+            "queue": queue,
+            "run_at": encoding.moment(run_at),
+            "labels": labels,
+        }
+        body: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+        if retention is not UNSET:
+            body["retention"] = encoding.span(retention)
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        self.run = await self._caller.patch(self._path(), body, RunOut, headers=headers)
+        return self.run
+
+    async def delete(self) -> None:
+        """Remove it, finished as it must be."""
+        await self._caller.delete(self._path())
+
+    async def _verb(self, verb: str, body: object) -> RunOut:
+        self.run = await self._caller.post(self._path(verb=verb), body, RunOut)
+        return self.run
+
+    def _path(self, *parts: str, verb: str = "", **query: Any) -> str:
+        return encoding.path("runs", self.run.id, *parts, verb=verb, **query)

@@ -1,0 +1,23 @@
+"""How time passes for a client between two tries; tests pass a pace that does not wait."""
+
+from __future__ import annotations
+
+import random
+from asyncio import sleep
+from time import monotonic
+
+
+class AsyncPace:
+    """Waits for real."""
+
+    def now_s(self) -> float:
+        """Return seconds that never go back."""
+        return monotonic()
+
+    def spread(self) -> float:
+        """Return a number from 0 to 1, for jitter."""
+        return random.random()  # noqa: S311 (not a secret)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+        await sleep(seconds)

@@ -1,0 +1,73 @@
+"""Lists that come in pages, as iterators that ask for the next page when they get there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from headway.client.aio.caller import AsyncCaller
+from headway.wire.runs import EventList, EventOut, LogList, LogOut, ResultList, ResultOut, RunList, RunOut
+
+PAGE_SIZE = 200
+T = TypeVar("T")
+ItemT = TypeVar("ItemT", covariant=True)  # noqa: PLC0105 (PEP 695 needs 3.12)
+
+
+class Numbered(Protocol[ItemT]):
+    """A page of something numbered."""
+
+    @property
+    def data(self) -> Sequence[ItemT]:
+        """Its items."""
+        ...
+
+    @property
+    def next_after(self) -> int:
+        """What to ask for next."""
+        ...
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more now."""
+        ...
+
+
+async def runs(caller: AsyncCaller, path: str) -> AsyncIterator[RunOut]:
+    """Iterate over a list of runs; `path` may carry filters."""
+    token = ""
+    while True:
+        page = await caller.get(_with(path, page_size=PAGE_SIZE, page_token=token), RunList)
+        for run in page.data:
+            yield run
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def events(caller: AsyncCaller, path: str, after: int) -> AsyncIterator[EventOut]:
+    """Iterate over a history."""
+    return _numbered(caller, path, after, EventList)
+
+
+def logs(caller: AsyncCaller, path: str, after: int) -> AsyncIterator[LogOut]:
+    """Iterate over lines of log."""
+    return _numbered(caller, path, after, LogList)
+
+
+def results(caller: AsyncCaller, path: str, after: int) -> AsyncIterator[ResultOut]:
+    """Iterate over published results."""
+    return _numbered(caller, path, after, ResultList)
+
+
+async def _numbered(caller: AsyncCaller, path: str, after: int, kind: type[Numbered[T]]) -> AsyncIterator[T]:
+    more = True
+    while more:
+        page = await caller.get(_with(path, after=after or "", page_size=PAGE_SIZE), kind)
+        for item in page.data:
+            yield item
+        after, more = page.next_after, page.has_more
+
+
+def _with(path: str, **query: Any) -> str:
+    text = "&".join(f"{name}={value}" for name, value in query.items() if value != "")
+    return f"{path}{'&' if '?' in path else '?'}{text}"

@@ -1,0 +1,139 @@
+"""From Python's values to what goes over the wire: bodies, paths and query strings; pure, the same for both clients."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from headway.durations import format_ms
+from headway.wire.runs import Dedupe, RunQuery, StartRun
+from headway.wire.times import to_text
+
+Moment = datetime | str
+"""A time: a datetime (one without a zone is taken as local time), or RFC 3339 text."""
+Span = timedelta | float | str
+"""A duration: a timedelta, seconds, or text such as "30s" and "3 days"."""
+
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+def moment(value: Moment | None) -> str | None:
+    """Return the time as RFC 3339 in UTC."""
+    if isinstance(value, datetime):
+        return to_text(round(value.astimezone(UTC).timestamp() * 1000))
+    return value
+
+
+def span(value: Span | None) -> str | None:
+    """Return the duration as text."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    return format_ms(round(value * 1000)) if isinstance(value, int | float) else value
+
+
+def to_json(value: object, what: str = "the value") -> bytes:
+    """Encode what JSON can say, dataclasses, structs, datetimes and UUIDs included; raise TypeError for the rest."""
+    try:
+        return _ENCODER.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{what} cannot be written as JSON: {error}") from error
+
+
+def raw(value: object, what: str = "the value") -> msgspec.Raw:
+    """Return the value as JSON that is put into a larger document as it is."""
+    return msgspec.Raw(to_json(value, what))
+
+
+def start_body(
+    task: str,
+    input: Mapping[str, Any] | None = None,  # noqa: A002 (the word of the API)
+    *,
+    name: str | None = None,
+    priority: int | None = None,
+    queue: str | None = None,
+    key: str | None = None,
+    run_at: Moment | None = None,
+    delay: Span | None = None,
+    labels: Mapping[str, str] | None = None,
+    dedupe: Dedupe | Mapping[str, Any] | str | None = None,
+    protect: bool = False,
+    parent_id: str | None = None,
+    max_attempts: int | None = None,
+    retention: Span | None = None,
+    validate_only: bool = False,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Return the body that starts a run: `fields` are merged into its `input`, what is None is left out."""
+    members = {
+        "task": task,
+        "input": raw({**(input or {}), **fields}, f"the input of {task!r}"),
+        "name": name,
+        "priority": priority,
+        "queue": queue,
+        "key": key,
+        "run_at": moment(run_at),
+        "delay": span(delay),
+        "labels": dict(labels) if labels else None,
+        "dedupe": {"key": dedupe} if isinstance(dedupe, str) else dedupe,
+        "protect": protect or None,
+        "parent_id": parent_id,
+        "max_attempts": max_attempts,
+        "retention": span(retention),
+        "validate_only": validate_only or None,
+    }
+    return {member: value for member, value in members.items() if value is not None}
+
+
+def batch_item(item: Mapping[str, Any] | StartRun) -> dict[str, Any] | StartRun:
+    """Return one start of a batch: a struct as it is, a dict with the words of `runs.start`."""
+    return item if isinstance(item, StartRun) else start_body(**item)
+
+
+def filters(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the filters of a list as query parameters; `labels={"k": "v"}` becomes `label.k=v`."""
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        if value is None:
+            continue
+        if name in {"labels", "label"}:
+            found |= {f"label.{key}": str(text) for key, text in value.items()}
+        elif isinstance(value, datetime):
+            found[name] = moment(value) or ""
+        elif isinstance(value, str) or not isinstance(value, Iterable):
+            found[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        else:
+            found[name] = ",".join(str(part) for part in value)
+    return found
+
+
+def query_body(values: Mapping[str, Any] | RunQuery) -> RunQuery | dict[str, Any]:
+    """Return the filters of a list as a body: a single state, task or queue becomes a list of one."""
+    if isinstance(values, RunQuery):
+        return values
+    body = {name: moment(value) if isinstance(value, datetime) else value for name, value in values.items()}
+    for name in ("state", "task", "queue"):
+        if isinstance(body.get(name), str):
+            body[name] = [body[name]]
+    return {name: value for name, value in body.items() if value is not None}
+
+
+def path(*parts: str, verb: str = "", **values: Any) -> str:
+    """Return `/v1/part/part:verb?name=value`, with every part quoted and every None left out."""
+    quoted = "/".join(quote(part, safe="") for part in parts)
+    text = query(**values)
+    return f"/v1/{quoted}{':' if verb else ''}{verb}{'?' if text else ''}{text}"
+
+
+def query(**values: Any) -> str:
+    """Return a query string, with every None left out."""
+    return urlencode(filters(values))
+
+
+def new_key() -> str:
+    """Return an Idempotency-Key that nobody has used."""
+    return str(uuid.uuid4())

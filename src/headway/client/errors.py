@@ -1,0 +1,65 @@
+"""What can go wrong on the client's side of the wire: no connection, a run that did not succeed, a wait that ran out.
+
+Everything that the server answers is raised as the classes of `headway.errors`; these are the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headway.errors import HeadwayError
+
+
+class ConnectionLost(HeadwayError):
+    """The server could not be reached, or went away before it had answered."""
+
+    code, status, title = "connection_lost", 503, "The server cannot be reached"
+    hint = "Start it with `headway serve`, or say where it is with --url or HEADWAY_URL."
+
+
+class UnexpectedAnswer(HeadwayError):
+    """Something answered that does not speak as Headway does: a proxy, or another server on that port."""
+
+    code, status, title = "unexpected_answer", 502, "The answer is not Headway's"
+    hint = "Look at what is listening on that address."
+
+
+class WaitTimeout(HeadwayError, TimeoutError):
+    """The run was not finished when the wait ran out; it goes on."""
+
+    code, status, title = "wait_timeout", 504, "The run is not finished yet"
+    hint = "The run goes on: wait again, or follow its events."
+
+    def __init__(self, detail: str = "", *, run: Any = None) -> None:
+        """`run` is the run as it was last seen."""
+        super().__init__(detail)
+        self.run = run
+
+
+class RunNotSucceeded(HeadwayError):
+    """The root of what `result()` raises when a run ended without one; `run` is the run, as it ended."""
+
+    code, status, title = "run_not_succeeded", 409, "The run did not succeed"
+
+    def __init__(self, detail: str = "", *, run: Any = None, error: Any = None) -> None:
+        """`error` is what the run's own code raised, `run` the run as it ended."""
+        super().__init__(detail)
+        self.run = run
+        self.error = error
+
+
+class RunFailed(RunNotSucceeded):
+    """The run's attempts are spent; `error` says what its code raised last."""
+
+    code, title = "run_failed", "The run failed"
+
+
+class RunTerminated(RunNotSucceeded):
+    """Someone stopped the run; `reason` says who and why."""
+
+    code, title = "run_terminated", "The run was stopped"
+
+    def __init__(self, detail: str = "", *, run: Any = None, error: Any = None, reason: Any = None) -> None:
+        """`reason` is the run's: code, message and actor."""
+        super().__init__(detail, run=run, error=error)
+        self.reason = reason

@@ -1,0 +1,41 @@
+"""How a run ended, as a Python value or an exception: pure, the same for both clients."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from headway.client.errors import RunFailed, RunTerminated
+from headway.model.run import Reason, RunError
+from headway.wire.runs import RunOut
+
+_ANY: Final[Any] = Any
+
+
+def error_of(run: RunOut) -> RunError | None:
+    """Return what the run's code raised last, if anything."""
+    return msgspec.json.decode(run.error or b"null", type=RunError | None)
+
+
+def reason_of(run: RunOut) -> Reason | None:
+    """Return why the run is where it is, if that was someone's doing."""
+    return msgspec.json.decode(run.reason or b"null", type=Reason | None)
+
+
+def labels_of(run: RunOut) -> dict[str, str]:
+    """Return the run's labels."""
+    return msgspec.json.decode(run.labels, type=dict[str, str])
+
+
+def output_of(run: RunOut, kind: Any = _ANY) -> Any:
+    """Return what a finished run returned, decoded to `kind`; raise RunFailed or RunTerminated if it returned nothing."""
+    if run.state == "succeeded":
+        return msgspec.json.decode(run.output or b"null", type=kind)
+    error = error_of(run)
+    if run.state == "terminated":
+        reason = reason_of(run)
+        words = f": {reason.message}" if reason is not None and reason.message else ""
+        raise RunTerminated(f"{run.task} was stopped{words}", run=run, error=error, reason=reason)
+    words = ": ".join(part for part in (error.type, error.message) if part) if error is not None else ""
+    raise RunFailed(f"{run.task} failed{': ' if words else ''}{words}", run=run, error=error)

@@ -1,0 +1,85 @@
+# Generated from client/aio/client.py by tools/unasync.py: change that, not this.
+"""The client: one attribute per noun, all over the same connections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Final, Self
+
+from headway.client import encoding
+from headway.client.events import Event, Follower
+from headway.client.sync.caller import Caller, decode
+from headway.client.sync.feed import follow
+from headway.client.sync.pace import Pace
+from headway.client.sync.queues import Queues
+from headway.client.sync.runs import Runs
+from headway.client.sync.tasks import Tasks
+from headway.client.sync.workers import Workers
+from headway.client.transport import Transport
+from headway.wire.workers import ServerOut
+
+DEFAULT_URL: Final = "http://127.0.0.1:8006"
+
+
+class Client:
+    """A client of one server.
+
+        with headway.Client() as client:
+            run = client.runs.start("backup", folder="/srv")
+            print(run.result())
+
+    `url` and `token` default to HEADWAY_URL and HEADWAY_TOKEN. A request that fails because of the connection or because
+    the server has too much to do is tried `retries` times again; nothing happens twice, since each carries a key.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 30.0,
+        retries: int = 5,
+        pace: Pace | None = None,
+    ) -> None:
+        """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""
+        self.transport = Transport(
+            url or os.environ.get("HEADWAY_URL") or DEFAULT_URL,
+            token=token or os.environ.get("HEADWAY_TOKEN") or None,
+            timeout_s=timeout,
+        )
+        caller = self._caller = Caller(self.transport, retries=retries, pace=pace or Pace())
+        self.runs = Runs(caller)
+        self.tasks = Tasks(caller)
+        self.queues = Queues(caller)
+        self.workers = Workers(caller)
+
+    @property
+    def url(self) -> str:
+        """The server's URL."""
+        return self.transport.url
+
+    def events(self, *, after: int | None = None, run_id: str | Iterable[str] | None = None) -> Iterator[Event]:
+        """Follow what happens to all runs, or to some, from now on or from after a position; it does not end by itself."""
+        path = encoding.path("events", after=after, run_id=run_id)
+        return follow(self._caller, path, Follower(after, feed=True))
+
+    def complete_token(self, token: str, value: Any = None) -> dict[str, Any]:
+        """Complete what a suspended run waits for; whoever has the token may, once. Return the run's id and state."""
+        body = {"value": encoding.raw(value)}
+        return self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
+
+    def health(self) -> ServerOut:
+        """Return how the server is, ready or not; raise ConnectionLost if it is not there."""
+        return decode(self.transport.request("GET", "/readyz"), ServerOut)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,44 @@
+# Generated from client/aio/feed.py by tools/unasync.py: change that, not this.
+"""A stream of events that outlives its connections: it resumes after the last event it has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from headway.client import encoding
+from headway.client.events import PATIENCE_S, SILENCE_S, Event, Follower
+from headway.client.sync.caller import Caller, Outage
+from headway.errors import HeadwayError
+
+RECONNECT_S = 0.1
+"""The least time between two connections, so that a server that closes them at once is not overrun."""
+
+
+def follow(caller: Caller, path: str, follower: Follower) -> Iterator[Event]:
+    """Hand out what is new, connection after connection, until nothing will ever come again."""
+    outage = Outage(caller.pace, PATIENCE_S)
+    retry_ms = 0
+    while not follower.ended:
+        try:
+            opened = caller.transport.stream(path, headers=follower.headers(), timeout_s=SILENCE_S)
+            with opened as stream:
+                if stream.status == 204:  # noqa: PLR2004
+                    return
+                for received in stream:
+                    outage.over()
+                    event = follower.take(received)
+                    if event is not None:
+                        yield event
+                    if follower.ended or follower.leave:
+                        break
+                retry_ms = stream.parser.retry_ms or 0
+        except HeadwayError as error:
+            outage.outlast(error)
+        else:
+            if not follower.ended:  # the server is going away or sheds load: come back spread out
+                caller.pace.pause(max(RECONNECT_S, retry_ms / 1000 * caller.pace.spread()))
+
+
+def run_events(caller: Caller, run_id: str, after: int) -> Iterator[Event]:
+    """Follow one run, from after that event to its end."""
+    yield from follow(caller, encoding.path("runs", run_id, "events", after=after), Follower(after))

@@ -1,0 +1,342 @@
+"""One HTTP request after the other over kept-alive connections, blocking and thread-safe, on the standard library only.
+
+The worker and the blocking client share it. It repeats nothing by itself, with one exception: a pooled connection that
+turns out to be dead before any byte of the answer has come is replaced, because the server closes idle ones at any time.
+Whoever sends a request that must not happen twice gives it an Idempotency-Key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+from urllib.parse import urlsplit
+
+from headway.client.errors import ConnectionLost, UnexpectedAnswer
+from headway.client.problem import to_error
+from headway.client.sse import SseEvent, SseParser
+from headway.errors import BadParameter
+
+USER_AGENT: Final = "headway-python"
+IDLE_MAX: Final = 16
+"""Idle connections kept for later; more than this many threads at once open and close their own."""
+STREAM_CHUNK_BYTES: Final = 65_536
+_DEAD: Final = (RemoteDisconnected, ConnectionError)
+
+
+class Response(NamedTuple):
+    """An answer, whole; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Address(NamedTuple):
+    """Where the server is."""
+
+    url: str
+    secure: bool
+    host: str
+    port: int
+    prefix: str
+    """What a proxy wants before every path; usually nothing."""
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Read an http or https URL; raise BadParameter for anything else."""
+        url = url.strip()
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1 or parts.query or parts.fragment:
+            raise BadParameter(f"{url[:200]!r} is not the URL of a server; write http://127.0.0.1:8006")
+        secure = parts.scheme == "https"
+        return cls(
+            parts.geturl().rstrip("/"), secure, parts.hostname, port or (443 if secure else 80), parts.path.rstrip("/")
+        )
+
+
+class Transport:
+    """Sends requests to one server; any number of threads may share it."""
+
+    def __init__(
+        self, url: str, *, token: str | None = None, timeout_s: float = 30.0, user_agent: str = USER_AGENT
+    ) -> None:
+        """`timeout_s` bounds each wait for bytes, not the whole exchange; nothing is connected yet."""
+        self.address = Address.parse(url)
+        self.timeout_s = timeout_s
+        self._headers = {"Accept": "application/json", "User-Agent": user_agent}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._lock = threading.Lock()
+        self._idle: list[HTTPConnection] = []
+        self._busy: dict[HTTPConnection, socket.socket | None] = {}
+        self._closed = False
+        self._pid = os.getpid()
+
+    @property
+    def url(self) -> str:
+        """The server's URL, without a slash at its end."""
+        return self.address.url
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Response:
+        """Return whatever the server answers; raise ConnectionLost if it does not."""
+        connection, answer = self._begin(method, path, body, headers, timeout_s or self.timeout_s)
+        try:
+            response = Response(answer.status, _lower(answer), answer.read())
+        except (OSError, HTTPException) as error:
+            self._discard(connection)
+            raise self._lost(error, timeout_s) from error
+        except BaseException:
+            self._discard(connection)  # interrupted: the rest of the answer must not be taken for the next one
+            raise
+        if answer.will_close:
+            self._discard(connection)
+        else:
+            self._give_back(connection)
+        return response
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> bytes:
+        """Return the body of a successful answer; raise what the server meant by any other."""
+        response = self.request(method, path, body, headers=headers, timeout_s=timeout_s)
+        if 200 <= response.status < 300:  # noqa: PLR2004
+            return response.body
+        raise to_error(*response)
+
+    def stream(
+        self, path: str, *, headers: Mapping[str, str] | None = None, timeout_s: float | None = None
+    ) -> SseStream:
+        """Open a stream of server-sent events; `timeout_s` bounds the silence between two bytes of it.
+
+            with transport.stream("/v1/events") as stream:
+                for event in stream:
+                    print(event.event, event.data)
+
+        Raises as `call` does when the server refuses, ConnectionLost when the stream breaks off.
+        """
+        wanted = {"Accept": "text/event-stream", "Cache-Control": "no-store", **(headers or {})}
+        connection, answer = self._begin("GET", path, None, wanted, timeout_s or self.timeout_s)
+        try:
+            return self._open_stream(connection, answer, wanted)
+        except (OSError, HTTPException) as error:
+            self._discard(connection)
+            raise self._lost(error, timeout_s) from error
+        except BaseException:
+            self._discard(connection)
+            raise
+
+    def close(self) -> None:
+        """Close everything; requests that wait for their answer in other threads get ConnectionLost at once."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            sockets = list(self._busy.values())
+        for connection in idle:
+            connection.close()
+        for open_socket in sockets:
+            _shut(open_socket)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _begin(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None, timeout_s: float
+    ) -> tuple[HTTPConnection, HTTPResponse]:
+        """Send a request and wait for the head of the answer."""
+        sent = {**self._headers, **(headers or {})}
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        while True:
+            connection, reused = self._take(timeout_s)
+            try:
+                self._connect(connection, timeout_s)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    # A server may refuse a large body before it has read it; its answer is there all the same.
+                    connection.request(method, self.address.prefix + path, body, sent)
+                return connection, connection.getresponse()
+            except (OSError, HTTPException) as error:
+                self._discard(connection)
+                if not (reused and isinstance(error, _DEAD) and not self._closed):
+                    raise self._lost(error, timeout_s) from error
+            except BaseException:
+                self._discard(connection)
+                raise
+
+    def _open_stream(self, connection: HTTPConnection, answer: HTTPResponse, sent: Mapping[str, str]) -> SseStream:
+        headers = _lower(answer)
+        if answer.status == 204:  # noqa: PLR2004
+            answer.read()
+        elif answer.status != 200:  # noqa: PLR2004
+            raise to_error(answer.status, headers, answer.read())
+        elif answer.headers.get_content_type() != "text/event-stream":
+            raise UnexpectedAnswer(f"{self.url} answered with {answer.headers.get_content_type()}, not a stream")
+        open_socket = self._busy.get(connection)
+        return SseStream(
+            answer.status,
+            headers,
+            SseParser(sent.get("Last-Event-ID", "")),
+            read=lambda: self._read_some(answer),
+            shut=lambda: _shut(open_socket),
+            discard=lambda: self._discard(connection),
+        )
+
+    def _read_some(self, answer: HTTPResponse) -> bytes:
+        try:
+            return answer.read1(STREAM_CHUNK_BYTES)
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: read from a file that was closed meanwhile
+            raise self._lost(error, None) from error
+
+    def _take(self, timeout_s: float) -> tuple[HTTPConnection, bool]:
+        """Return a connection, and whether it was used before."""
+        with self._lock:
+            if self._closed:
+                raise ConnectionLost(f"the connection to {self.url} was closed", closed=True)
+            if self._pid != os.getpid():  # forked: these sockets are the parent's
+                self._pid, self._idle, self._busy = os.getpid(), [], {}
+            while self._idle:
+                connection = self._idle.pop()
+                if _quiet(connection):
+                    self._busy[connection] = connection.sock
+                    return connection, True
+                connection.close()
+        kind = HTTPSConnection if self.address.secure else HTTPConnection
+        return kind(self.address.host, self.address.port, timeout=timeout_s), False
+
+    def _connect(self, connection: HTTPConnection, timeout_s: float) -> None:
+        if connection.sock is None:
+            connection.connect()  # sets TCP_NODELAY
+            with self._lock:
+                if self._closed:
+                    raise ConnectionAbortedError
+                self._busy[connection] = connection.sock
+        connection.sock.settimeout(timeout_s)
+
+    def _give_back(self, connection: HTTPConnection) -> None:
+        with self._lock:
+            self._busy.pop(connection, None)
+            if not self._closed and len(self._idle) < IDLE_MAX:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _discard(self, connection: HTTPConnection) -> None:
+        with self._lock:
+            self._busy.pop(connection, None)
+        connection.close()
+
+    def _lost(self, error: Exception, timeout_s: float | None) -> ConnectionLost:
+        if self._closed:
+            return ConnectionLost(f"the connection to {self.url} was closed", closed=True)
+        if isinstance(error, TimeoutError):
+            return ConnectionLost(f"{self.url} did not answer within {timeout_s or self.timeout_s:g} s", timed_out=True)
+        if isinstance(error, ConnectionRefusedError | socket.gaierror) or (
+            isinstance(error, OSError) and not isinstance(error, ConnectionError)
+        ):
+            return ConnectionLost(f"cannot reach {self.url}: is `headway serve` running? ({error})")
+        return ConnectionLost(f"the connection to {self.url} broke before the answer was complete")
+
+
+class SseStream:
+    """An open stream: iterate it, and close it from any thread. Of status 204 there is nothing to come, ever."""
+
+    def __init__(
+        self,
+        status: int,
+        headers: dict[str, str],
+        parser: SseParser,
+        *,
+        read: Callable[[], bytes],
+        shut: Callable[[], None],
+        discard: Callable[[], None],
+    ) -> None:
+        """Made by `Transport.stream`."""
+        self.status = status
+        self.headers = headers
+        self.parser = parser
+        """Knows `last_event_id` and `retry_ms`."""
+        self._read, self._shut, self._discard = read, shut, discard
+        self._events: Iterator[SseEvent] = iter(())
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> SseEvent:
+        """Wait for the next event; stop when the server has ended the stream or someone has closed it."""
+        while not self._closed.is_set():
+            event = next(self._events, None)
+            if event is not None:
+                return event
+            if self.status == 204:  # noqa: PLR2004
+                break
+            try:
+                chunk = self._read()
+            except ConnectionLost:
+                if self._closed.is_set():
+                    break
+                self.close()
+                raise
+            if not chunk:
+                break
+            self._events = iter(self.parser.feed(chunk))
+        self._discard()
+        raise StopIteration
+
+    def close(self) -> None:
+        """End it: a thread that waits for the next event stops waiting."""
+        self._closed.set()
+        self._shut()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+        self._discard()
+
+
+def _lower(answer: HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.getheaders()}
+
+
+def _quiet(connection: HTTPConnection) -> bool:
+    """Whether an idle connection is as it should be: open, and with nothing to read."""
+    if connection.sock is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return not poll.poll(0)
+
+
+def _shut(open_socket: socket.socket | None) -> None:
+    if open_socket is not None:
+        with contextlib.suppress(OSError):
+            open_socket.shutdown(socket.SHUT_RDWR)
