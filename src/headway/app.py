@@ -1,0 +1,243 @@
+"""The composition root: the one place where concrete stores, loops, surfaces and workers meet.
+
+`serve` starts local workers before it imports the HTTP server, so that both come up at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headway import __version__, logs
+from headway.clock import SystemClock
+from headway.config import Settings
+from headway.http.listening import UnsafeBind, listen
+from headway.storage.location import secret_of, sqlite_path
+from headway.worker.supervisor import Supervisor, worker_argv
+
+if TYPE_CHECKING:
+    from headway.loops.loop import Loop
+    from headway.service.service import Service
+    from headway.storage.store import Store
+
+log = logging.getLogger("headway")
+
+FAILED = 1
+USAGE = 2
+BROKEN = 74
+"""Storage that broke a promise: the process ends, and recovery starts from what is on disk (EX_IOERR)."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that the doctor looked at."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until it is told to stop; return the process's exit code."""
+    logs.configure()
+    try:
+        path = sqlite_path(settings.store)
+        sockets = listen(settings.host, settings.port)
+    except (ValueError, UnsafeBind) as error:
+        return _refuse(str(error), USAGE)
+    except OSError as error:
+        why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        return _refuse(f"{why}; give another --port, or 0 for a free one", USAGE)
+    return _run(_serve(settings, path, sockets))
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+async def _serve(settings: Settings, path: Path | None, sockets: list[socket.socket]) -> int:
+    url = f"http://{_shown(settings.host)}:{sockets[0].getsockname()[1]}"
+    supervisor = _supervisor(settings, url) if settings.app and settings.workers else None
+    if supervisor is not None:
+        await supervisor.start()
+    from headway.storage.database import StorageBroken  # noqa: PLC0415 - after the workers are on their way
+    from headway.storage.sqlite.migrate import SchemaTooNew  # noqa: PLC0415
+    from headway.storage.sqlite.open import StoreInUse, open_file, open_memory  # noqa: PLC0415
+
+    clock = SystemClock()
+    try:
+        secret = secret_of(path, settings.secret)
+        store = open_memory(clock) if path is None else open_file(path, clock, reserve_bytes=settings.reserve_bytes)
+    except (StoreInUse, SchemaTooNew, StorageBroken, ValueError, OSError) as error:
+        if supervisor is not None:
+            await supervisor.stop(0)
+        return _refuse(f"the store cannot be opened: {error}", FAILED)
+    return await _with_store(settings, store, secret, sockets, url, supervisor)
+
+
+async def _with_store(
+    settings: Settings, store: Store, secret: bytes, sockets: list[socket.socket], url: str, supervisor: Supervisor | None
+) -> int:
+    from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
+    from headway.http.asgi import Api  # noqa: PLC0415
+    from headway.http.routes import ROUTES  # noqa: PLC0415
+    from headway.http.server import serve_http  # noqa: PLC0415
+    from headway.ids import Signer  # noqa: PLC0415
+    from headway.service.service import Service  # noqa: PLC0415
+
+    code = 0
+
+    def broken(error: Exception) -> None:
+        nonlocal code
+        log.critical("storage.broken error=%s: nothing more is acknowledged, the server ends", error)
+        code = BROKEN
+        drained.set()
+
+    drained = asyncio.Event()
+    store.on_broken = broken
+    store.start()
+    service = Service(store, Signer(secret), settings)
+    await service.workers.restore()
+    running = _loops(service)
+    built_in = BuiltInWorker(service)
+    built_in.start()
+    checks = _readiness(service, expects_workers=supervisor is not None)
+    api = Api(service, ROUTES, checks=checks, version=__version__)
+
+    async def drain() -> None:
+        service.workers.draining = True
+        service.sessions.drain_all()
+        if supervisor is not None:
+            await supervisor.stop(settings.drain_ms / 1000)
+
+    print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    try:
+        await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
+    finally:
+        await built_in.stop()
+        for loop in running:
+            await loop.stop()
+        if supervisor is not None:
+            await supervisor.stop(1)
+        await store.close()
+    return code
+
+
+def _loops(service: Service) -> list[Loop]:
+    from headway.loops.loop import Loop  # noqa: PLC0415 - as in _serve
+    from headway.loops.pruner import Pruner  # noqa: PLC0415
+    from headway.loops.rescuer import Rescuer  # noqa: PLC0415
+    from headway.loops.stager import Stager  # noqa: PLC0415
+
+    store, clock = service.store, service.store.clock
+    rescuing = Rescuer(service)
+    stager, rescuer, pruner = Loop(Stager(service)), Loop(rescuing), Loop(Pruner(service))
+
+    def deadline(at_ms: int) -> None:
+        rescuing.note(at_ms)
+        rescuer.wake(at_ms - clock.now_ms())
+
+    store.on_due = lambda at_ms: stager.wake(at_ms - clock.now_ms())
+    store.on_deadline = deadline
+    service.sessions.on_change = lambda: rescuer.wake(service.settings.disconnect_ms)
+    service.on_alarm = lambda at_ms: stager.wake(at_ms - clock.now_ms())
+    for loop in (stager, rescuer, pruner):
+        loop.start()
+    return [stager, rescuer, pruner]
+
+
+def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable[[], Awaitable[str | None]]]:
+    """Return what /readyz asks: None is well, a text says what is not."""
+
+    async def store() -> str | None:
+        if service.store.writer.broken:
+            return "broken"
+        return "the disk is full" if service.store.full else None
+
+    async def workers() -> str | None:
+        return None if service.sessions.remote else "no worker has registered yet"
+
+    return {"store": store, "workers": workers} if expects_workers else {"store": store}
+
+
+def _supervisor(settings: Settings, url: str) -> Supervisor:
+    def argv(number: int) -> list[str]:
+        name = f"{socket.gethostname()}/local-{number}"
+        grace = f"{max(0, settings.drain_ms - 2000)}ms"
+        options = ("--name", name, "--capacity", str(settings.capacity), "--drain-grace", grace)
+        return list(worker_argv(url, settings.app, *options))
+
+    def write(output: bytes) -> None:
+        sys.stderr.buffer.write(output)
+        sys.stderr.buffer.flush()
+
+    return Supervisor(settings.workers, argv, say=lambda text: log.warning("%s", text), write=write)
+
+
+def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:
+    if supervisor is None:
+        workers = f"no local workers: start some with  headway worker --server {url} MODULE:APP"
+    else:
+        workers = f"{settings.workers} local worker{'s' if settings.workers > 1 else ''} for {settings.app}"
+    return f"Headway {__version__}  {url}  ({settings.store}; {workers}).  API: {url}/docs  Stop: Ctrl-C"
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _refuse(message: str, code: int) -> int:
+    print(f"headway: {message}", file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    return code
+
+
+def backup(store: str, destination: str) -> int:
+    """Copy a store to a file while it is in use; return the bytes written."""
+    from headway.storage.sqlite.backup import backup as copy  # noqa: PLC0415 - only where it is asked for
+
+    return copy(_file(store), Path(destination))
+
+
+def restore(source: str, store: str) -> None:
+    """Make a store from a backup."""
+    from headway.storage.sqlite.backup import restore as copy  # noqa: PLC0415 - only where it is asked for
+
+    copy(Path(source), _file(store))
+
+
+def doctor(store: str, *, verify: bool = False) -> list[Finding]:
+    """Look at the machine and the store; `verify` reads every row and holds it against the others."""
+    from headway.storage.sqlite.checkup import checkup  # noqa: PLC0415 - only where it is asked for
+
+    path = _file(store)
+    python = platform.python_version()
+    findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_implementation()} {python}")]
+    findings += [Finding(name, ok, message) for name, ok, message in checkup(path, verify=verify)]
+    return findings
+
+
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI document of the native API."""
+    from headway.http.openapi import document  # noqa: PLC0415 - only where it is asked for
+
+    return document()
+
+
+def _file(store: str) -> Path:
+    path = sqlite_path(store)
+    if path is None:
+        raise ValueError("a store in memory has no file")
+    return path
+
+

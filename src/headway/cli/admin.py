@@ -1,0 +1,76 @@
+"""`headway doctor`, `backup`, `restore`, `openapi`: what is done to a store or said about the server, by `headway.app`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from headway.cli import session, show
+from headway.cli.command import Command
+
+store_option = click.option(
+    "--store", metavar="URL", envvar="HEADWAY_STORE", default="sqlite:///headway.db", show_default=True
+)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Say what is wrong with a path or a store, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+@click.command(cls=Command)
+@store_option
+@click.option("--verify", is_flag=True, help="Read every row and check it against the others; takes its time.")
+@click.pass_context
+def doctor(ctx: click.Context, /, store: str, verify: bool) -> None:
+    """Check the machine and the store; exit with 1 if something is wrong."""
+    from headway import app  # noqa: PLC0415 (the server, which `--help` does not need)
+
+    with _plainly():
+        findings = app.doctor(store, verify=verify)
+    well = all(finding.ok for finding in findings)
+    if session.current().json:
+        show.as_json({"ok": well, "checks": findings})
+    else:
+        for finding in findings:
+            mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
+            click.echo(f"{mark}  {finding.name}: {finding.message}")
+    ctx.exit(0 if well else 1)
+
+
+@click.command(cls=Command)
+@click.argument("destination", metavar="DEST")
+@store_option
+def backup(destination: str, store: str) -> None:
+    """Copy the store to a file while it is in use."""
+    from headway import app  # noqa: PLC0415
+
+    with _plainly():
+        size = app.backup(store, destination)
+    show.answer({"store": store, "backup": destination, "bytes": size}, f"{destination}: {size:,} bytes")
+
+
+@click.command(cls=Command)
+@click.argument("source", metavar="SOURCE")
+@click.option("--store", metavar="URL", required=True, help="The store to make; it must not exist yet.")
+def restore(source: str, store: str) -> None:
+    """Make a store from a backup."""
+    from headway import app  # noqa: PLC0415
+
+    with _plainly():
+        app.restore(source, store)
+    show.answer({"backup": source, "store": store}, f"{store} is as it was in {source}")
+
+
+@click.command(cls=Command)
+def openapi() -> None:
+    """Print the OpenAPI document of the native API."""
+    from headway import app  # noqa: PLC0415
+
+    show.as_json(app.openapi())

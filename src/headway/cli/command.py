@@ -1,0 +1,95 @@
+"""What every command shares: the global options at any place, and groups whose commands are loaded when they are needed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from headway.cli import session
+
+
+def _remember(name: str) -> Any:
+    def take(_: click.Context, __: click.Parameter, value: Any) -> None:
+        if value is not None and value is not False:
+            setattr(session.current(), name, value)
+
+    return take
+
+
+def global_options() -> list[click.Option]:
+    """Return `--url`, `--token` and `--json`, which may stand before or after the name of the command."""
+    return [
+        click.Option(
+            ["--url"],
+            metavar="URL",
+            expose_value=False,
+            callback=_remember("url"),
+            help="The server; HEADWAY_URL or http://127.0.0.1:8006 if absent.",
+        ),
+        click.Option(
+            ["--token"],
+            metavar="TOKEN",
+            expose_value=False,
+            callback=_remember("token"),
+            help="The key to show to the server; HEADWAY_TOKEN if absent.",
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("json"),
+            help="Answer in JSON; streams in JSON lines.",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the global options too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(global_options())
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.extend(global_options())
+
+
+class LazyGroup(Group):
+    """A group that imports the module of a command only when that command is called: `--help` reads a table instead."""
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        """`table` maps each name to MODULE:ATTRIBUTE and one line of help."""
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        del ctx
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command."""
+        del ctx
+        if cmd_name not in self.table:
+            return None
+        module, _, attribute = self.table[cmd_name][0].partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        assert isinstance(found, click.Command), cmd_name
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])

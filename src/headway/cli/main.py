@@ -1,0 +1,89 @@
+"""The `headway` command: its table of commands, and how errors leave it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from headway import __version__
+from headway.cli import exits
+from headway.cli.command import LazyGroup
+from headway.cli.session import Session
+from headway.errors import HeadwayError
+
+TABLE: Final = {
+    "serve": ("headway.cli.serve:serve", "Run a server and, by default, a worker for an app."),
+    "worker": ("headway.cli.worker:worker", "Run workers for a server, on this or another machine."),
+    "run": ("headway.cli.run:run", "Start a run, watch it and print its result."),
+    "runs": ("headway.cli.runs:runs", "List, show, watch, stop, retry and explain runs."),
+    "tasks": ("headway.cli.tasks:tasks", "List, show, activate and deactivate tasks."),
+    "queues": ("headway.cli.queues:queues", "List, pause, resume and limit queues."),
+    "workers": ("headway.cli.workers:workers", "List and drain workers."),
+    "doctor": ("headway.cli.admin:doctor", "Check the machine and the store."),
+    "backup": ("headway.cli.admin:backup", "Copy the store while it is in use."),
+    "restore": ("headway.cli.admin:restore", "Make a store from a backup."),
+    "bench": ("headway.cli.bench:bench", "Measure Headway on this machine."),
+    "openapi": ("headway.cli.admin:openapi", "Print the OpenAPI document."),
+}
+
+EPILOG: Final = (
+    "Exit codes: 0 succeeded, 1 failed, 2 wrong usage or input, 3 the run was stopped, 4 the server cannot be reached, "
+    "5 not found or gone, 6 conflict, 7 timed out, 130 detached with Ctrl-C."
+)
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"headway {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    table=TABLE,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "obj": None},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show it.")
+def root() -> None:
+    """Headway: start, watch, suspend, stop and remember background work, durably."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; end the process with the exit code that says how it went."""
+    shown = Session()
+    colour = False if os.environ.get("NO_COLOR") else None  # None: as the terminal can
+    try:
+        code = root.main(arguments, prog_name="headway", standalone_mode=False, obj=shown, color=colour)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = exits.Exit.DETACHED
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = exits.Exit.SUCCEEDED
+    except HeadwayError as error:
+        _tell(error, as_json=shown.json, colour=colour)
+        code = exits.of_error(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(error: HeadwayError, *, as_json: bool, colour: bool | None) -> None:
+    """Say in one sentence what went wrong, and in another what to do about it."""
+    if as_json:
+        members = {"code": error.code, "message": error.detail, "hint": error.hint, "errors": error.errors or None}
+        said = error.fields | {name: value for name, value in members.items() if value is not None}
+        click.echo(json.dumps({"error": said}), err=True)
+        return
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.detail}", err=True, color=colour)
+    for part in error.errors:
+        if part.get("message"):
+            click.echo(f"  {part.get('pointer', '')}: {part['message']}", err=True)
+    if error.hint:
+        click.echo(f"{click.style('Hint:', bold=True)}  {error.hint}", err=True, color=colour)

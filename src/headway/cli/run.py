@@ -1,0 +1,120 @@
+"""`headway run`: start a run, watch it, print its result."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from headway.cli import session, show, watch
+from headway.cli.command import Command
+from headway.durations import parse_ms
+
+FIELDS_HELP = """Fields of the input: key=value is text, key:=3 is JSON (numbers, true, null, lists …)."""
+
+
+@click.command(cls=Command)
+@click.argument("task")
+@click.argument("fields", nargs=-1, metavar="[KEY=VALUE | KEY:=JSON]...")
+@click.option(
+    "--input", "document", metavar="JSON|@FILE|-", help="The input as JSON; from a file or stdin. Fields win."
+)
+@click.option("--detach", "-d", is_flag=True, help="Print the id and leave.")
+@click.option("--timeout", metavar="DURATION", help="Watch for so long at most; then exit with 7. The run goes on.")
+@click.option("--name", help="What people call this run.")
+@click.option("--priority", "-p", type=click.IntRange(0, 10), help="0 to 10; higher goes first.")
+@click.option("--queue", "-q", help="Where it waits.")
+@click.option("--key", help="What limits per key count by.")
+@click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="A label; may be repeated.")
+@click.option("--delay", metavar="DURATION", help='Wait before it begins: "30s", "2h".')
+@click.option("--at", "run_at", metavar="TIME", help="When it may begin: 2026-12-01T02:00:00Z.")
+@click.option("--dedupe", metavar="KEY", help="At most one unfinished run with this key; answers with that one.")
+@click.option("--max-attempts", type=click.IntRange(1, 1000), help="How often it is tried.")
+@click.option("--retention", metavar="DURATION", help="How long it is kept when finished.")
+@click.option("--protect", is_flag=True, help="Keep it until it is unprotected.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key starts it once, however often this is called.")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    /,
+    task: str,
+    fields: tuple[str, ...],
+    document: str | None,
+    detach: bool,
+    timeout: str | None,
+    labels: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Start a run of TASK, watch it and print its result as JSON.
+
+    \b
+        headway run backup folder=/srv/data level:=9
+        headway run report --input @report.json --detach
+
+    Ctrl-C leaves the run to itself and says how to find it again.
+    """  # noqa: D301
+    shown = session.current()
+    timeout_s = span_s(timeout, "--timeout")
+    values = _document(document) | dict(_field(field) for field in fields)
+    with shown.client() as client:
+        handle = client.runs.start(task, values, labels=pairs(labels, "--label"), **options)
+        if not detach:
+            ctx.exit(watch.to_the_end(client, handle, timeout_s=timeout_s))
+        if shown.json:
+            show.as_json(handle.run)
+            return
+        click.echo(handle.id)
+        click.echo(f"Watch it: headway runs watch {handle.id}", err=True)
+
+
+def span_s(text: str | None, option: str) -> float | None:
+    """Return a duration in seconds."""
+    try:
+        return None if text is None else parse_ms(text) / 1000
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return K=V texts as a dict."""
+    split = [text.partition("=") for text in texts]
+    for text, (key, equals, _) in zip(texts, split, strict=True):
+        if not key or not equals:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
+    return {key: value for key, _, value in split}
+
+
+def json_value(text: str, what: str) -> Any:
+    """Read JSON from the command line."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise click.UsageError(f"{what} is not JSON: {error}") from None
+
+
+def _field(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.removesuffix(":"):
+        raise click.UsageError(f"{text!r} is neither KEY=VALUE nor KEY:=JSON")
+    if key.endswith(":"):
+        return key[:-1], json_value(value, text)
+    return key, value
+
+
+def _document(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    if text == "-":
+        text = sys.stdin.read()
+    elif text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise click.UsageError(f"cannot read {text[1:]}: {error}") from None
+    found = json_value(text, "--input")
+    if not isinstance(found, dict):
+        raise click.UsageError("--input has to be a JSON object: the arguments of the task by name")
+    return found

@@ -1,0 +1,307 @@
+"""`headway runs`: find runs, look at them, change what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import click
+
+from headway.cli import session, show, watch
+from headway.cli.command import Group
+from headway.cli.exits import OF_STATE
+from headway.cli.run import json_value, pairs, span_s
+from headway.client.errors import UnexpectedAnswer
+from headway.client.sync.client import Client
+from headway.client.sync.handle import RunHandle
+from headway.wire.runs import BulkPreview
+
+STATES = ("scheduled", "queued", "running", "suspended", "stopping", "succeeded", "failed", "terminated")
+ACTIONS = ("terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete")
+reason_option = click.option("--reason", "-m", default="", help="Why; it is kept with the run.")
+ids_argument = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+
+
+@click.group(cls=Group)
+def runs() -> None:
+    """List, show, watch, stop, retry and explain runs."""
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the filters of a list."""
+    for option in (
+        click.option("--finished-before", metavar="TIME"),
+        click.option("--finished-after", metavar="TIME"),
+        click.option("--created-before", metavar="TIME"),
+        click.option("--created-after", metavar="TIME", help="2026-12-01T02:00:00Z; so for the next three."),
+        click.option("--parent", "parent_id", metavar="ID", help="Started by this run."),
+        click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="With this label."),
+        click.option("--queue", "-q", multiple=True, help="In this queue; may be repeated."),
+        click.option("--task", "-t", multiple=True, help="Of this task; may be repeated."),
+        click.option("--state", "-s", multiple=True, type=click.Choice(STATES), help="In this state; may be repeated."),
+    ):
+        command = option(command)
+    return command
+
+
+def _filters(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the filters that were given."""
+    options["labels"] = pairs(options.get("labels", ()), "--label")
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value}
+
+
+@contextmanager
+def _handle(run_id: str) -> Iterator[tuple[Client, RunHandle]]:
+    with session.current().client() as client:
+        yield client, client.runs.get(run_id)
+
+
+@runs.command("list")
+@filter_options
+@click.option("--limit", "-n", default=50, show_default=True, help="How many at most.")
+@click.option("--all", "everything", is_flag=True, help="All of them, however many.")
+def list_(limit: int, everything: bool, **options: Any) -> None:
+    """List runs, newest first."""
+    with session.current().client() as client:
+        found: Iterable[Any] = client.runs.list(**_filters(options)).runs()
+        if not everything:
+            found = islice(found, limit)
+        if session.current().json:
+            show.as_json({"data": list(found)})
+            return
+        rows = ([run.id, run.state, run.task, show.progress(run.progress), show.age(run.created_at), show.duration(run)]
+                for run in found)  # fmt: skip
+        show.table(
+            ("ID", "STATE", "TASK", "PROGRESS", "AGE", "TOOK"),
+            rows,
+            empty="There is no such run.",
+            whole=("ID", "STATE"),
+        )
+
+
+@runs.command("show")
+@click.argument("run_id", metavar="ID")
+def show_(run_id: str) -> None:
+    """Show everything about a run."""
+    with _handle(run_id) as (_, handle):
+        show.run(handle.run)
+
+
+@runs.command("watch")
+@click.argument("run_id", metavar="ID")
+@click.option("--timeout", metavar="DURATION", help="For so long at most; then exit with 7.")
+@click.pass_context
+def watch_(ctx: click.Context, /, run_id: str, timeout: str | None) -> None:
+    """Watch a run to its end and print its result; with --json, print each event as a line."""
+    timeout_s = span_s(timeout, "--timeout")
+    with _handle(run_id) as (client, handle):
+        if not session.current().json:
+            ctx.exit(watch.to_the_end(client, handle, timeout_s=timeout_s))
+        run = watch.follow(client, handle, timeout_s=timeout_s, lines=True)
+        ctx.exit(OF_STATE[run.state])
+
+
+@runs.command("logs")
+@click.argument("run_id", metavar="ID")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the run is finished.")
+def logs(run_id: str, follow: bool) -> None:
+    """Print what a run's code has logged."""
+    with _handle(run_id) as (_, handle):
+        if not follow:
+            for line in handle.logs():
+                _log_line(line.time, line.level, line.message, line)
+            return
+        for event in handle.events():
+            if event.type == "run.log":
+                _log_line(event.time, event.data.get("level", "info"), event.data.get("message", ""), event)
+
+
+def _log_line(time: str, level: str, message: str, whole: object) -> None:
+    if session.current().json:
+        show.as_json_line(whole)
+    else:
+        colour = {"warning": "yellow", "error": "red", "debug": "bright_black"}.get(level)
+        click.echo(f"{click.style(time, dim=True)} {click.style(f'{level:<7}', fg=colour)} {message}")
+
+
+@runs.command("stop")
+@ids_argument
+@reason_option
+@click.option("--grace", metavar="DURATION", help="How long it may take to stop by itself; then it is killed.")
+@click.option("--leave-children", is_flag=True, help="Do not stop the runs that it has started.")
+def stop(ids: tuple[str, ...], reason: str, grace: str | None, leave_children: bool) -> None:
+    """Stop runs: ask, wait for the grace period, then kill."""
+    span_s(grace, "--grace")
+    children = "leave" if leave_children else "cascade"
+    _each(ids, lambda handle: handle.terminate(reason, grace, children=children))
+
+
+@runs.command("suspend")
+@ids_argument
+@reason_option
+def suspend(ids: tuple[str, ...], reason: str) -> None:
+    """Hold runs until they are resumed."""
+    _each(ids, lambda handle: handle.suspend(reason))
+
+
+@runs.command("resume")
+@ids_argument
+@reason_option
+def resume(ids: tuple[str, ...], reason: str) -> None:
+    """Let suspended runs go on, whatever they wait for."""
+    _each(ids, lambda handle: handle.resume(reason))
+
+
+@runs.command("protect")
+@ids_argument
+@reason_option
+def protect(ids: tuple[str, ...], reason: str) -> None:
+    """Keep runs from being removed."""
+    _each(ids, lambda handle: handle.protect(reason), "protected")
+
+
+@runs.command("unprotect")
+@ids_argument
+@reason_option
+def unprotect(ids: tuple[str, ...], reason: str) -> None:
+    """Let retention remove runs again."""
+    _each(ids, lambda handle: handle.unprotect(reason), "not protected")
+
+
+@runs.command("delete")
+@ids_argument
+def delete(ids: tuple[str, ...]) -> None:
+    """Remove finished runs for good."""
+    with session.current().client() as client:
+        for run_id in ids:
+            handle = client.runs.get(run_id)
+            handle.delete()
+            show.answer({"id": handle.id, "deleted": True}, f"{handle.id}  removed")
+
+
+def _each(ids: tuple[str, ...], change: Callable[[RunHandle], Any], done: str | None = None) -> None:
+    with session.current().client() as client:
+        for run_id in ids:
+            run = change(client.runs.get(run_id))
+            show.answer(run, f"{run.id}  {done or run.state}")
+
+
+@runs.command("retry")
+@click.argument("run_id", metavar="ID")
+@reason_option
+@click.option("--watch", "-w", "watched", is_flag=True, help="Watch it to its end.")
+@click.pass_context
+def retry(ctx: click.Context, /, run_id: str, reason: str, watched: bool) -> None:
+    """Do a finished run again."""
+    with _handle(run_id) as (client, handle):
+        again = handle.retry(reason)
+        if watched:
+            ctx.exit(watch.to_the_end(client, again))
+        show.answer(again.run, f"{again.id}  {again.state}")
+
+
+@runs.command("signal")
+@click.argument("run_id", metavar="ID")
+@click.argument("name")
+@click.argument("payload", default="null", metavar="[JSON]")
+def signal(run_id: str, name: str, payload: str) -> None:
+    """Send a run the signal that it waits for, now or later."""
+    value = json_value(payload, "the payload")
+    with _handle(run_id) as (_, handle):
+        run = handle.signal(name, value)
+        show.answer(run, f"{run.id}  {run.state}")
+
+
+@runs.command("why")
+@click.argument("run_id", metavar="ID")
+def why(run_id: str) -> None:
+    """Say why a run is not running."""
+    with _handle(run_id) as (_, handle):
+        found = handle.waiting()
+    if session.current().json:
+        show.as_json(found)
+        return
+    click.echo(f"{found.run_id} is {found.state}.")
+    for cause in found.causes:
+        click.echo(f"- {cause.message}")
+
+
+@runs.command("results")
+@click.argument("run_id", metavar="ID")
+def results(run_id: str) -> None:
+    """Print what a run has published, one line of JSON each."""
+    with _handle(run_id) as (_, handle):
+        for result in handle.results():
+            show.as_json_line(result)
+
+
+@runs.command("attempts")
+@click.argument("run_id", metavar="ID")
+def attempts(run_id: str) -> None:
+    """List the tries of a run."""
+    with _handle(run_id) as (_, handle):
+        found = handle.attempts()
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [
+        [attempt.number, attempt.outcome, attempt.started_at, attempt.finished_at, attempt.worker_id,
+         (show.decoded(attempt.error) or {}).get("message", "")]
+        for attempt in found
+    ]  # fmt: skip
+    columns = ("ATTEMPT", "OUTCOME", "STARTED", "FINISHED", "WORKER", "ERROR")
+    show.table(columns, rows, empty="It has not been tried yet.", whole=("STARTED", "FINISHED"))
+
+
+@runs.command("events")
+@click.argument("run_id", metavar="ID")
+@click.option("--after", default=0, help="Only those after this number.")
+def events(run_id: str, after: int) -> None:
+    """Print the history of a run."""
+    with _handle(run_id) as (_, handle):
+        for event in handle.history(after):
+            if session.current().json:
+                show.as_json_line(event)
+            else:
+                data = bytes(event.data).decode()
+                click.echo(f"{event.seq:>4}  {click.style(event.time, dim=True)}  {event.type:<12}  {data}")
+
+
+@runs.command("count")
+@filter_options
+@click.option("--by", type=click.Choice(["state", "task", "queue"]), default="state", show_default=True)
+def count(by: str, **options: Any) -> None:
+    """Count runs by state, task or queue."""
+    with session.current().client() as client:
+        found = client.runs.count(by, **_filters(options))
+    if session.current().json:
+        show.as_json(found)
+        return
+    rows = [*found.counts.items(), ("total", found.total)]
+    show.table((by.upper(), "RUNS"), rows, empty="There are no runs.")
+
+
+@runs.command("bulk")
+@click.argument("action", type=click.Choice(ACTIONS))
+@filter_options
+@reason_option
+@click.option("--dry-run", is_flag=True, help="Only count what it would touch.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def bulk(action: str, reason: str, dry_run: bool, yes: bool, **options: Any) -> None:
+    """Do something to all runs that fit; shows how many these are and asks first."""
+    filters = _filters(options)
+    with session.current().client() as client:
+        preview = client.runs.bulk(filters, action, dry_run=True)
+        if not isinstance(preview, BulkPreview):
+            raise UnexpectedAnswer("the preview is not one")
+        if dry_run:
+            show.answer(preview, f"{action} would touch {preview.count:,} runs")
+            return
+        if not yes:
+            click.confirm(f"{action} {preview.count:,} runs?", abort=True, err=True)
+        done = client.runs.bulk(filters, action, reason=reason)
+        if isinstance(done, BulkPreview):
+            raise UnexpectedAnswer("the server has only counted")
+        show.answer(done.run, f"{done.id}  {done.state}: it does the work; headway runs watch {done.id}")

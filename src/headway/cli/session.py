@@ -1,0 +1,34 @@
+"""One invocation of the command line: which server, which form of output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from headway.client.sync.client import Client
+
+
+@dataclass
+class Session:
+    """What the global options said."""
+
+    url: str | None = None
+    token: str | None = None
+    json: bool = False
+
+    def client(self) -> Client:
+        """Return a client that gives up soon: someone is looking at the screen."""
+        from headway.client.sync.client import Client  # noqa: PLC0415 (`--help` needs none)
+
+        return Client(self.url, token=self.token, retries=2)
+
+
+def current() -> Session:
+    """Return the session of the command that runs."""
+    root = click.get_current_context().find_root()
+    if not isinstance(root.obj, Session):
+        root.obj = Session()
+    return root.obj

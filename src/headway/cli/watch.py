@@ -1,0 +1,178 @@
+"""A run on the screen while it runs: a bar on a terminal, plain lines elsewhere, JSON lines for programs.
+
+All of it goes to stderr, so that stdout carries the result alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any, Protocol
+
+import click
+
+from headway.cli import session, show
+from headway.cli.exits import OF_STATE, Exit
+from headway.client.errors import ConnectionLost, WaitTimeout
+from headway.client.events import Event
+from headway.client.sync.client import Client
+from headway.client.sync.handle import RunHandle
+from headway.wire.runs import RunOut
+
+
+class Screen(Protocol):
+    """Where the life of a run is shown."""
+
+    def state(self, state: str) -> None:
+        """Show that it is in another state."""
+
+    def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
+        """Show that it is further."""
+
+    def log(self, level: str, message: str) -> None:
+        """Show what its code said."""
+
+    def close(self) -> None:
+        """Leave the screen as it should stay."""
+
+
+def follow(client: Client, handle: RunHandle, *, timeout_s: float | None = None, lines: bool = False) -> RunOut:
+    """Show a run until it is finished and return it; raise WaitTimeout when the time is up.
+
+    `lines` prints each event as a line of JSON on stdout instead. Ctrl-C leaves the run alone.
+    """
+    screen = _silent() if lines or session.current().json else _screen(handle)
+    out_of_time = threading.Event()
+
+    def stop_looking() -> None:
+        out_of_time.set()
+        client.close()
+
+    alarm = threading.Timer(timeout_s or 0, stop_looking)
+    alarm.daemon = True
+    if timeout_s is not None:
+        alarm.start()
+    try:
+        known = 0  # the snapshot is ahead of the history that follows it: old states are not news
+        for event in handle.events():
+            if lines:
+                show.as_json_line(event)
+            if event.type == "snapshot":
+                known = event.seq
+            if event.type != "run.state" or event.seq > known:
+                _show(screen, event)
+        alarm.cancel()
+        handle.refresh()
+        return handle.wait()
+    except ConnectionLost:
+        if not out_of_time.is_set():
+            raise
+        raise WaitTimeout(f"run {handle.id} is {handle.state} after {timeout_s:g} s", run=handle.run) from None
+    finally:
+        alarm.cancel()
+        screen.close()
+
+
+def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = None) -> int:
+    """Show a run until it is finished, print its result, and return the exit code."""
+    try:
+        run = follow(client, handle, timeout_s=timeout_s)
+    except KeyboardInterrupt:
+        click.echo(
+            f"\nLeft the run to itself. Watch it: headway runs watch {handle.id}\n"
+            f"                        Stop it:  headway runs stop {handle.id}",
+            err=True,
+        )
+        return Exit.DETACHED
+    conclude(run)
+    return OF_STATE[run.state]
+
+
+def conclude(run: RunOut) -> None:
+    """Print how a run ended: its result on stdout, everything else on stderr."""
+    if session.current().json:
+        show.as_json(run)
+        return
+    said = click.style(run.state, fg=show.COLOURS[run.state], bold=True)
+    click.echo(f"{run.task} {said} after {show.duration(run)}  {click.style(run.id, dim=True)}", err=True)
+    if run.state == "succeeded":
+        click.echo(show.pretty(run.output))
+        return
+    error, reason = show.decoded(run.error), show.decoded(run.reason)
+    if reason:
+        click.echo(" ".join(filter(None, [reason.get("message") or reason["code"], show.by(reason)])), err=True)
+    if error:
+        click.echo(
+            error.get("details") or f"{error.get('type') or error['code']}: {error.get('message', '')}", err=True
+        )
+    click.echo(f"Its log: headway runs logs {run.id}    Again: headway runs retry {run.id}", err=True)
+
+
+def _show(screen: Screen, event: Event) -> None:
+    if event.run is not None:
+        shown = event.run.progress
+        screen.state(event.run.state)
+        screen.progress(shown.done, shown.total, shown.message, shown.rate, shown.eta)
+    elif event.type == "run.progress":
+        data: dict[str, Any] = event.data
+        screen.progress(
+            data.get("done", 0), data.get("total"), data.get("message", ""), data.get("rate"), data.get("eta")
+        )
+    elif event.type == "run.log":
+        screen.log(event.data.get("level", "info"), event.data.get("message", ""))
+    elif event.type == "run.state":
+        screen.state(event.data.get("state", ""))
+
+
+def _screen(handle: RunHandle) -> Screen:
+    if not sys.stderr.isatty():
+        return PlainScreen()
+    from headway.cli.bar import Bar  # noqa: PLC0415 (imports rich)
+
+    return Bar(handle.run.task)
+
+
+class PlainScreen:
+    """Lines, for files and pipes: a new one when a percent has passed, not for every report."""
+
+    def __init__(self) -> None:
+        """Nothing has been shown."""
+        self._state = ""
+        self._shown: tuple[int, int | None] = (0, None)
+
+    def state(self, state: str) -> None:
+        """Print it if it is another."""
+        if state and state != self._state:
+            self._state = state
+            click.echo(f"state: {state}", err=True)
+
+    def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
+        """Print it if it has moved enough to be worth a line."""
+        del rate, eta
+        step = 100 * done // total // 5 if total else done
+        if not done or (step, total) == self._shown:
+            return
+        self._shown = (step, total)
+        far = f"{done}/{total} ({100 * done / total:.0f} %)" if total else str(done)
+        click.echo(f"progress: {far}{' ' if message else ''}{message}", err=True)
+
+    def log(self, level: str, message: str) -> None:
+        """Print it."""
+        click.echo(f"{level}: {message}", err=True)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _silent() -> Screen:
+    class Silent(PlainScreen):
+        def state(self, state: str) -> None:
+            del state
+
+        def progress(self, *_: Any) -> None:
+            pass
+
+        def log(self, level: str, message: str) -> None:
+            del level, message
+
+    return Silent()

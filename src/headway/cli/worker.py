@@ -1,0 +1,80 @@
+"""`headway worker`: worker processes for a server, kept alive until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import Any, Final
+
+import click
+
+from headway.cli import session
+from headway.cli.command import Command
+from headway.cli.exits import Exit
+from headway.client.sync.client import DEFAULT_URL
+from headway.client.transport import Address
+from headway.durations import format_ms, parse_ms
+from headway.worker.supervisor import Supervisor, worker_argv
+
+KILL_AFTER_S: Final = 10.0
+"""On top of the time that runs have to finish: what a worker needs to hand its leases back."""
+
+
+@click.command(cls=Command)
+@click.argument("app", metavar="MODULE:APP")
+@click.option("--server", metavar="URL", help="The server; the same as --url.")
+@click.option("--processes", "-n", default=1, show_default=True, type=click.IntRange(1, 1000), help="How many.")
+@click.option(
+    "--capacity", default=100, show_default=True, type=click.IntRange(1, 100_000), help="Runs at once in each."
+)
+@click.option("--queues", default="", metavar="A,B", help="Claim from these only; from all if absent.")
+@click.option("--name", default="", help="What people call it; host and process id if absent.")
+@click.option(
+    "--drain", default="20s", show_default=True, metavar="DURATION", help="How long runs may finish on a stop."
+)
+@click.pass_context
+def worker(ctx: click.Context, /, app: str, server: str | None, processes: int, drain: str, **options: Any) -> None:
+    """Execute the tasks of MODULE:APP for a server, on this or another machine.
+
+    Processes that die are started again. On SIGTERM or Ctrl-C runs may finish; those that do not are handed back to the
+    server, and the attempt does not count.
+    """
+    shown = session.current()
+    url = Address.parse(server or shown.url or os.environ.get("HEADWAY_URL") or DEFAULT_URL).url
+    if shown.token:
+        os.environ["HEADWAY_TOKEN"] = shown.token  # not as an argument, which everyone on the machine can read
+    try:
+        drain_ms = parse_ms(drain)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--drain") from None
+    given = [f"--{name}={value}" for name, value in options.items() if value != ""]
+    argv = worker_argv(url, app, *given, f"--drain-grace={format_ms(drain_ms)}")
+    ctx.exit(asyncio.run(_supervise(processes, argv, drain_ms / 1000 + KILL_AFTER_S)))
+
+
+async def _supervise(processes: int, argv: list[str], grace_s: float) -> int:
+    """Keep the processes alive until a signal comes, or until the app turns out not to load."""
+    supervisor = Supervisor(processes, lambda _: argv, say=_say, write=_write, retry_not_loaded=False)
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await supervisor.start()
+    ended = asyncio.create_task(supervisor.wait())
+    stopped = asyncio.create_task(told.wait())
+    await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    await supervisor.stop(grace_s)
+    await ended
+    return Exit.USAGE if supervisor.not_loaded else Exit.SUCCEEDED
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _write(data: bytes) -> None:
+    sys.stderr.buffer.write(data)
+    sys.stderr.flush()
