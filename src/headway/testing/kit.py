@@ -1,0 +1,180 @@
+"""The service in memory: start runs, turn the clock, look at what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from headway.actions.executor import BUILT_IN
+from headway.client.errors import RunFailed, RunTerminated
+from headway.client.encoding import raw, start_body
+from headway.clock import ManualClock
+from headway.config import Settings
+from headway.durations import parse_ms
+from headway.ids import Signer
+from headway.loops.pruner import Pruner
+from headway.loops.rescuer import Rescuer
+from headway.loops.stager import Stager
+from headway.model.event import Event
+from headway.model.run import Reason, Run, RunError, State
+from headway.service.service import Service
+from headway.storage.sqlite.open import open_memory
+from headway.testing.sink import DirectSink
+from headway.wire.runs import SignalRun, StartRun, Terminate
+from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
+from headway.worker.attempt import execute
+from headway.worker.registry import App, TaskFunction
+
+ROUNDS_MAX = 10_000
+"""Claims without the clock moving; more is a task that never stops starting others."""
+
+
+class KitRun:
+    """A run in the kit: what it is now, and what to do with it."""
+
+    def __init__(self, kit: Kit, run_id: str) -> None:
+        self._kit = kit
+        self.id = run_id
+
+    async def now(self) -> Run:
+        """Return the run as it is."""
+        return await self._kit.service.runs.get(self.id)
+
+    async def state(self) -> State:
+        """Return where it is in its life."""
+        return (await self.now()).state
+
+    async def result(self) -> Any:
+        """Return its output; raise RunFailed or RunTerminated, or AssertionError if it is not finished."""
+        run = await self.now()
+        match run.state:
+            case State.SUCCEEDED:
+                return msgspec.json.decode(run.output or "null")
+            case State.FAILED:
+                error = msgspec.json.decode(run.error or "null", type=RunError | None)
+                raise RunFailed(error.message if error else "", run=run, error=error)
+            case State.TERMINATED:
+                reason = msgspec.json.decode(run.reason or "null", type=Reason | None)
+                raise RunTerminated(reason.message if reason else "", run=run, reason=reason)
+        raise AssertionError(f"the run is {run.state}; advance the clock, or send what it waits for: {run.blocked_on}")
+
+    async def events(self) -> list[Event]:
+        """Return its history."""
+        return await self._kit.service.history.events(self.id, 0, 10_000)
+
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Send it a signal, and execute what follows."""
+        await self._kit.service.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
+        await self._kit.settle()
+
+    async def terminate(self, reason: str = "") -> None:
+        """Stop it."""
+        await self._kit.service.runs.terminate(self.id, Terminate(reason=reason))
+        await self._kit.settle()
+
+    async def suspend(self) -> None:
+        """Hold it."""
+        await self._kit.service.runs.suspend(self.id, Reason(code="suspended"))
+
+    async def resume(self) -> None:
+        """Let it go on, and execute what follows."""
+        await self._kit.service.runs.resume(self.id, Reason(code="resumed"))
+        await self._kit.settle()
+
+
+class Kit:
+    """A service, its clock, and a worker that executes when it is told to."""
+
+    def __init__(self, app: App, service: Service, clock: ManualClock) -> None:
+        self.app = app
+        self.service = service
+        self.clock = clock
+        self._worker_id = ""
+        self._stager = Stager(service)
+        self._rescuer = Rescuer(service)
+        self._pruner = Pruner(service)
+        service.store.on_deadline = self._rescuer.note
+
+    async def open(self) -> None:
+        """Register the app's tasks."""
+        declarations = [task.declaration for task in self.app.tasks.values()]
+        declarations += [declaration for _, declaration in BUILT_IN.values()]
+        registration = RegisterWorker(name="kit", capacity=1000, tasks=declarations)
+        self._worker_id = (await self.service.workers.register(registration)).id
+        session = self.service.sessions.open(self._worker_id)
+        self.service.sessions.connected(session)
+
+    async def start(self, task: str | TaskFunction, /, **options: Any) -> KitRun:
+        """Start a run, as `client.runs.start` does, and execute everything that can run now."""
+        name = task if isinstance(task, str) else task.name
+        spec = msgspec.json.decode(msgspec.json.encode(start_body(name, **options)), type=StartRun)
+        started = await self.service.runs.start(spec)
+        await self.settle()
+        return KitRun(self, started.run.id)
+
+    def run(self, run_id: str) -> KitRun:
+        """Return a run by its id: a child, for example."""
+        return KitRun(self, run_id)
+
+    async def advance(self, duration: str) -> None:
+        """Turn the clock, stopping at every moment at which something is due, and execute what is."""
+        until = self.clock.now_ms() + parse_ms(duration)
+        await self.settle()
+        while True:
+            next_ms = await self._next_moment()
+            if next_ms is None or next_ms > until:
+                break
+            self.clock.advance(max(1, next_ms - self.clock.now_ms()))
+            await self.settle()
+        self.clock.advance(max(0, until - self.clock.now_ms()))
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Execute everything that can run without the clock moving."""
+        for _ in range(ROUNDS_MAX):
+            session = self.service.sessions.get(self._worker_id)
+            assert session is not None, "the kit's worker lives as long as the kit"
+            self.service.sessions.heard(session)
+            await self._stager.tick()
+            await self._rescuer.tick()
+            await self._pruner.tick()
+            leases = await self.service.workers.claim(ClaimRuns(worker_id=self._worker_id, max=100))
+            if not leases:
+                return
+            await asyncio.gather(*(self._execute(lease) for lease in leases))
+        raise AssertionError(f"after {ROUNDS_MAX} rounds there is still something to execute")
+
+    async def _execute(self, lease: Lease) -> None:
+        sink = DirectSink(self.service, self._worker_id)
+        if lease.task in BUILT_IN:
+            handler, _ = BUILT_IN[lease.task]
+            output = await handler(self.service, await self.service.runs.get(lease.run_id))
+            sink.put(Succeeded(run_id=lease.run_id, epoch=lease.epoch, output=output))
+        else:
+            outcome = await execute(self.app, lease, sink, self.clock)
+            if outcome is not None:
+                sink.put(outcome)
+        await sink.send()
+
+    async def _next_moment(self) -> int | None:
+        rows = await self.service.store.write(lambda unit: unit.database.rows("next_due")[0])
+        alarms = self.service.alarms.values()
+        return min((moment for moment in (*rows, *alarms) if moment is not None and moment < 1 << 62), default=None)
+
+
+@asynccontextmanager
+async def service(app: App, *, now_ms: int = 1_800_000_000_000, settings: Settings | None = None) -> AsyncIterator[Kit]:
+    """Open a service in memory for the tasks of `app`; its clock stands at `now_ms` until it is turned."""
+    clock = ManualClock(now_ms)
+    store = open_memory(clock)
+    store.start()
+    kit = Kit(app, Service(store, Signer(b"the test kit's secret, 32 bytes.."), settings or Settings()), clock)
+    await kit.open()
+    try:
+        yield kit
+    finally:
+        await store.close()

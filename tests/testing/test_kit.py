@@ -1,0 +1,117 @@
+"""The test kit: what users write tests with, tested the way they would use it."""
+
+import asyncio
+
+import pytest
+
+import headway
+import headway.testing
+from headway.model.run import State
+
+app = headway.App()
+calls: list[str] = []
+
+
+@app.task
+async def greet(who: str) -> str:
+    return f"hello {who}"
+
+
+@app.task(retry=headway.Retry(max_attempts=3, backoff="10m", jitter=0))
+def flaky(ctx: headway.SyncContext) -> int:
+    if ctx.attempt < 3:
+        raise ConnectionError("not yet")
+    return ctx.attempt
+
+
+@app.task
+async def remind(ctx: headway.Context, customer: int) -> dict[str, int]:
+    await ctx.step("first", calls.append, "first")
+    await ctx.sleep("3 days")
+    await ctx.step("second", calls.append, "second")
+    return {"customer": customer, "attempt": ctx.attempt}
+
+
+@app.task
+async def approval(ctx: headway.Context) -> str:
+    try:
+        return f"approved by {await ctx.wait_for_signal('approved', timeout='1 day')}"
+    except TimeoutError:
+        return "nobody came"
+
+
+@app.task
+async def parent(ctx: headway.Context) -> list[str]:
+    children = [await ctx.start("greet", who=who) for who in ("a", "b")]
+    return [await child.result() for child in children]
+
+
+def in_kit(test):
+    async def whole():
+        calls.clear()
+        async with headway.testing.service(app) as t:
+            await test(t)
+
+    return lambda: asyncio.run(whole())
+
+
+@in_kit
+async def test_a_run_is_executed_when_it_is_started(t):
+    assert await (await t.start(greet, who="you")).result() == "hello you"
+
+
+@in_kit
+async def test_retries_come_when_the_clock_is_turned(t):
+    run = await t.start("flaky")
+    assert await run.state() is State.SCHEDULED
+    await t.advance("10m")
+    assert await run.state() is State.SCHEDULED
+    await t.advance("20m")
+    assert await run.result() == 3
+
+
+@in_kit
+async def test_a_sleep_of_days_takes_no_time_and_repeats_no_step(t):
+    run = await t.start("remind", customer=7)
+    await t.advance("71h")
+    assert calls == ["first"]
+    await t.advance("1h")
+    assert calls == ["first", "second"]
+    assert await run.result() == {"customer": 7, "attempt": 1}
+
+
+@in_kit
+async def test_a_signal_wakes_the_run_that_waits_for_it(t):
+    run = await t.start("approval")
+    assert await run.state() is State.SUSPENDED
+    await run.signal("approved", "me")
+    assert await run.result() == "approved by me"
+
+
+@in_kit
+async def test_a_wait_that_times_out_raises_in_the_function(t):
+    run = await t.start("approval")
+    await t.advance("1 day")
+    assert await run.result() == "nobody came"
+
+
+@in_kit
+async def test_a_parent_waits_for_its_children_without_holding_a_worker(t):
+    assert await (await t.start("parent")).result() == ["hello a", "hello b"]
+
+
+@in_kit
+async def test_a_delayed_start_begins_on_time(t):
+    run = await t.start("greet", who="later", delay="2 days")
+    await t.advance("1 day")
+    assert await run.state() is State.SCHEDULED
+    await t.advance("1 day")
+    assert await run.result() == "hello later"
+
+
+@in_kit
+async def test_the_result_of_a_terminated_run_says_so(t):
+    run = await t.start("approval")
+    await run.terminate("not needed")
+    with pytest.raises(headway.RunTerminated, match="not needed"):
+        await run.result()
