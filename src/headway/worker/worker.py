@@ -13,6 +13,7 @@ protocol has threads of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import threading
@@ -150,11 +151,10 @@ class Worker:
         threading.Thread(target=self._tell_server, daemon=True).start()
 
     def _tell_server(self) -> None:
-        try:
+        # A courtesy, in a race with the end of both: what is claimed all the same is handed back.
+        with contextlib.suppress(Exception):
             if self.session.id:
                 self._link.drain(self.session.id)
-        except Exception as error:  # noqa: BLE001 - a courtesy: what is claimed all the same is handed back
-            self._say(f"the server could not be told of the drain: {error}")
 
     def _finish(self, code: int) -> None:
         """End the threads and the loop; called by the warden, when everything is reported."""
