@@ -44,7 +44,7 @@ def _formatted(text: str) -> str:
         ["format", "--quiet"],
     ):
         command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(CLIENT / "sync/_.py"), "-"]
-        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout  # noqa: S603
+        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
     return text
 
 
@@ -61,7 +61,7 @@ def main() -> int:
     stale = [path for path, text in wanted.items() if path not in present or path.read_text() != text]
     orphans = sorted(present - set(wanted))
     for path in [*stale, *orphans]:
-        print(f"not current: {path.relative_to(CLIENT.parent.parent.parent)}")  # noqa: T201
+        print(f"not current: {path.relative_to(CLIENT.parent.parent.parent)}")
     if "--check" in sys.argv[1:]:
         return 1 if stale or orphans else 0
     (CLIENT / "sync").mkdir(exist_ok=True)

@@ -87,7 +87,12 @@ async def _serve(settings: Settings, path: Path | None, sockets: list[socket.soc
 
 
 async def _with_store(
-    settings: Settings, store: Store, secret: bytes, sockets: list[socket.socket], url: str, supervisor: Supervisor | None
+    settings: Settings,
+    store: Store,
+    secret: bytes,
+    sockets: list[socket.socket],
+    url: str,
+    supervisor: Supervisor | None,
 ) -> int:
     from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
     from headway.http.asgi import Api  # noqa: PLC0415
@@ -117,7 +122,6 @@ async def _with_store(
 
     async def drain() -> None:
         service.workers.draining = True
-        service.sessions.drain_all()
         if supervisor is not None:
             await supervisor.stop(settings.drain_ms / 1000)
 
@@ -239,5 +243,3 @@ def _file(store: str) -> Path:
     if path is None:
         raise ValueError("a store in memory has no file")
     return path
-
-

@@ -33,7 +33,7 @@ class IdSource:
                 self._last_ms, self._count = now_ms, 0
             else:
                 self._count += 1
-                if self._count > 0xFFF:  # more than 4,096 in one millisecond borrow from the next
+                if self._count > 0xFFF:  # noqa: PLR2004 - more than 4,096 in one millisecond borrow from the next
                     self._last_ms, self._count = self._last_ms + 1, 0
             ms, count = self._last_ms, self._count
         text = f"{ms:012x}7{count:03x}{(int.from_bytes(os.urandom(8), 'big') & 0x3FFF_FFFF_FFFF_FFFF) | 1 << 63:016x}"
@@ -60,7 +60,7 @@ class Signer:
 
     def __init__(self, secret: bytes) -> None:
         """Take at least 32 random bytes."""
-        assert len(secret) >= 32, "the secret is too short"
+        assert len(secret) >= 32, "the secret is too short"  # noqa: PLR2004 - 256 bits
         self._secret = secret
 
     def sign(self, purpose: str, text: str) -> str:

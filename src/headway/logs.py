@@ -12,7 +12,7 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127, 0x85, 0x
 class OneLine(logging.Formatter):
     """Writes a record on one line; control characters are escaped, tracebacks follow indented."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""

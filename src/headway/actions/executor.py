@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from headway.actions import bulk
-from headway.errors import HeadwayError, LeaseLost, WorkerNotFound
+from headway.errors import Draining, HeadwayError, LeaseLost, WorkerNotFound
 from headway.model.run import Run
 from headway.service.service import Service
+from headway.service.sessions import Session
 from headway.wire.runs import BulkAction
 from headway.wire.workers import (
     AnyReport,
@@ -86,16 +87,17 @@ class BuiltInWorker:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stay_alive(worker.id))
             for _ in range(CAPACITY):
-                group.create_task(self._work(worker.id))
+                group.create_task(self._work(worker.id, session))
 
     async def _stay_alive(self, worker_id: str) -> None:
         while (session := self._service.sessions.get(worker_id)) is not None:
             self._service.sessions.heard(session)
-            await asyncio.sleep(HEARTBEAT_S)
+            await asyncio.sleep(min(HEARTBEAT_S, self._service.settings.lease_ms / 3000))
         raise WorkerNotFound
 
-    async def _work(self, worker_id: str) -> None:
-        while True:
+    async def _work(self, worker_id: str, session: Session) -> None:
+        # Told to drain, a claim returns at once with nothing: asking on and on would hold up the loop, and so the server.
+        while not (session.draining or self._service.workers.draining):
             for lease in await self._service.workers.claim(ClaimRuns(worker_id=worker_id, max=1, wait="60s")):
                 await self._execute(worker_id, lease)
 

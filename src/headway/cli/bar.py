@@ -27,6 +27,7 @@ class Bar:
     def __init__(self, task: str) -> None:
         """Draw an empty one on stderr."""
         self._console = Console(stderr=True)
+        self._final = False  # the last report of progress may come after the end
         wide = self._console.width >= WIDE
         self._room = MESSAGE_MAX if wide else MESSAGE_MAX // 2  # fixed, so that the bar does not jump
         self._progress = Progress(
@@ -48,7 +49,8 @@ class Bar:
     def state(self, state: str) -> None:
         """Show the state in its colour."""
         self._progress.update(self._bar, state=f"[{COLOURS.get(state, 'default')}]{escape(state)}[/]")
-        if state in FINAL:
+        self._final = state in FINAL
+        if self._final:
             self._progress.update(self._bar, speed="", message="")
             self._progress.stop_task(self._bar)
             if self._progress.tasks[0].total is None:  # it never said how much there is: do not pulse for ever
@@ -65,8 +67,8 @@ class Bar:
             completed=done,
             total=total,
             count=f"{done:,}/{total:,}" if total else f"{done:,}" if done else "",
-            speed=", ".join(speed),
-            message=_end_of(message, self._room),
+            speed="" if self._final else ", ".join(speed),
+            message="" if self._final else _end_of(message, self._room),
         )
 
     def log(self, level: str, message: str) -> None:

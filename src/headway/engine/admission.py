@@ -57,10 +57,7 @@ class Room:
         """Return how long a limit of the run's key stands against it (PARKED: until a slot frees), or None."""
         if run.key is None:
             return None
-        if (
-            task.concurrency_per_key is not None
-            and self._keys.get((task.name, run.key), 0) >= task.concurrency_per_key
-        ):
+        if task.concurrency_per_key is not None and self._keys.get((task.name, run.key), 0) >= task.concurrency_per_key:
             return PARKED
         if task.rate_per_key is not None:
             return self._opens_at_ms(task.rate_per_key, task.name, run.key)

@@ -275,6 +275,7 @@ def _claimed(run: Run, worker_id: str, task: Task, now_ms: int) -> Run:
         worker_id=worker_id,
         started_at=now_ms if run.started_at is None else run.started_at,
         deadline_at=deadline_at,
+        parked_until=None,
         updated_at=now_ms,
     )
 
@@ -288,7 +289,13 @@ def _errored(run: Run, event: Errored, task: Task, now_ms: int) -> Run:
     if delay is None:
         delay = retry.delay_ms(task.retry, run.attempt - run.crashes, event.jitter)
     return replace(
-        run, state=SCHEDULED, error=_json(error), run_at=now_ms + delay, worker_id=None, deadline_at=None, updated_at=now_ms
+        run,
+        state=SCHEDULED,
+        error=_json(error),
+        run_at=now_ms + delay,
+        worker_id=None,
+        deadline_at=None,
+        updated_at=now_ms,
     )
 
 
@@ -338,9 +345,7 @@ def _unblocked(run: Run, blocker: Blocker, now_ms: int) -> Run:
 
 
 def _queued(run: Run, now_ms: int) -> Run:
-    return replace(
-        run, state=QUEUED, blocked_on="[]", reason=None, deadline_at=None, run_at=now_ms, updated_at=now_ms
-    )
+    return replace(run, state=QUEUED, blocked_on="[]", reason=None, deadline_at=None, run_at=now_ms, updated_at=now_ms)
 
 
 def _final(
@@ -350,7 +355,7 @@ def _final(
     now_ms: int,
     *,
     output: str | None = None,
-    error: str | None | msgspec.UnsetType = msgspec.UNSET,
+    error: str | msgspec.UnsetType | None = msgspec.UNSET,
     reason: str | None = None,
     crashes: int | None = None,
 ) -> Run:

@@ -79,11 +79,15 @@ def _queued(facts: Facts) -> list[Cause]:
     if not task.active:
         found.append(Cause("task_inactive", f"the task {task.name!r} is not active", name=task.name))
     if facts.workers == 0:
-        found.append(Cause("no_worker", f"no worker that has the task {task.name!r} takes from the queue {queue.name!r}"))
+        found.append(
+            Cause("no_worker", f"no worker that has the task {task.name!r} takes from the queue {queue.name!r}")
+        )
     if queue.concurrency is not None and facts.running_in_queue >= queue.concurrency:
         found.append(Cause("queue_limit", f"{facts.running_in_queue} run in the queue", limit=queue.concurrency))
     if task.concurrency is not None and facts.running_of_task >= task.concurrency:
-        found.append(Cause("task_limit", f"{facts.running_of_task} runs of the task are running", limit=task.concurrency))
+        found.append(
+            Cause("task_limit", f"{facts.running_of_task} runs of the task are running", limit=task.concurrency)
+        )
     if task.concurrency_per_key is not None and run.key and facts.running_of_key >= task.concurrency_per_key:
         found.append(
             Cause(

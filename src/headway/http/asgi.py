@@ -120,9 +120,7 @@ class Api:
         call = Call(self, scope["method"], scope["path"], headers, receive, send)
         self._count = count = self._count + 1
         given = headers.get(b"x-request-id")
-        call.request_id = (
-            given if given is not None and _sane(given) else f"{self._id_prefix}{count:010x}".encode()
-        )
+        call.request_id = given if given is not None and _sane(given) else f"{self._id_prefix}{count:010x}".encode()
         try:
             if len(headers) != len(raw_headers):
                 _check_doubled(raw_headers)
@@ -208,7 +206,7 @@ class Api:
             raise Draining
 
 
-_NO_PARAMETERS: Final = Parameters(msgspec.Struct, frozenset(), frozenset(), labels=False)
+_NO_PARAMETERS: Final = Parameters(msgspec.Struct, frozenset(), frozenset(), frozenset(), labels=False)
 
 
 def _prepare(route: Route, slot: int) -> Prepared:
@@ -259,5 +257,3 @@ async def _other(scope: MutableMapping[str, Any], receive: Receive, send: Send) 
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-

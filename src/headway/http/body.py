@@ -62,6 +62,8 @@ async def read(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) ->
 
 def check_type(headers: dict[bytes, bytes]) -> None:
     """Raise UnsupportedMediaType unless the body is declared as JSON in UTF-8."""
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedMediaType("compressed bodies are not read")
     declared = headers.get(b"content-type", b"")
     if declared == b"application/json":
         return
@@ -72,8 +74,6 @@ def check_type(headers: dict[bytes, bytes]) -> None:
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):
             raise UnsupportedMediaType("JSON is sent as UTF-8")
-    if b"content-encoding" in headers and headers[b"content-encoding"].lower() != b"identity":
-        raise UnsupportedMediaType("compressed bodies are not read")
 
 
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -82,13 +82,24 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         str(body, "utf-8")  # payloads that pass through unparsed have to be text as well
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise refusal(str(error), decoder.type, body) from None
+        raise _malformed(body) or refusal(str(error), decoder.type, body) from None
     except UnicodeDecodeError:
         raise MalformedJson("the body is not UTF-8") from None
     except RecursionError:
         raise InvalidInput("the body is nested too deep", errors=[_error("", "depth", "nested too deep")]) from None
     except (msgspec.DecodeError, ValueError) as error:
         raise MalformedJson(str(error)[:500]) from None
+
+
+def _malformed(body: bytes) -> MalformedJson | None:
+    """Decoding stops at the first thing that is wrong; what is no JSON at all is to be called that all the same."""
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.ValidationError, RecursionError):
+        return None
+    except (msgspec.DecodeError, ValueError) as error:
+        return MalformedJson(str(error)[:500])
+    return None
 
 
 def refusal(message: str, kind: Any, body: bytes = b"") -> HeadwayError:
@@ -102,7 +113,9 @@ def refusal(message: str, kind: Any, body: bytes = b"") -> HeadwayError:
         listed = names or [unknown]
         return UnknownField(
             f"not known here: {', '.join(f'{pointer}/{name}' for name in listed)}",
-            errors=[_error(f"{pointer}/{escaped(name)}", "unknown_field", "this field is not known") for name in listed],
+            errors=[
+                _error(f"{pointer}/{escaped(name)}", "unknown_field", "this field is not known") for name in listed
+            ],
         )
     code = "value"
     if "missing required field" in what:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headway.errors import BadCursor, BadParameter, RunNotFound
@@ -25,10 +26,19 @@ KEY_MAX: Final = 255
 class Call:
     """A request that has been let in."""
 
-    __slots__ = ("api", "arguments", "body", "headers", "method", "path", "query", "raw_body", "raw_query", "receive", "request_id",
-                 "route", "send", "service", "status")  # fmt: skip
+    request_id = b""
+    status = 0
+    """What was answered, if the handler sent it itself."""
+    route: Route | None = None
+    arguments: Mapping[str, str] = MappingProxyType({})
+    query: Any = None
+    body: Any = None
+    raw_body = b""
+    raw_query = b""
 
-    def __init__(self, api: Api, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+    def __init__(
+        self, api: Api, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
         self.api = api
         self.service: Service = api.service
         self.method = method
@@ -36,15 +46,6 @@ class Call:
         self.headers = headers
         self.receive = receive
         self.send = send
-        self.request_id = b""
-        self.status = 0
-        """What was answered, if the handler sent it itself."""
-        self.route: Route | None = None
-        self.arguments: Mapping[str, str] = {}
-        self.query: Any = None
-        self.body: Any = None
-        self.raw_body = b""
-        self.raw_query = b""
 
     def asked(self, kind: type[T]) -> T:
         """Return the body, which the route has decoded."""
@@ -135,5 +136,3 @@ def number(text: str, what: str) -> int:
 def etag(version: int) -> tuple[bytes, bytes]:
     """Return the ETag of a version."""
     return (b"etag", b'"%d"' % version)
-
-

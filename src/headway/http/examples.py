@@ -17,12 +17,25 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     },
     "POST /v1/runs:batch": {
         "atomic": True,
-        "runs": [{"task": "backup", "input": {"folder": "/a"}}, {"task": "backup", "input": {"folder": "/b"}, "delay": "5m"}],
+        "runs": [
+            {"task": "backup", "input": {"folder": "/a"}},
+            {"task": "backup", "input": {"folder": "/b"}, "delay": "5m"},
+        ],
     },
     "POST /v1/runs:query": {"state": ["failed", "terminated"], "task": ["backup"], "labels": {"customer": "7"}},
-    "POST /v1/runs:bulk": {"filter": {"state": ["failed"]}, "action": "retry", "reason": "disk replaced", "dry_run": True},
+    "POST /v1/runs:bulk": {
+        "filter": {"state": ["failed"]},
+        "action": "retry",
+        "reason": "disk replaced",
+        "dry_run": True,
+    },
     "PATCH /v1/runs/{id}": {"priority": 9, "labels": {"customer": "7", "urgent": "yes"}},
-    "POST /v1/runs/{id}:terminate": {"reason": "not needed any more", "actor": "ops", "grace": "10s", "children": "cascade"},
+    "POST /v1/runs/{id}:terminate": {
+        "reason": "not needed any more",
+        "actor": "ops",
+        "grace": "10s",
+        "children": "cascade",
+    },
     "POST /v1/runs/{id}:suspend": {"reason": "maintenance", "actor": "ops"},
     "POST /v1/runs/{id}:resume": {"reason": "maintenance is over"},
     "POST /v1/runs/{id}:signal": {"name": "approved", "payload": {"by": "ada"}},

@@ -1,4 +1,4 @@
-"""Events as they go over a stream, encoded once for all who watch."""
+"""Runs and events as they go over the wire, encoded once for all who look at the same one."""
 
 from __future__ import annotations
 
@@ -9,16 +9,32 @@ import msgspec
 
 from headway.http import present
 from headway.model.event import Event
+from headway.model.run import Run
 
 FRAMES_MAX: Final = 4096
+RUNS_MAX: Final = 256
+RUN_BYTES_MAX: Final = 16 * 1024
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class Frames:
-    """Encoded lines of history by their position, the last few thousand: many watchers, one encoding."""
+    """The last few thousand lines of history, by their position, and the last few hundred runs."""
 
     def __init__(self) -> None:
         self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._runs: dict[str, tuple[int, bytes]] = {}
+
+    def run(self, run: Run) -> bytes:
+        """Return the run as JSON: every change of a run gives it another version, so one of a version stays as it is."""
+        known = self._runs.get(run.id)
+        if known is not None and known[0] == run.version:
+            return known[1]
+        body = present.run_json(run)
+        if len(body) <= RUN_BYTES_MAX:
+            if len(self._runs) >= RUNS_MAX:
+                self._runs.clear()
+            self._runs[run.id] = (run.version, body)
+        return body
 
     def line(self, event: Event) -> bytes:
         """Return the event without its id, which is another in a run's stream than in the feed."""

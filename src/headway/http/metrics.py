@@ -19,7 +19,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from headway.http.meter import BOUNDS_S
-from headway.model.run import FINAL
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
@@ -57,12 +56,13 @@ class _Collector(Collector):
     def _runs(self) -> Iterator[Metric]:
         runs = GaugeMetricFamily("headway_runs", "Runs that are kept.", labels=["state", "task", "queue"])
         finished = CounterMetricFamily(
-            "headway_runs_finished", "Runs that are finished and kept.", labels=["task", "queue", "state"]
+            "headway_runs_finished", "Runs that ended since this server began.", labels=["task", "queue", "state"]
         )
-        for (task, queue, state), count in sorted(self._api.service.store.catalog.counts.items()):
+        catalog = self._api.service.store.catalog
+        for (task, queue, state), count in sorted(catalog.counts.items()):
             runs.add_metric([state, task, queue], count)
-            if state in FINAL:
-                finished.add_metric([task, queue, state], count)
+        for (task, queue, state), count in sorted(catalog.finished.items()):
+            finished.add_metric([task, queue, state], count)
         yield runs
         yield finished
 
@@ -78,8 +78,10 @@ class _Collector(Collector):
     def _workers(self) -> Iterator[Metric]:
         service = self._api.service
         yield GaugeMetricFamily("headway_workers", "Workers that are heard from.", value=len(service.sessions))
-        lapsed = getattr(service.workers, "lapsed", 0)
-        yield CounterMetricFamily("headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed)
+        lapsed = service.workers.leases_expired
+        yield CounterMetricFamily(
+            "headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed
+        )
 
     def _store(self) -> Iterator[Metric]:
         writer = self._api.service.store.writer

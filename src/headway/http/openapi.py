@@ -39,7 +39,10 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "Makes the request repeatable: the same key with the same body has the effect once.",
         {"type": "string", "pattern": "^[!-~]{1,255}$"},
     ),
-    "Prefer": ("`wait=N` waits up to N seconds for the end or a change; `respond-async` does not (RFC 7240).", {"type": "string"}),
+    "Prefer": (
+        "`wait=N` waits up to N seconds for the end or a change; `respond-async` does not (RFC 7240).",
+        {"type": "string"},
+    ),
     "If-Match": ("The ETag that the object must still have.", {"type": "string"}),
     "If-None-Match": ("The ETag that is known already.", {"type": "string"}),
     "Last-Event-ID": ("Of a stream: the id of the last event that was received.", {"type": "string"}),
@@ -49,7 +52,9 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 def document(routes: Iterable[Route] = ROUTES, version: str = "0.1.0") -> dict[str, Any]:
     """Return the document."""
     routes = tuple(routes)
-    kinds = {kind for route in routes for kind in (route.takes, route.gives) if kind is not None} | {Problem}
+    kinds = {kind for route in routes for kind in (route.takes, route.gives, route.gives_then) if kind is not None} | {
+        Problem
+    }
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
@@ -151,8 +156,9 @@ def _success(route: Route, status: int) -> dict[str, Any]:
     if status in (204, 304):
         return said
     content: dict[str, Any] = {}
-    if route.gives is not None:
-        content["application/json"] = {"schema": _ref(route.gives)}
+    gives = route.gives if status == route.status else route.gives_then or route.gives
+    if gives is not None:
+        content["application/json"] = {"schema": _ref(gives)}
     elif route.status != 204:  # noqa: PLR2004 - no content
         content[route.kind] = {"schema": {"type": "string"}}
     if route.streams and status == route.status:

@@ -88,7 +88,7 @@ def error_html(page: ErrorPage) -> bytes:
     hint = f"<p>{escape(page.hint)}</p>" if page.hint else ""
     return _page(
         page.title,
-        f'<p><code>{page.code}</code>, HTTP {page.status}</p><p>{escape(page.description)}</p>{hint}'
+        f"<p><code>{page.code}</code>, HTTP {page.status}</p><p>{escape(page.description)}</p>{hint}"
         f'<p><a href="/errors">All errors</a></p>',
     )
 

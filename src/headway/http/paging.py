@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 
 from headway.errors import BadCursor, BadParameter, InvalidInput
 from headway.http.parameters import PAGE_MAX
+from headway.http.queries import CountRuns
 from headway.ids import Signer, canonical
 from headway.model.query import Page, RunFilter
 from headway.model.run import State
@@ -22,31 +22,8 @@ PURPOSE: Final = "page"
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-class Filters(Protocol):
-    """The filters that lists and counts have in common."""
-
-    @property
-    def state(self) -> Sequence[str]: ...
-    @property
-    def task(self) -> list[str]: ...
-    @property
-    def queue(self) -> list[str]: ...
-    @property
-    def labels(self) -> dict[str, str]: ...
-    @property
-    def parent_id(self) -> str | None: ...
-    @property
-    def root_id(self) -> str | None: ...
-    @property
-    def key(self) -> str | None: ...
-    @property
-    def created_after(self) -> str | None: ...
-    @property
-    def created_before(self) -> str | None: ...
-    @property
-    def finished_after(self) -> str | None: ...
-    @property
-    def finished_before(self) -> str | None: ...
+Filters = RunQuery | CountRuns
+"""What names the runs that are wanted."""
 
 
 def run_filter(asked: Filters) -> RunFilter:

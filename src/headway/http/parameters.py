@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar, cast, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from headway.errors import BadParameter
 from headway.http.body import to_pointer
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 PARAMETERS_MAX: Final = 100
 PAGE_MAX: Final = 1000
@@ -22,6 +20,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
     kind: type[msgspec.Struct]
     lists: frozenset[str]
+    numbers: frozenset[str]
     others: frozenset[str]
     labels: bool
 
@@ -29,9 +28,9 @@ class Parameters(msgspec.Struct, frozen=True):
     def of(cls, kind: type[msgspec.Struct]) -> Parameters:
         """Look at a struct: its lists take `a,b`, its `labels` take `label.name=value`."""
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-        lists = frozenset(name for name, of in fields.items() if get_origin(of) is list)
-        labels = "labels" in fields
-        return cls(kind, lists, frozenset(fields) - lists - {"labels"}, labels)
+        lists = frozenset(name for name, of in fields.items() if _plain(of, list))
+        numbers = frozenset(name for name, of in fields.items() if _plain(of, int))
+        return cls(kind, lists, numbers, frozenset(fields) - lists - {"labels"}, "labels" in fields)
 
     @property
     def names(self) -> list[str]:
@@ -55,20 +54,31 @@ class Parameters(msgspec.Struct, frozen=True):
             elif name in values:
                 raise BadParameter(f"{name} is there twice", parameter=name)
             else:
-                values[name] = text
+                values[name] = _number(name, text) if name in self.numbers else text
         if labels:
             values["labels"] = {name.removeprefix(LABEL): text for name, text in labels.items()}
         if "page_size" in values:
-            values["page_size"] = page_size(values["page_size"])
+            values["page_size"] = min(values["page_size"], PAGE_MAX)
         return self._convert(values)
 
     def _convert(self, values: dict[str, Any]) -> msgspec.Struct:
         try:
-            return msgspec.convert(values, self.kind, strict=False)
+            return msgspec.convert(values, self.kind)
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at `$")
             name = to_pointer(path.rstrip("`")).strip("/")
             raise BadParameter(f"{name}: {what}" if name else what, parameter=name) from None
+
+
+def _plain(kind: Any, wanted: type) -> bool:
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return (get_origin(kind) or kind) is wanted
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004 - fits into 64 bits
+        raise BadParameter(f"{name} is a whole number, not {text[:40]!r}", parameter=name)
+    return int(text)
 
 
 def _pairs(query: bytes) -> list[tuple[str, str]]:
@@ -81,17 +91,3 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
         raise BadParameter("the query string is not UTF-8") from None
     except ValueError:
         raise BadParameter(f"the query string is not name=value&…, at most {PARAMETERS_MAX} of them") from None
-
-
-def page_size(text: str) -> int:
-    """Return the size of a page: too large is made to fit, what is no size is refused (AIP-158)."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) == 0:  # noqa: PLR2004
-        raise BadParameter("page_size is a number from 1", parameter="page_size")
-    return min(int(text), PAGE_MAX)
-
-
-def read(parameters: Parameters | None, query: bytes, kind: type[T]) -> T:
-    """Return the query of a route as the struct that its list entry names."""
-    assert parameters is not None
-    assert parameters.kind is kind
-    return cast(T, parameters.read(query))

@@ -50,9 +50,7 @@ class Patient:
             self._waiting.add(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
         assert self._task is not None
         assert self._watch is not None
         if self._waiting is not None:

@@ -74,6 +74,9 @@ class Exchange(RequestResponseCycle):
 class Connection(HttpToolsProtocol):
     """One connection."""
 
+    _idle = False
+    """Whether nothing has come since the last look."""
+    _idle_timer: asyncio.TimerHandle | None = None
     _head_bytes = -1
     """How much of an unfinished head has come; -1 between heads."""
     _head_timer: asyncio.TimerHandle | None = None
@@ -83,12 +86,14 @@ class Connection(HttpToolsProtocol):
         """Begin to wait for a head."""
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the timers."""
         self._stop_head_timer()
-        if self._stuck_timer is not None:
-            self._stuck_timer.cancel()
+        for timer in (self._stuck_timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -102,8 +107,26 @@ class Connection(HttpToolsProtocol):
             elif self._head_timer is None:
                 self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
+    def on_response_complete(self) -> None:
+        """Go on with what was pipelined, or wait for the next request; idleness is looked at now and then, not timed."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
+    def _look(self) -> None:
+        answered = self.cycle is None or self.cycle.response_complete
+        if self._idle and answered and not self.transport.is_closing():
+            self.transport.close()
+            return
+        self._idle = answered
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+
     def on_message_begin(self) -> None:
         """A head begins."""
+        self._idle = False
         self._head_bytes = 0
         super().on_message_begin()
 

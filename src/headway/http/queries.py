@@ -59,7 +59,7 @@ class Feed(Strict, kw_only=True, frozen=True, rename={"start": "from"}):
     after: Annotated[str, Meta(max_length=20)] | None = None
     """The position after which to begin. A stream's `Last-Event-ID` header goes before it."""
     start: Literal["start", "now"] | None = None
-    run_id: Annotated[list[str], Meta(max_length=1000)] = []
+    run_id: Annotated[list[str], Meta(max_length=200)] = []
     page_size: PageSize = 50
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from headway.errors import BadParameter
 from headway.http import present
 from headway.http.call import Call
 from headway.http.reply import Reply, json
 from headway.model.worker import Queue
+from headway.wire.runs import Name
 from headway.wire.workers import PatchQueue, QueueList, QueueOut
 
 
@@ -27,7 +31,11 @@ async def get(call: Call) -> Reply:
 async def patch(call: Call) -> Reply:
     """PATCH /v1/queues/{name}."""
     asked = call.asked(PatchQueue)
-    return json(await _shown(call, await call.service.queues.limit(call.name(), asked.concurrency)))
+    try:
+        name = msgspec.convert(call.name(), Name)
+    except msgspec.ValidationError as error:
+        raise BadParameter(f"that cannot be the name of a queue: {error}", parameter="name") from None
+    return json(await _shown(call, await call.service.queues.limit(name, asked.concurrency)))
 
 
 async def pause(call: Call) -> Reply:

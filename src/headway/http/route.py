@@ -51,6 +51,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     status: int = 200
     also: tuple[int, ...] = ()
     """Other statuses of success."""
+    gives_then: type[msgspec.Struct] | None = None
+    """What it gives with those, if that is something else."""
     problems: tuple[str, ...] = ()
     """Codes of errors that are this route's own; those that every route can have are added by the document."""
     headers: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from headway.http.queries import Children, CountRuns, GetRun, ListAfter
 from headway.http.reply import NO_CONTENT, Reply, encode, json
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Reason, Run
+from headway.service.idempotency import RequestKey
 from headway.service.runs import Started
 from headway.wire import runs as wire
 
@@ -112,9 +113,11 @@ async def get(call: Call) -> Reply:
             applied = (wait_applied(wait_ms),)
     if known is not None and _matches(known, run.version) and not asked.expand:
         return Reply(304, b"", (etag(run.version), *applied))
-    body = present.run_json(run)
+    body = call.api.frames.run(run)
     if "children" in asked.expand:
-        children, _ = await call.service.runs.page(RunFilter(parent_id=run.id), Page(CHILDREN_MAX, None, newest_first=False))
+        children, _ = await call.service.runs.page(
+            RunFilter(parent_id=run.id), Page(CHILDREN_MAX, None, newest_first=False)
+        )
         body = body[:-1] + b',"children":' + encode([present.run_out(child) for child in children]) + b"}"
     return Reply(200, body, (etag(run.version), *applied))
 
@@ -209,14 +212,15 @@ async def waiting(call: Call) -> Reply:
 # -- changing ----------------------------------------------------------------------------------------------------------
 
 
-def _shown(run: Run) -> Reply:
-    return Reply(200, present.run_json(run), (etag(run.version),))
+def _shown(run: Run, key: RequestKey | None = None) -> Reply:
+    headers = (etag(run.version), REPLAYED) if key is not None and key.replayed else (etag(run.version),)
+    return Reply(200, present.run_json(run), headers)
 
 
 async def patch(call: Call) -> Reply:
     """PATCH /v1/runs/{id}."""
-    changes = call.asked(wire.PatchRun)
-    return _shown(await call.service.runs.patch(call.run_id(), changes, call.expected_version(), call.request_key()))
+    key = call.request_key()
+    return _shown(await call.service.runs.patch(call.run_id(), call.asked(wire.PatchRun), call.expected_version(), key), key)
 
 
 async def delete(call: Call) -> Reply:
@@ -228,38 +232,46 @@ async def delete(call: Call) -> Reply:
 
 async def terminate(call: Call) -> Reply:
     """POST /v1/runs/{id}:terminate."""
-    return _shown(await call.service.runs.terminate(call.run_id(), call.asked(wire.Terminate), call.request_key()))
+    key = call.request_key()
+    return _shown(await call.service.runs.terminate(call.run_id(), call.asked(wire.Terminate), key), key)
 
 
 async def suspend(call: Call) -> Reply:
     """POST /v1/runs/{id}:suspend."""
-    return _shown(await call.service.runs.suspend(call.run_id(), _reason(call, "suspended"), call.request_key()))
+    key = call.request_key()
+    return _shown(await call.service.runs.suspend(call.run_id(), _reason(call, "suspended"), key), key)
 
 
 async def resume(call: Call) -> Reply:
     """POST /v1/runs/{id}:resume."""
-    return _shown(await call.service.runs.resume(call.run_id(), _reason(call, "resumed"), call.request_key()))
+    key = call.request_key()
+    return _shown(await call.service.runs.resume(call.run_id(), _reason(call, "resumed"), key), key)
 
 
 async def signal(call: Call) -> Reply:
     """POST /v1/runs/{id}:signal."""
-    return _shown(await call.service.runs.signal(call.run_id(), call.asked(wire.SignalRun), call.request_key()))
+    key = call.request_key()
+    return _shown(await call.service.runs.signal(call.run_id(), call.asked(wire.SignalRun), key), key)
 
 
 async def retry(call: Call) -> Reply:
     """POST /v1/runs/{id}:retry."""
-    run = await call.service.runs.retry(call.run_id(), _reason(call, "retried"), call.request_key())
-    return accepted(Started(run, created=True, replayed=False))
+    key = call.request_key()
+    run = await call.service.runs.retry(call.run_id(), _reason(call, "retried"), key)
+    replayed = key is not None and key.replayed
+    return accepted(Started(run, created=not replayed, replayed=replayed))
 
 
 async def protect(call: Call) -> Reply:
     """POST /v1/runs/{id}:protect."""
-    return _shown(await call.service.runs.protect(call.run_id(), protected=True, request=call.request_key()))
+    key = call.request_key()
+    return _shown(await call.service.runs.protect(call.run_id(), protected=True, request=key), key)
 
 
 async def unprotect(call: Call) -> Reply:
     """POST /v1/runs/{id}:unprotect."""
-    return _shown(await call.service.runs.protect(call.run_id(), protected=False, request=call.request_key()))
+    key = call.request_key()
+    return _shown(await call.service.runs.protect(call.run_id(), protected=False, request=key), key)
 
 
 async def complete(call: Call) -> Reply:

@@ -116,15 +116,15 @@ def _run_frame(frames: Frames, after: int | None, item: WatchItem | None) -> byt
             return _progress(item.run)
         case Snapshot():
             # A client resumes after the last id it has seen, so this one must not skip what is still to be told.
-            return _snapshot(item.run, item.run.seq if after is None else after)
+            return _snapshot(item.run, frames, item.run.seq if after is None else after)
         case Ended():
             return _end(item.run)
         case None:
             return KEEPALIVE
 
 
-def _snapshot(run: Run, resume_after: int) -> bytes:
-    return b'id: %d\nevent: snapshot\ndata: {"seq":%d,"run":%b}\n\n' % (resume_after, run.seq, present.run_json(run))
+def _snapshot(run: Run, frames: Frames, resume_after: int) -> bytes:
+    return b'id: %d\nevent: snapshot\ndata: {"seq":%d,"run":%b}\n\n' % (resume_after, run.seq, frames.run(run))
 
 
 def _progress(run: Run) -> bytes:
@@ -139,7 +139,13 @@ def _progress(run: Run) -> bytes:
 
 
 def _end(run: Run) -> bytes:
-    data = {"seq": run.seq, "type": "end", "time": to_text(run.updated_at), "run_id": run.id, "data": {"state": run.state}}
+    data = {
+        "seq": run.seq,
+        "type": "end",
+        "time": to_text(run.updated_at),
+        "run_id": run.id,
+        "data": {"state": run.state},
+    }
     return b"event: end\ndata: %b\n\n" % _encode(data)
 
 
@@ -193,5 +199,3 @@ def _known(call: Call, after: str | None) -> int | None:
     if last is not None and last != "":
         return number(last, "Last-Event-ID")
     return None if after is None else number(after, "after")
-
-

@@ -33,7 +33,9 @@ class Pruner:
         return EVERY_MS
 
     def _remove(self, unit: Unit) -> int:
-        expired = [run for run in unit.find("find_expired", now_ms=unit.now_ms, limit=CHUNK) if removable(run, unit.now_ms)]
+        expired = [
+            run for run in unit.find("find_expired", now_ms=unit.now_ms, limit=CHUNK) if removable(run, unit.now_ms)
+        ]
         if expired:
             unit.remove(expired, "retention")
         return len(expired)

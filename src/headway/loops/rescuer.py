@@ -25,7 +25,6 @@ class Rescuer:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._store = service.store
-        self.leases_expired = 0
         self._deadline_ms: int | None = 0
         """The next deadline that is known; the store is asked only when it has passed."""
 
@@ -39,7 +38,6 @@ class Rescuer:
         store.check_space()
         for session in sessions.lapsed():
             lost = await self._service.workers.lapse(session)
-            self.leases_expired += lost
             log.warning("worker.lapsed worker_id=%s runs=%d", session.worker_id, lost)
         while self._deadline_ms is not None and self._deadline_ms <= store.clock.now_ms():
             passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost

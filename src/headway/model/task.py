@@ -70,7 +70,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limited(self) -> bool:
         """Whether any limit stands on its claims."""
-        return not (self.concurrency is self.rate is None and not self.limited_by_key)
+        return self.concurrency is not None or self.rate is not None or self.limited_by_key
 
     @property
     def limited_by_key(self) -> bool:

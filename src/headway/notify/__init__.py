@@ -1,1 +1,1 @@
-"""\"Something changed, go and look\": wake-ups that carry no data, so that nothing is lost when one is."""
+"""Wake-ups that carry no data ('something changed, go and look'), so that nothing is lost when one is."""

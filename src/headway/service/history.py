@@ -24,6 +24,8 @@ from headway.storage.store import Store
 
 PAGE = 500
 """Events that are read at once."""
+SHARED_MAX = 32
+"""Pages of events that watchers of the same run share."""
 AHEAD_MAX = 10_000
 """How far a run's place in its queue is counted."""
 
@@ -58,6 +60,7 @@ class History:
         self._store = store
         self._runs = runs
         self._workers = workers
+        self._shared: dict[tuple[str, int, int], list[Event]] = {}
 
     async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
         """Return events of the run after a number; raise RunNotFound or RunPurged."""
@@ -126,21 +129,31 @@ class History:
             yield Snapshot(run)
             told = _progress(run)
             while not stop():
-                while events := await self._store.read.events(run_id, seen, PAGE):
+                while seen < run.seq and (events := await self._lines(run_id, seen, run.seq)):
                     for event in events:
                         yield event
                     seen = events[-1].seq
-                run = await self._runs.get(run_id)
                 if _progress(run) != told:
                     told = _progress(run)
                     yield Progressed(run)
-                if run.seq > seen:
-                    continue
-                if run.final:
-                    yield Ended(run)
-                    return
-                if not await _woken(changed):
-                    yield None
+                if seen >= run.seq:
+                    if run.final:
+                        yield Ended(run)
+                        return
+                    if not await _woken(changed):
+                        yield None
+                run = await self._runs.get(run_id)
+
+    async def _lines(self, run_id: str, after: int, last: int) -> list[Event]:
+        """Return a page of the events after a number, read once for all who watch: what is up to `last` never changes."""
+        place = (run_id, after, last)
+        found = self._shared.get(place)
+        if found is None:
+            found = await self._store.read.events(run_id, after, PAGE)
+            if len(self._shared) >= SHARED_MAX:
+                self._shared.clear()
+            self._shared[place] = found
+        return found
 
     async def feed(self, after: int, run_ids: tuple[str, ...], stop: Callable[[], bool]) -> AsyncIterator[Event | None]:
         """Follow all runs, or some, from a position; yields None in silence. It has no end of its own."""

@@ -15,13 +15,15 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(list[str]).decode
 
 
-class RequestKey(msgspec.Struct, frozen=True):
+class RequestKey(msgspec.Struct):
     """What a client calls a request, and what the request was (draft-ietf-httpapi-idempotency-key-header)."""
 
     key: str
     """Scoped by the route, so that one key may be used for two different calls."""
     fingerprint: str
     keep_ms: int
+    replayed: bool = False
+    """Set when the reply was that of an earlier request."""
 
 
 def request_key(key: str, method: str, path: str, body: bytes, keep_ms: int) -> RequestKey:
@@ -42,6 +44,7 @@ def once(unit: Unit, request: RequestKey | None, work: Callable[[Unit], list[str
         fingerprint, reply = known
         if fingerprint != request.fingerprint:
             raise IdempotencyKeyReused
+        request.replayed = True
         return _decode(reply), True
     lines = work(unit)
     unit.remember(request.key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)

@@ -16,6 +16,12 @@ _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 _LONG: Final = re.compile(rb"[0-9]{19}")
 _KEY: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+BACKSLASH: Final = 0x5C
+QUOTE: Final = 0x22
+ERRORS_MAX: Final = 20
+"""What is wrong with an input is told up to here."""
+SCHEMAS_MAX: Final = 10_000
+"""Compiled schemas that are kept."""
 
 
 def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, pointer: str) -> tuple[str, Any]:
@@ -68,8 +74,8 @@ def _depth(data: bytes) -> int:
         if escaped:
             escaped = False
         elif quoted:
-            escaped, quoted = byte == 0x5C, byte != 0x22
-        elif byte == 0x22:
+            escaped, quoted = byte == BACKSLASH, byte != QUOTE
+        elif byte == QUOTE:
             quoted = True
         elif byte in b"[{":
             depth += 1
@@ -103,7 +109,7 @@ class Schemas:
             path = "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in found.instance_path)
             code = str(getattr(found.kind, "name", None) or found.schema_path[-1])
             errors.append(_error(pointer + path, code, found.message[:500]))
-            if len(errors) == 20:
+            if len(errors) == ERRORS_MAX:
                 break
         first = errors[0]
         raise InvalidInput(f"{first['pointer'][1:].replace('/', '.')}: {first['message']}", errors=errors)
@@ -115,7 +121,7 @@ class Schemas:
         def refuse(uri: str) -> Any:
             raise ValueError(f"schemas may not refer to {uri}")
 
-        if len(self._compiled) > 10_000:
+        if len(self._compiled) > SCHEMAS_MAX:
             self._compiled.clear()
         try:
             validator = jsonschema_rs.Draft202012Validator(
@@ -123,7 +129,8 @@ class Schemas:
             )
         except (ValueError, jsonschema_rs.ValidationError) as error:
             raise InvalidInput(
-                f"the input schema cannot be used: {error}", errors=[_error("/input_schema", "schema", str(error)[:500])]
+                f"the input schema cannot be used: {error}",
+                errors=[_error("/input_schema", "schema", str(error)[:500])],
             ) from None
         self._compiled[schema] = validator
         return validator

@@ -10,7 +10,8 @@ import msgspec
 from headway.config import Settings
 from headway.engine import lifecycle, progress
 from headway.errors import HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
-from headway.ids import Signer, canonical as canonical_id
+from headway.ids import Signer
+from headway.ids import canonical as canonical_id
 from headway.model.run import FINAL, Blocker, Run, RunError, State
 from headway.service.inputs import canonical
 from headway.service.starting import Draft, Drafter, duration, insert, timestamp
@@ -97,7 +98,7 @@ class Reporter:
             run = unit.run(report.run_id)
             try:
                 if run is None or run.epoch != report.epoch or run.worker_id != worker_id:
-                    raise LeaseLost  # noqa: TRY301 - the same answer as for what apply raises
+                    raise LeaseLost
                 if ready.refusal is not None:
                     raise ready.refusal
                 reply = self._one(unit, run, ready)
@@ -232,5 +233,3 @@ def token_of(signer: Signer, token: str) -> tuple[str, str] | None:
         return None
     run_id, _, name = text.partition(" ")
     return run_id, name
-
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import msgspec
@@ -27,13 +28,14 @@ from headway.errors import (
     TaskInactive,
     VersionMismatch,
 )
-from headway.ids import IdSource, Signer, canonical as canonical_id
+from headway.ids import IdSource, Signer
+from headway.ids import canonical as canonical_id
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, KEEP, Blocker, Reason, Run, State
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.inputs import canonical
 from headway.service.reporting import SIGNAL, token_of
-from headway.service.starting import Drafter, duration, insert, new_run, timestamp
+from headway.service.starting import Draft, Drafter, duration, insert, new_run, timestamp
 from headway.service.transitions import change, move, passed_on, terminate, unblock
 from headway.storage.catalog import Catalog
 from headway.storage.store import Store
@@ -115,7 +117,7 @@ class Runs:
 
     async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
-        drafts = []
+        drafts: list[Draft | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
                 drafts.append(self._drafter.draft(spec))
@@ -149,6 +151,7 @@ class Runs:
             run_ids=[parent for parent in parents if parent],
             keys=keys_of(request),
             grows=True,
+            weight=len(drafts),
         )
         if replayed:
             return [await self._replayed(line, draft) for line, draft in zip(lines, drafts, strict=True)]
@@ -210,7 +213,11 @@ class Runs:
     # -- changing ----------------------------------------------------------------------------------------------------
 
     async def _change(
-        self, run_id: str, work: Callable[[Unit, Run], Run], request: RequestKey | None = None, version: int | None = None
+        self,
+        run_id: str,
+        work: Callable[[Unit, Run], Run],
+        request: RequestKey | None = None,
+        version: int | None = None,
     ) -> Run:
         """Carry out `work` on the run as it is in the transaction; return it as it is after."""
         after: list[Run] = []
@@ -267,7 +274,9 @@ class Runs:
                 changes["keep_ms"] = keep_ms
             after = replace(run, **changes)
             if after.finished_at is not None:
-                after = replace(after, expires_at=expires_at(after, after.state, unit.task(run.task), after.finished_at))
+                after = replace(
+                    after, expires_at=expires_at(after, after.state, unit.task(run.task), after.finished_at)
+                )
             if run.state is State.QUEUED and changes.keys() & {"priority", "queue"}:  # it competes anew
                 after = replace(after, parked_until=None)
                 passed_on(unit, run)
@@ -304,7 +313,9 @@ class Runs:
     async def signal(self, run_id: str, signal: SignalRun, request: RequestKey | None = None) -> Run:
         """Give the run a message; it is kept until the run asks for it. Raises InvalidState for a finished run."""
         limits = self._settings
-        payload, _ = canonical(signal.payload, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/payload")
+        payload, _ = canonical(
+            signal.payload, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/payload"
+        )
         return await self._change(run_id, lambda unit, run: _signal(unit, run, signal.name, payload), request)
 
     async def complete_token(self, token: str, value: msgspec.Raw) -> Run:
@@ -333,7 +344,9 @@ class Runs:
 
         def work(unit: Unit, run: Run) -> Run:
             if run.state not in (State.FAILED, State.TERMINATED):
-                raise InvalidState(f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state))
+                raise InvalidState(
+                    f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state)
+                )
             return repeat(unit, run, new_id)
 
         return await self._change(run_id, work, request)
@@ -351,7 +364,7 @@ class Runs:
 
     async def delete(self, run_id: str, version: int | None = None) -> None:
         """Remove a finished run; raise InvalidState for a live one, Protected for a protected one, or VersionMismatch."""
-        await self._change(run_id, lambda unit, run: _delete(unit, run), version=version)
+        await self._change(run_id, _delete, version=version)
 
     # -- many --------------------------------------------------------------------------------------------------------
 
@@ -373,10 +386,12 @@ class Runs:
             unit.add_step(bulk.id, f"{CURSOR}{ids[-1]}", _encode(after).decode())
             current = unit.run(bulk.id)
             assert current is not None
-            change(unit, current, advance(current, after.changed + after.passed, current.progress_total, "", unit.now_ms))
+            change(
+                unit, current, advance(current, after.changed + after.passed, current.progress_total, "", unit.now_ms)
+            )
             return after
 
-        return await self._store.write(work, run_ids=[bulk.id, *ids])
+        return await self._store.write(work, run_ids=[bulk.id, *ids], weight=len(ids))
 
     async def bulk_done(self, run_id: str) -> BulkDone:
         """Return how far earlier attempts of a bulk run have come."""
@@ -407,7 +422,9 @@ def repeat(unit: Unit, run: Run, new_id: str) -> Run:
     )
     unit.queue(again.queue)
     unit.insert(again, _decode_labels(again.labels))
-    unit.record(again, "run.state", f'{{"state":"queued","cause":"created","run_type":"retry","previous_id":"{run.id}"}}')
+    unit.record(
+        again, "run.state", f'{{"state":"queued","cause":"created","run_type":"retry","previous_id":"{run.id}"}}'
+    )
     return again
 
 
@@ -476,12 +493,12 @@ def _held(run: Run) -> bool:
     return run.state is State.SUSPENDED and any(blocker["kind"] == "hold" for blocker in _decode(run.blocked_on))
 
 
-def _still_waits(run: Run, names: Set[str], states: tuple[State, ...]) -> None:
+def _still_waits(run: Run, names: AbstractSet[str], states: tuple[State, ...]) -> None:
     if names and run.state not in states:
-        raise InvalidState(f"{', '.join(sorted(names))} cannot change while the run is {run.state}", state=str(run.state))
+        raise InvalidState(
+            f"{', '.join(sorted(names))} cannot change while the run is {run.state}", state=str(run.state)
+        )
 
 
 def _keep(text: str | None) -> int:
     return KEEP if text is None else duration(text, "/retention")
-
-

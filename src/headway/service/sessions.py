@@ -11,7 +11,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-
 from headway.clock import Clock
 from headway.wire.workers import StopAsked
 
@@ -100,11 +99,6 @@ class Sessions:
         """How many workers outside this process are connected."""
         return sum(1 for s in self._sessions.values() if s.streams and s.worker_id not in self.local)
 
-    def drain_all(self) -> None:
-        """Wake every worker's stream, so that it hears that this server goes."""
-        for session in self._sessions.values():
-            session.wake.set()
-
     def drain(self, worker_id: str) -> None:
         """Tell a worker to finish what it has and go."""
         session = self._sessions.get(worker_id)
@@ -130,5 +124,3 @@ class Sessions:
     def __len__(self) -> int:
         """Return how many are open."""
         return len(self._sessions)
-
-

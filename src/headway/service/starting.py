@@ -147,7 +147,7 @@ def new_run(
         keep_ms=keep_ms,
         deadline_at=None,
         parked_until=None,
-        updated_at=now_ms,
+        updated_at=time_of(run_id),
         seq=1,
         version=1,
     )

@@ -66,9 +66,7 @@ class Tasks:
         except ValueError as error:
             raise InvalidInput(f"grace: {error}") from None
         reason = Reason(code="terminated", message=how.reason, actor=how.actor)
-        wanted = RunFilter(
-            task=(name,), state=(State.SCHEDULED, State.QUEUED, State.RUNNING, State.SUSPENDED)
-        )
+        wanted = RunFilter(task=(name,), state=(State.SCHEDULED, State.QUEUED, State.RUNNING, State.SUSPENDED))
         after, asked = "", 0
         while ids := await self._store.read.ids(wanted, after, CHUNK):
 

@@ -27,7 +27,7 @@ def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
     """
     after = decide(run, event, unit.task(run.task), unit.now_ms)
     after = replace(after, seq=run.seq + 1, version=run.version + 1)
-    if type(event) is Claimed:
+    if type(event) is Claimed and run.parked_until is None:
         unit.save(after, run, "save_claimed")
     elif run.worker_id is not None and after.state in FINAL:
         unit.save(after, run, "save_finished")
@@ -134,7 +134,10 @@ def change(unit: Unit, before: Run, after: Run, kind: str | None = None, data: s
     """Keep a change that is no transition: a new version, and a line of history if `kind` names one."""
     assert after.state is before.state, "states change by events"
     after = replace(
-        after, version=before.version + 1, seq=before.seq + (kind is not None), updated_at=max(unit.now_ms, before.updated_at)
+        after,
+        version=before.version + 1,
+        seq=before.seq + (kind is not None),
+        updated_at=max(unit.now_ms, before.updated_at),
     )
     unit.save(after, before)
     if kind is not None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from headway.config import Settings
 from headway.durations import parse_ms
 from headway.engine.lifecycle import Crashed, Released
-from headway.errors import InvalidInput, WorkerNotFound
+from headway.errors import Draining, InvalidInput, WorkerNotFound
 from headway.ids import IdSource
 from headway.model.run import State
 from headway.model.task import Limit, Retention, RetryPolicy, Task
@@ -57,6 +57,8 @@ class Workers:
         self._known: dict[str, Known] = {}
         self.draining = False
         """Set when the server goes: nothing is claimed any more."""
+        self.leases_expired = 0
+        """Leases taken from workers that went unheard, since this server began."""
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Workers:
         """Return a worker that is alive; one that another process of this server knew is found in the store."""
         known = self._known.get(worker_id)
         if known is None:
-            worker = next((w for w in await self._store.read.workers() if w.id == worker_id), None)
+            worker = await self._store.read.worker(worker_id)
             if worker is None or worker.state == "gone":
                 raise WorkerNotFound(f"no worker is registered as {worker_id}")
             known = self._remember(worker)
@@ -189,6 +191,7 @@ class Workers:
             return lost
 
         lost = await self._store.write(work)
+        self.leases_expired += lost
         self._sessions.close(session)
         self._known.pop(session.worker_id, None)
         return lost
@@ -196,10 +199,12 @@ class Workers:
     # -- the protocol ------------------------------------------------------------------------------------------------
 
     async def claim(self, asked: wire.ClaimRuns) -> list[wire.Lease]:
-        """Let the worker have up to `max` runs, waiting up to `wait` for the first.
+        """Let the worker have up to `max` runs, waiting up to `wait` for the first; raise Draining if this server goes.
 
         If the caller goes away while this waits, what was claimed for it is handed back.
         """
+        if self.draining:
+            raise Draining
         known, session = await self._session(asked.worker_id)
         self._sessions.heard(session)
 
@@ -245,14 +250,14 @@ class Workers:
             ids = {report.run_id for report in asked.reports}
             ids.update(item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id)
             rejected, replies = await self._store.write(
-                lambda unit: self._reporter.apply(unit, asked.worker_id, ready), run_ids=ids
+                lambda unit: self._reporter.apply(unit, asked.worker_id, ready), run_ids=ids, weight=len(ready)
             )
         lost: list[tuple[str, int]] = []
         stop: list[wire.StopAsked] = []
         if asked.held is not None:
             lost, stop = await self._heartbeat(session, asked.held)
         return wire.Reported(
-            rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining or self.draining
+            rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining
         )
 
     async def _heartbeat(
@@ -300,12 +305,12 @@ class Workers:
         told_to_drain = False
         try:
             while self._sessions.get(worker_id) is session:
-                if (session.draining or self.draining) and not told_to_drain:
+                session.wake.clear()  # before looking: what comes while the consumer is busy wakes us
+                if session.draining and not told_to_drain:
                     told_to_drain = True
                     yield "drain"
                 while session.messages:
                     yield session.messages.popleft()
-                session.wake.clear()
                 try:
                     async with asyncio.timeout(5):
                         await session.wake.wait()
@@ -322,10 +327,10 @@ class Workers:
 
     async def get(self, worker_id: str) -> Worker:
         """Return a worker; raise WorkerNotFound."""
-        for worker in await self._store.read.workers():
-            if worker.id == worker_id:
-                return worker
-        raise WorkerNotFound(f"no worker is registered as {worker_id}")
+        worker = await self._store.read.worker(worker_id)
+        if worker is None:
+            raise WorkerNotFound(f"no worker is registered as {worker_id}")
+        return worker
 
     async def drain(self, worker_id: str) -> Worker:
         """Tell a worker to finish what it has, claim nothing more, and go."""

@@ -26,6 +26,8 @@ class Catalog:
         self.queues: dict[str, Queue] = {}
         self.counts: dict[tuple[str, str, str], int] = {}
         """(task, queue, state) → how many runs."""
+        self.finished: dict[tuple[str, str, str], int] = {}
+        """(task, queue, final state) → how many runs ended so since this server began; retention does not lower it."""
 
     def load(self, database: Database) -> None:
         """Read everything from the store."""
@@ -37,10 +39,11 @@ class Catalog:
         """Return the definition; a run whose task was never declared here is judged by the defaults."""
         return self.tasks.get(name) or Task(name=name)
 
-    def add(self, counts: dict[tuple[str, str, str], int]) -> None:
+    def add(self, counts: dict[tuple[str, str, str], int], finished: dict[tuple[str, str, str], int]) -> None:
         """Apply the counter changes of a committed transaction."""
-        for place, delta in counts.items():
-            self.counts[place] = self.counts.get(place, 0) + delta
+        for mine, changes in ((self.counts, counts), (self.finished, finished)):
+            for place, delta in changes.items():
+                mine[place] = mine.get(place, 0) + delta
 
     def count(self, *, task: str | None = None, queue: str | None = None, state: State | None = None) -> int:
         """Return how many runs there are of a task, in a queue, in a state."""

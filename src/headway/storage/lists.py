@@ -19,7 +19,8 @@ GROUPS: Final = ("state", "task", "queue", "priority", "run_type")
 
 _SINGLE: Final = {
     "parent_id": "parent_id = :parent_id",
-    "root_id": "root_id = :root_id",
+    # Most runs are their own root: the index holds only those that are not.
+    "root_id": "(id = :root_id OR (parent_id IS NOT NULL AND root_id = :root_id))",
     "key": "key = :key",
     "created_after": "created_at >= :created_after",
     "created_before": "created_at < :created_before",
@@ -27,6 +28,7 @@ _SINGLE: Final = {
     "finished_before": "finished_at < :finished_before",
 }
 _MANY: Final = ("state", "task", "queue")
+_LABELLED: Final = "id IN (SELECT run_id FROM run_labels WHERE "
 
 
 def page(dialect: Dialect, wanted: RunFilter, at: Page, limit: int) -> tuple[str, dict[str, Any]]:
@@ -35,17 +37,15 @@ def page(dialect: Dialect, wanted: RunFilter, at: Page, limit: int) -> tuple[str
     if at.after is not None:
         terms.append("id < :after" if at.newest_first else "id > :after")
         binds["after"] = at.after
-    order = "DESC" if at.newest_first else "ASC"
-    binds["limit"] = limit
-    return dialect.spell(f"SELECT @run_columns FROM runs{_where(terms)} ORDER BY id {order} LIMIT :limit"), binds  # noqa: S608
+    return _in_order(dialect, wanted, "@run_columns(runs)", terms, binds, limit, "DESC" if at.newest_first else "ASC")
 
 
 def ids(dialect: Dialect, wanted: RunFilter, after: str, limit: int) -> tuple[str, dict[str, Any]]:
     """Return the statement for the ids of the runs wanted, in order of id."""
     terms, binds = _terms(dialect, wanted)
     terms.append("id > :after")
-    binds |= {"after": after, "limit": limit}
-    return f"SELECT id FROM runs{_where(terms)} ORDER BY id LIMIT :limit", binds  # noqa: S608
+    binds["after"] = after
+    return _in_order(dialect, wanted, "runs.id", terms, binds, limit, "ASC")
 
 
 def count(dialect: Dialect, wanted: RunFilter, group_by: str | None) -> tuple[str, dict[str, Any]]:
@@ -55,6 +55,59 @@ def count(dialect: Dialect, wanted: RunFilter, group_by: str | None) -> tuple[st
         return f"SELECT '', count(*) FROM runs{_where(terms)}", binds  # noqa: S608
     assert group_by in GROUPS, group_by
     return f"SELECT {group_by}, count(*) FROM runs{_where(terms)} GROUP BY {group_by}", binds  # noqa: S608
+
+
+def _in_order(
+    dialect: Dialect, wanted: RunFilter, what: str, terms: list[str], binds: dict[str, Any], limit: int, order: str
+) -> tuple[str, dict[str, Any]]:
+    """Return the statement for the first runs by id, found by walking an index in that order until there are enough."""
+    binds["limit"] = limit
+    several = next((field for field in _MANY if len(getattr(wanted, field)) > 1), None)
+    if wanted.labels:
+        sql = _labelled(what, terms, order)
+    elif wanted.root_id is not None:
+        sql = _related(what, terms, order)
+    elif several is not None:
+        sql = _merged(what, terms, order, several, _listed(dialect, several))
+    else:
+        sql = f"SELECT {what} FROM runs{_where(terms)} ORDER BY id {order} LIMIT :limit"  # noqa: S608
+    return dialect.spell(sql), binds
+
+
+def _labelled(what: str, terms: list[str], order: str) -> str:
+    """Walk the first label, which is in order of the runs' ids, and look whether each run is all the rest as well."""
+    first, *others = [term for term in terms if term.startswith(_LABELLED)]
+    bounds = [f"one.run_{term}" for term in terms if term.startswith("id ") and term not in (first, *others)]
+    rest = [term for term in terms if not term.startswith("id ")]
+    probes = [f"EXISTS ({term.removeprefix('id IN (').removesuffix(')')} AND run_id = runs.id)" for term in others]
+    label = first.removeprefix(_LABELLED).removesuffix(")")
+    where = _where(["runs.id = one.run_id", label.replace("name =", "one.name =").replace("value =", "one.value ="), *bounds, *rest, *probes])
+    # A cross join is carried out as it is written: label by label, and not through another index.
+    return f"SELECT {what} FROM run_labels AS one CROSS JOIN runs{where} ORDER BY one.run_id {order} LIMIT :limit"  # noqa: S608
+
+
+def _related(what: str, terms: list[str], order: str) -> str:
+    """The runs below a root and the root itself are one probe each: together they would be sorted as a whole."""
+    rest = [term for term in terms if term != _SINGLE["root_id"]]
+    below = _where(["parent_id IS NOT NULL", "root_id = :root_id", *rest])
+    itself = _where(["id = :root_id", *rest])
+    return f"""SELECT {what} FROM runs WHERE runs.id IN (
+        SELECT id FROM (SELECT id FROM runs{below} ORDER BY id {order} LIMIT :limit) AS below
+        UNION ALL SELECT id FROM runs{itself}
+    ) ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
+
+
+def _merged(what: str, terms: list[str], order: str, several: str, values: str) -> str:
+    """Several values of a field are one probe of its index each: merged, what they give is a few rows to sort, not
+    everything that there is of them."""
+    terms = [f"each.{several} = one.value" if term.startswith(f"{several} IN") else term for term in terms]
+    return f"""SELECT {what} FROM {values} AS one
+        JOIN runs ON runs.id IN (SELECT id FROM runs AS each{_where(terms)} ORDER BY id {order} LIMIT :limit)
+        ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
+
+
+def _listed(dialect: Dialect, field: str) -> str:
+    return dialect.ids.replace(":ids", f":{field}")
 
 
 def _where(terms: list[str]) -> str:
@@ -70,17 +123,15 @@ def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[list[str], dict[str, An
             terms.append(f"{field} = :{field}")
             binds[field] = str(values[0])
         elif values:
-            terms.append(f"{field} IN {dialect.ids.replace(':ids', f':{field}')}")
-            binds[field] = _encode([str(value) for value in values]).decode()
+            terms.append(f"{field} IN {_listed(dialect, field)}")
+            binds[field] = _encode(list(dict.fromkeys(map(str, values)))).decode()
     for field, term in _SINGLE.items():
         value = getattr(wanted, field)
         if value is not None:
             terms.append(term)
             binds[field] = value
     for index, (name, value) in enumerate(wanted.labels.items()):
-        terms.append(
-            f"id IN (SELECT run_id FROM run_labels WHERE name = :label_name_{index} AND value = :label_value_{index})"
-        )
+        terms.append(f"{_LABELLED}name = :label_name_{index} AND value = :label_value_{index})")
         binds |= {f"label_name_{index}": name, f"label_value_{index}": value}
     _bound_by_id(wanted, terms, binds)
     return terms, binds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -13,8 +14,10 @@ def sqlite_path(url: str) -> Path | None:
     """Return the file of `sqlite:///PATH` (None: in memory); raise ValueError with what is accepted."""
     scheme, separator, rest = url.partition(":///")
     if not separator or scheme != "sqlite" or not rest:
-        shown = url.split("://")[0][:40] + "://…" if "://" in url else url[:80]
-        raise ValueError(f"{shown} is not a store; write sqlite:///headway.db, or sqlite:////srv/headway.db for an absolute path")
+        shown = url.split("://", maxsplit=1)[0][:40] + "://…" if "://" in url else url[:80]
+        raise ValueError(
+            f"{shown} is not a store; write sqlite:///headway.db, or sqlite:////srv/headway.db for an absolute path"
+        )
     return None if rest == MEMORY else Path(rest)
 
 
@@ -31,14 +34,21 @@ def secret_of(path: Path | None, given: str) -> bytes:
     if path is None:
         return secrets.token_bytes(32)
     key_path = path.with_name(path.name + ".key")
+    if not key_path.exists():
+        _make_key(key_path)
+    return bytes.fromhex(key_path.read_text())
+
+
+def _make_key(key_path: Path) -> None:
+    """Write a new key beside its place and link it there: killed at any moment, there is a whole key or none."""
+    draft = key_path.with_name(f"{key_path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
-        descriptor = os.open(key_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return bytes.fromhex(key_path.read_text())
-    fresh = secrets.token_bytes(32)
-    try:
-        os.write(descriptor, fresh.hex().encode())
+        os.write(descriptor, secrets.token_bytes(32).hex().encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return fresh
+    with contextlib.suppress(FileExistsError):  # another process was faster: its key counts
+        os.link(draft, key_path)
+    draft.unlink()

@@ -80,6 +80,11 @@ class Reader:
         """Return every worker's session that is remembered."""
         return [Worker(*row) for row in self.near.rows("read_workers")]
 
+    async def worker(self, worker_id: str) -> Worker | None:
+        """Return a worker's session, if it is remembered."""
+        rows = self.near.rows("read_worker", id=worker_id)
+        return Worker(*rows[0]) if rows else None
+
     async def leases(self, worker_id: str) -> list[tuple[str, int, str, str]]:
         """Return (run id, epoch, state, task) of what a worker holds."""
         return [(i, epoch, state, task) for i, epoch, state, task in self.near.rows("read_leases", worker_id=worker_id)]

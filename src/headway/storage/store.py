@@ -60,7 +60,7 @@ class Store:
             self.catalog,
             clock,
             on_commit=self._committed,
-            on_broken=lambda error: self.on_broken(error),
+            on_broken=lambda error: self.on_broken(error),  # noqa: PLW0108 - it is set later
             threaded=threaded,
         )
         if reserve is not None:
@@ -71,10 +71,16 @@ class Store:
         self.writer.start()
 
     def write(
-        self, work: Callable[[Unit], T], *, run_ids: Iterable[str] = (), keys: Iterable[str] = (), grows: bool = False
+        self,
+        work: Callable[[Unit], T],
+        *,
+        run_ids: Iterable[str] = (),
+        keys: Iterable[str] = (),
+        grows: bool = False,
+        weight: int = 1,
     ) -> asyncio.Future[T]:
         """Carry out `work` in a transaction; see `Command` for what the arguments promise."""
-        return self.writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows))
+        return self.writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight))
 
     async def write_patiently(
         self,

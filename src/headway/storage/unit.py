@@ -47,6 +47,9 @@ _PICK: Final[dict[Shape, Callable[[Run], tuple[Any, ...]]]] = {
     shape: attrgetter(*columns) for shape, columns in _COLUMNS.items()
 }
 
+QUEUED: Final = State.QUEUED  # a member is looked up through its class's descriptor: too slow for every run
+SCHEDULED: Final = State.SCHEDULED
+
 _STATES: Final = {state.value: state for state in State}
 
 CACHED_MAX: Final = 50_000
@@ -77,6 +80,7 @@ class Unit:
         self._labels: dict[tuple[str, str, str], None] = {}
         self._later: list[tuple[str, dict[str, Any]]] = []
         self._counts: dict[tuple[str, str, str], int] = {}
+        self._finished: dict[tuple[str, str, str], int] = {}
         self._remembered: dict[str, tuple[str, str, str, int]] = {}
         self.changes = 0
         """How many changes were made so far; a command that raises must not have raised this."""
@@ -186,27 +190,31 @@ class Unit:
         self._runs[run_id] = run
         if run.worker_id is None:
             self._cache.pop(run_id, None)
-        elif len(self._cache) < CACHED_MAX:
+        elif run_id in self._cache or len(self._cache) < CACHED_MAX:  # never leave an older one there
             self._cache[run_id] = run
         if self._saved.setdefault(run_id, shape) != shape:
             self._saved[run_id] = "save_runs"
         if run.state is not before.state or run.queue != before.queue:
             self._count(before, -1)
             self._count(run, +1)
+            if run.finished_at is not None:
+                place = (run.task, run.queue, run.state)
+                self._finished[place] = self._finished.get(place, 0) + 1
         self._noted(run)
 
     def _noted(self, run: Run) -> None:
         self.changes += 1
         self.changed[run.id] = None
-        match run.state:
-            case State.QUEUED if run.parked_until is None:
+        state = run.state
+        if state is QUEUED:
+            if run.parked_until is None:
                 self.ready[run.queue, run.task] = None
-            case State.QUEUED:
+            else:
                 self.due = min(run.parked_until, self.due or run.parked_until)
-            case State.SCHEDULED:
-                self.due = min(run.run_at, self.due or run.run_at)
-            case _ if run.deadline_at is not None:
-                self.deadline = min(run.deadline_at, self.deadline or run.deadline_at)
+        elif state is SCHEDULED:
+            self.due = min(run.run_at, self.due or run.run_at)
+        elif run.deadline_at is not None:
+            self.deadline = min(run.deadline_at, self.deadline or run.deadline_at)
 
     def _count(self, run: Run, delta: int) -> None:
         place = (run.task, run.queue, run.state)
@@ -330,7 +338,7 @@ class Unit:
 
     def publish(self) -> None:
         """After the commit: let the catalog say what the store says."""
-        self.catalog.add(self._counts)
+        self.catalog.add(self._counts, self._finished)
         self.catalog.tasks.update(self.tasks)
         self.catalog.queues.update(self.queues)
 

@@ -27,8 +27,8 @@ from headway.storage.unit import Unit
 
 T = TypeVar("T")
 
-BATCH_MAX: Final = 1_000
-"""Commands in one transaction."""
+BATCH_MAX: Final = 2_000
+"""The weight of one transaction, in runs that its commands touch: what comes later has to wait no longer than that."""
 SPOILED_MAX: Final = 3
 """Commands of one batch that may fail halfway before the rest is carried out one by one."""
 WAITING_MAX: Final = 20_000
@@ -40,7 +40,19 @@ log = logging.getLogger("headway.writer")
 class Command(Generic[T]):
     """Something to do in a transaction, and where its answer goes."""
 
-    __slots__ = ("cancelled", "failure", "future", "grows", "keys", "lanes", "max", "result", "run_ids", "work")
+    __slots__ = (
+        "cancelled",
+        "failure",
+        "future",
+        "grows",
+        "keys",
+        "lanes",
+        "max",
+        "result",
+        "run_ids",
+        "weight",
+        "work",
+    )
 
     def __init__(
         self,
@@ -50,13 +62,18 @@ class Command(Generic[T]):
         keys: Iterable[str] = (),
         grows: bool = False,
         lanes: Callable[[Lane], bool] | None = None,
+        weight: int = 1,
     ) -> None:
-        """`run_ids` and `keys` are loaded beforehand; `grows` is refused on a full disk; `lanes` makes it patient."""
+        """`run_ids` and `keys` are loaded beforehand; `grows` is refused on a full disk; `lanes` makes it patient.
+
+        `weight` is about how many runs it touches.
+        """
         self.work = work
         self.run_ids = run_ids
         self.keys = keys
         self.grows = grows
         self.lanes = lanes
+        self.weight = weight
         self.future: asyncio.Future[T] | None = None
         self.result: T | None = None
         self.failure: BaseException | None = None
@@ -218,8 +235,10 @@ class Writer:
     def _once(self) -> None:
         batch: list[Command[Any]] = []
         todo = self._todo
-        while todo and len(batch) < BATCH_MAX:
+        weight = 0
+        while todo and weight < BATCH_MAX:
             batch.append(todo.popleft())
+            weight += batch[-1].weight
         gone = self._drop_cancelled()
         done, committed = self._commit(batch)
         if gone or done:
@@ -236,6 +255,7 @@ class Writer:
     def _commit(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:
         """Carry out a batch; return the commands that are answered, and what changed."""
         failed: list[Command[Any]] = []
+        committed: Committed | None
         while batch:
             try:
                 done, committed = self._transact(batch)

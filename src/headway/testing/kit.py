@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from headway.actions.executor import BUILT_IN
-from headway.client.errors import RunFailed, RunTerminated
 from headway.client.encoding import raw, start_body
+from headway.client.errors import RunFailed, RunTerminated
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.durations import parse_ms

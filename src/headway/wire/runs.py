@@ -36,7 +36,7 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     """The root of all answers: more fields may come in later versions, and readers ignore those they do not know."""
 
 
-class Dedupe(Strict, kw_only=True):
+class Dedupe(Strict, frozen=True, kw_only=True):
     """At most one run for a business key of the same task."""
 
     key: Key
@@ -48,15 +48,15 @@ class Dedupe(Strict, kw_only=True):
     from now; as long as it has not begun, further starts give it their input and let it wait `ttl` again."""
 
 
-class RetentionSpec(Strict, kw_only=True):
+class RetentionSpec(Strict, frozen=True, kw_only=True):
     """How long the finished run is kept: a duration, or null for ever."""
 
-    succeeded: Duration | None | UnsetType = UNSET
-    failed: Duration | None | UnsetType = UNSET
-    terminated: Duration | None | UnsetType = UNSET
+    succeeded: Duration | UnsetType | None = UNSET
+    failed: Duration | UnsetType | None = UNSET
+    terminated: Duration | UnsetType | None = UNSET
 
 
-class StartRun(Strict, kw_only=True):
+class StartRun(Strict, frozen=True, kw_only=True):
     """POST /v1/runs."""
 
     task: Name
@@ -79,7 +79,7 @@ class StartRun(Strict, kw_only=True):
     """Check everything, start nothing (AIP-163)."""
 
 
-class StartBatch(Strict, kw_only=True):
+class StartBatch(Strict, frozen=True, kw_only=True):
     """POST /v1/runs:batch, up to 1,000."""
 
     runs: Annotated[list[StartRun], Meta(min_length=1, max_length=1000)]
@@ -87,7 +87,7 @@ class StartBatch(Strict, kw_only=True):
     """All or nothing."""
 
 
-class ProgressOut(Open, kw_only=True):
+class ProgressOut(Open, frozen=True, kw_only=True):
     """How far a run is."""
 
     done: int
@@ -100,7 +100,7 @@ class ProgressOut(Open, kw_only=True):
     """When it may be finished, at this rate."""
 
 
-class RunOut(Open, kw_only=True):
+class RunOut(Open, frozen=True, kw_only=True):
     """A run as the API shows it."""
 
     id: str
@@ -141,7 +141,7 @@ class RunOut(Open, kw_only=True):
     url: str
 
 
-class BatchItem(Open, kw_only=True, omit_defaults=True):
+class BatchItem(Open, frozen=True, kw_only=True, omit_defaults=True):
     """One outcome of a batch, in the order of the request."""
 
     status: int
@@ -149,13 +149,13 @@ class BatchItem(Open, kw_only=True, omit_defaults=True):
     error: dict[str, Any] | None = None
 
 
-class BatchOut(Open, kw_only=True):
+class BatchOut(Open, frozen=True, kw_only=True):
     """The outcomes of a batch."""
 
     data: list[BatchItem]
 
 
-class RunList(Open, kw_only=True):
+class RunList(Open, frozen=True, kw_only=True):
     """A page of runs. An empty `next_page_token` is the only sign of the end."""
 
     data: list[RunOut]
@@ -163,7 +163,7 @@ class RunList(Open, kw_only=True):
     has_more: bool
 
 
-class RunQuery(Strict, kw_only=True):
+class RunQuery(Strict, frozen=True, kw_only=True):
     """POST /v1/runs:query: the filters of the list in a body, for long ones."""
 
     state: list[StateName] = []
@@ -182,14 +182,14 @@ class RunQuery(Strict, kw_only=True):
     page_token: str = ""
 
 
-class CountOut(Open, kw_only=True):
+class CountOut(Open, frozen=True, kw_only=True):
     """GET /v1/runs:count."""
 
     counts: dict[str, int]
     total: int
 
 
-class PatchRun(Strict, kw_only=True):
+class PatchRun(Strict, frozen=True, kw_only=True):
     """PATCH /v1/runs/{id}: what may change while a run waits (priority, run_at, queue) or at any time (the others)."""
 
     name: Text | UnsetType = UNSET
@@ -197,11 +197,11 @@ class PatchRun(Strict, kw_only=True):
     queue: Name | UnsetType = UNSET
     run_at: Timestamp | UnsetType = UNSET
     labels: Labels | UnsetType = UNSET
-    retention: Duration | None | UnsetType = UNSET
+    retention: Duration | UnsetType | None = UNSET
     """From now on; of a finished run, from its end. null: for ever."""
 
 
-class Terminate(Strict, kw_only=True):
+class Terminate(Strict, frozen=True, kw_only=True):
     """POST /v1/runs/{id}:terminate."""
 
     reason: Text = ""
@@ -211,27 +211,27 @@ class Terminate(Strict, kw_only=True):
     children: Literal["cascade", "leave"] = "cascade"
 
 
-class Because(Strict, kw_only=True):
+class Because(Strict, frozen=True, kw_only=True):
     """The body of verbs that need no more than a reason; it may be absent."""
 
     reason: Text = ""
     actor: Text = ""
 
 
-class SignalRun(Strict, kw_only=True):
+class SignalRun(Strict, frozen=True, kw_only=True):
     """POST /v1/runs/{id}:signal."""
 
     name: Name
     payload: Raw = raw(b"null")
 
 
-class CompleteToken(Strict, kw_only=True):
+class CompleteToken(Strict, frozen=True, kw_only=True):
     """POST /v1/tokens/{token}:complete."""
 
     value: Raw = raw(b"null")
 
 
-class BulkAction(Strict, kw_only=True):
+class BulkAction(Strict, frozen=True, kw_only=True):
     """POST /v1/runs:bulk."""
 
     filter: RunQuery
@@ -240,7 +240,7 @@ class BulkAction(Strict, kw_only=True):
     dry_run: bool = False
 
 
-class BulkPreview(Open, kw_only=True):
+class BulkPreview(Open, frozen=True, kw_only=True):
     """What a bulk action would touch."""
 
     count: int
@@ -248,7 +248,7 @@ class BulkPreview(Open, kw_only=True):
     dry_run: bool = True
 
 
-class EventOut(Open, kw_only=True):
+class EventOut(Open, frozen=True, kw_only=True):
     """One line of history: the same envelope in lists, streams and webhooks."""
 
     seq: int
@@ -258,7 +258,7 @@ class EventOut(Open, kw_only=True):
     data: Raw
 
 
-class EventList(Open, kw_only=True):
+class EventList(Open, frozen=True, kw_only=True):
     """A page of events; ask again with `after` = `next_after`."""
 
     data: list[EventOut]
@@ -266,7 +266,7 @@ class EventList(Open, kw_only=True):
     has_more: bool
 
 
-class LogOut(Open, kw_only=True):
+class LogOut(Open, frozen=True, kw_only=True):
     """A line that a run's code logged."""
 
     seq: int
@@ -277,7 +277,7 @@ class LogOut(Open, kw_only=True):
     fields: dict[str, Any]
 
 
-class LogList(Open, kw_only=True):
+class LogList(Open, frozen=True, kw_only=True):
     """A page of log lines; ask again with `after` = `next_after`."""
 
     data: list[LogOut]
@@ -285,7 +285,7 @@ class LogList(Open, kw_only=True):
     has_more: bool
 
 
-class ResultOut(Open, kw_only=True):
+class ResultOut(Open, frozen=True, kw_only=True):
     """Something a run published."""
 
     number: int
@@ -294,7 +294,7 @@ class ResultOut(Open, kw_only=True):
     created_at: str
 
 
-class ResultList(Open, kw_only=True):
+class ResultList(Open, frozen=True, kw_only=True):
     """A page of results; the list grows while the run runs. Ask again with `after` = `next_after`."""
 
     data: list[ResultOut]
@@ -302,7 +302,7 @@ class ResultList(Open, kw_only=True):
     has_more: bool
 
 
-class AttemptOut(Open, kw_only=True):
+class AttemptOut(Open, frozen=True, kw_only=True):
     """One try of a run on a worker, as the history tells it."""
 
     number: int
@@ -315,13 +315,13 @@ class AttemptOut(Open, kw_only=True):
     error: RawOrNull
 
 
-class AttemptList(Open, kw_only=True):
+class AttemptList(Open, frozen=True, kw_only=True):
     """All attempts of a run, oldest first."""
 
     data: list[AttemptOut]
 
 
-class OutputOut(Open, kw_only=True):
+class OutputOut(Open, frozen=True, kw_only=True):
     """GET /v1/runs/{id}/output."""
 
     run_id: str
@@ -330,7 +330,7 @@ class OutputOut(Open, kw_only=True):
     error: RawOrNull
 
 
-class WaitingCause(Open, kw_only=True, omit_defaults=True):
+class WaitingCause(Open, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that stands between a run and its start."""
 
     code: str
@@ -342,7 +342,7 @@ class WaitingCause(Open, kw_only=True, omit_defaults=True):
     name: str | None = None
 
 
-class WaitingOut(Open, kw_only=True):
+class WaitingOut(Open, frozen=True, kw_only=True):
     """GET /v1/runs/{id}/waiting: why it does not run."""
 
     run_id: str

@@ -13,14 +13,14 @@ from msgspec import Meta, Raw
 from headway.wire.runs import Duration, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
 
 
-class RateSpec(Strict, kw_only=True):
+class RateSpec(Strict, frozen=True, kw_only=True):
     """`limit` starts in `period` in the long run, and at most `limit` at once after a pause."""
 
     limit: Annotated[int, Meta(ge=1, le=1_000_000)]
     period: Duration
 
 
-class RetrySpec(Strict, kw_only=True):
+class RetrySpec(Strict, frozen=True, kw_only=True):
     """When a failed attempt is tried again."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 3
@@ -31,7 +31,7 @@ class RetrySpec(Strict, kw_only=True):
     do_not_retry: Annotated[list[Name], Meta(max_length=100)] = []
 
 
-class RetentionDeclaration(Strict, kw_only=True):
+class RetentionDeclaration(Strict, frozen=True, kw_only=True):
     """How long finished runs are kept; null is for ever."""
 
     succeeded: Duration | None = "30d"
@@ -39,7 +39,7 @@ class RetentionDeclaration(Strict, kw_only=True):
     terminated: Duration | None = "30d"
 
 
-class TaskDeclaration(Strict, kw_only=True):
+class TaskDeclaration(Strict, frozen=True, kw_only=True):
     """A task as its worker declares it."""
 
     name: Name
@@ -63,7 +63,7 @@ class TaskDeclaration(Strict, kw_only=True):
     retention: RetentionDeclaration = RetentionDeclaration()
 
 
-class RegisterWorker(Strict, kw_only=True):
+class RegisterWorker(Strict, frozen=True, kw_only=True):
     """POST /v1/workers."""
 
     name: Text = ""
@@ -76,7 +76,7 @@ class RegisterWorker(Strict, kw_only=True):
     tasks: Annotated[list[TaskDeclaration], Meta(max_length=10_000)] = []
 
 
-class WorkerOut(Open, kw_only=True):
+class WorkerOut(Open, frozen=True, kw_only=True):
     """A worker as the API shows it; `lease_ms` and `heartbeat_ms` are what it has to keep to."""
 
     id: str
@@ -97,13 +97,13 @@ class WorkerOut(Open, kw_only=True):
     url: str
 
 
-class WorkerList(Open, kw_only=True):
+class WorkerList(Open, frozen=True, kw_only=True):
     """All workers."""
 
     data: list[WorkerOut]
 
 
-class ClaimRuns(Strict, kw_only=True):
+class ClaimRuns(Strict, frozen=True, kw_only=True):
     """POST /v1/leases:claim: up to `max` runs, waiting up to `wait` for the first."""
 
     worker_id: str
@@ -111,7 +111,7 @@ class ClaimRuns(Strict, kw_only=True):
     wait: Duration = "0s"
 
 
-class Lease(Open, kw_only=True, omit_defaults=True):
+class Lease(Open, frozen=True, kw_only=True, omit_defaults=True):
     """A run that is the worker's to execute, for as long as it is heard from."""
 
     run_id: str
@@ -132,13 +132,13 @@ class Lease(Open, kw_only=True, omit_defaults=True):
     """What earlier attempts recorded, by step name; signals received are among them as `signal:NAME#N`."""
 
 
-class Leases(Open, kw_only=True):
+class Leases(Open, frozen=True, kw_only=True):
     """What was claimed; none if the wait ran out."""
 
     leases: list[Lease]
 
 
-class ErrorReport(Strict, kw_only=True, omit_defaults=True):
+class ErrorReport(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """What a function raised."""
 
     code: Text = "exception"
@@ -148,7 +148,7 @@ class ErrorReport(Strict, kw_only=True, omit_defaults=True):
     details: Annotated[str, Meta(max_length=200_000)] = ""
 
 
-class BlockerSpec(Strict, kw_only=True, omit_defaults=True):
+class BlockerSpec(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """One thing to wait for: a signal by name, or another run's end."""
 
     kind: Literal["signal", "run"]
@@ -158,14 +158,14 @@ class BlockerSpec(Strict, kw_only=True, omit_defaults=True):
     run_id: str = ""
 
 
-class Report(Strict, kw_only=True, omit_defaults=True):
+class Report(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """The root of all reports: which run, under which lease."""
 
     run_id: str
     epoch: int
 
 
-class ProgressReport(Report, kw_only=True, tag="progress", omit_defaults=True):
+class ProgressReport(Report, frozen=True, kw_only=True, tag="progress", omit_defaults=True):
     """How far it is."""
 
     done: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
@@ -173,7 +173,7 @@ class ProgressReport(Report, kw_only=True, tag="progress", omit_defaults=True):
     message: Text = ""
 
 
-class LogReport(Report, kw_only=True, tag="log", omit_defaults=True):
+class LogReport(Report, frozen=True, kw_only=True, tag="log", omit_defaults=True):
     """A line of log."""
 
     message: Annotated[str, Meta(max_length=32_768)]
@@ -181,64 +181,64 @@ class LogReport(Report, kw_only=True, tag="log", omit_defaults=True):
     fields: dict[str, Any] = {}
 
 
-class ResultReport(Report, kw_only=True, tag="result", omit_defaults=True):
+class ResultReport(Report, frozen=True, kw_only=True, tag="result", omit_defaults=True):
     """Something to publish."""
 
     value: Raw
     name: Text = ""
 
 
-class StepReport(Report, kw_only=True, tag="step", omit_defaults=True):
+class StepReport(Report, frozen=True, kw_only=True, tag="step", omit_defaults=True):
     """A step is done; a second report of the same name changes nothing."""
 
     name: Name
     value: Raw
 
 
-class ChildReport(Report, kw_only=True, tag="child", omit_defaults=True):
+class ChildReport(Report, frozen=True, kw_only=True, tag="child", omit_defaults=True):
     """Start a child run, once: a second report of the same name answers with the same child."""
 
     name: Name
     run: StartRun
 
 
-class TokenReport(Report, kw_only=True, tag="token", omit_defaults=True):
+class TokenReport(Report, frozen=True, kw_only=True, tag="token", omit_defaults=True):
     """Ask for the token with which someone outside can complete the wait of that name."""
 
     name: Name
 
 
-class Succeeded(Report, kw_only=True, tag="succeeded", omit_defaults=True):
+class Succeeded(Report, frozen=True, kw_only=True, tag="succeeded", omit_defaults=True):
     """The function returned."""
 
     output: Raw = raw(b"null")
 
 
-class Errored(Report, kw_only=True, tag="errored", omit_defaults=True):
+class Errored(Report, frozen=True, kw_only=True, tag="errored", omit_defaults=True):
     """The function raised, or was stopped for taking too long."""
 
     error: ErrorReport
     retry_after: Duration | None = None
 
 
-class Suspended(Report, kw_only=True, tag="suspended", omit_defaults=True):
+class Suspended(Report, frozen=True, kw_only=True, tag="suspended", omit_defaults=True):
     """The function waits for others and has let go of the worker."""
 
     blockers: Annotated[list[BlockerSpec], Meta(max_length=1000)]
     timeout: Duration | None = None
 
 
-class Slept(Report, kw_only=True, tag="slept", omit_defaults=True):
+class Slept(Report, frozen=True, kw_only=True, tag="slept", omit_defaults=True):
     """The function sleeps and has let go of the worker."""
 
     until: Timestamp
 
 
-class Released(Report, kw_only=True, tag="released", omit_defaults=True):
+class Released(Report, frozen=True, kw_only=True, tag="released", omit_defaults=True):
     """The worker hands the run back; the attempt does not count."""
 
 
-class Stopped(Report, kw_only=True, tag="stopped", omit_defaults=True):
+class Stopped(Report, frozen=True, kw_only=True, tag="stopped", omit_defaults=True):
     """The function has stopped, as it was asked to."""
 
     killed: bool = False
@@ -250,7 +250,7 @@ AnyReport = (
 )  # fmt: skip
 
 
-class ReportRuns(Strict, kw_only=True, omit_defaults=True):
+class ReportRuns(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """POST /v1/leases:report. `held` is the heartbeat: every lease the worker believes it holds, as [run_id, epoch]."""
 
     worker_id: str
@@ -258,7 +258,7 @@ class ReportRuns(Strict, kw_only=True, omit_defaults=True):
     held: list[tuple[str, int]] | None = None
 
 
-class StopAsked(Open, kw_only=True, omit_defaults=True):
+class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):
     """A run is to stop, within `grace_ms`; after that its executor is to be killed."""
 
     run_id: str
@@ -267,7 +267,7 @@ class StopAsked(Open, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class Rejected(Open, kw_only=True):
+class Rejected(Open, frozen=True, kw_only=True):
     """A report that changed nothing."""
 
     index: int
@@ -276,7 +276,7 @@ class Rejected(Open, kw_only=True):
     detail: str
 
 
-class Reply(Open, kw_only=True, omit_defaults=True):
+class Reply(Open, frozen=True, kw_only=True, omit_defaults=True):
     """What a child or token report asked for."""
 
     index: int
@@ -284,7 +284,7 @@ class Reply(Open, kw_only=True, omit_defaults=True):
     token: str = ""
 
 
-class Reported(Open, kw_only=True):
+class Reported(Open, frozen=True, kw_only=True):
     """What came of the reports; those not named here were taken, durably. `lost` and `stop` answer `held`."""
 
     rejected: list[Rejected]
@@ -294,7 +294,7 @@ class Reported(Open, kw_only=True):
     drain: bool = False
 
 
-class TaskOut(Open, kw_only=True):
+class TaskOut(Open, frozen=True, kw_only=True):
     """A task as the API shows it; durations in the shortest spelling."""
 
     name: str
@@ -325,13 +325,13 @@ class TaskOut(Open, kw_only=True):
     url: str
 
 
-class TaskList(Open, kw_only=True):
+class TaskList(Open, frozen=True, kw_only=True):
     """All tasks, by name."""
 
     data: list[TaskOut]
 
 
-class TerminateTask(Strict, kw_only=True):
+class TerminateTask(Strict, frozen=True, kw_only=True):
     """POST /v1/tasks/{name}:terminate: stop all its runs that are not finished."""
 
     reason: Text = ""
@@ -339,7 +339,7 @@ class TerminateTask(Strict, kw_only=True):
     grace: Duration | None = None
 
 
-class QueueOut(Open, kw_only=True):
+class QueueOut(Open, frozen=True, kw_only=True):
     """A queue as the API shows it."""
 
     name: str
@@ -356,19 +356,19 @@ class QueueOut(Open, kw_only=True):
     url: str
 
 
-class QueueList(Open, kw_only=True):
+class QueueList(Open, frozen=True, kw_only=True):
     """All queues, by name."""
 
     data: list[QueueOut]
 
 
-class PatchQueue(Strict, kw_only=True):
+class PatchQueue(Strict, frozen=True, kw_only=True):
     """PATCH /v1/queues/{name}; it exists from its first use, so this creates it too."""
 
     concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
-class ServerOut(Open, kw_only=True):
+class ServerOut(Open, frozen=True, kw_only=True):
     """GET /livez and /readyz."""
 
     status: str

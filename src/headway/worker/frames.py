@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -91,11 +92,18 @@ class Pipe:
     def read_some(self, *, wait: bool = True) -> bool:
         """Take in what has arrived; return False at the end, or if nothing is there and it is not to wait."""
         try:
-            chunk = self._socket.recv(262_144, 0 if wait else socket.MSG_DONTWAIT)
+            if not wait and not self._readable():  # MSG_DONTWAIT is no help: a socket with a timeout waits for it first
+                return False
+            chunk = self._socket.recv(262_144)
         except OSError:
             return False
         self._received += chunk
         return bool(chunk)
+
+    def _readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def frames(self) -> list[bytes]:
         """Return the whole frames taken in so far."""

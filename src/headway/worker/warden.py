@@ -66,6 +66,7 @@ class Warden:
         self._closed = closed
         self._finish = finish
         self._orders = 0
+        self._asked = False
         self._until_ms = 0
         self._closed_ms = 0
         self.phase = Phase.OPEN
@@ -74,6 +75,11 @@ class Warden:
     def drain(self) -> None:
         """Close the worker; said a second time: at once. Safe in a signal handler."""
         self._orders += 1
+
+    def ask(self) -> None:
+        """Close the worker as its server asks: only people mean "at once" by asking again."""
+        self._asked = True
+        self._floor.changed.set()
 
     def run(self) -> None:
         """Watch until the worker has ended."""
@@ -139,7 +145,7 @@ class Warden:
     def _end(self, now_ms: int) -> None:
         """Go as many phases on as are due."""
         floor = self._floor
-        if self.phase is Phase.OPEN and self._orders:
+        if self.phase is Phase.OPEN and (self._orders or self._asked):
             self._enter(Phase.DRAINING, now_ms + self._drain_grace_ms)
             self._closed_ms = now_ms
             floor.closing = True

@@ -97,8 +97,8 @@ class Worker:
         )  # fmt: skip
         self._claimer = Claimer(self.floor, link, self.session, self._stopping)
         self._reporter = Reporter(self.floor, self.outbox, link, self.session, clock, self._stopping)
-        self._pulse = Pulse(self.floor, link, self.session, clock, self._stopping, self._drain_once)
-        self._listener = Listener(self.floor, link, self.session, self._stopping, self._drain_once)
+        self._pulse = Pulse(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
+        self._listener = Listener(self.floor, link, self.session, self._stopping, self.warden.ask)
 
     def drain(self) -> None:
         """Claim no more, finish what runs, hand back the rest, end; said a second time: at once. Safe in a signal handler."""
@@ -140,11 +140,6 @@ class Worker:
             await self._over.wait()
         for thread in threads:
             await asyncio.to_thread(thread.join, JOIN_S)
-
-    def _drain_once(self) -> None:
-        """Drain as the server asks, which it may do with every heartbeat; only people mean "at once" by asking again."""
-        if not self.floor.closing:
-            self.warden.drain()
 
     def _closed(self) -> None:
         """Have the server end the claim that waits, so that nothing is handed to a worker that goes."""

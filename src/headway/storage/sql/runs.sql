@@ -91,7 +91,7 @@ LIMIT :limit
 @skip_locked(runs);
 
 -- name: find_parked_of_task
-SELECT @run_columns FROM runs WHERE parked_until IS NOT NULL AND task = :task LIMIT :limit;
+SELECT @run_columns FROM runs @use(runs_parked) WHERE parked_until IS NOT NULL AND task = :task LIMIT :limit;
 
 -- name: find_parked_due
 SELECT @run_columns FROM runs WHERE parked_until IS NOT NULL AND parked_until <= :now_ms ORDER BY parked_until LIMIT :limit @skip_locked(runs);
@@ -120,13 +120,10 @@ SELECT DISTINCT worker_id FROM runs WHERE worker_id IS NOT NULL;
 
 -- name: live_counts
 -- The slots in use, read off the live leases themselves, so that no count can leak.
-SELECT task, queue, key, count(*) FROM runs WHERE worker_id IS NOT NULL GROUP BY task, queue, key;
+SELECT task, queue, key, count(*) FROM runs @use(runs_leased) WHERE worker_id IS NOT NULL GROUP BY task, queue, key;
 
 -- name: find_children
 SELECT @run_columns FROM runs WHERE parent_id = :parent_id AND state NOT IN ('succeeded', 'failed', 'terminated') ORDER BY id;
-
--- name: find_unfinished_of_task
-SELECT id FROM runs WHERE task = :task AND state = :state AND id > :after ORDER BY id LIMIT :limit;
 
 -- name: next_due
 -- The next moment at which a loop has something to do.

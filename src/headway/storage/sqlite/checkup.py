@@ -74,7 +74,9 @@ def _contents(connection: apsw.Connection, *, verify: bool) -> Iterator[Check]:
     yield "schema", True, f"migration {max(done)}" + (f"; {len(missing)} more when a server starts" if missing else "")
     if missing:
         return
-    states = connection.execute("SELECT state, sum(count) FROM counters GROUP BY state HAVING sum(count) > 0").fetchall()
+    states = connection.execute(
+        "SELECT state, sum(count) FROM counters GROUP BY state HAVING sum(count) > 0"
+    ).fetchall()
     yield "runs", True, ", ".join(f"{count:,} {state}" for state, count in states) or "none yet"
     if verify:
         found = list(verify_rows(connection))

@@ -6,7 +6,10 @@ import fcntl
 import os
 from pathlib import Path
 
+import apsw
+
 from headway.clock import Clock
+from headway.storage.database import DiskFull, StorageBroken
 from headway.storage.reserve import Reserve
 from headway.storage.sqlite.connection import SqliteDatabase
 from headway.storage.sqlite.dialect import SQLITE
@@ -38,9 +41,23 @@ def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
             reserve=Reserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None,
             on_close=lambda: os.close(lock),
         )
+    except (apsw.Error, DiskFull, StorageBroken) as error:
+        os.close(lock)
+        raise StorageBroken(_why(path, error)) from error
     except BaseException:
         os.close(lock)
         raise
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Say what to do about a file that cannot be opened."""
+    match error if isinstance(error, apsw.Error) else error.__cause__:
+        case apsw.CorruptError() | apsw.NotADBError():
+            return f"{path} is damaged or is no store ({error}): keep a copy, and restore a backup with `headway restore`"
+        case apsw.FullError():
+            return f"the disk of {path} is full: make room and start again"
+        case _:
+            return f"{path} cannot be read or written ({error}): look at its disk and its permissions"
 
 
 def open_memory(clock: Clock) -> Store:
@@ -57,5 +74,7 @@ def _lock(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise StoreInUse(f"{path} is in use by another server; stop it first, or give this one another --store") from None
+        raise StoreInUse(
+            f"{path} is in use by another server; stop it first, or give this one another --store"
+        ) from None
     return descriptor

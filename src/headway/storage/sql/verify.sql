@@ -1,0 +1,67 @@
+-- What `doctor --verify` reads: whole tables, row by row; each of these but the first two returns what is wrong.
+
+-- name: verify_runs
+SELECT id, state, epoch, seq FROM runs ORDER BY id;
+
+-- name: verify_events
+-- Histories in order of run and number; of states, also what the line says.
+SELECT
+    run_id, seq, type,
+    CASE WHEN type = 'run.state' THEN data ->> 'state' END,
+    CASE WHEN type = 'run.state' THEN data ->> 'cause' END,
+    CASE WHEN type = 'run.state' THEN data ->> 'epoch' END
+FROM events ORDER BY run_id, seq;
+
+-- name: verify_counters
+SELECT task, queue, state, sum(kept), sum(found) FROM (
+    SELECT task, queue, state, count AS kept, 0 AS found FROM counters
+    UNION ALL
+    SELECT task, queue, state, 0, count(*) FROM runs GROUP BY task, queue, state
+) AS both_sides
+GROUP BY task, queue, state HAVING sum(kept) <> sum(found);
+
+-- name: verify_labels
+-- The rows that lists filter by, against the document that the run shows.
+SELECT run_labels.run_id, 'row', run_labels.name FROM run_labels JOIN runs ON runs.id = run_labels.run_id
+WHERE NOT EXISTS (
+    SELECT 1 FROM json_each(runs.labels) AS label WHERE label.key = run_labels.name AND label.value = run_labels.value
+)
+UNION ALL
+SELECT runs.id, 'document', label.key FROM runs, json_each(runs.labels) AS label
+WHERE runs.labels <> '{}' AND NOT EXISTS (
+    SELECT 1 FROM run_labels WHERE name = label.key AND value = label.value AND run_id = runs.id
+);
+
+-- name: verify_orphans
+-- What belongs to runs that are not there. (Events without a run are found when histories are read.)
+SELECT 'step', run_id FROM steps WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)
+UNION ALL
+SELECT 'result', run_id FROM results WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)
+UNION ALL
+SELECT 'label', run_id FROM run_labels WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)
+UNION ALL
+SELECT 'tombstone of a live run', run_id FROM tombstones WHERE EXISTS (SELECT 1 FROM runs WHERE id = run_id)
+UNION ALL
+SELECT 'dedupe key', run_id FROM dedupes
+WHERE scope = 'active'
+  AND NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)
+  AND NOT EXISTS (SELECT 1 FROM tombstones WHERE tombstones.run_id = dedupes.run_id);
+
+-- name: verify_results
+SELECT run_id, count(*), max(number) FROM results GROUP BY run_id HAVING count(*) <> max(number) OR min(number) <> 1;
+
+-- name: verify_leases
+-- A lease lives and dies with its worker's session; one of nobody would be held for ever.
+SELECT id, worker_id FROM runs
+WHERE worker_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = worker_id AND workers.state <> 'gone');
+
+-- name: verify_parked
+-- Runs that wait for a slot of their key, although none is taken and none of their queue goes first.
+SELECT task, key, queue FROM (SELECT DISTINCT task, key, queue FROM runs WHERE parked_until = :parked) AS waiting
+WHERE NOT EXISTS (
+    SELECT 1 FROM runs WHERE worker_id IS NOT NULL AND runs.task = waiting.task AND runs.key = waiting.key
+) AND NOT EXISTS (
+    SELECT 1 FROM runs
+    WHERE state = 'queued' AND (parked_until IS NULL OR parked_until <> :parked)
+      AND runs.task = waiting.task AND runs.key = waiting.key AND runs.queue = waiting.queue
+);

@@ -1,0 +1,75 @@
+"""The reference is the code's: every setting, option, code, route and public name is in it, as it is now."""
+
+import importlib
+import re
+
+import msgspec
+import pytest
+from tests.docs.pages import ROOT
+from tools import reference, tree
+
+import headway
+from headway.cli.main import TABLE
+from headway.config import Settings
+from headway.errors import BY_CODE
+from headway.http.routes import ROUTES
+
+FOLDER = ROOT / "docs/reference"
+
+
+def page(name):
+    return (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def written():
+    return reference.pages()
+
+
+@pytest.mark.parametrize("name", ["settings", "cli", "errors", "http-api", "python"])
+def test_a_page_of_the_reference_is_current(written, name):
+    assert page(name) == written[FOLDER / f"{name}.md"], "run python tools/reference.py"
+
+
+def test_the_tree_in_architecture_is_current():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert tree.written(text) == text, "run python tools/tree.py --write"
+
+
+def test_architecture_is_short():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(tree.BEGIN)
+    assert len((before + rest.partition(tree.END)[2]).split()) <= 1500
+
+
+def test_every_setting_is_there():
+    shown = set(re.findall(r"`HEADWAY_(\w+)` \|", page("settings")))
+    assert shown == {field.name.upper() for field in msgspec.structs.fields(Settings)}
+
+
+def test_every_command_is_there():
+    shown = re.findall(r"(?m)^## headway (\w+)$", page("cli"))
+    assert shown == list(TABLE)
+
+
+def test_every_error_is_there():
+    importlib.import_module("headway.http.asgi")
+    text = page("errors")
+    assert [code for code in BY_CODE if f"`{code}`" not in text and code != "error"] == []
+
+
+def test_every_route_is_there():
+    text = page("http-api")
+    assert [route.name for route in ROUTES if f"| `{route.name}` |" not in text] == []
+
+
+def test_every_public_name_is_there():
+    text = page("python")
+    assert [name for name in headway.__all__ if f"### {name}\n" not in text] == []
+
+
+def test_every_way_in_which_a_run_fails_is_there():
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/headway").rglob("*.py"))
+    said = re.findall(r'RunError\(code="(\w+)"|failed\(lease, "(\w+)"|_report\(error, "(\w+)"\)', source)
+    codes = {code for match in said for code in match if code}
+    assert codes <= reference.RUN_ERRORS.keys()

@@ -1,0 +1,126 @@
+"""The documents that are read off the route list: valid, complete, and every example in them works."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from openapi_spec_validator import validate
+from tests.http.kit import on_loop, serving
+
+from headway import errors
+from headway.http.examples import BODIES
+from headway.http.openapi import document
+from headway.http.problem import every_error
+from headway.http.routes import ROUTES
+from headway.wire import workers as wire
+
+
+def test_the_openapi_document_is_valid():
+    validate(json.loads(json.dumps(document())))
+
+
+def test_the_document_has_every_route_and_every_operation_a_name_of_its_own():
+    paths = document()["paths"]
+    assert {(route.path, route.method.lower()) for route in ROUTES} == {(p, m) for p in paths for m in paths[p]}
+    names = [operation["operationId"] for item in paths.values() for operation in item.values()]
+    assert len(names) == len(set(names))
+
+
+def test_every_route_that_takes_a_body_has_an_example():
+    assert set(BODIES) == {route.name for route in ROUTES if route.takes is not None}
+
+
+def test_every_code_that_a_route_names_is_an_error():
+    assert {code for route in ROUTES for code in route.problems} <= set(every_error())
+
+
+@pytest.mark.parametrize("name", BODIES)
+@on_loop
+async def test_every_example_works(name):
+    async with serving() as server:
+        method, path = name.split(" ")
+        text = json.dumps(BODIES[name])
+        run_id = await server.running()
+        token = (await server.report(wire.TokenReport(run_id=run_id, epoch=1, name="approval"))).replies[0].token
+        if path.endswith((":retry", ":resume")) or method == "PATCH":
+            run_id = await server.start()
+            await server.post(f"/v1/runs/{run_id}:{'suspend' if path.endswith(':resume') else 'terminate'}")
+        if path == "/v1/runs/{id}" and method == "PATCH":
+            run_id = await server.start()
+        identity = server.worker if "workers" in path else run_id
+        example = json.loads(text)
+        if "worker_id" in example:
+            example["worker_id"] = server.worker
+            example |= {"held": [[run_id, 1]]} if "held" in example else {}
+            for report in example.get("reports", []):
+                report["run_id"] = run_id
+        target = path.format(id=identity, name="default" if "queues" in path else "backup", token=token)
+        answer = await server.ask(method, target, example)
+        assert answer.status < 300, answer.body
+        documented = document()["paths"][path][method.lower()]["responses"]
+        assert str(answer.status) in documented
+
+
+@pytest.mark.parametrize("code", sorted(every_error()))
+@on_loop
+async def test_every_error_has_its_page(code):
+    async with serving() as server:
+        page = await server.get(f"/errors/{code}")
+        assert (page.status, page.json["code"]) == (200, code)
+        assert page.json["description"].endswith(".")
+        html = await server.get(f"/errors/{code}", accept="text/html,*/*")
+        assert html.headers["content-type"] == "text/html; charset=utf-8"
+        assert "script" not in html.headers["content-security-policy"]
+        assert html.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+@on_loop
+async def test_the_list_of_errors_is_whole():
+    async with serving() as server:
+        listed = {page["code"] for page in (await server.get("/errors")).json["data"]}
+        assert set(errors.BY_CODE) <= listed
+        assert (await server.get("/errors", accept="text/html")).status == 200
+        assert (await server.get("/errors/nope")).status == 404
+
+
+@on_loop
+async def test_the_root_leads_to_the_documents_and_these_show_every_route():
+    async with serving() as server:
+        assert (await server.get("/")).headers["location"] == "/docs"
+        page = (await server.get("/docs")).body.decode()
+        assert all(route.path in page for route in ROUTES)
+        assert "<script" not in page
+
+
+@on_loop
+async def test_metrics_speak_of_runs_queues_and_answers():
+    async with serving() as server:
+        run_id = await server.finished()
+        await server.get(f"/v1/runs/{run_id}")
+        text = (await server.get("/metrics")).body.decode()
+        for line in (
+            'headway_runs{queue="default",state="succeeded",task="backup"} 1.0',
+            'headway_queue_depth{queue="default"} 0.0',
+            'headway_http_requests_total{route="GET /v1/runs/{id}",status="200"} 1.0',
+            "headway_workers 1.0",
+            "headway_db_commits_total",
+            "headway_streams_open 0.0",
+            "process_resident_memory_bytes",
+        ):
+            assert line in text, line
+        assert run_id not in text
+
+
+@on_loop
+async def test_readiness_depends_on_the_checks_that_were_passed_in():
+    async with serving() as server:
+        assert (await server.get("/livez")).json["status"] == "ok"
+        assert (await server.get("/readyz")).json == {"status": "ready", "checks": {"server": "ok", "store": "ok"}}
+
+        async def workers():
+            return "none has connected yet"
+
+        server.api.checks["workers"] = workers
+        answer = await server.get("/readyz")
+        assert (answer.status, answer.json["checks"]["workers"]) == (503, "none has connected yet")

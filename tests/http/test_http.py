@@ -1,0 +1,207 @@
+"""What any request meets before a handler: paths, methods, hosts, other sites, headers, limits."""
+
+from __future__ import annotations
+
+import pytest
+from tests.http.kit import NOBODY, on_loop, serving
+
+from headway.http.guard import Guard
+from headway.http.listening import UnsafeBind, ensure_safe_bind
+from headway.http.route import Route
+from headway.http.routes import ROUTES
+
+
+@on_loop
+async def test_unknown_paths_are_404():
+    async with serving() as server:
+        for path in (
+            "/nope",
+            "/v1",
+            "/v1/",
+            "/v1/runs/",
+            "/v1/runs/a/b/c",
+            "//v1/runs",
+            "/v1/runs:nope/x",
+            "/v1//runs",
+        ):
+            answer = await server.get(path)
+            assert (answer.status, answer.code) == (404, "route_not_found"), path
+
+
+@on_loop
+async def test_unknown_methods_are_405_and_told_what_there_is():
+    async with serving() as server:
+        for method in ("PUT", "TRACE", "CONNECT", "BREW", "DELETE"):
+            answer = await server.ask(method, "/v1/runs")
+            assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST"), method
+        answer = await server.get(f"/v1/runs/{NOBODY}:retry")
+        assert (answer.status, answer.headers["allow"]) == (405, "OPTIONS, POST")
+
+
+@on_loop
+async def test_options_says_what_is_allowed_and_grants_no_other_site_anything():
+    async with serving() as server:
+        answer = await server.ask("OPTIONS", "/v1/runs", origin="https://evil.example")
+        assert (answer.status, answer.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+        assert (await server.ask("OPTIONS", "/nope")).status == 404
+
+
+@on_loop
+async def test_head_is_get_without_the_body():
+    async with serving() as server:
+        run_id = await server.start()
+        whole, head = await server.get(f"/v1/runs/{run_id}"), await server.ask("HEAD", f"/v1/runs/{run_id}")
+        assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(whole.body)))
+
+
+@on_loop
+async def test_a_verb_may_be_written_with_an_encoded_colon():
+    async with serving() as server:
+        run_id = await server.start()
+        assert (await server.post(f"/v1/runs/{run_id}%3Aterminate")).json["state"] == "terminated"
+        assert (await server.get("/v1/runs%3Acount")).status == 200
+
+
+@on_loop
+async def test_names_may_have_colons_and_slashes_of_their_own():
+    async with serving("ns:backup", "a/b", "x:activate") as server:
+        assert (await server.get("/v1/tasks/ns:backup")).json["name"] == "ns:backup"
+        assert (await server.get("/v1/tasks/a%2Fb")).json["url"] == "/v1/tasks/a%2Fb"
+        assert (await server.get("/v1/tasks/x%3Aactivate")).json["name"] == "x:activate"
+        assert (await server.post("/v1/tasks/x%3Aactivate:deactivate")).json["active"] is False
+
+
+@on_loop
+async def test_only_our_own_hosts_are_answered():
+    async with serving(allow_host=("headway.lan",)) as server:
+        for host in ("localhost", "127.0.0.1:8006", "[::1]:9", "[::1]", "HEADWAY.lan:80", "localhost."):
+            assert (await server.get("/livez", host=host)).status == 200, host
+        for host in (
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io:8006",
+            "",
+            "localhost:x",
+            "a@localhost",
+            None,
+        ):
+            answer = await server.get("/livez", host=host)
+            assert (answer.status, answer.code) == (421, "bad_host"), host
+
+
+@on_loop
+async def test_a_page_of_another_site_changes_nothing():
+    async with serving() as server:
+        for headers in (
+            {"sec_fetch_site": "cross-site"}, {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "file://"},
+        ):  # fmt: skip
+            answer = await server.post("/v1/runs", {"task": "backup"}, **headers)
+            assert (answer.status, answer.code) == (403, "forbidden"), headers
+        assert (await server.get("/v1/runs:count")).json["total"] == 0
+        ours = await server.post(
+            "/v1/runs", {"task": "backup"}, origin="http://localhost:3000", sec_fetch_site="same-site"
+        )
+        assert ours.status == 202
+        assert (await server.get("/v1/runs", sec_fetch_site="cross-site")).status == 200
+
+
+@on_loop
+async def test_every_answer_says_how_it_may_be_used():
+    async with serving() as server:
+        for path in ("/livez", "/nope", "/docs", "/v1/runs"):
+            headers = (await server.get(path)).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["cache-control"] == "no-store"
+
+
+@on_loop
+async def test_a_request_id_is_echoed_if_it_is_sane_and_made_if_not():
+    async with serving() as server:
+        assert (await server.get("/livez", x_request_id="abc-1")).headers["x-request-id"] == "abc-1"
+        made = {
+            (await server.get("/livez", x_request_id=bad)).headers["x-request-id"]
+            for bad in ("", "a b", "x" * 129, None)
+        }
+        assert len(made) == 4
+        assert all(name.startswith("req_") and len(name) == 30 for name in made)
+        problem = await server.get("/nope", x_request_id="abc-1")
+        assert problem.json["request_id"] == "abc-1"
+
+
+@on_loop
+async def test_two_hosts_or_lengths_are_refused():
+    from tests.http.kit import scope_of
+
+    async with serving() as server:
+        for name in (b"host", b"content-length", b"idempotency-key"):
+            scope = scope_of("GET", "/livez", {})
+            scope["headers"] += [(name, b"localhost"), (name, b"localhost")]
+            sent = []
+
+            async def send(message, sent=sent):
+                sent.append(message)
+
+            await server.api(scope, None, send)
+            assert sent[0]["status"] == 400
+
+
+@on_loop
+async def test_long_urls_are_414():
+    async with serving() as server:
+        answer = await server.get("/v1/runs?key=" + "x" * 17_000)
+        assert (answer.status, answer.code) == (414, "uri_too_long")
+
+
+@on_loop
+async def test_too_many_headers_are_431():
+    async with serving() as server:
+        answer = await server.get("/livez", **{f"x_{n}": "1" for n in range(200)})
+        assert (answer.status, answer.code) == (431, "headers_too_large")
+
+
+@on_loop
+async def test_unknown_parameters_are_refused_and_the_known_ones_named():
+    async with serving() as server:
+        answer = await server.get("/v1/runs?stat=failed")
+        assert (answer.status, answer.code) == (400, "bad_parameter")
+        assert "label.NAME" in answer.json["detail"]
+        assert (await server.get("/livez?x=1")).status == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["page_size=0", "page_size=-1", "page_size=x", "page_size=", "page_size=1&page_size=2", "state=nope", "state=",
+     "created_after=yesterday", "created_after=2026-01-01T00:00:00", "parent_id=x", "order_by=id", "a", "label.a=1&label.a=2",
+     "key=%00", "key=%ff", "created_after=9999-12-31T23:59:59-23:00", "created_before=0001-01-01T00:00:00Z",
+     "page_size=99999999999999999999999", "page_size=1e3", "page_size=%D9%A1"],
+)  # fmt: skip
+@on_loop
+async def test_parameters_that_cannot_be_are_400(query):
+    async with serving() as server:
+        answer = await server.get(f"/v1/runs?{query}")
+        assert (answer.status, answer.code) == (400, "bad_parameter"), answer.body
+
+
+def test_a_route_without_a_scope_does_not_import():
+    route = ROUTES[0]
+    with pytest.raises((AssertionError, TypeError)):
+        Route(method="GET", path="/x", handler=route.handler, summary="x", scope=None)
+    with pytest.raises(TypeError):
+        Route(method="GET", path="/x", handler=route.handler, summary="x")
+
+
+def test_others_than_loopback_are_not_listened_on_without_keys():
+    for host in ("127.0.0.1", "::1", "[::1]", "localhost", "127.9.9.9"):
+        ensure_safe_bind(host)
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.com", ""):
+        with pytest.raises(UnsafeBind, match="refusing to listen"):
+            ensure_safe_bind(host)
+
+
+def test_hosts_that_were_seen_are_remembered_within_a_bound():
+    guard = Guard()
+    for port in range(1000):
+        guard.check_host(b"localhost:%d" % port)
+    assert len(guard._seen) <= 256

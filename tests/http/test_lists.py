@@ -1,0 +1,175 @@
+"""Lists: filters, pages, tokens that cannot be bent."""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import urlsplit
+
+import pytest
+from tests.http.kit import on_loop, serving
+
+
+async def five(server):
+    found = []
+    for number in range(5):
+        found.append(await server.start(labels={"n": str(number % 2)}, priority=number))
+        server.clock.advance(1000)
+    return found[::-1]
+
+
+def ids(answer):
+    return [run["id"] for run in answer.json["data"]]
+
+
+@on_loop
+async def test_pages_follow_each_other_without_gap_or_repeat():
+    async with serving() as server:
+        whole, seen, token = await five(server), [], ""
+        for _ in range(3):
+            answer = await server.get(f"/v1/runs?page_size=2&page_token={token}")
+            seen += ids(answer)
+            token = answer.json["next_page_token"]
+        assert (seen, token, answer.json["has_more"]) == (whole, "", False)
+
+
+@on_loop
+async def test_the_link_leads_to_the_next_page():
+    async with serving() as server:
+        whole = await five(server)
+        answer = await server.get("/v1/runs?page_size=3&task=backup")
+        link, rel = answer.headers["link"].split("; ")
+        assert rel == 'rel="next"'
+        url = urlsplit(link.strip("<>"))
+        assert ids(await server.get(f"{url.path}?{url.query}")) == whole[3:]
+
+
+@on_loop
+async def test_the_size_of_a_page_may_change_on_the_way_and_is_made_to_fit():
+    async with serving() as server:
+        whole = await five(server)
+        token = (await server.get("/v1/runs?page_size=1")).json["next_page_token"]
+        assert ids(await server.get(f"/v1/runs?page_size=100000&page_token={token}")) == whole[1:]
+
+
+@on_loop
+async def test_a_token_is_good_for_its_own_list_only():
+    async with serving() as server:
+        await five(server)
+        token = (await server.get("/v1/runs?page_size=1")).json["next_page_token"]
+        for other in ("state=queued", "order_by=created_at%20asc", "label.n=1", "task=other"):
+            answer = await server.get(f"/v1/runs?page_token={token}&{other}")
+            assert (answer.status, answer.code) == (400, "bad_cursor"), other
+
+
+@on_loop
+async def test_a_token_that_was_tampered_with_is_refused():
+    async with serving() as server:
+        await five(server)
+        token = (await server.get("/v1/runs?page_size=1")).json["next_page_token"]
+        body, _, signature = token.partition(".")
+        forged = base64.urlsafe_b64encode(b"x 0").decode()
+        signed_for_another_purpose = server.service.signer.seal("token", "x y")
+        for bad in (
+            token[:-1],
+            "x",
+            f"{forged}.{signature}",
+            f"{body}.",
+            f".{signature}",
+            "%C3%A9",
+            signed_for_another_purpose,
+        ):
+            answer = await server.get(f"/v1/runs?page_size=1&page_token={bad}")
+            assert (answer.status, answer.code) == (400, "bad_cursor"), bad
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [("label.n=1", 2), ("state=queued", 5), ("state=failed,running", 0), ("state=failed&state=queued", 5), ("task=nope", 0),
+     ("created_after=2027-01-15T08:00:03Z", 2), ("created_before=2027-01-15T08:00:03Z", 3), ("queue=default&label.n=0", 3)],
+)  # fmt: skip
+@on_loop
+async def test_filters_narrow_the_list_and_the_count(query, expected):
+    async with serving() as server:
+        await five(server)
+        assert len(ids(await server.get(f"/v1/runs?{query}"))) == expected
+        assert (await server.get(f"/v1/runs:count?{query}")).json["total"] == expected
+
+
+@on_loop
+async def test_a_long_filter_goes_into_a_body():
+    async with serving() as server:
+        whole = await five(server)
+        first = await server.post("/v1/runs:query", {"state": ["queued"], "page_size": 2})
+        again = {"state": ["queued"], "page_size": 9, "page_token": first.json["next_page_token"]}
+        assert ids(first) + ids(await server.post("/v1/runs:query", again)) == whole
+        assert (await server.post("/v1/runs:query", {"page_size": 0})).code == "invalid_input"
+        assert (await server.post("/v1/runs:query", {"created_after": "soon"})).json["errors"][0][
+            "pointer"
+        ] == "/created_after"
+
+
+@on_loop
+async def test_oldest_first_if_asked():
+    async with serving() as server:
+        whole = await five(server)
+        assert ids(await server.get("/v1/runs?order_by=created_at+asc")) == whole[::-1]
+
+
+@on_loop
+async def test_counts_by_group():
+    async with serving() as server:
+        await five(server)
+        for group, counts in (
+            ("state", {"queued": 5}),
+            ("task", {"backup": 5}),
+            ("priority", {str(n): 1 for n in range(5)}),
+        ):
+            assert (await server.get(f"/v1/runs:count?group_by={group}")).json == {"counts": counts, "total": 5}
+        assert (await server.get("/v1/runs:count?group_by=name")).code == "bad_parameter"
+
+
+@on_loop
+async def test_children_in_the_order_of_their_start():
+    async with serving() as server:
+        parent = await server.start()
+        children = [await server.start(parent_id=parent) for _ in range(3)]
+        answer = await server.get(f"/v1/runs/{parent}/children?page_size=2")
+        assert ids(answer) == children[:2]
+        token = answer.json["next_page_token"]
+        assert ids(await server.get(f"/v1/runs/{parent}/children?page_token={token}")) == children[2:]
+        expanded = (await server.get(f"/v1/runs/{parent}?expand=output,children")).json
+        assert [child["id"] for child in expanded["children"]] == children
+        assert (await server.get(f"/v1/runs/{parent}?expand=parents")).code == "bad_parameter"
+
+
+@on_loop
+async def test_histories_are_read_in_pieces():
+    async with serving() as server:
+        run_id = await server.running()
+        for number in range(5):
+            await server.log(run_id, f"line {number}")
+        logs = (await server.get(f"/v1/runs/{run_id}/logs?page_size=3")).json
+        assert [line["message"] for line in logs["data"]] == ["line 0", "line 1", "line 2"]
+        assert logs["has_more"]
+        rest = (await server.get(f"/v1/runs/{run_id}/logs?after={logs['next_after']}")).json
+        assert ([line["message"] for line in rest["data"]], rest["has_more"]) == (["line 3", "line 4"], False)
+        events = (await server.get(f"/v1/runs/{run_id}/events?after=2&page_size=2")).json
+        assert ([event["seq"] for event in events["data"]], events["next_after"]) == ([3, 4], 4)
+        feed = (await server.get(f"/v1/events?page_size=1000&run_id={run_id}")).json
+        assert [event["seq"] for event in feed["data"]] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@on_loop
+async def test_a_parameter_that_says_null_is_taken_at_its_word():
+    async with serving() as server:
+        await server.start(key="null")
+        await server.start()
+        assert len(ids(await server.get("/v1/runs?key=null"))) == 1
+        assert (await server.get("/v1/events?from=null")).code == "bad_parameter"
+
+
+@on_loop
+async def test_a_queue_cannot_be_made_under_a_name_that_no_run_could_give():
+    async with serving() as server:
+        for name in ("x" * 201, "a%00b", "a%0Ab"):
+            assert (await server.ask("PATCH", f"/v1/queues/{name}", {"concurrency": 1})).code == "bad_parameter"

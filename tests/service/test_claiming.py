@@ -1,0 +1,295 @@
+"""Claims: the right run, to the right worker, within every limit; and no slot is ever lost."""
+
+import asyncio
+
+import pytest
+
+from headway.errors import WorkerNotFound
+from headway.model.run import PARKED, Reason
+from headway.wire import workers as wire
+from headway.wire.runs import PatchRun
+from tests.world import declare, spec
+
+WHY = Reason(code="test")
+
+
+async def ids(world, worker, most=100):
+    return [lease.run_id for lease in await world.claim(worker, most)]
+
+
+async def test_higher_priority_first_then_age(world):
+    worker = await world.worker()
+    runs = {}
+    for name, priority in (("a", 5), ("b", 9), ("c", 5), ("d", 0), ("e", 9)):
+        runs[(await world.start(priority=priority)).id] = name
+        world.clock.advance(1)
+    assert list("beacd") == [runs[found] for found in [(await world.one(worker)).run_id for _ in range(5)]]
+
+
+async def test_a_batch_of_claims_has_the_same_order_over_tasks_and_queues(world):
+    worker = await world.worker(declare("t"), declare("u"))
+    for number in range(12):
+        await world.start("tu"[number % 2], priority=number % 3, queue="qr"[number % 2])
+        world.clock.advance(1)
+    leases = await world.claim(worker, 7) + await world.claim(worker)
+    order = [(await world.runs.get(lease.run_id)) for lease in leases]
+    assert sorted(order, key=lambda run: (-run.priority, run.run_at)) == order
+
+
+async def test_a_worker_gets_its_own_tasks_from_its_own_queues(world):
+    await world.worker(declare("t"), declare("u"))
+    first = await world.worker(declare("t"), queues=["q"])
+    wanted = await world.start("t", queue="q")
+    await world.start("u", queue="q")
+    await world.start("t", queue="r")
+    assert [wanted.id] == await ids(world, first)
+
+
+async def test_a_lease_carries_all_that_the_worker_needs(world):
+    worker = await world.worker()
+    run = await world.start("t", {"a": 1}, name="n", key="k", labels={"l": "m"})
+    lease = await world.one(worker)
+    assert (run.id, "t", 1, 1, 3, "n", "k", run.id) == (
+        lease.run_id, lease.task, lease.epoch, lease.attempt, lease.max_attempts, lease.name, lease.key, lease.root_id
+    )  # fmt: skip
+    assert (b'{"a":1}', b'{"l":"m"}') == (bytes(lease.input), bytes(lease.labels))
+
+
+async def test_a_paused_queue_gives_nothing_until_it_goes_on(world):
+    worker = await world.worker()
+    run = await world.start()
+    await world.queues.pause("default", paused=True)
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    assert ["queue_paused"] == await world.why(run.id)
+    assert not waiting.done()
+    await world.queues.pause("default", paused=False)
+    assert [run.id] == [lease.run_id for lease in await waiting]
+
+
+async def test_an_inactive_task_runs_on_and_its_queued_runs_wait(world):
+    worker = await world.worker()
+    running, queued = await world.start(), await world.start()
+    lease = await world.one(worker)
+    await world.tasks.activate("t", active=False)
+    await world.succeed(worker, lease)
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    assert (["task_inactive"], False) == (await world.why(queued.id), waiting.done())
+    await world.tasks.activate("t", active=True)
+    assert [queued.id] == [lease.run_id for lease in await waiting]
+    assert "succeeded" == await world.state(running.id)
+
+
+LIMITS = {
+    "queue": ({}, lambda world: world.queues.limit("default", 2)),
+    "task": ({"concurrency": 2}, None),
+    "key": ({"concurrency_per_key": 2}, None),
+}
+
+
+async def limited(world, which):
+    """Return a worker of a task of which two may run at once."""
+    fields, then = LIMITS[which]
+    worker = await world.worker(declare("t", **fields))
+    if then is not None:
+        await then(world)
+    return worker
+
+
+ENDS = {
+    "success": lambda world, worker, lease: world.succeed(worker, lease),
+    "failure": lambda world, worker, lease: world.fail(worker, lease, retryable=False),
+    "a retry": lambda world, worker, lease: world.fail(worker, lease),
+    "a wait": lambda world, worker, lease: world.tell(worker, lease, wire.Suspended, blockers=[], timeout="1h"),
+    "a sleep": lambda world, worker, lease: world.tell(worker, lease, wire.Slept, until="2100-01-01T00:00:00Z"),
+    "a hold": lambda world, worker, lease: world.runs.suspend(lease.run_id, WHY),
+    "a crash": lambda world, worker, lease: world.fail(worker, lease, code="crashed"),
+    "a hand-back": lambda world, worker, lease: world.tell(worker, lease, wire.Released),
+    "a lapse": lambda world, worker, lease: world.workers.lapse(world.sessions.get(worker)),
+    "a stop": lambda world, worker, lease: stopped(world, worker, lease),
+    "an abandoned stop": lambda world, worker, lease: abandoned(world, worker, lease),
+}
+
+
+async def stopped(world, worker, lease):
+    await world.stop(lease.run_id)
+    await world.tell(worker, lease, wire.Stopped)
+
+
+async def abandoned(world, worker, lease):
+    await world.stop(lease.run_id, grace="0s")
+    await world.advance(10_000, worker)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("which", LIMITS)
+async def test_however_a_lease_ends_its_slot_goes_to_the_next(world, which, end):
+    worker = await limited(world, which)
+    for _ in range(4):
+        await world.start(key="k")
+    first, _ = await world.claim(worker)
+    assert [] == await world.claim(worker)
+    other = await world.worker(declare("t", **LIMITS[which][0]))
+    waiting = asyncio.ensure_future(world.claim(other, 1, "30s"))
+    await asyncio.sleep(0)
+    await ENDS[end](world, worker, first)
+    assert 1 == len(await waiting)
+    live = world.sql("SELECT count(*) FROM runs WHERE worker_id IS NOT NULL")[0][0]
+    assert len(await world.claim(other)) == 2 - live
+
+
+@pytest.mark.parametrize("which", LIMITS)
+async def test_a_stopping_run_holds_its_slot(world, which):
+    worker = await limited(world, which)
+    for _ in range(3):
+        await world.start(key="k")
+    first, _ = await world.claim(worker)
+    await world.stop(first.run_id)
+    assert [] == await world.claim(worker)
+
+
+@pytest.mark.parametrize("which", LIMITS)
+async def test_one_claim_does_not_take_more_than_there_is_room_for(world, which):
+    worker = await limited(world, which)
+    runs = [await world.start(key="k") for _ in range(5)]
+    assert [run.id for run in runs[:2]] == await ids(world, worker)
+    assert f"{which}_limit" in await world.why(runs[-1].id)
+
+
+async def test_a_hot_key_does_not_starve_the_others(world):
+    worker = await world.worker(declare("t", concurrency_per_key=1))
+    for _ in range(5):
+        await world.start_many(*[spec("t", key="hot")] * 1000)
+    others = [await world.start("t", key=f"cold {n}") for n in range(20)]
+    found = set()
+    for _ in range(4):
+        found |= set(await ids(world, worker))
+        await world.tick()
+    assert {run.id for run in others} < found
+    assert 21 == len(found)
+    assert 4_999 == world.sql("SELECT count(*) FROM runs WHERE parked_until = ?", PARKED)[0][0]
+
+
+async def test_a_freed_slot_wakes_the_best_of_those_that_wait(world):
+    worker = await world.worker(declare("t", concurrency_per_key=1))
+    await world.start(key="k")
+    low, high = await world.start(key="k", priority=1), await world.start(key="k", priority=9)
+    lease = await world.one(worker)
+    assert high.id == lease.run_id
+    assert [] == await world.claim(worker)
+    await world.succeed(worker, lease)
+    assert 5 == (await world.runs.get((lease := await world.one(worker)).run_id)).priority
+    await world.succeed(worker, lease)
+    assert low.id == (await world.one(worker)).run_id
+
+
+LEAVES = {
+    "stopped": lambda world, run: world.stop(run),
+    "held": lambda world, run: world.runs.suspend(run, WHY),
+    "given another time": lambda world, run: world.runs.patch(run, PatchRun(run_at="2100-01-01T00:00:00Z"), None),
+    "moved to a queue without workers": lambda world, run: world.runs.patch(run, PatchRun(queue="far"), None),
+}
+
+
+@pytest.mark.parametrize("leave", LEAVES)
+async def test_a_run_that_was_let_through_and_then_leaves_lets_the_next_through(world, leave):
+    worker = await world.worker(declare("t", concurrency_per_key=1), queues=["default"])
+    for _ in range(3):
+        await world.start(key="k")
+    lease = await world.one(worker)
+    assert [] == await world.claim(worker)
+    await world.succeed(worker, lease)
+    ((chosen,),) = world.sql("SELECT id FROM runs WHERE state = 'queued' AND parked_until IS NULL")
+    await LEAVES[leave](world, chosen)
+    (lease,) = await world.claim(worker)
+    assert chosen != lease.run_id
+
+
+async def test_a_run_let_through_in_a_paused_queue_does_not_block_its_key_elsewhere(world):
+    worker = await world.worker(declare("t", concurrency_per_key=1))
+    await world.start(key="k")
+    lease = await world.one(worker)
+    await world.start(key="k", queue="slow", priority=9)
+    wanted = await world.start(key="k")
+    assert [] == await world.claim(worker)
+    await world.queues.pause("slow", paused=True)
+    await world.succeed(worker, lease)
+    assert [wanted.id] == await ids(world, worker)
+
+
+async def test_what_is_parked_competes_again_when_its_limit_is_lifted(world):
+    worker = await world.worker(declare("t", concurrency_per_key=1))
+    for _ in range(3):
+        await world.start(key="k")
+    await world.one(worker)
+    assert [] == await world.claim(worker)
+    await world.worker(declare("t"))
+    assert 2 == len(await world.claim(worker))
+
+
+@pytest.mark.parametrize("fields", [{"priority": 10}, {"queue": "other"}])
+async def test_a_parked_run_that_is_changed_competes_again(world, fields):
+    worker = await world.worker(declare("t", concurrency_per_key=1))
+    await world.start(key="k")
+    waiting = [await world.start(key="k") for _ in range(2)]
+    lease = await world.one(worker)
+    assert [] == await world.claim(worker)
+    await world.runs.patch(waiting[1].id, PatchRun(**fields), None)
+    assert [] == await world.claim(worker), "the limit stands against it as before"
+    await world.succeed(worker, lease)
+    found = await ids(world, worker)
+    assert 1 == len(found)
+    assert "queue" in fields or [waiting[1].id] == found
+
+
+async def test_a_rate_lets_its_count_start_and_then_one_an_interval(world):
+    worker = await world.worker(declare("t", rate={"limit": 3, "period": "3s"}))
+    for _ in range(8):
+        await world.start()
+    assert 3 == len(await world.claim(worker))
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    assert 1_000 == await world.stager.tick(), "the loops know when it opens"
+    await world.advance(999, worker)
+    assert not waiting.done()
+    await world.advance(1, worker)
+    assert 1 == len(await waiting)
+    await world.advance(3_000, worker)
+    assert 3 == len(await world.claim(worker))
+
+
+async def test_a_rate_of_a_key_holds_that_key_only(world):
+    worker = await world.worker(declare("t", rate_per_key={"limit": 1, "period": "10s"}))
+    first, second, other = await world.start(key="a"), await world.start(key="a"), await world.start(key="b")
+    assert [first.id, other.id] == await ids(world, worker)
+    assert ["key_rate"] == await world.why(second.id)
+    await world.advance(9_999, worker)
+    assert [] == await ids(world, worker)
+    await world.advance(1, worker)
+    assert [second.id] == await ids(world, worker)
+
+
+async def test_rates_survive_a_restart(disk):
+    worker = await disk.worker(declare("t", rate={"limit": 1, "period": "10s"}))
+    await disk.start()
+    await disk.start()
+    assert 1 == len(await disk.claim(worker))
+    await disk.restart()
+    assert [] == await disk.claim(worker)
+    await disk.advance(10_000, worker)
+    assert 1 == len(await disk.claim(worker))
+
+
+async def test_a_worker_that_nobody_knows_claims_nothing(world):
+    with pytest.raises(WorkerNotFound):
+        await world.claim("01890000-0000-7000-8000-00000000abcd")
+
+
+async def test_why_a_queued_run_waits_is_told_with_its_place(world):
+    worker = await world.worker()
+    runs = [await world.start() for _ in range(3)]
+    _, (cause,) = await world.history.waiting(runs[2].id)
+    assert ("position", 3) == (cause.code, cause.position)
+    await world.workers.drain(worker)
+    assert ["no_worker"] == await world.why(runs[0].id)

@@ -1,0 +1,289 @@
+"""Sessions: leases live and die with the worker's word; a server that restarts gives everyone time to be heard."""
+
+import asyncio
+
+import pytest
+
+from headway.errors import Draining, HeadwayError, WorkerNotFound
+from headway.loops.rescuer import Rescuer
+from headway.service.filters import to_filter
+from headway.wire import workers as wire
+from headway.wire.runs import BulkAction, RunQuery
+from headway.actions.executor import BUILT_IN, BuiltInWorker
+from headway.actions import bulk
+from tests.world import declare, raw, spec
+
+
+async def test_a_worker_that_is_not_heard_from_loses_its_runs_after_its_lease(world):
+    worker = await world.worker()
+    run = await world.start()
+    await world.one(worker)
+    await world.advance(14_999)
+    assert "running" == await world.state(run.id)
+    assert 1 == world.waits
+    await world.advance(1)
+    assert ("queued", 1, 1) == ((run := await world.runs.get(run.id)).state, run.attempt, run.crashes)
+    assert "gone" == (await world.workers.get(worker)).state
+    with pytest.raises(WorkerNotFound):
+        await world.report(worker, held=[])
+
+
+@pytest.mark.parametrize("sign", ["report", "claim", "heartbeat"])
+async def test_any_word_keeps_a_worker_alive(world, sign):
+    worker = await world.worker()
+    run = await world.start()
+    lease = await world.one(worker)
+    for _ in range(5):
+        await world.advance(10_000)
+        match sign:
+            case "report":
+                await world.tell(worker, lease, wire.ProgressReport, done=1)
+            case "claim":
+                await world.claim(worker)
+            case "heartbeat":
+                await world.report(worker, held=[(lease.run_id, lease.epoch)])
+    assert "running" == await world.state(run.id)
+
+
+async def test_a_worker_whose_stream_breaks_has_a_moment_to_come_back(world):
+    worker = await world.worker()
+    run = await world.start()
+    await world.one(worker)
+    session = world.sessions.get(worker)
+    for _ in range(3):
+        world.sessions.connected(session)
+        await world.advance(2_000)
+        world.sessions.disconnected(session)
+        await world.advance(999)
+    assert "running" == await world.state(run.id)
+    await world.advance(1)
+    assert "queued" == await world.state(run.id)
+
+
+async def test_a_second_stream_keeps_a_worker_when_the_first_breaks(world):
+    worker = await world.worker()
+    session = world.sessions.get(worker)
+    world.sessions.connected(session)
+    world.sessions.connected(session)
+    world.sessions.disconnected(session)
+    await world.advance(5_000)
+    assert session is world.sessions.get(worker)
+
+
+async def test_a_worker_that_was_lost_gets_nothing_for_a_claim_that_still_waits(world):
+    """A claim may wait longer than its worker lives; a run given to it would be held for ever."""
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "60s"))
+    await asyncio.sleep(0)
+    await world.advance(15_000)
+    run = await world.start()
+    assert "queued" == await world.state(run.id)
+    other = await world.worker()
+    assert run.id == (await world.one(other)).run_id
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_worker_that_drains_is_given_nothing_more_also_by_claims_that_wait(world):
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "60s"))
+    await asyncio.sleep(0)
+    await world.workers.drain(worker)
+    run = await world.start()
+    assert "queued" == await world.state(run.id)
+    assert [] == await world.claim(worker)
+    assert (await world.report(worker, held=[])).drain
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_server_that_goes_hands_out_nothing_and_leaves_workers_to_their_work(world):
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "60s"))
+    await asyncio.sleep(0)
+    world.workers.draining = True
+    run = await world.start()
+    assert "queued" == await world.state(run.id)
+    with pytest.raises(Draining):
+        await world.claim(worker)
+    assert not (await world.report(worker, held=[])).drain
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_draining_worker_drains_on_after_a_restart(disk):
+    worker = await disk.worker()
+    await disk.workers.drain(worker)
+    await disk.start()
+    await disk.restart()
+    assert [] == await disk.claim(worker)
+    assert (await disk.report(worker, held=[])).drain
+
+
+async def test_a_heartbeat_says_what_was_lost_and_what_is_to_stop(world):
+    worker = await world.worker()
+    lost, stopping, kept = [await world.start() for _ in range(3)]
+    leases = await world.claim(worker)
+    held = [(lease.run_id, lease.epoch) for lease in leases]
+    await world.succeed(worker, leases[0])
+    await world.stop(stopping.id)
+    answer = await world.report(worker, held=[*held, (kept.id, 7)])
+    assert [held[0], (kept.id, 7)] == [tuple(one) for one in answer.lost]
+    assert [(stopping.id, 1)] == [(stop.run_id, stop.epoch) for stop in answer.stop]
+    assert lost.id == held[0][0]
+
+
+async def test_a_lease_that_two_heartbeats_do_not_name_never_arrived(world):
+    worker = await world.worker()
+    run = await world.start()
+    await world.one(worker)
+    await world.report(worker, held=[])
+    assert "running" == await world.state(run.id), "its answer may still be on the way"
+    await world.report(worker, held=[])
+    assert ("queued", 0, 0) == ((run := await world.runs.get(run.id)).state, run.attempt, run.crashes)
+
+
+async def test_a_restart_gives_every_worker_a_full_lease_to_be_heard_from(disk):
+    quiet, alive = await disk.worker(), await disk.worker()
+    await disk.start_many(spec(), spec())
+    a, b = await disk.one(quiet), await disk.one(alive)
+    await disk.restart()
+    await disk.advance(14_999)
+    await disk.report(alive, held=[(b.run_id, b.epoch)])
+    await disk.advance(1)
+    assert ["queued", "running"] == [await disk.state(a.run_id), await disk.state(b.run_id)]
+    await disk.succeed(alive, b)
+
+
+async def test_leases_of_a_worker_that_nobody_remembers_lapse_after_a_restart(disk):
+    worker = await disk.worker()
+    run = await disk.start()
+    await disk.one(worker)
+    await disk.store.write(lambda unit: unit.database.run("delete_gone_workers", before=0))
+    disk.store._writing.connection.execute("DELETE FROM workers")
+    await disk.restart()
+    await disk.advance(15_000)
+    assert "queued" == await disk.state(run.id)
+
+
+async def test_what_is_scheduled_and_timed_goes_on_after_a_restart(disk):
+    worker = await disk.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
+    timed, later = await disk.start(), await disk.start(delay="15s")
+    await disk.one(worker)
+    await disk.restart()
+    await disk.advance(20_000, worker)
+    assert ["failed", "queued"] == await disk.states(timed, later)
+
+
+async def test_the_stream_tells_of_stops_and_of_draining(world):
+    worker = await world.worker()
+    run = await world.start()
+    await world.one(worker)
+    await world.stop(run.id)
+    stream = world.workers.signals(worker)
+    assert run.id == (await anext(stream)).run_id
+    await world.workers.drain(worker)
+    assert "drain" == await anext(stream)
+    await stream.aclose()
+    assert 0 == world.sessions.get(worker).streams
+
+
+async def test_the_newest_declaration_counts_and_says_nothing_about_activity(world):
+    await world.worker(declare("t", version="1"))
+    await world.tasks.activate("t", active=False)
+    world.clock.advance(5)
+    await world.worker(declare("t", version="2", concurrency=3))
+    task = world.tasks.get("t")
+    assert ("2", 3, False) == (task.version, task.concurrency, task.active)
+    assert task.created_at < task.updated_at
+
+
+async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(world):
+    worker = await world.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
+    run = await world.start()
+    await world.one(worker)
+    await world.tick()
+    rescuer, real = world.rescuer, world.rescuer._end_overdue
+
+    def fails(unit):
+        raise HeadwayError("once")
+
+    rescuer._end_overdue = fails
+    world.clock.advance(20_000)
+    world.sessions.heard(world.sessions.get(worker))
+    with pytest.raises(HeadwayError):
+        await rescuer.tick()
+    rescuer._end_overdue = real
+    await rescuer.tick()
+    assert isinstance(rescuer, Rescuer)
+    assert "failed" == await world.state(run.id)
+
+
+# -- bulk actions: the server's own worker ---------------------------------------------------------------------------------
+
+
+async def built_in(world):
+    """Register the server's own worker; return its id."""
+    ((_, declaration),) = BUILT_IN.values()
+    return await world.worker(declaration, queues=["headway"])
+
+
+async def start_bulk(world, action, **wanted):
+    body = {"filter": wanted, "action": action}
+    return await world.runs.get((await world.start("headway.bulk", body)).id)
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [("terminate", {"terminated": 7, "failed": 3}), ("suspend", {"suspended": 7, "failed": 3}),
+     ("retry", {"queued": 10, "failed": 3}), ("delete", {"queued": 7}), ("protect", {"queued": 7, "failed": 3})],
+)  # fmt: skip
+async def test_a_verb_on_many(world, action, expected):
+    worker = await world.worker(declare("t", retry={"max_attempts": 1}))
+    own = await built_in(world)
+    await world.start_many(*[spec()] * 10)
+    for lease in await world.claim(worker, 3):
+        await world.fail(worker, lease)
+    asked = await start_bulk(world, action, task=["t"])
+    await world.one(own)
+    output = await bulk.execute(world.service, await world.runs.get(asked.id))
+    applies = {"terminate": 7, "suspend": 7, "retry": 3, "delete": 3, "protect": 10}[action]
+    assert b'{"changed":%d,"passed_over":%d}' % (applies, 10 - applies) == bytes(output)
+    assert expected == world.tasks.counts("t")
+
+
+async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_is_fenced(world):
+    await world.worker()
+    own = await built_in(world)
+    for _ in range(2):
+        await world.start_many(*[spec()] * 600)
+    asked = await start_bulk(world, "terminate", task=["t"])
+    await world.one(own)
+    first = await world.runs.get(asked.id)
+    action, wanted = BulkAction(filter=RunQuery(task=["t"]), action="terminate"), to_filter(RunQuery(task=["t"]))
+    done = await world.runs.bulk_chunk(first, wanted, action, await world.runs.bulk_done(first.id))
+    assert 500 == done.changed
+    await world.workers.lapse(world.sessions.get(own))
+    again = await built_in(world)
+    await world.one(again)
+    with pytest.raises(HeadwayError, match="lease"):
+        await world.runs.bulk_chunk(first, wanted, action, done)
+    output = await bulk.execute(world.service, await world.runs.get(first.id))
+    assert b'{"changed":1200,"passed_over":0}' == bytes(output)
+    await world.report(again, wire.Succeeded(run_id=first.id, epoch=2, output=raw(1)))
+
+
+async def test_the_servers_own_worker_executes_and_registers_again_when_its_session_ends(world):
+    await world.worker()
+    await world.start_many(*[spec()] * 5)
+    own = BuiltInWorker(world.service)
+    own.start()
+    await asyncio.sleep(0)
+    first = await start_bulk(world, "terminate", task=["t"])
+    done = await world.runs.wait(first.id, 5, lambda run: run.final)
+    assert ("succeeded", '{"changed":5,"passed_over":0}') == (done.state, done.output)
+    await own.stop()
+    assert 0 == world.sql("SELECT count(*) FROM runs WHERE worker_id IS NOT NULL")[0][0]

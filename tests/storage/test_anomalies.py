@@ -1,0 +1,136 @@
+"""Every verb, failing at its first statement, at its second, and so on: nothing is half done, and it works afterwards."""
+
+import asyncio
+import logging
+
+import pytest
+
+from headway.errors import HeadwayError, StorageFull
+from headway.model.run import Reason
+from headway.storage.database import DiskFull
+from headway.storage.sqlite.verify import verify
+from headway.wire import workers as wire
+from headway.wire.runs import BulkAction, PatchRun, RunQuery, SignalRun
+from headway.service.filters import to_filter
+from headway.service.runs import BulkDone
+from tests.storage.faulty import faulty_world
+from tests.world import declare, key, raw, spec
+
+WHY = Reason(code="test")
+GO = wire.BlockerSpec(kind="signal", name="go")
+
+
+class Scene:
+    """A queued, a leased, a suspended, a scheduled and a finished run, a parent with a child, and a parked one."""
+
+    async def set(self, world):
+        self.world = world
+        self.worker = await world.worker(declare("t", retry={"max_attempts": 2}), declare("k", concurrency_per_key=1))
+        self.ended = await world.finished(self.worker, task="t", retention="1s")
+        self.failed = await world.start("t", max_attempts=1)
+        await world.fail(self.worker, await world.one(self.worker))
+        self.parent = await world.start("t")
+        self.lease = await world.one(self.worker)
+        self.child = await world.start("t", parent_id=self.parent.id)
+        child = await world.one(self.worker)
+        await world.tell(self.worker, child, wire.Suspended, blockers=[GO])
+        self.keyed = [await world.start("k", key="a") for _ in range(2)]
+        self.held = await world.one(self.worker)
+        assert not await world.claim(self.worker)
+        self.later = await world.start("t", delay="2s")
+        self.queued = await world.start("t", labels={"a": "b"})
+        world.clock.advance(3_000)
+        return self
+
+    def report(self, kind, **fields):
+        return self.world.tell(self.worker, self.lease, kind, **fields)
+
+
+BATCH = [spec("t", dedupe={"key": "x"}), spec("t", labels={"c": "d"}), spec("k", key="a")]
+VERBS = {
+    "start": lambda s: s.world.runs.start(spec("t", labels={"c": "d"}, queue="new", dedupe={"key": "x"}), key("1")),
+    "start a batch": lambda s: s.world.start_many(*BATCH, request=key("2")),
+    "start an atomic batch": lambda s: s.world.start_many(*BATCH, atomic=True),
+    "claim": lambda s: s.world.claim(s.worker),
+    "succeed": lambda s: s.report(wire.Succeeded, output=raw({"a": 1})),
+    "fail": lambda s: s.report(wire.Errored, error=wire.ErrorReport()),
+    "free a slot": lambda s: s.world.succeed(s.worker, s.held),
+    "progress": lambda s: s.report(wire.ProgressReport, done=1, total=2),
+    "log": lambda s: s.report(wire.LogReport, message="m"),
+    "publish": lambda s: s.report(wire.ResultReport, value=raw(1)),
+    "step": lambda s: s.report(wire.StepReport, name="s", value=raw(1)),
+    "start a child": lambda s: s.report(wire.ChildReport, name="c", run=spec("t")),
+    "wait for a child": lambda s: s.report(wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=s.child.id)]),
+    "sleep": lambda s: s.report(wire.Slept, until="2100-01-01T00:00:00Z"),
+    "release": lambda s: s.report(wire.Released),
+    "signal": lambda s: s.world.runs.signal(s.child.id, SignalRun(name="go")),
+    "hold": lambda s: s.world.runs.suspend(s.queued.id, WHY),
+    "resume": lambda s: s.world.runs.resume(s.child.id, WHY),
+    "terminate a family": lambda s: s.world.stop(s.parent.id),
+    "retry": lambda s: s.world.runs.retry(s.failed.id, WHY),
+    "protect": lambda s: s.world.runs.protect(s.ended.id, protected=True),
+    "patch": lambda s: s.world.runs.patch(s.queued.id, PatchRun(queue="q2", labels={"z": "y"}, priority=9), None),
+    "another time": lambda s: s.world.runs.patch(s.queued.id, PatchRun(run_at="2100-01-01T00:00:00Z"), None),
+    "delete": lambda s: s.world.runs.delete(s.failed.id),
+    "lapse": lambda s: s.world.workers.lapse(s.world.sessions.get(s.worker)),
+    "stage": lambda s: s.world.stager.tick(),
+    "prune": lambda s: s.world.pruner.tick(),
+    "terminate a task": lambda s: s.world.tasks.terminate("t", wire.TerminateTask()),
+    "pause": lambda s: s.world.queues.pause("default", paused=True),
+    "deactivate": lambda s: s.world.tasks.activate("t", active=False),
+    "register": lambda s: s.world.worker(declare("k"), declare("new", queue="other"), queues=["third"]),
+    "bulk": lambda s: s.world.runs.bulk_chunk(s.bulk, to_filter(RunQuery(task=["t", "k"])),
+                                              BulkAction(filter=RunQuery(), action="terminate"), BulkDone()),
+}  # fmt: skip
+
+
+async def until_it_passes(verb, error):
+    """Let the verb fail at each of its statements in turn; return how many that were."""
+    for number in range(1, 100):
+        world, database = faulty_world()
+        scene = await Scene().set(world)
+        scene.bulk = await world.runs.get(scene.parent.id)
+        before = world.dump()
+        database.arm(number, error)
+        try:
+            await VERBS[verb](scene)
+        except (HeadwayError, RuntimeError):
+            assert database.fired
+            assert verb == "prune" or before == world.dump(), "prune has two transactions"
+            assert world.store.full == isinstance(error, DiskFull)
+            database.disarm()
+            world.store.check_space()
+            scene.bulk = await world.runs.get(scene.parent.id)
+            await VERBS[verb](scene)
+        database.disarm()
+        assert [] == verify(world.connection())
+        await world.close()
+        if not database.fired:
+            return number - 1
+    raise AssertionError("it never passes")
+
+
+@pytest.mark.parametrize("error", [DiskFull("no space"), RuntimeError("a bug in the driver")], ids=["full", "bug"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_that_fails_halfway_has_done_nothing_and_works_afterwards(verb, error, caplog):
+    caplog.set_level(logging.CRITICAL)
+    assert asyncio.run(until_it_passes(verb, error)) >= 3, "begin, a statement, commit"
+
+
+def test_what_finishes_runs_goes_on_where_starts_are_refused():
+    async def scenario():
+        world, database = faulty_world()
+        scene = await Scene().set(world)
+        database.arm(1, DiskFull("no space"), only="insert_runs")
+        with pytest.raises(StorageFull):
+            await world.start("t")
+        assert world.store.full
+        with pytest.raises(StorageFull):
+            await world.start("t")
+        await scene.report(wire.Succeeded)
+        assert "succeeded" == await world.state(scene.parent.id)
+        world.store.check_space()
+        assert "queued" == (await world.start("t")).state
+        await world.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,160 @@
+"""Statements: parsed, used, and carried out over the indexes that were made for them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from headway.clock import ManualClock
+from headway.model.event import Event, Result, Step, Tombstone
+from headway.model.query import Page, RunFilter
+from headway.model.run import Run, State
+from headway.model.task import Task
+from headway.model.worker import Queue, Worker
+from headway.service.starting import new_run
+from headway.storage import lists
+from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.open import open_memory
+from headway.storage.statements import FILES, load
+from headway.storage.unit import _COLUMNS, Unit, make_run
+
+STATEMENTS = load(SQLITE)
+SOURCE = Path(__file__).resolve().parents[2] / "src/headway"
+
+
+@pytest.fixture(scope="module")
+def connection():
+    return open_memory(ManualClock()).read.near.connection
+
+
+def plan(connection, sql, binds=None):
+    """Return the lines of the plan."""
+    binds = dict.fromkeys(re.findall(r":(\w+)", sql)) if binds is None else binds
+    return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql, binds)]
+
+
+@pytest.mark.parametrize(
+    ("noun", "table"),
+    [(Run, "runs"), (Event, "events"), (Result, "results"), (Step, "steps"), (Tombstone, "tombstones"),
+     (Worker, "workers"), (Queue, "queues")],
+)  # fmt: skip
+def test_the_fields_of_a_noun_are_the_columns_of_its_table_in_order(connection, noun, table):
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    assert columns == list(noun.__struct_fields__)
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_can_be_carried_out(connection, name):
+    assert plan(connection, STATEMENTS[name]) is not None
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_every_statement_is_used(name):
+    written = re.compile(rf'"{name}"')
+    deletes = name.startswith("delete_run") or name in ("delete_runs", "recount")
+    assert deletes or any(written.search(file.read_text()) for file in SOURCE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("shape", _COLUMNS)
+def test_a_statement_that_carries_runs_takes_exactly_the_columns_of_its_shape(shape):
+    text = STATEMENTS[shape]
+    assert re.findall(r" AS (\w+)", text.partition("(SELECT")[2].partition("jsonb_each")[0]) == list(_COLUMNS[shape])
+    assert set(re.findall(r"\br\.(\w+)", text)) == set(_COLUMNS[shape])
+    assert all(left == right for left, right in re.findall(r"(\w+) = r\.(\w+)", text) if left != "updated_at")
+
+
+def test_a_full_save_leaves_nothing_out_that_may_ever_change():
+    for_good = {"task", "task_version", "parent_id", "root_id", "previous_id", "schedule_id", "created_at", "run_type"}
+    assert for_good == set(Run.__struct_fields__) - set(_COLUMNS["save_runs"])
+
+
+def test_a_newborn_is_stored_as_it_was_made():
+    store = open_memory(ManualClock())
+    run = new_run("01890000-0000-7000-8000-00000000abcd", Task(name="t"), 1, input="[1]", key="k", labels='{"a":"b"}',
+                  keep_ms=5, protected=True, parent_id="p", previous_id="q")  # fmt: skip
+    unit = Unit(store.read.near, store.catalog, {}, 1)
+    unit.insert(run, {"a": "b"})
+    unit.flush()
+    assert run == make_run(store.read.near.rows("read_run", id=run.id)[0])
+
+
+PLANS = {
+    "find_ready": "runs_ready",
+    "find_parked": "runs_parked",
+    "find_parked_of_task": "runs_parked",
+    "find_parked_due": "runs_parked_until",
+    "find_due": "runs_due",
+    "find_overdue": "runs_deadline",
+    "find_expired": "runs_expiry",
+    "find_leased": "runs_leased",
+    "read_leases": "runs_leased",
+    "live_counts": "runs_leased",
+    "leased_workers": "runs_leased",
+    "find_children": "runs_by_parent",
+    "position_in_lane": "runs_ready",
+    "oldest_ready": "runs_ready",
+    "read_events": "events_by_run",
+    "read_events_of_type": "events_by_run",
+    "read_run": "sqlite_autoindex_runs_1",
+    "load_runs": "sqlite_autoindex_runs_1",
+    "read_steps": "sqlite_autoindex_steps_1",
+    "count_steps": "sqlite_autoindex_steps_1",
+    "read_results": "sqlite_autoindex_results_1",
+    "read_feed_of_runs": "events_by_run",
+    "delete_run_labels": "run_labels_by_run",
+    "prune_idempotency": "idempotency_expiry",
+    "prune_tombstones": "tombstones_by_time",
+}
+SORTS = {"find_ready": "of the few that the lanes gave", "live_counts": "of the live leases", "read_feed_of_runs": "of the runs named"}
+"""Statements that may sort, and what."""
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_hot_statement_goes_by_its_index(connection, name):
+    lines = plan(connection, STATEMENTS[name])
+    assert any(PLANS[name] in line for line in lines), lines
+    assert not [line for line in lines if re.match(r"SCAN (runs|ready|events|steps)\b(?!.*INDEX)", line)], lines
+    assert name in SORTS or not [line for line in lines if "TEMP B-TREE" in line], lines
+
+
+def test_what_the_loops_ask_at_each_tick_is_four_probes(connection):
+    lines = plan(connection, STATEMENTS["next_due"])
+    for index in ("runs_due", "runs_deadline", "runs_parked_until", "runs_expiry"):
+        assert any(index in line for line in lines), lines
+
+
+FILTERS = {
+    "nothing": ({}, "sqlite_autoindex_runs_1"),
+    "a state": ({"state": (State.FAILED,)}, "runs_by_state"),
+    "a task": ({"task": ("t",)}, "runs_by_task"),
+    "a queue": ({"queue": ("q",)}, "runs_by_queue"),
+    "a parent": ({"parent_id": "p"}, "runs_by_parent"),
+    "a root": ({"root_id": "r"}, "runs_by_root"),
+    "a key": ({"key": "k"}, "runs_by_key"),
+    "a time": ({"created_before": 1}, "sqlite_autoindex_runs_1"),
+    "a state and a time": ({"state": (State.FAILED,), "created_after": 1}, "runs_by_state"),
+    "several states": ({"state": (State.FAILED, State.QUEUED)}, "runs_by_state (state=? AND id"),
+    "several tasks": ({"task": ("t", "u"), "created_after": 1}, "runs_by_task (task=? AND id"),
+    "several queues": ({"queue": ("t", "u")}, "runs_by_queue (queue=? AND id"),
+}
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_page_goes_by_the_index_of_its_filter_and_sorts_nothing(connection, name, newest_first):
+    fields, index = FILTERS[name]
+    sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(50, "0189", newest_first), 51)
+    lines = plan(connection, sql, binds)
+    assert any(index in line for line in lines), lines
+    sorts = name.startswith("several") or name == "a root"  # the few that were found, or a family
+    assert sorts or not [line for line in lines if "TEMP B-TREE" in line], lines
+
+
+def test_a_label_is_found_by_its_name_and_value(connection):
+    sql, binds = lists.page(SQLITE, RunFilter(labels={"a": "b"}), Page(), 51)
+    assert any("run_labels" in line and "name=? AND value=?" in line for line in plan(connection, sql, binds))
+
+
+def test_no_file_of_statements_is_forgotten():
+    folder = SOURCE / "storage/sql"
+    assert set(FILES) == {file.name for file in folder.glob("*.sql")}

@@ -1,0 +1,251 @@
+"""The writer: one transaction for all who wait, one answer for each, nothing promised that is not on disk."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from headway.clock import ManualClock
+from headway.config import Settings
+from headway.errors import Draining, InvalidState, StorageFailed
+from headway.storage.database import StorageBroken
+from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.open import open_file
+from headway.storage.store import Store
+from headway.wire import workers as wire
+from tests.storage.faulty import Faulty, faulty_world
+from tests.world import START, World, declare, spec
+
+
+async def test_what_comes_together_is_one_transaction(disk):
+    gate = threading.Event()
+    await disk.worker()
+    blocked = disk.store.write(lambda unit: gate.wait(10))
+    before = disk.store.writer.batches
+    waiting = [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(200)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(blocked, *waiting)
+    assert 2 >= disk.store.writer.batches - before
+    assert 200 == disk.tasks.counts("t")["queued"]
+
+
+async def test_answers_come_in_the_order_of_the_questions(disk):
+    order = []
+    asked = [disk.store.write(lambda unit, n=n: order.append(n)) for n in range(50)]
+    await asyncio.gather(*asked)
+    assert list(range(50)) == order
+
+
+async def test_a_command_that_fails_halfway_fails_alone(disk, caplog):
+    caplog.set_level(logging.CRITICAL)
+    await disk.worker()
+    run = await disk.start()
+
+    def halfway(unit):
+        unit.later("delete_run_events", ids=f'["{run.id}"]')
+        raise InvalidState("half done")
+
+    others = [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(5)]
+    bad = [disk.store.write(halfway) for _ in range(5)]
+    others += [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(5)]
+    assert all(isinstance(error, InvalidState) for error in await asyncio.gather(*bad, return_exceptions=True))
+    assert 10 == len({(await other).run.id for other in others})
+    assert 11 == disk.tasks.counts("t")["queued"]
+
+
+async def test_a_refusal_that_changed_nothing_costs_nobody_anything(disk):
+    await disk.worker()
+
+    def refuse(unit):
+        raise InvalidState("no")
+
+    before = disk.store.writer.batches
+    answers = await asyncio.gather(
+        disk.store.write(refuse), disk.runs.start(spec()), disk.store.write(refuse), return_exceptions=True
+    )
+    assert [True, False, True] == [isinstance(answer, InvalidState) for answer in answers]
+    assert disk.store.writer.batches - before <= 2
+
+
+async def test_a_claim_that_may_not_wait_is_answered_at_once(disk):
+    worker = await disk.worker()
+    async with asyncio.timeout(5):
+        assert [] == await disk.claim(worker)
+
+
+async def test_claims_that_wait_are_served_in_the_order_in_which_they_came(disk):
+    workers = [await disk.worker() for _ in range(3)]
+    waiting = []
+    for worker in workers:
+        waiting.append(asyncio.ensure_future(disk.claim(worker, 1, "30s")))
+        await asyncio.sleep(0)
+    await disk.store.write(lambda unit: None)
+    runs = [await disk.start() for _ in range(3)]
+    leases = await asyncio.gather(*waiting)
+    assert [run.id for run in runs] == [lease.run_id for (lease,) in leases]
+
+
+async def test_a_run_is_claimed_in_the_transaction_that_starts_it(disk):
+    worker = await disk.worker()
+    waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    await disk.store.write(lambda unit: None)
+    before = disk.store.writer.batches
+    await disk.start()
+    await waiting
+    assert 1 == disk.store.writer.batches - before
+
+
+async def test_what_a_vanished_caller_was_given_is_handed_back(disk):
+    worker = await disk.worker()
+    for _ in range(20):
+        run = await disk.start()
+        waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        run = await disk.runs.get(run.id)
+        assert ("queued", 0) == (run.state, run.attempt)
+        await disk.stop(run.id)
+
+
+async def test_a_caller_that_left_is_not_given_what_comes_later(disk):
+    worker = await disk.worker()
+    waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    run = await disk.start()
+    assert ("queued", 0) == (await disk.state(run.id), (await disk.runs.get(run.id)).epoch)
+
+
+async def test_a_time_out_and_a_run_that_comes_at_that_moment_lose_nothing(disk):
+    worker = await disk.worker()
+    for _ in range(30):
+        waiting = asyncio.ensure_future(disk.claim(worker, 1, "1ms"))
+        await asyncio.sleep(0.001)
+        run = await disk.start()
+        leases = await waiting or await disk.claim(worker)
+        assert [run.id] == [lease.run_id for lease in leases]
+
+
+def broken_world(path, threaded):
+    clock = ManualClock(START)
+    opened = open_file(path, clock, reserve_bytes=0)
+    database = Faulty(opened._writing)
+    store = Store(clock=clock, dialect=SQLITE, writing=database, near=opened.read.near, far=None, threaded=threaded,
+                  on_close=opened._on_close)  # fmt: skip
+    return World(store, clock, Settings(), path), database
+
+
+@pytest.mark.parametrize("threaded", [True, False])
+@pytest.mark.parametrize("where", ["begin", "insert_runs", "insert_events", "add_counters", "commit"])
+def test_storage_that_broke_its_word_is_not_asked_again(tmp_path, where, threaded, caplog):
+    caplog.set_level(logging.CRITICAL + 1)
+
+    async def scenario():
+        world, database = broken_world(tmp_path / "s.db", threaded)
+        told = []
+        world.store.on_broken = told.append
+        worker = await world.worker()
+        kept = await world.start()
+        lease = await world.one(worker)
+        waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+        await asyncio.sleep(0)
+        database.arm(1, StorageBroken("fsync failed"), only=where)
+        answers = await asyncio.gather(*(world.runs.start(spec()) for _ in range(20)), return_exceptions=True)
+        assert {StorageFailed} == {type(answer) for answer in answers}
+        asked = len(database.log)
+        for verb in (world.start(), world.succeed(worker, lease), world.stop(kept.id), world.claim(worker), waiting):
+            with pytest.raises(StorageFailed):
+                await verb
+        assert asked == len(database.log), "storage was asked again"
+        await asyncio.sleep(0)
+        assert 1 == len(told)
+        database.disarm()
+        await world.store.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(tmp_path, caplog):
+    caplog.set_level(logging.CRITICAL + 1)
+
+    async def scenario():
+        world, database = broken_world(tmp_path / "s.db", threaded=True)
+        await world.worker()
+        gate = threading.Event()
+        blocked = world.store.write(lambda unit: gate.wait(10))
+
+        def spoil(unit):
+            unit.changes += 1
+            raise InvalidState("half done")
+
+        spoilers = [world.store.write(spoil) for _ in range(4)]
+        starts = [asyncio.ensure_future(world.runs.start(spec())) for _ in range(6)]
+        await asyncio.sleep(0)
+        database.arm(3, StorageBroken("fsync failed"), only="commit")
+        gate.set()
+        answers = await asyncio.gather(blocked, *spoilers, *starts, return_exceptions=True)
+        acknowledged = [answer for answer in answers[5:] if not isinstance(answer, Exception)]
+        assert len(acknowledged) == world.sql("SELECT count(*) FROM runs")[0][0]
+        assert StorageFailed is type(answers[-1])
+        database.disarm()
+        await world.store.close()
+
+    asyncio.run(scenario())
+
+
+async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(disk):
+    """The claim is served in a transaction that does not commit; afterwards there is nothing for it."""
+    world, database = faulty_world()
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    from headway.storage.database import DiskFull
+
+    database.arm(1, DiskFull("no space"), only="commit")
+    answers = await asyncio.gather(world.runs.start(spec()), return_exceptions=True)
+    assert isinstance(answers[0], Exception)
+    database.disarm()
+    world.store.check_space()
+    await world.report(worker, held=[])
+    assert not waiting.done()
+    run = await world.start()
+    assert [run.id] == [lease.run_id for lease in await waiting]
+    await world.close()
+
+
+async def test_after_the_end_nothing_is_taken_on(tmp_path):
+    world, _ = broken_world(tmp_path / "s.db", threaded=True)
+    waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
+    await asyncio.sleep(0)
+    await world.store.writer.stop()
+    assert [] == await waiting
+    with pytest.raises(Draining):
+        await world.store.write(lambda unit: None)
+    await world.store.close()
+
+
+async def test_a_progress_of_a_lease_is_never_written_over_an_older_copy(disk):
+    """The writer's copies of leased runs are dropped with a transaction that fails."""
+    worker = await disk.worker(declare("t"))
+    await disk.start()
+    lease = await disk.one(worker)
+
+    def spoil(unit):
+        from headway.service.transitions import change
+
+        run = unit.run(lease.run_id)
+        change(unit, run, run, "run.log", "{}")
+        raise InvalidState("half done")
+
+    for _ in range(5):
+        with pytest.raises(InvalidState):
+            await disk.store.write(spoil)
+        await disk.tell(worker, lease, wire.LogReport, message="kept")
+    assert 7 == (await disk.runs.get(lease.run_id)).seq

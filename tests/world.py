@@ -1,0 +1,190 @@
+"""A service on a store, a clock that is turned by hand, and short words for what the tests do with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headway.clock import ManualClock
+from headway.config import Settings
+from headway.ids import Signer
+from headway.loops.pruner import Pruner
+from headway.loops.rescuer import Rescuer
+from headway.loops.stager import Stager
+from headway.model.run import Run
+from headway.service.idempotency import RequestKey, request_key
+from headway.service.service import Service
+from headway.storage.sqlite.open import open_file, open_memory
+from headway.storage.sqlite.verify import verify
+from headway.storage.store import Store
+from headway.wire import workers as wire
+from headway.wire.runs import StartBatch, StartRun, Terminate
+
+START = 1_800_000_000_000
+
+
+def raw(value: Any) -> msgspec.Raw:
+    """Return JSON as requests carry it."""
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+def spec(task: str = "t", given: Any = None, **fields: Any) -> StartRun:
+    """Return a start, read as from a request."""
+    body = {"task": task, **fields} | ({} if given is None else {"input": given})
+    return msgspec.json.decode(json.dumps(body), type=StartRun)
+
+
+def declare(name: str = "t", **fields: Any) -> wire.TaskDeclaration:
+    """Return a declaration, read as from a request."""
+    return msgspec.json.decode(json.dumps({"name": name, **fields}), type=wire.TaskDeclaration)
+
+
+def key(name: str, body: bytes = b"{}") -> RequestKey:
+    """Return an idempotency key of a start."""
+    return request_key(name, "POST", "/v1/runs", body, 86_400_000)
+
+
+class World:
+    """Everything that a server has, without its process."""
+
+    def __init__(self, store: Store, clock: ManualClock, settings: Settings, path: Path | None = None) -> None:
+        self.store, self.clock, self.settings, self.path = store, clock, settings, path
+        self._up()
+
+    def _up(self) -> None:
+        self.store.start()
+        self.service = Service(self.store, Signer(b"x" * 32), self.settings)
+        self.runs, self.workers, self.history = self.service.runs, self.service.workers, self.service.history
+        self.tasks, self.queues, self.sessions = self.service.tasks, self.service.queues, self.service.sessions
+        self.stager, self.rescuer, self.pruner = Stager(self.service), Rescuer(self.service), Pruner(self.service)
+        self.store.on_deadline = self.rescuer.note
+        self.waits: int | None = None
+
+    async def restart(self) -> None:
+        """Close the file and open it again, as another process would."""
+        await self.store.close()
+        self.store = open_file(self.path, self.clock, reserve_bytes=0)
+        self._up()
+        await self.workers.restore()
+
+    async def worker(self, *tasks: wire.TaskDeclaration, **fields: Any) -> str:
+        """Register a worker (of the task `t`, if none is named); return its id."""
+        asked = wire.RegisterWorker(tasks=list(tasks or (declare(),)), **fields)
+        return (await self.workers.register(asked)).id
+
+    async def start(self, task: str = "t", given: Any = None, **fields: Any) -> Run:
+        """Start a run."""
+        return (await self.runs.start(spec(task, given, **fields))).run
+
+    async def start_many(self, *specs: StartRun, atomic: bool = False, request: RequestKey | None = None) -> list[Any]:
+        """Start a batch."""
+        return await self.runs.start_batch(StartBatch(runs=list(specs), atomic=atomic), request)
+
+    async def claim(self, worker: str, most: int = 100, wait: str = "0s") -> list[wire.Lease]:
+        """Claim for a worker."""
+        return await self.workers.claim(wire.ClaimRuns(worker_id=worker, max=most, wait=wait))
+
+    async def one(self, worker: str) -> wire.Lease:
+        """Claim one run, which must be there."""
+        (lease,) = await self.claim(worker, 1)
+        return lease
+
+    async def report(self, worker: str, *reports: wire.AnyReport, held: Any = None) -> wire.Reported:
+        """Report for a worker."""
+        return await self.workers.report(wire.ReportRuns(worker_id=worker, reports=list(reports), held=held))
+
+    async def tell(self, worker: str, lease: wire.Lease, kind: type[wire.Report], **fields: Any) -> wire.Reported:
+        """Report one thing about a lease; it must be taken."""
+        answer = await self.report(worker, kind(run_id=lease.run_id, epoch=lease.epoch, **fields))
+        assert not answer.rejected, answer.rejected
+        return answer
+
+    async def refused(self, worker: str, lease: wire.Lease, kind: type[wire.Report], **fields: Any) -> tuple[int, str]:
+        """Report one thing about a lease; return how it was refused."""
+        answer = await self.report(worker, kind(run_id=lease.run_id, epoch=lease.epoch, **fields))
+        (rejected,) = answer.rejected
+        return rejected.status, rejected.code
+
+    async def succeed(self, worker: str, lease: wire.Lease, output: Any = None) -> None:
+        """Report success."""
+        await self.tell(worker, lease, wire.Succeeded, output=raw(output))
+
+    async def fail(self, worker: str, lease: wire.Lease, **error: Any) -> None:
+        """Report failure."""
+        await self.tell(worker, lease, wire.Errored, error=wire.ErrorReport(**error))
+
+    async def finished(self, worker: str, output: Any = None, **fields: Any) -> Run:
+        """Start a run, execute it, and return it as it is then."""
+        run = await self.start(**fields)
+        await self.succeed(worker, await self.one(worker), output)
+        return await self.runs.get(run.id)
+
+    async def stop(self, run_id: str, **how: Any) -> Run:
+        """Terminate."""
+        return await self.runs.terminate(run_id, Terminate(**how))
+
+    async def state(self, run_id: str) -> str:
+        """Return the state, as the store has it."""
+        return str((await self.runs.get(run_id)).state)
+
+    async def states(self, *runs: Run) -> list[str]:
+        """Return the states of runs."""
+        return [await self.state(run.id) for run in runs]
+
+    async def causes(self, run_id: str) -> list[str]:
+        """Return the causes of the run's state events, in order."""
+        events = await self.history.events(run_id, 0, 10_000, "run.state")
+        return [json.loads(event.data)["cause"] for event in events]
+
+    async def why(self, run_id: str) -> list[str]:
+        """Return the codes of what stands in the run's way."""
+        _, causes = await self.history.waiting(run_id)
+        return [cause.code for cause in causes]
+
+    async def tick(self) -> None:
+        """Let every loop do what is due."""
+        await self.stager.tick()
+        self.waits = await self.rescuer.tick()
+        await self.pruner.tick()
+
+    async def advance(self, ms: int, *alive: str) -> None:
+        """Turn the clock; the workers named are heard from; then every loop does what is due."""
+        self.clock.advance(ms)
+        for worker in alive:
+            self.sessions.heard(self.sessions.get(worker))
+        await self.tick()
+
+    def connection(self) -> Any:
+        """Return the reading connection."""
+        return self.store.read.near.connection
+
+    def sql(self, statement: str, *binds: Any) -> list[tuple[Any, ...]]:
+        """Ask the database itself."""
+        return self.connection().execute(statement, binds).fetchall()
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Return every row of every table."""
+        tables = [name for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+        return {name: sorted(map(repr, self.sql(f"SELECT * FROM {name}"))) for name in tables}  # noqa: S608
+
+    async def close(self) -> None:
+        """Hold every row against every other, and the catalog against the rows; then let go."""
+        assert [] == verify(self.connection())
+        kept = {(t, q, s): n for t, q, s, n in self.sql("SELECT task, queue, state, count FROM counters") if n}
+        assert kept == {place: n for place, n in self.store.catalog.counts.items() if n}
+        await self.store.close()
+
+
+def in_memory(**settings: Any) -> World:
+    """Return a world without a disk; everything happens on the caller's thread."""
+    clock = ManualClock(START)
+    return World(open_memory(clock), clock, Settings(**settings))
+
+
+def on_disk(path: Path, **settings: Any) -> World:
+    """Return a world on a file, with the writer on its thread."""
+    clock = ManualClock(START)
+    return World(open_file(path, clock, reserve_bytes=0), clock, Settings(**settings), path)

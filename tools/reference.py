@@ -1,0 +1,547 @@
+"""Write docs/reference from the code: `python tools/reference.py`, or `--check` to see whether it is current.
+
+Settings, options, codes, routes and public names are said once, where they are defined; these pages are read off them.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import textwrap
+import types
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+import headway
+import headway.testing
+from headway.cli import exits, main
+from headway.cli.command import global_options
+from headway.config import Settings
+from headway.durations import format_ms
+from headway.errors import HeadwayError
+from headway.http.route import SCOPES, Route
+from headway.worker.options import TaskOptions
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+FOLDER: Final = ROOT / "docs/reference"
+HEAD: Final = "<!-- Written by tools/reference.py from the code: change that, not this. -->\n\n"
+KIB: Final = 1024
+
+OPTIONS: Final = {
+    "name": "What runs are started by; the function's name if absent.",
+    "version": "Kept with every run; for people.",
+    "description": "One sentence; the docstring's first paragraph if absent.",
+    "executor": "`inline` (on the worker's event loop), `thread`, or `process` (a child that can be killed). Async functions are"
+    " `inline` and plain ones `thread` if absent.",
+    "queue": "Where its runs wait, unless a start names another.",
+    "priority": "0 to 10, higher first; then the run that has been due longest.",
+    "retry": "A `headway.Retry`: how often, how soon, and what is not tried again.",
+    "max_crashes": "A run that takes its worker down this often fails with `poison`.",
+    "timeout": "The longest an attempt may take; then it is stopped and counts as failed.",
+    "heartbeat_timeout": "The longest an attempt may go without any call on its context.",
+    "grace": "How long a run that is asked to stop has before it is killed.",
+    "concurrency": "How many runs of the task may run at once, over all workers.",
+    "concurrency_per_key": "The same for each `key`.",
+    "rate": "A `headway.Rate`: how many runs may begin in a period; a period's worth may begin at once.",
+    "rate_per_key": "The same for each `key`.",
+    "key": "Where the key is in the input, as a dotted path, when a start does not name one.",
+    "retention": "A `headway.Retention`: how long finished runs are kept, by outcome.",
+    "memory_limit": 'Of `executor="process"`: how much memory a run may take, such as `"512MiB"`.',
+}
+"""What `@app.task` takes, in words."""
+
+
+# -- reading the code --------------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def field_docs(kind: type) -> dict[str, str]:
+    """Return the docstrings that stand under a class's fields."""
+    found: dict[str, str] = {}
+    try:
+        source = textwrap.dedent(inspect.getsource(kind))
+    except (OSError, TypeError):
+        return found
+    definition = ast.parse(source).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    for field, text in zip(definition.body, definition.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            value = text.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                found[field.target.id] = one_line(value.value)
+    return found
+
+
+def one_line(text: str | None) -> str:
+    """Return a text on one line, as a table's cell needs it."""
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def first_paragraph(text: str | None) -> str:
+    """Return what comes before the first empty line, on one line."""
+    return one_line(inspect.cleandoc(text or "").partition("\n\n")[0])
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table in Markdown."""
+    head = list(heads)
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *body])
+
+
+def everything() -> None:
+    """Import every module, so that every class is known."""
+    for module in pkgutil.walk_packages(headway.__path__, "headway."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """Return the page of settings."""
+    docs = field_docs(Settings)
+    flags = {option.name: option.opts[0] for option in _options(_command("serve"))}
+    rows = []
+    for field in msgspec.structs.fields(Settings):
+        flag = flags.get(field.name)
+        rows.append(
+            [
+                f"`HEADWAY_{field.name.upper()}`",
+                f"`{flag}`" if flag and flag.startswith("--") else "`MODULE:APP`" if flag else "",
+                f"`{_default(field.name, field.default)}`",
+                docs[field.name],
+            ]
+        )
+    return (
+        "# Settings\n\n"
+        "Every setting of `headway serve`. Options win over the environment, the environment over defaults. Durations are"
+        ' written as `"30s"`, `"1h30m"`, `"3 days"` or ISO 8601; bytes as whole numbers; lists with commas.\n\n'
+        + table(("environment", "option", "default", "meaning"), rows)
+        + "\n\nClients, workers and commands also read `HEADWAY_URL` (where the server is, `http://127.0.0.1:8006` if"
+        " absent) and `HEADWAY_TOKEN`.\n"
+    )
+
+
+def _default(name: str, value: Any) -> str:
+    if name.endswith("_ms"):
+        return format_ms(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value >= KIB * KIB and value % (KIB * KIB) == 0:
+        return f"{value} ({value // (KIB * KIB)} MiB)"
+    if value in ("", ()):
+        return " "
+    return str(value)
+
+
+# -- the command line --------------------------------------------------------------------------------------------------
+
+
+def _command(name: str) -> click.Command:
+    found = main.root.get_command(click.Context(main.root), name)
+    assert found is not None, name
+    return found
+
+
+def _options(command: click.Command) -> list[click.Parameter]:
+    shared = {option.name for option in global_options()}
+    return [parameter for parameter in command.params if parameter.name not in shared]
+
+
+def cli() -> str:
+    """Return the page of commands."""
+    parts = [
+        "# Commands\n",
+        "`headway COMMAND --help` says the same. These options may stand before or after the name of any command:\n",
+        _option_table(global_options()),
+        "\n## Exit codes\n",
+        table(("code", "meaning"), ([str(code.value), _exit_doc(code)] for code in exits.Exit)),
+    ]
+    for name in main.TABLE:
+        parts += _section(_command(name), f"headway {name}")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _exit_doc(code: exits.Exit) -> str:
+    source = inspect.getsource(exits.Exit)
+    match = re.search(rf'{code.name} = \d+\n\s+"""(.*?)"""', source, re.DOTALL)
+    assert match is not None, code
+    return one_line(match[1])
+
+
+def _section(command: click.Command, name: str) -> Iterator[str]:
+    context = click.Context(command, info_name=name)
+    pieces = " ".join(piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]")
+    has_options = any(isinstance(parameter, click.Option) for parameter in _options(command))
+    yield f"\n## {name}\n" if name.count(" ") == 1 else f"\n### {name}\n"
+    if isinstance(command, click.Group):
+        yield first_paragraph(command.help)
+    else:
+        yield f"```text\n{name}{' [OPTIONS]' if has_options else ''} {pieces}".rstrip() + "\n```\n"
+        text = inspect.cleandoc(command.help or "").replace("\b\n", "")
+        yield re.sub(r"(?m)^ {4}(headway .*)$", r"    \1", text)
+    if has_options:
+        yield "\n" + _option_table(_options(command))
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            found = command.get_command(context, inner)
+            assert found is not None
+            yield from _section(found, f"{name} {inner}")
+
+
+def _option_table(options: Iterable[click.Parameter]) -> str:
+    rows = []
+    for option in options:
+        if not isinstance(option, click.Option):
+            continue
+        record = option.get_help_record(click.Context(main.root))
+        if record is not None:
+            rows.append([f"`{one_line(record[0])}`", one_line(record[1])])
+    return table(("option", "meaning"), rows)
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def errors() -> str:
+    """Return the page of errors."""
+    everything()
+    known = sorted(_kinds(HeadwayError), key=lambda kind: (kind.status, kind.code))
+    served = [kind for kind in known if kind.__module__.startswith(("headway.errors", "headway.http"))]
+    rest = [kind for kind in known if kind not in served]
+    return (
+        "# Errors\n\n"
+        "Every answer that is not a success is a problem document (RFC 9457, `application/problem+json`). `code` is for"
+        " programs and never reused; `detail` and `hint` are for people; `errors` points into the input; `request_id` is"
+        " also in the server's log. The Python client raises the class of the same name, found in `headway.errors`; all"
+        " are `headway.HeadwayError`.\n\n"
+        "## What the server answers\n\n"
+        + table(("status", "code", "meaning", "hint"), map(_error_row, served))
+        + "\n\nAnswers of 429 and 503 carry `Retry-After`; the request changed nothing and may be repeated with its"
+        " `Idempotency-Key`, which the client does by itself.\n\n"
+        "## What only Python sees\n\n"
+        + table(
+            ("class", "code", "meaning"), ([f"`{k.__name__}`", f"`{k.code}`", first_paragraph(k.__doc__)] for k in rest)
+        )
+        + "\n\n## How a run fails\n\n"
+        "A run that fails does so with an `error` of its own, in a 200 answer: `code`, `type` (the exception's class),"
+        " `message`, `retryable`, `details` (a traceback).\n\n"
+        + table(("code", "meaning"), ([f"`{code}`", meaning] for code, meaning in RUN_ERRORS.items()))
+        + "\n"
+    )
+
+
+RUN_ERRORS: Final = {
+    "exception": "The function raised; `type` and `message` say what.",
+    "failed": "The function raised `headway.Fail`; it may name a code of its own instead.",
+    "retry_later": "The function raised `headway.RetryLater`, and no attempts were left.",
+    "timeout": "The attempt took longer than the task's `timeout`.",
+    "heartbeat_timeout": "The attempt gave no sign of life for longer than the task's `heartbeat_timeout`.",
+    "crashed": "The worker vanished with it, or the child process that executed it died; it was tried again.",
+    "poison": "It took its worker down as often as `max_crashes` allows; it is not tried again.",
+    "invalid_input": "The input does not fit the function's signature any more; it is not tried again.",
+    "invalid_output": "What the function returned is not JSON; it is not tried again.",
+    "output_too_large": "What the function returned is larger than `HEADWAY_OUTPUT_MAX`; it is not tried again.",
+    "task_missing": "The worker that claimed the run does not have the task.",
+    "abandoned": "It was asked to stop, and its worker never confirmed that it had.",
+}
+"""The codes that a run's `error` can have."""
+
+
+def _kinds(root: type[HeadwayError]) -> Iterator[type[HeadwayError]]:
+    for kind in root.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+def _error_row(kind: type[HeadwayError]) -> list[str]:
+    return [
+        str(kind.status),
+        f'<a id="{kind.code}"></a>`{kind.code}`',
+        first_paragraph(kind.__doc__),
+        one_line(kind.hint),
+    ]
+
+
+# -- HTTP --------------------------------------------------------------------------------------------------------------
+
+
+def routes() -> tuple[Route, ...]:
+    """Return the list of routes."""
+    return tuple(importlib.import_module("headway.http.routes").ROUTES)
+
+
+def http() -> str:
+    """Return the page of routes."""
+    found = routes()
+    structs: dict[str, type[msgspec.Struct]] = {}
+    for entry in found:
+        for kind in (entry.takes, entry.gives):
+            _collect(kind, structs)
+    parts = [
+        "# HTTP API\n",
+        (
+            "The server describes itself in OpenAPI 3.1 at `/openapi.json` (`headway openapi` prints the same) and shows it at"
+            ' `/docs`. Ids are UUIDs; times are RFC 3339 in UTC; durations are `"30s"` or ISO 8601. Unknown fields in requests'
+            " are refused; answers may gain fields, which readers ignore. A verb follows its resource after a colon.\n"
+        ),
+        "## Routes\n",
+        table(("route", "what it does", "takes", "gives", "scope"), map(_route_row, found)),
+        (
+            "\nScopes say what a key will have to allow; as long as there are no keys, whoever reaches the loopback address may"
+            " use every route.\n"
+        ),
+        table(("scope", "allows"), ([f"`{scope}`", meaning] for scope, meaning in SCOPES.items())),
+        "\n## Parameters\n",
+        "Parameters that are not known are refused. Lists take `a,b`; labels are `label.NAME=value`.\n",
+        *_queries(found),
+        "## Metrics\n",
+        "`GET /metrics`, in the text format of Prometheus. Counters begin at 0 with the server.\n",
+        _metrics(),
+        "\n## Requests and answers\n",
+        *(_struct(name, kind) for name, kind in sorted(structs.items())),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _metrics() -> str:
+    source = (ROOT / "src/headway/http/metrics.py").read_text(encoding="utf-8")
+    found = re.findall(r'(Gauge|Counter|Histogram)MetricFamily\(\s*"(\w+)",\s*"([^"]+)"', source)
+    return table(("metric", "kind", "meaning"), ([f"`{name}`", kind.lower(), said] for kind, name, said in found))
+
+
+def _route_row(entry: Route) -> list[str]:
+    statuses = ", ".join(str(status) for status in (entry.status, *entry.also))
+    streams = ", or a stream" if entry.streams else ""
+    takes = _link(entry.takes) + (" (optional)" if entry.takes is not None and entry.optional else "")
+    return [
+        f"`{entry.name}`",
+        one_line(entry.summary),
+        takes,
+        f"{statuses} {_link(entry.gives)}{streams}".strip(),
+        f"`{entry.scope}`",
+    ]
+
+
+def _link(kind: type | None) -> str:
+    return "" if kind is None else f"[{kind.__name__}](#{kind.__name__.lower()})"
+
+
+def _queries(found: Iterable[Route]) -> Iterator[str]:
+    groups: dict[type[msgspec.Struct], list[str]] = {}
+    for entry in found:
+        if entry.query is not None:
+            groups.setdefault(entry.query, []).append(f"`{entry.name}`")
+    for kind, names in groups.items():
+        yield f"{', '.join(names)}\n\n{_fields(kind)}\n"
+
+
+def _collect(kind: Any, into: dict[str, type[msgspec.Struct]]) -> None:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if kind.__name__ not in into:
+            into[kind.__name__] = kind
+            for inner in msgspec.structs.fields(kind):
+                _collect(inner.type, into)
+        return
+    for inner in getattr(kind, "__args__", ()):
+        _collect(inner, into)
+
+
+def _struct(name: str, kind: type[msgspec.Struct]) -> str:
+    said = inspect.cleandoc(kind.__doc__ or "") if "__doc__" in vars(kind) else ""
+    return f"### {name}\n\n{said}\n\n{_fields(kind)}\n"
+
+
+def _fields(kind: type[msgspec.Struct]) -> str:
+    docs: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if isinstance(base, type) and issubclass(base, msgspec.Struct) and base is not msgspec.Struct:
+            docs |= field_docs(base)
+    schemas, components = msgspec.json.schema_components([kind], ref_template="{name}")
+    schema = components.get(kind.__name__, schemas[0])
+    needed = set(schema.get("required", ()))
+    rows = [
+        [f"`{name}`" + (" *" if name in needed else ""), _type(of), docs.get(name, "")]
+        for name, of in schema.get("properties", {}).items()
+    ]
+    return table(("field", "type", "meaning"), rows) if rows else "No fields."
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """Return a JSON Schema in a few words."""
+    if "$ref" in schema:
+        name = schema["$ref"]
+        return f"[{name}](#{name.lower()})"
+    if "const" in schema:
+        return f'`"{schema["const"]}"`'
+    if "enum" in schema:
+        return " \\| ".join(f"`{msgspec.json.encode(value).decode()}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " \\| ".join(dict.fromkeys(_type(part) for part in schema["anyOf"]))
+    kind = schema.get("type", "any JSON")
+    if kind == "array":
+        items = schema.get("items") or {}
+        if "prefixItems" in schema:
+            return "[" + ", ".join(_type(part) for part in schema["prefixItems"]) + "]"
+        text = f"list of {_type(items)}" if items else "list"
+    elif kind == "object":
+        inner = schema.get("additionalProperties")
+        text = f"object of {_type(inner)}" if isinstance(inner, dict) and inner else "object"
+    else:
+        text = str(kind)
+    return text + _bounds(schema)
+
+
+def _bounds(schema: dict[str, Any]) -> str:
+    for least, most, unit in (
+        ("minimum", "maximum", ""), ("minLength", "maxLength", " characters"), ("minItems", "maxItems", " items"),
+        ("minProperties", "maxProperties", " names"),
+    ):  # fmt: skip
+        low, high = schema.get(least), schema.get(most)
+        if low is not None and high is not None:
+            return f", {low:,} to {high:,}{unit}"
+        if high is not None:
+            return f", up to {high:,}{unit}"
+        if low is not None:
+            return f", from {low:,}{unit}"
+    return ""
+
+
+# -- Python ------------------------------------------------------------------------------------------------------------
+
+
+def python() -> str:
+    """Return the page of public names."""
+    parts = [
+        "# Python\n",
+        (
+            "What `headway` and `headway.testing` name is the public API: it changes with a note in the changelog and, from 1.0"
+            " on, only in major versions. Everything else inside the package may change at any time.\n"
+        ),
+        "## headway\n",
+    ]
+    for name in headway.__all__:
+        parts += _name(name, getattr(headway, name))
+    parts += ["## Options of `@app.task`\n", _task_options(), ""]
+    parts.append("## What a client has\n")
+    for attribute in ("runs", "tasks", "queues", "workers"):
+        client = headway.Client(url="http://127.0.0.1:1")
+        kind = type(getattr(client, attribute))
+        parts += _name(f"client.{attribute}", kind, plain=True)
+        client.close()
+    parts.append("The attributes of an `AsyncClient` have the same methods, awaited.\n")
+    parts.append("## headway.testing\n")
+    parts.append(_prose(headway.testing.__doc__) + "\n")
+    for name in headway.testing.__all__:
+        parts += _name(name, getattr(headway.testing, name))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _task_options() -> str:
+    fields = {field.name: field for field in msgspec.structs.fields(TaskOptions)}
+    assert list(fields) == list(OPTIONS), "OPTIONS in tools/reference.py does not say what TaskOptions has"
+    rows = [
+        [f"`{name}`", f"`{fields[name].default!r}`" if fields[name].default is not None else "", one_line(meaning)]
+        for name, meaning in OPTIONS.items()
+    ]
+    return table(("option", "default", "meaning"), rows)
+
+
+def _prose(doc: str | None) -> str:
+    """Return a docstring as Markdown: what is indented, and what a shell would say, is code."""
+    paragraphs = inspect.cleandoc(doc or "").split("\n\n")
+    shown: list[str] = []
+    for paragraph in paragraphs:
+        if paragraph.startswith(("    ", ">>> ")):
+            code = "\n".join(
+                line.removeprefix("    ") if paragraph.startswith(" ") else line for line in paragraph.splitlines()
+            )
+            if shown and shown[-1].endswith("```") and paragraph.startswith(" "):
+                shown[-1] = f"{shown[-1].removesuffix('```')}\n{code}\n```"
+            else:
+                shown.append(f"```python\n{code}\n```")
+        else:
+            shown.append(paragraph)
+    return "\n\n".join(shown)
+
+
+def _name(name: str, found: Any, *, plain: bool = False) -> Iterator[str]:
+    yield f"### {name}\n"
+    if isinstance(found, types.FunctionType):
+        yield f"`{name}{_signature(found)}`\n"
+    yield _prose(found.__doc__) + "\n"
+    if isinstance(found, type):
+        if not plain and issubclass(found, msgspec.Struct):
+            docs = field_docs(found)
+            rows = [
+                [
+                    f"`{field.name}`",
+                    "" if field.default is msgspec.NODEFAULT else f"`{field.default!r}`",
+                    docs.get(field.name, ""),
+                ]
+                for field in msgspec.structs.fields(found)
+            ]
+            yield table(("field", "default", "meaning"), rows) + "\n"
+        elif members := list(_members(found)):
+            yield table(("member", "meaning"), members) + "\n"
+
+
+def _members(kind: type) -> Iterator[list[str]]:
+    seen: set[str] = set()
+    for base in kind.__mro__:
+        if not base.__module__.startswith("headway") or base is HeadwayError:
+            continue
+        for name, member in vars(base).items():
+            if name.startswith("_") or name in seen:
+                continue
+            seen.add(name)
+            if isinstance(member, property):
+                yield [f"`.{name}`", first_paragraph(member.__doc__)]
+            elif isinstance(member, types.FunctionType):
+                prefix = "await " if inspect.iscoroutinefunction(member) else ""
+                yield [f"`{prefix}.{name}{one_line(_signature(member))}`", first_paragraph(member.__doc__)]
+
+
+def _signature(function: types.FunctionType) -> str:
+    """Return the parameters without their annotations, which the type checker knows."""
+    signature = inspect.signature(function)
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
+    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def pages() -> dict[Path, str]:
+    """Return every page of the reference."""
+    made = {"settings": settings, "cli": cli, "errors": errors, "http-api": http, "python": python}
+    return {FOLDER / f"{name}.md": HEAD + make() for name, make in made.items()}
+
+
+def run() -> int:
+    """Write the pages, or check them."""
+    stale = []
+    for path, text in pages().items():
+        if "--check" not in sys.argv:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.relative_to(ROOT))
+    if stale:
+        print("Not current: ", *stale, "- run python tools/reference.py", file=sys.stderr)
+    return bool(stale)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run())

@@ -1,0 +1,89 @@
+"""Print the package as a tree, each module with its first sentence: `python tools/tree.py`, `--write`, or `--check`.
+
+The sentences are the docstrings' own, so the tree in ARCHITECTURE.md cannot say anything else than the code does.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PACKAGE: Final = ROOT / "src/headway"
+PAGE: Final = ROOT / "ARCHITECTURE.md"
+BEGIN: Final = "<!-- tree: written by tools/tree.py -->"
+END: Final = "<!-- end of tree -->"
+COLUMN: Final = 28
+GENERATED: Final = frozenset({"sync"})
+"""Folders whose files are those of another one, in other words."""
+_SENTENCE: Final = re.compile(r"(?s)(.+?[.!?])(?=\s|$)")
+
+
+def sentence(path: Path) -> str:
+    """Return the first sentence of a file: of its docstring, or of the comment at its head."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        said = ast.get_docstring(ast.parse(text)) or ""
+    else:
+        first = text.partition("\n")[0]
+        said = first.removeprefix("--").strip() if first.startswith("--") else ""
+    first_paragraph = " ".join(said.partition("\n\n")[0].split())
+    match = _SENTENCE.match(first_paragraph)
+    return match[1] if match else first_paragraph
+
+
+def _listed(path: Path) -> bool:
+    if path.is_dir():
+        return path.name != "__pycache__" and any(_listed(inner) for inner in path.iterdir())
+    return path.suffix in {".py", ".sql"} and path.name != "__init__.py"
+
+
+def lines(folder: Path, depth: int = 0) -> list[str]:
+    """Return the lines of a folder: its files first, then its folders."""
+    found = []
+    entries = sorted(filter(_listed, folder.iterdir()), key=lambda path: (path.is_dir(), path.name))
+    for path in entries:
+        name = "  " * depth + path.name + ("/" if path.is_dir() else "")
+        init = path / "__init__.py"
+        said = sentence(init if path.is_dir() else path) if path.is_file() or init.exists() else ""
+        found.append(f"{name:<{COLUMN}} {said}".rstrip())
+        if path.is_dir() and path.name not in GENERATED:
+            found += lines(path, depth + 1)
+    return found
+
+
+def tree() -> str:
+    """Return the whole tree."""
+    head = f"{'headway/':<{COLUMN}} {sentence(PACKAGE / '__init__.py')}"
+    return "\n".join([head, *lines(PACKAGE, 1)])
+
+
+def written(page: str) -> str:
+    """Return the page with the tree between its markers."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE.name} has no markers for the tree")
+    return f"{before}{BEGIN}\n```text\n{tree()}\n```\n{END}{after}"
+
+
+def main() -> int:
+    """Print, write or check the tree."""
+    if not sys.argv[1:]:
+        print(tree())
+        return 0
+    page = PAGE.read_text(encoding="utf-8")
+    fresh = written(page)
+    if sys.argv[1] == "--write":
+        PAGE.write_text(fresh, encoding="utf-8")
+    elif page != fresh:
+        print("The tree in ARCHITECTURE.md is not current: python tools/tree.py --write", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
