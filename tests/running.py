@@ -4,7 +4,6 @@ import asyncio
 import inspect
 
 import pytest
-
 from tests.world import in_memory, on_disk
 
 

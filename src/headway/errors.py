@@ -6,7 +6,7 @@
     ├── InvalidInput 422 ─ UnknownTask, IdempotencyKeyReused
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound
-    ├── Gone 410 ─ RunPurged, OutputExpired
+    ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
     │                  IdempotencyInProgress

@@ -16,7 +16,20 @@ WALKED = [
 ]
 """Every step that can be taken: from, by what, to."""
 
-each_story = pytest.mark.parametrize("run", [story.run for story in STORIES], ids=map(str, STORIES))
+
+
+def each_story(test):
+    """Hold the test against every run that can exist, and say which story it fails for."""
+
+    def whole():
+        for story in STORIES:
+            try:
+                test(story.run)
+            except AssertionError as error:
+                raise AssertionError(f"after {story}: {error}") from error
+
+    whole.__name__ = test.__name__
+    return whole
 
 
 def test_every_state_is_reached():

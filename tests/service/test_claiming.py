@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
+from tests.world import declare, spec
 
 from headway.errors import WorkerNotFound
 from headway.model.run import PARKED, Reason
 from headway.wire import workers as wire
 from headway.wire.runs import PatchRun
-from tests.world import declare, spec
 
 WHY = Reason(code="test")
 

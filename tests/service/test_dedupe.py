@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from tests.world import spec
 
 from headway.errors import DuplicateRun
 from headway.model.run import Reason
 from headway.wire import workers as wire
-from tests.world import spec
 
 
 def asked(conflict="return", scope="active", ttl="10s"):
@@ -19,7 +19,9 @@ async def twice(world, **first):
     run = await world.start("t", {"n": 1}, dedupe=asked(**first))
 
     async def again(conflict="return", given=None, **more):
-        return await world.runs.start(spec("t", {"n": 2} if given is None else given, dedupe=asked(**(first | more | {"conflict": conflict}))))
+        return await world.runs.start(
+            spec("t", {"n": 2} if given is None else given, dedupe=asked(**(first | more | {"conflict": conflict})))
+        )
 
     return run, again
 

@@ -5,10 +5,10 @@ import random
 
 import msgspec
 import pytest
+from tests.world import declare, in_memory, raw, spec
 
 from headway.errors import HeadwayError
 from headway.wire import workers as wire
-from tests.world import declare, in_memory, raw, spec
 
 EVERY = {
     "progress": (wire.ProgressReport, {"done": 1}),
@@ -38,7 +38,9 @@ async def test_a_worker_that_lost_its_lease_changes_nothing(world, name, stale):
         await world.succeed(worker, lease)
     run_id = "01890000-0000-7000-8000-00000000abcd" if stale == "unknown run" else run.id
     before = world.dump()
-    answer = await world.report(other if stale == "other worker" else worker, kind(run_id=run_id, epoch=epoch, **fields))
+    answer = await world.report(
+        other if stale == "other worker" else worker, kind(run_id=run_id, epoch=epoch, **fields)
+    )
     assert [(0, 409, "lease_lost")] == [(r.index, r.status, r.code) for r in answer.rejected]
     assert [] == answer.replies
     assert before == world.dump()
@@ -110,7 +112,9 @@ async def test_a_bad_value_in_a_report_is_refused_in_its_place(world):
     worker = await world.worker()
     await world.start()
     lease = await world.one(worker)
-    assert (400, "malformed_json") == await world.refused(worker, lease, wire.StepReport, name="s", value=msgspec.Raw(b"NaN"))
+    assert (400, "malformed_json") == await world.refused(
+        worker, lease, wire.StepReport, name="s", value=msgspec.Raw(b"NaN")
+    )
     assert (422, "invalid_input") == await world.refused(worker, lease, wire.Slept, until="later")
     assert (422, "invalid_input") == await world.refused(worker, lease, wire.Suspended, blockers=[])
     assert (422, "unknown_task") == await world.refused(worker, lease, wire.ChildReport, name="c", run=spec("unknown"))
@@ -183,7 +187,12 @@ async def test_progress_is_state_and_not_history(world):
     world.clock.advance(1000)
     await world.tell(worker, lease, wire.ProgressReport, done=5, total=10, message="half")
     after = await world.runs.get(lease.run_id)
-    assert (5, 10, "half", 5.0) == (after.progress_done, after.progress_total, after.progress_message, after.progress_rate)
+    assert (5, 10, "half", 5.0) == (
+        after.progress_done,
+        after.progress_total,
+        after.progress_message,
+        after.progress_rate,
+    )
     assert (before.seq, before.version + 1) == (after.seq, after.version)
 
 

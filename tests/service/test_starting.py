@@ -5,6 +5,7 @@ import json
 
 import msgspec
 import pytest
+from tests.world import declare, in_memory, key, spec
 
 from headway.errors import (
     IdempotencyKeyReused,
@@ -18,7 +19,6 @@ from headway.errors import (
 from headway.ids import time_of
 from headway.wire.runs import StartRun
 from headway.wire.workers import TerminateTask
-from tests.world import START, declare, in_memory, key, spec
 
 BAD = {
     "not a number": b"NaN", "infinity": b"-Infinity", "too large for a float": b"1e999",
@@ -44,7 +44,7 @@ async def test_input_that_is_no_json_for_everyone_is_refused_and_nothing_kept(wo
 GOOD = {
     b'{"a":1,"a":2}': '{"a":2}', b'"\\u0000"': '"\\u0000"', b"9223372036854775807": "9223372036854775807",
     b"-9223372036854775808": "-9223372036854775808", b" [ 1.0 , true , null ] ": "[1.0,true,null]",
-    "\"ü€😀\"".encode(): '"ü€😀"', b"[" * 100 + b"]" * 100: "[" * 100 + "]" * 100, b'"[[[["': '"[[[["',
+    '"ü€😀"'.encode(): '"ü€😀"', b"[" * 100 + b"]" * 100: "[" * 100 + "]" * 100, b'"[[[["': '"[[[["',
 }  # fmt: skip
 
 
@@ -250,4 +250,6 @@ async def test_a_whole_task_is_stopped(world):
     other = await world.start("u")
     assert 3 == await world.tasks.terminate("t", TerminateTask(reason="enough", actor="me"))
     assert ["stopping", "terminated", "terminated", "queued"] == await world.states(running, *waiting, other)
-    assert {"code": "terminated", "message": "enough", "actor": "me"} == json.loads((await world.runs.get(running.id)).reason)
+    assert {"code": "terminated", "message": "enough", "actor": "me"} == json.loads(
+        (await world.runs.get(running.id)).reason
+    )

@@ -4,11 +4,11 @@ import asyncio
 import json
 
 import pytest
+from tests.world import declare, spec
 
 from headway.errors import InvalidInput, InvalidState, RunNotFound
 from headway.model.run import Reason, State
 from headway.wire import workers as wire
-from tests.world import declare, spec
 
 WHY = Reason(code="test")
 
@@ -171,7 +171,9 @@ async def test_a_stop_against_a_claim_against_a_lapse_starts_no_attempt_after_it
         run = await disk.start()
         await disk.one(worker)
         session = disk.sessions.get(worker)
-        await asyncio.gather(disk.workers.lapse(session), disk.stop(run.id), disk.claim(other, 1), return_exceptions=True)
+        await asyncio.gather(
+            disk.workers.lapse(session), disk.stop(run.id), disk.claim(other, 1), return_exceptions=True
+        )
         causes = await disk.causes(run.id)
         assert "claimed" not in causes[causes.index("stop_asked") :]
         for lease in disk.sql("SELECT id, epoch FROM runs WHERE worker_id IS NOT NULL"):

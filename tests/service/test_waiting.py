@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from tests.world import declare, raw, spec
 
 from headway.errors import AlreadyCompleted, InvalidState, NotFound, RunPurged
 from headway.model.run import Reason
 from headway.wire import workers as wire
 from headway.wire.runs import SignalRun
-from tests.world import declare, raw, spec
 
 WHY = Reason(code="suspended", message="look first", actor="ann")
 
@@ -73,7 +73,7 @@ async def test_a_signal_to_a_run_that_does_not_wait_is_kept(world, state):
     if state == "stopping":
         await world.stop(run.id)
     assert state == (await world.runs.signal(run.id, SignalRun(name="go"))).state
-    assert [f"signal:go#1"] == [step.name for step in await world.store.read.steps(run.id)]
+    assert ["signal:go#1"] == [step.name for step in await world.store.read.steps(run.id)]
 
 
 async def test_a_finished_run_takes_no_signals(world):
@@ -206,3 +206,12 @@ async def test_the_limits_of_a_held_run_are_those_of_a_new_one(world):
         await world.runs.resume(run.id, WHY)
     await world.fail(worker, await world.one(worker))
     assert "failed" == await world.state(run.id)
+
+
+async def test_a_child_that_ended_before_its_parent_began_is_in_the_first_lease(world):
+    worker = await world.worker(declare("t"), declare("u"))
+    parent = await world.start("t", delay="1s")
+    child = await world.start("u", parent_id=parent.id)
+    await world.succeed(worker, await world.one(worker), 7)
+    await world.advance(1_000, worker)
+    assert [f"child-result:{child.id}"] == list((await world.one(worker)).steps)

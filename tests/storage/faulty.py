@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from tests.world import START, World
+
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_memory
 from headway.storage.store import Store
-from tests.world import START, World
 
 
 class Faulty:

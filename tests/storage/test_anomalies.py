@@ -4,17 +4,17 @@ import asyncio
 import logging
 
 import pytest
+from tests.storage.faulty import faulty_world
+from tests.world import declare, key, raw, spec
 
 from headway.errors import HeadwayError, StorageFull
 from headway.model.run import Reason
+from headway.service.filters import to_filter
+from headway.service.runs import BulkDone
 from headway.storage.database import DiskFull
 from headway.storage.sqlite.verify import verify
 from headway.wire import workers as wire
 from headway.wire.runs import BulkAction, PatchRun, RunQuery, SignalRun
-from headway.service.filters import to_filter
-from headway.service.runs import BulkDone
-from tests.storage.faulty import faulty_world
-from tests.world import declare, key, raw, spec
 
 WHY = Reason(code="test")
 GO = wire.BlockerSpec(kind="signal", name="go")

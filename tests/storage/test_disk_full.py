@@ -5,13 +5,13 @@ import os
 import subprocess
 
 import pytest
+from tests.world import START, World, spec
 
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.errors import StorageFull
 from headway.storage.reserve import Reserve
 from headway.storage.sqlite.open import open_file
-from tests.world import START, World, spec
 
 MIB = 1024 * 1024
 
@@ -21,7 +21,9 @@ def small(tmp_path):
     """A file system of 16 MiB."""
     where = tmp_path / "small"
     where.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", where], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", where], check=False, capture_output=True
+    )
     if mounted.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
     yield where

@@ -10,8 +10,8 @@ import pytest
 
 from headway.clock import ManualClock
 from headway.storage.database import StorageBroken
-from headway.storage.sqlite.migrate import SchemaTooNew, migrate
 from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.migrate import SchemaTooNew, migrate
 from headway.storage.sqlite.open import StoreInUse, open_file
 from headway.storage.sqlite.verify import verify
 from headway.storage.statements import migrations

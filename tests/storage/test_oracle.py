@@ -5,6 +5,7 @@ The space is small, so it is walked whole: every run that can exist, every event
 
 import pytest
 from msgspec.structs import asdict, replace
+from tests.reachable import EVENTS, STORIES, TASKS
 
 from headway.clock import ManualClock
 from headway.errors import InvalidState
@@ -13,7 +14,6 @@ from headway.service.transitions import move
 from headway.storage.catalog import Catalog
 from headway.storage.sqlite.open import open_memory
 from headway.storage.unit import Unit, make_run
-from tests.reachable import EVENTS, STORIES, TASKS
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,19 @@ def stored(database, run):
 
 
 def dump(database):
-    tables = ("runs", "events", "counters", "steps", "results", "run_labels", "dedupes", "rates", "queues", "tombstones")
-    return [database.select(f"SELECT * FROM {table} ORDER BY 1, 2, 3", {}) for table in tables]  # noqa: S608
+    tables = (
+        "runs",
+        "events",
+        "counters",
+        "steps",
+        "results",
+        "run_labels",
+        "dedupes",
+        "rates",
+        "queues",
+        "tombstones",
+    )
+    return [database.select(f"SELECT * FROM {table} ORDER BY 1, 2, 3", {}) for table in tables]
 
 
 def decided(story, name):
@@ -74,7 +85,9 @@ def test_the_store_agrees_with_the_engine_on_every_column(database, began, name)
         assert asdict(expected) == asdict(returned) == asdict(stored(database, expected)), str(story)
         kept = {place: n for *place, n in database.rows("read_counters") for place in [tuple(place)]}
         assert {(expected.task, expected.queue, expected.state): 1} == kept
-        assert [(2, "run.state")] == [(row[2], row[3]) for row in database.rows("read_events", run_id=expected.id, after=1, limit=9)]
+        assert [(2, "run.state")] == [
+            (row[2], row[3]) for row in database.rows("read_events", run_id=expected.id, after=1, limit=9)
+        ]
 
 
 @pytest.mark.parametrize("name", EVENTS)

@@ -105,7 +105,11 @@ PLANS = {
     "prune_idempotency": "idempotency_expiry",
     "prune_tombstones": "tombstones_by_time",
 }
-SORTS = {"find_ready": "of the few that the lanes gave", "live_counts": "of the live leases", "read_feed_of_runs": "of the runs named"}
+SORTS = {
+    "find_ready": "of the few that the lanes gave",
+    "live_counts": "of the live leases",
+    "read_feed_of_runs": "of the runs named",
+}
 """Statements that may sort, and what."""
 
 

@@ -1,11 +1,11 @@
 """The check of everything finds what it is for, and finds nothing else."""
 
 import pytest
+from tests.world import declare, in_memory
 
 from headway.model.run import PARKED
 from headway.storage.sqlite.verify import verify
 from headway.wire import workers as wire
-from tests.world import declare, in_memory
 
 DAMAGE = {
     "UPDATE runs SET seq = seq + 1": "its last event is 4, it says 5",

@@ -5,6 +5,8 @@ import logging
 import threading
 
 import pytest
+from tests.storage.faulty import Faulty, faulty_world
+from tests.world import START, World, declare, spec
 
 from headway.clock import ManualClock
 from headway.config import Settings
@@ -14,8 +16,6 @@ from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_file
 from headway.storage.store import Store
 from headway.wire import workers as wire
-from tests.storage.faulty import Faulty, faulty_world
-from tests.world import START, World, declare, spec
 
 
 async def test_what_comes_together_is_one_transaction(disk):

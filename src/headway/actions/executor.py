@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from headway.actions import bulk
-from headway.errors import Draining, HeadwayError, LeaseLost, WorkerNotFound
+from headway.errors import HeadwayError, LeaseLost, WorkerNotFound
 from headway.model.run import Run
 from headway.service.service import Service
 from headway.service.sessions import Session

@@ -194,7 +194,7 @@ def _each(ids: tuple[str, ...], change: Callable[[RunHandle], Any], done: str | 
 @click.option("--watch", "-w", "watched", is_flag=True, help="Watch it to its end.")
 @click.pass_context
 def retry(ctx: click.Context, /, run_id: str, reason: str, watched: bool) -> None:
-    """Do a finished run again."""
+    """Start a failed or terminated run anew, as a new run."""
     with _handle(run_id) as (client, handle):
         again = handle.retry(reason)
         if watched:

@@ -71,6 +71,6 @@ def activate(name: str) -> None:
 @tasks.command("deactivate")
 @click.argument("name")
 def deactivate(name: str) -> None:
-    """Let a task take no new runs; those that exist go on."""
+    """Let a task take no new runs; what runs goes on, what is queued waits."""
     with session.current().client() as client:
         show.answer(client.tasks.deactivate(name), f"{name} takes no new runs")

@@ -122,7 +122,7 @@ class Blocker(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that a suspended run waits for."""
 
     kind: str
-    """signal, run, time, or hold (a person's suspend)."""
+    """signal, run, or hold (a person's suspend)."""
     name: str = ""
     """Of a signal: its name. Of a hold: the reason."""
     number: int = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Self
 
 import msgspec
 
@@ -25,7 +26,9 @@ from headway.storage.store import Store
 PAGE = 500
 """Events that are read at once."""
 SHARED_MAX = 32
-"""Pages of events that watchers of the same run share."""
+"""Runs, and pages of events, that watchers of the same run share."""
+SILENCE_S = 15
+"""How long nothing may happen until a watch says so."""
 AHEAD_MAX = 10_000
 """How far a run's place in its queue is counted."""
 
@@ -61,6 +64,8 @@ class History:
         self._runs = runs
         self._workers = workers
         self._shared: dict[tuple[str, int, int], list[Event]] = {}
+        self._fresh: dict[str, tuple[int, Run]] = {}
+        """Runs that are watched, and after which commit they were read."""
 
     async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
         """Return events of the run after a number; raise RunNotFound or RunPurged."""
@@ -122,9 +127,8 @@ class History:
         Yields None when a quarter of a minute has passed in silence. Ends without Ended when `stop` says so.
         No event is missed and none comes twice, whatever happens between the reads.
         """
-        changed = asyncio.Event()
-        with self._store.notifier.watching(run_id, changed.set):
-            run = await self._runs.get(run_id)
+        with _Wake() as changed, self._store.notifier.watching(run_id, changed.set):
+            run = await self._now(run_id)
             seen = run.seq if after is None else after
             yield Snapshot(run)
             told = _progress(run)
@@ -140,9 +144,21 @@ class History:
                     if run.final:
                         yield Ended(run)
                         return
-                    if not await _woken(changed):
+                    if not await changed.wait():
                         yield None
-                run = await self._runs.get(run_id)
+                run = await self._now(run_id)
+
+    async def _now(self, run_id: str) -> Run:
+        """Return the run, read once after each commit for all who watch it; whom a later commit concerns is woken again."""
+        commits = self._store.writer.batches
+        known = self._fresh.get(run_id)
+        if known is not None and known[0] == commits:
+            return known[1]
+        run = await self._runs.get(run_id)
+        if len(self._fresh) >= SHARED_MAX:
+            self._fresh.clear()
+        self._fresh[run_id] = commits, run
+        return run
 
     async def _lines(self, run_id: str, after: int, last: int) -> list[Event]:
         """Return a page of the events after a number, read once for all who watch: what is up to `last` never changes."""
@@ -157,14 +173,13 @@ class History:
 
     async def feed(self, after: int, run_ids: tuple[str, ...], stop: Callable[[], bool]) -> AsyncIterator[Event | None]:
         """Follow all runs, or some, from a position; yields None in silence. It has no end of its own."""
-        changed = asyncio.Event()
-        while not stop():
-            with self._store.notifier.watching(EVERY, changed.set):
+        with _Wake() as changed, self._store.notifier.watching(EVERY, changed.set):
+            while not stop():
                 while events := await self._store.read.feed(after, PAGE, run_ids):
                     for event in events:
                         yield event
                     after = events[-1].position
-                if not stop() and not await _woken(changed):
+                if not stop() and not await changed.wait():
                     yield None
 
     async def last_position(self) -> int:
@@ -176,14 +191,46 @@ def _progress(run: Run) -> tuple[object, ...]:
     return run.progress_at, run.progress_done, run.progress_total, run.progress_message
 
 
-async def _woken(changed: asyncio.Event, silence_s: float = 15) -> bool:
-    try:
-        async with asyncio.timeout(silence_s):
-            await changed.wait()
-    except TimeoutError:
-        return False
-    changed.clear()
-    return True
+class _Wake:
+    """Wakes one who watches: when something has changed, and when that has not been so for a while.
+
+    The timer is not set anew at each change, only when it finds that it fires too early: with ten thousand readers a
+    change has to be cheap.
+    """
+
+    __slots__ = ("_changed", "_heard_at", "_loop", "_silent", "_timer")
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._silent = False
+        self._timer = self._loop.call_later(SILENCE_S, self._look)
+
+    def set(self) -> None:
+        """Say that something has changed."""
+        self._changed.set()
+
+    async def wait(self) -> bool:
+        """Return True after a change, False after a silence."""
+        await self._changed.wait()
+        self._changed.clear()
+        self._heard_at = self._loop.time()
+        silent, self._silent = self._silent, False
+        return not silent
+
+    def _look(self) -> None:
+        left = self._heard_at + SILENCE_S - self._loop.time()
+        if left <= 0 and not self._changed.is_set():
+            self._silent = True
+            self._changed.set()
+        self._timer = self._loop.call_later(left if left > 0 else SILENCE_S, self._look)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 def _queue(store: Store, run: Run) -> Queue:

@@ -347,7 +347,7 @@ class Runs:
                 raise InvalidState(
                     f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state)
                 )
-            return repeat(unit, run, new_id)
+            return repeat(unit, run, new_id, reason)
 
         return await self._change(run_id, work, request)
 
@@ -400,8 +400,8 @@ class Runs:
         return BulkDone() if last is None else msgspec.json.decode(last.value, type=BulkDone)
 
 
-def repeat(unit: Unit, run: Run, new_id: str) -> Run:
-    """Start a run anew with the same input, under a new id."""
+def repeat(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
+    """Start a run anew with the same input, under a new id; its history begins with who wanted that, and why."""
     task = unit.task(run.task)
     if not task.active:
         raise TaskInactive(f"the task {task.name!r} is not active")
@@ -422,9 +422,8 @@ def repeat(unit: Unit, run: Run, new_id: str) -> Run:
     )
     unit.queue(again.queue)
     unit.insert(again, _decode_labels(again.labels))
-    unit.record(
-        again, "run.state", f'{{"state":"queued","cause":"created","run_type":"retry","previous_id":"{run.id}"}}'
-    )
+    line = {"state": again.state, "cause": "created", "run_type": "retry", "previous_id": run.id, "reason": reason}
+    unit.record(again, "run.state", _encode(line).decode())
     return again
 
 
@@ -453,7 +452,7 @@ def _verb(unit: Unit, run: Run, action: str, reason: Reason, source: IdSource) -
         case "retry":
             if run.state not in (State.FAILED, State.TERMINATED):
                 raise InvalidState("nothing to retry")
-            repeat(unit, run, source.new(unit.now_ms))
+            repeat(unit, run, source.new(unit.now_ms), reason)
         case "suspend":
             move(unit, run, Held(reason))
         case "resume":

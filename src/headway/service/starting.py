@@ -13,7 +13,8 @@ from headway.durations import parse_ms
 from headway.engine.admission import duplicates, may_debounce
 from headway.engine.lifecycle import Rescheduled
 from headway.errors import DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
-from headway.ids import IdSource, canonical as canonical_id, time_of
+from headway.ids import IdSource, time_of
+from headway.ids import canonical as canonical_id
 from headway.model.run import Reason, Run, State
 from headway.model.task import Task
 from headway.service.inputs import Schemas, canonical, pick_key
@@ -172,7 +173,8 @@ def _under_parent(unit: Unit, run: Run) -> Run:
     parent = unit.run(run.parent_id or "")
     if parent is None:
         raise InvalidInput(
-            "parent_id names no run", errors=[{"pointer": "/parent_id", "code": "unknown_run", "message": "no such run"}]
+            "parent_id names no run",
+            errors=[{"pointer": "/parent_id", "code": "unknown_run", "message": "no such run"}],
         )
     if parent.state in (State.STOPPING, State.TERMINATED):
         raise InvalidState(f"the parent is {parent.state}: it starts no more children", state=str(parent.state))

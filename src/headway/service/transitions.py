@@ -109,6 +109,9 @@ def _finished(unit: Unit, run: Run) -> None:
     if parent is None or parent.state in FINAL:
         return
     unit.add_step(parent.id, CHILD_RESULT + run.id, child_result(run))
+    if parent.seq == 1:  # a claim looks for steps only where something has happened since the start
+        line = _encode({"name": CHILD_RESULT + run.id, "attempt": parent.attempt}).decode()
+        parent = change(unit, parent, parent, "run.step", line)
     unblock(unit, parent, Blocker(kind="run", run_id=run.id))
 
 

@@ -176,7 +176,6 @@ class Workers:
 
     async def lapse(self, session: Session, message: str = "its worker was not heard from any more") -> int:
         """End a session: its runs go back to their queues, or fail as poison. Return how many it held."""
-
         session.over = True  # from here on its claims get nothing, also those that wait at the writer
 
         def work(unit: Unit) -> int:

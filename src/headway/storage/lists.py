@@ -98,8 +98,7 @@ def _related(what: str, terms: list[str], order: str) -> str:
 
 
 def _merged(what: str, terms: list[str], order: str, several: str, values: str) -> str:
-    """Several values of a field are one probe of its index each: merged, what they give is a few rows to sort, not
-    everything that there is of them."""
+    """Probe the index of a field once for each of its values: a few rows to sort, not everything there is of them."""
     terms = [f"each.{several} = one.value" if term.startswith(f"{several} IN") else term for term in terms]
     return f"""SELECT {what} FROM {values} AS one
         JOIN runs ON runs.id IN (SELECT id FROM runs AS each{_where(terms)} ORDER BY id {order} LIMIT :limit)

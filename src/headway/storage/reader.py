@@ -144,10 +144,14 @@ class Reader:
             self._far = self._open_far()
         return read(self._far)
 
+    def _close_far(self) -> None:
+        if self._far is not None:
+            self._far.close()
+
     def close(self) -> None:
         """Let go of the connections."""
         if self._thread is not None:
-            self._thread.submit(lambda: self._far and self._far.close()).result()
+            self._thread.submit(self._close_far).result()
             self._thread.shutdown()
         self.near.close()
 

@@ -85,6 +85,4 @@ def migrations(dialect: Dialect) -> list[tuple[int, str, str]]:
     """Return (number, file name, SQL) of each migration, in order."""
     folder = files("headway.storage").joinpath("migrations")
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [
-        (int(name[:4]), name, dialect.spell(folder.joinpath(name).read_text(encoding="utf-8"))) for name in names
-    ]
+    return [(int(name[:4]), name, dialect.spell(folder.joinpath(name).read_text(encoding="utf-8"))) for name in names]

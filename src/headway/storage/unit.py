@@ -64,8 +64,7 @@ class Unit:
     """The work of one transaction."""
 
     def __init__(self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int) -> None:
-        """`cache` holds leased runs, which this writer alone changes, so that they need not be read again; the writer
-        empties it when a transaction fails."""
+        """`cache` holds leased runs, which need not be read again; the writer empties it when a transaction fails."""
         self.database = database
         self.catalog = catalog
         self.now_ms = now_ms

@@ -311,7 +311,7 @@ class AttemptOut(Open, frozen=True, kw_only=True):
     started_at: str
     finished_at: str | None
     outcome: str
-    """running, succeeded, errored, crashed, suspended, slept, released, stopped, timed_out …"""
+    """running, succeeded, errored, crashed, suspended, held, slept, released, stopped, abandoned."""
     error: RawOrNull
 
 

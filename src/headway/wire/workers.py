@@ -373,5 +373,3 @@ class ServerOut(Open, frozen=True, kw_only=True):
 
     status: str
     checks: dict[str, str] = {}
-
-

@@ -119,6 +119,9 @@ class Supervisor:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C at the terminal is for us; the workers are told to drain
         )
+        if self._stopping.is_set():  # the order to drain came while this one was being started
+            with contextlib.suppress(ProcessLookupError):
+                slot.process.terminate()
 
     async def _keep(self, slot: Slot) -> None:
         while True:

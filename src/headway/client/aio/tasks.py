@@ -30,7 +30,7 @@ class AsyncTasks:
         return await self._caller.post(encoding.path("tasks", name, verb="activate"), {}, TaskOut)
 
     async def deactivate(self, name: str) -> TaskOut:
-        """Let it take no new runs; those that exist go on."""
+        """Let it take no new runs; what runs goes on, what is queued waits."""
         return await self._caller.post(encoding.path("tasks", name, verb="deactivate"), {}, TaskOut)
 
     async def terminate(self, name: str, reason: str = "", grace: encoding.Span | None = None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Tasks:
         return self._caller.post(encoding.path("tasks", name, verb="activate"), {}, TaskOut)
 
     def deactivate(self, name: str) -> TaskOut:
-        """Let it take no new runs; those that exist go on."""
+        """Let it take no new runs; what runs goes on, what is queued waits."""
         return self._caller.post(encoding.path("tasks", name, verb="deactivate"), {}, TaskOut)
 
     def terminate(self, name: str, reason: str = "", grace: encoding.Span | None = None) -> dict[str, Any]:

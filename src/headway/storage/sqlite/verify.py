@@ -119,6 +119,8 @@ def _history(run_id: str, state: str, epoch: int, seq: int, lines: Iterable[Line
     if last != seq:
         yield Finding(run_id, f"its last event is {last}, it says {seq}")
     if now != state:
-        yield Finding(run_id, f"it is {state}, its history ends in {now}" + (", which is final" if now in FINAL else ""))
+        yield Finding(
+            run_id, f"it is {state}, its history ends in {now}" + (", which is final" if now in FINAL else "")
+        )
     if claims != epoch:
         yield Finding(run_id, f"it was claimed {claims} times, its epoch is {epoch}")

@@ -1,0 +1,404 @@
+"""Growth: what gets slower when a store has a million runs instead of a thousand? The bar is 1.3 times.
+
+Three stores: small (1,000 runs, half of them queued), finished (1,000,000, all but 1,000 finished) and queued (1,000,000,
+all but 1,000 queued). The same operations are done in turn on all of them, so that what the machine does meanwhile meets
+all alike. A figure is the ratio of the medians, large store to small store; `small_us` and `large_us` are the medians.
+
+    finished.start, queued.claim.1, …   through the service in this process, commit included: start, batch of 100, claim 1
+                                        and 100 from one lane (queue and task), finish 1 and 100; claim.lanes.100 from
+                                        all 21 lanes at once; read (a status read)
+    finished.list.state, …              the first page of every list in this process
+    finished.http.list.state, …         the same over HTTP, from servers beside each other
+    restart, size, memory               from exec to the first answer; the file; the server's memory after its lists
+
+`--explain` prints the plan of each list that misses the bar, on standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import random
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import apsw
+from kit import Bench, Served, emit, pss_mib, quiet, serving
+from msgspec.json import encode
+
+from headway.clock import SystemClock
+from headway.config import Settings
+from headway.ids import IdSource, Signer
+from headway.model.query import Page, RunFilter
+from headway.model.run import State
+from headway.model.task import Task
+from headway.model.worker import Queue
+from headway.service.service import Service
+from headway.service.starting import new_run
+from headway.storage import lists
+from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.open import open_file
+from headway.storage.statements import RUN_COLUMNS
+from headway.wire import workers as wire
+from headway.wire.runs import StartBatch, StartRun
+from headway.wire.times import to_text
+
+BAR = 1.3
+DAY = 86_400_000
+TASKS = [f"task-{number}" for number in range(10)]
+QUEUES = [f"queue-{number}" for number in range(4)]
+PARENT = "00000000-0000-7000-8000-000000000000"
+
+# -- the stores --------------------------------------------------------------------------------------------------------
+
+
+def fill(path: Path, count: int, queued_share: float) -> None:
+    """Make a store of so many runs, as 20 days of use would have left it. Nothing is synced until the end."""
+    clock = SystemClock()
+    asyncio.run(open_file(path, clock, reserve_bytes=0).close())
+    database = apsw.Connection(str(path))
+    for pragma in ("synchronous = OFF", "journal_mode = MEMORY", "cache_size = -1000000", "locking_mode = EXCLUSIVE"):
+        database.execute(f"PRAGMA {pragma}").fetchall()
+    now = clock.now_ms()
+    database.execute("BEGIN IMMEDIATE")
+    _define(database, now)
+    columns = ", ".join(RUN_COLUMNS)
+    insert_run = f"INSERT INTO runs ({columns}) VALUES ({', '.join('?' * len(RUN_COLUMNS))})"
+    chance = random.Random(7)
+    ids = IdSource()
+    counts: dict[tuple[str, str, str], int] = {}
+    for first in range(0, count, 50_000):
+        rows, labels, events = [], [], []
+        for number in range(first, min(first + 50_000, count)):
+            created = now - 20 * DAY + number * (19 * DAY // count)
+            row, label, history = _run(ids, created, number, chance, queued=chance.random() < queued_share)
+            rows.append(row)
+            labels += label
+            events += history
+            place = (row[1], row[5], row[4])
+            counts[place] = counts.get(place, 0) + 1
+        database.executemany(insert_run, rows)
+        database.executemany("INSERT INTO run_labels (name, value, run_id) VALUES (?, ?, ?)", labels)
+        database.executemany("INSERT INTO events (run_id, seq, type, time, data) VALUES (?, ?, ?, ?, ?)", events)
+    database.executemany("INSERT INTO counters VALUES (?, ?, ?, ?)", [(*place, n) for place, n in counts.items()])
+    database.execute("COMMIT")
+    database.execute("PRAGMA journal_mode = WAL").fetchall()
+    database.close()
+
+
+def _define(database: apsw.Connection, now: int) -> None:
+    for name in TASKS:
+        task = Task(name=name, created_at=now, updated_at=now)
+        database.execute("INSERT INTO tasks VALUES (?, ?, ?)", (name, encode(task).decode(), now))
+    for name in (*QUEUES, "default"):
+        queue = Queue(name, 0, None, now, now)
+        database.execute("INSERT INTO queues VALUES (?, ?, ?, ?, ?)", tuple(getattr(queue, f) for f in queue.__struct_fields__))
+
+
+def _run(ids: IdSource, created: int, number: int, chance: random.Random, *, queued: bool) -> tuple[Any, Any, Any]:
+    run_id = ids.new(created)
+    run = new_run(
+        run_id, Task(name=TASKS[number % 10 if number % 2 else 0]), created, input='{"folder":"/srv/data"}',
+        queue=QUEUES[number // 10 % 4 if number % 2 else 0], priority=8 if number % 20 == 0 else 5, key=f"customer-{number % 10}", labels=f'{{"customer":"{number % 10}","order":"{number}"}}',
+        parent_id=PARENT if number % 10 == 3 else None,
+    )  # fmt: skip
+    fields: dict[str, Any] = {name: getattr(run, name) for name in RUN_COLUMNS}
+    fields["root_id"] = PARENT if run.parent_id else run_id
+    history = [(run_id, 1, "run.state", created, '{"state":"queued","cause":"created","run_type":"api"}')]
+    if not queued:
+        state = ("failed", "terminated")[chance.random() < 0.3] if chance.random() < 0.15 else "succeeded"
+        started, finished = created + 5, created + 5 + chance.randrange(10_000)
+        fields |= {
+            "state": state, "attempt": 1, "epoch": 1, "started_at": started, "finished_at": finished, "updated_at": finished,
+            "expires_at": finished + 90 * DAY, "output": '{"files":12}', "seq": 3, "version": 3,
+        }  # fmt: skip
+        history.append((run_id, 2, "run.state", started, '{"state":"running","cause":"claimed"}'))
+        history.append((run_id, 3, "run.state", finished, f'{{"state":"{state}","cause":"finished"}}'))
+    fields["state"] = str(fields["state"])
+    return tuple(fields.values()), [("customer", str(number % 10), run_id), ("order", str(number), run_id)], history
+
+
+# -- what is timed -----------------------------------------------------------------------------------------------------
+
+
+class Site:
+    """A store, the service over it, and two workers: one claims from the lane of the starts, one from all 21."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = open_file(path, SystemClock(), reserve_bytes=0)
+        self.service = Service(self.store, Signer(b"bench" * 8), Settings(lease_ms=10**9))
+        self.workers: dict[str, str] = {}
+        self.run_id = ""
+        self.leases: list[wire.Lease] = []
+
+    async def open(self) -> None:
+        """Begin."""
+        self.store.start()
+        for name, queues, tasks in (("", QUEUES[:1], TASKS[:1]), (".lanes", QUEUES, TASKS)):
+            declared = [wire.TaskDeclaration(name=task) for task in tasks]
+            asked = wire.RegisterWorker(queues=queues, tasks=declared, capacity=1000)
+            self.workers[name] = (await self.service.workers.register(asked)).id
+        self.run_id = self.store.read.near.rows("read_feed", after=500, limit=1)[0][1]
+
+    async def start(self) -> None:
+        """One run."""
+        await self.service.runs.start(StartRun(task=TASKS[0], queue=QUEUES[0], labels={"customer": "3"}))
+
+    async def batch(self) -> None:
+        """A hundred runs."""
+        await self.service.runs.start_batch(StartBatch(runs=[StartRun(task=TASKS[0], queue=QUEUES[0])] * 100))
+
+    async def claim(self, worker: str, count: int) -> None:
+        """As a worker does."""
+        self.leases = await self.service.workers.claim(wire.ClaimRuns(worker_id=self.workers[worker], max=count))
+        if len(self.leases) != count:
+            raise RuntimeError(f"{self.path.name}: claimed {len(self.leases)} of {count}")
+
+    async def finish(self, worker: str) -> None:
+        """What was claimed."""
+        reports: list[wire.AnyReport] = [wire.Succeeded(run_id=lease.run_id, epoch=lease.epoch) for lease in self.leases]
+        answer = await self.service.workers.report(wire.ReportRuns(worker_id=self.workers[worker], reports=reports))
+        if answer.rejected:
+            raise RuntimeError(f"{answer.rejected[0]}")
+
+    async def read(self) -> None:
+        """A status read."""
+        await self.service.runs.get(self.run_id)
+
+
+def filters(now: int) -> dict[str, RunFilter]:
+    """Return every list: one filter each, then pairs and those that find little."""
+    return {
+        "all": RunFilter(),
+        "state": RunFilter(state=(State.QUEUED,)),
+        "state.succeeded": RunFilter(state=(State.SUCCEEDED,)),
+        "states": RunFilter(state=(State.FAILED, State.TERMINATED)),
+        "states.final": RunFilter(state=(State.SUCCEEDED, State.FAILED, State.TERMINATED)),
+        "task": RunFilter(task=(TASKS[3],)),
+        "tasks": RunFilter(task=(TASKS[3], TASKS[5])),
+        "queue": RunFilter(queue=(QUEUES[2],)),
+        "label": RunFilter(labels={"customer": "3"}),
+        "label.rare": RunFilter(labels={"order": "500"}),
+        "labels": RunFilter(labels={"customer": "0", "order": "500"}),
+        "label+state": RunFilter(labels={"customer": "3"}, state=(State.SUCCEEDED,)),
+        "parent": RunFilter(parent_id=PARENT),
+        "root": RunFilter(root_id=PARENT),
+        "key": RunFilter(key="customer-7"),
+        "created": RunFilter(created_after=now - 10 * DAY, created_before=now - 9 * DAY),
+        "created+state": RunFilter(created_after=now - 10 * DAY, created_before=now - 9 * DAY, state=(State.SUCCEEDED,)),
+        "finished": RunFilter(finished_after=now - 10 * DAY, finished_before=now - 9 * DAY),
+        "task+state": RunFilter(task=(TASKS[3],), state=(State.SUCCEEDED,)),
+        "task+state.none": RunFilter(task=(TASKS[3],), state=(State.SUSPENDED,)),
+        "task+state.rare": RunFilter(task=(TASKS[3],), state=(State.RUNNING,)),
+        "task+queue.none": RunFilter(task=(TASKS[3],), queue=("default",)),
+        "key+state.none": RunFilter(key="customer-7", state=(State.SUSPENDED,)),
+    }
+
+
+def query(wanted: RunFilter) -> str:
+    """Return the same filter as the API has it."""
+    pairs = [(name, str(value)) for name in ("state", "task", "queue") for value in getattr(wanted, name)]
+    pairs += [(name, value) for name in ("parent_id", "root_id", "key") if (value := getattr(wanted, name))]
+    for name in ("created_after", "created_before", "finished_after", "finished_before"):
+        if (at := getattr(wanted, name)) is not None:
+            pairs.append((name, to_text(at)))
+    pairs += [(f"label.{name}", value) for name, value in wanted.labels.items()]
+    return "/v1/runs?" + "&".join(f"{name}={quote(value)}" for name, value in pairs)
+
+
+async def operations(bench: Bench, small: Site, large: Site, name: str) -> None:
+    """Do each in turn on both stores."""
+    times = 30 if bench.quick else 150
+
+    async def claim_and_finish(site: Site, worker: str, count: int) -> tuple[float, float]:
+        return await timed(lambda: site.claim(worker, count)), await timed(lambda: site.finish(worker))
+
+    for site in (small, large):
+        await site.open()
+        for _ in range(10):
+            await site.start()
+    for what, ask in {"start": Site.start, "start.batch100": Site.batch, "read": Site.read}.items():
+        if not bench.wanted(f"{name}.{what}"):
+            continue
+        took = await alternately(ask, small, large, times * 10 if what == "read" else times)
+        ratio(f"{name}.{what}", *took)
+    for worker, count in (("", 1), ("", 100), (".lanes", 100)):
+        if not any(bench.wanted(f"{name}.{what}{worker}") for what in ("claim", "finish")):
+            continue
+        both: tuple[list[tuple[float, float]], list[tuple[float, float]]] = ([], [])
+        for _ in range(times // 3 if count > 1 else times):
+            for site, pairs in zip((small, large), both, strict=True):
+                await (site.batch() if count > 1 else site.start())
+                pairs.append(await claim_and_finish(site, worker, count))
+        for index, what in enumerate(("claim", "finish")):
+            ratio(f"{name}.{what}{worker}.{count}", *([pair[index] for pair in pairs] for pairs in both))
+    now = small.store.clock.now_ms()
+    for what, wanted in filters(now).items():
+        if bench.wanted(f"{name}.list.{what}"):
+            await page(bench, f"{name}.list.{what}", wanted, small, large)
+    for what, read in {
+        "events": lambda site: site.service.history.events(site.run_id, 0, 51),
+        "feed": lambda site: site.store.read.feed(500, 51),
+        "feed.end": lambda site: site.store.read.last_position(),
+        "children": lambda site: site.service.runs.page(RunFilter(parent_id=PARENT), Page(newest_first=False)),
+        "count": lambda site: site.service.runs.count(RunFilter(), "state"),
+        "task.counts": lambda site: _value(site.store.catalog.by_state(task=TASKS[3])),
+        "queue.oldest": lambda site: site.service.queues.oldest(QUEUES[2]),
+    }.items():
+        if bench.wanted(f"{name}.list.{what}"):
+            ratio(f"{name}.list.{what}", *await alternately(read, small, large, 30 if bench.quick else 200))
+
+
+async def page(bench: Bench, metric: str, wanted: RunFilter, small: Site, large: Site) -> None:
+    """The first page of a list; where it misses the bar, its plan on request."""
+    rows = [len((await site.service.runs.page(wanted, Page()))[0]) for site in (small, large)]
+    took = await alternately(lambda site: site.service.runs.page(wanted, Page()), small, large, 20 if bench.quick else 100)
+    found = ratio(metric, *took, rows=rows)
+    if found > BAR and bench.options.explain:
+        sql, binds = lists.page(SQLITE, wanted, Page(), 51)
+        plan = large.store.read.near.select(f"EXPLAIN QUERY PLAN {sql}", binds)
+        print(metric, *(f"    {row[3]}" for row in plan), sep="\n", file=sys.stderr)
+
+
+async def alternately(read: Callable[[Site], Awaitable[Any]], small: Site, large: Site, times: int) -> tuple[list[float], list[float]]:
+    """Time a read on both; what takes long is done less often."""
+    took: tuple[list[float], list[float]] = ([], [])
+    until = time.monotonic() + 20
+    for _ in range(times):
+        for site, times_of in zip((small, large), took, strict=True):
+            times_of.append(await timed(lambda site=site: read(site)))
+        if time.monotonic() > until:
+            break
+    return took
+
+
+async def timed(work: Callable[[], Awaitable[Any]]) -> float:
+    """Return the microseconds that it takes."""
+    begun = time.perf_counter_ns()
+    await work()
+    return (time.perf_counter_ns() - begun) / 1000
+
+
+async def _value(found: object) -> object:
+    return found
+
+
+def ratio(metric: str, small: list[float], large: list[float], **more: Any) -> float:
+    """Write the ratio of the medians."""
+    before, after = statistics.median(small), statistics.median(large)
+    emit(bench="growth", metric=metric, unit="x", value=after / before, small_us=before, large_us=after, times=len(large), **more)
+    return after / before
+
+
+# -- over HTTP ---------------------------------------------------------------------------------------------------------
+
+
+def over_http(bench: Bench, paths: dict[str, Path], folder: Path) -> None:
+    """Serve all stores at once and ask each in turn; first, how long each takes to come up."""
+    restarts: dict[str, list[float]] = {name: [] for name in paths}
+    for _ in range(bench.runs):
+        for name, path in paths.items():
+            quiet(patience_s=5)
+            begun = time.monotonic()
+            with serving(folder, store=path) as served:
+                restarts[name].append(time.monotonic() - begun)
+                _readable(served)
+    for name, times in restarts.items():
+        emit(bench="growth", metric=f"restart.{name}", unit="s", runs=times)
+        emit(bench="growth", metric=f"size.{name}", unit="MiB", value=paths[name].stat().st_size / 2**20)
+    with Together(paths, folder) as servers:
+        times = 20 if bench.quick else 100
+        now = SystemClock().now_ms()
+        asked = {f"list.{what}": query(wanted) for what, wanted in filters(now).items()}
+        asked |= {"list.events": "", "feed": "/v1/events?after=500", "tasks": "/v1/tasks", "queues": "/v1/queues"}
+        asked |= {"count": "/v1/runs:count", "metrics": "/metrics"}
+        for what, path in asked.items():
+            took: dict[str, list[float]] = {name: [] for name in paths}
+            until = time.monotonic() + 10
+            for _ in range(times):
+                for name, (connection, run_url) in servers.items():
+                    took[name].append(_get(connection, path or f"{run_url}/events"))
+                if time.monotonic() > until:
+                    break
+            for name in paths:
+                if name != "small" and bench.wanted(f"{name}.http.{what}"):
+                    ratio(f"{name}.http.{what}", took["small"], took[name])
+        for name, served in servers.served.items():
+            emit(bench="growth", metric=f"memory.{name}", unit="MiB", value=pss_mib(served.processes))
+
+
+def _readable(served: Served) -> None:
+    """The store is in use, not just opened."""
+    served.ask("GET", "/v1/runs?page_size=1")
+
+
+class Together:
+    """A server over each store, a connection to each, and the URL of one of its runs."""
+
+    def __init__(self, paths: dict[str, Path], folder: Path) -> None:
+        self._stack = ExitStack()
+        self.served = {name: self._stack.enter_context(serving(folder, store=path)) for name, path in paths.items()}
+        self._ready = {}
+        for name, served in self.served.items():
+            run = served.ask("GET", "/v1/events?after=500&page_size=1")["data"][0]["run_id"]
+            self._ready[name] = http.client.HTTPConnection("127.0.0.1", served.port), f"/v1/runs/{run}"
+
+    def items(self) -> Iterator[tuple[str, tuple[http.client.HTTPConnection, str]]]:
+        """By name."""
+        yield from self._ready.items()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def _get(connection: http.client.HTTPConnection, path: str) -> float:
+    begun = time.perf_counter_ns()
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status} {content[:300]!r}")
+    return (time.perf_counter_ns() - begun) / 1000
+
+
+def main() -> None:
+    """Measure."""
+    options = (
+        ("--n", {"type": int, "help": "runs in the large stores (1,000,000)"}),
+        ("--explain", {"action": "store_true", "help": "print the plans of lists that miss the bar"}),
+    )
+    bench = Bench("growth", __doc__ or "", *options)
+    count = bench.options.n or (100_000 if bench.quick else 1_000_000)
+    with bench.folder() as folder:
+        shares = {"small": (1000, 0.5), "finished": (count, 1000 / count), "queued": (count, 1 - 1000 / count)}
+        paths = {name: folder / f"{name}.db" for name in shares}
+        for name, (runs, queued_share) in shares.items():
+            begun = time.monotonic()
+            fill(paths[name], runs, queued_share)
+            emit(bench="growth", metric=f"fill.{name}", unit="s", value=time.monotonic() - begun, n=runs)
+        for name in ("finished", "queued"):
+            asyncio.run(_in_process(bench, paths, name))
+        over_http(bench, paths, folder)
+
+
+async def _in_process(bench: Bench, paths: dict[str, Path], name: str) -> None:
+    sites = [Site(paths["small"]), Site(paths[name])]
+    try:
+        await operations(bench, *sites, name)
+    finally:
+        for site in sites:
+            await site.store.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Headway as a peer of the benchmark harness (`Peer` of its driver.py): one server on an embedded file, workers beside it.
+
+    PYTHONPATH=benchmarks:PATH/TO/peers BENCH_VARIANT=default python PATH/TO/peers/driver.py p_headway default
+
+Variants: default (SDK, one run a request), wire (the same requests from bare sockets, as a client in another language).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import os
+import socket
+import sys
+import time
+import urllib.request
+
+import headway
+
+try:
+    from common import BENCH, hit
+except ImportError:  # imported by a child that has not the harness on its path
+    BENCH, hit = "", lambda sent_ns=0: None
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PORT = int(os.environ.get("HEADWAY_BENCH_PORT", "18006"))
+URL = f"http://127.0.0.1:{PORT}"
+DB = f"{BENCH}/headway.db"
+app = headway.App()
+
+
+@app.task
+async def noop(ts: int = 0) -> None:
+    hit(ts)
+
+
+def plus(x: int) -> int:
+    return x + 1
+
+
+@app.task
+async def three(ctx: headway.Context, x: int = 0) -> int:
+    for name in ("a", "b", "c"):
+        x = await ctx.step(name, plus, x)
+    hit(0)
+    return x
+
+
+def peer(variant):
+    from driver import Peer, kill, spawn
+
+    class P(Peer):
+        name, BULK, FLOW = "headway", True, True
+        durable = "fsync per commit (SQLite WAL, synchronous=FULL)"
+        N_ONE, N_C50, N_BULK, N_RUN, N_FLOW = 2000, 10_000, 50_000, 50_000, 5000
+        conf = "one server process, SQLite file; workers: capacity 500"
+        server = None
+
+        def versions(self):
+            import apsw
+
+            return f"headway {headway.__version__}, sqlite {apsw.sqlite_lib_version()}, python {sys.version.split()[0]}"
+
+        def reset(self):
+            self.stop_server()
+            for path in glob.glob(DB + "*"):
+                os.unlink(path)
+
+        def start_server(self):
+            argv = [sys.executable, "-m", "headway", "serve", "--store", f"sqlite:///{DB}", "--port", str(PORT)]
+            self.server = spawn(argv, "headway-server")
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+                        break
+                time.sleep(0.002)
+            urllib.request.urlopen(f"{URL}/livez", timeout=20).read()
+
+        def stop_server(self):
+            if self.server:
+                kill([self.server], grace=10)
+                self.server = None
+
+        def server_pids(self):
+            return [self.server.pid] if self.server else []
+
+        async def open(self):
+            self.client = headway.AsyncClient(URL)
+            self.declare()
+            self.free = []
+
+        def declare(self):
+            """Tasks are known once a worker has declared them; the queue is filled before the first worker comes."""
+            from headway.client.transport import Transport
+            from headway.wire.workers import RegisterWorker
+            from headway.worker.link import HttpLink
+
+            link = HttpLink(Transport(URL))
+            link.register(RegisterWorker(name="declares", tasks=[task.declaration for task in app.tasks.values()]))
+            link.close()
+
+        async def close(self):
+            await self.client.close()
+            for _, writer in self.free:
+                writer.close()
+
+        async def bare(self, body):
+            """POST /v1/runs on a kept-alive socket, parsing no more than the status."""
+            reader, writer = self.free.pop() if self.free else await asyncio.open_connection("127.0.0.1", PORT)
+            writer.write(
+                b"POST /v1/runs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+                % (len(body), body)
+            )
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 202"), head
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            await reader.readexactly(length)
+            self.free.append((reader, writer))
+
+        async def send(self, ts):
+            if variant == "wire":
+                await self.bare(b'{"task":"noop","input":{"ts":%d}}' % ts)
+            else:
+                await self.client.runs.start("noop", ts=ts)
+
+        async def flow(self):
+            await self.client.runs.start("three")
+
+        async def bulk(self, n):
+            batch = [{"task": "noop"} for _ in range(1000)]
+
+            async def go(k):
+                for _ in range(k):
+                    await self.client.runs.start_many(batch)
+
+            lanes = 4
+            await asyncio.gather(*(go(n // 1000 // lanes + (lane < n // 1000 % lanes)) for lane in range(lanes)))
+
+        def drained(self):
+            with urllib.request.urlopen(f"{URL}/v1/runs:count?group_by=state") as answer:
+                return answer.read().decode()
+
+        async def status_url(self):
+            handle = await self.client.runs.start("noop")
+            await handle.wait(timeout=20)
+            return f"{URL}/v1/runs/{handle.id}"
+
+        def worker(self, procs):
+            # The driver puts only its own directory on a child's path; this module is here.
+            path = f"PYTHONPATH={os.pathsep.join(filter(None, (HERE, os.environ.get('PYTHONPATH'))))}"
+            command = [sys.executable, "-m", "headway.worker", URL, "p_headway:app", "--capacity", "500"]
+            return [["env", path, *command]] * procs
+
+    p = P()
+    p.variant = variant
+    return p
+
+

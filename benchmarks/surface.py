@@ -1,0 +1,86 @@
+"""Starts and status reads over HTTP: what the API itself costs, with no worker beside it.
+
+    starts.c1, starts.c50     POST /v1/runs, one run a request, each on disk before its answer
+    starts.bulk               POST /v1/runs:batch, 4 connections, 1,000 runs a request
+    reads                     GET /v1/runs/{id}, 64 connections
+    reads.bare                the baseline in the same minute: a bare Starlette route that answers the same JSON
+    reads.ratio               reads / reads.bare
+
+(It is not called http.py because Python's own http would then be this.)
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from kit import Bench, Served, free_port, serving, spawn, stop, wrk
+
+START = json.dumps({"task": "noop", "input": {"ts": 0}}).encode()
+BULK = 1000
+BATCH = json.dumps({"runs": [{"task": "noop"}] * BULK}).encode()
+
+
+def main() -> None:
+    """Measure."""
+    bench = Bench("surface", __doc__ or "")
+    seconds = 2 if bench.quick else 5
+    for name, path, connections, body, each in (
+        ("starts.c1", "/v1/runs", 1, START, 1),
+        ("starts.c50", "/v1/runs", 50, START, 1),
+        ("starts.bulk", "/v1/runs:batch", 4, BATCH, BULK),
+    ):
+        if not bench.wanted(name):
+            continue
+        rates = []
+        for _ in bench.repeat():
+            with bench.folder() as folder, serving(folder) as served:
+                served.declare("noop")
+                wrk(served.port, path, connections, 1, body)  # warm
+                rates.append(each * wrk(served.port, path, connections, seconds, body))
+        bench.emit(name, "runs/s", rates)
+    if bench.wanted("reads"):
+        reads(bench, seconds)
+
+
+def reads(bench: Bench, seconds: float) -> None:
+    """Both servers up at once, measured in turn."""
+    with bench.folder() as folder, serving(folder) as served:
+        served.declare("noop")
+        run = served.ask("POST", "/v1/runs", {"task": "noop", "input": {"ts": 0}})
+        document = Path(folder, "run.json")
+        document.write_text(json.dumps(served.ask("GET", run["url"]), separators=(",", ":")))
+        port = free_port()
+        process = spawn(Path(__file__).with_name("bare.py"), port, document, log=folder / "bare.log")
+        bare = Served(process, port, folder / "bare.log")
+        try:
+            _wait(bare, run["url"])
+            ours, theirs = [], []
+            for server in (served, bare):
+                wrk(server.port, run["url"], 64, 1)
+            for _ in bench.repeat():
+                theirs.append(wrk(port, run["url"], 64, seconds))
+                ours.append(wrk(served.port, run["url"], 64, seconds))
+        finally:
+            stop(process)
+    bench.emit("reads", "req/s", ours)
+    bench.emit(
+        "reads.bare", "req/s", theirs, note="the same JSON from a bare Starlette route on uvicorn, httptools, uvloop"
+    )
+    bench.emit("reads.ratio", "x", [our / their for our, their in zip(ours, theirs, strict=True)])
+
+
+def _wait(server: Served, path: str) -> None:
+    for _ in range(1000):
+        try:
+            server.ask("GET", path)
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return
+    raise RuntimeError(server.log.read_text())
+
+
+if __name__ == "__main__":
+    main()

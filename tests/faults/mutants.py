@@ -1,0 +1,294 @@
+"""Proves the fault tests: each is run once against a copy of the product with a bug that it must find.
+
+    python -m tests.faults.mutants                 all of them, as a table
+    python -m tests.faults.mutants no-fence …      some
+
+The checkout itself is never changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+from tests.faults.server import ROOT
+
+COPIED = ("src", "tests", "examples", "pyproject.toml")
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """A bug, and the test that finds it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+    """A pytest node id in tests/faults."""
+    also: tuple[str, str] | None = None
+    """A second change of the same file: old, new."""
+
+
+MUTANTS = (
+    Mutant(
+        "log-removed-at-start", "storage/sqlite/open.py",
+        "        writing = SqliteDatabase(",
+        '        path.with_name(path.name + "-wal").unlink(missing_ok=True)\n        writing = SqliteDatabase(',
+        "test_server_kills.py::test_nothing_acknowledged_is_lost_when_the_server_is_killed",
+    ),
+    Mutant(
+        "log-removed-at-start-2", "storage/sqlite/open.py",
+        "        writing = SqliteDatabase(",
+        '        path.with_name(path.name + "-wal").unlink(missing_ok=True)\n        writing = SqliteDatabase(',
+        "test_fail_points.py::test_a_write_that_was_acknowledged_survives_a_kill",
+    ),
+    Mutant(
+        "keys-forgotten", "service/idempotency.py",
+        "    unit.remember(", "    (lambda *_: None)(",
+        "test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
+    ),
+    Mutant(
+        "keys-forgotten-2", "service/idempotency.py",
+        "    unit.remember(", "    (lambda *_: None)(",
+        "test_server_kills.py::test_one_idempotency_key_starts_one_run_however_many_send_it_at_once",
+    ),
+    Mutant(
+        "keys-not-looked-up-in-a-batch", "service/idempotency.py",
+        "    known = unit.reply(request.key)", "    known = unit.reply(request.key) if unit.changes == 0 else None",
+        "test_races.py::test_one_idempotency_key_in_one_batch_has_one_effect",
+    ),
+    Mutant(
+        "commit-in-the-middle", "storage/writer.py",
+        "            unit.seal()\n", "            database.commit()\n            database.begin()\n            unit.seal()\n",
+        "test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
+    ),
+    Mutant(
+        "lost-claims-kept", "service/workers.py",
+        "undelivered = unnamed & session.unclaimed", "undelivered = unnamed & set()",
+        "test_fail_points.py::test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt",
+    ),
+    Mutant(
+        "migration-in-two-transactions", "storage/sqlite/migrate.py",
+        "            connection.execute(sql)\n",
+        '            connection.execute(sql)\n            connection.execute("COMMIT")\n            connection.execute("BEGIN IMMEDIATE")\n',
+        "test_fail_points.py::test_a_migration_that_is_killed_leaves_a_store_that_opens",
+    ),
+    Mutant(
+        "stream-resumes-one-too-late", "storage/sql/history.sql",
+        "WHERE run_id = :run_id AND seq > :after ORDER", "WHERE run_id = :run_id AND seq > :after + (:after > 1) ORDER",
+        "test_server_kills.py::test_a_reader_sees_each_event_once_and_in_order_across_kills",
+    ),
+    Mutant(
+        "broken-connection-unnoticed", "service/sessions.py",
+        "            over = min(over, self.broke_ms + disconnect_ms)", "            over = over",
+        "test_worker_kills.py::test_every_run_of_a_killed_worker_is_finished_by_another",
+    ),
+    Mutant(
+        "no-fence", "service/reporting.py",
+        "if run is None or run.epoch != report.epoch or run.worker_id != worker_id:", "if run is None:",
+        "test_worker_kills.py::test_every_late_report_is_refused_and_changes_nothing",
+    ),
+    Mutant(
+        "fence-by-worker-only", "service/reporting.py",
+        "run.epoch != report.epoch or run.worker_id != worker_id", "run.worker_id != worker_id",
+        "test_worker_kills.py::test_every_late_report_is_refused_and_changes_nothing",
+    ),
+    Mutant(
+        "lease-never-lapses", "service/sessions.py",
+        "        over = self.heard_ms + lease_ms\n", "        over = self.heard_ms + lease_ms * 3\n",
+        "test_worker_kills.py::test_a_paused_worker_loses_its_run_and_changes_nothing_when_it_wakes",
+    ),
+    Mutant(
+        "released-counts", "engine/lifecycle.py",
+        "attempt=run.attempt - (run.worker_id is not None)", "attempt=run.attempt",
+        "test_worker_kills.py::test_a_worker_told_to_go_hands_its_run_back_and_the_attempt_does_not_count",
+    ),
+    Mutant(
+        "children-outlive", "worker/child.py",
+        "    die_with(parent)\n", "",
+        "test_worker_kills.py::test_the_children_of_a_killed_worker_die_with_it",
+        ("        os._exit(0)\n", "        threading.Event().wait()\n"),
+    ),
+    Mutant(
+        "stop-not-pushed", "service/sessions.py",
+        "            session.messages.append(message)\n            session.wake.set()\n", "            pass\n",
+        "test_stopping.py::test_running_code_hears_within_two_seconds_that_it_is_to_stop",
+    ),
+    Mutant(
+        "never-killed", "worker/warden.py",
+        "            attempt.kill()\n", "            pass\n",
+        "test_stopping.py::test_code_that_does_not_listen_is_killed_after_its_grace",
+    ),
+    Mutant(
+        "poison-retried-for-ever", "engine/lifecycle.py",
+        "    if crashes >= task.max_crashes:", "    if crashes >= 1_000:",
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[leaves]",
+    ),
+    Mutant(
+        "crashed-runs-not-set-apart", "worker/floor.py",
+        'if lease.crashes or task.executor == "process":', 'if task.executor == "process":',
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[segfault]",
+    ),
+    Mutant(
+        "memory-not-limited", "worker/child.py",
+        "            if limit is not None:", "            if False:",
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[eats-memory]",
+    ),
+    Mutant(
+        "output-not-throttled", "worker/stdio.py",
+        "        room = self._limit - self._passed", "        room = 1 << 40",
+        "test_poison.py::test_a_task_that_prints_without_end_is_heard_in_part_and_finishes",
+    ),
+    Mutant(
+        "heartbeats-from-the-loop", "worker/reporter.py",
+        "        session, floor = self._session, self._floor\n        worker_id, sent_ms",
+        "        session, floor = self._session, self._floor\n        import threading as t\n        heard = t.Event()\n"
+        "        floor._loop.call_soon_threadsafe(heard.set)\n        heard.wait()\n        worker_id, sent_ms",
+        "test_poison.py::test_a_function_that_blocks_the_loop_beyond_the_lease_keeps_its_lease",
+    ),
+    Mutant(
+        "grandchildren-survive", "worker/process.py",
+        "            os.killpg(self.process.pid, signal.SIGKILL)", "            pass",
+        "test_poison.py::test_a_fork_bomb_leaves_no_processes_behind",
+    ),
+    Mutant(
+        "waits-for-a-dead-child", "worker/frames.py",
+        "if not wait and not self._readable():", "if False:",
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[fork-bomb]",
+    ),
+    Mutant(
+        "neighbours-not-handed-back", "worker/warden.py",
+        "            self._orders = max(self._orders, 2)", "            self._finish(RESTART_CODE)",
+        "test_poison.py::test_a_deaf_task_is_given_up_and_the_runs_beside_it_are_not_counted_as_crashed",
+    ),
+    Mutant(
+        "exit-without-drain", "http/server.py",
+        "        self._loop.call_soon_threadsafe(self.asked_to_stop.set)",
+        "        self.should_exit = self.force_exit = True",
+        "test_drain.py",
+    ),
+    Mutant(
+        "asked-is-ordered", "worker/warden.py",
+        "        self._asked = True\n", "        self._orders += 1\n",
+        "test_drain.py::test_a_draining_server_goes_on_answering_while_a_run_takes_its_time",
+    ),
+    Mutant(
+        "own-worker-spins", "actions/executor.py",
+        "        while not (session.draining or self._service.workers.draining):", "        while True:",
+        "test_drain.py::test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain",
+    ),
+    Mutant(
+        "claims-while-draining", "service/workers.py",
+        "        if self.draining:\n", "        if False:\n",
+        "test_drain.py::test_a_draining_server_takes_no_claims_and_says_that_it_is_not_ready",
+        (" or self.draining)", ")"),
+    ),
+    Mutant(
+        "streams-held-open", "http/server.py",
+        "        api.drain()\n", "        pass\n",
+        "test_drain.py::test_open_streams_and_long_polls_do_not_delay_the_end",
+        ("        self._api.close()\n", "        pass\n"),
+    ),
+    Mutant(
+        "synchronous-normal", "storage/sqlite/connection.py",
+        "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
+        "test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
+    ),
+    Mutant(
+        "answered-before-commit", "storage/writer.py",
+        "            command.result = command.work(unit)\n",
+        "            command.result = command.work(unit)\n            if self._loop:\n"
+        "                self._loop.call_soon_threadsafe(command.settle)\n",
+        "test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
+    ),
+    Mutant(
+        "one-commit-a-command", "storage/writer.py",
+        "        while todo and ", "        while todo and not batch and ",
+        "test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
+    ),
+    Mutant(
+        "sync-tried-again", "storage/sqlite/connection.py",
+        "    if isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError)):", "    if False:",
+        "test_disk.py::test_a_sync_that_fails_ends_the_server_and_nothing_is_acknowledged_after",
+    ),
+    Mutant(
+        "reserve-kept", "storage/store.py",
+        "self._reserve.release()", "pass",
+        "test_disk.py::test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals",
+    ),
+    Mutant(
+        "does-not-heal", "storage/store.py",
+        "                self.writer.full = False", "                pass",
+        "test_disk.py::test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals",
+    ),
+    Mutant(
+        "damage-not-explained", "storage/sqlite/open.py",
+        "        raise StorageBroken(_why(path, error)) from error", "        raise",
+        "test_disk.py::test_a_damaged_file_is_refused_with_what_to_do",
+    ),
+    Mutant(
+        "lost-race-counts", "service/reporting.py",
+        "if run is None or run.epoch != report.epoch or run.worker_id != worker_id:", "if run is None:",
+        "test_races.py::test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once",
+    ),
+    Mutant(
+        "stopped-result-counts", "service/reporting.py",
+        "as its outcome: the stop was durable first.\n        raise RunStopping\n", "\n",
+        "test_races.py::test_a_result_that_comes_after_an_acknowledged_stop_does_not_count",
+    ),
+)  # fmt: skip
+
+
+def tried(mutant: Mutant) -> tuple[str, float]:
+    """Return what became of the test with the bug in place, and how long that took."""
+    with tempfile.TemporaryDirectory(prefix="headway-mutant-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / name)
+        target = copy / "src" / "headway" / mutant.file
+        text = target.read_text()
+        if mutant.old not in text:
+            return "its place is gone", 0.0
+        text = text.replace(mutant.old, mutant.new, 1)
+        if mutant.also is not None:
+            text = text.replace(*mutant.also, 1)
+        target.write_text(text)
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--basetemp={copy / 'tmp'}",
+             f"tests/faults/{mutant.test}"],
+            cwd=copy, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        took = time.monotonic() - began
+        if done.returncode == 1:
+            said = next(
+                (line[1:].strip() for line in done.stdout.splitlines() if line.startswith("E  ")), "it timed out"
+            )
+            return f"found: {said[:100].replace('|', '/')}", took
+        return "NOT FOUND" if done.returncode == 0 else f"pytest ended with {done.returncode}", took
+
+
+def main() -> int:
+    """Try the mutants and print a table; return 1 if a test has not found its bug."""
+    wanted = set(sys.argv[1:])
+    missed = 0
+    print("| mutant | file | test | outcome | s |\n|---|---|---|---|---|")
+    for mutant in MUTANTS:
+        if not wanted or mutant.name in wanted:
+            outcome, took = tried(mutant)
+            missed += not outcome.startswith("found")
+            print(f"| {mutant.name} | {mutant.file} | {mutant.test} | {outcome} | {took:.0f} |", flush=True)
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Runs a server under strace and reads what it did: which bytes were on disk before which answer was sent."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+STRACE = shutil.which("strace")
+needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installed (apt-get install strace)")
+
+_LINE = re.compile(rb"^(\d+) +(\d+\.\d+) (.*)$")
+_CALL = re.compile(rb"^(\w+)\(")
+_RESUMED = re.compile(rb"^<\.\.\. (\w+) resumed>(.*)$")
+_RUN_ID = re.compile(rb"01[0-9a-f]{6}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One system call."""
+
+    name: str
+    text: bytes
+    began: int
+    """Its place in the order of all lines: of its beginning …"""
+    ended: int
+    """… and of its end."""
+
+    @property
+    def run_ids(self) -> set[bytes]:
+        """The run ids in what it wrote."""
+        return set(_RUN_ID.findall(self.text))
+
+
+def watching(out: Path) -> list[str]:
+    """Return the prefix of a command that notes every write, sync and send."""
+    calls = "trace=write,writev,pwrite64,pwritev,fdatasync,fsync,sendto,sendmsg"
+    return [str(STRACE), "-f", "-y", "-ttt", "-s", "70000", "-e", calls, "-e", "signal=none", "-o", str(out)]
+
+
+def failing(out: Path, call: str, when: int) -> list[str]:
+    """Return the prefix of a command in which a sync fails with EIO from the n-th of a thread on."""
+    return [
+        str(STRACE), "-f", "-y", "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={when}+",
+        "-e", "signal=none", "-o", str(out),
+    ]  # fmt: skip
+
+
+def calls(out: Path) -> Iterator[Call]:
+    """Read a trace; calls that other threads interrupt are put together again."""
+    begun: dict[tuple[bytes, bytes], tuple[int, bytes]] = {}
+    for place, line in enumerate(out.read_bytes().splitlines()):
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        thread, _, text = match.groups()
+        resumed = _RESUMED.match(text)
+        if resumed is not None:
+            began, head = begun.pop((thread, resumed[1]), (place, b""))
+            yield Call(resumed[1].decode(), head + resumed[2], began, place)
+            continue
+        called = _CALL.match(text)
+        if called is None:
+            continue
+        if text.endswith(b"<unfinished ...>"):
+            begun[thread, called[1]] = (place, text)
+        else:
+            yield Call(called[1].decode(), text, place, place)

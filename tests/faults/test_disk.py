@@ -1,0 +1,206 @@
+"""The disk: nothing is acknowledged before it is on it, a sync that fails ends the server, a full one fills no gap."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+from tests.faults.protocol import Hand, of
+from tests.faults.server import Place, Server
+from tests.faults.syscalls import calls, failing, needs_strace, watching
+from tests.faults.verdict import Books, clean
+from tests.faults.waiting import until
+
+from headway.app import BROKEN, FAILED
+from headway.client.errors import ConnectionLost
+
+SUBMITS = 1_000
+AT_ONCE = 50
+HEALS_WITHIN_S = 5.0
+
+
+def start_at_once(place, number, threads=AT_ONCE):
+    """Start many runs from many threads; return the ids of those that were acknowledged."""
+    local = threading.local()
+
+    def one(n):
+        if not hasattr(local, "http"):
+            local.http = place.connect(20)
+        body = msgspec.json.encode({"task": "job", "input": {"n": n}})
+        with contextlib.suppress(ConnectionLost):
+            answer = local.http.request("POST", "/v1/runs", body, headers={"Idempotency-Key": f"n-{n}"})
+            if answer.status == 202:
+                run_id = msgspec.json.decode(answer.body)["id"]
+                place.ledger.note("acknowledged", n=n, run_id=run_id)
+                return run_id
+        return None
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [run_id for run_id in pool.map(one, range(1, number + 1)) if run_id]
+
+
+@needs_strace
+def test_every_acknowledged_start_was_synced_before_its_answer_was_sent(place):
+    out = place.folder / "trace"
+    server = Server(place, prefix=watching(out)).start()
+    Hand(server)
+    ids = start_at_once(place, SUBMITS)
+    assert len(ids) == SUBMITS
+    os.kill(only_child(server.process.pid), signal.SIGKILL)
+    server.process.wait(10)
+    written, synced_before, sent, syncs = {}, {}, {}, 0
+    pending = {}
+    for call in sorted(calls(out), key=lambda call: call.ended):
+        wal = b"headway.db-wal>" in call.text[:400]
+        if wal and call.name.startswith("pwrite"):
+            for run_id in call.run_ids - written.keys():
+                written[run_id] = pending[run_id] = call.ended
+        elif wal and call.name in {"fdatasync", "fsync"}:
+            syncs += 1
+            for run_id in [run_id for run_id, at in pending.items() if at < call.began]:
+                synced_before[run_id] = call.ended
+                del pending[run_id]
+        elif b"socket:" in call.text[:200] and b"HTTP/1.1 202" in call.text:
+            for run_id in call.run_ids - sent.keys():
+                sent[run_id] = call.began
+    acknowledged = {run_id.encode() for run_id in ids}
+    assert acknowledged <= sent.keys()
+    early = [run_id for run_id in acknowledged if not synced_before.get(run_id, 1 << 60) < sent[run_id]]
+    assert early == [], f"{len(early)} of {SUBMITS} were acknowledged before they were synced"
+    assert syncs < SUBMITS / 2, "the commits of many starts at once are not put together"
+
+
+def only_child(pid):
+    """Return the process that strace runs."""
+    import psutil
+
+    return psutil.Process(pid).children()[0].pid
+
+
+@needs_strace
+@pytest.mark.parametrize("when", [8, 20, *(pytest.param(n, marks=pytest.mark.long) for n in range(5, 200, 3))])
+def test_a_sync_that_fails_ends_the_server_and_nothing_is_acknowledged_after(place, when):
+    out = place.folder / "trace"
+    server = Server(place, prefix=failing(out, "fdatasync", when)).start(ready=False)
+    with contextlib.suppress(AssertionError):
+        server.wait_until_ready(10)
+    with contextlib.suppress(AssertionError, ConnectionLost):
+        Hand(server)
+        for n in range(0, 500, 5):
+            if len(start_some(place, n)) < 5:
+                break
+    assert server.process.wait(15) in {BROKEN, FAILED}
+    assert "storage is broken" in place.logged() or "the store cannot be opened" in place.logged()
+    assert start_some(place, 1_000) == []
+    server = Server(place).start()
+    server.kill()
+    Books(place).hold(kills=1, finished=False)
+
+
+def start_some(place, first):
+    http = place.connect(5)
+    found = []
+    for n in range(first + 1, first + 6):
+        body = msgspec.json.encode({"task": "job", "input": {"n": n}})
+        with contextlib.suppress(ConnectionLost):
+            answer = http.request("POST", "/v1/runs", body)
+            assert answer.status in {202, 500, 503}, answer
+            if answer.status == 202:
+                found.append(msgspec.json.decode(answer.body)["id"])
+                place.ledger.note("acknowledged", n=n, run_id=found[-1])
+    return found
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of its own, of 32 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a disk")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk):
+    """Leave no byte free; return the file that takes the place."""
+    ballast = disk / "ballast"
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 65_536)
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x")
+    return ballast
+
+
+def test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals(small_disk, tmp_path):
+    place = Place(tmp_path, small_disk / "headway.db")
+    server = Server(place, HEADWAY_RESERVE_BYTES=str(4 << 20)).start()
+    try:
+        hand = Hand(server)
+        ids = [server.started("job", n=n) for n in range(30)]
+        leases = hand.claim(20)
+        ballast = fill(small_disk)
+        assert refused(server)
+        assert {server.call("GET", path).status for path in ("/v1/runs", f"/v1/runs/{ids[0]}", "/livez")} == {200}
+        assert server.call("GET", "/readyz").status == 503
+        ended_on_a_full_disk(hand, leases)
+        assert refused(server)
+        ballast.unlink()
+        until(
+            lambda: server.call("POST", "/v1/runs", {"task": "job"}).status == 202,
+            HEALS_WITHIN_S,
+            "it takes runs again",
+        )
+        assert (small_disk / "headway.db.reserve").stat().st_size == 4 << 20
+        hand.report(*(of(lease, "succeeded") for lease in hand.claim(11)))
+        assert server.counts().get("succeeded") == 31
+        assert server.stop() == 0
+        assert clean(place) == []
+    finally:
+        place.clean_up()
+
+
+def refused(server):
+    """Whether starts are refused as they should be; the first may still find a little space."""
+
+    def look():
+        answer = server.call("POST", "/v1/runs", {"task": "job", "input": {"fill": "x" * 100_000}})
+        assert answer.status in {202, 503}, answer
+        if answer.status == 202:
+            server.post(f"/v1/runs/{msgspec.json.decode(answer.body)['id']}:terminate")
+            return False
+        assert msgspec.json.decode(answer.body)["code"] == "storage_full"
+        return int(answer.headers["retry-after"]) > 0
+
+    return until(look, 10, "starts are refused")
+
+
+def ended_on_a_full_disk(hand, leases):
+    """Report the ends of all runs, as a worker does: again until it is taken."""
+    for lease in leases:
+
+        def taken(lease=lease):
+            answer = hand.send(of(lease, "succeeded", output="x" * 1_000))
+            assert answer.status in {200, 503}, answer
+            return answer.status == 200
+
+        until(taken, 10, "a run ends on a full disk")
+
+
+def test_a_damaged_file_is_refused_with_what_to_do(place):
+    place.store.write_bytes(b"not a store" * 1_000)
+    server = Server(place).start(ready=False)
+    assert server.process.wait(15) == FAILED
+    assert "headway restore" in place.logged()
+    assert "Traceback" not in place.logged()

@@ -1,0 +1,150 @@
+"""A server that is told to go lets nobody down: clients notice nothing, streams resume, the exit code is 0."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.faults.protocol import Hand
+from tests.faults.server import APP, Server
+from tests.faults.test_server_kills import all_final
+from tests.faults.verdict import Books
+from tests.faults.waiting import pause, until
+
+import headway
+
+DRAIN_S = 5
+
+
+class Users:
+    """SDK clients that start runs and wait for their results, one after the other, until told to stop."""
+
+    def __init__(self, place, number):
+        self.failures, self.done = [], 0
+        self._place, self._over = place, threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(number)]
+
+    def _work(self, number):
+        with headway.Client(self._place.url) as client:
+            n = number * 100_000
+            while not self._over.is_set():
+                n += 1
+                try:
+                    run = client.runs.start("effect", n=n, ms=20)
+                    self._place.ledger.note("acknowledged", n=n, run_id=run.id)
+                    assert run.result(60) == n
+                    client.runs.count()
+                    self.done += 1
+                except Exception as error:  # noqa: BLE001 - whatever a user sees is a failure
+                    self.failures.append(f"{type(error).__name__}: {error}")
+                    return
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join(70)
+
+
+def test_clients_notice_nothing_of_a_rolling_restart(place):
+    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP).start()
+    server.knows("effect")
+    with Users(place, 4) as users:
+        for _ in range(3):
+            before = users.done
+            until(lambda before=before: users.done > before + 20 or users.failures, 30, "the users get on")
+            assert server.stop(DRAIN_S + 5) == 0
+            server.start()
+        pause(0.5)
+    assert users.failures == []
+    until(lambda: all_final(server), 30, f"all runs are final: {server.counts()}")
+    assert server.stop() == 0
+    Books(place).hold(kills=0)
+
+
+def durable(events):
+    """Return the numbers of what is in the history."""
+    return [event.seq for event in events if event.type not in {"snapshot", "run.progress"}]
+
+
+def test_open_streams_do_not_hold_up_the_end_and_resume(place):
+    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP).start()
+    server.knows("gated")
+    with ThreadPoolExecutor(8) as pool, headway.Client(place.url) as client:  # closed first, it ends its readers
+        runs = [client.runs.start("gated", {"name": "end"}) for _ in range(4)]
+        until(lambda: len(place.ledger.lines("begun")) == 4, 20, "all have begun")
+        readers = [pool.submit(lambda run=run: durable(run.events())) for run in runs]
+        waiters = [pool.submit(run.wait, 60) for run in runs]
+        pause(0.3)
+        assert server.stop(DRAIN_S + 5) == 0
+        server.start()
+        place.open_gate("end")
+        assert {waiter.result(60).state for waiter in waiters} == {"succeeded"}
+        for run, reader in zip(runs, readers, strict=True):
+            whole = [event.seq for event in run.history()]
+            assert reader.result(60) == whole
+        assert {(run.refresh().attempt, run.run.crashes) for run in runs} == {(1, 0)}
+    assert server.stop() == 0
+
+
+def test_a_draining_server_takes_no_claims_and_says_that_it_is_not_ready(place):
+    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP).start()
+    server.knows("gated")
+    run_id = server.started("gated", name="last")
+    until(lambda: place.ledger.lines("begun"), 20, "it has begun")
+    server.process.send(15)
+    until(lambda: server.call("GET", "/readyz").status == 503, 5, "it is not ready")
+    waits = server.started("noop")
+    assert server.run(waits)["state"] == "queued"
+    place.open_gate("last")
+    assert server.process.wait(DRAIN_S + 5) == 0
+    server.start()
+    assert server.final(run_id)["attempt"] == 1
+    assert server.final(waits)["state"] == "succeeded"
+    assert server.stop() == 0
+
+
+def test_a_draining_server_goes_on_answering_while_a_run_takes_its_time(place):
+    """Its own worker, too, is told to claim no more, and must not ask again and again."""
+    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP, HEADWAY_WAIT_MAX_MS="200").start()
+    server.knows("gated")
+    run_id = server.started("gated", name="slow")
+    until(lambda: place.ledger.lines("begun"), 20, "it has begun")
+    server.process.send(15)
+    for _ in range(20):
+        assert server.http.request("GET", f"/v1/runs/{run_id}", timeout_s=2).status == 200
+        pause(0.05)
+    place.open_gate("slow")
+    assert server.process.wait(DRAIN_S + 5) == 0
+
+
+def test_open_streams_and_long_polls_do_not_delay_the_end(place):
+    server = Server(place, "--drain", f"{DRAIN_S}s").start()
+    Hand(server)
+    with ThreadPoolExecutor(8) as pool, headway.Client(place.url) as client:
+        run = client.runs.start("job")
+        readers = [iter(run.events()) for _ in range(3)]
+        assert {next(reader).type for reader in readers} == {"snapshot"}
+        polls = [pool.submit(server.call, "GET", f"/v1/runs/{run.id}?wait_for=final", Prefer="wait=60") for _ in range(3)]
+        until(lambda: server.process.alive and not any(poll.done() for poll in polls), 5, "the polls wait")
+        began = time.monotonic()
+        assert server.stop(DRAIN_S + 5) == 0
+        assert time.monotonic() - began < 3
+        assert {poll.result(5).status for poll in polls} == {200}
+        server.start()
+        run.terminate()
+        assert [durable(reader) for reader in readers] == [[1, 2]] * 3
+    assert server.stop() == 0
+
+
+def test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain(place):
+    server = Server(place, HEADWAY_WAIT_MAX_MS="100").start()
+    own = next(worker for worker in server.get("/v1/workers")["data"] if worker["name"] == "built-in")
+    server.post(f"/v1/workers/{own['id']}:drain")
+    for _ in range(20):
+        assert server.http.request("GET", "/livez", timeout_s=2).status == 200
+        pause(0.02)
+    assert server.stop() == 0

@@ -1,0 +1,185 @@
+"""Terminate, complete and a lapsed lease at the same moment: one of them wins, and the run ends once."""
+
+import asyncio
+import functools
+import random
+
+import msgspec
+import pytest
+from tests.faults.verdict import verify
+
+from headway.clock import SystemClock
+from headway.config import Settings
+from headway.errors import HeadwayError
+from headway.ids import Signer
+from headway.model.run import FINAL
+from headway.service.service import Service
+from headway.storage.sqlite.open import open_file
+from headway.wire import runs as wire
+from headway.wire import workers as worker_wire
+
+ROUNDS = 300
+AT_ONCE = 20
+
+
+def in_a_loop(test):
+    """Run an async test."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs):
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+class Bench:
+    """A service on a file, with its writer's thread, and no HTTP."""
+
+    def __init__(self, folder):
+        self.path = folder / "headway.db"
+        self.store = open_file(self.path, SystemClock(), reserve_bytes=0)
+        self.service = Service(self.store, Signer(b"x" * 32), Settings())
+
+    async def __aenter__(self):
+        self.store.start()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.store.close()
+        assert verify(self.path) == []
+
+    async def worker(self):
+        """Register a worker and return its id."""
+        task = worker_wire.TaskDeclaration(name="job")
+        return (await self.service.workers.register(worker_wire.RegisterWorker(name="w", tasks=[task]))).id
+
+    async def claim(self, worker_id, most=1):
+        return await self.service.workers.claim(worker_wire.ClaimRuns(worker_id=worker_id, max=most))
+
+    async def report(self, worker_id, lease, kind, **fields):
+        report = kind(run_id=lease.run_id, epoch=lease.epoch, **fields)
+        return await self.service.workers.report(worker_wire.ReportRuns(worker_id=worker_id, reports=[report]))
+
+    async def states(self, run_id):
+        """Return the states that a run has been in, in order, by its own history."""
+        events = await self.service.history.events(run_id, 0, 1000)
+        lines = [msgspec.json.decode(event.data) for event in events if event.type == "run.state"]
+        return [line["state"] for line in lines], [line["cause"] for line in lines]
+
+
+async def released_at_once(*racers):
+    """Let all go at the same moment, in any order; return what each got, an error for an error."""
+    barrier = asyncio.Event()
+
+    async def one(racer):
+        await barrier.wait()
+        for _ in range(random.randrange(3)):
+            await asyncio.sleep(0)
+        return await racer()
+
+    racing = [asyncio.ensure_future(one(racer)) for racer in random.sample(racers, len(racers))]
+    await asyncio.sleep(0)
+    barrier.set()
+    return await asyncio.gather(*racing, return_exceptions=True)
+
+
+async def one_round(bench):
+    worker_id, other_id = await bench.worker(), await bench.worker()
+    run_id = (await bench.service.runs.start(wire.StartRun(task="job"))).run.id
+    lease = (await bench.claim(worker_id))[0]
+    assert lease.run_id == run_id
+    session = bench.service.sessions.get(worker_id)
+    ended = asyncio.Event()
+
+    async def terminate():
+        run = await bench.service.runs.terminate(run_id, wire.Terminate())
+        if run.state == "terminated":  # acknowledged and over: from here on nothing may begin
+            assert await bench.claim(other_id) == []
+        ended.set()
+
+    async def complete():
+        await bench.report(worker_id, lease, worker_wire.Succeeded)
+
+    async def fail():
+        await bench.report(
+            worker_id, lease, worker_wire.Errored, error=worker_wire.ErrorReport(message="no"), retry_after="0s"
+        )
+
+    async def lapse():
+        await bench.service.workers.lapse(session)
+
+    async def claim():
+        await bench.claim(other_id)
+
+    found = await released_at_once(terminate, random.choice([complete, fail]), lapse, claim)
+    odd = [error for error in found if isinstance(error, BaseException) and not isinstance(error, HeadwayError)]
+    assert odd == []
+    return run_id, other_id
+
+
+@in_a_loop
+async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(tmp_path):
+    async with Bench(tmp_path) as bench:
+        outcomes = set()
+        for _ in range(ROUNDS):
+            run_id, other_id = await one_round(bench)
+            run = await bench.service.runs.get(run_id)
+            states, causes = await bench.states(run_id)
+            if run.state == "stopping":  # the other worker has it: it hears of the stop and confirms
+                lost, stop = await heartbeat(bench, other_id, run)
+                assert (lost, [asked.run_id for asked in stop]) == ([], [run_id])
+                await confirm(bench, other_id, run)
+                run = await bench.service.runs.get(run_id)
+                states, causes = await bench.states(run_id)
+            assert run.state in FINAL
+            assert [state for state in states if state in FINAL] == [run.state]
+            assert "claimed" not in causes[causes.index("stop_asked") :] if "stop_asked" in causes else True
+            outcomes.add(tuple(causes[2:]))
+        assert len(outcomes) >= 4, outcomes
+
+
+async def heartbeat(bench, worker_id, run):
+    answer = await bench.service.workers.report(worker_wire.ReportRuns(worker_id=worker_id, held=[(run.id, run.epoch)]))
+    return answer.lost, answer.stop
+
+
+async def confirm(bench, worker_id, run):
+    report = worker_wire.Stopped(run_id=run.id, epoch=run.epoch)
+    answer = await bench.service.workers.report(worker_wire.ReportRuns(worker_id=worker_id, reports=[report]))
+    assert answer.rejected == []
+
+
+@in_a_loop
+async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(tmp_path):
+    async with Bench(tmp_path) as bench:
+        worker_id = await bench.worker()
+        for _ in range(AT_ONCE):
+            run_id = (await bench.service.runs.start(wire.StartRun(task="job"))).run.id
+            lease = (await bench.claim(worker_id))[0]
+            await bench.service.runs.terminate(run_id, wire.Terminate())
+            answer = await bench.report(worker_id, lease, worker_wire.Succeeded, output=msgspec.Raw(b"1"))
+            assert [(rejected.status, rejected.code) for rejected in answer.rejected] == [(409, "run_stopping")]
+            run = await bench.service.runs.get(run_id)
+            assert (run.state, run.output) == ("terminated", None)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same-request", "other-request"])
+@in_a_loop
+async def test_one_idempotency_key_in_one_batch_has_one_effect(tmp_path, same):
+    from headway.service.idempotency import request_key
+
+    async with Bench(tmp_path) as bench:
+        await bench.worker()
+
+        def start(number):
+            spec = wire.StartRun(task="job", name="one" if same else str(number))
+            body = msgspec.json.encode(spec)
+            return lambda: bench.service.runs.start(spec, request_key("k", "POST", "/v1/runs", body, 60_000))
+
+        found = await released_at_once(*(start(number) for number in range(64)))
+        refused = [answer for answer in found if isinstance(answer, BaseException)]
+        assert {error.code for error in refused} == (set() if same else {"idempotency_key_reused"})
+        started = [answer for answer in found if not isinstance(answer, BaseException)]
+        assert len(started) == (64 if same else 1)
+        assert len({answer.run.id for answer in started}) == 1
+        assert sum(not answer.replayed for answer in started) == 1

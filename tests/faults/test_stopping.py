@@ -1,0 +1,49 @@
+"""Someone asks a run to stop: the code hears of it, and is ended if it does not listen."""
+
+import pytest
+from tests.faults.server import Server, WorkerProcess
+from tests.faults.test_worker_kills import begun
+from tests.faults.waiting import until
+
+from headway.wire.times import from_text
+
+HEARS_WITHIN_MS = 2_000
+
+
+@pytest.fixture
+def server(place):
+    server = Server(place).start()
+    WorkerProcess(place)
+    server.knows("polite")
+    yield server
+    server.kill()
+
+
+def test_running_code_hears_within_two_seconds_that_it_is_to_stop(place, server):
+    run_id = server.started("polite")
+    begun(place, run_id, 1)
+    place.ledger.note("asked to stop")
+    assert server.post(f"/v1/runs/{run_id}:terminate", {"reason": "enough", "actor": "me"})["state"] == "stopping"
+    cancelled = until(lambda: place.ledger.lines("cancelled"), 10, "the code is cancelled")[0]
+    assert cancelled["at"] - place.ledger.lines("asked to stop")[0]["at"] <= HEARS_WITHIN_MS
+    run = server.final(run_id)
+    assert (run["state"], run["reason"]) == ("terminated", {"code": "terminated", "message": "enough", "actor": "me"})
+
+
+@pytest.mark.parametrize("task", ["deaf_in_process", "deaf_in_thread", "deaf_on_the_loop"])
+def test_code_that_does_not_listen_is_killed_after_its_grace(place, task):
+    server = Server(place, app="tests.faults.app:app").start()
+    server.knows(task)
+    other = server.started("gated", name="other")
+    begun(place, other, 1)
+    run_id = server.started(task)
+    begun(place, run_id, 1)
+    asked = server.post(f"/v1/runs/{run_id}:terminate")["updated_at"]
+    run = server.final(run_id, 20)
+    took_ms = from_text(run["finished_at"]) - from_text(asked)
+    assert run["state"] == "terminated"
+    assert 500 <= took_ms <= 3_500
+    place.open_gate("other")
+    assert server.final(other)["state"] == "succeeded"
+    assert server.final(other)["crashes"] == 0
+    server.stop()

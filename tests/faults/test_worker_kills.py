@@ -1,0 +1,150 @@
+"""Workers are killed, paused and told to go: their runs come back, and what comes too late changes nothing."""
+
+import contextlib
+import random
+import signal
+
+import pytest
+from tests.faults.load import Load
+from tests.faults.protocol import Hand, everything, of
+from tests.faults.server import Server, WorkerProcess, ended
+from tests.faults.test_server_kills import all_final
+from tests.faults.verdict import Books
+from tests.faults.waiting import pause, until
+
+LEASE_MS = 2_000
+EFFECTS = ["effect", "effect_in_thread", "effect_in_process"]
+
+
+def longest_way_back_ms(books):
+    """Return how long after a kill the last of the runs it hit was back in its queue."""
+    kills = [line["at"] for line in books.place.ledger.lines("kill")]
+    back = [
+        time for events in books.events.values() for _, kind, time, data in events
+        if kind == "run.state" and data.get("cause") == "crashed"
+    ]  # fmt: skip
+    assert back, "no kill has hit a run"
+    return max(time - max(at for at in kills if at <= time) for time in back)
+
+
+@pytest.mark.parametrize("kills", [15, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def test_every_run_of_a_killed_worker_is_finished_by_another(place, kills):
+    server = Server(place, "--lease", "15s").start()
+    workers = [WorkerProcess(place, "--capacity", "20") for _ in range(2)]
+    server.knows("effect")
+    with Load(place, tasks=EFFECTS, rate=40, ms=150) as load:
+        for _ in range(kills):
+            pause(random.uniform(0.3, 1.2))
+            workers.append(WorkerProcess(place, "--capacity", "20"))
+            place.ledger.note("kill")
+            workers.pop(0).kill()
+    assert load.odd == []
+    until(lambda: all_final(server), 60, f"all runs are final: {server.counts()}")
+    server.stop()
+    books = Books(place)
+    books.hold(kills=kills)
+    assert longest_way_back_ms(books) <= 2_000
+
+
+def begun(place, run_id, epoch, within_s=20):
+    """Wait until an attempt has begun."""
+
+    def look():
+        return [line for line in place.ledger.lines("begun") if (line["run_id"], line["epoch"]) == (run_id, epoch)]
+
+    return until(look, within_s, f"attempt {epoch} of {run_id} has begun")[0]
+
+
+def test_a_paused_worker_loses_its_run_and_changes_nothing_when_it_wakes(place):
+    server = Server(place, "--lease", f"{LEASE_MS}ms").start()
+    zombie = WorkerProcess(place, "--name", "zombie")
+    server.knows("gated")
+    run_id = server.started("gated", name="late")
+    begun(place, run_id, 1)
+    place.ledger.note("paused")
+    zombie.send_all(signal.SIGSTOP)
+    WorkerProcess(place, "--name", "winner")
+    begun(place, run_id, 2)
+    paused, back = place.ledger.lines("paused")[0]["at"], crashed_at(server, run_id)
+    assert back - paused <= LEASE_MS + 1_000
+    place.open_gate("late")
+    final = server.final(run_id)
+    events = server.get(f"/v1/runs/{run_id}/events")
+    zombie.send_all(signal.SIGCONT)
+    until(lambda: lapsed_is_noticed(server, zombie), 20, "the zombie is heard of again")
+    assert server.run(run_id) == final
+    assert server.get(f"/v1/runs/{run_id}/events") == events
+    assert (final["state"], final["output"], final["attempt"]) == ("succeeded", 2, 2)
+    assert place.ledger.lines("effect")[0]["epoch"] == 2
+    server.stop()
+    Books(place).hold(kills=1, finished=False)
+
+
+def crashed_at(server, run_id):
+    from headway.wire.times import from_text
+
+    events = server.get(f"/v1/runs/{run_id}/events")["data"]
+    return next(from_text(event["time"]) for event in events if event["data"].get("cause") == "crashed")
+
+
+def lapsed_is_noticed(server, zombie):
+    """Whether the paused worker has come back under a new name, its old session being gone."""
+    found = [worker for worker in server.get("/v1/workers")["data"] if worker["name"] == "zombie"]
+    return len(found) > 1 or not zombie.alive
+
+
+def test_every_late_report_is_refused_and_changes_nothing(place):
+    server = Server(place, "--lease", "500ms").start()
+    late, winner = Hand(server), Hand(server)
+    run_id = server.started("job")
+    lost = late.claim()[0]
+    until(lambda: winner.beat() and server.run(run_id)["state"] == "queued", 5, "the lease has lapsed")
+    held = winner.claim()[0]
+    assert (held["run_id"], held["epoch"]) == (run_id, lost["epoch"] + 1)
+    late = Hand(server)
+    before = server.run(run_id), server.get(f"/v1/runs/{run_id}/events")
+    for report in everything(lost):
+        winner.beat((run_id, held["epoch"]))
+        for sender in (late, winner):  # not even the holder of the new lease may use the old one
+            answer = sender.send(report)
+            assert (answer.status, b'"lease_lost"' in answer.body) == (409, True), report
+        assert before == (server.run(run_id), server.get(f"/v1/runs/{run_id}/events")), report
+    assert late.beat((run_id, lost["epoch"]))["lost"] == [[run_id, lost["epoch"]]]
+    winner.report(of(held, "succeeded", output="winner"))
+    for report in everything(held):
+        assert winner.send(report).status == 409, report
+    assert server.run(run_id)["output"] == "winner"
+    server.kill()
+    Books(place).hold(kills=1, finished=False)
+
+
+def test_a_worker_told_to_go_hands_its_run_back_and_the_attempt_does_not_count(place):
+    server = Server(place).start()
+    first = WorkerProcess(place, "--drain-grace", "200ms")
+    server.knows("gated")
+    ids = [server.started("gated", name="on"), server.started("effect_in_process", ms=60_000)]
+    begun(place, ids[0], 1)
+    until(lambda: len(place.ledger.lines("effect")) == 1, 20, "the child has begun")
+    first.send(signal.SIGTERM)
+    assert first.wait(15) == 0
+    runs = [server.run(run_id) for run_id in ids]
+    assert [(run["state"], run["attempt"], run["crashes"]) for run in runs] == [("queued", 0, 0)] * 2
+    server.post(f"/v1/runs/{ids[1]}:terminate")
+    WorkerProcess(place)
+    begun(place, ids[0], 2)
+    place.open_gate("on")
+    assert (server.final(ids[0])["attempt"], server.final(ids[0])["state"]) == (1, "succeeded")
+    server.stop()
+
+
+def test_the_children_of_a_killed_worker_die_with_it(place):
+    server = Server(place).start()
+    worker = WorkerProcess(place)
+    server.knows("deaf_in_process")
+    run_id = server.started("deaf_in_process")
+    child = begun(place, run_id, 1)["pid"]
+    assert child != worker.pid
+    worker.kill()
+    with contextlib.suppress(ProcessLookupError):
+        assert ended(child, 3)
+    server.kill()

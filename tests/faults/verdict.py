@@ -1,0 +1,106 @@
+"""Judges a store by the ledger kept outside it, and by its own invariants."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from typing import Any
+
+import apsw
+from tests.faults.server import Place
+
+from headway.storage.sqlite.verify import verify
+
+FINAL = ("succeeded", "failed", "terminated")
+
+
+class Books:
+    """All runs and events of a store that nobody uses any more, and the ledger's lines."""
+
+    def __init__(self, place: Place) -> None:
+        """Read everything."""
+        self.place = place
+        connection = apsw.Connection(str(place.store))
+        columns = "id, task, state, attempt, crashes, epoch, seq, input, output, run_type"
+        rows = connection.execute(f"SELECT {columns} FROM runs").fetchall()
+        names = columns.split(", ")
+        self.runs: dict[str, dict[str, Any]] = {row[0]: dict(zip(names, row, strict=True)) for row in rows}
+        self.events: dict[str, list[tuple[int, str, int, dict[str, Any]]]] = defaultdict(list)
+        for run_id, seq, kind, time, data in connection.execute(
+            "SELECT run_id, seq, type, time, data FROM events ORDER BY run_id, seq"
+        ):
+            self.events[run_id].append((seq, kind, time, json.loads(data)))
+        self.integrity = connection.execute("PRAGMA integrity_check").fetchall()
+        connection.close()
+        self.acknowledged = place.ledger.lines("acknowledged")
+        self.effects = place.ledger.lines("effect")
+        self.steps = place.ledger.lines("step")
+
+    def hold(self, *, kills: int, finished: bool = True) -> None:
+        """Assert everything that a fault must not change."""
+        self._is_whole()
+        self._nothing_is_lost(finished=finished)
+        self._starts_happened_once()
+        self._histories_are_straight()
+        self._effects_agree(kills)
+        self._steps_were_not_done_again()
+        assert clean(self.place) == []
+
+    def _is_whole(self) -> None:
+        assert self.integrity == [("ok",)]
+
+    def _nothing_is_lost(self, *, finished: bool) -> None:
+        lost = [line for line in self.acknowledged if line["run_id"] not in self.runs]
+        assert lost == [], f"{len(lost)} acknowledged runs are lost"
+        if finished:
+            states = Counter(self.runs[line["run_id"]]["state"] for line in self.acknowledged)
+            assert set(states) <= {"succeeded"}, states
+
+    def _starts_happened_once(self) -> None:
+        numbers = Counter(json.loads(run["input"]).get("n") for run in self.runs.values() if run["run_type"] == "api")
+        twice = {n: count for n, count in numbers.items() if n and count > 1}
+        assert twice == {}, "one Idempotency-Key, several runs"
+        ids = defaultdict(set)
+        for line in self.acknowledged:
+            ids[line["n"]].add(line["run_id"])
+        assert all(len(found) == 1 for found in ids.values()), "one Idempotency-Key, several ids"
+        assert len({line["run_id"] for line in self.acknowledged}) == len(ids), "one id, several Idempotency-Keys"
+
+    def _histories_are_straight(self) -> None:
+        for run_id, run in self.runs.items():
+            events = self.events[run_id]
+            assert [seq for seq, *_ in events] == list(range(1, run["seq"] + 1)), (run, events)
+            ends = [data["state"] for _, kind, _, data in events if kind == "run.state" and data["state"] in FINAL]
+            assert ends == ([run["state"]] if run["state"] in FINAL else []), (run, events)
+
+    def _effects_agree(self, kills: int) -> None:
+        """At least once, each time under a higher epoch, and not more often than there was a reason for."""
+        epochs: dict[str, list[int]] = defaultdict(list)
+        for line in self.effects:
+            epochs[line["run_id"]].append(line["epoch"])
+        for run_id, run in self.runs.items():
+            found = epochs.get(run_id, [])
+            if run["state"] == "succeeded" and run["task"].startswith("effect"):
+                assert found, f"{run} has succeeded and nothing was done"
+                assert max(found) <= run["epoch"], (run, found)
+            assert len(set(found)) == len(found), f"one lease, executed twice: {run}, {found}"
+            assert run["attempt"] <= 1 + kills, run
+
+    def _steps_were_not_done_again(self) -> None:
+        """The epoch that a step has returned is the last in which it was done: a recorded step is never repeated."""
+        done: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for line in self.steps:
+            done[line["run_id"], line["number"]].append(line["epoch"])
+        for run_id, run in self.runs.items():
+            if run["task"] == "steps" and run["state"] == "succeeded":
+                for number, epoch in enumerate(json.loads(run["output"])):
+                    assert epoch == max(done[run_id, number]), (run, number, done[run_id, number])
+
+
+def clean(place: Place) -> list[str]:
+    """Return what `headway doctor --verify` finds wrong in a store."""
+    connection = apsw.Connection(str(place.store))
+    try:
+        return [str(finding) for finding in verify(connection)]
+    finally:
+        connection.close()

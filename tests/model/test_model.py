@@ -1,0 +1,398 @@
+"""Whatever is done to a service, in whatever order: it does what the reference says, step by step."""
+
+import asyncio
+import logging
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, seed, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from headway.errors import HeadwayError
+from headway.model.query import Page, RunFilter
+from headway.model.run import Reason
+from headway.wire import workers as wire
+from headway.wire.runs import PatchRun, SignalRun
+from headway.wire.times import to_text
+from tests.model.reference import FINAL, LEASED, Reference
+from tests.world import START, declare, on_disk, raw, spec
+
+RETRY = {"max_attempts": 2, "backoff": "2s", "factor": 1, "jitter": 0}
+COMMON = {"retry": RETRY, "max_crashes": 2, "grace": "1s", "retention": dict.fromkeys(("succeeded", "failed", "terminated"), "60s")}
+TASKS = (declare("plain", **COMMON), declare("keyed", concurrency_per_key=1, **COMMON), declare("timed", timeout="20s", **COMMON))
+WHY = Reason(code="test")
+FIRED = Counter()
+"""How often each verb was taken and refused, over all runs of the machine."""
+
+tasks = st.sampled_from(["plain", "keyed", "keyed", "timed"])
+priorities = st.sampled_from([5, 5, 5, 0, 9])
+names = st.sampled_from(["go", "go#1", "pay"])
+delays = st.sampled_from([0, 0, 0, 1_000, 10_000])
+pick = st.integers(0, 10**6)
+KINDS = {
+    "succeed": (wire.Succeeded, {"output": raw(1)}),
+    "crash": (wire.Errored, {"error": wire.ErrorReport(code="crashed")}),
+    "release": (wire.Released, {}),
+    "stopped": (wire.Stopped, {}),
+}
+
+
+def may(often=1, **given):
+    """Make the method something that may happen, with what is drawn for it, `often` times as likely as others."""
+
+    def mark(method):
+        method.often, method.given = often, given
+        return method
+
+    return mark
+
+
+def when(possible):
+    """Say when it may happen."""
+
+    def mark(method):
+        method.possible = possible
+        return method
+
+    return mark
+
+
+class Life(RuleBasedStateMachine):
+    """Every verb, against the service and against the reference.
+
+    One rule draws what happens next, with weights: left to itself, Hypothesis leaves out whole sorts of rules in each
+    example, and few runs would ever be executed.
+    """
+
+    @rule(data=st.data())
+    def step(self, data):
+        """Let something happen."""
+        everything = vars(type(self)).values()
+        verbs = [verb for verb in everything if hasattr(verb, "often") and getattr(verb, "possible", bool)(self)]
+        weighted = [verb for turn in range(8) for verb in verbs if verb.often > turn]
+        chosen = data.draw(st.sampled_from(weighted), "what")
+        chosen(self, **{name: data.draw(strategy, name) for name, strategy in chosen.given.items()})
+
+    @initialize()
+    def begin(self):
+        shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.folder = Path(tempfile.mkdtemp(dir=shared))
+        self.runner = asyncio.Runner()
+        self.world = self.do(self._open())
+        self.model = Reference(START)
+        self.leases = []
+        self.known = []
+        self.add_worker()
+
+    async def _open(self):
+        return on_disk(self.folder / "s.db")
+
+    def do(self, coroutine):
+        """Carry it out on the loop."""
+        return self.runner.run(coroutine)
+
+    def verb(self, name, expected, coroutine):
+        """Carry out a verb, which must be answered as the reference says; a run that it returns is the one in the store."""
+        try:
+            answer = self.do(coroutine)
+            code = answer.rejected[0].code if isinstance(answer, wire.Reported) and answer.rejected else None
+        except HeadwayError as error:
+            answer, code = None, error.code
+        assert expected == code, (name, expected, code)
+        FIRED[name, expected] += 1
+        if hasattr(answer, "epoch"):
+            assert answer == self.do(self.world.runs.get(answer.id)), name
+        return answer
+
+    def any(self, number):
+        """Return a run's id, of those that are there."""
+        there = sorted(self.model.runs)
+        return there[number % len(there)]
+
+    has_runs = when(lambda self: self.model.runs)
+
+    # -- people --------------------------------------------------------------------------------------------------------
+
+    @may(5, task=tasks, priority=priorities, key=st.sampled_from("ab"), delay=delays)
+    def start(self, task, priority, key, delay):
+        run = self.do(self.world.start(task, priority=priority, key=key, delay=f"{delay}ms"))
+        self.model.start(run.id, task, priority, key, delay)
+        FIRED["start", None] += 1
+
+    @has_runs
+    @may(number=pick, task=tasks, key=st.sampled_from("ab"))
+    def start_under(self, number, task, key):
+        parent = self.any(number)
+        refused = self.model.runs[parent]["state"] in ("stopping", "terminated")
+        run = self.verb("start under", "invalid_state" if refused else None, self.world.start(task, parent_id=parent, key=key))
+        if run is not None:
+            self.model.start(run.id, task, 5, key, 0, parent)
+
+    @has_runs
+    @may(number=pick, cascade=st.booleans())
+    def terminate(self, number, cascade):
+        run = self.any(number)
+        how = self.world.stop(run, children="cascade" if cascade else "leave")
+        self.verb("terminate", self.model.terminate(run, cascade=cascade), how)
+
+    @has_runs
+    @may(number=pick)
+    def hold(self, number):
+        run = self.any(number)
+        self.verb("hold", self.model.hold(run), self.world.runs.suspend(run, WHY))
+
+    @has_runs
+    @may(number=pick)
+    def resume(self, number):
+        run = self.any(number)
+        self.verb("resume", self.model.resume(run), self.world.runs.resume(run, WHY))
+
+    @has_runs
+    @may(number=pick, name=names)
+    def signal(self, number, name):
+        run = self.any(number)
+        self.verb("signal", self.model.signal(run, name), self.world.runs.signal(run, SignalRun(name=name)))
+
+    @has_runs
+    @may(number=pick)
+    def retry(self, number):
+        run = self.any(number)
+        ended = self.model.runs[run]["state"] in ("failed", "terminated")
+        new = self.verb("retry", None if ended else "invalid_state", self.world.runs.retry(run, WHY))
+        if new is not None:
+            assert run == new.previous_id
+            self.model.retry(run, new.id)
+
+    @has_runs
+    @may(number=pick, protected=st.booleans())
+    def protect(self, number, protected):
+        run = self.any(number)
+        self.verb("protect", self.model.protect(run, int(protected)), self.world.runs.protect(run, protected=protected))
+
+    @has_runs
+    @may(number=pick)
+    def delete(self, number):
+        run = self.any(number)
+        self.verb("delete", self.model.delete(run), self.world.runs.delete(run))
+
+    @has_runs
+    @may(number=pick, priority=priorities)
+    def prioritise(self, number, priority):
+        run = self.any(number)
+        self.verb("prioritise", self.model.prioritise(run, priority), self.patch(run, priority=priority))
+
+    @has_runs
+    @may(number=pick, queue=st.sampled_from(["default", "other"]))
+    def move(self, number, queue):
+        run = self.any(number)
+        self.verb("move", self.model.move(run, queue), self.patch(run, queue=queue))
+
+    @has_runs
+    @may(number=pick, delay=st.sampled_from([-5_000, 0, 5_000]))
+    def reschedule(self, number, delay):
+        run, at = self.any(number), self.model.now + delay
+        self.verb("reschedule", self.model.reschedule(run, at), self.patch(run, run_at=to_text(at)))
+
+    def patch(self, run, **fields):
+        return self.world.runs.patch(run, PatchRun(**fields), None)
+
+    @when(lambda self: "other" in {queue.name for queue in self.world.queues.list()})
+    @may(paused=st.booleans())
+    def pause(self, paused):
+        (self.model.paused.add if paused else self.model.paused.discard)("other")
+        self.do(self.world.queues.pause("other", paused=paused))
+        FIRED["pause", None] += 1
+
+    # -- workers -------------------------------------------------------------------------------------------------------
+
+    @when(lambda self: len(self.model.workers) < 2)
+    @may()
+    def add_worker(self):
+        worker = self.do(self.world.worker(*TASKS))
+        self.model.workers[worker] = self.model.now
+        self.known.append(worker)
+        FIRED["register", None] += 1
+
+    @when(lambda self: self.model.workers)
+    @may(8, number=pick, most=st.integers(1, 4))
+    def claim(self, number, most):
+        worker = sorted(self.model.workers)[number % len(self.model.workers)]
+        leases = self.do(self.world.claim(worker, most))
+        assert self.model.claim(worker, most) == [lease.run_id for lease in leases]
+        for lease in leases:
+            run = self.model.runs[lease.run_id]
+            assert (run["epoch"], run["attempt"], run["crashes"]) == (lease.epoch, lease.attempt, lease.crashes)
+            signals = {f"signal:{name}#{n + 1}" for name, count in run["signals"].items() for n in range(count)}
+            told = {f"child-result:{child}" for child in run["told"]}
+            assert signals | told == {name for name in lease.steps if name.startswith(("signal:", "child-result:"))}
+            self.leases.append((worker, lease.run_id, lease.epoch))
+        FIRED["claim", None] += len(leases)
+
+    has_leases = when(lambda self: self.leases)
+
+    def report(self, number, name, kind, *, old=False, fields=(), **given):
+        """Report about a lease that is held, or (old) about any that ever was."""
+        live = [one for one in self.leases if one[1] in self.model.runs and self.model.runs[one[1]]["epoch"] == one[2]
+                and self.model.runs[one[1]]["worker"] == one[0]]  # fmt: skip
+        some = live if live and not old else self.leases
+        worker, run, epoch = some[number % len(some)]
+        said = kind(run_id=run, epoch=epoch, **dict(fields))
+        self.verb(name, self.model.report(worker, run, epoch, name, **given), self.world.report(worker, said))
+
+    @has_leases
+    @may(8, number=pick, name=st.sampled_from(list(KINDS)), old=st.sampled_from([False, False, False, True]))
+    def outcome(self, number, name, old):
+        kind, fields = KINDS[name]
+        self.report(number, name, kind, old=old, fields=fields)
+
+    @when(lambda self: any(run["state"] == "running" for run in self.model.runs.values()))
+    @may(number=pick)
+    def overtake(self, number):
+        """Stop a run just before its outcome arrives."""
+        running = sorted(run["id"] for run in self.model.runs.values() if run["state"] == "running")
+        run = self.model.runs[running[number % len(running)]]
+        worker, epoch = run["worker"], run["epoch"]
+        self.verb("terminate", self.model.terminate(run["id"]), self.world.stop(run["id"]))
+        said = wire.Succeeded(run_id=run["id"], epoch=epoch)
+        self.verb("succeed", self.model.report(worker, run["id"], epoch, "succeed"), self.world.report(worker, said))
+
+    @has_leases
+    @may(4, number=pick, retryable=st.sampled_from([True, True, False]))
+    def fail(self, number, retryable):
+        fields = {"error": wire.ErrorReport(retryable=retryable)}
+        self.report(number, "fail", wire.Errored, fields=fields, retryable=retryable)
+
+    @has_leases
+    @may(number=pick, delay=delays)
+    def sleep(self, number, delay):
+        until = self.model.now + delay
+        self.report(number, "sleep", wire.Slept, fields={"until": to_text(until)}, until=until)
+
+    @has_leases
+    @may(4, number=pick, wanted=st.lists(st.tuples(names, st.integers(1, 2)), max_size=2, unique=True), timeout=st.sampled_from([None, 3_000]))
+    def suspend(self, number, wanted, timeout):
+        if not wanted and timeout is None:
+            timeout = 1_000
+        blockers = [wire.BlockerSpec(kind="signal", name=name, number=n) for name, n in wanted]
+        fields = {"blockers": blockers, "timeout": None if timeout is None else f"{timeout}ms"}
+        self.report(number, "suspend", wire.Suspended, fields=fields, waits=[("signal", *one) for one in wanted], timeout=timeout)
+
+    @when(lambda self: any(run["state"] == "running" for run in self.model.runs.values()))
+    @may(3, number=pick, task=tasks)
+    def fork(self, number, task):
+        """Start a child and wait for it."""
+        running = sorted(run["id"] for run in self.model.runs.values() if run["state"] == "running")
+        run = self.model.runs[running[number % len(running)]]
+        lease = wire.Lease(run_id=run["id"], task="", epoch=run["epoch"], attempt=0, max_attempts=0, input=raw(None))
+        name = f"c{run['seq']}"
+        answer = self.do(self.world.tell(run["worker"], lease, wire.ChildReport, name=name, run=spec(task, key="a")))
+        child = answer.replies[0].run_id
+        self.model.start(child, task, 5, "a", 0, run["id"])
+        self.model.step(run["id"])
+        worker, epoch = run["worker"], run["epoch"]
+        said = wire.Suspended(run_id=run["id"], epoch=epoch, blockers=[wire.BlockerSpec(kind="run", run_id=child)])
+        expected = self.model.report(worker, run["id"], epoch, "suspend", waits=[("run", child)], timeout=None)
+        self.verb("wait for a child", expected, self.world.report(worker, said))
+
+    @when(lambda self: self.model.workers)
+    @may(number=pick)
+    def heartbeat(self, number):
+        worker = sorted(self.model.workers)[number % len(self.model.workers)]
+        held = [(run, epoch) for who, run, epoch in self.leases if who == worker]
+        answer = self.do(self.world.report(worker, held=held))
+        self.model.workers[worker] = self.model.now
+        mine = {(run["id"], run["epoch"]): run for run in self.model.runs.values() if run["worker"] == worker}
+        assert {lease for lease in held if lease not in mine} == {tuple(lease) for lease in answer.lost}
+        stopping = {one for one, run in mine.items() if run["state"] == "stopping"}
+        assert stopping == {(stop.run_id, stop.epoch) for stop in answer.stop}
+        FIRED["heartbeat", None] += 1
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    @may(3, ms=st.sampled_from([0, 1, 1, 1_000, 1_000, 2_000, 2_000, 3_000, 5_000, 11_000, 20_000, 61_000]))
+    def advance(self, ms):
+        self.model.now += ms
+        self.do(self.world.advance(ms))
+        self.model.tick()
+        FIRED["advance", None] += 1
+
+    @may()
+    def restart(self):
+        self.model.now += 1  # ids sort by creation within one process; another one begins in another millisecond
+        self.world.clock.advance(1)
+        self.do(self.world.restart())
+        self.model.restart()
+        FIRED["restart", None] += 1
+
+    # -- what is compared ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_store_is_as_the_reference_says(self):
+        if not hasattr(self, "model"):
+            return
+        fields = ("id", "state", "attempt", "crashes", "epoch", "seq", "worker", "priority", "queue", "run_at", "protected", "deadline", "ended")
+        expected = [tuple(run[field] for field in fields) for _, run in sorted(self.model.runs.items())]
+        assert expected == self.world.sql(
+            "SELECT id, state, attempt, crashes, epoch, seq, worker_id, priority, queue, run_at, protected, deadline_at,"
+            " finished_at FROM runs ORDER BY id"
+        )
+        for run in self.model.runs.values():
+            assert (run["state"] in LEASED, run["state"] in FINAL) == (run["worker"] is not None, run["ended"] is not None)
+
+    @invariant()
+    def counts_and_lists_are_as_the_reference_says(self):
+        if not hasattr(self, "model"):
+            return
+        states = Counter(run["state"] for run in self.model.runs.values())
+        assert states == self.do(self.world.runs.count(RunFilter(), "state"))
+        waiting = [run for run, one in sorted(self.model.runs.items()) if one["state"] in ("queued", "scheduled")]
+        listed, _ = self.do(self.world.runs.page(RunFilter(state=("queued", "scheduled")), Page(1000, None, False)))
+        assert waiting == [run.id for run in listed]
+
+    def teardown(self):
+        if hasattr(self, "world"):
+            self.do(self.world.close())
+            self.runner.close()
+            shutil.rmtree(self.folder)
+
+
+MUST = {
+    ("start", None), ("start under", None), ("start under", "invalid_state"), ("terminate", None),
+    ("terminate", "invalid_state"), ("hold", None), ("hold", "invalid_state"), ("resume", None), ("resume", "invalid_state"),
+    ("signal", None), ("signal", "invalid_state"), ("retry", None), ("retry", "invalid_state"), ("protect", None),
+    ("delete", None), ("delete", "invalid_state"), ("delete", "protected"), ("prioritise", None),
+    ("prioritise", "invalid_state"), ("move", None), ("reschedule", None), ("reschedule", "invalid_state"), ("pause", None),
+    ("register", None), ("claim", None), ("succeed", None), ("succeed", "lease_lost"), ("succeed", "run_stopping"),
+    ("succeed", "worker_not_found"), ("crash", None), ("release", None), ("stopped", None), ("stopped", "invalid_state"),
+    ("fail", None), ("sleep", None), ("suspend", None), ("wait for a child", None), ("heartbeat", None), ("advance", None),
+    ("restart", None),
+}  # fmt: skip
+
+
+def lives(examples, steps, number):
+    """Live through so many examples, always the same; every verb must have been taken and refused."""
+    FIRED.clear()
+    logging.getLogger("headway").setLevel(logging.ERROR)
+    random.seed(number)
+    chosen = settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
+        phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    run_state_machine_as_test(seed(number)(Life), settings=chosen)
+    assert set() == {must for must in MUST if not FIRED[must]}, "these never happened"
+
+
+def test_a_service_does_what_the_reference_says():
+    lives(150, 60, 1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("number", range(2, 7))
+def test_a_service_does_what_the_reference_says_for_long(number):
+    lives(400, 120, number)
