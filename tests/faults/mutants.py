@@ -238,7 +238,7 @@ MUTANTS = (
     ),
     Mutant(
         "stopped-result-counts", "service/reporting.py",
-        "as its outcome: the stop was durable first.\n        raise RunStopping\n", "\n",
+        "as its outcome: the stop was durable first.\n        raise RunStopping\n", "\n        return\n",
         "test_races.py::test_a_result_that_comes_after_an_acknowledged_stop_does_not_count",
     ),
 )  # fmt: skip

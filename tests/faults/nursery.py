@@ -90,6 +90,7 @@ class ForkedServer(Server):
             log=str(self.place.log),
         )
         self.process = Forked(self._nursery, pid)
+        self.place.forked.append(self.process)
         if ready:
             self.wait_until_ready()
         return self
@@ -123,6 +124,7 @@ def main() -> None:
     import headway.loops.rescuer
     import headway.storage.sqlite.open  # noqa: F401
 
+    nursery = os.getpid()
     for text in sys.stdin:
         line = json.loads(text)
         if "wait" in line:
@@ -131,16 +133,18 @@ def main() -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                _serve(line)
+                _serve(line, nursery)
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
-def _serve(line: dict[str, Any]) -> NoReturn:
+def _serve(line: dict[str, Any], nursery: int) -> NoReturn:
     from headway import failpoints
+    from headway.worker.orphan import die_with
 
     code = 70
     try:
+        die_with(nursery)
         os.environ.clear()
         os.environ.update(line["environment"])
         log = os.open(line["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)

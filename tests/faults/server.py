@@ -48,6 +48,8 @@ class Place:
         self.log = folder / "log"
         self.connections: list[Transport] = []
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.forked: list[Any] = []
+        """Servers from the nursery, whose environment the kernel does not show."""
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return what every process started here is given."""
@@ -95,6 +97,8 @@ class Place:
                     os.kill(pid, signal.SIGKILL)
             return not left
 
+        for process in self.forked:
+            process.kill()
         for http in self.connections:
             http.close()
         until(none_left, 10, "the processes of this test are gone")

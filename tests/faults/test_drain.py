@@ -128,7 +128,9 @@ def test_open_streams_and_long_polls_do_not_delay_the_end(place):
         run = client.runs.start("job")
         readers = [iter(run.events()) for _ in range(3)]
         assert {next(reader).type for reader in readers} == {"snapshot"}
-        polls = [pool.submit(server.call, "GET", f"/v1/runs/{run.id}?wait_for=final", Prefer="wait=60") for _ in range(3)]
+        polls = [
+            pool.submit(server.call, "GET", f"/v1/runs/{run.id}?wait_for=final", Prefer="wait=60") for _ in range(3)
+        ]
         until(lambda: server.process.alive and not any(poll.done() for poll in polls), 5, "the polls wait")
         began = time.monotonic()
         assert server.stop(DRAIN_S + 5) == 0

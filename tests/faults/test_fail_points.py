@@ -33,7 +33,10 @@ def server(nursery, prepared, place):
     """A server on a copy of the prepared store, that has done with the writes of its start."""
     shutil.copy(prepared[0].store, place.store)
     server = ForkedServer(nursery, place, "--lease", "60s").start()
-    server.post("/v1/runs", {"task": "job", "labels": {"warm": "up"}, "delay": "1h"})
+    for _ in range(
+        4
+    ):  # each is behind what the loops have written so far, and one loop writes after another write of its own
+        server.post("/v1/runs", {"task": "job", "labels": {"warm": "up"}, "delay": "1h"})
     return server
 
 

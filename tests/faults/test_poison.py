@@ -43,6 +43,7 @@ def others(server):
 def all_succeed(server, ids):
     runs = [server.final(run_id) for run_id in ids]
     assert {run["state"] for run in runs} == {"succeeded"}, runs
+    assert max(run["crashes"] for run in runs) <= 1, "what took a worker down once was let near the others again"
 
 
 @pytest.mark.parametrize("kind", POISON)

@@ -134,6 +134,8 @@ async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(tmp_pat
             assert run.state in FINAL
             assert [state for state in states if state in FINAL] == [run.state]
             assert "claimed" not in causes[causes.index("stop_asked") :] if "stop_asked" in causes else True
+            told = [cause for cause in causes if cause in {"succeeded", "errored", "crashed"}]
+            assert len(told) <= 1, causes  # once the lease is lost, what its holder says does not count
             outcomes.add(tuple(causes[2:]))
         assert len(outcomes) >= 4, outcomes
 
