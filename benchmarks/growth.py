@@ -98,7 +98,9 @@ def _define(database: apsw.Connection, now: int) -> None:
         database.execute("INSERT INTO tasks VALUES (?, ?, ?)", (name, encode(task).decode(), now))
     for name in (*QUEUES, "default"):
         queue = Queue(name, 0, None, now, now)
-        database.execute("INSERT INTO queues VALUES (?, ?, ?, ?, ?)", tuple(getattr(queue, f) for f in queue.__struct_fields__))
+        database.execute(
+            "INSERT INTO queues VALUES (?, ?, ?, ?, ?)", tuple(getattr(queue, f) for f in queue.__struct_fields__)
+        )
 
 
 def _run(ids: IdSource, created: int, number: int, chance: random.Random, *, queued: bool) -> tuple[Any, Any, Any]:
@@ -163,7 +165,9 @@ class Site:
 
     async def finish(self, worker: str) -> None:
         """What was claimed."""
-        reports: list[wire.AnyReport] = [wire.Succeeded(run_id=lease.run_id, epoch=lease.epoch) for lease in self.leases]
+        reports: list[wire.AnyReport] = [
+            wire.Succeeded(run_id=lease.run_id, epoch=lease.epoch) for lease in self.leases
+        ]
         answer = await self.service.workers.report(wire.ReportRuns(worker_id=self.workers[worker], reports=reports))
         if answer.rejected:
             raise RuntimeError(f"{answer.rejected[0]}")
@@ -192,7 +196,9 @@ def filters(now: int) -> dict[str, RunFilter]:
         "root": RunFilter(root_id=PARENT),
         "key": RunFilter(key="customer-7"),
         "created": RunFilter(created_after=now - 10 * DAY, created_before=now - 9 * DAY),
-        "created+state": RunFilter(created_after=now - 10 * DAY, created_before=now - 9 * DAY, state=(State.SUCCEEDED,)),
+        "created+state": RunFilter(
+            created_after=now - 10 * DAY, created_before=now - 9 * DAY, state=(State.SUCCEEDED,)
+        ),
         "finished": RunFilter(finished_after=now - 10 * DAY, finished_before=now - 9 * DAY),
         "task+state": RunFilter(task=(TASKS[3],), state=(State.SUCCEEDED,)),
         "task+state.none": RunFilter(task=(TASKS[3],), state=(State.SUSPENDED,)),
@@ -259,7 +265,9 @@ async def operations(bench: Bench, small: Site, large: Site, name: str) -> None:
 async def page(bench: Bench, metric: str, wanted: RunFilter, small: Site, large: Site) -> None:
     """The first page of a list; where it misses the bar, its plan on request."""
     rows = [len((await site.service.runs.page(wanted, Page()))[0]) for site in (small, large)]
-    took = await alternately(lambda site: site.service.runs.page(wanted, Page()), small, large, 20 if bench.quick else 100)
+    took = await alternately(
+        lambda site: site.service.runs.page(wanted, Page()), small, large, 20 if bench.quick else 100
+    )
     found = ratio(metric, *took, rows=rows)
     if found > BAR and bench.options.explain:
         sql, binds = lists.page(SQLITE, wanted, Page(), 51)
@@ -267,7 +275,9 @@ async def page(bench: Bench, metric: str, wanted: RunFilter, small: Site, large:
         print(metric, *(f"    {row[3]}" for row in plan), sep="\n", file=sys.stderr)
 
 
-async def alternately(read: Callable[[Site], Awaitable[Any]], small: Site, large: Site, times: int) -> tuple[list[float], list[float]]:
+async def alternately(
+    read: Callable[[Site], Awaitable[Any]], small: Site, large: Site, times: int
+) -> tuple[list[float], list[float]]:
     """Time a read on both; what takes long is done less often."""
     took: tuple[list[float], list[float]] = ([], [])
     until = time.monotonic() + 20
@@ -293,7 +303,16 @@ async def _value(found: object) -> object:
 def ratio(metric: str, small: list[float], large: list[float], **more: Any) -> float:
     """Write the ratio of the medians."""
     before, after = statistics.median(small), statistics.median(large)
-    emit(bench="growth", metric=metric, unit="x", value=after / before, small_us=before, large_us=after, times=len(large), **more)
+    emit(
+        bench="growth",
+        metric=metric,
+        unit="x",
+        value=after / before,
+        small_us=before,
+        large_us=after,
+        times=len(large),
+        **more,
+    )
     return after / before
 
 

@@ -155,5 +155,3 @@ def peer(variant):
     p = P()
     p.variant = variant
     return p
-
-

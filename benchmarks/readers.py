@@ -16,6 +16,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, cast
 
 import uvloop
@@ -88,10 +89,14 @@ async def main(port: int) -> None:
         if "connect" in asked:
             paths = iter(asked["connect"])
 
-            async def lane() -> None:
+            async def lane(paths: Iterator[str] = paths) -> None:
                 for path in paths:
-                    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n\r\n".encode()
-                    _, reader = await loop.create_connection(lambda request=request: Reader(deliveries, request), "127.0.0.1", port)
+                    request = (
+                        f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: text/event-stream\r\n\r\n".encode()
+                    )
+                    _, reader = await loop.create_connection(
+                        lambda request=request: Reader(deliveries, request), "127.0.0.1", port
+                    )
                     readers.append(reader)
                     await reader.opened
 

@@ -149,7 +149,9 @@ def peers(files: list[str]) -> Iterator[str]:
     rows = []
     for system in systems:
         about = lines.get((*system, "about"), {})
-        cells = [shown(found) if (found := lines.get((*system, metric))) and "value" in found else "" for metric, _ in used]
+        cells = [
+            shown(found) if (found := lines.get((*system, metric))) and "value" in found else "" for metric, _ in used
+        ]
         rows.append((NAMES.get(":".join(system), ":".join(system)), str(about.get("durable") or "not said"), *cells))
     date = datetime.fromtimestamp(max(Path(file).stat().st_mtime for file in files), UTC)
     yield f"Measured on {date:%Y-%m-%d} on {_machine()}, one system after the other, medians [least–most]."

@@ -131,7 +131,11 @@ def main() -> None:
     found: dict[str, list[float]] = {}
     for _ in bench.repeat():
         for measure in (same, own):
-            with bench.folder() as folder, serving(folder) as served, reading(served, bench.options.processes) as readers:
+            with (
+                bench.folder() as folder,
+                serving(folder) as served,
+                reading(served, bench.options.processes) as readers,
+            ):
                 for metric, value in measure(served, readers, count):
                     found.setdefault(metric, []).append(value)
     units = {"open": "1/s", "memory": "KiB", "cpu": "µs"}
@@ -188,7 +192,9 @@ def own(served: Served, readers: Readers, count: int) -> Iterator[tuple[str, flo
         yield "cpu.own", (cpu_s(served.processes) - used) / count * 1e6
         yield from _spread("own", delays)
         for item in range(0, len(leases), 1000):
-            reports = [{"type": "released", "run_id": x["run_id"], "epoch": x["epoch"]} for x in leases[item : item + 1000]]
+            reports = [
+                {"type": "released", "run_id": x["run_id"], "epoch": x["epoch"]} for x in leases[item : item + 1000]
+            ]
             served.ask("POST", "/v1/leases:report", {"worker_id": worker_id, "reports": reports})
         time.sleep(1)
         burst = min(count, 10_000)

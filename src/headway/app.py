@@ -44,6 +44,27 @@ class Finding(msgspec.Struct, frozen=True):
     message: str
 
 
+class Notices:
+    """What the supervisor has to say; kept back until the banner is printed, so that the last line is what to do."""
+
+    def __init__(self) -> None:
+        """Keep it back."""
+        self._held: list[str] | None = []
+
+    def say(self, text: str) -> None:
+        """Log it, now or after the banner."""
+        if self._held is None:
+            log.warning("%s", text)
+        else:
+            self._held.append(text)
+
+    def release(self) -> None:
+        """Log what was kept back, and from now on everything at once."""
+        held, self._held = self._held or [], None
+        for text in held:
+            self.say(text)
+
+
 def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; return the process's exit code."""
     logs.configure()
@@ -68,7 +89,8 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 async def _serve(settings: Settings, path: Path | None, sockets: list[socket.socket]) -> int:
     url = f"http://{_shown(settings.host)}:{sockets[0].getsockname()[1]}"
-    supervisor = _supervisor(settings, url) if settings.app and settings.workers else None
+    notices = Notices()
+    supervisor = _supervisor(settings, url, notices) if settings.app and settings.workers else None
     if supervisor is not None:
         await supervisor.start()
     from headway.storage.database import StorageBroken  # noqa: PLC0415 - after the workers are on their way
@@ -83,7 +105,7 @@ async def _serve(settings: Settings, path: Path | None, sockets: list[socket.soc
         if supervisor is not None:
             await supervisor.stop(0)
         return _refuse(f"the store cannot be opened: {error}", FAILED)
-    return await _with_store(settings, store, secret, sockets, url, supervisor)
+    return await _with_store(settings, store, secret, sockets, url, supervisor, notices)
 
 
 async def _with_store(
@@ -93,6 +115,7 @@ async def _with_store(
     sockets: list[socket.socket],
     url: str,
     supervisor: Supervisor | None,
+    notices: Notices,
 ) -> int:
     from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
     from headway.http.asgi import Api  # noqa: PLC0415
@@ -126,6 +149,7 @@ async def _with_store(
             await supervisor.stop(settings.drain_ms / 1000)
 
     print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    notices.release()
     try:
         await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
     finally:
@@ -175,7 +199,7 @@ def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable
     return {"store": store, "workers": workers} if expects_workers else {"store": store}
 
 
-def _supervisor(settings: Settings, url: str) -> Supervisor:
+def _supervisor(settings: Settings, url: str, notices: Notices) -> Supervisor:
     def argv(number: int) -> list[str]:
         name = f"{socket.gethostname()}/local-{number}"
         grace = f"{max(0, settings.drain_ms - 2000)}ms"
@@ -186,7 +210,7 @@ def _supervisor(settings: Settings, url: str) -> Supervisor:
         sys.stderr.buffer.write(output)
         sys.stderr.buffer.flush()
 
-    return Supervisor(settings.workers, argv, say=lambda text: log.warning("%s", text), write=write)
+    return Supervisor(settings.workers, argv, say=notices.say, write=write)
 
 
 def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:

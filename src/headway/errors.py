@@ -13,7 +13,7 @@
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
-    └── Unavailable 503 ─ StorageFull, StorageFailed, Draining, Overloaded
+    └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, Draining, Overloaded
 
 A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
 problem documents; the client raises the same classes again from the answer.
@@ -273,6 +273,13 @@ class StorageFailed(Unavailable):
     """The database could not be written; nothing was changed."""
 
     code, title, retry_after_s = "storage_failed", "The database could not be written", 5
+
+
+class StorageBusy(Unavailable):
+    """Another program holds the database; nothing was changed."""
+
+    code, title, retry_after_s = "storage_busy", "Another program holds the database", 1
+    hint = "Repeat it. If it goes on: something else has the store's file open in a long transaction; end that."
 
 
 class Draining(Unavailable):

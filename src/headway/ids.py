@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import os
 import re
+import struct
 import threading
 from typing import Final, NewType
 
@@ -24,6 +25,7 @@ class IdSource:
         """Start with a random place in the first millisecond."""
         self._last_ms = 0
         self._count = 0
+        self._random: list[int] = []
         self._lock = threading.Lock()
 
     def new(self, now_ms: int) -> str:
@@ -36,8 +38,11 @@ class IdSource:
                 if self._count > 0xFFF:  # noqa: PLR2004 - more than 4,096 in one millisecond borrow from the next
                     self._last_ms, self._count = self._last_ms + 1, 0
             ms, count = self._last_ms, self._count
-        text = f"{ms:012x}7{count:03x}{(int.from_bytes(os.urandom(8), 'big') & 0x3FFF_FFFF_FFFF_FFFF) | 1 << 63:016x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+            if not self._random:  # drawn in blocks: a call for each id would cost as much as the rest
+                self._random = list(struct.unpack("128Q", os.urandom(1024)))
+            low = self._random.pop() & 0x3FFF_FFFF_FFFF_FFFF | 1 << 63
+        high = ms << 16 | 0x7000 | count
+        return f"{high >> 32:08x}-{high >> 16 & 0xFFFF:04x}-{high & 0xFFFF:04x}-{low >> 48:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
 
 
 def time_of(uuid: str) -> int:

@@ -11,29 +11,19 @@ from tests.client import samples
 from tests.client.samples import END, ID, line, progress, snapshot, sse
 from tests.client.server import Answer, problem, script, serving, stream
 
-from headway.cli.main import TABLE, main
+from headway.cli.main import TABLE
 
 ROOT = Path(__file__).parents[2]
 DONE = Answer(200, samples.run("succeeded", output={"files": 3}, started_at="2026-11-22T01:00:00.000Z",
                                finished_at="2026-11-22T01:00:02.500Z"))  # fmt: skip
 
 
-@pytest.fixture
-def headway(capfd, monkeypatch):
-    """Call the command line; return exit code, stdout and stderr."""
-    monkeypatch.delenv("HEADWAY_URL", raising=False)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        shown = capfd.readouterr()
-        return ended.value.code, shown.out, shown.err
-
-    return call
-
-
 def log_line(seq, message, level="info"):
     return line(seq, "run.log", level=level, message=message)
+
+
+def nobody_knows_the_task():
+    return problem(404, "task_not_found", "No task has that name")
 
 
 def life(*chunks):
@@ -50,7 +40,7 @@ def test_run_shows_the_life_of_a_run_and_prints_its_result(headway):
     )
     with serving(life(*chunks)) as fake:
         code, out, err = headway(
-            "run", "backup", "folder=/srv", "level:=9", "--url", fake.url, "-l", "customer=7", "-p", "9"
+            "run", "backup", 'folder:="/srv"', "level:=9", "--url", fake.url, "-l", "customer=7", "-p", "9"
         )
     assert (code, json.loads(out)) == (0, {"files": 3})
     assert err.splitlines()[:5] == [
@@ -82,9 +72,9 @@ def test_run_detached_prints_the_id(headway):
 def test_run_takes_its_input_from_a_file_and_fields_win(headway, tmp_path):
     document = tmp_path / "input.json"
     document.write_text('{"folder": "/a", "deep": [1]}')
-    with serving(lambda _: Answer(202, samples.run())) as fake:
+    with serving(script(nobody_knows_the_task(), Answer(202, samples.run()))) as fake:
         headway("run", "backup", "--input", f"@{document}", "folder=/b", "-d", "--url", fake.url)
-    assert fake.requests[0].json()["input"] == {"folder": "/b", "deep": [1]}
+    assert fake.requests[1].json()["input"] == {"folder": "/b", "deep": [1]}
 
 
 @pytest.mark.parametrize(
@@ -233,11 +223,19 @@ def test_runs_logs_follow_to_the_end(headway):
     assert [text.split()[1:] for text in out.splitlines()] == [["info", "one"], ["error", "two"]]
 
 
-def test_runs_why_lists_the_causes(headway):
-    waiting = {"run_id": ID, "state": "queued", "causes": [{"code": "queue_paused", "message": "The queue is paused."}]}
-    with serving(script(DONE, Answer(200, waiting))) as fake:
+def test_runs_why_lists_the_causes_and_says_until_when(headway):
+    until = "2026-12-01T02:00:00.000Z"
+    causes = [
+        {"code": "queue_paused", "message": "the queue is paused"},
+        {"code": "task_rate", "message": "the task has started as often as its rate allows", "until": until},
+    ]
+    with serving(script(DONE, Answer(200, {"run_id": ID, "state": "queued", "causes": causes}))) as fake:
         _, out, _ = headway("runs", "why", ID, "--url", fake.url)
-    assert out == f"{ID} is queued.\n- The queue is paused.\n"
+    assert out.splitlines() == [
+        f"{ID} is queued.",
+        "- the queue is paused",
+        f"- the task has started as often as its rate allows (until {until})",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +261,21 @@ def test_a_verb_is_sent_to_the_run(headway, arguments, path, body):
         code, out, _ = headway("runs", *arguments, "--url", fake.url)
     assert (code, fake.requests[-1].path, fake.requests[-1].json()) == (0, path, body)
     assert out.startswith(ID)
+
+
+@pytest.mark.parametrize(("number", "said"), [(1, "1 run?"), (0, "0 runs?"), (2000, "2,000 runs?")])
+def test_one_run_is_not_runs(headway, monkeypatch, number, said):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with serving(lambda _: Answer(200, {"count": number, "action": "retry", "dry_run": True})) as fake:
+        _, _, err = headway("runs", "bulk", "retry", "--url", fake.url)
+    assert f"retry {said}" in err
+
+
+@pytest.mark.parametrize("noun", ["runs", "tasks", "queues", "workers"])
+def test_an_empty_list_on_a_terminal_says_so(headway, monkeypatch, noun):
+    monkeypatch.setattr("headway.cli.show.on_a_terminal", lambda: True)
+    with serving(lambda _: Answer(200, {"data": [], "next_page_token": "", "has_more": False})) as fake:
+        assert headway(noun, "list", "--url", fake.url) == (0, f"No {noun}.\n", "")
 
 
 def test_bulk_previews_asks_and_acts(headway):

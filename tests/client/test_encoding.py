@@ -1,7 +1,9 @@
 """Python's values on their way to the wire."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from uuid import UUID
 
 import msgspec
@@ -52,6 +54,31 @@ def test_dataclasses_structs_datetimes_and_ids_are_json():
 def test_what_is_not_json_is_a_type_error(value):
     with pytest.raises(TypeError, match="cannot be written as JSON"):
         encoding.to_json(value)
+
+
+class Measured(msgspec.Struct):
+    value: float
+    done: msgspec.Raw = msgspec.Raw(b"null")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan, math.inf, -math.inf, Decimal("NaN"), Decimal("-Infinity"), [1, {"x": (None, math.nan)}],
+        {"s": {math.inf}}, Point(math.nan), [Point([Decimal("NaN")])], Measured(math.nan),
+    ],
+)  # fmt: skip
+def test_a_number_that_json_does_not_have_is_refused_and_not_turned_into_null(value):
+    with pytest.raises(TypeError, match=r"cannot be written as JSON: .* is not a number that JSON has"):
+        encoding.to_json(value)
+    with pytest.raises(TypeError, match="the input of 't' cannot be written as JSON"):
+        encoding.start_body("t", {"value": value})
+
+
+def test_a_null_is_still_a_null():
+    value = [None, "NaN", Point(None), Measured(1.5), {1: None}, Decimal("1.5"), b"x", UUID(int=0)]
+    expected = [None, "NaN", {"x": None}, {"value": 1.5, "done": None}, {"1": None}, 1.5, "eA==", str(UUID(int=0))]
+    assert msgspec.json.decode(encoding.to_json(value)) == expected
 
 
 def test_a_start_is_what_the_server_reads():

@@ -73,7 +73,9 @@ def test_a_day_with_the_backup(place, headway, together):
     assert "examples" not in workers, "a worker is named after its host"
     assert len([row for row in workers.splitlines() if "local-1" in row]) == 1
 
-    stopped, _ = together(lambda: headway("runs", "stop", waiting, "-m", "not now"), lambda: headway("tasks", "show", "backup"))
+    stopped, _ = together(
+        lambda: headway("runs", "stop", waiting, "-m", "not now"), lambda: headway("tasks", "show", "backup")
+    )
     assert stopped == f"{waiting}  terminated\n"
     headway("queues", "resume", "default")
     again = headway("runs", "retry", waiting, "--watch")

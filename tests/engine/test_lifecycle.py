@@ -17,7 +17,6 @@ WALKED = [
 """Every step that can be taken: from, by what, to."""
 
 
-
 def each_story(test):
     """Hold the test against every run that can exist, and say which story it fails for."""
 

@@ -27,6 +27,35 @@ def test_the_rate_follows_a_change_of_pace_within_half_a_minute():
     assert 1 < run.progress_rate < 1.5
 
 
+def test_a_first_report_of_nothing_does_not_hold_the_rate_down():
+    run = advance(RUNNING, 0, 100, "", BORN + 5)
+    assert run.progress_rate is None
+    for second in range(1, 31):
+        run = advance(run, second * 10, 1000, "", BORN + second * 1000)
+        assert pytest.approx(10) == run.progress_rate
+
+
+def test_what_stood_still_at_first_is_not_told_as_faster_than_it_was():
+    run = advance(advance(RUNNING, 0, None, "", BORN), 0, None, "", BORN + 4_000)
+    assert pytest.approx(10) == advance(run, 50, None, "", BORN + 5_000).progress_rate
+
+
+def test_a_later_attempt_is_measured_from_its_own_first_report():
+    run = replace(RUNNING, epoch=2)
+    run = advance(run, 0, None, "", BORN + 86_400_000)
+    run = advance(run, 10, None, "", BORN + 86_401_000)
+    assert pytest.approx(10) == run.progress_rate
+
+
+@given(st.integers(1, 100), st.lists(st.integers(1, 5_000), min_size=1, max_size=30))
+def test_steady_work_is_told_truly_however_often_it_reports(pace, waits):
+    run, now = advance(RUNNING, 0, None, "", BORN), BORN
+    for waited_ms in waits:
+        now += waited_ms
+        run = advance(run, pace * (now - BORN), None, "", now)
+        assert pytest.approx(pace * 1000) == run.progress_rate
+
+
 steps = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10**12)), max_size=20)
 
 

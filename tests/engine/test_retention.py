@@ -16,7 +16,7 @@ def test_the_task_says_how_long_by_final_state(state, expected):
     assert expected == expires_at(ENDED, state, TASK, 100)
 
 
-@pytest.mark.parametrize("state", FINAL)
+@pytest.mark.parametrize("state", sorted(FINAL))
 def test_the_run_may_say_otherwise_for_every_end(state):
     assert 107 == expires_at(born(TASK, keep_ms=7), state, TASK, 100)
     assert 100 == expires_at(born(TASK, keep_ms=0), state, TASK, 100)

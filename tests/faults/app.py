@@ -86,6 +86,14 @@ async def gated(ctx: headway.Context, name: str) -> int:
     return ctx.fencing_token
 
 
+@app.task(executor="process", timeout="60s", **STUBBORN)
+def gated_in_process(ctx: headway.SyncContext, name: str) -> str:
+    note("begun", ctx)
+    while not gate(name):
+        time.sleep(0.02)
+    return name
+
+
 @app.task(**STUBBORN)
 async def chatty(ctx: headway.Context, lines: int, ms: int) -> int:
     for number in range(lines):

@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         "neighbours-not-handed-back", "worker/warden.py",
-        "            self._orders = max(self._orders, 2)", "            self._finish(RESTART_CODE)",
+        "            self._stubborn[attempt.key] = outcome", "            self._finish(RESTART_CODE)",
         "test_poison.py::test_a_deaf_task_is_given_up_and_the_runs_beside_it_are_not_counted_as_crashed",
     ),
     Mutant(
@@ -185,7 +185,7 @@ MUTANTS = (
     Mutant(
         "claims-while-draining", "service/workers.py",
         "        if self.draining:\n", "        if False:\n",
-        "test_drain.py::test_a_draining_server_takes_no_claims_and_says_that_it_is_not_ready",
+        "test_drain.py::test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready",
         (" or self.draining)", ")"),
     ),
     Mutant(

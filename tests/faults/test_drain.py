@@ -90,20 +90,19 @@ def test_open_streams_do_not_hold_up_the_end_and_resume(place):
     assert server.stop() == 0
 
 
-def test_a_draining_server_takes_no_claims_and_says_that_it_is_not_ready(place):
+def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(place):
     server = Server(place, "--drain", f"{DRAIN_S}s", app=APP).start()
     server.knows("gated")
     run_id = server.started("gated", name="last")
     until(lambda: place.ledger.lines("begun"), 20, "it has begun")
     server.process.send(15)
     until(lambda: server.call("GET", "/readyz").status == 503, 5, "it is not ready")
-    waits = server.started("noop")
-    assert server.run(waits)["state"] == "queued"
+    refused = server.call("POST", "/v1/runs", {"task": "noop", "input": {}})
+    assert (503, "1") == (refused.status, refused.headers["retry-after"])
     place.open_gate("last")
     assert server.process.wait(DRAIN_S + 5) == 0
     server.start()
     assert server.final(run_id)["attempt"] == 1
-    assert server.final(waits)["state"] == "succeeded"
     assert server.stop() == 0
 
 
@@ -144,9 +143,28 @@ def test_open_streams_and_long_polls_do_not_delay_the_end(place):
 
 def test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain(place):
     server = Server(place, HEADWAY_WAIT_MAX_MS="100").start()
-    own = next(worker for worker in server.get("/v1/workers")["data"] if worker["name"] == "built-in")
+
+    def built_in() -> list[str]:
+        return [worker["id"] for worker in server.get("/v1/workers")["data"] if worker["name"] == "built-in"]
+
+    until(built_in, 20, "the server's own worker has registered")
+    own = {"id": built_in()[0]}
     server.post(f"/v1/workers/{own['id']}:drain")
     for _ in range(20):
         assert server.http.request("GET", "/livez", timeout_s=2).status == 200
         pause(0.02)
     assert server.stop() == 0
+
+
+def test_a_local_worker_that_is_drained_does_not_come_back_and_its_end_is_no_warning(place):
+    server = Server(place, app=APP).start()
+    server.connected(1)
+    (local,) = [worker for worker in server.get("/v1/workers")["data"] if "effect" in worker["tasks"]]
+    server.post(f"/v1/workers/{local['id']}:drain")
+    said = "worker 1 was drained by its server; it is not started again"
+    until(lambda: said in place.logged(), 20, "the supervisor leaves it at that")
+    until(lambda: f"worker.gone worker_id={local['id']}" in place.logged(), 20, "its session is over")
+    assert "worker.lapsed" not in place.logged()
+    known = [worker["state"] for worker in server.get("/v1/workers")["data"] if "effect" in worker["tasks"]]
+    assert "active" not in known
+    server.stop()

@@ -30,7 +30,7 @@ def test_running_code_hears_within_two_seconds_that_it_is_to_stop(place, server)
     assert (run["state"], run["reason"]) == ("terminated", {"code": "terminated", "message": "enough", "actor": "me"})
 
 
-@pytest.mark.parametrize("task", ["deaf_in_process", "deaf_in_thread", "deaf_on_the_loop"])
+@pytest.mark.parametrize("task", ["deaf_in_process", "deaf_on_the_loop"])
 def test_code_that_does_not_listen_is_killed_after_its_grace(place, task):
     server = Server(place, app="tests.faults.app:app").start()
     server.knows(task)
@@ -47,3 +47,26 @@ def test_code_that_does_not_listen_is_killed_after_its_grace(place, task):
     assert server.final(other)["state"] == "succeeded"
     assert server.final(other)["crashes"] == 0
     server.stop()
+
+
+def test_a_thread_that_does_not_listen_ends_with_its_worker_once_the_others_are_finished(place):
+    server = Server(place, app="tests.faults.app:app").start()
+    server.knows("deaf_in_thread")
+    other = server.started("gated", name="other")
+    begun(place, other, 1)
+    run_id = server.started("deaf_in_thread")
+    begun(place, run_id, 1)
+    server.post(f"/v1/runs/{run_id}:terminate")
+    until(lambda: "draining" in states(server), 10, "the worker takes nothing more")
+    assert (server.run(run_id)["state"], server.run(other)["state"]) == ("stopping", "running")
+    place.open_gate("other")
+    run, unharmed = server.final(run_id, 20), server.final(other)
+    assert (run["state"], run["error"]) == ("terminated", None)
+    assert (unharmed["state"], unharmed["attempt"], unharmed["crashes"]) == ("succeeded", 1, 0)
+    until(lambda: "active" in states(server), 20, "another worker is there in its place")
+    server.stop()
+
+
+def states(server):
+    """Return the states of the workers that execute our tasks."""
+    return [worker["state"] for worker in server.get("/v1/workers")["data"] if "effect" in worker["tasks"]]

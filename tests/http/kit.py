@@ -82,7 +82,8 @@ class Server:
     async def declare(self, *tasks: str, **options: Any) -> str:
         """Register a worker with the tasks; the last one registered drives runs."""
         declarations = [wire.TaskDeclaration(name=name, **options) for name in tasks]
-        worker = await self.service.workers.register(wire.RegisterWorker(name="w", tasks=declarations))
+        asked = wire.RegisterWorker(name="w", tasks=declarations)
+        worker = await self.service.workers.register(asked, built_in=True)
         self.worker = worker.id
         return worker.id
 

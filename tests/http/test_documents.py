@@ -101,6 +101,7 @@ async def test_metrics_speak_of_runs_queues_and_answers():
         text = (await server.get("/metrics")).body.decode()
         for line in (
             'headway_runs{queue="default",state="succeeded",task="backup"} 1.0',
+            'headway_runs_started_total{queue="default",task="backup"} 1.0',
             'headway_queue_depth{queue="default"} 0.0',
             'headway_http_requests_total{route="GET /v1/runs/{id}",status="200"} 1.0',
             "headway_workers 1.0",

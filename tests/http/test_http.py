@@ -39,6 +39,29 @@ async def test_unknown_methods_are_405_and_told_what_there_is():
 
 
 @on_loop
+async def test_a_verb_that_there_is_not_is_told_which_there_are():
+    async with serving("a:b") as server:
+        answer = await server.post(f"/v1/runs/{NOBODY}:stop", {})
+        assert (answer.status, answer.code) == (404, "route_not_found")
+        assert "retry" in answer.json["detail"]
+        assert "terminate" in answer.json["detail"]
+        assert (await server.get("/v1/tasks/a:b")).status == 200
+        assert (await server.post(f"/v1/runs/{NOBODY}", {})).status == 405
+
+
+@on_loop
+async def test_a_time_that_is_none_is_refused_in_our_own_words():
+    async with serving() as server:
+        for text, what in (("soon", "is not a time"), ("2026-12-01T02:00:00", "has no time zone")):
+            answer = await server.post("/v1/runs", {"task": "backup", "run_at": text})
+            assert (answer.status, what in answer.json["detail"], "isoformat" in answer.json["detail"]) == (
+                422,
+                True,
+                False,
+            )
+
+
+@on_loop
 async def test_options_says_what_is_allowed_and_grants_no_other_site_anything():
     async with serving() as server:
         answer = await server.ask("OPTIONS", "/v1/runs", origin="https://evil.example")

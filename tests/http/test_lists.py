@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from tests.http.kit import on_loop, serving
 
+from headway.wire import workers as wire
+
 
 async def five(server):
     found = []
@@ -173,3 +175,43 @@ async def test_a_queue_cannot_be_made_under_a_name_that_no_run_could_give():
     async with serving() as server:
         for name in ("x" * 201, "a%00b", "a%0Ab"):
             assert (await server.ask("PATCH", f"/v1/queues/{name}", {"concurrency": 1})).code == "bad_parameter"
+
+
+@on_loop
+async def test_pages_of_large_runs_are_short_and_lead_on():
+    async with serving() as server:
+        whole = [await server.finished(b'"%b"' % (b"x" * 3_000_000)) for _ in range(3)]
+        seen, token, sizes = [], "", []
+        while token or not seen:
+            answer = await server.get(f"/v1/runs?order_by=created_at%20asc&page_token={token}")
+            seen, token = seen + ids(answer), answer.json["next_page_token"]
+            sizes.append(len(answer.body))
+            assert (answer.json["has_more"], "link" in answer.headers) == (bool(token), bool(token))
+        assert (seen, max(sizes) < 4 * 1024 * 1024) == (whole, True)
+        assert len(ids(await server.post("/v1/runs:query", {}))) == 1
+
+
+@on_loop
+async def test_pages_of_long_logs_are_short_and_lead_on():
+    async with serving() as server:
+        run_id = await server.running()
+        for number in range(3):
+            run = await server.service.runs.get(run_id)
+            fields = {"number": number, "text": "x" * 1_500_000}
+            await server.report(wire.LogReport(run_id=run_id, epoch=run.epoch, message="m", fields=fields))
+        seen, after, more = [], 0, True
+        while more:
+            page = (await server.get(f"/v1/runs/{run_id}/logs?after={after}")).json
+            seen.append([line["fields"]["number"] for line in page["data"]])
+            after, more = page["next_after"], page["has_more"]
+        assert seen == [[0, 1], [2]]
+
+
+@on_loop
+async def test_the_children_that_come_with_a_run_are_a_page_too():
+    async with serving() as server:
+        parent = await server.running()
+        for _ in range(2):
+            await server.finished(b'"%b"' % (b"x" * 3_000_000), parent_id=parent)
+        assert len((await server.get(f"/v1/runs/{parent}?expand=children")).json["children"]) == 1
+        assert (await server.get(f"/v1/runs/{parent}/children")).json["has_more"]

@@ -81,6 +81,24 @@ async def test_a_drain_ends_waits_with_what_there_is():
 
 
 @on_loop
+async def test_a_server_that_drains_starts_nothing_new_and_changes_what_there_is():
+    async with serving("backup", "headway.bulk") as server:
+        run_id = await server.start()
+        server.api.drain()
+        starts = {
+            "/v1/runs": {"task": "backup"},
+            "/v1/runs:batch": {"runs": [{"task": "backup"}]},
+            "/v1/runs:bulk": {"filter": {}, "action": "terminate"},
+        }
+        for path, body in starts.items():
+            answer = await server.post(path, body)
+            assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "draining", "1")
+        assert (await server.post("/v1/runs:bulk", {**starts["/v1/runs:bulk"], "dry_run": True})).status == 200
+        assert (await server.post(f"/v1/runs/{run_id}:terminate")).json["state"] == "terminated"
+        assert (await server.get("/v1/runs:count")).json["total"] == 1
+
+
+@on_loop
 async def test_a_client_that_goes_away_ends_its_wait():
     async with serving() as server:
         run_id = await server.start()

@@ -112,6 +112,34 @@ async def test_a_bulk_action_is_previewed_and_then_a_run_of_its_own():
 
 
 @on_loop
+async def test_a_bulk_action_has_no_pages_and_no_order():
+    async with serving("headway.bulk") as server:
+        for name, value in (("page_size", 10), ("page_token", "x"), ("order_by", "created_at asc")):
+            answer = await server.post("/v1/runs:bulk", {"filter": {name: value}, "action": "delete", "dry_run": True})
+            assert (answer.code, answer.json["errors"][0]["pointer"]) == ("invalid_input", f"/filter/{name}")
+
+
+@on_loop
+async def test_a_worker_cannot_take_the_place_of_a_built_in_task():
+    async with serving() as server:
+        tasks = [{"name": "mine"}, {"name": "headway.bulk"}]
+        answer = await server.post("/v1/workers", {"tasks": tasks})
+        assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/tasks/1/name")
+        assert (await server.get("/v1/tasks/mine")).status == 404
+        assert (await server.post("/v1/workers", {"tasks": [{"name": "headway"}]})).status == 201
+
+
+@on_loop
+async def test_a_patch_of_a_queue_changes_what_it_names():
+    async with serving() as server:
+        for body, limit in (({"concurrency": 2}, 2), ({}, 2), ({"concurrency": None}, None), ({}, None)):
+            assert (await server.ask("PATCH", "/v1/queues/default", body)).json["concurrency"] == limit
+        before = (await server.get("/v1/queues/default")).json
+        server.clock.advance(1000)
+        assert (await server.ask("PATCH", "/v1/queues/default", {})).json == before
+
+
+@on_loop
 async def test_the_same_key_in_parallel_starts_one_run():
     async with serving() as server:
         answers = await asyncio.gather(

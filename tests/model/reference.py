@@ -119,7 +119,9 @@ class Reference:
         run = self.runs[run_id]
         if run["state"] not in ("failed", "terminated"):
             return "invalid_state"
-        return self.start(new_id, run["task"], run["priority"], run["key"], 0) or self.runs[new_id].update(queue=run["queue"])
+        return self.start(new_id, run["task"], run["priority"], run["key"], 0) or self.runs[new_id].update(
+            queue=run["queue"]
+        )
 
     def protect(self, run_id, protected):
         if self.runs[run_id]["protected"] != protected:
@@ -175,7 +177,14 @@ class Reference:
                     continue
             limit = TIMEOUT_MS.get(run["task"])
             deadline = None if limit is None else self.now + limit + GRACE_MS + ABANDON_MS
-            self.line(run, state="running", worker=worker, attempt=run["attempt"] + 1, epoch=run["epoch"] + 1, deadline=deadline)
+            self.line(
+                run,
+                state="running",
+                worker=worker,
+                attempt=run["attempt"] + 1,
+                epoch=run["epoch"] + 1,
+                deadline=deadline,
+            )
             taken.append(run["id"])
         return taken
 

@@ -10,8 +10,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings, strategies as st
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.model.reference import FINAL, LEASED, Reference
+from tests.world import START, declare, on_disk, raw, spec
 
 from headway.errors import HeadwayError
 from headway.model.query import Page, RunFilter
@@ -19,12 +22,19 @@ from headway.model.run import Reason
 from headway.wire import workers as wire
 from headway.wire.runs import PatchRun, SignalRun
 from headway.wire.times import to_text
-from tests.model.reference import FINAL, LEASED, Reference
-from tests.world import START, declare, on_disk, raw, spec
 
 RETRY = {"max_attempts": 2, "backoff": "2s", "factor": 1, "jitter": 0}
-COMMON = {"retry": RETRY, "max_crashes": 2, "grace": "1s", "retention": dict.fromkeys(("succeeded", "failed", "terminated"), "60s")}
-TASKS = (declare("plain", **COMMON), declare("keyed", concurrency_per_key=1, **COMMON), declare("timed", timeout="20s", **COMMON))
+COMMON = {
+    "retry": RETRY,
+    "max_crashes": 2,
+    "grace": "1s",
+    "retention": dict.fromkeys(("succeeded", "failed", "terminated"), "60s"),
+}
+TASKS = (
+    declare("plain", **COMMON),
+    declare("keyed", concurrency_per_key=1, **COMMON),
+    declare("timed", timeout="20s", **COMMON),
+)
 WHY = Reason(code="test")
 FIRED = Counter()
 """How often each verb was taken and refused, over all runs of the machine."""
@@ -129,7 +139,9 @@ class Life(RuleBasedStateMachine):
     def start_under(self, number, task, key):
         parent = self.any(number)
         refused = self.model.runs[parent]["state"] in ("stopping", "terminated")
-        run = self.verb("start under", "invalid_state" if refused else None, self.world.start(task, parent_id=parent, key=key))
+        run = self.verb(
+            "start under", "invalid_state" if refused else None, self.world.start(task, parent_id=parent, key=key)
+        )
         if run is not None:
             self.model.start(run.id, task, 5, key, 0, parent)
 
@@ -175,9 +187,11 @@ class Life(RuleBasedStateMachine):
         self.verb("protect", self.model.protect(run, int(protected)), self.world.runs.protect(run, protected=protected))
 
     @has_runs
-    @may(number=pick)
-    def delete(self, number):
+    @may(2, number=pick, shielded=st.sampled_from([False, False, True]))
+    def delete(self, number, shielded):
         run = self.any(number)
+        if shielded:
+            self.verb("protect", self.model.protect(run, 1), self.world.runs.protect(run, protected=True))
         self.verb("delete", self.model.delete(run), self.world.runs.delete(run))
 
     @has_runs
@@ -251,15 +265,16 @@ class Life(RuleBasedStateMachine):
         self.report(number, name, kind, old=old, fields=fields)
 
     @when(lambda self: any(run["state"] == "running" for run in self.model.runs.values()))
-    @may(number=pick)
-    def overtake(self, number):
+    @may(number=pick, name=st.sampled_from(["succeed", "stopped", "release"]))
+    def overtake(self, number, name):
         """Stop a run just before its outcome arrives."""
         running = sorted(run["id"] for run in self.model.runs.values() if run["state"] == "running")
         run = self.model.runs[running[number % len(running)]]
         worker, epoch = run["worker"], run["epoch"]
         self.verb("terminate", self.model.terminate(run["id"]), self.world.stop(run["id"]))
-        said = wire.Succeeded(run_id=run["id"], epoch=epoch)
-        self.verb("succeed", self.model.report(worker, run["id"], epoch, "succeed"), self.world.report(worker, said))
+        kind, fields = KINDS[name]
+        said = kind(run_id=run["id"], epoch=epoch, **fields)
+        self.verb(name, self.model.report(worker, run["id"], epoch, name), self.world.report(worker, said))
 
     @has_leases
     @may(4, number=pick, retryable=st.sampled_from([True, True, False]))
@@ -274,13 +289,25 @@ class Life(RuleBasedStateMachine):
         self.report(number, "sleep", wire.Slept, fields={"until": to_text(until)}, until=until)
 
     @has_leases
-    @may(4, number=pick, wanted=st.lists(st.tuples(names, st.integers(1, 2)), max_size=2, unique=True), timeout=st.sampled_from([None, 3_000]))
+    @may(
+        4,
+        number=pick,
+        wanted=st.lists(st.tuples(names, st.integers(1, 2)), max_size=2, unique=True),
+        timeout=st.sampled_from([None, 3_000]),
+    )
     def suspend(self, number, wanted, timeout):
         if not wanted and timeout is None:
             timeout = 1_000
         blockers = [wire.BlockerSpec(kind="signal", name=name, number=n) for name, n in wanted]
         fields = {"blockers": blockers, "timeout": None if timeout is None else f"{timeout}ms"}
-        self.report(number, "suspend", wire.Suspended, fields=fields, waits=[("signal", *one) for one in wanted], timeout=timeout)
+        self.report(
+            number,
+            "suspend",
+            wire.Suspended,
+            fields=fields,
+            waits=[("signal", *one) for one in wanted],
+            timeout=timeout,
+        )
 
     @when(lambda self: any(run["state"] == "running" for run in self.model.runs.values()))
     @may(3, number=pick, task=tasks)
@@ -335,14 +362,31 @@ class Life(RuleBasedStateMachine):
     def the_store_is_as_the_reference_says(self):
         if not hasattr(self, "model"):
             return
-        fields = ("id", "state", "attempt", "crashes", "epoch", "seq", "worker", "priority", "queue", "run_at", "protected", "deadline", "ended")
+        fields = (
+            "id",
+            "state",
+            "attempt",
+            "crashes",
+            "epoch",
+            "seq",
+            "worker",
+            "priority",
+            "queue",
+            "run_at",
+            "protected",
+            "deadline",
+            "ended",
+        )
         expected = [tuple(run[field] for field in fields) for _, run in sorted(self.model.runs.items())]
         assert expected == self.world.sql(
             "SELECT id, state, attempt, crashes, epoch, seq, worker_id, priority, queue, run_at, protected, deadline_at,"
             " finished_at FROM runs ORDER BY id"
         )
         for run in self.model.runs.values():
-            assert (run["state"] in LEASED, run["state"] in FINAL) == (run["worker"] is not None, run["ended"] is not None)
+            assert (run["state"] in LEASED, run["state"] in FINAL) == (
+                run["worker"] is not None,
+                run["ended"] is not None,
+            )
 
     @invariant()
     def counts_and_lists_are_as_the_reference_says(self):

@@ -107,8 +107,8 @@ ENDS = {
     "a crash": lambda world, worker, lease: world.fail(worker, lease, code="crashed"),
     "a hand-back": lambda world, worker, lease: world.tell(worker, lease, wire.Released),
     "a lapse": lambda world, worker, lease: world.workers.lapse(world.sessions.get(worker)),
-    "a stop": lambda world, worker, lease: stopped(world, worker, lease),
-    "an abandoned stop": lambda world, worker, lease: abandoned(world, worker, lease),
+    "a stop": lambda world, worker, lease: stopped(world, worker, lease),  # noqa: PLW0108 - it stands below
+    "an abandoned stop": lambda world, worker, lease: abandoned(world, worker, lease),  # noqa: PLW0108
 }
 
 
@@ -179,7 +179,8 @@ async def test_a_freed_slot_wakes_the_best_of_those_that_wait(world):
     assert high.id == lease.run_id
     assert [] == await world.claim(worker)
     await world.succeed(worker, lease)
-    assert 5 == (await world.runs.get((lease := await world.one(worker)).run_id)).priority
+    lease = await world.one(worker)
+    assert 5 == (await world.runs.get(lease.run_id)).priority
     await world.succeed(worker, lease)
     assert low.id == (await world.one(worker)).run_id
 
@@ -293,3 +294,79 @@ async def test_why_a_queued_run_waits_is_told_with_its_place(world):
     assert ("position", 3) == (cause.code, cause.position)
     await world.workers.drain(worker)
     assert ["no_worker"] == await world.why(runs[0].id)
+
+
+async def test_a_run_of_lower_priority_does_not_overtake_while_blocked_ones_are_passed_over(world):
+    worker = await world.worker(declare("k", concurrency_per_key=1), declare("t"))
+    for _ in range(3):
+        await world.start("k", key="a", priority=9)
+    await world.start("t", priority=0)
+    wanted = await world.start("k", key="b", priority=5)
+    leases = await world.claim(worker, 2)
+    assert wanted.id == leases[1].run_id
+    assert 9 == (await world.runs.get(leases[0].run_id)).priority
+
+
+async def roomy(world, worker, most=100, wait="0s", **rooms):
+    """Claim with the rooms given; return the leases."""
+    return await world.workers.claim(wire.ClaimRuns(worker_id=worker, max=most, wait=wait, rooms=rooms))
+
+
+async def test_an_executor_gets_as_many_as_it_has_room_for_and_the_best_of_them(world):
+    worker = await world.worker(declare("p", executor="process"), declare("q", executor="process"), declare("t"))
+    names = {}
+    asked = (("a", "p", 1), ("b", "t", 3), ("c", "q", 9), ("d", "p", 5), ("e", "t", 0), ("f", "q", 2))
+    for name, task, priority in asked:
+        names[(await world.start(task, priority=priority)).id] = name
+    found = [names[lease.run_id] for lease in await roomy(world, worker, process=2)]
+    assert list("cdbe") == found
+    assert ["f"] == [names[lease.run_id] for lease in await roomy(world, worker, process=1)]
+
+
+async def test_rooms_hold_together_with_limits(world):
+    worker = await world.worker(declare("p", executor="process", concurrency=3), declare("t"))
+    for _ in range(5):
+        await world.start("p", priority=9)
+        await world.start("t")
+    tasks = [lease.task for lease in await roomy(world, worker, process=2)]
+    assert ["p"] * 2 + ["t"] * 5 == tasks
+    assert ["p"] == [lease.task for lease in await roomy(world, worker, process=4)]
+
+
+@pytest.mark.parametrize("limits", [{}, {"concurrency": 10}])
+async def test_a_run_that_took_a_worker_down_needs_a_child_and_does_not_stand_before_others(world, limits):
+    worker = await world.worker(declare("t", **limits))
+    crashed = [await world.start(priority=9) for _ in range(3)]
+    for lease in await world.claim(worker):
+        await world.fail(worker, lease, code="crashed")
+    others = [await world.start() for _ in range(2)]
+    assert {run.id for run in others[:1]} == {lease.run_id for lease in await roomy(world, worker, 1, process=0)}
+    assert [crashed[0].id, others[1].id] == [lease.run_id for lease in await roomy(world, worker, 2, process=1)]
+    assert [run.id for run in crashed[1:]] == [lease.run_id for lease in await roomy(world, worker, process=2)]
+
+
+async def test_a_claim_waits_past_what_there_is_no_room_for(world):
+    worker = await world.worker(declare("p", executor="process"), declare("t"))
+    await world.start("p")
+    waiting = asyncio.ensure_future(roomy(world, worker, wait="30s", process=0))
+    await asyncio.sleep(0)
+    await world.start("p")
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    wanted = await world.start("t")
+    assert [wanted.id] == [lease.run_id for lease in await waiting]
+
+
+async def test_a_claim_without_room_for_some_comes_back_when_a_run_of_the_worker_ends(world):
+    worker = await world.worker(declare("p", executor="process"), declare("t"))
+    await world.start("p", priority=0)
+    busy = await world.one(worker)
+    await world.start("p", priority=0)
+    urgent = await world.start("p", priority=10)
+    waiting = asyncio.ensure_future(roomy(world, worker, wait="30s", process=0))
+    await asyncio.sleep(0)
+    await world.tell(worker, busy, wire.LogReport, message="not over yet")
+    assert not waiting.done()
+    await world.succeed(worker, busy)
+    assert [] == await waiting
+    assert [urgent.id] == [lease.run_id for lease in await roomy(world, worker, process=1)]

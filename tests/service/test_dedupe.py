@@ -142,7 +142,7 @@ async def test_a_held_run_keeps_its_key(world):
 
 async def test_keys_are_apart_by_task_and_forgotten_when_they_are_over(world):
     worker = await world.worker(wire.TaskDeclaration(name="t"), wire.TaskDeclaration(name="u"))
-    run, again = await twice(world)
+    run, _ = await twice(world)
     assert run.id != (await world.start("u", dedupe=asked())).id
     for lease in await world.claim(worker):
         await world.succeed(worker, lease)

@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from tests.service.test_stopping import bring
+from tests.world import declare, spec
 
 from headway.errors import InvalidState, Protected, RunNotFound, RunPurged, TaskInactive, VersionMismatch
 from headway.model.query import Page, RunFilter
@@ -10,8 +12,6 @@ from headway.model.run import KEEP, Reason, State
 from headway.service.idempotency import request_key
 from headway.wire import workers as wire
 from headway.wire.runs import PatchRun, SignalRun
-from tests.service.test_stopping import bring
-from tests.world import declare, spec
 
 WHY = Reason(code="test")
 
@@ -24,7 +24,12 @@ async def test_retention_removes_what_has_expired_and_leaves_a_stone(world):
     await world.advance(9_999, worker)
     assert "succeeded" == await world.state(gone.id)
     await world.advance(1, worker)
-    for ask in (world.runs.get, lambda run: world.history.events(run, 0, 9), lambda run: world.stop(run), world.runs.delete):
+    for ask in (
+        world.runs.get,
+        lambda run: world.history.events(run, 0, 9),
+        world.stop,
+        world.runs.delete,
+    ):
         with pytest.raises(RunPurged) as caught:
             await ask(gone.id)
         assert "retention" == caught.value.fields["policy"]
@@ -164,7 +169,13 @@ async def test_a_retry_is_a_new_run_that_names_the_old_one(world, state):
         return
     old = await world.runs.get(run.id)
     new = await world.runs.retry(run.id, WHY)
-    assert (run.id, "queued", 0, old.input, "retry") == (new.previous_id, new.state, new.attempt, new.input, new.run_type)
+    assert (run.id, "queued", 0, old.input, "retry") == (
+        new.previous_id,
+        new.state,
+        new.attempt,
+        new.input,
+        new.run_type,
+    )
     assert old == await world.runs.get(run.id), "what is final stays as it is"
     assert new == await world.runs.get(new.id)
     await world.tasks.activate("t", active=False)
@@ -187,7 +198,9 @@ async def test_a_verb_with_a_key_is_carried_out_once(world):
 async def test_lists_filters_and_counts_say_the_same(world):
     worker = await world.worker(declare("t"), declare("u"))
     for number in range(30):
-        await world.start("tu"[number % 2], queue="qr"[number % 3 == 0], labels={"n": str(number % 5)}, key=f"k{number % 4}")
+        await world.start(
+            "tu"[number % 2], queue="qr"[number % 3 == 0], labels={"n": str(number % 5)}, key=f"k{number % 4}"
+        )
         world.clock.advance(1)
     for lease in await world.claim(worker, 10):
         await world.succeed(worker, lease)

@@ -1,17 +1,18 @@
 """Sessions: leases live and die with the worker's word; a server that restarts gives everyone time to be heard."""
 
 import asyncio
+import json
 
 import pytest
+from tests.world import declare, raw, spec
 
+from headway.actions import bulk
+from headway.actions.executor import BUILT_IN, BuiltInWorker
 from headway.errors import Draining, HeadwayError, WorkerNotFound
 from headway.loops.rescuer import Rescuer
 from headway.service.filters import to_filter
 from headway.wire import workers as wire
 from headway.wire.runs import BulkAction, RunQuery
-from headway.actions.executor import BUILT_IN, BuiltInWorker
-from headway.actions import bulk
-from tests.world import declare, raw, spec
 
 
 async def test_a_worker_that_is_not_heard_from_loses_its_runs_after_its_lease(world):
@@ -222,13 +223,24 @@ async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(world):
     assert "failed" == await world.state(run.id)
 
 
+async def test_people_see_when_a_worker_was_heard_not_when_that_was_written_down(world):
+    worker = await world.worker()
+    await world.report(worker, held=[])
+    world.clock.advance(7_000)
+    await world.report(worker, held=[])
+    world.clock.advance(2_000)
+    heard = world.clock.now_ms() - 2_000
+    assert [heard, heard] == [(await world.workers.get(worker)).heard_at, (await world.workers.list())[0].heard_at]
+
+
 # -- bulk actions: the server's own worker ---------------------------------------------------------------------------------
 
 
 async def built_in(world):
     """Register the server's own worker; return its id."""
     ((_, declaration),) = BUILT_IN.values()
-    return await world.worker(declaration, queues=["headway"])
+    asked = wire.RegisterWorker(tasks=[declaration], queues=["headway"])
+    return (await world.workers.register(asked, built_in=True)).id
 
 
 async def start_bulk(world, action, **wanted):
@@ -255,6 +267,37 @@ async def test_a_verb_on_many(world, action, expected):
     assert expected == world.tasks.counts("t")
 
 
+@pytest.mark.parametrize(
+    ("action", "code"), [("terminate", "terminated"), ("suspend", "suspended"), ("retry", "retried")]
+)
+async def test_a_bulk_action_gives_the_reasons_that_the_verb_itself_gives(world, action, code):
+    worker = await world.worker()
+    own = await built_in(world)
+    await world.start()
+    if action == "retry":
+        await world.fail(worker, await world.one(worker), retryable=False)
+    asked = await start_bulk(world, action, task=["t"])
+    await world.one(own)
+    await bulk.execute(world.service, await world.runs.get(asked.id))
+    lines = [json.loads(data) for (data,) in world.sql("SELECT data FROM events WHERE type = 'run.state'")]
+    assert {code} == {line["reason"]["code"] for line in lines if "reason" in line}
+
+
+async def test_a_bulk_action_knows_from_the_start_how_much_there_is(world):
+    await world.worker()
+    own = await built_in(world)
+    for _ in range(2):
+        await world.start_many(*[spec()] * 300)
+    asked = await start_bulk(world, "terminate", task=["t"])
+    await world.one(own)
+    first = await world.runs.get(asked.id)
+    action, wanted = BulkAction(filter=RunQuery(task=["t"]), action="terminate"), to_filter(RunQuery(task=["t"]))
+    await world.service.bulk.chunk(first, wanted, action, await world.service.bulk.begin(first, wanted))
+    now = await world.runs.get(asked.id)
+    assert (500, 600) == (now.progress_done, now.progress_total)
+    assert 600 == (await world.service.bulk.begin(first, wanted)).total
+
+
 async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_is_fenced(world):
     await world.worker()
     own = await built_in(world)
@@ -264,13 +307,13 @@ async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_i
     await world.one(own)
     first = await world.runs.get(asked.id)
     action, wanted = BulkAction(filter=RunQuery(task=["t"]), action="terminate"), to_filter(RunQuery(task=["t"]))
-    done = await world.runs.bulk_chunk(first, wanted, action, await world.runs.bulk_done(first.id))
+    done = await world.service.bulk.chunk(first, wanted, action, await world.service.bulk.begin(first, wanted))
     assert 500 == done.changed
     await world.workers.lapse(world.sessions.get(own))
     again = await built_in(world)
     await world.one(again)
     with pytest.raises(HeadwayError, match="lease"):
-        await world.runs.bulk_chunk(first, wanted, action, done)
+        await world.service.bulk.chunk(first, wanted, action, done)
     output = await bulk.execute(world.service, await world.runs.get(first.id))
     assert b'{"changed":1200,"passed_over":0}' == bytes(output)
     await world.report(again, wire.Succeeded(run_id=first.id, epoch=2, output=raw(1)))

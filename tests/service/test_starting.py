@@ -8,6 +8,7 @@ import pytest
 from tests.world import declare, in_memory, key, spec
 
 from headway.errors import (
+    DuplicateRun,
     IdempotencyKeyReused,
     InvalidInput,
     InvalidState,
@@ -42,8 +43,8 @@ async def test_input_that_is_no_json_for_everyone_is_refused_and_nothing_kept(wo
 
 
 GOOD = {
-    b'{"a":1,"a":2}': '{"a":2}', b'"\\u0000"': '"\\u0000"', b"9223372036854775807": "9223372036854775807",
-    b"-9223372036854775808": "-9223372036854775808", b" [ 1.0 , true , null ] ": "[1.0,true,null]",
+    b'{"a":{"a":"\\"a\\":1"}}': '{"a":{"a":"\\"a\\":1"}}', b'"\\u0000"': '"\\u0000"', b"9223372036854775807": "9223372036854775807",
+    b'{"\\u0022": 1, "b" : "\\u0022"}': '{"\\"":1,"b":"\\""}', b"-9223372036854775808": "-9223372036854775808", b" [ 1.0 , true , null ] ": "[1.0,true,null]",
     '"ü€😀"'.encode(): '"ü€😀"', b"[" * 100 + b"]" * 100: "[" * 100 + "]" * 100, b'"[[[["': '"[[[["',
 }  # fmt: skip
 
@@ -213,6 +214,50 @@ async def test_a_batch_with_a_key_is_started_once(world):
     assert [first[0].run.id, first[2].run.id] == [again[0].run.id, again[2].run.id]
     assert again[1].code == "unknown_task"
     assert 2 == world.tasks.counts("t")["queued"]
+
+
+async def test_a_batch_that_is_repeated_has_the_same_errors_in_the_same_places(world):
+    await world.worker()
+    taken = await world.start(dedupe={"key": "x"})
+    batch = [spec(), spec("unknown"), spec(dedupe={"key": "x", "on_conflict": "reject"}), spec(delay="soon")]
+    first = await world.start_many(*batch, request=key("b"))
+    again = await world.start_many(*batch, request=key("b"))
+    assert [UnknownTask, DuplicateRun, InvalidInput] == [type(item) for item in again[1:]]
+    for said, repeated in zip(first[1:], again[1:], strict=True):
+        assert (said.detail, said.fields, said.errors) == (repeated.detail, repeated.fields, repeated.errors)
+    assert {"run_id": taken.id} == again[2].fields
+
+
+async def test_a_batch_that_is_repeated_after_a_run_was_removed_says_so_of_that_run(world):
+    worker = await world.worker()
+    first = await world.start_many(spec(), spec(), request=key("b"))
+    for lease in await world.claim(worker):
+        await world.succeed(worker, lease)
+    await world.runs.delete(first[0].run.id)
+    again = await world.start_many(spec(), spec(), request=key("b"))
+    assert ("run_purged", first[1].run.id) == (again[0].code, again[1].run.id)
+
+
+async def test_the_same_request_may_be_written_in_another_way(world):
+    await world.worker()
+    first = await world.runs.start(spec(), key("k", b'{"task": "t", "input": {"a": 1, "b": "\\u00fc"}}'))
+    again = await world.runs.start(spec(), key("k", '{"input":{"b":"ü","a":1},"task":"t"}'.encode()))
+    assert (first.run.id, True) == (again.run.id, again.replayed)
+    with pytest.raises(IdempotencyKeyReused):
+        await world.runs.start(spec(), key("k", b'{"task":"t","input":{"a":2,"b":"\\u00fc"}}'))
+
+
+DOUBLED = (
+    b'{"a":1,"a":2}', b'{"a":1,"a":1}', b'[{"b":{"a":1, "a" : 2}}]', b'{"a":1,"\\u0061":2}',
+    b'{"a":1,"a":2,"c":"\\u0022\\u0022"}',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DOUBLED)
+async def test_a_name_that_is_there_twice_is_refused_and_not_guessed(world, text):
+    await world.worker()
+    with pytest.raises(MalformedJson, match="'a' twice"):
+        await world.runs.start(StartRun(task="t", input=msgspec.Raw(text)))
 
 
 async def test_a_later_start_waits_for_its_time(world):

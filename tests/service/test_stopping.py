@@ -7,8 +7,12 @@ import pytest
 from tests.world import declare, spec
 
 from headway.errors import InvalidInput, InvalidState, RunNotFound
+from headway.model.query import RunFilter
 from headway.model.run import Reason, State
+from headway.service.bulk import BulkDone
+from headway.service.stopping import go_on, terminate
 from headway.wire import workers as wire
+from headway.wire.runs import BulkAction, RunQuery
 
 WHY = Reason(code="test")
 
@@ -110,6 +114,82 @@ async def test_a_stop_may_leave_the_children_and_take_them_later(world):
     assert ["stopping", "running", "queued", "queued"] == await world.states(*members)
     await world.stop(members[0].id)
     assert ["stopping", "stopping", "terminated", "terminated"] == await world.states(*members)
+
+
+async def large_family(world, worker, children=600):
+    """Return a running parent of many queued children, each with a child of its own."""
+    parent = await world.start()
+    await world.one(worker)
+    for _ in range(2):
+        for started in await world.start_many(*[spec(parent_id=parent.id)] * (children // 2)):
+            await world.start(parent_id=started.run.id)
+    return parent
+
+
+def unfinished(world):
+    """Return how many children nobody has asked to stop."""
+    asked = "('stopping', 'terminated')"
+    return world.sql(f"SELECT count(*) FROM runs WHERE parent_id IS NOT NULL AND state NOT IN {asked}")[0][0]
+
+
+async def test_a_large_family_is_stopped_in_several_transactions_before_the_answer(world):
+    parent = await large_family(world, await world.worker())
+    before = world.store.writer.batches
+    await world.stop(parent.id, reason="enough")
+    assert 0 == unfinished(world)
+    assert 3 <= world.store.writer.batches - before <= 5
+    assert [] == world.sql("SELECT * FROM cascades")
+
+
+async def test_all_stops_of_a_transaction_share_its_room(world):
+    parents = [await large_family(world, await world.worker(), 400) for _ in range(2)]
+
+    def both(unit):
+        for parent in parents:
+            terminate(unit, unit.run(parent.id), WHY, None, cascade=True)
+
+    await world.store.write(both)
+    assert 1_600 - 500 == unfinished(world)
+
+
+async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by_the_next(disk):
+    parent = await large_family(disk, await disk.worker())
+    why = Reason(code="terminated", message="enough")
+    await disk.store.write(lambda unit: terminate(unit, unit.run(parent.id), why, 1_000, cascade=True))
+    assert 700 == unfinished(disk)
+    await disk.restart()
+    await disk.store.write(go_on)
+    assert 200 == unfinished(disk)
+    await disk.restart()
+    await disk.rescuer.tick()
+    assert 0 == unfinished(disk)
+    assert {'{"code":"parent_terminated","message":"enough"}'} == {
+        reason for (reason,) in disk.sql("SELECT DISTINCT reason FROM runs WHERE parent_id IS NOT NULL")
+    }
+    assert [] == disk.sql("SELECT * FROM cascades")
+
+
+async def test_the_rescuer_is_woken_for_what_a_transaction_has_left(world):
+    parent = await large_family(world, await world.worker())
+    woken = []
+    world.store.on_deadline = woken.append
+    await world.store.write(lambda unit: terminate(unit, unit.run(parent.id), WHY, None, cascade=True))
+    assert [world.clock.now_ms()] == woken
+
+
+async def test_a_task_and_a_bulk_action_stop_whole_families_too(world):
+    worker, other = await world.worker(declare("t")), await world.worker(declare("u"))
+    await large_family(world, worker)
+    assert 500 <= await world.tasks.terminate("t", wire.TerminateTask())
+    assert 0 == unfinished(world)
+    parent = await large_family(world, worker)
+    bulk = await world.start("u")
+    await world.one(other)
+    wanted = RunFilter(root_id=parent.id)
+    action = BulkAction(filter=RunQuery(), action="terminate", reason="enough")
+    await world.service.bulk.chunk(await world.runs.get(bulk.id), wanted, action, BulkDone())
+    assert 0 == unfinished(world)
+    assert "terminated" == json.loads((await world.runs.get(parent.id)).reason)["code"]
 
 
 async def test_a_stop_goes_down_a_family_of_any_depth(world):

@@ -215,3 +215,20 @@ async def test_a_child_that_ended_before_its_parent_began_is_in_the_first_lease(
     await world.succeed(worker, await world.one(worker), 7)
     await world.advance(1_000, worker)
     assert [f"child-result:{child.id}"] == list((await world.one(worker)).steps)
+
+
+async def test_why_a_run_waits_for_its_time_is_told_by_what_happened(world):
+    worker = await world.worker(declare("t", retry={"backoff": "1m", "jitter": 0}))
+
+    async def said(run):
+        _, (cause,) = await world.history.waiting(run.id)
+        return cause.message
+
+    asked = await world.start(delay="1h")
+    assert "it was asked to start at 2027-01-15 09:00:00 UTC" == await said(asked)
+    slept = await world.start()
+    await world.tell(worker, await world.one(worker), wire.Slept, until="2027-01-15T08:00:10Z")
+    assert "it sleeps until 2027-01-15 08:00:10 UTC" == await said(slept)
+    failed = await world.start()
+    await world.fail(worker, await world.one(worker), message="no")
+    assert "its last attempt failed: it is tried again at 2027-01-15 08:01:00 UTC" == await said(failed)

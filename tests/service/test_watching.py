@@ -4,13 +4,13 @@ import asyncio
 import random
 
 import pytest
+from tests.world import declare, raw
 
 from headway.errors import RunNotFound, RunPurged
 from headway.model.event import Event
 from headway.service.history import Ended, Progressed, Snapshot
 from headway.wire import workers as wire
 from headway.wire.runs import SignalRun
-from tests.world import declare, raw
 
 
 def never():
@@ -46,7 +46,7 @@ async def test_a_run_that_is_removed_ends_its_watch(world):
     await asyncio.sleep(0)
     await world.succeed(worker, await world.one(worker))
     await world.runs.delete(run.id)
-    with pytest.raises(RunPurged):
+    with pytest.raises(RunPurged):  # noqa: PT012 - whatever the watch still has to say comes first
         while True:
             await waiting
             waiting = asyncio.ensure_future(anext(watch))
@@ -142,7 +142,7 @@ async def test_the_feed_tells_of_everyone_in_order_and_can_be_narrowed(disk):
     for lease in await disk.claim(worker):
         await disk.succeed(worker, lease)
     async with asyncio.timeout(10):
-        while len(seen) < 18 or len(of_two) < 6:
+        while len(seen) < 18 or len(of_two) < 6:  # noqa: ASYNC110 - the watches' own turns
             await asyncio.sleep(0)
     stopped = True
     await disk.stop((await disk.start()).id)  # wakes them

@@ -9,8 +9,8 @@ from tests.world import declare, key, raw, spec
 
 from headway.errors import HeadwayError, StorageFull
 from headway.model.run import Reason
+from headway.service.bulk import BulkDone
 from headway.service.filters import to_filter
-from headway.service.runs import BulkDone
 from headway.storage.database import DiskFull
 from headway.storage.sqlite.verify import verify
 from headway.wire import workers as wire
@@ -79,7 +79,7 @@ VERBS = {
     "pause": lambda s: s.world.queues.pause("default", paused=True),
     "deactivate": lambda s: s.world.tasks.activate("t", active=False),
     "register": lambda s: s.world.worker(declare("k"), declare("new", queue="other"), queues=["third"]),
-    "bulk": lambda s: s.world.runs.bulk_chunk(s.bulk, to_filter(RunQuery(task=["t", "k"])),
+    "bulk": lambda s: s.world.service.bulk.chunk(s.bulk, to_filter(RunQuery(task=["t", "k"])),
                                               BulkAction(filter=RunQuery(), action="terminate"), BulkDone()),
 }  # fmt: skip
 

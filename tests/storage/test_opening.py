@@ -50,7 +50,7 @@ async def test_a_store_from_the_future_is_refused_in_one_sentence(disk, tmp_path
     migrate(connection, 1)
     connection.execute("INSERT INTO migrations VALUES (9999, 'later', 1)")
     connection.close()
-    with pytest.raises(SchemaTooNew, match="migration 9999.*install a newer Headway"):
+    with pytest.raises(SchemaTooNew, match=r"migration 9999.*install a newer Headway"):
         open_file(tmp_path / "f.db", ManualClock(), reserve_bytes=0)
     with pytest.raises(SchemaTooNew):  # and the file was let go
         open_file(tmp_path / "f.db", ManualClock(), reserve_bytes=0)

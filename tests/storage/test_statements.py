@@ -80,6 +80,7 @@ def test_a_newborn_is_stored_as_it_was_made():
 
 PLANS = {
     "find_ready": "runs_ready",
+    "find_unscathed": "runs_ready",
     "find_parked": "runs_parked",
     "find_parked_of_task": "runs_parked",
     "find_parked_due": "runs_parked_until",
@@ -91,6 +92,7 @@ PLANS = {
     "live_counts": "runs_leased",
     "leased_workers": "runs_leased",
     "find_children": "runs_by_parent",
+    "parents_among": "runs_by_parent",
     "position_in_lane": "runs_ready",
     "oldest_ready": "runs_ready",
     "read_events": "events_by_run",
@@ -107,6 +109,7 @@ PLANS = {
 }
 SORTS = {
     "find_ready": "of the few that the lanes gave",
+    "find_unscathed": "of the few that the lanes gave",
     "live_counts": "of the live leases",
     "read_feed_of_runs": "of the runs named",
 }
@@ -152,6 +155,35 @@ def test_a_page_goes_by_the_index_of_its_filter_and_sorts_nothing(connection, na
     assert any(index in line for line in lines), lines
     sorts = name.startswith("several") or name == "a root"  # the few that were found, or a family
     assert sorts or not [line for line in lines if "TEMP B-TREE" in line], lines
+
+
+LEADS = [
+    ({"task": ("t",), "state": (State.FAILED,)}, "state", "runs_by_state (state=? AND id"),
+    ({"task": ("t",), "state": (State.FAILED,)}, "task", "runs_by_task (task=? AND id"),
+    ({"queue": ("q",), "state": (State.FAILED,), "finished_after": 1}, "queue", "runs_by_queue (queue=? AND id"),
+    ({"finished_after": 1, "finished_before": 9}, "end", "runs_by_end (finished_at>? AND finished_at<?)"),
+]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize(("fields", "lead", "index"), LEADS)
+def test_a_page_goes_by_the_index_that_it_is_told(connection, fields, lead, index, newest_first):
+    sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(50, "0189", newest_first), 51, lead)
+    lines = plan(connection, sql, binds)
+    assert any(index in line for line in lines), lines
+    assert lead == "end" or not [line for line in lines if "TEMP B-TREE" in line], lines
+
+
+@pytest.mark.parametrize(
+    "fields", [{"state": tuple(State)}, {"task": ("t", "u")}, {"root_id": "r"}, {"finished_after": 1}]
+)
+def test_whole_runs_are_not_sorted(connection, fields):
+    """What is sorted is in memory: ids, and not what runs have returned."""
+    sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(), 51, "end" if "finished_after" in fields else "")
+    lines = plan(connection, sql, binds)
+    assert "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)" == lines[0]
+    last = max((n for n, line in enumerate(lines) if "TEMP B-TREE" in line), default=0)
+    assert last == 0 or "COVERING INDEX" in lines[last - 1]
 
 
 def test_a_label_is_found_by_its_name_and_value(connection):

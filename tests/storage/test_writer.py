@@ -178,8 +178,9 @@ def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(tmp_path, caplog)
     async def scenario():
         world, database = broken_world(tmp_path / "s.db", threaded=True)
         await world.worker()
-        gate = threading.Event()
-        blocked = world.store.write(lambda unit: gate.wait(10))
+        gate, entered = threading.Event(), threading.Event()
+        blocked = world.store.write(lambda unit: entered.set() or gate.wait(10))
+        await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
 
         def spoil(unit):
             unit.changes += 1

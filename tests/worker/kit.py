@@ -107,6 +107,8 @@ class FakeLink:
         self.registrations = 0
         self.refuse = lambda report: None
         self.drained = threading.Event()
+        self.claims = []
+        self.fault = lambda request: None
 
     def give(self, *leases):
         self.leases.put(list(leases))
@@ -126,6 +128,9 @@ class FakeLink:
         )  # fmt: skip
 
     def claim(self, wanted):
+        with self.changed:
+            self.claims.append(wanted)
+            self.changed.notify_all()
         with contextlib.suppress(queue.Empty):
             return self.leases.get(timeout=20)
         return []
@@ -138,13 +143,19 @@ class FakeLink:
                 self.failures += 1
                 self.changed.notify_all()
             raise ConnectionError
+        if (fault := self.fault(request)) is not None:
+            with self.changed:
+                self.failures += 1
+                self.changed.notify_all()
+            raise fault
         request = msgspec.json.decode(msgspec.json.encode(request), type=type(request))
         rejected, replies = [], []
         with self.changed:
             for index, report in enumerate(request.reports):
                 refusal = self.refuse(report)
                 if refusal is not None:
-                    rejected.append(Rejected(index=index, status=409, code=refusal, detail=""))
+                    status, code = refusal if isinstance(refusal, tuple) else (409, refusal)
+                    rejected.append(Rejected(index=index, status=status, code=code, detail=""))
                     continue
                 self.reports.append(report)
                 if isinstance(report, ENDS):

@@ -81,6 +81,23 @@ def test_a_dead_process_is_replaced_and_a_deaf_one_is_killed():
     assert watched.supervisor.slots[0].process.returncode == -signal.SIGKILL
 
 
+def test_a_process_that_its_server_has_drained_does_not_come_back_and_the_others_go_on():
+    async def scenario():
+        program = "import os, sys, time; print('up'); sys.exit(76) if sys.argv[1] == '1' else time.sleep(60)"
+        watched = Watched(program, processes=2)
+        watched.supervisor._argv = lambda number: [sys.executable, "-uc", program, str(number)]
+        await watched.supervisor.start()
+        first, second = watched.supervisor.slots
+        await first.keeper
+        assert (first.starts, first.pid, second.keeper.done()) == (1, None, False)
+        await watched.until(lambda: b"[worker 2] up" in watched.written)
+        await watched.supervisor.stop(10)
+        return watched
+
+    watched = asyncio.run(scenario())
+    assert watched.said == ["worker 1 was drained by its server; it is not started again"]
+
+
 def test_an_app_that_cannot_be_loaded_is_told_once_and_given_up_if_wanted():
     async def scenario():
         watched = Watched("", retry_not_loaded=False)
@@ -94,7 +111,7 @@ def test_an_app_that_cannot_be_loaded_is_told_once_and_given_up_if_wanted():
         watched = asyncio.run(scenario())
     finally:
         del os.environ["PYTHONPATH"]
-    assert watched.said == ["worker 1 cannot load the app (see above)"]
+    assert watched.said == ["worker 1 cannot load the app (see above): correct it, or name another MODULE:APP"]
     assert b"[worker 1] headway worker: There is no module 'no.such'" in watched.written
     assert watched.supervisor.not_loaded == 1
 

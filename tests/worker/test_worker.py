@@ -7,8 +7,11 @@ import msgspec
 import pytest
 from tests.worker.kit import FakeLink, lease
 
+from headway.client.errors import UnexpectedAnswer
+from headway.errors import HeadwayError, Unavailable
 from headway.wire.workers import Errored, ProgressReport, Released, StepReport, Stopped, Succeeded, Suspended
 from headway.worker.registry import App
+from headway.worker.session import Backoff
 
 
 def test_runs_are_claimed_executed_and_reported(start):
@@ -119,6 +122,7 @@ def test_a_stop_before_the_start_needs_no_start(start):
     works = start(app, threads=1)
     works.link.give(lease("busy", "first"), lease("busy", "second"))
     assert begun.wait(10)
+    works.link.until(lambda: ("second", 1) in works.worker.floor.running)
     works.link.stop("second")
     assert isinstance(works.link.outcome("second"), Stopped)
     free.set()
@@ -330,27 +334,173 @@ def test_a_second_drain_hands_back_at_once(start):
     free.set()
 
 
-@pytest.mark.parametrize("kind", ["inline", "thread"])
-def test_a_function_that_ignores_its_end_costs_the_worker_and_nothing_else(start, kind):
-    app, begun, free = App(), threading.Event(), threading.Event()
+def test_a_function_that_ignores_its_end_costs_the_worker_but_the_others_may_finish_first(start):
+    app, begun, free, finish = App(), threading.Event(), threading.Event(), threading.Event()
+    app.task(name="bad")(lambda: (begun.set(), free.wait(30)))
+    app.task(name="good")(lambda: finish.wait(30))
 
-    async def inline():
+    @app.task
+    async def better():
+        await asyncio.to_thread(finish.wait, 30)
+
+    works = start(app)
+    works.link.give(lease("bad"), lease("good", "other"), lease("better", "third"))
+    assert begun.wait(10)
+    works.link.stop(grace_ms=10)
+    assert works.link.drained.wait(10), "it takes nothing more"
+    assert works.link.outcomes == {}, "it runs, and nobody is told that it does not"
+    finish.set()
+    assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
+    assert [type(works.link.outcomes[name]) for name in ("other", "third")] == [Succeeded, Succeeded]
+    assert works.join() == 75
+    free.set()
+
+
+def test_a_function_that_blocks_the_loop_for_good_does_not_keep_threads_from_finishing(start):
+    app, begun, free, finish = App(), threading.Event(), threading.Event(), threading.Event()
+
+    @app.task
+    async def bad():
         begun.set()
         free.wait(30)
 
-    app.task(name="bad")(inline if kind == "inline" else lambda: (begun.set(), free.wait(30)))
-    app.task(name="good")(lambda: free.wait(30))
+    app.task(name="good")(lambda: finish.wait(30))
+
     works = start(app)
     works.link.give(lease("bad"), lease("good", "other"))
     assert begun.wait(10)
     works.link.stop(grace_ms=10)
+    assert works.link.drained.wait(10)
+    finish.set()
+    assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
+    assert isinstance(works.link.outcomes["other"], Succeeded)
+    assert works.left.get(timeout=10) == 75
+    free.set()
+
+
+def test_what_shares_a_loop_that_is_blocked_for_good_is_handed_back_without_delay(start):
+    app, begun, free, both = App(), threading.Event(), threading.Event(), threading.Event()
+
+    @app.task
+    async def waits():
+        both.set()
+        await asyncio.sleep(60)
+
+    @app.task
+    async def bad():
+        await asyncio.to_thread(both.wait, 30)
+        begun.set()
+        free.wait(30)
+
+    works = start(app, drain_grace_ms=600_000)
+    works.link.give(lease("waits", "other"), lease("bad"))
+    assert begun.wait(10)
+    works.link.stop(grace_ms=10)
     assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
     assert isinstance(works.link.outcome("other"), Released)
-    if kind == "thread":
-        assert works.end() == 75
-    else:
-        assert works.left.get(timeout=10) == 75
+    assert works.left.get(timeout=10) == 75
     free.set()
+
+
+def test_the_exit_code_says_whether_the_server_has_drained_the_worker(start):
+    app = App()
+    app.task(name="t")(lambda: None)
+    by_server, by_signal = start(app), start(app)
+    by_server.link.ask_drain()
+    assert (by_server.join(), by_signal.end()) == (76, 0)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Let retries come fast."""
+    monkeypatch.setattr("headway.worker.reporter.Backoff", lambda *_: Backoff(0.001, 0.002))
+
+
+@pytest.mark.parametrize("error", [HeadwayError("Internal error"), Unavailable(), UnexpectedAnswer()])
+def test_a_server_that_fails_over_reports_gets_them_again_as_they_were(start, impatient, error):
+    app = App()
+
+    @app.task
+    async def work(ctx):
+        return await ctx.step("seven", lambda: 7)
+
+    works = start(app)
+    left = [error] * 20
+    works.link.fault = lambda request: left.pop() if request.reports and left else None
+    works.link.give(lease("work"))
+    assert works.link.outcome() == Succeeded(run_id="run", epoch=1, output=msgspec.Raw(b"7"))
+    assert works.link.failures == 20
+
+
+def test_a_report_over_which_the_server_always_fails_does_not_hold_up_the_others(start, impatient):
+    app, mended = App(), threading.Event()
+    app.task(name="t")(lambda n: n)
+    works = start(app)
+
+    def fault(request):
+        ids = [report.run_id for report in request.reports]
+        return HeadwayError("Internal error") if "r3" in ids and not mended.is_set() else None
+
+    works.link.fault = fault
+    works.link.give(*(lease("t", f"r{n}", input={"n": n}) for n in range(6)))
+    works.link.until(lambda: len(works.link.outcomes) == 5)
+    mended.set()
+    assert works.link.outcome("r3") == Succeeded(run_id="r3", epoch=1, output=msgspec.Raw(b"3"))
+
+
+def test_a_single_report_that_the_server_could_not_take_is_sent_again(start, impatient):
+    app, refused = App(), []
+
+    @app.task
+    async def work(ctx):
+        return await ctx.step("seven", lambda: 7)
+
+    def refuse(report):
+        first = type(report) not in map(type, refused)
+        refused.append(report)
+        return (500, "error") if first else None
+
+    works = start(app)
+    works.link.refuse = refuse
+    works.link.give(lease("work"))
+    assert works.link.outcome() == Succeeded(run_id="run", epoch=1, output=msgspec.Raw(b"7"))
+    assert [type(report) for report in refused] == [StepReport, StepReport, Succeeded, Succeeded]
+
+
+def test_a_claim_says_which_executors_have_less_room_and_does_not_wait_long_without_any(start):
+    app, begun, free = App(), threading.Event(), threading.Event()
+    app.task(name="thread")(lambda: (begun.set(), free.wait(30)))
+
+    @app.task
+    async def inline():
+        pass
+
+    works = start(app, threads=1, processes=2)
+    works.link.until(lambda: works.link.claims)
+    assert (works.link.claims[0].max, works.link.claims[0].rooms) == (10, {"thread": 1, "process": 2})
+    works.link.give(lease("thread"))
+    works.link.until(lambda: len(works.link.claims) == 2)
+    cramped = works.link.claims[1]
+    assert (cramped.max, cramped.wait, cramped.rooms) == (9, "2s", {"thread": 0, "process": 2})
+    assert begun.wait(10)
+    free.set()
+    works.link.outcome()
+    works.link.give(lease("inline", "other", crashes=1))
+    works.link.until(lambda: len(works.link.claims) == 3)
+    assert works.link.claims[2].rooms["process"] == 1
+
+
+def test_a_worker_without_room_in_any_of_its_executors_does_not_claim(start):
+    app, begun, free = App(), threading.Event(), threading.Event()
+    app.task(name="thread")(lambda: (begun.set(), free.wait(30)))
+    works = start(app, threads=1)
+    works.link.give(lease("thread"))
+    assert begun.wait(10)
+    before = len(works.link.beats)
+    works.link.until(lambda: len(works.link.beats) > before + 5)
+    assert [claim.max for claim in works.link.claims] == [1]
+    free.set()
+    works.link.until(lambda: len(works.link.claims) == 2)
 
 
 def test_one_report_that_the_server_refuses_does_not_hold_up_the_others(start):

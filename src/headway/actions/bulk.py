@@ -19,7 +19,7 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
     wanted = to_filter(action.filter)
     if wanted.created_before is None:  # what comes later, also in the same millisecond, has a higher id
         wanted = replace(wanted, created_before=run.created_at + 1)
-    done = await service.runs.bulk_done(run.id)
-    while (further := await service.runs.bulk_chunk(run, wanted, action, done)) is not None:
+    done = await service.bulk.begin(run, wanted)
+    while (further := await service.bulk.chunk(run, wanted, action, done)) is not None:
         done = further
     return msgspec.Raw(msgspec.json.encode({"changed": done.changed, "passed_over": done.passed}))

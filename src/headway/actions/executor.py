@@ -79,7 +79,7 @@ class BuiltInWorker:
         service = self._service
         declarations = [declaration for _, declaration in BUILT_IN.values()]
         worker = await service.workers.register(
-            RegisterWorker(name="built-in", queues=["headway"], capacity=CAPACITY, tasks=declarations)
+            RegisterWorker(name="built-in", queues=["headway"], capacity=CAPACITY, tasks=declarations), built_in=True
         )
         session = service.sessions.open(worker.id)
         service.sessions.local.add(worker.id)

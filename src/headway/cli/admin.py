@@ -9,6 +9,7 @@ import click
 
 from headway.cli import session, show
 from headway.cli.command import Command
+from headway.cli.printable import one_line
 
 store_option = click.option(
     "--store", metavar="URL", envvar="HEADWAY_STORE", default="sqlite:///headway.db", show_default=True
@@ -17,11 +18,18 @@ store_option = click.option(
 
 @contextmanager
 def _plainly() -> Iterator[None]:
-    """Say what is wrong with a path or a store, without a traceback."""
+    """Say what is wrong with a path or a store, without a traceback; a store that cannot be one is wrong usage."""
+    from headway.storage.database import StorageBroken  # noqa: PLC0415 (the server, which `--help` does not need)
+
     try:
         yield
-    except (ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+    except ValueError as error:
+        raise click.UsageError(one_line(str(error))) from None
+    except OSError as error:
+        plain = f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error)
+        raise click.ClickException(one_line(plain)) from None
+    except StorageBroken as error:
+        raise click.ClickException(one_line(str(error))) from None
 
 
 @click.command(cls=Command)
@@ -40,7 +48,7 @@ def doctor(ctx: click.Context, /, store: str, verify: bool) -> None:
     else:
         for finding in findings:
             mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
-            click.echo(f"{mark}  {finding.name}: {finding.message}")
+            click.echo(f"{mark}  {finding.name}: {one_line(finding.message)}")
     ctx.exit(0 if well else 1)
 
 
@@ -53,7 +61,7 @@ def backup(destination: str, store: str) -> None:
 
     with _plainly():
         size = app.backup(store, destination)
-    show.answer({"store": store, "backup": destination, "bytes": size}, f"{destination}: {size:,} bytes")
+    show.answer({"store": store, "backup": destination, "bytes": size}, f"{destination}: {show.counted(size, 'byte')}")
 
 
 @click.command(cls=Command)

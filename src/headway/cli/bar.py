@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Column
 from rich.text import Text
 
+from headway.cli.printable import indented, one_line
 from headway.cli.show import COLOURS, seconds
 from headway.clock import SystemClock
 from headway.wire import times
@@ -43,12 +44,14 @@ class Bar:
             console=self._console,
             expand=True,
         )
-        self._bar = self._progress.add_task(escape(task), total=None, state="", count="", speed="", message="")
+        self._bar = self._progress.add_task(
+            escape(one_line(task)), total=None, state="", count="", speed="", message=""
+        )
         self._progress.start()
 
     def state(self, state: str) -> None:
         """Show the state in its colour."""
-        self._progress.update(self._bar, state=f"[{COLOURS.get(state, 'default')}]{escape(state)}[/]")
+        self._progress.update(self._bar, state=f"[{COLOURS.get(state, 'default')}]{escape(one_line(state))}[/]")
         self._final = state in FINAL
         if self._final:
             self._progress.update(self._bar, speed="", message="")
@@ -73,7 +76,7 @@ class Bar:
 
     def log(self, level: str, message: str) -> None:
         """Print a line above it."""
-        self._console.print(Text(message, style=LEVEL_STYLES.get(level, "")))
+        self._console.print(Text(indented(message), style=LEVEL_STYLES.get(level, "")))
 
     def close(self) -> None:
         """Leave it as it is."""
@@ -82,5 +85,5 @@ class Bar:
 
 def _end_of(message: str, room: int) -> str:
     """Return the end of a long message, where file names differ."""
-    shown = message.replace("\n", " ")
+    shown = one_line(message)
     return escape(shown if len(shown) <= room else f"…{shown[1 - room :]}")

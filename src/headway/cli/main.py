@@ -13,6 +13,7 @@ import click
 from headway import __version__
 from headway.cli import exits
 from headway.cli.command import LazyGroup
+from headway.cli.printable import one_line, printable
 from headway.cli.session import Session
 from headway.errors import HeadwayError
 
@@ -81,9 +82,9 @@ def _tell(error: HeadwayError, *, as_json: bool, colour: bool | None) -> None:
         said = error.fields | {name: value for name, value in members.items() if value is not None}
         click.echo(json.dumps({"error": said}), err=True)
         return
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.detail}", err=True, color=colour)
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.detail)}", err=True, color=colour)
     for part in error.errors:
         if part.get("message"):
-            click.echo(f"  {part.get('pointer', '')}: {part['message']}", err=True)
+            click.echo(f"  {one_line(str(part.get('pointer', '')))}: {printable(str(part['message']))}", err=True)
     if error.hint:
-        click.echo(f"{click.style('Hint:', bold=True)}  {error.hint}", err=True, color=colour)
+        click.echo(f"{click.style('Hint:', bold=True)}  {printable(error.hint)}", err=True, color=colour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import click
 import msgspec
 
+from headway.cli import fields as written
 from headway.cli import session, show, watch
 from headway.cli.command import Command
+from headway.cli.printable import printable
+from headway.client.sync.client import Client
 from headway.durations import parse_ms
-
-FIELDS_HELP = """Fields of the input: key=value is text, key:=3 is JSON (numbers, true, null, lists …)."""
+from headway.errors import Forbidden, NotFound
 
 
 @click.command(cls=Command)
@@ -51,23 +54,27 @@ def run(
     """Start a run of TASK, watch it and print its result as JSON.
 
     \b
-        headway run backup folder=/srv/data level:=9
+        headway run backup folder=/srv/data level=9
         headway run report --input @report.json --detach
+
+    KEY=VALUE is text; where the task's input takes no text, such as 15 for an integer, true, or a list, the value is
+    read as that. KEY:=JSON is JSON whatever the task takes.
 
     Ctrl-C leaves the run to itself and says how to find it again.
     """  # noqa: D301
     shown = session.current()
     timeout_s = span_s(timeout, "--timeout")
-    values = _document(document) | dict(_field(field) for field in fields)
+    document_values, given = _document(document), [_field(field) for field in fields]
     with shown.client() as client:
+        values = document_values | _values(client, task, given)
         handle = client.runs.start(task, values, labels=pairs(labels, "--label"), **options)
         if not detach:
             ctx.exit(watch.to_the_end(client, handle, timeout_s=timeout_s))
         if shown.json:
             show.as_json(handle.run)
             return
-        click.echo(handle.id)
-        click.echo(f"Watch it: headway runs watch {handle.id}", err=True)
+        click.echo(printable(handle.id))
+        click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
 
 
 def span_s(text: str | None, option: str) -> float | None:
@@ -91,17 +98,27 @@ def json_value(text: str, what: str) -> Any:
     """Read JSON from the command line."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
         raise click.UsageError(f"{what} is not JSON: {error}") from None
 
 
-def _field(text: str) -> tuple[str, Any]:
+def _values(client: Client, task: str, given: list[tuple[str, Any, bool]]) -> dict[str, Any]:
+    """Return the fields of the input; the task is asked for what it takes only if there is text among them."""
+    schema: Any = {}
+    if any(is_text for _, _, is_text in given):
+        with contextlib.suppress(NotFound, Forbidden):  # the start itself says it better
+            schema = show.decoded(client.tasks.get(task).input_schema) or {}
+    return {name: written.read(value, name, schema) if is_text else value for name, value, is_text in given}
+
+
+def _field(text: str) -> tuple[str, Any, bool]:
+    """Return the name, the value, and whether the value is still text."""
     key, equals, value = text.partition("=")
     if not equals or not key.removesuffix(":"):
         raise click.UsageError(f"{text!r} is neither KEY=VALUE nor KEY:=JSON")
     if key.endswith(":"):
-        return key[:-1], json_value(value, text)
-    return key, value
+        return key[:-1], json_value(value, text), False
+    return key, value, True
 
 
 def _document(text: str | None) -> dict[str, Any]:

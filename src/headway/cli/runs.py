@@ -12,6 +12,7 @@ import click
 from headway.cli import session, show, watch
 from headway.cli.command import Group
 from headway.cli.exits import OF_STATE
+from headway.cli.printable import indented, one_line, printable
 from headway.cli.run import json_value, pairs, span_s
 from headway.client.errors import UnexpectedAnswer
 from headway.client.sync.client import Client
@@ -76,7 +77,7 @@ def list_(limit: int, everything: bool, **options: Any) -> None:
         show.table(
             ("ID", "STATE", "TASK", "PROGRESS", "AGE", "TOOK"),
             rows,
-            empty="There is no such run.",
+            empty="No runs.",
             whole=("ID", "STATE"),
         )
 
@@ -123,7 +124,8 @@ def _log_line(time: str, level: str, message: str, whole: object) -> None:
         show.as_json_line(whole)
     else:
         colour = {"warning": "yellow", "error": "red", "debug": "bright_black"}.get(level)
-        click.echo(f"{click.style(time, dim=True)} {click.style(f'{level:<7}', fg=colour)} {message}")
+        shown = click.style(f"{one_line(level):<7}", fg=colour)
+        click.echo(f"{click.style(one_line(time), dim=True)} {shown} {indented(message)}")
 
 
 @runs.command("stop")
@@ -223,9 +225,10 @@ def why(run_id: str) -> None:
     if session.current().json:
         show.as_json(found)
         return
-    click.echo(f"{found.run_id} is {found.state}.")
+    click.echo(printable(f"{found.run_id} is {found.state}."))
     for cause in found.causes:
-        click.echo(f"- {cause.message}")
+        until = f" (until {cause.until})" if cause.until and cause.until not in cause.message else ""
+        click.echo(f"- {indented(cause.message + until, '  ')}")
 
 
 @runs.command("results")
@@ -265,8 +268,9 @@ def events(run_id: str, after: int) -> None:
             if session.current().json:
                 show.as_json_line(event)
             else:
-                data = bytes(event.data).decode()
-                click.echo(f"{event.seq:>4}  {click.style(event.time, dim=True)}  {event.type:<12}  {data}")
+                data = one_line(bytes(event.data).decode())
+                time = click.style(one_line(event.time), dim=True)
+                click.echo(f"{event.seq:>4}  {time}  {one_line(event.type):<12}  {data}")
 
 
 @runs.command("count")
@@ -280,7 +284,7 @@ def count(by: str, **options: Any) -> None:
         show.as_json(found)
         return
     rows = [*found.counts.items(), ("total", found.total)]
-    show.table((by.upper(), "RUNS"), rows, empty="There are no runs.")
+    show.table((by.upper(), "RUNS"), rows, empty="No runs.")
 
 
 @runs.command("bulk")
@@ -297,10 +301,10 @@ def bulk(action: str, reason: str, dry_run: bool, yes: bool, **options: Any) -> 
         if not isinstance(preview, BulkPreview):
             raise UnexpectedAnswer("the preview is not one")
         if dry_run:
-            show.answer(preview, f"{action} would touch {preview.count:,} runs")
+            show.answer(preview, f"{action} would touch {show.counted(preview.count, 'run')}")
             return
         if not yes:
-            click.confirm(f"{action} {preview.count:,} runs?", abort=True, err=True)
+            click.confirm(f"{action} {show.counted(preview.count, 'run')}?", abort=True, err=True)
         done = client.runs.bulk(filters, action, reason=reason)
         if isinstance(done, BulkPreview):
             raise UnexpectedAnswer("the server has only counted")

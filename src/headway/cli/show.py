@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from headway.cli import session
+from headway.cli.printable import one_line, printable
 from headway.clock import SystemClock
 from headway.wire import times
 from headway.wire.runs import ProgressOut, RunOut
@@ -34,15 +35,20 @@ def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, whole: Iterable[str] = ("ID",)
 ) -> None:
     """Print rows; the columns named in `whole` are never cut, however narrow the terminal is."""
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    if not sys.stdout.isatty():
+    texts = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
+    if not on_a_terminal():
         for row in [[column.lower() for column in columns], *texts]:
-            click.echo("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+            click.echo("\t".join(row))
         return
     if not texts:
         click.echo(empty)
         return
     _draw(columns, texts, frozenset(whole))
+
+
+def on_a_terminal() -> bool:
+    """Whether a person looks at the answers."""
+    return sys.stdout.isatty()
 
 
 def _draw(columns: Sequence[str], rows: list[list[str]], whole: frozenset[str]) -> None:
@@ -65,10 +71,10 @@ def _draw(columns: Sequence[str], rows: list[list[str]], whole: frozenset[str]) 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one a line; what is None is left out."""
-    shown = [(name, str(value)) for name, value in rows if value is not None]
+    shown = [(name, printable(str(value))) for name, value in rows if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        first, *more = value.splitlines() or [""]
+        first, *more = value.rstrip("\n").split("\n")
         coloured = click.style(first, fg=COLOURS[first]) if name == "state" and first in COLOURS else first
         click.echo(f"{click.style(name.ljust(width), bold=True)}  {coloured}")
         for line in more:
@@ -77,12 +83,12 @@ def pairs(rows: Iterable[tuple[str, object]]) -> None:
 
 def as_json(value: Any) -> None:
     """Print one document, indented for people, the same for machines."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(pretty(msgspec.json.encode(value)))
 
 
 def as_json_line(value: Any) -> None:
     """Print one line of a stream, at once."""
-    click.echo(msgspec.json.encode(value))
+    click.echo(printable(msgspec.json.encode(value).decode()))
     sys.stdout.flush()
 
 
@@ -91,7 +97,7 @@ def answer(value: Any, sentence: str) -> None:
     if session.current().json:
         as_json(value)
     else:
-        click.echo(sentence)
+        click.echo(printable(sentence))
 
 
 def run(run: RunOut) -> None:
@@ -164,13 +170,18 @@ def seconds(value: float) -> str:
 
 
 def pretty(raw: msgspec.Raw | bytes | None) -> str:
-    """Return JSON, indented."""
-    return msgspec.json.format(bytes(raw or b"null"), indent=2).decode()
+    """Return JSON, indented; what a terminal would obey is escaped, which for JSON is the same text."""
+    return printable(msgspec.json.format(bytes(raw or b"null"), indent=2).decode())
 
 
 def decoded(raw: msgspec.Raw | None) -> Any:
     """Return what JSON says; None for none."""
     return msgspec.json.decode(raw or b"null")
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things: "1 run", "1,000 runs"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def by(reason: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import click
 
 from headway.cli import session, show
 from headway.cli.exits import OF_STATE, Exit
+from headway.cli.printable import indented, one_line, printable
 from headway.client.errors import ConnectionLost, WaitTimeout
 from headway.client.events import Event
 from headway.client.sync.client import Client
@@ -79,8 +80,8 @@ def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = N
         run = follow(client, handle, timeout_s=timeout_s)
     except KeyboardInterrupt:
         click.echo(
-            f"\nLeft the run to itself. Watch it: headway runs watch {handle.id}\n"
-            f"                        Stop it:  headway runs stop {handle.id}",
+            f"\nLeft the run to itself. Watch it: headway runs watch {one_line(handle.id)}\n"
+            f"                        Stop it:  headway runs stop {one_line(handle.id)}",
             err=True,
         )
         return Exit.DETACHED
@@ -93,19 +94,20 @@ def conclude(run: RunOut) -> None:
     if session.current().json:
         show.as_json(run)
         return
-    said = click.style(run.state, fg=show.COLOURS[run.state], bold=True)
-    click.echo(f"{run.task} {said} after {show.duration(run)}  {click.style(run.id, dim=True)}", err=True)
+    said = click.style(one_line(run.state), fg=show.COLOURS.get(run.state), bold=True)
+    run_id = one_line(run.id)
+    click.echo(f"{one_line(run.task)} {said} after {show.duration(run)}  {click.style(run_id, dim=True)}", err=True)
     if run.state == "succeeded":
         click.echo(show.pretty(run.output))
         return
     error, reason = show.decoded(run.error), show.decoded(run.reason)
     if reason:
-        click.echo(" ".join(filter(None, [reason.get("message") or reason["code"], show.by(reason)])), err=True)
+        said = " ".join(filter(None, [reason.get("message") or reason["code"], show.by(reason)]))
+        click.echo(printable(said), err=True)
     if error:
-        click.echo(
-            error.get("details") or f"{error.get('type') or error['code']}: {error.get('message', '')}", err=True
-        )
-    click.echo(f"Its log: headway runs logs {run.id}    Again: headway runs retry {run.id}", err=True)
+        said = error.get("details") or f"{error.get('type') or error['code']}: {error.get('message', '')}"
+        click.echo(printable(said), err=True)
+    click.echo(f"Its log: headway runs logs {run_id}    Again: headway runs retry {run_id}", err=True)
 
 
 def _show(screen: Screen, event: Event) -> None:
@@ -144,7 +146,7 @@ class PlainScreen:
         """Print it if it is another."""
         if state and state != self._state:
             self._state = state
-            click.echo(f"state: {state}", err=True)
+            click.echo(f"state: {one_line(state)}", err=True)
 
     def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
         """Print it if it has moved enough to be worth a line."""
@@ -154,11 +156,11 @@ class PlainScreen:
             return
         self._shown = (step, total)
         far = f"{done}/{total} ({100 * done / total:.0f} %)" if total else str(done)
-        click.echo(f"progress: {far}{' ' if message else ''}{message}", err=True)
+        click.echo(f"progress: {far}{' ' if message else ''}{one_line(message)}", err=True)
 
     def log(self, level: str, message: str) -> None:
         """Print it."""
-        click.echo(f"{level}: {message}", err=True)
+        click.echo(f"{one_line(level)}: {indented(message)}", err=True)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -27,7 +27,7 @@ def list_() -> None:
         for worker in found
     ]  # fmt: skip
     columns = ("ID", "STATE", "NAME", "HOST", "RUNS", "QUEUES", "TASKS", "HEARD")
-    show.table(columns, rows, empty="No worker is connected.")
+    show.table(columns, rows, empty="No workers.")
 
 
 @workers.command("drain")
@@ -36,4 +36,4 @@ def drain(worker_id: str) -> None:
     """Let a worker finish what it has, take nothing more, and leave."""
     with session.current().client() as client:
         worker = client.workers.drain(worker_id)
-    show.answer(worker, f"{worker.id}  {worker.state}, {worker.leases} runs left")
+    show.answer(worker, f"{worker.id}  {worker.state}, {show.counted(worker.leases, 'run')} left")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -20,6 +22,7 @@ Span = timedelta | float | str
 """A duration: a timedelta, seconds, or text such as "30s" and "3 days"."""
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+_NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
 
 
 def moment(value: Moment | None) -> str | None:
@@ -39,9 +42,32 @@ def span(value: Span | None) -> str | None:
 def to_json(value: object, what: str = "the value") -> bytes:
     """Encode what JSON can say, dataclasses, structs, datetimes and UUIDs included; raise TypeError for the rest."""
     try:
-        return _ENCODER.encode(value)
+        text = _ENCODER.encode(value)
+        # msgspec writes NaN and infinities as null, and those of Decimal as they are: only then is a second look needed.
+        if value is not None and any(word in text for word in _NOT_FINITE):
+            _refuse_not_finite(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{what} cannot be written as JSON: {error}") from error
+    return text
+
+
+def _refuse_not_finite(value: object) -> None:
+    match value:
+        case float() | Decimal():
+            if not isfinite(value):
+                raise ValueError(f"{value} is not a number that JSON has")
+        case None | str() | bytes() | int() | msgspec.Raw():
+            pass
+        case Mapping():
+            for part in value.values():
+                _refuse_not_finite(part)
+        case list() | tuple() | set() | frozenset():
+            for part in value:
+                _refuse_not_finite(part)
+        case msgspec.Struct():  # it may hold what is encoded already
+            _refuse_not_finite([getattr(value, name) for name in value.__struct_fields__])
+        case _:
+            _refuse_not_finite(msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True))
 
 
 def raw(value: object, what: str = "the value") -> msgspec.Raw:

@@ -12,22 +12,31 @@ SMOOTHING_MS = 10_000
 
 def advance(run: Run, done: int, total: int | None, message: str, now_ms: int) -> Run:
     """Return the run with the new progress; the rate is smoothed exponentially over time, not over reports."""
-    rate = run.progress_rate
-    since = run.progress_at if run.progress_at is not None else run.started_at
-    if since is not None and now_ms > since and done >= run.progress_done:
-        elapsed = now_ms - since
-        now_rate = (done - run.progress_done) * 1000 / elapsed
-        weight = elapsed / (elapsed + SMOOTHING_MS / 2)
-        rate = now_rate if rate is None else rate + (now_rate - rate) * weight
     return replace(
         run,
         progress_done=done,
         progress_total=total,
         progress_message=message,
-        progress_rate=rate,
+        progress_rate=_rate(run, done, now_ms),
         progress_at=now_ms,
         updated_at=now_ms,
     )
+
+
+def _rate(run: Run, done: int, now_ms: int) -> float | None:
+    """Return units a second; None as long as nothing has moved, because smoothing would creep up from a zero."""
+    began = run.started_at if run.epoch <= 1 else None  # of a later claim it is not kept when it was
+    since = began if run.progress_at is None else run.progress_at
+    if since is None or now_ms <= since or done < run.progress_done:
+        return run.progress_rate
+    elapsed, moved = now_ms - since, done - run.progress_done
+    age = elapsed if began is None else max(elapsed, now_ms - began)
+    if not run.progress_rate:
+        return moved * 1000 / age or None
+    weight = elapsed / (elapsed + SMOOTHING_MS / 2)
+    if began is not None:  # at first it is the average since the start
+        weight = max(weight, elapsed / age)
+    return run.progress_rate + (moved * 1000 / elapsed - run.progress_rate) * weight
 
 
 def percent(done: int, total: int | None) -> float | None:

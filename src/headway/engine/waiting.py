@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -47,8 +48,7 @@ def causes(facts: Facts) -> list[Cause]:
     run = facts.run
     match run.state:
         case State.SCHEDULED:
-            why = "it waits to be tried again" if run.attempt else "it was asked to start later"
-            return [Cause("scheduled", f"{why}, at the time given", until=run.run_at)]
+            return [Cause("scheduled", f"{_scheduled(run)} {_moment(run.run_at)}", until=run.run_at)]
         case State.SUSPENDED:
             return [_blocker(blocker, run) for blocker in _decode(run.blocked_on)] or [
                 Cause("timeout", "it waits for its time-out", until=run.deadline_at)
@@ -57,6 +57,16 @@ def causes(facts: Facts) -> list[Cause]:
             return _queued(facts)
         case _:
             return []
+
+
+def _scheduled(run: Run) -> str:
+    if run.error is not None and run.attempt:
+        return "its last attempt failed: it is tried again at"
+    return "it sleeps until" if run.started_at is not None else "it was asked to start at"
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _blocker(blocker: dict[str, Any], run: Run) -> Cause:
@@ -71,6 +81,14 @@ def _blocker(blocker: dict[str, Any], run: Run) -> Cause:
             return Cause("held", f"someone suspended it: {blocker.get('name') or 'no reason given'}", until=until)
 
 
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{number} runs"
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def _queued(facts: Facts) -> list[Cause]:
     run, task, queue = facts.run, facts.task, facts.queue
     found = []
@@ -83,16 +101,26 @@ def _queued(facts: Facts) -> list[Cause]:
             Cause("no_worker", f"no worker that has the task {task.name!r} takes from the queue {queue.name!r}")
         )
     if queue.concurrency is not None and facts.running_in_queue >= queue.concurrency:
-        found.append(Cause("queue_limit", f"{facts.running_in_queue} run in the queue", limit=queue.concurrency))
+        found.append(
+            Cause(
+                "queue_limit",
+                f"{_runs(facts.running_in_queue)} of the queue {_are(facts.running_in_queue)} running",
+                limit=queue.concurrency,
+            )
+        )
     if task.concurrency is not None and facts.running_of_task >= task.concurrency:
         found.append(
-            Cause("task_limit", f"{facts.running_of_task} runs of the task are running", limit=task.concurrency)
+            Cause(
+                "task_limit",
+                f"{_runs(facts.running_of_task)} of the task {_are(facts.running_of_task)} running",
+                limit=task.concurrency,
+            )
         )
     if task.concurrency_per_key is not None and run.key and facts.running_of_key >= task.concurrency_per_key:
         found.append(
             Cause(
                 "key_limit",
-                f"{facts.running_of_key} runs of the key {run.key!r} are running",
+                f"{_runs(facts.running_of_key)} of the key {run.key!r} {_are(facts.running_of_key)} running",
                 limit=task.concurrency_per_key,
                 name=run.key,
             )
@@ -102,7 +130,13 @@ def _queued(facts: Facts) -> list[Cause]:
     if run.parked_until is not None and run.parked_until != PARKED:
         found.append(Cause("key_rate", "its key has started as often as its rate allows", until=run.parked_until))
     if facts.ahead:
-        found.append(Cause("position", f"{facts.ahead} runs of the task come first", position=facts.ahead + 1))
+        found.append(
+            Cause(
+                "position",
+                f"{_runs(facts.ahead)} of the task come{'s' if facts.ahead == 1 else ''} first",
+                position=facts.ahead + 1,
+            )
+        )
     if not found:
         found.append(Cause("next", "it is next: a worker takes it as soon as it has room", position=1))
     return found

@@ -10,7 +10,7 @@ from headway.wire.runs import Open, RunOut
 
 
 class RunDetail(RunOut, kw_only=True, frozen=True):
-    """A run; with `?expand=children` also those that it started, the first hundred."""
+    """A run; with `?expand=children` also those that it started, the first page of them."""
 
     children: list[RunOut] | UnsetType = UNSET
 

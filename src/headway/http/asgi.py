@@ -21,6 +21,7 @@ from headway.errors import (
     MalformedJson,
     MethodNotAllowed,
     RouteNotFound,
+    StorageBusy,
     StorageFailed,
 )
 from headway.http import body, guard, problem
@@ -33,7 +34,7 @@ from headway.http.reply import ALWAYS, Reply
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
 from headway.service.service import Service
-from headway.storage.database import StorageBroken
+from headway.storage.database import DatabaseLocked, StorageBroken
 
 log = logging.getLogger("headway.http")
 
@@ -129,6 +130,8 @@ class Api:
             reply = self._problem(error, call)
         except body.ClientGone:
             return
+        except DatabaseLocked:
+            reply = self._problem(StorageBusy(), call)
         except StorageBroken:
             log.exception("http.storage_broken request_id=%s", call.request_id.decode())
             reply = self._problem(StorageFailed(), call)

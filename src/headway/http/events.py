@@ -23,8 +23,8 @@ async def of_run(call: Call) -> Reply | None:
     if _streams(call):
         return await sse.run_events(call, call.run_id(), asked)
     after = 0 if asked.after is None else number(asked.after, "after")
-    found = await call.service.history.events(call.run_id(), after, asked.page_size + 1)
-    shown, more = [present.event_out(event) for event in found[: asked.page_size]], len(found) > asked.page_size
+    found, more = await call.service.history.page(call.run_id(), after, asked.page_size)
+    shown = [present.event_out(event) for event in found]
     return json(EventList(data=shown, next_after=shown[-1].seq if shown else after, has_more=more))
 
 
@@ -35,8 +35,7 @@ async def feed(call: Call) -> Reply | None:
     if _streams(call):
         return await sse.feed(call, run_ids, asked)
     after = 0 if asked.after is None else number(asked.after, "after")
-    found = await call.service.store.read.feed(after, asked.page_size + 1, run_ids)
-    shown, more = found[: asked.page_size], len(found) > asked.page_size
+    shown, more = await call.service.store.read.feed(after, asked.page_size, run_ids)
     next_after = shown[-1].position if shown else after
     return json(EventList(data=[present.event_out(event) for event in shown], next_after=next_after, has_more=more))
 

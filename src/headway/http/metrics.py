@@ -58,12 +58,18 @@ class _Collector(Collector):
         finished = CounterMetricFamily(
             "headway_runs_finished", "Runs that ended since this server began.", labels=["task", "queue", "state"]
         )
+        started = CounterMetricFamily(
+            "headway_runs_started", "Runs that were started since this server began.", labels=["task", "queue"]
+        )
         catalog = self._api.service.store.catalog
         for (task, queue, state), count in sorted(catalog.counts.items()):
             runs.add_metric([state, task, queue], count)
         for (task, queue, state), count in sorted(catalog.finished.items()):
             finished.add_metric([task, queue, state], count)
+        for (task, queue), count in sorted(catalog.started.items()):
+            started.add_metric([task, queue], count)
         yield runs
+        yield started
         yield finished
 
     def _queues(self) -> Iterator[Metric]:

@@ -56,25 +56,29 @@ class Router:
         """Return the route and the path's arguments; raise RouteNotFound or MethodNotAllowed."""
         methods = self._literal.get(path)
         arguments: dict[str, str] = {}
+        verbs: Iterable[str] = ()
         if methods is None:
-            methods = self._walk(method, path, arguments)
+            methods, verbs = self._walk(method, path, arguments)
         found = methods.get(method)
         if found is None:
             found = methods.get("GET") if method == "HEAD" else None
             if found is None:
+                if verbs and method == "POST":
+                    raise RouteNotFound(f"there is no such verb here; known: {', '.join(sorted(verbs))}")
                 raise MethodNotAllowed(f"{method[:20]} is not allowed here", allow=allowed(methods))
         return found, arguments
 
-    def _walk(self, method: str, path: bytes, arguments: dict[str, str]) -> Methods:
+    def _walk(self, method: str, path: bytes, arguments: dict[str, str]) -> tuple[Methods, Iterable[str]]:
         node = self._root
         plain = b"%" not in path
         segments = path.decode("latin-1").split("/") if path.isascii() and plain else _decoded(path)
         last = len(segments) - 1
-        verb = ""
+        verb, unknown = "", False
         for index in range(1, last + 1):
             text = segments[index]
             if index == last and ":" in text:
                 text, verb = _verb(node, method, path, text)
+                unknown = not verb
             child = node.children.get(text)
             if child is None:
                 child = node.parameter
@@ -85,7 +89,7 @@ class Router:
         methods = node.verbs.get(verb) if verb else node.methods
         if not methods or segments[0]:
             raise _nothing(path)
-        return methods
+        return methods, node.verbs if unknown else ()
 
 
 def _verb(node: _Node, method: str, path: bytes, text: str) -> tuple[str, str]:

@@ -18,6 +18,7 @@ _RUN: Final = ("run_not_found", "run_purged")
 _KEYED: Final = ("Idempotency-Key",)
 _START: Final = (
     "unknown_task", "task_inactive", "duplicate_run", "idempotency_key_reused", "storage_full", "overloaded",
+    "draining",
 )  # fmt: skip
 
 ROUTES: Final[tuple[Route, ...]] = (

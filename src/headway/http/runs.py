@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from headway.errors import HeadwayError, NotFinished
+from headway.errors import HeadwayError, InvalidInput, NotFinished
 from headway.http import present, problem
 from headway.http.answers import TokenCompleted
 from headway.http.call import Call, etag, version_of
@@ -31,6 +31,7 @@ CHILDREN_MAX: Final = 100
 async def start(call: Call) -> Reply:
     """POST /v1/runs."""
     spec: wire.StartRun = call.body
+    call.api.refuse_if_draining()
     started = await call.service.runs.start(spec, call.request_key())
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
@@ -83,6 +84,7 @@ def wait_applied(wait_ms: int) -> tuple[bytes, bytes]:
 
 async def start_batch(call: Call) -> Reply:
     """POST /v1/runs:batch."""
+    call.api.refuse_if_draining()
     outcomes = await call.service.runs.start_batch(call.asked(wire.StartBatch), call.request_key())
     replayed = any(isinstance(outcome, Started) and outcome.replayed for outcome in outcomes)
     items = [_item(outcome, index) for index, outcome in enumerate(outcomes)]
@@ -183,16 +185,16 @@ async def count(call: Call) -> Reply:
 async def logs(call: Call) -> Reply:
     """GET /v1/runs/{id}/logs."""
     asked = call.parameters(ListAfter)
-    found = await call.service.history.events(call.run_id(), asked.after, asked.page_size + 1, "run.log")
-    lines, more = [present.log_out(event) for event in found[: asked.page_size]], len(found) > asked.page_size
+    found, more = await call.service.history.page(call.run_id(), asked.after, asked.page_size, "run.log")
+    lines = [present.log_out(event) for event in found]
     return json(wire.LogList(data=lines, next_after=lines[-1].seq if lines else asked.after, has_more=more))
 
 
 async def results(call: Call) -> Reply:
     """GET /v1/runs/{id}/results."""
     asked = call.parameters(ListAfter)
-    found = await call.service.history.results(call.run_id(), asked.after, asked.page_size + 1)
-    shown, more = [present.result_out(result) for result in found[: asked.page_size]], len(found) > asked.page_size
+    found, more = await call.service.history.results(call.run_id(), asked.after, asked.page_size)
+    shown = [present.result_out(result) for result in found]
     return json(wire.ResultList(data=shown, next_after=shown[-1].number if shown else asked.after, has_more=more))
 
 
@@ -220,7 +222,9 @@ def _shown(run: Run, key: RequestKey | None = None) -> Reply:
 async def patch(call: Call) -> Reply:
     """PATCH /v1/runs/{id}."""
     key = call.request_key()
-    return _shown(await call.service.runs.patch(call.run_id(), call.asked(wire.PatchRun), call.expected_version(), key), key)
+    return _shown(
+        await call.service.runs.patch(call.run_id(), call.asked(wire.PatchRun), call.expected_version(), key), key
+    )
 
 
 async def delete(call: Call) -> Reply:
@@ -286,12 +290,22 @@ def _reason(call: Call, code: str) -> Reason:
     return Reason(code=code, message=because.reason, actor=because.actor)
 
 
+def _refuse_paging(asked: wire.RunQuery) -> None:
+    """Raise InvalidInput for what only lists have: a bulk action touches all that fit, in an order of its own."""
+    for name, plain in (("page_size", 50), ("page_token", ""), ("order_by", "created_at desc")):
+        if getattr(asked, name) != plain:
+            errors = [{"pointer": f"/filter/{name}", "code": "value", "message": "a bulk action has no pages"}]
+            raise InvalidInput(f"filter.{name}: a bulk action has no pages", errors=errors)
+
+
 async def bulk(call: Call) -> Reply:
     """POST /v1/runs:bulk: say how many it would touch, or start the run that does it."""
     action = call.asked(wire.BulkAction)
     wanted = run_filter(action.filter)
+    _refuse_paging(action.filter)
     if action.dry_run:
         counts = await call.service.runs.count(wanted, None)
         return json(wire.BulkPreview(count=sum(counts.values()), action=action.action))
+    call.api.refuse_if_draining()
     spec = wire.StartRun(task="headway.bulk", input=msgspec.Raw(encode(action)), name=f"bulk {action.action}")
     return accepted(await call.service.runs.start(spec, call.request_key()))

@@ -1,4 +1,4 @@
-"""Brings back the runs of workers that are gone, and ends what has gone on too long; watches the disk."""
+"""Brings back the runs of workers that are gone, ends what has gone on too long, and what others left half stopped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from headway.engine.lifecycle import Abandoned, Errored, Resumed
 from headway.model.run import Reason, Run, RunError, State
 from headway.service.service import Service
+from headway.service.stopping import finish
 from headway.service.transitions import move
 from headway.storage.unit import Unit
 
@@ -18,7 +19,7 @@ log = logging.getLogger("headway.rescuer")
 
 
 class Rescuer:
-    """Lapsed leases, passed deadlines."""
+    """Lapsed leases, passed deadlines, families that a stop has not reached altogether; and the space on the disk."""
 
     name = "rescuer"
 
@@ -38,7 +39,10 @@ class Rescuer:
         store.check_space()
         for session in sessions.lapsed():
             lost = await self._service.workers.lapse(session)
-            log.warning("worker.lapsed worker_id=%s runs=%d", session.worker_id, lost)
+            if lost:
+                log.warning("worker.lapsed worker_id=%s runs=%d", session.worker_id, lost)
+            else:  # nothing is lost: as a rule it was told to go, and had handed everything back
+                log.info("worker.gone worker_id=%s", session.worker_id)
         while self._deadline_ms is not None and self._deadline_ms <= store.clock.now_ms():
             passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
             try:
@@ -48,6 +52,7 @@ class Rescuer:
                 raise
             if next_ms is not None:
                 self.note(next_ms)
+        await finish(store)
         waits = [SPACE_EVERY_MS]
         if self._deadline_ms is not None:
             waits.append(self._deadline_ms - store.clock.now_ms())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 
@@ -76,6 +74,3 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     def limited_by_key(self) -> bool:
         """Whether its runs may have to wait for others of the same key."""
         return self.concurrency_per_key is not None or self.rate_per_key is not None
-
-
-EXECUTORS: Final = ("inline", "thread", "process")

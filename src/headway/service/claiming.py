@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -33,11 +33,40 @@ class Claim(msgspec.Struct, frozen=True):
     """Empty: all."""
     tasks: frozenset[str]
     max: int
+    rooms: Mapping[str, int] = {}
+    """Executor → how many more it has room for; one that is not named has room for `max`."""
 
     def wants(self, lane: Lane) -> bool:
         """Tell whether the worker could execute what is in the lane."""
         queue, task = lane
         return task in self.tasks and (not self.queues or queue in self.queues)
+
+
+class Slots:
+    """What is left of a claim's rooms while runs are taken."""
+
+    def __init__(self, wanted: Claim) -> None:
+        self._rooms = dict(wanted.rooms)
+        self._max = wanted.max
+
+    def of(self, executor: str) -> int:
+        """Return how many more of its runs the worker can begin at once."""
+        return self._rooms.get(executor, self._max)
+
+    def suffice(self, executors: Iterable[str]) -> bool:
+        """Tell whether none of these executors can run out of slots within the claim."""
+        return not self._rooms or all(self.of(executor) >= self._max for executor in executors)
+
+    def take(self, task: Task, run: Run) -> bool:
+        """Take a slot for the run; return False if there is none.
+
+        One that took a worker down before is executed in a child process, whatever its task says.
+        """
+        executor = "process" if run.crashes else task.executor
+        left = self.of(executor)
+        if left > 0 and executor in self._rooms:
+            self._rooms[executor] = left - 1
+        return left > 0
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -54,30 +83,37 @@ def claim(unit: Unit, wanted: Claim) -> list[Lease]:
     lanes = {lane for lane in (*unit.catalog.lanes_with_work(), *unit.ready) if wanted.wants(lane)}
     lanes = {lane for lane in lanes if unit.task(lane[1]).active and not unit.queue(lane[0]).paused}
     plain = [lane for lane in lanes if not _limited(unit.task(lane[1]), unit.queue(lane[0]))]
-    taken: list[Run] = []
-    if len(plain) == len(lanes):
-        rows = unit.database.rows("find_ready", rows=as_rows(plain), limit=wanted.max) if plain else []
-        ready = unit.seen(rows)
-        taken = [move(unit, run, Claimed(wanted.worker_id)) for run in ready]
-        if len(ready) < wanted.max:
-            for lane in plain:  # nothing more is ready there: later claims of this transaction need not look
-                unit.ready.pop(lane, None)
-    else:
+    free = len(plain) == len(lanes) and Slots(wanted).suffice(unit.task(task).executor for _, task in plain)
+    taken = _claim_freely(unit, wanted, plain) if free else None
+    if taken is None:
         taken = _claim_within_limits(unit, wanted, plain, lanes)
     return _leases(unit, taken)
+
+
+def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | None:
+    """Take the best of all, as nothing limits any of the lanes; None if too many of them need a child process."""
+    ready = unit.seen(unit.database.rows("find_ready", rows=as_rows(lanes), limit=wanted.max)) if lanes else []
+    if wanted.rooms and sum(run.crashes > 0 for run in ready) > Slots(wanted).of("process"):
+        return None
+    taken = [move(unit, run, Claimed(wanted.worker_id)) for run in ready]
+    if len(ready) < wanted.max:
+        for lane in lanes:  # nothing more is ready there: later claims of this transaction need not look
+            unit.ready.pop(lane, None)
+    return taken
 
 
 def _limited(task: Task, queue: Queue) -> bool:
     return task.limited or queue.concurrency is not None
 
 
-def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: Iterable[Lane]) -> list[Run]:
-    room = room_now(unit)
+def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: set[Lane]) -> list[Run]:
+    room = room_now(unit) if len(plain) < len(lanes) else Room({}, unit.now_ms)
+    slots = Slots(wanted)
     _learn_rates(unit, room, ((task, None) for _, task in lanes))
     taken: list[Run] = []
     looked_at = 0
     while len(taken) < wanted.max and looked_at < LOOKED_AT_MAX:
-        found = _candidates(unit, wanted.max - len(taken), plain, lanes, room)
+        found, more = _candidates(unit, wanted.max - len(taken), plain, lanes, room, slots)
         looked_at += len(found)
         _learn_rates(unit, room, ((run.task, run.key) for run in found))
         parked = 0
@@ -92,10 +128,12 @@ def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: It
                 park(unit, run, until)
                 parked += 1
                 continue
+            if not slots.take(task, run):
+                continue
             room.take(task, run)
             taken.append(move(unit, run, Claimed(wanted.worker_id)))
         unit.flush()
-        if not parked:
+        if not parked and not more:
             break
     else:
         if looked_at >= LOOKED_AT_MAX:
@@ -104,17 +142,43 @@ def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: It
     return taken
 
 
-def _candidates(unit: Unit, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Room) -> list[Run]:
-    rows = unit.database.rows("find_ready", rows=as_rows(plain), limit=limit) if plain else []
-    found = unit.seen(rows)
+def _candidates(
+    unit: Unit, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Room, slots: Slots
+) -> tuple[list[Run], bool]:
+    """Return the best ready runs in order, and whether there may be more.
+
+    A lane that gave as many as it was asked for may have others behind them: what comes after its last one has to wait
+    until the lane has been asked again, or a run of lower priority would go first.
+    """
+    groups: dict[str, list[Lane]] = {}
+    for lane in plain:
+        groups.setdefault(unit.task(lane[1]).executor, []).append(lane)
+    probes = [(group, min(limit, slots.of(executor))) for executor, group in groups.items()]
     for lane in lanes:
-        if lane in plain:
+        if lane not in plain:
+            task = unit.task(lane[1])
+            probes.append(([lane], min(limit, room.of_lane(task, unit.queue(lane[0])), slots.of(task.executor))))
+    # Without a child to spare, those that need one are not even looked at: they would stand before all others.
+    statement = "find_ready" if slots.of("process") > 0 else "find_unscathed"
+    found: list[Run] = []
+    ends = []
+    for probed, most in probes:
+        if most <= 0:
             continue
-        allowed = room.of_lane(unit.task(lane[1]), unit.queue(lane[0]))
-        if allowed > 0:
-            found += unit.seen(unit.database.rows("find_ready", rows=as_rows([lane]), limit=min(limit, allowed)))
-    found.sort(key=lambda run: (-run.priority, run.run_at, run.id))
-    return found
+        ready = unit.seen(unit.database.rows(statement, rows=as_rows(probed), limit=most))
+        found += ready
+        if len(ready) == most:
+            ends.append(_place(ready[-1]))
+    found.sort(key=_place)
+    if not ends:
+        return found, False
+    end = min(ends)
+    return [run for run in found if _place(run) <= end], True
+
+
+def _place(run: Run) -> tuple[int, int, str]:
+    """Return what the order of claims goes by."""
+    return -run.priority, run.run_at, run.id
 
 
 def room_now(unit: Unit) -> Room:

@@ -25,6 +25,10 @@ from headway.storage.store import Store
 
 PAGE = 500
 """Events that are read at once."""
+PAGE_BYTES = 512 * 1024
+"""The text that is read at once: each of thousands of streams may hold a page of its own."""
+EVENTS_MAX = 10**9
+"""More than any run has."""
 SHARED_MAX = 32
 """Runs, and pages of events, that watchers of the same run share."""
 SILENCE_S = 15
@@ -67,27 +71,32 @@ class History:
         self._fresh: dict[str, tuple[int, Run]] = {}
         """Runs that are watched, and after which commit they were read."""
 
-    async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
-        """Return events of the run after a number; raise RunNotFound or RunPurged."""
-        found = await self._store.read.events(run_id, after, limit, kind)
+    async def page(self, run_id: str, after: int, size: int, kind: str | None = None) -> tuple[list[Event], bool]:
+        """Return a page of events of the run after a number, and whether there are more; raise RunNotFound or RunPurged."""
+        found, more = await self._store.read.events(run_id, after, size, kind)
         if not found:
             await self._runs.get(run_id)
+        return found, more
+
+    async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
+        """Return events of the run after a number, of however many pages; raise RunNotFound or RunPurged."""
+        found, more = await self.page(run_id, after, limit, kind)
+        while more and len(found) < limit:
+            further, more = await self.page(run_id, found[-1].seq, limit - len(found), kind)
+            found += further
         return found
 
-    async def results(self, run_id: str, after: int, limit: int) -> list[Result]:
-        """Return published results of the run after a number; raise RunNotFound or RunPurged."""
-        found = await self._store.read.results(run_id, after, limit)
+    async def results(self, run_id: str, after: int, size: int) -> tuple[list[Result], bool]:
+        """Return a page of published results after a number, and whether there are more; raise RunNotFound or RunPurged."""
+        found, more = await self._store.read.results(run_id, after, size)
         if not found:
             await self._runs.get(run_id)
-        return found
+        return found, more
 
     async def attempts(self, run_id: str) -> list[Attempt]:
         """Return the run's attempts, oldest first."""
         await self._runs.get(run_id)
-        events: list[Event] = []
-        while page := await self._store.read.events(run_id, events[-1].seq if events else 0, PAGE, "run.state"):
-            events += page
-        return attempts(events)
+        return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
 
     async def waiting(self, run_id: str) -> tuple[Run, list[Cause]]:
         """Return the run and why it does not run."""
@@ -165,7 +174,9 @@ class History:
         place = (run_id, after, last)
         found = self._shared.get(place)
         if found is None:
-            found = await self._store.read.events(run_id, after, PAGE)
+            found, _ = await self._store.read.events(run_id, after, PAGE, bytes_max=PAGE_BYTES)
+            if sum(len(event.data) for event in found) > PAGE_BYTES:
+                return found  # one event that is larger than a page should be
             if len(self._shared) >= SHARED_MAX:
                 self._shared.clear()
             self._shared[place] = found
@@ -175,7 +186,7 @@ class History:
         """Follow all runs, or some, from a position; yields None in silence. It has no end of its own."""
         with _Wake() as changed, self._store.notifier.watching(EVERY, changed.set):
             while not stop():
-                while events := await self._store.read.feed(after, PAGE, run_ids):
+                while events := (await self._store.read.feed(after, PAGE, run_ids, PAGE_BYTES))[0]:
                     for event in events:
                         yield event
                     after = events[-1].position

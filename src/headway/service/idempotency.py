@@ -12,6 +12,8 @@ from headway.errors import IdempotencyKeyReused
 from headway.storage.unit import Unit
 
 _encode: Final = msgspec.json.Encoder().encode
+_encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
+_decode_any: Final = msgspec.json.Decoder().decode
 _decode: Final = msgspec.json.Decoder(list[str]).decode
 
 
@@ -27,9 +29,17 @@ class RequestKey(msgspec.Struct):
 
 
 def request_key(key: str, method: str, path: str, body: bytes, keep_ms: int) -> RequestKey:
-    """Return the key of a request: same key and same fingerprint is the same request."""
-    digest = hashlib.blake2b(b"\0".join((method.encode(), path.encode(), body)), digest_size=16).hexdigest()
+    """Return the key of a request: same key and same fingerprint is the same request, however its JSON is written."""
+    digest = hashlib.blake2b(b"\0".join((method.encode(), path.encode(), _sorted(body))), digest_size=16).hexdigest()
     return RequestKey(f"{method} {path} {key}", digest, keep_ms)
+
+
+def _sorted(body: bytes) -> bytes:
+    """Return the JSON without what does not matter: spaces, escapes, the order of names."""
+    try:
+        return _encode_sorted(_decode_any(body)) if body else b""
+    except (msgspec.MsgspecError, RecursionError, ValueError):  # what cannot be read is refused later, as it stands
+        return body
 
 
 def once(unit: Unit, request: RequestKey | None, work: Callable[[Unit], list[str]]) -> tuple[list[str], bool]:

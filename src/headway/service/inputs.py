@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,7 @@ def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, point
     """Return the JSON as compact text and as objects; raise PayloadTooLarge, MalformedJson or InvalidInput.
 
     Refused: more than `bytes_max` bytes, deeper than `depth_max`, NaN and infinities, numbers that do not fit (integers
-    beyond 64 bits, floats beyond a double), lone surrogates, anything that is not UTF-8. Of duplicate names the last counts.
+    beyond 64 bits, floats beyond a double), lone surrogates, names that an object has twice, anything that is not UTF-8.
     """
     data = bytes(raw)
     if len(data) > bytes_max:
@@ -45,11 +46,25 @@ def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, point
             raise InvalidInput(
                 f"{pointer} has an integer beyond 64 bits", errors=[_error(pointer, "number", "integer beyond 64 bits")]
             )
-        return _encode(value).decode(), value
+        text = _encode(value)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"{pointer}: {error}", errors=[_error(pointer, "number", str(error))]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJson(f"{pointer}: {error}") from None
+    # Of a name that is there twice only one is left, and with it fewer quotes; only an escaped quote can make up for it.
+    if data.count(b'"') != text.count(b'"') or b"\\u0022" in data:
+        _refuse_doubled(data, pointer)
+    return text.decode(), value
+
+
+def _refuse_doubled(data: bytes, pointer: str) -> None:
+    def whole(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise MalformedJson(f"{pointer}: an object has the name {twice[:80]!r} twice")
+
+    json.loads(data, object_pairs_hook=whole)
 
 
 def _fits(value: Any) -> bool:

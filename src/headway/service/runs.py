@@ -3,52 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from headway.config import Settings
-from headway.engine.lifecycle import Held, Rescheduled, Resumed
-from headway.engine.progress import advance
+from headway.engine.lifecycle import Rescheduled
 from headway.engine.retention import expires_at
 from headway.errors import (
+    BY_CODE,
     AlreadyCompleted,
-    BadParameter,
     HeadwayError,
     InvalidState,
-    LeaseLost,
     NotFound,
-    Protected,
     RunNotFound,
     RunPurged,
-    TaskInactive,
     VersionMismatch,
 )
 from headway.ids import IdSource, Signer
 from headway.ids import canonical as canonical_id
 from headway.model.query import Page, RunFilter
-from headway.model.run import FINAL, KEEP, Blocker, Reason, Run, State
+from headway.model.run import KEEP, Reason, Run, State
+from headway.service import verbs
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.inputs import canonical
 from headway.service.reporting import SIGNAL, token_of
-from headway.service.starting import Draft, Drafter, duration, insert, new_run, timestamp
-from headway.service.transitions import change, move, passed_on, terminate, unblock
+from headway.service.starting import Draft, Drafter, duration, insert, timestamp
+from headway.service.stopping import finish
+from headway.service.transitions import change, move, passed_on
 from headway.storage.catalog import Catalog
 from headway.storage.store import Store
 from headway.storage.unit import Unit
-from headway.wire.runs import BulkAction, PatchRun, SignalRun, StartBatch, StartRun, Terminate
+from headway.wire.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
 from headway.wire.times import to_text
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 _decode_labels: Final = msgspec.json.Decoder(dict[str, str]).decode
-
-CHUNK: Final = 500
-"""Runs that a bulk action touches in one transaction."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -61,16 +56,20 @@ class Started(msgspec.Struct, frozen=True):
     """True: an earlier request with the same idempotency key started it."""
 
 
-CURSOR: Final = "cursor:"
+class _Refusal(msgspec.Struct, frozen=True):
+    """What is remembered of an item of a batch that was refused."""
+
+    code: str
+    detail: str
+    errors: list[dict[str, Any]]
+    fields: dict[str, Any]
 
 
-class BulkDone(msgspec.Struct, frozen=True):
-    """How far a bulk action has come."""
+_decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
 
-    after: str = ""
-    changed: int = 0
-    passed: int = 0
-    """Runs that the action does not apply to."""
+
+def _remembered(error: HeadwayError) -> str:
+    return _encode(_Refusal(error.code, error.detail, error.errors, error.fields)).decode()
 
 
 class Runs:
@@ -140,7 +139,7 @@ class Runs:
                     if batch.atomic:
                         raise
                     made.append(error)
-            return [item.code if isinstance(item, HeadwayError) else item[0].id for item in made]
+            return [_remembered(item) if isinstance(item, HeadwayError) else item[0].id for item in made]
 
         def work(unit: Unit) -> tuple[list[str], bool]:
             return once(unit, request, start)
@@ -154,13 +153,18 @@ class Runs:
             weight=len(drafts),
         )
         if replayed:
-            return [await self._replayed(line, draft) for line, draft in zip(lines, drafts, strict=True)]
+            return [await self._replayed(line) for line in lines]
         return [item if isinstance(item, HeadwayError) else Started(*item, replayed=False) for item in made]
 
-    async def _replayed(self, line: str, draft: object) -> Started | HeadwayError:
-        if canonical_id(line) is not None:
+    async def _replayed(self, line: str) -> Started | HeadwayError:
+        """Return again what an item was answered with: the run as it is now, or the same error."""
+        if canonical_id(line) is None:
+            said = _decode_refusal(line)
+            return BY_CODE[said.code](said.detail, errors=said.errors, **said.fields)
+        try:
             return Started(await self.get(line), created=False, replayed=True)
-        return draft if isinstance(draft, HeadwayError) else HeadwayError(line)
+        except HeadwayError as error:  # it was removed since
+            return error
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -195,9 +199,8 @@ class Runs:
         return run
 
     async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], bool]:
-        """Return a page of runs, and whether there are more."""
-        found = await self._store.read.page(wanted, at, at.size + 1)
-        return found[: at.size], len(found) > at.size
+        """Return a page of runs, and whether there are more; large ones make it shorter."""
+        return await self._store.read.page(wanted, at)
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
         """Return how many runs there are, by group. What the counters know is not counted again."""
@@ -291,24 +294,26 @@ class Runs:
         grace_ms = None if how.grace is None else duration(how.grace, "/grace")
         reason = Reason(code="terminated", message=how.reason, actor=how.actor)
 
-        def work(unit: Unit, run: Run) -> Run:
-            if run.state in (State.SUCCEEDED, State.FAILED):
-                raise InvalidState(f"the run has {run.state}; there is nothing to stop", state=str(run.state))
-            return terminate(unit, run, reason, grace_ms, cascade=how.children == "cascade")
+        left = False
 
-        return await self._change(run_id, work, request)
+        def work(unit: Unit, run: Run) -> Run:
+            nonlocal left
+            after = verbs.terminate(unit, run, reason, grace_ms, cascade=how.children == "cascade")
+            left = unit.families_left
+            return after
+
+        after = await self._change(run_id, work, request)
+        if left:
+            await finish(self._store)
+        return after
 
     async def suspend(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
         """Hold the run until it is resumed. Running code loses its lease at once; its attempt is given back."""
-        return await self._change(
-            run_id,
-            lambda unit, run: run if _held(run) else move(unit, run, Held(reason)),
-            request,
-        )
+        return await self._change(run_id, lambda unit, run: verbs.suspend(unit, run, reason), request)
 
     async def resume(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
         """Queue a suspended run again, whatever it waits for. A run that is not suspended raises InvalidState."""
-        return await self._change(run_id, lambda unit, run: move(unit, run, Resumed(reason)), request)
+        return await self._change(run_id, lambda unit, run: verbs.resume(unit, run, reason), request)
 
     async def signal(self, run_id: str, signal: SignalRun, request: RequestKey | None = None) -> Run:
         """Give the run a message; it is kept until the run asks for it. Raises InvalidState for a finished run."""
@@ -316,7 +321,7 @@ class Runs:
         payload, _ = canonical(
             signal.payload, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/payload"
         )
-        return await self._change(run_id, lambda unit, run: _signal(unit, run, signal.name, payload), request)
+        return await self._change(run_id, lambda unit, run: verbs.signal(unit, run, signal.name, payload), request)
 
     async def complete_token(self, token: str, value: msgspec.Raw) -> Run:
         """Complete the wait that the token stands for; raise NotFound for a token of nobody, AlreadyCompleted for the second."""
@@ -331,7 +336,7 @@ class Runs:
             signal = f"token:{name}"
             if unit.step(run.id, f"{SIGNAL}{signal}#1") is not None:
                 raise AlreadyCompleted
-            return _signal(unit, run, signal, payload)
+            return verbs.signal(unit, run, signal, payload)
 
         return await self._change(run_id, work)
 
@@ -341,155 +346,15 @@ class Runs:
         What is final stays as it is: the new run names the old one in `previous_id`.
         """
         new_id = self._ids.new(self._store.clock.now_ms())
-
-        def work(unit: Unit, run: Run) -> Run:
-            if run.state not in (State.FAILED, State.TERMINATED):
-                raise InvalidState(
-                    f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state)
-                )
-            return repeat(unit, run, new_id, reason)
-
-        return await self._change(run_id, work, request)
+        return await self._change(run_id, lambda unit, run: verbs.retry(unit, run, new_id, reason), request)
 
     async def protect(self, run_id: str, *, protected: bool, request: RequestKey | None = None) -> Run:
         """Keep the run from being removed, or let it go again."""
-
-        def work(unit: Unit, run: Run) -> Run:
-            if bool(run.protected) == protected:
-                return run
-            line = f'{{"changed":["protected"],"protected":{str(protected).lower()}}}'
-            return change(unit, run, replace(run, protected=int(protected)), "run.changed", line)
-
-        return await self._change(run_id, work, request)
+        return await self._change(run_id, lambda unit, run: verbs.protect(unit, run, protected=protected), request)
 
     async def delete(self, run_id: str, version: int | None = None) -> None:
         """Remove a finished run; raise InvalidState for a live one, Protected for a protected one, or VersionMismatch."""
-        await self._change(run_id, _delete, version=version)
-
-    # -- many --------------------------------------------------------------------------------------------------------
-
-    async def bulk_chunk(self, bulk: Run, wanted: RunFilter, action: BulkAction, done: BulkDone) -> BulkDone | None:
-        """Carry out the next chunk of a bulk action, with its cursor in the same transaction; None when all is done.
-
-        Raises LeaseLost if the bulk run is not under this lease any more.
-        """
-        ids = [run_id for run_id in await self._store.read.ids(wanted, done.after, CHUNK) if run_id < bulk.id]
-        if not ids:
-            return None
-
-        def work(unit: Unit) -> BulkDone:
-            current = unit.run(bulk.id)
-            if current is None or current.epoch != bulk.epoch or current.state is not State.RUNNING:
-                raise LeaseLost
-            changed, passed = _apply(unit, ids, action, self._ids)
-            after = BulkDone(after=ids[-1], changed=done.changed + changed, passed=done.passed + passed)
-            unit.add_step(bulk.id, f"{CURSOR}{ids[-1]}", _encode(after).decode())
-            current = unit.run(bulk.id)
-            assert current is not None
-            change(
-                unit, current, advance(current, after.changed + after.passed, current.progress_total, "", unit.now_ms)
-            )
-            return after
-
-        return await self._store.write(work, run_ids=[bulk.id, *ids], weight=len(ids))
-
-    async def bulk_done(self, run_id: str) -> BulkDone:
-        """Return how far earlier attempts of a bulk run have come."""
-        steps = [step for step in await self._store.read.steps(run_id) if step.name.startswith(CURSOR)]
-        last = max(steps, key=lambda step: step.name, default=None)
-        return BulkDone() if last is None else msgspec.json.decode(last.value, type=BulkDone)
-
-
-def repeat(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
-    """Start a run anew with the same input, under a new id; its history begins with who wanted that, and why."""
-    task = unit.task(run.task)
-    if not task.active:
-        raise TaskInactive(f"the task {task.name!r} is not active")
-    again = new_run(
-        new_id,
-        task,
-        unit.now_ms,
-        name=run.name,
-        queue=run.queue,
-        priority=run.priority,
-        key=run.key,
-        max_attempts=run.max_attempts,
-        input=run.input,
-        labels=run.labels,
-        run_type="retry",
-        previous_id=run.id,
-        keep_ms=run.keep_ms,
-    )
-    unit.queue(again.queue)
-    unit.insert(again, _decode_labels(again.labels))
-    line = {"state": again.state, "cause": "created", "run_type": "retry", "previous_id": run.id, "reason": reason}
-    unit.record(again, "run.state", _encode(line).decode())
-    return again
-
-
-def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int]:
-    """Carry out the action on each run that it applies to; return how many, and how many it does not apply to."""
-    changed = passed = 0
-    reason = Reason(code=action.action, message=action.reason, actor="bulk")
-    for run_id in ids:
-        run = unit.run(run_id)
-        if run is None:
-            continue
-        try:
-            _verb(unit, run, action.action, reason, source)
-            changed += 1
-        except HeadwayError:
-            passed += 1
-    return changed, passed
-
-
-def _verb(unit: Unit, run: Run, action: str, reason: Reason, source: IdSource) -> None:
-    match action:
-        case "terminate":
-            if run.state in FINAL or run.state is State.STOPPING:
-                raise InvalidState("nothing to stop")
-            terminate(unit, run, reason, None, cascade=True)
-        case "retry":
-            if run.state not in (State.FAILED, State.TERMINATED):
-                raise InvalidState("nothing to retry")
-            repeat(unit, run, source.new(unit.now_ms), reason)
-        case "suspend":
-            move(unit, run, Held(reason))
-        case "resume":
-            move(unit, run, Resumed(reason))
-        case "protect" | "unprotect":
-            protected = int(action == "protect")
-            if run.protected == protected:
-                raise InvalidState("nothing to change")
-            line = _encode({"changed": ["protected"], "protected": bool(protected)}).decode()
-            change(unit, run, replace(run, protected=protected), "run.changed", line)
-        case "delete":
-            _delete(unit, run)
-        case _:
-            raise BadParameter(f"there is no bulk action {action!r}")
-
-
-def _delete(unit: Unit, run: Run) -> Run:
-    if run.state not in FINAL:
-        raise InvalidState(f"the run is {run.state}; terminate it first", state=str(run.state))
-    if run.protected:
-        raise Protected
-    unit.remove([run], "deleted")
-    return run
-
-
-def _signal(unit: Unit, run: Run, name: str, payload: str) -> Run:
-    if run.state in FINAL:
-        raise InvalidState(f"the run has {run.state} and takes no signals", state=str(run.state))
-    number = unit.count_steps(run.id, f"{SIGNAL}{name}#") + 1
-    unit.add_step(run.id, f"{SIGNAL}{name}#{number}", payload)
-    line = _encode({"name": name, "number": number, "payload": msgspec.Raw(payload.encode())}).decode()
-    run = change(unit, run, run, "run.signal", line)
-    return unblock(unit, run, Blocker(kind="signal", name=name, number=number))
-
-
-def _held(run: Run) -> bool:
-    return run.state is State.SUSPENDED and any(blocker["kind"] == "hold" for blocker in _decode(run.blocked_on))
+        await self._change(run_id, verbs.delete, version=version)
 
 
 def _still_waits(run: Run, names: AbstractSet[str], states: tuple[State, ...]) -> None:

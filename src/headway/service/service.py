@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from headway.config import Settings
 from headway.ids import IdSource, Signer
+from headway.service.bulk import Bulk
 from headway.service.claiming import Alarm, unpark_freed
 from headway.service.history import History
 from headway.service.inputs import Schemas
@@ -31,6 +32,7 @@ class Service:
         drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
         reporter = Reporter(drafter, signer, settings)
         self.runs = Runs(store, drafter, self.ids, signer, settings)
+        self.bulk = Bulk(store, self.ids)
         self.workers = Workers(store, self.sessions, reporter, self.schemas, self.ids, settings)
         self.tasks = Tasks(store)
         self.queues = Queues(store)

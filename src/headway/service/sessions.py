@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from headway.clock import Clock
 from headway.wire.workers import StopAsked
@@ -34,8 +35,29 @@ class Session:
         """Set when its leases are being taken away."""
         self.unclaimed: set[tuple[str, int]] = set()
         """Leases that the last heartbeat did not name."""
+        self.cramped: set[asyncio.Future[None]] = set()
+        """Claims that wait although some executor has no room; done when a run ends, since there may be room then."""
         self.messages: deque[StopAsked] = deque(maxlen=SIGNALS_MAX)
         self.wake = asyncio.Event()
+
+    @contextmanager
+    def waiting(self, *, cramped: bool) -> Iterator[asyncio.Future[None] | None]:
+        """Give what a claim waits for besides runs: for `make_room`, if some executor has no room; else for nothing."""
+        if not cramped:
+            yield None
+            return
+        enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.cramped.add(enough)
+        try:
+            yield enough
+        finally:
+            self.cramped.discard(enough)
+
+    def make_room(self) -> None:
+        """End the cramped claims: the worker asks again with the room that it has now."""
+        for claim in self.cramped:
+            if not claim.done():
+                claim.set_result(None)
 
     def expires_ms(self, lease_ms: int, disconnect_ms: int) -> int:
         """Return when the session is over if nothing more is heard."""

@@ -18,7 +18,8 @@ from headway.ids import canonical as canonical_id
 from headway.model.run import Reason, Run, State
 from headway.model.task import Task
 from headway.service.inputs import Schemas, canonical, pick_key
-from headway.service.transitions import change, move, terminate
+from headway.service.stopping import terminate
+from headway.service.transitions import change, move
 from headway.storage.catalog import Catalog
 from headway.storage.unit import Unit
 from headway.wire.runs import Dedupe, StartRun

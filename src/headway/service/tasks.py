@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from headway.durations import parse_ms
@@ -12,7 +13,7 @@ from headway.model.query import RunFilter
 from headway.model.run import Reason, State
 from headway.model.task import Task
 from headway.model.worker import Queue
-from headway.service.transitions import terminate
+from headway.service.stopping import finish, terminate
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.workers import TerminateTask
@@ -77,6 +78,7 @@ class Tasks:
                 return len(found)
 
             asked += await self._store.write(work, run_ids=ids)
+            await finish(self._store)
             after = ids[-1]
         return asked
 
@@ -112,13 +114,19 @@ class Queues:
         self.get(name)
         return await self._change(name, lambda queue: replace(queue, paused=int(paused)))
 
-    async def limit(self, name: str, concurrency: int | None) -> Queue:
-        """Say how many runs of the queue may run at once; None lifts the limit. Creates the queue."""
+    async def limit(self, name: str, concurrency: int | UnsetType | None) -> Queue:
+        """Say how many runs of the queue may run at once; None lifts the limit, UNSET leaves it. Creates the queue."""
+        if concurrency is UNSET:
+            return await self._change(name, lambda queue: queue)
         return await self._change(name, lambda queue: replace(queue, concurrency=concurrency))
 
     async def _change(self, name: str, change: Callable[[Queue], Queue]) -> Queue:
         def work(unit: Unit) -> Queue:
-            queue = replace(change(unit.queue(name)), updated_at=unit.now_ms)
+            before = unit.queue(name)
+            queue = change(before)
+            if queue == before:
+                return queue
+            queue = replace(queue, updated_at=unit.now_ms)
             unit.save_queue(queue)
             for of_queue, task in unit.catalog.lanes_with_work():
                 if of_queue == name:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from headway.engine import lifecycle
 from headway.engine.lifecycle import CAUSES, Claimed, Held, StopAsked, Unblocked, decide
-from headway.model.run import FINAL, LEASED, Blocker, Reason, Run, State
+from headway.model.run import FINAL, LEASED, Blocker, Run, State
 from headway.storage.unit import Unit
 from headway.wire.workers import StopAsked as StopMessage
 
@@ -145,20 +145,4 @@ def change(unit: Unit, before: Run, after: Run, kind: str | None = None, data: s
     unit.save(after, before)
     if kind is not None:
         unit.record(after, kind, data)
-    return after
-
-
-def terminate(unit: Unit, run: Run, reason: Reason, grace_ms: int | None, *, cascade: bool) -> Run:
-    """Ask a run to stop, and its unfinished children with it; what is stopping or stopped already stays as it is."""
-    because = Reason(code="parent_terminated", message=reason.message, actor=reason.actor)
-    family = [run]
-    while family:
-        member = unit.run(family.pop().id)
-        assert member is not None
-        if cascade:
-            family += unit.find("find_children", parent_id=member.id)
-        if member.state not in FINAL and member.state is not State.STOPPING:
-            move(unit, member, StopAsked(reason if member.id == run.id else because, grace_ms))
-    after = unit.run(run.id)
-    assert after is not None
     return after

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 import msgspec
@@ -30,6 +30,8 @@ from headway.wire import workers as wire
 _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 
+RESERVED: Final = "headway."
+"""What the names of built-in tasks begin with."""
 NOTED_EVERY_MS: Final = 60_000
 """How often the store is told that a worker is alive; only people read that."""
 
@@ -62,8 +64,13 @@ class Workers:
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 
-    async def register(self, asked: wire.RegisterWorker) -> Worker:
-        """Open a session and declare its tasks. The newest declaration of a task counts for runs that start from now on."""
+    async def register(self, asked: wire.RegisterWorker, *, built_in: bool = False) -> Worker:
+        """Open a session and declare its tasks. The newest declaration of a task counts for runs that start from now on.
+
+        The names of built-in tasks are the server's own: others that declare one raise InvalidInput.
+        """
+        if not built_in:
+            _refuse_reserved(asked.tasks)
         now_ms = self._store.clock.now_ms()
         tasks = [self._declared(declaration, now_ms) for declaration in asked.tasks]
         worker = Worker(
@@ -108,7 +115,11 @@ class Workers:
             return None if text is None else duration(text, f"{where}/{field}")
 
         def limit(rate: wire.RateSpec | None) -> Limit | None:
-            return None if rate is None else Limit(count=rate.limit, period_ms=max(1, duration(rate.period, f"{where}/rate")))
+            return (
+                None
+                if rate is None
+                else Limit(count=rate.limit, period_ms=max(1, duration(rate.period, f"{where}/rate")))
+            )
 
         return Task(
             name=said.name,
@@ -216,14 +227,22 @@ class Workers:
             wait_ms = min(parse_ms(asked.wait), self._settings.wait_max_ms)
         except ValueError as error:
             raise InvalidInput(f"wait: {error}") from None
-        wanted = Claim(asked.worker_id, known.queues, known.tasks, asked.max)
+        # By the newest declarations; a worker of another version queues for its own slots what does not fit.
+        tasks = known.tasks
+        rooms: dict[str, int] = {executor: room for executor, room in asked.rooms.items()}  # noqa: C416 - for its type
+        if rooms:
+            find = self._store.catalog.task
+            tasks = frozenset(name for name in tasks if rooms.get(find(name).executor, asked.max) > 0)
+        wanted = Claim(asked.worker_id, known.queues, tasks, asked.max, rooms)
 
         async def undelivered(leases: list[wire.Lease]) -> None:
             await self.hand_back(asked.worker_id, leases)
 
-        return await self._store.write_patiently(
-            lambda unit: claim(unit, wanted) if may_claim() else [], wanted.wants, wait_ms / 1000, undelivered
-        )
+        with session.waiting(cramped=0 in rooms.values()) as enough:
+            return await self._store.write_patiently(
+                lambda unit: claim(unit, wanted) if may_claim() else [],
+                wanted.wants, wait_ms / 1000, undelivered, enough,
+            )  # fmt: skip
 
     async def hand_back(self, worker_id: str, leases: list[wire.Lease]) -> None:
         """Release runs whose lease never reached the worker; the attempt does not count."""
@@ -247,22 +266,27 @@ class Workers:
         if asked.reports:
             ready = [self._reporter.ready(report) for report in asked.reports]
             ids = {report.run_id for report in asked.reports}
-            ids.update(item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id)
+            ids.update(
+                item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id
+            )
             rejected, replies = await self._store.write(
                 lambda unit: self._reporter.apply(unit, asked.worker_id, ready), run_ids=ids, weight=len(ready)
             )
+            if session.cramped and any(item.event is not None or item.refusal is not None for item in ready):
+                session.make_room()
         lost: list[tuple[str, int]] = []
         stop: list[wire.StopAsked] = []
         if asked.held is not None:
             lost, stop = await self._heartbeat(session, asked.held)
-        return wire.Reported(
-            rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining
-        )
+        return wire.Reported(rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining)
 
     async def _heartbeat(
         self, session: Session, held: list[tuple[str, int]]
     ) -> tuple[list[tuple[str, int]], list[wire.StopAsked]]:
-        leases = {(run_id, epoch): (state, task) for run_id, epoch, state, task in await self._store.read.leases(session.worker_id)}
+        leases = {
+            (run_id, epoch): (state, task)
+            for run_id, epoch, state, task in await self._store.read.leases(session.worker_id)
+        }
         mine = {(run_id, epoch) for run_id, epoch in held}
         lost = [lease for lease in held if tuple(lease) not in leases]
         stop = [
@@ -278,7 +302,9 @@ class Workers:
             await self.hand_back(
                 session.worker_id,
                 [
-                    wire.Lease(run_id=run_id, task="", epoch=epoch, attempt=0, max_attempts=0, input=msgspec.Raw(b"null"))
+                    wire.Lease(
+                        run_id=run_id, task="", epoch=epoch, attempt=0, max_attempts=0, input=msgspec.Raw(b"null")
+                    )
                     for run_id, epoch in undelivered
                 ],
             )
@@ -322,14 +348,22 @@ class Workers:
 
     async def list(self) -> list[Worker]:
         """Return the workers that are remembered, oldest first."""
-        return await self._store.read.workers()
+        return [self._as_heard(worker) for worker in await self._store.read.workers()]
+
+    def _as_heard(self, worker: Worker) -> Worker:
+        """Return the worker with when it was heard: the store is told only now and then."""
+        session = self._sessions.get(worker.id)
+        if session is None or worker.state == "gone":
+            return worker
+        clock = self._store.clock
+        return replace(worker, heard_at=max(worker.heard_at, clock.now_ms() - clock.monotonic_ms() + session.heard_ms))
 
     async def get(self, worker_id: str) -> Worker:
         """Return a worker; raise WorkerNotFound."""
         worker = await self._store.read.worker(worker_id)
         if worker is None:
             raise WorkerNotFound(f"no worker is registered as {worker_id}")
-        return worker
+        return self._as_heard(worker)
 
     async def drain(self, worker_id: str) -> Worker:
         """Tell a worker to finish what it has, claim nothing more, and go."""
@@ -341,6 +375,14 @@ class Workers:
         self._remember(worker)
         self._sessions.drain(worker_id)
         return worker
+
+
+def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
+    for index, declaration in enumerate(declarations):
+        if declaration.name.startswith(RESERVED):
+            message = f"names that begin with {RESERVED!r} are the server's own"
+            errors = [{"pointer": f"/tasks/{index}/name", "code": "reserved", "message": message}]
+            raise InvalidInput(f"tasks.{index}.name: {message}", errors=errors)
 
 
 def _define(unit: Unit, task: Task) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from headway.model.query import RunFilter
 from headway.model.run import State
 from headway.model.task import Task
 from headway.model.worker import Queue
@@ -28,6 +29,8 @@ class Catalog:
         """(task, queue, state) → how many runs."""
         self.finished: dict[tuple[str, str, str], int] = {}
         """(task, queue, final state) → how many runs ended so since this server began; retention does not lower it."""
+        self.started: dict[tuple[str, str], int] = {}
+        """(task, queue) → how many runs were started since this server began."""
 
     def load(self, database: Database) -> None:
         """Read everything from the store."""
@@ -39,11 +42,18 @@ class Catalog:
         """Return the definition; a run whose task was never declared here is judged by the defaults."""
         return self.tasks.get(name) or Task(name=name)
 
-    def add(self, counts: dict[tuple[str, str, str], int], finished: dict[tuple[str, str, str], int]) -> None:
+    def add(
+        self,
+        counts: dict[tuple[str, str, str], int],
+        finished: dict[tuple[str, str, str], int],
+        started: dict[tuple[str, str], int],
+    ) -> None:
         """Apply the counter changes of a committed transaction."""
         for mine, changes in ((self.counts, counts), (self.finished, finished)):
             for place, delta in changes.items():
                 mine[place] = mine.get(place, 0) + delta
+        for lane, number in started.items():
+            self.started[lane] = self.started.get(lane, 0) + number
 
     def count(self, *, task: str | None = None, queue: str | None = None, state: State | None = None) -> int:
         """Return how many runs there are of a task, in a queue, in a state."""
@@ -51,6 +61,16 @@ class Catalog:
             n
             for (of_task, in_queue, in_state), n in self.counts.items()
             if task in (None, of_task) and queue in (None, in_queue) and state in (None, in_state)
+        )
+
+    def count_wanted(self, wanted: RunFilter) -> int:
+        """Return how many runs there are of the tasks, queues and states wanted, whatever else is wanted of them."""
+        return sum(
+            n
+            for (task, queue, state), n in self.counts.items()
+            if (not wanted.task or task in wanted.task)
+            and (not wanted.queue or queue in wanted.queue)
+            and (not wanted.state or state in wanted.state)
         )
 
     def by_state(self, *, task: str | None = None, queue: str | None = None) -> dict[str, int]:

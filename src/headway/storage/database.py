@@ -37,11 +37,30 @@ class Database(Protocol):
         ...
 
 
+class Reading(Database, Protocol):
+    """A connection that lists are read on.
+
+    The first row is always in; what comes before the one that would not fit is a page, and the rest is not fetched.
+    """
+
+    def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return the first rows of the statement, up to so much text, and whether that has cut them off."""
+        ...
+
+    def select_within(self, bytes_max: int, sql: str, binds: dict[str, Any]) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return the first rows of a statement that `lists` put together, and whether the text has cut them off."""
+        ...
+
+
 class DiskFull(Exception):
     """There is no space for what was to be written; the transaction is undone.
 
     This is no HeadwayError, so that no verb takes it for a refusal of its own and goes on in a transaction that is gone.
     """
+
+
+class DatabaseLocked(Exception):
+    """Another process held the database for longer than is waited; nothing was changed, and it may be tried again."""
 
 
 class StorageBroken(Exception):

@@ -24,7 +24,7 @@ def sqlite_path(url: str) -> Path | None:
 def secret_of(path: Path | None, given: str) -> bytes:
     """Return what tokens and cursors are signed with: the one given, the file's, or a new one.
 
-    A new one is kept in `PATH.key`, readable by its owner only: it is not in the store, so that a copy of the store alone
+    A new one is kept in `PATH.key`, readable by its owner only, in a folder that is made if need be: it is not in the store, so that a copy of the store alone
     does not let anyone make tokens.
     """
     if given:
@@ -35,6 +35,7 @@ def secret_of(path: Path | None, given: str) -> bytes:
         return secrets.token_bytes(32)
     key_path = path.with_name(path.name + ".key")
     if not key_path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         _make_key(key_path)
     return bytes.fromhex(key_path.read_text())
 

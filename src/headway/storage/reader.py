@@ -2,6 +2,8 @@
 
 Look-ups by id and short pages take microseconds and are answered on the event loop's own connection; what may take
 longer (filters, counts) runs on a thread with a connection of its own. No read holds its snapshot across an await.
+
+What is read in pages ends at a number of rows or at so much text, whichever comes first, and says whether there is more.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.engine.admission import Room
@@ -19,23 +23,33 @@ from headway.model.run import Run
 from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
-from headway.storage.database import Database
+from headway.storage.catalog import Catalog
+from headway.storage.database import Reading
 from headway.storage.statements import Dialect
 from headway.storage.unit import as_rows, make_run
 
 T = TypeVar("T")
+Row = tuple[Any, ...]
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""The text of one page: what the event loop can encode, and a client take, without anyone noticing."""
+FEW: Final = 10_000
+"""What is counted to find out what a list had better go by: more than that is many."""
 
 
 class Reader:
     """Every read that the product makes outside a transaction."""
 
-    def __init__(self, dialect: Dialect, clock: Clock, near: Database, far: Callable[[], Database] | None) -> None:
+    def __init__(
+        self, dialect: Dialect, clock: Clock, catalog: Catalog, near: Reading, far: Callable[[], Reading] | None
+    ) -> None:
         """`near` answers on the event loop; `far` opens a connection for the reading thread (None: `near` does all)."""
         self._dialect = dialect
         self._clock = clock
+        self._catalog = catalog
         self.near = near
         self._open_far = far
-        self._far: Database | None = None
+        self._far: Reading | None = None
         self._thread = ThreadPoolExecutor(1, "headway-reader") if far is not None else None
 
     async def run(self, run_id: str) -> Run | None:
@@ -48,29 +62,39 @@ class Reader:
         rows = self.near.rows("read_tombstone", run_id=run_id)
         return Tombstone(*rows[0]) if rows else None
 
-    async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
-        """Return the events of a run after a number, of one type or of all."""
+    async def events(
+        self, run_id: str, after: int, limit: int, kind: str | None = None, bytes_max: int = PAGE_BYTES
+    ) -> tuple[list[Event], bool]:
+        """Return a page of the events of a run after a number, of one type or of all."""
+        binds = {"run_id": run_id, "after": after, "limit": limit + 1}
         if kind is None:
-            rows = self.near.rows("read_events", run_id=run_id, after=after, limit=limit)
+            read = self.near.rows_within(bytes_max, "read_events", **binds)
         else:
-            rows = self.near.rows("read_events_of_type", run_id=run_id, after=after, limit=limit, type=kind)
-        return [Event(*row) for row in rows]
+            read = self.near.rows_within(bytes_max, "read_events_of_type", **binds, type=kind)
+        rows, more = _page(limit, read)
+        return [Event(*row) for row in rows], more
 
-    async def feed(self, after: int, limit: int, run_ids: tuple[str, ...] = ()) -> list[Event]:
-        """Return the events of all runs (or of some) after a position."""
+    async def feed(
+        self, after: int, limit: int, run_ids: tuple[str, ...] = (), bytes_max: int = PAGE_BYTES
+    ) -> tuple[list[Event], bool]:
+        """Return a page of the events of all runs (or of some) after a position."""
+        binds: dict[str, Any] = {"after": after, "limit": limit + 1}
         if run_ids:
-            rows = self.near.rows("read_feed_of_runs", after=after, limit=limit, ids=as_rows(list(run_ids)))
+            read = self.near.rows_within(bytes_max, "read_feed_of_runs", **binds, ids=as_rows(list(run_ids)))
         else:
-            rows = self.near.rows("read_feed", after=after, limit=limit)
-        return [Event(*row) for row in rows]
+            read = self.near.rows_within(bytes_max, "read_feed", **binds)
+        rows, more = _page(limit, read)
+        return [Event(*row) for row in rows], more
 
     async def last_position(self) -> int:
         """Return the position of the newest event."""
         return int(self.near.rows("last_position")[0][0])
 
-    async def results(self, run_id: str, after: int, limit: int) -> list[Result]:
-        """Return the results of a run after a number."""
-        return [Result(*row) for row in self.near.rows("read_results", run_id=run_id, after=after, limit=limit)]
+    async def results(self, run_id: str, after: int, limit: int) -> tuple[list[Result], bool]:
+        """Return a page of the results of a run after a number."""
+        read = self.near.rows_within(PAGE_BYTES, "read_results", run_id=run_id, after=after, limit=limit + 1)
+        rows, more = _page(limit, read)
+        return [Result(*row) for row in rows], more
 
     async def steps(self, run_id: str) -> list[Step]:
         """Return the recorded steps of a run."""
@@ -97,6 +121,10 @@ class Reader:
         """Return (task, queue, key, leases) of everything that runs."""
         return [(task, queue, key, n) for task, queue, key, n in self.near.rows("live_counts")]
 
+    async def families_left(self) -> bool:
+        """Tell whether there are families that are being stopped and not all asked yet."""
+        return bool(self.near.rows("read_cascades", limit=1))
+
     async def position_in_lane(self, run: Run, limit: int) -> int:
         """Return how many ready runs of the same lane come before it, at most `limit`."""
         rows = self.near.rows(
@@ -118,27 +146,61 @@ class Reader:
         room.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
         return room.opens_at_ms(task)
 
-    async def page(self, wanted: RunFilter, at: Page, limit: int) -> list[Run]:
+    async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], bool]:
         """Return a page of runs."""
-        sql, binds = lists.page(self._dialect, wanted, at, limit)
-        return await self._slowly(lambda database: [make_run(row) for row in database.select(sql, binds)])
+        if self._are_none(wanted):
+            return [], False
+
+        def read(database: Reading) -> tuple[list[Run], bool]:
+            likely, lead = self._best(database, wanted)
+            sql, binds = lists.page(self._dialect, likely, at, at.size + 1, lead)
+            rows, more = _page(at.size, database.select_within(PAGE_BYTES, sql, binds))
+            return [make_run(row) for row in rows], more
+
+        return await self._slowly(read)
 
     async def ids(self, wanted: RunFilter, after: str, limit: int) -> list[str]:
         """Return the ids of the runs wanted, in order."""
-        sql, binds = lists.ids(self._dialect, wanted, after, limit)
-        return await self._slowly(lambda database: [row[0] for row in database.select(sql, binds)])
+        if self._are_none(wanted):
+            return []
+
+        def read(database: Reading) -> list[str]:
+            likely, lead = self._best(database, wanted)
+            sql, binds = lists.ids(self._dialect, likely, after, limit, lead)
+            return [row[0] for row in database.select(sql, binds)]
+
+        return await self._slowly(read)
+
+    def _are_none(self, wanted: RunFilter) -> bool:
+        """Tell whether the counters know that there is nothing: an index would be walked to its end to find that out."""
+        named = bool(wanted.state or wanted.task or wanted.queue)
+        return named and self._catalog.count_wanted(wanted) == 0
+
+    def _best(self, database: Reading, wanted: RunFilter) -> tuple[RunFilter, lists.Lead]:
+        """Return the filter with its rarest label first, and what else the list had better go by."""
+        if len(wanted.labels) > 1:
+            few = {
+                name: _first(database, *lists.few_of_label(name, value, FEW)) for name, value in wanted.labels.items()
+            }
+            wanted = replace(wanted, labels=dict(sorted(wanted.labels.items(), key=lambda label: few[label[0]])))
+        if lists.may_go_by_end(wanted):
+            return wanted, "end" if _first(database, *lists.few_by_end(self._dialect, wanted, FEW)) < FEW else ""
+        count = self._catalog.count_wanted
+        return wanted, min(
+            lists.leads(wanted), key=lambda field: count(RunFilter(**{field: getattr(wanted, field)})), default=""
+        )
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
         """Return how many runs are wanted, by group or under the empty name."""
         sql, binds = lists.count(self._dialect, wanted, group_by)
         return await self._slowly(lambda database: {str(group): n for group, n in database.select(sql, binds)})
 
-    async def _slowly(self, read: Callable[[Database], T]) -> T:
+    async def _slowly(self, read: Callable[[Reading], T]) -> T:
         if self._thread is None:
             return read(self.near)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._on_thread, read)
 
-    def _on_thread(self, read: Callable[[Database], T]) -> T:
+    def _on_thread(self, read: Callable[[Reading], T]) -> T:
         assert self._open_far is not None
         if self._far is None:
             self._far = self._open_far()
@@ -156,3 +218,11 @@ class Reader:
         self.near.close()
 
 
+def _page(limit: int, read: tuple[list[Row], bool]) -> tuple[list[Row], bool]:
+    """Return up to `limit` rows of what was read with one more than that, and whether there are others."""
+    rows, cut = read
+    return rows[:limit], cut or len(rows) > limit
+
+
+def _first(database: Reading, sql: str, binds: dict[str, Any]) -> int:
+    return int(database.select(sql, binds)[0][0])

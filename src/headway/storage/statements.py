@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -68,8 +69,9 @@ class Dialect(msgspec.Struct, frozen=True):
         raise AssertionError(f"unknown macro @{name}")
 
 
+@cache
 def load(dialect: Dialect) -> dict[str, str]:
-    """Return every statement of the product by name, in the dialect."""
+    """Return every statement of the product by name, in the dialect; read once."""
     statements: dict[str, str] = {}
     for file in FILES:
         text = files("headway.storage").joinpath("sql", file).read_text(encoding="utf-8")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from headway.clock import Clock
 from headway.notify.local import LocalNotifier
 from headway.storage.catalog import Catalog, Lane
-from headway.storage.database import Database
+from headway.storage.database import Database, Reading
 from headway.storage.reader import Reader
 from headway.storage.reserve import Reserve
 from headway.storage.statements import Dialect
@@ -32,8 +32,8 @@ class Store:
         clock: Clock,
         dialect: Dialect,
         writing: Database,
-        near: Database,
-        far: Callable[[], Database] | None,
+        near: Reading,
+        far: Callable[[], Reading] | None,
         reserve: Reserve | None = None,
         threaded: bool = True,
         on_close: Callable[[], None] = lambda: None,
@@ -43,7 +43,7 @@ class Store:
         self.catalog = Catalog()
         self.catalog.load(writing)
         self.notifier = LocalNotifier()
-        self.read = Reader(dialect, clock, near, far)
+        self.read = Reader(dialect, clock, self.catalog, near, far)
         self.on_signal: Callable[[str, object], None] = lambda worker_id, message: None
         """Called on the event loop with what a commit has to say to a worker."""
         self.on_due: Callable[[int], None] = lambda at_ms: None
@@ -88,19 +88,20 @@ class Store:
         lanes: Callable[[Lane], bool],
         wait_s: float,
         undelivered: Callable[[list[T]], Awaitable[None]],
+        enough: asyncio.Future[None] | None = None,
     ) -> list[T]:
         """Carry out `work` now and whenever one of its lanes becomes ready, until it returns something or time is up.
 
-        If the caller is cancelled while it waits, what `work` has got all the same is given to `undelivered`.
+        It also comes to its end when `enough` is done. If the caller is cancelled while it waits, what `work` has got all the same is given to `undelivered`.
         """
         command = Command(work, lanes=lanes)
         future = self.writer.write(command)
         try:
             if wait_s > 0:
-                try:
-                    return await asyncio.wait_for(asyncio.shield(future), wait_s) or []
-                except TimeoutError:
-                    pass
+                waits_for: set[asyncio.Future[Any]] = {future} if enough is None else {future, enough}
+                await asyncio.wait(waits_for, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                if future.done():
+                    return future.result() or []
             self.writer.cancel(command)
             return await asyncio.shield(future) or []
         except asyncio.CancelledError:

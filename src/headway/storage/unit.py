@@ -53,6 +53,7 @@ SCHEDULED: Final = State.SCHEDULED
 _STATES: Final = {state.value: state for state in State}
 
 CACHED_MAX: Final = 50_000
+FAMILY_MAX: Final = 500
 
 
 def as_rows(rows: Iterable[Any]) -> str:
@@ -80,6 +81,7 @@ class Unit:
         self._later: list[tuple[str, dict[str, Any]]] = []
         self._counts: dict[tuple[str, str, str], int] = {}
         self._finished: dict[tuple[str, str, str], int] = {}
+        self._started: dict[tuple[str, str], int] = {}
         self._remembered: dict[str, tuple[str, str, str, int]] = {}
         self.changes = 0
         """How many changes were made so far; a command that raises must not have raised this."""
@@ -96,6 +98,10 @@ class Unit:
         """The earliest moment at which a run of this transaction is due: what the stager waits for."""
         self.deadline: int | None = None
         """The earliest deadline that this transaction has set: what the rescuer waits for."""
+        self.family_room = FAMILY_MAX
+        """How many more descendants of runs that are stopped this transaction may ask to stop as well."""
+        self.families_left = False
+        """Whether that was not enough."""
         self.signals: dict[tuple[str, str], Any] = {}
         """(worker, run) → what the worker is told once this is committed."""
 
@@ -181,6 +187,7 @@ class Unit:
         for name, value in labels.items():
             self._labels[name, value, run.id] = None
         self._count(run, +1)
+        self._started[run.task, run.queue] = self._started.get((run.task, run.queue), 0) + 1
         self._noted(run)
 
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
@@ -337,7 +344,7 @@ class Unit:
 
     def publish(self) -> None:
         """After the commit: let the catalog say what the store says."""
-        self.catalog.add(self._counts, self._finished)
+        self.catalog.add(self._counts, self._finished, self._started)
         self.catalog.tasks.update(self.tasks)
         self.catalog.queues.update(self.queues)
 
@@ -345,4 +352,3 @@ class Unit:
 def make_run(row: tuple[Any, ...]) -> Run:
     """Return the run of a row with `@run_columns`."""
     return Run(row[0], row[1], row[2], row[3], _STATES[row[4]], *row[5:])
-

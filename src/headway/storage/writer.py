@@ -19,10 +19,10 @@ from typing import Any, Final, Generic, TypeVar
 
 from headway import failpoints
 from headway.clock import Clock
-from headway.errors import Draining, HeadwayError, Overloaded, StorageFailed, StorageFull
+from headway.errors import Draining, HeadwayError, Overloaded, StorageBusy, StorageFailed, StorageFull
 from headway.model.run import Run
 from headway.storage.catalog import Catalog, Lane
-from headway.storage.database import Database, DiskFull, StorageBroken
+from headway.storage.database import Database, DatabaseLocked, DiskFull, StorageBroken
 from headway.storage.unit import Unit
 
 T = TypeVar("T")
@@ -266,6 +266,10 @@ class Writer:
                 failed += _fail(refused, StorageFull())
                 batch = [command for command in batch if not command.grows] if refused is not batch else []
                 continue
+            except DatabaseLocked as error:
+                # The wait for the lock is over: those that came meanwhile get their own, these are not kept any longer.
+                log.warning("storage.busy commands=%d error=%s", len(batch), error)
+                return failed + _fail(batch, StorageBusy()), None
             except StorageBroken as error:
                 self._break(error)
                 return failed + _fail(batch, StorageFailed()), None
@@ -293,6 +297,8 @@ class Writer:
             done += answered
             if self.broken is not None:
                 return done + _fail(batch[index + 1 :], StorageFailed()), together
+            if isinstance(command.failure, StorageBusy):  # each would wait for the lock as long as this one
+                return done + _fail(batch[index + 1 :], StorageBusy()), together
             if committed is not None:
                 together.include(committed)
         return done, together
@@ -364,7 +370,7 @@ class Writer:
         before = unit.changes
         try:
             command.result = command.work(unit)
-        except (DiskFull, StorageBroken):
+        except (DatabaseLocked, DiskFull, StorageBroken):
             raise
         except HeadwayError as error:
             command.failure = error

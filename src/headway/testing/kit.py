@@ -104,7 +104,7 @@ class Kit:
         declarations = [task.declaration for task in self.app.tasks.values()]
         declarations += [declaration for _, declaration in BUILT_IN.values()]
         registration = RegisterWorker(name="kit", capacity=1000, tasks=declarations)
-        self._worker_id = (await self.service.workers.register(registration)).id
+        self._worker_id = (await self.service.workers.register(registration, built_in=True)).id
         session = self.service.sessions.open(self._worker_id)
         self.service.sessions.connected(session)
 

@@ -48,14 +48,6 @@ class Dedupe(Strict, frozen=True, kw_only=True):
     from now; as long as it has not begun, further starts give it their input and let it wait `ttl` again."""
 
 
-class RetentionSpec(Strict, frozen=True, kw_only=True):
-    """How long the finished run is kept: a duration, or null for ever."""
-
-    succeeded: Duration | UnsetType | None = UNSET
-    failed: Duration | UnsetType | None = UNSET
-    terminated: Duration | UnsetType | None = UNSET
-
-
 class StartRun(Strict, frozen=True, kw_only=True):
     """POST /v1/runs."""
 
@@ -156,7 +148,7 @@ class BatchOut(Open, frozen=True, kw_only=True):
 
 
 class RunList(Open, frozen=True, kw_only=True):
-    """A page of runs. An empty `next_page_token` is the only sign of the end."""
+    """A page of runs; large ones make it shorter than asked for. An empty `next_page_token` is the only sign of the end."""
 
     data: list[RunOut]
     next_page_token: str
@@ -259,7 +251,7 @@ class EventOut(Open, frozen=True, kw_only=True):
 
 
 class EventList(Open, frozen=True, kw_only=True):
-    """A page of events; ask again with `after` = `next_after`."""
+    """A page of events, shorter if they are large; ask again with `after` = `next_after` while `has_more`."""
 
     data: list[EventOut]
     next_after: int
@@ -278,7 +270,7 @@ class LogOut(Open, frozen=True, kw_only=True):
 
 
 class LogList(Open, frozen=True, kw_only=True):
-    """A page of log lines; ask again with `after` = `next_after`."""
+    """A page of log lines, shorter if they are large; ask again with `after` = `next_after` while `has_more`."""
 
     data: list[LogOut]
     next_after: int

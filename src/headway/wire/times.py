@@ -24,7 +24,10 @@ def to_text_or_none(ms: int | None) -> str | None:
 
 def from_text(text: str) -> int:
     """Return milliseconds; raise ValueError unless `text` is RFC 3339 with a zone, between the years 1 and 9999."""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is not a time; write 2026-12-01T02:00:00Z") from None
     if moment.tzinfo is None:
         raise ValueError(f"{text[:40]!r} has no time zone; write 2026-12-01T02:00:00Z")
     return round(moment.timestamp() * 1000)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Raw
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headway.wire.runs import Duration, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
+
+Executor = Literal["inline", "thread", "process"]
+"""Where a worker executes a function."""
 
 
 class RateSpec(Strict, frozen=True, kw_only=True):
@@ -45,7 +48,7 @@ class TaskDeclaration(Strict, frozen=True, kw_only=True):
     name: Name
     version: Name = "1"
     description: Annotated[str, Meta(max_length=10_000)] = ""
-    executor: Literal["inline", "thread", "process"] = "inline"
+    executor: Executor = "inline"
     queue: Name = "default"
     priority: Priority = 5
     input_schema: Raw = raw(b"{}")
@@ -104,11 +107,16 @@ class WorkerList(Open, frozen=True, kw_only=True):
 
 
 class ClaimRuns(Strict, frozen=True, kw_only=True):
-    """POST /v1/leases:claim: up to `max` runs, waiting up to `wait` for the first."""
+    """POST /v1/leases:claim: up to `max` runs, waiting up to `wait` for the first.
+
+    `rooms` says of executors for how many more runs they have room, where that is less than `max`. A claim that waits with
+    an executor that has no room comes back empty as soon as a run of the worker ends, to be made again with what is free.
+    """
 
     worker_id: str
     max: Annotated[int, Meta(ge=1, le=10_000)] = 1
     wait: Duration = "0s"
+    rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = {}
 
 
 class Lease(Open, frozen=True, kw_only=True, omit_defaults=True):
@@ -365,7 +373,8 @@ class QueueList(Open, frozen=True, kw_only=True):
 class PatchQueue(Strict, frozen=True, kw_only=True):
     """PATCH /v1/queues/{name}; it exists from its first use, so this creates it too."""
 
-    concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
+    """null: without limit; absent: as it is."""
 
 
 class ServerOut(Open, frozen=True, kw_only=True):

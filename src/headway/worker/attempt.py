@@ -59,6 +59,11 @@ class Attempt(Running):
         """When a cancelled function has had its grace."""
         self.watched = False
 
+    @property
+    def on_loop(self) -> bool:
+        """Whether it is executed on the worker's loop, and not in a thread or a child."""
+        return self.future is None
+
     def start_clock(self) -> None:
         """Note when it is too late, if the task has timeouts."""
         task = self.task

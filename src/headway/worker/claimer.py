@@ -12,6 +12,9 @@ from headway.worker.link import Link
 from headway.worker.session import Backoff, Session
 
 POLL: Final = "20s"
+CRAMPED_POLL: Final = "2s"
+"""With an executor that has no room. The server ends such a claim when one of our runs ends; this is for when it cannot
+know, because a run ended without a word."""
 CLAIM_MAX: Final = 10_000
 GATHER_S: Final = 0.02
 """With little room, how long to wait for more of it before asking: fewer, larger claims."""
@@ -40,7 +43,7 @@ class Claimer:
 
     def _run(self) -> None:
         floor, backoff = self._floor, Backoff()
-        enough = max(1, floor.capacity // 4)
+        enough = max(1, floor.most // 4)
         while not (floor.closing or self._stopping.is_set()):
             if floor.free < 1:
                 floor.wait_for_room(1, 1.0)
@@ -58,7 +61,10 @@ class Claimer:
 
     def _claim(self) -> None:
         floor, worker_id = self._floor, self._session.id
-        leases = self._link.claim(ClaimRuns(worker_id=worker_id, max=min(floor.free, CLAIM_MAX), wait=POLL))
+        most = max(1, min(floor.free, CLAIM_MAX))
+        rooms = floor.rooms(most)
+        wait = CRAMPED_POLL if 0 in rooms.values() else POLL
+        leases = self._link.claim(ClaimRuns(worker_id=worker_id, max=most, wait=wait, rooms=rooms))
         if not leases or worker_id != self._session.id:
             return
         if floor.closing:

@@ -7,13 +7,15 @@ several threads touch with single operations only, which the interpreter makes a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Lease, Released, StopAsked
+from headway.wire.workers import AnyReport, Executor, Lease, Released, StopAsked
 from headway.worker.attempt import Attempt
 from headway.worker.interrupts import Cause
 from headway.worker.outbox import Key, Outbox
@@ -21,7 +23,8 @@ from headway.worker.outcome import failed, of_cause
 from headway.worker.process import ChildPool
 from headway.worker.registry import TaskFunction
 
-LOST_GRACE_MS = 5_000
+EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process")
+LOST_GRACE_MS: Final = 5_000
 """How long a child process may go on after its lease is lost."""
 
 
@@ -35,11 +38,13 @@ class Floor:
         clock: Clock,
         *,
         capacity: int,
-        threads: Executor,
-        attendants: Executor,
+        threads: ThreadPoolExecutor,
+        threads_max: int,
+        attendants: ThreadPoolExecutor,
+        attendants_max: int,
         children: ChildPool,
     ) -> None:
-        """Empty."""
+        """Empty; the two pools have `threads_max` and `attendants_max` threads."""
         self._tasks = dict(tasks)
         self._outbox = outbox
         self._clock = clock
@@ -51,7 +56,16 @@ class Floor:
         self.begun = threading.Event()
         """Whether the loop has taken up everything handed to it."""
         self.begun.set()
+        self.loop_turned = threading.Event()
+        """Whether the loop has turned since it was last probed."""
+        self.loop_turned.set()
         self.capacity = capacity
+        self._most = {"inline": capacity, "thread": threads_max, "process": attendants_max}
+        self._in: dict[Executor, dict[Key, Attempt]] = {"inline": {}, "thread": {}, "process": {}}
+        """What has a thread or a child, or waits for one; nobody needs to know it of the loop."""
+        self._used = {task.executor for task in tasks.values()}
+        self.most = min(capacity, max((self._most[executor] for executor in self._used), default=capacity))
+        """How many may run at once, as far as the executors of its tasks go."""
         self.running: dict[Key, Attempt] = {}
         self.held: dict[Key, Attempt] = {}
         self.watched: dict[Key, Attempt] = {}
@@ -69,8 +83,24 @@ class Floor:
 
     @property
     def free(self) -> int:
-        """How many more may run."""
-        return self.capacity - len(self.running)
+        """How many more may run, in whichever executor of its tasks has the most room."""
+        free = self.capacity - len(self.running)
+        return min(free, max((self._room_in(executor) for executor in self._used), default=free))
+
+    def rooms(self, most: int) -> dict[Executor, int]:
+        """Return the executors that have room for fewer than `most`, and for how many: what is claimed is begun at once."""
+        rooms = {executor: self._room_in(executor) for executor in EXECUTORS}
+        return {executor: max(0, room) for executor, room in rooms.items() if room < most}
+
+    def _room_in(self, executor: Executor) -> int:
+        return self._most[executor] - len(self._in[executor])
+
+    def probe_loop(self) -> None:
+        """Have `loop_turned` set by the loop at its next turn."""
+        if self._loop is not None:
+            self.loop_turned.clear()
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self.loop_turned.set)
 
     def wait_for_room(self, wanted: int, timeout_s: float) -> None:
         """Return when that many more may run, or after the timeout."""
@@ -96,8 +126,10 @@ class Floor:
             if lease.crashes or task.executor == "process":
                 # A run that took a worker down before is not let near the others again.
                 attempt.killable = True
+                self._in["process"][attempt.key] = attempt
                 attempt.future = self._attendants.submit(self._in_child, attempt)
             elif task.executor == "thread":
+                self._in["thread"][attempt.key] = attempt
                 attempt.future = self._threads.submit(self._in_thread, attempt)
             else:
                 self._incoming.append(attempt)
@@ -130,11 +162,13 @@ class Floor:
         if self.running.pop(attempt.key, None) is None:
             return
         attempt.over = True
+        if attempt.task.executor != "inline" or attempt.killable:
+            self._in["process" if attempt.killable else "thread"].pop(attempt.key, None)
         if outcome is not None:
             self._outbox.finish(outcome)
         if attempt.watched:
             self.watched.pop(attempt.key, None)
-        if self.capacity - len(self.running) >= self._room_wanted:
+        if self._room_wanted <= self.capacity and self.free >= self._room_wanted:
             self._room.set()
         if self.closing:
             self.changed.set()

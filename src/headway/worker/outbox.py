@@ -121,6 +121,11 @@ class Outbox:
         self._waiting.append(Asked(report, answer))
         self._awake.set()
 
+    def put_back(self, entry: AnyReport | Asked) -> None:
+        """Send once more what was taken and not delivered, after what waits now."""
+        self._waiting.append(entry)
+        self._awake.set()
+
     def progress(self, report: ProgressReport) -> None:
         """Remember it as the latest of its run."""
         key = (report.run_id, report.epoch)

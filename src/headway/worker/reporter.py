@@ -10,17 +10,19 @@ import msgspec
 
 from headway.client.errors import UnexpectedAnswer
 from headway.clock import Clock
-from headway.errors import BY_CODE, HeadwayError, LeaseLost, PayloadTooLarge, RunStopping, Unavailable, WorkerNotFound
+from headway.errors import BY_CODE, HeadwayError, LeaseLost, PayloadTooLarge, RunStopping, WorkerNotFound
 from headway.wire.workers import AnyReport, Errored, ErrorReport, Rejected, Reply, Reported, ReportRuns, Succeeded
 from headway.worker.floor import Floor
 from headway.worker.interrupts import Cause
 from headway.worker.link import Link
 from headway.worker.outbox import OUTCOMES, Asked, Key, Outbox
-from headway.worker.session import TRANSIENT, Backoff, Session
+from headway.worker.session import Backoff, Session, may_pass
 
 Entry = AnyReport | Asked
 LOOK_S: Final = 0.1
 """The loop wakes the reporter at the end of its turns; when user code makes a turn long, it looks for itself."""
+WHOLE_TRIES: Final = 6
+"""How often a batch that the server fails over is sent as it is; then it may be one report that the server fails over."""
 _UNDELIVERED: Final = "Undelivered"
 
 
@@ -37,6 +39,8 @@ class Reporter:
         self._session = session
         self._clock = clock
         self._stopping = stopping
+        self._again = Backoff()
+        """Between answers that put single reports off."""
 
     def run(self) -> None:
         """Report until the worker ends."""
@@ -53,8 +57,9 @@ class Reporter:
         if batch:
             self._send(batch)
 
-    def _send(self, batch: list[Entry]) -> None:
-        backoff = Backoff()
+    def _send(self, batch: list[Entry], *, others: bool = False) -> None:
+        """Send until it is answered; `others`: there are more reports, which are not to wait for these."""
+        backoff, tries = Backoff(), 0
         while not self._stopping.is_set():
             batch = list(self._still_held(batch))
             if not batch:
@@ -63,14 +68,18 @@ class Reporter:
             reports = [entry.report if isinstance(entry, Asked) else entry for entry in batch]
             try:
                 answer = self._link.report(ReportRuns(worker_id=worker_id, reports=reports))
-            except (*TRANSIENT, UnexpectedAnswer, msgspec.MsgspecError):
-                # Safe to repeat: the epoch fences outcomes, and a step or a child of that name exists once.
-                self._stopping.wait(backoff.next_s())
             except WorkerNotFound:
                 self._session.renew(worker_id, self._floor.lose_all)
-            except (HeadwayError, UnicodeEncodeError) as error:
-                self._narrow(batch, error)
-                return
+            except (HeadwayError, OSError, msgspec.MsgspecError, UnicodeEncodeError) as error:
+                # Only what the server refuses (4xx), or cannot be sent, may change what becomes of a run.
+                if not (may_pass(error) or isinstance(error, (UnexpectedAnswer, msgspec.MsgspecError))):
+                    self._narrow(batch, error)
+                    return
+                # Safe to repeat: the epoch fences outcomes, and a step or a child of that name exists once.
+                tries += 1
+                if tries >= WHOLE_TRIES and self._divide(batch, others=others):
+                    return
+                self._stopping.wait(backoff.next_s())
             else:
                 self._settle(batch, answer)
                 return
@@ -82,6 +91,18 @@ class Reporter:
                 yield entry
             elif isinstance(entry, Asked):
                 entry.answer(None, LeaseLost())
+
+    def _divide(self, batch: list[Entry], *, others: bool) -> bool:
+        """Let the others past a report over which the server fails; return False if there are no others."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            self._send(batch[:middle], others=True)
+            self._send(batch[middle:], others=True)
+        elif others or len(self._outbox):
+            self._outbox.put_back(batch[0])
+        else:
+            return False
+        return True
 
     def _narrow(self, batch: list[Entry], error: Exception) -> None:
         """Find the report for which the server refuses the whole request, and let the others through."""
@@ -112,9 +133,13 @@ class Reporter:
         floor = self._floor
         rejected: dict[int, Rejected] = {refusal.index: refusal for refusal in answer.rejected}
         replies: dict[int, Reply] = {reply.index: reply for reply in answer.replies}
+        put_off = False
         for index, entry in enumerate(batch):
             refusal = rejected.get(index) if rejected else None
-            if refusal is not None:
+            if refusal is not None and refusal.status >= 500:  # noqa: PLR2004
+                self._outbox.put_back(entry)  # the server's trouble, not the report's
+                put_off = True
+            elif refusal is not None:
                 self._refused(entry, refusal)
             elif isinstance(entry, Asked):
                 entry.answer(replies.get(index), None)
@@ -122,6 +147,10 @@ class Reporter:
                 floor.acknowledged((entry.run_id, entry.epoch))
         for asked in answer.stop:
             floor.stop(asked)
+        if put_off:
+            self._stopping.wait(self._again.next_s())
+        else:
+            self._again.reset()
 
     def _refused(self, entry: Entry, refusal: Rejected) -> None:
         key, error = _key(entry), BY_CODE.get(refusal.code, HeadwayError)(refusal.detail)
@@ -132,9 +161,6 @@ class Reporter:
         elif isinstance(entry, OUTCOMES):
             if isinstance(error, LeaseLost | RunStopping):
                 self._floor.acknowledged(key)  # decided otherwise: not ours any more, or stopped first
-            elif isinstance(error, Unavailable):
-                self._stopping.wait(LOOK_S)
-                self._outbox.finish(entry)
             else:
                 self._replace(entry, error)
         elif refusal.code == "run_stopping" and (attempt := self._floor.running.get(key)) is not None:

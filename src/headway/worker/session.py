@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from headway.client.errors import ConnectionLost
+from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.clock import Clock
 from headway.errors import HeadwayError, TooManyRequests, Unavailable
 from headway.wire.workers import RegisterWorker
@@ -15,6 +15,13 @@ from headway.worker.link import Link
 
 TRANSIENT: Final = (ConnectionLost, Unavailable, TooManyRequests, OSError)
 """What may be over when it is tried again."""
+
+
+def may_pass(error: Exception) -> bool:
+    """Tell whether the same request may be answered differently later: the server's trouble, not a fault of the request."""
+    if isinstance(error, UnexpectedAnswer):
+        return False  # that is no server of ours
+    return isinstance(error, TRANSIENT) or (isinstance(error, HeadwayError) and error.status >= 500)  # noqa: PLR2004
 
 
 class Backoff:
@@ -63,7 +70,9 @@ class Session:
             sent_ms = self._clock.monotonic_ms()
             try:
                 known = self._link.register(self._hello)
-            except TRANSIENT as error:
+            except (HeadwayError, OSError) as error:
+                if not may_pass(error):
+                    raise
                 if not told:
                     self._say(f"waiting for the server: {error}")
                 told = True

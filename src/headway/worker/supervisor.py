@@ -28,6 +28,8 @@ HEALTHY_S: Final = 60.0
 """A worker that lived this long starts again with a clean record."""
 RESTART_CODE: Final = 75
 """The worker asks for it: a function did not end in time."""
+DRAINED_CODE: Final = 76
+"""Its server has drained it: someone wants it gone, so it does not come back by itself."""
 NOT_LOADED_CODE: Final = 3
 """The app cannot be loaded: trying again helps only after someone has changed it."""
 NOT_LOADED_BACKOFF_S: Final = 2.0
@@ -131,6 +133,9 @@ class Supervisor:
             code = await slot.process.wait()
             if self._stopping.is_set():
                 return
+            if code == DRAINED_CODE:
+                self._say(f"worker {slot.number} was drained by its server; it is not started again")
+                return
             lived_s = (self._clock.monotonic_ms() - born_ms) / 1000
             delay_s = self._after(slot, code, lived_s)
             if delay_s is None:
@@ -150,7 +155,11 @@ class Supervisor:
         slot.failures = 0 if lived_s >= HEALTHY_S or code == RESTART_CODE else slot.failures + 1
         if code == NOT_LOADED_CODE:
             if not slot.complained:
-                self._say(f"worker {slot.number} cannot load the app (see above)")
+                todo = (
+                    "; it is tried again every few seconds: correct it, or stop with Ctrl-C and name another MODULE:APP"
+                )
+                again = todo if self._retry_not_loaded else ": correct it, or name another MODULE:APP"
+                self._say(f"worker {slot.number} cannot load the app (see above){again}")
             slot.complained = True
             return delay_s if self._retry_not_loaded else None
         slot.complained = False

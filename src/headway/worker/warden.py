@@ -13,15 +13,20 @@ from typing import Final
 import msgspec
 
 from headway.clock import Clock
-from headway.wire.workers import Stopped
+from headway.wire.workers import AnyReport, Stopped
 from headway.worker.attempt import Attempt
 from headway.worker.floor import Floor
 from headway.worker.interrupts import Cause
+from headway.worker.outbox import Key
 from headway.worker.outcome import of_cause
 from headway.worker.session import Session
 
 RESTART_CODE: Final = 75
 """The worker's exit code when a function did not end in time, so that the whole process has to."""
+DRAINED_CODE: Final = 76
+"""The worker's exit code when its server drained it: whoever keeps workers alive is to leave it at that."""
+DEAF_MS: Final = 500
+"""When the loop has not turned for this long beside a function that does not end, nothing on it will end."""
 UNWIND_MS: Final = 2_000
 """How long functions that are cancelled by a drain may take to end."""
 FLUSH_MS: Final = 5_000
@@ -67,6 +72,9 @@ class Warden:
         self._finish = finish
         self._orders = 0
         self._asked = False
+        self._stubborn: dict[Key, AnyReport | None] = {}
+        """Functions that did not end in time and cannot be killed, and what is reported when this process ends them."""
+        self._probed_ms = 0
         self._until_ms = 0
         self._closed_ms = 0
         self.phase = Phase.OPEN
@@ -132,37 +140,67 @@ class Warden:
         elif attempt.cause in {Cause.LOST, Cause.DRAIN}:
             attempt.escalate_ms = None  # nothing more will be said of it
         else:
-            # The thread or the loop it holds cannot be freed; only the end of this process ends it.
+            # The thread or the loop it holds cannot be freed; only the end of this process ends it. The others on it
+            # have done no harm: they may finish first. Until then it still runs, and nobody is told otherwise.
             assert attempt.cause is not None, "only cancelled attempts are escalated"
             outcome = of_cause(attempt.cause, attempt.lease)
             if isinstance(outcome, Stopped):
                 outcome = msgspec.structs.replace(outcome, killed=True)
-            self._floor.give_up(attempt, outcome)
+            attempt.escalate_ms = None
+            self._stubborn[attempt.key] = outcome
             self.exit_code = RESTART_CODE
-            self._orders = max(self._orders, 2)
         return now_ms
+
+    def _may_finish(self, now_ms: int) -> bool:
+        """Tell whether anything runs that can still come to its end by itself."""
+        running = list(self._floor.running.values())
+        if not self._stubborn:
+            return bool(running)
+        # A loop that something else keeps busy may still turn; one that a stubborn function blocks will not.
+        deaf = any(attempt.on_loop for attempt in running if attempt.key in self._stubborn) and self._deaf(now_ms)
+        return any(attempt.key not in self._stubborn and not (deaf and attempt.on_loop) for attempt in running)
+
+    def _deaf(self, now_ms: int) -> bool:
+        """Tell whether the event loop is blocked; it is asked to answer, and seen to next time."""
+        if self._floor.loop_turned.is_set():
+            self._floor.probe_loop()
+            self._probed_ms = now_ms
+        return now_ms - self._probed_ms >= DEAF_MS
+
+    def _let_go(self, attempt: Attempt) -> None:
+        """Report for what the end of this process ends."""
+        if attempt.key in self._stubborn:
+            self._floor.give_up(attempt, self._stubborn[attempt.key])
+        else:
+            self._floor.hand_back(attempt)
 
     def _end(self, now_ms: int) -> None:
         """Go as many phases on as are due."""
         floor = self._floor
-        if self.phase is Phase.OPEN and (self._orders or self._asked):
+        if self.phase is Phase.OPEN and (self._orders or self._asked or self._stubborn):
+            if self._asked and not (self._orders or self._stubborn):
+                self.exit_code = DRAINED_CODE
             self._enter(Phase.DRAINING, now_ms + self._drain_grace_ms)
             self._closed_ms = now_ms
             floor.closing = True
             floor.wake()
             self._closed()
-        if self.phase is Phase.DRAINING and (not floor.running or self._orders > 1 or now_ms >= self._until_ms):
+        if self.phase is Phase.DRAINING and self._due(now_ms):
             self._enter(Phase.UNWINDING, now_ms + (0 if self._orders > 1 else UNWIND_MS))
             for attempt in list(floor.running.values()):
                 floor.cancel(attempt, Cause.DRAIN, UNWIND_MS)
-        if self.phase is Phase.UNWINDING and (not floor.running or self._orders > 1 or now_ms >= self._until_ms):
+        if self.phase is Phase.UNWINDING and self._due(now_ms):
             self._enter(Phase.FLUSHING, now_ms + FLUSH_MS)
             for attempt in list(floor.running.values()):
-                floor.hand_back(attempt)
+                self._let_go(attempt)
         quiet = not floor.held and (not floor.claiming or now_ms >= self._closed_ms + CLOSE_MS)
         if self.phase is Phase.FLUSHING and (quiet or now_ms >= self._until_ms):
             self.phase = Phase.OVER
             self._finish(self.exit_code)
+
+    def _due(self, now_ms: int) -> bool:
+        """Tell whether the phase that waits for functions is over."""
+        return self._orders > 1 or now_ms >= self._until_ms or not self._may_finish(now_ms)
 
     def _enter(self, phase: Phase, until_ms: int) -> None:
         self.phase = phase

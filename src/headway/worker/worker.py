@@ -82,13 +82,15 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         clock = clock or SystemClock()
-        self._threads = ThreadPoolExecutor(options.threads or options.capacity, "headway-task")
-        self._attendants = ThreadPoolExecutor(options.processes or max(4, 2 * (os.cpu_count() or 1)), "headway-child")
+        threads = options.threads or options.capacity
+        processes = options.processes or max(4, 2 * (os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(threads, "headway-task")
+        self._attendants = ThreadPoolExecutor(processes, "headway-child")
         self._children = ChildPool(spec, clock)
         self.outbox = Outbox()
         self.floor = Floor(
-            app.tasks, self.outbox, clock,
-            capacity=options.capacity, threads=self._threads, attendants=self._attendants, children=self._children,
+            app.tasks, self.outbox, clock, capacity=options.capacity, threads=self._threads, threads_max=threads,
+            attendants=self._attendants, attendants_max=processes, children=self._children,
         )  # fmt: skip
         self.session = Session(link, _hello(app, options), clock, self._stopping, say)
         self.warden = Warden(

@@ -69,6 +69,8 @@ CREATE INDEX runs_by_queue ON runs (queue, id);
 CREATE INDEX runs_by_parent ON runs (parent_id, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX runs_by_root ON runs (root_id, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX runs_by_key ON runs (key, id) WHERE key IS NOT NULL;
+-- The lists of what ended within a time.
+CREATE INDEX runs_by_end ON runs (finished_at, id) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE run_labels (
     name TEXT NOT NULL,
@@ -111,6 +113,14 @@ CREATE TABLE tombstones (
     policy TEXT NOT NULL
 ) @strict;
 CREATE INDEX tombstones_by_time ON tombstones (removed_at);
+
+-- Families that are being stopped, in more than one transaction: whose children are still to be asked, and from which on.
+CREATE TABLE cascades (
+    run_id TEXT NOT NULL PRIMARY KEY,
+    after TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    grace_ms INTEGER
+) @strict;
 
 -- Definitions are documents: the columns are what statements need, the rest is in the JSON.
 CREATE TABLE tasks (

@@ -82,6 +82,21 @@ ORDER BY runs.priority DESC, runs.run_at, runs.id
 LIMIT :limit
 @skip_locked(runs);
 
+-- name: find_unscathed
+-- The same, without those that took a worker down before: they need a child process, and the worker has none to spare.
+SELECT @run_columns(runs)
+FROM @rows(queue text, task text) AS lane
+JOIN runs ON runs.id IN (
+    SELECT ready.id FROM runs AS ready @use(runs_ready)
+    WHERE ready.state = 'queued' AND ready.parked_until IS NULL AND ready.queue = lane.queue AND ready.task = lane.task
+      AND ready.crashes = 0
+    ORDER BY ready.priority DESC, ready.run_at, ready.id
+    LIMIT :limit
+)
+ORDER BY runs.priority DESC, runs.run_at, runs.id
+LIMIT :limit
+@skip_locked(runs);
+
 -- name: find_parked
 -- The best runs of a queue that wait for a slot of one key.
 SELECT @run_columns FROM runs
@@ -123,7 +138,25 @@ SELECT DISTINCT worker_id FROM runs WHERE worker_id IS NOT NULL;
 SELECT task, queue, key, count(*) FROM runs @use(runs_leased) WHERE worker_id IS NOT NULL GROUP BY task, queue, key;
 
 -- name: find_children
-SELECT @run_columns FROM runs WHERE parent_id = :parent_id AND state NOT IN ('succeeded', 'failed', 'terminated') ORDER BY id;
+SELECT @run_columns FROM runs
+WHERE parent_id = :parent_id AND id > :after AND state NOT IN ('succeeded', 'failed', 'terminated')
+ORDER BY id LIMIT :limit;
+
+-- name: parents_among
+-- Which of some runs have children that are not finished.
+SELECT DISTINCT parent_id FROM runs WHERE parent_id IN @ids AND state NOT IN ('succeeded', 'failed', 'terminated');
+
+-- name: save_cascades
+INSERT INTO cascades (run_id, after, reason, grace_ms)
+SELECT r.run_id, r.after, r.reason, r.grace_ms FROM @rows(run_id text, after text, reason text, grace_ms bigint) AS r
+WHERE true
+ON CONFLICT (run_id) DO NOTHING;
+
+-- name: read_cascades
+SELECT run_id, after, reason, grace_ms FROM cascades ORDER BY run_id LIMIT :limit;
+
+-- name: delete_cascades
+DELETE FROM cascades WHERE run_id IN @ids;
 
 -- name: next_due
 -- The next moment at which a loop has something to do.

@@ -17,12 +17,15 @@ def backup(source: Path, destination: Path) -> int:
     """Copy the store to a new file, consistent as of one commit; return its bytes.
 
     The server goes on writing meanwhile. The copy is complete and synced, or it is not there.
-    Raises FileNotFoundError, FileExistsError, or StorageBroken if the copy does not check out.
+    Raises FileNotFoundError, FileExistsError, or StorageBroken if the source cannot be read or the copy does not check
+    out.
     """
     if not source.is_file():
         raise FileNotFoundError(f"there is no store at {source}")
     if destination.exists():
         raise FileExistsError(f"{destination} exists; give a backup a new name")
+    if not destination.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {destination.parent}")
     draft = destination.with_name(destination.name + ".part")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -31,6 +34,8 @@ def backup(source: Path, destination: Path) -> int:
         _check(draft)
         draft.rename(destination)
         _sync(destination)
+    except apsw.Error as error:
+        raise StorageBroken(f"{source} cannot be copied: {error}") from None
     finally:
         for left in (draft, draft.with_name(draft.name + "-wal"), draft.with_name(draft.name + "-shm")):
             left.unlink(missing_ok=True)
@@ -38,7 +43,13 @@ def backup(source: Path, destination: Path) -> int:
 
 
 def restore(source: Path, destination: Path) -> None:
-    """Make a store from a backup; the destination must not exist. Raises as `backup` does."""
+    """Make a store from a backup; the destination must not exist, its folder may not. Raises as `backup` does."""
+    if not source.is_file():
+        raise FileNotFoundError(f"there is no backup at {source}")
+    for left in (destination, destination.with_name(destination.name + "-wal")):  # the log of another store is poison
+        if left.exists():
+            raise FileExistsError(f"{left} exists: stop the server that uses it and move that store away first")
+    destination.parent.mkdir(parents=True, exist_ok=True)
     backup(source, destination)
 
 

@@ -67,6 +67,9 @@ def _log(path: Path) -> Check:
 def _contents(connection: apsw.Connection, *, verify: bool) -> Iterator[Check]:
     known = {number for number, _, _ in migrations(SQLITE)}
     done = {number for (number,) in connection.execute("SELECT number FROM migrations")}
+    if not done:
+        yield "schema", False, "it is a database, but not a store of Headway"
+        return
     if done - known:
         yield "schema", False, f"it was written by a newer Headway (migration {max(done)}); install that"
         return
@@ -79,8 +82,17 @@ def _contents(connection: apsw.Connection, *, verify: bool) -> Iterator[Check]:
     ).fetchall()
     yield "runs", True, ", ".join(f"{count:,} {state}" for state, count in states) or "none yet"
     if verify:
-        found = list(verify_rows(connection))
+        found = list(_verified(connection))
         for finding in found[:50]:
-            yield "verify", False, str(finding)
+            yield "verify", False, finding
         if not found:
             yield "verify", True, "every row agrees with every other"
+
+
+def _verified(connection: apsw.Connection) -> Iterator[str]:
+    try:
+        yield from map(str, verify_rows(connection))
+    except apsw.Error:
+        raise
+    except Exception as error:  # noqa: BLE001 - what stands in a damaged row may break anything
+        yield f"a row cannot be read: {type(error).__name__}: {error}"

@@ -6,15 +6,17 @@ from typing import Any
 
 import apsw
 
-from headway.storage.database import DiskFull, StorageBroken
+from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.statements import load
 
 # FULL: the commit's fdatasync comes before the answer. The checkpoint happens every 4,000 pages (16 MB), which keeps the
 # log small under load without stalling the writer; the size limit gives the space back after a burst.
+# Two seconds are enough for what others rightly do with the file (a checkpoint, a person's statement), and short enough
+# that whoever waits hears "busy" from us before giving us up: a worker's heartbeat waits 5 s for its answer.
 _PRAGMAS = (
     "PRAGMA synchronous = FULL",
-    "PRAGMA busy_timeout = 5000",
+    "PRAGMA busy_timeout = 2000",
     "PRAGMA foreign_keys = OFF",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
@@ -98,7 +100,9 @@ class SqliteDatabase:
 
 
 def translated(error: apsw.Error) -> Exception:
-    """Return our error for the driver's: full disk, broken storage, or the driver's own (a programmer's mistake)."""
+    """Return our error for the driver's: locked, full, broken, or the driver's own (a programmer's mistake)."""
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return DatabaseLocked(str(error))
     if isinstance(error, apsw.FullError):
         return DiskFull(str(error))
     if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _NO_SPACE_MAY_CAUSE:

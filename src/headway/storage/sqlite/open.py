@@ -9,11 +9,12 @@ from pathlib import Path
 import apsw
 
 from headway.clock import Clock
-from headway.storage.database import DiskFull, StorageBroken
+from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken
 from headway.storage.reserve import Reserve
 from headway.storage.sqlite.connection import SqliteDatabase
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.migrate import migrate
+from headway.storage.sqlite.reading import SqliteReading
 from headway.storage.store import Store
 
 
@@ -36,12 +37,12 @@ def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
             clock=clock,
             dialect=SQLITE,
             writing=writing,
-            near=SqliteDatabase(str(path)),
-            far=lambda: SqliteDatabase(str(path)),
+            near=SqliteReading(str(path)),
+            far=lambda: SqliteReading(str(path)),
             reserve=Reserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None,
             on_close=lambda: os.close(lock),
         )
-    except (apsw.Error, DiskFull, StorageBroken) as error:
+    except (apsw.Error, DatabaseLocked, DiskFull, StorageBroken) as error:
         os.close(lock)
         raise StorageBroken(_why(path, error)) from error
     except BaseException:
@@ -53,16 +54,20 @@ def _why(path: Path, error: Exception) -> str:
     """Say what to do about a file that cannot be opened."""
     match error if isinstance(error, apsw.Error) else error.__cause__:
         case apsw.CorruptError() | apsw.NotADBError():
-            return f"{path} is damaged or is no store ({error}): keep a copy, and restore a backup with `headway restore`"
+            return (
+                f"{path} is damaged or is no store ({error}): keep a copy, and restore a backup with `headway restore`"
+            )
         case apsw.FullError():
             return f"the disk of {path} is full: make room and start again"
+        case apsw.BusyError() | apsw.LockedError():
+            return f"{path} is locked by another program: close it and start again"
         case _:
             return f"{path} cannot be read or written ({error}): look at its disk and its permissions"
 
 
 def open_memory(clock: Clock) -> Store:
     """Open a store that lives as long as its object; everything happens on the caller's thread."""
-    database = SqliteDatabase(":memory:", writer=True)
+    database = SqliteReading(":memory:", writer=True)
     migrate(database.connection, clock.now_ms())
     return Store(clock=clock, dialect=SQLITE, writing=database, near=database, far=None, threaded=False)
 

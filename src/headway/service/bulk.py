@@ -1,0 +1,126 @@
+"""One verb on many runs, a chunk a transaction, each with its cursor: what is done is not done again after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from headway.engine.progress import advance
+from headway.errors import BadParameter, HeadwayError, LeaseLost
+from headway.ids import IdSource
+from headway.model.query import RunFilter
+from headway.model.run import Reason, Run, State
+from headway.service import verbs
+from headway.service.stopping import finish
+from headway.service.transitions import change
+from headway.storage.store import Store
+from headway.storage.unit import Unit
+from headway.wire.runs import BulkAction
+
+_encode: Final = msgspec.json.Encoder().encode
+
+CHUNK: Final = 500
+"""Runs that a bulk action touches in one transaction."""
+CURSOR: Final = "cursor:"
+"""Steps of this prefix say how far it is; the last of them counts."""
+REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "resumed", "retry": "retried"}
+"""The reason's code, by the action: the same as if one had done it to each run by itself."""
+
+
+class BulkDone(msgspec.Struct, frozen=True):
+    """How far a bulk action has come."""
+
+    after: str = ""
+    changed: int = 0
+    passed: int = 0
+    """Runs that the action does not apply to."""
+    total: int | None = None
+    """How many runs there were when it began."""
+
+
+_decode_done: Final = msgspec.json.Decoder(BulkDone).decode
+
+
+class Bulk:
+    """Carries out bulk runs, for the built-in worker."""
+
+    def __init__(self, store: Store, ids: IdSource) -> None:
+        self._store = store
+        self._ids = ids
+
+    async def begin(self, bulk: Run, wanted: RunFilter) -> BulkDone:
+        """Return how far earlier attempts of a bulk run have come; of one that is new, how much there is to do."""
+        steps = [step for step in await self._store.read.steps(bulk.id) if step.name.startswith(CURSOR)]
+        last = max(steps, key=lambda step: step.name, default=None)
+        if last is not None:
+            return _decode_done(last.value)
+        return BulkDone(total=sum((await self._store.read.count(wanted, None)).values()))
+
+    async def chunk(self, bulk: Run, wanted: RunFilter, action: BulkAction, done: BulkDone) -> BulkDone | None:
+        """Carry out the next chunk of a bulk action, with its cursor in the same transaction; None when all is done.
+
+        Raises LeaseLost if the bulk run is not under this lease any more.
+        """
+        ids = [run_id for run_id in await self._store.read.ids(wanted, done.after, CHUNK) if run_id < bulk.id]
+        if not ids:
+            return None
+
+        def work(unit: Unit) -> BulkDone:
+            _held(unit, bulk)
+            changed, passed = _apply(unit, ids, action, self._ids)
+            after = BulkDone(ids[-1], done.changed + changed, done.passed + passed, done.total)
+            unit.add_step(bulk.id, f"{CURSOR}{ids[-1]}", _encode(after).decode())
+            current = _held(unit, bulk)
+            change(unit, current, advance(current, after.changed + after.passed, after.total, "", unit.now_ms))
+            return after
+
+        after = await self._store.write(work, run_ids=[bulk.id, *ids], weight=len(ids))
+        await finish(self._store)
+        return after
+
+
+def _held(unit: Unit, bulk: Run) -> Run:
+    current = unit.run(bulk.id)
+    if current is None or current.epoch != bulk.epoch or current.state is not State.RUNNING:
+        raise LeaseLost
+    return current
+
+
+def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int]:
+    """Carry out the action on each run that it applies to; return how many, and how many it does not apply to."""
+    changed = passed = 0
+    verb = action.action
+    reason = Reason(code=REASONS.get(verb, verb), message=action.reason, actor="bulk")
+    for run_id in ids:
+        run = unit.run(run_id)
+        if run is None:
+            continue
+        before = unit.changes
+        try:
+            _one(unit, run, verb, reason, source)
+        except HeadwayError:
+            passed += 1
+        else:
+            changed += unit.changes != before
+            passed += unit.changes == before
+    return changed, passed
+
+
+def _one(unit: Unit, run: Run, verb: str, reason: Reason, source: IdSource) -> None:
+    match verb:
+        case "terminate":
+            verbs.terminate(unit, run, reason)
+        case "retry":
+            verbs.retry(unit, run, source.new(unit.now_ms), reason)
+        case "suspend":
+            verbs.suspend(unit, run, reason)
+        case "resume":
+            verbs.resume(unit, run, reason)
+        case "protect" | "unprotect":
+            verbs.protect(unit, run, protected=verb == "protect")
+        case "delete":
+            verbs.delete(unit, run)
+        case _:
+            raise BadParameter(f"there is no bulk action {verb!r}")
