@@ -11,42 +11,19 @@ from msgspec.structs import replace
 
 from headway.errors import BadCursor, BadParameter, InvalidInput
 from headway.http.parameters import PAGE_MAX
-from headway.http.queries import CountRuns
-from headway.ids import Signer, canonical
+from headway.ids import Signer
 from headway.model.query import Page, RunFilter
-from headway.model.run import State
-from headway.service.starting import timestamp
-from headway.wire.runs import RunQuery
+from headway.service.filters import to_filter
+from headway.wire.runs import RunFilters, RunQuery
 
 PURPOSE: Final = "page"
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-Filters = RunQuery | CountRuns
-"""What names the runs that are wanted."""
-
-
-def run_filter(asked: Filters) -> RunFilter:
-    """Return what is wanted; raise InvalidInput for an id or a time that is none."""
-    return RunFilter(
-        state=tuple(State(name) for name in asked.state),
-        task=tuple(asked.task),
-        queue=tuple(asked.queue),
-        labels=asked.labels,
-        parent_id=_id(asked.parent_id, "/parent_id"),
-        root_id=_id(asked.root_id, "/root_id"),
-        key=asked.key,
-        created_after=_ms(asked.created_after, "/created_after"),
-        created_before=_ms(asked.created_before, "/created_before"),
-        finished_after=_ms(asked.finished_after, "/finished_after"),
-        finished_before=_ms(asked.finished_before, "/finished_before"),
-    )
-
-
-def in_query(asked: Filters) -> RunFilter:
+def in_query(asked: RunFilters) -> RunFilter:
     """Return what a query string wants; what is wrong with it is a BadParameter there."""
     try:
-        return run_filter(asked)
+        return to_filter(asked)
     except InvalidInput as error:
         raise BadParameter(error.detail, parameter=str(error.errors[0]["pointer"])[1:]) from None
 
@@ -82,19 +59,3 @@ def _fingerprint(asked: RunQuery) -> str:
     """Of everything that decides what is in the list; the size of a page may change from page to page."""
     kept = _encode(replace(asked, page_size=1, page_token=""))
     return hashlib.blake2b(kept, digest_size=12).hexdigest()
-
-
-def _id(text: str | None, pointer: str) -> str | None:
-    if text is None:
-        return None
-    found = canonical(text)
-    if found is None:
-        raise InvalidInput(
-            f"{pointer[1:]} is not the id of a run",
-            errors=[{"pointer": pointer, "code": "value", "message": "not the id of a run"}],
-        )
-    return found
-
-
-def _ms(text: str | None, pointer: str) -> int | None:
-    return None if text is None else timestamp(text, pointer)

@@ -6,26 +6,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from headway.wire.runs import Key, Labels, Name, StateName, Strict, Timestamp
+from headway.wire.runs import RunFilters, Strict
 
 PageSize = Annotated[int, Meta(ge=1)]
 
 
-class CountRuns(Strict, kw_only=True, frozen=True):
+class CountRuns(RunFilters, kw_only=True, frozen=True):
     """GET /v1/runs:count: the filters of the list, and what to count by."""
 
     group_by: Literal["state", "task", "queue", "priority", "run_type"] = "state"
-    state: list[StateName] = []
-    task: list[Name] = []
-    queue: list[Name] = []
-    labels: Labels = {}
-    parent_id: str | None = None
-    root_id: str | None = None
-    key: Key | None = None
-    created_after: Timestamp | None = None
-    created_before: Timestamp | None = None
-    finished_after: Timestamp | None = None
-    finished_before: Timestamp | None = None
 
 
 class GetRun(Strict, kw_only=True, frozen=True):

@@ -10,11 +10,12 @@ from headway.errors import HeadwayError, InvalidInput, NotFinished
 from headway.http import present, problem
 from headway.http.answers import TokenCompleted
 from headway.http.call import Call, etag, version_of
-from headway.http.paging import in_query, next_link, next_token, page_of, run_filter
+from headway.http.paging import in_query, next_link, next_token, page_of
 from headway.http.queries import Children, CountRuns, GetRun, ListAfter
 from headway.http.reply import NO_CONTENT, Reply, encode, json
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Reason, Run
+from headway.service.filters import to_filter
 from headway.service.idempotency import RequestKey
 from headway.service.runs import Started
 from headway.wire import runs as wire
@@ -152,7 +153,7 @@ async def list_runs(call: Call) -> Reply:
 async def query(call: Call) -> Reply:
     """POST /v1/runs:query."""
     asked = call.asked(wire.RunQuery)
-    return json(await _page(call, asked, run_filter(asked)))
+    return json(await _page(call, asked, to_filter(asked)))
 
 
 async def _page(call: Call, asked: wire.RunQuery, wanted: RunFilter) -> wire.RunList:
@@ -169,7 +170,7 @@ async def children(call: Call) -> Reply:
     whole = wire.RunQuery(
         parent_id=run.id, order_by="created_at asc", page_size=asked.page_size, page_token=asked.page_token
     )
-    page = await _page(call, whole, run_filter(whole))
+    page = await _page(call, whole, to_filter(whole))
     if not page.next_page_token:
         return json(page)
     return json(page, 200, next_link(call.path, call.raw_query, page.next_page_token))
@@ -301,7 +302,7 @@ def _refuse_paging(asked: wire.RunQuery) -> None:
 async def bulk(call: Call) -> Reply:
     """POST /v1/runs:bulk: say how many it would touch, or start the run that does it."""
     action = call.asked(wire.BulkAction)
-    wanted = run_filter(action.filter)
+    wanted = to_filter(action.filter)
     _refuse_paging(action.filter)
     if action.dry_run:
         counts = await call.service.runs.count(wanted, None)

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
-from headway.errors import BadParameter
+from headway.errors import InvalidInput
 from headway.ids import canonical
 from headway.model.query import RunFilter
 from headway.model.run import State
 from headway.service.starting import timestamp
-from headway.wire.runs import RunQuery
+from headway.wire.runs import RunFilters
 
 
-def to_filter(query: RunQuery) -> RunFilter:
-    """Return the filter; raise InvalidInput for a time and BadParameter for an id that cannot be read."""
+def to_filter(asked: RunFilters) -> RunFilter:
+    """Return what is wanted; raise InvalidInput for an id or a time that is none."""
     return RunFilter(
-        state=tuple(State(state) for state in query.state),
-        task=tuple(query.task),
-        queue=tuple(query.queue),
-        labels=query.labels,
-        parent_id=_id(query.parent_id, "parent_id"),
-        root_id=_id(query.root_id, "root_id"),
-        key=query.key,
-        created_after=_time(query.created_after, "/created_after"),
-        created_before=_time(query.created_before, "/created_before"),
-        finished_after=_time(query.finished_after, "/finished_after"),
-        finished_before=_time(query.finished_before, "/finished_before"),
+        state=tuple(State(name) for name in asked.state),
+        task=tuple(asked.task),
+        queue=tuple(asked.queue),
+        labels=asked.labels,
+        parent_id=_id(asked.parent_id, "/parent_id"),
+        root_id=_id(asked.root_id, "/root_id"),
+        key=asked.key,
+        created_after=_ms(asked.created_after, "/created_after"),
+        created_before=_ms(asked.created_before, "/created_before"),
+        finished_after=_ms(asked.finished_after, "/finished_after"),
+        finished_before=_ms(asked.finished_before, "/finished_before"),
     )
 
 
-def _time(text: str | None, pointer: str) -> int | None:
-    return None if text is None else timestamp(text, pointer)
-
-
-def _id(text: str | None, name: str) -> str | None:
+def _id(text: str | None, pointer: str) -> str | None:
     if text is None:
         return None
     found = canonical(text)
     if found is None:
-        raise BadParameter(f"{name} is not a run id")
+        raise InvalidInput(
+            f"{pointer[1:]} is not the id of a run",
+            errors=[{"pointer": pointer, "code": "value", "message": "not the id of a run"}],
+        )
     return found
+
+
+def _ms(text: str | None, pointer: str) -> int | None:
+    return None if text is None else timestamp(text, pointer)

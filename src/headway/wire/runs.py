@@ -155,8 +155,8 @@ class RunList(Open, frozen=True, kw_only=True):
     has_more: bool
 
 
-class RunQuery(Strict, frozen=True, kw_only=True):
-    """POST /v1/runs:query: the filters of the list in a body, for long ones."""
+class RunFilters(Strict, frozen=True, kw_only=True):
+    """Which runs: ANDed across fields, ORed within one."""
 
     state: list[StateName] = []
     task: list[Name] = []
@@ -169,6 +169,11 @@ class RunQuery(Strict, frozen=True, kw_only=True):
     created_before: Timestamp | None = None
     finished_after: Timestamp | None = None
     finished_before: Timestamp | None = None
+
+
+class RunQuery(RunFilters, frozen=True, kw_only=True):
+    """POST /v1/runs:query: the filters of the list in a body, for long ones."""
+
     order_by: Literal["created_at", "created_at desc", "created_at asc"] = "created_at desc"
     page_size: Annotated[int, Meta(ge=1)] = 50
     page_token: str = ""

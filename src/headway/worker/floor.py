@@ -21,9 +21,8 @@ from headway.worker.interrupts import Cause
 from headway.worker.outbox import Key, Outbox
 from headway.worker.outcome import failed, of_cause
 from headway.worker.process import ChildPool
-from headway.worker.registry import TaskFunction
+from headway.worker.registry import EXECUTORS, TaskFunction
 
-EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process")
 LOST_GRACE_MS: Final = 5_000
 """How long a child process may go on after its lease is lost."""
 

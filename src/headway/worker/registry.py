@@ -12,11 +12,11 @@ import msgspec
 from msgspec import Raw
 
 from headway.durations import parse_ms
-from headway.wire.workers import TaskDeclaration
+from headway.wire.workers import Executor, TaskDeclaration
 from headway.worker.options import TaskOptions, to_bytes
 from headway.worker.signature import Signature
 
-EXECUTORS: Final = ("inline", "thread", "process")
+EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process")
 
 
 class TaskFunction:
