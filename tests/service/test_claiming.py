@@ -3,10 +3,15 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 from tests.world import declare, spec
 
+from headway.engine.lifecycle import Released
 from headway.errors import WorkerNotFound
 from headway.model.run import PARKED, Reason
+from headway.model.task import Task
+from headway.service.starting import new_run
+from headway.service.transitions import move
 from headway.wire import workers as wire
 from headway.wire.runs import PatchRun
 
@@ -43,6 +48,68 @@ async def test_a_worker_gets_its_own_tasks_from_its_own_queues(world):
     await world.start("u", queue="q")
     await world.start("t", queue="r")
     assert [wanted.id] == await ids(world, first)
+
+
+@pytest.mark.parametrize("spread", [1, 7, 40])
+async def test_a_claim_over_many_lanes_is_the_same_as_over_one(world, spread):
+    """Of many lanes only the heads are read at first: what is behind them must not be passed over."""
+    worker = await world.worker(*(declare(f"t{number}") for number in range(spread)))
+    for number in range(150):  # one lane has nearly everything, the others one run here and there
+        task = number % spread if number % 10 == 0 else 0
+        await world.start(f"t{task}", priority=number * 7 % 4)
+        world.clock.advance(1)
+    for most in (33, 100):
+        leases = await world.claim(worker, most)
+        assert most == len(leases)
+    order = [
+        await world.runs.get(run_id) for run_id in [*[lease.run_id for lease in leases], *await ids(world, worker)]
+    ]
+    assert sorted(order, key=lambda run: (-run.priority, run.run_at)) == order
+
+
+async def test_a_run_that_a_worker_waits_for_is_handed_over_as_if_it_had_been_queued(world):
+    worker = await world.worker(declare(timeout="1h"))
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    handed = await world.start(given={"a": 1}, labels={"l": "m"})
+    (lease,) = await waiting
+    queued = await world.start(given={"a": 1}, labels={"l": "m"})
+    other = await world.one(worker)
+    first, second = [replace(await world.runs.get(run.id), id="", root_id="") for run in (handed, queued)]
+    assert first == second
+    assert replace(lease, run_id="", root_id="") == replace(other, run_id="", root_id="")
+    histories = [
+        [(e.seq, e.type, e.data) for e in await world.history.events(run.id, 0, 9)] for run in (handed, queued)
+    ]
+    assert histories[0] == histories[1]
+
+
+async def test_of_a_batch_of_starts_the_waiting_worker_gets_the_best(world):
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 2, "30s"))
+    await asyncio.sleep(0)
+    started = await world.start_many(*(spec(priority=priority) for priority in (1, 9, 5, 3)))
+    assert [started[1].run.id, started[2].run.id] == [lease.run_id for lease in await waiting]
+    assert [started[3].run.id, started[0].run.id] == await ids(world, worker)
+
+
+async def test_a_run_that_comes_back_goes_before_one_that_is_born_in_the_same_moment(world):
+    worker = await world.worker()
+    old = await world.start()
+    lease = await world.one(worker)
+    world.clock.advance(5)
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+
+    def both(unit):
+        move(unit, unit.run(old.id), Released())
+        unit.insert(new_run("ffffffff-0000-7000-8000-000000000000", Task(name="t"), unit.now_ms, input="null"), {})
+        unit.record(
+            unit.run("ffffffff-0000-7000-8000-000000000000"), "run.state", '{"state":"queued","cause":"created"}'
+        )
+
+    await world.store.write(both)
+    assert [(old.id, lease.epoch + 1)] == [(lease.run_id, lease.epoch) for lease in await waiting]
 
 
 async def test_a_lease_carries_all_that_the_worker_needs(world):

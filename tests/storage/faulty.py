@@ -59,6 +59,10 @@ class Faulty:
         self._count(name)
         return self.inner.run(name, **binds)
 
+    def must(self, count, name, /, **binds):
+        self._count(name)
+        return self.inner.must(count, name, **binds)
+
     def select(self, sql, binds):
         return self.inner.select(sql, binds)
 

@@ -10,8 +10,8 @@ from tests.world import START, World, declare, spec
 
 from headway.clock import ManualClock
 from headway.config import Settings
-from headway.errors import Draining, InvalidState, StorageFailed
-from headway.storage.database import StorageBroken
+from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed
+from headway.storage.database import Outdated, StorageBroken
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_file
 from headway.storage.store import Store
@@ -154,7 +154,7 @@ def test_storage_that_broke_its_word_is_not_asked_again(tmp_path, where, threade
         worker = await world.worker()
         kept = await world.start()
         lease = await world.one(worker)
-        waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+        waiting = asyncio.ensure_future(world.claim(await world.worker(declare("u")), 1, "30s"))
         await asyncio.sleep(0)
         database.arm(1, StorageBroken("fsync failed"), only=where)
         answers = await asyncio.gather(*(world.runs.start(spec()) for _ in range(20)), return_exceptions=True)
@@ -199,6 +199,50 @@ def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(tmp_path, caplog)
         await world.store.close()
 
     asyncio.run(scenario())
+
+
+async def test_what_was_decided_on_an_older_state_is_decided_again():
+    world, database = faulty_world()
+    worker = await world.worker()
+    await world.start()
+    lease = await world.one(worker)
+    database.arm(1, Outdated("another server was faster"), only="save_finished")
+    await world.succeed(worker, lease, 7)
+    assert (True, "succeeded", ["created", "claimed", "succeeded"]) == (
+        database.fired, await world.state(lease.run_id), await world.causes(lease.run_id)
+    )  # fmt: skip
+    await world.close()
+
+
+async def test_a_save_that_finds_another_version_changes_nothing_and_is_decided_on_the_new_one():
+    """As if another server had written: the writer's own copy of the leased run is older than the row."""
+    world, _ = faulty_world()
+    worker = await world.worker()
+    run = await world.start()
+    lease = await world.one(worker)
+    world.sql("UPDATE runs SET protected = 1, version = version + 1 WHERE id = ?", run.id)
+    await world.succeed(worker, lease)
+    after = await world.runs.get(run.id)
+    assert ("succeeded", 1, run.version + 3) == (after.state, after.protected, after.version)
+    await world.close()
+
+
+async def test_what_can_never_be_saved_is_told_to_try_again_later(monkeypatch):
+    world, database = faulty_world()
+    await world.worker()
+    real = database.must
+
+    def must(count, name, /, **binds):
+        if name == "save_dedupe":
+            raise Outdated("another server is always faster")
+        real(count, name, **binds)
+
+    monkeypatch.setattr(database, "must", must)
+    others = [asyncio.ensure_future(world.start()) for _ in range(2)]
+    with pytest.raises(StorageBusy):
+        await world.start(dedupe={"key": "k", "scope": "active"})
+    assert 2 == len(await asyncio.gather(*others))
+    await world.close()
 
 
 async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(disk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -15,12 +16,16 @@ from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.service.transitions import move
 from headway.storage.catalog import Lane
-from headway.storage.unit import Unit, as_rows
+from headway.storage.unit import Unit, as_rows, place
 from headway.wire.workers import Lease
 
 _EMPTY: Final = msgspec.Raw(b"{}")
 _NO_STEPS: Final[dict[str, msgspec.Raw]] = {}
 
+LANES_WHOLE: Final = 2
+"""So few lanes are read as deep as a claim may go."""
+HEAD_MIN: Final = 8
+"""Runs that are read of each of more lanes."""
 LOOKED_AT_MAX: Final = 2_000
 """Runs that one claim looks at; if all of them have to wait for their keys, the next claim goes on from there."""
 
@@ -79,7 +84,6 @@ class Alarm(msgspec.Struct, frozen=True):
 
 def claim(unit: Unit, wanted: Claim) -> list[Lease]:
     """Let the worker have up to `max` runs: highest priority first, then the one that has been due longest."""
-    unit.flush()
     lanes = {lane for lane in (*unit.catalog.lanes_with_work(), *unit.ready) if wanted.wants(lane)}
     lanes = {lane for lane in lanes if unit.task(lane[1]).active and not unit.queue(lane[0]).paused}
     plain = [lane for lane in lanes if not _limited(unit.task(lane[1]), unit.queue(lane[0]))]
@@ -91,10 +95,15 @@ def claim(unit: Unit, wanted: Claim) -> list[Lease]:
 
 
 def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | None:
-    """Take the best of all, as nothing limits any of the lanes; None if too many of them need a child process."""
-    ready = unit.seen(unit.database.rows("find_ready", rows=as_rows(lanes), limit=wanted.max)) if lanes else []
-    if wanted.rooms and sum(run.crashes > 0 for run in ready) > Slots(wanted).of("process"):
-        return None
+    """Take the best of all, as nothing limits any of the lanes; None if too many of them need a child process.
+
+    A run that was started in this very transaction, and stands alone in its lane, is handed over before it is written.
+    """
+    ready = unit.newborn(lanes, wanted.max)
+    if ready is None:
+        ready = _find_ready(unit, lanes, wanted.max) if lanes else []
+        if wanted.rooms and sum(run.crashes > 0 for run in ready) > Slots(wanted).of("process"):
+            return None
     taken = [move(unit, run, Claimed(wanted.worker_id)) for run in ready]
     if len(ready) < wanted.max:
         for lane in lanes:  # nothing more is ready there: later claims of this transaction need not look
@@ -102,11 +111,27 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
     return taken
 
 
+def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "find_ready") -> list[Run]:
+    """Return the best ready runs of the lanes, in order.
+
+    Of many lanes only the heads are read, for a claim gets few of each. A lane that gave all that it was asked for may
+    have better ones behind them than another lane's head: if that one is among the best, more is asked of each.
+    """
+    each = limit if len(lanes) <= LANES_WHOLE else min(limit, max(HEAD_MIN, 2 * limit // len(lanes)))
+    while True:
+        found = unit.find(statement, rows=as_rows(lanes), limit=limit, each=each)
+        heads = Counter((run.queue, run.task) for run in found)
+        if each >= limit or not any(count >= each for count in heads.values()):
+            return found
+        each = min(limit, each * 4)
+
+
 def _limited(task: Task, queue: Queue) -> bool:
     return task.limited or queue.concurrency is not None
 
 
 def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: set[Lane]) -> list[Run]:
+    unit.flush()
     room = room_now(unit) if len(plain) < len(lanes) else Room({}, unit.now_ms)
     slots = Slots(wanted)
     _learn_rates(unit, room, ((task, None) for _, task in lanes))
@@ -165,20 +190,15 @@ def _candidates(
     for probed, most in probes:
         if most <= 0:
             continue
-        ready = unit.seen(unit.database.rows(statement, rows=as_rows(probed), limit=most))
+        ready = _find_ready(unit, probed, most, statement)
         found += ready
         if len(ready) == most:
-            ends.append(_place(ready[-1]))
-    found.sort(key=_place)
+            ends.append(place(ready[-1]))
+    found.sort(key=place)
     if not ends:
         return found, False
     end = min(ends)
-    return [run for run in found if _place(run) <= end], True
-
-
-def _place(run: Run) -> tuple[int, int, str]:
-    """Return what the order of claims goes by."""
-    return -run.priority, run.run_at, run.id
+    return [run for run in found if place(run) <= end], True
 
 
 def room_now(unit: Unit) -> Room:
@@ -227,6 +247,7 @@ def unpark_freed(unit: Unit) -> None:
     keys = [(task, key) for task, key in unit.freed if unit.task(task).concurrency_per_key is not None]
     if not keys:
         return
+    unit.flush()
     room = room_now(unit)
     for task, key in keys:
         free = min(room.of_key(unit.task(task), key), LOOKED_AT_MAX)

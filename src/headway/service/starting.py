@@ -187,7 +187,9 @@ def _first(unit: Unit, run: Run, draft: Draft) -> Run | None:
     dedupe = draft.dedupe
     assert dedupe is not None
     unit.flush()  # an earlier start of the same transaction may have taken the key
+    was = ""
     for _, _, run_id, scope, until in unit.database.rows("read_dedupe", task=run.task, key=dedupe.key):
+        was = run_id
         first = unit.run(run_id)
         if not duplicates(scope, until, first, unit.now_ms):
             break
@@ -200,20 +202,21 @@ def _first(unit: Unit, run: Run, draft: Draft) -> Run | None:
                     terminate(unit, first, because, None, cascade=True)
                 break
             case "debounce" if first is not None and may_debounce(first):
-                _take_key(unit, first.id, draft)
+                _take_key(unit, first.id, draft, was)
                 return _debounced(unit, first, run, draft.ttl_ms or 0)
         if first is None:
             raise DuplicateRun(f"run {run_id}, which was removed since, had the dedupe key", run_id=run_id)
         return first
-    _take_key(unit, run.id, draft)
+    _take_key(unit, run.id, draft, was)
     return None
 
 
-def _take_key(unit: Unit, run_id: str, draft: Draft) -> None:
+def _take_key(unit: Unit, run_id: str, draft: Draft, was: str) -> None:
     dedupe = draft.dedupe
     assert dedupe is not None
     until = None if draft.ttl_ms is None else unit.now_ms + draft.ttl_ms
-    unit.later("save_dedupe", task=draft.run.task, key=dedupe.key, run_id=run_id, scope=dedupe.scope, until=until)
+    key = {"task": draft.run.task, "key": dedupe.key, "was": was}
+    unit.later("save_dedupe", expect=1, run_id=run_id, scope=dedupe.scope, until=until, **key)
 
 
 def _debounced(unit: Unit, first: Run, run: Run, ttl_ms: int) -> Run:

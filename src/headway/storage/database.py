@@ -24,8 +24,12 @@ class Database(Protocol):
         """Return all rows of the statement."""
         ...
 
-    def run(self, name: str, /, **binds: Any) -> int:
-        """Carry out the statement; return how many rows it changed."""
+    def run(self, name: str, /, **binds: Any) -> None:
+        """Carry out the statement."""
+        ...
+
+    def must(self, count: int, name: str, /, **binds: Any) -> None:
+        """Carry out the statement; raise Outdated, at the commit at the latest, if it does not change `count` rows."""
         ...
 
     def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -56,6 +60,14 @@ class DiskFull(Exception):
     """There is no space for what was to be written; the transaction is undone.
 
     This is no HeadwayError, so that no verb takes it for a refusal of its own and goes on in a transaction that is gone.
+    """
+
+
+class Outdated(Exception):
+    """What was decided on is not what is stored any more: the transaction is undone, and what it was for is done again.
+
+    Every statement that saves what was read before says which version of it that was. On an embedded file nobody else
+    writes, so this never happens; servers that share a database rely on it.
     """
 
 

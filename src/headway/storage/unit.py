@@ -7,7 +7,7 @@ the unit: the writer rolls back and carries out the others again, which costs no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from operator import attrgetter
 from typing import Any, Final, Literal
 
@@ -24,17 +24,19 @@ from headway.storage.statements import RUN_COLUMNS
 
 _encode: Final = msgspec.json.Encoder().encode
 
-Shape = Literal["insert_runs", "save_claimed", "save_finished", "save_runs"]
+Shape = Literal["insert_runs", "insert_claimed", "save_claimed", "save_finished", "save_runs"]
 """The statements that carry runs to the store, each with just the columns that it may change."""
 
 _IDENTITY: Final = {
     "id", "task", "task_version", "parent_id", "root_id", "previous_id", "schedule_id", "created_at", "run_type",
 }  # fmt: skip
+_BORN: Final = (
+    "id", "task", "task_version", "name", "state", "queue", "priority", "key", "max_attempts", "input", "labels",
+    "run_type", "parent_id", "root_id", "previous_id", "schedule_id", "protected", "created_at", "run_at", "keep_ms",
+)  # fmt: skip
 _COLUMNS: Final[dict[Shape, tuple[str, ...]]] = {
-    "insert_runs": (
-        "id", "task", "task_version", "name", "state", "queue", "priority", "key", "max_attempts", "input", "labels",
-        "run_type", "parent_id", "root_id", "previous_id", "schedule_id", "protected", "created_at", "run_at", "keep_ms",
-    ),
+    "insert_runs": _BORN,
+    "insert_claimed": (*_BORN, "worker_id", "started_at", "deadline_at"),
     "save_claimed": (
         "id", "attempt", "epoch", "worker_id", "started_at", "deadline_at", "updated_at", "seq", "version",
     ),
@@ -56,6 +58,11 @@ CACHED_MAX: Final = 50_000
 FAMILY_MAX: Final = 500
 
 
+def place(run: Run) -> tuple[int, int, str]:
+    """Return what the order of claims goes by: priority, then age."""
+    return -run.priority, run.run_at, run.id
+
+
 def as_rows(rows: Iterable[Any]) -> str:
     """Return rows as the JSON text that `@rows` reads."""
     return _encode(rows if isinstance(rows, list) else list(rows)).decode()
@@ -73,12 +80,16 @@ class Unit:
         self._runs: dict[str, Run | None] = {}
         self._replies: dict[str, tuple[str, str] | None] = {}
         self._inserted: dict[str, Run] = {}
+        self._handed: dict[str, Run] = {}
+        """Runs that were born and claimed before anything of them was written."""
         self._saved: dict[str, Shape] = {}
+        self._was: dict[str, int] = {}
+        """The version that each saved run has in the store."""
         self._events: list[tuple[str, int, str, int, str]] = []
         self._steps: dict[tuple[str, str], Step] = {}
         self._results: dict[tuple[str, int], tuple[str, int, str, str, int]] = {}
         self._labels: dict[tuple[str, str, str], None] = {}
-        self._later: list[tuple[str, dict[str, Any]]] = []
+        self._later: list[tuple[int | None, str, dict[str, Any]]] = []
         self._counts: dict[tuple[str, str, str], int] = {}
         self._finished: dict[tuple[str, str, str], int] = {}
         self._started: dict[tuple[str, str], int] = {}
@@ -190,6 +201,19 @@ class Unit:
         self._started[run.task, run.queue] = self._started.get((run.task, run.queue), 0) + 1
         self._noted(run)
 
+    def newborn(self, lanes: Collection[Lane], limit: int) -> list[Run] | None:
+        """Return the best runs that were born in these lanes and not written yet; None if others may be ready there."""
+        if not self._inserted:
+            return None
+        here = set(lanes)
+        found = [run for run in self._inserted.values() if run.state is QUEUED and (run.queue, run.task) in here]
+        queued = self.catalog.counts, self._counts
+        ready = sum(counts.get((task, queue, QUEUED), 0) for queue, task in here for counts in queued)
+        if ready != len(found) or not found:
+            return None
+        found.sort(key=place)
+        return found[:limit]
+
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
         """Keep the run as it is now; `shape` says which of its columns may differ from `before`."""
         run_id = run.id
@@ -198,8 +222,13 @@ class Unit:
             self._cache.pop(run_id, None)
         elif run_id in self._cache or len(self._cache) < CACHED_MAX:  # never leave an older one there
             self._cache[run_id] = run
-        if self._saved.setdefault(run_id, shape) != shape:
-            self._saved[run_id] = "save_runs"
+        if shape == "save_claimed" and run_id in self._inserted and run_id not in self._saved:
+            del self._inserted[run_id]
+            self._handed[run_id] = run
+        else:
+            self._was.setdefault(run_id, before.version)
+            if self._saved.setdefault(run_id, shape) != shape:
+                self._saved[run_id] = "save_runs"
         if run.state is not before.state or run.queue != before.queue:
             self._count(before, -1)
             self._count(run, +1)
@@ -249,10 +278,10 @@ class Unit:
         self._replies[key] = (fingerprint, reply)
         self._remembered[key] = (key, fingerprint, reply, expires_at)
 
-    def later(self, name: str, /, **binds: Any) -> None:
-        """Carry out a statement when the unit is flushed."""
+    def later(self, name: str, /, expect: int | None = None, **binds: Any) -> None:
+        """Carry out a statement when the unit is flushed; one that is to change so many rows raises Outdated if it does not."""
         self.changes += 1
-        self._later.append((name, binds))
+        self._later.append((expect, name, binds))
 
     def define(self, task: Task) -> None:
         """Save a task's definition."""
@@ -307,32 +336,45 @@ class Unit:
 
     def flush(self) -> None:
         """Write everything that is pending, in a constant number of statements."""
-        run = self.database.run
-        if self._inserted:
-            run("insert_runs", rows=as_rows([_PICK["insert_runs"](born) for born in self._inserted.values()]))
-            self._inserted.clear()
+        run, must = self.database.run, self.database.must
+        born: tuple[tuple[Shape, dict[str, Run]], ...] = (
+            ("insert_runs", self._inserted),
+            ("insert_claimed", self._handed),
+        )
+        for shape, runs in born:
+            if runs:
+                run(shape, rows=as_rows(list(map(_PICK[shape], runs.values()))))
+                runs.clear()
         if self._saved:
             shapes: dict[Shape, list[Any]] = {}
             for run_id, shape in self._saved.items():
-                shapes.setdefault(shape, []).append(_PICK[shape](self._runs[run_id]))  # type: ignore[arg-type]  # saved, so there
+                row = _PICK[shape](self._runs[run_id])  # type: ignore[arg-type]  # saved, so there
+                shapes.setdefault(shape, []).append((*row, self._was[run_id]))
             for shape, rows in shapes.items():
-                run(shape, rows=as_rows(rows))
+                must(len(rows), shape, rows=as_rows(rows))
             self._saved.clear()
+            self._was.clear()
         if self._events:
             run("insert_events", rows=as_rows(self._events))
             self._events.clear()
-        for statement, pending in (("insert_results", self._results), ("save_idempotency", self._remembered)):
-            if pending:
-                run(statement, rows=as_rows(pending.values()))
-                pending.clear()
+        if self._results:
+            run("insert_results", rows=as_rows(self._results.values()))
+            self._results.clear()
+        if self._remembered:
+            rows = as_rows(self._remembered.values())
+            must(len(self._remembered), "save_idempotency", rows=rows, now_ms=self.now_ms)
+            self._remembered.clear()
         if self._steps:
             run("insert_steps", rows=as_rows([astuple(step) for step in self._steps.values()]))
             self._steps.clear()
         if self._labels:
             run("insert_labels", rows=as_rows(self._labels))
             self._labels.clear()
-        for name, binds in self._later:
-            run(name, **binds)
+        for expect, name, binds in self._later:
+            if expect is None:
+                run(name, **binds)
+            else:
+                must(expect, name, **binds)
         self._later.clear()
 
     def seal(self) -> None:

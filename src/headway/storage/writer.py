@@ -22,7 +22,7 @@ from headway.clock import Clock
 from headway.errors import Draining, HeadwayError, Overloaded, StorageBusy, StorageFailed, StorageFull
 from headway.model.run import Run
 from headway.storage.catalog import Catalog, Lane
-from headway.storage.database import Database, DatabaseLocked, DiskFull, StorageBroken
+from headway.storage.database import Database, DatabaseLocked, DiskFull, Outdated, StorageBroken
 from headway.storage.unit import Unit
 
 T = TypeVar("T")
@@ -31,6 +31,8 @@ BATCH_MAX: Final = 2_000
 """The weight of one transaction, in runs that its commands touch: what comes later has to wait no longer than that."""
 SPOILED_MAX: Final = 3
 """Commands of one batch that may fail halfway before the rest is carried out one by one."""
+TRIES_MAX: Final = 10
+"""How often a transaction is decided anew because another server has changed what it was about."""
 WAITING_MAX: Final = 20_000
 """Commands that may wait; more are refused, so that an overload stays short."""
 
@@ -256,6 +258,7 @@ class Writer:
         """Carry out a batch; return the commands that are answered, and what changed."""
         failed: list[Command[Any]] = []
         committed: Committed | None
+        tries = 0
         while batch:
             try:
                 done, committed = self._transact(batch)
@@ -266,6 +269,14 @@ class Writer:
                 failed += _fail(refused, StorageFull())
                 batch = [command for command in batch if not command.grows] if refused is not batch else []
                 continue
+            except Outdated as error:  # another server was faster: decide again, on what is there now
+                tries += 1
+                log.debug("storage.outdated try=%d error=%s", tries, error)
+                if tries < TRIES_MAX:
+                    continue
+                if len(batch) == 1:
+                    return failed + _fail(batch, StorageBusy()), None
+                done, committed = self._one_by_one(batch)
             except DatabaseLocked as error:
                 # The wait for the lock is over: those that came meanwhile get their own, these are not kept any longer.
                 log.warning("storage.busy commands=%d error=%s", len(batch), error)
@@ -323,7 +334,6 @@ class Writer:
                     continue
                 self._do(command, unit)
                 done.append(command)
-            unit.flush()
             if unit.freed:
                 for hook in self.after_freed:
                     hook(unit)
@@ -370,7 +380,7 @@ class Writer:
         before = unit.changes
         try:
             command.result = command.work(unit)
-        except (DatabaseLocked, DiskFull, StorageBroken):
+        except (DatabaseLocked, DiskFull, Outdated, StorageBroken):
             raise
         except HeadwayError as error:
             command.failure = error

@@ -60,8 +60,10 @@ DELETE FROM rates WHERE next_at_us < :before_us;
 SELECT task, key, run_id, scope, until FROM dedupes WHERE task = :task AND key = :key @lock;
 
 -- name: save_dedupe
+-- `was` is the run that had the key, or nothing.
 INSERT INTO dedupes (task, key, run_id, scope, until) VALUES (:task, :key, :run_id, :scope, :until)
-ON CONFLICT (task, key) DO UPDATE SET run_id = excluded.run_id, scope = excluded.scope, until = excluded.until;
+ON CONFLICT (task, key) DO UPDATE SET run_id = excluded.run_id, scope = excluded.scope, until = excluded.until
+WHERE dedupes.run_id = :was;
 
 -- name: prune_dedupes
 -- A key is forgotten when its window is over, or when it watched over an active run that is gone or final.
@@ -80,7 +82,8 @@ SELECT r.key, r.fingerprint, r.reply, r.expires_at
 FROM @rows(key text, fingerprint text, reply text, expires_at bigint) AS r
 WHERE true
 ON CONFLICT (key) DO UPDATE
-SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_at = excluded.expires_at;
+SET fingerprint = excluded.fingerprint, reply = excluded.reply, expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= :now_ms;
 
 -- name: prune_idempotency
 DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires_at <= :now_ms LIMIT :limit);

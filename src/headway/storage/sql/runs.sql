@@ -1,4 +1,5 @@
 -- Runs: insert, load, save, and what the loops look for. The engine decides; these carry.
+-- What saves says which version it has decided on (`was`): if that is not there any more, it changes nothing.
 
 -- name: insert_runs
 -- As a run is born; what it has not lived through yet is constant.
@@ -17,6 +18,24 @@ FROM @rows(
     schedule_id text, protected bigint, created_at bigint, run_at bigint, keep_ms bigint
 ) AS r;
 
+-- name: insert_claimed
+-- As a run is born when a worker already waits for it: what a claim changes is there from the start.
+INSERT INTO runs (
+    id, task, task_version, name, state, queue, priority, key, max_attempts, input, labels, run_type, parent_id, root_id,
+    previous_id, schedule_id, protected, created_at, run_at, keep_ms, worker_id, started_at, deadline_at,
+    attempt, crashes, epoch, blocked_on, progress_done, progress_message, updated_at, seq, version
+)
+SELECT
+    r.id, r.task, r.task_version, r.name, r.state, r.queue, r.priority, r.key, r.max_attempts, r.input, r.labels,
+    r.run_type, r.parent_id, r.root_id, r.previous_id, r.schedule_id, r.protected, r.created_at, r.run_at, r.keep_ms,
+    r.worker_id, r.started_at, r.deadline_at, 1, 0, 1, '[]', 0, '', r.started_at, 2, 2
+FROM @rows(
+    id text, task text, task_version text, name text, state text, queue text, priority bigint, key text,
+    max_attempts bigint, input text, labels text, run_type text, parent_id text, root_id text, previous_id text,
+    schedule_id text, protected bigint, created_at bigint, run_at bigint, keep_ms bigint, worker_id text,
+    started_at bigint, deadline_at bigint
+) AS r;
+
 -- name: load_runs
 SELECT @run_columns FROM runs WHERE id IN @ids @lock;
 
@@ -31,9 +50,9 @@ UPDATE runs SET
     deadline_at = r.deadline_at, updated_at = r.updated_at, seq = r.seq, version = r.version
 FROM @rows(
     id text, attempt bigint, epoch bigint, worker_id text, started_at bigint, deadline_at bigint, updated_at bigint,
-    seq bigint, version bigint
+    seq bigint, version bigint, was bigint
 ) AS r
-WHERE runs.id = r.id;
+WHERE runs.id = r.id AND runs.version = r.was;
 
 -- name: save_finished
 -- Just what the end of a leased run changes: the hot path.
@@ -43,9 +62,9 @@ UPDATE runs SET
     updated_at = r.finished_at, seq = r.seq, version = r.version
 FROM @rows(
     id text, state text, output text, error text, reason text, crashes bigint, finished_at bigint, expires_at bigint,
-    seq bigint, version bigint
+    seq bigint, version bigint, was bigint
 ) AS r
-WHERE runs.id = r.id;
+WHERE runs.id = r.id AND runs.version = r.was;
 
 -- name: save_runs
 -- All that may ever change.
@@ -64,9 +83,9 @@ FROM @rows(
     labels text, blocked_on text, progress_done bigint, progress_total bigint, progress_message text,
     progress_rate float, progress_at bigint, protected bigint, run_at bigint, started_at bigint,
     finished_at bigint, expires_at bigint, keep_ms bigint, deadline_at bigint, parked_until bigint,
-    updated_at bigint, seq bigint, version bigint
+    updated_at bigint, seq bigint, version bigint, was bigint
 ) AS r
-WHERE runs.id = r.id;
+WHERE runs.id = r.id AND runs.version = r.was;
 
 -- name: find_ready
 -- The best ready runs of some lanes (queue, task): one index probe a lane, whatever waits behind it.
@@ -76,7 +95,7 @@ JOIN runs ON runs.id IN (
     SELECT ready.id FROM runs AS ready @use(runs_ready)
     WHERE ready.state = 'queued' AND ready.parked_until IS NULL AND ready.queue = lane.queue AND ready.task = lane.task
     ORDER BY ready.priority DESC, ready.run_at, ready.id
-    LIMIT :limit
+    LIMIT :each
 )
 ORDER BY runs.priority DESC, runs.run_at, runs.id
 LIMIT :limit
@@ -91,7 +110,7 @@ JOIN runs ON runs.id IN (
     WHERE ready.state = 'queued' AND ready.parked_until IS NULL AND ready.queue = lane.queue AND ready.task = lane.task
       AND ready.crashes = 0
     ORDER BY ready.priority DESC, ready.run_at, ready.id
-    LIMIT :limit
+    LIMIT :each
 )
 ORDER BY runs.priority DESC, runs.run_at, runs.id
 LIMIT :limit

@@ -6,7 +6,7 @@ from typing import Any
 
 import apsw
 
-from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken
+from headway.storage.database import DatabaseLocked, DiskFull, Outdated, StorageBroken
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.statements import load
 
@@ -74,13 +74,18 @@ class SqliteDatabase:
         except apsw.Error as error:
             raise translated(error) from error
 
-    def run(self, name: str, /, **binds: Any) -> int:
+    def run(self, name: str, /, **binds: Any) -> None:
         """Carry out a named statement."""
         try:
             self._execute(_STATEMENTS[name], binds)
         except apsw.Error as error:
             raise translated(error) from error
-        return self._connection.changes()
+
+    def must(self, count: int, name: str, /, **binds: Any) -> None:
+        """Carry out a named statement that changes just so many rows."""
+        self.run(name, **binds)
+        if self._connection.changes() != count:
+            raise Outdated(f"{name} changed {self._connection.changes()} rows, not {count}")
 
     def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Return all rows of a list's statement."""
