@@ -93,15 +93,14 @@ async def _serve(settings: Settings, path: Path | None, sockets: list[socket.soc
     supervisor = _supervisor(settings, url, notices) if settings.app and settings.workers else None
     if supervisor is not None:
         await supervisor.start()
-    from headway.storage.database import StorageBroken  # noqa: PLC0415 - after the workers are on their way
-    from headway.storage.sqlite.migrate import SchemaTooNew  # noqa: PLC0415
-    from headway.storage.sqlite.open import StoreInUse, open_file, open_memory  # noqa: PLC0415
+    from headway.storage.database import StorageBroken, StoreRefused  # noqa: PLC0415 - after the workers are on their way
+    from headway.storage.sqlite.open import open_file, open_memory  # noqa: PLC0415
 
     clock = SystemClock()
     try:
         secret = secret_of(path, settings.secret)
         store = open_memory(clock) if path is None else open_file(path, clock, reserve_bytes=settings.reserve_bytes)
-    except (StoreInUse, SchemaTooNew, StorageBroken, ValueError, OSError) as error:
+    except (StoreRefused, StorageBroken, ValueError, OSError) as error:
         if supervisor is not None:
             await supervisor.stop(0)
         return _refuse(f"the store cannot be opened: {error}", FAILED)

@@ -13,7 +13,7 @@
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
-    └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, Draining, Overloaded
+    └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, Overloaded
 
 A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
 problem documents; the client raises the same classes again from the answer.
@@ -280,6 +280,13 @@ class StorageBusy(Unavailable):
 
     code, title, retry_after_s = "storage_busy", "Another program holds the database", 1
     hint = "Repeat it. If it goes on: something else has the store's file open in a long transaction; end that."
+
+
+class StorageUnavailable(Unavailable):
+    """The database cannot be reached. A change that was asked for may have been made or not."""
+
+    code, title = "storage_unavailable", "The database cannot be reached"
+    hint = "Try again with the same Idempotency-Key: if the change was made after all, it is not made twice."
 
 
 class Draining(Unavailable):

@@ -44,9 +44,12 @@ class Faulty:
         self._count("begin")
         self.inner.begin()
 
-    def commit(self):
+    def commit(self, tell=()):
         self._count("commit")
-        self.inner.commit()
+        self.inner.commit(tell)
+
+    def reopen(self):
+        self.inner.reopen()
 
     def rollback(self):
         self.inner.rollback()

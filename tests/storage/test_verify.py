@@ -19,7 +19,7 @@ DAMAGE = {
     "INSERT INTO events VALUES (99, 'a', 1, 'run.state', 1, '{}')": "a: it has a history, but is not there",
     "INSERT INTO events VALUES (99, 'z', 1, 'run.state', 1, '{}')": "z: it has a history, but is not there",
     "UPDATE counters SET count = count + 1 WHERE state = 'succeeded'": "says 2, there are 1",
-    "INSERT INTO counters VALUES ('t', 'q', 'failed', 1)": "(t, q, failed) says 1, there are 0",
+    "INSERT INTO counters VALUES ('t', 'q', 'failed', 0, 1)": "(t, q, failed) says 1, there are 0",
     "DELETE FROM run_labels": "the label 'a' is in the document only",
     "UPDATE runs SET labels = '{}'": "the label 'a' is in the row only",
     "UPDATE run_labels SET value = 'c'": "the label 'a' is in the row only",

@@ -23,6 +23,8 @@ class Worker(msgspec.Struct, frozen=True):
     created_at: int
     heard_at: int
     """When its last heartbeat arrived, by the wall clock, for people. Leases are timed by the monotonic clock."""
+    server_id: str | None = None
+    """The server that hears it, where several share a database."""
 
 
 class Queue(msgspec.Struct, frozen=True):

@@ -1,10 +1,12 @@
-"""Wake-ups within one process."""
+"""Wake-ups within one process: after its own commits, and after those that other servers tell of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from headway.notify.message import mark_of
 
 EVERY: Final = "*"
 """The topic of those who watch all runs."""
@@ -17,18 +19,25 @@ class LocalNotifier:
 
     def __init__(self) -> None:
         self._watchers: dict[str, set[WakeUp]] = {}
+        self._marked: dict[str, set[str]] = {}
+        """Mark → the topics that have it; see `notify.message`."""
 
     @contextmanager
     def watching(self, topic: str, wake_up: WakeUp) -> Iterator[None]:
         """Call `wake_up` after every commit that changed the topic. Look at the state after this has begun, not before."""
         watchers = self._watchers.setdefault(topic, set())
         watchers.add(wake_up)
+        mark = mark_of(topic)
+        self._marked.setdefault(mark, set()).add(topic)
         try:
             yield
         finally:
             watchers.discard(wake_up)
             if not watchers and self._watchers.get(topic) is watchers:
                 del self._watchers[topic]
+                self._marked[mark].discard(topic)
+                if not self._marked[mark]:
+                    del self._marked[mark]
 
     def publish(self, topics: Iterable[str]) -> None:
         """Wake whoever watches one of the topics."""
@@ -41,6 +50,15 @@ class LocalNotifier:
                     wake_up()
         for wake_up in tuple(watchers.get(EVERY, ())):
             wake_up()
+
+    def publish_marks(self, marks: Iterable[str]) -> None:
+        """Wake whoever watches a topic with one of these marks: what another server has to say of its commits."""
+        marked = self._marked
+        self.publish([topic for mark in marks if mark in marked for topic in marked[mark]])
+
+    def publish_all(self) -> None:
+        """Wake everyone: something may have happened that nobody told of."""
+        self.publish(tuple(self._watchers))
 
     @property
     def count(self) -> int:

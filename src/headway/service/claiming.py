@@ -132,7 +132,11 @@ def _limited(task: Task, queue: Queue) -> bool:
 
 def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: set[Lane]) -> list[Run]:
     unit.flush()
-    room = room_now(unit) if len(plain) < len(lanes) else Room({}, unit.now_ms)
+    if len(plain) < len(lanes):
+        unit.take_turn()
+        room = room_now(unit)
+    else:
+        room = Room({}, unit.now_ms)
     slots = Slots(wanted)
     _learn_rates(unit, room, ((task, None) for _, task in lanes))
     taken: list[Run] = []
@@ -248,6 +252,7 @@ def unpark_freed(unit: Unit) -> None:
     if not keys:
         return
     unit.flush()
+    unit.take_turn()
     room = room_now(unit)
     for task, key in keys:
         free = min(room.of_key(unit.task(task), key), LOOKED_AT_MAX)

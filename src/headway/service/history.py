@@ -159,7 +159,7 @@ class History:
 
     async def _now(self, run_id: str) -> Run:
         """Return the run, read once after each commit for all who watch it; whom a later commit concerns is woken again."""
-        commits = self._store.writer.batches
+        commits = self._store.generation
         known = self._fresh.get(run_id)
         if known is not None and known[0] == commits:
             return known[1]

@@ -12,6 +12,7 @@ from headway.service.history import History
 from headway.service.inputs import Schemas
 from headway.service.reporting import Reporter
 from headway.service.runs import Runs
+from headway.service.servers import Servers
 from headway.service.sessions import Sessions
 from headway.service.starting import Drafter
 from headway.service.tasks import Queues, Tasks
@@ -34,6 +35,7 @@ class Service:
         self.runs = Runs(store, drafter, self.ids, signer, settings)
         self.bulk = Bulk(store, self.ids)
         self.workers = Workers(store, self.sessions, reporter, self.schemas, self.ids, settings)
+        self.servers = Servers(store, self.sessions, settings.lease_ms)
         self.tasks = Tasks(store)
         self.queues = Queues(store)
         self.history = History(store, self.runs, self.workers)

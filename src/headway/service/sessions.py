@@ -128,6 +128,11 @@ class Sessions:
             session.draining = True
             session.wake.set()
 
+    def heard_within(self, ms: int) -> list[str]:
+        """Return the workers that were heard from in the last `ms`."""
+        now_ms = self._clock.monotonic_ms()
+        return [s.worker_id for s in self._sessions.values() if s.heard_ms + ms > now_ms]
+
     def lapsed(self) -> list[Session]:
         """Return the sessions that are over."""
         now_ms = self._clock.monotonic_ms()

@@ -46,7 +46,7 @@ class Tasks:
         """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits."""
 
         def work(unit: Unit) -> Task:
-            task = unit.tasks.get(name) or unit.catalog.tasks.get(name)
+            task = unit.task_now(name)
             if task is None:
                 raise TaskNotFound(f"there is no task {name!r}")
             if task.active != active:
@@ -122,7 +122,7 @@ class Queues:
 
     async def _change(self, name: str, change: Callable[[Queue], Queue]) -> Queue:
         def work(unit: Unit) -> Queue:
-            before = unit.queue(name)
+            before = unit.queue_now(name)
             queue = change(before)
             if queue == before:
                 return queue

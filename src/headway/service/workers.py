@@ -85,6 +85,7 @@ class Workers:
             state="active",
             created_at=now_ms,
             heard_at=now_ms,
+            server_id=self._server_id,
         )
 
         def work(unit: Unit) -> None:
@@ -169,10 +170,28 @@ class Workers:
             if worker is None or worker.state == "gone":
                 raise WorkerNotFound(f"no worker is registered as {worker_id}")
             known = self._remember(worker)
-        return known, self._sessions.get(worker_id) or self._open(known.worker)
+        session = self._sessions.get(worker_id)
+        if session is None:
+            session = self._open(known.worker)
+            await self._hear(worker_id)
+        return known, session
+
+    @property
+    def _server_id(self) -> str | None:
+        return None if self._store.peers is None else self._store.peers.server_id
+
+    async def _hear(self, worker_id: str) -> None:
+        """Let the other servers know that it is this one that hears the worker now."""
+        if self._store.peers is not None:
+            await self._store.write(lambda unit: unit.later("hear_worker", id=worker_id, server_id=self._server_id))
 
     async def restore(self) -> None:
-        """After a restart: give every worker that may still hold leases a full lease to be heard from."""
+        """After a restart: give every worker that may still hold leases a full lease to be heard from.
+
+        Where servers share a database, `Servers` does so for the workers that no other server hears.
+        """
+        if self._store.peers is not None:
+            return
         for worker in await self._store.read.workers():
             if worker.state != "gone":
                 self._remember(worker)
@@ -191,13 +210,15 @@ class Workers:
 
         def work(unit: Unit) -> int:
             lost = 0
+            if self._store.peers is not None and not unit.database.rows(
+                "hears_worker", id=session.worker_id, server_id=self._server_id
+            ):
+                return 0  # another server hears it
             while found := unit.find("find_leased", worker_id=session.worker_id, limit=1000):
                 for run in found:
                     move(unit, run, Crashed(message), worker_id=session.worker_id)
                 lost += len(found)
-            known = self._known.get(session.worker_id)
-            if known is not None:
-                unit.save_worker(replace(known.worker, state="gone", heard_at=unit.now_ms))
+            unit.later("end_worker", id=session.worker_id, heard_at=unit.now_ms)
             return lost
 
         lost = await self._store.write(work)
@@ -309,7 +330,18 @@ class Workers:
                 ],
             )
         await self._note(session)
+        if self._store.peers is not None:
+            await self._as_others_see_it(session)
         return lost, stop
+
+    async def _as_others_see_it(self, session: Session) -> None:
+        """The worker may have gone to another server and come back, or been told to drain there."""
+        worker = await self._store.read.worker(session.worker_id)
+        if worker is not None and worker.state != "gone":
+            if worker.server_id != self._server_id:
+                await self._hear(session.worker_id)
+            if worker.state == "draining" and not session.draining:
+                self._sessions.drain(session.worker_id)
 
     async def _note(self, session: Session) -> None:
         """Tell the store now and then that the worker is alive, for people to see."""
@@ -327,6 +359,7 @@ class Workers:
         """
         _, session = await self._session(worker_id)
         self._sessions.connected(session)
+        await self._hear(worker_id)
         told_to_drain = False
         try:
             while self._sessions.get(worker_id) is session:
@@ -387,7 +420,7 @@ def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
 
 def _define(unit: Unit, task: Task) -> None:
     """Save a declaration, if it says anything new; whether the task is active is not the worker's to say."""
-    known = unit.tasks.get(task.name) or unit.catalog.tasks.get(task.name)
+    known = unit.task_now(task.name)
     if known is not None:
         task = replace(task, active=known.active, created_at=known.created_at)
         if replace(task, updated_at=known.updated_at) == known:

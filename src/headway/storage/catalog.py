@@ -5,6 +5,8 @@ The writer alone changes it, after the commit that made the change durable.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from headway.model.query import RunFilter
@@ -13,16 +15,23 @@ from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.storage.database import Database
 
-_decode_task = msgspec.json.Decoder(Task).decode
+decode_task = msgspec.json.Decoder(Task).decode
 
 Lane = tuple[str, str]
 """(queue, task): what a claim probes."""
 
 
 class Catalog:
-    """Definitions and counters in memory."""
+    """Definitions and counters in memory.
 
-    def __init__(self) -> None:
+    Where several servers share a database, each reads all of it again now and then, and whenever another says that it
+    has changed: its own part is exact, the others' is a moment old.
+    """
+
+    def __init__(self, *, shared: bool = False, shard: int = 0) -> None:
+        """`shard` says which rows of the counters are this server's."""
+        self.shared = shared
+        self.shard = shard
         self.tasks: dict[str, Task] = {}
         self.queues: dict[str, Queue] = {}
         self.counts: dict[tuple[str, str, str], int] = {}
@@ -34,9 +43,14 @@ class Catalog:
 
     def load(self, database: Database) -> None:
         """Read everything from the store."""
-        self.tasks = {task.name: task for (text,) in database.rows("read_tasks") for task in [_decode_task(text)]}
+        self.tasks = {task.name: task for (text,) in database.rows("read_tasks") for task in [decode_task(text)]}
         self.queues = {row[0]: Queue(*row) for row in database.rows("read_queues")}
         self.counts = {(task, queue, state): n for task, queue, state, n in database.rows("read_counters")}
+
+    def expect(self, lanes: Iterable[Lane]) -> None:
+        """Take in that another server has put runs into these lanes; the next `load` tells how many."""
+        expected = {(task, queue, str(State.QUEUED)): 1 for queue, task in lanes}
+        self.counts = self.counts | {place: max(n, self.counts.get(place, 0)) for place, n in expected.items()}
 
     def task(self, name: str) -> Task:
         """Return the definition; a run whose task was never declared here is judged by the defaults."""
@@ -49,9 +63,14 @@ class Catalog:
         started: dict[tuple[str, str], int],
     ) -> None:
         """Apply the counter changes of a committed transaction."""
+        # Others read them while they change: what gets a new place is a new dictionary.
+        if counts.keys() - self.counts.keys():
+            self.counts = dict.fromkeys(counts, 0) | self.counts
+        if finished.keys() - self.finished.keys():
+            self.finished = dict.fromkeys(finished, 0) | self.finished
         for mine, changes in ((self.counts, counts), (self.finished, finished)):
             for place, delta in changes.items():
-                mine[place] = mine.get(place, 0) + delta
+                mine[place] += delta
         for lane, number in started.items():
             self.started[lane] = self.started.get(lane, 0) + number
 

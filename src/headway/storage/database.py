@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 
@@ -12,8 +13,11 @@ class Database(Protocol):
         """Open a transaction that may write."""
         ...
 
-    def commit(self) -> None:
-        """Return when the transaction is on stable storage; raise DiskFull or StorageBroken if it is not."""
+    def commit(self, tell: Sequence[str] = ()) -> None:
+        """Return when the transaction is on stable storage; raise DiskFull, Outdated or StorageBroken if it is not.
+
+        `tell` is for the other servers that share the database; it may be lost.
+        """
         ...
 
     def rollback(self) -> None:
@@ -36,6 +40,10 @@ class Database(Protocol):
         """Return all rows of a statement that `lists` put together."""
         ...
 
+    def reopen(self) -> None:
+        """Connect again after DatabaseGone, or raise it again."""
+        ...
+
     def close(self) -> None:
         """Let go of the connection."""
         ...
@@ -56,6 +64,11 @@ class Reading(Database, Protocol):
         ...
 
 
+def bytes_of(row: tuple[Any, ...]) -> int:
+    """Return how much text is in a row."""
+    return sum([len(cell) if cell.isascii() else len(cell.encode()) for cell in row if cell.__class__ is str])
+
+
 class DiskFull(Exception):
     """There is no space for what was to be written; the transaction is undone.
 
@@ -73,6 +86,21 @@ class Outdated(Exception):
 
 class DatabaseLocked(Exception):
     """Another process held the database for longer than is waited; nothing was changed, and it may be tried again."""
+
+
+class DatabaseGone(Exception):
+    """The database cannot be reached, or the connection was lost: nobody knows whether the last transaction is there."""
+
+
+class StoreRefused(Exception):
+    """The store cannot be used as it is; the text says why, and what to do."""
+
+
+class SchemaTooNew(StoreRefused):
+    """The store was written by a newer Headway."""
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(f"the store has migration {found}, this Headway knows up to {known}: install a newer Headway")
 
 
 class StorageBroken(Exception):

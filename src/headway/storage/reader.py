@@ -1,7 +1,8 @@
 """Reads, which never wait for the writer.
 
-Look-ups by id and short pages take microseconds and are answered on the event loop's own connection; what may take
-longer (filters, counts) runs on a thread with a connection of its own. No read holds its snapshot across an await.
+On an embedded file, look-ups by id and short pages take microseconds and are answered on the event loop's own
+connection; what may take longer (filters, counts, everything that goes over a network) runs on threads with connections
+of their own. No read holds its snapshot across an await.
 
 What is read in pages ends at a number of rows or at so much text, whichever comes first, and says whether there is more.
 """
@@ -9,6 +10,7 @@ What is read in pages ends at a number of rows or at so much text, whichever com
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -17,6 +19,7 @@ from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.engine.admission import Room
+from headway.errors import StorageUnavailable
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
 from headway.model.run import Run
@@ -24,7 +27,8 @@ from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
-from headway.storage.database import Reading
+from headway.storage.database import DatabaseGone, Reading
+from headway.storage.peers import Server
 from headway.storage.statements import Dialect
 from headway.storage.unit import as_rows, make_run
 
@@ -41,25 +45,33 @@ class Reader:
     """Every read that the product makes outside a transaction."""
 
     def __init__(
-        self, dialect: Dialect, clock: Clock, catalog: Catalog, near: Reading, far: Callable[[], Reading] | None
+        self,
+        dialect: Dialect,
+        clock: Clock,
+        catalog: Catalog,
+        near: Reading | None,
+        far: Callable[[], Reading] | None,
+        threads: int = 1,
     ) -> None:
-        """`near` answers on the event loop; `far` opens a connection for the reading thread (None: `near` does all)."""
+        """`near` answers on the event loop; `far` opens the connection of a reading thread. One may be missing."""
+        assert near is not None or far is not None
         self._dialect = dialect
         self._clock = clock
         self._catalog = catalog
         self.near = near
         self._open_far = far
-        self._far: Reading | None = None
-        self._thread = ThreadPoolExecutor(1, "headway-reader") if far is not None else None
+        self._far = threading.local()
+        self._opened: list[Reading] = []
+        self._threads = ThreadPoolExecutor(threads, "headway-reader") if far is not None else None
 
     async def run(self, run_id: str) -> Run | None:
         """Return a run, or None."""
-        rows = self.near.rows("read_run", id=run_id)
+        rows = await self._rows("read_run", id=run_id)
         return make_run(rows[0]) if rows else None
 
     async def tombstone(self, run_id: str) -> Tombstone | None:
         """Return what is left of a removed run."""
-        rows = self.near.rows("read_tombstone", run_id=run_id)
+        rows = await self._rows("read_tombstone", run_id=run_id)
         return Tombstone(*rows[0]) if rows else None
 
     async def events(
@@ -68,9 +80,9 @@ class Reader:
         """Return a page of the events of a run after a number, of one type or of all."""
         binds = {"run_id": run_id, "after": after, "limit": limit + 1}
         if kind is None:
-            read = self.near.rows_within(bytes_max, "read_events", **binds)
+            read = await self._within(bytes_max, "read_events", **binds)
         else:
-            read = self.near.rows_within(bytes_max, "read_events_of_type", **binds, type=kind)
+            read = await self._within(bytes_max, "read_events_of_type", **binds, type=kind)
         rows, more = _page(limit, read)
         return [Event(*row) for row in rows], more
 
@@ -80,54 +92,64 @@ class Reader:
         """Return a page of the events of all runs (or of some) after a position."""
         binds: dict[str, Any] = {"after": after, "limit": limit + 1}
         if run_ids:
-            read = self.near.rows_within(bytes_max, "read_feed_of_runs", **binds, ids=as_rows(list(run_ids)))
+            read = await self._within(bytes_max, "read_feed_of_runs", **binds, ids=as_rows(list(run_ids)))
         else:
-            read = self.near.rows_within(bytes_max, "read_feed", **binds)
+            read = await self._within(bytes_max, "read_feed", **binds)
         rows, more = _page(limit, read)
         return [Event(*row) for row in rows], more
 
     async def last_position(self) -> int:
         """Return the position of the newest event."""
-        return int(self.near.rows("last_position")[0][0])
+        return int((await self._rows("last_position"))[0][0])
 
     async def results(self, run_id: str, after: int, limit: int) -> tuple[list[Result], bool]:
         """Return a page of the results of a run after a number."""
-        read = self.near.rows_within(PAGE_BYTES, "read_results", run_id=run_id, after=after, limit=limit + 1)
+        read = await self._within(PAGE_BYTES, "read_results", run_id=run_id, after=after, limit=limit + 1)
         rows, more = _page(limit, read)
         return [Result(*row) for row in rows], more
 
     async def steps(self, run_id: str) -> list[Step]:
         """Return the recorded steps of a run."""
-        return [Step(*row) for row in self.near.rows("read_steps", ids=as_rows([run_id]))]
+        return [Step(*row) for row in await self._rows("read_steps", ids=as_rows([run_id]))]
 
     async def workers(self) -> list[Worker]:
         """Return every worker's session that is remembered."""
-        return [Worker(*row) for row in self.near.rows("read_workers")]
+        return [Worker(*row) for row in await self._rows("read_workers")]
 
     async def worker(self, worker_id: str) -> Worker | None:
         """Return a worker's session, if it is remembered."""
-        rows = self.near.rows("read_worker", id=worker_id)
+        rows = await self._rows("read_worker", id=worker_id)
         return Worker(*rows[0]) if rows else None
 
     async def leases(self, worker_id: str) -> list[tuple[str, int, str, str]]:
         """Return (run id, epoch, state, task) of what a worker holds."""
-        return [(i, epoch, state, task) for i, epoch, state, task in self.near.rows("read_leases", worker_id=worker_id)]
+        return [
+            (i, epoch, state, task) for i, epoch, state, task in await self._rows("read_leases", worker_id=worker_id)
+        ]
 
     async def leased_workers(self) -> list[str]:
         """Return the ids of the workers that hold leases."""
-        return [worker_id for (worker_id,) in self.near.rows("leased_workers")]
+        return [worker_id for (worker_id,) in await self._rows("leased_workers")]
 
     async def live_counts(self) -> list[tuple[str, str, str | None, int]]:
         """Return (task, queue, key, leases) of everything that runs."""
-        return [(task, queue, key, n) for task, queue, key, n in self.near.rows("live_counts")]
+        return [(task, queue, key, n) for task, queue, key, n in await self._rows("live_counts")]
+
+    async def servers(self) -> list[Server]:
+        """Return the servers that share the database."""
+        return [Server(*row) for row in await self._rows("read_servers")]
+
+    async def changed_since(self, after: int, limit: int) -> list[str]:
+        """Return the runs that have events after a position, of so many events."""
+        return [run_id for (run_id,) in await self._rows("changed_since", after=after, limit=limit)]
 
     async def families_left(self) -> bool:
         """Tell whether there are families that are being stopped and not all asked yet."""
-        return bool(self.near.rows("read_cascades", limit=1))
+        return bool(await self._rows("read_cascades", limit=1))
 
     async def position_in_lane(self, run: Run, limit: int) -> int:
         """Return how many ready runs of the same lane come before it, at most `limit`."""
-        rows = self.near.rows(
+        rows = await self._rows(
             "position_in_lane", queue=run.queue, task=run.task, priority=run.priority, run_at=run.run_at, id=run.id,
             limit=limit,
         )  # fmt: skip
@@ -136,12 +158,12 @@ class Reader:
     async def oldest_ready(self, queue: str, tasks: list[str]) -> int | None:
         """Return when the oldest ready run of the queue became due."""
         lanes = as_rows([(task, priority) for task in tasks for priority in range(11)])
-        found: int | None = self.near.rows("oldest_ready", queue=queue, rows=lanes)[0][0]
+        found: int | None = (await self._rows("oldest_ready", queue=queue, rows=lanes))[0][0]
         return found
 
     async def rate_opens_at(self, task: Task) -> int | None:
         """Return when the task's rate lets the next run through (milliseconds UTC), if it stands in the way."""
-        rows = self.near.rows("read_rates", task=task.name, ids='[""]')
+        rows = await self._rows("read_rates", task=task.name, ids='[""]')
         room = Room({}, self._clock.now_ms())
         room.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
         return room.opens_at_ms(task)
@@ -173,7 +195,7 @@ class Reader:
 
     def _are_none(self, wanted: RunFilter) -> bool:
         """Tell whether the counters know that there is nothing: an index would be walked to its end to find that out."""
-        named = bool(wanted.state or wanted.task or wanted.queue)
+        named = bool(wanted.state or wanted.task or wanted.queue) and not self._catalog.shared
         return named and self._catalog.count_wanted(wanted) == 0
 
     def _best(self, database: Reading, wanted: RunFilter) -> tuple[RunFilter, lists.Lead]:
@@ -195,27 +217,41 @@ class Reader:
         sql, binds = lists.count(self._dialect, wanted, group_by)
         return await self._slowly(lambda database: {str(group): n for group, n in database.select(sql, binds)})
 
+    async def _rows(self, name: str, /, **binds: Any) -> list[Row]:
+        near = self.near
+        return near.rows(name, **binds) if near is not None else await self._slowly(lambda far: far.rows(name, **binds))
+
+    async def _within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[Row], bool]:
+        near = self.near
+        if near is not None:
+            return near.rows_within(bytes_max, name, **binds)
+        return await self._slowly(lambda far: far.rows_within(bytes_max, name, **binds))
+
     async def _slowly(self, read: Callable[[Reading], T]) -> T:
-        if self._thread is None:
+        if self._threads is None:
+            assert self.near is not None
             return read(self.near)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._on_thread, read)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._on_thread, read)
 
     def _on_thread(self, read: Callable[[Reading], T]) -> T:
         assert self._open_far is not None
-        if self._far is None:
-            self._far = self._open_far()
-        return read(self._far)
-
-    def _close_far(self) -> None:
-        if self._far is not None:
-            self._far.close()
+        mine: Reading | None = getattr(self._far, "connection", None)
+        try:
+            if mine is None:
+                mine = self._far.connection = self._open_far()
+                self._opened.append(mine)
+            return read(mine)
+        except DatabaseGone:
+            raise StorageUnavailable from None
 
     def close(self) -> None:
         """Let go of the connections."""
-        if self._thread is not None:
-            self._thread.submit(self._close_far).result()
-            self._thread.shutdown()
-        self.near.close()
+        if self._threads is not None:
+            self._threads.shutdown()
+        for connection in self._opened:
+            connection.close()
+        if self.near is not None:
+            self.near.close()
 
 
 def _page(limit: int, read: tuple[list[Row], bool]) -> tuple[list[Row], bool]:

@@ -7,14 +7,18 @@ A statement is plain SQL with `:name` binds. What the dialects say differently i
     @run_columns, @run_columns(r)  the columns of a run, in the order of model.run.Run
     @lock, @skip_locked(runs)      row locks, where several may write
     @use(runs_due)                 the index to use, where the planner cannot know better
-    @strict, @serial               in the schema: strict typing; a number that only rises
+    @pairs(labels)                 a JSON object as a table of key and value
+    @horizon                       the position below which no event can be added any more
+    @text, @integer, @real         in the schema: text in the order of its bytes, 64 bits, a double
+    @serial, @strict               in the schema: a number that only rises; strict typing
+
+What two dialects cannot say in the same way at all is a statement of the same name in a file of its own (`own`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Final
 
@@ -26,7 +30,7 @@ _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _MACRO: Final = re.compile(r"@(\w+)(?:\(([^()]*)\))?")
 RUN_COLUMNS: Final = Run.__struct_fields__
 
-FILES: Final = ("runs.sql", "history.sql", "admission.sql", "verify.sql")
+FILES: Final = ("runs.sql", "history.sql", "admission.sql", "verify.sql", "servers.sql")
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -35,15 +39,16 @@ class Dialect(msgspec.Struct, frozen=True):
     name: str
     rows: Callable[[list[tuple[str, str]]], str]
     ids: str
-    lock: str
-    skip_locked: str
-    use: str
-    strict: str
-    serial: str
+    words: dict[str, str]
+    """The other macros; `{}` stands for what is in their brackets."""
+    binds: Callable[[str], str] = lambda sql: sql
+    """Writes `:name` as the driver wants it."""
+    own: tuple[str, ...] = ()
+    """Files with statements that replace those of the same name, as paths below `storage`."""
 
     def spell(self, sql: str) -> str:
         """Return `sql` with every macro written out; an unknown one is a programmer's mistake."""
-        return _MACRO.sub(self._macro, sql)
+        return self.binds(_MACRO.sub(self._macro, sql))
 
     def _macro(self, match: re.Match[str]) -> str:
         name, arguments = match[1], match[2] or ""
@@ -56,31 +61,29 @@ class Dialect(msgspec.Struct, frozen=True):
             case "run_columns":
                 prefix = f"{arguments}." if arguments else ""
                 return ", ".join(prefix + column for column in RUN_COLUMNS)
-            case "lock":
-                return self.lock
-            case "skip_locked":
-                return self.skip_locked.format(arguments)
-            case "use":
-                return self.use.format(arguments)
-            case "strict":
-                return self.strict
-            case "serial":
-                return self.serial
-        raise AssertionError(f"unknown macro @{name}")
+        assert name in self.words, f"unknown macro @{name}"
+        return self.words[name].format(arguments)
 
 
-@cache
 def load(dialect: Dialect) -> dict[str, str]:
-    """Return every statement of the product by name, in the dialect; read once."""
+    """Return every statement of the product by name, in the dialect; each dialect does so once."""
     statements: dict[str, str] = {}
     for file in FILES:
-        text = files("headway.storage").joinpath("sql", file).read_text(encoding="utf-8")
-        _, *parts = _NAME.split(text)
-        for name, body in zip(parts[::2], parts[1::2], strict=True):
+        for name, sql in _read(f"sql/{file}"):
             assert name not in statements, f"{file}: {name} is defined twice"
-            plain = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
-            statements[name] = dialect.spell(plain).strip().rstrip(";")
+            statements[name] = dialect.spell(sql)
+    for file in dialect.own:
+        for name, sql in _read(file):
+            assert name in statements, f"{file}: {name} replaces nothing"
+            statements[name] = dialect.spell(sql)
     return statements
+
+
+def _read(path: str) -> Iterator[tuple[str, str]]:
+    _, *parts = _NAME.split(files("headway.storage").joinpath(path).read_text(encoding="utf-8"))
+    for name, body in zip(parts[::2], parts[1::2], strict=True):
+        plain = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
+        yield name, plain.strip().rstrip(";")
 
 
 def migrations(dialect: Dialect) -> list[tuple[int, str, str]]:

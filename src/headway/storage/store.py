@@ -7,18 +7,23 @@ done when that transaction is on stable storage. `read` never waits for the writ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from headway.clock import Clock
+from headway.errors import HeadwayError
 from headway.notify.local import LocalNotifier
+from headway.notify.message import Message, marks_in
 from headway.storage.catalog import Catalog, Lane
 from headway.storage.database import Database, Reading
+from headway.storage.peers import Peers
 from headway.storage.reader import Reader
 from headway.storage.reserve import Reserve
 from headway.storage.statements import Dialect
 from headway.storage.unit import Unit
 from headway.storage.writer import Command, Committed, Writer
+from headway.wire.workers import StopAsked
 
 T = TypeVar("T")
 
@@ -32,43 +37,60 @@ class Store:
         clock: Clock,
         dialect: Dialect,
         writing: Database,
-        near: Reading,
+        near: Reading | None,
         far: Callable[[], Reading] | None,
+        readers: int = 1,
+        peers: Peers | None = None,
         reserve: Reserve | None = None,
         threaded: bool = True,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """Connections come opened and migrated; see `storage.sqlite.open` for the embedded one."""
+        """Connections come opened and migrated; see `storage.sqlite.open` and `storage.postgres.open`.
+
+        With `peers` the database is shared with other servers.
+        """
         self.clock = clock
-        self.catalog = Catalog()
+        self.catalog = Catalog(shared=peers is not None)
         self.catalog.load(writing)
         self.notifier = LocalNotifier()
-        self.read = Reader(dialect, clock, self.catalog, near, far)
+        self.read = Reader(dialect, clock, self.catalog, near, far, readers)
+        self.peers = peers
+        self.generation = 0
+        """Raised by every commit that may have changed a run, here or elsewhere, before anyone is woken."""
         self.on_signal: Callable[[str, object], None] = lambda worker_id, message: None
         """Called on the event loop with what a commit has to say to a worker."""
         self.on_due: Callable[[int], None] = lambda at_ms: None
         """Called on the event loop with a moment at which a run will be due."""
         self.on_deadline: Callable[[int], None] = lambda at_ms: None
         """Called on the event loop with a moment at which a run's deadline passes."""
+        self.on_heard: Callable[[], None] = lambda: None
+        """Called on the event loop when other servers have done something, or may have."""
         self.on_broken: Callable[[Exception], None] = lambda error: None
         """Called on the event loop when nothing can be written any more."""
         self._writing = writing
         self._reserve = reserve
         self._on_close = on_close
+        self._tasks: set[asyncio.Task[None]] = set()
         self.writer = Writer(
             writing,
             self.catalog,
             clock,
             on_commit=self._committed,
             on_broken=lambda error: self.on_broken(error),  # noqa: PLW0108 - it is set later
+            tell=peers.tell if peers is not None else lambda unit: (),
+            on_regained=self._regained,
             threaded=threaded,
         )
+        if peers is not None:
+            peers.on_message = self._heard
         if reserve is not None:
             self.writer.full = not reserve.hold()
 
     def start(self) -> None:
-        """Begin writing, on the running event loop."""
+        """Begin writing, and hearing other servers, on the running event loop."""
         self.writer.start()
+        if self.peers is not None:
+            self.peers.begin()
 
     def write(
         self,
@@ -127,7 +149,48 @@ class Store:
         elif not self._reserve.held:
             self.writer.full = not self._reserve.hold()
 
+    async def refresh(self) -> None:
+        """Read again what is kept in memory of tasks, queues and counters: other servers may have changed it."""
+        await self.write(self._reload)
+
+    def _reload(self, unit: Unit) -> None:
+        self.catalog.load(unit.database)
+        for queue, task in self.catalog.lanes_with_work():
+            unit.ready[queue, task] = None
+
+    def _heard(self, message: Message | None) -> None:
+        """Look where another server says that something has changed; None: everywhere."""
+        self.generation += 1
+        if message is None:
+            self._regained()
+            return
+        self.notifier.publish_marks(marks_in(message))
+        if message.lanes:
+            self.writer.expect(message.lanes)
+        for stop in message.stops:
+            said = StopAsked(run_id=stop.run_id, epoch=stop.epoch, grace_ms=stop.grace_ms, reason=stop.reason)
+            self.on_signal(stop.worker_id, said)
+        if message.catalog:
+            self._soon(self.refresh())
+
+    def _regained(self) -> None:
+        """Some of what the others did may have gone unheard."""
+        self.generation += 1
+        self.notifier.publish_all()
+        self._soon(self.refresh())
+        self.on_heard()
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        async def quietly() -> None:
+            with contextlib.suppress(HeadwayError):  # it is down again, or closed: the next look is at the next pulse
+                await work
+
+        task = asyncio.get_running_loop().create_task(quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _committed(self, committed: Committed) -> None:
+        self.generation += 1
         self.notifier.publish(committed.run_ids)
         if committed.due is not None:
             self.on_due(committed.due)
@@ -138,6 +201,8 @@ class Store:
 
     async def close(self) -> None:
         """Finish what is being written and let go of everything."""
+        if self.peers is not None:
+            await asyncio.to_thread(self.peers.stop)
         await self.writer.stop()
         self.read.close()
         if self._writing is not self.read.near:

@@ -18,7 +18,7 @@ from headway.model.event import Step
 from headway.model.run import Run, State
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
-from headway.storage.catalog import Catalog, Lane
+from headway.storage.catalog import Catalog, Lane, decode_task
 from headway.storage.database import Database
 from headway.storage.statements import RUN_COLUMNS
 
@@ -86,6 +86,8 @@ class Unit:
         self._was: dict[str, int] = {}
         """The version that each saved run has in the store."""
         self._events: list[tuple[str, int, str, int, str]] = []
+        self._told = 0
+        """Events that were written in this transaction."""
         self._steps: dict[tuple[str, str], Step] = {}
         self._results: dict[tuple[str, int], tuple[str, int, str, str, int]] = {}
         self._labels: dict[tuple[str, str, str], None] = {}
@@ -103,6 +105,8 @@ class Unit:
         """Ids of runs that someone may be watching for."""
         self.ready: dict[Lane, None] = {}
         """Lanes in which a run may now be claimable."""
+        self.opened: dict[Lane, None] = {}
+        """Those of them that this transaction has made so."""
         self.freed: dict[tuple[str, str], None] = {}
         """(task, key) whose slot was let go."""
         self.due: int | None = None
@@ -243,7 +247,7 @@ class Unit:
         state = run.state
         if state is QUEUED:
             if run.parked_until is None:
-                self.ready[run.queue, run.task] = None
+                self.open_lane(run.queue, run.task)
             else:
                 self.due = min(run.parked_until, self.due or run.parked_until)
         elif state is SCHEDULED:
@@ -292,9 +296,30 @@ class Unit:
         """Return the queue; it exists from its first use."""
         known = self.queues.get(name) or self.catalog.queues.get(name)
         if known is None:
-            known = Queue(name, 0, None, self.now_ms, self.now_ms)
-            self.save_queue(known)
+            known = self.queues[name] = Queue(name, 0, None, self.now_ms, self.now_ms)
+            self.later("make_queue", **msgspec.structs.asdict(known))
         return known
+
+    def queue_now(self, name: str) -> Queue:
+        """Return the queue to change it: as it is in the store, if another server may have changed it."""
+        known = self.queue(name)
+        if self.catalog.shared:
+            self.flush()
+            known = Queue(*self.database.rows("read_queue", name=name)[0])
+        return known
+
+    def task_now(self, name: str) -> Task | None:
+        """Return the task's definition to change it: as it is in the store, if another server may have changed it."""
+        if self.catalog.shared:
+            self.flush()
+            for (text,) in self.database.rows("read_task", name=name):
+                return decode_task(text)
+        return self.tasks.get(name) or self.catalog.tasks.get(name)
+
+    def take_turn(self) -> None:
+        """Let no other server decide under limits until this transaction is over: it would count what is not there yet."""
+        if self.catalog.shared:
+            self.database.rows("lock_fact", name="limits")
 
     def save_queue(self, queue: Queue) -> None:
         """Keep the queue as it is now."""
@@ -311,7 +336,7 @@ class Unit:
 
     def open_lane(self, queue: str, task: str) -> None:
         """Say that something in the lane may be claimable now."""
-        self.ready[queue, task] = None
+        self.ready[queue, task] = self.opened[queue, task] = None
 
     def signal(self, worker_id: str, run_id: str, message: Any) -> None:
         """Tell a worker something about a run, once this is committed."""
@@ -355,14 +380,15 @@ class Unit:
             self._saved.clear()
             self._was.clear()
         if self._events:
-            run("insert_events", rows=as_rows(self._events))
+            run("insert_events", rows=as_rows(self._events), first=self._told)
+            self._told += len(self._events)
             self._events.clear()
         if self._results:
             run("insert_results", rows=as_rows(self._results.values()))
             self._results.clear()
         if self._remembered:
-            rows = as_rows(self._remembered.values())
-            must(len(self._remembered), "save_idempotency", rows=rows, now_ms=self.now_ms)
+            remembered = as_rows(self._remembered.values())
+            must(len(self._remembered), "save_idempotency", rows=remembered, now_ms=self.now_ms)
             self._remembered.clear()
         if self._steps:
             run("insert_steps", rows=as_rows([astuple(step) for step in self._steps.values()]))
@@ -382,7 +408,7 @@ class Unit:
         self.flush()
         counts = [(*place, delta) for place, delta in self._counts.items() if delta]
         if counts:
-            self.database.run("add_counters", rows=as_rows(counts))
+            self.database.run("add_counters", rows=as_rows(counts), shard=self.catalog.shard)
 
     def publish(self) -> None:
         """After the commit: let the catalog say what the store says."""

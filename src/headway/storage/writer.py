@@ -14,15 +14,23 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from headway import failpoints
 from headway.clock import Clock
-from headway.errors import Draining, HeadwayError, Overloaded, StorageBusy, StorageFailed, StorageFull
+from headway.errors import (
+    Draining,
+    HeadwayError,
+    Overloaded,
+    StorageBusy,
+    StorageFailed,
+    StorageFull,
+    StorageUnavailable,
+)
 from headway.model.run import Run
 from headway.storage.catalog import Catalog, Lane
-from headway.storage.database import Database, DatabaseLocked, DiskFull, Outdated, StorageBroken
+from headway.storage.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
 from headway.storage.unit import Unit
 
 T = TypeVar("T")
@@ -35,6 +43,10 @@ TRIES_MAX: Final = 10
 """How often a transaction is decided anew because another server has changed what it was about."""
 WAITING_MAX: Final = 20_000
 """Commands that may wait; more are refused, so that an overload stays short."""
+REGAIN_S: Final = (0.05, 1.0)
+"""The shortest and the longest wait between two attempts to reach a database that is gone."""
+STORAGE_FAILURES: Final = (DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken)
+"""What no verb takes for a refusal of its own."""
 
 log = logging.getLogger("headway.writer")
 
@@ -138,17 +150,26 @@ class Writer:
         *,
         on_commit: Callable[[Committed], None],
         on_broken: Callable[[Exception], None],
+        tell: Callable[[Unit], Sequence[str]] = lambda unit: (),
+        on_regained: Callable[[], None] = lambda: None,
         threaded: bool = True,
     ) -> None:
-        """`on_commit` and `on_broken` are called on the event loop; not threaded, `write` does all at once (for tests)."""
+        """`on_…` are called on the event loop; `tell` says what other servers are to hear of a commit.
+
+        Not threaded, `write` does all at once (for tests).
+        """
         self._database = database
         self._catalog = catalog
         self._clock = clock
         self._on_commit = on_commit
         self._on_broken = on_broken
+        self._tell = tell
+        self._on_regained = on_regained
         self._cache: dict[str, Run] = {}
         self._todo: deque[Command[Any]] = deque()
         self._patient: list[Command[Any]] = []
+        self._told: deque[Lane] = deque()
+        """Lanes into which other servers have put runs."""
         self._cancelled = False
         """Whether some patient command was cancelled since the writer last looked."""
         self._wake = threading.Semaphore(0)
@@ -158,6 +179,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="headway-writer", daemon=True) if threaded else None
         self.full = False
         """Set when the disk is full: commands that grow the store are refused until it is cleared."""
+        self.down = False
+        """Set while the database cannot be reached: everything is refused, and the writer tries to connect again."""
         self.broken: Exception | None = None
         self.batches = 0
         self.commands = 0
@@ -191,6 +214,8 @@ class Writer:
             return StorageFailed()
         if self._stopping:
             return Draining()
+        if self.down and self._thread is not None:
+            return StorageUnavailable()
         if command.grows and self.full:
             return StorageFull()
         if command.grows and len(self._todo) > WAITING_MAX:
@@ -201,6 +226,15 @@ class Writer:
         """Give up a patient command: its future is done soon, with what it got or with None."""
         command.cancelled = True
         self._cancelled = True
+        self._look()
+
+    def expect(self, lanes: Iterable[Lane]) -> None:
+        """Take in that another server has put runs into these lanes; whoever waits for them may have a try."""
+        self._told.extend(lanes)
+        if any(command.lanes is not None and any(map(command.lanes, lanes)) for command in tuple(self._patient)):
+            self._look()
+
+    def _look(self) -> None:
         if self._thread is None:
             self._once()
         elif self._asleep:
@@ -221,20 +255,27 @@ class Writer:
 
     def _run(self) -> None:
         while True:
-            if not self._todo and not self._cancelled:
+            if not self._due():
                 if self._stopping:
                     break
                 self._asleep = True
                 # What arrived between the look and the flag has not woken us.
-                if not self._todo and not self._cancelled and not self._stopping:
+                if not self._due() and not self._stopping:
                     self._wake.acquire()
                 self._asleep = False
             self._once()
+            if self.down:
+                self._regain()
             if self.broken is not None:
                 break
         self._answer([*self._patient], None)
 
+    def _due(self) -> bool:
+        return bool(self._todo or self._cancelled or self._told)
+
     def _once(self) -> None:
+        if self.down and self._thread is None:
+            self._reconnect()
         batch: list[Command[Any]] = []
         todo = self._todo
         weight = 0
@@ -281,6 +322,10 @@ class Writer:
                 # The wait for the lock is over: those that came meanwhile get their own, these are not kept any longer.
                 log.warning("storage.busy commands=%d error=%s", len(batch), error)
                 return failed + _fail(batch, StorageBusy()), None
+            except DatabaseGone as error:
+                log.warning("storage.lost commands=%d error=%s", len(batch), error)
+                self.down = True
+                return failed + _fail(batch, StorageUnavailable()), None
             except StorageBroken as error:
                 self._break(error)
                 return failed + _fail(batch, StorageFailed()), None
@@ -316,7 +361,11 @@ class Writer:
 
     def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
         database = self._database
+        told = [self._told.popleft() for _ in range(len(self._told))]
+        if told:
+            self._catalog.expect(told)
         unit = Unit(database, self._catalog, self._cache, self._clock.now_ms())
+        unit.ready.update(dict.fromkeys(told))
         patient = [*self._patient]
         if failpoints.ARMED:
             failpoints.point("writer.before_begin")
@@ -343,7 +392,7 @@ class Writer:
             unit.seal()
             if failpoints.ARMED:
                 failpoints.point("writer.before_commit")
-            database.commit()
+            database.commit(self._tell(unit))
             if failpoints.ARMED:
                 failpoints.point("writer.after_commit")
         except BaseException:
@@ -380,7 +429,7 @@ class Writer:
         before = unit.changes
         try:
             command.result = command.work(unit)
-        except (DatabaseLocked, DiskFull, Outdated, StorageBroken):
+        except STORAGE_FAILURES:
             raise
         except HeadwayError as error:
             command.failure = error
@@ -390,6 +439,37 @@ class Writer:
             log.exception("command failed")
             command.failure = error
             raise _SpoiledError(command) from error
+
+    def _regain(self) -> None:
+        """Connect again, however long that takes. Meanwhile everything is refused, but what waits patiently goes on."""
+        wait_s = REGAIN_S[0]
+        while not self._stopping and self.broken is None:
+            refused, self._todo = _fail([*self._todo], StorageUnavailable()), deque()
+            self._answer(refused + self._drop_cancelled(), None)
+            if self._reconnect():
+                return
+            self._asleep = True
+            self._wake.acquire(timeout=wait_s)
+            self._asleep = False
+            wait_s = min(wait_s * 2, REGAIN_S[1])
+
+    def _reconnect(self) -> bool:
+        """Connect, and read again what is kept in memory; tell whether that worked."""
+        self._cache.clear()
+        try:
+            self._database.reopen()
+            self._catalog.load(self._database)
+        except (DatabaseGone, DatabaseLocked):
+            return False
+        except StorageBroken as error:
+            self._break(error)
+            return False
+        self.down = False
+        log.warning("storage.regained")
+        self._told.extend(self._catalog.lanes_with_work())
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_regained)
+        return True
 
     def _break(self, error: Exception) -> None:
         """Storage that broke a promise is not asked again: nothing is acknowledged from here on."""

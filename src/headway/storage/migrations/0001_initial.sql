@@ -2,49 +2,49 @@
 -- The CHECKs repeat what engine/lifecycle.py promises, so that no statement can break it.
 
 CREATE TABLE runs (
-    id TEXT NOT NULL PRIMARY KEY,
-    task TEXT NOT NULL,
-    task_version TEXT NOT NULL,
-    name TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (
+    id @text NOT NULL PRIMARY KEY,
+    task @text NOT NULL,
+    task_version @text NOT NULL,
+    name @text NOT NULL,
+    state @text NOT NULL CHECK (
         state IN ('scheduled', 'queued', 'running', 'suspended', 'stopping', 'succeeded', 'failed', 'terminated')
     ),
-    queue TEXT NOT NULL,
-    priority INTEGER NOT NULL CHECK (priority BETWEEN 0 AND 10),
-    key TEXT,
-    attempt INTEGER NOT NULL CHECK (attempt >= 0),
-    max_attempts INTEGER NOT NULL,
-    crashes INTEGER NOT NULL,
-    epoch INTEGER NOT NULL CHECK (epoch >= attempt),
-    worker_id TEXT,
-    input TEXT NOT NULL,
-    output TEXT,
-    error TEXT,
-    reason TEXT,
-    labels TEXT NOT NULL,
-    blocked_on TEXT NOT NULL,
-    progress_done INTEGER NOT NULL,
-    progress_total INTEGER,
-    progress_message TEXT NOT NULL,
-    progress_rate REAL,
-    progress_at INTEGER,
-    run_type TEXT NOT NULL,
-    parent_id TEXT,
-    root_id TEXT NOT NULL,
-    previous_id TEXT,
-    schedule_id TEXT,
-    protected INTEGER NOT NULL CHECK (protected IN (0, 1)),
-    created_at INTEGER NOT NULL,
-    run_at INTEGER NOT NULL,
-    started_at INTEGER,
-    finished_at INTEGER,
-    expires_at INTEGER,
-    keep_ms INTEGER,
-    deadline_at INTEGER,
-    parked_until INTEGER,
-    updated_at INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    version INTEGER NOT NULL,
+    queue @text NOT NULL,
+    priority @integer NOT NULL CHECK (priority BETWEEN 0 AND 10),
+    key @text,
+    attempt @integer NOT NULL CHECK (attempt >= 0),
+    max_attempts @integer NOT NULL,
+    crashes @integer NOT NULL,
+    epoch @integer NOT NULL CHECK (epoch >= attempt),
+    worker_id @text,
+    input @text NOT NULL,
+    output @text,
+    error @text,
+    reason @text,
+    labels @text NOT NULL,
+    blocked_on @text NOT NULL,
+    progress_done @integer NOT NULL,
+    progress_total @integer,
+    progress_message @text NOT NULL,
+    progress_rate @real,
+    progress_at @integer,
+    run_type @text NOT NULL,
+    parent_id @text,
+    root_id @text NOT NULL,
+    previous_id @text,
+    schedule_id @text,
+    protected @integer NOT NULL CHECK (protected IN (0, 1)),
+    created_at @integer NOT NULL,
+    run_at @integer NOT NULL,
+    started_at @integer,
+    finished_at @integer,
+    expires_at @integer,
+    keep_ms @integer,
+    deadline_at @integer,
+    parked_until @integer,
+    updated_at @integer NOT NULL,
+    seq @integer NOT NULL,
+    version @integer NOT NULL,
     CHECK ((state IN ('running', 'stopping')) = (worker_id IS NOT NULL)),
     CHECK ((state IN ('succeeded', 'failed', 'terminated')) = (finished_at IS NOT NULL)),
     CHECK (expires_at IS NULL OR finished_at IS NOT NULL),
@@ -73,114 +73,135 @@ CREATE INDEX runs_by_key ON runs (key, id) WHERE key IS NOT NULL;
 CREATE INDEX runs_by_end ON runs (finished_at, id) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE run_labels (
-    name TEXT NOT NULL,
-    value TEXT NOT NULL,
-    run_id TEXT NOT NULL,
+    name @text NOT NULL,
+    value @text NOT NULL,
+    run_id @text NOT NULL,
     PRIMARY KEY (name, value, run_id)
 ) @strict;
 CREATE INDEX run_labels_by_run ON run_labels (run_id);
 
 CREATE TABLE events (
     position @serial,
-    run_id TEXT NOT NULL,
-    seq INTEGER NOT NULL CHECK (seq > 0),
-    type TEXT NOT NULL,
-    time INTEGER NOT NULL,
-    data TEXT NOT NULL
+    run_id @text NOT NULL,
+    seq @integer NOT NULL CHECK (seq > 0),
+    type @text NOT NULL,
+    time @integer NOT NULL,
+    data @text NOT NULL
 ) @strict;
 CREATE UNIQUE INDEX events_by_run ON events (run_id, seq);
 
 CREATE TABLE steps (
-    run_id TEXT NOT NULL,
-    name TEXT NOT NULL,
-    value TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
+    run_id @text NOT NULL,
+    name @text NOT NULL,
+    value @text NOT NULL,
+    created_at @integer NOT NULL,
     PRIMARY KEY (run_id, name)
 ) @strict;
 
 CREATE TABLE results (
-    run_id TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    value TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
+    run_id @text NOT NULL,
+    number @integer NOT NULL,
+    name @text NOT NULL,
+    value @text NOT NULL,
+    created_at @integer NOT NULL,
     PRIMARY KEY (run_id, number)
 ) @strict;
 
 CREATE TABLE tombstones (
-    run_id TEXT NOT NULL PRIMARY KEY,
-    removed_at INTEGER NOT NULL,
-    policy TEXT NOT NULL
+    run_id @text NOT NULL PRIMARY KEY,
+    removed_at @integer NOT NULL,
+    policy @text NOT NULL
 ) @strict;
 CREATE INDEX tombstones_by_time ON tombstones (removed_at);
 
 -- Families that are being stopped, in more than one transaction: whose children are still to be asked, and from which on.
 CREATE TABLE cascades (
-    run_id TEXT NOT NULL PRIMARY KEY,
-    after TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    grace_ms INTEGER
+    run_id @text NOT NULL PRIMARY KEY,
+    after @text NOT NULL,
+    reason @text NOT NULL,
+    grace_ms @integer
 ) @strict;
 
 -- Definitions are documents: the columns are what statements need, the rest is in the JSON.
 CREATE TABLE tasks (
-    name TEXT NOT NULL PRIMARY KEY,
-    definition TEXT NOT NULL,
-    updated_at INTEGER NOT NULL
+    name @text NOT NULL PRIMARY KEY,
+    definition @text NOT NULL,
+    updated_at @integer NOT NULL
 ) @strict;
 
 CREATE TABLE queues (
-    name TEXT NOT NULL PRIMARY KEY,
-    paused INTEGER NOT NULL CHECK (paused IN (0, 1)),
-    concurrency INTEGER CHECK (concurrency > 0),
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    name @text NOT NULL PRIMARY KEY,
+    paused @integer NOT NULL CHECK (paused IN (0, 1)),
+    concurrency @integer CHECK (concurrency > 0),
+    created_at @integer NOT NULL,
+    updated_at @integer NOT NULL
 ) @strict;
 
 CREATE TABLE workers (
-    id TEXT NOT NULL PRIMARY KEY,
-    name TEXT NOT NULL,
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    version TEXT NOT NULL,
-    queues TEXT NOT NULL,
-    tasks TEXT NOT NULL,
-    capacity INTEGER NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('active', 'draining', 'gone')),
-    created_at INTEGER NOT NULL,
-    heard_at INTEGER NOT NULL
+    id @text NOT NULL PRIMARY KEY,
+    name @text NOT NULL,
+    host @text NOT NULL,
+    pid @integer NOT NULL,
+    version @text NOT NULL,
+    queues @text NOT NULL,
+    tasks @text NOT NULL,
+    capacity @integer NOT NULL,
+    state @text NOT NULL CHECK (state IN ('active', 'draining', 'gone')),
+    created_at @integer NOT NULL,
+    heard_at @integer NOT NULL,
+    server_id @text
+) @strict;
+
+-- The servers that share this database. Each raises its beat; one whose beat stands still is gone. `heard_at` is for people.
+CREATE TABLE servers (
+    id @text NOT NULL PRIMARY KEY,
+    shard @integer NOT NULL,
+    host @text NOT NULL,
+    pid @integer NOT NULL,
+    version @text NOT NULL,
+    beat @integer NOT NULL,
+    created_at @integer NOT NULL,
+    heard_at @integer NOT NULL
+) @strict;
+
+-- What the store says of itself.
+CREATE TABLE store (
+    name @text NOT NULL PRIMARY KEY,
+    value @text NOT NULL
 ) @strict;
 
 -- How many runs are where; kept by the transaction that moves them, never counted over the table.
+-- Each server that shares the database has rows of its own (shard), so that none waits for another's commit.
 CREATE TABLE counters (
-    task TEXT NOT NULL,
-    queue TEXT NOT NULL,
-    state TEXT NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (task, queue, state)
+    task @text NOT NULL,
+    queue @text NOT NULL,
+    state @text NOT NULL,
+    shard @integer NOT NULL,
+    count @integer NOT NULL,
+    PRIMARY KEY (task, queue, state, shard)
 ) @strict;
 
 -- Rate limits (GCRA): when the next start would be exactly on time.
 CREATE TABLE rates (
-    task TEXT NOT NULL,
-    key TEXT NOT NULL,
-    next_at_us INTEGER NOT NULL,
+    task @text NOT NULL,
+    key @text NOT NULL,
+    next_at_us @integer NOT NULL,
     PRIMARY KEY (task, key)
 ) @strict;
 
 CREATE TABLE dedupes (
-    task TEXT NOT NULL,
-    key TEXT NOT NULL,
-    run_id TEXT NOT NULL,
-    scope TEXT NOT NULL,
-    until INTEGER,
+    task @text NOT NULL,
+    key @text NOT NULL,
+    run_id @text NOT NULL,
+    scope @text NOT NULL,
+    until @integer,
     PRIMARY KEY (task, key)
 ) @strict;
 
 CREATE TABLE idempotency (
-    key TEXT NOT NULL PRIMARY KEY,
-    fingerprint TEXT NOT NULL,
-    reply TEXT NOT NULL,
-    expires_at INTEGER NOT NULL
+    key @text NOT NULL PRIMARY KEY,
+    fingerprint @text NOT NULL,
+    reply @text NOT NULL,
+    expires_at @integer NOT NULL
 ) @strict;
 CREATE INDEX idempotency_expiry ON idempotency (expires_at);

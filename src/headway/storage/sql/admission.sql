@@ -13,32 +13,42 @@ VALUES (:name, :paused, :concurrency, :created_at, :updated_at)
 ON CONFLICT (name) DO UPDATE
 SET paused = excluded.paused, concurrency = excluded.concurrency, updated_at = excluded.updated_at;
 
+-- name: make_queue
+-- By its first use; another server may have made it meanwhile.
+INSERT INTO queues (name, paused, concurrency, created_at, updated_at)
+VALUES (:name, :paused, :concurrency, :created_at, :updated_at)
+ON CONFLICT (name) DO NOTHING;
+
 -- name: read_queues
 SELECT name, paused, concurrency, created_at, updated_at FROM queues ORDER BY name;
 
 -- name: save_worker
-INSERT INTO workers (id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at)
-VALUES (:id, :name, :host, :pid, :version, :queues, :tasks, :capacity, :state, :created_at, :heard_at)
+INSERT INTO workers (id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id)
+VALUES (:id, :name, :host, :pid, :version, :queues, :tasks, :capacity, :state, :created_at, :heard_at, :server_id)
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, heard_at = excluded.heard_at;
 
 -- name: read_workers
-SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at
+SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id
 FROM workers ORDER BY created_at, id;
 
 -- name: read_worker
-SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at FROM workers WHERE id = :id;
+SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id
+FROM workers WHERE id = :id;
+
+-- name: end_worker
+UPDATE workers SET state = 'gone', heard_at = :heard_at WHERE id = :id;
 
 -- name: delete_gone_workers
 DELETE FROM workers WHERE state = 'gone' AND heard_at < :before;
 
 -- name: add_counters
-INSERT INTO counters (task, queue, state, count)
-SELECT r.task, r.queue, r.state, r.count FROM @rows(task text, queue text, state text, count bigint) AS r
+INSERT INTO counters (task, queue, state, shard, count)
+SELECT r.task, r.queue, r.state, :shard, r.count FROM @rows(task text, queue text, state text, count bigint) AS r
 WHERE true
-ON CONFLICT (task, queue, state) DO UPDATE SET count = counters.count + excluded.count;
+ON CONFLICT (task, queue, state, shard) DO UPDATE SET count = counters.count + excluded.count;
 
 -- name: read_counters
-SELECT task, queue, state, count FROM counters WHERE count <> 0;
+SELECT task, queue, state, CAST(sum(count) AS bigint) FROM counters GROUP BY task, queue, state HAVING sum(count) <> 0;
 
 -- name: recount
 -- What the counters ought to be; read by `doctor --verify`.

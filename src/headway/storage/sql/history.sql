@@ -13,18 +13,19 @@ SELECT position, run_id, seq, type, time, data FROM events
 WHERE run_id = :run_id AND seq > :after AND type = :type ORDER BY seq LIMIT :limit;
 
 -- name: read_feed
-SELECT position, run_id, seq, type, time, data FROM events WHERE position > :after ORDER BY position LIMIT :limit;
+SELECT position, run_id, seq, type, time, data FROM events
+WHERE position > :after AND position < @horizon ORDER BY position LIMIT :limit;
 
 -- name: read_feed_of_runs
 -- Only positions are sorted: whole events would all be in memory before the first is handed out.
 SELECT position, run_id, seq, type, time, data FROM events
 WHERE position IN (
-    SELECT position FROM events WHERE position > :after AND run_id IN @ids ORDER BY position LIMIT :limit
+    SELECT position FROM events WHERE position > :after AND position < @horizon AND run_id IN @ids ORDER BY position LIMIT :limit
 )
 ORDER BY position;
 
 -- name: last_position
-SELECT coalesce(max(position), 0) FROM events;
+SELECT coalesce(max(position), 0) FROM events WHERE position < @horizon;
 
 -- name: insert_steps
 INSERT INTO steps (run_id, name, value, created_at)

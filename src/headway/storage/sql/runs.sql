@@ -172,7 +172,7 @@ WHERE true
 ON CONFLICT (run_id) DO NOTHING;
 
 -- name: read_cascades
-SELECT run_id, after, reason, grace_ms FROM cascades ORDER BY run_id LIMIT :limit;
+SELECT run_id, after, reason, grace_ms FROM cascades ORDER BY run_id LIMIT :limit @skip_locked(cascades);
 
 -- name: delete_cascades
 DELETE FROM cascades WHERE run_id IN @ids;

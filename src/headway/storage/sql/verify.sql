@@ -4,13 +4,8 @@
 SELECT id, state, epoch, seq FROM runs ORDER BY id;
 
 -- name: verify_events
--- Histories in order of run and number; of states, also what the line says.
-SELECT
-    run_id, seq, type,
-    CASE WHEN type = 'run.state' THEN data ->> 'state' END,
-    CASE WHEN type = 'run.state' THEN data ->> 'cause' END,
-    CASE WHEN type = 'run.state' THEN data ->> 'epoch' END
-FROM events ORDER BY run_id, seq;
+-- Histories in order of run and number; of states, also the line itself.
+SELECT run_id, seq, type, CASE WHEN type = 'run.state' THEN data END FROM events ORDER BY run_id, seq;
 
 -- name: verify_counters
 SELECT task, queue, state, sum(kept), sum(found) FROM (
@@ -24,10 +19,10 @@ GROUP BY task, queue, state HAVING sum(kept) <> sum(found);
 -- The rows that lists filter by, against the document that the run shows.
 SELECT run_labels.run_id, 'row', run_labels.name FROM run_labels JOIN runs ON runs.id = run_labels.run_id
 WHERE NOT EXISTS (
-    SELECT 1 FROM json_each(runs.labels) AS label WHERE label.key = run_labels.name AND label.value = run_labels.value
+    SELECT 1 FROM @pairs(runs.labels) AS label WHERE label.key = run_labels.name AND label.value = run_labels.value
 )
 UNION ALL
-SELECT runs.id, 'document', label.key FROM runs, json_each(runs.labels) AS label
+SELECT runs.id, 'document', label.key FROM runs, @pairs(runs.labels) AS label
 WHERE runs.labels <> '{}' AND NOT EXISTS (
     SELECT 1 FROM run_labels WHERE name = label.key AND value = label.value AND run_id = runs.id
 );

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import apsw
@@ -51,8 +52,9 @@ class SqliteDatabase:
         except apsw.Error as error:
             raise translated(error) from error
 
-    def commit(self) -> None:
-        """Return when the log is on disk."""
+    def commit(self, tell: Sequence[str] = ()) -> None:
+        """Return when the log is on disk; nobody else has to be told."""
+        del tell
         try:
             self._execute("COMMIT")
         except apsw.Error as error:
@@ -98,6 +100,9 @@ class SqliteDatabase:
     def connection(self) -> apsw.Connection:
         """The driver's connection, for migrations, backup and checks."""
         return self._connection
+
+    def reopen(self) -> None:
+        """A file does not go away; what is wrong with it is told when it is used."""
 
     def close(self) -> None:
         """Close; the last connection to a file checkpoints and removes its log."""

@@ -15,9 +15,16 @@ SQLITE = Dialect(
     name="sqlite",
     rows=_rows,
     ids="(SELECT value FROM json_each(:ids))",
-    lock="",  # there is one writer
-    skip_locked="",
-    use="INDEXED BY {}",  # without statistics it would take an index on state and sort
-    strict="STRICT",
-    serial="INTEGER PRIMARY KEY AUTOINCREMENT",
+    words={
+        "lock": "",  # there is one writer
+        "skip_locked": "",
+        "use": "INDEXED BY {}",  # without statistics it would take an index on state and sort
+        "pairs": "json_each({})",
+        "horizon": "9223372036854775807",
+        "text": "TEXT",
+        "integer": "INTEGER",
+        "real": "REAL",
+        "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+        "strict": "STRICT",
+    },
 )

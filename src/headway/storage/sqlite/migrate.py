@@ -5,14 +5,11 @@ from __future__ import annotations
 import apsw
 
 from headway import failpoints
+from headway.storage.database import SchemaTooNew
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.statements import migrations
 
 _RECORD = "CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)"
-
-
-class SchemaTooNew(Exception):
-    """The file was written by a newer Headway."""
 
 
 def migrate(connection: apsw.Connection, now_ms: int) -> list[int]:
@@ -25,9 +22,7 @@ def migrate(connection: apsw.Connection, now_ms: int) -> list[int]:
     done = {number for (number,) in connection.execute("SELECT number FROM migrations")}
     unknown = done - {number for number, _, _ in known}
     if unknown:
-        raise SchemaTooNew(
-            f"the store has migration {max(unknown)}, this Headway knows up to {known[-1][0]}: install a newer Headway"
-        )
+        raise SchemaTooNew(max(unknown), known[-1][0])
     applied = []
     for number, name, sql in known:
         if number in done:

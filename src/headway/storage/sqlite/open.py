@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 
 from headway.clock import Clock
-from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken
+from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken, StoreRefused
 from headway.storage.reserve import Reserve
 from headway.storage.sqlite.connection import SqliteDatabase
 from headway.storage.sqlite.dialect import SQLITE
@@ -18,7 +18,7 @@ from headway.storage.sqlite.reading import SqliteReading
 from headway.storage.store import Store
 
 
-class StoreInUse(Exception):
+class StoreInUse(StoreRefused):
     """Another server has the file."""
 
 

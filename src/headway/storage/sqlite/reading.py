@@ -6,6 +6,7 @@ from typing import Any
 
 import apsw
 
+from headway.storage.database import bytes_of
 from headway.storage.sqlite.connection import SqliteDatabase, translated
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.statements import load
@@ -31,7 +32,7 @@ class SqliteReading(SqliteDatabase):
             cursor = self.connection.execute(sql, binds)
             try:
                 for row in cursor:
-                    left -= _bytes(row)
+                    left -= bytes_of(row)
                     if left < 0 and found:
                         return found, True
                     found.append(row)
@@ -40,7 +41,3 @@ class SqliteReading(SqliteDatabase):
         except apsw.Error as error:
             raise translated(error) from error
         return found, False
-
-
-def _bytes(row: tuple[Any, ...]) -> int:
-    return sum([len(cell) if cell.isascii() else len(cell.encode()) for cell in row if cell.__class__ is str])

@@ -1,51 +1,22 @@
-"""Holds every row of a store against every other: what `headway doctor --verify` does, and every fault test at its end.
-
-The tables are read in order and side by side, so memory stays the same whatever the store holds. All of it happens in
-one read transaction: a server may go on writing meanwhile.
-"""
+"""Verifies a file: its pages, then its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
-import msgspec
 
-from headway.engine.lifecycle import CAUSES, TRANSITIONS
-from headway.model.run import FINAL, PARKED, State
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.statements import load
+from headway.storage.verify import Finding, findings
 
 _SQL: Final = load(SQLITE)
-_LEGAL: Final = frozenset(
-    (str(state), CAUSES[event], str(target))
-    for state, row in TRANSITIONS.items()
-    for event, targets in row.items()
-    for target in targets
-)
-_BORN: Final = frozenset({State.SCHEDULED, State.QUEUED})
-
-Line = tuple[str, int, str, str | None, str | None, int | None]
-"""Of an event: run id, seq, type, and of a state: the state, the cause, and the epoch if it was a claim."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """Something that cannot be so."""
-
-    about: str
-    """A run's id, or a table."""
-    message: str
-
-    def __str__(self) -> str:
-        """Return it in one line."""
-        return f"{self.about}: {self.message}"
 
 
 def verify(store: Path | apsw.Connection) -> list[Finding]:
-    """Return everything that is wrong; an empty list is what a healthy store has, also right after a crash."""
+    """Return everything that is wrong; all of it is read in one transaction."""
     connection = store if isinstance(store, apsw.Connection) else apsw.Connection(str(store))
     try:
         if connection.in_transaction:
@@ -64,63 +35,8 @@ def _findings(connection: apsw.Connection) -> Iterator[Finding]:
     for (text,) in connection.execute("PRAGMA integrity_check"):
         if text != "ok":
             yield Finding("file", str(text))
-    yield from _histories(connection.execute(_SQL["verify_runs"]), connection.execute(_SQL["verify_events"]))
-    for task, queue, state, kept, found in connection.execute(_SQL["verify_counters"]):
-        yield Finding("counters", f"({task}, {queue}, {state}) says {kept}, there are {found}")
-    for run_id, where, name in connection.execute(_SQL["verify_labels"]):
-        yield Finding(run_id, f"the label {name!r} is in the {where} only")
-    for what, run_id in connection.execute(_SQL["verify_orphans"]):
-        yield Finding(run_id, f"a {what} of it is left, but it is not there" if " " not in what else what)
-    for run_id, count, last in connection.execute(_SQL["verify_results"]):
-        yield Finding(run_id, f"it has {count} results, and the last has number {last}")
-    for run_id, worker_id in connection.execute(_SQL["verify_leases"]):
-        yield Finding(run_id, f"its lease is held by {worker_id}, which is gone")
-    for task, key, queue in connection.execute(_SQL["verify_parked"], {"parked": PARKED}):
-        yield Finding(task, f"runs of the key {key!r} in the queue {queue!r} wait for a slot that is free")
 
+    def read(name: str, /, **binds: Any) -> Iterable[Any]:
+        return connection.execute(_SQL[name], binds)
 
-def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:
-    """Walk runs and histories side by side; both come in order of run id."""
-    histories = groupby(events, key=lambda line: line[0])
-    told, lines = next(histories, (None, iter(())))
-    for run_id, state, epoch, seq in runs:
-        while told is not None and told < run_id:
-            yield Finding(told, "it has a history, but is not there")
-            told, lines = next(histories, (None, iter(())))
-        if told != run_id:
-            yield Finding(run_id, "it has no history")
-            continue
-        yield from _history(run_id, state, epoch, seq, lines)
-        told, lines = next(histories, (None, iter(())))
-    while told is not None:
-        yield Finding(told, "it has a history, but is not there")
-        told, lines = next(histories, (None, iter(())))
-
-
-def _history(run_id: str, state: str, epoch: int, seq: int, lines: Iterable[Line]) -> Iterator[Finding]:
-    """Hold a run against its history: numbers without gaps, legal steps, rising epochs, one end."""
-    last, now, claims = 0, "", 0
-    for _, number, kind, to, cause, claimed in lines:
-        if number != last + 1:
-            yield Finding(run_id, f"event {last + 1} is missing")
-        last = number
-        if kind != "run.state":
-            continue
-        if now == "":
-            if cause != "created" or to not in _BORN:
-                yield Finding(run_id, f"its history begins with {cause} in {to}")
-        elif (now, cause, to) not in _LEGAL:
-            yield Finding(run_id, f"{cause} took it from {now} to {to}")
-        if cause == "claimed":
-            claims += 1
-            if claimed != claims:
-                yield Finding(run_id, f"claim {claims} has epoch {claimed}")
-        now = to or ""
-    if last != seq:
-        yield Finding(run_id, f"its last event is {last}, it says {seq}")
-    if now != state:
-        yield Finding(
-            run_id, f"it is {state}, its history ends in {now}" + (", which is final" if now in FINAL else "")
-        )
-    if claims != epoch:
-        yield Finding(run_id, f"it was claimed {claims} times, its epoch is {epoch}")
+    yield from findings(read)

@@ -1,0 +1,127 @@
+"""Several servers on one database: each takes a place, gives signs of life, and takes over the workers of one that is gone."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from headway.clock import Clock
+from headway.service.sessions import Sessions
+from headway.storage.peers import Peers, Server
+from headway.storage.store import Store
+from headway.storage.unit import Unit, as_rows
+
+PULSE_MS: Final = 2_000
+"""How often a server gives a sign of life, and looks at what it may not have been told."""
+TOLD_MAX: Final = 10_000
+"""Runs that are looked at for those who may not have been woken."""
+
+log = logging.getLogger("headway.servers")
+
+
+class Servers:
+    """The place of this server among the others. Of a store that is not shared it does nothing."""
+
+    def __init__(self, store: Store, sessions: Sessions, lease_ms: int) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._lease_ms = lease_ms
+        self._seen: dict[str, tuple[int, int]] = {}
+        """Server → its beat, and when that was first seen, by this server's monotonic clock."""
+        self._beat = 0
+        self._position: int | None = None
+
+    @property
+    def _clock(self) -> Clock:
+        return self._store.clock
+
+    async def join(self) -> None:
+        """Take a place, and the workers that no living server hears."""
+        peers = self._store.peers
+        if peers is not None:
+            self._open(await self._store.write(lambda unit: self._pulse(unit, peers)))
+
+    async def pulse(self) -> None:
+        """Give a sign of life; catch up with what was not heard; take over from servers that are gone."""
+        peers = self._store.peers
+        if peers is None:
+            return
+        self._open(await self._store.write(lambda unit: self._pulse(unit, peers)))
+        await self._wake()
+        self._store.on_heard()
+
+    async def leave(self) -> None:
+        """Give the place up, so that others need not wait to see that."""
+        peers = self._store.peers
+        if peers is not None:
+            await self._store.write(lambda unit: unit.later("delete_servers", ids=as_rows([peers.server_id])))
+
+    def _pulse(self, unit: Unit, peers: Peers) -> list[str]:
+        found = [Server(*row) for row in unit.database.rows("read_servers")]
+        mine = next((server for server in found if server.id == peers.server_id), None)
+        gone = self._gone([server for server in found if server is not mine])
+        if mine is None or gone:
+            self._take_place(unit, peers, gone)
+        else:
+            self._say(unit, peers, mine.shard)
+        unit.catalog.load(unit.database)
+        for queue, task in unit.catalog.lanes_with_work():
+            unit.ready[queue, task] = None
+        return [worker_id for (worker_id,) in unit.database.rows("workers_of", server_id=peers.server_id)]
+
+    def _gone(self, others: list[Server]) -> list[str]:
+        """Return the servers whose beat has stood still for as long as a lease."""
+        now_ms = self._clock.monotonic_ms()
+        self._seen = {
+            server.id: seen if (seen := self._seen.get(server.id)) and seen[0] == server.beat else (server.beat, now_ms)
+            for server in others
+        }
+        return [server_id for server_id, (_, since_ms) in self._seen.items() if since_ms + self._lease_ms <= now_ms]
+
+    def _take_place(self, unit: Unit, peers: Peers, gone: list[str]) -> None:
+        """One server at a time: remove those that are gone, find a place, and hear the workers that nobody hears."""
+        unit.database.rows("lock_fact", name="servers")
+        if gone:
+            log.warning("servers.gone ids=%s", ",".join(gone))
+            unit.database.run("delete_servers", ids=as_rows(gone))
+        found = [Server(*row) for row in unit.database.rows("read_servers")]
+        mine = next((server for server in found if server.id == peers.server_id), None)
+        taken = {server.shard for server in found}
+        shard = mine.shard if mine is not None else next(n for n in range(1, len(taken) + 2) if n not in taken)
+        self._say(unit, peers, shard)
+        unit.flush()
+        # If the others took this server for gone, those that it still hears are its own again.
+        for worker_id in self._sessions.heard_within(self._lease_ms) if mine is None else ():
+            unit.database.run("hear_worker", id=worker_id, server_id=peers.server_id)
+        unit.database.run("adopt_workers", server_id=peers.server_id)
+
+    def _say(self, unit: Unit, peers: Peers, shard: int) -> None:
+        self._beat += 1
+        unit.catalog.shard = shard
+        unit.later(
+            "save_server", id=peers.server_id, shard=shard, host=peers.host, pid=peers.pid, version=peers.version,
+            beat=self._beat, created_at=unit.now_ms, heard_at=unit.now_ms,
+        )  # fmt: skip
+
+    def _open(self, worker_ids: list[str]) -> None:
+        """Give each worker that this server has to hear a full lease to be heard from."""
+        for worker_id in worker_ids:
+            if self._sessions.get(worker_id) is None:
+                self._sessions.open(worker_id)
+
+    async def _wake(self) -> None:
+        """Wake who watches runs of which this server may not have been told, because a message was lost."""
+        store = self._store
+        last = await store.read.last_position()
+        if store.notifier.count and self._position is not None and last > self._position:
+            store.generation += 1
+            run_ids = await store.read.changed_since(self._position, TOLD_MAX)
+            if len(run_ids) < TOLD_MAX:
+                store.notifier.publish(run_ids)
+            else:
+                store.notifier.publish_all()
+        self._position = last
+
+    async def list(self) -> list[Server]:
+        """Return the servers that share the database, oldest first."""
+        return await self._store.read.servers()

@@ -1,0 +1,212 @@
+"""Connections to PostgreSQL: a transaction goes over the wire in as few round trips as its reads leave; errors turned into ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import psycopg
+from psycopg import errors, pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from headway.storage.database import DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken, bytes_of
+from headway.storage.postgres.dialect import POSTGRES
+from headway.storage.statements import load
+
+CHANNEL: Final = "headway"
+"""Where servers that share a database hear of each other's commits."""
+
+# Of several hosts the one that takes writes; a connection whose other end is gone is noticed within about 15 seconds,
+# also while nothing is asked of it. What the URL says itself counts.
+_DEFAULTS: Final = {
+    "application_name": "headway",
+    "target_session_attrs": "read-write",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "3",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "15000",
+}
+# No statement of ours takes long; one that does would hold locks that others wait for. A server that stands still in the
+# middle of a transaction (a suspended machine) must not hold them either. JIT costs more than such statements take.
+_SETTINGS: Final = {
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "jit": "off",
+}
+_STATEMENTS: Final = load(POSTGRES)
+PREPARE_AFTER: Final = 2
+"""Executions after which a statement is prepared."""
+
+
+def connect(url: str, settings: dict[str, str] = _SETTINGS) -> psycopg.Connection[tuple[Any, ...]]:
+    """Return a new connection; raise DatabaseGone if that is not possible now, or what the driver says of a bad URL."""
+    try:
+        asked = conninfo_to_dict(url)
+        made = psycopg.connect(
+            make_conninfo(url, **{name: text for name, text in _DEFAULTS.items() if name not in asked}),
+            autocommit=True,
+            prepare_threshold=PREPARE_AFTER,
+        )
+        for name, text in settings.items():
+            made.execute("SELECT set_config(%s, %s, false)", (name, text))
+    except psycopg.OperationalError as error:
+        raise translated(error) from error
+    return made
+
+
+class PostgresDatabase:
+    """One connection to one database. Writes of a transaction are sent on without waiting for what becomes of them."""
+
+    def __init__(self, url: str, *, position_base: int = 0) -> None:
+        """Connect; `position_base` is what the store says of itself (see `dialect.position`)."""
+        self._url = url
+        self._settings = _SETTINGS | {"headway.position_base": str(position_base)}
+        self._connection = connect(url, self._settings)
+        self._transaction: contextlib.ExitStack | None = None
+        self._pipeline: psycopg.Pipeline | None = None
+        self._expected: list[tuple[int, str, psycopg.Cursor[Any]]] = []
+
+    def begin(self) -> None:
+        """Open a transaction (READ COMMITTED: every statement sees what is committed by then)."""
+        self._expected.clear()
+        self._transaction = contextlib.ExitStack()
+        try:
+            self._pipeline = self._transaction.enter_context(self._connection.pipeline())
+            self._connection.execute("BEGIN")
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    def commit(self, tell: Sequence[str] = ()) -> None:
+        """Return when the transaction is on stable storage. What is told travels with it, in a transaction of its own.
+
+        A NOTIFY within the transaction would make all commits of all servers wait for each other's disk.
+        """
+        assert self._transaction is not None
+        try:
+            self._settle()
+            committed = self._connection.execute("COMMIT")
+            for text in tell:
+                self._connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, text))
+            self._transaction.close()
+            self._transaction = None
+            if committed.statusmessage != "COMMIT":
+                raise Outdated(f"the commit ended in {committed.statusmessage}")
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    def _settle(self) -> None:
+        """See that every statement has changed as many rows as it had to."""
+        assert self._pipeline is not None
+        if self._expected:
+            self._pipeline.sync()
+        for count, name, cursor in self._expected:
+            if cursor.rowcount != count:
+                raise Outdated(f"{name} changed {cursor.rowcount} rows, not {count}")
+        self._expected.clear()
+
+    def rollback(self) -> None:
+        """Undo, if there is anything to undo; a connection that cannot do that is of no use any more."""
+        transaction, self._transaction = self._transaction, None
+        try:
+            if transaction is not None:
+                with contextlib.suppress(psycopg.Error):
+                    transaction.close()
+            if not self._connection.closed and self._connection.info.transaction_status != pq.TransactionStatus.IDLE:
+                self._connection.execute("ROLLBACK")
+        except psycopg.Error:
+            self._connection.close()
+
+    def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a named statement."""
+        return self.select_spelt(_STATEMENTS[name], binds)
+
+    def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of a list's statement."""
+        return self.select_spelt(sql, binds)
+
+    def select_spelt(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Return all rows of a statement whose binds are written as the driver wants them."""
+        try:
+            return self._connection.execute(sql, binds).fetchall()
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    def run(self, name: str, /, **binds: Any) -> None:
+        """Send a named statement on its way."""
+        try:
+            self._connection.execute(_STATEMENTS[name], binds)
+        except psycopg.Error as error:
+            raise translated(error) from error
+
+    def must(self, count: int, name: str, /, **binds: Any) -> None:
+        """Send a named statement that changes just so many rows; the commit sees to that."""
+        try:
+            cursor = self._connection.execute(_STATEMENTS[name], binds)
+        except psycopg.Error as error:
+            raise translated(error) from error
+        self._expected.append((count, name, cursor))
+
+    def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return the first rows of a named statement, up to so much text, and whether that has cut them off."""
+        return self.select_within(bytes_max, _STATEMENTS[name], binds)
+
+    def select_within(self, bytes_max: int, sql: str, binds: dict[str, Any]) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return the first rows of a list's statement, up to so much text, and whether that has cut them off."""
+        found: list[tuple[Any, ...]] = []
+        left = bytes_max
+        try:
+            with self._connection.cursor() as cursor:
+                for row in cursor.stream(sql, binds, size=STREAMED):
+                    left -= bytes_of(row)
+                    if left < 0 and found:
+                        return found, True
+                    found.append(row)
+        except psycopg.Error as error:
+            raise translated(error) from error
+        return found, False
+
+    @property
+    def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """The driver's connection, for migrations and checks."""
+        return self._connection
+
+    def reopen(self) -> None:
+        """Connect again, to whichever host takes writes now; raise DatabaseGone if that is none."""
+        self._connection.close()
+        self._transaction = None
+        self._connection = connect(self._url, self._settings)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+
+STREAMED: Final = 100
+"""Rows that are fetched at once when what is read may be large."""
+
+
+def translated(error: psycopg.Error) -> Exception:
+    """Return our error for the driver's: lost, locked, full, broken, or the driver's own (a programmer's mistake)."""
+    match error:
+        case errors.SerializationFailure() | errors.DeadlockDetected() | errors.UniqueViolation():
+            return Outdated(_line(error))
+        case errors.LockNotAvailable() | errors.QueryCanceled():
+            return DatabaseLocked(_line(error))
+        case errors.DiskFull():
+            return DiskFull(_line(error))
+        case errors.DataCorrupted() | errors.IndexCorrupted():
+            return StorageBroken(_line(error))
+        case errors.ReadOnlySqlTransaction():  # the primary that it was is a standby now
+            return DatabaseGone(_line(error))
+        case psycopg.OperationalError():
+            return DatabaseGone(_line(error))
+        case _:
+            return error
+
+
+def _line(error: psycopg.Error) -> str:
+    """Return what the database says in one line; drivers put hosts and hints into more."""
+    return " ".join(str(error).split())

@@ -1,0 +1,61 @@
+"""Hears what other servers tell of their commits (LISTEN), on a thread and a connection of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import psycopg
+
+from headway.storage.database import DatabaseGone
+from headway.storage.postgres.connection import CHANNEL, connect
+
+LOOKS_S: Final = 1.0
+"""How long one look for messages takes at most, and with it the end of this thread."""
+BACK_OFF_S: Final = (0.1, 2.0)
+"""The shortest and the longest wait before the next attempt to connect."""
+
+log = logging.getLogger("headway.listener")
+
+
+class Listener:
+    """Calls `on_text` with every message, and with None when some may have been missed. On its own thread."""
+
+    def __init__(self, url: str, on_text: Callable[[str | None], None]) -> None:
+        self._url = url
+        self._on_text = on_text
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="headway-listener", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; takes up to a second."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        wait_s = BACK_OFF_S[0]
+        while not self._stopping.is_set():
+            try:
+                with connect(self._url, {}) as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    wait_s = BACK_OFF_S[0]
+                    self._on_text(None)  # what was said before cannot be heard any more
+                    self._listen(connection)
+            except (psycopg.Error, DatabaseGone) as error:
+                log.info("listener.lost error=%s", error)
+                self._stopping.wait(wait_s)
+                wait_s = min(wait_s * 2, BACK_OFF_S[1])
+
+    def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        while not self._stopping.is_set():
+            for notify in connection.notifies(timeout=LOOKS_S):
+                self._on_text(notify.payload)
+                if self._stopping.is_set():
+                    return

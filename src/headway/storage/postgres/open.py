@@ -1,0 +1,146 @@
+"""Opens the store on PostgreSQL, which any number of servers share."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import psycopg
+
+from headway.clock import Clock
+from headway.storage.database import DatabaseGone, StoreRefused
+from headway.storage.peers import Peers
+from headway.storage.postgres.connection import PostgresDatabase, connect, translated
+from headway.storage.postgres.dialect import EVENTS_BITS, POSTGRES
+from headway.storage.postgres.listener import Listener
+from headway.storage.postgres.migrate import migrate
+from headway.storage.statements import load
+from headway.storage.store import Store
+
+VERSION_LEAST: Final = 15
+READERS: Final = 4
+"""Threads that read, each with a connection of its own."""
+WAITS_S: Final = (0.2, 5.0)
+"""The shortest and the longest wait for a database that is not there yet."""
+POSITIONS: Final = "position_base"
+TURNS: Final = ("servers", "limits")
+"""Rows that servers lock to do something one after the other."""
+SECRET: Final = "secret"  # noqa: S105 - the name under which one is kept
+
+_SQL: Final = load(POSTGRES)
+
+log = logging.getLogger("headway.postgres")
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def open_postgres(
+    url: str, clock: Clock, *, accept_loss: bool = False, threaded: bool = True, server_id: str, host: str, pid: int,
+    version: str,
+) -> Store:  # fmt: skip
+    """Open, create or upgrade the store; raise DatabaseGone if it cannot be reached, StoreRefused with what to do.
+
+    Not threaded, everything happens on the caller's thread and one connection, and no other server is heard (for tests).
+    """
+    base = prepare(url, clock, accept_loss=accept_loss)
+    writing = PostgresDatabase(url, position_base=base)
+    peers = Peers(server_id, host=host, pid=pid, version=version)
+    if not threaded:
+        return Store(
+            clock=clock, dialect=POSTGRES, writing=writing, near=writing, far=None, threaded=False, peers=peers
+        )
+    listener = Listener(url, peers.hear)
+    peers.start, peers.stop = listener.start, listener.stop
+    return Store(
+        clock=clock,
+        dialect=POSTGRES,
+        writing=writing,
+        near=None,
+        far=lambda: PostgresDatabase(url, position_base=base),
+        readers=READERS,
+        peers=peers,
+    )
+
+
+def prepare(url: str, clock: Clock, *, accept_loss: bool = False) -> int:
+    """See that the database is one to rely on, bring its schema up to date, and return its base of positions."""
+    with connect(url) as connection:
+        try:
+            _check(connection, accept_loss=accept_loss)
+            migrate(connection, clock.now_ms())
+            for turn in TURNS:
+                _fact(connection, turn, "")
+            return _position_base(connection)
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise StoreRefused(f"the database refuses this user something that Headway needs: {error}") from error
+        except psycopg.OperationalError as error:
+            raise translated(error) from error
+
+
+def when_reachable(open_it: Callable[[], Store], stop: threading.Event, say: Callable[[str], None]) -> Store | None:
+    """Open a store as soon as its database answers, and say meanwhile why it is not open yet; None if told to stop."""
+    wait_s, said = WAITS_S[0], ""
+    while not stop.is_set():
+        try:
+            return open_it()
+        except DatabaseGone as error:
+            if str(error) != said:
+                said = str(error)
+                say(f"the database cannot be reached, and is asked again until it answers: {said}")
+            stop.wait(wait_s)
+            wait_s = min(wait_s * 2, WAITS_S[1])
+    return None
+
+
+def secret_in(url: str, given: str) -> bytes:
+    """Return what tokens and cursors are signed with: the one given, else the one that all servers find in the store."""
+    if given:
+        if len(given) < 32:  # noqa: PLR2004 - 256 bits if it is random text
+            raise ValueError("the secret is too short: give at least 32 random characters")
+        return given.encode()
+    with connect(url) as connection:
+        made = secrets.token_hex(32)
+        return bytes.fromhex(_fact(connection, SECRET, made))
+
+
+def _check(connection: Connection, *, accept_loss: bool) -> None:
+    if connection.info.server_version < VERSION_LEAST * 10_000:
+        found = connection.info.server_version // 10_000
+        raise StoreRefused(f"this is PostgreSQL {found}; Headway needs {VERSION_LEAST} or newer")
+    row = connection.execute("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()")
+    encoding = (row.fetchone() or ("?",))[0]
+    if encoding != "UTF8":
+        raise StoreRefused(f"the database has the encoding {encoding}; create one with UTF8")
+    for name in ("fsync", "full_page_writes", "synchronous_commit"):
+        value = str((connection.execute(f"SHOW {name}").fetchone() or ("?",))[0])
+        if value == "off" and not accept_loss:
+            raise StoreRefused(
+                f"the database runs with {name} = off, so what was acknowledged can be lost; "
+                f"set it to on, or start with --accept-loss"
+            )
+
+
+def _position_base(connection: Connection) -> int:
+    """Return what lifts new positions above those that are there; see `dialect.position`."""
+    with connection.transaction():
+        base = int(_fact(connection, POSITIONS, "0"))
+        row = connection.execute(
+            "SELECT coalesce(max(position), 0), pg_current_xact_id()::text::bigint FROM events"
+        ).fetchone()
+        assert row is not None
+        last, now = int(row[0]), int(row[1]) << EVENTS_BITS
+        if last > base + now:  # these events were added where transactions had other numbers
+            base = last - now + (1 << EVENTS_BITS)
+            connection.execute(_SQL["save_fact"], {"name": POSITIONS, "value": str(base)})
+        return base
+
+
+def _fact(connection: Connection, name: str, value: str) -> str:
+    """Return what the store says of itself; it says `value` if it has not said anything before."""
+    connection.execute(_SQL["insert_fact"], {"name": name, "value": value})
+    row = connection.execute(_SQL["lock_fact"], {"name": name}).fetchone()
+    assert row is not None
+    return str(row[0])
