@@ -42,6 +42,8 @@ from headway.model.worker import Queue
 from headway.service.service import Service
 from headway.service.starting import new_run
 from headway.storage import lists
+from headway.storage.leads import choose
+from headway.storage.reader import WINDOW
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_file
 from headway.storage.statements import RUN_COLUMNS
@@ -192,14 +194,20 @@ def filters(now: int) -> dict[str, RunFilter]:
         "label.rare": RunFilter(labels={"order": "500"}),
         "labels": RunFilter(labels={"customer": "0", "order": "500"}),
         "label+state": RunFilter(labels={"customer": "3"}, state=(State.SUCCEEDED,)),
+        "label+state.rare": RunFilter(labels={"customer": "3"}, state=(State.TERMINATED,)),
+        "label+states": RunFilter(labels={"customer": "3"}, state=(State.FAILED, State.TERMINATED)),
         "parent": RunFilter(parent_id=PARENT),
         "root": RunFilter(root_id=PARENT),
         "key": RunFilter(key="customer-7"),
-        "created": RunFilter(created_after=now - 10 * DAY, created_before=now - 9 * DAY),
+        "created": RunFilter(created_after=now - 10 * DAY, created_before=now - 5 * DAY),
         "created+state": RunFilter(
-            created_after=now - 10 * DAY, created_before=now - 9 * DAY, state=(State.SUCCEEDED,)
+            created_after=now - 10 * DAY, created_before=now - 5 * DAY, state=(State.SUCCEEDED,)
         ),
-        "finished": RunFilter(finished_after=now - 10 * DAY, finished_before=now - 9 * DAY),
+        "finished": RunFilter(finished_after=now - 10 * DAY, finished_before=now - 5 * DAY),
+        "finished+state": RunFilter(
+            finished_after=now - 10 * DAY, finished_before=now - 5 * DAY, state=(State.FAILED,)
+        ),
+        "finished+task": RunFilter(finished_after=now - 10 * DAY, finished_before=now - 5 * DAY, task=(TASKS[3],)),
         "task+state": RunFilter(task=(TASKS[3],), state=(State.SUCCEEDED,)),
         "task+state.none": RunFilter(task=(TASKS[3],), state=(State.SUSPENDED,)),
         "task+state.rare": RunFilter(task=(TASKS[3],), state=(State.RUNNING,)),
@@ -230,6 +238,7 @@ async def operations(bench: Bench, small: Site, large: Site, name: str) -> None:
         await site.open()
         for _ in range(10):
             await site.start()
+    await reads(bench, small, large, name)
     for what, ask in {"start": Site.start, "start.batch100": Site.batch, "read": Site.read}.items():
         if not bench.wanted(f"{name}.{what}"):
             continue
@@ -245,6 +254,10 @@ async def operations(bench: Bench, small: Site, large: Site, name: str) -> None:
                 pairs.append(await claim_and_finish(site, worker, count))
         for index, what in enumerate(("claim", "finish")):
             ratio(f"{name}.{what}{worker}.{count}", *([pair[index] for pair in pairs] for pairs in both))
+
+
+async def reads(bench: Bench, small: Site, large: Site, name: str) -> None:
+    """Lists, and what is read beside them: before the claims, which leave whole lanes of the small store empty."""
     now = small.store.clock.now_ms()
     for what, wanted in filters(now).items():
         if bench.wanted(f"{name}.list.{what}"):
@@ -264,13 +277,13 @@ async def operations(bench: Bench, small: Site, large: Site, name: str) -> None:
 
 async def page(bench: Bench, metric: str, wanted: RunFilter, small: Site, large: Site) -> None:
     """The first page of a list; where it misses the bar, its plan on request."""
-    rows = [len((await site.service.runs.page(wanted, Page()))[0]) for site in (small, large)]
-    took = await alternately(
-        lambda site: site.service.runs.page(wanted, Page()), small, large, 20 if bench.quick else 100
-    )
+    at = Page(by_end=wanted.is_by_end)  # as the API has it
+    rows = [len((await site.service.runs.page(wanted, at))[0]) for site in (small, large)]
+    took = await alternately(lambda site: site.service.runs.page(wanted, at), small, large, 20 if bench.quick else 100)
     found = ratio(metric, *took, rows=rows)
     if found > BAR and bench.options.explain:
-        sql, binds = lists.page(SQLITE, wanted, Page(), 51)
+        lead, edge = choose(SQLITE, large.store.read.near, wanted, at, WINDOW)
+        sql, binds = lists.page(SQLITE, wanted, at, 51, lead, edge)
         plan = large.store.read.near.select(f"EXPLAIN QUERY PLAN {sql}", binds)
         print(metric, *(f"    {row[3]}" for row in plan), sep="\n", file=sys.stderr)
 

@@ -118,6 +118,32 @@ async def test_oldest_first_if_asked():
 
 
 @on_loop
+async def test_what_is_filtered_by_the_end_goes_by_the_end_if_nothing_else_is_said():
+    async with serving() as server:
+        first, second = await server.running(), await server.running()
+        await server.start()
+        for run_id in (second, first):
+            server.clock.advance(1000)
+            await server.succeed(run_id)
+        lately = "finished_after=2026-01-01T00:00:00Z"
+        for query, expected in (
+            (lately, [first, second]),
+            (f"{lately}&state=succeeded,failed", [first, second]),
+            (f"{lately}&order_by=created_at%20desc", [second, first]),
+            (f"{lately}&task=backup&queue=default", [first, second]),
+            (f"{lately}&created_after=2026-01-01T00:00:00Z", [second, first]),
+            ("order_by=finished_at", [second, first]),
+            ("order_by=finished_at%20asc&task=backup", [second, first]),
+            ("order_by=finished_at%20desc", [first, second]),
+        ):
+            seen, token = [], ""
+            while token or not seen:
+                answer = await server.get(f"/v1/runs?{query}&page_size=1&page_token={token}")
+                seen, token = seen + ids(answer), answer.json["next_page_token"]
+            assert seen == expected, query
+
+
+@on_loop
 async def test_counts_by_group():
     async with serving() as server:
         await five(server)

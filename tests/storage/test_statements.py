@@ -13,6 +13,7 @@ from headway.model.task import Task
 from headway.model.worker import Queue, Worker
 from headway.service.starting import new_run
 from headway.storage import lists
+from headway.storage.lists import BY_END, Lead
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_memory
 from headway.storage.statements import FILES, load
@@ -152,7 +153,8 @@ FILTERS = {
 @pytest.mark.parametrize("name", FILTERS)
 def test_a_page_goes_by_the_index_of_its_filter_and_sorts_nothing(connection, name, newest_first):
     fields, index = FILTERS[name]
-    sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(50, "0189", newest_first), 51)
+    wanted = RunFilter(**fields)
+    sql, binds = lists.page(SQLITE, wanted, Page(50, "0189", newest_first), 51, lists.leads(wanted)[0])
     lines = plan(connection, sql, binds)
     assert any(index in line for line in lines), lines
     sorts = name.startswith("several") or name == "a root"  # the few that were found, or a family
@@ -160,20 +162,53 @@ def test_a_page_goes_by_the_index_of_its_filter_and_sorts_nothing(connection, na
 
 
 LEADS = [
-    ({"task": ("t",), "state": (State.FAILED,)}, "state", "runs_by_state (state=? AND id"),
-    ({"task": ("t",), "state": (State.FAILED,)}, "task", "runs_by_task (task=? AND id"),
-    ({"queue": ("q",), "state": (State.FAILED,), "finished_after": 1}, "queue", "runs_by_queue (queue=? AND id"),
-    ({"finished_after": 1, "finished_before": 9}, "end", "runs_by_end (finished_at>? AND finished_at<?)"),
-]
+    ({"task": ("t",), "state": (State.FAILED,)}, Lead("state"), "runs_by_state (state=? AND id"),
+    ({"task": ("t",), "state": (State.FAILED,)}, Lead("task"), "runs_by_task (task=? AND id"),
+    ({"queue": ("q",), "state": (State.FAILED,), "finished_after": 1}, Lead("queue"), "runs_by_queue (queue=? AND id"),
+    ({"labels": {"a": "b"}, "state": (State.FAILED,)}, Lead("state"), "runs_by_state (state=? AND id"),
+    ({"labels": {"a": "b", "c": "d"}}, Lead("label", "c"), "one USING COVERING INDEX sqlite_autoindex_run_labels_1 (name=? AND value=? AND run_id"),
+    ({"finished_after": 1, "finished_before": 9}, BY_END, "runs_by_end (state=? AND finished_at>? AND finished_at<?)"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
 @pytest.mark.parametrize(("fields", "lead", "index"), LEADS)
 def test_a_page_goes_by_the_index_that_it_is_told(connection, fields, lead, index, newest_first):
-    sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(50, "0189", newest_first), 51, lead)
-    lines = plan(connection, sql, binds)
-    assert any(index in line for line in lines), lines
-    assert lead == "end" or not [line for line in lines if "TEMP B-TREE" in line], lines
+    for edge in ("", "0188"):
+        sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(50, "0189", newest_first), 51, lead, edge)
+        lines = plan(connection, sql, binds)
+        assert any(index in line for line in lines), lines
+        assert lead == BY_END or not [line for line in lines if "TEMP B-TREE" in line], lines
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("state", [(), (State.FAILED,), (State.FAILED, State.SUCCEEDED, State.QUEUED)])
+def test_a_list_by_the_end_is_merged_from_its_index_and_not_sorted(connection, state, newest_first):
+    wanted = RunFilter(finished_after=1, finished_before=9, state=state)
+    for after, edge in ((None, ""), ("5 0189", ""), ("5 0189", "3 0188")):
+        sql, binds = lists.page(SQLITE, wanted, Page(50, after, newest_first, by_end=True), 51, BY_END, edge)
+        lines = plan(connection, sql, binds)
+        assert not [line for line in lines if "TEMP B-TREE" in line or "SCAN" in line], lines
+        bounds = [line for line in lines if "runs_by_end (state=? AND " in line]
+        assert len(bounds) == (len(lists._ended(wanted)))
+        assert all("finished_at,id)>(?,?)" in line or "finished_at,id)<(?,?)" in line for line in bounds if after), (
+            bounds
+        )
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("by_end", [True, False])
+def test_how_far_a_window_reaches_is_read_off_one_index(connection, newest_first, by_end):
+    wanted = RunFilter(
+        state=(State.FAILED,), task=("t", "u"), queue=("q",), labels={"a": "b"}, parent_id="p", root_id="r", key="k",
+        created_after=1, finished_after=1,
+    )  # fmt: skip
+    at = Page(50, "5 0189", newest_first, by_end)
+    for lead in [BY_END] if by_end else [*lists.leads(wanted), lists.BY_ID, BY_END]:
+        for sql, binds in lists.edges(SQLITE, wanted, at, lead, 100):
+            lines = plan(connection, sql, binds)
+            assert "COVERING INDEX" in lines[0] or lead.field == "root_id", lines
+            assert (1, "SEARCH") == (len(lines), lines[0][:6])
 
 
 @pytest.mark.parametrize(
@@ -181,7 +216,9 @@ def test_a_page_goes_by_the_index_that_it_is_told(connection, fields, lead, inde
 )
 def test_whole_runs_are_not_sorted(connection, fields):
     """What is sorted is in memory: ids, and not what runs have returned."""
-    sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(), 51, "end" if "finished_after" in fields else "")
+    wanted = RunFilter(**fields)
+    lead = BY_END if "finished_after" in fields else lists.leads(wanted)[0]
+    sql, binds = lists.page(SQLITE, wanted, Page(), 51, lead)
     lines = plan(connection, sql, binds)
     assert "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)" == lines[0]
     last = max((n for n, line in enumerate(lines) if "TEMP B-TREE" in line), default=0)
@@ -189,7 +226,7 @@ def test_whole_runs_are_not_sorted(connection, fields):
 
 
 def test_a_label_is_found_by_its_name_and_value(connection):
-    sql, binds = lists.page(SQLITE, RunFilter(labels={"a": "b"}), Page(), 51)
+    sql, binds = lists.page(SQLITE, RunFilter(labels={"a": "b"}), Page(), 51, Lead("label", "a"))
     assert any("run_labels" in line and "name=? AND value=?" in line for line in plan(connection, sql, binds))
 
 

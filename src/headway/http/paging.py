@@ -28,15 +28,21 @@ def in_query(asked: RunFilters) -> RunFilter:
         raise BadParameter(error.detail, parameter=str(error.errors[0]["pointer"])[1:]) from None
 
 
-def page_of(asked: RunQuery, signer: Signer) -> Page:
+def page_of(asked: RunQuery, wanted: RunFilter, signer: Signer) -> Page:
     """Return which page is asked for; raise BadCursor for a token of another list, or of nobody."""
     after = None if not asked.page_token else _opened(asked, signer)
-    return Page(min(asked.page_size, PAGE_MAX), after, newest_first=asked.order_by.endswith(" desc"))
+    field, _, way = (asked.order_by or _order(wanted)).partition(" ")
+    return Page(min(asked.page_size, PAGE_MAX), after, newest_first=way == "desc", by_end=field == "finished_at")
 
 
-def next_token(asked: RunQuery, signer: Signer, last_id: str) -> str:
-    """Return the token of the page after `last_id`."""
-    return signer.seal(PURPOSE, f"{_fingerprint(asked)} {last_id}")
+def _order(wanted: RunFilter) -> str:
+    """Return the order of a list that is asked for without one: that in which any number of runs can be gone through."""
+    return "finished_at desc" if wanted.is_by_end else "created_at desc"
+
+
+def next_token(asked: RunQuery, signer: Signer, after: str) -> str:
+    """Return the token of the page that starts `after`."""
+    return signer.seal(PURPOSE, f"{_fingerprint(asked)} {after}")
 
 
 def next_link(path: str, query: bytes, token: str) -> tuple[bytes, bytes]:
@@ -49,10 +55,10 @@ def _opened(asked: RunQuery, signer: Signer) -> str:
     text = signer.unseal(PURPOSE, asked.page_token) if asked.page_token.isascii() else None
     if text is None:
         raise BadCursor("the page_token was not made by this server")
-    fingerprint, _, last_id = text.partition(" ")
+    fingerprint, _, after = text.partition(" ")
     if fingerprint != _fingerprint(asked):
         raise BadCursor("the page_token was made for other filters")
-    return last_id
+    return after
 
 
 def _fingerprint(asked: RunQuery) -> str:

@@ -158,9 +158,9 @@ async def query(call: Call) -> Reply:
 
 async def _page(call: Call, asked: wire.RunQuery, wanted: RunFilter) -> wire.RunList:
     service = call.service
-    found, more = await service.runs.page(wanted, page_of(asked, service.signer))
-    token = next_token(asked, service.signer, found[-1].id) if more else ""
-    return wire.RunList(data=[present.run_out(run) for run in found], next_page_token=token, has_more=more)
+    found, after = await service.runs.page(wanted, page_of(asked, wanted, service.signer))
+    token = next_token(asked, service.signer, after) if after else ""
+    return wire.RunList(data=[present.run_out(run) for run in found], next_page_token=token, has_more=bool(after))
 
 
 async def children(call: Call) -> Reply:
@@ -293,7 +293,7 @@ def _reason(call: Call, code: str) -> Reason:
 
 def _refuse_paging(asked: wire.RunQuery) -> None:
     """Raise InvalidInput for what only lists have: a bulk action touches all that fit, in an order of its own."""
-    for name, plain in (("page_size", 50), ("page_token", ""), ("order_by", "created_at desc")):
+    for name, plain in (("page_size", 50), ("page_token", ""), ("order_by", None)):
         if getattr(asked, name) != plain:
             errors = [{"pointer": f"/filter/{name}", "code": "value", "message": "a bulk action has no pages"}]
             raise InvalidInput(f"filter.{name}: a bulk action has no pages", errors=errors)

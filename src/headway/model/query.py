@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from headway.model.run import State
 
@@ -22,11 +23,19 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     finished_after: int | None = None
     finished_before: int | None = None
 
+    @property
+    def is_by_end(self) -> bool:
+        """Whether it bounds the time of the end, and else goes by nothing that only few runs may have in common."""
+        rest = replace(self, state=(), task=(), queue=(), finished_after=None, finished_before=None)
+        return (self.finished_after, self.finished_before) != (None, None) and rest == RunFilter()
+
 
 class Page(msgspec.Struct, frozen=True):
     """Where a page starts, how long it is, and which way it goes."""
 
     size: int = 50
     after: str | None = None
-    """The id of the last run of the page before."""
+    """Where the page before has ended: what it was returned with."""
     newest_first: bool = True
+    by_end: bool = False
+    """In order of the time of the end, and with those that have ended only; else in order of id, that is of creation."""

@@ -198,8 +198,8 @@ class Runs:
                 pass
         return run
 
-    async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], bool]:
-        """Return a page of runs, and whether there are more; large ones make it shorter."""
+    async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], str]:
+        """Return a page of runs, and where the next one starts ("" if this is the last). It may be short, even empty."""
         return await self._store.read.page(wanted, at)
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:

@@ -1,174 +1,261 @@
 """Puts the statement of a list together from fixed pieces: the one place where SQL depends on the request.
 
 Only the pieces named here are ever used; values are always bound.
+
+A list goes by one index, its lead, in the order of that index; what else is wanted is looked up run by run. So that a page
+costs the same however many runs there are, it looks at no more of them than up to an edge (see leads.py).
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from headway.model.query import Page, RunFilter
+from headway.model.run import FINAL, Run
 from headway.storage.statements import Dialect
 
 _encode: Final = msgspec.json.Encoder().encode
 
+Statement = tuple[str, dict[str, Any]]
+"""SQL and its binds."""
+
 GROUPS: Final = ("state", "task", "queue", "priority", "run_type")
 """What runs can be counted by."""
 
-_SINGLE: Final = {
+_MANY: Final = ("state", "task", "queue")
+_ONE: Final = {
     "parent_id": "parent_id = :parent_id",
     # Most runs are their own root: the index holds only those that are not.
-    "root_id": "(id = :root_id OR (parent_id IS NOT NULL AND root_id = :root_id))",
+    "root_id": "(runs.id = :root_id OR (parent_id IS NOT NULL AND root_id = :root_id))",
     "key": "key = :key",
+}
+_TIMES: Final = {
     "created_after": "created_at >= :created_after",
     "created_before": "created_at < :created_before",
     "finished_after": "finished_at >= :finished_after",
     "finished_before": "finished_at < :finished_before",
 }
-_MANY: Final = ("state", "task", "queue")
-_NARROW: Final = ("parent_id", "root_id", "key", "labels")
-"""What few runs have in common: if one of these is asked for, nothing else has to lead."""
-_ENDED: Final = "finished_at IS NOT NULL"
-_LABELLED: Final = "id IN (SELECT run_id FROM run_labels WHERE "
+_BELOW: Final = "parent_id IS NOT NULL AND root_id = :root_id"
+_INDEXES: Final = {
+    "id": "",
+    "state": " @use(runs_by_state)",
+    "task": " @use(runs_by_task)",
+    "queue": " @use(runs_by_queue)",
+    "parent_id": " @use(runs_by_parent)",
+    "root_id": " @use(runs_by_root)",
+    "key": " @use(runs_by_key)",
+}
 
 
-Lead = Literal["", "state", "task", "queue", "end"]
-"""What a list goes by: the field of which fewest runs have the value, `end` for the time of the end, or "" for the rest."""
+class Lead(msgspec.Struct, frozen=True):
+    """The index that a list goes by: that of a field, of one label, of the time of the end, or of the ids."""
+
+    field: str
+    label: str = ""
+
+
+BY_ID: Final = Lead("id")
+BY_END: Final = Lead("end")
 
 
 def leads(wanted: RunFilter) -> list[Lead]:
-    """Return the fields that a list could go by, if it is not clear from the statement which of them is best."""
-    if any(getattr(wanted, field) for field in _NARROW):
-        return []
-    fields: list[Lead] = ["state", "task", "queue"]
-    asked = [field for field in fields if getattr(wanted, field)]
-    return asked if len(asked) > 1 and all(len(getattr(wanted, field)) == 1 for field in asked) else []
+    """Return what a list in order of id can go by."""
+    labels = [Lead("label", name) for name in wanted.labels]
+    fields = [Lead(field) for field in (*_ONE, *_MANY) if getattr(wanted, field)]
+    return [*labels, *fields] or [BY_ID]
 
 
-def may_go_by_end(wanted: RunFilter) -> bool:
-    """Tell whether the time of the end is all that narrows the list."""
-    fields = (*_NARROW, *_MANY, "created_after", "created_before")
-    bounded = wanted.finished_after is not None or wanted.finished_before is not None
-    return bounded and not any(getattr(wanted, field) for field in fields)
+def cursor(run: Run, at: Page) -> str:
+    """Return the place of a run in a list: what `Page.after` takes. As text, places are in the list's order."""
+    return _place(run.finished_at or 0, run.id) if at.by_end else run.id
 
 
-def page(dialect: Dialect, wanted: RunFilter, at: Page, limit: int, lead: Lead = "") -> tuple[str, dict[str, Any]]:
-    """Return the statement and its binds for one page, newest or oldest first by id (ids sort by time)."""
+def page(dialect: Dialect, wanted: RunFilter, at: Page, limit: int, lead: Lead, edge: str = "") -> Statement:
+    """Return the statement for one page, from its start to its limit or to the edge, by id (ids sort by time) or by end."""
     terms, binds = _terms(dialect, wanted)
-    if at.after is not None:
-        terms.append("id < :after" if at.newest_first else "id > :after")
-        binds["after"] = at.after
-    order = "DESC" if at.newest_first else "ASC"
-    return _in_order(dialect, wanted, "@run_columns(runs)", terms, binds, limit, order, lead)
+    binds["limit"] = limit
+    if at.by_end:
+        return dialect.spell(_by_end(wanted, at, edge, terms, binds)), binds
+    return dialect.spell(_by_id("@run_columns(runs)", wanted, at, lead, edge, terms, binds, dialect)), binds
 
 
-def ids(dialect: Dialect, wanted: RunFilter, after: str, limit: int, lead: Lead = "") -> tuple[str, dict[str, Any]]:
+def ids(dialect: Dialect, wanted: RunFilter, after: str, limit: int, lead: Lead) -> Statement:
     """Return the statement for the ids of the runs wanted, in order of id."""
     terms, binds = _terms(dialect, wanted)
-    terms.append("id > :after")
-    binds["after"] = after
-    return _in_order(dialect, wanted, "runs.id", terms, binds, limit, "ASC", lead)
-
-
-def count(dialect: Dialect, wanted: RunFilter, group_by: str | None) -> tuple[str, dict[str, Any]]:
-    """Return the statement that counts the runs wanted, by group or altogether."""
-    terms, binds = _terms(dialect, wanted)
-    if group_by is None:
-        return f"SELECT '', count(*) FROM runs{_where(terms)}", binds  # noqa: S608
-    assert group_by in GROUPS, group_by
-    return f"SELECT {group_by}, count(*) FROM runs{_where(terms)} GROUP BY {group_by}", binds  # noqa: S608
-
-
-def few_by_end(dialect: Dialect, wanted: RunFilter, most: int) -> tuple[str, dict[str, Any]]:
-    """Return the statement that counts the runs that ended within the bounds, up to `most`."""
-    terms, binds = _terms(dialect, wanted)
-    binds["limit"] = most
-    sql = f"SELECT count(*) FROM (SELECT 1 FROM runs @use(runs_by_end){_where([_ENDED, *terms])} LIMIT :limit) AS few"  # noqa: S608
-    return dialect.spell(sql), binds
-
-
-def few_of_label(name: str, value: str, most: int) -> tuple[str, dict[str, Any]]:
-    """Return the statement that counts the runs with a label, up to `most`."""
-    sql = "SELECT count(*) FROM (SELECT 1 FROM run_labels WHERE name = :name AND value = :value LIMIT :limit) AS few"
-    return sql, {"name": name, "value": value, "limit": most}
-
-
-def _in_order(
-    dialect: Dialect,
-    wanted: RunFilter,
-    what: str,
-    terms: list[str],
-    binds: dict[str, Any],
-    limit: int,
-    order: str,
-    lead: Lead,
-) -> tuple[str, dict[str, Any]]:
-    """Return the statement for the first runs by id, found by walking an index in that order until there are enough."""
     binds["limit"] = limit
-    several = next((field for field in _MANY if len(getattr(wanted, field)) > 1), None)
-    if wanted.labels:
-        sql = _labelled(what, terms, order)
-    elif wanted.root_id is not None:
-        sql = _related(what, terms, order)
-    elif several is not None:
-        sql = _merged(what, terms, order, several, _listed(dialect, several))
-    elif lead == "end":
-        sql = _ended(what, terms, order)
-    else:
-        use = f" @use(runs_by_{lead})" if lead else ""
-        sql = f"SELECT {what} FROM runs{use}{_where(terms)} ORDER BY id {order} LIMIT :limit"  # noqa: S608
-    return dialect.spell(sql), binds
+    at = Page(limit, after, newest_first=False)
+    return dialect.spell(_by_id("runs.id", wanted, at, lead, "", terms, binds, dialect)), binds
 
 
-def _ended(what: str, terms: list[str], order: str) -> str:
+def count(dialect: Dialect, wanted: RunFilter, group_by: str | None) -> Statement:
+    """Return the statement that counts the runs wanted, by group or altogether."""
+    by_field, binds = _terms(dialect, wanted)
+    terms = [
+        f"id IN (SELECT run_id FROM run_labels AS one WHERE {_label(wanted, lead.label)})" if lead.label else term  # noqa: S608
+        for lead, term in by_field.items()
+    ]
+    where = _where([*terms, *_span(wanted, Page(), "", "id", binds)])
+    if group_by is None:
+        return dialect.spell(f"SELECT '', count(*) FROM runs{where}"), binds  # noqa: S608
+    assert group_by in GROUPS, group_by
+    return dialect.spell(f"SELECT {group_by}, count(*) FROM runs{where} GROUP BY {group_by}"), binds  # noqa: S608
+
+
+def edges(dialect: Dialect, wanted: RunFilter, at: Page, lead: Lead, window: int) -> list[Statement]:
+    """Return the statements that find how far so many runs of an index reach, one for each value that is wanted of it.
+
+    Each returns the place of the first run that is too many, or nothing if there are no more than that.
+    """
+    values = getattr(wanted, lead.field) if lead.field in _MANY else _ended(wanted) if lead == BY_END else ("",)
+    found = []
+    for value in values:
+        binds = {"window": window // len(values), "value": str(value)}
+        sql = _edge_by_end(wanted, at, binds) if lead == BY_END else _edge_by_id(wanted, at, lead, binds)
+        found.append((dialect.spell(sql), binds))
+    return found
+
+
+def place(row: tuple[Any, ...]) -> str:
+    """Return the place that a statement of `edges` has found."""
+    return _place(*row) if len(row) > 1 else str(row[0])
+
+
+# -- in order of id ----------------------------------------------------------------------------------------------------
+
+
+def _by_id(
+    what: str,
+    wanted: RunFilter,
+    at: Page,
+    lead: Lead,
+    edge: str,
+    by_field: dict[Lead, str],
+    binds: dict[str, Any],
+    dialect: Dialect,
+) -> str:
+    """The first runs by id, found by walking an index in that order until there are enough."""
+    order = _order(at)
+    rest = [term for field, term in by_field.items() if field != lead]
+    span = _span(wanted, at, edge, "one.run_id" if lead.label else "runs.id", binds)
+    if lead.label:
+        terms = _where(["runs.id = one.run_id", _label(wanted, lead.label), *span, *rest])
+        # A cross join is carried out as it is written: label by label, and not through another index.
+        return f"SELECT {what} FROM run_labels AS one CROSS JOIN runs{terms} ORDER BY one.run_id {order} LIMIT :limit"  # noqa: S608
+    if lead == BY_END:
+        return _few_by_end(what, wanted, order, [*span, *rest])
+    if lead.field == "root_id":
+        return _related(what, order, [*span, *rest])
+    if len(getattr(wanted, lead.field, ())) > 1 and lead.field in _MANY:
+        return _merged(what, lead.field, _listed(dialect, lead.field), order, [*span, *rest])
+    own = [by_field[lead]] if lead in by_field else []
+    terms = _where([*own, *span, *rest])
+    return f"SELECT {what} FROM runs{_INDEXES[lead.field]}{terms} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
+
+
+def _few_by_end(what: str, wanted: RunFilter, order: str, terms: list[str]) -> str:
     """Take the few that ended within the bounds from their index, which has their ids, and sort those."""
-    few = f"SELECT id FROM runs @use(runs_by_end){_where([_ENDED, *terms])} ORDER BY id {order} LIMIT :limit"  # noqa: S608
-    return f"SELECT {what} FROM runs WHERE runs.id IN ({few}) ORDER BY runs.id {order}"  # noqa: S608
-
-
-def _labelled(what: str, terms: list[str], order: str) -> str:
-    """Walk the first label, which is in order of the runs' ids, and look whether each run is all the rest as well."""
-    first, *others = [term for term in terms if term.startswith(_LABELLED)]
-    bounds = [f"one.run_{term}" for term in terms if term.startswith("id ") and term not in (first, *others)]
-    rest = [term for term in terms if not term.startswith("id ")]
-    probes = [f"EXISTS ({term.removeprefix('id IN (').removesuffix(')')} AND run_id = runs.id)" for term in others]
-    label = first.removeprefix(_LABELLED).removesuffix(")")
-    where = _where(
-        [
-            "runs.id = one.run_id",
-            label.replace("name =", "one.name =").replace("value =", "one.value ="),
-            *bounds,
-            *rest,
-            *probes,
-        ]
-    )
-    # A cross join is carried out as it is written: label by label, and not through another index.
-    return f"SELECT {what} FROM run_labels AS one CROSS JOIN runs{where} ORDER BY one.run_id {order} LIMIT :limit"  # noqa: S608
-
-
-def _related(what: str, terms: list[str], order: str) -> str:
-    """The runs below a root and the root itself are one probe each: together they would be sorted as a whole."""
-    rest = [term for term in terms if term != _SINGLE["root_id"]]
-    below = _where(["parent_id IS NOT NULL", "root_id = :root_id", *rest])
-    itself = _where(["id = :root_id", *rest])
+    states = ", ".join(f"'{state}'" for state in _ended(wanted))
+    few = _where([f"state IN ({states})", "finished_at IS NOT NULL", *terms])
     return f"""SELECT {what} FROM runs WHERE runs.id IN (
-        SELECT id FROM (SELECT id FROM runs{below} ORDER BY id {order} LIMIT :limit) AS below
-        UNION ALL SELECT id FROM runs{itself}
+        SELECT runs.id FROM runs @use(runs_by_end){few} ORDER BY runs.id {order} LIMIT :limit
+    ) ORDER BY runs.id {order}"""  # noqa: S608
+
+
+def _related(what: str, order: str, terms: list[str]) -> str:
+    """The runs below a root and the root itself are one probe each: together they would be sorted as a whole."""
+    below, itself = _where([_BELOW, *terms]), _where(["runs.id = :root_id", *terms])
+    return f"""SELECT {what} FROM runs WHERE runs.id IN (
+        SELECT id FROM (SELECT runs.id FROM runs{below} ORDER BY runs.id {order} LIMIT :limit) AS below
+        UNION ALL SELECT runs.id FROM runs{itself}
     ) ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
 
 
-def _merged(what: str, terms: list[str], order: str, several: str, values: str) -> str:
+def _merged(what: str, field: str, values: str, order: str, terms: list[str]) -> str:
     """Probe the index of a field once for each of its values: a few ids to sort, not everything there is of them.
 
     Only ids are sorted: whole runs would all be in memory before the first is handed out.
     """
-    terms = [f"each.{several} = one.value" if term.startswith(f"{several} IN") else term for term in terms]
+    each = f"FROM runs{_INDEXES[field]}{_where([f'{field} = one.value', *terms])} ORDER BY runs.id {order} LIMIT :limit"
     return f"""SELECT {what} FROM runs WHERE runs.id IN (
-        SELECT few.id FROM {values} AS one
-        JOIN runs AS few ON few.id IN (SELECT id FROM runs AS each{_where(terms)} ORDER BY id {order} LIMIT :limit)
+        SELECT few.id FROM {values} AS one JOIN runs AS few ON few.id IN (SELECT runs.id {each})
     ) ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
+
+
+def _edge_by_id(wanted: RunFilter, at: Page, lead: Lead, binds: dict[str, Any]) -> str:
+    if lead.label:
+        source, of, own = "run_labels AS one", "run_id", [_label(wanted, lead.label)]
+        index = list(wanted.labels).index(lead.label)
+        binds |= {f"label_name_{index}": lead.label, f"label_value_{index}": wanted.labels[lead.label]}
+    else:
+        source, of, own = f"runs{_INDEXES[lead.field]}", "id", _own(wanted, lead, binds)
+    terms = _where([*own, *_span(wanted, at, "", of, binds)])
+    return f"SELECT {of} FROM {source}{terms} ORDER BY {of} {_order(at)} LIMIT 1 OFFSET :window"  # noqa: S608
+
+
+def _own(wanted: RunFilter, lead: Lead, binds: dict[str, Any]) -> list[str]:
+    """What the index of a field is asked for."""
+    if lead == BY_ID:
+        return []
+    if lead.field in _MANY:
+        return [f"{lead.field} = :value"]
+    binds[lead.field] = getattr(wanted, lead.field)
+    return [_BELOW if lead.field == "root_id" else _ONE[lead.field]]
+
+
+# -- in order of the end -----------------------------------------------------------------------------------------------
+
+
+def _by_end(wanted: RunFilter, at: Page, edge: str, by_field: dict[Lead, str], binds: dict[str, Any]) -> str:
+    """The index has the ends of each final state in order: one walk a state, merged as they go."""
+    rest = [term for lead, term in by_field.items() if lead.field not in ("state", "finished_after", "finished_before")]
+    where = _where(["state = '{}'", "finished_at IS NOT NULL", *_span_of_end(wanted, at, edge, binds), *rest])
+    walk = f"SELECT @run_columns FROM runs @use(runs_by_end){where}"  # noqa: S608
+    order = _order(at)
+    walks = " UNION ALL ".join(walk.replace("'{}'", f"'{state}'") for state in _ended(wanted))
+    return f"{walks} ORDER BY finished_at {order}, id {order} LIMIT :limit"
+
+
+def _edge_by_end(wanted: RunFilter, at: Page, binds: dict[str, Any]) -> str:
+    """Of a list by its end, the place; of a list by id it is enough that there are so many."""
+    at = at if at.by_end else Page()
+    where = _where(["state = :value", "finished_at IS NOT NULL", *_span_of_end(wanted, at, "", binds)])
+    return f"""SELECT finished_at, id FROM runs @use(runs_by_end){where}
+        ORDER BY finished_at {_order(at)}, id {_order(at)} LIMIT 1 OFFSET :window"""  # noqa: S608
+
+
+def _span_of_end(wanted: RunFilter, at: Page, edge: str, binds: dict[str, Any]) -> list[str]:
+    """From where to where the index of the ends is walked: one bound a side, as an index can take no more."""
+    terms = {
+        "finished_after": _TIMES["finished_after"] if wanted.finished_after is not None else "",
+        "finished_before": _TIMES["finished_before"] if wanted.finished_before is not None else "",
+    }
+    start, stop = ("finished_before", "finished_after") if at.newest_first else ("finished_after", "finished_before")
+    signs = ("<", ">=") if at.newest_first else (">", "<=")
+    for side, name, sign, text in ((start, "after", signs[0], at.after), (stop, "edge", signs[1], edge)):
+        if text:
+            terms[side] = f"(finished_at, id) {sign} (:{name}_at, :{name})"
+            ended, _, binds[name] = text.partition(" ")
+            binds[f"{name}_at"] = int(ended)
+    binds |= {field: getattr(wanted, field) for field, term in terms.items() if f":{field}" in term}
+    return [term for term in terms.values() if term]
+
+
+def _ended(wanted: RunFilter) -> list[str]:
+    """The final states that are wanted: those of which there are ends."""
+    return sorted(str(state) for state in FINAL if not wanted.state or state in wanted.state)
+
+
+def _place(finished_at: int, run_id: str) -> str:
+    return f"{finished_at:015} {run_id}"
+
+
+# -- pieces ------------------------------------------------------------------------------------------------------------
+
+
+def _order(at: Page) -> str:
+    return "DESC" if at.newest_first else "ASC"
 
 
 def _listed(dialect: Dialect, field: str) -> str:
@@ -179,37 +266,52 @@ def _where(terms: list[str]) -> str:
     return f" WHERE {' AND '.join(terms)}" if terms else ""
 
 
-def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[list[str], dict[str, Any]]:
-    terms: list[str] = []
+def _label(wanted: RunFilter, name: str) -> str:
+    index = list(wanted.labels).index(name)
+    return f"one.name = :label_name_{index} AND one.value = :label_value_{index}"
+
+
+def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[dict[Lead, str], dict[str, Any]]:
+    """What a run has to be, by what the list could go by instead."""
+    terms: dict[Lead, str] = {}
     binds: dict[str, Any] = {}
     for field in _MANY:
         values = getattr(wanted, field)
         if len(values) == 1:
-            terms.append(f"{field} = :{field}")
+            terms[Lead(field)] = f"{field} = :{field}"
             binds[field] = str(values[0])
         elif values:
-            terms.append(f"{field} IN {_listed(dialect, field)}")
+            terms[Lead(field)] = f"{field} IN {_listed(dialect, field)}"
             binds[field] = _encode(list(dict.fromkeys(map(str, values)))).decode()
-    for field, term in _SINGLE.items():
+    for field, term in (_ONE | _TIMES).items():
         value = getattr(wanted, field)
         if value is not None:
-            terms.append(term)
+            terms[Lead(field)] = term
             binds[field] = value
     for index, (name, value) in enumerate(wanted.labels.items()):
-        terms.append(f"{_LABELLED}name = :label_name_{index} AND value = :label_value_{index})")
+        probe = f"SELECT 1 FROM run_labels AS one WHERE {_label(wanted, name)} AND one.run_id = runs.id"  # noqa: S608
+        terms[Lead("label", name)] = f"EXISTS ({probe})"
         binds |= {f"label_name_{index}": name, f"label_value_{index}": value}
-    _bound_by_id(wanted, terms, binds)
     return terms, binds
 
 
-def _bound_by_id(wanted: RunFilter, terms: list[str], binds: dict[str, Any]) -> None:
-    """Ids begin with the time of creation: a bound on the time is a bound on the id, which the indexes are ordered by."""
-    if wanted.created_after is not None:
-        terms.append("id >= :id_after")
-        binds["id_after"] = _first_id(wanted.created_after)
-    if wanted.created_before is not None:
-        terms.append("id < :id_before")
-        binds["id_before"] = _first_id(wanted.created_before)
+def _span(wanted: RunFilter, at: Page, edge: str, of: str, binds: dict[str, Any]) -> list[str]:
+    """From where to where an index is walked in order of id: one bound a side, as an index can take no more.
+
+    Ids begin with the time of creation: a bound on the time is a bound on the id.
+    """
+    least = (">=", None if wanted.created_after is None else _first_id(wanted.created_after))
+    most = ("<", None if wanted.created_before is None else _first_id(wanted.created_before))
+    if at.newest_first:
+        least, most = (">=", edge) if edge else least, ("<", at.after) if at.after else most
+    else:
+        least, most = (">", at.after) if at.after else least, ("<=", edge) if edge else most
+    found = []
+    for name, (sign, run_id) in (("least", least), ("most", most)):
+        if run_id:
+            found.append(f"{of} {sign} :{name}")
+            binds[name] = run_id
+    return found
 
 
 def _first_id(ms: int) -> str:

@@ -22,12 +22,13 @@ from headway.engine.admission import Room
 from headway.errors import StorageUnavailable
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
-from headway.model.run import Run
+from headway.model.run import FINAL, Run
 from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
 from headway.storage.database import DatabaseGone, Reading
+from headway.storage.leads import choose
 from headway.storage.peers import Server
 from headway.storage.statements import Dialect
 from headway.storage.unit import as_rows, make_run
@@ -37,8 +38,10 @@ Row = tuple[Any, ...]
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """The text of one page: what the event loop can encode, and a client take, without anyone noticing."""
-FEW: Final = 10_000
-"""What is counted to find out what a list had better go by: more than that is many."""
+WINDOW: Final = 2_000
+"""How many runs a page of a list looks at, at most, if not each of them is in the list: about a millisecond's worth."""
+WINDOWS: Final = 4
+"""How often it looks on, as long as it has found none."""
 
 
 class Reader:
@@ -59,6 +62,7 @@ class Reader:
         self._clock = clock
         self._catalog = catalog
         self.near = near
+        self.window = WINDOW
         self._open_far = far
         self._far = threading.local()
         self._opened: list[Reading] = []
@@ -168,49 +172,44 @@ class Reader:
         room.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
         return room.opens_at_ms(task)
 
-    async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], bool]:
-        """Return a page of runs."""
-        if self._are_none(wanted):
-            return [], False
+    async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], str]:
+        """Return a page of runs, and where the next one starts ("" if this is the last). It may be short, even empty."""
+        if self._are_none(wanted, at):
+            return [], ""
 
-        def read(database: Reading) -> tuple[list[Run], bool]:
-            likely, lead = self._best(database, wanted)
-            sql, binds = lists.page(self._dialect, likely, at, at.size + 1, lead)
-            rows, more = _page(at.size, database.select_within(PAGE_BYTES, sql, binds))
-            return [make_run(row) for row in rows], more
+        def read(database: Reading) -> tuple[list[Run], str]:
+            start = at
+            for _ in range(WINDOWS):
+                lead, edge = choose(self._dialect, database, wanted, start, self.window)
+                sql, binds = lists.page(self._dialect, wanted, start, at.size + 1, lead, edge)
+                rows, more = _page(at.size, database.select_within(PAGE_BYTES, sql, binds))
+                if rows or not edge:
+                    break
+                start = replace(at, after=edge)
+            runs = [make_run(row) for row in rows]
+            return runs, lists.cursor(runs[-1], at) if more else edge
 
         return await self._slowly(read)
 
     async def ids(self, wanted: RunFilter, after: str, limit: int) -> list[str]:
-        """Return the ids of the runs wanted, in order."""
-        if self._are_none(wanted):
+        """Return the ids of the runs wanted, in order: as many as asked for, unless there are no more."""
+        at = Page(limit, after, newest_first=False)
+        if self._are_none(wanted, at):
             return []
 
         def read(database: Reading) -> list[str]:
-            likely, lead = self._best(database, wanted)
-            sql, binds = lists.ids(self._dialect, likely, after, limit, lead)
+            lead, _ = choose(self._dialect, database, wanted, at, self.window)
+            sql, binds = lists.ids(self._dialect, wanted, after, limit, lead)
             return [row[0] for row in database.select(sql, binds)]
 
         return await self._slowly(read)
 
-    def _are_none(self, wanted: RunFilter) -> bool:
+    def _are_none(self, wanted: RunFilter, at: Page) -> bool:
         """Tell whether the counters know that there is nothing: an index would be walked to its end to find that out."""
+        if at.by_end and wanted.state and FINAL.isdisjoint(wanted.state):
+            return True
         named = bool(wanted.state or wanted.task or wanted.queue) and not self._catalog.shared
         return named and self._catalog.count_wanted(wanted) == 0
-
-    def _best(self, database: Reading, wanted: RunFilter) -> tuple[RunFilter, lists.Lead]:
-        """Return the filter with its rarest label first, and what else the list had better go by."""
-        if len(wanted.labels) > 1:
-            few = {
-                name: _first(database, *lists.few_of_label(name, value, FEW)) for name, value in wanted.labels.items()
-            }
-            wanted = replace(wanted, labels=dict(sorted(wanted.labels.items(), key=lambda label: few[label[0]])))
-        if lists.may_go_by_end(wanted):
-            return wanted, "end" if _first(database, *lists.few_by_end(self._dialect, wanted, FEW)) < FEW else ""
-        count = self._catalog.count_wanted
-        return wanted, min(
-            lists.leads(wanted), key=lambda field: count(RunFilter(**{field: getattr(wanted, field)})), default=""
-        )
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
         """Return how many runs are wanted, by group or under the empty name."""
@@ -258,7 +257,3 @@ def _page(limit: int, read: tuple[list[Row], bool]) -> tuple[list[Row], bool]:
     """Return up to `limit` rows of what was read with one more than that, and whether there are others."""
     rows, cut = read
     return rows[:limit], cut or len(rows) > limit
-
-
-def _first(database: Reading, sql: str, binds: dict[str, Any]) -> int:
-    return int(database.select(sql, binds)[0][0])

@@ -148,7 +148,11 @@ class BatchOut(Open, frozen=True, kw_only=True):
 
 
 class RunList(Open, frozen=True, kw_only=True):
-    """A page of runs; large ones make it shorter than asked for. An empty `next_page_token` is the only sign of the end."""
+    """A page of runs. An empty `next_page_token` is the only sign of the end.
+
+    A page may be shorter than asked for, even empty: if runs are large, or if few runs fit several filters together, as
+    a page looks at so many runs only.
+    """
 
     data: list[RunOut]
     next_page_token: str
@@ -171,10 +175,17 @@ class RunFilters(Strict, frozen=True, kw_only=True):
     finished_before: Timestamp | None = None
 
 
+OrderBy = Literal[
+    "created_at", "created_at desc", "created_at asc", "finished_at", "finished_at desc", "finished_at asc"
+]
+
+
 class RunQuery(RunFilters, frozen=True, kw_only=True):
     """POST /v1/runs:query: the filters of the list in a body, for long ones."""
 
-    order_by: Literal["created_at", "created_at desc", "created_at asc"] = "created_at desc"
+    order_by: OrderBy | None = None
+    """Without it newest first: by `finished_at` if that is what the list is filtered by, with or without `state`, `task` and
+    `queue`; else by `created_at`. A list by `finished_at` has only runs that have ended."""
     page_size: Annotated[int, Meta(ge=1)] = 50
     page_token: str = ""
 
