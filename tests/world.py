@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 
 from headway.clock import ManualClock
 from headway.config import Settings
@@ -17,6 +19,8 @@ from headway.loops.stager import Stager
 from headway.model.run import Run
 from headway.service.idempotency import RequestKey, request_key
 from headway.service.service import Service
+from headway.storage.postgres.open import open_postgres
+from headway.storage.postgres.verify import verify as verify_postgres
 from headway.storage.sqlite.open import open_file, open_memory
 from headway.storage.sqlite.verify import verify
 from headway.storage.store import Store
@@ -24,6 +28,7 @@ from headway.wire import workers as wire
 from headway.wire.runs import StartBatch, StartRun, Terminate
 
 START = 1_800_000_000_000
+COUNTERS = "SELECT task, queue, state, CAST(sum(count) AS bigint) FROM counters GROUP BY task, queue, state"
 
 
 def raw(value: Any) -> msgspec.Raw:
@@ -50,8 +55,11 @@ def key(name: str, body: bytes = b"{}") -> RequestKey:
 class World:
     """Everything that a server has, without its process."""
 
-    def __init__(self, store: Store, clock: ManualClock, settings: Settings, path: Path | None = None) -> None:
+    def __init__(self, store: Store, clock: ManualClock, settings: Settings, path: Path | str | None = None) -> None:
+        """`path` is the file, or the URL of the database."""
         self.store, self.clock, self.settings, self.path = store, clock, settings, path
+        self.postgres = isinstance(path, str)
+        self._side: Any = None
         self._up()
 
     def _up(self) -> None:
@@ -64,11 +72,13 @@ class World:
         self.waits: int | None = None
 
     async def restart(self) -> None:
-        """Close the file and open it again, as another process would."""
+        """Close the store and open it again, as another process would."""
+        await self.service.servers.leave()
         await self.store.close()
-        self.store = open_file(self.path, self.clock, reserve_bytes=0)
+        self.store = _opened(self.path, self.clock)
         self._up()
         await self.workers.restore()
+        await self.service.servers.join()
 
     async def worker(self, *tasks: wire.TaskDeclaration, **fields: Any) -> str:
         """Register a worker (of the task `t`, if none is named); return its id."""
@@ -158,23 +168,40 @@ class World:
         await self.tick()
 
     def connection(self) -> Any:
-        """Return the reading connection."""
-        return self.store.read.near.connection
+        """Return a connection to look with: of a file the reading one, of PostgreSQL one of its own."""
+        if not self.postgres:
+            return self.store.read.near.connection
+        if self._side is None:
+            self._side = psycopg.connect(self.path, autocommit=True)
+        return self._side
 
     def sql(self, statement: str, *binds: Any) -> list[tuple[Any, ...]]:
         """Ask the database itself."""
-        return self.connection().execute(statement, binds).fetchall()
+        if not self.postgres:
+            return self.connection().execute(statement, binds).fetchall()
+        cursor = self.connection().execute(statement.replace("%", "%%").replace("?", "%s"), binds)
+        return cursor.fetchall() if cursor.description else []
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return every row of every table."""
-        tables = [name for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        return {name: sorted(map(repr, self.sql(f"SELECT * FROM {name}"))) for name in tables}
+        named = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        if self.postgres:
+            named = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        return {name: sorted(map(repr, self.sql(f"SELECT * FROM {name}"))) for (name,) in self.sql(named)}
+
+    def wrong(self) -> list[Any]:
+        """Return what `doctor --verify` would say."""
+        return verify_postgres(self.connection()) if self.postgres else verify(self.connection())
 
     async def close(self) -> None:
         """Hold every row against every other, and the catalog against the rows; then let go."""
-        assert [] == verify(self.connection())
-        kept = {(t, q, s): n for t, q, s, n in self.sql("SELECT task, queue, state, count FROM counters") if n}
-        assert kept == {place: n for place, n in self.store.catalog.counts.items() if n}
+        try:
+            assert [] == self.wrong()
+            kept = {(t, q, s): n for t, q, s, n in self.sql(COUNTERS) if n}
+            assert kept == {place: n for place, n in self.store.catalog.counts.items() if n}
+        finally:
+            if self._side is not None:
+                self._side.close()
         await self.store.close()
 
 
@@ -187,4 +214,20 @@ def in_memory(**settings: Any) -> World:
 def on_disk(path: Path, **settings: Any) -> World:
     """Return a world on a file, with the writer on its thread."""
     clock = ManualClock(START)
-    return World(open_file(path, clock, reserve_bytes=0), clock, Settings(**settings), path)
+    return World(_opened(path, clock), clock, Settings(**settings), path)
+
+
+def on_postgres(url: str, *, threaded: bool = False, **settings: Any) -> World:
+    """Return a world on PostgreSQL: on the caller's thread, or with threads that write, read and listen."""
+    clock = ManualClock(START)
+    return World(_opened(url, clock, threaded=threaded), clock, Settings(**settings), url)
+
+
+def _opened(place: Path | str, clock: ManualClock, *, threaded: bool = True) -> Store:
+    if isinstance(place, Path):
+        return open_file(place, clock, reserve_bytes=0)
+    server_id = f"server-{next(_numbers)}"
+    return open_postgres(place, clock, threaded=threaded, server_id=server_id, host="h", pid=1, version="0")
+
+
+_numbers = itertools.count(1)

@@ -1,3 +1,1 @@
-from tests.running import disk, pytest_pyfunc_call, runner, world
-
-__all__ = ["disk", "pytest_pyfunc_call", "runner", "world"]
+from tests.running import *  # all of them: the fixtures use each other

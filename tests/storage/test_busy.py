@@ -6,6 +6,7 @@ import logging
 
 import apsw
 import pytest
+from tests.running import of_sqlite
 from tests.storage.faulty import faulty_world
 from tests.world import declare
 
@@ -26,6 +27,7 @@ def held(path, writer):
     other.close()
 
 
+@of_sqlite("disk")
 async def test_while_another_program_writes_commands_are_answered_with_503_and_nothing_is_lost(disk, caplog):
     worker = await disk.worker()
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))

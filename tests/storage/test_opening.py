@@ -7,6 +7,7 @@ import sys
 
 import apsw
 import pytest
+from tests.running import of_sqlite
 
 from headway.clock import ManualClock
 from headway.storage.database import StorageBroken
@@ -28,6 +29,7 @@ def schema(connection):
     return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY 1, 2").fetchall()
 
 
+@of_sqlite("disk")
 async def test_a_new_store_is_the_sum_of_all_migrations(disk):
     connection = apsw.Connection(":memory:")
     assert [number for number, _, _ in migrations(SQLITE)] == migrate(connection, 1)
@@ -56,12 +58,14 @@ async def test_a_store_from_the_future_is_refused_in_one_sentence(disk, tmp_path
         open_file(tmp_path / "f.db", ManualClock(), reserve_bytes=0)
 
 
+@of_sqlite("disk")
 async def test_a_store_is_held_by_one_server(disk):
     with pytest.raises(StoreInUse, match="is in use by another server"):
         open_file(disk.path, ManualClock(), reserve_bytes=0)
     await disk.restart()
 
 
+@of_sqlite("disk")
 async def test_a_store_is_readable_by_its_owner_only(disk):
     await disk.worker()
     files = [file for file in disk.path.parent.iterdir() if file.name.startswith("headway.db")]
@@ -78,6 +82,7 @@ def test_what_is_no_store_is_refused_and_left_alone(tmp_path, content):
     assert content == path.read_bytes()
 
 
+@of_sqlite("disk")
 async def test_commits_are_synced_before_they_are_answered(disk):
     writing = disk.store._writing.connection
     assert (2, "wal") == (writing.execute("PRAGMA synchronous").get, writing.execute("PRAGMA journal_mode").get)

@@ -6,7 +6,7 @@ import tracemalloc
 
 import msgspec
 import pytest
-from tests.running import disk, pytest_pyfunc_call, runner, world
+from tests.running import of_sqlite
 from tests.world import declare, raw, spec
 
 from headway.model.query import Page, RunFilter
@@ -14,8 +14,6 @@ from headway.model.run import State
 from headway.storage.lists import place
 from headway.storage.reader import PAGE_BYTES, WINDOWS
 from headway.wire import workers as wire
-
-__all__ = ["disk", "pytest_pyfunc_call", "runner", "world"]
 
 MIB = 1024 * 1024
 
@@ -127,6 +125,7 @@ class Spy:
         return self._select(bytes_max, sql, binds)
 
 
+@of_sqlite("world")
 async def test_what_the_counters_know_not_to_be_there_is_not_looked_for(world):
     await world.worker(declare("t"), declare("u"))
     await world.start("t")
@@ -146,6 +145,7 @@ async def test_a_list_by_the_end_of_runs_that_have_none_is_not_looked_for(world)
     assert [] == spy.said
 
 
+@of_sqlite("world")
 async def test_the_rarer_of_two_fields_leads(world):
     await world.worker(declare("t"), declare("u"))
     await world.start_many(
@@ -158,6 +158,7 @@ async def test_the_rarer_of_two_fields_leads(world):
     assert ["runs_by_task" in spy.said[0], "runs_by_state" in spy.said[1]] == [True, True]
 
 
+@of_sqlite("world")
 @pytest.mark.parametrize("rare", [RunFilter(labels={"few": "1"}), RunFilter(state=(State.SCHEDULED,))])
 async def test_what_is_rarer_than_a_label_leads(world, rare):
     await world.worker()
@@ -171,6 +172,7 @@ async def test_what_is_rarer_than_a_label_leads(world, rare):
     assert not rare.labels or "runs.id = one.run_id AND one.name = :label_name_1" in spy.said[0]
 
 
+@of_sqlite("world")
 async def test_few_that_ended_lately_are_found_by_their_end_and_many_by_walking(world):
     worker = await world.worker()
     for _ in range(3):

@@ -1,6 +1,7 @@
 """The check of everything finds what it is for, and finds nothing else."""
 
 import pytest
+from tests.running import of_sqlite
 from tests.world import declare, in_memory
 
 from headway.model.run import PARKED
@@ -62,6 +63,7 @@ async def test_runs_that_wait_for_a_slot_that_is_free_are_found(runner):
     assert "wait for a slot that is free" in str(verify(world.connection())[0])
 
 
+@of_sqlite("disk")
 async def test_a_file_is_checked_as_a_whole(disk):
     await disk.worker()
     await disk.start()

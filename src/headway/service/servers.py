@@ -13,6 +13,8 @@ from headway.storage.unit import Unit, as_rows
 
 PULSE_MS: Final = 2_000
 """How often a server gives a sign of life, and looks at what it may not have been told."""
+GONE_MS: Final = 7_000
+"""A server of which nothing is heard for so long is gone: three signs of life did not come."""
 TOLD_MAX: Final = 10_000
 """Runs that are looked at for those who may not have been woken."""
 
@@ -56,30 +58,36 @@ class Servers:
         if peers is not None:
             await self._store.write(lambda unit: unit.later("delete_servers", ids=as_rows([peers.server_id])))
 
-    def _pulse(self, unit: Unit, peers: Peers) -> list[str]:
+    def _pulse(self, unit: Unit, peers: Peers) -> list[tuple[str, str]]:
+        """Return the workers that this server has to hear, and their states."""
         found = [Server(*row) for row in unit.database.rows("read_servers")]
         mine = next((server for server in found if server.id == peers.server_id), None)
         gone = self._gone([server for server in found if server is not mine])
+        ownerless: list[str] = []
         if mine is None or gone:
-            self._take_place(unit, peers, gone)
+            ownerless = self._take_place(unit, peers, gone)
         else:
             self._say(unit, peers, mine.shard)
         unit.catalog.load(unit.database)
         for queue, task in unit.catalog.lanes_with_work():
             unit.ready[queue, task] = None
-        return [worker_id for (worker_id,) in unit.database.rows("workers_of", server_id=peers.server_id)]
+        known = unit.database.rows("workers_of", server_id=peers.server_id)
+        return [*((worker_id, state) for worker_id, state in known), *((worker_id, "") for worker_id in ownerless)]
 
     def _gone(self, others: list[Server]) -> list[str]:
-        """Return the servers whose beat has stood still for as long as a lease."""
+        """Return the servers whose beat has stood still. If one of them only slept, it takes its place again."""
         now_ms = self._clock.monotonic_ms()
         self._seen = {
             server.id: seen if (seen := self._seen.get(server.id)) and seen[0] == server.beat else (server.beat, now_ms)
             for server in others
         }
-        return [server_id for server_id, (_, since_ms) in self._seen.items() if since_ms + self._lease_ms <= now_ms]
+        return [server_id for server_id, (_, since_ms) in self._seen.items() if since_ms + GONE_MS <= now_ms]
 
-    def _take_place(self, unit: Unit, peers: Peers, gone: list[str]) -> None:
-        """One server at a time: remove those that are gone, find a place, and hear the workers that nobody hears."""
+    def _take_place(self, unit: Unit, peers: Peers, gone: list[str]) -> list[str]:
+        """One server at a time: remove those that are gone, find a place, and hear the workers that nobody hears.
+
+        Return holders of leases that no row of a worker stands for.
+        """
         unit.database.rows("lock_fact", name="servers")
         if gone:
             log.warning("servers.gone ids=%s", ",".join(gone))
@@ -94,6 +102,7 @@ class Servers:
         for worker_id in self._sessions.heard_within(self._lease_ms) if mine is None else ():
             unit.database.run("hear_worker", id=worker_id, server_id=peers.server_id)
         unit.database.run("adopt_workers", server_id=peers.server_id)
+        return [worker_id for (worker_id,) in unit.database.rows("find_ownerless")]
 
     def _say(self, unit: Unit, peers: Peers, shard: int) -> None:
         self._beat += 1
@@ -103,11 +112,11 @@ class Servers:
             beat=self._beat, created_at=unit.now_ms, heard_at=unit.now_ms,
         )  # fmt: skip
 
-    def _open(self, worker_ids: list[str]) -> None:
+    def _open(self, workers: list[tuple[str, str]]) -> None:
         """Give each worker that this server has to hear a full lease to be heard from."""
-        for worker_id in worker_ids:
+        for worker_id, state in workers:
             if self._sessions.get(worker_id) is None:
-                self._sessions.open(worker_id)
+                self._sessions.open(worker_id).draining = state == "draining"
 
     async def _wake(self) -> None:
         """Wake who watches runs of which this server may not have been told, because a message was lost."""

@@ -210,10 +210,10 @@ class Workers:
 
         def work(unit: Unit) -> int:
             lost = 0
-            if self._store.peers is not None and not unit.database.rows(
-                "hears_worker", id=session.worker_id, server_id=self._server_id
-            ):
-                return 0  # another server hears it
+            if self._store.peers is not None:
+                heard_by = unit.database.rows("who_hears", id=session.worker_id)
+                if heard_by and heard_by[0][0] not in (None, self._server_id):
+                    return 0  # another server hears it now
             while found := unit.find("find_leased", worker_id=session.worker_id, limit=1000):
                 for run in found:
                     move(unit, run, Crashed(message), worker_id=session.worker_id)

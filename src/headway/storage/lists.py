@@ -148,7 +148,7 @@ def _by_id(
     if lead.field == "root_id":
         return _related(what, order, [*span, *rest])
     if len(getattr(wanted, lead.field, ())) > 1 and lead.field in _MANY:
-        return _merged(what, lead.field, _listed(dialect, lead.field), order, [*span, *rest])
+        return _merged(what, lead.field, dialect, order, [*span, *rest])
     own = [by_field[lead]] if lead in by_field else []
     terms = _where([*own, *span, *rest])
     return f"SELECT {what} FROM runs{_INDEXES[lead.field]}{terms} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
@@ -172,14 +172,14 @@ def _related(what: str, order: str, terms: list[str]) -> str:
     ) ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
 
 
-def _merged(what: str, field: str, values: str, order: str, terms: list[str]) -> str:
+def _merged(what: str, field: str, dialect: Dialect, order: str, terms: list[str]) -> str:
     """Probe the index of a field once for each of its values: a few ids to sort, not everything there is of them.
 
     Only ids are sorted: whole runs would all be in memory before the first is handed out.
     """
     each = f"FROM runs{_INDEXES[field]}{_where([f'{field} = one.value', *terms])} ORDER BY runs.id {order} LIMIT :limit"
     return f"""SELECT {what} FROM runs WHERE runs.id IN (
-        SELECT few.id FROM {values} AS one JOIN runs AS few ON few.id IN (SELECT runs.id {each})
+        SELECT few.id FROM {_listed(dialect, field)} AS one {dialect.few.format(f"SELECT runs.id {each}")}
     ) ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
 
 

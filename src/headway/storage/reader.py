@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.engine.admission import Room
-from headway.errors import StorageUnavailable
+from headway.errors import StorageBusy, StorageUnavailable
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Run
@@ -27,7 +27,7 @@ from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
-from headway.storage.database import DatabaseGone, Reading
+from headway.storage.database import DatabaseGone, DatabaseLocked, Reading
 from headway.storage.leads import choose
 from headway.storage.peers import Server
 from headway.storage.statements import Dialect
@@ -38,6 +38,8 @@ Row = tuple[Any, ...]
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """The text of one page: what the event loop can encode, and a client take, without anyone noticing."""
+GONE_MS: Final = 500
+"""For so long nobody tries to connect again after an attempt that failed."""
 WINDOW: Final = 2_000
 """How many runs a page of a list looks at, at most, if not each of them is in the list: about a millisecond's worth."""
 WINDOWS: Final = 4
@@ -66,6 +68,7 @@ class Reader:
         self._open_far = far
         self._far = threading.local()
         self._opened: list[Reading] = []
+        self._gone_until = 0
         self._threads = ThreadPoolExecutor(threads, "headway-reader") if far is not None else None
 
     async def run(self, run_id: str) -> Run | None:
@@ -235,13 +238,22 @@ class Reader:
     def _on_thread(self, read: Callable[[Reading], T]) -> T:
         assert self._open_far is not None
         mine: Reading | None = getattr(self._far, "connection", None)
+        if self._clock.monotonic_ms() < self._gone_until:
+            raise StorageUnavailable
         try:
             if mine is None:
                 mine = self._far.connection = self._open_far()
                 self._opened.append(mine)
-            return read(mine)
+            try:
+                return read(mine)
+            except DatabaseGone:  # perhaps only this connection: reading once more does no harm
+                mine.reopen()
+                return read(mine)
         except DatabaseGone:
+            self._gone_until = self._clock.monotonic_ms() + GONE_MS
             raise StorageUnavailable from None
+        except DatabaseLocked:
+            raise StorageBusy from None
 
     def close(self) -> None:
         """Let go of the connections."""

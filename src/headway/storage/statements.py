@@ -41,6 +41,8 @@ class Dialect(msgspec.Struct, frozen=True):
     ids: str
     words: dict[str, str]
     """The other macros; `{}` stands for what is in their brackets."""
+    few: str = "JOIN runs AS few ON few.id IN ({})"
+    """How `lists` joins the few ids that a subquery finds for each row."""
     binds: Callable[[str], str] = lambda sql: sql
     """Writes `:name` as the driver wants it."""
     own: tuple[str, ...] = ()

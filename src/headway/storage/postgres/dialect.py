@@ -43,7 +43,7 @@ def _binds(sql: str) -> str:
 POSTGRES = Dialect(
     name="postgres",
     rows=_rows,
-    ids="(SELECT jsonb_array_elements_text(:ids::jsonb))",
+    ids="(SELECT jsonb_array_elements_text(:ids::jsonb) AS value)",
     words={
         "lock": "FOR UPDATE",
         "skip_locked": "FOR UPDATE OF {} SKIP LOCKED",
@@ -57,6 +57,7 @@ POSTGRES = Dialect(
         "serial": "BIGINT PRIMARY KEY",
         "strict": "",
     },
+    few="CROSS JOIN LATERAL ({}) AS few",
     binds=_binds,
     own=("postgres/own.sql",),
 )

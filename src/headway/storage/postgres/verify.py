@@ -23,9 +23,9 @@ def verify(connection: psycopg.Connection[tuple[Any, ...]]) -> list[Finding]:
     numbers = itertools.count()
 
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
-        cursor = connection.cursor(name=f"verify_{next(numbers)}")
-        cursor.itersize = FETCHED
-        return cursor.execute(_SQL[name], binds)
+        with connection.cursor(name=f"verify_{next(numbers)}") as cursor:
+            cursor.itersize = FETCHED
+            yield from cursor.execute(_SQL[name], binds)
 
     # Whatever the connection was made for, this may take long.
     level, connection.isolation_level = connection.isolation_level, IsolationLevel.REPEATABLE_READ

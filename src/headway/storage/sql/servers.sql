@@ -32,11 +32,16 @@ UPDATE workers SET server_id = :server_id
 WHERE state <> 'gone' AND (server_id IS NULL OR server_id NOT IN (SELECT id FROM servers));
 
 -- name: workers_of
-SELECT id FROM workers WHERE server_id = :server_id AND state <> 'gone';
+SELECT id, state FROM workers WHERE server_id = :server_id AND state <> 'gone';
 
--- name: hears_worker
--- Whether it is this server that hears the worker; until the commit nobody else can take that over.
-SELECT id FROM workers WHERE id = :id AND (server_id = :server_id OR server_id IS NULL) @lock;
+-- name: find_ownerless
+-- Who holds leases and is not known as a worker: nobody would take them away.
+SELECT DISTINCT worker_id FROM runs
+WHERE worker_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = worker_id);
+
+-- name: who_hears
+-- The server that hears the worker; until the commit no other can take that over.
+SELECT server_id FROM workers WHERE id = :id @lock;
 
 -- name: read_task
 SELECT definition FROM tasks WHERE name = :name @lock;
