@@ -115,6 +115,12 @@ def test_a_whole_year_agrees(zone):
         ("Europe/Berlin", "2026-03-29", "30 2 * * *", ["01:00"]),  # leapt over: once, when the clocks leap
         ("Europe/Berlin", "2026-10-25", "30 2 * * *", ["00:30"]),  # twice on the clock: the first
         ("Europe/Berlin", "2026-10-25", "*/30 2 * * *", ["00:00", "00:30", "01:00", "01:30"]),  # elapsed time: both
+        (
+            "Europe/Berlin",
+            "2026-10-25",
+            "*/30 2 25 10 *",
+            ["00:00", "00:30", "01:00", "01:30"],
+        ),  # … and no more that year
         ("Europe/Berlin", "2026-03-29", "*/30 2 * * *", []),
         ("Antarctica/Troll", "2026-03-29", "0,30 1,2 * * *", ["01:00", "23:00", "23:30"]),
         ("Australia/Lord_Howe", "2026-10-03", "15 2 * * *", ["15:30"]),
