@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.engine.wall_clock import cron, slots
+from tests.engine.wall_clock import cron, slots, walk
 
 from headway.engine.schedules.occurrence import timetable
 from headway.model.schedule import Schedule
@@ -147,16 +147,16 @@ def test_a_slot_that_was_found_from_within_the_repeated_hour_lies_ahead():
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(20))
-def test_every_zone_agrees_over_years(part):
-    """Each zone through two of the years since 1971 that a seed draws, minute by minute, with rules for all hours."""
+def test_every_zone_agrees_over_a_year(part):
+    """Each zone through one of the years since 1973 that a seed draws, minute by minute, with rules around the night."""
     chance = random.Random(part)
     for zone in sorted(available_timezones() - {"localtime", "posixrules", "Factory"})[part::20]:
         if zone.startswith(("posix/", "right/")):
             continue
-        for _ in range(2):
-            begin = datetime(chance.randrange(1973, 2037), 1, 1, tzinfo=UTC)
-            end = begin + timedelta(days=366)
-            for _ in range(3):
-                hours = chance.choice(["0", "1", "2", "3", "0-4", "*/5", "23", "1,2"])
-                days = chance.choice(["* * *", "* * *", "*/2 * *", "1-7 * SUN", "* * SUN", "L * *", "* 3,4,9,10,11 *"])
-                agrees(f"{chance.choice(['0', '30', '*/20', '0-59/29'])} {hours} {days}", zone, begin, end)
+        walk.cache_clear()  # a year of minutes is 90 MB
+        begin = datetime(chance.randrange(1973, 2037), 1, 1, tzinfo=UTC)
+        for _ in range(3):
+            hours = chance.choice(["0", "1", "2", "3", "0-4", "*/5", "23", "1,2"])
+            days = chance.choice(["* * *", "* * *", "*/2 * *", "1-7 * SUN", "* * SUN", "L * *", "* 3,4,9,10,11 *"])
+            expression = f"{chance.choice(['0', '30', '*/20', '0-59/29'])} {hours} {days}"
+            agrees(expression, zone, begin, begin + timedelta(days=366))
