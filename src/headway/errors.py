@@ -3,7 +3,7 @@
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
-    ├── InvalidInput 422 ─ UnknownTask, IdempotencyKeyReused
+    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound
     ├── Gone 410 ─ RunPurged
@@ -103,6 +103,13 @@ class UnknownTask(InvalidInput):
 
     code, title = "unknown_task", "No task of that name is known"
     hint = "GET /v1/tasks lists them. A task becomes known when a worker that has it connects."
+
+
+class InvalidSchedule(InvalidInput):
+    """A part of a schedule says nothing that can be kept to; `errors` name the part and what is accepted there."""
+
+    code, title = "invalid_schedule", "The schedule cannot be understood"
+    hint = "An occurrence is a word (Daily), a cron expression, an RRULE, or an interval (every 90m)."
 
 
 class IdempotencyKeyReused(InvalidInput):
