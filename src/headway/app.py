@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import platform
 import socket
 import sys
@@ -19,8 +21,9 @@ import msgspec
 from headway import __version__, logs
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.errors import HeadwayError
 from headway.http.listening import UnsafeBind, listen
-from headway.storage.location import secret_of, sqlite_path
+from headway.storage.location import check_url, is_postgres, secret_of, shown, sqlite_path
 from headway.worker.supervisor import Supervisor, worker_argv
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ log = logging.getLogger("headway")
 
 FAILED = 1
 USAGE = 2
+WAITS_S = (0.2, 5.0)
+"""The shortest and the longest wait between two attempts to open a store on a database that does not answer yet."""
 BROKEN = 74
 """Storage that broke a promise: the process ends, and recovery starts from what is on disk (EX_IOERR)."""
 
@@ -69,14 +74,14 @@ def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; return the process's exit code."""
     logs.configure()
     try:
-        path = sqlite_path(settings.store)
+        check_url(settings.store)
         sockets = listen(settings.host, settings.port)
     except (ValueError, UnsafeBind) as error:
         return _refuse(str(error), USAGE)
     except OSError as error:
         why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
         return _refuse(f"{why}; give another --port, or 0 for a free one", USAGE)
-    return _run(_serve(settings, path, sockets))
+    return _run(_serve(settings, sockets))
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -87,24 +92,92 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(main)
 
 
-async def _serve(settings: Settings, path: Path | None, sockets: list[socket.socket]) -> int:
+async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
     url = f"http://{_shown(settings.host)}:{sockets[0].getsockname()[1]}"
     notices = Notices()
     supervisor = _supervisor(settings, url, notices) if settings.app and settings.workers else None
     if supervisor is not None:
         await supervisor.start()
     from headway.storage.database import StorageBroken, StoreRefused  # noqa: PLC0415 - after the workers are on their way
-    from headway.storage.sqlite.open import open_file, open_memory  # noqa: PLC0415
 
-    clock = SystemClock()
     try:
-        secret = secret_of(path, settings.secret)
-        store = open_memory(clock) if path is None else open_file(path, clock, reserve_bytes=settings.reserve_bytes)
+        opened = await _on_postgres(settings, sockets) if is_postgres(settings.store) else _on_a_file(settings)
     except (StoreRefused, StorageBroken, ValueError, OSError) as error:
         if supervisor is not None:
             await supervisor.stop(0)
         return _refuse(f"the store cannot be opened: {error}", FAILED)
+    if opened is None:  # it was told to stop before there was a store
+        if supervisor is not None:
+            await supervisor.stop(0)
+        return 0
+    store, secret = opened
     return await _with_store(settings, store, secret, sockets, url, supervisor, notices)
+
+
+def _on_a_file(settings: Settings) -> tuple[Store, bytes]:
+    from headway.storage.sqlite.open import open_file, open_memory  # noqa: PLC0415 - as in _serve
+
+    clock = SystemClock()
+    path = sqlite_path(settings.store)
+    secret = secret_of(path, settings.secret)
+    store = open_memory(clock) if path is None else open_file(path, clock, reserve_bytes=settings.reserve_bytes)
+    return store, secret
+
+
+async def _on_postgres(settings: Settings, sockets: list[socket.socket]) -> tuple[Store, bytes] | None:
+    """Open the store as soon as the database answers. Until then the server is alive, but not ready."""
+    from headway.storage.database import DatabaseGone, StoreRefused  # noqa: PLC0415 - as in _serve
+
+    try:
+        from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
+    except ImportError as error:
+        raise StoreRefused(
+            f"a store on PostgreSQL needs a driver: pip install 'headway[postgres]' ({error})"
+        ) from error
+    from headway.ids import IdSource  # noqa: PLC0415
+
+    clock = SystemClock()
+    server_id = IdSource().new(clock.now_ms())
+
+    def open_it() -> tuple[Store, bytes]:
+        store = open_postgres(
+            settings.store, clock, accept_loss=settings.accept_loss, server_id=server_id,
+            host=socket.gethostname(), pid=os.getpid(), version=__version__,
+        )  # fmt: skip
+        return store, secret_in(settings.store, settings.secret)
+
+    try:
+        return await asyncio.to_thread(open_it)
+    except DatabaseGone as error:
+        return await _when_reachable(settings, sockets, open_it, str(error))
+
+
+async def _when_reachable(
+    settings: Settings, sockets: list[socket.socket], open_it: Callable[[], tuple[Store, bytes]], why: str
+) -> tuple[Store, bytes] | None:
+    from headway.http.server import serve_http  # noqa: PLC0415 - as in _serve
+    from headway.http.waiting import Waiting  # noqa: PLC0415
+    from headway.storage.database import DatabaseGone  # noqa: PLC0415
+
+    log.warning("store.waiting the database cannot be reached (%s): it is asked again until it answers", why)
+    stop = asyncio.Event()
+    copies = [opened.dup() for opened in sockets]  # a server closes what it listens on
+    answering = asyncio.create_task(serve_http(Waiting(), settings, copies, stop=stop))
+    try:
+        wait_s = WAITS_S[0]
+        while not answering.done():
+            await asyncio.wait({answering}, timeout=wait_s)
+            wait_s = min(wait_s * 2, WAITS_S[1])
+            try:
+                return await asyncio.to_thread(open_it) if not stop.is_set() else None
+            except DatabaseGone as error:
+                if str(error) != why:
+                    why = str(error)
+                    log.warning("store.waiting %s", why)
+        return None
+    finally:
+        stop.set()
+        await answering
 
 
 async def _with_store(
@@ -136,6 +209,7 @@ async def _with_store(
     store.start()
     service = Service(store, Signer(secret), settings)
     await service.workers.restore()
+    await service.servers.join()
     running = _loops(service)
     built_in = BuiltInWorker(service)
     built_in.start()
@@ -157,6 +231,8 @@ async def _with_store(
             await loop.stop()
         if supervisor is not None:
             await supervisor.stop(1)
+        with contextlib.suppress(HeadwayError):  # then the others find out by themselves
+            await service.servers.leave()
         await store.close()
     return code
 
@@ -164,6 +240,7 @@ async def _with_store(
 def _loops(service: Service) -> list[Loop]:
     from headway.loops.loop import Loop  # noqa: PLC0415 - as in _serve
     from headway.loops.pruner import Pruner  # noqa: PLC0415
+    from headway.loops.pulse import Pulse  # noqa: PLC0415
     from headway.loops.rescuer import Rescuer  # noqa: PLC0415
     from headway.loops.stager import Stager  # noqa: PLC0415
 
@@ -179,9 +256,19 @@ def _loops(service: Service) -> list[Loop]:
     store.on_deadline = deadline
     service.sessions.on_change = lambda: rescuer.wake(service.settings.disconnect_ms)
     service.on_alarm = lambda at_ms: stager.wake(at_ms - clock.now_ms())
-    for loop in (stager, rescuer, pruner):
+    running = [stager, rescuer, pruner]
+    if store.peers is not None:
+
+        def heard() -> None:
+            """Look again: another server may have set a time, or be gone with those that it had to keep."""
+            stager.wake()
+            deadline(clock.now_ms())
+
+        store.on_heard = heard
+        running.append(Loop(Pulse(service)))
+    for loop in running:
         loop.start()
-    return [stager, rescuer, pruner]
+    return running
 
 
 def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable[[], Awaitable[str | None]]]:
@@ -190,6 +277,8 @@ def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable
     async def store() -> str | None:
         if service.store.writer.broken:
             return "broken"
+        if service.store.writer.down:
+            return "the database cannot be reached"
         return "the disk is full" if service.store.full else None
 
     async def workers() -> str | None:
@@ -217,7 +306,7 @@ def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:
         workers = f"no local workers: start some with  headway worker --server {url} MODULE:APP"
     else:
         workers = f"{settings.workers} local worker{'s' if settings.workers > 1 else ''} for {settings.app}"
-    return f"Headway {__version__}  {url}  ({settings.store}; {workers}).  API: {url}/docs  Stop: Ctrl-C"
+    return f"Headway {__version__}  {url}  ({shown(settings.store)}; {workers}).  API: {url}/docs  Stop: Ctrl-C"
 
 
 def _shown(host: str) -> str:

@@ -15,7 +15,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How a server runs. In the environment each is HEADWAY_ and its name in capitals."""
 
     store: str = "sqlite:///headway.db"
-    """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes) or sqlite:///:memory:."""
+    """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
+    postgresql://USER@HOST/DATABASE, which several servers may share."""
     host: str = "127.0.0.1"
     """The address to listen on. Others than loopback are refused as long as there are no keys."""
     port: int = 8006
@@ -55,7 +56,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_lines_max: int = 10_000
     """How many lines of log a run may have; what comes after is dropped, and said so."""
     secret: str = ""
-    """What tokens and cursors are signed with. If empty it is made once and kept beside the store, readable by the owner."""
+    """What tokens and cursors are signed with, the same for all servers of a store. If empty it is made once and kept: beside
+    a file, readable by its owner only; of PostgreSQL in the database."""
+    accept_loss: bool = False
+    """Serve although the database is set to lose acknowledged changes when it crashes (fsync or synchronous_commit off)."""
     access_log: bool = False
     """Whether each request is logged."""
 

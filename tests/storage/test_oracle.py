@@ -12,13 +12,20 @@ from headway.errors import InvalidState
 from headway.model.run import LEASED, State
 from headway.service.transitions import move
 from headway.storage.catalog import Catalog
+from headway.storage.postgres.open import open_postgres
 from headway.storage.sqlite.open import open_memory
 from headway.storage.unit import Unit, make_run
 
 
-@pytest.fixture(scope="module")
-def database():
-    return open_memory(ManualClock()).read.near
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def database(request):
+    if request.param == "sqlite":
+        return open_memory(ManualClock()).read.near
+    cluster = request.getfixturevalue("postgres_cluster")
+    url = cluster.url(cluster.create_database())
+    store = open_postgres(url, ManualClock(), threaded=False, server_id="s", host="h", pid=1, version="0")
+    request.addfinalizer(store.read.near.close)
+    return store.read.near
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ def duration_ms(_: click.Context, option: click.Parameter, text: str | None) -> 
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A name this server answers for; may be repeated.")
 @click.option("--lease", "lease_ms", metavar="DURATION", callback=duration_ms, help="How long a worker may be silent.")
 @click.option("--drain", "drain_ms", metavar="DURATION", callback=duration_ms, help="How long a stop may take.")
+@click.option(
+    "--accept-loss", is_flag=True, default=None, help="Serve although the database may lose what it confirms."
+)
 @click.option("--access-log", is_flag=True, default=None, help="Log each request.")
 @click.pass_context
 def serve(ctx: click.Context, /, allow_host: tuple[str, ...], **options: Any) -> None:
@@ -36,6 +39,7 @@ def serve(ctx: click.Context, /, allow_host: tuple[str, ...], **options: Any) ->
 
     \b
         headway serve examples.backup:app --store sqlite:///headway.db
+        headway serve examples.backup:app --store postgresql://headway@db/headway
 
     Every option can also come from the environment: HEADWAY_STORE, HEADWAY_PORT …
     """  # noqa: D301

@@ -15,14 +15,14 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from types import FrameType
-from typing import Final
+from typing import Any, Final, Protocol
 
 import uvicorn
 
 from headway.config import Settings
-from headway.http.asgi import Api
+from headway.http.call import Receive, Send
 from headway.http.listening import BACKLOG
 from headway.http.protocol import Connection
 
@@ -32,14 +32,31 @@ KEEP_ALIVE_S: Final = 75
 LAST_ANSWERS_S: Final = 5
 """How long answers may take that are still on their way when the drain is over."""
 
+
+class Served(Protocol):
+    """An ASGI application that can be told to end what lasts."""
+
+    def drain(self) -> None:
+        """Begin nothing new that lasts, and end what does."""
+        ...
+
+    def close(self) -> None:
+        """End everything that lasts: the server goes now."""
+        ...
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        ...
+
+
 OnDrain = Callable[[], Awaitable[None] | None]
 
 
 class EmbeddedServer(uvicorn.Server):
     """uvicorn, with signals and shutdown as a service needs them."""
 
-    def __init__(self, api: Api, settings: Settings) -> None:
-        """Made for one API; nothing listens yet."""
+    def __init__(self, api: Served, settings: Settings) -> None:
+        """Made for one application; nothing listens yet."""
         super().__init__(_config(api, settings))
         self._api = api
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,7 +96,7 @@ class EmbeddedServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(self.asked_to_stop.set)
 
 
-def _config(api: Api, settings: Settings) -> uvicorn.Config:
+def _config(api: Served, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         api,
         http=Connection,
@@ -96,7 +113,7 @@ def _config(api: Api, settings: Settings) -> uvicorn.Config:
 
 
 async def serve_http(
-    api: Api,
+    api: Served,
     settings: Settings,
     sockets: Sequence[socket.socket],
     on_drain: OnDrain | None = None,
@@ -115,7 +132,7 @@ async def serve_http(
         serving.add_done_callback(lambda _: draining.cancel())
 
 
-async def _drain(server: EmbeddedServer, api: Api, settings: Settings, on_drain: OnDrain | None) -> None:
+async def _drain(server: EmbeddedServer, api: Served, settings: Settings, on_drain: OnDrain | None) -> None:
     await server.asked_to_stop.wait()
     try:
         api.drain()

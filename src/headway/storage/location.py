@@ -1,22 +1,41 @@
-"""Where a store is: from a URL to a file, and the secret that lies beside it."""
+"""Where a store is: from a URL to a file or a database, and the secret that lies beside a file."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
 
 MEMORY = ":memory:"
+POSTGRES = ("postgresql://", "postgres://")
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError with what is accepted, unless it is the URL of a store."""
+    if not is_postgres(url):
+        sqlite_path(url)
+
+
+def is_postgres(url: str) -> bool:
+    """Tell whether the URL is that of a database of PostgreSQL."""
+    return url.startswith(POSTGRES)
+
+
+def shown(url: str) -> str:
+    """Return the URL without its password."""
+    return re.sub(r"(?<=:)[^:@/]*(?=@)|(?<=password=)[^&]*", "***", url) if is_postgres(url) else url
 
 
 def sqlite_path(url: str) -> Path | None:
     """Return the file of `sqlite:///PATH` (None: in memory); raise ValueError with what is accepted."""
     scheme, separator, rest = url.partition(":///")
     if not separator or scheme != "sqlite" or not rest:
-        shown = url.split("://", maxsplit=1)[0][:40] + "://…" if "://" in url else url[:80]
+        what = url.split("://", maxsplit=1)[0][:40] + "://…" if "://" in url else url[:80]
         raise ValueError(
-            f"{shown} is not a store; write sqlite:///headway.db, or sqlite:////srv/headway.db for an absolute path"
+            f"{what} is not a store; write sqlite:///headway.db, sqlite:////srv/headway.db for an absolute path, "
+            f"or postgresql://USER@HOST/DATABASE"
         )
     return None if rest == MEMORY else Path(rest)
 

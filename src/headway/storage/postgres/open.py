@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import threading
-from collections.abc import Callable
 from typing import Any, Final
 
 import psycopg
 
 from headway.clock import Clock
-from headway.storage.database import DatabaseGone, StoreRefused
+from headway.storage.database import StoreRefused
 from headway.storage.peers import Peers
 from headway.storage.postgres.connection import PostgresDatabase, connect, translated
 from headway.storage.postgres.dialect import EVENTS_BITS, POSTGRES
@@ -23,16 +20,12 @@ from headway.storage.store import Store
 VERSION_LEAST: Final = 15
 READERS: Final = 4
 """Threads that read, each with a connection of its own."""
-WAITS_S: Final = (0.2, 5.0)
-"""The shortest and the longest wait for a database that is not there yet."""
 POSITIONS: Final = "position_base"
 TURNS: Final = ("servers", "limits")
 """Rows that servers lock to do something one after the other."""
 SECRET: Final = "secret"  # noqa: S105 - the name under which one is kept
 
 _SQL: Final = load(POSTGRES)
-
-log = logging.getLogger("headway.postgres")
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -78,21 +71,6 @@ def prepare(url: str, clock: Clock, *, accept_loss: bool = False) -> int:
             raise StoreRefused(f"the database refuses this user something that Headway needs: {error}") from error
         except psycopg.OperationalError as error:
             raise translated(error) from error
-
-
-def when_reachable(open_it: Callable[[], Store], stop: threading.Event, say: Callable[[str], None]) -> Store | None:
-    """Open a store as soon as its database answers, and say meanwhile why it is not open yet; None if told to stop."""
-    wait_s, said = WAITS_S[0], ""
-    while not stop.is_set():
-        try:
-            return open_it()
-        except DatabaseGone as error:
-            if str(error) != said:
-                said = str(error)
-                say(f"the database cannot be reached, and is asked again until it answers: {said}")
-            stop.wait(wait_s)
-            wait_s = min(wait_s * 2, WAITS_S[1])
-    return None
 
 
 def secret_in(url: str, given: str) -> bytes:
