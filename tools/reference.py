@@ -129,7 +129,8 @@ def settings() -> str:
         ' written as `"30s"`, `"1h30m"`, `"3 days"` or ISO 8601; bytes as whole numbers; lists with commas.\n\n'
         + table(("environment", "option", "default", "meaning"), rows)
         + "\n\nClients, workers and commands also read `HEADWAY_URL` (where the server is, `http://127.0.0.1:8006` if"
-        " absent) and `HEADWAY_TOKEN`.\n"
+        " absent; several servers on one store with commas between; `HEADWAY_SERVER` says the same and goes before it) and"
+        " `HEADWAY_TOKEN`.\n"
     )
 
 

@@ -7,6 +7,7 @@ from headway.cli.main import main
 def headway(capfd, monkeypatch):
     """Call the command line; return exit code, stdout and stderr."""
     monkeypatch.delenv("HEADWAY_URL", raising=False)
+    monkeypatch.delenv("HEADWAY_SERVER", raising=False)
 
     def call(*arguments):
         with pytest.raises(SystemExit) as ended:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,16 @@ def test_run_detached_prints_the_id(headway):
         code, out, err = headway("run", "backup", "--detach", "--url", fake.url)
     assert (code, out.strip()) == (0, ID)
     assert f"headway runs watch {ID}" in err
+
+
+@pytest.mark.parametrize("several", [["--server", "{gone},{there}"], ["--url", "{gone}", "--url", "{there}"]])
+def test_commands_ask_the_next_server_when_one_is_not_there(headway, several):
+    with socket.socket() as bound, serving(lambda _: Answer(202, samples.run())) as fake:
+        bound.bind(("127.0.0.1", 0))
+        gone = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        named = [word.format(gone=gone, there=fake.url) for word in several]
+        code, out, _ = headway("run", "backup", "--detach", *named)
+    assert (code, out.strip()) == (0, ID)
 
 
 def test_run_takes_its_input_from_a_file_and_fields_win(headway, tmp_path):

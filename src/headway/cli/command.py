@@ -13,8 +13,8 @@ from headway.cli import session
 
 def _remember(name: str) -> Any:
     def take(_: click.Context, __: click.Parameter, value: Any) -> None:
-        if value is not None and value is not False:
-            setattr(session.current(), name, value)
+        if value:
+            setattr(session.current(), name, ",".join(value) if isinstance(value, tuple) else value)
 
     return take
 
@@ -23,11 +23,12 @@ def global_options() -> list[click.Option]:
     """Return `--url`, `--token` and `--json`, which may stand before or after the name of the command."""
     return [
         click.Option(
-            ["--url"],
+            ["--url", "--server"],
             metavar="URL",
+            multiple=True,
             expose_value=False,
             callback=_remember("url"),
-            help="The server; HEADWAY_URL or http://127.0.0.1:8006 if absent.",
+            help="The server; several on one store with commas between. HEADWAY_URL or http://127.0.0.1:8006 if absent.",
         ),
         click.Option(
             ["--token"],

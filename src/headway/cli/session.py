@@ -16,6 +16,7 @@ class Session:
     """What the global options said."""
 
     url: str | None = None
+    """One, or several with commas between."""
     token: str | None = None
     json: bool = False
 

@@ -13,7 +13,7 @@ import click
 from headway.cli import session
 from headway.cli.command import Command
 from headway.cli.exits import Exit
-from headway.client.sync.client import DEFAULT_URL
+from headway.client.servers import urls
 from headway.client.transport import Address
 from headway.durations import format_ms, parse_ms
 from headway.worker.supervisor import Supervisor, worker_argv
@@ -24,7 +24,6 @@ KILL_AFTER_S: Final = 10.0
 
 @click.command(cls=Command)
 @click.argument("app", metavar="MODULE:APP")
-@click.option("--server", metavar="URL", help="The server; the same as --url.")
 @click.option("--processes", "-n", default=1, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @click.option(
     "--capacity", default=100, show_default=True, type=click.IntRange(1, 100_000), help="Runs at once in each."
@@ -35,14 +34,15 @@ KILL_AFTER_S: Final = 10.0
     "--drain", default="20s", show_default=True, metavar="DURATION", help="How long runs may finish on a stop."
 )
 @click.pass_context
-def worker(ctx: click.Context, /, app: str, server: str | None, processes: int, drain: str, **options: Any) -> None:
+def worker(ctx: click.Context, /, app: str, processes: int, drain: str, **options: Any) -> None:
     """Execute the tasks of MODULE:APP for a server, on this or another machine.
 
+    With several servers on one store it works for one of them, and moves to the next, with what it runs, when that fails.
     Processes that die are started again. On SIGTERM or Ctrl-C runs may finish; those that do not are handed back to the
     server, and the attempt does not count.
     """
     shown = session.current()
-    url = Address.parse(server or shown.url or os.environ.get("HEADWAY_URL") or DEFAULT_URL).url
+    url = ",".join(Address.parse(one).url for one in urls(shown.url))
     if shown.token:
         os.environ["HEADWAY_TOKEN"] = shown.token  # not as an argument, which everyone on the machine can read
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -23,11 +24,21 @@ class AsyncTransport:
     """Sends requests to one server from one event loop."""
 
     def __init__(
-        self, url: str, *, token: str | None = None, timeout_s: float = 30.0, user_agent: str = USER_AGENT
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        connect_s: float | None = None,
+        user_agent: str = USER_AGENT,
     ) -> None:
-        """`timeout_s` bounds each wait for bytes, not the whole exchange; nothing is connected yet."""
+        """Connect to nothing yet.
+
+        `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, that for a connection.
+        """
         self.address = Address.parse(url)
         self.timeout_s = timeout_s
+        self._connect_s = connect_s or inf
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -100,14 +111,19 @@ class AsyncTransport:
             data=body,
             headers=sent,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=min(silence_s, self._connect_s), sock_read=silence_s
+            ),
         )
 
     def _lost(self, error: Exception, timeout_s: float | None) -> ConnectionLost:
         if self._closed:
             return ConnectionLost(f"the connection to {self.url} was closed", closed=True)
         if isinstance(error, asyncio.TimeoutError):
-            return ConnectionLost(f"{self.url} did not answer within {timeout_s or self.timeout_s:g} s", timed_out=True)
+            waited_s = timeout_s or self.timeout_s
+            if isinstance(error, aiohttp.ConnectionTimeoutError):
+                waited_s = min(waited_s, self._connect_s)
+            return ConnectionLost(f"{self.url} did not answer within {waited_s:g} s", timed_out=True)
         if isinstance(error, aiohttp.ClientConnectorError):
             return ConnectionLost(f"cannot reach {self.url}: is `headway serve` running? ({error.os_error})")
         return ConnectionLost(f"the connection to {self.url} broke before the answer was complete")

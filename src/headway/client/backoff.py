@@ -20,6 +20,11 @@ def worth_retrying(error: HeadwayError) -> bool:
     return isinstance(error, ConnectionLost | Unavailable | TooManyRequests | IdempotencyInProgress)
 
 
+def another_may_do_better(error: HeadwayError) -> bool:
+    """Whether it is the server's trouble rather than the request's, so that another on the same store may answer."""
+    return isinstance(error, ConnectionLost | Unavailable) and not error.fields.get("closed")
+
+
 def delay_s(error: HeadwayError, attempt: int, spread: float) -> float | None:
     """Return how long to wait before try number `attempt` + 2, or None if there is no point in waiting.
 

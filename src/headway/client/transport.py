@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
+from math import inf
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -69,11 +70,21 @@ class Transport:
     """Sends requests to one server; any number of threads may share it."""
 
     def __init__(
-        self, url: str, *, token: str | None = None, timeout_s: float = 30.0, user_agent: str = USER_AGENT
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        connect_s: float | None = None,
+        user_agent: str = USER_AGENT,
     ) -> None:
-        """`timeout_s` bounds each wait for bytes, not the whole exchange; nothing is connected yet."""
+        """Connect to nothing yet.
+
+        `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, that for a connection.
+        """
         self.address = Address.parse(url)
         self.timeout_s = timeout_s
+        self._connect_s = connect_s or inf
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -81,6 +92,8 @@ class Transport:
         self._idle: list[HTTPConnection] = []
         self._busy: dict[HTTPConnection, socket.socket | None] = {}
         self._closed = False
+        self._hung_up = 0
+        """How often; a request that began before is not sent again on a new connection."""
         self._pid = os.getpid()
 
     @property
@@ -152,8 +165,13 @@ class Transport:
 
     def close(self) -> None:
         """Close everything; requests that wait for their answer in other threads get ConnectionLost at once."""
+        self._closed = True
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Break off whatever waits for its answer, which gets ConnectionLost; later requests open new connections."""
         with self._lock:
-            self._closed = True
+            self._hung_up += 1
             idle, self._idle = self._idle, []
             sockets = list(self._busy.values())
         for connection in idle:
@@ -174,18 +192,20 @@ class Transport:
         sent = {**self._headers, **(headers or {})}
         if body is not None:
             sent.setdefault("Content-Type", "application/json")
+        began = self._hung_up
         while True:
             connection, reused = self._take(timeout_s)
             try:
-                self._connect(connection, timeout_s)
+                self._connect(connection, timeout_s, began)
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     # A server may refuse a large body before it has read it; its answer is there all the same.
                     connection.request(method, self.address.prefix + path, body, sent)
                 return connection, connection.getresponse()
             except (OSError, HTTPException) as error:
+                waited_s = min(timeout_s, self._connect_s) if connection.sock is None else timeout_s
                 self._discard(connection)
-                if not (reused and isinstance(error, _DEAD) and not self._closed):
-                    raise self._lost(error, timeout_s) from error
+                if not (reused and isinstance(error, _DEAD) and self._hung_up == began):
+                    raise self._lost(error, waited_s) from error
             except BaseException:
                 self._discard(connection)
                 raise
@@ -228,13 +248,13 @@ class Transport:
                     return connection, True
                 connection.close()
         kind = HTTPSConnection if self.address.secure else HTTPConnection
-        return kind(self.address.host, self.address.port, timeout=timeout_s), False
+        return kind(self.address.host, self.address.port, timeout=min(timeout_s, self._connect_s)), False
 
-    def _connect(self, connection: HTTPConnection, timeout_s: float) -> None:
+    def _connect(self, connection: HTTPConnection, timeout_s: float, began: int) -> None:
         if connection.sock is None:
             connection.connect()  # sets TCP_NODELAY
             with self._lock:
-                if self._closed:
+                if self._hung_up != began:
                     raise ConnectionAbortedError
                 self._busy[connection] = connection.sock
         connection.sock.settimeout(timeout_s)

@@ -1,4 +1,4 @@
-"""`python -m headway.worker URL MODULE:APP`: one worker process. Starts fast, since supervisors start many."""
+"""`python -m headway.worker URL[,URL…] MODULE:APP`: one worker process. Starts fast, since supervisors start many."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Final, NoReturn
 
+from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Transport
 from headway.durations import parse_ms
 from headway.errors import HeadwayError
@@ -39,7 +40,9 @@ def _work(chosen: argparse.Namespace) -> int:
         _say(f"{chosen.app!r} has no tasks.")
         return NOT_LOADED_CODE
     try:
-        link = HttpLink(Transport(chosen.url, token=chosen.token or os.environ.get("HEADWAY_TOKEN")))
+        token, known = chosen.token or os.environ.get("HEADWAY_TOKEN"), urls(chosen.url)
+        connect_s = CONNECT_S if len(known) > 1 else None
+        link = HttpLink(*(Transport(url, token=token, connect_s=connect_s) for url in known))
         options = WorkerOptions(
             name=chosen.name,
             queues=tuple(name for name in chosen.queues.split(",") if name),
@@ -59,7 +62,7 @@ def _work(chosen: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m headway.worker", description="Executes the tasks of an app.")
-    parser.add_argument("url", help="the server, such as http://127.0.0.1:8006")
+    parser.add_argument("url", help="the server, such as http://127.0.0.1:8006; several with commas between")
     parser.add_argument("app", help="module:app, or folder/file.py:app")
     parser.add_argument("--name", default="", help="what people call this worker; host and process id if absent")
     parser.add_argument("--queues", default="", help="comma-separated; all if absent")

@@ -1,17 +1,21 @@
-"""The way to the server: the worker protocol as five calls, and its form over HTTP. The test kit has another."""
+"""The way to the servers: the worker protocol as five calls, and its form over HTTP. The test kit has another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeVar
 
 import msgspec
 
+from headway.client.errors import ConnectionLost
+from headway.client.servers import Servers
 from headway.client.transport import SseStream, Transport
 from headway.durations import parse_ms
+from headway.errors import HeadwayError
 from headway.wire.workers import ClaimRuns, Lease, Leases, RegisterWorker, Reported, ReportRuns, StopAsked, WorkerOut
 
+T = TypeVar("T")
 REPORT_TIMEOUT_S: Final = 30.0
 HEARTBEAT_TIMEOUT_S: Final = 5.0
 CLAIM_MARGIN_S: Final = 15.0
@@ -69,11 +73,17 @@ class Link(Protocol):
 
 
 class HttpLink:
-    """The worker protocol over HTTP."""
+    """The worker protocol over HTTP, with one of several servers on one store.
 
-    def __init__(self, transport: Transport) -> None:
-        """Take the connection pool; its credential counts for all calls."""
-        self._transport = transport
+    All threads of the worker speak with the same server. When it fails one of them, they all move to the next: each
+    call asks every server once before it gives up, what waits at the one that was left is broken off, and the signals
+    stream ends, to be opened again where the others are. A repeated report changes nothing, since its epoch fences it.
+    """
+
+    def __init__(self, *servers: Transport) -> None:
+        """Take a connection pool for each server, which has the credential."""
+        self._servers = Servers(servers, left=self._left)
+        self._stream: HttpSignals | None = None
         self._encode = msgspec.json.Encoder().encode
         self._worker = msgspec.json.Decoder(WorkerOut)
         self._leases = msgspec.json.Decoder(Leases)
@@ -81,39 +91,69 @@ class HttpLink:
 
     def register(self, worker: RegisterWorker) -> WorkerOut:
         """POST /v1/workers."""
-        return self._worker.decode(self._transport.call("POST", "/v1/workers", self._encode(worker)))
+        return self._worker.decode(self._call("/v1/workers", self._encode(worker)))
 
     def claim(self, wanted: ClaimRuns) -> list[Lease]:
         """POST /v1/leases:claim."""
         timeout_s = parse_ms(wanted.wait) / 1000 + CLAIM_MARGIN_S
-        body = self._transport.call("POST", "/v1/leases:claim", self._encode(wanted), timeout_s=timeout_s)
+        body = self._call("/v1/leases:claim", self._encode(wanted), timeout_s=timeout_s)
         return self._leases.decode(body).leases
 
     def report(self, reports: ReportRuns) -> Reported:
         """POST /v1/leases:report."""
         timeout_s = HEARTBEAT_TIMEOUT_S if reports.held is not None else REPORT_TIMEOUT_S
-        body = self._transport.call("POST", "/v1/leases:report", self._encode(reports), timeout_s=timeout_s)
+        body = self._call("/v1/leases:report", self._encode(reports), timeout_s=timeout_s)
         return self._reported.decode(body)
 
     def signals(self, worker_id: str) -> HttpSignals:
         """GET /v1/workers/{id}/signals."""
-        return HttpSignals(self._transport.stream(f"/v1/workers/{worker_id}/signals", timeout_s=SILENCE_MAX_S))
+        return self._ask(lambda server: self._listen(server, f"/v1/workers/{worker_id}/signals"))
 
     def drain(self, worker_id: str) -> None:
         """POST /v1/workers/{id}:drain."""
-        self._transport.call("POST", f"/v1/workers/{worker_id}:drain", b"{}", timeout_s=HEARTBEAT_TIMEOUT_S)
+        self._call(f"/v1/workers/{worker_id}:drain", b"{}", timeout_s=HEARTBEAT_TIMEOUT_S)
 
     def close(self) -> None:
         """Close all connections."""
-        self._transport.close()
+        for server in self._servers:
+            server.close()
+
+    def _call(self, path: str, body: bytes, *, timeout_s: float | None = None) -> bytes:
+        return self._ask(lambda server: server.call("POST", path, body, timeout_s=timeout_s))
+
+    def _ask(self, ask: Callable[[Transport], T]) -> T:
+        """Ask the server; if it fails, the others, each once."""
+        tries = self._servers.round()
+        while True:
+            try:
+                return ask(tries.server())
+            except HeadwayError as error:
+                if not tries.failed(error):
+                    raise
+
+    def _listen(self, server: Transport, path: str) -> HttpSignals:
+        stream = server.stream(path, timeout_s=SILENCE_MAX_S)
+        self._stream = HttpSignals(stream, lambda why: self._servers.leave(server, why))
+        if self._servers.current is not server:  # left while this was being opened: nobody else would end it
+            self._stream.close()
+        return self._stream
+
+    def _left(self, server: Transport, why: HeadwayError | None) -> None:
+        """Bring the other threads along. A server that still answers may answer them; of one that does not, all is cut."""
+        if isinstance(why, ConnectionLost):
+            server.hang_up()
+        if self._stream is not None:
+            self._stream.close()
 
 
 class HttpSignals:
     """The signals stream over server-sent events."""
 
-    def __init__(self, stream: SseStream) -> None:
-        """Take the open stream."""
+    def __init__(self, stream: SseStream, broke: Callable[[HeadwayError | None], None]) -> None:
+        """Take the open stream; call `broke` when it ends and nobody here has closed it."""
         self._stream = stream
+        self._broke = broke
+        self._closed = False
         self._decode = msgspec.json.Decoder(StopAsked).decode
 
     def __enter__(self) -> Self:
@@ -123,12 +163,19 @@ class HttpSignals:
         self._stream.__exit__(kind, error, at)
 
     def __iter__(self) -> Iterator[Signal]:
-        for event in self._stream:
-            if event.event == "stop":
-                yield self._decode(event.data)
-            elif event.event == "drain":
-                yield DrainAsked()
+        why: HeadwayError | None = None
+        try:
+            for event in self._stream:
+                if event.event == "stop":
+                    yield self._decode(event.data)
+                elif event.event == "drain":
+                    yield DrainAsked()
+        except ConnectionLost as error:
+            why = error
+        if not self._closed:
+            self._broke(why)
 
     def close(self) -> None:
         """End it."""
+        self._closed = True
         self._stream.close()

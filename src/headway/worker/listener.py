@@ -4,26 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
+from headway.clock import Clock
 from headway.errors import HeadwayError, WorkerNotFound
 from headway.wire.workers import StopAsked
 from headway.worker.floor import Floor
 from headway.worker.link import Link, Signals
 from headway.worker.session import Backoff, Session
 
+LASTED_MS: Final = 1_000
+"""A stream that stood this long is worth opening again soon."""
+
 
 class Listener:
-    """Keeps the signals stream open; its breaking off tells the server that this worker is gone."""
+    """Keeps the signals stream open; its breaking off tells the server that this worker is gone, or is with another."""
 
     def __init__(
-        self, floor: Floor, link: Link, session: Session, stopping: threading.Event, drain: Callable[[], None]
+        self,
+        floor: Floor,
+        link: Link,
+        session: Session,
+        clock: Clock,
+        stopping: threading.Event,
+        drain: Callable[[], None],
     ) -> None:
         """Not running yet."""
         self._floor = floor
         self._link = link
         self._session = session
+        self._clock = clock
         self._stopping = stopping
         self._drain = drain
         self._stream: Signals | None = None
@@ -32,16 +44,17 @@ class Listener:
         """Listen until the worker ends."""
         backoff = Backoff()
         while not self._stopping.is_set():
-            worker_id = self._session.id
+            worker_id, began_ms = self._session.id, self._clock.monotonic_ms()
             try:
                 with self._link.signals(worker_id) as self._stream:
                     for signal in self._stream:
-                        backoff.reset()
                         self._heed(signal)
             except WorkerNotFound:
                 self._session.renew(worker_id, self._floor.lose_all)
             except (HeadwayError, OSError, msgspec.MsgspecError):
                 pass  # said by its coming back, or by the heartbeats
+            if self._clock.monotonic_ms() - began_ms >= LASTED_MS:
+                backoff.reset()
             self._stopping.wait(backoff.next_s())
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Worker:
-    """Executes the tasks of an app for one server, until it is told to drain."""
+    """Executes the tasks of an app for the servers of one store, until it is told to drain."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Worker:
         self._claimer = Claimer(self.floor, link, self.session, self._stopping)
         self._reporter = Reporter(self.floor, self.outbox, link, self.session, clock, self._stopping)
         self._pulse = Pulse(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
-        self._listener = Listener(self.floor, link, self.session, self._stopping, self.warden.ask)
+        self._listener = Listener(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
 
     def drain(self) -> None:
         """Claim no more, finish what runs, hand back the rest, end; said a second time: at once. Safe in a signal handler."""

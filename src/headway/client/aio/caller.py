@@ -12,6 +12,7 @@ from headway.client.aio.pace import AsyncPace
 from headway.client.async_transport import AsyncTransport
 from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.client.problem import to_error
+from headway.client.servers import Servers
 from headway.client.transport import Response
 from headway.errors import Gone, HeadwayError
 
@@ -19,11 +20,11 @@ T = TypeVar("T")
 
 
 class AsyncCaller:
-    """What all nouns of a client share: the transport, and how often to try again."""
+    """What all nouns of a client share: the servers, and how often to try again."""
 
-    def __init__(self, transport: AsyncTransport, *, retries: int, pace: AsyncPace) -> None:
-        """`retries` counts the tries after the first."""
-        self.transport = transport
+    def __init__(self, servers: Servers[AsyncTransport], *, retries: int, pace: AsyncPace) -> None:
+        """`retries` counts the tries after the first; in each, every server is asked until one answers."""
+        self.servers = servers
         self.retries = retries
         self.pace = pace
 
@@ -60,23 +61,27 @@ class AsyncCaller:
         timeout_s: float | None = None,
     ) -> Response:
         """Return a successful answer; raise what any other means once there is no point in another try."""
-        attempt = 0
+        attempt, again, tries = 0, False, self.servers.round()
         while True:
             try:
-                return await self.send_once(method, path, body, headers=headers, timeout_s=timeout_s)
+                return await self.ask(tries.server(), method, path, body, headers=headers, timeout_s=timeout_s)
             except Gone:
-                if method == "DELETE" and attempt:
+                if method == "DELETE" and again:
                     return Response(204, {}, b"")  # the first try did it; only its answer was lost
                 raise
             except HeadwayError as error:
+                again = True
+                if tries.failed(error):
+                    continue
                 delay_s = backoff.delay_s(error, attempt, self.pace.spread()) if attempt < self.retries else None
                 if delay_s is None:
                     raise
             attempt += 1
             await self.pace.pause(delay_s)
 
-    async def send_once(
+    async def ask(
         self,
+        server: AsyncTransport,
         method: str,
         path: str,
         body: bytes | None = None,
@@ -84,27 +89,41 @@ class AsyncCaller:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Response:
-        """Return a successful answer; raise what any other means."""
-        response = await self.transport.request(method, path, body, headers=headers, timeout_s=timeout_s)
+        """Send it to that server, once; return a successful answer, raise what any other means."""
+        response = await server.request(method, path, body, headers=headers, timeout_s=timeout_s)
         if 200 <= response.status < 300:  # noqa: PLR2004
             return response
         raise to_error(*response)
 
 
 class AsyncOutage:
-    """The failures in a row of something that goes on until the server is back: a wait, a stream."""
+    """The failures in a row of something that goes on until a server is back: a wait, a stream."""
 
-    def __init__(self, pace: AsyncPace, patience_s: float) -> None:
+    def __init__(self, caller: AsyncCaller, patience_s: float) -> None:
         """Give up `patience_s` after the last sign of life."""
-        self._pace, self._patience_s = pace, patience_s
-        self._attempt, self._since_s = 0, pace.now_s()
+        self._pace, self._patience_s = caller.pace, patience_s
+        self._tries = caller.servers.round()
+        self._attempt, self._since_s = 0, self._pace.now_s()
+
+    def server(self) -> AsyncTransport:
+        """Return whom to ask now."""
+        return self._tries.server()
+
+    def moved(self) -> bool:
+        """Take note that a stream ended before its time; return whether the next server is to be asked at once."""
+        return self._tries.failed()
 
     def over(self) -> None:
         """Take note of a sign of life."""
         self._attempt, self._since_s = 0, self._pace.now_s()
 
     async def outlast(self, error: HeadwayError, *, deadline_s: float | None = None) -> None:
-        """Wait before the next try; raise the error if it is not worth one or has lasted too long."""
+        """Wait before the next try, unless another server has not been asked yet.
+
+        Raises the error if it is not worth a try, or has lasted too long.
+        """
+        if self._tries.failed(error):
+            return
         delay_s = backoff.delay_s(error, self._attempt, self._pace.spread())
         if isinstance(error, ConnectionLost) and not self._attempt:
             delay_s = 0.05  # a stream that broke off: most often the server is there

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from headway.client import encoding
+from headway.client import encoding, servers
 from headway.client.aio.caller import AsyncCaller, decode
 from headway.client.aio.feed import follow
 from headway.client.aio.pace import AsyncPace
@@ -16,26 +16,29 @@ from headway.client.aio.runs import AsyncRuns
 from headway.client.aio.tasks import AsyncTasks
 from headway.client.aio.workers import AsyncWorkers
 from headway.client.async_transport import AsyncTransport
+from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
 from headway.wire.workers import ServerOut
 
-DEFAULT_URL: Final = "http://127.0.0.1:8006"
-
 
 class AsyncClient:
-    """A client of one server.
+    """A client of a server, or of several on one store.
 
         async with headway.AsyncClient() as client:
             run = await client.runs.start("backup", folder="/srv")
             print(await run.result())
 
-    `url` and `token` default to HEADWAY_URL and HEADWAY_TOKEN. A request that fails because of the connection or because
-    the server has too much to do is tried `retries` times again; nothing happens twice, since each carries a key.
+    `url` and `token` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_TOKEN. A request that fails because of the
+    connection or because the server has too much to do is tried `retries` times again; nothing happens twice, since each
+    carries a key.
+
+    Several servers are a list of URLs, or one text with commas between. One is asked as long as it answers; then the next,
+    at once. Streams and waits go on there.
     """
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Iterable[str] | None = None,
         *,
         token: str | None = None,
         timeout: float = 30.0,
@@ -43,12 +46,11 @@ class AsyncClient:
         pace: AsyncPace | None = None,
     ) -> None:
         """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""
-        self.transport = AsyncTransport(
-            url or os.environ.get("HEADWAY_URL") or DEFAULT_URL,
-            token=token or os.environ.get("HEADWAY_TOKEN") or None,
-            timeout_s=timeout,
-        )
-        caller = self._caller = AsyncCaller(self.transport, retries=retries, pace=pace or AsyncPace())
+        token = token or os.environ.get("HEADWAY_TOKEN") or None
+        known = servers.urls(url)
+        connect_s = servers.CONNECT_S if len(known) > 1 else None
+        each = [AsyncTransport(one, token=token, timeout_s=timeout, connect_s=connect_s) for one in known]
+        caller = self._caller = AsyncCaller(servers.Servers(each), retries=retries, pace=pace or AsyncPace())
         self.runs = AsyncRuns(caller)
         self.tasks = AsyncTasks(caller)
         self.queues = AsyncQueues(caller)
@@ -56,8 +58,8 @@ class AsyncClient:
 
     @property
     def url(self) -> str:
-        """The server's URL."""
-        return self.transport.url
+        """The server's URL; of several, that of the one that is asked now."""
+        return self._caller.servers.current.url
 
     def events(self, *, after: int | None = None, run_id: str | Iterable[str] | None = None) -> AsyncIterator[Event]:
         """Follow what happens to all runs, or to some, from now on or from after a position; it does not end by itself."""
@@ -70,12 +72,19 @@ class AsyncClient:
         return await self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
 
     async def health(self) -> ServerOut:
-        """Return how the server is, ready or not; raise ConnectionLost if it is not there."""
-        return decode(await self.transport.request("GET", "/readyz"), ServerOut)
+        """Return how the server is, ready or not; raise ConnectionLost if it is not there, nor any other."""
+        tries = self._caller.servers.round()
+        while True:
+            try:
+                return decode(await tries.server().request("GET", "/readyz"), ServerOut)
+            except ConnectionLost as error:
+                if not tries.failed(error):
+                    raise
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.transport.close()
+        for server in self._caller.servers:
+            await server.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -15,11 +15,11 @@ RECONNECT_S = 0.1
 
 async def follow(caller: AsyncCaller, path: str, follower: Follower) -> AsyncIterator[Event]:
     """Hand out what is new, connection after connection, until nothing will ever come again."""
-    outage = AsyncOutage(caller.pace, PATIENCE_S)
+    outage = AsyncOutage(caller, PATIENCE_S)
     retry_ms = 0
     while not follower.ended:
         try:
-            opened = await caller.transport.stream(path, headers=follower.headers(), timeout_s=SILENCE_S)
+            opened = await outage.server().stream(path, headers=follower.headers(), timeout_s=SILENCE_S)
             async with opened as stream:
                 if stream.status == 204:  # noqa: PLR2004
                     return
@@ -34,7 +34,7 @@ async def follow(caller: AsyncCaller, path: str, follower: Follower) -> AsyncIte
         except HeadwayError as error:
             await outage.outlast(error)
         else:
-            if not follower.ended:  # the server is going away or sheds load: come back spread out
+            if not (follower.ended or outage.moved()):  # the server is going away or sheds load: come back spread out
                 await caller.pace.pause(max(RECONNECT_S, retry_ms / 1000 * caller.pace.spread()))
 
 

@@ -11,6 +11,7 @@ from headway.client import encoding, outcome
 from headway.client.aio import pages
 from headway.client.aio.caller import AsyncCaller, AsyncOutage, decode
 from headway.client.aio.feed import run_events
+from headway.client.async_transport import AsyncTransport
 from headway.client.errors import ConnectionLost, WaitTimeout
 from headway.client.events import PATIENCE_S, Event
 from headway.errors import HeadwayError
@@ -49,8 +50,8 @@ class AsyncRunHandle:
 
     @property
     def url(self) -> str:
-        """Where the run is, as a whole URL."""
-        return self._caller.transport.url + self.run.url
+        """Where the run is, as a whole URL: at the server that is asked now, if there are several."""
+        return self._caller.servers.current.url + self.run.url
 
     @property
     def state(self) -> str:
@@ -95,16 +96,16 @@ class AsyncRunHandle:
     async def wait(self, timeout: float | None = None) -> RunOut:  # noqa: ASYNC109 (of the run, not of this call)
         """Wait until the run is finished, whatever the outcome; raise WaitTimeout after `timeout` seconds.
 
-        A server that restarts meanwhile is waited for too.
+        A server that restarts meanwhile is waited for too; if there are others, they are asked.
         """
         pace = self._caller.pace
         deadline_s = None if timeout is None else pace.now_s() + timeout
-        outage = AsyncOutage(pace, PATIENCE_S)
+        outage = AsyncOutage(self._caller, PATIENCE_S)
         while not self.run.final:
             left_s = float(LONG_POLL_S) if deadline_s is None else deadline_s - pace.now_s()
             try:
                 began_s = pace.now_s()
-                await self._long_poll(left_s)
+                await self._long_poll(outage.server(), left_s)
                 outage.over()
                 if not self.run.final and pace.now_s() - began_s < HASTY_S:
                     await pace.pause(max(0.0, min(HASTY_S, left_s)))
@@ -116,14 +117,15 @@ class AsyncRunHandle:
                 raise WaitTimeout(f"run {self.id} is {self.run.state} after {timeout:g} s", run=self.run)
         return self.run
 
-    async def _long_poll(self, left_s: float) -> None:
+    async def _long_poll(self, server: AsyncTransport, left_s: float) -> None:
         """Ask for the run, and let the server hold the answer for as long as there is time."""
         if left_s <= 0:
             await self.refresh()
             return
         wait_s = min(LONG_POLL_S, max(1, int(left_s)))
         self.run = decode(
-            await self._caller.send_once(
+            await self._caller.ask(
+                server,
                 "GET",
                 self._path(wait_for="final"),
                 headers={"Prefer": f"wait={wait_s}"},

@@ -6,9 +6,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
-from headway.client import encoding
+from headway.client import encoding, servers
+from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
 from headway.client.sync.caller import Caller, decode
 from headway.client.sync.feed import follow
@@ -20,23 +21,25 @@ from headway.client.sync.workers import Workers
 from headway.client.transport import Transport
 from headway.wire.workers import ServerOut
 
-DEFAULT_URL: Final = "http://127.0.0.1:8006"
-
 
 class Client:
-    """A client of one server.
+    """A client of a server, or of several on one store.
 
         with headway.Client() as client:
             run = client.runs.start("backup", folder="/srv")
             print(run.result())
 
-    `url` and `token` default to HEADWAY_URL and HEADWAY_TOKEN. A request that fails because of the connection or because
-    the server has too much to do is tried `retries` times again; nothing happens twice, since each carries a key.
+    `url` and `token` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_TOKEN. A request that fails because of the
+    connection or because the server has too much to do is tried `retries` times again; nothing happens twice, since each
+    carries a key.
+
+    Several servers are a list of URLs, or one text with commas between. One is asked as long as it answers; then the next,
+    at once. Streams and waits go on there.
     """
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Iterable[str] | None = None,
         *,
         token: str | None = None,
         timeout: float = 30.0,
@@ -44,12 +47,11 @@ class Client:
         pace: Pace | None = None,
     ) -> None:
         """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""
-        self.transport = Transport(
-            url or os.environ.get("HEADWAY_URL") or DEFAULT_URL,
-            token=token or os.environ.get("HEADWAY_TOKEN") or None,
-            timeout_s=timeout,
-        )
-        caller = self._caller = Caller(self.transport, retries=retries, pace=pace or Pace())
+        token = token or os.environ.get("HEADWAY_TOKEN") or None
+        known = servers.urls(url)
+        connect_s = servers.CONNECT_S if len(known) > 1 else None
+        each = [Transport(one, token=token, timeout_s=timeout, connect_s=connect_s) for one in known]
+        caller = self._caller = Caller(servers.Servers(each), retries=retries, pace=pace or Pace())
         self.runs = Runs(caller)
         self.tasks = Tasks(caller)
         self.queues = Queues(caller)
@@ -57,8 +59,8 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The server's URL."""
-        return self.transport.url
+        """The server's URL; of several, that of the one that is asked now."""
+        return self._caller.servers.current.url
 
     def events(self, *, after: int | None = None, run_id: str | Iterable[str] | None = None) -> Iterator[Event]:
         """Follow what happens to all runs, or to some, from now on or from after a position; it does not end by itself."""
@@ -71,12 +73,19 @@ class Client:
         return self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
 
     def health(self) -> ServerOut:
-        """Return how the server is, ready or not; raise ConnectionLost if it is not there."""
-        return decode(self.transport.request("GET", "/readyz"), ServerOut)
+        """Return how the server is, ready or not; raise ConnectionLost if it is not there, nor any other."""
+        tries = self._caller.servers.round()
+        while True:
+            try:
+                return decode(tries.server().request("GET", "/readyz"), ServerOut)
+            except ConnectionLost as error:
+                if not tries.failed(error):
+                    raise
 
     def close(self) -> None:
         """Close all connections."""
-        self.transport.close()
+        for server in self._caller.servers:
+            server.close()
 
     def __enter__(self) -> Self:
         return self

@@ -16,11 +16,11 @@ RECONNECT_S = 0.1
 
 def follow(caller: Caller, path: str, follower: Follower) -> Iterator[Event]:
     """Hand out what is new, connection after connection, until nothing will ever come again."""
-    outage = Outage(caller.pace, PATIENCE_S)
+    outage = Outage(caller, PATIENCE_S)
     retry_ms = 0
     while not follower.ended:
         try:
-            opened = caller.transport.stream(path, headers=follower.headers(), timeout_s=SILENCE_S)
+            opened = outage.server().stream(path, headers=follower.headers(), timeout_s=SILENCE_S)
             with opened as stream:
                 if stream.status == 204:  # noqa: PLR2004
                     return
@@ -35,7 +35,7 @@ def follow(caller: Caller, path: str, follower: Follower) -> Iterator[Event]:
         except HeadwayError as error:
             outage.outlast(error)
         else:
-            if not follower.ended:  # the server is going away or sheds load: come back spread out
+            if not (follower.ended or outage.moved()):  # the server is going away or sheds load: come back spread out
                 caller.pace.pause(max(RECONNECT_S, retry_ms / 1000 * caller.pace.spread()))
 
 

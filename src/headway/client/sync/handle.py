@@ -14,6 +14,7 @@ from headway.client.events import PATIENCE_S, Event
 from headway.client.sync import pages
 from headway.client.sync.caller import Caller, Outage, decode
 from headway.client.sync.feed import run_events
+from headway.client.transport import Transport
 from headway.errors import HeadwayError
 from headway.model.run import Reason, RunError
 from headway.wire.runs import (
@@ -50,8 +51,8 @@ class RunHandle:
 
     @property
     def url(self) -> str:
-        """Where the run is, as a whole URL."""
-        return self._caller.transport.url + self.run.url
+        """Where the run is, as a whole URL: at the server that is asked now, if there are several."""
+        return self._caller.servers.current.url + self.run.url
 
     @property
     def state(self) -> str:
@@ -89,16 +90,16 @@ class RunHandle:
     def wait(self, timeout: float | None = None) -> RunOut:
         """Wait until the run is finished, whatever the outcome; raise WaitTimeout after `timeout` seconds.
 
-        A server that restarts meanwhile is waited for too.
+        A server that restarts meanwhile is waited for too; if there are others, they are asked.
         """
         pace = self._caller.pace
         deadline_s = None if timeout is None else pace.now_s() + timeout
-        outage = Outage(pace, PATIENCE_S)
+        outage = Outage(self._caller, PATIENCE_S)
         while not self.run.final:
             left_s = float(LONG_POLL_S) if deadline_s is None else deadline_s - pace.now_s()
             try:
                 began_s = pace.now_s()
-                self._long_poll(left_s)
+                self._long_poll(outage.server(), left_s)
                 outage.over()
                 if not self.run.final and pace.now_s() - began_s < HASTY_S:
                     pace.pause(max(0.0, min(HASTY_S, left_s)))
@@ -110,14 +111,15 @@ class RunHandle:
                 raise WaitTimeout(f"run {self.id} is {self.run.state} after {timeout:g} s", run=self.run)
         return self.run
 
-    def _long_poll(self, left_s: float) -> None:
+    def _long_poll(self, server: Transport, left_s: float) -> None:
         """Ask for the run, and let the server hold the answer for as long as there is time."""
         if left_s <= 0:
             self.refresh()
             return
         wait_s = min(LONG_POLL_S, max(1, int(left_s)))
         self.run = decode(
-            self._caller.send_once(
+            self._caller.ask(
+                server,
                 "GET",
                 self._path(wait_for="final"),
                 headers={"Prefer": f"wait={wait_s}"},

@@ -1,0 +1,97 @@
+"""Several servers on one store, and which of them is asked: the rotation, the same for both clients and the worker.
+
+All that has to do with one store shares one `Servers`: it stays with a server as long as that answers, and goes on to the
+next when it fails. Each call, stream or wait makes its tries in a `Round` of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Generic, TypeVar
+
+from headway.client.backoff import another_may_do_better
+from headway.errors import BadParameter, HeadwayError
+
+T = TypeVar("T")
+DEFAULT_URL: Final = "http://127.0.0.1:8006"
+VARIABLES: Final = ("HEADWAY_SERVER", "HEADWAY_URL")
+CONNECT_S: Final = 2.0
+"""How long to wait for a connection while there is another server to go to: a machine that is gone refuses nothing."""
+
+
+def urls(said: str | Iterable[str] | None = None) -> list[str]:
+    """Return the URLs that were said, one or several with commas between; else the environment's; else the default.
+
+    Each stands there once. Raises BadParameter if something was said and there is no URL in it.
+    """
+    if said is None or said == "":
+        said = next((value for name in VARIABLES if (value := os.environ.get(name))), DEFAULT_URL)
+    given = [said] if isinstance(said, str) else list(said)
+    found = dict.fromkeys(url.strip().rstrip("/") for text in given for url in text.split(",") if url.strip())
+    if not found:
+        raise BadParameter(f"{said!r:.200} names no server; write http://127.0.0.1:8006, several with commas between")
+    return list(found)
+
+
+class Servers(Generic[T]):
+    """Connections to several servers on one store, one of which is current. Threads may share it."""
+
+    def __init__(
+        self, each: Sequence[T], *, left: Callable[[T, HeadwayError | None], None] = lambda _, __: None
+    ) -> None:
+        """The first is current; `left` is called with one that was left for the next, and why, after it was left."""
+        assert each, "there is always a server to ask"
+        self._each = tuple(each)
+        self._left = left
+        self._at = 0
+        self._lock = threading.Lock()
+
+    @property
+    def current(self) -> T:
+        """The one that is asked."""
+        return self._each[self._at]
+
+    def leave(self, server: T, why: HeadwayError | None = None) -> None:
+        """Have the next one asked from now on; changes nothing if this one was left before, or is the only one."""
+        with self._lock:
+            if server is not self.current or len(self._each) == 1:
+                return
+            self._at = (self._at + 1) % len(self._each)
+        self._left(server, why)
+
+    def round(self) -> Round[T]:
+        """Begin the tries of a call."""
+        return Round(self)
+
+    def __len__(self) -> int:
+        return len(self._each)
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._each)
+
+
+class Round(Generic[T]):
+    """The tries of one call: after a failure the next server is asked at once, and after as many as there are, one waits."""
+
+    __slots__ = ("_asked", "_failures", "_servers")
+
+    def __init__(self, servers: Servers[T]) -> None:
+        """Nobody was asked yet."""
+        self._servers = servers
+        self._asked = servers.current
+        self._failures = 0
+
+    def server(self) -> T:
+        """Return whom to ask now."""
+        self._asked = self._servers.current
+        return self._asked
+
+    def failed(self, why: HeadwayError | None = None) -> bool:
+        """Go on to the next server if it may do better; return whether to ask it at once. `why` None: a stream ended."""
+        if why is not None and not another_may_do_better(why):
+            return False
+        self._servers.leave(self._asked, why)
+        self._failures = (self._failures + 1) % len(self._servers)
+        return self._failures > 0
