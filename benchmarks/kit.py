@@ -111,7 +111,9 @@ def machine() -> dict[str, str]:
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, Linux {platform.release()}",
         "versions": f"headway {headway.__version__} {commit.stdout.strip()}, Python {platform.python_version()}, "
         f"SQLite {apsw.sqlite_lib_version()}",
-        "durability": "fsync per commit (SQLite WAL, synchronous=FULL)",
+        "durability": "fsync per commit (PostgreSQL, synchronous_commit=on)"
+        if POSTGRES
+        else "fsync per commit (SQLite WAL, synchronous=FULL)",
     }
 
 
@@ -254,13 +256,40 @@ def serving(
     wait: bool = True,
     **environment: str,
 ) -> Iterator[Served]:
-    """Run `headway serve` on a store in the folder."""
+    """Run `headway serve` on a store in the folder, or on a new database of BENCH_POSTGRES (the URL of any of its databases)."""
+    with contextlib.ExitStack() as stack:
+        url = f"sqlite:///{store or folder / 'headway.db'}"
+        if store is None and POSTGRES:
+            url = stack.enter_context(database())
+        with serving_store(url, folder, *arguments, module=module, wait=wait, **environment) as served:
+            yield served
+
+
+POSTGRES = os.environ.get("BENCH_POSTGRES", "")
+
+
+@contextlib.contextmanager
+def database() -> Iterator[str]:
+    """Lend a new database of the PostgreSQL that is measured; yield its URL."""
+    import psycopg
+
+    name = f"headway_bench_{os.getpid()}_{time.monotonic_ns()}"
+    with psycopg.connect(POSTGRES, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        try:
+            yield re.sub(r"(?<=[^/])/[^/?]*(?=\?|$)", f"/{name}", POSTGRES)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def serving_store(
+    url: str, folder: Path, *arguments: object, module: str = "headway", wait: bool = True, **environment: str
+) -> Iterator[Served]:
+    """Run `headway serve` on a store."""
     port = free_port()
-    log = folder / "serve.log"
-    store = store or folder / "headway.db"
-    process = spawn(
-        "-m", module, "serve", *arguments, "--store", f"sqlite:///{store}", "--port", port, log=log, **environment
-    )
+    log = folder / f"serve-{port}.log"
+    process = spawn("-m", module, "serve", *arguments, "--store", url, "--port", port, log=log, **environment)
     served = Served(process, port, log)
     try:
         if wait:

@@ -1,6 +1,7 @@
 """Runs from end to end: no-ops from a full queue, the way from a start to the first line, steps, cold start, idle cost.
 
 run.p1, run.p2            no-op runs/s from a full queue with 1 and 2 worker processes: first to last execution
+run.s2                    the same with 2 servers on one PostgreSQL (BENCH_POSTGRES), each with a worker process
 latency.p50, .p99, .max   idle system, 20 starts/s from a bare socket: before the start to the first line of the task
 latency.sdk.p50, …        the same through headway.AsyncClient
 workflow3                 runs of three durable steps a second, started one by one from 50 connections meanwhile
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import counted
 from board import Board
-from kit import Bench, cpu_s, load, percentile, pss_mib, serving, working
+from kit import POSTGRES, Bench, cpu_s, database, load, percentile, pss_mib, serving, serving_store, working
 
 START = b'{"task":"noop","input":{"ts":@NS}}'
 
@@ -30,7 +31,7 @@ def main() -> None:
     board = Board()
     try:
         for name, measure in (
-            ("run", throughput), ("latency", latency), ("workflow3", workflows), ("cold", cold), ("mem", memory), ("idle", idle)
+            ("run", throughput), ("servers", servers), ("latency", latency), ("workflow3", workflows), ("cold", cold), ("mem", memory), ("idle", idle)
         ):  # fmt: skip
             if any(bench.wanted(metric) for metric in METRICS[name]):
                 measure(bench, board)
@@ -40,6 +41,7 @@ def main() -> None:
 
 METRICS = {
     "run": ("run.p1", "run.p2"),
+    "servers": ("run.s2",),
     "latency": ("latency",),
     "workflow3": ("workflow3",),
     "cold": ("cold",),
@@ -75,6 +77,30 @@ def throughput(bench: Bench, board: Board) -> None:
                 rates.append((hits - 1) / ((last - first) / 1e9))
                 server_cpu.append(used / count * 1e6)
         bench.emit(f"run.p{workers}", "runs/s", rates, n=count, server_cpu_us=server_cpu)
+
+
+def servers(bench: Bench, board: Board) -> None:
+    """Fill a queue, then let workers of two servers come."""
+    if not POSTGRES:
+        return
+    count = bench.options.n or (10_000 if bench.quick else 50_000)
+    rates = []
+    for _ in bench.repeat():
+        board.clear()
+        with (
+            bench.folder() as folder,
+            database() as url,
+            serving_store(url, folder) as one,
+            serving_store(url, folder) as two,
+        ):
+            one.declare("noop")
+            fill(one.port, "noop", count)
+            with working(one, 1), working(two, 1):
+                board.wait(count, 120)
+                hits, first, last = board.read()
+                _finished(one, count)
+            rates.append((hits - 1) / ((last - first) / 1e9))
+    bench.emit("run.s2", "runs/s", rates, n=count)
 
 
 def _finished(served, count: int) -> None:

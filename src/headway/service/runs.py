@@ -93,6 +93,7 @@ class Runs:
 
         With `validate_only` everything is checked and nothing is kept.
         """
+        await self._store.know((spec.task,))
         draft = self._drafter.draft(spec)
         if spec.validate_only:
             return Started(draft.run, created=False, replayed=False)
@@ -116,6 +117,7 @@ class Runs:
 
     async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
+        await self._store.know(spec.task for spec in batch.runs)
         drafts: list[Draft | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:

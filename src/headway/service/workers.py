@@ -285,6 +285,7 @@ class Workers:
         rejected: list[wire.Rejected] = []
         replies: list[wire.Reply] = []
         if asked.reports:
+            await self._store.know(report.run.task for report in asked.reports if isinstance(report, wire.ChildReport))
             ready = [self._reporter.ready(report) for report in asked.reports]
             ids = {report.run_id for report in asked.reports}
             ids.update(

@@ -149,6 +149,11 @@ class Store:
         elif not self._reserve.held:
             self.writer.full = not self._reserve.hold()
 
+    async def know(self, tasks: Iterable[str]) -> None:
+        """See that tasks are known that another server may have learnt of a moment ago."""
+        if self.catalog.shared and not self.catalog.tasks.keys() >= set(tasks):
+            await self.refresh()
+
     async def refresh(self) -> None:
         """Read again what is kept in memory of tasks, queues and counters: other servers may have changed it."""
         await self.write(self._reload)

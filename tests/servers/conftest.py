@@ -1,0 +1,52 @@
+"""Two servers on one database, each with its own service, writer, readers and ears; their clock is turned by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+from tests.running import *  # all of them: the fixtures use each other
+from tests.world import on_postgres
+
+from headway.service.servers import PULSE_MS
+
+
+class Pair(SimpleNamespace):
+    """The servers `a` and `b`."""
+
+    @property
+    def both(self):
+        return self.a, self.b
+
+    async def pulse(self, *worlds):
+        for world in worlds or self.both:
+            await world.service.servers.pulse()
+
+    async def pass_time(self, ms, *worlds):
+        """Let time pass for some of the servers, with their signs of life and their loops."""
+        while ms > 0:
+            step = min(ms, PULSE_MS)
+            ms -= step
+            for world in self.both:
+                world.clock.advance(step)
+            for world in worlds or self.both:
+                await world.service.servers.pulse()
+                await world.tick()
+
+
+@pytest.fixture
+def pair(runner, postgres_store):
+    async def up():
+        made = Pair(a=on_postgres(postgres_store, threaded=True), b=on_postgres(postgres_store, threaded=True))
+        for world in made.both:
+            await world.service.servers.join()
+        return made
+
+    async def down(made):
+        assert [] == made.a.wrong()
+        for world in made.both:
+            await world.store.close()
+            if world._side is not None:
+                world._side.close()
+
+    made = runner.run(up())
+    yield made
+    runner.run(down(made))

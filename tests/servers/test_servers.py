@@ -1,0 +1,357 @@
+"""Several servers on one database: what one does, the others see; and every limit holds over all of them."""
+
+import asyncio
+import json
+
+import pytest
+from tests.world import declare, key, spec
+
+from headway.errors import HeadwayError, IdempotencyKeyReused
+from headway.service.history import Ended, Snapshot
+from headway.service.servers import GONE_MS
+from headway.wire import workers as wire
+
+
+async def soon(true, within_s=10):
+    """Wait until something is so."""
+    async with asyncio.timeout(within_s):
+        while not (found := await true()):
+            await asyncio.sleep(0.005)
+    return found
+
+
+async def test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other(pair):
+    worker = await pair.b.worker()
+    waiting = asyncio.ensure_future(pair.b.claim(worker, 1, "30s"))
+    await asyncio.sleep(0.05)
+    run = await pair.a.start()
+    async with asyncio.timeout(1):
+        (lease,) = await waiting
+    assert run.id == lease.run_id
+    await pair.b.succeed(worker, lease, 7)
+    assert ("succeeded", "succeeded") == (await pair.a.state(run.id), await pair.b.state(run.id))
+
+
+async def test_a_task_that_one_server_has_just_learnt_of_can_be_started_at_the_other(pair):
+    await pair.a.worker(declare("new"))
+    run = await pair.b.start("new")
+    await pair.a.worker(declare("newer"))
+    (item,) = await pair.b.start_many(spec("newer"))
+    assert ("queued", "queued") == (await pair.a.state(run.id), await pair.a.state(item.run.id))
+
+
+async def test_a_watch_at_one_server_tells_all_that_happens_at_the_other(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    told = []
+
+    async def watch():
+        async for item in pair.b.history.watch(run.id, 0, lambda: False):
+            told.append(item)
+
+    watching = asyncio.ensure_future(watch())
+    await soon(lambda: _true(told))
+    lease = await pair.a.one(worker)
+    for number in range(20):
+        await pair.a.tell(worker, lease, wire.LogReport, message=str(number))
+    await pair.a.succeed(worker, lease)
+    async with asyncio.timeout(10):
+        await watching
+    events = [item.seq for item in told if hasattr(item, "seq") and not isinstance(item, Snapshot | Ended)]
+    assert list(range(1, 24)) == events
+    assert isinstance(told[-1], Ended)
+
+
+async def _true(value):
+    return value
+
+
+async def test_who_waits_at_one_server_is_answered_when_the_run_ends_at_the_other(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    waiting = asyncio.ensure_future(pair.b.runs.wait(run.id, 30, lambda run: run.final))
+    await asyncio.sleep(0.05)
+    await pair.a.succeed(worker, await pair.a.one(worker))
+    async with asyncio.timeout(1):
+        assert "succeeded" == (await waiting).state
+
+
+async def test_what_is_not_heard_is_found_at_the_next_sign_of_life(pair):
+    """Messages may be lost: they only make things faster."""
+    pair.b.store.peers.on_message = lambda message: None
+    await pair.pulse()
+    worker = await pair.b.worker()
+    claim = asyncio.ensure_future(pair.b.claim(worker, 1, "30s"))
+    watched = await pair.a.start("t", queue="elsewhere", delay="1h")
+    wait = asyncio.ensure_future(pair.b.runs.wait(watched.id, 30, lambda run: run.final))
+    await asyncio.sleep(0.05)
+    run = await pair.a.start()
+    await pair.a.stop(watched.id)
+    await asyncio.sleep(0.1)
+    assert [False, False] == [claim.done(), wait.done()]
+    await soon(lambda: _pulsed(pair, claim, wait))
+    assert [run.id] == [lease.run_id for lease in await claim]
+    assert "terminated" == (await wait).state
+
+
+async def _pulsed(pair, *waiting):
+    await pair.pulse(pair.b)
+    return all(one.done() for one in waiting)
+
+
+async def test_a_stop_at_one_server_reaches_the_worker_at_the_other(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    lease = await pair.a.one(worker)
+    signals = pair.a.workers.signals(worker)
+    told = asyncio.ensure_future(anext(signals))
+    await asyncio.sleep(0.05)
+    await pair.b.stop(run.id, reason="enough", grace="3s")
+    async with asyncio.timeout(1):
+        stop = await told
+    assert (run.id, lease.epoch, 3000, "enough") == (stop.run_id, stop.epoch, stop.grace_ms, stop.reason)
+    await signals.aclose()
+    await pair.a.tell(worker, lease, wire.Stopped)
+    assert "terminated" == await pair.b.state(run.id)
+
+
+async def test_a_queue_that_is_paused_at_one_server_gives_nothing_at_the_other(pair):
+    worker = await pair.b.worker()
+    await pair.a.start()
+    await pair.a.queues.pause("default", paused=True)
+    await soon(lambda: _true(pair.b.queues.get("default").paused))
+    assert [] == await pair.b.claim(worker)
+    waiting = asyncio.ensure_future(pair.b.claim(worker, 1, "30s"))
+    await asyncio.sleep(0.05)
+    await pair.a.queues.pause("default", paused=False)
+    async with asyncio.timeout(1):
+        assert 1 == len(await waiting)
+
+
+async def test_changes_of_a_queue_at_two_servers_do_not_undo_each_other(pair):
+    await pair.a.worker()
+    await pair.a.queues.limit("q", 7)
+    await asyncio.gather(pair.a.queues.pause("q", paused=True), pair.b.queues.limit("q", 9))
+    await pair.pulse()
+    assert [(1, 9)] * 2 == [(queue.paused, queue.concurrency) for queue in (w.queues.get("q") for w in pair.both)]
+
+
+async def test_the_first_use_of_a_queue_at_one_server_does_not_undo_its_pause_at_the_other(pair):
+    await pair.a.worker()
+    pair.b.store.peers.on_message = lambda message: None
+    await pair.a.queues.limit("q", 1)
+    await pair.a.queues.pause("q", paused=True)
+    await pair.b.store.know(["t"])
+    await pair.b.start(queue="q")
+    await pair.pulse()
+    assert [1, 1] == [world.queues.get("q").paused for world in pair.both]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"concurrency": 3}, {"concurrency_per_key": 1}, {"concurrency": 4, "concurrency_per_key": 2}]
+)
+async def test_limits_hold_over_all_servers_whatever_happens_at_the_same_time(pair, limits):
+    workers = [(world, await world.worker(declare(**limits))) for world in pair.both]
+    total = 120
+    runs = [await pair.both[n % 2].start(key="abc"[n % 3]) for n in range(total)]
+    held, most, done = {}, 0, set()
+
+    async def work(world, worker):
+        nonlocal most
+        while len(done) < total:
+            for lease in await world.claim(worker, 5, "20ms"):
+                held[lease.run_id] = lease.key
+                most = max(most, len(held))
+                of_key = max(list(held.values()).count(one) for one in "abc")
+                assert len(held) <= limits.get("concurrency", total)
+                assert of_key <= limits.get("concurrency_per_key", total)
+                await asyncio.sleep(0)
+                del held[lease.run_id]
+                await world.succeed(worker, lease)
+                done.add(lease.run_id)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(work(*one) for one in workers for _ in range(4)))
+    assert {run.id for run in runs} == done
+    live = await pair.a.store.read.live_counts()
+    assert [] == live
+
+
+async def test_one_idempotency_key_at_two_servers_starts_one_run(pair):
+    await pair.a.worker()
+    for turn in range(10):
+        answers = await asyncio.gather(
+            *(pair.both[n % 2].runs.start(spec(), key(f"k{turn}")) for n in range(16)), return_exceptions=True
+        )
+        assert 1 == len({answer.run.id for answer in answers})
+        assert 1 == sum(answer.created for answer in answers)
+    assert 10 == sum((await pair.a.store.read.count(_all(), None)).values())
+    with pytest.raises(IdempotencyKeyReused):
+        await pair.b.runs.start(spec(), key("k0", b'{"other":1}'))
+
+
+def _all():
+    from headway.model.query import RunFilter
+
+    return RunFilter()
+
+
+async def test_one_dedupe_key_at_two_servers_has_one_active_run(pair):
+    await pair.a.worker()
+    for turn in range(10):
+        answers = await asyncio.gather(
+            *(pair.both[n % 2].start(dedupe={"key": f"k{turn}", "scope": "active"}) for n in range(16))
+        )
+        assert 1 == len({answer.id for answer in answers})
+
+
+async def test_a_stop_at_one_server_and_an_outcome_at_the_other_have_one_winner(pair):
+    worker = await pair.a.worker()
+    ends = set()
+    for _ in range(30):
+        run = await pair.a.start()
+        lease = await pair.a.one(worker)
+        done = wire.Succeeded(run_id=run.id, epoch=lease.epoch)
+        await asyncio.gather(pair.a.report(worker, done), pair.b.stop(run.id), return_exceptions=True)
+        state = await pair.a.state(run.id)
+        if state == "stopping":
+            await pair.a.tell(worker, lease, wire.Stopped)
+            state = await pair.a.state(run.id)
+        causes = await pair.b.causes(run.id)
+        assert 1 == sum(cause in ("succeeded", "stopped") for cause in causes), causes
+        ends.add(state)
+    assert ends <= {"succeeded", "terminated"}
+
+
+async def test_children_that_end_at_two_servers_wake_their_parent_once(pair):
+    workers = [(world, await world.worker(declare("parent"), declare("child"))) for world in pair.both]
+    world, worker = workers[0]
+    for _ in range(10):
+        parent = await world.start("parent")
+        lease = await world.one(worker)
+        ids = []
+        for number in range(2):
+            asked = wire.ChildReport(run_id=parent.id, epoch=lease.epoch, name=f"c{number}", run=spec("child"))
+            (reply,) = (await world.report(worker, asked)).replies
+            ids.append(reply.run_id)
+        leases = [(*workers[n], (await workers[n][0].claim(workers[n][1], 1))[0]) for n in range(2)]
+        blockers = [wire.BlockerSpec(kind="run", run_id=run_id) for run_id in ids]
+        await world.tell(worker, lease, wire.Suspended, blockers=blockers)
+        await asyncio.gather(*(one.succeed(its, child) for one, its, child in leases))
+        assert "queued" == await world.state(parent.id)
+        again = await world.one(worker)
+        assert 2 == len(again.steps) - 2
+        await world.succeed(worker, again)
+
+
+async def test_the_feed_tells_everything_once_and_in_order_whoever_commits(pair):
+    for world in pair.both:
+        await world.worker()
+    seen = []
+
+    async def follow():
+        async for event in pair.b.history.feed(0, (), lambda: len(seen) >= 400):
+            if event is not None:
+                seen.append(event)
+
+    following = asyncio.ensure_future(follow())
+    started = []
+    for _ in range(20):
+        started += await asyncio.gather(*(pair.both[n % 2].start() for n in range(20)))
+    async with asyncio.timeout(20):
+        await soon(lambda: _true(len(seen) >= 400))
+    following.cancel()
+    assert {run.id for run in started} == {event.run_id for event in seen}
+    positions = [event.position for event in seen]
+    assert sorted(set(positions)) == positions
+
+
+async def test_a_worker_that_moves_to_another_server_keeps_its_leases(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    lease = await pair.a.one(worker)
+    stream = pair.a.workers.signals(worker)
+    opened = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.02)
+    opened.cancel()
+    await asyncio.gather(opened, return_exceptions=True)
+    await stream.aclose()  # its connection to the first server breaks
+    await pair.b.report(worker, held=[(run.id, lease.epoch)])  # and it goes on at the second
+    await pair.pass_time(4_000)
+    assert "running" == await pair.b.state(run.id)
+    await pair.b.succeed(worker, lease)
+    assert ["created", "claimed", "succeeded"] == await pair.a.causes(run.id)
+
+
+async def test_the_runs_of_a_dead_worker_of_a_dead_server_come_back(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    await pair.a.one(worker)
+    await pair.pulse()
+    await pair.pass_time(GONE_MS + 2_000, pair.b)  # the first server gives no sign of life any more
+    assert "running" == await pair.b.state(run.id), "its worker has a full lease to be heard from"
+    await pair.pass_time(16_000, pair.b)
+    assert "queued" == await pair.b.state(run.id)
+    assert [pair.b.store.peers.server_id] == [server.id for server in await pair.b.service.servers.list()]
+
+
+async def test_a_server_that_only_slept_takes_its_place_again_and_its_workers_keep_their_leases(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    lease = await pair.a.one(worker)
+    await pair.pulse()
+    await pair.pass_time(GONE_MS + 2_000, pair.b)
+    pair.a.sessions.heard(pair.a.sessions.get(worker))
+    for _ in range(10):
+        await pair.pass_time(2_000)
+        pair.a.sessions.heard(pair.a.sessions.get(worker))
+    assert "running" == await pair.a.state(run.id)
+    assert 2 == len(await pair.a.service.servers.list())
+    shards = [server.shard for server in await pair.a.service.servers.list()]
+    assert len(set(shards)) == len(shards)
+    await pair.a.succeed(worker, lease)
+
+
+async def test_a_lease_that_was_taken_while_its_server_slept_is_fenced_when_it_wakes(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    lease = await pair.a.one(worker)
+    await pair.pulse()
+    await pair.pass_time(GONE_MS + 20_000, pair.b)
+    assert "queued" == await pair.b.state(run.id)
+    done = wire.Succeeded(run_id=run.id, epoch=lease.epoch)
+    try:
+        answer = await pair.a.report(worker, done)
+        assert ["lease_lost"] == [rejected.code for rejected in answer.rejected]
+    except HeadwayError as error:
+        assert 404 == error.status
+    other = await pair.b.worker()
+    again = await pair.b.one(other)
+    assert (run.id, lease.epoch + 1) == (again.run_id, again.epoch)
+
+
+async def test_what_falls_due_is_staged_though_the_server_that_started_it_is_gone(pair):
+    await pair.a.worker()
+    run = await pair.a.start(delay="5s")
+    await pair.pulse()
+    await pair.pass_time(8_000, pair.b)
+    assert "queued" == await pair.b.state(run.id)
+
+
+async def test_counts_are_the_same_at_every_server(pair):
+    worker = await pair.a.worker()
+    await pair.b.worker()
+    for n in range(10):
+        await pair.both[n % 2].start()
+    await pair.a.succeed(worker, await pair.a.one(worker))
+    await pair.pulse()
+    assert [{"queued": 9, "succeeded": 1}] * 2 == [world.tasks.counts("t") for world in pair.both]
+
+
+async def test_a_message_of_whoever_may_use_the_database_does_no_harm(pair):
+    await pair.a.worker()
+    for text in ("", "{", '"x"', json.dumps({"sender": "x", "marks": "zz", "lanes": [["", ""]]}), "\N{SNOWMAN}" * 100):
+        pair.a.sql("SELECT pg_notify('headway', ?)", text)
+    run = await pair.a.start()
+    worker = await pair.b.worker()
+    assert run.id == (await pair.b.one(worker)).run_id
