@@ -124,7 +124,7 @@ def placeless(ctx: headway.SyncContext, ledger: str) -> None:
         note("begun")
 
 
-@app.task(executor="ray", resources={"num_cpus": 0.1}, timeout="700ms", grace="100ms", retry=ONCE)
+@app.task(executor="ray", resources={"num_cpus": 0.1}, timeout="2s", grace="100ms", retry=ONCE)
 def slow() -> None:
     time.sleep(60)
 

@@ -53,7 +53,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-clock", CLUSTER,
-        "                stay.began(stay.attempt)\n", "",
+        "                stay.attempt.begun()\n", "",
         f"{TEST}a_function_that_takes_too_long_is_ended",
     ),
 )  # fmt: skip

@@ -110,7 +110,8 @@ def test_a_run_that_no_node_can_take_says_so_and_can_be_stopped(place):
 @pytest.mark.parametrize(("task", "code"), [("slow", "timeout"), ("silent", "heartbeat_timeout")])
 def test_a_function_that_takes_too_long_is_ended(place, task, code):
     place.work()
-    run = place.server.final(place.server.started(task))
+    place.server.final(place.server.started("quick"))  # so that a process is there
+    run = place.server.final(place.server.started(task), 9)  # before the server itself gives up on it
     assert (run["state"], run["error"]["code"]) == ("failed", code)
 
 

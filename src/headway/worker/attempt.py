@@ -74,9 +74,14 @@ class Attempt(Running):
         """Note when it is too late, if the task has timeouts."""
         task = self.task
         if task.timed:
-            now_ms = self.clock.monotonic_ms()
-            self.deadline_ms = None if task.timeout_ms is None else now_ms + task.timeout_ms
-            self.active_ms = None if task.heartbeat_timeout_ms is None else now_ms
+            self.deadline_ms = None if task.timeout_ms is None else self.clock.monotonic_ms() + task.timeout_ms
+            if self.executor != "ray":  # there it may wait for a place, and says nothing meanwhile
+                self.begun()
+
+    def begun(self) -> None:
+        """Note when its function begins: from then on signs of life are expected of it."""
+        if self.task.heartbeat_timeout_ms is not None:
+            self.active_ms = self.clock.monotonic_ms()
 
     def alive(self) -> None:
         """Note a sign of life."""

@@ -146,7 +146,8 @@ class Floor:
                 attempt.future = self._attendants.submit(self._in_child, attempt)
             else:
                 assert self._ray is not None, "no room was said to be there"
-                self._ray.begin(attempt, self._time)
+                self._time(attempt)
+                self._ray.begin(attempt)
         if self._incoming:
             assert self._loop is not None, "bound before the first claim"
             self.begun.clear()

@@ -53,10 +53,9 @@ EXIT_S: Final = 5.0
 class _Stay:
     """A run on Ray, seen from the worker."""
 
-    def __init__(self, attempt: Attempt, relay: Relay, began: Callable[[Attempt], None]) -> None:
+    def __init__(self, attempt: Attempt, relay: Relay) -> None:
         self.attempt = attempt
         self.relay = relay
-        self.began = began
         self.node = ""
         self.told = False
 
@@ -87,13 +86,13 @@ class RayCluster:
         """Join, and stay joined."""
         self._keeper.start()
 
-    def begin(self, attempt: Attempt, began: Callable[[Attempt], None]) -> None:
-        """Have Ray execute it; `began` is called when a process of Ray's has taken it up, which may be much later."""
+    def begin(self, attempt: Attempt) -> None:
+        """Have Ray execute it, as soon as it finds a place for it, which may be much later."""
         lease, relay = attempt.lease, Relay(attempt, lambda answer: self._post(attempt, answer))
         with self._lock:
             driver = self._joined
             if driver is not None:
-                self._stays[attempt.key] = _Stay(attempt, relay, began)
+                self._stays[attempt.key] = _Stay(attempt, relay)
                 attempt.kill = lambda: self._kill(relay)
                 attempt.interrupt = lambda cause: self._interrupt(attempt, cause)
         if driver is None:  # it was lost while the claim waited; others may have a cluster
@@ -190,7 +189,7 @@ class RayCluster:
                 stay.node = node
                 if stay.told:
                     self._log(stay, f"The run has begun on Ray node {node}.")
-                stay.began(stay.attempt)
+                stay.attempt.begun()
             case Waits(message=message):
                 stay.told = True
                 self._log(stay, message)
