@@ -51,12 +51,17 @@ class RayPlace(Place):
     def __init__(self, folder, nodes):
         super().__init__(folder)
         self.nodes = nodes
+        self.more = {}
+        """What the environment of workers has besides."""
         self.server = Server(self, "--lease", "5s").start()
 
-    def work(self, *options):
-        """Start a worker, and wait until it takes Ray runs."""
-        worker = WorkerProcess(self, "--ray-address", self.nodes.address, *options, app=APP)
-        self.server.knows("quick")
+    def environment(self, **more):
+        return super().environment(**self.more, **more)
+
+    def work(self, *options, app=APP, task="quick"):
+        """Start a worker, and wait until its tasks are known."""
+        worker = WorkerProcess(self, "--ray-address", self.nodes.address, *options, app=app)
+        self.server.knows(task)
         return worker
 
     def started(self, task, **given):

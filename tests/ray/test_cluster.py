@@ -1,12 +1,25 @@
 """Runs on a real Ray cluster of three nodes, whose nodes and processes are killed; the ledger says what happened."""
 
+import json
 import os
 import signal
 
 import psutil
 import pytest
-from tests.faults.server import ended
+from tests.faults.server import ROOT, ended
 from tests.faults.waiting import until
+
+BROUGHT = """
+import os
+import headway
+
+app = headway.App()
+
+
+@app.task(executor="ray")
+def greet() -> list[str]:
+    return [os.environ["GREETING"], __file__]
+"""
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
@@ -49,6 +62,20 @@ def test_a_run_reports_all_that_its_function_says(place):
     assert [(result["name"], result["value"]) for result in results] == [("part", {"at": 20})]
     assert place.server.get("/v1/tasks/whole")["resources"] == {"num_cpus": 1, "place": 0.5}
     assert len(place.ledger.lines("effect")) == 1
+
+
+def test_ray_brings_the_code_that_the_runtime_environment_names(place):
+    code = place.folder / "code"
+    code.mkdir()
+    (code / "brought.py").write_text(BROUGHT)
+    brings = {"working_dir": str(code), "env_vars": {"GREETING": "hello"}}
+    place.more = {"HEADWAY_RAY_RUNTIME_ENV": json.dumps(brings), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}:{code}"}
+    place.work(app="brought:app", task="greet")
+    run = place.server.final(place.server.started("greet"))
+    assert run["state"] == "succeeded", run["error"]
+    greeting, file = run["output"]
+    assert greeting == "hello"
+    assert not file.startswith(str(code)), "it has found the code where the worker has it"
 
 
 def test_an_async_function_starts_a_child_and_goes_on_when_it_has_ended(place):

@@ -328,7 +328,7 @@ class TaskOut(Open, frozen=True, kw_only=True):
     rate_per_key: RateSpec | None
     key: str | None
     retention: RetentionDeclaration
-    resources: dict[str, float]
+    resources: dict[str, float] = {}
     counts: dict[str, int]
     """Its runs, by state."""
     created_at: str
