@@ -40,8 +40,8 @@ OPTIONS: Final = {
     "name": "What runs are started by; the function's name if absent.",
     "version": "Kept with every run; for people.",
     "description": "One sentence; the docstring's first paragraph if absent.",
-    "executor": "`inline` (on the worker's event loop), `thread`, or `process` (a child that can be killed). Async functions are"
-    " `inline` and plain ones `thread` if absent.",
+    "executor": "`inline` (on the worker's event loop), `thread`, `process` (a child that can be killed), or `ray` (on a Ray cluster)."
+    " Async functions are `inline` and plain ones `thread` if absent.",
     "queue": "Where its runs wait, unless a start names another.",
     "priority": "0 to 10, higher first; then the run that has been due longest.",
     "retry": "A `headway.Retry`: how often, how soon, and what is not tried again.",
@@ -56,6 +56,7 @@ OPTIONS: Final = {
     "key": "Where the key is in the input, as a dotted path, when a start does not name one.",
     "retention": "A `headway.Retention`: how long finished runs are kept, by outcome.",
     "memory_limit": 'Of `executor="process"`: how much memory a run may take, such as `"512MiB"`.',
+    "resources": 'Of `executor="ray"`: what a run asks of its node, such as `{"num_cpus": 2, "num_gpus": 1}`.',
 }
 """What `@app.task` takes, in words."""
 

@@ -119,9 +119,9 @@ def test_what_cannot_work_is_refused_when_it_is_declared(function):
 @pytest.mark.parametrize(
     "options",
     [
-        {"executor": "ray"}, {"timeout": "soon"}, {"priority": 11}, {"colour": "red"}, {"memory_limit": "1GiB"},
+        {"executor": "cloud"}, {"timeout": "soon"}, {"priority": 11}, {"colour": "red"}, {"memory_limit": "1GiB"},
         {"memory_limit": "much", "executor": "process"}, {"retention": Retention(failed="x")}, {"rate": Rate(0, "1m")},
-        {"concurrency": 0}, {"name": "a\nb"},
+        {"concurrency": 0}, {"name": "a\nb"}, {"resources": {"num_cpus": 1}}, {"executor": "ray", "resources": {"GPU": 1}},
     ],
 )  # fmt: skip
 def test_wrong_options_are_refused_when_they_are_declared(options):

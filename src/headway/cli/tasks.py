@@ -48,6 +48,7 @@ def show_(name: str) -> None:
             ("active", "yes" if task.active else "no"),
             ("queue", f"{task.queue}, priority {task.priority}"),
             ("executor", task.executor),
+            ("resources", ", ".join(f"{name} {amount:g}" for name, amount in task.resources.items()) or None),
             ("attempts", f"{retry.max_attempts}, first after {retry.backoff}, then times {retry.factor:g}"),
             ("timeout", task.timeout),
             ("grace", task.grace),

@@ -29,6 +29,11 @@ KILL_AFTER_S: Final = 10.0
     "--capacity", default=100, show_default=True, type=click.IntRange(1, 100_000), help="Runs at once in each."
 )
 @click.option("--queues", default="", metavar="A,B", help="Claim from these only; from all if absent.")
+@click.option("--ray-address", default="", metavar="ADDRESS", help="The Ray cluster; RAY_ADDRESS or auto if absent.")
+@click.option(
+    "--ray-capacity", default=100, show_default=True, type=click.IntRange(0, 100_000),
+    help="Runs on Ray at once; 0 leaves them to others.",
+)  # fmt: skip
 @click.option("--name", default="", help="What people call it; host and process id if absent.")
 @click.option(
     "--drain", default="20s", show_default=True, metavar="DURATION", help="How long runs may finish on a stop."
@@ -49,7 +54,7 @@ def worker(ctx: click.Context, /, app: str, processes: int, drain: str, **option
         drain_ms = parse_ms(drain)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--drain") from None
-    given = [f"--{name}={value}" for name, value in options.items() if value != ""]
+    given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value != ""]
     argv = worker_argv(url, app, *given, f"--drain-grace={format_ms(drain_ms)}")
     ctx.exit(asyncio.run(_supervise(processes, argv, drain_ms / 1000 + KILL_AFTER_S)))
 

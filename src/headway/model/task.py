@@ -61,6 +61,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     """Where in the input the key is, as a dotted path, when a start does not name one."""
     retention: Retention = Retention()
+    resources: dict[str, float] = {}
+    """What a run asks of its node in a Ray cluster."""
     active: bool = True
     created_at: int = 0
     updated_at: int = 0

@@ -153,6 +153,7 @@ class Workers:
                 failed_ms=ms(keep.failed, "retention/failed"),
                 terminated_ms=ms(keep.terminated, "retention/terminated"),
             ),
+            resources=said.resources,
             created_at=now_ms,
             updated_at=now_ms,
         )

@@ -12,8 +12,8 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headway.wire.runs import Duration, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
 
-Executor = Literal["inline", "thread", "process"]
-"""Where a worker executes a function."""
+Executor = Literal["inline", "thread", "process", "ray"]
+"""Where a worker executes a function: `ray` is on a Ray cluster that the worker has joined."""
 
 
 class RateSpec(Strict, frozen=True, kw_only=True):
@@ -64,6 +64,8 @@ class TaskDeclaration(Strict, frozen=True, kw_only=True):
     rate_per_key: RateSpec | None = None
     key: Name | None = None
     retention: RetentionDeclaration = RetentionDeclaration()
+    resources: Annotated[dict[Name, Annotated[float, Meta(ge=0)]], Meta(max_length=100)] = {}
+    """What a run of a `ray` task asks of its node: `num_cpus`, `num_gpus`, `memory` in bytes, or custom ones."""
 
 
 class RegisterWorker(Strict, frozen=True, kw_only=True):
@@ -129,7 +131,7 @@ class Lease(Open, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int
     input: Raw
     crashes: int = 0
-    """Above 0 the run took a worker down before: it is executed in a child process, whatever the task's executor says."""
+    """Above 0 the run took a worker down before: it is executed in a child process, unless it is on Ray anyway."""
     name: str = ""
     key: str | None = None
     parent_id: str | None = None
@@ -326,6 +328,7 @@ class TaskOut(Open, frozen=True, kw_only=True):
     rate_per_key: RateSpec | None
     key: str | None
     retention: RetentionDeclaration
+    resources: dict[str, float] = {}
     counts: dict[str, int]
     """Its runs, by state."""
     created_at: str

@@ -16,6 +16,7 @@ from headway.errors import HeadwayError
 from headway.worker.link import HttpLink
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
+from headway.worker.ray.options import RayOptions, RayUnusable
 from headway.worker.worker import Worker, WorkerOptions
 
 NOT_LOADED_CODE: Final = 3
@@ -49,12 +50,16 @@ def _work(chosen: argparse.Namespace) -> int:
             capacity=chosen.capacity,
             threads=chosen.threads,
             processes=chosen.processes,
+            ray=RayOptions(address=chosen.ray_address, capacity=chosen.ray_capacity),
             drain_grace_ms=chosen.drain_grace,
         )
         worker = Worker(app, link, options, spec=chosen.app, say=_say, abandon=_leave)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.drain())
         return worker.run()
+    except RayUnusable as error:
+        _say(str(error))
+        return NOT_LOADED_CODE
     except HeadwayError as error:
         _say(f"the server refused the worker: {error}")
         return REFUSED_CODE
@@ -69,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--capacity", type=int, default=100, help="how many runs at once")
     parser.add_argument("--threads", type=int, help="how many of them in threads")
     parser.add_argument("--processes", type=int, help="how many of them in child processes")
+    parser.add_argument(
+        "--ray-address", default="", help="of the Ray cluster; RAY_ADDRESS, or this machine's, if absent"
+    )
+    parser.add_argument(
+        "--ray-capacity", type=int, default=100, help="how many runs on Ray; 0: that is for other workers"
+    )
     parser.add_argument("--drain-grace", type=_duration, default=20_000, help="how long runs may finish, such as 20s")
     parser.add_argument("--token", default="", help="the credential; better in HEADWAY_TOKEN")
     parser.add_argument("--parent", type=int, default=0, help="die with the process of this id")

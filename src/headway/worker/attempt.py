@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Lease
+from headway.wire.workers import AnyReport, Executor, Lease
 from headway.worker.context import Context, Running, SyncContext, current
 from headway.worker.interrupts import Cancelled, Cause
 from headway.worker.outbox import Key, Sink
@@ -28,7 +28,7 @@ class Attempt(Running):
     """One try of a run on this worker."""
 
     __slots__ = (
-        "active_ms", "deadline_ms", "ended", "escalate_ms", "future", "handle", "interrupt", "key", "kill", "killable",
+        "active_ms", "deadline_ms", "ended", "escalate_ms", "executor", "future", "handle", "interrupt", "key", "kill",
         "loop", "task", "watched",
     )  # fmt: skip
 
@@ -50,27 +50,38 @@ class Attempt(Running):
         self.interrupt: Callable[[Cause], None] | None = None
         """How to tell a function that runs elsewhere."""
         self.kill: Callable[[], None] | None = None
-        """How to end it without its consent; only a child process can be."""
+        """How to end it without its consent; only a process of its own can be."""
         self.deadline_ms: int | None = None
         self.active_ms: int | None = None
         """When the function last gave a sign of life; only kept if its task has a heartbeat timeout."""
-        self.killable = False
+        self.executor: Executor = task.executor
+        """Where it is executed: not where its task says, if the run took a worker down before."""
         self.escalate_ms: int | None = None
         """When a cancelled function has had its grace."""
         self.watched = False
 
     @property
     def on_loop(self) -> bool:
-        """Whether it is executed on the worker's loop, and not in a thread or a child."""
-        return self.future is None
+        """Whether it is executed on the worker's loop, and not in a thread or elsewhere."""
+        return self.executor == "inline"
+
+    @property
+    def killable(self) -> bool:
+        """Whether it has a process that can be ended without ending the worker."""
+        return self.executor in {"process", "ray"}
 
     def start_clock(self) -> None:
         """Note when it is too late, if the task has timeouts."""
         task = self.task
         if task.timed:
-            now_ms = self.clock.monotonic_ms()
-            self.deadline_ms = None if task.timeout_ms is None else now_ms + task.timeout_ms
-            self.active_ms = None if task.heartbeat_timeout_ms is None else now_ms
+            self.deadline_ms = None if task.timeout_ms is None else self.clock.monotonic_ms() + task.timeout_ms
+            if self.executor != "ray":  # there it may wait for a place, and says nothing meanwhile
+                self.begun()
+
+    def begun(self) -> None:
+        """Note when its function begins: from then on signs of life are expected of it."""
+        if self.task.heartbeat_timeout_ms is not None:
+            self.active_ms = self.clock.monotonic_ms()
 
     def alive(self) -> None:
         """Note a sign of life."""

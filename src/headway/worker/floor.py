@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Executor, Lease, Released, StopAsked
@@ -22,6 +22,9 @@ from headway.worker.outbox import Key, Outbox
 from headway.worker.outcome import failed, of_cause
 from headway.worker.process import ChildPool
 from headway.worker.registry import EXECUTORS, TaskFunction
+
+if TYPE_CHECKING:
+    from headway.worker.ray.cluster import RayCluster  # imported by who has Ray tasks
 
 LOST_GRACE_MS: Final = 5_000
 """How long a child process may go on after its lease is lost."""
@@ -42,14 +45,16 @@ class Floor:
         attendants: ThreadPoolExecutor,
         attendants_max: int,
         children: ChildPool,
+        ray: RayCluster | None = None,
     ) -> None:
-        """Empty; the two pools have `threads_max` and `attendants_max` threads."""
+        """Empty; the two pools have `threads_max` and `attendants_max` threads. Without `ray` its tasks are for others."""
         self._tasks = dict(tasks)
         self._outbox = outbox
         self._clock = clock
         self._threads = threads
         self._attendants = attendants
         self._children = children
+        self._ray = ray
         self._loop: asyncio.AbstractEventLoop | None = None
         self._incoming: deque[Attempt] = deque()
         self.begun = threading.Event()
@@ -59,11 +64,13 @@ class Floor:
         """Whether the loop has turned since it was last probed."""
         self.loop_turned.set()
         self.capacity = capacity
-        self._most = {"inline": capacity, "thread": threads_max, "process": attendants_max}
-        self._in: dict[Executor, dict[Key, Attempt]] = {"inline": {}, "thread": {}, "process": {}}
-        """What has a thread or a child, or waits for one; nobody needs to know it of the loop."""
         self._used = {task.executor for task in tasks.values()}
-        self.most = min(capacity, max((self._most[executor] for executor in self._used), default=capacity))
+        self._most: dict[Executor, int] = {"inline": capacity, "thread": threads_max, "process": attendants_max}
+        self._in: dict[Executor, dict[Key, Attempt]] = {executor: {} for executor in EXECUTORS}
+        """What has a thread or a process, or waits for one; nobody needs to know it of the loop."""
+        self.most = min(
+            capacity, max((self._most.get(executor, capacity) for executor in self._used), default=capacity)
+        )
         """How many may run at once, as far as the executors of its tasks go."""
         self.running: dict[Key, Attempt] = {}
         self.held: dict[Key, Attempt] = {}
@@ -92,7 +99,11 @@ class Floor:
         return {executor: max(0, room) for executor, room in rooms.items() if room < most}
 
     def _room_in(self, executor: Executor) -> int:
-        return self._most[executor] - len(self._in[executor])
+        if executor == "ray" and executor in self._used:
+            most = 0 if self._ray is None else self._ray.capacity
+        else:
+            most = self._most.get(executor, self.capacity)
+        return most - len(self._in[executor])
 
     def probe_loop(self) -> None:
         """Have `loop_turned` set by the loop at its next turn."""
@@ -122,16 +133,21 @@ class Floor:
                 continue
             attempt = Attempt(task, lease, self._outbox, self._clock, self.ended)
             self.held[attempt.key] = self.running[attempt.key] = attempt
-            if lease.crashes or task.executor == "process":
+            if lease.crashes and not attempt.killable:
                 # A run that took a worker down before is not let near the others again.
-                attempt.killable = True
-                self._in["process"][attempt.key] = attempt
-                attempt.future = self._attendants.submit(self._in_child, attempt)
-            elif task.executor == "thread":
-                self._in["thread"][attempt.key] = attempt
-                attempt.future = self._threads.submit(self._in_thread, attempt)
-            else:
+                attempt.executor = "process"
+            if attempt.executor == "inline":
                 self._incoming.append(attempt)
+                continue
+            self._in[attempt.executor][attempt.key] = attempt
+            if attempt.executor == "thread":
+                attempt.future = self._threads.submit(self._in_thread, attempt)
+            elif attempt.executor == "process":
+                attempt.future = self._attendants.submit(self._in_child, attempt)
+            else:
+                assert self._ray is not None, "no room was said to be there"
+                self._time(attempt)
+                self._ray.begin(attempt)
         if self._incoming:
             assert self._loop is not None, "bound before the first claim"
             self.begun.clear()
@@ -161,8 +177,7 @@ class Floor:
         if self.running.pop(attempt.key, None) is None:
             return
         attempt.over = True
-        if attempt.task.executor != "inline" or attempt.killable:
-            self._in["process" if attempt.killable else "thread"].pop(attempt.key, None)
+        self._in[attempt.executor].pop(attempt.key, None)
         if outcome is not None:
             self._outbox.finish(outcome)
         if attempt.watched:

@@ -76,7 +76,7 @@ class Pipe:
         """For selectors."""
         return self._socket.fileno()
 
-    def send(self, frame: ToChild | FromChild) -> None:
+    def send(self, frame: msgspec.Struct) -> None:
         """Send a frame; raise OSError if the other end is gone or does not read."""
         body = self._encode(frame)
         with self._lock:

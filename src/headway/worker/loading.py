@@ -38,6 +38,12 @@ def load_app(spec: str) -> App:
     return found
 
 
+def as_module(spec: str) -> str:
+    """Return the spec with a dotted module name, as another machine with the same code can import it."""
+    where, _, attribute = spec.partition(":")
+    return f"{_module_name(where)}:{attribute or 'app'}"
+
+
 def _module_name(where: str) -> str:
     """Return the dotted name, and make it importable: from the working directory, as `python -m` does."""
     here = str(Path.cwd())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -97,7 +98,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None
     version: str = "1"
     description: str | None = None
-    executor: Literal["inline", "thread", "process"] | None = None
+    executor: Literal["inline", "thread", "process", "ray"] | None = None
     queue: str = "default"
     priority: int = 5
     retry: Retry = Retry()
@@ -112,6 +113,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     retention: Retention = Retention()
     memory_limit: str | int | None = None
+    resources: Mapping[str, float | str] = {}
 
     def declared(self) -> dict[str, Any]:
         """Return the fields of the wire's declaration that do not depend on the function."""

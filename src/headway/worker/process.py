@@ -19,13 +19,12 @@ from typing import Final
 import msgspec
 
 from headway.clock import Clock
-from headway.errors import HeadwayError
-from headway.wire.workers import AnyReport, Errored, ErrorReport, ProgressReport, Reply, Stopped
+from headway.wire.workers import AnyReport
 from headway.worker.attempt import Attempt
-from headway.worker.frames import SEND_TIMEOUT_S, Answered, Cancel, Done, Execute, FromChild, Pipe, Ready, ToChild, Told
+from headway.worker.frames import SEND_TIMEOUT_S, Cancel, Execute, FromChild, Pipe
 from headway.worker.interrupts import Cause
-from headway.worker.outbox import Question
 from headway.worker.outcome import of_cause
+from headway.worker.relay import Relay
 from headway.worker.stdio import READ_BYTES, Throttle, to_stdout
 
 _decode: Final = msgspec.json.Decoder(FromChild).decode
@@ -34,14 +33,14 @@ LOOK_AGAIN_S: Final = 0.5
 
 
 class ChildProcess:
-    """One child, started and loading the app."""
+    """One child with a program of ours, whose arguments are its own, the socket's number, and our process id."""
 
-    def __init__(self, spec: str, clock: Clock) -> None:
-        """Start it; it is of use as soon as it has said Ready, which nobody waits for."""
+    def __init__(self, program: str, argument: str, clock: Clock) -> None:
+        """Start it; it is of use as soon as it says so, which nobody waits for."""
         ours, theirs = socket.socketpair()
         ours.settimeout(SEND_TIMEOUT_S)
         self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-c", _boot(), spec, str(theirs.fileno()), str(os.getpid())],
+            [sys.executable, "-c", _boot(program), argument, str(theirs.fileno()), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -55,7 +54,7 @@ class ChildProcess:
         self.pipe = Pipe(ours)
         self.throttle = Throttle(to_stdout, clock)
 
-    def send(self, frame: ToChild) -> None:
+    def send(self, frame: msgspec.Struct) -> None:
         """Send a frame; a child that does not take it is as good as dead."""
         try:
             self.pipe.send(frame)
@@ -135,7 +134,7 @@ class ChildPool:
                 if child.process.poll() is None:
                     return child
                 child.close()
-        return ChildProcess(self._spec, self._clock)
+        return ChildProcess("headway.worker.child", self._spec, self._clock)
 
 
 class _Attendance:
@@ -144,13 +143,11 @@ class _Attendance:
     def __init__(self, child: ChildProcess, attempt: Attempt) -> None:
         self._child = child
         self._attempt = attempt
-        self._done: Done | None = None
-        self._problem = ""
-        self._killed = False
+        self._relay = Relay(attempt, child.send)
 
     def run(self) -> tuple[AnyReport | None, bool]:
         """Return the outcome, and whether the child can be used again."""
-        child, attempt = self._child, self._attempt
+        child, attempt, relay = self._child, self._attempt, self._relay
         child.send(Execute(attempt.lease))
         attempt.kill = self._kill
         attempt.interrupt = self._interrupt
@@ -161,9 +158,11 @@ class _Attendance:
         while child.forward():
             pass
         child.throttle.finish()
-        if self._done is not None:
-            return self._done.outcome, attempt.cause is None and not self._killed
-        return self._died(), False
+        if relay.done is not None:
+            return relay.outcome(""), attempt.cause is None and not relay.killed
+        obituary = child.obituary()
+        child.kill()  # what it has started goes too
+        return relay.outcome(obituary), False
 
     def _attend(self) -> None:
         """Pass everything on until the child is done or dead."""
@@ -176,7 +175,7 @@ class _Attendance:
                 stack.callback(os.close, pidfd)
                 selector.register(pidfd, selectors.EVENT_READ, "death")
             alive = True
-            while alive and self._done is None:
+            while alive and self._relay.done is None:
                 ready = {key.data for key, _ in selector.select(LOOK_AGAIN_S)}
                 if "output" in ready and not child.forward():
                     selector.unregister(child.output)  # it has closed its output, which is not its end
@@ -193,60 +192,20 @@ class _Attendance:
         self._attempt.alive()
         try:
             for frame in self._child.pipe.frames():
-                self._heed(_decode(frame))
+                self._relay.heed(_decode(frame))
         except (msgspec.MsgspecError, OSError):
             self._child.kill()  # user code has written into the socket: nothing it says can be trusted
             return False
         return True
 
-    def _heed(self, frame: FromChild) -> None:
-        match frame:
-            case Told(report, 0):
-                if isinstance(report, ProgressReport):
-                    self._attempt.sink.progress(report)
-                else:
-                    self._attempt.sink.put(report)
-            case Told(report, number):
-                self._pass_on(report, number)
-            case Done():
-                self._done = frame
-            case Ready(problem):
-                self._problem = problem
-
-    def _pass_on(self, report: AnyReport, number: int) -> None:
-        def answer(reply: Reply | None, error: BaseException | None) -> None:
-            code = error.code if isinstance(error, HeadwayError) else "lease_lost" if error else ""
-            self._child.send(Answered(number, reply, code, str(error) if error else ""))
-
-        assert isinstance(report, Question), "only questions are numbered"
-        self._attempt.sink.ask(report, answer)
-
     def _interrupt(self, cause: Cause) -> None:
         self._child.send(Cancel(cause))
 
     def _kill(self) -> None:
-        self._killed = True
+        self._relay.killed = True
         self._child.kill()
 
-    def _died(self) -> AnyReport | None:
-        attempt, message = self._attempt, self._child.obituary()
-        self._child.kill()  # what it has started goes too
-        if attempt.cause is not None:
-            outcome = of_cause(attempt.cause, attempt.lease)
-            if isinstance(outcome, Stopped):
-                return msgspec.structs.replace(outcome, killed=self._killed)
-            return outcome
-        if self._problem:
-            return crashed(attempt, f"The app could not be loaded in a child process: {self._problem}")
-        return crashed(attempt, message)
 
-
-def _boot() -> str:
+def _boot(module: str) -> str:
     """Return a program that finds modules where this process does, without telling the processes that it starts."""
-    return f"import sys; sys.path[:] = {sys.path!r}; from headway.worker.child import main; main()"
-
-
-def crashed(attempt: Attempt, message: str) -> Errored:
-    """Return the report of a child that died."""
-    error = ErrorReport(code="crashed", type="Crash", message=message, retryable=True)
-    return Errored(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch, error=error)
+    return f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"

@@ -14,9 +14,10 @@ from msgspec import Raw
 from headway.durations import parse_ms
 from headway.wire.workers import Executor, TaskDeclaration
 from headway.worker.options import TaskOptions, to_bytes
+from headway.worker.ray.resources import checked
 from headway.worker.signature import Signature
 
-EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process")
+EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process", "ray")
 
 
 class TaskFunction:
@@ -33,7 +34,7 @@ class TaskFunction:
         self.signature = Signature(function, self.name)
         self.executor = options.executor or ("inline" if self.is_async else "thread")
         if self.executor not in EXECUTORS:
-            raise TypeError(f"task {self.name}: {self.executor!r} is no executor: inline, thread, process")
+            raise TypeError(f"task {self.name}: {self.executor!r} is no executor: {', '.join(EXECUTORS)}")
         self.declaration = self._declare(options)
         self.do_not_retry = frozenset(self.declaration.retry.do_not_retry)
         self.grace_ms = parse_ms(self.declaration.grace)
@@ -68,6 +69,7 @@ class TaskFunction:
                 executor=self.executor,
                 input_schema=Raw(self.signature.input_schema),
                 output_schema=None if schema is None else Raw(schema),
+                resources=checked(options.resources),
                 **options.declared(),
             )
             # Read back as the server will read it, so that a wrong option is refused where it stands.
@@ -76,6 +78,8 @@ class TaskFunction:
             raise TypeError(f"task {self.name}: {error}") from None
         if self.memory_limit is not None and self.executor != "process":
             raise TypeError(f'task {self.name}: memory_limit needs executor="process"')
+        if declaration.resources and self.executor != "ray":
+            raise TypeError(f'task {self.name}: resources needs executor="ray"')
         return declaration
 
 

@@ -3,7 +3,7 @@
     main thread   the event loop: `inline` tasks                  claimer   fetches leases
     pool          `thread` tasks                                  reporter  sends what happened
     attendants    one for each `process` task that runs           pulse     heartbeats
-                                                                  listener  stops, drains
+    ray           one for all `ray` tasks, if there are any       listener  stops, drains
                                                                   warden    timeouts, graces, the end
 
 User code never stands between the server and a heartbeat: it has the main thread, the pool and the children, and the
@@ -19,7 +19,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -32,10 +32,14 @@ from headway.worker.link import Link
 from headway.worker.listener import Listener
 from headway.worker.outbox import Outbox
 from headway.worker.process import ChildPool
+from headway.worker.ray.options import RayOptions
 from headway.worker.registry import App
 from headway.worker.reporter import Pulse, Reporter
 from headway.worker.session import Session
 from headway.worker.warden import Warden
+
+if TYPE_CHECKING:
+    from headway.worker.ray.cluster import RayCluster
 
 JOIN_S: Final = 1.0
 """How long the end waits for a thread that hangs in a call."""
@@ -53,6 +57,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many of them in threads; as many as its capacity if absent."""
     processes: int | None = None
     """How many of them in child processes; twice the machine's cores, and at least 4, if absent."""
+    ray: RayOptions = RayOptions()
+    """How it reaches the Ray cluster, if its app has Ray tasks."""
     drain_grace_ms: int = 20_000
     version: str = ""
 
@@ -87,10 +93,12 @@ class Worker:
         self._threads = ThreadPoolExecutor(threads, "headway-task")
         self._attendants = ThreadPoolExecutor(processes, "headway-child")
         self._children = ChildPool(spec, clock)
+        self._ray = _ray_cluster(app, options.ray, spec, clock, say)
         self.outbox = Outbox()
         self.floor = Floor(
             app.tasks, self.outbox, clock, capacity=options.capacity, threads=self._threads, threads_max=threads,
             attendants=self._attendants, attendants_max=processes, children=self._children,
+            ray=self._ray,
         )  # fmt: skip
         self.session = Session(link, _hello(app, options), clock, self._stopping, say)
         self.warden = Warden(
@@ -113,12 +121,14 @@ class Worker:
         warden = threading.Thread(target=self.warden.run, name="headway-warden", daemon=True)
         try:
             warden.start()
+            if self._ray is not None:
+                self._ray.start()
             if self.session.begin():
                 loop.run_until_complete(self._work(loop))
         finally:
             self._stopping.set()
             self.outbox.unbind_loop()
-            self._children.close()
+            self._close_processes()
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._attendants.shutdown(wait=False, cancel_futures=True)
             if captured is not None:
@@ -168,8 +178,13 @@ class Worker:
         loop.call_soon_threadsafe(over.set)
         loop.call_soon_threadsafe(heard.set)
         if not heard.wait(JOIN_S):
-            self._children.close()
+            self._close_processes()
             self._abandon(code)
+
+    def _close_processes(self) -> None:
+        self._children.close()
+        if self._ray is not None:
+            self._ray.close()
 
 
 def _hello(app: App, options: WorkerOptions) -> RegisterWorker:
@@ -182,6 +197,19 @@ def _hello(app: App, options: WorkerOptions) -> RegisterWorker:
         capacity=options.capacity,
         tasks=[task.declaration for task in app.tasks.values()],
     )
+
+
+def _ray_cluster(
+    app: App, options: RayOptions, spec: str, clock: Clock, say: Callable[[str], None]
+) -> RayCluster | None:
+    """Return the cluster for the app's Ray tasks, not joined yet; None if there are none, or they are left to others."""
+    if all(task.executor != "ray" for task in app.tasks.values()):
+        return None
+    if not options.capacity:
+        return None
+    from headway.worker.ray.cluster import RayCluster  # noqa: PLC0415 - only who has Ray tasks pays for it
+
+    return RayCluster(options.settings(spec), clock, say)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
