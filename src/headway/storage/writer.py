@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from headway import failpoints
@@ -228,10 +228,10 @@ class Writer:
         self._cancelled = True
         self._look()
 
-    def expect(self, lanes: Iterable[Lane]) -> None:
+    def expect(self, lanes: Collection[Lane]) -> None:
         """Take in that another server has put runs into these lanes; whoever waits for them may have a try."""
         self._told.extend(lanes)
-        if any(command.lanes is not None and any(map(command.lanes, lanes)) for command in tuple(self._patient)):
+        if self._wanted(lanes):
             self._look()
 
     def _look(self) -> None:
@@ -283,9 +283,22 @@ class Writer:
             batch.append(todo.popleft())
             weight += batch[-1].weight
         gone = self._drop_cancelled()
+        if self._told:
+            batch += self._take_in()
         done, committed = self._commit(batch)
         if gone or done:
             self._answer(gone + done, committed)
+
+    def _take_in(self) -> list[Command[Any]]:
+        """Expect runs where other servers say that there are; return what lets those have a try who wait for them."""
+        told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
+        self._catalog.expect(told)
+        if self._wanted(told):
+            return [Command(lambda unit: unit.ready.update(told))]
+        return []
+
+    def _wanted(self, lanes: Iterable[Lane]) -> bool:
+        return any(command.lanes is not None and any(map(command.lanes, lanes)) for command in tuple(self._patient))
 
     def _drop_cancelled(self) -> list[Command[Any]]:
         if not self._cancelled:
@@ -361,11 +374,7 @@ class Writer:
 
     def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
         database = self._database
-        told = [self._told.popleft() for _ in range(len(self._told))]
-        if told:
-            self._catalog.expect(told)
         unit = Unit(database, self._catalog, self._cache, self._clock.now_ms())
-        unit.ready.update(dict.fromkeys(told))
         patient = [*self._patient]
         if failpoints.ARMED:
             failpoints.point("writer.before_begin")
