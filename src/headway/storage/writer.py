@@ -241,7 +241,7 @@ class Writer:
             weight += batch[-1].weight
         gone = self._drop_cancelled()
         done, committed = self._commit(batch)
-        if gone or done:
+        if gone or done or committed is not None:  # a claim that goes on waiting may have parked what it has found
             self._answer(gone + done, committed)
 
     def _drop_cancelled(self) -> list[Command[Any]]:
