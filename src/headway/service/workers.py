@@ -305,7 +305,7 @@ class Workers:
                     wire.Lease(
                         run_id=run_id, task="", epoch=epoch, attempt=0, max_attempts=0, input=msgspec.Raw(b"null")
                     )
-                    for run_id, epoch in undelivered
+                    for run_id, epoch in sorted(undelivered)
                 ],
             )
         await self._note(session)
