@@ -9,6 +9,7 @@ import os
 import re
 import struct
 import threading
+from collections.abc import Callable
 from typing import Final, NewType
 
 RunId = NewType("RunId", str)
@@ -21,8 +22,9 @@ _PLAIN: Final = re.compile(r"[0-9a-f]{32}")
 class IdSource:
     """Hands out UUIDv7s that sort in the order in which they were made, also within one millisecond."""
 
-    def __init__(self) -> None:
-        """Start with a random place in the first millisecond."""
+    def __init__(self, entropy: Callable[[int], bytes] = os.urandom) -> None:
+        """`entropy` returns so many random bytes; a simulation gives its own, to have the same ids again."""
+        self._entropy = entropy
         self._last_ms = 0
         self._count = 0
         self._random: list[int] = []
@@ -39,7 +41,7 @@ class IdSource:
                     self._last_ms, self._count = self._last_ms + 1, 0
             ms, count = self._last_ms, self._count
             if not self._random:  # drawn in blocks: a call for each id would cost as much as the rest
-                self._random = list(struct.unpack("128Q", os.urandom(1024)))
+                self._random = list(struct.unpack("128Q", self._entropy(1024)))
             low = self._random.pop() & 0x3FFF_FFFF_FFFF_FFFF | 1 << 63
         high = ms << 16 | 0x7000 | count
         return f"{high >> 32:08x}-{high >> 16 & 0xFFFF:04x}-{high & 0xFFFF:04x}-{low >> 48:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"

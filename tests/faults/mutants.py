@@ -18,6 +18,8 @@ from pathlib import Path
 import msgspec
 from tests.faults.server import ROOT
 
+SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_heal"
+LINEARIZED = "tests/linearizability/test_linearizability.py"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
 
@@ -29,7 +31,7 @@ class Mutant(msgspec.Struct, frozen=True):
     old: str
     new: str
     test: str
-    """A pytest node id in tests/faults."""
+    """A pytest node id in tests/faults, or one that begins with tests/."""
     also: tuple[str, str] | None = None
     """A second change of the same file: old, new."""
 
@@ -179,7 +181,7 @@ MUTANTS = (
     ),
     Mutant(
         "own-worker-spins", "actions/executor.py",
-        "        while not (session.draining or self._service.workers.draining):", "        while True:",
+        "        while not (session.draining or session.over or self._service.workers.draining):", "        while True:",
         "test_drain.py::test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain",
     ),
     Mutant(
@@ -241,6 +243,89 @@ MUTANTS = (
         "as its outcome: the stop was durable first.\n        raise RunStopping\n", "\n        return\n",
         "test_races.py::test_a_result_that_comes_after_an_acknowledged_stop_does_not_count",
     ),
+    Mutant(
+        "simulated-no-fence", "service/reporting.py",
+        "if run is None or run.epoch != report.epoch or run.worker_id != worker_id:", "if run is None:", SIMULATED,
+    ),
+    Mutant(
+        "simulated-fence-by-worker-only", "service/reporting.py",
+        "run.epoch != report.epoch or run.worker_id != worker_id", "run.worker_id != worker_id", SIMULATED,
+    ),
+    Mutant(
+        "keys-outside-the-transaction", "service/idempotency.py",
+        "    known = unit.reply(request.key)\n",
+        '    kept = unit.catalog.__dict__.setdefault("kept", {})\n    known = kept.get(request.key)\n', SIMULATED,
+        ("    unit.remember(request.key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)\n",
+         "    kept[request.key] = (request.fingerprint, _encode(lines).decode())\n"),
+    ),
+    Mutant(
+        "cache-kept-after-rollback", "storage/writer.py",
+        "            self._cache.clear()\n", "", SIMULATED,
+    ),
+    Mutant(
+        "lapse-brings-nothing-back", "service/workers.py",
+        'while found := unit.find("find_leased", worker_id=session.worker_id, limit=1000):', "while found := list[Run]():",
+        SIMULATED, ("from headway.model.run import State", "from headway.model.run import Run, State"),
+    ),
+    Mutant(
+        "stager-skips-the-first", "loops/stager.py",
+        "        for run in due:\n", "        for run in due[1:]:\n", SIMULATED,
+    ),
+    Mutant(
+        "stager-not-told", "storage/writer.py",
+        "        if gone or done or committed is not None:", "        if gone or done:",
+        "tests/service/test_claiming.py::test_the_stager_hears_when_a_run_is_due_that_a_waiting_claim_has_parked",
+    ),
+    Mutant(
+        "child-started-again", "service/reporting.py",
+        "        known = unit.step(run.id, report.name)\n", "        known = None\n", SIMULATED,
+    ),
+    Mutant(
+        "waiting-counts-as-an-attempt", "engine/lifecycle.py",
+        "attempt=run.attempt - (run.worker_id is not None)", "attempt=run.attempt", SIMULATED,
+    ),
+    Mutant(
+        "answered-before-the-commit", "storage/writer.py",
+        "            command.result = command.work(unit)\n",
+        "            command.result = command.work(unit)\n            command.settle()\n", SIMULATED,
+    ),
+    Mutant(
+        "limits-of-keys-forgotten", "engine/admission.py",
+        "            return PARKED\n", "            return None\n", SIMULATED,
+    ),
+    Mutant(
+        "slots-not-passed-on", "service/service.py",
+        "        store.writer.after_freed = (unpark_freed,)\n", "", SIMULATED,
+    ),
+    Mutant(
+        "simulated-lost-claims-kept", "service/workers.py",
+        "undelivered = unnamed & session.unclaimed", "undelivered = unnamed & set()", SIMULATED,
+    ),
+    Mutant(
+        "versions-not-compared", "service/runs.py",
+        "if version is not None and run.version != version:", "if False:", SIMULATED,
+    ),
+    Mutant(
+        "workers-forgotten-at-a-restart", "service/workers.py",
+        "            self._sessions.open(worker_id)  # also one", "            pass  # also one", SIMULATED,
+        ('            if worker.state != "gone":\n', "            if False:\n"),
+    ),
+    Mutant(
+        "protection-not-kept", "service/verbs.py",
+        "    if run.protected:\n", "    if False:\n", SIMULATED,
+    ),
+    Mutant(
+        "stale-reads", "storage/reader.py",
+        '        rows = self.near.rows("read_run", id=run_id)\n',
+        '        old = self.__dict__.setdefault("old", {})\n'
+        '        rows = old.pop(run_id, None) or old.setdefault(run_id, self.near.rows("read_run", id=run_id))\n',
+        LINEARIZED,
+    ),
+    Mutant(
+        "updates-lost", "service/runs.py",
+        "if version is not None and run.version != version:", "if version is not None and version > run.version:",
+        LINEARIZED,
+    ),
 )  # fmt: skip
 
 
@@ -265,7 +350,7 @@ def tried(mutant: Mutant, *options: str) -> tuple[str, float]:
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--basetemp={copy / 'tmp'}",
-             *options, f"tests/faults/{mutant.test}"],
+             *options, mutant.test if mutant.test.startswith("tests/") else f"tests/faults/{mutant.test}"],
             cwd=copy, capture_output=True, text=True, check=False,
         )  # fmt: skip
         took = time.monotonic() - began

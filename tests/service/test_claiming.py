@@ -338,6 +338,20 @@ async def test_a_rate_of_a_key_holds_that_key_only(world):
     assert [second.id] == await ids(world, worker)
 
 
+async def test_the_stager_hears_when_a_run_is_due_that_a_waiting_claim_has_parked(world):
+    worker = await world.worker(declare("t", rate_per_key={"limit": 1, "period": "10s"}))
+    first, second = await world.start(key="a"), await world.start(key="a")
+    assert [first.id] == await ids(world, worker, 1)
+    told = []
+    world.store.on_due = told.append
+    waiting = asyncio.ensure_future(world.claim(worker, wait="30s"))
+    await asyncio.wait([waiting], timeout=0)
+    parked_until = (await world.runs.get(second.id)).parked_until
+    assert [parked_until] == told
+    await world.advance(10_000, worker)
+    assert [second.id] == [lease.run_id for lease in await waiting]
+
+
 async def test_rates_survive_a_restart(disk):
     worker = await disk.worker(declare("t", rate={"limit": 1, "period": "10s"}))
     await disk.start()

@@ -319,6 +319,13 @@ async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_i
     await world.report(again, wire.Succeeded(run_id=first.id, epoch=2, output=raw(1)))
 
 
+async def test_the_servers_own_worker_lets_go_of_the_loop_while_its_session_is_being_ended(world):
+    worker = await built_in(world)
+    session = world.sessions.get(worker)
+    session.over = True
+    await BuiltInWorker(world.service)._work(worker, session)  # went round for ever, without another word from the loop
+
+
 async def test_the_servers_own_worker_executes_and_registers_again_when_its_session_ends(world):
     await world.worker()
     await world.start_many(*[spec()] * 5)

@@ -96,8 +96,9 @@ class BuiltInWorker:
         raise WorkerNotFound
 
     async def _work(self, worker_id: str, session: Session) -> None:
-        # Told to drain, a claim returns at once with nothing: asking on and on would hold up the loop, and so the server.
-        while not (session.draining or self._service.workers.draining):
+        # Told to drain, or given up, it gets nothing and is not kept waiting: asking on and on would hold up the loop,
+        # and so the server, also the answer by which it would learn that its session has ended.
+        while not (session.draining or session.over or self._service.workers.draining):
             for lease in await self._service.workers.claim(ClaimRuns(worker_id=worker_id, max=1, wait="60s")):
                 await self._execute(worker_id, lease)
 

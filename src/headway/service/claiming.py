@@ -22,6 +22,8 @@ from headway.wire.workers import Lease
 _EMPTY: Final = msgspec.Raw(b"{}")
 _NO_STEPS: Final[dict[str, msgspec.Raw]] = {}
 
+FAR: Final = frozenset({"ray"})
+"""Executors whose runs cannot take their worker down."""
 LANES_WHOLE: Final = 2
 """So few lanes are read as deep as a claim may go."""
 HEAD_MIN: Final = 8
@@ -65,9 +67,9 @@ class Slots:
     def take(self, task: Task, run: Run) -> bool:
         """Take a slot for the run; return False if there is none.
 
-        One that took a worker down before is executed in a child process, whatever its task says.
+        One that took a worker down before is executed in a child process, unless it is far from the worker anyway.
         """
-        executor = "process" if run.crashes else task.executor
+        executor = "process" if run.crashes and task.executor not in FAR else task.executor
         left = self.of(executor)
         if left > 0 and executor in self._rooms:
             self._rooms[executor] = left - 1
@@ -102,7 +104,8 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
     ready = unit.newborn(lanes, wanted.max)
     if ready is None:
         ready = _find_ready(unit, lanes, wanted.max) if lanes else []
-        if wanted.rooms and sum(run.crashes > 0 for run in ready) > Slots(wanted).of("process"):
+        children = sum(run.crashes > 0 and unit.task(run.task).executor not in FAR for run in ready)
+        if wanted.rooms and children > Slots(wanted).of("process"):
             return None
     taken = [move(unit, run, Claimed(wanted.worker_id)) for run in ready]
     if len(ready) < wanted.max:
@@ -188,13 +191,14 @@ def _candidates(
             task = unit.task(lane[1])
             probes.append(([lane], min(limit, room.of_lane(task, unit.queue(lane[0])), slots.of(task.executor))))
     # Without a child to spare, those that need one are not even looked at: they would stand before all others.
-    statement = "find_ready" if slots.of("process") > 0 else "find_unscathed"
+    careful = slots.of("process") <= 0
     found: list[Run] = []
     ends = []
     for probed, most in probes:
         if most <= 0:
             continue
-        ready = _find_ready(unit, probed, most, statement)
+        near = unit.task(probed[0][1]).executor not in FAR
+        ready = _find_ready(unit, probed, most, "find_unscathed" if careful and near else "find_ready")
         found += ready
         if len(ready) == most:
             ends.append(place(ready[-1]))
@@ -253,13 +257,15 @@ def unpark_freed(unit: Unit) -> None:
         return
     unit.flush()
     unit.take_turn()
+    # Another server may just have made a queue, and parked runs in it.
+    queues = [row[0] for row in unit.database.rows("read_queues")] if unit.catalog.shared else []
     room = room_now(unit)
     for task, key in keys:
         free = min(room.of_key(unit.task(task), key), LOOKED_AT_MAX)
         if free <= 0:
             continue
         # In every queue, for one may be paused or without workers; the claim sends back those that come too late.
-        for queue in [queue for queue, of_task in unit.catalog.lanes_with_work() if of_task == task]:
+        for queue in queues or [queue for queue, _ in unit.catalog.lanes_of(task)]:
             for run in unit.seen(unit.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
                 if run.parked_until == PARKED:
                     unpark(unit, run)

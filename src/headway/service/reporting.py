@@ -105,6 +105,7 @@ class Reporter:
                 if reply is not None:
                     replies.append(msgspec.structs.replace(reply, index=index))
             except HeadwayError as error:
+                unit.doubt(report.run_id)
                 rejected.append(wire.Rejected(index=index, status=error.status, code=error.code, detail=error.detail))
         return rejected, replies
 

@@ -23,11 +23,11 @@ from headway.storage.store import Store
 class Service:
     """One object a noun: `service.runs.start(…)`, `service.queues.pause(…)`."""
 
-    def __init__(self, store: Store, signer: Signer, settings: Settings) -> None:
+    def __init__(self, store: Store, signer: Signer, settings: Settings, ids: IdSource | None = None) -> None:
         self.store = store
         self.settings = settings
         self.signer = signer
-        self.ids = IdSource()
+        self.ids = ids or IdSource()
         self.schemas = Schemas()
         self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)
         drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)

@@ -52,9 +52,8 @@ class Tasks:
             if task.active != active:
                 task = replace(task, active=active, updated_at=unit.now_ms)
                 unit.define(task)
-                for queue, of_task in unit.catalog.lanes_with_work():
-                    if of_task == name:
-                        unit.open_lane(queue, name)
+                for queue, _ in unit.catalog.lanes_of(name):
+                    unit.open_lane(queue, name)
             return task
 
         return await self._store.write(work)
@@ -128,9 +127,8 @@ class Queues:
                 return queue
             queue = replace(queue, updated_at=unit.now_ms)
             unit.save_queue(queue)
-            for of_queue, task in unit.catalog.lanes_with_work():
-                if of_queue == name:
-                    unit.open_lane(name, task)
+            for _, task in unit.catalog.lanes_in(name):
+                unit.open_lane(name, task)
             return queue
 
         return await self._store.write(work)

@@ -86,13 +86,11 @@ def slot_freed(unit: Unit, run: Run) -> None:
     if task.limited:
         if run.key is not None and task.limited_by_key:
             unit.free(run.task, run.key)
-        for queue, name in unit.catalog.lanes_with_work():
-            if name == run.task:
-                unit.open_lane(queue, name)
+        for queue, name in unit.catalog.lanes_of(run.task):
+            unit.open_lane(queue, name)
     if unit.queue(run.queue).concurrency is not None:
-        for queue, name in unit.catalog.lanes_with_work():
-            if queue == run.queue:
-                unit.open_lane(queue, name)
+        for queue, name in unit.catalog.lanes_in(run.queue):
+            unit.open_lane(queue, name)
 
 
 def passed_on(unit: Unit, run: Run) -> None:

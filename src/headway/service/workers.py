@@ -293,7 +293,10 @@ class Workers:
                 item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id
             )
             rejected, replies = await self._store.write(
-                lambda unit: self._reporter.apply(unit, asked.worker_id, ready), run_ids=ids, weight=len(ready)
+                lambda unit: self._reporter.apply(unit, asked.worker_id, ready),
+                run_ids=ids,
+                weight=len(ready),
+                trusts=True,
             )
             if session.cramped and any(item.event is not None or item.refusal is not None for item in ready):
                 session.make_room()
@@ -328,7 +331,7 @@ class Workers:
                     wire.Lease(
                         run_id=run_id, task="", epoch=epoch, attempt=0, max_attempts=0, input=msgspec.Raw(b"null")
                     )
-                    for run_id, epoch in undelivered
+                    for run_id, epoch in sorted(undelivered)
                 ],
             )
         await self._note(session)

@@ -100,6 +100,18 @@ class Catalog:
                 totals[state] = totals.get(state, 0) + n
         return totals
 
+    def lanes_of(self, task: str) -> list[Lane]:
+        """Return the lanes of a task that may have queued runs: where others may have put some, all that there can be."""
+        if self.shared:
+            return [(queue, task) for queue in self.queues]
+        return [lane for lane in self.lanes_with_work() if lane[1] == task]
+
+    def lanes_in(self, queue: str) -> list[Lane]:
+        """Return the lanes of a queue that may have queued runs."""
+        if self.shared:
+            return [(queue, task) for task in self.tasks]
+        return [lane for lane in self.lanes_with_work() if lane[0] == queue]
+
     def lanes_with_work(self) -> set[Lane]:
         """Return the lanes that have queued runs."""
         return {(queue, task) for (task, queue, state), n in self.counts.items() if n > 0 and state == State.QUEUED}

@@ -100,9 +100,10 @@ class Store:
         keys: Iterable[str] = (),
         grows: bool = False,
         weight: int = 1,
+        trusts: bool = False,
     ) -> asyncio.Future[T]:
         """Carry out `work` in a transaction; see `Command` for what the arguments promise."""
-        return self.writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight))
+        return self.writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight, trusts=trusts))
 
     async def write_patiently(
         self,

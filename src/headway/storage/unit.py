@@ -19,7 +19,7 @@ from headway.model.run import Run, State
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
 from headway.storage.catalog import Catalog, Lane, decode_task
-from headway.storage.database import Database
+from headway.storage.database import Database, Outdated
 from headway.storage.statements import RUN_COLUMNS
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -78,6 +78,7 @@ class Unit:
         self.now_ms = now_ms
         self._cache = cache
         self._runs: dict[str, Run | None] = {}
+        self._trusted: set[str] = set()
         self._replies: dict[str, tuple[str, str] | None] = {}
         self._inserted: dict[str, Run] = {}
         self._handed: dict[str, Run] = {}
@@ -122,16 +123,20 @@ class Unit:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def prefetch(self, run_ids: Iterable[str], keys: Iterable[str]) -> None:
-        """Load what the commands of the batch said that they need, in one statement each."""
+    def prefetch(self, run_ids: Iterable[str], keys: Iterable[str], trusted: Iterable[str] = ()) -> None:
+        """Load what the commands of the batch said that they need, in one statement each.
+
+        Where servers share a database, the copies in memory may be old. Only for those that are `trusted` they do: what
+        is decided on them is a change, which is refused when it is saved.
+        """
+        exact = not self.catalog.shared
         wanted = []
         for run_id in run_ids:
-            if run_id in self._runs:
-                continue
-            cached = self._cache.get(run_id)
-            if cached is not None:
-                self._runs[run_id] = cached
-            else:
+            if run_id not in self._runs and not (exact and self._is_cached(run_id)):
+                self._runs[run_id] = None
+                wanted.append(run_id)
+        for run_id in trusted:
+            if run_id not in self._runs and not self._is_cached(run_id):
                 self._runs[run_id] = None
                 wanted.append(run_id)
         if wanted:
@@ -141,6 +146,19 @@ class Unit:
                 "read_idempotency", ids=as_rows(wanted_keys), now_ms=self.now_ms
             ):
                 self._replies[key] = (fingerprint, reply)
+
+    def _is_cached(self, run_id: str) -> bool:
+        cached = self._cache.get(run_id)
+        if cached is not None:
+            self._runs[run_id] = cached
+            if self.catalog.shared:
+                self._trusted.add(run_id)
+        return cached is not None
+
+    def doubt(self, run_id: str) -> None:
+        """Raise Outdated if what is to be refused was decided on a copy that may be old: it is decided again."""
+        if run_id in self._trusted:
+            raise Outdated(f"{run_id} was a copy")
 
     def run(self, run_id: str) -> Run | None:
         """Return the run as it is at this point of the transaction, or None."""

@@ -64,6 +64,7 @@ class Command(Generic[T]):
         "max",
         "result",
         "run_ids",
+        "trusts",
         "weight",
         "work",
     )
@@ -77,10 +78,11 @@ class Command(Generic[T]):
         grows: bool = False,
         lanes: Callable[[Lane], bool] | None = None,
         weight: int = 1,
+        trusts: bool = False,
     ) -> None:
         """`run_ids` and `keys` are loaded beforehand; `grows` is refused on a full disk; `lanes` makes it patient.
 
-        `weight` is about how many runs it touches.
+        `weight` is about how many runs it touches; one that `trusts` takes the copies of runs that are in memory.
         """
         self.work = work
         self.run_ids = run_ids
@@ -88,6 +90,7 @@ class Command(Generic[T]):
         self.grows = grows
         self.lanes = lanes
         self.weight = weight
+        self.trusts = trusts
         self.future: asyncio.Future[T] | None = None
         self.result: T | None = None
         self.failure: BaseException | None = None
@@ -286,7 +289,7 @@ class Writer:
         if self._told:
             batch += self._take_in()
         done, committed = self._commit(batch)
-        if gone or done:
+        if gone or done or committed is not None:  # a claim that goes on waiting may have parked what it has found
             self._answer(gone + done, committed)
 
     def _take_in(self) -> list[Command[Any]]:
@@ -381,8 +384,9 @@ class Writer:
         database.begin()
         try:
             unit.prefetch(
-                (run_id for command in batch for run_id in command.run_ids),
+                (run_id for command in batch if not command.trusts for run_id in command.run_ids),
                 (key for command in batch for key in command.keys),
+                (run_id for command in batch if command.trusts for run_id in command.run_ids),
             )
             done = []
             for command in batch:

@@ -1,0 +1,55 @@
+"""Thousands of small worlds in which everything fails: no promise is broken, and when nothing fails any more, all ends."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from tests.faults.server import ROOT
+from tests.simulation.chance import FAULTS
+from tests.simulation.simulation import HEALED_WITHIN_S, Simulation
+
+from headway.engine.lifecycle import CAUSES
+
+SAID_AS = {
+    "drop_request": "dropped", "drop_answer": "unheard", "duplicate": "twice", "wall_clock_jumps": "wall clock",
+    "worker_dies": "died", "server_dies": "dead",
+}  # fmt: skip
+UNSEEN = {"delay", "break_stream", "deaf", "worker_stands_still", "server_stands_still", "worker_lies", "worker_goes"}
+
+
+def digests(*seeds):
+    return [Simulation(seed).run().digest for seed in seeds]
+
+
+def test_a_seed_replays_bit_for_bit():
+    first = digests(*range(5))
+    assert first == digests(*range(5))
+    assert len(set(first)) == 5
+
+
+def test_a_seed_replays_in_another_process_whatever_the_order_of_its_sets():
+    code = "from tests.simulation.test_simulation import digests; print(*digests(*range(20)))"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment | {"PYTHONHASHSEED": order}, check=True,
+            capture_output=True, text=True,
+        ).stdout
+        for order in ("1", "2")
+    }  # fmt: skip
+    assert len(said) == 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seeds", [300, pytest.param(20_000, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
+def test_no_seed_breaks_a_promise_and_all_heal(seeds):
+    happened, causes = Counter(), Counter()
+    for seed in range(seeds):
+        outcome = Simulation(seed).run()
+        assert outcome.healed_s <= HEALED_WITHIN_S + 60
+        happened.update(outcome.faults)
+        causes.update(outcome.causes)
+    assert [fault for fault in FAULTS if fault not in UNSEEN and not happened[SAID_AS.get(fault, fault)]] == []
+    assert [cause for cause in CAUSES.values() if not causes[cause]] == []
