@@ -20,12 +20,13 @@ from headway.storage.unit import Unit, make_run
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def database(request):
     if request.param == "sqlite":
-        return open_memory(ManualClock()).read.near
-    cluster = request.getfixturevalue("postgres_cluster")
-    url = cluster.url(cluster.create_database())
-    store = open_postgres(url, ManualClock(), threaded=False, server_id="s", host="h", pid=1, version="0")
-    request.addfinalizer(store.read.near.close)
-    return store.read.near
+        store = open_memory(ManualClock())
+    else:
+        cluster = request.getfixturevalue("postgres_cluster")
+        url = cluster.url(cluster.create_database())
+        store = open_postgres(url, ManualClock(), threaded=False, server_id="s", host="h", pid=1, version="0")
+    yield store.read.near
+    store.read.near.close()
 
 
 @pytest.fixture
