@@ -107,7 +107,7 @@ def test_a_backup_into_no_folder_is_said_so(headway, store, tmp_path):
 
 
 @pytest.mark.parametrize("command", [("doctor",), ("backup", "copy"), ("restore", "copy")])
-@pytest.mark.parametrize("url", ["headway.db", "postgres://x/y", "sqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["headway.db", "postgresql:/x/y", "sqlite:///:memory:"])
 def test_a_store_that_cannot_be_one_is_wrong_usage(headway, tmp_path, monkeypatch, command, url):
     monkeypatch.chdir(tmp_path)
     code, out, err = headway(*command, "--store", url)
