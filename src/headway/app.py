@@ -29,6 +29,7 @@ from headway.worker.supervisor import Supervisor, worker_argv
 if TYPE_CHECKING:
     from headway.loops.loop import Loop
     from headway.service.service import Service
+    from headway.storage.moving.move import Report, Step
     from headway.storage.store import Store
 
 log = logging.getLogger("headway")
@@ -349,6 +350,20 @@ def _checkup(store: str, *, verify: bool) -> Iterable[tuple[str, bool, str]]:
     from headway.storage.sqlite import checkup as of_sqlite  # noqa: PLC0415
 
     return of_sqlite.checkup(_file(store, "has no file"), verify=verify)
+
+
+def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, accept_loss: bool = False) -> Report:
+    """Move a store from a file into an empty database; see `storage.moving.move`."""
+    if is_postgres(source) or not is_postgres(target):
+        raise ValueError(
+            "a store is moved from a file into PostgreSQL: "
+            "headway migrate-store sqlite:///headway.db postgresql://USER@HOST/DATABASE"
+        )
+    path = _file(source, "cannot be moved")
+    need_driver()
+    from headway.storage.moving.move import move  # noqa: PLC0415 - only where it is asked for
+
+    return move(path, target, SystemClock(), tell, accept_loss=accept_loss)
 
 
 def openapi() -> dict[str, Any]:
