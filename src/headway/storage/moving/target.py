@@ -26,13 +26,16 @@ FACTS_STAY: Final = (*TURNS, POSITIONS, SECRET, MOVING, MOVED)
 SILENT_S: Final = 8.0
 """A server that gives no sign of life for so long is gone."""
 LOOKS_S: Final = 0.5
-FETCHED: Final = 2_000
+STREAMED: Final = 50
+"""Rows that are fetched at once: whole ones, which may be large."""
 
-# A part may take long on a slow disk, whatever the user's or the database's own limits are.
+# A part may take long on a slow disk, whatever the user's or the database's own limits are. Rows came in the order of their
+# key, so that index reads them as they lie; a sort would write the whole table once more.
 _SETTINGS: Final = {
     "statement_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "lock_timeout": "10s",
+    "enable_sort": "off",
     "jit": "off",
 }
 _TURN: Final = 0x6865_6164_7761_7932
@@ -214,9 +217,8 @@ class Target:
         where = sql.SQL("WHERE name <> ALL(%s)") if table.name == "store" else sql.SQL("")
         query = sql.SQL("SELECT {} FROM {} {} ORDER BY {}").format(columns, sql.Identifier(table.name), where, key)
         binds = [list(FACTS_STAY)] if table.name == "store" else None
-        with self._plainly(), self._connection.transaction(), self._connection.cursor(name="moved") as cursor:
-            cursor.itersize = FETCHED
-            yield from cursor.execute(query, binds)
+        with self._plainly(), self._connection.cursor() as cursor:
+            yield from cursor.stream(query, binds, size=STREAMED)
 
     # -- what the store says of itself -------------------------------------------------------------------------------------
 
