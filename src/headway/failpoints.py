@@ -17,6 +17,8 @@ POINTS: Final = (
     "writer.before_answer",
     "migration.before_commit",
     "migration.after_commit",
+    "moving.before_commit",
+    "moving.after_commit",
 )
 """Every point there is; the fault tests try each against each operation."""
 

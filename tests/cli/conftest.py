@@ -1,4 +1,5 @@
 import pytest
+from tests.postgres.fixtures import *  # they use each other
 
 from headway.cli.main import main
 

@@ -1,13 +1,21 @@
 """Stores and backups that are not there or not what they should be: a sentence each, and nothing is changed."""
 
 import contextlib
+import json
+import os
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
+import urllib.parse
 
+import psycopg
 import pytest
+from tests.faults.waiting import until
 from tests.world import on_disk
 
-from headway.storage.location import secret_of
+from headway.storage.location import secret_of, shown
 
 
 @pytest.fixture
@@ -107,7 +115,7 @@ def test_a_backup_into_no_folder_is_said_so(headway, store, tmp_path):
 
 
 @pytest.mark.parametrize("command", [("doctor",), ("backup", "copy"), ("restore", "copy")])
-@pytest.mark.parametrize("url", ["headway.db", "postgres://x/y", "sqlite:///:memory:"])
+@pytest.mark.parametrize("url", ["headway.db", "postgresql:/x/y", "sqlite:///:memory:"])
 def test_a_store_that_cannot_be_one_is_wrong_usage(headway, tmp_path, monkeypatch, command, url):
     monkeypatch.chdir(tmp_path)
     code, out, err = headway(*command, "--store", url)
@@ -120,3 +128,170 @@ def test_the_secret_is_kept_in_a_folder_that_is_made_and_is_its_owners_alone(tmp
     secret = secret_of(store, "")
     assert secret == secret_of(store, "")
     assert stat.S_IMODE(store.with_name("x.db.key").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("command", [("backup", "copy"), ("restore", "copy")])
+def test_a_database_is_copied_with_its_own_tools(headway, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = headway(*command, "--store", "postgresql://ada:secret@h/d")
+    assert (code, out) == (2, "")
+    assert "copy a database with pg_dump and pg_restore, or with pg_basebackup" in err
+    assert "secret" not in err
+
+
+# -- a store moves -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_is_moved_and_the_doctor_finds_nothing(headway, store, postgres_url):
+    code, out, err = headway("migrate-store", f"sqlite:///{store}", postgres_url)
+    assert (code, err) == (0, "")
+    assert "the same at both ends" in out
+    assert f"headway serve --store {postgres_url}" in out
+    assert headway("doctor", "--verify", "--store", postgres_url)[0] == 0
+    code, out, _ = headway("migrate-store", f"sqlite:///{store}", postgres_url)
+    assert code == 0
+    assert "was moved into" in out
+
+
+def test_a_move_says_in_json_what_was_moved(headway, store, postgres_url):
+    code, out, err = headway("migrate-store", f"sqlite:///{store}", postgres_url, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["rows"] == sum(table["rows"] for table in report["tables"])
+    assert {"runs", "events", "counters"} <= {table["table"] for table in report["tables"]}
+    assert (report["resumed"], report["already"]) == (False, False)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ("sqlite:///a.db", "sqlite:///b.db"),
+        ("postgresql://h/a", "postgresql://h/b"),
+        ("postgresql://h/a", "sqlite:///b.db"),
+        ("sqlite:///:memory:", "postgresql://h/b"),
+        ("a.db", "postgresql://h/b"),
+        ("sqlite:///a.db", "b"),
+    ],
+)
+def test_a_move_from_or_to_what_it_is_not_for_is_wrong_usage(headway, tmp_path, monkeypatch, ends):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = headway("migrate-store", *ends)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_move_that_is_refused_is_a_conflict(headway, tmp_path, postgres_url):
+    code, out, err = headway("migrate-store", f"sqlite:///{tmp_path / 'no.db'}", postgres_url)
+    assert (code, out, err) == (6, "", f"Error: there is no store at {tmp_path / 'no.db'}\n")
+
+
+def test_a_move_shows_how_far_it_is_where_a_person_looks(headway, store, postgres_url, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, err = headway("migrate-store", f"sqlite:///{store}", postgres_url)
+    assert code == 0
+    assert "copying" in err
+    assert "reading both again" in err
+    assert "copying" not in out
+
+
+def test_a_move_that_a_person_stops_says_how_to_go_on(store, postgres_url):
+    """It waits for its turn at the database, which is a moment to press Ctrl-C."""
+    turn = 0x6865_6164_7761_7932
+    waiting = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database WHERE locktype = 'advisory' AND NOT granted"
+    )
+    with psycopg.connect(postgres_url, autocommit=True) as side:
+        side.execute("SELECT pg_advisory_lock(%s)", (turn,))
+        moving = subprocess.Popen(
+            [sys.executable, "-m", "headway", "migrate-store", f"sqlite:///{store}", postgres_url],
+            env={**os.environ, "PYTHONPATH": "src"}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        query = f"{waiting} AND datname = current_database()"
+        until(lambda: side.execute(query).fetchone() == (1,), 30, "the move waits for its turn")
+        moving.send_signal(signal.SIGINT)
+        _, err = moving.communicate(timeout=30)
+    assert moving.returncode == 130
+    assert "the same command goes on where it was" in err
+    assert "Traceback" not in err
+
+
+# -- what stands in the way of a database --------------------------------------------------------------------------------------
+
+
+def _guarded(cluster):
+    """Return the parts of the URL of a user who is asked for a password."""
+    with contextlib.suppress(Exception):  # the user of another test
+        cluster.create_user("ada", "s3cret-of-ada")
+    return urllib.parse.urlsplit(cluster.url("postgres"))
+
+
+TROUBLE = {
+    "postgresql://ada:wr0ng-of-ada@{host}:{port}/postgres": "refuses the password of ada: put the right one into the URL",
+    "postgresql://ada@{host}:{port}/postgres": "refuses the password of ada",
+    "postgresql://ada:s3cret-of-ada@{host}:{port}/nowhere": 'has no database "nowhere": make it with  createdb nowhere',
+    "postgresql://nobody:s3cret-of-ada@{host}:{port}/postgres": 'lets no user "nobody" in',
+    "postgresql://ada:s3cret-of-ada@{host}:1/postgres": "port 1, cannot be reached: is it running",
+    "postgresql://ada:s3cret-of-ada@nowhere.invalid/d": "there is no host nowhere.invalid",
+    "postgresql://ada:s3cret@of-ada@nowhere.invalid/d": "there is no host nowhere.invalid",
+    "postgresql://ada:s3cret-of-ada@{host}:1,{host}:2/d": "none of postgresql://ada:***@{host}:1,{host}:2/d takes writes",
+    "postgresql://ada:s3cret-of-ada@{host}:{port}/postgres?sslmode=require": "cannot be used: server does not support SSL",
+}
+
+
+@pytest.mark.parametrize("url", TROUBLE)
+def test_what_stands_in_the_way_is_said_in_a_sentence_and_without_the_password(headway, postgres_cluster, store, url):
+    parts = _guarded(postgres_cluster)
+    place = {"host": parts.hostname, "port": parts.port}
+    expected = TROUBLE[url].format(**place)
+    code, out, err = headway("doctor", "--store", url.format(**place))
+    assert (code, err, out.count("FAIL")) == (1, "", 1)
+    assert expected in out
+    code, told, err = headway("migrate-store", f"sqlite:///{store}", url.format(**place))
+    assert (code, told) == (4, "")
+    assert in_one_sentence(err)
+    assert expected in err
+    for word in ("of-ada", "s3cret"):
+        assert word not in out + err
+
+
+@pytest.mark.parametrize("bad", ["postgresql://ada:s3%zzcret@h/d", "postgresql://ada:s3cret@h/d?nono=1"])
+def test_a_url_that_the_driver_cannot_read_is_wrong_usage(headway, bad):
+    code, out, err = headway("doctor", "--store", bad)
+    assert (code, out) == (2, "")
+    assert "is not the URL of a database" in err
+    assert "s3" not in err
+
+
+def test_a_driver_that_is_missing_is_named(store):
+    code = "import sys; sys.modules['psycopg'] = None; from headway.cli.main import main; main(sys.argv[1:])"
+    for arguments in (
+        ["doctor", "--store", "postgresql://h/d"],
+        ["migrate-store", f"sqlite:///{store}", "postgresql://h/d"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], env={**os.environ, "PYTHONPATH": "src"}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 6
+        assert in_one_sentence(done.stderr)
+        assert "pip install 'headway[postgres]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://ada:b@h/d", "postgresql://ada:***@h/d"),
+        ("postgres://ada:b:c/d@e@h:5/d", "postgres://ada:***@h:5/d"),
+        ("postgresql://ada:a,b@h1:5,h2:6/d?user=x@y", "postgresql://ada:***@h1:5,h2:6/d?user=x@y"),
+        ("postgresql://h:5432/d", "postgresql://h:5432/d"),
+        ("postgresql://ada@h:5432/d", "postgresql://ada@h:5432/d"),
+        (
+            "postgresql://h/d?password=a&sslpassword=b&sslmode=c",
+            "postgresql://h/d?password=***&sslpassword=***&sslmode=c",
+        ),
+        ("sqlite:///a:b@c.db", "sqlite:///a:b@c.db"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, expected):
+    assert shown(url) == expected

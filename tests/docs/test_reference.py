@@ -48,7 +48,7 @@ def test_every_setting_is_there():
 
 
 def test_every_command_is_there():
-    shown = re.findall(r"(?m)^## headway (\w+)$", page("cli"))
+    shown = re.findall(r"(?m)^## headway ([\w-]+)$", page("cli"))
     assert shown == list(TABLE)
 
 

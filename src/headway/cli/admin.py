@@ -9,6 +9,7 @@ import click
 
 from headway.cli import session, show
 from headway.cli.command import Command
+from headway.cli.exits import Exit
 from headway.cli.printable import one_line
 
 store_option = click.option(
@@ -17,9 +18,9 @@ store_option = click.option(
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
+def plainly() -> Iterator[None]:
     """Say what is wrong with a path or a store, without a traceback; a store that cannot be one is wrong usage."""
-    from headway.storage.database import StorageBroken  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.storage import database  # noqa: PLC0415 (the server, which `--help` does not need)
 
     try:
         yield
@@ -28,8 +29,24 @@ def _plainly() -> Iterator[None]:
     except OSError as error:
         plain = f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error)
         raise click.ClickException(one_line(plain)) from None
-    except StorageBroken as error:
+    except (database.StorageBroken, database.DiskFull) as error:
         raise click.ClickException(one_line(str(error))) from None
+    except (database.StoreRefused, database.DatabaseLocked) as error:
+        raise _Conflict(one_line(str(error))) from None
+    except database.DatabaseGone as error:
+        raise _Unreachable(one_line(str(error))) from None
+
+
+class _Conflict(click.ClickException):
+    """The store is not in a state in which this can be done."""
+
+    exit_code = Exit.CONFLICT
+
+
+class _Unreachable(click.ClickException):
+    """The database cannot be reached, or does not let us in."""
+
+    exit_code = Exit.UNREACHABLE
 
 
 @click.command(cls=Command)
@@ -40,7 +57,7 @@ def doctor(ctx: click.Context, /, store: str, verify: bool) -> None:
     """Check the machine and the store; exit with 1 if something is wrong."""
     from headway import app  # noqa: PLC0415 (the server, which `--help` does not need)
 
-    with _plainly():
+    with plainly():
         findings = app.doctor(store, verify=verify)
     well = all(finding.ok for finding in findings)
     if session.current().json:
@@ -59,7 +76,7 @@ def backup(destination: str, store: str) -> None:
     """Copy the store to a file while it is in use."""
     from headway import app  # noqa: PLC0415
 
-    with _plainly():
+    with plainly():
         size = app.backup(store, destination)
     show.answer({"store": store, "backup": destination, "bytes": size}, f"{destination}: {show.counted(size, 'byte')}")
 
@@ -71,7 +88,7 @@ def restore(source: str, store: str) -> None:
     """Make a store from a backup."""
     from headway import app  # noqa: PLC0415
 
-    with _plainly():
+    with plainly():
         app.restore(source, store)
     show.answer({"backup": source, "store": store}, f"{store} is as it was in {source}")
 

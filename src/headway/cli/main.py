@@ -28,6 +28,7 @@ TABLE: Final = {
     "doctor": ("headway.cli.admin:doctor", "Check the machine and the store."),
     "backup": ("headway.cli.admin:backup", "Copy the store while it is in use."),
     "restore": ("headway.cli.admin:restore", "Make a store from a backup."),
+    "migrate-store": ("headway.cli.migrate_store:migrate_store", "Move a store from a file into PostgreSQL."),
     "bench": ("headway.cli.bench:bench", "Measure Headway on this machine."),
     "openapi": ("headway.cli.admin:openapi", "Print the OpenAPI document."),
 }

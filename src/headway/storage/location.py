@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import secrets
 from pathlib import Path
 
+from headway.storage.database import StoreRefused
+
 MEMORY = ":memory:"
 POSTGRES = ("postgresql://", "postgres://")
+_PASSWORD = re.compile(r"(://[^:@/?]*:)[^?]*(?=@)|(password=)[^&]*")
+"""From the first colon to the last @: a password may have signs in it that ought to be written as %XX."""
 
 
 def check_url(url: str) -> None:
@@ -24,8 +29,17 @@ def is_postgres(url: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """Return the URL without its password."""
-    return re.sub(r"(?<=:)[^:@/]*(?=@)|(?<=password=)[^&]*", "***", url) if is_postgres(url) else url
+    """Return the URL without its password, also if the URL is not written as it should be."""
+    return _PASSWORD.sub(lambda found: (found[1] or found[2]) + "***", url) if is_postgres(url) else url
+
+
+def need_driver() -> None:
+    """Raise StoreRefused with what to install, unless PostgreSQL can be spoken to."""
+    try:
+        importlib.import_module("psycopg")
+    except ImportError as error:
+        why = " ".join(str(error).split())
+        raise StoreRefused(f"a store on PostgreSQL needs a driver: pip install 'headway[postgres]' ({why})") from error
 
 
 def sqlite_path(url: str) -> Path | None:

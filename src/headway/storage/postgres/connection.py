@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from headway.storage.database import DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken, bytes_of
 from headway.storage.postgres.dialect import POSTGRES
+from headway.storage.postgres.trouble import gone, unwritable
 from headway.storage.statements import load
 
 CHANNEL: Final = "headway"
@@ -42,7 +43,7 @@ PREPARE_AFTER: Final = 2
 
 
 def connect(url: str, settings: dict[str, str] = _SETTINGS) -> psycopg.Connection[tuple[Any, ...]]:
-    """Return a new connection; raise DatabaseGone if that is not possible now, or what the driver says of a bad URL."""
+    """Return a new connection; raise DatabaseGone if that is not possible now, ValueError for what is no URL."""
     try:
         asked = conninfo_to_dict(url)
         made = psycopg.connect(
@@ -53,7 +54,9 @@ def connect(url: str, settings: dict[str, str] = _SETTINGS) -> psycopg.Connectio
         for name, text in settings.items():
             made.execute("SELECT set_config(%s, %s, false)", (name, text))
     except psycopg.OperationalError as error:
-        raise translated(error) from error
+        raise gone(url, error) from None  # the driver's own words may be about what the URL keeps secret
+    except psycopg.ProgrammingError as error:
+        raise unwritable(url, error) from None
     return made
 
 

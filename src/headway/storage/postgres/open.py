@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from typing import Any, Final
 
 import psycopg
@@ -23,6 +25,8 @@ READERS: Final = 4
 POSITIONS: Final = "position_base"
 TURNS: Final = ("servers", "limits")
 """Rows that servers lock to do something one after the other."""
+MOVING: Final = "moving"
+"""Said as long as a store is on its way into this database; see `storage.moving`."""
 SECRET: Final = "secret"  # noqa: S105 - the name under which one is kept
 
 _SQL: Final = load(POSTGRES)
@@ -60,17 +64,50 @@ def open_postgres(
 
 def prepare(url: str, clock: Clock, *, accept_loss: bool = False) -> int:
     """See that the database is one to rely on, bring its schema up to date, and return its base of positions."""
-    with connect(url) as connection:
-        try:
-            _check(connection, accept_loss=accept_loss)
-            migrate(connection, clock.now_ms())
-            for turn in TURNS:
-                _fact(connection, turn, "")
-            return _position_base(connection)
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise StoreRefused(f"the database refuses this user something that Headway needs: {error}") from error
-        except psycopg.OperationalError as error:
-            raise translated(error) from error
+    with connect(url) as connection, explained():
+        _refuse_half_moved(connection)
+        make_ready(connection, clock, accept_loss=accept_loss)
+        return _position_base(connection)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Say in our words what the database refuses, or that it is gone."""
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise StoreRefused(f"the database refuses this user something that Headway needs: {error}") from error
+    except (psycopg.errors.DuplicateTable, psycopg.errors.UndefinedColumn) as error:
+        raise StoreRefused(
+            f"the database has tables of another program: make one for Headway alone ({error})"
+        ) from error
+    except psycopg.OperationalError as error:
+        raise translated(error) from error
+
+
+def make_ready(connection: Connection, clock: Clock, *, accept_loss: bool) -> None:
+    """See that the database is one to rely on, and bring its schema up to date."""
+    _check(connection, accept_loss=accept_loss)
+    migrate(connection, clock.now_ms())
+    for turn in TURNS:
+        _fact(connection, turn, "")
+
+
+def _refuse_half_moved(connection: Connection) -> None:
+    """A store is served when all of it is there. This comes before the schema is touched: a move goes on with its own."""
+    if half_moved(connection):
+        raise StoreRefused(
+            "a store is being moved into this database: let  headway migrate-store  come to its end, start it again "
+            "if it was stopped, or drop the database"
+        )
+
+
+def half_moved(connection: Connection) -> bool:
+    """Tell whether the database has a part of a store that `headway migrate-store` has not brought over whole."""
+    row = connection.execute("SELECT to_regclass('store') IS NOT NULL").fetchone()
+    if row is None or not row[0]:
+        return False
+    return connection.execute("SELECT 1 FROM store WHERE name = %s", (MOVING,)).fetchone() is not None
 
 
 def secret_in(url: str, given: str) -> bytes:

@@ -9,16 +9,24 @@ from pathlib import Path
 
 import apsw
 
+from headway.model.run import FINAL
+from headway.storage import checkup as checkup_of
+from headway.storage.checkup import Check
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.verify import verify as verify_rows
-from headway.storage.statements import migrations
-
-Check = tuple[str, bool, str]
-"""What was looked at, whether it is well, and what was seen or is to be done."""
 
 WAL_LARGE = 256 * 1024 * 1024
 """A write-ahead log of this size says that something reads without end."""
 FREE_LEAST = 256 * 1024 * 1024
+FILE_LARGE = 50 * 1024**3
+"""From this size on the file is copied and checked for the better part of an hour."""
+PACE_HIGH = 1_000
+"""Runs that end in a second, over an hour. One writer is measured at 16,000 that do nothing and at 2,000 of three steps
+each (benchmarks/RESULTS.md); the rest is for the minutes that are busier than the hour."""
+PACE_OVER_MS = 3_600_000
+
+_LAST_END = "SELECT max(finished_at) FROM runs WHERE state = ? AND finished_at IS NOT NULL"
+_ENDED_SINCE = "SELECT count(*) FROM runs WHERE state = ? AND finished_at > ?"
 
 
 def checkup(path: Path, *, verify: bool) -> Iterator[Check]:
@@ -37,7 +45,7 @@ def checkup(path: Path, *, verify: bool) -> Iterator[Check]:
         return
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
-        yield from _contents(connection, verify=verify)
+        yield from _contents(connection, path, verify=verify)
     except apsw.Error as error:
         yield "store", False, f"{path} cannot be read: {error}; restore a backup with `headway restore`"
     finally:
@@ -58,41 +66,54 @@ def _disk(path: Path) -> Check:
 
 
 def _log(path: Path) -> Check:
-    log = path.with_name(path.name + "-wal")
-    size = log.stat().st_size if log.exists() else 0
+    size = _log_bytes(path)
     advice = "" if size < WAL_LARGE else "; something holds a read open: look for long backups"
     return "log", size < WAL_LARGE, f"the write-ahead log has {size // 2**20:,} MiB{advice}"
 
 
-def _contents(connection: apsw.Connection, *, verify: bool) -> Iterator[Check]:
-    known = {number for number, _, _ in migrations(SQLITE)}
+def _contents(connection: apsw.Connection, path: Path, *, verify: bool) -> Iterator[Check]:
     done = {number for (number,) in connection.execute("SELECT number FROM migrations")}
-    if not done:
-        yield "schema", False, "it is a database, but not a store of Headway"
+    check, readable = checkup_of.schema(SQLITE, done)
+    yield check
+    if not readable:
         return
-    if done - known:
-        yield "schema", False, f"it was written by a newer Headway (migration {max(done)}); install that"
-        return
-    missing = known - done
-    yield "schema", True, f"migration {max(done)}" + (f"; {len(missing)} more when a server starts" if missing else "")
-    if missing:
-        return
-    states = connection.execute(
-        "SELECT state, sum(count) FROM counters GROUP BY state HAVING sum(count) > 0"
-    ).fetchall()
-    yield "runs", True, ", ".join(f"{count:,} {state}" for state, count in states) or "none yet"
+    yield checkup_of.runs(connection.execute(checkup_of.STATES))
+    yield _room(path.stat().st_size, _log_bytes(path), _pace(connection))
     if verify:
-        found = list(_verified(connection))
-        for finding in found[:50]:
-            yield "verify", False, finding
-        if not found:
-            yield "verify", True, "every row agrees with every other"
+        yield from checkup_of.rows(lambda: verify_rows(connection), apsw.Error)
 
 
-def _verified(connection: apsw.Connection) -> Iterator[str]:
-    try:
-        yield from map(str, verify_rows(connection))
-    except apsw.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 - what stands in a damaged row may break anything
-        yield f"a row cannot be read: {type(error).__name__}: {error}"
+def _pace(connection: apsw.Connection) -> float:
+    """Return how many runs ended in a second, over the hour before the newest end that is still kept."""
+    ends = (connection.execute(_LAST_END, (state,)).fetchone() for state in FINAL)
+    newest = max((int(str(row[0])) for row in ends if row and row[0] is not None), default=None)
+    if newest is None:
+        return 0.0
+    since = newest - PACE_OVER_MS
+    counts = (connection.execute(_ENDED_SINCE, (state, since)).fetchone() for state in FINAL)
+    return sum(int(str(row[0])) for row in counts if row) * 1000 / PACE_OVER_MS
+
+
+def _room(store_bytes: int, log_bytes: int, a_second: float) -> Check:
+    """Say whether one file is still the right place. That it is not is nothing wrong."""
+    reasons = []
+    if store_bytes >= FILE_LARGE:
+        reasons.append(f"with {_size(store_bytes)} a backup or a check takes long")
+    if log_bytes >= WAL_LARGE:
+        reasons.append("its write-ahead log does not get time to be written back")
+    if a_second >= PACE_HIGH:
+        reasons.append(f"{a_second:,.0f} runs end in a second, and one writer does 2,000 of three steps each")
+    if reasons:
+        return "room", True, f"it is time to think of PostgreSQL (headway migrate-store): {'; '.join(reasons)}"
+    much, often = _size(FILE_LARGE), f"{PACE_HIGH:,}"
+    size = f"one file is enough: {_size(store_bytes)} (think of PostgreSQL from {much})"
+    return "room", True, f"{size}, {a_second:,.1f} runs a second in the hour before the newest end (from {often})"
+
+
+def _log_bytes(path: Path) -> int:
+    log = path.with_name(path.name + "-wal")
+    return log.stat().st_size if log.exists() else 0
+
+
+def _size(size: int) -> str:
+    return f"{size // 2**20:,} MiB" if size < 2**30 else f"{size / 2**30:,.3g} GiB"

@@ -28,7 +28,7 @@ def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
     New files are readable by their owner only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path)
+    lock = hold(path)
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         writing = SqliteDatabase(str(path), writer=True)
@@ -72,8 +72,8 @@ def open_memory(clock: Clock) -> Store:
     return Store(clock=clock, dialect=SQLITE, writing=database, near=database, far=None, threaded=False)
 
 
-def _lock(path: Path) -> int:
-    """Take the file for this process. The lock goes with the process, however it ends."""
+def hold(path: Path) -> int:
+    """Take the file for this process, or raise StoreInUse. The lock goes with the process, however it ends."""
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
