@@ -129,13 +129,10 @@ async def _on_postgres(settings: Settings, sockets: list[socket.socket]) -> tupl
     """Open the store as soon as the database answers. Until then the server is alive, but not ready."""
     from headway.storage.database import DatabaseGone, StoreRefused  # noqa: PLC0415 - as in _serve
 
-    try:
-        from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
-    except ImportError as error:
-        raise StoreRefused(
-            f"a store on PostgreSQL needs a driver: pip install 'headway[postgres]' ({error})"
-        ) from error
+    need_driver()
     from headway.ids import IdSource  # noqa: PLC0415
+    from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
+    from headway.storage.postgres.trouble import NotLetIn  # noqa: PLC0415
 
     clock = SystemClock()
     server_id = IdSource().new(clock.now_ms())
@@ -149,6 +146,8 @@ async def _on_postgres(settings: Settings, sockets: list[socket.socket]) -> tupl
 
     try:
         return await asyncio.to_thread(open_it)
+    except NotLetIn as error:  # asking again would not help
+        raise StoreRefused(str(error)) from error
     except DatabaseGone as error:
         return await _when_reachable(settings, sockets, open_it, str(error))
 
