@@ -316,7 +316,7 @@ MUTANTS = (
     ),
     Mutant(
         "stale-reads", "storage/reader.py",
-        '        rows = self.near.rows("read_run", id=run_id)\n',
+        '        rows = await self._rows("read_run", id=run_id)\n',
         '        old = self.__dict__.setdefault("old", {})\n'
         '        rows = old.pop(run_id, None) or old.setdefault(run_id, self.near.rows("read_run", id=run_id))\n',
         LINEARIZED,

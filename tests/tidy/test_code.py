@@ -2,10 +2,13 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 
 import pytest
+from tests.faults import mutants as faults
+from tests.ray import mutants as ray
 from tests.tidy.code import MODULES, PACKAGE, ROOT, everything, name, offenders
 
 NOBODYS = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "types", "shared", "stuff", "tools"}
@@ -42,6 +45,15 @@ def test_tasks_are_started_where_someone_ends_them():
     )
     bare = re.compile(r"(?<!group\.)\b(create_task|ensure_future)\(")  # a task group ends its own
     assert offenders(bare, allowed) == []
+
+
+def test_every_seeded_bug_has_its_place():
+    """Whoever moves a line that a bug is seeded in moves the bug with it, before anyone wants to try it."""
+    kernel = runpy.run_path(str(ROOT / "tools/mutants.py"))["MUTANTS"]
+    for mutant in (*faults.MUTANTS, *ray.MUTANTS, *kernel):
+        text = (PACKAGE / mutant.file).read_text(encoding="utf-8")
+        for old in (mutant.old, *(getattr(mutant, "also", None) or ())[:1]):
+            assert old in text, f"{mutant}: its place in {mutant.file} is gone"
 
 
 def test_nothing_sleeps_in_the_server():
