@@ -8,7 +8,7 @@ from tests.world import declare, key, spec
 
 from headway.errors import IdempotencyKeyReused
 from headway.service.history import Ended, Snapshot
-from headway.service.servers import GONE_MS
+from headway.service.servers import DEFINED_EVERY, GONE_MS
 from headway.wire import workers as wire
 
 
@@ -149,7 +149,8 @@ async def test_the_first_use_of_a_queue_at_one_server_does_not_undo_its_pause_at
     await pair.a.queues.pause("q", paused=True)
     await pair.b.store.know(["t"])
     await pair.b.start(queue="q")
-    await pair.pulse()
+    for _ in range(DEFINED_EVERY):
+        await pair.pulse()
     assert [1, 1] == [world.queues.get("q").paused for world in pair.both]
 
 

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from headway.clock import Clock
+from headway.model.run import PARKED
 from headway.service.sessions import Sessions
 from headway.storage.peers import Peers, Server
 from headway.storage.store import Store
@@ -15,6 +16,8 @@ PULSE_MS: Final = 2_000
 """How often a server gives a sign of life, and looks at what it may not have been told."""
 GONE_MS: Final = 7_000
 """A server of which nothing is heard for so long is gone: three signs of life did not come."""
+DEFINED_EVERY: Final = 5
+"""Signs of life after which tasks and queues are read again, in case a message about them was lost."""
 TOLD_MAX: Final = 10_000
 """Runs that are looked at for those who may not have been woken."""
 
@@ -50,7 +53,7 @@ class Servers:
             return
         self._open(await self._store.write(lambda unit: self._pulse(unit, peers)))
         await self._wake()
-        self._store.on_heard()
+        await self._tell_the_time()
 
     async def leave(self) -> None:
         """Give the place up, so that others need not wait to see that."""
@@ -68,7 +71,10 @@ class Servers:
             ownerless = self._take_place(unit, peers, gone)
         else:
             self._say(unit, peers, mine.shard)
-        unit.catalog.load(unit.database)
+        if self._beat % DEFINED_EVERY:
+            unit.catalog.recount(unit.database)
+        else:
+            unit.catalog.load(unit.database)
         for queue, task in unit.catalog.lanes_with_work():
             unit.ready[queue, task] = None
         known = unit.database.rows("workers_of", server_id=peers.server_id)
@@ -117,6 +123,15 @@ class Servers:
         for worker_id, state in workers:
             if self._sessions.get(worker_id) is None:
                 self._sessions.open(worker_id).draining = state == "draining"
+
+    async def _tell_the_time(self) -> None:
+        """Let the loops know of moments that other servers have set: those may be gone when they come."""
+        run_at, deadline_at, parked_until, _ = await self._store.read.next_due()
+        for at_ms in (run_at, parked_until):
+            if at_ms is not None and at_ms != PARKED:
+                self._store.on_due(at_ms)
+        if deadline_at is not None:
+            self._store.on_deadline(deadline_at)
 
     async def _wake(self) -> None:
         """Wake who watches runs of which this server may not have been told, because a message was lost."""

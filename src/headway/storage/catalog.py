@@ -45,6 +45,10 @@ class Catalog:
         """Read everything from the store."""
         self.tasks = {task.name: task for (text,) in database.rows("read_tasks") for task in [decode_task(text)]}
         self.queues = {row[0]: Queue(*row) for row in database.rows("read_queues")}
+        self.recount(database)
+
+    def recount(self, database: Database) -> None:
+        """Read the counters from the store."""
         self.counts = {(task, queue, state): n for task, queue, state, n in database.rows("read_counters")}
 
     def expect(self, lanes: Iterable[Lane]) -> None:

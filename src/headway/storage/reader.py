@@ -150,6 +150,11 @@ class Reader:
         """Return the runs that have events after a position, of so many events."""
         return [run_id for (run_id,) in await self._rows("changed_since", after=after, limit=limit)]
 
+    async def next_due(self) -> tuple[int | None, int | None, int | None, int | None]:
+        """Return when the next run is due, overdue, no longer parked, and expired."""
+        run_at, deadline_at, parked_until, expires_at = (await self._rows("next_due"))[0]
+        return run_at, deadline_at, parked_until, expires_at
+
     async def families_left(self) -> bool:
         """Tell whether there are families that are being stopped and not all asked yet."""
         return bool(await self._rows("read_cascades", limit=1))
