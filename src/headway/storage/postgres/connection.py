@@ -30,12 +30,14 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": "15000",
 }
 # No statement of ours takes long; one that does would hold locks that others wait for. A server that stands still in the
-# middle of a transaction (a suspended machine) must not hold them either. JIT costs more than such statements take.
+# middle of a transaction (a suspended machine) must not hold them either. JIT costs more than such statements take. Each
+# has its index; a table that was filled a moment ago has no statistics yet, and would be scanned as if it were small.
 _SETTINGS: Final = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "30s",
     "jit": "off",
+    "enable_seqscan": "off",
 }
 _STATEMENTS: Final = load(POSTGRES)
 PREPARE_AFTER: Final = 2
