@@ -212,6 +212,12 @@ class World:
                 self._side.close()
         await self.store.close()
 
+    async def let_go(self) -> None:
+        """Close, of a store that may be out of order."""
+        if self._side is not None:
+            self._side.close()
+        await self.store.close()
+
 
 def in_memory(**settings: Any) -> World:
     """Return a world without a disk; everything happens on the caller's thread."""
