@@ -101,15 +101,18 @@ async def fails(verb, scene, database, error):
     """Let the verb fail at the statement that is armed, if there is one; tell whether it did, and has done nothing."""
     world = scene.world
     before = world.dump()
+    raised = None
     try:
         await VERBS[verb](scene)
-    except (HeadwayError, RuntimeError) as raised:
-        assert database.fired
-        assert verb == "prune" or before == world.dump(), "prune has two transactions"
-        assert world.store.full == isinstance(error, DiskFull)
-        assert isinstance(raised, StorageUnavailable) == isinstance(error, DatabaseGone)
-        return True
-    return False
+    except (HeadwayError, RuntimeError) as failure:
+        raised = failure
+    if raised is None:
+        return False
+    assert database.fired
+    assert verb == "prune" or before == world.dump(), "prune has two transactions"
+    assert world.store.full == isinstance(error, DiskFull)
+    assert isinstance(raised, StorageUnavailable) == isinstance(error, DatabaseGone)
+    return True
 
 
 async def scene_of(url=None):
