@@ -439,23 +439,28 @@ MUST = {
 }  # fmt: skip
 
 
-def lives(machine, examples, steps, number):
-    """Live through so many examples, always the same; every verb must have been asked for."""
+VERBS = {verb for verb, _ in MUST}
+
+
+def lives(machine, examples, steps, number, *, every_answer=True):
+    """Live through so many examples, and some more as long as a verb was never asked for, or never had some answer.
+
+    What is drawn depends on the numbers in modules that are loaded, so on the tests before this one.
+    """
     FIRED.clear()
     logging.getLogger("headway").setLevel(logging.ERROR)
-    random.seed(number)
-    chosen = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, database=None,
-        phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    run_state_machine_as_test(seed(number)(machine), settings=chosen)
-    asked = {verb for verb, _ in +FIRED}
-    assert set() == {verb for verb, _ in MUST} - asked, "these never happened"
-
-
-def all_happened():
-    """Every verb must have been taken, and refused for every reason that there is."""
-    assert set() == {must for must in MUST if not FIRED[must]}, "these never happened"
+    for turn in range(10):
+        random.seed(number + turn)
+        chosen = settings(
+            max_examples=examples if turn == 0 else examples // 3, stateful_step_count=steps, deadline=None, database=None,
+            phases=(Phase.generate,), suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        run_state_machine_as_test(seed(1_000 * turn + number)(machine), settings=chosen)
+        happened = set(+FIRED) if every_answer else {verb for verb, _ in +FIRED}
+        missing = (MUST if every_answer else VERBS) - happened
+        if not missing:
+            return
+    raise AssertionError(f"these never happened: {missing}")
 
 
 @pytest.fixture
@@ -465,11 +470,10 @@ def life_on_postgres(postgres_cluster, _empty_store):
 
 def test_a_service_does_what_the_reference_says():
     lives(Life, 150, 60, 1)
-    all_happened()
 
 
 def test_a_service_on_postgresql_does_what_the_reference_says(life_on_postgres):
-    lives(life_on_postgres, 30, 60, 1)
+    lives(life_on_postgres, 30, 60, 1, every_answer=False)
 
 
 @pytest.mark.long
@@ -477,7 +481,6 @@ def test_a_service_on_postgresql_does_what_the_reference_says(life_on_postgres):
 @pytest.mark.parametrize("number", range(2, 7))
 def test_a_service_does_what_the_reference_says_for_long(number):
     lives(Life, 400, 120, number)
-    all_happened()
 
 
 @pytest.mark.long
@@ -485,4 +488,3 @@ def test_a_service_does_what_the_reference_says_for_long(number):
 @pytest.mark.parametrize("number", range(2, 5))
 def test_a_service_on_postgresql_does_what_the_reference_says_for_long(number, life_on_postgres):
     lives(life_on_postgres, 200, 120, number)
-    all_happened()
