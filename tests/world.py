@@ -55,9 +55,17 @@ def key(name: str, body: bytes = b"{}") -> RequestKey:
 class World:
     """Everything that a server has, without its process."""
 
-    def __init__(self, store: Store, clock: ManualClock, settings: Settings, path: Path | str | None = None) -> None:
-        """`path` is the file, or the URL of the database."""
-        self.store, self.clock, self.settings, self.path = store, clock, settings, path
+    def __init__(
+        self,
+        store: Store,
+        clock: ManualClock,
+        settings: Settings,
+        path: Path | str | None = None,
+        *,
+        threaded: bool = True,
+    ) -> None:
+        """`path` is the file, or the URL of the database; `threaded` is how it is opened again."""
+        self.store, self.clock, self.settings, self.path, self.threaded = store, clock, settings, path, threaded
         self.postgres = isinstance(path, str)
         self._side: Any = None
         self._up()
@@ -75,7 +83,7 @@ class World:
         """Close the store and open it again, as another process would."""
         await self.service.servers.leave()
         await self.store.close()
-        self.store = _opened(self.path, self.clock)
+        self.store = opened(self.path, self.clock, threaded=self.threaded)
         self._up()
         await self.workers.restore()
         await self.service.servers.join()
@@ -204,6 +212,12 @@ class World:
                 self._side.close()
         await self.store.close()
 
+    async def let_go(self) -> None:
+        """Close, of a store that may be out of order."""
+        if self._side is not None:
+            self._side.close()
+        await self.store.close()
+
 
 def in_memory(**settings: Any) -> World:
     """Return a world without a disk; everything happens on the caller's thread."""
@@ -214,16 +228,17 @@ def in_memory(**settings: Any) -> World:
 def on_disk(path: Path, **settings: Any) -> World:
     """Return a world on a file, with the writer on its thread."""
     clock = ManualClock(START)
-    return World(_opened(path, clock), clock, Settings(**settings), path)
+    return World(opened(path, clock), clock, Settings(**settings), path)
 
 
 def on_postgres(url: str, *, threaded: bool = False, **settings: Any) -> World:
     """Return a world on PostgreSQL: on the caller's thread, or with threads that write, read and listen."""
     clock = ManualClock(START)
-    return World(_opened(url, clock, threaded=threaded), clock, Settings(**settings), url)
+    return World(opened(url, clock, threaded=threaded), clock, Settings(**settings), url, threaded=threaded)
 
 
-def _opened(place: Path | str, clock: ManualClock, *, threaded: bool = True) -> Store:
+def opened(place: Path | str, clock: ManualClock, *, threaded: bool = True) -> Store:
+    """Open the store at a path or a URL, as a server of its own."""
     if isinstance(place, Path):
         return open_file(place, clock, reserve_bytes=0)
     server_id = f"server-{next(_numbers)}"

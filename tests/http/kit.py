@@ -1,4 +1,4 @@
-"""A service in memory with the API over it, and a client that speaks ASGI: no sockets, no sleeps."""
+"""A service with the API over it, and a client that speaks ASGI: no sockets, no sleeps. Without a store it is in memory."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from headway.http.routes import ROUTES
 from headway.ids import Signer
 from headway.service.service import Service
 from headway.storage.sqlite.open import open_memory
+from headway.storage.store import Store
 from headway.wire import workers as wire
 
 JSON = {"content-type": "application/json"}
@@ -53,9 +54,9 @@ class Answer:
 class Server:
     """The API, what is under it, and what drives runs through their states."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.clock = ManualClock()
-        self.store = open_memory(self.clock)
+    def __init__(self, store: Store | None = None, **settings: Any) -> None:
+        self.store = store or open_memory(ManualClock())
+        self.clock = self.store.clock
         self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings))
         self.api = Api(self.service, ROUTES, version="0")
         self.worker = ""
@@ -127,10 +128,11 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*tasks: str, **settings: Any) -> AsyncIterator[Server]:
+async def serving(*tasks: str, store: Store | None = None, **settings: Any) -> AsyncIterator[Server]:
     """A server whose worker has the tasks (`backup`, if none are named)."""
-    server = Server(**settings)
+    server = Server(store, **settings)
     server.store.start()
+    await server.service.servers.join()
     await server.declare(*(tasks or ("backup",)))
     try:
         yield server

@@ -88,7 +88,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("route", TAKING, ids=lambda route: route.name)
 @on_loop
-async def test_hostile_values_in_any_place_are_answered_and_never_by_a_5xx(route):
+async def test_hostile_values_in_any_place_are_answered_and_never_by_a_5xx(route, serving):
     example = BODIES[route.name]
     async with serving() as server:
         run_id = await server.start(task="backup")
@@ -104,7 +104,7 @@ async def test_hostile_values_in_any_place_are_answered_and_never_by_a_5xx(route
 
 
 @on_loop
-async def test_inputs_that_cannot_be_kept_are_refused_and_not_kept():
+async def test_inputs_that_cannot_be_kept_are_refused_and_not_kept(serving):
     bad = {
         '"\\ud800"': 400, "9" * 5000: 422, str(2**64): 422, "1e999": 422, "NaN": 400, "[" * 200 + "]" * 200: 422,
         '"' + "x" * 1_100_000 + '"': 413,
@@ -118,7 +118,7 @@ async def test_inputs_that_cannot_be_kept_are_refused_and_not_kept():
 
 
 @on_loop
-async def test_every_input_that_is_taken_comes_back_as_it_was():
+async def test_every_input_that_is_taken_comes_back_as_it_was(serving):
     values = [{}, {"a": [1, -0.5, 1e300, True, None, "\u0000\u2028\U0001f600"]}, {"": {"": []}}, {"n": 2**63 - 1}]
     async with serving() as server:
         for value in values:

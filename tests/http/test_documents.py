@@ -37,7 +37,7 @@ def test_every_code_that_a_route_names_is_an_error():
 
 @pytest.mark.parametrize("name", BODIES)
 @on_loop
-async def test_every_example_works(name):
+async def test_every_example_works(name, serving):
     async with serving() as server:
         method, path = name.split(" ")
         text = json.dumps(BODIES[name])
@@ -94,7 +94,7 @@ async def test_the_root_leads_to_the_documents_and_these_show_every_route():
 
 
 @on_loop
-async def test_metrics_speak_of_runs_queues_and_answers():
+async def test_metrics_speak_of_runs_queues_and_answers(serving):
     async with serving() as server:
         run_id = await server.finished()
         await server.get(f"/v1/runs/{run_id}")

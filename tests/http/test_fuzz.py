@@ -5,30 +5,51 @@ from __future__ import annotations
 import asyncio
 from itertools import cycle
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 from tests.http.kit import Server
+from tests.world import START, opened
 
+from headway.clock import ManualClock
 from headway.ids import canonical
+from headway.storage.store import Store
 from headway.wire import runs as wire
 
-server = Server(allow_host=("testserver",), wait_max_ms=1)
+EXAMPLES, EXAMPLES_ON_POSTGRES = 8, 3
 
 
-async def prepare() -> list[str]:
-    server.store.start()
-    await server.declare("backup", "headway.bulk")
-    specs = [wire.StartRun(task="backup") for _ in range(4)]
-    started = [(await server.service.runs.start(spec)).run.id for spec in specs]
-    (lease, *_) = await server.claim()
-    await server.succeed(lease.run_id)
-    return started
+def served(store: Store | None = None) -> tuple[Server, list[str]]:
+    """A server, and the ids of what is there: its worker's, then those of runs, in the same states on every server."""
+    server = Server(store, allow_host=("testserver",), wait_max_ms=1)
+
+    async def prepare() -> list[str]:
+        server.store.start()
+        await server.service.servers.join()
+        await server.declare("backup", "headway.bulk")
+        specs = [wire.StartRun(task="backup") for _ in range(4)]
+        started = [(await server.service.runs.start(spec)).run.id for spec in specs]
+        (lease, *_) = await server.claim()
+        await server.succeed(lease.run_id)
+        return [server.worker, *started]
+
+    return server, asyncio.run(prepare())
 
 
-RUNS = asyncio.run(prepare())
-schema = schemathesis.openapi.from_asgi("/openapi.json", server.api)
+SERVER, (WORKER, *RUNS) = served()
+schema = schemathesis.openapi.from_asgi("/openapi.json", SERVER.api)
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres_cluster, _empty_store):
+    """The API on PostgreSQL, and by what its ids differ from those of the server in memory."""
+    name = postgres_cluster.create_database(template=_empty_store)
+    server, there = served(opened(postgres_cluster.url(name), ManualClock(START), threaded=False))
+    yield server.api, dict(zip([WORKER, *RUNS], there, strict=True))
+    asyncio.run(server.store.close())
+    postgres_cluster.drop_database(name)
 
 
 IDS, TURNS = cycle(RUNS), cycle((True, False))
@@ -42,7 +63,7 @@ def map_path_parameters(context, path_parameters):
         if "name" in path_parameters:
             path_parameters["name"] = "backup" if "task" in path else "default"
         if canonical(str(path_parameters.get("id", ""))):
-            path_parameters["id"] = server.worker if "worker" in path else next(IDS)
+            path_parameters["id"] = WORKER if "worker" in path else next(IDS)
     return path_parameters
 
 
@@ -59,13 +80,33 @@ CHECKS = [
 what is a duration, a known task, or a state that allows a verb), use_after_free (removed runs answer 410)."""
 
 
-@schema.exclude(path_regex="/signals$").parametrize()
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
-def test_the_server_keeps_to_its_document(case):
-    answer = case.call()
+def keeps_to_it(case, answer):
+    """Hold an answer against the document."""
     if answer.status_code == 503 and case.operation.path == "/readyz":
         return
     # A batch answers for each of its items; what is too long is refused as that.
     lenient = case.operation.path == "/v1/runs:batch" or answer.status_code in (413, 414, 431)
-    wanted = CHECKS[:-1] if lenient else CHECKS
-    case.validate_response(answer, checks=wanted)
+    case.validate_response(answer, checks=CHECKS[:-1] if lenient else CHECKS)
+
+
+def so_many(examples):
+    return settings(
+        max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+    )
+
+
+operations = schema.exclude(path_regex="/signals$").parametrize()
+
+
+@operations
+@so_many(EXAMPLES)
+def test_the_server_keeps_to_its_document(case):
+    keeps_to_it(case, case.call())
+
+
+@operations
+@so_many(EXAMPLES_ON_POSTGRES)
+def test_the_server_keeps_to_its_document_on_postgresql(case, on_postgres):
+    api, ids = on_postgres
+    case.path_parameters = {name: ids.get(given, given) for name, given in (case.path_parameters or {}).items()}
+    keeps_to_it(case, case.call(app=api))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.http.kit import NOBODY, on_loop, serving
+from tests.http.kit import NOBODY, on_loop
 
 
 @on_loop
-async def test_an_accepted_start_is_202_with_its_place_and_when_to_look_again():
+async def test_an_accepted_start_is_202_with_its_place_and_when_to_look_again(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup"})
         assert answer.status == 202
@@ -18,14 +18,14 @@ async def test_an_accepted_start_is_202_with_its_place_and_when_to_look_again():
 
 
 @on_loop
-async def test_respond_async_is_acknowledged():
+async def test_respond_async_is_acknowledged(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup"}, prefer="respond-async")
         assert (answer.status, answer.headers["preference-applied"]) == (202, "respond-async")
 
 
 @on_loop
-async def test_a_repeated_key_with_the_same_body_answers_with_the_first_run():
+async def test_a_repeated_key_with_the_same_body_answers_with_the_first_run(serving):
     async with serving() as server:
         first = await server.post("/v1/runs", {"task": "backup"}, idempotency_key="k1")
         again = await server.post("/v1/runs", {"task": "backup"}, idempotency_key="k1")
@@ -36,7 +36,7 @@ async def test_a_repeated_key_with_the_same_body_answers_with_the_first_run():
 
 
 @on_loop
-async def test_a_repeated_key_with_another_body_is_refused():
+async def test_a_repeated_key_with_another_body_is_refused(serving):
     async with serving() as server:
         await server.post("/v1/runs", {"task": "backup"}, idempotency_key="k1")
         answer = await server.post("/v1/runs", {"task": "backup", "priority": 1}, idempotency_key="k1")
@@ -44,7 +44,7 @@ async def test_a_repeated_key_with_another_body_is_refused():
 
 
 @on_loop
-async def test_an_idempotency_key_is_short_visible_ascii():
+async def test_an_idempotency_key_is_short_visible_ascii(serving):
     async with serving() as server:
         for key in ("", "a" * 256, "a b", "caf\u00e9", "\x7f"):
             answer = await server.post("/v1/runs", {"task": "backup"}, idempotency_key=key)
@@ -53,7 +53,7 @@ async def test_an_idempotency_key_is_short_visible_ascii():
 
 
 @on_loop
-async def test_an_unknown_task_is_422():
+async def test_an_unknown_task_is_422(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "nope"})
         assert (answer.status, answer.code) == (422, "unknown_task")
@@ -61,7 +61,7 @@ async def test_an_unknown_task_is_422():
 
 
 @on_loop
-async def test_input_that_does_not_fit_the_schema_is_422_with_a_pointer():
+async def test_input_that_does_not_fit_the_schema_is_422_with_a_pointer(serving):
     schema = b'{"type":"object","properties":{"name":{"type":"string"}}}'
     async with serving() as server:
         import msgspec
@@ -73,7 +73,7 @@ async def test_input_that_does_not_fit_the_schema_is_422_with_a_pointer():
 
 
 @on_loop
-async def test_wrong_types_are_422_with_a_pointer():
+async def test_wrong_types_are_422_with_a_pointer(serving):
     async with serving() as server:
         answer = await server.post(
             "/v1/runs:batch", {"runs": [{"task": "backup"}, {"task": "backup", "priority": "x"}]}
@@ -85,7 +85,7 @@ async def test_wrong_types_are_422_with_a_pointer():
 
 
 @on_loop
-async def test_a_missing_field_is_422_and_named():
+async def test_a_missing_field_is_422_and_named(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {})
         assert (answer.status, answer.json["errors"][0]["pointer"]) == (422, "/task")
@@ -93,7 +93,7 @@ async def test_a_missing_field_is_422_and_named():
 
 
 @on_loop
-async def test_unknown_fields_are_400_and_all_of_them_are_named():
+async def test_unknown_fields_are_400_and_all_of_them_are_named(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup", "prioriti": 1, "ques": 2})
         assert (answer.status, answer.code) == (400, "unknown_field")
@@ -101,7 +101,7 @@ async def test_unknown_fields_are_400_and_all_of_them_are_named():
 
 
 @on_loop
-async def test_a_body_above_the_limit_is_413_and_not_read():
+async def test_a_body_above_the_limit_is_413_and_not_read(serving):
     async with serving(body_max=1000) as server:
         said = await server.ask("POST", "/v1/runs", chunks=[], content_length="1001")
         assert (said.status, said.code, said.headers["connection"]) == (413, "payload_too_large", "close")
@@ -114,7 +114,7 @@ async def test_a_body_above_the_limit_is_413_and_not_read():
 
 
 @on_loop
-async def test_a_body_that_is_not_declared_as_json_is_415():
+async def test_a_body_that_is_not_declared_as_json_is_415(serving):
     async with serving() as server:
         for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", None):
             answer = await server.post("/v1/runs", {"task": "backup"}, content_type=kind)
@@ -126,7 +126,7 @@ async def test_a_body_that_is_not_declared_as_json_is_415():
 
 
 @on_loop
-async def test_unknown_runs_are_404_and_removed_ones_410_with_when_and_why():
+async def test_unknown_runs_are_404_and_removed_ones_410_with_when_and_why(serving):
     async with serving() as server:
         assert (await server.get(f"/v1/runs/{NOBODY}")).code == "run_not_found"
         assert (await server.get("/v1/runs/xyz")).code == "run_not_found"
@@ -140,7 +140,7 @@ async def test_unknown_runs_are_404_and_removed_ones_410_with_when_and_why():
 
 
 @on_loop
-async def test_an_id_may_be_written_without_dashes():
+async def test_an_id_may_be_written_without_dashes(serving):
     async with serving() as server:
         run_id = await server.start()
         for spelling in (run_id.replace("-", ""), run_id.upper()):
@@ -148,7 +148,7 @@ async def test_an_id_may_be_written_without_dashes():
 
 
 @on_loop
-async def test_a_verb_in_the_wrong_state_is_409_and_says_which():
+async def test_a_verb_in_the_wrong_state_is_409_and_says_which(serving):
     async with serving() as server:
         run_id = await server.start()
         answer = await server.post(f"/v1/runs/{run_id}:retry")
@@ -157,7 +157,7 @@ async def test_a_verb_in_the_wrong_state_is_409_and_says_which():
 
 
 @on_loop
-async def test_stopping_twice_is_no_error():
+async def test_stopping_twice_is_no_error(serving):
     async with serving() as server:
         run_id = await server.start()
         for _ in range(2):
@@ -167,7 +167,7 @@ async def test_stopping_twice_is_no_error():
 
 
 @on_loop
-async def test_a_stale_etag_is_412():
+async def test_a_stale_etag_is_412(serving):
     async with serving() as server:
         run_id = await server.start()
         changed = await server.ask("PATCH", f"/v1/runs/{run_id}", {"priority": 9}, if_match='"1"')
@@ -181,7 +181,7 @@ async def test_a_stale_etag_is_412():
 
 
 @on_loop
-async def test_a_known_etag_is_304():
+async def test_a_known_etag_is_304(serving):
     async with serving() as server:
         run_id = await server.start()
         first = await server.get(f"/v1/runs/{run_id}")
@@ -191,7 +191,7 @@ async def test_a_known_etag_is_304():
 
 
 @on_loop
-async def test_a_protected_run_is_423():
+async def test_a_protected_run_is_423(serving):
     async with serving() as server:
         run_id = await server.finished()
         assert (await server.post(f"/v1/runs/{run_id}:protect")).json["protected"] is True
@@ -202,7 +202,7 @@ async def test_a_protected_run_is_423():
 
 
 @on_loop
-async def test_a_full_disk_is_503_and_says_when_to_come_back():
+async def test_a_full_disk_is_503_and_says_when_to_come_back(serving):
     async with serving() as server:
         run_id = await server.running()
         server.store.writer.full = True
@@ -214,7 +214,7 @@ async def test_a_full_disk_is_503_and_says_when_to_come_back():
 
 
 @on_loop
-async def test_an_output_is_409_until_it_is_there():
+async def test_an_output_is_409_until_it_is_there(serving):
     async with serving() as server:
         run_id = await server.running()
         answer = await server.get(f"/v1/runs/{run_id}/output")
@@ -225,7 +225,7 @@ async def test_an_output_is_409_until_it_is_there():
 
 
 @on_loop
-async def test_a_bug_is_500_with_an_id_and_nothing_else(caplog):
+async def test_a_bug_is_500_with_an_id_and_nothing_else(serving, caplog):
     async with serving() as server:
         server.service.tasks.list = lambda: 1 / 0
         answer = await server.get("/v1/tasks", x_request_id="abc")
@@ -235,7 +235,7 @@ async def test_a_bug_is_500_with_an_id_and_nothing_else(caplog):
 
 
 @on_loop
-async def test_only_checking_starts_nothing():
+async def test_only_checking_starts_nothing(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup", "validate_only": True})
         assert answer.status == 200

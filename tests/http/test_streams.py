@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.http.kit import NOBODY, on_loop, serving
+from tests.http.kit import NOBODY, on_loop
 
 from headway.http.frames import FRAMES_MAX, Frames
 from headway.model.event import Event
@@ -18,7 +18,7 @@ def seqs(messages):
 
 
 @on_loop
-async def test_a_stream_begins_with_the_run_and_tells_its_whole_history():
+async def test_a_stream_begins_with_the_run_and_tells_its_whole_history(serving):
     async with serving() as server:
         run_id = await server.finished(output=b"7")
         stream = server.listen(URL.format(run_id))
@@ -35,7 +35,7 @@ async def test_a_stream_begins_with_the_run_and_tells_its_whole_history():
 
 
 @on_loop
-async def test_a_stream_is_declared_as_one_that_nobody_may_hold_back():
+async def test_a_stream_is_declared_as_one_that_nobody_may_hold_back(serving):
     async with serving() as server:
         stream = server.listen(URL.format(await server.finished()))
         await stream.rest()
@@ -46,7 +46,7 @@ async def test_a_stream_is_declared_as_one_that_nobody_may_hold_back():
 
 
 @on_loop
-async def test_what_happens_while_watching_arrives_without_gap_or_repeat():
+async def test_what_happens_while_watching_arrives_without_gap_or_repeat(serving):
     async with serving() as server:
         run_id = await server.running()
         stream = server.listen(URL.format(run_id))
@@ -60,7 +60,7 @@ async def test_what_happens_while_watching_arrives_without_gap_or_repeat():
 
 
 @on_loop
-async def test_a_stream_resumes_strictly_after_the_last_id_from_every_place():
+async def test_a_stream_resumes_strictly_after_the_last_id_from_every_place(serving):
     async with serving() as server:
         run_id = await server.running()
         for number in range(3):
@@ -75,7 +75,7 @@ async def test_a_stream_resumes_strictly_after_the_last_id_from_every_place():
 
 
 @on_loop
-async def test_the_header_of_a_reconnect_goes_before_the_url():
+async def test_the_header_of_a_reconnect_goes_before_the_url(serving):
     async with serving() as server:
         run_id = await server.finished()
         stream = server.listen(URL.format(run_id) + "?after=0", last_event_id="2")
@@ -83,7 +83,7 @@ async def test_the_header_of_a_reconnect_goes_before_the_url():
 
 
 @on_loop
-async def test_from_now_tells_only_what_comes():
+async def test_from_now_tells_only_what_comes(serving):
     async with serving() as server:
         run_id = await server.running()
         stream = server.listen(URL.format(run_id) + "?from=now")
@@ -94,7 +94,7 @@ async def test_from_now_tells_only_what_comes():
 
 
 @on_loop
-async def test_coming_back_after_the_end_is_204():
+async def test_coming_back_after_the_end_is_204(serving):
     async with serving() as server:
         run_id = await server.finished()
         stream = await server.listen(URL.format(run_id), last_event_id="3").begun()
@@ -102,7 +102,7 @@ async def test_coming_back_after_the_end_is_204():
 
 
 @on_loop
-async def test_ids_that_cannot_be_are_400():
+async def test_ids_that_cannot_be_are_400(serving):
     async with serving() as server:
         run_id = await server.finished()
         for bad in ("x", "-1", "4", "1.5", "99999999999999999999", "\u0661", " 1", "1e1"):
@@ -114,7 +114,7 @@ async def test_ids_that_cannot_be_are_400():
 
 
 @on_loop
-async def test_progress_has_no_id_and_only_the_latest_is_told():
+async def test_progress_has_no_id_and_only_the_latest_is_told(serving):
     async with serving() as server:
         run_id = await server.running()
         stream = server.listen(URL.format(run_id))
@@ -129,7 +129,7 @@ async def test_progress_has_no_id_and_only_the_latest_is_told():
 
 
 @on_loop
-async def test_a_drain_asks_to_reconnect_and_closes():
+async def test_a_drain_asks_to_reconnect_and_closes(serving):
     async with serving() as server:
         run_id = await server.running()
         streams = [server.listen(URL.format(run_id)), server.listen("/v1/events")]
@@ -144,7 +144,7 @@ async def test_a_drain_asks_to_reconnect_and_closes():
 
 
 @on_loop
-async def test_a_client_that_leaves_leaves_nothing_behind():
+async def test_a_client_that_leaves_leaves_nothing_behind(serving):
     async with serving() as server:
         run_id = await server.running()
         stream = server.listen(URL.format(run_id))
@@ -155,7 +155,7 @@ async def test_a_client_that_leaves_leaves_nothing_behind():
 
 
 @on_loop
-async def test_more_streams_than_the_limit_are_503():
+async def test_more_streams_than_the_limit_are_503(serving):
     async with serving(streams_max=1) as server:
         run_id = await server.running()
         first = server.listen(URL.format(run_id))
@@ -166,7 +166,7 @@ async def test_more_streams_than_the_limit_are_503():
 
 
 @on_loop
-async def test_a_slow_reader_does_not_hold_up_the_others():
+async def test_a_slow_reader_does_not_hold_up_the_others(serving):
     async with serving() as server:
         run_id = await server.running()
         slow, fast = server.listen(URL.format(run_id)), server.listen(URL.format(run_id))
@@ -185,7 +185,7 @@ async def test_a_slow_reader_does_not_hold_up_the_others():
 
 
 @on_loop
-async def test_the_feed_tells_of_all_runs_from_now_on_and_resumes_by_position():
+async def test_the_feed_tells_of_all_runs_from_now_on_and_resumes_by_position(serving):
     async with serving() as server:
         before = await server.start()
         stream = server.listen("/v1/events")
@@ -205,7 +205,7 @@ async def test_the_feed_tells_of_all_runs_from_now_on_and_resumes_by_position():
 
 
 @on_loop
-async def test_the_feed_can_be_narrowed_to_some_runs():
+async def test_the_feed_can_be_narrowed_to_some_runs(serving):
     async with serving() as server:
         runs = [await server.start() for _ in range(3)]
         stream = server.listen(f"/v1/events?from=start&run_id={runs[0]},{runs[2].replace('-', '')}")
@@ -213,11 +213,11 @@ async def test_the_feed_can_be_narrowed_to_some_runs():
         assert [(await stream.next()).data["run_id"] for _ in range(2)] == [runs[0], runs[2]]
         await stream.leave()
         assert (await server.listen("/v1/events?run_id=x").begun()).status == 400
-        assert (await server.listen("/v1/events?after=999").begun()).status == 400
+        assert (await server.listen(f"/v1/events?after={10**15}").begun()).status == 400
 
 
 @on_loop
-async def test_a_worker_hears_at_once_what_is_to_stop_and_that_it_is_to_go():
+async def test_a_worker_hears_at_once_what_is_to_stop_and_that_it_is_to_go(serving):
     async with serving() as server:
         stream = server.listen(f"/v1/workers/{server.worker}/signals")
         run_id = await server.running()
@@ -234,7 +234,7 @@ async def test_a_worker_hears_at_once_what_is_to_stop_and_that_it_is_to_go():
 
 
 @on_loop
-async def test_a_drain_leaves_the_workers_streams_open_until_the_very_end():
+async def test_a_drain_leaves_the_workers_streams_open_until_the_very_end(serving):
     async with serving() as server:
         stream = server.listen(f"/v1/workers/{server.worker}/signals")
         await stream.begun()

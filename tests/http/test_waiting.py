@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.http.kit import on_loop, scope_of, serving
+from tests.http.kit import on_loop, scope_of
 
 
 async def settle():
@@ -14,7 +14,7 @@ async def settle():
 
 
 @on_loop
-async def test_a_start_waits_for_the_end_and_answers_with_the_output():
+async def test_a_start_waits_for_the_end_and_answers_with_the_output(serving):
     async with serving() as server:
         asking = asyncio.ensure_future(server.post("/v1/runs", {"task": "backup"}, prefer='wait="30"'))
         await settle()
@@ -26,7 +26,7 @@ async def test_a_start_waits_for_the_end_and_answers_with_the_output():
 
 
 @on_loop
-async def test_a_wait_that_runs_out_is_202():
+async def test_a_wait_that_runs_out_is_202(serving):
     async with serving(wait_max_ms=0) as server:
         answer = await server.post("/v1/runs", {"task": "backup"}, prefer="respond-async, wait=100")
         assert (answer.status, answer.headers["preference-applied"], answer.headers["retry-after"]) == (
@@ -37,7 +37,7 @@ async def test_a_wait_that_runs_out_is_202():
 
 
 @on_loop
-async def test_a_look_waits_for_a_change_of_the_version_that_is_known():
+async def test_a_look_waits_for_a_change_of_the_version_that_is_known(serving):
     async with serving() as server:
         run_id = await server.start()
         asking = asyncio.ensure_future(server.get(f"/v1/runs/{run_id}", prefer="wait=30", if_none_match='"1"'))
@@ -50,7 +50,7 @@ async def test_a_look_waits_for_a_change_of_the_version_that_is_known():
 
 
 @on_loop
-async def test_a_look_waits_for_the_end_if_asked():
+async def test_a_look_waits_for_the_end_if_asked(serving):
     async with serving() as server:
         run_id = await server.start()
         asking = asyncio.ensure_future(server.get(f"/v1/runs/{run_id}?wait_for=final", prefer="wait=30"))
@@ -64,7 +64,7 @@ async def test_a_look_waits_for_the_end_if_asked():
 
 
 @on_loop
-async def test_a_drain_ends_waits_with_what_there_is():
+async def test_a_drain_ends_waits_with_what_there_is(serving):
     async with serving() as server:
         run_id = await server.start()
         look = asyncio.ensure_future(server.get(f"/v1/runs/{run_id}", prefer="wait=30"))
@@ -81,7 +81,7 @@ async def test_a_drain_ends_waits_with_what_there_is():
 
 
 @on_loop
-async def test_a_server_that_drains_starts_nothing_new_and_changes_what_there_is():
+async def test_a_server_that_drains_starts_nothing_new_and_changes_what_there_is(serving):
     async with serving("backup", "headway.bulk") as server:
         run_id = await server.start()
         server.api.drain()
@@ -99,7 +99,7 @@ async def test_a_server_that_drains_starts_nothing_new_and_changes_what_there_is
 
 
 @on_loop
-async def test_a_client_that_goes_away_ends_its_wait():
+async def test_a_client_that_goes_away_ends_its_wait(serving):
     async with serving() as server:
         run_id = await server.start()
         gone = asyncio.Event()
@@ -125,7 +125,7 @@ async def test_a_client_that_goes_away_ends_its_wait():
 
 
 @on_loop
-async def test_a_claim_whose_caller_went_away_takes_nothing():
+async def test_a_claim_whose_caller_went_away_takes_nothing(serving):
     async with serving() as server:
         gone = asyncio.Event()
         body = f'{{"worker_id":"{server.worker}","wait":"30s","max":5}}'.encode()
@@ -150,7 +150,7 @@ async def test_a_claim_whose_caller_went_away_takes_nothing():
 
 
 @on_loop
-async def test_a_waiting_claim_gets_what_is_started():
+async def test_a_waiting_claim_gets_what_is_started(serving):
     async with serving() as server:
         asking = asyncio.ensure_future(server.post("/v1/leases:claim", {"worker_id": server.worker, "wait": "30s"}))
         await settle()

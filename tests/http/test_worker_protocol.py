@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.http.kit import NOBODY, on_loop, serving
+from tests.http.kit import NOBODY, on_loop
 
 from headway.errors import IdempotencyInProgress
 
 
 @on_loop
-async def test_a_worker_registers_claims_and_reports():
+async def test_a_worker_registers_claims_and_reports(serving):
     async with serving() as server:
         answer = await server.post("/v1/workers", {"name": "w", "tasks": [{"name": "resize"}]})
         worker = answer.json
@@ -28,7 +28,7 @@ async def test_a_worker_registers_claims_and_reports():
 
 
 @on_loop
-async def test_a_worker_that_lost_its_leases_is_told_by_409_and_changes_nothing():
+async def test_a_worker_that_lost_its_leases_is_told_by_409_and_changes_nothing(serving):
     async with serving() as server:
         run_id = await server.running()
         stale = {"type": "succeeded", "run_id": run_id, "epoch": 7}
@@ -39,7 +39,7 @@ async def test_a_worker_that_lost_its_leases_is_told_by_409_and_changes_nothing(
 
 
 @on_loop
-async def test_reports_of_which_some_are_taken_are_200():
+async def test_reports_of_which_some_are_taken_are_200(serving):
     async with serving() as server:
         run_id = await server.running()
         stale = {"type": "progress", "run_id": run_id, "epoch": 7, "done": 1}
@@ -50,7 +50,7 @@ async def test_reports_of_which_some_are_taken_are_200():
 
 
 @on_loop
-async def test_a_worker_that_is_not_known_is_404():
+async def test_a_worker_that_is_not_known_is_404(serving):
     async with serving() as server:
         for path in ("/v1/leases:claim", "/v1/leases:report"):
             answer = await server.post(path, {"worker_id": NOBODY})
@@ -59,7 +59,7 @@ async def test_a_worker_that_is_not_known_is_404():
 
 
 @on_loop
-async def test_a_task_that_is_switched_off_takes_no_runs():
+async def test_a_task_that_is_switched_off_takes_no_runs(serving):
     async with serving() as server:
         assert (await server.post("/v1/tasks/backup:deactivate")).json["active"] is False
         answer = await server.post("/v1/runs", {"task": "backup"})
@@ -71,7 +71,7 @@ async def test_a_task_that_is_switched_off_takes_no_runs():
 
 
 @on_loop
-async def test_a_queue_is_paused_limited_and_explains_itself():
+async def test_a_queue_is_paused_limited_and_explains_itself(serving):
     async with serving() as server:
         run_id = await server.start()
         assert (await server.post("/v1/queues/default:pause")).json["paused"] is True
@@ -85,7 +85,7 @@ async def test_a_queue_is_paused_limited_and_explains_itself():
 
 
 @on_loop
-async def test_a_token_completes_the_wait_once():
+async def test_a_token_completes_the_wait_once(serving):
     from headway.wire import workers as wire
 
     async with serving() as server:
@@ -100,7 +100,7 @@ async def test_a_token_completes_the_wait_once():
 
 
 @on_loop
-async def test_a_bulk_action_is_previewed_and_then_a_run_of_its_own():
+async def test_a_bulk_action_is_previewed_and_then_a_run_of_its_own(serving):
     async with serving("backup", "headway.bulk") as server:
         await server.start()
         action = {"filter": {"state": ["queued"], "task": ["backup"]}, "action": "terminate"}
@@ -112,7 +112,7 @@ async def test_a_bulk_action_is_previewed_and_then_a_run_of_its_own():
 
 
 @on_loop
-async def test_a_bulk_action_has_no_pages_and_no_order():
+async def test_a_bulk_action_has_no_pages_and_no_order(serving):
     async with serving("headway.bulk") as server:
         for name, value in (("page_size", 10), ("page_token", "x"), ("order_by", "created_at asc")):
             answer = await server.post("/v1/runs:bulk", {"filter": {name: value}, "action": "delete", "dry_run": True})
@@ -120,7 +120,7 @@ async def test_a_bulk_action_has_no_pages_and_no_order():
 
 
 @on_loop
-async def test_a_worker_cannot_take_the_place_of_a_built_in_task():
+async def test_a_worker_cannot_take_the_place_of_a_built_in_task(serving):
     async with serving() as server:
         tasks = [{"name": "mine"}, {"name": "headway.bulk"}]
         answer = await server.post("/v1/workers", {"tasks": tasks})
@@ -130,7 +130,7 @@ async def test_a_worker_cannot_take_the_place_of_a_built_in_task():
 
 
 @on_loop
-async def test_a_patch_of_a_queue_changes_what_it_names():
+async def test_a_patch_of_a_queue_changes_what_it_names(serving):
     async with serving() as server:
         for body, limit in (({"concurrency": 2}, 2), ({}, 2), ({"concurrency": None}, None), ({}, None)):
             assert (await server.ask("PATCH", "/v1/queues/default", body)).json["concurrency"] == limit
@@ -140,7 +140,7 @@ async def test_a_patch_of_a_queue_changes_what_it_names():
 
 
 @on_loop
-async def test_the_same_key_in_parallel_starts_one_run():
+async def test_the_same_key_in_parallel_starts_one_run(serving):
     async with serving() as server:
         answers = await asyncio.gather(
             *(server.post("/v1/runs", {"task": "backup"}, idempotency_key="k") for _ in range(64))
@@ -151,7 +151,7 @@ async def test_the_same_key_in_parallel_starts_one_run():
 
 
 @on_loop
-async def test_a_refused_request_is_not_remembered_under_its_key():
+async def test_a_refused_request_is_not_remembered_under_its_key(serving):
     async with serving() as server:
         assert (await server.post("/v1/runs", {"task": "later"}, idempotency_key="k")).status == 422
         await server.declare("later")
@@ -160,7 +160,7 @@ async def test_a_refused_request_is_not_remembered_under_its_key():
 
 @pytest.mark.parametrize("verb", ["terminate", "suspend", "signal", "retry", "protect"])
 @on_loop
-async def test_verbs_repeat_their_answer_under_the_same_key(verb):
+async def test_verbs_repeat_their_answer_under_the_same_key(serving, verb):
     async with serving() as server:
         run_id = await server.start()
         if verb == "retry":
@@ -173,7 +173,7 @@ async def test_verbs_repeat_their_answer_under_the_same_key(verb):
 
 
 @on_loop
-async def test_a_batch_answers_item_by_item_or_takes_all_or_nothing():
+async def test_a_batch_answers_item_by_item_or_takes_all_or_nothing(serving):
     async with serving() as server:
         runs = [{"task": "backup"}, {"task": "nope"}, {"task": "backup", "delay": "x"}]
         mixed = (await server.post("/v1/runs:batch", {"runs": runs}, idempotency_key="b")).json["data"]

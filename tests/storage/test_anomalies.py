@@ -7,12 +7,12 @@ import pytest
 from tests.storage.faulty import faulty_world
 from tests.world import declare, key, raw, spec
 
-from headway.errors import HeadwayError, StorageFull
+from headway.errors import HeadwayError, StorageFull, StorageUnavailable
 from headway.model.run import Reason
 from headway.service.bulk import BulkDone
 from headway.service.filters import to_filter
-from headway.storage.database import DiskFull
-from headway.storage.sqlite.verify import verify
+from headway.storage.database import DatabaseGone, DiskFull, Outdated
+from headway.storage.writer import TRIES_MAX
 from headway.wire import workers as wire
 from headway.wire.runs import BulkAction, PatchRun, RunQuery, SignalRun
 
@@ -84,53 +84,155 @@ VERBS = {
 }  # fmt: skip
 
 
+def sound(world):
+    assert [] == world.wrong()
+
+
+async def repeated(world, database, scene, verb):
+    """Do it again, now that nothing fails any more."""
+    database.disarm()
+    world.store.check_space()
+    await world.store.refresh()  # a connection that was lost is there again
+    scene.bulk = await world.runs.get(scene.parent.id)
+    await VERBS[verb](scene)
+
+
+async def fails(verb, scene, database, error):
+    """Let the verb fail at the statement that is armed, if there is one; tell whether it did, and has done nothing."""
+    world = scene.world
+    before = world.dump()
+    raised = None
+    try:
+        await VERBS[verb](scene)
+    except (HeadwayError, RuntimeError) as failure:
+        raised = failure
+    if raised is None:
+        return False
+    assert database.fired
+    assert verb == "prune" or before == world.dump(), "prune has two transactions"
+    assert world.store.full == isinstance(error, DiskFull)
+    assert isinstance(raised, StorageUnavailable) == isinstance(error, DatabaseGone)
+    return True
+
+
+async def scene_of(url=None):
+    world, database = faulty_world(url)
+    await world.service.servers.join()
+    scene = await Scene().set(world)
+    scene.bulk = await world.runs.get(scene.parent.id)
+    return world, database, scene
+
+
 async def until_it_passes(verb, error):
-    """Let the verb fail at each of its statements in turn; return how many that were."""
+    """Let the verb fail at each of its statements in turn, each time in a new world; return how many that were."""
     for number in range(1, 100):
-        world, database = faulty_world()
-        scene = await Scene().set(world)
-        scene.bulk = await world.runs.get(scene.parent.id)
-        before = world.dump()
+        world, database, scene = await scene_of()
         database.arm(number, error)
-        try:
-            await VERBS[verb](scene)
-        except (HeadwayError, RuntimeError):
-            assert database.fired
-            assert verb == "prune" or before == world.dump(), "prune has two transactions"
-            assert world.store.full == isinstance(error, DiskFull)
-            database.disarm()
-            world.store.check_space()
-            scene.bulk = await world.runs.get(scene.parent.id)
-            await VERBS[verb](scene)
+        if await fails(verb, scene, database, error):
+            await repeated(world, database, scene, verb)
         database.disarm()
-        assert [] == verify(world.connection())
+        sound(world)
         await world.close()
         if not database.fired:
             return number - 1
     raise AssertionError("it never passes")
 
 
-@pytest.mark.parametrize("error", [DiskFull("no space"), RuntimeError("a bug in the driver")], ids=["full", "bug"])
+async def until_it_passes_in_one_world(verb, error, url):
+    """Let the verb fail at each of its statements in turn; what failed has done nothing, so the world is as it was."""
+    world, database, scene = await scene_of(url)
+    for number in range(1, 100):
+        database.arm(number, error)
+        if not await fails(verb, scene, database, error):
+            database.disarm()
+            sound(world)
+            await world.close()
+            return number - 1
+        database.disarm()
+        world.store.check_space()
+        await world.store.refresh()
+    raise AssertionError("it never passes")
+
+
+ERRORS = {
+    "full": DiskFull("no space"),
+    "bug": RuntimeError("a bug in the driver"),
+    "gone": DatabaseGone("the connection was lost"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_that_fails_halfway_has_done_nothing_and_works_afterwards(verb, error, caplog):
     caplog.set_level(logging.CRITICAL)
-    assert asyncio.run(until_it_passes(verb, error)) >= 3, "begin, a statement, commit"
+    assert asyncio.run(until_it_passes(verb, ERRORS[error])) >= 3, "begin, a statement, commit"
 
 
-def test_what_finishes_runs_goes_on_where_starts_are_refused():
-    async def scenario():
-        world, database = faulty_world()
-        scene = await Scene().set(world)
-        database.arm(1, DiskFull("no space"), only="insert_runs")
-        with pytest.raises(StorageFull):
-            await world.start("t")
-        assert world.store.full
-        with pytest.raises(StorageFull):
-            await world.start("t")
-        await scene.report(wire.Succeeded)
-        assert "succeeded" == await world.state(scene.parent.id)
-        world.store.check_space()
-        assert "queued" == (await world.start("t")).state
-        await world.close()
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_that_fails_halfway_on_postgresql_has_done_nothing_and_works_afterwards(
+    verb, error, caplog, postgres_store
+):
+    caplog.set_level(logging.CRITICAL)
+    assert asyncio.run(until_it_passes_in_one_world(verb, ERRORS[error], postgres_store)) >= 3
 
-    asyncio.run(scenario())
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request):
+    """The place of a world of each kind."""
+    return None if request.param == "sqlite" else request.getfixturevalue("postgres_store")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_verb_that_another_server_overtakes_at_every_turn_is_done_once(verb, url):
+    """Its first try fails at the first statement, the second at the second, and so on, as long as it is tried."""
+    world, database, scene = await scene_of(url)
+    database.arm_in_turn(Outdated("another server was faster"), TRIES_MAX - 1)
+    await VERBS[verb](scene)
+    assert database.fired >= 3
+    database.disarm()
+    sound(world)
+    await world.close()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_verb_whose_answer_was_lost_is_done_as_a_whole_and_its_caller_knows_nothing(verb, url, caplog):
+    caplog.set_level(logging.CRITICAL)
+    world, database, scene = await scene_of(url)
+    before = world.dump()
+    database.arm(1, DatabaseGone("the answer did not come"), only="commit", answered=True)
+    with pytest.raises(StorageUnavailable):
+        await VERBS[verb](scene)
+    assert before != world.dump()
+    database.disarm()
+    await world.store.refresh()
+    sound(world)
+    await world.close()
+
+
+async def test_a_start_whose_answer_was_lost_is_found_again_by_its_key(url):
+    world, database, _ = await scene_of(url)
+    known = {run_id for (run_id,) in world.sql("SELECT id FROM runs")}
+    database.arm(1, DatabaseGone("the answer did not come"), only="commit", answered=True)
+    with pytest.raises(StorageUnavailable):
+        await world.runs.start(spec("t"), key("again"))
+    database.disarm()
+    started = await world.runs.start(spec("t"), key("again"))
+    assert started.replayed
+    assert {started.run.id} == {run_id for (run_id,) in world.sql("SELECT id FROM runs")} - known
+    await world.close()
+
+
+async def test_what_finishes_runs_goes_on_where_starts_are_refused(url):
+    world, database, scene = await scene_of(url)
+    database.arm(1, DiskFull("no space"), only="insert_runs")
+    with pytest.raises(StorageFull):
+        await world.start("t")
+    assert world.store.full
+    with pytest.raises(StorageFull):
+        await world.start("t")
+    await scene.report(wire.Succeeded)
+    assert "succeeded" == await world.state(scene.parent.id)
+    world.store.check_space()
+    assert "queued" == (await world.start("t")).state
+    await world.close()

@@ -1,33 +1,35 @@
 """The writer: one transaction for all who wait, one answer for each, nothing promised that is not on disk."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 
 import pytest
-from tests.storage.faulty import Faulty, faulty_world
-from tests.world import START, World, declare, spec
+from tests.storage.faulty import faulty, faulty_world
+from tests.world import START, declare, on_postgres, opened, spec
 
 from headway.clock import ManualClock
-from headway.config import Settings
-from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed
-from headway.storage.database import Outdated, StorageBroken
+from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageUnavailable
+from headway.storage.database import DatabaseGone, DiskFull, Outdated, StorageBroken
+from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_file
-from headway.storage.store import Store
 from headway.wire import workers as wire
 
 
 async def test_what_comes_together_is_one_transaction(disk):
-    gate = threading.Event()
+    gate, entered = threading.Event(), threading.Event()
     await disk.worker()
-    blocked = disk.store.write(lambda unit: gate.wait(10))
-    before = disk.store.writer.batches
+    blocked = disk.store.write(lambda unit: entered.set() or gate.wait(10))
+    await asyncio.to_thread(entered.wait, 10)
+    first = disk.store.write(lambda unit: unit)
     waiting = [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(200)]
     await asyncio.sleep(0)
+    last = disk.store.write(lambda unit: unit)
     gate.set()
     await asyncio.gather(blocked, *waiting)
-    assert 2 >= disk.store.writer.batches - before
+    assert await first is await last, "what came between the two is in their transaction"
     assert 200 == disk.tasks.counts("t")["queued"]
 
 
@@ -133,22 +135,30 @@ async def test_a_time_out_and_a_run_that_comes_at_that_moment_lose_nothing(disk)
         assert [run.id] == [lease.run_id for lease in leases]
 
 
-def broken_world(path, threaded):
-    clock = ManualClock(START)
-    opened = open_file(path, clock, reserve_bytes=0)
-    database = Faulty(opened._writing)
-    store = Store(clock=clock, dialect=SQLITE, writing=database, near=opened.read.near, far=None, threaded=threaded,
-                  on_close=opened._on_close)  # fmt: skip
-    return World(store, clock, Settings(), path), database
+@pytest.fixture(params=["sqlite", "postgres"])
+def broken_world(request, tmp_path):
+    """Make a world, on disk, whose storage can be made to fail."""
+    if request.param == "sqlite":
+        place, dialect = tmp_path / "s.db", SQLITE
+    else:
+        place, dialect = request.getfixturevalue("postgres_store"), POSTGRES
+
+    def make(*, threaded):
+        clock = ManualClock(START)
+        # Listening for others, and what it sets going, is no part of what is tested here.
+        made = opened(place, clock, threaded=False) if dialect is POSTGRES else open_file(place, clock, reserve_bytes=0)
+        return faulty(made, clock, dialect, path=place, threaded=threaded)
+
+    return make
 
 
 @pytest.mark.parametrize("threaded", [True, False])
 @pytest.mark.parametrize("where", ["begin", "insert_runs", "insert_events", "add_counters", "commit"])
-def test_storage_that_broke_its_word_is_not_asked_again(tmp_path, where, threaded, caplog):
+def test_storage_that_broke_its_word_is_not_asked_again(broken_world, where, threaded, caplog):
     caplog.set_level(logging.CRITICAL + 1)
 
     async def scenario():
-        world, database = broken_world(tmp_path / "s.db", threaded)
+        world, database = broken_world(threaded=threaded)
         told = []
         world.store.on_broken = told.append
         worker = await world.worker()
@@ -167,16 +177,16 @@ def test_storage_that_broke_its_word_is_not_asked_again(tmp_path, where, threade
         await asyncio.sleep(0)
         assert 1 == len(told)
         database.disarm()
-        await world.store.close()
+        await world.let_go()
 
     asyncio.run(scenario())
 
 
-def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(tmp_path, caplog):
+def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(broken_world, caplog):
     caplog.set_level(logging.CRITICAL + 1)
 
     async def scenario():
-        world, database = broken_world(tmp_path / "s.db", threaded=True)
+        world, database = broken_world(threaded=True)
         await world.worker()
         gate, entered = threading.Event(), threading.Event()
         blocked = world.store.write(lambda unit: entered.set() or gate.wait(10))
@@ -196,13 +206,13 @@ def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(tmp_path, caplog)
         assert len(acknowledged) == world.sql("SELECT count(*) FROM runs")[0][0]
         assert StorageFailed is type(answers[-1])
         database.disarm()
-        await world.store.close()
+        await world.let_go()
 
     asyncio.run(scenario())
 
 
-async def test_what_was_decided_on_an_older_state_is_decided_again():
-    world, database = faulty_world()
+async def test_what_was_decided_on_an_older_state_is_decided_again(broken_world):
+    world, database = broken_world(threaded=False)
     worker = await world.worker()
     await world.start()
     lease = await world.one(worker)
@@ -214,9 +224,9 @@ async def test_what_was_decided_on_an_older_state_is_decided_again():
     await world.close()
 
 
-async def test_a_save_that_finds_another_version_changes_nothing_and_is_decided_on_the_new_one():
+async def test_a_save_that_finds_another_version_changes_nothing_and_is_decided_on_the_new_one(broken_world):
     """As if another server had written: the writer's own copy of the leased run is older than the row."""
-    world, _ = faulty_world()
+    world, _ = broken_world(threaded=False)
     worker = await world.worker()
     run = await world.start()
     lease = await world.one(worker)
@@ -227,8 +237,8 @@ async def test_a_save_that_finds_another_version_changes_nothing_and_is_decided_
     await world.close()
 
 
-async def test_what_can_never_be_saved_is_told_to_try_again_later(monkeypatch):
-    world, database = faulty_world()
+async def test_what_can_never_be_saved_is_told_to_try_again_later(broken_world, monkeypatch):
+    world, database = broken_world(threaded=False)
     await world.worker()
     real = database.must
 
@@ -245,14 +255,12 @@ async def test_what_can_never_be_saved_is_told_to_try_again_later(monkeypatch):
     await world.close()
 
 
-async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(disk):
+async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(broken_world):
     """The claim is served in a transaction that does not commit; afterwards there is nothing for it."""
-    world, database = faulty_world()
+    world, database = broken_world(threaded=False)
     worker = await world.worker()
     waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
-    from headway.storage.database import DiskFull
-
     database.arm(1, DiskFull("no space"), only="commit")
     answers = await asyncio.gather(world.runs.start(spec()), return_exceptions=True)
     assert isinstance(answers[0], Exception)
@@ -265,15 +273,15 @@ async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(disk):
     await world.close()
 
 
-async def test_after_the_end_nothing_is_taken_on(tmp_path):
-    world, _ = broken_world(tmp_path / "s.db", threaded=True)
+async def test_after_the_end_nothing_is_taken_on(broken_world):
+    world, _ = broken_world(threaded=True)
     waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
     await asyncio.sleep(0)
     await world.store.writer.stop()
     assert [] == await waiting
     with pytest.raises(Draining):
         await world.store.write(lambda unit: None)
-    await world.store.close()
+    await world.let_go()
 
 
 async def test_a_progress_of_a_lease_is_never_written_over_an_older_copy(disk):
@@ -294,3 +302,41 @@ async def test_a_progress_of_a_lease_is_never_written_over_an_older_copy(disk):
             await disk.store.write(spoil)
         await disk.tell(worker, lease, wire.LogReport, message="kept")
     assert 7 == (await disk.runs.get(lease.run_id)).seq
+
+
+@pytest.mark.parametrize("overtaken", [False, True], ids=["alone", "overtaken"])
+async def test_a_claim_that_waits_is_served_when_another_server_says_that_there_is_something(postgres_store, overtaken):
+    world, database = faulty_world(postgres_store)
+    other = on_postgres(postgres_store)
+    waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
+    await asyncio.sleep(0)
+    await other.store.refresh()
+    run = await other.start()
+    if overtaken:
+        database.arm(1, Outdated("another server was faster"), only="commit")
+    world.store.writer.expect([("default", "t")])
+    async with asyncio.timeout(5):
+        assert [run.id] == [lease.run_id for lease in await waiting]
+    assert not world.store.writer._due(), "it would ask itself again and again"
+    assert overtaken == bool(database.fired)
+    await other.store.close()
+    await world.let_go()
+
+
+async def test_a_claim_that_waits_outlives_a_lost_connection(broken_world):
+    world, database = broken_world(threaded=True)
+    waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
+    await asyncio.sleep(0)
+    await world.store.write(lambda unit: None)
+    database.arm(1, DatabaseGone("the connection was lost"), only="commit")
+    with pytest.raises(StorageUnavailable):
+        await world.start()
+    assert not waiting.done()
+    run = None
+    async with asyncio.timeout(10):
+        while run is None:
+            with contextlib.suppress(StorageUnavailable):
+                run = await world.start()
+            await asyncio.sleep(0)
+        assert [run.id] == [lease.run_id for lease in await waiting]
+    await world.close()

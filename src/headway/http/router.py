@@ -103,7 +103,9 @@ def _verb(node: _Node, method: str, path: bytes, text: str) -> tuple[str, str]:
 
 
 def _decoded(path: bytes) -> list[str]:
-    """Split first and decode then: an encoded slash is part of a name."""
+    """Split first and decode then: an encoded slash is part of a name. Nothing has a name with NUL in it."""
+    if b"%00" in path:
+        raise RouteNotFound("the path has a NUL")
     try:
         return [unquote_to_bytes(segment).decode() for segment in path.split(b"/")]
     except UnicodeDecodeError:

@@ -77,7 +77,7 @@ def page(dialect: Dialect, wanted: RunFilter, at: Page, limit: int, lead: Lead, 
     terms, binds = _terms(dialect, wanted)
     binds["limit"] = limit
     if at.by_end:
-        return dialect.spell(_by_end(wanted, at, edge, terms, binds)), binds
+        return dialect.spell(_by_end(wanted, at, edge, terms, binds, dialect)), binds
     return dialect.spell(_by_id("@run_columns(runs)", wanted, at, lead, edge, terms, binds, dialect)), binds
 
 
@@ -207,14 +207,19 @@ def _own(wanted: RunFilter, lead: Lead, binds: dict[str, Any]) -> list[str]:
 # -- in order of the end -----------------------------------------------------------------------------------------------
 
 
-def _by_end(wanted: RunFilter, at: Page, edge: str, by_field: dict[Lead, str], binds: dict[str, Any]) -> str:
+def _by_end(
+    wanted: RunFilter, at: Page, edge: str, by_field: dict[Lead, str], binds: dict[str, Any], dialect: Dialect
+) -> str:
     """The index has the ends of each final state in order: one walk a state, merged as they go."""
     rest = [term for lead, term in by_field.items() if lead.field not in ("state", "finished_after", "finished_before")]
     where = _where(["state = '{}'", "finished_at IS NOT NULL", *_span_of_end(wanted, at, edge, binds), *rest])
+    order = f"ORDER BY finished_at {_order(at)}, id {_order(at)}"
     walk = f"SELECT @run_columns FROM runs @use(runs_by_end){where}"  # noqa: S608
-    order = _order(at)
-    walks = " UNION ALL ".join(walk.replace("'{}'", f"'{state}'") for state in _ended(wanted))
-    return f"{walks} ORDER BY finished_at {order}, id {order} LIMIT :limit"
+    states = _ended(wanted)
+    if len(states) > 1:
+        walk = dialect.walk.format(walk, order)
+    walks = " UNION ALL ".join(walk.replace("'{}'", f"'{state}'") for state in states)
+    return f"{walks} {order} LIMIT :limit"
 
 
 def _edge_by_end(wanted: RunFilter, at: Page, binds: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 from headway.clock import Clock
@@ -177,19 +177,19 @@ class Store:
             said = StopAsked(run_id=stop.run_id, epoch=stop.epoch, grace_ms=stop.grace_ms, reason=stop.reason)
             self.on_signal(stop.worker_id, said)
         if message.catalog:
-            self._soon(self.refresh())
+            self._soon(self.refresh)
 
     def _regained(self) -> None:
         """Some of what the others did may have gone unheard."""
         self.generation += 1
         self.notifier.publish_all()
-        self._soon(self.refresh())
+        self._soon(self.refresh)
         self.on_heard()
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+    def _soon(self, work: Callable[[], Awaitable[None]]) -> None:
         async def quietly() -> None:
             with contextlib.suppress(HeadwayError):  # it is down again, or closed: the next look is at the next pulse
-                await work
+                await work()
 
         task = asyncio.get_running_loop().create_task(quietly())
         self._tasks.add(task)

@@ -14,6 +14,8 @@ Key = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x
 Duration = Annotated[str, Meta(max_length=40, examples=["30s", "5m", "PT30S"])]
 Timestamp = Annotated[str, Meta(max_length=40, examples=["2026-12-01T02:00:00Z"])]
 Priority = Annotated[int, Meta(ge=0, le=10)]
+Id = Annotated[str, Meta(pattern=r"^[^\x00]*$")]
+"""An id that is looked up as it was sent: not every store takes a text with NUL."""
 Label = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[^\x00]*$")]
 Labels = Annotated[dict[Label, Annotated[str, Meta(max_length=255, pattern=r"^[^\x00]*$")]], Meta(max_length=32)]
 if TYPE_CHECKING:

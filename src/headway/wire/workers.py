@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from headway.wire.runs import Duration, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
+from headway.wire.runs import Duration, Id, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
 
 Executor = Literal["inline", "thread", "process", "ray"]
 """Where a worker executes a function: `ray` is on a Ray cluster that the worker has joined."""
@@ -115,7 +115,7 @@ class ClaimRuns(Strict, frozen=True, kw_only=True):
     an executor that has no room comes back empty as soon as a run of the worker ends, to be made again with what is free.
     """
 
-    worker_id: str
+    worker_id: Id
     max: Annotated[int, Meta(ge=1, le=10_000)] = 1
     wait: Duration = "0s"
     rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = {}
@@ -165,13 +165,13 @@ class BlockerSpec(Strict, frozen=True, kw_only=True, omit_defaults=True):
     name: Text = ""
     number: Annotated[int, Meta(ge=1)] = 1
     """Of a signal: which of that name, counting from 1."""
-    run_id: str = ""
+    run_id: Id = ""
 
 
 class Report(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """The root of all reports: which run, under which lease."""
 
-    run_id: str
+    run_id: Id
     epoch: int
 
 
@@ -263,9 +263,9 @@ AnyReport = (
 class ReportRuns(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """POST /v1/leases:report. `held` is the heartbeat: every lease the worker believes it holds, as [run_id, epoch]."""
 
-    worker_id: str
+    worker_id: Id
     reports: Annotated[list[AnyReport], Meta(max_length=10_000)] = []
-    held: list[tuple[str, int]] | None = None
+    held: list[tuple[Id, int]] | None = None
 
 
 class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):

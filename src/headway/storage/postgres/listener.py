@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import selectors
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -12,8 +14,6 @@ import psycopg
 from headway.storage.database import DatabaseGone
 from headway.storage.postgres.connection import CHANNEL, connect
 
-LOOKS_S: Final = 1.0
-"""How long one look for messages takes at most, and with it the end of this thread."""
 BACK_OFF_S: Final = (0.1, 2.0)
 """The shortest and the longest wait before the next attempt to connect."""
 
@@ -27,6 +27,8 @@ class Listener:
         self._url = url
         self._on_text = on_text
         self._stopping = threading.Event()
+        self._told, self._tell = os.pipe()
+        """Ends a wait for messages."""
         self._thread = threading.Thread(target=self._run, name="headway-listener", daemon=True)
 
     def start(self) -> None:
@@ -34,10 +36,14 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; takes up to a second."""
+        """End."""
+        if self._stopping.is_set():
+            return
         self._stopping.set()
+        os.close(self._tell)
         if self._thread.is_alive():
             self._thread.join()
+        os.close(self._told)
 
     def _run(self) -> None:
         wait_s = BACK_OFF_S[0]
@@ -54,8 +60,10 @@ class Listener:
                 wait_s = min(wait_s * 2, BACK_OFF_S[1])
 
     def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
-        while not self._stopping.is_set():
-            for notify in connection.notifies(timeout=LOOKS_S):
-                self._on_text(notify.payload)
-                if self._stopping.is_set():
-                    return
+        with selectors.DefaultSelector() as either:
+            either.register(self._told, selectors.EVENT_READ)
+            either.register(connection.fileno(), selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                for notify in connection.notifies(timeout=0):
+                    self._on_text(notify.payload)
+                either.select()
