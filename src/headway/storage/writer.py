@@ -316,7 +316,7 @@ class Writer:
         failed: list[Command[Any]] = []
         committed: Committed | None
         tries = 0
-        while batch or self._told:
+        while batch:
             try:
                 done, committed = self._transact(batch)
             except DiskFull:
@@ -408,9 +408,7 @@ class Writer:
             database.commit(self._tell(unit))
             if failpoints.ARMED:
                 failpoints.point("writer.after_commit")
-        except BaseException as error:
-            if isinstance(error, (Outdated, _SpoiledError)):  # which is tried again
-                self._told.extend(told)
+        except BaseException:
             self._cache.clear()
             database.rollback()
             raise
