@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from headway.storage.database import DatabaseGone, DatabaseLocked, DiskFull, Out
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.postgres.trouble import gone, unwritable
 from headway.storage.statements import load
+
+log = logging.getLogger("headway.postgres")
 
 CHANNEL: Final = "headway"
 """Where servers that share a database hear of each other's commits."""
@@ -29,16 +32,18 @@ _DEFAULTS: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
 }
-# No statement of ours takes long; one that does would hold locks that others wait for. A server that stands still in the
-# middle of a transaction (a suspended machine) must not hold them either. JIT costs more than such statements take. Each
+# No statement of ours takes long; one that waits for a lock gives up before its callers do. A server that stands still in
+# the middle of a transaction (a suspended machine) must not hold locks that others wait for. JIT costs more than such statements take. Each
 # has its index; a table that was filled a moment ago has no statistics yet, and would be scanned as if it were small.
 _SETTINGS: Final = {
-    "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "30s",
     "jit": "off",
     "enable_seqscan": "off",
 }
+# Reads end in any case. A writer has no such limit: it would also end the wait of a commit for the synchronous standby, and
+# the database then says that it has committed, though a failover can lose it.
+_READING: Final = _SETTINGS | {"statement_timeout": "30s"}
 _STATEMENTS: Final = load(POSTGRES)
 PREPARE_AFTER: Final = 2
 """Executions after which a statement is prepared."""
@@ -65,14 +70,25 @@ def connect(url: str, settings: dict[str, str] = _SETTINGS) -> psycopg.Connectio
 class PostgresDatabase:
     """One connection to one database. Writes of a transaction are sent on without waiting for what becomes of them."""
 
-    def __init__(self, url: str, *, position_base: int = 0) -> None:
+    def __init__(self, url: str, *, position_base: int = 0, writes: bool = False) -> None:
         """Connect; `position_base` is what the store says of itself (see `dialect.position`)."""
         self._url = url
-        self._settings = _SETTINGS | {"headway.position_base": str(position_base)}
-        self._connection = connect(url, self._settings)
+        self._settings = (_SETTINGS if writes else _READING) | {"headway.position_base": str(position_base)}
+        self._unsure = ""
+        """What the database has warned of during a commit."""
+        self._connection = self._connected()
         self._transaction: contextlib.ExitStack | None = None
         self._pipeline: psycopg.Pipeline | None = None
         self._expected: list[tuple[int, str, psycopg.Cursor[Any]]] = []
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        made = connect(self._url, self._settings)
+        made.add_notice_handler(self._noticed)
+        return made
+
+    def _noticed(self, said: errors.Diagnostic) -> None:
+        if said.severity_nonlocalized == "WARNING":
+            self._unsure = said.message_primary or "?"
 
     def begin(self) -> None:
         """Open a transaction (READ COMMITTED: every statement sees what is committed by then)."""
@@ -90,17 +106,23 @@ class PostgresDatabase:
         A NOTIFY within the transaction would make all commits of all servers wait for each other's disk.
         """
         assert self._transaction is not None
+        committed: psycopg.Cursor[Any] | None = None
         try:
             self._settle()
+            self._unsure = ""
             committed = self._connection.execute("COMMIT")
             for text in tell:
                 self._connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, text))
             self._transaction.close()
-            self._transaction = None
-            if committed.statusmessage != "COMMIT":
-                raise Outdated(f"the commit ended in {committed.statusmessage}")
         except psycopg.Error as error:
-            raise translated(error) from error
+            if committed is None or committed.statusmessage != "COMMIT":
+                raise translated(error) from error
+            log.warning("postgres.not_told error=%s", error)  # it is on disk: the others find it by themselves
+        self._transaction = None
+        if committed.statusmessage != "COMMIT":
+            raise Outdated(f"the commit ended in {committed.statusmessage}")
+        if self._unsure:  # somebody has ended the wait for the standby: it is here, but perhaps not there
+            raise DatabaseGone(self._unsure)
 
     def _settle(self) -> None:
         """See that every statement has changed as many rows as it had to."""
@@ -126,14 +148,10 @@ class PostgresDatabase:
 
     def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement."""
-        return self.select_spelt(_STATEMENTS[name], binds)
+        return self.select(_STATEMENTS[name], binds)
 
     def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Return all rows of a list's statement."""
-        return self.select_spelt(sql, binds)
-
-    def select_spelt(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Return all rows of a statement whose binds are written as the driver wants them."""
         try:
             return self._connection.execute(sql, binds).fetchall()
         except psycopg.Error as error:
@@ -182,7 +200,7 @@ class PostgresDatabase:
         """Connect again, to whichever host takes writes now; raise DatabaseGone if that is none."""
         self._connection.close()
         self._transaction = None
-        self._connection = connect(self._url, self._settings)
+        self._connection = self._connected()
 
     def close(self) -> None:
         """Let go of the connection."""

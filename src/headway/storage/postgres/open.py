@@ -43,7 +43,7 @@ def open_postgres(
     Not threaded, everything happens on the caller's thread and one connection, and no other server is heard (for tests).
     """
     base = prepare(url, clock, accept_loss=accept_loss)
-    writing = PostgresDatabase(url, position_base=base)
+    writing = PostgresDatabase(url, position_base=base, writes=True)
     peers = Peers(server_id, host=host, pid=pid, version=version)
     if not threaded:
         return Store(

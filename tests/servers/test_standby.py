@@ -1,0 +1,41 @@
+"""A commit that waits for the synchronous standby is not acknowledged before the standby has it, whoever loses patience."""
+
+import asyncio
+
+import pytest
+from tests.faults.waiting import until
+from tests.postgres.standby import Pair
+from tests.running import *  # all of them: the fixtures use each other
+from tests.world import on_postgres
+
+from headway.errors import StorageUnavailable
+
+
+@pytest.fixture
+def pair(postgres_installation):
+    with Pair(installation=postgres_installation) as started:
+        yield started
+
+
+def waits(primary):
+    """Return the process whose commit waits for a standby."""
+    return primary.query("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+
+
+async def test_a_commit_whose_wait_for_the_standby_was_ended_is_not_acknowledged(pair):
+    world = on_postgres(pair.primary.url("postgres"), threaded=True)
+    await world.service.servers.join()
+    await world.worker()
+    pair.standby.kill()
+    start = asyncio.ensure_future(world.start())
+    await asyncio.to_thread(until, lambda: waits(pair.primary), 10, "the commit waits")
+    assert not start.done()
+    pair.primary.query("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+    with pytest.raises(StorageUnavailable):
+        await start
+    pair.standby.start()
+    async with asyncio.timeout(20):
+        while world.store.writer.down:
+            await asyncio.sleep(0.01)
+    assert "queued" == (await world.start()).state
+    await world.store.close()
