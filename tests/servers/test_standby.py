@@ -34,8 +34,6 @@ async def test_a_commit_whose_wait_for_the_standby_was_ended_is_not_acknowledged
     with pytest.raises(StorageUnavailable):
         await start
     pair.standby.start()
-    async with asyncio.timeout(20):
-        while world.store.writer.down:
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(until, lambda: not world.store.writer.down, 20, "the database is there again")
     assert "queued" == (await world.start()).state
     await world.store.close()

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import apsw
+from tests.world import COUNTERS
 
 from headway.storage.sqlite.verify import verify
 
@@ -250,7 +251,7 @@ class Books:
             row[0]: row for row in self._connection.execute("SELECT id, state, seq, epoch, attempt, crashes FROM runs")
         }
         stones = {row[0] for row in self._connection.execute("SELECT run_id FROM tombstones")}
-        kept = {(t, q, s): n for t, q, s, n in self._connection.execute("SELECT * FROM counters") if n}
+        kept = {(t, q, s): n for t, q, s, n in self._connection.execute(COUNTERS) if n}
         counted = {place: n for place, n in catalog.counts.items() if n}
         hold(kept == counted, "catalog", f"it says {counted}, the store {kept}")
         hold(set(rows) <= set(self.stories), "store", "there are runs without a history")

@@ -7,7 +7,7 @@ between two statements leaves what was committed before; one after the commit le
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.simulation.chance import Weather
@@ -84,7 +84,7 @@ class Mounted:
         self.gone = True
         raise Death
 
-    def commit(self) -> None:
+    def commit(self, tell: Sequence[str] = ()) -> None:
         """Make it durable, or fail before or after that."""
         self._alive()
         fault = self._in
@@ -92,7 +92,7 @@ class Mounted:
             fault == "broken" and self._rng.random() < 0.5
         ):
             self._fail()
-        self._inner.commit()
+        self._inner.commit(tell)
         self._committed()
         if fault == "broken":  # the sync has failed and the data are there all the same: nobody may rely on either
             self._say("broken after the commit")
@@ -101,6 +101,14 @@ class Mounted:
             self._say(fault)
             self.gone = True
             raise Death
+
+    def must(self, count: int, name: str, /, **binds: Any) -> None:
+        """Pass it on, or fail."""
+        self._statement()
+        self._inner.must(count, name, **binds)
+
+    def reopen(self) -> None:
+        """A file is always there."""
 
     def rollback(self) -> None:
         """Undo; the dead undo nothing."""
@@ -112,10 +120,10 @@ class Mounted:
         self._statement()
         return self._inner.rows(name, **binds)
 
-    def run(self, name: str, /, **binds: Any) -> int:
+    def run(self, name: str, /, **binds: Any) -> None:
         """Pass it on, or fail."""
         self._statement()
-        return self._inner.run(name, **binds)
+        self._inner.run(name, **binds)
 
     def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Pass it on, or fail."""
