@@ -6,6 +6,8 @@ import asyncio
 import logging
 from typing import Protocol
 
+from headway.errors import Unavailable
+
 log = logging.getLogger("headway.loops")
 
 LONGEST_S = 3600.0
@@ -60,8 +62,11 @@ class Loop:
             try:
                 next_ms = await self.ticking.tick()
                 back_off = BACK_OFF_S
-            except Exception:
-                log.exception("%s failed", self.ticking.name)
+            except Exception as error:
+                if isinstance(error, Unavailable):  # it is known what is wrong, and where it stands
+                    log.warning("loops.later loop=%s error=%s", self.ticking.name, error)
+                else:
+                    log.exception("%s failed", self.ticking.name)
                 self.failures += 1
                 next_ms = round(back_off * 1000)
                 back_off = min(back_off * 2, 60.0)
