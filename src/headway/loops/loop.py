@@ -12,7 +12,7 @@ log = logging.getLogger("headway.loops")
 
 LONGEST_S = 3600.0
 BACK_OFF_S = 1.0
-"""After a tick that failed; doubled up to a minute."""
+"""After a tick that failed; doubled up to a minute, unless it is only the store that is not available."""
 
 
 class Ticking(Protocol):
@@ -56,17 +56,22 @@ class Loop:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         back_off = BACK_OFF_S
+        available = True
         while True:
             self._woken.clear()
             self._sleeps_until = loop.time() + LONGEST_S  # what wakes us while we tick sets this lower
             try:
                 next_ms = await self.ticking.tick()
                 back_off = BACK_OFF_S
-            except Exception as error:
-                if isinstance(error, Unavailable):  # it is known what is wrong, and where it stands
+                available = True
+            except Unavailable as error:  # no fault of this loop's; said once
+                if available:
                     log.warning("loops.later loop=%s error=%s", self.ticking.name, error)
-                else:
-                    log.exception("%s failed", self.ticking.name)
+                available = False
+                self.failures += 1
+                next_ms = round(BACK_OFF_S * 1000)
+            except Exception:
+                log.exception("%s failed", self.ticking.name)
                 self.failures += 1
                 next_ms = round(back_off * 1000)
                 back_off = min(back_off * 2, 60.0)
