@@ -6,7 +6,7 @@ import json
 import pytest
 from tests.world import declare, key, spec
 
-from headway.errors import IdempotencyKeyReused
+from headway.errors import IdempotencyKeyReused, StorageUnavailable
 from headway.service.history import Ended, Snapshot
 from headway.service.servers import GONE_MS
 from headway.wire import workers as wire
@@ -329,6 +329,25 @@ async def test_a_lease_that_was_taken_while_its_server_slept_is_fenced_when_it_w
     other = await pair.b.worker()
     again = await pair.b.one(other)
     assert (run.id, lease.epoch + 1) == (again.run_id, again.epoch)
+
+
+async def test_a_worker_whose_end_could_not_be_written_goes_on_when_it_is_heard_again(pair):
+    worker = await pair.a.worker()
+    pair.a.store.writer.down = True
+    with pytest.raises(StorageUnavailable):
+        await pair.a.service.workers.lapse(pair.a.sessions.get(worker))
+    pair.a.store.writer.down = False
+    run = await pair.a.start()
+    assert run.id == (await pair.a.one(worker)).run_id
+
+
+async def test_nobody_lapses_because_there_was_no_database_to_report_to(pair):
+    worker = await pair.a.worker()
+    await pair.a.start()
+    await pair.a.one(worker)
+    pair.a.clock.advance(60_000)
+    pair.a.store.on_regained()
+    assert [] == pair.a.sessions.lapsed()
 
 
 async def test_what_falls_due_is_staged_though_the_server_that_started_it_is_gone(pair):

@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from headway.clock import Clock
+from headway.errors import Unavailable
 from headway.service.sessions import Sessions
 from headway.storage.peers import Peers, Server
 from headway.storage.store import Store
@@ -48,7 +49,12 @@ class Servers:
         peers = self._store.peers
         if peers is None:
             return
-        self._open(await self._store.write(lambda unit: self._pulse(unit, peers)))
+        try:
+            mine = await self._store.write(lambda unit: self._pulse(unit, peers))
+        except Unavailable:
+            self._seen.clear()  # a beat that cannot be read does not stand still
+            raise
+        self._open(mine)
         await self._wake()
         self._store.on_heard()
 
