@@ -262,7 +262,6 @@ def test_a_server_that_is_older_than_its_store_says_so(cluster, one):
 # -- in the middle -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kills", [2, pytest.param(60, marks=MINUTES)])
 def test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed(cluster, two, kills):
     with served(two(cluster.url(cluster.create_database()))) as service:
@@ -281,7 +280,6 @@ def test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed(cluster, tw
     assert max(service.back_ms("started")) <= BACK_WITHIN_MS
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("times", [10, pytest.param(300, marks=MINUTES)])
 def test_nothing_is_lost_when_all_connections_are_cut_again_and_again(cluster, two, times):
     name = cluster.create_database()
@@ -298,7 +296,6 @@ def test_nothing_is_lost_when_all_connections_are_cut_again_and_again(cluster, t
     figures(f"{cut} connections cut, back after ms", service.back_ms("up"), service, books)
 
 
-@pytest.mark.timeout(120)
 def test_what_was_acknowledged_is_at_the_standby_when_the_primary_is_killed(postgres_installation, two):
     with Pair(installation=postgres_installation) as pair:
         name = pair.primary.create_database()
@@ -323,7 +320,6 @@ def figures(what, back_ms, service, books):
 # -- one server of two ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kills", [2, pytest.param(60, marks=MINUTES)])
 def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(cluster, two, kills):
     places = two(cluster.url(cluster.create_database()))
@@ -340,7 +336,6 @@ def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(clust
     assert max(service.back_ms("killed")) <= 1_000
 
 
-@pytest.mark.timeout(120)
 def test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_in_turn(cluster, two):
     places = two(cluster.url(cluster.create_database()))
     servers = [Server(place, "--drain", f"{DRAIN_S}s").start() for place in places]

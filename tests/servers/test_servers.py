@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import psycopg
 import pytest
 from tests.world import declare, key, spec
 
@@ -181,6 +182,24 @@ async def test_limits_hold_over_all_servers_whatever_happens_at_the_same_time(pa
     assert {run.id for run in runs} == done
     live = await pair.a.store.read.live_counts()
     assert [] == live
+
+
+async def test_claims_under_a_limit_wait_for_the_server_that_is_counting(pair):
+    worker = await pair.a.worker(declare(concurrency=1))
+    run = await pair.a.start()
+    with psycopg.connect(pair.a.path) as other:
+        other.execute("SELECT 1 FROM store WHERE name = 'limits' FOR UPDATE")
+        claim = asyncio.ensure_future(pair.a.claim(worker))
+        await soon(lambda: _waits_for_a_lock(pair))
+        assert not claim.done()
+    (lease,) = await claim
+    assert run.id == lease.run_id
+
+
+async def _waits_for_a_lock(pair):
+    with psycopg.connect(pair.a.path, autocommit=True) as looking:
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return looking.execute(waiting).fetchone()
 
 
 async def test_one_idempotency_key_at_two_servers_starts_one_run(pair):
