@@ -375,7 +375,12 @@ MUTANTS = (
     Mutant(
         "watch-ends-with-the-database", "service/history.py",
         "                except Unavailable:", "                except ZeroDivisionError:",
-        OUTAGES + "test_nothing_is_lost_when_all_connections_are_cut_again_and_again",
+        SHARED + "test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_while",
+    ),
+    Mutant(
+        "wait-ends-with-the-database", "service/runs.py",
+        "                        except Unavailable:", "                        except ZeroDivisionError:",
+        SHARED + "test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_while",
     ),
     Mutant(
         "watch-tells-again-after-an-outage", "service/history.py",
@@ -385,7 +390,7 @@ MUTANTS = (
     Mutant(
         "outage-counts-as-silence", "service/service.py",
         "        store.on_regained = self.sessions.excuse\n", "",
-        OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed",
+        SHARED + "test_nobody_lapses_because_there_was_no_database_to_report_to",
     ),
     Mutant(
         "refused-lapse-is-for-ever", "service/workers.py",

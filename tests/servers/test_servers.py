@@ -1,6 +1,7 @@
 """Several servers on one database: what one does, the others see; and every limit holds over all of them."""
 
 import asyncio
+import contextlib
 import json
 
 import psycopg
@@ -8,6 +9,7 @@ import pytest
 from tests.world import declare, key, spec
 
 from headway.errors import IdempotencyKeyReused, StorageUnavailable
+from headway.model.event import Event
 from headway.service.history import Ended, Snapshot
 from headway.service.servers import GONE_MS
 from headway.wire import workers as wire
@@ -81,6 +83,44 @@ async def test_who_waits_at_one_server_is_answered_when_the_run_ends_at_the_othe
     await pair.a.succeed(worker, await pair.a.one(worker))
     async with asyncio.timeout(1):
         assert "succeeded" == (await waiting).state
+
+
+async def test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_while(pair, postgres_cluster):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    lease = await pair.a.one(worker)
+    told, fed = [], []
+
+    async def follow(items, into):
+        async for item in items:
+            into.append(item)
+
+    watching = asyncio.ensure_future(follow(pair.b.history.watch(run.id, 0, lambda: False), told))
+    feeding = asyncio.ensure_future(follow(pair.b.history.feed(0, (), lambda: len(fed) > 3), fed))
+    waiting = asyncio.ensure_future(pair.b.runs.wait(run.id, 30, lambda run: run.final))
+    await soon(lambda: _true(len(told) == 3 and len(fed) == 2))
+    name = pair.a.path.rpartition("/")[2]
+    postgres_cluster.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    postgres_cluster.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name)
+    pair.b.store.generation += 1
+    pair.b.store.notifier.publish_all()
+    await soon(lambda: _true(None in told and None in fed))
+    postgres_cluster.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    pair.b.clock.advance(1_000)
+
+    async def succeeds():
+        with contextlib.suppress(StorageUnavailable):
+            await pair.a.succeed(worker, lease)
+            return True
+
+    await soon(succeeds)
+    async with asyncio.timeout(10):
+        await watching
+        assert "succeeded" == (await waiting).state
+    await soon(lambda: _true([1, 2, 3] == [event.seq for event in fed if event]))
+    feeding.cancel()
+    assert isinstance(told[-1], Ended)
+    assert [1, 2, 3] == [item.seq for item in told if isinstance(item, Event)]
 
 
 async def test_what_is_not_heard_is_found_at_the_next_sign_of_life(pair):
