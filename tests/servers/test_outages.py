@@ -336,6 +336,11 @@ def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(clust
     assert max(service.back_ms("killed")) <= 1_000
 
 
+def get_on(users):
+    before = users.done
+    until(lambda: users.done > before + 20 or users.failures, 30, "the users get on")
+
+
 def test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_in_turn(cluster, two):
     places = two(cluster.url(cluster.create_database()))
     servers = [Server(place, "--drain", f"{DRAIN_S}s").start() for place in places]
@@ -346,9 +351,9 @@ def test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_i
     with Users(places[0], 4, places[1]) as users:
         for _ in range(2):
             for server in servers:
-                before = users.done
-                until(lambda before=before: users.done > before + 20 or users.failures, 30, "the users get on")
+                get_on(users)
                 assert server.stop(DRAIN_S + 5) == 0
+                get_on(users)  # with the other alone
                 server.start()
         pause(0.5)
     assert users.failures == []
