@@ -159,7 +159,7 @@ async def _when_reachable(
     from headway.http.waiting import Waiting  # noqa: PLC0415
     from headway.storage.database import DatabaseGone  # noqa: PLC0415
 
-    log.warning("store.waiting the database cannot be reached (%s): it is asked again until it answers", why)
+    log.warning("store.waiting %s: it is asked again until it answers", why)
     stop = asyncio.Event()
     copies = [opened.dup() for opened in sockets]  # a server closes what it listens on
     answering = asyncio.create_task(serve_http(Waiting(), settings, copies, stop=stop))

@@ -1,11 +1,16 @@
 import pytest
 from tests.faults.nursery import Nursery
 from tests.faults.server import Place
+from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
+
+__all__ = ["nursery", "place", "postgres_cluster", "postgres_installation", "postgres_url"]
 
 
 @pytest.fixture
-def place(tmp_path):
-    found = Place(tmp_path)
+def place(request, tmp_path):
+    """A store in a file, or, as the parameter says, in a database."""
+    of_postgres = getattr(request, "param", "sqlite") == "postgres"
+    found = Place(tmp_path, request.getfixturevalue("postgres_url") if of_postgres else None)
     yield found
     found.clean_up()
 

@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Self
 
@@ -15,8 +16,6 @@ from tests.faults.server import Place
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Transport
 
-RETRY = frozenset({429, 500, 502, 503, 504})
-
 
 class Load:
     """Open loop: starts come at their own pace, not when the server has answered the one before.
@@ -25,15 +24,28 @@ class Load:
     nobody knows what became of it, and both outcomes are right.
     """
 
-    def __init__(self, place: Place, *, tasks: Sequence[str], rate: float, ms: int = 20, submitters: int = 4) -> None:
-        """`rate` is in starts a second, over all submitters; `ms` is the longest that a run works."""
-        self._place, self._tasks, self._ms = place, tasks, ms
+    def __init__(
+        self,
+        place: Place,
+        *others: Place,
+        tasks: Sequence[str],
+        rate: float,
+        ms: int = 20,
+        submitters: int = 4,
+    ) -> None:
+        """`rate` is in starts a second, over all submitters; `ms` is the longest that a run works.
+
+        With `others` there are several servers: who fails at one goes on to the next, as a client does.
+        """
+        self._place, self._places, self._tasks, self._ms = place, (place, *others), tasks, ms
         self._gap_s = submitters / rate
         self._numbers = itertools.count(1)
         self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._submit, daemon=True) for _ in range(submitters)]
+        self._threads = [threading.Thread(target=self._submit, args=(n,), daemon=True) for n in range(submitters)]
         self.odd: list[str] = []
-        """Answers that should not be: anything but success and 503."""
+        """Answers that should not be: anything but success, and 503 that says when to come again."""
+        self.later: Counter[str] = Counter()
+        """How often a start was put off, by the code of the problem."""
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -45,29 +57,33 @@ class Load:
         for thread in self._threads:
             thread.join(30)
 
-    def _submit(self) -> None:
-        http = self._place.connect()
+    def _submit(self, number: int) -> None:
+        servers = deque(place.connect() for place in self._places)
+        servers.rotate(number)
         due = time.monotonic()
         while not self._over.is_set():
-            self._start(http, next(self._numbers))
+            self._start(servers, next(self._numbers))
             due = max(due + self._gap_s, time.monotonic() - 1)
             self._over.wait(max(0.0, due - time.monotonic()))
 
-    def _start(self, http: Transport, n: int) -> None:
+    def _start(self, servers: deque[Transport], n: int) -> None:
         task = random.choice(self._tasks)
         body = msgspec.json.encode({"task": task, "input": {"n": n, "ms": random.randrange(self._ms + 1)}})
         headers = {"Idempotency-Key": f"n-{n}"}
         self._place.ledger.note("asked", n=n)
         while not self._over.is_set():
             try:
-                answer = http.request("POST", "/v1/runs", body, headers=headers)
+                answer = servers[0].request("POST", "/v1/runs", body, headers=headers)
             except ConnectionLost:
+                servers.rotate()
                 self._over.wait(0.05)
                 continue
             if answer.status in {200, 202}:
                 self._place.ledger.note("acknowledged", n=n, run_id=msgspec.json.decode(answer.body)["id"])
                 return
-            if answer.status != 503:
+            if answer.status != 503 or "retry-after" not in answer.headers:
                 self.odd.append(f"{answer.status} {answer.body[:300]!r}")
                 return
+            self.later[msgspec.json.decode(answer.body)["code"]] += 1
+            servers.rotate()
             self._over.wait(0.1)

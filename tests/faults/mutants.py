@@ -20,6 +20,8 @@ from tests.faults.server import ROOT
 
 SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_heal"
 LINEARIZED = "tests/linearizability/test_linearizability.py"
+OUTAGES = "tests/servers/test_outages.py::"
+SHARED = "tests/servers/test_servers.py::"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
 
@@ -325,6 +327,91 @@ MUTANTS = (
         "updates-lost", "service/runs.py",
         "if version is not None and run.version != version:", "if version is not None and version > run.version:",
         LINEARIZED,
+    ),
+    Mutant(
+        "postgres-does-not-wait-for-the-disk", "storage/postgres/connection.py",
+        '            self._connection.execute("BEGIN")\n',
+        '            self._connection.execute("BEGIN")\n            self._connection.execute("SET LOCAL synchronous_commit = off")\n',
+        OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed",
+    ),
+    Mutant(
+        "postgres-answered-before-the-commit", "storage/writer.py",
+        "            database.commit(self._tell(unit))\n",
+        "            for command in done:\n"
+        "                if self._loop and command.grows:\n                    self._loop.call_soon_threadsafe(command.settle)\n"
+        "            threading.Event().wait(0.02)\n            database.commit(self._tell(unit))\n",
+        "test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all[writer.before_commit-start-postgres]",
+    ),
+    Mutant(
+        "postgres-lost-races-unnoticed", "storage/postgres/connection.py",
+        "            if cursor.rowcount != count:", "            if False:",
+        SHARED + "test_one_idempotency_key_at_two_servers_starts_one_run",
+    ),
+    Mutant(
+        "limits-without-a-turn", "storage/unit.py",
+        '            self.database.rows("lock_fact", name="limits")\n', "            pass\n",
+        SHARED + "test_claims_under_a_limit_wait_for_the_server_that_is_counting",
+    ),
+    Mutant(
+        "lapses-though-another-hears", "service/workers.py",
+        "                if heard_by and heard_by[0][0] not in (None, self._server_id):", "                if False:",
+        SHARED + "test_a_worker_that_moves_to_another_server_keeps_its_leases",
+    ),
+    Mutant(
+        "workers-of-a-dead-server-not-heard", "service/servers.py",
+        '        unit.database.run("adopt_workers", server_id=peers.server_id)\n', "",
+        SHARED + "test_the_runs_of_a_dead_worker_of_a_dead_server_come_back",
+    ),
+    Mutant(
+        "others-not-told", "storage/peers.py",
+        "        return messages(", "        return [] and messages(",
+        SHARED + "test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other",
+    ),
+    Mutant(
+        "pulse-wakes-nobody", "service/servers.py",
+        "        await self._wake()\n", "",
+        SHARED + "test_what_is_not_heard_is_found_at_the_next_sign_of_life",
+    ),
+    Mutant(
+        "watch-ends-with-the-database", "service/history.py",
+        "                except Unavailable:", "                except ZeroDivisionError:",
+        SHARED + "test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_while",
+    ),
+    Mutant(
+        "wait-ends-with-the-database", "service/runs.py",
+        "                        except Unavailable:", "                        except ZeroDivisionError:",
+        SHARED + "test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_while",
+    ),
+    Mutant(
+        "watch-tells-again-after-an-outage", "service/history.py",
+        "                            seen = event.seq\n", "                            seen = event.seq - 1\n",
+        OUTAGES + "test_nothing_is_lost_when_all_connections_are_cut_again_and_again",
+    ),
+    Mutant(
+        "outage-counts-as-silence", "service/service.py",
+        "        store.on_regained = self.sessions.excuse\n", "",
+        SHARED + "test_nobody_lapses_because_there_was_no_database_to_report_to",
+    ),
+    Mutant(
+        "refused-lapse-is-for-ever", "service/workers.py",
+        "            session.over = False\n", "",
+        SHARED + "test_a_worker_whose_end_could_not_be_written_goes_on_when_it_is_heard_again",
+    ),
+    Mutant(
+        "outage-is-an-internal-error", "storage/writer.py",
+        "                return failed + _fail(batch, StorageUnavailable()), None",
+        "                return failed + _fail(batch, error), None",
+        OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed",
+    ),
+    Mutant(
+        "asks-again-though-not-let-in", "app.py",
+        "    except NotLetIn as error:", "    except ZeroDivisionError as error:",
+        OUTAGES + "test_a_server_that_is_not_let_in_says_why_and_does_not_wait",
+    ),
+    Mutant(
+        "clients-stay-where-nobody-is", "client/servers.py",
+        "            self._at = (self._at + 1) % len(self._each)\n", "",
+        OUTAGES + "test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_in_turn",
     ),
 )  # fmt: skip
 

@@ -122,6 +122,7 @@ def main() -> None:
     import headway.cli.serve
     import headway.http.server
     import headway.loops.rescuer
+    import headway.storage.postgres.open
     import headway.storage.sqlite.open  # noqa: F401
 
     nursery = os.getpid()

@@ -35,12 +35,17 @@ def free_port() -> int:
 
 
 class Place:
-    """A folder with a store and a ledger, and everything that was started for them."""
+    """A folder with a ledger and a store, and everything that was started for them, at one address.
 
-    def __init__(self, folder: Path, store: Path | None = None) -> None:
-        """The store may lie elsewhere, on a disk that is made to fail."""
+    Two places with one folder and one store are for two servers on it.
+    """
+
+    def __init__(self, folder: Path, store: Path | str | None = None) -> None:
+        """The store may lie elsewhere: on a disk that is made to fail, or, if it is a URL, in a database."""
         self.folder = folder
         self.store = store or folder / "headway.db"
+        self.store_url = store if isinstance(store, str) else f"sqlite:///{self.store}"
+        self.kind = "postgres" if isinstance(store, str) else "sqlite"
         self.ledger = Ledger(folder / "ledger")
         self.mark = uuid.uuid4().hex
         self.port = free_port()
@@ -65,7 +70,7 @@ class Place:
 
     def serve_arguments(self, *options: str, app: str = "") -> list[str]:
         """Return the command line of a server, from `serve` on."""
-        where = ["--store", f"sqlite:///{self.store}", "--port", str(self.port)]
+        where = ["--store", self.store_url, "--port", str(self.port)]
         return ["serve", *([app] if app else []), *where, *options]
 
     def open_gate(self, name: str) -> None:
@@ -145,7 +150,7 @@ class Process:
 
 
 class Server:
-    """A server on one file and one port, over all its lives."""
+    """A server on one store and one port, over all its lives."""
 
     def __init__(
         self, place: Place, *options: str, app: str = "", prefix: Sequence[str] = (), **environment: str
@@ -258,9 +263,10 @@ def decoded(response: Response, *wanted: int) -> Any:
 class WorkerProcess(Process):
     """A worker that is not supervised, so that nobody but the test brings it back."""
 
-    def __init__(self, place: Place, *options: str, app: str = APP) -> None:
-        """Start it."""
-        super().__init__(place, [sys.executable, "-m", "headway.worker", place.url, app, *options])
+    def __init__(self, place: Place, *options: str, app: str = APP, others: Sequence[Place] = ()) -> None:
+        """Start it; `others` are further places whose servers it knows."""
+        known = ",".join(found.url for found in (place, *others))
+        super().__init__(place, [sys.executable, "-m", "headway.worker", known, app, *options])
 
     def tree(self) -> list[int]:
         """Return its process id and those of its children."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.faults.protocol import Hand
 from tests.faults.server import APP, Server
+from tests.faults.stores import ON_BOTH
 from tests.faults.test_server_kills import all_final
 from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
@@ -14,17 +15,20 @@ import headway
 
 DRAIN_S = 5
 
+pytestmark = ON_BOTH
+
 
 class Users:
     """SDK clients that start runs and wait for their results, one after the other, until told to stop."""
 
-    def __init__(self, place, number):
+    def __init__(self, place, number, *others):
         self.failures, self.done = [], 0
         self._place, self._over = place, threading.Event()
+        self._known = [found.url for found in (place, *others)]
         self._threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(number)]
 
     def _work(self, number):
-        with headway.Client(self._place.url) as client:
+        with headway.Client(self._known) as client:
             n = number * 100_000
             while not self._over.is_set():
                 n += 1

@@ -2,13 +2,16 @@
 
 import shutil
 import signal
+from contextlib import contextmanager
 
 import pytest
 from tests.faults.nursery import ForkedServer
 from tests.faults.operations import OPERATIONS, prepare
 from tests.faults.protocol import Hand
 from tests.faults.server import Place, Server
-from tests.faults.verdict import Books
+from tests.faults.stores import MINUTES, ON_BOTH
+from tests.faults.verdict import Books, opened
+from tests.faults.waiting import until
 
 from headway import failpoints
 from headway.client.errors import ConnectionLost
@@ -16,28 +19,95 @@ from headway.client.errors import ConnectionLost
 BEFORE = {"writer.before_begin", "writer.after_work", "writer.before_commit"}
 WRITER = [point for point in failpoints.POINTS if point.startswith("writer.")]
 MIGRATION = [point for point in failpoints.POINTS if point.startswith("migration.")]
+OFTEN = {"start", "batch", "claim", "success"}
+"""What is tried on PostgreSQL too where there are no minutes: the writer is the same, and so is what it calls."""
 
 
-@pytest.fixture(scope="module")
-def prepared(nursery, tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("prepared"))
+def operations():
+    """Mark a test of every operation on each store."""
+    given = [pytest.param("sqlite", operation, id=operation.name) for operation in OPERATIONS]
+    given += [
+        pytest.param(
+            "postgres", operation, id=f"{operation.name}-postgres", marks=() if operation.name in OFTEN else MINUTES
+        )
+        for operation in OPERATIONS
+    ]
+    return pytest.mark.parametrize(("place", "operation"), given, indirect=["place"])
+
+
+@contextmanager
+def in_a_file(nursery, folder):
+    """Prepare a file; give what makes a place's store a copy of it."""
+    place = Place(folder)
+    there = filled(nursery, place)
+    yield there, lambda copy: shutil.copy(place.store, copy.store)
+    place.clean_up()
+
+
+@contextmanager
+def in_a_database(nursery, folder, cluster):
+    """Prepare a database; give what makes a place's store a copy of it."""
+    name = cluster.create_database()
+    place = Place(folder, cluster.url(name))
+    there = filled(nursery, place)
+
+    def copied(copy):
+        wanted = copy.store.rpartition("/")[2]
+        cluster.drop_database(wanted)
+        cluster.create_database(wanted, template=name)
+
+    yield there, copied
+    place.clean_up()
+    cluster.drop_database(name)
+
+
+def filled(nursery, place):
     server = ForkedServer(nursery, place, "--lease", "60s").start()
     there = prepare(server)
     assert server.stop() == 0
-    yield place, there
-    place.clean_up()
+    return there
+
+
+@pytest.fixture(scope="module")
+def prepared_file(nursery, tmp_path_factory):
+    with in_a_file(nursery, tmp_path_factory.mktemp("prepared")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def prepared_database(nursery, tmp_path_factory, postgres_cluster):
+    with in_a_database(nursery, tmp_path_factory.mktemp("prepared"), postgres_cluster) as found:
+        yield found
+
+
+@pytest.fixture
+def prepared(request, place):
+    """What the store of the place is a copy of."""
+    there, copied = request.getfixturevalue("prepared_database" if place.kind == "postgres" else "prepared_file")
+    copied(place)
+    return there
 
 
 @pytest.fixture
 def server(nursery, prepared, place):
     """A server on a copy of the prepared store, that has done with the writes of its start."""
-    shutil.copy(prepared[0].store, place.store)
     server = ForkedServer(nursery, place, "--lease", "60s").start()
-    for _ in range(
-        4
-    ):  # each is behind what the loops have written so far, and one loop writes after another write of its own
+    if place.kind == "postgres":
+        until(lambda: listens_and_has_pulsed(place), 10, "it hears others, and has given its first sign of life")
+    for _ in range(4):
+        # Each is behind what the loops have written so far, and one loop writes after another write of its own.
         server.post("/v1/runs", {"task": "job", "labels": {"warm": "up"}, "delay": "1h"})
     return server
+
+
+def listens_and_has_pulsed(place):
+    """Tell whether the writes are over that a server does when it begins to listen; the next pulse is two seconds off."""
+    with opened(place) as connection:
+        (found,) = connection.execute(
+            "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ^@ 'LISTEN') > 0 "
+            "AND (SELECT max(beat) FROM servers) >= 2"
+        ).fetchone()
+        return found
 
 
 def repeated_safely(server, there, operation):
@@ -53,10 +123,10 @@ def store_is_whole(server):
     Books(server.place).hold(kills=2, finished=False)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@operations()
 @pytest.mark.parametrize("point", WRITER)
 def test_a_write_that_is_killed_happens_entirely_or_not_at_all(server, prepared, point, operation):
-    there = prepared[1]
+    there = prepared
     assert operation.times(server, there) == 0
     server.arm(point)
     with pytest.raises(ConnectionLost):
@@ -68,9 +138,9 @@ def test_a_write_that_is_killed_happens_entirely_or_not_at_all(server, prepared,
     store_is_whole(server)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@operations()
 def test_a_write_that_was_acknowledged_survives_a_kill(server, prepared, operation):
-    there = prepared[1]
+    there = prepared
     assert 200 <= operation.act(server, there).status < 300
     server.kill()
     server.start()
@@ -79,8 +149,9 @@ def test_a_write_that_was_acknowledged_survives_a_kill(server, prepared, operati
     store_is_whole(server)
 
 
+@ON_BOTH
 def test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt(server, prepared):
-    there, hand = prepared[1], Hand(server, worker_id=prepared[1].worker)
+    there, hand = prepared, Hand(server, worker_id=prepared.worker)
     server.arm("writer.after_commit")
     with pytest.raises(ConnectionLost):
         hand.claim(2)
@@ -95,6 +166,7 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt(serv
     store_is_whole(server)
 
 
+@ON_BOTH
 @pytest.mark.parametrize("point", MIGRATION)
 def test_a_migration_that_is_killed_leaves_a_store_that_opens(place, point):
     server = Server(place).start(ready=False, HEADWAY_FAIL_POINT=point)

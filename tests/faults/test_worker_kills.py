@@ -4,10 +4,10 @@ import contextlib
 import random
 import signal
 
-import pytest
 from tests.faults.load import Load
 from tests.faults.protocol import Hand, everything, of
 from tests.faults.server import Server, WorkerProcess, ended
+from tests.faults.stores import ON_BOTH, kills
 from tests.faults.test_server_kills import all_final
 from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
@@ -27,7 +27,7 @@ def longest_way_back_ms(books):
     return max(time - max(at for at in kills if at <= time) for time in back)
 
 
-@pytest.mark.parametrize("kills", [15, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+@kills({"sqlite": 15, "postgres": 6})
 def test_every_run_of_a_killed_worker_is_finished_by_another(place, kills):
     server = Server(place, "--lease", "15s").start()
     workers = [WorkerProcess(place, "--capacity", "20") for _ in range(2)]
@@ -55,6 +55,7 @@ def begun(place, run_id, epoch, within_s=20):
     return until(look, within_s, f"attempt {epoch} of {run_id} has begun")[0]
 
 
+@ON_BOTH
 def test_a_paused_worker_loses_its_run_and_changes_nothing_when_it_wakes(place):
     server = Server(place, "--lease", f"{LEASE_MS}ms").start()
     zombie = WorkerProcess(place, "--name", "zombie")
@@ -93,6 +94,7 @@ def lapsed_is_noticed(server, zombie):
     return len(found) > 1 or not zombie.alive
 
 
+@ON_BOTH
 def test_every_late_report_is_refused_and_changes_nothing(place):
     server = Server(place, "--lease", "500ms").start()
     late, winner = Hand(server), Hand(server)
@@ -118,6 +120,7 @@ def test_every_late_report_is_refused_and_changes_nothing(place):
     Books(place).hold(kills=1, finished=False)
 
 
+@ON_BOTH
 def test_a_worker_told_to_go_hands_its_run_back_and_the_attempt_does_not_count(place):
     server = Server(place).start()
     first = WorkerProcess(place, "--drain-grace", "200ms")
@@ -137,6 +140,7 @@ def test_a_worker_told_to_go_hands_its_run_back_and_the_attempt_does_not_count(p
     server.stop()
 
 
+@ON_BOTH
 def test_the_children_of_a_killed_worker_die_with_it(place):
     server = Server(place).start()
     worker = WorkerProcess(place)

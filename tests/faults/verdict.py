@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import apsw
+import psycopg
 from tests.faults.server import Place
 
+from headway.storage.postgres.verify import verify as verify_postgres
 from headway.storage.sqlite.verify import verify
 
 FINAL = ("succeeded", "failed", "terminated")
@@ -20,18 +24,19 @@ class Books:
     def __init__(self, place: Place) -> None:
         """Read everything."""
         self.place = place
-        connection = apsw.Connection(str(place.store))
         columns = "id, task, state, attempt, crashes, epoch, seq, input, output, run_type"
-        rows = connection.execute(f"SELECT {columns} FROM runs").fetchall()
         names = columns.split(", ")
-        self.runs: dict[str, dict[str, Any]] = {row[0]: dict(zip(names, row, strict=True)) for row in rows}
         self.events: dict[str, list[tuple[int, str, int, dict[str, Any]]]] = defaultdict(list)
-        for run_id, seq, kind, time, data in connection.execute(
-            "SELECT run_id, seq, type, time, data FROM events ORDER BY run_id, seq"
-        ):
-            self.events[run_id].append((seq, kind, time, json.loads(data)))
-        self.integrity = connection.execute("PRAGMA integrity_check").fetchall()
-        connection.close()
+        with opened(place) as connection:
+            rows = connection.execute(f"SELECT {columns} FROM runs").fetchall()
+            self.runs: dict[str, dict[str, Any]] = {row[0]: dict(zip(names, row, strict=True)) for row in rows}
+            for run_id, seq, kind, time, data in connection.execute(
+                "SELECT run_id, seq, type, time, data FROM events ORDER BY run_id, seq"
+            ):
+                self.events[run_id].append((seq, kind, time, json.loads(data)))
+            # The pages of a database are its own affair.
+            of_file = isinstance(connection, apsw.Connection)
+            self.integrity = connection.execute("PRAGMA integrity_check").fetchall() if of_file else [("ok",)]
         self.acknowledged = place.ledger.lines("acknowledged")
         self.effects = place.ledger.lines("effect")
         self.steps = place.ledger.lines("step")
@@ -99,8 +104,19 @@ class Books:
 
 def clean(place: Place) -> list[str]:
     """Return what `headway doctor --verify` finds wrong in a store."""
-    connection = apsw.Connection(str(place.store))
+    with opened(place) as connection:
+        look: Any = verify if isinstance(connection, apsw.Connection) else verify_postgres
+        return [str(finding) for finding in look(connection)]
+
+
+@contextlib.contextmanager
+def opened(place: Place) -> Iterator[Any]:
+    """Give a connection to a place's store, of the driver's own."""
+    if place.kind == "postgres":
+        connection: Any = psycopg.connect(place.store_url, autocommit=True)
+    else:
+        connection = apsw.Connection(str(place.store))
     try:
-        return [str(finding) for finding in verify(connection)]
+        yield connection
     finally:
         connection.close()

@@ -1,12 +1,15 @@
 """Several servers on one database: what one does, the others see; and every limit holds over all of them."""
 
 import asyncio
+import contextlib
 import json
 
+import psycopg
 import pytest
 from tests.world import declare, key, spec
 
-from headway.errors import IdempotencyKeyReused
+from headway.errors import IdempotencyKeyReused, StorageUnavailable
+from headway.model.event import Event
 from headway.service.history import Ended, Snapshot
 from headway.service.servers import DEFINED_EVERY, GONE_MS
 from headway.wire import workers as wire
@@ -80,6 +83,44 @@ async def test_who_waits_at_one_server_is_answered_when_the_run_ends_at_the_othe
     await pair.a.succeed(worker, await pair.a.one(worker))
     async with asyncio.timeout(1):
         assert "succeeded" == (await waiting).state
+
+
+async def test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_while(pair, postgres_cluster):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    lease = await pair.a.one(worker)
+    told, fed = [], []
+
+    async def follow(items, into):
+        async for item in items:
+            into.append(item)
+
+    watching = asyncio.ensure_future(follow(pair.b.history.watch(run.id, 0, lambda: False), told))
+    feeding = asyncio.ensure_future(follow(pair.b.history.feed(0, (), lambda: len(fed) > 3), fed))
+    waiting = asyncio.ensure_future(pair.b.runs.wait(run.id, 30, lambda run: run.final))
+    await soon(lambda: _true(len(told) == 3 and len(fed) == 2))
+    name = pair.a.path.rpartition("/")[2]
+    postgres_cluster.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    postgres_cluster.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name)
+    pair.b.store.generation += 1
+    pair.b.store.notifier.publish_all()
+    await soon(lambda: _true(None in told and None in fed))
+    postgres_cluster.query(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    pair.b.clock.advance(1_000)
+
+    async def succeeds():
+        with contextlib.suppress(StorageUnavailable):
+            await pair.a.succeed(worker, lease)
+            return True
+
+    await soon(succeeds)
+    async with asyncio.timeout(10):
+        await watching
+        assert "succeeded" == (await waiting).state
+    await soon(lambda: _true([1, 2, 3] == [event.seq for event in fed if event]))
+    feeding.cancel()
+    assert isinstance(told[-1], Ended)
+    assert [1, 2, 3] == [item.seq for item in told if isinstance(item, Event)]
 
 
 async def test_what_is_not_heard_is_found_at_the_next_sign_of_life(pair):
@@ -182,6 +223,24 @@ async def test_limits_hold_over_all_servers_whatever_happens_at_the_same_time(pa
     assert {run.id for run in runs} == done
     live = await pair.a.store.read.live_counts()
     assert [] == live
+
+
+async def test_claims_under_a_limit_wait_for_the_server_that_is_counting(pair):
+    worker = await pair.a.worker(declare(concurrency=1))
+    run = await pair.a.start()
+    with psycopg.connect(pair.a.path) as other:
+        other.execute("SELECT 1 FROM store WHERE name = 'limits' FOR UPDATE")
+        claim = asyncio.ensure_future(pair.a.claim(worker))
+        await soon(lambda: _waits_for_a_lock(pair))
+        assert not claim.done()
+    (lease,) = await claim
+    assert run.id == lease.run_id
+
+
+async def _waits_for_a_lock(pair):
+    with psycopg.connect(pair.a.path, autocommit=True) as looking:
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return looking.execute(waiting).fetchone()
 
 
 async def test_one_idempotency_key_at_two_servers_starts_one_run(pair):
@@ -330,6 +389,25 @@ async def test_a_lease_that_was_taken_while_its_server_slept_is_fenced_when_it_w
     other = await pair.b.worker()
     again = await pair.b.one(other)
     assert (run.id, lease.epoch + 1) == (again.run_id, again.epoch)
+
+
+async def test_a_worker_whose_end_could_not_be_written_goes_on_when_it_is_heard_again(pair):
+    worker = await pair.a.worker()
+    pair.a.store.writer.down = True
+    with pytest.raises(StorageUnavailable):
+        await pair.a.service.workers.lapse(pair.a.sessions.get(worker))
+    pair.a.store.writer.down = False
+    run = await pair.a.start()
+    assert run.id == (await pair.a.one(worker)).run_id
+
+
+async def test_nobody_lapses_because_there_was_no_database_to_report_to(pair):
+    worker = await pair.a.worker()
+    await pair.a.start()
+    await pair.a.one(worker)
+    pair.a.clock.advance(60_000)
+    pair.a.store.on_regained()
+    assert [] == pair.a.sessions.lapsed()
 
 
 async def test_what_falls_due_is_staged_though_the_server_that_started_it_is_gone(pair):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeVar
 
 import msgspec
 
 from headway.actions import bulk
-from headway.errors import HeadwayError, LeaseLost, WorkerNotFound
+from headway.errors import HeadwayError, LeaseLost, Unavailable, WorkerNotFound
 from headway.model.run import Run
 from headway.service.service import Service
 from headway.service.sessions import Session
@@ -28,6 +30,7 @@ from headway.wire.workers import (
     TaskDeclaration,
 )
 
+T = TypeVar("T")
 Handler = Callable[[Service, Run], Awaitable[msgspec.Raw]]
 
 BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
@@ -45,17 +48,22 @@ BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
 CAPACITY = 4
 HEARTBEAT_S = 5.0
 AGAIN_S = 1.0
-"""Before it registers again."""
+"""Before it registers again, and before it asks a store again that was not available."""
+BEATS_UNSURE: Final = 3
+"""Heartbeats that name what is held, after a claim without an answer: two that do not name a lease hand it back."""
 
 log = logging.getLogger("headway.actions")
 
 
 class BuiltInWorker:
-    """Claims and executes the built-in tasks, a few at a time."""
+    """Claims and executes the built-in tasks, a few at a time. While the store is not available it waits, and goes on."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._task: asyncio.Task[None] | None = None
+        self._held: set[tuple[str, int]] = set()
+        self._unsure = 0
+        """Heartbeats to come that say what is held, because a claim may have got more than it was told."""
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -71,16 +79,15 @@ class BuiltInWorker:
         while True:
             try:
                 await self._serve()
-            except* HeadwayError:  # its session has ended (this process stood still), or the store refused
-                log.exception("the built-in worker registers again")
+            except* HeadwayError as group:  # its session has ended: this process stood still
+                log.warning("actions.again error=%s: the built-in worker registers again", group.exceptions[0])
             await asyncio.sleep(AGAIN_S)
 
     async def _serve(self) -> None:
         service = self._service
         declarations = [declaration for _, declaration in BUILT_IN.values()]
-        worker = await service.workers.register(
-            RegisterWorker(name="built-in", queues=["headway"], capacity=CAPACITY, tasks=declarations), built_in=True
-        )
+        asked = RegisterWorker(name="built-in", queues=["headway"], capacity=CAPACITY, tasks=declarations)
+        worker = await _in_the_end(lambda: service.workers.register(asked, built_in=True))
         session = service.sessions.open(worker.id)
         service.sessions.local.add(worker.id)
         service.sessions.connected(session)  # it lives as long as this server does
@@ -92,28 +99,45 @@ class BuiltInWorker:
     async def _stay_alive(self, worker_id: str) -> None:
         while (session := self._service.sessions.get(worker_id)) is not None:
             self._service.sessions.heard(session)
+            if self._unsure:
+                await self._say_what_is_held(worker_id)
             await asyncio.sleep(min(HEARTBEAT_S, self._service.settings.lease_ms / 3000))
         raise WorkerNotFound
+
+    async def _say_what_is_held(self, worker_id: str) -> None:
+        with contextlib.suppress(Unavailable):
+            await self._service.workers.report(ReportRuns(worker_id=worker_id, held=sorted(self._held)))
+            self._unsure -= 1
 
     async def _work(self, worker_id: str, session: Session) -> None:
         # Told to drain, or given up, it gets nothing and is not kept waiting: asking on and on would hold up the loop,
         # and so the server, also the answer by which it would learn that its session has ended.
         while not (session.draining or session.over or self._service.workers.draining):
-            for lease in await self._service.workers.claim(ClaimRuns(worker_id=worker_id, max=1, wait="60s")):
-                await self._execute(worker_id, lease)
+            try:
+                leases = await self._service.workers.claim(ClaimRuns(worker_id=worker_id, max=1, wait="60s"))
+            except Unavailable:
+                self._unsure = BEATS_UNSURE
+                await asyncio.sleep(AGAIN_S)
+                continue
+            for lease in leases:
+                self._held.add((lease.run_id, lease.epoch))
+                try:
+                    await self._execute(worker_id, lease)
+                finally:
+                    self._held.discard((lease.run_id, lease.epoch))
 
     async def _execute(self, worker_id: str, lease: Lease) -> None:
         handler, _ = BUILT_IN[lease.task]
         report: AnyReport
         try:
-            run = await self._service.runs.get(lease.run_id)
-            output = await handler(self._service, run)
+            output = await _in_the_end(lambda: self._handle(handler, lease))
             report = Succeeded(run_id=lease.run_id, epoch=lease.epoch, output=output)
         except LeaseLost:
             report = Stopped(run_id=lease.run_id, epoch=lease.epoch)
         except asyncio.CancelledError:
             report = Released(run_id=lease.run_id, epoch=lease.epoch)
-            await self._report(worker_id, report)
+            with contextlib.suppress(Unavailable):  # there is no time to wait: it comes back when the lease has run out
+                await self._report(worker_id, report)
             raise
         except HeadwayError as error:
             failure = ErrorReport(code=error.code, message=error.detail, retryable=error.status >= 500)  # noqa: PLR2004
@@ -122,7 +146,20 @@ class BuiltInWorker:
             log.exception("built-in task failed")
             failure = ErrorReport(type=type(error).__name__, message=str(error))
             report = Errored(run_id=lease.run_id, epoch=lease.epoch, error=failure)
-        await self._report(worker_id, report)
+        await _in_the_end(lambda: self._report(worker_id, report))
+
+    async def _handle(self, handler: Handler, lease: Lease) -> msgspec.Raw:
+        """Execute the task; it goes on where an earlier try has stood."""
+        return await handler(self._service, await self._service.runs.get(lease.run_id))
 
     async def _report(self, worker_id: str, report: AnyReport) -> None:
         await self._service.workers.report(ReportRuns(worker_id=worker_id, reports=[report]))
+
+
+async def _in_the_end(work: Callable[[], Awaitable[T]]) -> T:
+    """Return what `work` returns, as soon as the store is available. It may be carried out twice."""
+    while True:
+        try:
+            return await work()
+        except Unavailable:
+            await asyncio.sleep(AGAIN_S)

@@ -16,7 +16,7 @@ from typing import Final, TypeVar, cast
 
 import msgspec
 
-from headway.errors import BadCursor, Overloaded
+from headway.errors import BadCursor, Overloaded, Unavailable
 from headway.http import present
 from headway.http.call import Call, number
 from headway.http.frames import Frames
@@ -72,8 +72,12 @@ class Stream:
         await self._call.send({"type": "http.response.body", "body": frame, "more_body": True})
 
     async def follow(self, source: AsyncIterator[T], frame: Callable[[T], bytes]) -> None:
-        """Send what comes until it ends, the client goes or the server drains; then close."""
+        """Send what comes until it ends, the client goes or the server drains; then close.
+
+        A source that is not available now ends it too: the head is sent, so that the client can only be asked to come back.
+        """
         api, patient = self._call.api, self._patient
+        come_back = False
         api.streams += 1
         try:
             async with aclosing(cast(AsyncGenerator[T, None], source)):
@@ -82,11 +86,13 @@ class Stream:
                         patient.end("draining")
                     async for item in source:
                         await self.write(frame(item))
+        except Unavailable:
+            come_back = True
         finally:
             api.streams -= 1
         if patient.over == "gone":
             return
-        if patient.over == "draining":
+        if come_back or patient.over == "draining":
             await self.write(RECONNECT)
         await self._call.send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -6,11 +6,13 @@ import asyncio
 import logging
 from typing import Protocol
 
+from headway.errors import Unavailable
+
 log = logging.getLogger("headway.loops")
 
 LONGEST_S = 3600.0
 BACK_OFF_S = 1.0
-"""After a tick that failed; doubled up to a minute."""
+"""After a tick that failed; doubled up to a minute, unless it is only the store that is not available."""
 
 
 class Ticking(Protocol):
@@ -54,12 +56,20 @@ class Loop:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         back_off = BACK_OFF_S
+        available = True
         while True:
             self._woken.clear()
             self._sleeps_until = loop.time() + LONGEST_S  # what wakes us while we tick sets this lower
             try:
                 next_ms = await self.ticking.tick()
                 back_off = BACK_OFF_S
+                available = True
+            except Unavailable as error:  # no fault of this loop's; said once
+                if available:
+                    log.warning("loops.later loop=%s error=%s", self.ticking.name, error)
+                available = False
+                self.failures += 1
+                next_ms = round(BACK_OFF_S * 1000)
             except Exception:
                 log.exception("%s failed", self.ticking.name)
                 self.failures += 1

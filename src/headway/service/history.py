@@ -2,19 +2,21 @@
 
 A watch is history plus a wake-up: read what is after the last number, sleep until something was committed, read again.
 The wake-up carries nothing, so nothing is lost when it is; the numbers are the durable ones, so a watch can be resumed
-from any of them, on any server.
+from any of them, on any server. A read that is not possible now is made later: a watch outlives its database's outage.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
 from headway.engine.history import Attempt, attempts
 from headway.engine.waiting import Cause, Facts, causes
+from headway.errors import Unavailable
 from headway.model.event import Event, Result
 from headway.model.run import Run, State
 from headway.model.worker import Queue
@@ -33,6 +35,8 @@ SHARED_MAX = 32
 """Runs, and pages of events, that watchers of the same run share."""
 SILENCE_S = 15
 """How long nothing may happen until a watch says so."""
+AGAIN_S: Final = (0.5, 1.5)
+"""Before who watches reads again what could not be read; anywhere between, so that a crowd does not come as one."""
 AHEAD_MAX = 10_000
 """How far a run's place in its queue is counted."""
 
@@ -133,8 +137,9 @@ class History:
     async def watch(self, run_id: str, after: int | None, stop: Callable[[], bool]) -> AsyncIterator[WatchItem | None]:
         """Follow a run: a snapshot, then every event after `after` (None: after the snapshot's), until it ends.
 
-        Yields None when a quarter of a minute has passed in silence. Ends without Ended when `stop` says so.
-        No event is missed and none comes twice, whatever happens between the reads.
+        Yields None when a quarter of a minute has passed in silence, and when nothing can be read now. Ends without
+        Ended when `stop` says so. No event is missed and none comes twice, whatever happens between the reads. Only
+        the first read raises Unavailable.
         """
         with _Wake() as changed, self._store.notifier.watching(run_id, changed.set):
             run = await self._now(run_id)
@@ -142,20 +147,24 @@ class History:
             yield Snapshot(run)
             told = _progress(run)
             while not stop():
-                while seen < run.seq and (events := await self._lines(run_id, seen, run.seq)):
-                    for event in events:
-                        yield event
-                    seen = events[-1].seq
-                if _progress(run) != told:
-                    told = _progress(run)
-                    yield Progressed(run)
-                if seen >= run.seq:
-                    if run.final:
-                        yield Ended(run)
-                        return
-                    if not await changed.wait():
-                        yield None
-                run = await self._now(run_id)
+                try:
+                    while seen < run.seq and (events := await self._lines(run_id, seen, run.seq)):
+                        for event in events:
+                            yield event
+                            seen = event.seq
+                    if _progress(run) != told:
+                        told = _progress(run)
+                        yield Progressed(run)
+                    if seen >= run.seq:
+                        if run.final:
+                            yield Ended(run)
+                            return
+                        if not await changed.wait():
+                            yield None
+                    run = await self._now(run_id)
+                except Unavailable:
+                    yield None
+                    await changed.soon()
 
     async def _now(self, run_id: str) -> Run:
         """Return the run, read once after each commit for all who watch it; whom a later commit concerns is woken again."""
@@ -183,15 +192,22 @@ class History:
         return found
 
     async def feed(self, after: int, run_ids: tuple[str, ...], stop: Callable[[], bool]) -> AsyncIterator[Event | None]:
-        """Follow all runs, or some, from a position; yields None in silence. It has no end of its own."""
+        """Follow all runs, or some, from a position; yields None in silence, and when nothing can be read now.
+
+        It has no end of its own, and raises nothing.
+        """
         with _Wake() as changed, self._store.notifier.watching(EVERY, changed.set):
             while not stop():
-                while events := (await self._store.read.feed(after, PAGE, run_ids, PAGE_BYTES))[0]:
-                    for event in events:
-                        yield event
-                    after = events[-1].position
-                if not stop() and not await changed.wait():
+                try:
+                    while events := (await self._store.read.feed(after, PAGE, run_ids, PAGE_BYTES))[0]:
+                        for event in events:
+                            yield event
+                            after = event.position
+                    if not stop() and not await changed.wait():
+                        yield None
+                except Unavailable:
                     yield None
+                    await changed.soon()
 
     async def last_position(self) -> int:
         """Return where the feed ends now."""
@@ -229,6 +245,14 @@ class _Wake:
         self._heard_at = self._loop.time()
         silent, self._silent = self._silent, False
         return not silent
+
+    async def soon(self) -> None:
+        """Return after a change, or a second or so: what could not be read may be there again without one."""
+        again = self._loop.call_later(random.uniform(*AGAIN_S), self.set)  # noqa: S311 - it only spreads them
+        try:
+            await self.wait()
+        finally:
+            again.cancel()
 
     def _look(self) -> None:
         left = self._heard_at + SILENCE_S - self._loop.time()

@@ -22,6 +22,7 @@ from headway.errors import (
     NotFound,
     RunNotFound,
     RunPurged,
+    Unavailable,
     VersionMismatch,
 )
 from headway.ids import IdSource, Signer
@@ -40,6 +41,9 @@ from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
 from headway.wire.times import to_text
+
+AGAIN_S: Final = 1.0
+"""Before who waits reads again what could not be read: it may be there again without a change."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -186,7 +190,10 @@ class Runs:
         )
 
     async def wait(self, run_id: str, wait_s: float, until: Callable[[Run], bool]) -> Run:
-        """Return the run as soon as `until` says so, or as it is when the time is up. No change is missed."""
+        """Return the run as soon as `until` says so, or as it is when the time is up. No change is missed.
+
+        Only the first read raises Unavailable; after that the wait goes on until something can be read again.
+        """
         changed = asyncio.Event()
         with self._store.notifier.watching(run_id, changed.set):
             run = await self.get(run_id)
@@ -195,7 +202,10 @@ class Runs:
                     while not until(run):
                         await changed.wait()
                         changed.clear()
-                        run = await self.get(run_id)
+                        try:
+                            run = await self.get(run_id)
+                        except Unavailable:
+                            asyncio.get_running_loop().call_later(AGAIN_S, changed.set)
             except TimeoutError:
                 pass
         return run

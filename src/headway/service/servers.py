@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from headway.clock import Clock
+from headway.errors import Unavailable
 from headway.model.run import PARKED
 from headway.service.sessions import Sessions
 from headway.storage.peers import Peers, Server
@@ -51,7 +52,12 @@ class Servers:
         peers = self._store.peers
         if peers is None:
             return
-        self._open(await self._store.write(lambda unit: self._pulse(unit, peers)))
+        try:
+            mine = await self._store.write(lambda unit: self._pulse(unit, peers))
+        except Unavailable:
+            self._seen.clear()  # a beat that cannot be read does not stand still
+            raise
+        self._open(mine)
         await self._wake()
         await self._tell_the_time()
 

@@ -44,6 +44,7 @@ class Service:
         self.on_alarm: Callable[[int], None] = lambda at_ms: None
         """Called with the moment at which such a lane opens."""
         store.on_signal = self._signal
+        store.on_regained = self.sessions.excuse
         store.writer.after_freed = (unpark_freed,)
 
     def _signal(self, worker_id: str, message: object) -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from headway.config import Settings
 from headway.durations import parse_ms
 from headway.engine.lifecycle import Crashed, Released
-from headway.errors import Draining, InvalidInput, WorkerNotFound
+from headway.errors import Draining, InvalidInput, Unavailable, WorkerNotFound
 from headway.ids import IdSource
 from headway.model.run import State
 from headway.model.task import Limit, Retention, RetryPolicy, Task
@@ -222,7 +222,11 @@ class Workers:
             unit.later("end_worker", id=session.worker_id, heard_at=unit.now_ms)
             return lost
 
-        lost = await self._store.write(work)
+        try:
+            lost = await self._store.write(work)
+        except Unavailable:  # it may be heard from again before this can be done
+            session.over = False
+            raise
         self.leases_expired += lost
         self._sessions.close(session)
         self._known.pop(session.worker_id, None)

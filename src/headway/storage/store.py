@@ -65,6 +65,8 @@ class Store:
         """Called on the event loop with a moment at which a run's deadline passes."""
         self.on_heard: Callable[[], None] = lambda: None
         """Called on the event loop when other servers have done something, or may have."""
+        self.on_regained: Callable[[], None] = lambda: None
+        """Called on the event loop when the database can be reached again."""
         self.on_broken: Callable[[Exception], None] = lambda error: None
         """Called on the event loop when nothing can be written any more."""
         self._writing = writing
@@ -78,7 +80,7 @@ class Store:
             on_commit=self._committed,
             on_broken=lambda error: self.on_broken(error),  # noqa: PLW0108 - it is set later
             tell=peers.tell if peers is not None else lambda unit: (),
-            on_regained=self._regained,
+            on_regained=self._back,
             threaded=threaded,
         )
         if peers is not None:
@@ -178,6 +180,10 @@ class Store:
             self.on_signal(stop.worker_id, said)
         if message.catalog:
             self._soon(self.refresh)
+
+    def _back(self) -> None:
+        self.on_regained()
+        self._regained()
 
     def _regained(self) -> None:
         """Some of what the others did may have gone unheard."""

@@ -1,0 +1,363 @@
+"""The database is not there yet, is killed, throws everyone out or moves to its standby; servers are killed and restarted.
+
+Real processes, under load: what was acknowledged is there, what cannot be done now is put off, everything goes on alone.
+"""
+
+import random
+import socket
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack, contextmanager
+
+import msgspec
+import pytest
+from tests.faults.load import Load
+from tests.faults.protocol import Hand
+from tests.faults.server import Place, Server, WorkerProcess
+from tests.faults.stores import MINUTES
+from tests.faults.test_drain import Users
+from tests.faults.test_server_kills import all_final
+from tests.faults.verdict import Books
+from tests.faults.waiting import pause, until
+from tests.postgres.cluster import Cluster
+from tests.postgres.standby import Pair
+
+from headway.client.errors import ConnectionLost
+
+DRAIN_S = 5
+BACK_WITHIN_MS = 5_000
+"""From the moment when the database is started again, or its standby made the primary, until a start is acknowledged."""
+TASKS = ["effect", "effect_in_thread", "steps"]
+
+
+@pytest.fixture(scope="module")
+def cluster(postgres_installation):
+    """A server of PostgreSQL that these tests may kill, and leave running."""
+    with Cluster(installation=postgres_installation) as found:
+        yield found
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Make two places on one store."""
+    with ExitStack() as ends:
+
+        def on(url):
+            made = Place(tmp_path, url), Place(tmp_path, url)
+            for place in made:
+                ends.callback(place.clean_up)
+            return made
+
+        yield on
+
+
+@pytest.fixture
+def one(tmp_path):
+    """Make a place on a store."""
+    with ExitStack() as ends:
+
+        def on(url):
+            place = Place(tmp_path, url)
+            ends.callback(place.clean_up)
+            return place
+
+        yield on
+
+
+class Stream:
+    """A stream of events over one connection, read by a thread until it ends: nobody comes back if it breaks."""
+
+    def __init__(self, place, path):
+        self.events = []
+        self.broken = None
+        self._answer = urllib.request.urlopen(
+            urllib.request.Request(place.url + path, headers={"Accept": "text/event-stream"}), timeout=60
+        )
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        fields = {}
+        try:
+            for line in self._answer:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name:
+                    fields[name] = value
+                    continue
+                if "event" in fields:
+                    self.events.append((fields.get("id"), fields["event"], msgspec.json.decode(fields["data"])))
+                fields = {}
+        except Exception as error:  # noqa: BLE001 - whatever it is, the stream has broken
+            self.broken = error
+
+    @property
+    def numbered(self):
+        """The ids of what is history."""
+        return [int(number) for number, kind, _ in self.events if number and kind not in {"snapshot", "begin"}]
+
+    def ended(self, within_s=30):
+        """Wait for its end, which has to be one."""
+        self._thread.join(within_s)
+        assert not self._thread.is_alive(), "the stream goes on"
+        assert self.broken is None
+        return self
+
+
+class Service:
+    """Two servers and two workers that know both, streams at the second, and a load on both."""
+
+    def __init__(self, places):
+        self.places = self.first, self.second = places
+        self.servers = tuple(Server(place, "--lease", "5s", "--drain", f"{DRAIN_S}s") for place in places)
+        for server in self.servers:
+            server.start()
+        self.workers = [
+            WorkerProcess(place, "--capacity", "20", others=[other]) for place, other in (places, places[::-1])
+        ]
+        for server in self.servers:
+            server.knows("effect")
+        self.load = Load(*places, tasks=TASKS, rate=60)
+        self.feed = Stream(self.second, "/v1/events?after=0")
+        self.long = self.servers[0].started("gated", name="after")
+        until(lambda: self.first.ledger.lines("begun"), 20, "the long run has begun")
+        self.watch = Stream(self.second, f"/v1/runs/{self.long}/events?after=0")
+
+    def until_back(self):
+        """Wait until a start is acknowledged that was not before this."""
+        self.first.ledger.note("up")
+        until(lambda: self.back_ms("up")[-1] is not None, 40, f"a start is acknowledged\n{self.first.logged()[-3000:]}")
+
+    def back_ms(self, since):
+        """Return how many milliseconds after each such line the next start was acknowledged."""
+        acknowledged = [line["at"] for line in self.first.ledger.lines("acknowledged")]
+        return [
+            min((at - line["at"] for at in acknowledged if at > line["at"]), default=None)
+            for line in self.first.ledger.lines(since)
+        ]  # fmt: skip
+
+    def finish(self, *, outages):
+        """Let everything come to its end, and see that it is as it should be."""
+        self.first.open_gate("after")
+        server = self.servers[1]
+        until(lambda: all(map(all_final, self.servers)), 60, f"all runs are final: {server.counts()}")
+        final = server.run(self.long)
+        assert (final["state"], final["attempt"]) == ("succeeded", 1)
+        watched = self.watch.ended()
+        assert (watched.events[0][1], watched.events[-1][1]) == ("snapshot", "end")
+        assert watched.numbered == list(range(1, server.get(f"/v1/runs/{self.long}/events")["data"][-1]["seq"] + 1))
+        assert [one.stop() for one in self.servers] == [0, 0]
+        for worker in self.workers:
+            worker.kill()
+        books = Books(self.first)
+        books.hold(kills=outages)
+        self._fed(books)
+        assert self.load.odd == []
+        logged = self.first.logged()
+        assert "Traceback" not in logged, logged[logged.index("Traceback") - 500 :][:3000]
+        return books
+
+    def _fed(self, books):
+        """The feed has told of every event of every run once, in order, over one connection."""
+        told = [
+            (event["run_id"], event["seq"]) for _, kind, event in self.feed.ended().events if kind.startswith("run.")
+        ]
+        assert len(told) == len(set(told)), "something was told twice"
+        there = {(run_id, seq) for run_id, events in books.events.items() for seq, *_ in events}
+        assert there == {one for one in told if one in there}, f"{len(there - set(told))} events were not told"
+        assert self.feed.numbered == sorted(set(self.feed.numbered))
+
+
+@contextmanager
+def served(places):
+    service = Service(places)
+    with service.load:
+        yield service
+
+
+# -- at the start --------------------------------------------------------------------------------------------------------
+
+
+def status(server, path):
+    try:
+        return server.call("GET", path).status
+    except ConnectionLost:
+        return None
+
+
+def test_a_server_that_comes_before_its_database_waits_and_serves_as_soon_as_it_is_there(cluster, one):
+    place = one(cluster.url(cluster.create_database()))
+    cluster.stop()
+    server = Server(place).start(ready=False)
+    until(lambda: status(server, "/livez") == 200, 20, "it is alive")
+    asked = server.call("GET", "/readyz")
+    assert (asked.status, asked.headers["retry-after"]) == (503, "1")
+    refused = server.call("POST", "/v1/runs", {"task": "job"})
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert msgspec.json.decode(refused.body)["code"] == "storage_unavailable"
+    pause(1)
+    (said,) = place.logged().splitlines()
+    assert "store.waiting the database cannot be reached" in said
+    cluster.start()
+    server.wait_until_ready()
+    assert status(server, "/readyz") == 200
+    Hand(server)
+    assert server.run(server.started("job"))["state"] == "queued"
+    assert server.stop() == 0
+    assert "Traceback" not in place.logged()
+
+
+def test_a_server_that_waits_for_its_database_ends_at_once_when_it_is_told_to(cluster, one):
+    place = one(cluster.url(cluster.create_database()))
+    cluster.stop()
+    server = Server(place).start(ready=False)
+    until(lambda: status(server, "/livez") == 200, 20, "it is alive")
+    began_s = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began_s < 2
+    assert "Traceback" not in place.logged()
+    cluster.start()
+
+
+def test_a_server_whose_database_says_nothing_ends_when_it_is_told_to(one):
+    """Its packets are swallowed, as by a firewall: here by one who takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = one(f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/headway?connect_timeout=2")
+        server = Server(place).start(ready=False)
+        until(lambda: status(server, "/livez") == 200, 20, "it is alive")
+        assert server.stop(8) == 0
+        assert "Traceback" not in place.logged()
+
+
+def refused(place):
+    """Return what a server says that does not start."""
+    server = Server(place).start(ready=False)
+    assert server.process.wait(20) == 1
+    (line,) = place.logged().splitlines()
+    return line
+
+
+def test_a_server_that_is_not_let_in_says_why_and_does_not_wait(cluster, one):
+    cluster.create_user("ann", "right")
+    url = cluster.url(cluster.create_database(), user="ann", password="not-the-right-one")
+    said = refused(one(url))
+    assert "refuses the password of ann" in said
+    assert "not-the-right-one" not in said
+
+
+def test_a_server_whose_database_does_not_exist_says_how_to_make_it(cluster, one):
+    assert "createdb nowhere" in refused(one(cluster.url("nowhere")))
+
+
+def test_a_server_that_is_older_than_its_store_says_so(cluster, one):
+    name = cluster.create_database()
+    place = one(cluster.url(name))
+    server = Server(place).start()
+    assert server.stop() == 0
+    cluster.query("INSERT INTO migrations VALUES (999, 'of the future', 0)", database=name)
+    place.log.unlink()
+    assert "install a newer Headway" in refused(place)
+
+
+# -- in the middle -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=MINUTES)])
+def test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed(cluster, two, kills):
+    with served(two(cluster.url(cluster.create_database()))) as service:
+        for _ in range(kills):
+            pause(random.uniform(0.3, 1.2))
+            cluster.kill()
+            pause(random.uniform(0.5, 1.5))
+            service.first.ledger.note("started")
+            cluster.start()
+            service.until_back()
+        pause(0.5)
+    books = service.finish(outages=kills)
+    assert len(books.acknowledged) > 20 * kills
+    assert service.load.later["storage_unavailable"] > 0
+    figures("database killed, back ms after its start", service.back_ms("started"), service, books)
+    assert max(service.back_ms("started")) <= BACK_WITHIN_MS
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(300, marks=MINUTES)])
+def test_nothing_is_lost_when_all_connections_are_cut_again_and_again(cluster, two, times):
+    name = cluster.create_database()
+    cut = 0
+    with served(two(cluster.url(name))) as service:
+        for _ in range(times):
+            pause(random.uniform(0.05, 0.6))
+            cut += cluster.query(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s", name
+            )[0][0]
+        service.until_back()
+    books = service.finish(outages=times)
+    assert cut > 2 * times
+    figures(f"{cut} connections cut, back after ms", service.back_ms("up"), service, books)
+
+
+def test_what_was_acknowledged_is_at_the_standby_when_the_primary_is_killed(postgres_installation, two):
+    with Pair(installation=postgres_installation) as pair:
+        name = pair.primary.create_database()
+        with served(two(pair.url(name))) as service:
+            pause(2)
+            pair.kill_primary()
+            service.first.ledger.note("killed")
+            service.first.ledger.note("promoted")
+            pair.promote()
+            service.until_back()
+            pause(1)
+        books = service.finish(outages=1)
+        figures("primary killed, back after ms", service.back_ms("killed"), service, books)
+        assert service.back_ms("promoted")[0] <= BACK_WITHIN_MS
+
+
+def figures(what, back_ms, service, books):
+    """Print what was seen, for who looks (pytest -s)."""
+    print(f"{what} {back_ms}; {len(books.acknowledged)} acknowledged, put off: {dict(service.load.later)}")
+
+
+# -- one server of two ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=MINUTES)])
+def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(cluster, two, kills):
+    places = two(cluster.url(cluster.create_database()))
+    with served(places) as service:
+        for _ in range(kills):
+            pause(random.uniform(0.3, 1.2))
+            service.servers[0].kill()
+            service.first.ledger.note("killed")
+            service.until_back()
+            service.servers[0].start()
+        pause(0.5)
+    books = service.finish(outages=kills)
+    figures("one server killed, back after ms", service.back_ms("killed"), service, books)
+    assert max(service.back_ms("killed")) <= 1_000
+
+
+def get_on(users):
+    before = users.done
+    until(lambda: users.done > before + 20 or users.failures, 30, "the users get on")
+
+
+def test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_in_turn(cluster, two):
+    places = two(cluster.url(cluster.create_database()))
+    servers = [Server(place, "--drain", f"{DRAIN_S}s").start() for place in places]
+    for place, other in (places, places[::-1]):
+        WorkerProcess(place, "--capacity", "20", others=[other])
+    for server in servers:
+        server.knows("effect")
+    with Users(places[0], 4, places[1]) as users:
+        for _ in range(2):
+            for server in servers:
+                get_on(users)
+                assert server.stop(DRAIN_S + 5) == 0
+                get_on(users)  # with the other alone
+                server.start()
+        pause(0.5)
+    assert users.failures == []
+    for server in servers:
+        until(lambda server=server: all_final(server), 30, f"all runs are final: {server.counts()}")
+        assert server.stop() == 0
+    Books(places[0]).hold(kills=0)
