@@ -202,7 +202,7 @@ class Both:
         ]
         for side in self.sides:
             await side.server.declare("keyed", key="who", concurrency_per_key=1)
-            await side.server.declare("backup", "headway.bulk", retry=wire.RetrySpec(jitter=0))
+            await side.server.declare("backup", "headway.bulk", retry=wire.RetrySpec(jitter=0.0))
         return self
 
     async def __aexit__(self, *raised):
@@ -217,6 +217,8 @@ class Both:
         """Ask both; they must say the same, and know what they say. Return whether anything was taken."""
         one, other = [await side.verdict(method, target, body, **headers) for side in self.sides]
         assert one[0] < 500, (what, one)
+        if target.startswith("/v1/events"):  # positions are the store's own: what is after one differs
+            one, other = one[:1] + (b"",), other[:1] + (b"",)
         assert one == other, what
         return one[0] < 400 and b'"rejected":[{' not in one[1]
 

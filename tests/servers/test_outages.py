@@ -26,7 +26,7 @@ from tests.postgres.standby import Pair
 from headway.client.errors import ConnectionLost
 
 DRAIN_S = 5
-BACK_WITHIN_MS = 5_000
+BACK_WITHIN_MS = 10_000
 """From the moment when the database is started again, or its standby made the primary, until a start is acknowledged."""
 TASKS = ["effect", "effect_in_thread", "steps"]
 

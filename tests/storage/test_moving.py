@@ -222,6 +222,8 @@ def test_a_database_that_crashes_underneath_is_gone_on_with(path, postgres_insta
 
         def crash(step):
             told.append(step)
+            if len(told) == 5:
+                cluster.query("CHECKPOINT")  # so far it stays
             if len(told) == 9:
                 cluster.kill()
 

@@ -97,12 +97,12 @@ class Catalog:
         )
 
     def by_state(self, *, task: str | None = None, queue: str | None = None) -> dict[str, int]:
-        """Return the counts by state, of a task or of a queue or of everything."""
+        """Return the counts by state, in the order of states, of a task or of a queue or of everything."""
         totals: dict[str, int] = {}
         for (of_task, in_queue, state), n in self.counts.items():
             if n and task in (None, of_task) and queue in (None, in_queue):
                 totals[state] = totals.get(state, 0) + n
-        return totals
+        return {str(state): totals[state] for state in State if state in totals}
 
     def lanes_of(self, task: str) -> list[Lane]:
         """Return the lanes of a task that may have queued runs: where others may have put some, all that there can be."""

@@ -26,7 +26,7 @@ CHANNEL: Final = "headway"
 _DEFAULTS: Final = {
     "application_name": "headway",
     "target_session_attrs": "read-write",
-    "connect_timeout": "5",
+    "connect_timeout": "3",
     "keepalives_idle": "5",
     "keepalives_interval": "3",
     "keepalives_count": "3",
