@@ -218,7 +218,7 @@ class Both:
         one, other = [await side.verdict(method, target, body, **headers) for side in self.sides]
         assert one[0] < 500, (what, one)
         if target.startswith("/v1/events"):  # positions are the store's own: what is after one differs
-            one, other = one[:1] + (b"",), other[:1] + (b"",)
+            one, other = (one[0], b""), (other[0], b"")
         assert one == other, what
         return one[0] < 400 and b'"rejected":[{' not in one[1]
 
