@@ -69,7 +69,7 @@ class Clients:
             if answer.status in {200, 202}:
                 break
         found = msgspec.json.decode(answer.body)
-        replayed = "idempotent-replayed" in answer.headers
+        replayed = "idempotency-replayed" in answer.headers
         told = None if replayed else shown(found)
         self.history.append(Operation(found["id"], client, "start", began, time.monotonic(), priority, told))
         self._runs.append(found["id"])
@@ -103,7 +103,7 @@ class Clients:
             if answer.status not in {409, 412}:
                 self.odd.append(f"{verb}: {answer.status} {answer.body[:300]!r}")
             note(verb, began, ended, found["code"])
-        elif "idempotent-replayed" in answer.headers:  # it had happened before; the answer is the run as it is now
+        elif "idempotency-replayed" in answer.headers:  # it had happened before; the answer is the run as it is now
             note(verb, began, ended, None)
             note("get", last, ended, shown(found))
         else:
