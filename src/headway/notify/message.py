@@ -86,11 +86,7 @@ def messages(
             continue
         told[-1]["marks"], marks = marks[:most], marks[most:]
         left -= len(told[-1]["marks"])
-    return [
-        _encode(Message(sender=sender, **{name: _frozen(value) for name, value in one.items()})).decode()
-        for one in told
-        if one
-    ]
+    return [_encode(Message(sender=sender, **one)).decode() for one in told if one]
 
 
 def read(text: str) -> Message | None:
@@ -99,7 +95,3 @@ def read(text: str) -> Message | None:
         return _decoder.decode(text)
     except msgspec.DecodeError:
         return None
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
