@@ -404,7 +404,7 @@ MUTANTS = (
         OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed",
     ),
     Mutant(
-        "asks-again-though-not-let-in", "app.py",
+        "asks-again-though-not-let-in", "app/opening.py",
         "    except NotLetIn as error:", "    except ZeroDivisionError as error:",
         OUTAGES + "test_a_server_that_is_not_let_in_says_why_and_does_not_wait",
     ),

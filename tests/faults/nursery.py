@@ -117,7 +117,8 @@ def _state(pid: int) -> str:
 def main() -> None:
     """Answer until the input ends."""
     import headway.actions.executor
-    import headway.app
+    import headway.app.loops
+    import headway.app.serving
     import headway.cli.main
     import headway.cli.serve
     import headway.http.server

@@ -15,7 +15,7 @@ from tests.faults.syscalls import calls, failing, needs_strace, watching
 from tests.faults.verdict import Books, clean
 from tests.faults.waiting import until
 
-from headway.app import BROKEN, FAILED
+from headway.app.serving import BROKEN, FAILED
 from headway.client.errors import ConnectionLost
 
 SUBMITS = 1_000

@@ -12,7 +12,7 @@ from tests.simulation.loop import Life, VirtualLoop
 from tests.simulation.network import Network
 
 from headway.actions.executor import BuiltInWorker
-from headway.app import _loops as begin_loops
+from headway.app.loops import begin_loops
 from headway.config import Settings
 from headway.ids import IdSource, Signer
 from headway.service.service import Service

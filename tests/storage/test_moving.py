@@ -525,12 +525,12 @@ async def test_the_run_of_a_worker_that_does_not_come_back_is_done_by_another(pa
 
 
 async def test_the_doctor_of_the_file_and_of_the_database_count_the_same(path, postgres_url):
-    from headway import app
+    from headway.app import offline
 
     world, _ = await busy(path)
     await world.close()
     moved(path, postgres_url)
-    here, there = app.doctor(f"sqlite:///{path}"), app.doctor(postgres_url, verify=True)
+    here, there = offline.doctor(f"sqlite:///{path}"), offline.doctor(postgres_url, verify=True)
     counts = [next(check.message for check in checks if check.name == "runs") for checks in (here, there)]
     assert counts[0] == counts[1]
     assert [check for check in there if not check.ok] == []

@@ -1,4 +1,4 @@
-"""`headway doctor`, `backup`, `restore`, `openapi`: what is done to a store or said about the server, by `headway.app`."""
+"""`headway doctor`, `backup`, `restore`, `openapi`: what is done to a store or said about the server, by `headway.app.offline`."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class _Unreachable(click.ClickException):
 @click.pass_context
 def doctor(ctx: click.Context, /, store: str, verify: bool) -> None:
     """Check the machine and the store; exit with 1 if something is wrong."""
-    from headway import app  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
     with plainly():
-        findings = app.doctor(store, verify=verify)
+        findings = offline.doctor(store, verify=verify)
     well = all(finding.ok for finding in findings)
     if session.current().json:
         show.as_json({"ok": well, "checks": findings})
@@ -74,10 +74,10 @@ def doctor(ctx: click.Context, /, store: str, verify: bool) -> None:
 @store_option
 def backup(destination: str, store: str) -> None:
     """Copy the store to a file while it is in use."""
-    from headway import app  # noqa: PLC0415
+    from headway.app import offline  # noqa: PLC0415
 
     with plainly():
-        size = app.backup(store, destination)
+        size = offline.backup(store, destination)
     show.answer({"store": store, "backup": destination, "bytes": size}, f"{destination}: {show.counted(size, 'byte')}")
 
 
@@ -86,16 +86,16 @@ def backup(destination: str, store: str) -> None:
 @click.option("--store", metavar="URL", required=True, help="The store to make; it must not exist yet.")
 def restore(source: str, store: str) -> None:
     """Make a store from a backup."""
-    from headway import app  # noqa: PLC0415
+    from headway.app import offline  # noqa: PLC0415
 
     with plainly():
-        app.restore(source, store)
+        offline.restore(source, store)
     show.answer({"backup": source, "store": store}, f"{store} is as it was in {source}")
 
 
 @click.command(cls=Command)
 def openapi() -> None:
     """Print the OpenAPI document of the native API."""
-    from headway import app  # noqa: PLC0415
+    from headway.app import offline  # noqa: PLC0415
 
-    show.as_json(app.openapi())
+    show.as_json(offline.openapi())

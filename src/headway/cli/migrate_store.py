@@ -35,11 +35,11 @@ def migrate_store(source: str, target: str, accept_loss: bool) -> None:
     Stop the server first; the file stays as it is. What is stopped halfway goes on when it is started again, and the
     database cannot be served before all is there and has been compared.
     """  # noqa: D301
-    from headway import app  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
     try:
         with plainly(), _screen() as tell:
-            report = app.migrate_store(source, target, tell, accept_loss=accept_loss)
+            report = offline.migrate_store(source, target, tell, accept_loss=accept_loss)
     except KeyboardInterrupt:
         click.echo("It is not finished: the same command goes on where it was.", err=True)
         raise

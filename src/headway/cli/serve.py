@@ -1,4 +1,4 @@
-"""`headway serve`: from options to settings; all the rest is `headway.app`'s."""
+"""`headway serve`: from options to settings; all the rest is `headway.app.serving`'s."""
 
 from __future__ import annotations
 
@@ -47,6 +47,6 @@ def serve(ctx: click.Context, /, allow_host: tuple[str, ...], **options: Any) ->
         settings = config.from_environment(allow_host=allow_host or None, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    from headway import app  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.app import serving  # noqa: PLC0415 (the server, which `--help` does not need)
 
-    ctx.exit(app.serve(settings) or 0)
+    ctx.exit(serving.serve(settings) or 0)

@@ -10,7 +10,8 @@ from headway.errors import Unavailable
 
 log = logging.getLogger("headway.loops")
 
-LONGEST_S = 3600.0
+LONGEST_S = 30.0
+"""Loops sleep by the monotonic clock: if the wall clock jumps ahead, what has come due with it waits no longer than this."""
 BACK_OFF_S = 1.0
 """After a tick that failed; doubled up to a minute, unless it is only the store that is not available."""
 

@@ -1,0 +1,1 @@
+"""The composition root: the one place where concrete stores, loops, surfaces and workers meet."""

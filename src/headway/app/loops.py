@@ -1,0 +1,39 @@
+"""Which loops a server runs, and what wakes them."""
+
+from __future__ import annotations
+
+from headway.loops.loop import Loop
+from headway.loops.pruner import Pruner
+from headway.loops.pulse import Pulse
+from headway.loops.rescuer import Rescuer
+from headway.loops.stager import Stager
+from headway.service.service import Service
+
+
+def begin_loops(service: Service) -> list[Loop]:
+    """Start the loops of a server, each woken by what is committed."""
+    store, clock = service.store, service.store.clock
+    rescuing = Rescuer(service)
+    stager, rescuer, pruner = Loop(Stager(service)), Loop(rescuing), Loop(Pruner(service))
+
+    def deadline(at_ms: int) -> None:
+        rescuing.note(at_ms)
+        rescuer.wake(at_ms - clock.now_ms())
+
+    store.on_due = lambda at_ms: stager.wake(at_ms - clock.now_ms())
+    store.on_deadline = deadline
+    service.sessions.on_change = lambda: rescuer.wake(service.settings.disconnect_ms)
+    service.on_alarm = lambda at_ms: stager.wake(at_ms - clock.now_ms())
+    running = [stager, rescuer, pruner]
+    if store.peers is not None:
+
+        def heard() -> None:
+            """Look again: another server may have set a time, or be gone with those that it had to keep."""
+            stager.wake()
+            deadline(clock.now_ms())
+
+        store.on_heard = heard
+        running.append(Loop(Pulse(service)))
+    for loop in running:
+        loop.start()
+    return running

@@ -1,0 +1,97 @@
+"""What is done to a store while nobody serves it, or said about the server without one: for the command line."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headway.clock import SystemClock
+from headway.storage.location import is_postgres, need_driver, sqlite_path
+
+if TYPE_CHECKING:
+    from headway.storage.moving.move import Report, Step
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that the doctor looked at."""
+
+    name: str
+    ok: bool
+    message: str
+
+
+def backup(store: str, destination: str) -> int:
+    """Copy a store to a file while it is in use; return the bytes written."""
+    from headway.storage.sqlite.backup import backup as copy  # noqa: PLC0415 - only where it is asked for
+
+    return copy(_copied_file(store), Path(destination))
+
+
+def restore(source: str, store: str) -> None:
+    """Make a store from a backup."""
+    from headway.storage.sqlite.backup import restore as copy  # noqa: PLC0415 - only where it is asked for
+
+    copy(Path(source), _copied_file(store))
+
+
+def doctor(store: str, *, verify: bool = False) -> list[Finding]:
+    """Look at the machine and the store; `verify` reads every row and holds it against the others."""
+    python = platform.python_version()
+    findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_implementation()} {python}")]
+    findings += [Finding(name, ok, message) for name, ok, message in _checkup(store, verify=verify)]
+    return findings
+
+
+def _checkup(store: str, *, verify: bool) -> Iterable[tuple[str, bool, str]]:
+    if is_postgres(store):
+        need_driver()
+        from headway.storage.postgres import checkup as of_postgres  # noqa: PLC0415 - only where it is asked for
+
+        return of_postgres.checkup(store, SystemClock(), verify=verify)
+    from headway.storage.sqlite import checkup as of_sqlite  # noqa: PLC0415
+
+    return of_sqlite.checkup(_file(store, "has no file"), verify=verify)
+
+
+def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, accept_loss: bool = False) -> Report:
+    """Move a store from a file into an empty database; see `storage.moving.move`."""
+    if is_postgres(source) or not is_postgres(target):
+        raise ValueError(
+            "a store is moved from a file into PostgreSQL: "
+            "headway migrate-store sqlite:///headway.db postgresql://USER@HOST/DATABASE"
+        )
+    path = _file(source, "cannot be moved")
+    need_driver()
+    from headway.storage.moving.move import move  # noqa: PLC0415 - only where it is asked for
+
+    return move(path, target, SystemClock(), tell, accept_loss=accept_loss)
+
+
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI document of the native API."""
+    from headway.http.openapi import document  # noqa: PLC0415 - only where it is asked for
+
+    return document()
+
+
+def _file(store: str, otherwise: str) -> Path:
+    """Return a store's file; `otherwise` says what one in memory lacks."""
+    path = sqlite_path(store)
+    if path is None:
+        raise ValueError(f"a store in memory {otherwise}")
+    return path
+
+
+def _copied_file(store: str) -> Path:
+    """Return a store's file, to be copied; of PostgreSQL its own tools make better copies."""
+    if is_postgres(store):
+        raise ValueError(
+            "backup and restore are for a store in a file; copy a database with pg_dump and pg_restore, "
+            "or with pg_basebackup and archived WAL to lose nothing"
+        )
+    return _file(store, "has no file")

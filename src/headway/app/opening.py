@@ -1,0 +1,93 @@
+"""Opens the store that the settings name, and waits for a database that does not answer yet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from headway import __version__
+from headway.clock import SystemClock
+from headway.config import Settings
+from headway.storage.location import need_driver, secret_of, sqlite_path
+
+if TYPE_CHECKING:
+    from headway.storage.store import Store
+
+log = logging.getLogger("headway")
+
+WAITS_S: Final = (0.2, 5.0)
+"""The shortest and the longest wait between two attempts to open a store on a database that does not answer yet."""
+
+
+def on_a_file(settings: Settings) -> tuple[Store, bytes]:
+    """Open the store in a file or in memory; return it, and what tokens and cursors are signed with."""
+    from headway.storage.sqlite.open import open_file, open_memory  # noqa: PLC0415 - after the workers are on their way
+
+    clock = SystemClock()
+    path = sqlite_path(settings.store)
+    secret = secret_of(path, settings.secret)
+    store = open_memory(clock) if path is None else open_file(path, clock, reserve_bytes=settings.reserve_bytes)
+    return store, secret
+
+
+async def on_postgres(settings: Settings, sockets: list[socket.socket]) -> tuple[Store, bytes] | None:
+    """Open the store as soon as the database answers. Until then the server is alive, but not ready."""
+    from headway.storage.database import DatabaseGone, StoreRefused  # noqa: PLC0415 - as above
+
+    need_driver()
+    from headway.ids import IdSource  # noqa: PLC0415
+    from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
+    from headway.storage.postgres.trouble import NotLetIn  # noqa: PLC0415
+
+    clock = SystemClock()
+    server_id = IdSource().new(clock.now_ms())
+
+    def open_it() -> tuple[Store, bytes]:
+        store = open_postgres(
+            settings.store, clock, accept_loss=settings.accept_loss, server_id=server_id,
+            host=socket.gethostname(), pid=os.getpid(), version=__version__,
+        )  # fmt: skip
+        try:
+            return store, secret_in(settings.store, settings.secret)
+        except BaseException:
+            asyncio.run(store.close())
+            raise
+
+    try:
+        return await asyncio.to_thread(open_it)
+    except NotLetIn as error:  # asking again would not help
+        raise StoreRefused(str(error)) from error
+    except DatabaseGone as error:
+        return await _when_reachable(settings, sockets, open_it, str(error))
+
+
+async def _when_reachable(
+    settings: Settings, sockets: list[socket.socket], open_it: Callable[[], tuple[Store, bytes]], why: str
+) -> tuple[Store, bytes] | None:
+    from headway.http.server import serve_http  # noqa: PLC0415 - as above
+    from headway.http.waiting import Waiting  # noqa: PLC0415
+    from headway.storage.database import DatabaseGone  # noqa: PLC0415
+
+    log.warning("store.waiting %s: it is asked again until it answers", why)
+    stop = asyncio.Event()
+    copies = [opened.dup() for opened in sockets]  # a server closes what it listens on
+    answering = asyncio.create_task(serve_http(Waiting(), settings, copies, stop=stop))
+    try:
+        wait_s = WAITS_S[0]
+        while not answering.done():
+            await asyncio.wait({answering}, timeout=wait_s)
+            wait_s = min(wait_s * 2, WAITS_S[1])
+            try:
+                return await asyncio.to_thread(open_it) if not stop.is_set() else None
+            except DatabaseGone as error:
+                if str(error) != why:
+                    why = str(error)
+                    log.warning("store.waiting %s", why)
+        return None
+    finally:
+        stop.set()
+        await answering

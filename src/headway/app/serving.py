@@ -1,0 +1,203 @@
+"""`headway serve`: a server from its settings to its end.
+
+It starts local workers before it imports the HTTP server, so that both come up at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from headway import __version__, logs
+from headway.app.opening import on_a_file, on_postgres
+from headway.config import Settings
+from headway.errors import HeadwayError
+from headway.http.listening import UnsafeBind, listen
+from headway.storage.location import check_url, is_postgres, shown
+from headway.worker.supervisor import Supervisor, worker_argv
+
+if TYPE_CHECKING:
+    from headway.service.service import Service
+    from headway.storage.store import Store
+
+log = logging.getLogger("headway")
+
+FAILED = 1
+USAGE = 2
+BROKEN = 74
+"""Storage that broke a promise: the process ends, and recovery starts from what is on disk (EX_IOERR)."""
+
+
+class Notices:
+    """What the supervisor has to say; kept back until the banner is printed, so that the last line is what to do."""
+
+    def __init__(self) -> None:
+        """Keep it back."""
+        self._held: list[str] | None = []
+
+    def say(self, text: str) -> None:
+        """Log it, now or after the banner."""
+        if self._held is None:
+            log.warning("%s", text)
+        else:
+            self._held.append(text)
+
+    def release(self) -> None:
+        """Log what was kept back, and from now on everything at once."""
+        held, self._held = self._held or [], None
+        for text in held:
+            self.say(text)
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until it is told to stop; return the process's exit code."""
+    logs.configure()
+    try:
+        check_url(settings.store)
+        sockets = listen(settings.host, settings.port)
+    except (ValueError, UnsafeBind) as error:
+        return _refuse(str(error), USAGE)
+    except OSError as error:
+        why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        return _refuse(f"{why}; give another --port, or 0 for a free one", USAGE)
+    return _run(_serve(settings, sockets))
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
+    url = f"http://{_shown(settings.host)}:{sockets[0].getsockname()[1]}"
+    notices = Notices()
+    supervisor = _supervisor(settings, url, notices) if settings.app and settings.workers else None
+    if supervisor is not None:
+        await supervisor.start()
+    from headway.storage.database import StorageBroken, StoreRefused  # noqa: PLC0415 - after the workers are on their way
+
+    try:
+        opened = await on_postgres(settings, sockets) if is_postgres(settings.store) else on_a_file(settings)
+    except (StoreRefused, StorageBroken, ValueError, OSError) as error:
+        if supervisor is not None:
+            await supervisor.stop(0)
+        return _refuse(f"the store cannot be opened: {error}", FAILED)
+    if opened is None:  # it was told to stop before there was a store
+        if supervisor is not None:
+            await supervisor.stop(0)
+        return 0
+    store, secret = opened
+    return await _with_store(settings, store, secret, sockets, url, supervisor, notices)
+
+
+async def _with_store(
+    settings: Settings,
+    store: Store,
+    secret: bytes,
+    sockets: list[socket.socket],
+    url: str,
+    supervisor: Supervisor | None,
+    notices: Notices,
+) -> int:
+    from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
+    from headway.app.loops import begin_loops  # noqa: PLC0415
+    from headway.http.asgi import Api  # noqa: PLC0415
+    from headway.http.routes import ROUTES  # noqa: PLC0415
+    from headway.http.server import serve_http  # noqa: PLC0415
+    from headway.ids import Signer  # noqa: PLC0415
+    from headway.service.service import Service  # noqa: PLC0415
+
+    code = 0
+
+    def broken(error: Exception) -> None:
+        nonlocal code
+        log.critical("storage.broken error=%s: nothing more is acknowledged, the server ends", error)
+        code = BROKEN
+        drained.set()
+
+    drained = asyncio.Event()
+    store.on_broken = broken
+    store.start()
+    service = Service(store, Signer(secret), settings)
+    await service.workers.restore()
+    await service.servers.join()
+    running = begin_loops(service)
+    built_in = BuiltInWorker(service)
+    built_in.start()
+    checks = _readiness(service, expects_workers=supervisor is not None)
+    api = Api(service, ROUTES, checks=checks, version=__version__)
+
+    async def drain() -> None:
+        service.workers.draining = True
+        if supervisor is not None:
+            await supervisor.stop(settings.drain_ms / 1000)
+
+    print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    notices.release()
+    try:
+        await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
+    finally:
+        await built_in.stop()
+        for loop in running:
+            await loop.stop()
+        if supervisor is not None:
+            await supervisor.stop(1)
+        with contextlib.suppress(HeadwayError):  # then the others find out by themselves
+            await service.servers.leave()
+        await store.close()
+    return code
+
+
+def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable[[], Awaitable[str | None]]]:
+    """Return what /readyz asks: None is well, a text says what is not."""
+
+    async def store() -> str | None:
+        if service.store.writer.broken:
+            return "broken"
+        if service.store.writer.down:
+            return "the database cannot be reached"
+        return "the disk is full" if service.store.full else None
+
+    async def workers() -> str | None:
+        return None if service.sessions.remote else "no worker has registered yet"
+
+    return {"store": store, "workers": workers} if expects_workers else {"store": store}
+
+
+def _supervisor(settings: Settings, url: str, notices: Notices) -> Supervisor:
+    def argv(number: int) -> list[str]:
+        name = f"{socket.gethostname()}/local-{number}"
+        grace = f"{max(0, settings.drain_ms - 2000)}ms"
+        options = ("--name", name, "--capacity", str(settings.capacity), "--drain-grace", grace)
+        return list(worker_argv(url, settings.app, *options))
+
+    def write(output: bytes) -> None:
+        sys.stderr.buffer.write(output)
+        sys.stderr.buffer.flush()
+
+    return Supervisor(settings.workers, argv, say=notices.say, write=write)
+
+
+def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:
+    if supervisor is None:
+        workers = f"no local workers: start some with  headway worker --server {url} MODULE:APP"
+    else:
+        workers = f"{settings.workers} local worker{'s' if settings.workers > 1 else ''} for {settings.app}"
+    return f"Headway {__version__}  {url}  ({shown(settings.store)}; {workers}).  API: {url}/docs  Stop: Ctrl-C"
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _refuse(message: str, code: int) -> int:
+    print(f"headway: {message}", file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    return code
