@@ -268,7 +268,7 @@ async def operations(bench: Bench, small: Site, large: Site, name: str) -> None:
 
 
 async def reads(bench: Bench, small: Site, large: Site, name: str) -> None:
-    """Lists, and what is read beside them: before the claims, which leave whole lanes of the small store empty."""
+    """Lists, and what is read beside them."""
     now = small.store.clock.now_ms()
     for what, wanted in filters(now).items():
         if bench.wanted(f"{name}.list.{what}"):
@@ -430,8 +430,17 @@ def main() -> None:
             fill(paths[name], runs, queued_share)
             emit(bench="growth", metric=f"fill.{name}", unit="s", value=time.monotonic() - begun, n=runs)
         for name in ("finished", "queued"):
+            _afresh(paths["small"], *shares["small"])
             asyncio.run(_in_process(bench, paths, name))
+        _afresh(paths["small"], *shares["small"])
         over_http(bench, paths, folder)
+
+
+def _afresh(small: Path, runs: int, queued_share: float) -> None:
+    """Claims leave whole lanes of the small store empty; what is measured next wants them full again."""
+    for path in small.parent.glob(f"{small.name}*"):
+        path.unlink()
+    fill(small, runs, queued_share)
 
 
 async def _in_process(bench: Bench, paths: dict[str, Path], name: str) -> None:
