@@ -117,16 +117,21 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
 def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "find_ready") -> list[Run]:
     """Return the best ready runs of the lanes, in order.
 
-    Of many lanes only the heads are read, for a claim gets few of each. A lane that gave all that it was asked for may
-    have better ones behind them than another lane's head: if that one is among the best, more is asked of each.
+    Of many lanes only the heads are read, for a claim gets few of each. A lane whose heads are all among the best may have
+    others behind them that are better than another lane's head: only such lanes are asked again, for more.
     """
     each = limit if len(lanes) <= LANES_WHOLE else min(limit, max(HEAD_MIN, 2 * limit // len(lanes)))
-    while True:
-        found = unit.find(statement, rows=as_rows(lanes), limit=limit, each=each)
-        heads = Counter((run.queue, run.task) for run in found)
-        if each >= limit or not any(count >= each for count in heads.values()):
-            return found
-        each = min(limit, each * 4)
+    best = unit.find(statement, rows=as_rows(lanes), limit=limit, each=each)
+    while each < limit:
+        heads = Counter((run.queue, run.task) for run in best)
+        deep = [lane for lane, count in heads.items() if count >= each]
+        if not deep:
+            break
+        each = limit if len(deep) <= LANES_WHOLE else min(limit, each * 4)
+        best = [run for run in best if (run.queue, run.task) not in deep]
+        best += unit.find(statement, rows=as_rows(deep), limit=limit, each=each)
+        best = sorted(best, key=place)[:limit]
+    return best
 
 
 def _limited(task: Task, queue: Queue) -> bool:
