@@ -58,8 +58,11 @@ POSTGRES = Dialect(
         "real": "DOUBLE PRECISION",
         "serial": "BIGINT PRIMARY KEY",
         "strict": "",
+        # A new version of a row is a new entry in each of its indexes.
+        "unleased": "WHERE worker_id IS NULL",
     },
     walk="({} {} LIMIT :limit)",  # of what is put together, only what is in order and limited by itself is merged
+    apart=True,
     few="CROSS JOIN LATERAL ({}) AS few",
     binds=_binds,
     own=("postgres/own.sql",),

@@ -27,5 +27,6 @@ SQLITE = Dialect(
         "real": "REAL",
         "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
         "strict": "STRICT",
+        "unleased": "",  # an index is written only where what it has of a row changes
     },
 )
