@@ -15,6 +15,7 @@ from headway.config import Settings
 from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
+from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.model.run import Run
 from headway.service.idempotency import RequestKey, request_key
@@ -76,6 +77,8 @@ class World:
         self.runs, self.workers, self.history = self.service.runs, self.service.workers, self.service.history
         self.tasks, self.queues, self.sessions = self.service.tasks, self.service.queues, self.service.sessions
         self.stager, self.rescuer, self.pruner = Stager(self.service), Rescuer(self.service), Pruner(self.service)
+        self.scheduler = Scheduler(self.service)
+        self.schedules = self.service.schedules
         self.store.on_deadline = self.rescuer.note
         self.waits: int | None = None
 
@@ -164,6 +167,7 @@ class World:
 
     async def tick(self) -> None:
         """Let every loop do what is due."""
+        await self.scheduler.tick()
         await self.stager.tick()
         self.waits = await self.rescuer.tick()
         await self.pruner.tick()

@@ -12,8 +12,10 @@ from headway.service.history import History
 from headway.service.inputs import Schemas
 from headway.service.reporting import Reporter
 from headway.service.runs import Runs
+from headway.service.schedules import Schedules
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
+from headway.service.slots import Slots, let_next
 from headway.service.starting import Drafter
 from headway.service.tasks import Queues, Tasks
 from headway.service.workers import Workers
@@ -38,6 +40,8 @@ class Service:
         self.servers = Servers(store, self.sessions, settings.lease_ms)
         self.tasks = Tasks(store)
         self.queues = Queues(store)
+        self.slots = Slots(store, drafter)
+        self.schedules = Schedules(store, self.slots, self.ids, settings)
         self.history = History(store, self.runs, self.workers)
         self.alarms: dict[tuple[str, str], int] = {}
         """Lanes that a rate has closed, and when they open again."""
@@ -46,6 +50,7 @@ class Service:
         store.on_signal = self._signal
         store.on_regained = self.sessions.excuse
         store.writer.after_freed = (unpark_freed,)
+        store.writer.after_ended = (let_next,)
 
     def _signal(self, worker_id: str, message: object) -> None:
         if isinstance(message, Alarm):
