@@ -83,7 +83,7 @@ OWN = {
     "read_schedule_named": {"name": "n7"}, "read_slots": {"before": START + 30_000},
     "read_slots_of_outcome": {"before": START + 30_000, "outcome": "skipped"},
     "slots_within": {"first": START + 10, "last": START + 5_000},
-    **dict.fromkeys(("count_unfinished", "find_next_behind", "busy_schedules"), {"ids": '["s1","s2","s3"]'}),
+    **{name: {"ids": '["s1","s2","s3"]'} for name in ("count_unfinished", "find_next_behind", "busy_schedules")},
 }  # fmt: skip
 """Where a bind means another thing."""
 NAMED_OTHERWISE = {"sqlite_autoindex_runs_1": "runs_pkey", "sqlite_autoindex_steps_1": "steps_pkey",
