@@ -5,11 +5,11 @@
     │                    UnsupportedMediaType 415
     ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused
     ├── Unauthenticated 401 / Forbidden 403
-    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound
+    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, ScheduleNotFound, RouteNotFound
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
-    │                  IdempotencyInProgress
+    │                  IdempotencyInProgress, ScheduleExists, ScheduleBusy, ScheduleDeclared
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
@@ -161,6 +161,12 @@ class WorkerNotFound(NotFound):
     code, title = "worker_not_found", "No worker is registered under that id"
 
 
+class ScheduleNotFound(NotFound):
+    """No schedule has that id or name."""
+
+    code, title = "schedule_not_found", "No schedule has that id or name"
+
+
 class RouteNotFound(NotFound):
     """No route has that path."""
 
@@ -241,6 +247,26 @@ class IdempotencyInProgress(Conflict):
 
     code, title = "idempotency_in_progress", "The first request with this key is still being answered"
     retry_after_s = 1
+
+
+class ScheduleExists(Conflict):
+    """Another schedule has that name."""
+
+    code, title = "schedule_exists", "There is a schedule of that name"
+
+
+class ScheduleBusy(Conflict):
+    """An earlier run of the schedule is not finished, and its overlap policy starts none beside it."""
+
+    code, title = "schedule_busy", "An earlier run of the schedule is not finished"
+    hint = 'Wait for it or stop it; or trigger with another overlap: "queue", "cancel_running" or "allow".'
+
+
+class ScheduleDeclared(Conflict):
+    """An app's code declares the schedule; what it says is changed there."""
+
+    code, title = "schedule_declared", "The schedule is declared by an app"
+    hint = "Change it in the app's code. Pause, resume, trigger and back-fill work as for others."
 
 
 class VersionMismatch(HeadwayError):

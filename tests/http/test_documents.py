@@ -49,6 +49,9 @@ async def test_every_example_works(name, serving):
         if path == "/v1/runs/{id}" and method == "PATCH":
             run_id = await server.start()
         identity = server.worker if "workers" in path else run_id
+        if path.startswith("/v1/schedules/"):
+            made = {"name": "s", "task": "backup", "occurrence": "Daily"}
+            identity = (await server.post("/v1/schedules", made)).json["id"]
         example = json.loads(text)
         if "worker_id" in example:
             example["worker_id"] = server.worker

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Scope = Literal[
     "public", "ops", "run:read", "run:start", "run:control", "task:read", "task:write", "queue:read", "queue:write",
-    "worker:read", "worker:write", "worker:protocol", "token",
+    "worker:read", "worker:write", "worker:protocol", "schedule:read", "schedule:write", "token",
 ]  # fmt: skip
 SCOPES: Final[Mapping[Scope, str]] = {
     "public": "Nothing is needed.",
@@ -28,6 +28,8 @@ SCOPES: Final[Mapping[Scope, str]] = {
     "worker:read": "Look at workers.",
     "worker:write": "Drain workers.",
     "worker:protocol": "Be a worker.",
+    "schedule:read": "Look at schedules and their slots.",
+    "schedule:write": "Make, change, pause, trigger and remove schedules.",
     "token": "Hold the token: the path itself is the credential.",
 }
 """What a credential can be allowed, and what that means."""

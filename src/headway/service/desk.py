@@ -13,6 +13,7 @@ from headway.model.space import Space
 from headway.service.crew import Crew
 from headway.service.history import History
 from headway.service.runs import Runs
+from headway.service.schedules import Schedules
 from headway.service.tasks import Queues, Tasks
 
 if TYPE_CHECKING:
@@ -33,4 +34,5 @@ class Desk:
         self.tasks = Tasks(store, space)
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
+        self.schedules = Schedules(store, service.slots, service.ids, service.settings, organisation)
         self.history = History(store, self.runs, service.workers, space)

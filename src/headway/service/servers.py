@@ -13,6 +13,7 @@ from headway.errors import Unavailable
 from headway.model.run import PARKED
 from headway.service.sessions import Sessions
 from headway.storage.peers import Peers, Server
+from headway.storage.schedules import ScheduleReader
 from headway.storage.store import Store
 from headway.storage.unit import Unit, as_rows
 
@@ -142,6 +143,9 @@ class Servers:
                 self._store.on_due(at_ms)
         if deadline_at is not None:
             self._store.on_deadline(deadline_at)
+        slot_at = await ScheduleReader(self._store.read).next_slot_at()
+        if slot_at is not None:
+            self._store.on_slot(slot_at)
 
     async def _wake(self) -> None:
         """Wake who watches runs of which this server may not have been told, because a message was lost."""

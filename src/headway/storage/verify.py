@@ -13,8 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from headway.engine.lifecycle import CAUSES, TRANSITIONS
+from headway.engine.schedules.occurrence import timetable
+from headway.errors import InvalidSchedule
 from headway.model.run import FINAL, PARKED, State
+from headway.model.schedule import Schedule
 from headway.model.space import MARK, Space
+from headway.storage.schedules import BEHIND_TEXT, make_schedule
 
 _LEGAL: Final = frozenset(
     (str(state), CAUSES[event], str(target))
@@ -75,11 +79,28 @@ def findings(read: Read) -> Iterator[Finding]:
     for task, key, queue in read("verify_parked", parked=PARKED):
         message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
         yield Finding(_named(task), message)
+    for row in read("verify_schedules"):
+        yield from _schedule(make_schedule(row))
+    for schedule_id, nominal, message in read("verify_slots"):
+        yield Finding(schedule_id, f"slot {nominal}: {message}")
+    for (run_id,) in read("verify_behind", behind=BEHIND_TEXT):
+        yield Finding(run_id, "it waits for earlier runs of its schedule, and there are none")
 
 
 def _named(stored: str) -> str:
     """Return a name for people, with whose it is."""
     return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
+
+
+def _schedule(schedule: Schedule) -> Iterator[Finding]:
+    """Hold the next slot of a schedule against what it says."""
+    try:
+        following = None if schedule.paused else timetable(schedule).next_after(schedule.last_slot)
+    except InvalidSchedule as error:
+        yield Finding(schedule.id, f"the schedule cannot be kept to: {error}")
+        return
+    if following != schedule.next_at:
+        yield Finding(schedule.id, f"its next slot is {following}, it says {schedule.next_at}")
 
 
 def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from headway.client.sync.feed import follow
 from headway.client.sync.pace import Pace
 from headway.client.sync.queues import Queues
 from headway.client.sync.runs import Runs
+from headway.client.sync.schedules import Schedules
 from headway.client.sync.tasks import Tasks
 from headway.client.sync.workers import Workers
 from headway.client.transport import Transport
@@ -56,6 +57,7 @@ class Client:
         self.tasks = Tasks(caller)
         self.queues = Queues(caller)
         self.workers = Workers(caller)
+        self.schedules = Schedules(caller)
 
     @property
     def url(self) -> str:
