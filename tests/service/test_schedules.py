@@ -635,7 +635,7 @@ async def test_schedules_of_one_name_in_two_organisations_never_meet(world):
     await world.act_for(2)
     (run,) = await runs_of(world)
     assert (run.organisation, run.task, run.queue, run.key) == (2, "shared", "q", "k")
-    again = await world.schedules.trigger("s", TriggerSchedule())
+    again = await world.schedules.trigger("s", TriggerSchedule(overlap="allow"))
     assert (again.organisation, again.queue) == (2, "q")
     with pytest.raises(ScheduleNotFound):
         await world.schedules.get(ours.id)
