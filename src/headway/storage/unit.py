@@ -234,8 +234,8 @@ class Unit:
         self._started[run.task, run.queue] = self._started.get((run.task, run.queue), 0) + 1
         self._noted(run)
 
-    def newborn(self, lanes: Collection[Lane], limit: int) -> list[Run] | None:
-        """Return the best runs that were born in these lanes and not written yet; None if others may be ready there."""
+    def newborn(self, lanes: Collection[Lane]) -> list[Run] | None:
+        """Return the runs that were born in these lanes and not written yet, best first; None if others may be ready."""
         if not self._inserted:
             return None
         here = set(lanes)
@@ -245,7 +245,7 @@ class Unit:
         if ready != len(found) or not found:
             return None
         found.sort(key=place)
-        return found[:limit]
+        return found
 
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
         """Keep the run as it is now; `shape` says which of its columns may differ from `before`."""
