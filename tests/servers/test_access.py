@@ -67,7 +67,7 @@ async def test_a_key_that_is_revoked_at_one_server_is_refused_at_the_other_and_i
 
 
 async def test_what_is_used_at_one_server_is_not_left_at_the_other(pair):
-    key_id, text = await known(pair, per_minute=10, per_day=10)
+    _, text = await known(pair, per_minute=10, per_day=10)
     mine = [world.service.access.admit(keytext.read(text)).windows for world in (pair.a, pair.b)]
     now_ms = pair.a.clock.now_ms()
     for window in mine[0][:2]:
@@ -83,7 +83,9 @@ async def test_what_is_used_at_one_server_is_not_left_at_the_other(pair):
 async def test_two_servers_that_write_at_once_make_one_chain(pair):
     await known(pair)
     audits = [world.service.access.audit for world in (pair.a, pair.b)]
-    await asyncio.gather(*(audit.append(Origin(), "run.terminate", str(n), "done") for n in range(40) for audit in audits))
+    await asyncio.gather(
+        *(audit.append(Origin(), "run.terminate", str(n), "done") for n in range(40) for audit in audits)
+    )
     found, more = await audits[0].page(0, 0, 1000)
     assert [event.number for event in found] == list(range(1, 82))
     assert not more
