@@ -263,7 +263,7 @@ OWN_WORLD = {
     "GET /v1/queues/{name}", "POST /v1/queues/{name}:pause", "POST /v1/queues/{name}:resume", "GET /v1/tasks/{name}",
     "POST /v1/tasks/{name}:activate", "POST /v1/tasks/{name}:deactivate", "POST /v1/tasks/{name}:terminate",
     "POST /v1/workers", "GET /v1/workers", "POST /v1/leases:report", "POST /v1/keys", "GET /v1/keys", "POST /v1/users",
-    "GET /v1/users", "GET /v1/audit-events",
+    "GET /v1/users", "GET /v1/audit-events", "GET /metrics",
 }  # fmt: skip
 """Routes that may well answer: with what the caller has itself, also under the same name. There is nothing of the others in it."""
 

@@ -480,3 +480,37 @@ async def test_what_was_used_today_is_known_after_a_restart(tmp_path):
         assert [answer.status for answer in answers] == [200, 200, 429, 429]
         shown = (await server.get(f"/v1/keys/{made['id']}", **operator.headers)).json
         assert shown["last_used_at"] is not None
+
+
+@on_loop
+async def test_who_may_only_start_runs_does_not_start_those_that_act_on_others(serving):
+    async with serving("backup", "headway.bulk") as server:
+        operator = await first_key(server)
+        made = await key_of(server, operator, scopes=["run:start", "worker:protocol"])
+        starter, spec = bearer(made["key"]), {"task": "headway.bulk", "input": {"action": "terminate", "filter": {}}}
+        assert (await server.post("/v1/runs", {"task": "backup"}, **starter)).status == 202
+        assert (await server.post("/v1/runs", spec, **starter)).status == 403
+        assert (await server.post("/v1/runs:batch", {"runs": [{"task": "backup"}, spec]}, **starter)).status == 403
+        worker = (await server.post("/v1/workers", {"tasks": [{"name": "backup"}]}, **starter)).json["id"]
+        claimed = (await server.post("/v1/leases:claim", {"worker_id": worker}, **starter)).json["leases"][0]
+        about = {"run_id": claimed["run_id"], "epoch": 1}
+        reports = [
+            {**about, "type": "child", "name": "a", "run": spec},
+            {**about, "type": "child", "name": "b", "run": {"task": "backup"}},
+            {**about, "type": "child", "name": "c", "run": spec},
+            {**about, "type": "log", "epoch": 7, "message": "x"},
+        ]
+        told = (await server.post("/v1/leases:report", {"worker_id": worker, "reports": reports}, **starter)).json
+        assert [(one["index"], one["status"]) for one in told["rejected"]] == [(0, 403), (2, 403), (3, 409)]
+        assert [reply["index"] for reply in told["replies"]] == [1]
+        assert (await server.post("/v1/runs", spec, **operator.headers)).status == 202
+
+
+@on_loop
+async def test_the_history_of_a_run_tells_by_which_key_it_was_stopped(serving):
+    async with serving() as server:
+        operator = await first_key(server)
+        for said, told in (({}, "operator"), ({"actor": "Ann"}, "Ann (operator)")):
+            run_id = (await server.post("/v1/runs", {"task": "backup"}, **operator.headers)).json["id"]
+            stopped = await server.post(f"/v1/runs/{run_id}:terminate", said, **operator.headers)
+            assert stopped.json["reason"]["actor"] == told

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from headway.errors import BadCursor, BadParameter, RunNotFound
+from headway.engine.access import may
+from headway.errors import BadCursor, BadParameter, Forbidden, RunNotFound
 from headway.http.patience import Patient
 from headway.ids import canonical
 from headway.model.access import EVERYBODY, Origin, Principal
 from headway.service.desk import Desk
 from headway.service.idempotency import RequestKey, request_key
+from headway.service.workers import RESERVED
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
@@ -22,6 +24,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 KEY_MAX: Final = 255
+ACTOR_MAX: Final = 1000
 
 
 class Call:
@@ -121,6 +124,21 @@ class Call:
     def stands(self) -> bool:
         """Whether the caller would still be let in."""
         return self.api.service.access.stands(self.principal)
+
+    def actor(self, said: str) -> str:
+        """Return who is to stand in the history: what the caller says, and by which key, if one was shown."""
+        if self.principal.key_id is None:
+            return said
+        return f"{said} ({self.principal.actor})"[:ACTOR_MAX] if said else self.principal.actor
+
+    def may_start(self, task: str) -> bool:
+        """Whether the caller may start runs of a task by this name: of built-in ones, which act on what is there, not all."""
+        return not task.startswith(RESERVED) or may(self.principal, "run:control")
+
+    def check_start(self, task: str) -> None:
+        """Raise Forbidden unless the caller may start runs of the task."""
+        if not self.may_start(task):
+            raise Forbidden(f"starting {task[:200]} needs the scope run:control", scope="run:control")
 
     def origin(self) -> Origin:
         """Return where the call comes from, for the log."""

@@ -78,11 +78,26 @@ async def claim(call: Call) -> Reply:
     return json(wire.Leases(leases=[]))
 
 
+async def _without(call: Call, asked: wire.ReportRuns, refused: list[wire.Rejected]) -> wire.Reported:
+    """Apply the other reports, and answer for all of them by the places that they were sent in."""
+    not_these = {rejected.index for rejected in refused}
+    places = [index for index in range(len(asked.reports)) if index not in not_these]
+    done = await call.service.workers.report(replace(asked, reports=[asked.reports[index] for index in places]))
+    others = [replace(rejected, index=places[rejected.index]) for rejected in done.rejected]
+    replies = [replace(reply, index=places[reply.index]) for reply in done.replies]
+    return replace(done, rejected=sorted([*refused, *others], key=lambda rejected: rejected.index), replies=replies)
+
+
 async def report(call: Call) -> Reply:
     """POST /v1/leases:report."""
     asked = call.asked(wire.ReportRuns)
     await _check(call, asked.worker_id)
-    done = await call.service.workers.report(asked)
+    refused = [
+        wire.Rejected(index=index, status=403, code=Forbidden.code, detail=f"starting {report.run.task} is not allowed")
+        for index, report in enumerate(asked.reports)
+        if isinstance(report, wire.ChildReport) and not call.may_start(report.run.task)
+    ]
+    done = await (_without(call, asked, refused) if refused else call.service.workers.report(asked))
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]
     if lost and len(lost) == len(asked.reports):
         raise LeaseLost(rejected=lost)

@@ -48,7 +48,7 @@ READING: Final[tuple[Scope, ...]] = tuple(
     scope for scope in GRANTABLE if scope.endswith(":read") and scope != "audit:read"
 )
 """What a new key is given if nothing is said: to look, and at nothing that is about others."""
-OPERATING: Final[frozenset[Scope]] = frozenset({"ops", "organisation:admin"})
+OPERATING: Final[frozenset[Scope]] = frozenset({"organisation:admin"})
 """What is about the whole server, not about one organisation: it counts for keys of the first one only."""
 ANONYMOUS: Final = "anonymous"
 
@@ -147,7 +147,7 @@ class Principal(msgspec.Struct, frozen=True):
     queues: tuple[str, ...] | None
     """The queues to which a worker is bound; None: it is not."""
     actor: str
-    """How the log and the history call them."""
+    """How the log and the history of runs call them."""
 
 
 class Origin(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Final
 
 from headway.clock import Clock
 from headway.engine.access import Window
+from headway.errors import Unavailable
 from headway.model.access import AuditEvent, Origin
 from headway.model.query import FIRST
 from headway.storage.access import read_audit
@@ -100,7 +101,12 @@ class Audit:
             for event in events:
                 unit.audit(event)
 
-        await self._store.write(work)
+        try:
+            await self._store.write(work)
+        except Unavailable:  # they are told when it can be done
+            for place, count in refusals.items():
+                self._refusals[place] = self._refusals.get(place, 0) + count
+            raise
 
     async def page(self, organisation: int, after: int, limit: int, action: str = "") -> tuple[list[AuditEvent], bool]:
         """Return the lines of an organisation after a number (0 as organisation: of all), and whether there are more."""
