@@ -430,9 +430,10 @@ MUTANTS = (
         OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-get-removed]",
     ),
     Mutant(
-        "others-keys-are-ones-own", "model/space.py",
-        "            return self._prefix + name\n", "            return name\n",
+        "request-keys-of-all", "service/idempotency.py",
+        "    key = space.inside(request.key)\n", "    key = request.key\n",
         OTHERS + "test_the_same_names_in_two_organisations_never_meet",
+        ("(space.inside(request.key),)", "(request.key,)"),
     ),
     Mutant(
         "families-of-all", "storage/lists.py",

@@ -19,6 +19,7 @@ from headway.model.run import Reason, State
 from headway.model.space import MARK, Space
 from headway.wire import workers as wire
 from headway.wire.runs import PatchRun, RunQuery, SignalRun, StartBatch, Terminate
+from headway.worker.registry import App
 
 NOBODY = "0199f2a4-7c3e-7000-9b1a-5d0c2e4f6a81"
 WHY = Reason(code="test")
@@ -404,6 +405,16 @@ async def test_who_has_a_shared_task_from_another_cannot_switch_it_and_stops_its
     assert ["queued", "terminated", "queued"] == [(await desk.runs.get(run.id)).state for desk, run in runs]
     await world.tasks.activate("all", active=False)
     assert (await refused(begun(two, "all")))[2] == "the task 'all' is not active"
+
+
+def test_an_app_or_a_task_says_that_it_is_shared():
+    for app, task, expected in ((False, None, False), (True, None, True), (True, False, False), (False, True, True)):
+        collection = App(shared=app)
+
+        async def work() -> None: ...
+
+        found = collection.task(**({} if task is None else {"shared": task}))(work)
+        assert expected == found.declaration.shared
 
 
 async def test_only_the_first_organisation_shares(world):

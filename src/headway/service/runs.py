@@ -103,7 +103,7 @@ class Runs:
         With `validate_only` everything is checked and nothing is kept.
         """
         space = self._space
-        await self._store.know((space.tasks(spec.task),))
+        await self._store.know(space, (spec.task,))
         draft = self._drafter.draft(spec, space)
         if spec.validate_only:
             return Started(space.run(draft.run), created=False, replayed=False)
@@ -128,7 +128,7 @@ class Runs:
     async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
         space = self._space
-        await self._store.know(space.tasks(spec.task) for spec in batch.runs)
+        await self._store.know(space, (spec.task for spec in batch.runs))
         drafts: list[Draft | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
