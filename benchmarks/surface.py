@@ -5,6 +5,7 @@
     reads                     GET /v1/runs/{id}, 64 connections
     reads.bare                the baseline in the same minute: a bare Starlette route that answers the same JSON
     reads.ratio               reads / reads.bare
+    reads.keyed               the same reads by a caller who shows a key; reads.keyed.ratio is what is left of reads
 
 (It is not called http.py because Python's own http would then be this.)
 """
@@ -42,6 +43,8 @@ def main() -> None:
         bench.emit(name, "runs/s", rates)
     if bench.wanted("reads"):
         reads(bench, seconds)
+    if bench.wanted("reads.keyed"):
+        keyed(bench, seconds)
 
 
 def reads(bench: Bench, seconds: float) -> None:
@@ -69,6 +72,24 @@ def reads(bench: Bench, seconds: float) -> None:
         "reads.bare", "req/s", theirs, note="the same JSON from a bare Starlette route on uvicorn, httptools, uvloop"
     )
     bench.emit("reads.ratio", "x", [our / their for our, their in zip(ours, theirs, strict=True)])
+
+
+def keyed(bench: Bench, seconds: float) -> None:
+    """One server, asked in turn by who shows a key and by who need not."""
+    with bench.folder() as folder, serving(folder, "--anonymous-loopback") as served:
+        served.declare("noop")
+        run = served.ask("POST", "/v1/runs", {"task": "noop", "input": {"ts": 0}})
+        key = served.ask("POST", "/v1/keys", {"name": "bench", "scopes": ["run:read", "key:admin"]})["key"]
+        limits = {"per_minute": 1_000_000_000, "per_day": 1_000_000_000_000}
+        key_id = key.split("_")[1]
+        served.ask("PATCH", f"/v1/keys/{key_id}", limits)
+        wrk(served.port, run["url"], 64, 1, key=key)
+        plain, shown = [], []
+        for _ in bench.repeat():
+            plain.append(wrk(served.port, run["url"], 64, seconds))
+            shown.append(wrk(served.port, run["url"], 64, seconds, key=key))
+    bench.emit("reads.keyed", "req/s", shown)
+    bench.emit("reads.keyed.ratio", "x", [our / their for our, their in zip(shown, plain, strict=True)])
 
 
 def _wait(server: Served, path: str) -> None:

@@ -132,7 +132,7 @@ def settings() -> str:
         + table(("environment", "option", "default", "meaning"), rows)
         + "\n\nClients, workers and commands also read `HEADWAY_URL` (where the server is, `http://127.0.0.1:8006` if"
         " absent; several servers on one store with commas between; `HEADWAY_SERVER` says the same and goes before it) and"
-        " `HEADWAY_TOKEN`.\n"
+        " `HEADWAY_KEY` (or `HEADWAY_KEY_FILE`, a file that holds it).\n"
     )
 
 

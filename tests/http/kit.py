@@ -133,6 +133,7 @@ async def serving(*tasks: str, store: Store | None = None, **settings: Any) -> A
     server = Server(store, **settings)
     server.store.start()
     await server.service.servers.join()
+    await server.service.access.load()
     await server.declare(*(tasks or ("backup",)))
     try:
         yield server

@@ -27,6 +27,9 @@ TABLE: Final = {
     "servers": ("headway.cli.servers:servers", "List the servers that share the store."),
     "schedules": ("headway.cli.schedules:schedules", "Make, show, change, pause, trigger and remove schedules."),
     "workers": ("headway.cli.workers:workers", "List and drain workers."),
+    "keys": ("headway.cli.keys:keys", "Make, list, rotate and revoke keys."),
+    "users": ("headway.cli.users:users", "Make, list, disable and enable users."),
+    "organisations": ("headway.cli.organisations:organisations", "Make, list and change organisations; also: orgs."),
     "doctor": ("headway.cli.admin:doctor", "Check the machine and the store."),
     "backup": ("headway.cli.admin:backup", "Copy the store while it is in use."),
     "restore": ("headway.cli.admin:restore", "Make a store from a backup."),
@@ -34,6 +37,8 @@ TABLE: Final = {
     "bench": ("headway.cli.bench:bench", "Measure Headway on this machine."),
     "openapi": ("headway.cli.admin:openapi", "Print the OpenAPI document."),
 }
+
+ALIASES: Final = {"orgs": "organisations"}
 
 EPILOG: Final = (
     "Exit codes: 0 succeeded, 1 failed, 2 wrong usage or input, 3 the run was stopped, 4 the server cannot be reached, "
@@ -50,6 +55,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.group(
     cls=LazyGroup,
     table=TABLE,
+    aliases=ALIASES,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "obj": None},
 )

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from headway.errors import BadCursor, BadParameter, RunNotFound
+from headway.engine.access import may
+from headway.errors import BadCursor, BadParameter, Forbidden, RunNotFound
 from headway.http.patience import Patient
 from headway.ids import canonical
+from headway.model.access import EVERYBODY, Origin, Principal
 from headway.service.desk import Desk
 from headway.service.idempotency import RequestKey, request_key
+from headway.service.workers import RESERVED
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
@@ -21,6 +24,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 KEY_MAX: Final = 255
+ACTOR_MAX: Final = 1000
 
 
 class Call:
@@ -29,6 +33,12 @@ class Call:
     request_id = b""
     status = 0
     """What was answered, if the handler sent it itself."""
+    principal: Principal = EVERYBODY
+    """Who asks; the gate says so before the handler is called."""
+    client = ""
+    """The address that the connection comes from."""
+    limits: tuple[tuple[bytes, bytes], ...] = ()
+    """What is left to the caller, as headers of the answer."""
     route: Route | None = None
     arguments: Mapping[str, str] = MappingProxyType({})
     query: Any = None
@@ -109,7 +119,30 @@ class Call:
 
     def patience(self) -> Patient:
         """Return what ends a wait when the client is gone or the server drains."""
-        return Patient(self.api.waiting, self.receive)
+        return Patient(self.api.waiting, self.receive, self.stands)
+
+    def stands(self) -> bool:
+        """Whether the caller would still be let in."""
+        return self.api.service.access.stands(self.principal)
+
+    def actor(self, said: str) -> str:
+        """Return who is to stand in the history: what the caller says, and by which key, if one was shown."""
+        if self.principal.key_id is None:
+            return said
+        return f"{said} ({self.principal.actor})"[:ACTOR_MAX] if said else self.principal.actor
+
+    def may_start(self, task: str) -> bool:
+        """Whether the caller may start runs of a task by this name: of built-in ones, which act on what is there, not all."""
+        return not task.startswith(RESERVED) or may(self.principal, "run:control")
+
+    def check_start(self, task: str) -> None:
+        """Raise Forbidden unless the caller may start runs of the task."""
+        if not self.may_start(task):
+            raise Forbidden(f"starting {task[:200]} needs the scope run:control", scope="run:control")
+
+    def origin(self) -> Origin:
+        """Return where the call comes from, for the log."""
+        return self.api.gate.origin(self)
 
     def accepts(self, kind: bytes) -> bool:
         """Whether the client names this media type among those that it takes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from headway.http import answers, events, ops, queries, queues, runs, schedules, servers, tasks, workers
+from headway.http import access, answers, events, ops, queries, queues, runs, schedules, servers, tasks, workers
 from headway.http.route import Route, route
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
@@ -36,16 +36,16 @@ ROUTES: Final[tuple[Route, ...]] = (
           query=queries.CountRuns, gives=wire.CountOut),
     route("POST", "/v1/runs:bulk", runs.bulk, "run:control", "Do something to all runs that fit, or say how many do.",
           takes=wire.BulkAction, gives=wire.RunOut, status=202, also=(200,), gives_then=wire.BulkPreview, problems=_START,
-          headers=_KEYED),
+          headers=_KEYED, logged="run.bulk"),
     route("GET", "/v1/runs/{id}", runs.get, "run:read", "Look at a run, or wait for it to change or to end.",
           query=queries.GetRun, gives=answers.RunDetail, also=(304,), problems=_RUN, headers=("If-None-Match", "Prefer")),
     route("PATCH", "/v1/runs/{id}", runs.patch, "run:control", "Change a run.",
           takes=wire.PatchRun, gives=wire.RunOut, problems=(*_RUN, *_STATE, "version_mismatch", "idempotency_key_reused"),
           headers=("If-Match", *_KEYED)),
     route("DELETE", "/v1/runs/{id}", runs.delete, "run:control", "Remove a finished run.",
-          status=204, problems=(*_RUN, *_STATE, "protected", "version_mismatch"), headers=("If-Match",)),
+          status=204, problems=(*_RUN, *_STATE, "protected", "version_mismatch"), headers=("If-Match",), logged="run.delete"),
     route("POST", "/v1/runs/{id}:terminate", runs.terminate, "run:control", "Stop a run.",
-          takes=wire.Terminate, optional=True, gives=wire.RunOut, problems=(*_RUN, *_STATE), headers=_KEYED),
+          takes=wire.Terminate, optional=True, gives=wire.RunOut, problems=(*_RUN, *_STATE), headers=_KEYED, logged="run.terminate"),
     route("POST", "/v1/runs/{id}:suspend", runs.suspend, "run:control", "Hold a run until it is resumed.",
           takes=wire.Because, optional=True, gives=wire.RunOut, problems=(*_RUN, *_STATE), headers=_KEYED),
     route("POST", "/v1/runs/{id}:resume", runs.resume, "run:control", "Queue a suspended run again.",
@@ -55,9 +55,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/runs/{id}:retry", runs.retry, "run:control", "Start a failed or stopped run anew, under a new id.",
           takes=wire.Because, optional=True, gives=wire.RunOut, status=202, problems=(*_RUN, *_STATE), headers=_KEYED),
     route("POST", "/v1/runs/{id}:protect", runs.protect, "run:control", "Keep a run from being removed.",
-          takes=wire.Because, optional=True, gives=wire.RunOut, problems=_RUN, headers=_KEYED),
+          takes=wire.Because, optional=True, gives=wire.RunOut, problems=_RUN, headers=_KEYED, logged="run.protect"),
     route("POST", "/v1/runs/{id}:unprotect", runs.unprotect, "run:control", "Let a run be removed again.",
-          takes=wire.Because, optional=True, gives=wire.RunOut, problems=_RUN, headers=_KEYED),
+          takes=wire.Because, optional=True, gives=wire.RunOut, problems=_RUN, headers=_KEYED, logged="run.unprotect"),
     route("GET", "/v1/runs/{id}/output", runs.output, "run:read", "What a run returned.",
           gives=wire.OutputOut, problems=(*_RUN, "not_finished"), headers=("Prefer",)),
     route("GET", "/v1/runs/{id}/results", runs.results, "run:read", "What a run has published so far.",
@@ -84,20 +84,20 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/v1/tasks/{name}", tasks.get, "task:read", "Look at a task.",
           gives=worker_wire.TaskOut, problems=("task_not_found",)),
     route("POST", "/v1/tasks/{name}:activate", tasks.activate, "task:write", "Let a task take runs.",
-          takes=wire.Because, optional=True, gives=worker_wire.TaskOut, problems=("task_not_found",)),
+          takes=wire.Because, optional=True, gives=worker_wire.TaskOut, problems=("task_not_found",), logged="task.activate"),
     route("POST", "/v1/tasks/{name}:deactivate", tasks.deactivate, "task:write", "Let a task take no runs.",
-          takes=wire.Because, optional=True, gives=worker_wire.TaskOut, problems=("task_not_found",)),
+          takes=wire.Because, optional=True, gives=worker_wire.TaskOut, problems=("task_not_found",), logged="task.deactivate"),
     route("POST", "/v1/tasks/{name}:terminate", tasks.terminate, "run:control", "Stop all runs of a task.",
-          takes=worker_wire.TerminateTask, optional=True, gives=answers.Asked, problems=("task_not_found",)),
+          takes=worker_wire.TerminateTask, optional=True, gives=answers.Asked, problems=("task_not_found",), logged="task.terminate"),
     route("GET", "/v1/queues", queues.list_queues, "queue:read", "List queues.", gives=worker_wire.QueueList),
     route("GET", "/v1/queues/{name}", queues.get, "queue:read", "Look at a queue.",
           gives=worker_wire.QueueOut, problems=("queue_not_found",)),
     route("PATCH", "/v1/queues/{name}", queues.patch, "queue:write", "Limit how many runs of a queue run at once.",
-          takes=worker_wire.PatchQueue, gives=worker_wire.QueueOut),
+          takes=worker_wire.PatchQueue, gives=worker_wire.QueueOut, logged="queue.limit"),
     route("POST", "/v1/queues/{name}:pause", queues.pause, "queue:write", "Let nothing start from a queue.",
-          takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",)),
+          takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",), logged="queue.pause"),
     route("POST", "/v1/queues/{name}:resume", queues.resume, "queue:write", "Let runs start from a queue again.",
-          takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",)),
+          takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",), logged="queue.resume"),
     # -- schedules -----------------------------------------------------------------------------------------------------
     *schedules.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------
@@ -107,7 +107,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/v1/workers/{id}", workers.get, "worker:read", "Look at a worker.",
           gives=worker_wire.WorkerOut, problems=("worker_not_found",)),
     route("POST", "/v1/workers/{id}:drain", workers.drain, "worker:write", "Tell a worker to finish and go.",
-          takes=wire.Because, optional=True, gives=worker_wire.WorkerOut, problems=("worker_not_found",)),
+          takes=wire.Because, optional=True, gives=worker_wire.WorkerOut, problems=("worker_not_found",), logged="worker.drain",
+          or_scope="worker:protocol"),
     route("GET", "/v1/workers/{id}/signals", workers.signals, "worker:protocol", "What a worker is told, as a stream.",
           problems=("worker_not_found", "overloaded"), kind="text/event-stream"),
     route("POST", "/v1/leases:claim", workers.claim, "worker:protocol", "Claim runs, waiting for the first.",
@@ -115,6 +116,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/leases:report", workers.report, "worker:protocol", "Report heartbeats, progress and outcomes.",
           takes=worker_wire.ReportRuns, gives=worker_wire.Reported, problems=("worker_not_found", "lease_lost")),
     *servers.ROUTES,
+    # -- who may do what -----------------------------------------------------------------------------------------------
+    *access.ROUTES,
     # -- the server ----------------------------------------------------------------------------------------------------
     route("GET", "/livez", ops.livez, "public", "Is the server alive?", gives=worker_wire.ServerOut),
     route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),

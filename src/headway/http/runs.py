@@ -33,6 +33,7 @@ async def start(call: Call) -> Reply:
     """POST /v1/runs."""
     spec: wire.StartRun = call.body
     call.api.refuse_if_draining()
+    call.check_start(spec.task)
     started = await call.service.runs.start(spec, call.request_key())
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
@@ -86,7 +87,10 @@ def wait_applied(wait_ms: int) -> tuple[bytes, bytes]:
 async def start_batch(call: Call) -> Reply:
     """POST /v1/runs:batch."""
     call.api.refuse_if_draining()
-    outcomes = await call.service.runs.start_batch(call.asked(wire.StartBatch), call.request_key())
+    asked = call.asked(wire.StartBatch)
+    for spec in asked.runs:
+        call.check_start(spec.task)
+    outcomes = await call.service.runs.start_batch(asked, call.request_key())
     replayed = any(isinstance(outcome, Started) and outcome.replayed for outcome in outcomes)
     items = [_item(outcome, index) for index, outcome in enumerate(outcomes)]
     return json(wire.BatchOut(data=items), 200, *((REPLAYED,) if replayed else ()))
@@ -238,7 +242,9 @@ async def delete(call: Call) -> Reply:
 async def terminate(call: Call) -> Reply:
     """POST /v1/runs/{id}:terminate."""
     key = call.request_key()
-    return _shown(await call.service.runs.terminate(call.run_id(), call.asked(wire.Terminate), key), key)
+    asked = call.asked(wire.Terminate)
+    asked = msgspec.structs.replace(asked, actor=call.actor(asked.actor))
+    return _shown(await call.service.runs.terminate(call.run_id(), asked, key), key)
 
 
 async def suspend(call: Call) -> Reply:
@@ -288,7 +294,7 @@ async def complete(call: Call) -> Reply:
 
 def _reason(call: Call, code: str) -> Reason:
     because = call.asked(wire.Because)
-    return Reason(code=code, message=because.reason, actor=because.actor)
+    return Reason(code=code, message=because.reason, actor=call.actor(because.actor))
 
 
 def _refuse_paging(asked: wire.RunQuery) -> None:

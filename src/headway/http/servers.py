@@ -31,5 +31,5 @@ async def list_servers(call: Call) -> Reply:
 
 
 ROUTES: Final[tuple[Route, ...]] = (
-    route("GET", "/v1/servers", list_servers, "ops", "List the servers that share the store.", gives=PeerList),
+    route("GET", "/v1/servers", list_servers, "server:read", "List the servers that share the store.", gives=PeerList),
 )

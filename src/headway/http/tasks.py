@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from headway.http import present
 from headway.http.answers import Asked
 from headway.http.call import Call
@@ -36,4 +38,6 @@ async def deactivate(call: Call) -> Reply:
 
 async def terminate(call: Call) -> Reply:
     """POST /v1/tasks/{name}:terminate."""
-    return json(Asked(asked=await call.service.tasks.terminate(call.name(), call.asked(TerminateTask))))
+    how = call.asked(TerminateTask)
+    how = replace(how, actor=call.actor(how.actor))
+    return json(Asked(asked=await call.service.tasks.terminate(call.name(), how)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from headway.errors import LeaseLost
+from msgspec.structs import replace
+
+from headway.errors import Forbidden, LeaseLost, WorkerNotFound
 from headway.http import present, sse
 from headway.http.call import Call
 from headway.http.reply import Reply, json
@@ -12,9 +14,30 @@ from headway.wire import workers as wire
 
 async def register(call: Call) -> Reply:
     """POST /v1/workers."""
-    worker = await call.service.workers.register(call.asked(wire.RegisterWorker))
+    worker = await call.service.workers.register(_within(call, call.asked(wire.RegisterWorker)))
     shown = present.worker_out(worker, 0, call.service.settings.lease_ms)
     return json(shown, 201, (b"location", shown.url.encode()))
+
+
+def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
+    """Hold a worker to the queues of its key: all of those, if it names none."""
+    mine = call.principal.queues
+    if mine is None:
+        return asked
+    others = sorted({*asked.queues} - {*mine})
+    if others:
+        raise Forbidden(f"the key is for the queues {', '.join(mine)}, not for {', '.join(others)[:200]}")
+    return replace(asked, queues=asked.queues or list(mine))
+
+
+async def _check(call: Call, worker_id: str) -> None:
+    """Whoever shows a key that is bound to queues may only be a worker of those: others are not there for them."""
+    mine = call.principal.queues
+    if mine is None:
+        return
+    queues = await call.service.workers.queues_of(worker_id)
+    if not queues or not queues <= {*mine}:
+        raise WorkerNotFound(f"no worker is registered as {worker_id}")
 
 
 async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
@@ -34,17 +57,20 @@ async def get(call: Call) -> Reply:
 
 async def drain(call: Call) -> Reply:
     """POST /v1/workers/{id}:drain."""
+    await _check(call, call.arguments["id"])
     return json(await _shown(call, await call.service.workers.drain(call.arguments["id"])))
 
 
 async def signals(call: Call) -> Reply | None:
     """GET /v1/workers/{id}/signals."""
+    await _check(call, call.arguments["id"])
     return await sse.signals(call, call.arguments["id"])
 
 
 async def claim(call: Call) -> Reply:
     """POST /v1/leases:claim."""
     asked = call.asked(wire.ClaimRuns)
+    await _check(call, asked.worker_id)
     if asked.wait == "0s" or call.api.draining:
         return json(wire.Leases(leases=await call.service.workers.claim(asked)))
     with call.patience():
@@ -52,10 +78,26 @@ async def claim(call: Call) -> Reply:
     return json(wire.Leases(leases=[]))
 
 
+async def _without(call: Call, asked: wire.ReportRuns, refused: list[wire.Rejected]) -> wire.Reported:
+    """Apply the other reports, and answer for all of them by the places that they were sent in."""
+    not_these = {rejected.index for rejected in refused}
+    places = [index for index in range(len(asked.reports)) if index not in not_these]
+    done = await call.service.workers.report(replace(asked, reports=[asked.reports[index] for index in places]))
+    others = [replace(rejected, index=places[rejected.index]) for rejected in done.rejected]
+    replies = [replace(reply, index=places[reply.index]) for reply in done.replies]
+    return replace(done, rejected=sorted([*refused, *others], key=lambda rejected: rejected.index), replies=replies)
+
+
 async def report(call: Call) -> Reply:
     """POST /v1/leases:report."""
     asked = call.asked(wire.ReportRuns)
-    done = await call.service.workers.report(asked)
+    await _check(call, asked.worker_id)
+    refused = [
+        wire.Rejected(index=index, status=403, code=Forbidden.code, detail=f"starting {report.run.task} is not allowed")
+        for index, report in enumerate(asked.reports)
+        if isinstance(report, wire.ChildReport) and not call.may_start(report.run.task)
+    ]
+    done = await (_without(call, asked, refused) if refused else call.service.workers.report(asked))
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]
     if lost and len(lost) == len(asked.reports):
         raise LeaseLost(rejected=lost)

@@ -41,6 +41,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whether tasks, queues or organisations have changed."""
     slot_at: int | None = None
     """When a schedule that was made or changed has its next slot."""
+    access: bool = False
+    """Whether keys, users or organisations have."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -65,6 +67,7 @@ def messages(
     *,
     catalog: bool = False,
     slot_at: int | None = None,
+    access: bool = False,
 ) -> list[str]:
     """Return the texts that tell of a commit; none is larger than BYTES_MAX."""
     told: list[dict[str, Any]] = [{}]
@@ -74,6 +77,8 @@ def messages(
         told[-1]["catalog"] = True
     if slot_at is not None:
         told[-1]["slot_at"] = slot_at
+    if access:
+        told[-1]["access"] = True
     for name, items in (("lanes", lanes), ("stops", stops)):
         for item in items:
             size = len(_encode(item)) + 1

@@ -32,14 +32,9 @@ _MACRO: Final = re.compile(r"@(\w+)(?:\(([^()]*)\))?")
 RUN_COLUMNS: Final = Run.__struct_fields__
 
 FILES: Final = (
-    "runs.sql",
-    "history.sql",
-    "admission.sql",
-    "verify.sql",
-    "servers.sql",
-    "organisations.sql",
+    "runs.sql", "history.sql", "admission.sql", "verify.sql", "servers.sql", "organisations.sql", "access.sql",
     "schedules.sql",
-)
+)  # fmt: skip
 
 
 class Dialect(msgspec.Struct, frozen=True):

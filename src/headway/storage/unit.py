@@ -14,12 +14,14 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
+from headway.model.access import AuditEvent
 from headway.model.event import Step
 from headway.model.organisation import Organisation
 from headway.model.run import Run, State
 from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
+from headway.storage import access
 from headway.storage.catalog import Catalog, Lane, decode_task
 from headway.storage.database import Database, Outdated
 from headway.storage.statements import RUN_COLUMNS
@@ -81,6 +83,8 @@ class Unit:
     """Whether that was not enough."""
     slot_at: int | None = None
     """The earliest slot that a schedule which was made or changed has: what the scheduler waits for."""
+    access = False
+    """Whether this transaction has changed who may do what."""
 
     def __init__(self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int) -> None:
         """`cache` holds leased runs, which need not be read again; the writer empties it when a transaction fails."""
@@ -130,6 +134,7 @@ class Unit:
         """Schedules of which a run has ended: the next that waits for it may have its turn."""
         self.signals: dict[tuple[str, str], Any] = {}
         """(worker, run) → what the worker is told once this is committed."""
+        self._audit: list[AuditEvent] = []
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -380,6 +385,11 @@ class Unit:
         """Tell a worker something about a run, once this is committed."""
         self.signals[worker_id, run_id] = message
 
+    def audit(self, event: AuditEvent) -> None:
+        """Append a line to the log of who did what; its number and hash are given at the end of the transaction."""
+        self.changes += 1
+        self._audit.append(event)
+
     def remove(self, runs: list[Run], policy: str) -> None:
         """Remove runs and all that belongs to them; tombstones stay."""
         self.flush()
@@ -447,6 +457,8 @@ class Unit:
         counts = [(*place, delta) for place, delta in self._counts.items() if delta]
         if counts:
             self.database.run("add_counters", rows=as_rows(counts), shard=self.catalog.shard)
+        if self._audit:  # last of all: here servers wait for each other
+            access.append(self.database, self._audit)
 
     def publish(self) -> None:
         """After the commit: let the catalog say what the store says."""

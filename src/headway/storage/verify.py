@@ -12,12 +12,15 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.engine.access import breaks
 from headway.engine.lifecycle import CAUSES, TRANSITIONS
 from headway.engine.schedules.occurrence import timetable
 from headway.errors import InvalidSchedule
+from headway.model.access import AuditEvent
 from headway.model.run import FINAL, PARKED, State
 from headway.model.schedule import Schedule
 from headway.model.space import MARK, Space
+from headway.storage.access import head_of
 from headway.storage.schedules import BEHIND_TEXT, make_schedule
 
 _LEGAL: Final = frozenset(
@@ -85,6 +88,11 @@ def findings(read: Read) -> Iterator[Finding]:
         yield Finding(schedule_id, f"slot {nominal}: {message}")
     for (run_id,) in read("verify_behind", behind=BEHIND_TEXT):
         yield Finding(run_id, "it waits for earlier runs of its schedule, and there are none")
+    for what, name in read("verify_keys"):
+        yield Finding(what, f"{name} is of something that is not there")
+    log = (AuditEvent(*row) for row in read("verify_audit"))
+    for number, message in breaks(log, head_of(read("verify_audit_head"))):
+        yield Finding("audit_events", f"line {number}: {message}")
 
 
 def _named(stored: str) -> str:

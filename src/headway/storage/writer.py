@@ -125,7 +125,7 @@ class _SpoiledError(Exception):
 class Committed:
     """What a commit changed, for those who watch."""
 
-    __slots__ = ("deadline", "due", "run_ids", "signals", "slot_at")
+    __slots__ = ("access", "deadline", "due", "run_ids", "signals", "slot_at")
 
     def __init__(self) -> None:
         self.run_ids: dict[str, None] = {}
@@ -133,11 +133,13 @@ class Committed:
         self.due: int | None = None
         self.deadline: int | None = None
         self.slot_at: int | None = None
+        self.access = False
 
     def include(self, unit: Unit | Committed) -> Committed:
         """Add what another transaction changed."""
         self.run_ids.update(unit.changed if isinstance(unit, Unit) else unit.run_ids)
         self.signals.update(unit.signals)
+        self.access = self.access or unit.access
         self.due = min(filter(None, (self.due, unit.due)), default=None)
         self.deadline = min(filter(None, (self.deadline, unit.deadline)), default=None)
         self.slot_at = min(filter(None, (self.slot_at, unit.slot_at)), default=None)
