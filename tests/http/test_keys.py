@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 
 import pytest
 from tests.http.access_kit import ALL, bearer, first_key, key_of, second
@@ -467,8 +468,12 @@ async def test_a_flood_from_everywhere_does_not_fill_the_disk():
             for n in range(700):
                 await server.get("/v1/runs", user_agent=f"{turn}.{n}")
             await server.service.access.tick()
+        server.clock.advance(MINUTE_MS)
+        await server.service.access.tick()
         lines = server.store.read.near.select("SELECT count(*) FROM audit_events", {})[0][0]
-        assert lines < 2_100
+        assert 2_000 < lines < 2_010
+        (beyond,) = (line for line in await log_of(server, operator, action="many", after=2_001))
+        assert re.fullmatch(r"refused \(\d+ times\)", beyond["outcome"])
         assert await log_of(server, operator)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from headway.clock import Clock
 from headway.engine.access import Window
 from headway.errors import Unavailable
 from headway.model.access import AuditEvent, Origin
-from headway.model.query import FIRST
 from headway.storage.access import read_audit
 from headway.storage.store import Store
 from headway.storage.unit import Unit
@@ -16,12 +17,14 @@ from headway.storage.unit import Unit
 TEXT_MAX: Final = 200
 """Characters of what a caller says of itself, such as its User-Agent."""
 REFUSALS_PER_HOUR: Final = 2_000
-"""Lines about refusals; what is beyond is counted, and told in one line each time."""
+"""Lines about refusals; what is beyond is counted, and told in one line a minute."""
+REST_EVERY_MS: Final = 60_000
 DISTINCT_MAX: Final = 500
 """Refusals that are told apart until they are written down."""
 
-_Refusal = tuple[int, str, str, str, str, str, str]
-_THE_REST: Final[_Refusal] = (FIRST, "", "", "", "", "many", "")
+_Refusal = tuple[Origin, str, str, str]
+"""From where, what, of what, and how it was refused."""
+_THE_REST: Final[_Refusal] = (Origin(actor=""), "many", "", "refused")
 
 
 def line(origin: Origin, action: str, noun: str, outcome: str, now_ms: int) -> AuditEvent:
@@ -58,6 +61,7 @@ class Audit:
         self._store = store
         self._refusals: dict[_Refusal, int] = {}
         self._room = Window(3_600_000, REFUSALS_PER_HOUR)
+        self._rest_told_at = 0
 
     @property
     def _clock(self) -> Clock:
@@ -70,10 +74,7 @@ class Audit:
 
     def refused(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
         """Keep in mind that something was refused, to be appended soon. What happens often becomes one line with a number."""
-        place = (
-            origin.organisation, _plain(origin.actor), origin.key_id, origin.ip, _plain(origin.agent), action,
-            f"{outcome}\n{noun[:TEXT_MAX]}",
-        )  # fmt: skip
+        place = (replace(origin, request_id="", agent=origin.agent[:TEXT_MAX]), action, noun[:TEXT_MAX], outcome)
         if place not in self._refusals and len(self._refusals) >= DISTINCT_MAX:
             place = _THE_REST
         self._refusals[place] = self._refusals.get(place, 0) + 1
@@ -85,17 +86,21 @@ class Audit:
         refusals, self._refusals = self._refusals, {}
         now_ms = self._clock.now_ms()
         events, rest = [], 0
-        for (organisation, actor, key_id, ip, agent, action, said), count in refusals.items():
+        for (origin, action, noun, outcome), count in refusals.items():
             if self._room.left(now_ms) <= 0 or action == "many":
                 rest += count
                 continue
             self._room.mine += 1
-            outcome, _, noun = said.partition("\n")
-            origin = Origin(organisation, actor, key_id, ip, agent)
             times = f" ({count} times)" if count > 1 else ""
             events.append(line(origin, action, noun, outcome + times, now_ms))
-        if rest:
-            events.append(line(Origin(actor=""), "many", "", f"refused ({rest} times)", now_ms))
+        if rest and now_ms < self._rest_told_at + REST_EVERY_MS:
+            self._refusals[_THE_REST] = rest
+        elif rest:
+            self._rest_told_at = now_ms
+            origin, action, noun, outcome = _THE_REST
+            events.append(line(origin, action, noun, f"{outcome} ({rest} times)", now_ms))
+        if not events:
+            return
 
         def work(unit: Unit) -> None:
             for event in events:
@@ -104,6 +109,7 @@ class Audit:
         try:
             await self._store.write(work)
         except Unavailable:  # they are told when it can be done
+            self._refusals.pop(_THE_REST, None)  # these are among them
             for place, count in refusals.items():
                 self._refusals[place] = self._refusals.get(place, 0) + count
             raise
