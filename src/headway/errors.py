@@ -10,7 +10,7 @@
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
-    │                  IdempotencyInProgress, ScheduleExists, ScheduleBusy, ScheduleDeclared
+    │                  IdempotencyInProgress, ScheduleExists, ScheduleBusy
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
@@ -280,13 +280,6 @@ class ScheduleBusy(Conflict):
 
     code, title = "schedule_busy", "An earlier run of the schedule is not finished"
     hint = 'Wait for it or stop it; or trigger with another overlap: "queue", "cancel_running" or "allow".'
-
-
-class ScheduleDeclared(Conflict):
-    """An app's code declares the schedule; what it says is changed there."""
-
-    code, title = "schedule_declared", "The schedule is declared by an app"
-    hint = "Change it in the app's code. Pause, resume, trigger and back-fill work as for others."
 
 
 class VersionMismatch(HeadwayError):

@@ -23,6 +23,7 @@ LINEARIZED = "tests/linearizability/test_linearizability.py"
 OUTAGES = "tests/servers/test_outages.py::"
 SHARED = "tests/servers/test_servers.py::"
 OTHERS = "tests/service/test_organisations.py::"
+SCHEDULES = "tests/servers/test_schedules.py::"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
 
@@ -454,6 +455,40 @@ MUTANTS = (
         "others-workers-are-heard", "service/crew.py",
         "if await self._workers.organisation_of(worker_id) != self._space.organisation:", "if False:",
         OTHERS + "test_a_worker_of_another_is_answered_as_one_that_is_not_there",
+        "runs-before-their-slots", "service/slots.py",
+        "        if failpoints.ARMED and passed:\n",
+        "        unit.seal()\n        unit.database.commit()\n        unit.database.begin()\n        if failpoints.ARMED and passed:\n",
+        "test_schedules.py::test_a_server_that_is_killed_at_a_point_of_a_tick_has_decided_entirely_or_not_at_all[scheduler.before_save-sqlite]",
+    ),
+    Mutant(
+        "what-passed-is-forgotten", "service/slots.py",
+        "decide_slots(schedule, schedule.last_slot,", "decide_slots(schedule, max(schedule.last_slot, unit.now_ms - 1_400),",
+        "test_schedules.py::test_every_slot_is_decided_once_however_often_the_server_is_killed[sqlite-4]",
+    ),
+    Mutant(
+        "nobody-has-a-turn", "service/slots.py",
+        "        unblock(unit, run, BEHIND)\n", "        del run\n",
+        "test_schedules.py::test_runs_that_wait_for_each_other_go_one_by_one_across_kills[sqlite]",
+    ),
+    Mutant(
+        "all-have-their-turn", "service/slots.py",
+        "        behind = action is Action.QUEUE\n", "        behind = False\n",
+        "test_schedules.py::test_runs_that_wait_for_each_other_go_one_by_one_across_kills[sqlite]",
+    ),
+    Mutant(
+        "turn-though-one-is-busy", "storage/schedules.py",
+        "if run.schedule_id not in busy]", "if busy is not None]",
+        "tests/service/test_schedules.py::test_the_next_has_its_turn_however_the_one_before_ends[sqlite-terminated while it waits]",
+    ),
+    Mutant(
+        "slots-not-left-to-others", "storage/sql/schedules.sql",
+        "LIMIT :limit @skip_locked(schedules);", "LIMIT :limit;",
+        SCHEDULES + "test_a_server_that_stands_still_in_a_tick_decides_nothing_a_second_time",
+    ),
+    Mutant(
+        "schedules-not-told", "storage/peers.py",
+        "slot_at=unit.slot_at", "slot_at=None",
+        SCHEDULES + "test_a_schedule_that_one_server_makes_or_changes_wakes_the_other",
     ),
 )  # fmt: skip
 

@@ -29,7 +29,7 @@ async def test_a_schedule_is_made_found_by_id_and_name_changed_and_removed(servi
         )
         assert shown["explanation"] == "every day at 02:30, Europe/Berlin"
         assert shown["next_slot_at"] == "2027-01-16T01:30:00.000Z"
-        assert [shown["problem"], shown["source"], shown["priority"]] == [None, None, None]
+        assert [shown["problem"], shown["priority"]] == [None, None]
         assert (await server.get(PATH)).json == (await server.get(shown["url"])).json == shown
         patched = await server.ask("PATCH", PATH, {"occurrence": "@hourly", "labels": {}}, if_match='"1"')
         assert (patched.status, patched.headers["etag"]) == (200, '"2"')

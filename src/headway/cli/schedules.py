@@ -276,7 +276,6 @@ def _show(schedule: ScheduleOut) -> None:
             ("about", schedule.description or None),
             ("state", schedule.state),
             ("problem", schedule.problem),
-            ("declared by", schedule.source),
             ("task", schedule.task),
             ("fires", schedule.explanation),
             ("occurrence", schedule.occurrence),

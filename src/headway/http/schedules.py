@@ -39,7 +39,6 @@ def schedule_out(schedule: Schedule) -> wire.ScheduleOut:
         task=schedule.task,
         state="paused" if schedule.paused else active,  # type: ignore[arg-type]  # one of the three
         problem=schedule.problem or None,
-        source=schedule.source or None,
         occurrence=schedule.occurrence,
         explanation=sentence(schedule),
         timezone=schedule.timezone,
@@ -229,7 +228,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           gives=wire.ScheduleOut, problems=_KNOWN),
     route("PATCH", "/v1/schedules/{id}", patch, "schedule:write", "Change a schedule.",
           takes=wire.PatchSchedule, gives=wire.ScheduleOut,
-          problems=(*_KNOWN, *_SAID, "schedule_exists", "schedule_declared", "version_mismatch"),
+          problems=(*_KNOWN, *_SAID, "schedule_exists", "version_mismatch"),
           headers=("If-Match", *_KEYED)),
     route("DELETE", "/v1/schedules/{id}", delete, "schedule:write", "Remove a schedule; its runs go on.",
           status=204, problems=(*_KNOWN, "version_mismatch"), headers=("If-Match",)),

@@ -59,7 +59,6 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     task: str = ""
     """What is started, and with what:"""
     input: str = "{}"
-    run_name: str | None = None
     labels: dict[str, str] = {}
     key: str | None = None
     priority: int | None = None
@@ -85,8 +84,6 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """With `catch_up: skip`: how late a slot may be noticed and still run."""
     jitter_ms: int = 0
     """Each run starts up to this much after its slot, always the same for the same slot."""
-    source: str = ""
-    """Of one that an app declares: which app. Its declaration goes before what people change."""
     paused: bool = False
     problem: str = ""
     """Why it was paused, if nobody asked for that."""

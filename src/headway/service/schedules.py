@@ -24,7 +24,6 @@ from headway.errors import (
     InvalidInput,
     InvalidSchedule,
     ScheduleBusy,
-    ScheduleDeclared,
     ScheduleExists,
     ScheduleNotFound,
     VersionMismatch,
@@ -260,7 +259,7 @@ class Schedules:
     async def patch(
         self, named: str, patch: wire.PatchSchedule, version: int | None, request: RequestKey | None = None
     ) -> Schedule:
-        """Change what a schedule says; raise InvalidSchedule or InvalidInput, VersionMismatch, or ScheduleDeclared."""
+        """Change what a schedule says; raise InvalidSchedule or InvalidInput, VersionMismatch, or ScheduleExists."""
         changes = self._changes(patch)
         if "task" in changes:
             await self._store.know(self._space, (str(changes["task"]),))
@@ -268,8 +267,6 @@ class Schedules:
         def work(unit: Unit, schedule: Schedule) -> Schedule:
             if not changes:
                 return schedule
-            if schedule.source:
-                raise ScheduleDeclared(f"{schedule.source} declares the schedule {schedule.name!r}")
             if changes.get("name", schedule.name) != schedule.name:
                 self._free(unit, str(changes["name"]))
             return self._checked(replace(schedule, problem="", **changes))

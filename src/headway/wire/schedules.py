@@ -161,8 +161,6 @@ class ScheduleOut(Open, frozen=True, kw_only=True):
     """ended: there is no slot any more."""
     problem: str | None
     """Why it was paused, if nobody asked for that."""
-    source: str | None
-    """The app that declares it; null: it was made by hand."""
     occurrence: str
     explanation: str
     """When it fires, in a sentence."""
