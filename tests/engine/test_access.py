@@ -162,6 +162,12 @@ def test_a_line_removed_inserted_or_moved_breaks_the_log():
     assert list(breaks(lines[::-1], head))
 
 
+def test_a_line_that_was_forged_with_its_hash_does_not_fit_the_next():
+    lines, head = log(5)
+    lines[2] = chained(replace(lines[2], actor="eve"), lines[1].hash)
+    assert [number for number, _ in breaks(lines, head)] == [4]
+
+
 def test_lines_cut_off_the_end_are_missed():
     lines, head = log(5)
     assert list(breaks(lines[:4], head))

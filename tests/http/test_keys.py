@@ -104,6 +104,8 @@ async def test_two_different_keys_in_one_request_are_refused(serving):
         headers = {"x-tadabase-app-id": other.id, "x-tadabase-app-key": key_id, "x-tadabase-app-secret": secret}
         assert (await server.get("/v1/whoami", **headers)).status == 200
         assert (await server.get("/v1/whoami", **headers, **operator.headers)).status == 401
+        sister = await key_of(server, other)
+        assert (await server.get("/v1/whoami", **headers, **bearer(sister["key"]))).status == 401
 
 
 @on_loop
