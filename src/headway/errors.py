@@ -3,7 +3,7 @@
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
-    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused, InvalidRecord
+    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused, InvalidRecord, BadImport
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound, TableNotFound,
     │                  FieldNotFound, RecordNotFound, StoredFileNotFound
@@ -124,6 +124,13 @@ class InvalidRecord(InvalidInput):
     """A record has a value that its table does not take; `errors` name the record and the field. Nothing was changed."""
 
     code, title = "invalid_record", "A record has a value that its table does not take"
+
+
+class BadImport(InvalidInput):
+    """A file cannot be imported: it is not what it is said to be, or too many of its rows are refused."""
+
+    code, title = "bad_import", "The file cannot be imported"
+    hint = "What was imported before stays. The run's results name the rows that were refused."
 
 
 class Unauthenticated(HeadwayError):

@@ -24,6 +24,7 @@ TABLE: Final = {
     "runs": ("headway.cli.runs:runs", "List, show, watch, stop, retry and explain runs."),
     "tasks": ("headway.cli.tasks:tasks", "List, show, activate and deactivate tasks."),
     "queues": ("headway.cli.queues:queues", "List, pause, resume and limit queues."),
+    "tables": ("headway.cli.tables:tables", "Make tables, look at records, import and export them."),
     "workers": ("headway.cli.workers:workers", "List and drain workers."),
     "doctor": ("headway.cli.admin:doctor", "Check the machine and the store."),
     "backup": ("headway.cli.admin:backup", "Copy the store while it is in use."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from headway.http import answers, events, ops, queries, queues, runs, tasks, workers
+from headway.http import answers, events, files, ops, queries, queues, runs, tables, tasks, workers
 from headway.http.route import Route, route
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
@@ -112,6 +112,9 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=worker_wire.ClaimRuns, gives=worker_wire.Leases, problems=("worker_not_found",)),
     route("POST", "/v1/leases:report", workers.report, "worker:protocol", "Report heartbeats, progress and outcomes.",
           takes=worker_wire.ReportRuns, gives=worker_wire.Reported, problems=("worker_not_found", "lease_lost")),
+    # -- tables --------------------------------------------------------------------------------------------------------
+    *tables.ROUTES,
+    *files.ROUTES,
     # -- the server ----------------------------------------------------------------------------------------------------
     route("GET", "/livez", ops.livez, "public", "Is the server alive?", gives=worker_wire.ServerOut),
     route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),

@@ -1,4 +1,4 @@
-"""Removes what retention lets go: finished runs, and the memory of old requests."""
+"""Removes what retention lets go: finished runs, the memory of old requests, old files, and what deleted tables have left."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Pruner:
             self.removed += removed
         self.removed += removed
         await self._store.write(self._forget)
+        await self._service.tables.sweep()
+        await self._service.files.prune()
         return EVERY_MS
 
     def _remove(self, unit: Unit) -> int:

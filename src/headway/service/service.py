@@ -16,6 +16,9 @@ from headway.service.servers import Servers
 from headway.service.sessions import Sessions
 from headway.service.starting import Drafter
 from headway.service.tables.definitions import Tables
+from headway.service.tables.exporting import Exports
+from headway.service.tables.files import Files
+from headway.service.tables.importing import Imports
 from headway.service.tables.records import Records
 from headway.service.tasks import Queues, Tasks
 from headway.service.workers import Workers
@@ -42,6 +45,9 @@ class Service:
         self.queues = Queues(store)
         self.tables = Tables(store, self.ids)
         self.records = Records(store, self.tables, self.ids)
+        self.files = Files(store, self.ids)
+        self.imports = Imports(store, self.tables, self.files, self.ids)
+        self.exports = Exports(store, self.tables, self.records, self.files, self.ids)
         self.history = History(store, self.runs, self.workers)
         self.alarms: dict[tuple[str, str], int] = {}
         """Lanes that a rate has closed, and when they open again."""

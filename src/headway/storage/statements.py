@@ -40,6 +40,7 @@ FILES: Final = (
     "verify.sql",
     "servers.sql",
     "tables.sql",
+    "files.sql",
 )
 
 

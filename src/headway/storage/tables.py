@@ -190,9 +190,7 @@ def write_records(
         unit.database.run("insert_records", table_number=table.number, rows=as_rows(rows), now_ms=unit.now_ms)
         unit.database.run("add_to_table", number=table.number, delta=len(inserted))
     if changed:
-        rows = [
-            (table.number, each.before.id, _encode(each.values).decode(), each.before.version) for each in changed
-        ]
+        rows = [(table.number, each.before.id, _encode(each.values).decode(), each.before.version) for each in changed]
         unit.database.must(len(rows), "save_records", rows=as_rows(rows), now_ms=unit.now_ms)
     _index(unit, table, old, new)
 

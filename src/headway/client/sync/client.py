@@ -16,6 +16,7 @@ from headway.client.sync.feed import follow
 from headway.client.sync.pace import Pace
 from headway.client.sync.queues import Queues
 from headway.client.sync.runs import Runs
+from headway.client.sync.tables import Tables
 from headway.client.sync.tasks import Tasks
 from headway.client.sync.workers import Workers
 from headway.client.transport import Transport
@@ -55,6 +56,7 @@ class Client:
         self.runs = Runs(caller)
         self.tasks = Tasks(caller)
         self.queues = Queues(caller)
+        self.tables = Tables(caller)
         self.workers = Workers(caller)
 
     @property
