@@ -5,12 +5,12 @@
     │                    UnsupportedMediaType 415
     ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused, InvalidRecord, BadImport
     ├── Unauthenticated 401 / Forbidden 403
-    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound, TableNotFound,
+    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, ScheduleNotFound, RouteNotFound, TableNotFound,
     │                  FieldNotFound, RecordNotFound, StoredFileNotFound
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
-    │                  IdempotencyInProgress, TableInUse, RecordInUse
+    │                  IdempotencyInProgress, ScheduleExists, ScheduleBusy, ScheduleDeclared, TableInUse, RecordInUse
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
@@ -199,6 +199,12 @@ class StoredFileNotFound(NotFound):
     code, title = "file_not_found", "There is no such file"
 
 
+class ScheduleNotFound(NotFound):
+    """No schedule has that id or name."""
+
+    code, title = "schedule_not_found", "No schedule has that id or name"
+
+
 class RouteNotFound(NotFound):
     """No route has that path."""
 
@@ -291,6 +297,26 @@ class RecordInUse(Conflict):
     """The record is named by others in a connection that restricts this; `errors` name them. Nothing was changed."""
 
     code, title = "record_in_use", "Other records name this one"
+
+
+class ScheduleExists(Conflict):
+    """Another schedule has that name."""
+
+    code, title = "schedule_exists", "There is a schedule of that name"
+
+
+class ScheduleBusy(Conflict):
+    """An earlier run of the schedule is not finished, and its overlap policy starts none beside it."""
+
+    code, title = "schedule_busy", "An earlier run of the schedule is not finished"
+    hint = 'Wait for it or stop it; or trigger with another overlap: "queue", "cancel_running" or "allow".'
+
+
+class ScheduleDeclared(Conflict):
+    """An app's code declares the schedule; what it says is changed there."""
+
+    code, title = "schedule_declared", "The schedule is declared by an app"
+    hint = "Change it in the app's code. Pause, resume, trigger and back-fill work as for others."
 
 
 class VersionMismatch(HeadwayError):

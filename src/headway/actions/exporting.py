@@ -13,9 +13,10 @@ NAME = "headway.export"
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Write the file; go on where an earlier attempt stood. The output names it."""
+    exports = service.of(run.organisation).exports
     spec = msgspec.json.decode(run.input, type=ExportTable)
-    done = await service.exports.begin(run, spec)
+    done = await exports.begin(run, spec)
     while not done.whole:
-        done = await service.exports.chunk(run, spec, done)
+        done = await exports.chunk(run, spec, done)
     file = done.file
     return msgspec.Raw(msgspec.json.encode({"file": file.id, "records": done.records, "bytes": file.bytes}))

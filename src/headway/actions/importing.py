@@ -13,9 +13,10 @@ NAME = "headway.import"
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Import the file; go on where an earlier attempt stood. The output says how many rows became what."""
+    imports = service.of(run.organisation).imports
     spec = msgspec.json.decode(run.input, type=ImportFile)
-    done = await service.imports.begin(run, spec)
-    while (further := await service.imports.chunk(run, spec, done)) is not None:
+    done = await imports.begin(run, spec)
+    while (further := await imports.chunk(run, spec, done)) is not None:
         done = further
     return msgspec.Raw(
         msgspec.json.encode(

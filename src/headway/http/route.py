@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 Scope = Literal[
     "public", "ops", "run:read", "run:start", "run:control", "task:read", "task:write", "queue:read", "queue:write",
-    "worker:read", "worker:write", "worker:protocol", "token",
-    "table:read", "table:write", "record:read", "record:write",
+    "worker:read", "worker:write", "worker:protocol", "schedule:read", "schedule:write", "table:read", "table:write",
+    "record:read", "record:write", "token",
 ]  # fmt: skip
 SCOPES: Final[Mapping[Scope, str]] = {
     "public": "Nothing is needed.",
@@ -29,6 +29,8 @@ SCOPES: Final[Mapping[Scope, str]] = {
     "worker:read": "Look at workers.",
     "worker:write": "Drain workers.",
     "worker:protocol": "Be a worker.",
+    "schedule:read": "Look at schedules and their slots.",
+    "schedule:write": "Make, change, pause, trigger and remove schedules.",
     "table:read": "Look at tables and their fields.",
     "table:write": "Make, change and remove tables and their fields.",
     "record:read": "Look at records, and export them.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from headway.http import answers, events, files, ops, queries, queues, runs, tables, tasks, workers
+from headway.http import answers, events, files, ops, queries, queues, runs, schedules, servers, tables, tasks, workers
 from headway.http.route import Route, route
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
@@ -98,6 +98,8 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",)),
     route("POST", "/v1/queues/{name}:resume", queues.resume, "queue:write", "Let runs start from a queue again.",
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",)),
+    # -- schedules -----------------------------------------------------------------------------------------------------
+    *schedules.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------
     route("POST", "/v1/workers", workers.register, "worker:protocol", "Register a worker and its tasks.",
           takes=worker_wire.RegisterWorker, gives=worker_wire.WorkerOut, status=201),
@@ -115,6 +117,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     # -- tables --------------------------------------------------------------------------------------------------------
     *tables.ROUTES,
     *files.ROUTES,
+    *servers.ROUTES,
     # -- the server ----------------------------------------------------------------------------------------------------
     route("GET", "/livez", ops.livez, "public", "Is the server alive?", gives=worker_wire.ServerOut),
     route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),

@@ -7,6 +7,7 @@ A statement is plain SQL with `:name` binds. What the dialects say differently i
     @run_columns, @run_columns(r)  the columns of a run, in the order of model.run.Run
     @lock, @skip_locked(runs)      row locks, where several may write
     @use(runs_due)                 the index to use, where the planner cannot know better
+    @beside(organisation)          a column that no index is to be chosen for
     @pairs(labels)                 a JSON object as a table of key and value
     @horizon                       the position below which no event can be added any more
     @text, @integer, @real         in the schema: text in the order of its bytes, 64 bits, a double
@@ -41,6 +42,8 @@ FILES: Final = (
     "servers.sql",
     "tables.sql",
     "files.sql",
+    "organisations.sql",
+    "schedules.sql",
 )
 
 
@@ -56,6 +59,9 @@ class Dialect(msgspec.Struct, frozen=True):
     """How `lists` joins the few ids that a subquery finds for each row."""
     walk: str = "{}"
     """How `lists` writes one of several walks that are merged: the walk, and the order in which they are."""
+    apart: bool = False
+    """Whether the indexes of states, tasks and queues leave out what a worker holds, so that a claim need not write them.
+    There are never many such runs; their own index has them, and `lists` looks there too."""
     binds: Callable[[str], str] = lambda sql: sql
     """Writes `:name` as the driver wants it."""
     own: tuple[str, ...] = ()

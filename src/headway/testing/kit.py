@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from headway.actions.executor import BUILT_IN
-from headway.client.encoding import raw, start_body
+from headway.actions.executor import BUILT_IN, leased
+from headway.client.encoding import raw, schedule_body, start_body
 from headway.client.errors import RunFailed, RunTerminated
 from headway.clock import ManualClock
 from headway.config import Settings
@@ -18,13 +18,18 @@ from headway.durations import parse_ms
 from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
+from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.model.event import Event
+from headway.model.query import FIRST
 from headway.model.run import Reason, Run, RunError, State
+from headway.model.schedule import PastSlot, Schedule
 from headway.service.service import Service
+from headway.storage.schedules import ScheduleReader
 from headway.storage.sqlite.open import open_memory
 from headway.testing.sink import DirectSink
 from headway.wire.runs import SignalRun, StartRun, Terminate
+from headway.wire.schedules import CreateSchedule
 from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
 from headway.worker.attempt import execute
 from headway.worker.registry import App, TaskFunction
@@ -42,7 +47,7 @@ class KitRun:
 
     async def now(self) -> Run:
         """Return the run as it is."""
-        return await self._kit.service.runs.get(self.id)
+        return await self._kit.desk.runs.get(self.id)
 
     async def state(self) -> State:
         """Return where it is in its life."""
@@ -64,25 +69,25 @@ class KitRun:
 
     async def events(self) -> list[Event]:
         """Return its history."""
-        return await self._kit.service.history.events(self.id, 0, 10_000)
+        return await self._kit.desk.history.events(self.id, 0, 10_000)
 
     async def signal(self, name: str, payload: Any = None) -> None:
         """Send it a signal, and execute what follows."""
-        await self._kit.service.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
+        await self._kit.desk.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
         await self._kit.settle()
 
     async def terminate(self, reason: str = "") -> None:
         """Stop it."""
-        await self._kit.service.runs.terminate(self.id, Terminate(reason=reason))
+        await self._kit.desk.runs.terminate(self.id, Terminate(reason=reason))
         await self._kit.settle()
 
     async def suspend(self) -> None:
         """Hold it."""
-        await self._kit.service.runs.suspend(self.id, Reason(code="suspended"))
+        await self._kit.desk.runs.suspend(self.id, Reason(code="suspended"))
 
     async def resume(self) -> None:
         """Let it go on, and execute what follows."""
-        await self._kit.service.runs.resume(self.id, Reason(code="resumed"))
+        await self._kit.desk.runs.resume(self.id, Reason(code="resumed"))
         await self._kit.settle()
 
 
@@ -92,11 +97,13 @@ class Kit:
     def __init__(self, app: App, service: Service, clock: ManualClock) -> None:
         self.app = app
         self.service = service
+        self.desk = service.of(FIRST)
         self.clock = clock
         self._worker_id = ""
         self._stager = Stager(service)
         self._rescuer = Rescuer(service)
         self._pruner = Pruner(service)
+        self._scheduler = Scheduler(service)
         service.store.on_deadline = self._rescuer.note
 
     async def open(self) -> None:
@@ -112,9 +119,29 @@ class Kit:
         """Start a run, as `client.runs.start` does, and execute everything that can run now."""
         name = task if isinstance(task, str) else task.name
         spec = msgspec.json.decode(msgspec.json.encode(start_body(name, **options)), type=StartRun)
-        started = await self.service.runs.start(spec)
+        started = await self.desk.runs.start(spec)
         await self.settle()
         return KitRun(self, started.run.id)
+
+    async def schedule(
+        self,
+        name: str,
+        task: str | TaskFunction,
+        occurrence: str,
+        given: Mapping[str, Any] | None = None,
+        /,
+        **more: Any,
+    ) -> Schedule:
+        """Make a schedule, as `client.schedules.create` does; `advance` lets its slots come."""
+        of_task = task if isinstance(task, str) else task.name
+        said = {"name": name, "task": of_task, "occurrence": occurrence, "input": given or {}, **more}
+        body = msgspec.json.encode(schedule_body(said))
+        return await self.desk.schedules.create(msgspec.json.decode(body, type=CreateSchedule))
+
+    async def slots(self, name: str) -> list[PastSlot]:
+        """Return what became of a schedule's slots, the oldest first, of the newest thousand."""
+        found, _ = await self.desk.schedules.slots(name, None, None, 1_000)
+        return found[::-1]
 
     def run(self, run_id: str) -> KitRun:
         """Return a run by its id: a child, for example."""
@@ -139,6 +166,7 @@ class Kit:
             session = self.service.sessions.get(self._worker_id)
             assert session is not None, "the kit's worker lives as long as the kit"
             self.service.sessions.heard(session)
+            await self._scheduler.tick()
             await self._stager.tick()
             await self._rescuer.tick()
             await self._pruner.tick()
@@ -152,7 +180,7 @@ class Kit:
         sink = DirectSink(self.service, self._worker_id)
         if lease.task in BUILT_IN:
             handler, _ = BUILT_IN[lease.task]
-            output = await handler(self.service, await self.service.runs.get(lease.run_id))
+            output = await handler(self.service, await leased(self.service, lease))
             sink.put(Succeeded(run_id=lease.run_id, epoch=lease.epoch, output=output))
         else:
             outcome = await execute(self.app, lease, sink, self.clock)
@@ -162,8 +190,9 @@ class Kit:
 
     async def _next_moment(self) -> int | None:
         rows = await self.service.store.write(lambda unit: unit.database.rows("next_due")[0])
-        alarms = self.service.alarms.values()
-        return min((moment for moment in (*rows, *alarms) if moment is not None and moment < 1 << 62), default=None)
+        slot_at = await ScheduleReader(self.service.store.read).next_slot_at()
+        moments = (*rows, slot_at, *self.service.alarms.values())
+        return min((moment for moment in moments if moment is not None and moment < 1 << 62), default=None)
 
 
 @asynccontextmanager

@@ -66,6 +66,8 @@ class TaskDeclaration(Strict, frozen=True, kw_only=True):
     retention: RetentionDeclaration = RetentionDeclaration()
     resources: Annotated[dict[Name, Annotated[float, Meta(ge=0)]], Meta(max_length=100)] = {}
     """What a run of a `ray` task asks of its node: `num_cpus`, `num_gpus`, `memory` in bytes, or custom ones."""
+    shared: bool = False
+    """Every organisation may start it; workers of the first organisation, which alone can share tasks, execute it."""
 
 
 class RegisterWorker(Strict, frozen=True, kw_only=True):
@@ -329,6 +331,7 @@ class TaskOut(Open, frozen=True, kw_only=True):
     key: str | None
     retention: RetentionDeclaration
     resources: dict[str, float] = {}
+    shared: bool = False
     counts: dict[str, int]
     """Its runs, by state."""
     created_at: str
@@ -378,6 +381,26 @@ class PatchQueue(Strict, frozen=True, kw_only=True):
 
     concurrency: Annotated[int, Meta(ge=1, le=1_000_000)] | UnsetType | None = UNSET
     """null: without limit; absent: as it is."""
+
+
+class PeerOut(Open, frozen=True, kw_only=True):
+    """One of the servers that share the store; `id` is empty of a store in a file, which has only one."""
+
+    id: str
+    object: str = "server"
+    host: str
+    pid: int
+    version: str
+    this: bool
+    """Whether it is the one that answers."""
+    created_at: str
+    heard_at: str
+
+
+class PeerList(Open, frozen=True, kw_only=True):
+    """All servers."""
+
+    data: list[PeerOut]
 
 
 class ServerOut(Open, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from headway.engine.tables.keys import keys
 from headway.engine.tables.values import BadValue
 from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
 from headway.ids import IdSource, canonical
+from headway.model.space import Space
 from headway.model.table import Field, FieldType, Record, RecordChange, Table
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.tables.changing import hold
@@ -74,7 +75,11 @@ class Tables:
             storage.insert_table(unit, table)
             return [table_id]
 
-        (found,), _ = await self._store.write(lambda unit: once(unit, request, work), keys=keys_of(request), grows=True)
+        (found,), _ = await self._store.write(
+            lambda unit: once(unit, request, Space(self._organisation), work),
+            keys=keys_of(request, Space(self._organisation)),
+            grows=True,
+        )
         return await self.get(found)
 
     async def patch(self, name: str, spec: wire.PatchTable, version: int | None = None) -> Table:
@@ -111,13 +116,7 @@ class Tables:
             storage.delete_table(unit, table)
 
         await self._store.write(work)
-        await self.sweep(SWEEPS)
-
-    async def sweep(self, rounds: int = 100) -> None:
-        """Remove what is left of deleted tables and fields, a chunk a transaction."""
-        for _ in range(rounds):
-            if not await self._store.write(lambda unit: storage.sweep(unit, CHUNK), weight=CHUNK):
-                return
+        await sweep(self._store, SWEEPS)
 
     # -- fields ----------------------------------------------------------------------------------------------------------
 
@@ -254,6 +253,13 @@ class Tables:
             return checked(field, table.fields, self._zone())
         except BadField as error:
             raise _invalid(f"{pointer}/{error.member}", f"{field.name}: {error.message}") from None
+
+
+async def sweep(store: Store, rounds: int = 100) -> None:
+    """Remove what is left of deleted tables and fields of all organisations, a chunk a transaction."""
+    for _ in range(rounds):
+        if not await store.write(lambda unit: storage.sweep(unit, CHUNK), weight=CHUNK):
+            return
 
 
 def _looks_at_records(before: Field, after: Field) -> bool:

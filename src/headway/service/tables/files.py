@@ -83,7 +83,7 @@ class Files:
         """Remove a file; raise StoredFileNotFound."""
         found = await self.get(file_id)
         await self._store.write(lambda unit: expire(unit, found))
-        await self.prune(1)
+        await prune(self._store, 1)
 
     async def read(self, file: StoredFile, start: int, chunks: int) -> bytes:
         """Return bytes from a position on, of so many chunks; nothing if that is the end."""
@@ -100,11 +100,12 @@ class Files:
             yield piece
             at += len(piece)
 
-    async def prune(self, rounds: int = 100) -> None:
-        """Remove files whose time is over, some chunks a transaction."""
-        for _ in range(rounds):
-            if not await self._store.write(_prune, weight=REMOVED):
-                return
+
+async def prune(store: Store, rounds: int = 100) -> None:
+    """Remove files whose time is over, of all organisations, some chunks a transaction."""
+    for _ in range(rounds):
+        if not await store.write(_prune, weight=REMOVED):
+            return
 
 
 def new_file(

@@ -49,6 +49,7 @@ POSTGRES = Dialect(
         "lock": "FOR UPDATE",
         "skip_locked": "FOR UPDATE OF {} SKIP LOCKED",
         "use": "",  # it has statistics
+        "beside": "{}",  # as above
         "pairs": "jsonb_each_text({}::jsonb)",
         "horizon": position("pg_snapshot_xmin(pg_current_snapshot())"),
         "first_position": position("pg_current_xact_id()"),
@@ -63,8 +64,11 @@ POSTGRES = Dialect(
         "items_at": "(SELECT json_array_elements_text(data::json -> '{}') COLLATE \"C\" AS value)",
         "patched": "jsonb_strip_nulls(data::jsonb || :patch::jsonb)::text",
         "found_in": "strpos({}, {}) > 0",
+        # A new version of a row is a new entry in each of its indexes.
+        "unleased": "WHERE worker_id IS NULL",
     },
     walk="({} {} LIMIT :limit)",  # of what is put together, only what is in order and limited by itself is merged
+    apart=True,
     few="CROSS JOIN LATERAL ({}) AS few",
     binds=_binds,
     own=("postgres/own.sql",),

@@ -19,6 +19,7 @@ SQLITE = Dialect(
         "lock": "",  # there is one writer
         "skip_locked": "",
         "use": "INDEXED BY {}",  # without statistics it would take an index on state and sort
+        "beside": "+{}",
         "pairs": "json_each({})",
         "horizon": "9223372036854775807",
         "text": "TEXT",
@@ -32,5 +33,6 @@ SQLITE = Dialect(
         "items_at": "json_each(data, '$.{}')",
         "patched": "json_patch(data, :patch)",
         "found_in": "instr({}, {}) > 0",
+        "unleased": "",  # an index is written only where what it has of a row changes
     },
 )
