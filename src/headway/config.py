@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a worker whose signals connection broke has to come back."""
     body_max: int = 8 * 1024 * 1024
     """The largest request body, in bytes."""
+    upload_max: int = 1024 * 1024 * 1024
+    """The largest file that can be uploaded to be imported, in bytes."""
     input_max: int = 1024 * 1024
     """The largest input of a run, in bytes."""
     output_max: int = 8 * 1024 * 1024

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from openapi_spec_validator import validate
-from tests.http.kit import on_loop, serving
+from tests.http.kit import NOBODY, on_loop, serving
 
 from headway import errors
 from headway.http.examples import BODIES
@@ -70,7 +70,12 @@ async def test_every_example_works(name, serving):
             else None
         )
         key_id = "" if key is None else key.entry.key.id
-        target = path.format(id=identity, key=key_id, name="default" if "queues" in path else "backup", token=token)
+        things = await server.things(BODIES["POST /v1/tables"]) if "{table}" in path else {}
+        example = json.loads(
+            json.dumps(example).replace(NOBODY, things.get("file" if path.endswith(":import") else "record", NOBODY))
+        )
+        names = {"id": identity, "name": "default" if "queues" in path else "backup", "token": token, "key": key_id}
+        target = path.format(**names, **things)
         answer = await server.ask(method, target, example)
         assert answer.status < 300, answer.body
         documented = document()["paths"][path][method.lower()]["responses"]

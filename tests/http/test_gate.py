@@ -26,7 +26,14 @@ CANARY = "canary-5d0c2e4f6a81"
 
 def target(route):
     there = dict.fromkeys(("id",), "0199f2a4-7c3e-7000-9b1a-5d0c2e4f6a81")
-    return route.path.format(**there, name="backup", token="t.t", code="forbidden", key="abcdef0123")
+    return route.path.format(
+        **there,
+        name="backup",
+        token="t.t",
+        code="forbidden",
+        key="abcdef0123",
+        **dict.fromkeys(("table", "field", "record", "file"), "x"),
+    )
 
 
 def test_what_is_public_is_known():
@@ -110,6 +117,9 @@ class Theirs(msgspec.Struct):
     page: str
     """A page token of its list."""
     schedule: str
+    table: str
+    record: str
+    file: str
     idempotency: str = "their-key"
 
 
@@ -133,6 +143,14 @@ def queue(verb, body=None):
 
 def schedule(verb, body=None):
     return lambda of: [(f"/v1/schedules/{of.schedule}{verb}", body, {})]
+
+
+def table(verb, body=None):
+    return lambda of: [(f"/v1/tables/{of.table}{verb.replace('RECORD', of.record)}", body, {})]
+
+
+def file(verb):
+    return lambda of: [(f"/v1/files/{of.file}{verb}", None, {})]
 
 
 def filters(of):
@@ -234,6 +252,43 @@ FOREIGN = {
     "POST /v1/schedules/{id}:backfill": schedule(":backfill", {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}),
     "GET /v1/schedules/{id}/slots": schedule("/slots"),
     "GET /v1/schedules/{id}/preview": schedule("/preview"),
+    "GET /v1/tables": lambda of: [("/v1/tables", None, {})],
+    "POST /v1/tables": lambda of: [
+        ("/v1/tables", {"name": name, "fields": [{"name": "F", **field}]}, headers)
+        for name, field, headers in (
+            (CANARY, {"type": "text"}, {}), ("x", {"type": "connection", "table": of.table}, {}),
+            ("y", {"type": "text"}, {"idempotency-key": of.idempotency}),
+        )
+    ],
+    "GET /v1/tables/{table}": table(""),
+    "PATCH /v1/tables/{table}": table("", {"description": "x"}),
+    "DELETE /v1/tables/{table}": table(""),
+    "GET /v1/tables/{table}/fields": table("/fields"),
+    "POST /v1/tables/{table}/fields": table("/fields", {"name": "More", "type": "text"}),
+    "PATCH /v1/tables/{table}/fields/{field}": table("/fields/Name", {"name": "Other"}),
+    "DELETE /v1/tables/{table}/fields/{field}": table("/fields/Name"),
+    "GET /v1/tables/{table}/records": table("/records"),
+    "POST /v1/tables/{table}/records": table("/records", {"values": {"Name": "x"}}),
+    "POST /v1/tables/{table}/records:batch": table("/records:batch", {"records": [{"values": {"Name": "x"}}]}),
+    "POST /v1/tables/{table}/records:query": table("/records:query", {}),
+    "POST /v1/tables/{table}/records:count": table("/records:count", {}),
+    "POST /v1/tables/{table}/records:update": lambda of: [
+        (f"/v1/tables/{of.table}/records:update", {"records": [{"id": of.record, "values": {"Name": "x"}}]}, {})
+    ],
+    "POST /v1/tables/{table}/records:upsert": table("/records:upsert", {"by": "Name", "records": [{"values": {"Name": "x"}}]}),
+    "POST /v1/tables/{table}/records:delete": lambda of: [(f"/v1/tables/{of.table}/records:delete", {"ids": [of.record]}, {})],
+    "GET /v1/tables/{table}/records/{record}": table("/records/RECORD"),
+    "PATCH /v1/tables/{table}/records/{record}": table("/records/RECORD", {"values": {"Name": "x"}}),
+    "DELETE /v1/tables/{table}/records/{record}": table("/records/RECORD"),
+    "POST /v1/tables/{table}:import": lambda of: [
+        (f"/v1/tables/{named}:import", {"file": of.file, "format": "csv"}, {}) for named in (of.table, "mine")
+    ],
+    "POST /v1/tables/{table}:export": table(":export", {"format": "csv"}),
+    "POST /v1/files": NONE,
+    "GET /v1/files": lambda of: [("/v1/files", None, {})],
+    "GET /v1/files/{file}": file(""),
+    "GET /v1/files/{file}/content": file("/content"),
+    "DELETE /v1/files/{file}": file(""),
     "POST /v1/workers": lambda of: [
         ("/v1/workers", {"name": "w", "queues": [CANARY], "tasks": [{"name": CANARY, "queue": CANARY, "priority": 9}]}, {}),
     ],
@@ -289,6 +344,7 @@ OWN_WORLD = {
     "POST /v1/tasks/{name}:activate", "POST /v1/tasks/{name}:deactivate", "POST /v1/tasks/{name}:terminate",
     "POST /v1/workers", "GET /v1/workers", "POST /v1/leases:report", "POST /v1/keys", "GET /v1/keys", "POST /v1/users",
     "GET /v1/users", "GET /v1/audit-events", "GET /metrics", "POST /v1/schedules", "GET /v1/schedules",
+    "GET /v1/tables", "POST /v1/tables", "GET /v1/files",
 }  # fmt: skip
 """Routes that may well answer: with what the caller has itself, also under the same name. There is nothing of the others in it."""
 
@@ -319,6 +375,13 @@ async def furnish(server, operator) -> Theirs:
     key = await key_of(server, operator, name=CANARY, scopes=ALL)
     user = await server.post("/v1/users", {"name": CANARY}, idempotency_key="their-key", **headers)
     page = await server.get("/v1/runs?page_size=1", **headers)
+    await server.declare("headway.import", "headway.export")
+    made = {"name": CANARY, "fields": [{"name": "Name", "type": "text", "unique": True}]}
+    table = await server.post("/v1/tables", made, idempotency_key="their-key", **headers)
+    record = await server.post(f"/v1/tables/{CANARY}/records", {"values": {"Name": CANARY}}, **headers)
+    file = await server.ask(
+        "POST", "/v1/files?name=a.csv", b"Name\n" + CANARY.encode(), content_type="text/csv", **headers
+    )
     schedule = await server.post(
         "/v1/schedules", {"name": CANARY, "task": CANARY, "occurrence": "Daily", "labels": {"who": CANARY}},
         idempotency_key="their-key", **headers,
@@ -326,7 +389,7 @@ async def furnish(server, operator) -> Theirs:
     return Theirs(
         run=queued, running=running, finished=finished, failed=failed, worker=server.worker, key=key["id"],
         user=user.json["id"], organisation=operator.id, page=page.json["next_page_token"],
-        schedule=schedule.json["id"],
+        schedule=schedule.json["id"], table=table.json["id"], record=record.json["id"], file=file.json["id"],
     )  # fmt: skip
 
 
@@ -360,6 +423,8 @@ async def test_nothing_of_another_organisation_is_seen_or_changed(serving):
             {"name": "mine", "tasks": [{"name": "backup"}, {"name": "headway.other"}][:1]},
             **other.headers,
         )
+        made = {"name": "mine", "fields": [{"name": "Name", "type": "text"}]}
+        assert (await server.post("/v1/tables", made, **other.headers)).status == 201
         by_name = {route.name: route for route in ROUTES}
         before = dump(server)
         for name, rows in FOREIGN.items():
@@ -393,6 +458,8 @@ async def test_what_is_not_ones_own_is_answered_as_what_is_not_there(serving):
             worker="0199f2a4-7c3e-7000-9b1a-000000000005", key="00000000000000000001",
             user="0199f2a4-7c3e-7000-9b1a-000000000006", organisation="0199f2a4-7c3e-7000-9b1a-000000000007",
             page=theirs.page, schedule="0199f2a4-7c3e-7000-9b1a-000000000008",
+            table="0199f2a4-7c3e-7000-9b1a-000000000009", record="0199f2a4-7c3e-7000-9b1a-00000000000a",
+            file="0199f2a4-7c3e-7000-9b1a-00000000000b",
         )  # fmt: skip
 
         def plain(answer, of):
@@ -404,7 +471,11 @@ async def test_what_is_not_ones_own_is_answered_as_what_is_not_there(serving):
 
         methods = {route.name: route.method for route in ROUTES}
         for name, rows in FOREIGN.items():
-            if name in OWN_WORLD or not rows or ("{id}" not in name and "{key}" not in name):
+            if (
+                name in OWN_WORLD
+                or not rows
+                or not any(part in name for part in ("{id}", "{key}", "{table}", "{file}"))
+            ):
                 continue
             for one, another in zip(rows(theirs), rows(absent), strict=True):
                 answers = [

@@ -4,7 +4,7 @@ The search is that of Wing and Gong (1993) with Lowe's memory of what was tried 
 been next, carry it out on the model, and go back when an operation has returned that could not be placed. Runs know
 nothing of each other, so each run's history is searched by itself, which is what makes it fast. Two things more keep the
 search short: what is answered and changes nothing is placed where it fits first, for every order that has it later is as
-good with it there; and what was never answered is placed only where it changes something.
+good with it there; and what was never answered is placed only where it changes something, and where nothing else fits.
 """
 
 from __future__ import annotations
@@ -46,17 +46,21 @@ class _Entry:
         self.before: _Entry | None = None
         self.next: _Entry | None = None
 
-    def out(self) -> None:
-        assert self.before is not None
-        self.before.next = self.next
-        if self.next is not None:
-            self.next.before = self.before
+    def take_out(self) -> None:
+        assert self.end is not None
+        for entry in (self, self.end):
+            assert entry.before is not None
+            entry.before.next = entry.next
+            if entry.next is not None:
+                entry.next.before = entry.before
 
-    def back(self) -> None:
-        assert self.before is not None
-        self.before.next = self
-        if self.next is not None:
-            self.next.before = self
+    def put_back(self) -> None:
+        assert self.end is not None
+        for entry in (self.end, self):
+            assert entry.before is not None
+            entry.before.next = entry
+            if entry.next is not None:
+                entry.next.before = entry
 
 
 def _linked(operations: list[Operation]) -> _Entry:
@@ -79,41 +83,53 @@ def unexplained(operations: list[Operation], initial: Hashable, step: Step) -> l
     """
     head = _linked(operations)
     state, placed, longest, left = initial, 0, -1, list[Operation]()
-    taken: list[tuple[_Entry, Any, bool]] = []
-    """Operation, the state before it, and whether something else could have been next."""
+    taken: list[tuple[_Entry, Any, list[_Entry]]] = []
+    """Operation, the state before it, and what else could have been next, the likeliest last."""
     tried: set[tuple[int, Any]] = set()
-    entry = head.next
-    while head.next is not None:
-        assert entry is not None, "every operation has an end"
-        if entry.end is not None:
-            after = step(state, entry.operation)
-            mark = placed | 1 << entry.number
-            idle = after == state
-            if after is not None and (mark, after) not in tried and not (idle and entry.operation.ended == NEVER):
-                tried.add((mark, after))
-                taken.append((entry, state, not idle or entry.operation.answer is None))
-                state, placed = after, mark
-                entry.out()
-                entry.end.out()
-                entry = head.next
-            else:
-                entry = entry.next
-            continue
-        if entry.operation.ended == NEVER:  # all that was answered is placed
+    while True:
+        end, options = _options(head, state, step)
+        if end is None:
             return None
         if len(taken) > longest:
-            longest, left = len(taken), [one.operation for one in _until(head, entry)]
-        choice = False
-        while not choice:
-            if not taken:
-                return left
-            entry, state, choice = taken.pop()
-            assert entry.end is not None
-            placed &= ~(1 << entry.number)
-            entry.end.back()
-            entry.back()
+            longest, left = len(taken), [one.operation for one in _until(head, end)]
+        while True:
+            while not options:
+                if not taken:
+                    return left
+                entry, state, options = taken.pop()
+                placed &= ~(1 << entry.number)
+                entry.put_back()
+            entry = options.pop()
+            after, mark = step(state, entry.operation), placed | 1 << entry.number
+            if after is not None and (mark, after) not in tried:
+                break
+        tried.add((mark, after))
+        taken.append((entry, state, options))
+        state, placed = after, mark
+        entry.take_out()
+
+
+def _options(head: _Entry, state: Any, step: Step) -> tuple[_Entry | None, list[_Entry]]:
+    """Return the first end, before which something has to be placed, and what could be, the likeliest last.
+
+    There is no such end if all that was answered is placed.
+    """
+    known: list[_Entry] = []
+    lost: list[_Entry] = []
+    entry = head.next
+    while entry is not None and entry.end is not None:
+        after, operation = step(state, entry.operation), entry.operation
+        if after == state and operation.answer is not None:
+            known, lost = [entry], []
+            while entry is not None and entry.end is not None:
+                entry = entry.next
+            break
+        if operation.ended != NEVER:
+            known.append(entry)
+        elif after != state:
+            lost.append(entry)
         entry = entry.next
-    return None
+    return None if entry is None or entry.operation.ended == NEVER else entry, [*reversed(lost), *reversed(known)]
 
 
 def _until(head: _Entry, last: _Entry) -> Iterable[_Entry]:

@@ -24,6 +24,7 @@ TABLE: Final = {
     "runs": ("headway.cli.runs:runs", "List, show, watch, stop, retry and explain runs."),
     "tasks": ("headway.cli.tasks:tasks", "List, show, activate and deactivate tasks."),
     "queues": ("headway.cli.queues:queues", "List, pause, resume and limit queues."),
+    "tables": ("headway.cli.tables:tables", "Make tables, look at records, import and export them."),
     "servers": ("headway.cli.servers:servers", "List the servers that share the store."),
     "schedules": ("headway.cli.schedules:schedules", "Make, show, change, pause, trigger and remove schedules."),
     "workers": ("headway.cli.workers:workers", "List and drain workers."),

@@ -49,6 +49,47 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "PATCH /v1/queues/{name}": {"concurrency": 4},
     "POST /v1/queues/{name}:pause": {},
     "POST /v1/queues/{name}:resume": {},
+    "POST /v1/tables": {
+        "name": "customers",
+        "description": "Who pays.",
+        "fields": [
+            {"name": "Name", "required": True},
+            {"name": "E-mail", "type": "email", "unique": True},
+            {"name": "Status", "type": "choice", "choices": ["new", "active", "closed"], "default": "new"},
+        ],
+    },
+    "PATCH /v1/tables/{table}": {"description": "Who pays, or did."},
+    "POST /v1/tables/{table}/fields": {"name": "Age", "type": "number", "indexed": True},
+    "PATCH /v1/tables/{table}/fields/{field}": {"name": "Full name", "required": True},
+    "POST /v1/tables/{table}/records": {"values": {"Name": "Ann", "E-mail": "ann@example.com"}},
+    "POST /v1/tables/{table}/records:batch": {
+        "records": [{"Name": "Ann", "E-mail": "ann@example.com"}, {"Name": "Bob"}],
+    },
+    "POST /v1/tables/{table}/records:query": {
+        "filter": {
+            "and": [
+                {"field": "Status", "operator": "is not", "value": "closed"},
+                {
+                    "or": [
+                        {"field": "Name", "operator": "starts with", "value": "A"},
+                        {"field": "E-mail", "operator": "is blank"},
+                    ]
+                },
+            ],
+        },
+        "order_by": "E-mail desc",
+        "page_size": 100,
+    },
+    "POST /v1/tables/{table}/records:count": {"filter": {"field": "Status", "operator": "is", "value": "active"}},
+    "POST /v1/tables/{table}/records:update": {"records": [{"id": _ID, "values": {"Status": "closed"}, "version": 1}]},
+    "POST /v1/tables/{table}/records:upsert": {
+        "by": "E-mail",
+        "records": [{"E-mail": "ann@example.com", "Name": "Ann"}],
+    },
+    "POST /v1/tables/{table}/records:delete": {"ids": [_ID]},
+    "POST /v1/tables/{table}:import": {"file": _ID, "format": "csv", "upsert_by": "E-mail"},
+    "POST /v1/tables/{table}:export": {"format": "csv", "filter": {"field": "Status", "value": "active"}},
+    "PATCH /v1/tables/{table}/records/{record}": {"values": {"Status": "active"}},
     "POST /v1/schedules": {
         "name": "Nightly backup",
         "task": "backup",

@@ -46,6 +46,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     kind: str = "application/json"
     or_scope: Scope | None = None
     """Another scope with which it may be used as well."""
+    raw: bool = False
+    """Whether the handler reads the body itself, piece by piece: a file."""
     streams: bool = False
     """Whether it can also answer with server-sent events."""
     logged: str = ""

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from headway.http import access, answers, events, ops, queries, queues, runs, schedules, servers, tasks, workers
+from headway.http import (
+    access,
+    answers,
+    events,
+    files,
+    ops,
+    queries,
+    queues,
+    runs,
+    schedules,
+    servers,
+    tables,
+    tasks,
+    workers,
+)  # fmt: skip
 from headway.http.route import Route, route
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
@@ -115,6 +129,9 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=worker_wire.ClaimRuns, gives=worker_wire.Leases, problems=("worker_not_found",)),
     route("POST", "/v1/leases:report", workers.report, "worker:protocol", "Report heartbeats, progress and outcomes.",
           takes=worker_wire.ReportRuns, gives=worker_wire.Reported, problems=("worker_not_found", "lease_lost")),
+    # -- tables --------------------------------------------------------------------------------------------------------
+    *tables.ROUTES,
+    *files.ROUTES,
     *servers.ROUTES,
     # -- who may do what -----------------------------------------------------------------------------------------------
     *access.ROUTES,

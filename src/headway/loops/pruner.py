@@ -1,4 +1,4 @@
-"""Removes what retention lets go: finished runs, and the memory of old requests."""
+"""Removes what retention lets go: finished runs, the memory of old requests, old files, and what deleted tables have left."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import logging
 from headway.engine.retention import removable
 from headway.service.schedules import kept_ms
 from headway.service.service import Service
+from headway.service.tables.definitions import sweep
+from headway.service.tables.files import prune as prune_files
 from headway.storage.schedules import prune
 from headway.storage.unit import Unit
 
@@ -35,6 +37,8 @@ class Pruner:
         while await self._store.write(self._forget_slots):
             pass
         await self._store.write(self._forget)
+        await sweep(self._store)
+        await prune_files(self._store)
         return EVERY_MS
 
     def _remove(self, unit: Unit) -> int:

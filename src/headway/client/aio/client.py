@@ -14,6 +14,7 @@ from headway.client.aio.pace import AsyncPace
 from headway.client.aio.queues import AsyncQueues
 from headway.client.aio.runs import AsyncRuns
 from headway.client.aio.schedules import AsyncSchedules
+from headway.client.aio.tables import AsyncTables
 from headway.client.aio.tasks import AsyncTasks
 from headway.client.aio.workers import AsyncWorkers
 from headway.client.async_transport import AsyncTransport
@@ -56,6 +57,7 @@ class AsyncClient:
         self.runs = AsyncRuns(caller)
         self.tasks = AsyncTasks(caller)
         self.queues = AsyncQueues(caller)
+        self.tables = AsyncTables(caller)
         self.workers = AsyncWorkers(caller)
         self.schedules = AsyncSchedules(caller)
         self.keys = AsyncKeys(caller)

@@ -17,6 +17,7 @@ from headway.client.sync.pace import Pace
 from headway.client.sync.queues import Queues
 from headway.client.sync.runs import Runs
 from headway.client.sync.schedules import Schedules
+from headway.client.sync.tables import Tables
 from headway.client.sync.tasks import Tasks
 from headway.client.sync.workers import Workers
 from headway.client.transport import Transport
@@ -57,6 +58,7 @@ class Client:
         self.runs = Runs(caller)
         self.tasks = Tasks(caller)
         self.queues = Queues(caller)
+        self.tables = Tables(caller)
         self.workers = Workers(caller)
         self.schedules = Schedules(caller)
         self.keys = Keys(caller)

@@ -58,6 +58,12 @@ POSTGRES = Dialect(
         "real": "DOUBLE PRECISION",
         "serial": "BIGINT PRIMARY KEY",
         "strict": "",
+        "text_at": "(data::json ->> '{}') COLLATE \"C\"",
+        "number_at": "(data::json ->> '{}')::double precision",
+        "flag_at": "(data::json ->> '{}')::boolean::int",
+        "items_at": "(SELECT json_array_elements_text(data::json -> '{}') COLLATE \"C\" AS value)",
+        "patched": "jsonb_strip_nulls(data::jsonb || :patch::jsonb)::text",
+        "found_in": "strpos({}, {}) > 0",
         # A new version of a row is a new entry in each of its indexes.
         "unleased": "WHERE worker_id IS NULL",
     },

@@ -27,6 +27,12 @@ SQLITE = Dialect(
         "real": "REAL",
         "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
         "strict": "STRICT",
+        "text_at": "(data ->> '{}')",
+        "number_at": "CAST(data ->> '{}' AS DOUBLE PRECISION)",
+        "flag_at": "(data ->> '{}')",
+        "items_at": "json_each(data, '$.{}')",
+        "patched": "json_patch(data, :patch)",
+        "found_in": "instr({}, {}) > 0",
         "unleased": "",  # an index is written only where what it has of a row changes
     },
 )
