@@ -140,9 +140,11 @@ ROUTES: Final[tuple[Route, ...]] = (
           logged="file.delete"),
     route("POST", "/v1/tables/{table}:import", begin_import, "record:write", "Import an uploaded file, as a run.",
           takes=wire.ImportFile, gives=run_wire.RunOut, status=202, also=(200,), headers=("Idempotency-Key",),
-          problems=(*_START, *_FILE)),
+          problems=(*_START, *_FILE),
+          logged="table.import"),
     route("POST", "/v1/tables/{table}:export", begin_export, "record:read", "Export records into a file, as a run.",
           takes=wire.ExportTable, optional=True, gives=run_wire.RunOut, status=202, also=(200,),
-          headers=("Idempotency-Key",), problems=_START),
+          headers=("Idempotency-Key",), problems=_START,
+          logged="table.export"),
 )  # fmt: skip
 """Everything about files."""
