@@ -60,6 +60,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     a file, readable by its owner only; of PostgreSQL in the database."""
     accept_loss: bool = False
     """Serve although the database is set to lose acknowledged changes when it crashes (fsync or synchronous_commit off)."""
+    cloudcoin_aliases: tuple[str, ...] = ()
+    """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
+    are no POST."""
+    cloudcoin_origins: tuple[str, ...] = ()
+    """Origins of web pages that may use the CloudCoin surface from another site, such as https://wallet.example.org."""
+    cloudcoin_strict: bool = False
+    """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
     access_log: bool = False
     """Whether each request is logged."""
 
@@ -79,7 +86,7 @@ def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
     try:
         if field.name.endswith("_ms") and not text.isdigit():
             return parse_ms(text)
-        if field.name == "allow_host":
+        if isinstance(field.default, tuple):
             return tuple(filter(None, text.split(",")))
         return msgspec.convert(text, field.type, strict=False)
     except (ValueError, msgspec.ValidationError) as error:

@@ -14,6 +14,7 @@ from headway.service.service import Service
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
+    from headway.http.dialect import Dialect
     from headway.http.route import Route
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ class Call:
     status = 0
     """What was answered, if the handler sent it itself."""
     route: Route | None = None
+    dialect: Dialect | None = None
+    """How it is spoken to; known when the route is, or when nothing takes it."""
     arguments: Mapping[str, str] = MappingProxyType({})
     query: Any = None
     body: Any = None

@@ -7,13 +7,14 @@ one of ours (DNS rebinding), and a browser may not change anything from another 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headway.errors import BadHost, Forbidden
-from headway.http.route import Route
+
+if TYPE_CHECKING:
+    from headway.http.route import Route
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REMEMBERED_MAX: Final = 256
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
+from headway.http.dialect import NATIVE, Dialect
+
 if TYPE_CHECKING:
     from headway.http.call import Call
     from headway.http.reply import Reply
@@ -60,6 +62,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     kind: str = "application/json"
     streams: bool = False
     """Whether it can also answer with server-sent events."""
+    dialect: Dialect = NATIVE
+    """How it speaks where its handler does not."""
+    unparsed: bool = False
+    """Whether the handler reads query and body itself: other APIs' are not as strict as our structs."""
 
     def __post_init__(self) -> None:
         """Refuse what would not be safe to serve."""

@@ -97,6 +97,10 @@ class History:
             await self._runs.get(run_id)
         return found, more
 
+    async def newest_result(self, run_id: str) -> Result | None:
+        """Return what the run published last, if it has published anything."""
+        return await self._store.read.newest_result(run_id)
+
     async def attempts(self, run_id: str) -> list[Attempt]:
         """Return the run's attempts, oldest first."""
         await self._runs.get(run_id)
