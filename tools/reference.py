@@ -57,6 +57,7 @@ OPTIONS: Final = {
     "retention": "A `headway.Retention`: how long finished runs are kept, by outcome.",
     "memory_limit": 'Of `executor="process"`: how much memory a run may take, such as `"512MiB"`.',
     "resources": 'Of `executor="ray"`: what a run asks of its node, such as `{"num_cpus": 2, "num_gpus": 1}`.',
+    "shared": "Whether every organisation may start it; what `headway.App(shared=…)` says if absent.",
 }
 """What `@app.task` takes, in words."""
 
@@ -309,7 +310,8 @@ def http() -> str:
         "Parameters that are not known are refused. Lists take `a,b`; labels are `label.NAME=value`.\n",
         *_queries(found),
         "## Metrics\n",
-        "`GET /metrics`, in the text format of Prometheus. Counters begin at 0 with the server.\n",
+        "`GET /metrics`, in the text format of Prometheus. Counters begin at 0 with the server. Runs and queues "
+        "have an `organisation` label: the first organisation sees all, others their own and nothing of the server.\n",
         _metrics(),
         "\n## Requests and answers\n",
         *(_struct(name, kind) for name, kind in sorted(structs.items())),

@@ -35,7 +35,7 @@ async def polled(server, run_id, url="/api/v1/tasks/{}"):
 
 
 async def progress(server, run_id, done, total, message=""):
-    run = await server.service.runs.get(run_id)
+    run = await server.service.of(1).runs.get(run_id)
     await server.report(wire.ProgressReport(run_id=run_id, epoch=run.epoch, done=done, total=total, message=message))
 
 

@@ -39,7 +39,7 @@ async def entry(server, run_id):
 
 
 async def progress(server, run_id, done, total):
-    run = await server.service.runs.get(run_id)
+    run = await server.service.of(1).runs.get(run_id)
     await server.report(wire.ProgressReport(run_id=run_id, epoch=run.epoch, done=done, total=total))
 
 

@@ -167,7 +167,7 @@ class Api:
         call.route = route
         call.dialect = dialect = route.dialect
         dialect.check_site(call, self._guard)
-        guard.permit(route, headers)
+        call.service = self.service.of(guard.permit(route, headers))
         if route.unparsed:
             return await self._unparsed(call, route, query)
         prepared = self._prepared[id(route)]

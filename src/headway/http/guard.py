@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from headway.errors import BadHost, Forbidden
+from headway.model.query import FIRST
 
 if TYPE_CHECKING:
     from headway.http.route import Route
@@ -53,11 +54,12 @@ class Guard:
         return name.lower().rstrip(".") in self._hosts and port.isascii() and port.isdigit()
 
 
-def permit(route: Route, headers: dict[bytes, bytes]) -> None:
-    """Let the request use the route, or raise Unauthenticated or Forbidden.
+def permit(route: Route, headers: dict[bytes, bytes]) -> int:
+    """Let the request use the route, and return whose organisation it comes from; or raise Unauthenticated or Forbidden.
 
     As long as there are no keys the server listens on loopback only (see `server.ensure_safe_bind`), and whoever is on
     the machine may do everything. This is the one place where keys and scopes will be looked at.
     """
     del headers
     assert route.scope, "a route without a scope does not import"
+    return FIRST

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from headway.engine.admission import Live, Room
 from headway.engine.lifecycle import Claimed
 from headway.model.run import PARKED, Run, State
+from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.service.transitions import move
@@ -45,8 +46,16 @@ class Claim(msgspec.Struct, frozen=True):
 
     def wants(self, lane: Lane) -> bool:
         """Tell whether the worker could execute what is in the lane."""
-        queue, task = lane
-        return task in self.tasks and (not self.queues or queue in self.queues)
+        return takes(self.tasks, self.queues, lane)
+
+
+def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:
+    """Tell whether a worker that has these tasks and takes from these queues (none named: from all) takes from the lane.
+
+    For a shared task its queues are those of the same name in every organisation.
+    """
+    queue, task = lane
+    return task in tasks and (not queues or queue in queues or Space.outside(queue) in queues)
 
 
 class Slots:
@@ -264,8 +273,9 @@ def unpark_freed(unit: Unit) -> None:
         free = min(room.of_key(unit.task(task), key), LOOKED_AT_MAX)
         if free <= 0:
             continue
+        owns = Space(Space.owner(key)).owns
         # In every queue, for one may be paused or without workers; the claim sends back those that come too late.
-        for queue in queues or [queue for queue, _ in unit.catalog.lanes_of(task)]:
+        for queue in filter(owns, queues or [queue for queue, _ in unit.catalog.lanes_of(task)]):
             for run in unit.seen(unit.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
                 if run.parked_until == PARKED:
                     unpark(unit, run)
@@ -282,14 +292,14 @@ def _leases(unit: Unit, runs: list[Run]) -> list[Lease]:
     return [
         Lease(
             run_id=run.id,
-            task=run.task,
+            task=Space.outside(run.task),
             epoch=run.epoch,
             attempt=run.attempt,
             max_attempts=run.max_attempts,
             input=_EMPTY if run.input == "{}" else msgspec.Raw(run.input.encode()),
             crashes=run.crashes,
             name=run.name,
-            key=run.key,
+            key=None if run.key is None else Space.outside(run.key),
             parent_id=run.parent_id,
             root_id=run.root_id,
             labels=_EMPTY if run.labels == "{}" else msgspec.Raw(run.labels.encode()),

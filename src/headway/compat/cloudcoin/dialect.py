@@ -72,14 +72,14 @@ class CloudcoinDialect(Dialect):
             task = words.FailedTask(asked, status, progress, code, message, details, failure)
             body = _encode(words.FailedReply(payload=task))
         http = 404 if isinstance(error, UnknownTask) else error.status
-        return Reply(200 if call.service.settings.cloudcoin_strict else http, body, problem.headers(error))
+        return Reply(200 if call.api.service.settings.cloudcoin_strict else http, body, problem.headers(error))
 
     def _status(self, error: HeadwayError) -> str:
         return words.UNAVAILABLE if error.retry_after_s is not None else str(getattr(ERROR, self.generation))
 
     def dress(self, reply: Reply, call: Call) -> Reply:
         """Let the pages read that are welcome."""
-        if not call.service.settings.cloudcoin_origins:
+        if not call.api.service.settings.cloudcoin_origins:
             return reply
         if not _is_welcome(call):
             return msgspec.structs.replace(reply, headers=(*reply.headers, _VARY))
@@ -90,7 +90,7 @@ class CloudcoinDialect(Dialect):
 
 def _is_welcome(call: Call) -> bool:
     origin = call.headers.get(b"origin")
-    return origin is not None and origin.decode("latin-1") in call.service.settings.cloudcoin_origins
+    return origin is not None and origin.decode("latin-1") in call.api.service.settings.cloudcoin_origins
 
 
 def _said(error: HeadwayError) -> tuple[int, str, list[str] | None]:
