@@ -132,7 +132,7 @@ def settings() -> str:
         + table(("environment", "option", "default", "meaning"), rows)
         + "\n\nClients, workers and commands also read `HEADWAY_URL` (where the server is, `http://127.0.0.1:8006` if"
         " absent; several servers on one store with commas between; `HEADWAY_SERVER` says the same and goes before it) and"
-        " `HEADWAY_TOKEN`.\n"
+        " `HEADWAY_KEY` (or `HEADWAY_KEY_FILE`, a file that holds it).\n"
     )
 
 
@@ -310,8 +310,8 @@ def http() -> str:
         "Parameters that are not known are refused. Lists take `a,b`; labels are `label.NAME=value`.\n",
         *_queries(found),
         "## Metrics\n",
-        "`GET /metrics`, in the text format of Prometheus. Counters begin at 0 with the server. Runs and queues "
-        "have an `organisation` label: the first organisation sees all, others their own and nothing of the server.\n",
+        "`GET /metrics`, in the text format of Prometheus. Counters begin at 0 with the server.\n",
+        "The first organisation sees all, another its own runs and queues; a label says whose they are.\n",
         _metrics(),
         "\n## Requests and answers\n",
         *(_struct(name, kind) for name, kind in sorted(structs.items())),

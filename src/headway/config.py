@@ -18,7 +18,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
     postgresql://USER@HOST/DATABASE, which several servers may share."""
     host: str = "127.0.0.1"
-    """The address to listen on. Others than loopback are refused as long as there are no keys."""
+    """The address to listen on. Others than loopback need a key, and `behind_proxy`."""
     port: int = 8006
     """The port to listen on; 0 takes a free one."""
     app: str = ""
@@ -29,6 +29,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many runs a local worker executes at once."""
     allow_host: tuple[str, ...] = ()
     """Names that may stand in the Host header, besides those of loopback."""
+    anonymous_loopback: bool = False
+    """Let whoever comes without a key do everything in the first organisation, although there are keys; on loopback only."""
+    behind_proxy: bool = False
+    """Say that a proxy which speaks TLS with the world stands before this server: needed to listen on other addresses."""
+    trusted_proxy: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8."""
+    key_per_minute: int = 600_000
+    """How often a key may ask in a minute, if nothing else is said of it."""
+    key_per_day: int = 100_000_000
+    """How often a key may ask in a day (UTC), if nothing else is said of it."""
     lease_ms: int = 15_000
     """How long a worker may go unheard before its runs are taken from it."""
     disconnect_ms: int = 1_000
@@ -63,6 +73,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cloudcoin_aliases: tuple[str, ...] = ()
     """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
     are no POST."""
+    cloudcoin_anonymous: bool = True
+    """Let programs on this machine use the CloudCoin surface without a key, although there are keys: they can start tasks of
+    the first organisation, and see what was started so. Never behind a proxy."""
     cloudcoin_origins: tuple[str, ...] = ()
     """Origins of web pages that may use the CloudCoin surface from another site, such as https://wallet.example.org."""
     cloudcoin_strict: bool = False

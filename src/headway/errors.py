@@ -5,7 +5,8 @@
     │                    UnsupportedMediaType 415
     ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused
     ├── Unauthenticated 401 / Forbidden 403
-    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound
+    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound, KeyNotFound,
+    │                  UserNotFound, OrganisationNotFound
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
@@ -31,7 +32,7 @@ class HeadwayError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Something went wrong"
     hint: ClassVar[str | None] = None
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(self, detail: str = "", *, errors: list[dict[str, Any]] | None = None, **fields: Any) -> None:
         """`detail` is for people; `errors` are pointers into the input; `fields` become members of the problem."""
@@ -122,7 +123,8 @@ class IdempotencyKeyReused(InvalidInput):
 class Unauthenticated(HeadwayError):
     """There is no valid credential in the request."""
 
-    code, status, title = "unauthenticated", 401, "A valid credential is needed"
+    code, status, title = "unauthenticated", 401, "A valid key is needed"
+    hint = "Set HEADWAY_KEY, or send `Authorization: Bearer hw_…`; `headway keys create` makes a key."
 
 
 class Forbidden(HeadwayError):
@@ -159,6 +161,24 @@ class WorkerNotFound(NotFound):
     """No worker is registered under that id; a worker that gets this registers again."""
 
     code, title = "worker_not_found", "No worker is registered under that id"
+
+
+class KeyNotFound(NotFound):
+    """No key has that public id."""
+
+    code, title = "key_not_found", "No key has that id"
+
+
+class UserNotFound(NotFound):
+    """No user has that id."""
+
+    code, title = "user_not_found", "No user has that id"
+
+
+class OrganisationNotFound(NotFound):
+    """No organisation has that id."""
+
+    code, title = "organisation_not_found", "No organisation has that id"
 
 
 class RouteNotFound(NotFound):
@@ -258,9 +278,15 @@ class Protected(HeadwayError):
 
 
 class TooManyRequests(HeadwayError):
-    """A rate limit is spent."""
+    """A limit is spent: of the key, of its organisation, or of attempts without a valid one."""
 
-    code, status, title, retry_after_s = "too_many_requests", 429, "Too many requests", 1
+    code, status, title = "too_many_requests", 429, "Too many requests"
+    hint = "Wait as long as Retry-After says; X-RateLimit-Remaining says what is left."
+
+    def __init__(self, detail: str = "", *, retry_after_s: int = 1, **fields: Any) -> None:
+        """`retry_after_s` is when it may be tried again."""
+        super().__init__(detail, **fields)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(HeadwayError):

@@ -341,7 +341,7 @@ def test_names_in_paths_are_quoted(connected):
 def test_the_environment_says_where_the_server_is(monkeypatch):
     with serving(lambda _: Answer(200, {"status": "ok", "checks": {}})) as fake:
         monkeypatch.setenv("HEADWAY_URL", fake.url)
-        monkeypatch.setenv("HEADWAY_TOKEN", "secret")
+        monkeypatch.setenv("HEADWAY_KEY", "secret")
         with Client() as client:
             assert client.health().status == "ok"
     assert fake.requests[0].headers["authorization"] == "Bearer secret"

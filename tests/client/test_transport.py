@@ -34,7 +34,7 @@ def free_port() -> int:
 
 def test_an_answer_comes_back_whole_with_lower_case_headers(transport_to):
     with serving(lambda _: Answer(201, {"a": 1}, {"X-Thing": "Yes"})) as fake:
-        response = transport_to(fake, token="t0").request("POST", "/v1/runs", b"{}", headers={"Idempotency-Key": "k"})
+        response = transport_to(fake, key="t0").request("POST", "/v1/runs", b"{}", headers={"Idempotency-Key": "k"})
     assert (response.status, response.body, response.headers["x-thing"]) == (201, b'{"a": 1}', "Yes")
     asked = fake.requests[0]
     assert (asked.method, asked.path, asked.body, asked.headers["idempotency-key"]) == ("POST", "/v1/runs", b"{}", "k")

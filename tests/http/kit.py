@@ -135,6 +135,7 @@ async def serving(
     server = Server(store, routes, **settings)
     server.store.start()
     await server.service.servers.join()
+    await server.service.access.load()
     await server.declare(*(tasks or ("backup",)))
     try:
         yield server
@@ -147,6 +148,7 @@ def scope_of(method, target, headers):
     fields = {"host": "localhost:8006", **headers}
     return {
         "type": "http",
+        "client": (fields.pop("peer", "127.0.0.1"), 50_000),
         "method": method,
         "path": path,
         "raw_path": path.encode(),

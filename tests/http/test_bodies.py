@@ -30,7 +30,7 @@ NOT_OBJECTS = [b"[]", b'"a"', b"1", b"null", b"true", b"1e999"]
 
 
 def target(route):
-    return route.path.format(id=NOBODY, name="backup", token="t")
+    return route.path.format(id=NOBODY, key="abcdef0123", name="backup", token="t")
 
 
 async def unchanged(server):
@@ -92,7 +92,7 @@ async def test_hostile_values_in_any_place_are_answered_and_never_by_a_5xx(route
     example = BODIES[route.name]
     async with serving() as server:
         run_id = await server.start(task="backup")
-        path = route.path.format(id=run_id, name="backup", token="t")
+        path = route.path.format(id=run_id, key="abcdef0123", name="backup", token="t")
         for name in {*example, "input", "labels", "reports"}:
             for what, value in HOSTILE.items():
                 kept = {key: part for key, part in example.items() if key != name}

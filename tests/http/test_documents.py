@@ -13,7 +13,9 @@ from headway.http.examples import BODIES
 from headway.http.openapi import document
 from headway.http.problem import every_error
 from headway.http.routes import ROUTES
+from headway.model.access import EVERYBODY, Origin
 from headway.wire import workers as wire
+from headway.wire.access import CreateKey
 
 
 def test_the_openapi_document_is_valid():
@@ -38,7 +40,7 @@ def test_every_code_that_a_route_names_is_an_error():
 @pytest.mark.parametrize("name", BODIES)
 @on_loop
 async def test_every_example_works(name, serving):
-    async with serving() as server:
+    async with serving(anonymous_loopback=True) as server:
         method, path = name.split(" ")
         text = json.dumps(BODIES[name])
         run_id = await server.running()
@@ -55,7 +57,17 @@ async def test_every_example_works(name, serving):
             example |= {"held": [[run_id, 1]]} if "held" in example else {}
             for report in example.get("reports", []):
                 report["run_id"] = run_id
-        target = path.format(id=identity, name="default" if "queues" in path else "backup", token=token)
+        if "organisations" in path:
+            identity = (await server.get("/v1/whoami")).json["organisation"]["id"]
+        if "users" in path:
+            identity = (await server.post("/v1/users", {"name": "Ada"})).json["id"]
+        key = (
+            await server.service.of(1).keys.create(CreateKey(name="k", scopes=["key:admin"]), EVERYBODY, Origin())
+            if "{key}" in path
+            else None
+        )
+        key_id = "" if key is None else key.entry.key.id
+        target = path.format(id=identity, key=key_id, name="default" if "queues" in path else "backup", token=token)
         answer = await server.ask(method, target, example)
         assert answer.status < 300, answer.body
         documented = document()["paths"][path][method.lower()]["responses"]

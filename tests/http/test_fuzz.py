@@ -23,11 +23,12 @@ EXAMPLES, EXAMPLES_ON_POSTGRES = 8, 3
 
 def served(store: Store | None = None) -> tuple[Server, list[str]]:
     """A server, and the ids of what is there: its worker's, then those of runs, in the same states on every server."""
-    server = Server(store, allow_host=("testserver",), wait_max_ms=1)
+    server = Server(store, allow_host=("testserver",), wait_max_ms=1, anonymous_loopback=True)
 
     async def prepare() -> list[str]:
         server.store.start()
         await server.service.servers.join()
+        await server.service.access.load()
         await server.declare("backup", "headway.bulk")
         specs = [wire.StartRun(task="backup") for _ in range(4)]
         started = [(await server.service.of(1).runs.start(spec)).run.id for spec in specs]
@@ -76,7 +77,7 @@ CHECKS = [
     openapi_checks.unsupported_method,
     openapi_checks.negative_data_rejection,
 ]
-"""All but: ignored_auth (there are no keys yet), positive_data_acceptance and missing_required_header (a schema cannot say
+"""All but: ignored_auth (whoever comes without a key may everything here), positive_data_acceptance and missing_required_header (a schema cannot say
 what is a duration, a known task, or a state that allows a verb), use_after_free (removed runs answer 410)."""
 
 

@@ -54,6 +54,7 @@ async def serving(on_drain=None, **options):
     store.start()
     service = Service(store, Signer(b"x" * 32), settings)
     await service.workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
+    await service.access.load()
     api = Api(service, ROUTES)
     (opened,) = listen("127.0.0.1", 0)
     port = opened.getsockname()[1]

@@ -60,6 +60,7 @@ async def test_a_read_that_finds_the_database_locked_is_a_503(disk):
         def rows(self, name, /, **binds):
             raise DatabaseLocked("database is locked")
 
+    await disk.service.access.load()
     api = Api(disk.service, ROUTES)
     near, disk.store.read.near = disk.store.read.near, Locked()
     sent = []

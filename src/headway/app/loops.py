@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headway.loops.bookkeeper import Bookkeeper
 from headway.loops.loop import Loop
 from headway.loops.pruner import Pruner
 from headway.loops.pulse import Pulse
@@ -24,7 +25,7 @@ def begin_loops(service: Service) -> list[Loop]:
     store.on_deadline = deadline
     service.sessions.on_change = lambda: rescuer.wake(service.settings.disconnect_ms)
     service.on_alarm = lambda at_ms: stager.wake(at_ms - clock.now_ms())
-    running = [stager, rescuer, pruner]
+    running = [stager, rescuer, pruner, Loop(Bookkeeper(service))]
     if store.peers is not None:
 
         def heard() -> None:

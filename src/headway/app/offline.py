@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import getpass
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
@@ -10,11 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headway import __version__, config
 from headway.clock import SystemClock
+from headway.config import Settings
+from headway.model.query import FIRST
 from headway.storage.location import is_postgres, need_driver, sqlite_path
 
 if TYPE_CHECKING:
     from headway.storage.moving.move import Report, Step
+    from headway.storage.store import Store
+    from headway.wire.access import CreateKey
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -70,6 +78,50 @@ def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, acc
     from headway.storage.moving.move import move  # noqa: PLC0415 - only where it is asked for
 
     return move(path, target, SystemClock(), tell, accept_loss=accept_loss)
+
+
+def create_key(store: str, asked: CreateKey) -> tuple[str, str]:
+    """Make a key in a store: how the first one is made. Return its id and its text, which is nowhere else.
+
+    A file must not be served meanwhile; servers on a database take the key in at once.
+    """
+    return asyncio.run(_create_key(config.from_environment(store=store), asked))
+
+
+async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str]:
+    from headway.ids import Signer  # noqa: PLC0415 - only where it is asked for
+    from headway.model.access import EVERYBODY, Origin  # noqa: PLC0415
+    from headway.service.service import Service  # noqa: PLC0415
+
+    opened, secret = await asyncio.to_thread(_open, settings)
+    opened.start()
+    try:
+        service = Service(opened, Signer(secret), settings)
+        await service.access.load()
+        number = FIRST if asked.organisation is None else service.organisations.get(asked.organisation).id
+        origin = Origin(organisation=number, actor=f"{getpass.getuser()}, without a server")
+        issued = await service.of(number).keys.create(asked, EVERYBODY, origin)
+        return issued.entry.key.id, str(issued.text)
+    finally:
+        await opened.close()
+
+
+def _open(settings: Settings) -> tuple[Store, bytes]:
+    if not is_postgres(settings.store):
+        from headway.app.opening import on_a_file  # noqa: PLC0415 - only where it is asked for
+
+        _file(settings.store, "keeps no keys")
+        return on_a_file(settings)
+    need_driver()
+    from headway.ids import IdSource  # noqa: PLC0415
+    from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
+
+    clock = SystemClock()
+    opened = open_postgres(
+        settings.store, clock, accept_loss=settings.accept_loss, server_id=IdSource().new(clock.now_ms()),
+        host=platform.node(), pid=os.getpid(), version=__version__,
+    )  # fmt: skip
+    return opened, secret_in(settings.store, settings.secret)
 
 
 def openapi() -> dict[str, Any]:

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from headway import __version__, logs
 from headway.app.opening import on_a_file, on_postgres
+from headway.client.credential import WORKER_VARIABLE
 from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
-from headway.http.listening import UnsafeBind, listen
+from headway.http.addresses import Addresses
+from headway.http.listening import UnsafeBind, ensure_keys, listen
+from headway.service.access import keytext
+from headway.service.access.keytext import KeyText
 from headway.storage.location import check_url, is_postgres, shown
 from headway.worker.supervisor import Supervisor, worker_argv
 
@@ -61,7 +65,10 @@ def serve(settings: Settings) -> int:
     try:
         check_url(settings.store)
         Commands(settings.cloudcoin_aliases)
-        sockets = listen(settings.host, settings.port)
+        Addresses(settings.trusted_proxy)
+        sockets = listen(
+            settings.host, settings.port, behind_proxy=settings.behind_proxy, anonymous=settings.anonymous_loopback
+        )
     except (ValueError, UnsafeBind) as error:
         return _refuse(str(error), USAGE)
     except OSError as error:
@@ -81,7 +88,8 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
     url = f"http://{_shown(settings.host)}:{sockets[0].getsockname()[1]}"
     notices = Notices()
-    supervisor = _supervisor(settings, url, notices) if settings.app and settings.workers else None
+    own_key = keytext.new()  # of the local workers; it dies with this process
+    supervisor = _supervisor(settings, url, notices, own_key) if settings.app and settings.workers else None
     if supervisor is not None:
         await supervisor.start()
     from headway.storage.database import StorageBroken, StoreRefused  # noqa: PLC0415 - after the workers are on their way
@@ -97,7 +105,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
             await supervisor.stop(0)
         return 0
     store, secret = opened
-    return await _with_store(settings, store, secret, sockets, url, supervisor, notices)
+    return await _with_store(settings, store, secret, sockets, url, supervisor, notices, own_key)
 
 
 async def _with_store(
@@ -108,6 +116,7 @@ async def _with_store(
     url: str,
     supervisor: Supervisor | None,
     notices: Notices,
+    own_key: KeyText,
 ) -> int:
     from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
     from headway.app.loops import begin_loops  # noqa: PLC0415
@@ -132,6 +141,11 @@ async def _with_store(
     service = Service(store, Signer(secret), settings)
     await service.workers.restore()
     await service.servers.join()
+    if refusal := await _lock_the_door(service, own_key):
+        if supervisor is not None:
+            await supervisor.stop(0)
+        await store.close()
+        return _refuse(refusal, USAGE)
     running = begin_loops(service)
     built_in = BuiltInWorker(service)
     built_in.start()
@@ -153,10 +167,23 @@ async def _with_store(
             await loop.stop()
         if supervisor is not None:
             await supervisor.stop(1)
+        with contextlib.suppress(HeadwayError):  # what was used in the last seconds is not counted then
+            await service.access.close()
         with contextlib.suppress(HeadwayError):  # then the others find out by themselves
             await service.servers.leave()
         await store.close()
     return code
+
+
+async def _lock_the_door(service: Service, own_key: KeyText) -> str:
+    """Get to know who may come in, before anybody is answered; return why this cannot be served, or nothing."""
+    await service.access.load()
+    service.access.lend(own_key)
+    try:
+        ensure_keys(service.settings.host, locked=service.access.directory.locked)
+    except UnsafeBind as error:
+        return str(error)
+    return ""
 
 
 def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable[[], Awaitable[str | None]]]:
@@ -175,7 +202,7 @@ def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable
     return {"store": store, "workers": workers} if expects_workers else {"store": store}
 
 
-def _supervisor(settings: Settings, url: str, notices: Notices) -> Supervisor:
+def _supervisor(settings: Settings, url: str, notices: Notices, own_key: KeyText) -> Supervisor:
     def argv(number: int) -> list[str]:
         name = f"{socket.gethostname()}/local-{number}"
         grace = f"{max(0, settings.drain_ms - 2000)}ms"
@@ -186,7 +213,8 @@ def _supervisor(settings: Settings, url: str, notices: Notices) -> Supervisor:
         sys.stderr.buffer.write(output)
         sys.stderr.buffer.flush()
 
-    return Supervisor(settings.workers, argv, say=notices.say, write=write)
+    environment = {WORKER_VARIABLE: str(own_key)}
+    return Supervisor(settings.workers, argv, say=notices.say, write=write, environment=environment)
 
 
 def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:

@@ -20,7 +20,7 @@ def _remember(name: str) -> Any:
 
 
 def global_options() -> list[click.Option]:
-    """Return `--url`, `--token` and `--json`, which may stand before or after the name of the command."""
+    """Return `--url`, `--key-file` and `--json`, which may stand before or after the name of the command."""
     return [
         click.Option(
             ["--url", "--server"],
@@ -31,11 +31,11 @@ def global_options() -> list[click.Option]:
             help="The server; several on one store with commas between. HEADWAY_URL or http://127.0.0.1:8006 if absent.",
         ),
         click.Option(
-            ["--token"],
-            metavar="TOKEN",
+            ["--key-file"],
+            metavar="FILE",
             expose_value=False,
-            callback=_remember("token"),
-            help="The key to show to the server; HEADWAY_TOKEN if absent.",
+            callback=_remember("key_file"),
+            help="Where the key for the server is; the one in HEADWAY_KEY if absent.",
         ),
         click.Option(
             ["--json"],
@@ -69,10 +69,13 @@ class Group(click.Group):
 class LazyGroup(Group):
     """A group that imports the module of a command only when that command is called: `--help` reads a table instead."""
 
-    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        """`table` maps each name to MODULE:ATTRIBUTE and one line of help."""
+    def __init__(
+        self, *args: Any, table: Mapping[str, tuple[str, str]], aliases: Mapping[str, str] | None = None, **kwargs: Any
+    ) -> None:
+        """`table` maps each name to MODULE:ATTRIBUTE and one line of help; `aliases` are short for some of them."""
         super().__init__(*args, **kwargs)
         self.table = table
+        self.aliases = aliases or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the table."""
@@ -82,6 +85,7 @@ class LazyGroup(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the command."""
         del ctx
+        cmd_name = self.aliases.get(cmd_name, cmd_name)
         if cmd_name not in self.table:
             return None
         module, _, attribute = self.table[cmd_name][0].partition(":")

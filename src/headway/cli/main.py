@@ -25,6 +25,9 @@ TABLE: Final = {
     "tasks": ("headway.cli.tasks:tasks", "List, show, activate and deactivate tasks."),
     "queues": ("headway.cli.queues:queues", "List, pause, resume and limit queues."),
     "workers": ("headway.cli.workers:workers", "List and drain workers."),
+    "keys": ("headway.cli.keys:keys", "Make, list, rotate and revoke keys."),
+    "users": ("headway.cli.users:users", "Make, list, disable and enable users."),
+    "organisations": ("headway.cli.organisations:organisations", "Make, list and change organisations; also: orgs."),
     "doctor": ("headway.cli.admin:doctor", "Check the machine and the store."),
     "backup": ("headway.cli.admin:backup", "Copy the store while it is in use."),
     "restore": ("headway.cli.admin:restore", "Make a store from a backup."),
@@ -32,6 +35,8 @@ TABLE: Final = {
     "bench": ("headway.cli.bench:bench", "Measure Headway on this machine."),
     "openapi": ("headway.cli.admin:openapi", "Print the OpenAPI document."),
 }
+
+ALIASES: Final = {"orgs": "organisations"}
 
 EPILOG: Final = (
     "Exit codes: 0 succeeded, 1 failed, 2 wrong usage or input, 3 the run was stopped, 4 the server cannot be reached, "
@@ -48,6 +53,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.group(
     cls=LazyGroup,
     table=TABLE,
+    aliases=ALIASES,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "obj": None},
 )

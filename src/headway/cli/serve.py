@@ -27,6 +27,13 @@ def duration_ms(_: click.Context, option: click.Parameter, text: str | None) -> 
 @click.option("--workers", type=click.IntRange(0, 1000), help="Local worker processes. Default: 1 if there is an app")
 @click.option("--capacity", type=click.IntRange(1, 100_000), help="Runs at once in each. Default: 100")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A name this server answers for; may be repeated.")
+@click.option(
+    "--behind-proxy", is_flag=True, default=None, help="A proxy with TLS stands before it: listen elsewhere too."
+)
+@click.option("--trusted-proxy", multiple=True, metavar="NETWORK", help="Believe the X-Forwarded-For of this proxy.")
+@click.option(
+    "--anonymous-loopback", is_flag=True, default=None, help="Ask for no key on loopback, although there are keys."
+)
 @click.option("--lease", "lease_ms", metavar="DURATION", callback=duration_ms, help="How long a worker may be silent.")
 @click.option("--drain", "drain_ms", metavar="DURATION", callback=duration_ms, help="How long a stop may take.")
 @click.option(
@@ -34,7 +41,7 @@ def duration_ms(_: click.Context, option: click.Parameter, text: str | None) -> 
 )
 @click.option("--access-log", is_flag=True, default=None, help="Log each request.")
 @click.pass_context
-def serve(ctx: click.Context, /, allow_host: tuple[str, ...], **options: Any) -> None:
+def serve(ctx: click.Context, /, allow_host: tuple[str, ...], trusted_proxy: tuple[str, ...], **options: Any) -> None:
     """Run a server and, if MODULE:APP is given, workers for its tasks.
 
     \b
@@ -44,7 +51,9 @@ def serve(ctx: click.Context, /, allow_host: tuple[str, ...], **options: Any) ->
     Every option can also come from the environment: HEADWAY_STORE, HEADWAY_PORT …
     """  # noqa: D301
     try:
-        settings = config.from_environment(allow_host=allow_host or None, **options)
+        settings = config.from_environment(
+            allow_host=allow_host or None, trusted_proxy=trusted_proxy or None, **options
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     from headway.app import serving  # noqa: PLC0415 (the server, which `--help` does not need)

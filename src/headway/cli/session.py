@@ -17,14 +17,16 @@ class Session:
 
     url: str | None = None
     """One, or several with commas between."""
-    token: str | None = None
+    key_file: str | None = None
+    """A file, so that no list of processes shows the key."""
     json: bool = False
 
     def client(self) -> Client:
         """Return a client that gives up soon: someone is looking at the screen."""
+        from headway.client.credential import key  # noqa: PLC0415
         from headway.client.sync.client import Client  # noqa: PLC0415 (`--help` needs none)
 
-        return Client(self.url, token=self.token, retries=2)
+        return Client(self.url, key=key(file=self.key_file), retries=2)
 
 
 def current() -> Session:

@@ -13,6 +13,7 @@ import click
 from headway.cli import session
 from headway.cli.command import Command
 from headway.cli.exits import Exit
+from headway.client.credential import VARIABLE, key
 from headway.client.servers import urls
 from headway.client.transport import Address
 from headway.durations import format_ms, parse_ms
@@ -48,8 +49,10 @@ def worker(ctx: click.Context, /, app: str, processes: int, drain: str, **option
     """
     shown = session.current()
     url = ",".join(Address.parse(one).url for one in urls(shown.url))
-    if shown.token:
-        os.environ["HEADWAY_TOKEN"] = shown.token  # not as an argument, which everyone on the machine can read
+    if shown.key_file:
+        os.environ[VARIABLE] = (
+            key(file=shown.key_file) or ""
+        )  # not as an argument, which everyone on the machine can read
     try:
         drain_ms = parse_ms(drain)
     except ValueError as error:

@@ -27,7 +27,7 @@ class AsyncTransport:
         self,
         url: str,
         *,
-        token: str | None = None,
+        key: str | None = None,
         timeout_s: float = 30.0,
         connect_s: float | None = None,
         user_agent: str = USER_AGENT,
@@ -40,8 +40,8 @@ class AsyncTransport:
         self.timeout_s = timeout_s
         self._connect_s = connect_s or inf
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 

@@ -73,7 +73,7 @@ class Transport:
         self,
         url: str,
         *,
-        token: str | None = None,
+        key: str | None = None,
         timeout_s: float = 30.0,
         connect_s: float | None = None,
         user_agent: str = USER_AGENT,
@@ -86,8 +86,8 @@ class Transport:
         self.timeout_s = timeout_s
         self._connect_s = connect_s or inf
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
         self._lock = threading.Lock()
         self._idle: list[HTTPConnection] = []
         self._busy: dict[HTTPConnection, socket.socket | None] = {}

@@ -23,8 +23,10 @@ from headway.errors import (
     RouteNotFound,
     StorageBusy,
     StorageFailed,
+    Unauthenticated,
 )
 from headway.http import body, guard, problem
+from headway.http.addresses import Addresses
 from headway.http.call import Call, Receive, Send, check_key
 from headway.http.dialect import NATIVE, SAFE_METHODS, Dialect
 from headway.http.frames import Frames
@@ -43,7 +45,8 @@ URL_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 100
 REQUEST_ID_MAX: Final = 128
 _SINGLE: Final = frozenset(
-    {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
+    guard.CREDENTIALS
+    | {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
 )
 """Headers of which two in one request would mean that someone reads the other one."""
 
@@ -83,6 +86,8 @@ class Api:
         self.frames = Frames()
         self.meters = Meters([route.name for route in self.routes])
         self._guard = guard.Guard(service.settings.allow_host)
+        self.gate = guard.Gate(service.access, Addresses(service.settings.trusted_proxy))
+        service.access.on_change = self._look_again
         self._router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
         """In the order of their first routes: who comes first may claim first."""
@@ -113,6 +118,12 @@ class Api:
         for patient in tuple(self.signals):
             patient.end("draining")
 
+    def _look_again(self) -> None:
+        """End what lasts of those who would not be let in any more."""
+        for patient in (*self.waiting, *self.signals):
+            if not patient.stands():
+                patient.end("revoked")
+
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
@@ -123,6 +134,8 @@ class Api:
         headers = dict(raw_headers)
         call = Call(self, scope["method"], scope["path"], headers, receive, send)
         self._count = count = self._count + 1
+        peer = scope.get("client")
+        call.client = peer[0] if peer else ""
         given = headers.get(b"x-request-id")
         call.request_id = given if given is not None and _sane(given) else f"{self._id_prefix}{count:010x}".encode()
         try:
@@ -166,25 +179,28 @@ class Api:
         route, call.arguments = self._router.find(method, path)
         call.route = route
         call.dialect = dialect = route.dialect
-        dialect.check_site(call, self._guard)
-        call.service = self.service.of(guard.permit(route, headers))
-        if route.unparsed:
-            return await self._unparsed(call, route, query)
-        prepared = self._prepared[id(route)]
-        if query:
-            call.raw_query = query
-            call.query = (prepared.parameters or _NO_PARAMETERS).read(query)
-        else:
-            call.query = prepared.no_query
-        if method == "POST" or method == "PATCH":  # noqa: PLR1714 - no tuple is built
-            await self._read_body(call, route, prepared)
-        return await route.handler(call)
-
-    async def _unparsed(self, call: Call, route: Route, query: bytes) -> Reply | None:
         call.raw_query = query
-        if call.method not in SAFE_METHODS:
-            call.raw_body = await body.read(call.receive, call.headers, self._body_max)
-        return await route.handler(call)
+        dialect.receive(call, self._guard)
+        self.gate.permit(route, call)
+        call.service = self.service.of(call.principal.organisation)
+        if route.unparsed:
+            if method not in SAFE_METHODS:
+                call.raw_body = await body.read(call.receive, headers, self._body_max)
+        else:
+            prepared = self._prepared[id(route)]
+            call.query = (prepared.parameters or _NO_PARAMETERS).read(query) if query else prepared.no_query
+            if method == "POST" or method == "PATCH":  # noqa: PLR1714 - no tuple is built
+                await self._read_body(call, route, prepared)
+        reply = await route.handler(call)
+        if route.logged:
+            await self._log(call, route, reply)
+        return reply
+
+    async def _log(self, call: Call, route: Route, reply: Reply | None) -> None:
+        """Tell the log, before the caller is answered: what was acknowledged stands there too."""
+        outcome = "done" if reply is None else f"done {reply.status}"
+        noun = next(iter(call.arguments.values()), "")
+        await self.service.access.audit.append(call.origin(), route.logged, noun, outcome)
 
     async def _read_body(self, call: Call, route: Route, prepared: Prepared) -> None:
         headers = call.headers
@@ -254,6 +270,8 @@ async def _send(reply: Reply, call: Call, send: Send) -> None:
         headers.append((b"content-length", b"%d" % len(content)))
     if reply.headers:
         headers.extend(reply.headers)
+    if call.limits:
+        headers.extend(call.limits)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else content})
 
@@ -263,10 +281,12 @@ def _sane(request_id: bytes) -> bool:
 
 
 def _check_doubled(raw_headers: list[tuple[bytes, bytes]]) -> None:
-    """Raise BadParameter for two of a header that there can be one of."""
+    """Raise BadParameter for two of a header that there can be one of; of two keys neither is looked at."""
     seen: set[bytes] = set()
     for name, _ in raw_headers:
         if name in seen and name in _SINGLE:
+            if name in guard.CREDENTIALS:
+                raise Unauthenticated("there are two keys in the request")
             raise BadParameter(f"the header {name.decode()} is there twice")
         seen.add(name)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from headway.errors import BadCursor, BadParameter, RunNotFound
 from headway.http.patience import Patient
 from headway.ids import canonical
+from headway.model.access import EVERYBODY, Origin, Principal
 from headway.service.desk import Desk
 from headway.service.idempotency import RequestKey, request_key
 
@@ -30,6 +31,12 @@ class Call:
     request_id = b""
     status = 0
     """What was answered, if the handler sent it itself."""
+    principal: Principal = EVERYBODY
+    """Who asks; the gate says so before the handler is called."""
+    client = ""
+    """The address that the connection comes from."""
+    limits: tuple[tuple[bytes, bytes], ...] = ()
+    """What is left to the caller, as headers of the answer."""
     route: Route | None = None
     dialect: Dialect | None = None
     """How it is spoken to; known when the route is, or when nothing takes it."""
@@ -112,7 +119,15 @@ class Call:
 
     def patience(self) -> Patient:
         """Return what ends a wait when the client is gone or the server drains."""
-        return Patient(self.api.waiting, self.receive)
+        return Patient(self.api.waiting, self.receive, self.stands)
+
+    def stands(self) -> bool:
+        """Whether the caller would still be let in."""
+        return self.api.service.access.stands(self.principal)
+
+    def origin(self) -> Origin:
+        """Return where the call comes from, for the log."""
+        return self.api.gate.origin(self)
 
     def accepts(self, kind: bytes) -> bool:
         """Whether the client names this media type among those that it takes."""

@@ -13,6 +13,7 @@ import msgspec
 from headway.errors import HeadwayError
 from headway.http import problem
 from headway.http.reply import Reply
+from headway.model.access import Principal
 
 if TYPE_CHECKING:
     from headway.http.call import Call
@@ -37,10 +38,15 @@ class Dialect:
         del call
         return False
 
-    def check_site(self, call: Call, guard: Guard) -> None:
-        """Raise Forbidden for what a browser asks for on behalf of a page that may not."""
+    def receive(self, call: Call, guard: Guard) -> None:
+        """Look at a request before the gate does: raise Forbidden for what a browser asks for, for a page that may not."""
         if call.method not in SAFE_METHODS:
             guard.check_site(call.headers)
+
+    def visitor(self, call: Call) -> Principal | None:
+        """Return who somebody is that shows no key although there are keys; None: nobody, and not let in."""
+        del call
+        return None
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error."""

@@ -59,6 +59,18 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
         "tasks": [{"name": "backup", "input_schema": {"type": "object", "properties": {"folder": {"type": "string"}}}}],
     },
     "POST /v1/workers/{id}:drain": {"reason": "a newer version"},
+    "POST /v1/keys": {
+        "name": "ci",
+        "scopes": ["run:read", "run:start", "key:admin"],
+        "expires_in": "90d",
+        "per_minute": 600,
+    },
+    "PATCH /v1/keys/{key}": {"name": "ci of the shop", "per_minute": None},
+    "POST /v1/keys/{key}:rotate": {"overlap": "24h"},
+    "POST /v1/users": {"name": "Ada", "email": "ada@example.org"},
+    "PATCH /v1/users/{id}": {"state": "disabled"},
+    "POST /v1/organisations": {"name": "Shop", "zone": "Europe/Vienna", "per_minute": 6000},
+    "PATCH /v1/organisations/{id}": {"name": "The shop", "per_day": 1000000},
     "POST /v1/leases:claim": {"worker_id": _ID, "max": 10, "wait": "0s"},
     "POST /v1/leases:report": {
         "worker_id": _ID,

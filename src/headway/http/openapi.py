@@ -15,6 +15,7 @@ from headway.http.pages import group
 from headway.http.problem import Problem, every_error
 from headway.http.route import SCOPES, Route
 from headway.http.routes import ROUTES
+from headway.model.access import UNGRANTED
 
 _REF: Final = "#/components/schemas/{name}"
 _IN_PATH: Final = re.compile(r"\{(\w+)\}")
@@ -29,8 +30,15 @@ Times are RFC 3339 in UTC, durations are texts such as "30s" or "PT30S". Unknown
 fields of an answer are to be ignored. Errors are problem documents (RFC 9457) with a stable `code`; `type` leads to a page
 about it. Every POST may carry an Idempotency-Key, so that repeating it is safe."""
 
+_TADABASE: Final = {
+    "id": "The id of the key's organisation.",
+    "key": "The public id of the key: what stands after `hw_`.",
+    "secret": "The secret of the key: what stands after its id.",
+}
+
 _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "id": {"type": "string", "format": "uuid"},
+    "key": {"type": "string", "pattern": "^[0-9a-z]{4,40}$"},
     "name": {"type": "string", "minLength": 1, "maxLength": 200},
     "token": {"type": "string", "minLength": 1},
     "code": {"type": "string", "minLength": 1},
@@ -77,9 +85,19 @@ def document(routes: Iterable[Route] = ROUTES, version: str = "0.1.0") -> dict[s
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "On loopback no key is needed. Scopes: "
-                    + " ".join(f"`{scope}`: {meaning}" for scope, meaning in SCOPES.items()),
-                }
+                    "description": "`Authorization: Token` is the same. On loopback none is needed as long as there is no "
+                    "key at all. Scopes: "
+                    + " ".join(f"`{scope}`: {meaning}" for scope, meaning in SCOPES.items() if scope not in UNGRANTED),
+                },
+                **{
+                    f"tadabase_{part}": {
+                        "type": "apiKey",
+                        "in": "header",
+                        "name": f"X-Tadabase-App-{part}",
+                        "description": of,
+                    }
+                    for part, of in _TADABASE.items()
+                },
             },
         },
     }
@@ -92,7 +110,7 @@ def _operation(route: Route) -> dict[str, Any]:
         "operationId": f"{noun}_{verb}" if noun not in verb else verb,
         "tags": [noun],
         "summary": route.summary,
-        "security": [] if route.scope == "public" else [{}, {"key": [route.scope]}],
+        "security": _security(route),
         "parameters": _parameters(route),
         "responses": _responses(route),
     }
@@ -103,6 +121,17 @@ def _operation(route: Route) -> dict[str, Any]:
         anything = {kind: {"schema": {"type": "object"}} for kind in route.dialect.body_kinds}
         said["requestBody"] = {"required": False, "content": anything}
     return said
+
+
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    if route.scope in ("public", "token"):
+        return []
+    scopes: list[str] = [] if route.scope == "caller" else [route.scope]
+    ways: list[list[str]] = [scopes] if route.or_scope is None else [scopes, [route.or_scope]]
+    shown: list[dict[str, list[str]]] = [{}]
+    for way in ways:
+        shown += [{"key": way}, {"tadabase_id": [], "tadabase_key": [], "tadabase_secret": way}]
+    return shown
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -186,7 +215,9 @@ def _problems(route: Route) -> dict[int, list[type[HeadwayError]]]:
     codes = [*_EVERYWHERE, *route.problems]
     if route.takes is not None:
         codes += _WITH_BODY
-    if route.method != "GET":
+    if route.scope not in ("public", "token"):
+        codes += ["unauthenticated", "forbidden", "too_many_requests"]
+    elif route.method != "GET":
         codes.append("forbidden")
     if route.streams or route.kind == "text/event-stream":
         codes.append("draining")

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from headway.errors import Unauthenticated
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Reason = Literal["gone", "draining"]
+Reason = Literal["gone", "draining", "revoked"]
 
 
 class Patient:
@@ -17,12 +19,20 @@ class Patient:
     with Patient(waiting, call.receive) as patient:
         run = await service.runs.wait(…)
     if patient.over == "gone": …
+
+    Whose key is revoked meanwhile gets Unauthenticated.
     """
 
-    __slots__ = ("_cancelling", "_receive", "_task", "_waiting", "_watch", "over")
+    __slots__ = ("_cancelling", "_receive", "_task", "_waiting", "_watch", "over", "stands")
 
-    def __init__(self, waiting: set[Patient] | None, receive: Receive) -> None:
-        """`waiting` is where a drain finds those to interrupt; None: a drain does not end this wait."""
+    def __init__(
+        self, waiting: set[Patient] | None, receive: Receive, stands: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`waiting` is where a drain finds those to interrupt; None: a drain does not end this wait.
+
+        `stands` says whether the caller would still be let in.
+        """
+        self.stands = stands
         self._waiting = waiting
         self._receive = receive
         self._task: asyncio.Task[Any] | None = None
@@ -48,6 +58,8 @@ class Patient:
         self._watch = asyncio.get_running_loop().create_task(self._until_gone())
         if self._waiting is not None:
             self._waiting.add(self)
+        if not self.stands():  # since it was let in
+            self.end("revoked")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
@@ -60,4 +72,7 @@ class Patient:
         if self.over is None:
             return False
         # Ours if nobody else has asked for a cancellation as well; a block that ended in the same moment has its result.
-        return task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        ours = task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
+        if ours and self.over == "revoked":
+            raise Unauthenticated("the key is not good any more") from None
+        return ours

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
 from headway.http.dialect import NATIVE, Dialect
+from headway.model.access import SCOPES, UNGRANTED, Scope
 
 if TYPE_CHECKING:
     from headway.http.call import Call
     from headway.http.reply import Reply
 
-Scope = Literal[
-    "public", "ops", "run:read", "run:start", "run:control", "task:read", "task:write", "queue:read", "queue:write",
-    "worker:read", "worker:write", "worker:protocol", "token",
-]  # fmt: skip
-SCOPES: Final[Mapping[Scope, str]] = {
-    "public": "Nothing is needed.",
-    "ops": "Look at the server itself: metrics, documents.",
-    "run:read": "Look at runs.",
-    "run:start": "Start runs.",
-    "run:control": "Change, stop, repeat and remove runs.",
-    "task:read": "Look at tasks.",
-    "task:write": "Switch tasks on and off.",
-    "queue:read": "Look at queues.",
-    "queue:write": "Pause and limit queues.",
-    "worker:read": "Look at workers.",
-    "worker:write": "Drain workers.",
-    "worker:protocol": "Be a worker.",
-    "token": "Hold the token: the path itself is the credential.",
-}
-"""What a credential can be allowed, and what that means."""
+__all__ = ["SCOPES", "UNCOUNTED", "Handler", "Route", "Scope", "route"]
+
+UNCOUNTED: Final = UNGRANTED | {"worker:protocol"}
+"""Routes whose use no limit counts: a worker that may not report would lose what it does."""
 
 Handler = Callable[["Call"], Awaitable["Reply | None"]]
 
@@ -60,12 +45,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     headers: tuple[str, ...] = ()
     """Request headers that mean something here."""
     kind: str = "application/json"
+    or_scope: Scope | None = None
+    """Another scope with which it may be used as well."""
     streams: bool = False
     """Whether it can also answer with server-sent events."""
     dialect: Dialect = NATIVE
     """How it speaks where its handler does not."""
     unparsed: bool = False
     """Whether the handler reads query and body itself: other APIs' are not as strict as our structs."""
+    logged: str = ""
+    """What the log of who did what calls it; nothing: it is not told there, or the service does so itself."""
 
     def __post_init__(self) -> None:
         """Refuse what would not be safe to serve."""

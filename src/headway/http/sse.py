@@ -16,7 +16,7 @@ from typing import Final, TypeVar, cast
 
 import msgspec
 
-from headway.errors import BadCursor, Overloaded, Unavailable
+from headway.errors import BadCursor, Overloaded, Unauthenticated, Unavailable
 from headway.http import present
 from headway.http.call import Call, number
 from headway.http.frames import Frames
@@ -56,13 +56,13 @@ class Stream:
             raise Overloaded(f"{api.streams:,} streams are open, which is the limit")
         self._call = call
         self._lasting = lasting
-        self._patient = Patient(api.signals if lasting else api.waiting, call.receive)
+        self._patient = Patient(api.signals if lasting else api.waiting, call.receive, call.stands)
 
     async def begin(self, first: bytes) -> None:
         """Send the head and the first bytes."""
         call = self._call
         call.status = 200
-        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id)]
+        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits]
         await call.send({"type": "http.response.start", "status": 200, "headers": headers})
         retry = RETRY_MS + random.randrange(-500, 501)  # noqa: S311 - so that a crowd does not come back as one
         await self.write(b"retry: %d\n\n%b" % (retry, first))
@@ -75,6 +75,7 @@ class Stream:
         """Send what comes until it ends, the client goes or the server drains; then close.
 
         A source that is not available now ends it too: the head is sent, so that the client can only be asked to come back.
+        So does the end of the caller's key; whoever comes back then is told why.
         """
         api, patient = self._call.api, self._patient
         come_back = False
@@ -86,7 +87,7 @@ class Stream:
                         patient.end("draining")
                     async for item in source:
                         await self.write(frame(item))
-        except Unavailable:
+        except (Unavailable, Unauthenticated):
             come_back = True
         finally:
             api.streams -= 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from headway.errors import LeaseLost
+from msgspec.structs import replace
+
+from headway.errors import Forbidden, LeaseLost, WorkerNotFound
 from headway.http import present, sse
 from headway.http.call import Call
 from headway.http.reply import Reply, json
@@ -12,9 +14,30 @@ from headway.wire import workers as wire
 
 async def register(call: Call) -> Reply:
     """POST /v1/workers."""
-    worker = await call.service.workers.register(call.asked(wire.RegisterWorker))
+    worker = await call.service.workers.register(_within(call, call.asked(wire.RegisterWorker)))
     shown = present.worker_out(worker, 0, call.service.settings.lease_ms)
     return json(shown, 201, (b"location", shown.url.encode()))
+
+
+def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
+    """Hold a worker to the queues of its key: all of those, if it names none."""
+    mine = call.principal.queues
+    if mine is None:
+        return asked
+    others = sorted({*asked.queues} - {*mine})
+    if others:
+        raise Forbidden(f"the key is for the queues {', '.join(mine)}, not for {', '.join(others)[:200]}")
+    return replace(asked, queues=asked.queues or list(mine))
+
+
+async def _check(call: Call, worker_id: str) -> None:
+    """Whoever shows a key that is bound to queues may only be a worker of those: others are not there for them."""
+    mine = call.principal.queues
+    if mine is None:
+        return
+    queues = await call.service.workers.queues_of(worker_id)
+    if not queues or not queues <= {*mine}:
+        raise WorkerNotFound(f"no worker is registered as {worker_id}")
 
 
 async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
@@ -34,17 +57,20 @@ async def get(call: Call) -> Reply:
 
 async def drain(call: Call) -> Reply:
     """POST /v1/workers/{id}:drain."""
+    await _check(call, call.arguments["id"])
     return json(await _shown(call, await call.service.workers.drain(call.arguments["id"])))
 
 
 async def signals(call: Call) -> Reply | None:
     """GET /v1/workers/{id}/signals."""
+    await _check(call, call.arguments["id"])
     return await sse.signals(call, call.arguments["id"])
 
 
 async def claim(call: Call) -> Reply:
     """POST /v1/leases:claim."""
     asked = call.asked(wire.ClaimRuns)
+    await _check(call, asked.worker_id)
     if asked.wait == "0s" or call.api.draining:
         return json(wire.Leases(leases=await call.service.workers.claim(asked)))
     with call.patience():
@@ -55,6 +81,7 @@ async def claim(call: Call) -> Reply:
 async def report(call: Call) -> Reply:
     """POST /v1/leases:report."""
     asked = call.asked(wire.ReportRuns)
+    await _check(call, asked.worker_id)
     done = await call.service.workers.report(asked)
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]
     if lost and len(lost) == len(asked.reports):

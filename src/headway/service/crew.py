@@ -51,6 +51,10 @@ class Crew:
             async for message in told:
                 yield message
 
+    async def queues_of(self, worker_id: str) -> frozenset[str]:
+        """Return from which queues a worker claims, as the organisation calls them; none: from all."""
+        return frozenset(map(self._space.outside, await self._workers.queues_of(await self._mine(worker_id))))
+
     # -- people ------------------------------------------------------------------------------------------------------
 
     async def list(self) -> list[Worker]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.model.space import Space
+from headway.service.access.keys import Keys
+from headway.service.access.users import Users
 from headway.service.crew import Crew
 from headway.service.history import History
 from headway.service.runs import Runs
@@ -34,3 +36,7 @@ class Desk:
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
         self.history = History(store, self.runs, service.workers, space)
+        self.keys = Keys(store, service.access, service.signer, organisation)
+        self.users = Users(store, service.access, service.ids, organisation)
+        self.organisations = service.organisations
+        """Not bound to one: whose caller may use them is the gate's affair."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from headway.config import Settings
 from headway.ids import IdSource, Signer
+from headway.service.access.access import Access
+from headway.service.access.organisations import Organisations
 from headway.service.bulk import Bulk
 from headway.service.claiming import Alarm, unpark_freed
 from headway.service.desk import Desk
@@ -33,6 +35,9 @@ class Service:
         self.bulk = Bulk(store, self.ids)
         self.workers = Workers(store, self.sessions, reporter, self.schemas, self.ids, settings)
         self.servers = Servers(store, self.sessions, settings.lease_ms)
+        self.access = Access(store, signer, settings)
+        """Who is let in; see `headway.service.access`."""
+        self.organisations = Organisations(store, self.access, self.ids)
         self._desks: dict[int, Desk] = {}
         self.alarms: dict[tuple[str, str], int] = {}
         """Lanes that a rate has closed, and when they open again."""

@@ -198,6 +198,11 @@ class Workers:
             await self._hear(worker_id)
         return known, session
 
+    async def queues_of(self, worker_id: str) -> frozenset[str]:
+        """Return from which queues a worker claims; none: from all. Raises WorkerNotFound."""
+        known = self._known.get(worker_id)
+        return known.queues if known is not None else frozenset(_decode_names((await self.get(worker_id)).queues))
+
     @property
     def _server_id(self) -> str | None:
         return None if self._store.peers is None else self._store.peers.server_id

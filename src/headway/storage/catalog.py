@@ -39,6 +39,9 @@ class Catalog:
         self.organisations: dict[int, Organisation] = {}
         self.counts: dict[tuple[str, str, str], int] = {}
         """(task, queue, state) → how many runs; whose they are is what the queue's name says."""
+        self.served: dict[int, int] = {}
+        """Organisation → at which turn it was served last, since several have had runs ready at once."""
+        self.turns = 0
         self.finished: dict[tuple[str, str, str], int] = {}
         """(task, queue, final state) → how many runs ended so since this server began; retention does not lower it."""
         self.started: dict[tuple[str, str], int] = {}
@@ -81,6 +84,12 @@ class Catalog:
                 mine[place] += delta
         for lane, number in started.items():
             self.started[lane] = self.started.get(lane, 0) + number
+
+    def serve(self, organisations: Iterable[int]) -> None:
+        """Note who had a turn, one after the other. What is undone later has had its turn all the same."""
+        for organisation in organisations:
+            self.turns += 1
+            self.served[organisation] = self.turns
 
     def count(self, *, task: str | None = None, queue: str | None = None, state: State | None = None) -> int:
         """Return how many runs there are of a task, in a queue, in a state."""

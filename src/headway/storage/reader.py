@@ -27,7 +27,7 @@ from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
-from headway.storage.database import DatabaseGone, DatabaseLocked, Reading
+from headway.storage.database import Database, DatabaseGone, DatabaseLocked, Reading
 from headway.storage.leads import choose
 from headway.storage.lists import BY_ID
 from headway.storage.peers import Server
@@ -257,6 +257,10 @@ class Reader:
         """Return how many runs are wanted, by group or under the empty name."""
         sql, binds = lists.count(self._dialect, wanted, group_by)
         return await self._slowly(lambda database: {str(group): n for group, n in database.select(sql, binds)})
+
+    async def on(self, read: Callable[[Database], T]) -> T:
+        """Return what `read` makes of a connection: how nouns with statements of their own read."""
+        return await self._slowly(read) if self.near is None else read(self.near)
 
     async def _rows(self, name: str, /, **binds: Any) -> list[Row]:
         near = self.near

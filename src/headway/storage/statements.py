@@ -31,7 +31,9 @@ _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _MACRO: Final = re.compile(r"@(\w+)(?:\(([^()]*)\))?")
 RUN_COLUMNS: Final = Run.__struct_fields__
 
-FILES: Final = ("runs.sql", "history.sql", "admission.sql", "verify.sql", "servers.sql", "organisations.sql")
+FILES: Final = (
+    "runs.sql", "history.sql", "admission.sql", "verify.sql", "servers.sql", "organisations.sql", "access.sql",
+)  # fmt: skip
 
 
 class Dialect(msgspec.Struct, frozen=True):

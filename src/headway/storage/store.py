@@ -65,6 +65,8 @@ class Store:
         """Called on the event loop with a moment at which a run's deadline passes."""
         self.on_heard: Callable[[], None] = lambda: None
         """Called on the event loop when other servers have done something, or may have."""
+        self.on_access: Callable[[], Awaitable[None]] = _nothing
+        """Awaited when keys, users or organisations have changed, here or elsewhere, or may have."""
         self.on_regained: Callable[[], None] = lambda: None
         """Called on the event loop when the database can be reached again."""
         self.on_broken: Callable[[Exception], None] = lambda error: None
@@ -180,6 +182,8 @@ class Store:
             self.on_signal(stop.worker_id, said)
         if message.catalog:
             self._soon(self.refresh)
+        if message.access:
+            self._soon(self.on_access)
 
     def _back(self) -> None:
         self.on_regained()
@@ -190,6 +194,7 @@ class Store:
         self.generation += 1
         self.notifier.publish_all()
         self._soon(self.refresh)
+        self._soon(self.on_access)
         self.on_heard()
 
     def _soon(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -208,6 +213,8 @@ class Store:
             self.on_due(committed.due)
         if committed.deadline is not None:
             self.on_deadline(committed.deadline)
+        if committed.access:
+            self._soon(self.on_access)
         for (worker_id, _), message in committed.signals.items():
             self.on_signal(worker_id, message)
 
@@ -216,7 +223,13 @@ class Store:
         if self.peers is not None:
             await asyncio.to_thread(self.peers.stop)
         await self.writer.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         self.read.close()
         if self._writing is not self.read.near:
             self._writing.close()
         self._on_close()
+
+
+async def _nothing() -> None:
+    """Be what nobody has set."""

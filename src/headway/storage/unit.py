@@ -14,12 +14,14 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import astuple
 
+from headway.model.access import AuditEvent
 from headway.model.event import Step
 from headway.model.organisation import Organisation
 from headway.model.run import Run, State
 from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
+from headway.storage import access
 from headway.storage.catalog import Catalog, Lane, decode_task
 from headway.storage.database import Database, Outdated
 from headway.storage.statements import RUN_COLUMNS
@@ -75,6 +77,9 @@ def as_rows(rows: Iterable[Any]) -> str:
 class Unit:
     """The work of one transaction."""
 
+    access = False
+    """Whether this transaction has changed who may do what."""
+
     def __init__(self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int) -> None:
         """`cache` holds leased runs, which need not be read again; the writer empties it when a transaction fails."""
         self.database = database
@@ -125,6 +130,7 @@ class Unit:
         """Whether that was not enough."""
         self.signals: dict[tuple[str, str], Any] = {}
         """(worker, run) → what the worker is told once this is committed."""
+        self._audit: list[AuditEvent] = []
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -228,8 +234,8 @@ class Unit:
         self._started[run.task, run.queue] = self._started.get((run.task, run.queue), 0) + 1
         self._noted(run)
 
-    def newborn(self, lanes: Collection[Lane], limit: int) -> list[Run] | None:
-        """Return the best runs that were born in these lanes and not written yet; None if others may be ready there."""
+    def newborn(self, lanes: Collection[Lane]) -> list[Run] | None:
+        """Return the runs that were born in these lanes and not written yet, best first; None if others may be ready."""
         if not self._inserted:
             return None
         here = set(lanes)
@@ -239,7 +245,7 @@ class Unit:
         if ready != len(found) or not found:
             return None
         found.sort(key=place)
-        return found[:limit]
+        return found
 
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
         """Keep the run as it is now; `shape` says which of its columns may differ from `before`."""
@@ -370,6 +376,11 @@ class Unit:
         """Tell a worker something about a run, once this is committed."""
         self.signals[worker_id, run_id] = message
 
+    def audit(self, event: AuditEvent) -> None:
+        """Append a line to the log of who did what; its number and hash are given at the end of the transaction."""
+        self.changes += 1
+        self._audit.append(event)
+
     def remove(self, runs: list[Run], policy: str) -> None:
         """Remove runs and all that belongs to them; tombstones stay."""
         self.flush()
@@ -437,6 +448,8 @@ class Unit:
         counts = [(*place, delta) for place, delta in self._counts.items() if delta]
         if counts:
             self.database.run("add_counters", rows=as_rows(counts), shard=self.catalog.shard)
+        if self._audit:  # last of all: here servers wait for each other
+            access.append(self.database, self._audit)
 
     def publish(self) -> None:
         """After the commit: let the catalog say what the store says."""

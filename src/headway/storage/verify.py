@@ -12,9 +12,12 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.engine.access import breaks
 from headway.engine.lifecycle import CAUSES, TRANSITIONS
+from headway.model.access import AuditEvent
 from headway.model.run import FINAL, PARKED, State
 from headway.model.space import MARK, Space
+from headway.storage.access import head_of
 
 _LEGAL: Final = frozenset(
     (str(state), CAUSES[event], str(target))
@@ -75,6 +78,11 @@ def findings(read: Read) -> Iterator[Finding]:
     for task, key, queue in read("verify_parked", parked=PARKED):
         message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
         yield Finding(_named(task), message)
+    for what, name in read("verify_keys"):
+        yield Finding(what, f"{name} is of something that is not there")
+    log = (AuditEvent(*row) for row in read("verify_audit"))
+    for number, message in breaks(log, head_of(read("verify_audit_head"))):
+        yield Finding("audit_events", f"line {number}: {message}")
 
 
 def _named(stored: str) -> str:

@@ -125,18 +125,20 @@ class _SpoiledError(Exception):
 class Committed:
     """What a commit changed, for those who watch."""
 
-    __slots__ = ("deadline", "due", "run_ids", "signals")
+    __slots__ = ("access", "deadline", "due", "run_ids", "signals")
 
     def __init__(self) -> None:
         self.run_ids: dict[str, None] = {}
         self.signals: dict[tuple[str, str], Any] = {}
         self.due: int | None = None
         self.deadline: int | None = None
+        self.access = False
 
     def include(self, unit: Unit | Committed) -> Committed:
         """Add what another transaction changed."""
         self.run_ids.update(unit.changed if isinstance(unit, Unit) else unit.run_ids)
         self.signals.update(unit.signals)
+        self.access = self.access or unit.access
         self.due = min(filter(None, (self.due, unit.due)), default=None)
         self.deadline = min(filter(None, (self.deadline, unit.deadline)), default=None)
         return self

@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Final, NoReturn
 
+from headway.client.credential import worker_key
 from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Transport
 from headway.durations import parse_ms
@@ -41,9 +42,9 @@ def _work(chosen: argparse.Namespace) -> int:
         _say(f"{chosen.app!r} has no tasks.")
         return NOT_LOADED_CODE
     try:
-        token, known = chosen.token or os.environ.get("HEADWAY_TOKEN"), urls(chosen.url)
+        key, known = worker_key(), urls(chosen.url)
         connect_s = CONNECT_S if len(known) > 1 else None
-        link = HttpLink(*(Transport(url, token=token, connect_s=connect_s) for url in known))
+        link = HttpLink(*(Transport(url, key=key, connect_s=connect_s) for url in known))
         options = WorkerOptions(
             name=chosen.name,
             queues=tuple(name for name in chosen.queues.split(",") if name),
@@ -66,7 +67,9 @@ def _work(chosen: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m headway.worker", description="Executes the tasks of an app.")
+    parser = argparse.ArgumentParser(
+        prog="python -m headway.worker", description="Executes the tasks of an app; its key is in HEADWAY_KEY."
+    )
     parser.add_argument("url", help="the server, such as http://127.0.0.1:8006; several with commas between")
     parser.add_argument("app", help="module:app, or folder/file.py:app")
     parser.add_argument("--name", default="", help="what people call this worker; host and process id if absent")
@@ -81,7 +84,6 @@ def _parser() -> argparse.ArgumentParser:
         "--ray-capacity", type=int, default=100, help="how many runs on Ray; 0: that is for other workers"
     )
     parser.add_argument("--drain-grace", type=_duration, default=20_000, help="how long runs may finish, such as 20s")
-    parser.add_argument("--token", default="", help="the credential; better in HEADWAY_TOKEN")
     parser.add_argument("--parent", type=int, default=0, help="die with the process of this id")
     return parser
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -72,8 +72,13 @@ class Supervisor:
         write: Write,
         retry_not_loaded: bool = True,
         clock: Clock | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`argv(number)` is a command line; `say` gets notices, `write` the processes' output with a prefix to each line."""
+        """`argv(number)` is a command line; `say` gets notices, `write` the processes' output with a prefix to each line.
+
+        `environment` is added to that of this process.
+        """
+        self._environment = {**os.environ, **(environment or {})}
         self.slots = [Slot(number) for number in range(1, processes + 1)]
         self.not_loaded: int = 0
         """How many processes have given up since the app cannot be loaded; only if it is not tried again."""
@@ -119,6 +124,7 @@ class Supervisor:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            env=self._environment,
             start_new_session=True,  # Ctrl-C at the terminal is for us; the workers are told to drain
         )
         if self._stopping.is_set():  # the order to drain came while this one was being started

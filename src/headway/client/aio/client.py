@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from headway.client import encoding, servers
+from headway.client import credential, encoding, servers
+from headway.client.aio.access import AsyncAudit, AsyncKeys, AsyncOrganisations, AsyncUsers
 from headway.client.aio.caller import AsyncCaller, decode
 from headway.client.aio.feed import follow
 from headway.client.aio.pace import AsyncPace
@@ -18,6 +18,7 @@ from headway.client.aio.workers import AsyncWorkers
 from headway.client.async_transport import AsyncTransport
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
+from headway.wire.access import Whoami
 from headway.wire.workers import ServerOut
 
 
@@ -28,7 +29,7 @@ class AsyncClient:
             run = await client.runs.start("backup", folder="/srv")
             print(await run.result())
 
-    `url` and `token` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_TOKEN. A request that fails because of the
+    `url` and `key` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_KEY (or what is in HEADWAY_KEY_FILE). A request that fails because of the
     connection or because the server has too much to do is tried `retries` times again; nothing happens twice, since each
     carries a key.
 
@@ -40,21 +41,25 @@ class AsyncClient:
         self,
         url: str | Iterable[str] | None = None,
         *,
-        token: str | None = None,
+        key: str | None = None,
         timeout: float = 30.0,
         retries: int = 5,
         pace: AsyncPace | None = None,
     ) -> None:
         """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""
-        token = token or os.environ.get("HEADWAY_TOKEN") or None
+        key = credential.key(key)
         known = servers.urls(url)
         connect_s = servers.CONNECT_S if len(known) > 1 else None
-        each = [AsyncTransport(one, token=token, timeout_s=timeout, connect_s=connect_s) for one in known]
+        each = [AsyncTransport(one, key=key, timeout_s=timeout, connect_s=connect_s) for one in known]
         caller = self._caller = AsyncCaller(servers.Servers(each), retries=retries, pace=pace or AsyncPace())
         self.runs = AsyncRuns(caller)
         self.tasks = AsyncTasks(caller)
         self.queues = AsyncQueues(caller)
         self.workers = AsyncWorkers(caller)
+        self.keys = AsyncKeys(caller)
+        self.users = AsyncUsers(caller)
+        self.organisations = AsyncOrganisations(caller)
+        self.audit = AsyncAudit(caller)
 
     @property
     def url(self) -> str:
@@ -70,6 +75,10 @@ class AsyncClient:
         """Complete what a suspended run waits for; whoever has the token may, once. Return the run's id and state."""
         body = {"value": encoding.raw(value)}
         return await self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
+
+    async def whoami(self) -> Whoami:
+        """Return as whom the server knows this client, and what it may."""
+        return await self._caller.get("/v1/whoami", Whoami)
 
     async def health(self) -> ServerOut:
         """Return how the server is, ready or not; raise ConnectionLost if it is not there, nor any other."""

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from headway.client import encoding, servers
+from headway.client import credential, encoding, servers
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
+from headway.client.sync.access import Audit, Keys, Organisations, Users
 from headway.client.sync.caller import Caller, decode
 from headway.client.sync.feed import follow
 from headway.client.sync.pace import Pace
@@ -19,6 +19,7 @@ from headway.client.sync.runs import Runs
 from headway.client.sync.tasks import Tasks
 from headway.client.sync.workers import Workers
 from headway.client.transport import Transport
+from headway.wire.access import Whoami
 from headway.wire.workers import ServerOut
 
 
@@ -29,7 +30,7 @@ class Client:
             run = client.runs.start("backup", folder="/srv")
             print(run.result())
 
-    `url` and `token` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_TOKEN. A request that fails because of the
+    `url` and `key` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_KEY (or what is in HEADWAY_KEY_FILE). A request that fails because of the
     connection or because the server has too much to do is tried `retries` times again; nothing happens twice, since each
     carries a key.
 
@@ -41,21 +42,25 @@ class Client:
         self,
         url: str | Iterable[str] | None = None,
         *,
-        token: str | None = None,
+        key: str | None = None,
         timeout: float = 30.0,
         retries: int = 5,
         pace: Pace | None = None,
     ) -> None:
         """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""
-        token = token or os.environ.get("HEADWAY_TOKEN") or None
+        key = credential.key(key)
         known = servers.urls(url)
         connect_s = servers.CONNECT_S if len(known) > 1 else None
-        each = [Transport(one, token=token, timeout_s=timeout, connect_s=connect_s) for one in known]
+        each = [Transport(one, key=key, timeout_s=timeout, connect_s=connect_s) for one in known]
         caller = self._caller = Caller(servers.Servers(each), retries=retries, pace=pace or Pace())
         self.runs = Runs(caller)
         self.tasks = Tasks(caller)
         self.queues = Queues(caller)
         self.workers = Workers(caller)
+        self.keys = Keys(caller)
+        self.users = Users(caller)
+        self.organisations = Organisations(caller)
+        self.audit = Audit(caller)
 
     @property
     def url(self) -> str:
@@ -71,6 +76,10 @@ class Client:
         """Complete what a suspended run waits for; whoever has the token may, once. Return the run's id and state."""
         body = {"value": encoding.raw(value)}
         return self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
+
+    def whoami(self) -> Whoami:
+        """Return as whom the server knows this client, and what it may."""
+        return self._caller.get("/v1/whoami", Whoami)
 
     def health(self) -> ServerOut:
         """Return how the server is, ready or not; raise ConnectionLost if it is not there, nor any other."""

@@ -7,7 +7,9 @@ Their three documented pollers end on different things: the one in JavaScript on
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -23,17 +25,28 @@ from headway.errors import (
     RouteNotFound,
     RunNotFound,
     RunPurged,
+    Unauthenticated,
     UnknownTask,
 )
 from headway.http import problem
 from headway.http.call import Call
 from headway.http.dialect import Dialect
-from headway.http.guard import Guard
+from headway.http.guard import LOOPBACK, Guard
 from headway.http.reply import Reply
+from headway.model.access import Principal
+from headway.model.query import FIRST
 
 TASK_ID: Final = "task_id"
 """The parameter without which there is no poll."""
 ERROR: Final = Word("error", "error", "failed")
+PARAMETERS_MAX: Final = 20
+FORWARDING: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
+VISITOR: Final = Principal(
+    organisation=FIRST, key_id=None, secret=0, user_id=None, scopes=frozenset({"run:start", "run:read"}), queues=None,
+    actor="cloudcoin",
+)  # fmt: skip
+"""Whoever is on the machine and shows no key. Ids are no secrets: they are made of the time, so that what a visitor sees is
+what was started here, and not what they can guess."""
 _PREFIXES: Final = ("/api/", "/get-task-status")
 _METHODS: Final = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE")
 _HEADERS: Final = (b"access-control-allow-headers", b"Content-Type, Accept, Authorization, Idempotency-Key")
@@ -55,10 +68,24 @@ class CloudcoinDialect(Dialect):
         """Whether it is below one of their prefixes; other surfaces were asked before."""
         return call.path.startswith(_PREFIXES)
 
-    def check_site(self, call: Call, guard: Guard) -> None:
-        """Turn away pages of other sites, also from reading, unless their origin is in the settings."""
+    def receive(self, call: Call, guard: Guard) -> None:
+        """Turn away pages of other sites, also from reading, unless their origin is in the settings; find the `?token=`."""
         if not _is_welcome(call):
             guard.check_site(call.headers)
+        if b"token=" in call.raw_query:
+            _show_token(call)
+
+    def visitor(self, call: Call) -> Principal | None:
+        """Return the visitor, if a program on this machine asks: their clients know of no keys.
+
+        A proxy is such a program too, but it asks for others: it is told by its headers, or by the settings.
+        """
+        settings = call.api.service.settings
+        if not settings.cloudcoin_anonymous or settings.behind_proxy or not FORWARDING.isdisjoint(call.headers):
+            return None
+        name = call.headers.get(b"host", b"").decode("latin-1").rpartition(":")
+        host = name[0] if name[1] and not name[2].endswith("]") else "".join(name)
+        return VISITOR if host.lower() in LOOPBACK and _is_loopback(call.client) else None
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error that ends each of the pollers, or with one after which those that can go on."""
@@ -86,6 +113,31 @@ class CloudcoinDialect(Dialect):
         allow = (b"access-control-allow-origin", call.headers[b"origin"])
         preflight = (_METHODS, _HEADERS) if call.method == "OPTIONS" else ()
         return msgspec.structs.replace(reply, headers=(*reply.headers, allow, *preflight, _VARY))
+
+
+def _show_token(call: Call) -> None:
+    """Put the token where the gate looks for keys; raise Unauthenticated if another key is there."""
+    tokens = [value for name, value in _pairs(call.raw_query) if name == "token"]
+    if not tokens:
+        return
+    shown = f"Bearer {tokens[0]}".encode()
+    if len(tokens) > 1 or call.headers.setdefault(b"authorization", shown) != shown:
+        raise Unauthenticated("there are two keys in the request")
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=PARAMETERS_MAX)
+    except ValueError:
+        return []
+
+
+def _is_loopback(peer: str) -> bool:
+    try:
+        found = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def _is_welcome(call: Call) -> bool:

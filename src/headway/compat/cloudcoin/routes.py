@@ -22,8 +22,7 @@ from headway.model.run import Run
 from headway.wire.runs import StartRun
 
 RUN_TYPE: Final = "cloudcoin"
-"""What is known of a run that was started here: whoever is nobody sees no others."""
-PARAMETERS_MAX: Final = 20
+"""What is known of a run that was started here: visitors see no others."""
 
 
 class TaskQuery(msgspec.Struct):
@@ -75,6 +74,8 @@ class Polling:
         if run_id is None:
             raise RunNotFound(f"{text[:80]!r} is not the id of a task")
         run = await call.service.runs.get(run_id)
+        if call.principal is dialect.VISITOR and run.run_type != RUN_TYPE:
+            raise RunNotFound(f"there is no run {run_id}")
         return Reply(200, self._kept.get(run) or self._kept.put(run, await self._words(call, run)))
 
     async def _words(self, call: Call, run: Run) -> bytes:
@@ -86,7 +87,7 @@ class Polling:
 
 def _asked(query: bytes) -> str:
     try:
-        given = parse_qs(query.decode("ascii"), errors="strict", max_num_fields=PARAMETERS_MAX)
+        given = parse_qs(query.decode("ascii"), errors="strict", max_num_fields=dialect.PARAMETERS_MAX)
     except ValueError:
         given = {}
     found = [text for name in ("task_id", "id") for text in given.get(name, ())]

@@ -29,6 +29,11 @@ from headway.http.reply import Reply
 
 HEADER: Final = b"x-tadabase-"
 _OWN: Final = ("/api/v1/tasks/run", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api/v1/tasks/terminate")
+FAULTS: Final = {
+    "organisation": "APP Not Found", "revoked": "API Disabled", "expired": "API Disabled", "user_disabled": "API Disabled",
+    "organisation_disabled": "API Disabled",
+}  # fmt: skip
+"""What they say of a key that is known; of one that is not there is nothing to be learnt."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -84,7 +89,7 @@ def _status(error: HeadwayError) -> int:
 def _said(error: HeadwayError) -> str:
     match error:
         case Unauthenticated():
-            return "API Not Found"
+            return FAULTS.get(str(error.fields.get("reason")), "API Not Found")
         case Forbidden():
             return "Permission Denied"
         case _:

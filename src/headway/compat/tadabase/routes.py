@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.compat.tadabase import tasks, words
+from headway.compat.tadabase import status, tasks, words
 from headway.compat.tadabase.dialect import POLLED, TADABASE
 from headway.http.route import Route, Scope, route
 
@@ -50,7 +50,9 @@ def routes() -> tuple[Route, ...]:
         said("GET", "/tasks/history", tasks.history, "run:read", "List executions that have ended, the last first.",
              query=HistoryQuery, gives=words.Executions),
         said("POST", "/tasks/terminate/queue/{id}", tasks.terminate, "run:control", "Terminate an execution.",
-             gives=words.Done, problems=(*run, "invalid_state")),
+             gives=words.Done, problems=(*run, "invalid_state"), logged="run.terminate"),
         said("POST", "/tasks/terminate/task/{name}", tasks.terminate_all, "run:control",
-             "Terminate all executions of a task.", gives=words.Done, problems=task),
+             "Terminate all executions of a task.", gives=words.Done, problems=task, logged="task.terminate"),
+        said("GET", "/status", status.status, "caller", "Look at the own key, what it may and what is left of its limits.",
+             gives=words.KeyStatus),
     )  # fmt: skip

@@ -34,8 +34,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 def zone_of(call: Call) -> str:
     """Return the zone of the caller's organisation."""
-    del call
-    return "UTC"
+    return call.service.organisations.of(call.principal.organisation).zone
 
 
 # -- tasks -------------------------------------------------------------------------------------------------------------
@@ -153,11 +152,13 @@ async def _total(call: Call, wanted: RunFilter) -> int:
 
 async def terminate(call: Call) -> Reply:
     """POST /api/v1/tasks/terminate/queue/{id}."""
-    await call.service.runs.terminate(call.run_id(), Terminate(reason=BECAUSE), call.request_key())
+    await call.service.runs.terminate(
+        call.run_id(), Terminate(reason=BECAUSE, actor=call.principal.actor), call.request_key()
+    )
     return json(words.Done(msg=TERMINATED))
 
 
 async def terminate_all(call: Call) -> Reply:
     """POST /api/v1/tasks/terminate/task/{name}: all executions of the task that have not ended."""
-    await call.service.tasks.terminate(call.name(), TerminateTask(reason=BECAUSE))
+    await call.service.tasks.terminate(call.name(), TerminateTask(reason=BECAUSE, actor=call.principal.actor))
     return json(words.Done(msg=TERMINATED))

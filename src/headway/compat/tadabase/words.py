@@ -98,6 +98,49 @@ class Executions(msgspec.Struct, frozen=True, kw_only=True):
     """What `cursor` has to be for the next page; empty: there is none."""
 
 
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """The caller's key; who needs none has none."""
+
+    id: str | None
+    status: Literal["Active"] = "Active"
+    created_at: str | None
+
+
+class Permissions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the key may, in their words."""
+
+    read: bool
+    create: bool
+    update: bool
+    delete: bool
+    tasks: bool
+    pages: bool = False
+    imports: bool
+    exports: bool
+    logs: bool
+    pdf_forms: bool = False
+    pdf_pages: bool = False
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be asked within a minute or a day, and what is left of it; null if there is no limit."""
+
+    allowed: int | None
+    remaining: int | None
+    resets_in_seconds: int | None
+    reset_timestamp: int | None
+
+
+class KeyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """GET /status."""
+
+    current_code: int = 200
+    api_key: ApiKey
+    permissions: Permissions
+    per_minute_limit: Limit
+    per_day_limit: Limit
+
+
 class Gone(msgspec.Struct, frozen=True, kw_only=True):
     """What stands for a run that does not exist, so that who waits for it stops waiting."""
 

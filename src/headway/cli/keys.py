@@ -1,0 +1,164 @@
+"""`headway keys`: what callers show to be let in."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import click
+
+from headway.cli import session, show
+from headway.cli.command import Group
+from headway.model.access import GRANTABLE, OPERATING, READING
+from headway.wire.access import CreateKey, KeyOut
+
+GROUPS: Final = {"all": GRANTABLE, "read": READING, "worker": ("worker:protocol",)}
+"""Short words for many scopes."""
+
+
+@click.group(cls=Group)
+def keys() -> None:
+    """Make, list, rotate and revoke keys."""
+
+
+@keys.command("create")
+@click.argument("name")
+@click.option(
+    "--scope", "scopes", multiple=True, metavar="SCOPE",
+    help="What it may do; may be repeated. all, read and worker stand for several. Default: read",
+)  # fmt: skip
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Of a worker's key: bind it to this queue.")
+@click.option("--expires", metavar="DURATION", help="How long it is good. Default: until it is revoked")
+@click.option("--user", "user_id", metavar="ID", help="Whose it is.")
+@click.option("--per-minute", type=click.IntRange(1), help="How often it may ask in a minute.")
+@click.option("--per-day", type=click.IntRange(1), help="How often it may ask in a day.")
+@click.option("--organisation", metavar="ID", help="For another organisation; keys of the first one only.")
+@click.option("--store", metavar="URL", help="Make it in this store, without a server: how the first key is made.")
+def create(name: str, store: str | None, **options: Any) -> None:
+    """Make a key and print it; it cannot be shown again.
+
+    \b
+        export HEADWAY_KEY=$(headway keys create admin --scope all --store sqlite:///headway.db)
+    """  # noqa: D301
+    scopes = _scopes(options["scopes"], elsewhere=options["organisation"] is not None)
+    queues = list(options["queues"]) or None
+    if store is not None:
+        from headway.app.offline import create_key  # noqa: PLC0415 - only where there is no server
+
+        asked = CreateKey(
+            name=name, scopes=scopes, queues=queues, user_id=options["user_id"], expires_in=options["expires"],
+            per_minute=options["per_minute"], per_day=options["per_day"], organisation=options["organisation"],
+        )  # fmt: skip
+        try:
+            key_id, text = create_key(store, asked)
+        except (ValueError, OSError) as error:
+            raise click.UsageError(str(error)) from None
+        if session.current().json:
+            show.as_json({"id": key_id, "key": text})
+        else:
+            _print_key(key_id, text)
+        return
+    with session.current().client() as client:
+        made = client.keys.create(
+            name, scopes=scopes, queues=queues, user_id=options["user_id"], expires_in=options["expires"],
+            per_minute=options["per_minute"], per_day=options["per_day"], organisation=options["organisation"],
+        )  # fmt: skip
+    _answer(made)
+
+
+def _scopes(said: tuple[str, ...], *, elsewhere: bool) -> list[str] | None:
+    if not said:
+        return None
+    found = dict.fromkeys(scope for word in said for scope in GROUPS.get(word, (word,)))
+    return [scope for scope in found if not (elsewhere and scope in OPERATING and scope not in said)]
+
+
+def _answer(made: KeyOut) -> None:
+    if session.current().json:
+        show.as_json(made)
+    elif made.key is None:
+        click.echo(
+            f"The key {made.id} was made by an earlier try of this request; its text is lost: rotate it.", err=True
+        )
+    else:
+        _print_key(made.id, made.key)
+
+
+def _print_key(key_id: str, text: str) -> None:
+    """Print nothing but the key on the output, so that it can go where it belongs without being seen."""
+    click.echo(text)
+    click.echo(f"This is the key {key_id}. It is not shown again: put it into HEADWAY_KEY, or into a file.", err=True)
+
+
+@keys.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also those that were revoked or have expired.")
+def list_(everything: bool) -> None:
+    """List the keys."""
+    with session.current().client() as client:
+        found = [key for key in client.keys.list() if everything or key.state == "active"]
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [
+        [key.id, key.name, key.state, ",".join(key.queues or []) or "any", show.age(key.last_used_at),
+         key.expires_at or "never", " ".join(key.scopes)]
+        for key in found
+    ]  # fmt: skip
+    columns = ("KEY", "NAME", "STATE", "QUEUES", "LAST USED", "EXPIRES", "SCOPES")
+    show.table(columns, rows, empty="No keys.", whole=("KEY",))
+
+
+@keys.command("show")
+@click.argument("key_id", metavar="KEY")
+def show_(key_id: str) -> None:
+    """Show a key: everything but its secret."""
+    with session.current().client() as client:
+        key = client.keys.get(key_id)
+    if session.current().json:
+        show.as_json(key)
+        return
+    show.pairs(
+        [
+            ("key", key.id), ("name", key.name), ("state", key.state), ("user", key.user_id),
+            ("scopes", " ".join(key.scopes)), ("queues", ", ".join(key.queues or []) or None),
+            ("per minute", key.per_minute), ("per day", key.per_day), ("created", key.created_at),
+            ("expires", key.expires_at), ("revoked", key.revoked_at), ("last used", key.last_used_at),
+            ("secrets", ", ".join(f"{one.number} until {one.expires_at or 'the end'}" for one in key.secrets)),
+        ]
+    )  # fmt: skip
+
+
+@keys.command("rotate")
+@click.argument("key_id", metavar="KEY")
+@click.option(
+    "--overlap", default="24h", show_default=True, metavar="DURATION", help="How long the old secret goes on."
+)
+def rotate(key_id: str, overlap: str) -> None:
+    """Give a key a new secret and print it; the old one works for the overlap."""
+    with session.current().client() as client:
+        _answer(client.keys.rotate(key_id, overlap=overlap))
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="KEY")
+def revoke(key_id: str) -> None:
+    """End a key at once, and what it has open."""
+    with session.current().client() as client:
+        show.answer(client.keys.revoke(key_id), f"{key_id} is revoked")
+
+
+@keys.command("whoami")
+def whoami() -> None:
+    """Show as whom the server knows you."""
+    with session.current().client() as client:
+        who = client.whoami()
+    if session.current().json:
+        show.as_json(who)
+        return
+    show.pairs(
+        [
+            ("actor", who.actor), ("key", who.key_id), ("user", who.user_id),
+            ("organisation", f"{who.organisation.name} {who.organisation.id}"), ("scopes", " ".join(who.scopes)),
+            ("queues", ", ".join(who.queues or []) or None), ("server", os.environ.get("HEADWAY_URL")),
+        ]
+    )  # fmt: skip

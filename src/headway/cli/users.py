@@ -1,0 +1,51 @@
+"""`headway users`: people, whose keys work as long as they are active."""
+
+from __future__ import annotations
+
+import click
+
+from headway.cli import session, show
+from headway.cli.command import Group
+
+
+@click.group(cls=Group)
+def users() -> None:
+    """Make, list, disable and enable users."""
+
+
+@users.command("create")
+@click.argument("name")
+@click.option("--email", default="", help="Their address.")
+def create(name: str, email: str) -> None:
+    """Make a user and print the id."""
+    with session.current().client() as client:
+        made = client.users.create(name, email=email)
+    show.answer(made, made.id)
+
+
+@users.command("list")
+def list_() -> None:
+    """List the users."""
+    with session.current().client() as client:
+        found = client.users.list()
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [[user.id, user.name, user.email, user.state] for user in found]
+    show.table(("USER", "NAME", "EMAIL", "STATE"), rows, empty="No users.", whole=("USER",))
+
+
+@users.command("disable")
+@click.argument("user_id", metavar="USER")
+def disable(user_id: str) -> None:
+    """Let none of a user's keys work; what they have open ends."""
+    with session.current().client() as client:
+        show.answer(client.users.update(user_id, state="disabled"), f"{user_id} is disabled")
+
+
+@users.command("enable")
+@click.argument("user_id", metavar="USER")
+def enable(user_id: str) -> None:
+    """Let a user's keys work again."""
+    with session.current().client() as client:
+        show.answer(client.users.update(user_id, state="active"), f"{user_id} is active")

@@ -1,0 +1,37 @@
+"""The key that a client shows: the one given, or the environment's, which no list of processes shows."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from headway.errors import BadParameter
+
+VARIABLE: Final = "HEADWAY_KEY"
+FILE_VARIABLE: Final = "HEADWAY_KEY_FILE"
+WORKER_VARIABLE: Final = "HEADWAY_WORKER_KEY"
+"""What a server gives its own workers; it is taken out of the environment, and user code does not get it."""
+
+
+def key(given: str | None = None, file: str | None = None) -> str | None:
+    """Return the key that was given, else that in the file, else the environment's; None for none."""
+    text = given or (_read(file) if file else None) or os.environ.get(VARIABLE)
+    if not text and (named := os.environ.get(FILE_VARIABLE)):
+        text = _read(named)
+    text = (text or "").strip()
+    if any(not "!" <= sign <= "~" for sign in text):
+        raise BadParameter("a key is one word of visible characters: hw_…")
+    return text or None
+
+
+def worker_key(given: str | None = None) -> str | None:
+    """Return the key of a worker: the one that its server made for it, else as `key` does."""
+    return os.environ.pop(WORKER_VARIABLE, None) or key(given)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadParameter(f"the key cannot be read from {path}: {error}") from None

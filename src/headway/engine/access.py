@@ -1,0 +1,162 @@
+"""Decides who is let in and how often: whether a key stands, what it may, what is left of its limits, how the log is chained.
+
+Pure functions and counters: the time is an argument, keys and secrets come as they are stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from headway.model.access import OPERATING, AuditEvent, Key, Principal, Scope, Secret, User
+from headway.model.organisation import Organisation
+from headway.model.query import FIRST
+
+MINUTE_MS: Final = 60_000
+DAY_MS: Final = 86_400_000
+PERIODS: Final = (MINUTE_MS, DAY_MS)
+LIVE_MAX: Final = 2
+"""Secrets of a key that may work at the same time."""
+
+Fault = Literal["revoked", "expired", "user_disabled", "organisation_disabled"]
+"""Why a key that was shown with the right secret is not taken."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def fault(key: Key, user: User | None, organisation: Organisation | None, now_ms: int) -> Fault | None:
+    """Return why the key is not good, or None. What is unknown is not good: a user or organisation that is not there."""
+    if key.revoked_at is not None:
+        return "revoked"
+    if key.expires_at is not None and key.expires_at <= now_ms:
+        return "expired"
+    if key.user_id is not None and (user is None or user.state != "active"):
+        return "user_disabled"
+    if organisation is None or organisation.state != "active":
+        return "organisation_disabled"
+    return None
+
+
+def is_live(secret: Secret, now_ms: int) -> bool:
+    """Whether a secret still works."""
+    return secret.until is None or now_ms < secret.until
+
+
+def rotated(secrets: Iterable[Secret], key_id: str, digest: str, overlap_ms: int, now_ms: int) -> list[Secret]:
+    """Return the secrets that a rotation leaves or makes: the new one, and the last one for as long as they overlap.
+
+    Secrets that an earlier rotation has left behind end now: never are there more than two that work.
+    """
+    known = sorted(secrets, key=lambda secret: secret.number)
+    last = known[-1].number if known else 0
+    kept = [secret for secret in known if secret.number == last and is_live(secret, now_ms)]
+    new = Secret(key_id=key_id, number=last + 1, digest=digest, created_at=now_ms, until=None)
+    if overlap_ms <= 0:
+        return [new]
+    return [*(msgspec.structs.replace(secret, until=now_ms + overlap_ms) for secret in kept), new]
+
+
+def may(principal: Principal, scope: Scope) -> bool:
+    """Whether the principal may use a route of this scope. What is not allowed is forbidden."""
+    if scope == "caller":
+        return True
+    if scope in OPERATING and principal.organisation != FIRST:
+        return False
+    return scope in principal.scopes
+
+
+def beyond(principal: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> list[str]:
+    """Return what the principal cannot give to a key, because it is not theirs: scopes, and queues as `queue NAME`."""
+    missing = sorted(set(scopes) - principal.scopes)
+    if principal.queues is not None:
+        missing += (
+            ["all queues"] if queues is None else [f"queue {name}" for name in sorted({*queues} - {*principal.queues})]
+        )
+    return missing
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+class Window:
+    """How often something may be done between one full minute (or day, UTC) and the next.
+
+    `mine` is exact. `others` is what other servers were last heard to have counted in the same window.
+    """
+
+    __slots__ = ("ends_at", "limit", "mine", "others", "period", "saved")
+
+    def __init__(self, period: int, limit: int) -> None:
+        self.period = period
+        self.limit = limit
+        self.ends_at = 0
+        self.mine = 0
+        self.others = 0
+        self.saved = 0
+        """What was last written of `mine`."""
+
+    def left(self, now_ms: int) -> int:
+        """Return how often it may still be done; at the end of a window the next one begins."""
+        if now_ms >= self.ends_at or now_ms < self.ends_at - self.period:  # a clock that was set back too
+            self.ends_at = now_ms - now_ms % self.period + self.period
+            self.mine = self.others = self.saved = 0
+        return self.limit - self.mine - self.others
+
+    @property
+    def started_at(self) -> int:
+        """When the window began."""
+        return self.ends_at - self.period
+
+    def resume(self, started_at: int, mine: int, others: int) -> None:
+        """Take in what was counted before, by this server and by others, if it is about the window that runs."""
+        if started_at == self.started_at:
+            self.mine = max(self.mine, mine)
+            self.others = others
+
+
+def spent(windows: Iterable[Window], now_ms: int) -> Window | None:
+    """Count one use in every window and return None; or, if one of them is used up, count nothing and return that one."""
+    for window in windows:
+        if window.left(now_ms) <= 0:
+            return window
+    for window in windows:
+        window.mine += 1
+    return None
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+GENESIS: Final = ""
+"""What the first line of the log follows."""
+
+
+def chained(event: AuditEvent, before: str) -> AuditEvent:
+    """Return the event with its hash: SHA-256 over the hash of the line before and every field of this one."""
+    fields = [getattr(event, name) for name in AuditEvent.__struct_fields__ if name != "hash"]
+    return msgspec.structs.replace(event, hash=hashlib.sha256(_encode([before, *fields])).hexdigest())
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True):
+    """Where the log ends; kept apart from it, so that lines cut off its end are missed."""
+
+    number: int = 0
+    hash: str = GENESIS
+
+
+def breaks(lines: Iterable[AuditEvent], head: Head) -> Iterable[tuple[int, str]]:
+    """Yield (number, what is wrong) of a log that was tampered with: lines changed, removed, inserted or cut off."""
+    number, before = 0, GENESIS
+    for line in lines:
+        if line.number != number + 1:
+            yield line.number, f"it follows line {number}: lines are missing or were inserted"
+        elif chained(line, before).hash != line.hash:
+            yield line.number, "it is not what was written, or does not follow the line before"
+        number, before = line.number, line.hash
+    if (number, before) != (head.number, head.hash):
+        yield head.number, f"the log ended with this line, and ends with {number} now"

@@ -1,0 +1,225 @@
+"""Keys of one organisation: made, changed, rotated and revoked; each change commits together with its line in the log."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, NoReturn
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from headway.engine.access import beyond, rotated
+from headway.errors import Conflict, Forbidden, InvalidInput, KeyNotFound
+from headway.ids import Signer
+from headway.model.access import GRANTABLE, OPERATING, READING, Key, Origin, Principal, Secret
+from headway.model.query import FIRST
+from headway.model.space import Space
+from headway.service.access import audit, keytext
+from headway.service.access.access import Access
+from headway.service.access.directory import Entry
+from headway.service.access.keytext import KeyText
+from headway.service.idempotency import RequestKey, keys_of, once
+from headway.service.starting import duration
+from headway.storage import access as rows
+from headway.storage.access import Known
+from headway.storage.store import Store
+from headway.storage.unit import Unit
+from headway.wire.access import CreateKey, PatchKey
+
+KEYS_MAX: Final = 10_000
+"""Keys of one organisation, those that were revoked too: all are kept in memory."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Issued(NamedTuple):
+    """A key and, if it or a secret of it was just made, its text."""
+
+    entry: Entry
+    text: KeyText | None
+
+
+class Keys:
+    """Every verb on the keys of an organisation."""
+
+    def __init__(self, store: Store, access: Access, signer: Signer, organisation: int = FIRST) -> None:
+        self._store = store
+        self._access = access
+        self._signer = signer
+        self._organisation = organisation
+        self._space = Space(organisation)
+
+    def list(self) -> list[Entry]:
+        """Return all, those that were revoked too, oldest first."""
+        return [entry for entry in self._access.directory.keys.values() if self._is_ours(entry)]
+
+    def get(self, key_id: str) -> Entry:
+        """Return one; raise KeyNotFound."""
+        entry = self._access.directory.keys.get(key_id)
+        if entry is None or not self._is_ours(entry):
+            _absent(key_id)
+        return entry
+
+    def _is_ours(self, entry: Entry) -> bool:
+        return entry.key.organisation == self._organisation
+
+    async def create(
+        self, asked: CreateKey, by: Principal, origin: Origin, request: RequestKey | None = None
+    ) -> Issued:
+        """Make a key; its text is in the answer to this call and nowhere else.
+
+        Raises InvalidInput for scopes that there are not, and Forbidden for what `by` could not give.
+        """
+        scopes = self._scopes(asked.scopes)
+        _refuse_beyond(by, scopes, asked.queues)
+        text = keytext.new()
+        life_ms = None if asked.expires_in is None else duration(asked.expires_in, "/expires_in")
+
+        def make(unit: Unit) -> builtins.list[str]:
+            known = rows.lock(unit)
+            self._refuse_strange_user(known, asked.user_id)
+            if not known.keys and "key:admin" not in scopes:
+                raise Conflict("the first key needs the scope key:admin: without it nobody could make another")
+            if sum(key.organisation == self._organisation for key in known.keys) >= KEYS_MAX:
+                raise Conflict(f"an organisation has at most {KEYS_MAX:,} keys")
+            key = Key(
+                id=text.id,
+                organisation=self._organisation,
+                user_id=asked.user_id,
+                name=asked.name,
+                scopes=_encode(scopes).decode(),
+                queues=None if asked.queues is None else _encode(asked.queues).decode(),
+                per_minute=asked.per_minute,
+                per_day=asked.per_day,
+                created_at=unit.now_ms,
+                expires_at=None if life_ms is None else unit.now_ms + life_ms,
+                revoked_at=None,
+                last_used_at=None,
+            )
+            rows.save(unit, known, key)
+            made = Secret(text.id, 1, keytext.digest(self._signer, text), unit.now_ms, None)
+            rows.save_secrets(unit, text.id, [made])
+            audit.note(unit, origin, "key.create", text.id)
+            return [text.id]
+
+        (key_id,), replayed = await self._store.write(
+            lambda unit: once(unit, request, self._space, make), keys=keys_of(request, self._space)
+        )
+        await self._access.refresh()
+        return Issued(self.get(key_id), None if replayed else text)
+
+    async def patch(self, key_id: str, asked: PatchKey, by: Principal, origin: Origin) -> Entry:
+        """Change a key; what is taken from it is gone at once, also for what is open."""
+        scopes = None if asked.scopes is UNSET else self._scopes(asked.scopes)
+        if scopes is not None:
+            _refuse_beyond(by, scopes, self._bound(self.get(key_id)))
+
+        def change(key: Key) -> Key:
+            return replace(
+                key,
+                name=key.name if asked.name is UNSET else asked.name,
+                scopes=key.scopes if scopes is None else _encode(scopes).decode(),
+                per_minute=key.per_minute if asked.per_minute is UNSET else asked.per_minute,
+                per_day=key.per_day if asked.per_day is UNSET else asked.per_day,
+            )
+
+        return await self._change(key_id, by, origin, "key.change", change)
+
+    async def revoke(self, key_id: str, by: Principal, origin: Origin) -> Entry:
+        """End a key for good: from the commit on nothing is let in by it, and what it has open is closed."""
+        now_ms = self._store.clock.now_ms()
+        return await self._change(
+            key_id, by, origin, "key.revoke", lambda key: replace(key, revoked_at=key.revoked_at or now_ms)
+        )
+
+    async def rotate(
+        self, key_id: str, overlap: str, by: Principal, origin: Origin, request: RequestKey | None = None
+    ) -> Issued:
+        """Give a key a new secret; the last one goes on for the overlap, one before that ends now."""
+        overlap_ms = duration(overlap, "/overlap")
+        text = keytext.new(key_id)
+
+        def turn(unit: Unit) -> builtins.list[str]:
+            known = rows.lock(unit)
+            key = self._of(known, key_id)
+            self._refuse_stronger(by, key)
+            if key.revoked_at is not None:
+                raise Conflict("the key was revoked; make a new one")
+            secrets = [secret for secret in known.secrets if secret.key_id == key_id]
+            digest = keytext.digest(self._signer, text)
+            rows.save(unit, known, key)
+            rows.save_secrets(unit, key_id, rotated(secrets, key_id, digest, overlap_ms, unit.now_ms))
+            audit.note(unit, origin, "key.rotate", key_id)
+            return [key_id]
+
+        self.get(key_id)
+        _, replayed = await self._store.write(
+            lambda unit: once(unit, request, self._space, turn), keys=keys_of(request, self._space)
+        )
+        await self._access.refresh()
+        return Issued(self.get(key_id), None if replayed else text)
+
+    async def _change(
+        self, key_id: str, by: Principal, origin: Origin, action: str, change: Callable[[Key], Key]
+    ) -> Entry:
+        def work(unit: Unit) -> None:
+            known = rows.lock(unit)
+            key = self._of(known, key_id)
+            self._refuse_stronger(by, key)
+            changed = change(key)
+            if changed != key:
+                rows.save(unit, known, changed)
+                audit.note(unit, origin, action, key_id)
+
+        self.get(key_id)
+        await self._store.write(work)
+        await self._access.refresh()
+        return self.get(key_id)
+
+    def _of(self, known: Known, key_id: str) -> Key:
+        for key in known.keys:
+            if key.id == key_id and key.organisation == self._organisation:
+                return key
+        return _absent(key_id)
+
+    def _scopes(self, asked: Iterable[str] | None) -> builtins.list[str]:
+        wanted = [scope for scope in GRANTABLE if scope in (READING if asked is None else set(asked))]
+        unknown = sorted(set(asked or ()) - set(GRANTABLE))
+        if unknown:
+            message = f"there is no scope {unknown[0]!r}; there are: {', '.join(GRANTABLE)}"
+            raise InvalidInput(message, errors=[{"pointer": "/scopes", "code": "value", "message": message}])
+        operating = sorted(OPERATING.intersection(wanted)) if asked is not None else []
+        if operating and self._organisation != FIRST:
+            message = f"{operating[0]} is for keys of the first organisation"
+            raise InvalidInput(message, errors=[{"pointer": "/scopes", "code": "value", "message": message}])
+        return [str(scope) for scope in wanted]
+
+    def _refuse_strange_user(self, known: Known, user_id: str | None) -> None:
+        """A user of another organisation is as one that is not there."""
+        ours = {user.id for user in known.users if user.organisation == self._organisation}
+        if user_id is not None and user_id not in ours:
+            message = "no user has that id"
+            raise InvalidInput(message, errors=[{"pointer": "/user_id", "code": "value", "message": message}])
+
+    @staticmethod
+    def _refuse_stronger(by: Principal, key: Key) -> None:
+        """Whoever could take over a key by giving it a secret has to have all that it may."""
+        _refuse_beyond(
+            by, msgspec.json.decode(key.scopes), None if key.queues is None else msgspec.json.decode(key.queues)
+        )
+
+    @staticmethod
+    def _bound(entry: Entry) -> tuple[str, ...] | None:
+        return entry.principal.queues
+
+
+def _refuse_beyond(by: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> None:
+    missing = beyond(by, scopes, queues)
+    if missing:
+        raise Forbidden(f"this is more than the caller's own key may: {', '.join(missing)}")
+
+
+def _absent(key_id: str) -> NoReturn:
+    raise KeyNotFound(f"there is no key {key_id[:80]!r}")

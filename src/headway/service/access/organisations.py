@@ -1,0 +1,124 @@
+"""Organisations: parties that share a server and see nothing of each other."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from headway.engine.schedules.zone import named
+from headway.errors import Conflict, InvalidInput, InvalidSchedule, OrganisationNotFound
+from headway.ids import IdSource
+from headway.model.access import Allowance, Origin
+from headway.model.organisation import Organisation
+from headway.model.query import FIRST
+from headway.model.space import Space
+from headway.service.access import audit
+from headway.service.access.access import Access
+from headway.service.idempotency import RequestKey, keys_of, once
+from headway.storage import access as rows
+from headway.storage.store import Store
+from headway.storage.unit import Unit
+from headway.wire.access import CreateOrganisation, PatchOrganisation
+
+ORGANISATIONS_MAX: Final = 10_000
+"""All are kept in memory."""
+
+
+class Organisations:
+    """Every verb on organisations; for those who run the server."""
+
+    def __init__(self, store: Store, access: Access, ids: IdSource) -> None:
+        self._store = store
+        self._access = access
+        self._ids = ids
+        self._space = Space(FIRST)
+
+    def list(self) -> list[Organisation]:
+        """Return all, oldest first."""
+        return list(self._access.directory.organisations.values())
+
+    def get(self, public_id: str) -> Organisation:
+        """Return one; raise OrganisationNotFound."""
+        found = self._access.directory.by_public_id.get(public_id)
+        return found or _absent(public_id)
+
+    def of(self, number: int) -> Organisation:
+        """Return the one that a caller is in."""
+        return self._access.directory.organisations[number]
+
+    def allowance(self, number: int) -> Allowance:
+        """Return how often all of its keys together may ask."""
+        return self._access.directory.allowances.get(number) or Allowance(number)
+
+    async def create(
+        self, asked: CreateOrganisation, origin: Origin, request: RequestKey | None = None
+    ) -> Organisation:
+        """Make an organisation; it is empty, and gets its first key from those who run the server."""
+        _check_zone(asked.zone)
+        public_id = self._ids.new(self._store.clock.now_ms())
+
+        def make(unit: Unit) -> list[str]:
+            known = rows.lock(unit)
+            if len(known.organisations) >= ORGANISATIONS_MAX:
+                raise Conflict(f"there are at most {ORGANISATIONS_MAX:,} organisations")
+            made = Organisation(
+                id=max(one.id for one in known.organisations) + 1,
+                public_id=public_id,
+                name=asked.name,
+                zone=asked.zone,
+                created_at=unit.now_ms,
+            )
+            rows.save(unit, known, made, Allowance(made.id, asked.per_minute, asked.per_day))
+            audit.note(unit, origin, "organisation.create", public_id)
+            return [public_id]
+
+        (made_id,), _ = await self._store.write(
+            lambda unit: once(unit, request, self._space, make), keys=keys_of(request, self._space)
+        )
+        await self._access.refresh()
+        return self.get(made_id)
+
+    async def patch(self, public_id: str, asked: PatchOrganisation, origin: Origin) -> Organisation:
+        """Change an organisation; if it is disabled, none of its keys works from the commit on."""
+        if asked.zone is not UNSET:
+            _check_zone(asked.zone)
+
+        def work(unit: Unit) -> None:
+            known = rows.lock(unit)
+            one = next((one for one in known.organisations if one.public_id == public_id), None) or _absent(public_id)
+            if one.id == FIRST and asked.state == "disabled":
+                raise Conflict("the first organisation runs the server and cannot be disabled")
+            changed = replace(
+                one,
+                name=one.name if asked.name is UNSET else asked.name,
+                zone=one.zone if asked.zone is UNSET else asked.zone,
+                state=one.state if asked.state is UNSET else asked.state,
+            )
+            before = next((found for found in known.allowances if found.organisation == one.id), Allowance(one.id))
+            allowance = replace(
+                before,
+                per_minute=before.per_minute if asked.per_minute is UNSET else asked.per_minute,
+                per_day=before.per_day if asked.per_day is UNSET else asked.per_day,
+            )
+            if (changed, allowance) != (one, before):
+                rows.save(unit, known, changed, allowance)
+                audit.note(unit, origin, "organisation.change", public_id)
+
+        self.get(public_id)
+        await self._store.write(work)
+        await self._access.refresh()
+        return self.get(public_id)
+
+
+def _check_zone(name: str) -> None:
+    try:
+        named(name)
+    except InvalidSchedule as error:
+        message = error.detail
+        raise InvalidInput(message, errors=[{"pointer": "/zone", "code": "value", "message": message}]) from None
+
+
+def _absent(public_id: str) -> NoReturn:
+    raise OrganisationNotFound(f"there is no organisation {public_id[:80]!r}")

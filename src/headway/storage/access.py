@@ -1,0 +1,125 @@
+"""What the store keeps of organisations, users and keys; and the log, which only grows.
+
+Everything here is read as a whole and kept in memory (`service.access.directory`): it is small, and nobody is let in or
+kept out by what a database answers in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import asdict, astuple
+
+from headway.engine.access import Head, chained
+from headway.model.access import Allowance, AuditEvent, Key, Secret, Usage, User
+from headway.model.organisation import Organisation
+from headway.storage.database import Database
+
+if TYPE_CHECKING:
+    from headway.storage.reader import Reader
+    from headway.storage.unit import Unit
+
+VERSION: Final = "access"
+"""The fact whose value rises with every change of what is here, but for the log."""
+HEAD: Final = "audit"
+"""The fact that says where the log ends. Who appends to it locks it first: servers take turns."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_head: Final = msgspec.json.Decoder(Head)
+
+
+class Known(msgspec.Struct, frozen=True):
+    """All that is kept, as of one version."""
+
+    version: str
+    organisations: list[Organisation]
+    allowances: list[Allowance]
+    users: list[User]
+    keys: list[Key]
+    secrets: list[Secret]
+
+
+def read_known(database: Database) -> Known:
+    """Read all. The version comes first: what changes meanwhile is read again because of it."""
+    return Known(
+        read_version(database),
+        [Organisation(*row) for row in database.rows("read_organisations")],
+        [Allowance(*row) for row in database.rows("read_allowances")],
+        [User(*row) for row in database.rows("read_users")],
+        [Key(*row) for row in database.rows("read_keys")],
+        [Secret(*row) for row in database.rows("read_secrets")],
+    )
+
+
+def read_version(database: Database) -> str:
+    """Return the version; of a store in which nothing was changed yet it is empty."""
+    rows = database.rows("read_fact", name=VERSION)
+    return str(rows[0][0]) if rows else ""
+
+
+def read_usage(database: Database, since: int) -> list[Usage]:
+    """Return what was counted in windows that began since then."""
+    return [Usage(*row) for row in database.rows("read_usage", since=since)]
+
+
+async def read_audit(
+    read: Reader, after: int, limit: int, organisation: int, action: str
+) -> tuple[list[AuditEvent], bool]:
+    """Return a page of the log after a number, of one organisation (0: of all), and whether there is more."""
+
+    def page(database: Database) -> list[AuditEvent]:
+        rows = database.rows("read_audit", after=after, limit=limit + 1, organisation=organisation, action=action)
+        return [AuditEvent(*row) for row in rows]
+
+    found = await read.on(page)
+    return found[:limit], len(found) > limit
+
+
+def lock(unit: Unit) -> Known:
+    """Return what is there now, and let no other server change it until this transaction is over."""
+    unit.flush()
+    unit.database.run("insert_fact", name=VERSION, value="0")
+    unit.database.rows("lock_fact", name=VERSION)
+    return read_known(unit.database)
+
+
+def save(unit: Unit, known: Known, *changed: Organisation | Allowance | User | Key) -> None:
+    """Keep what has changed; `known` is what `lock` has returned in the same transaction."""
+    for noun in changed:
+        match noun:
+            case Organisation():
+                unit.save_organisation(noun)
+            case Allowance():
+                unit.later("save_allowance", **asdict(noun))
+            case User():
+                unit.later("save_user", **asdict(noun))
+            case Key():
+                unit.later("save_key", **asdict(noun))
+    unit.later("save_fact", name=VERSION, value=str(int(known.version or "0") + 1))
+    unit.access = True
+
+
+def save_secrets(unit: Unit, key_id: str, secrets: Iterable[Secret]) -> None:
+    """Keep these secrets of a key, and no others."""
+    unit.later("delete_secrets", key_id=key_id)
+    unit.later("insert_secrets", rows=_encode([astuple(secret) for secret in secrets]).decode())
+
+
+def append(database: Database, events: list[AuditEvent]) -> None:
+    """Append to the log, in a transaction that is about to end: until it has, no other server can append."""
+    database.run("insert_fact", name=HEAD, value=_encode(Head()).decode())
+    head = _head.decode(database.rows("lock_fact", name=HEAD)[0][0])
+    rows = []
+    for event in events:
+        line = chained(msgspec.structs.replace(event, number=head.number + 1), head.hash)
+        head = Head(line.number, line.hash)
+        rows.append(astuple(line))
+    database.run("insert_audit", rows=_encode(rows).decode())
+    database.run("save_fact", name=HEAD, value=_encode(head).decode())
+
+
+def head_of(rows: Iterable[tuple[str]]) -> Head:
+    """Return where the log ended, from what the store says."""
+    return next((_head.decode(value) for (value,) in rows), Head())

@@ -1,0 +1,52 @@
+"""A server that asks for keys: two organisations, keys of every kind, and whatever each of them has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headway.model.access import GRANTABLE, OPERATING
+from headway.service.access import keytext
+
+ALL = [str(scope) for scope in GRANTABLE]
+OURS = [str(scope) for scope in GRANTABLE if scope not in OPERATING]
+
+
+def bearer(key):
+    return {"authorization": f"Bearer {key}"}
+
+
+@dataclass
+class Party:
+    """An organisation with a key that may everything in it."""
+
+    id: str
+    key: str
+    headers: dict[str, str]
+
+    @property
+    def key_id(self):
+        return keytext.read(self.key).id
+
+
+async def first_key(server, **fields) -> Party:
+    """The key that locks the door."""
+    made = await server.post("/v1/keys", {"name": "operator", "scopes": ALL, **fields})
+    assert made.status == 201, made.body
+    return Party(made.json["organisation"], made.json["key"], bearer(made.json["key"]))
+
+
+async def second(server, operator, **limits) -> Party:
+    """Another organisation."""
+    one = await server.post("/v1/organisations", {"name": "Shop", **limits}, **operator.headers)
+    assert one.status == 201, one.body
+    asked = {"name": "owner", "scopes": OURS, "organisation": one.json["id"]}
+    made = await server.post("/v1/keys", asked, **operator.headers)
+    assert made.status == 201, made.body
+    return Party(one.json["id"], made.json["key"], bearer(made.json["key"]))
+
+
+async def key_of(server, party, **fields):
+    """Another key of the party, as its document."""
+    made = await server.post("/v1/keys", {"name": "k", **fields}, **party.headers)
+    assert made.status == 201, made.body
+    return made.json
