@@ -14,7 +14,6 @@ from headway.errors import BadParameter
 from headway.model.run import State
 from headway.wire import workers as wire
 
-KEYS = {"x_tadabase_app_id": "a", "x_tadabase_app_key": "k", "x_tadabase_app_secret": "s"}
 RUN = "/api/v1/tasks/run/backup"
 ENTRY = {
     "task_queue_id", "task_id", "total_records", "total_record_proceed", "start_at", "run_type", "status",
@@ -50,7 +49,7 @@ async def progress(server, run_id, done, total):
 async def test_tasks_are_listed_as_active_and_inactive_without_the_servers_own(serving):
     async with serving("backup", "join", "headway.bulk") as server:
         await server.post("/v1/tasks/join:deactivate")
-        answer = await server.get("/api/v1/tasks", **KEYS)
+        answer = await server.get("/api/v1/tasks")
         assert (answer.status, answer.json["type"], answer.json["total_tasks"]) == (200, "success", 2)
         assert [(task["task_id"], task["status"]) for task in answer.json["tasks"]] == [
             ("backup", "Active"), ("join", "Inactive"),
@@ -62,7 +61,7 @@ async def test_tasks_are_listed_as_active_and_inactive_without_the_servers_own(s
 @on_loop
 async def test_a_task_is_run_without_body_and_content_type_and_seen_at_once(serving):
     async with serving() as server:
-        answer = await server.post(RUN, **KEYS)
+        answer = await server.post(RUN)
         run_id = answer.json["task_queue_id"]
         assert (answer.status, answer.json) == (
             200, {"type": "success", "task_queue_id": run_id, "msg": "Task started successfully"},
@@ -203,7 +202,7 @@ async def test_terminating_ends_one_or_all_of_a_task(serving):
         other = await server.start(task="join")
         done = {"type": "success", "msg": "Task terminated successfully"}
         for _ in range(2):
-            answer = await server.post(f"/api/v1/tasks/terminate/queue/{one}", **KEYS)
+            answer = await server.post(f"/api/v1/tasks/terminate/queue/{one}")
             assert (answer.status, answer.json) == (200, done)
         assert (await entry(server, two))["status"] == "start"
         answer = await server.post("/api/v1/tasks/terminate/task/backup")
@@ -233,7 +232,7 @@ async def test_errors_have_type_msg_and_status(serving):
             ("GET", "history?task_id[]=a", 422),
         )  # fmt: skip
         for method, path, status in cases:
-            answer = await server.ask(method, f"/api/v1/tasks/{path}", **KEYS)
+            answer = await server.ask(method, f"/api/v1/tasks/{path}")
             said = answer.json
             assert (answer.status, said["type"], said["status"]) == (status, "error", status), (path, said)
             assert said["msg"]
@@ -306,10 +305,13 @@ async def test_limits_and_drains_come_in_the_surfaces_words_too(in_memory):
 @on_loop
 async def test_what_no_route_takes_is_answered_by_prefix_and_credential(in_memory):
     async with in_memory() as server:
-        assert (await server.get("/api/v1/nothing", **KEYS)).json["type"] == "error"
+        keys = {"x_tadabase_app_id": "a", "x_tadabase_app_key": "k", "x_tadabase_app_secret": "s"}
+        for path in ("/api/v1/nothing", "/api/v1/tasks/nothing", "/api/v1/x/y", "/api/x"):
+            for method in ("GET", "POST", "DELETE"):
+                assert (await server.ask(method, path, **keys)).json["type"] == "error", (method, path)
         assert (await server.get("/api/v1/tasks/status/nothing")).json["type"] == "error"
         assert (await server.get("/api/v1/nothing")).json["status"] == "error"
-        assert (await server.get("/nothing", **KEYS)).json["code"] == "route_not_found"
+        assert (await server.get("/nothing", **keys)).json["code"] == "route_not_found"
         assert (await server.get("/v1/nothing")).headers["content-type"] == "application/problem+json"
 
 
