@@ -317,9 +317,12 @@ def working(
 # -- load --------------------------------------------------------------------------------------------------------------
 
 
-def wrk(port: int, path: str, connections: int, seconds: float, body: bytes | None = None) -> float:
-    """Return the requests a second that a server answers, made by wrk if it is there, else by `load.py`."""
+def wrk(
+    port: int, path: str, connections: int, seconds: float, body: bytes | None = None, key: str | None = None
+) -> float:
+    """Return the requests a second that a server answers, made by wrk if it is there, else by `load.py` (without a key)."""
     if shutil.which("wrk") is None:
+        assert key is None, "requests with a key are made by wrk: install that"
         return float(
             load(port, "hammer", connections, seconds, "GET" if body is None else "POST", path, body=body)["per_s"]
         )
@@ -333,6 +336,8 @@ def wrk(port: int, path: str, connections: int, seconds: float, body: bytes | No
                 'wrk.headers["Content-Type"] = "application/json"\n'
             )
             script = ["-s", str(lua)]
+        if key is not None:
+            script += ["-H", f"Authorization: Bearer {key}"]
         command = [
             "wrk",
             f"-t{min(2, connections)}",

@@ -7,6 +7,7 @@
     reads.ratio               reads / reads.bare
     reads.cloudcoin …         the same for the status of other APIs, each against a bare route with the same path and JSON
     reads.tadabase …
+    reads.keyed               the same reads by a caller who shows a key; reads.keyed.ratio is what is left of reads
 
 (It is not called http.py because Python's own http would then be this.)
 """
@@ -50,6 +51,8 @@ def main() -> None:
     for name, path in READS.items():
         if bench.wanted(name):
             reads(bench, seconds, name, path)
+    if bench.wanted("reads.keyed"):
+        keyed(bench, seconds)
 
 
 def reads(bench: Bench, seconds: float, name: str, path: str) -> None:
@@ -78,6 +81,24 @@ def reads(bench: Bench, seconds: float, name: str, path: str) -> None:
         f"{name}.bare", "req/s", theirs, note="the same JSON from a bare Starlette route on uvicorn, httptools, uvloop"
     )
     bench.emit(f"{name}.ratio", "x", [our / their for our, their in zip(ours, theirs, strict=True)])
+
+
+def keyed(bench: Bench, seconds: float) -> None:
+    """One server, asked in turn by who shows a key and by who need not."""
+    with bench.folder() as folder, serving(folder, "--anonymous-loopback") as served:
+        served.declare("noop")
+        run = served.ask("POST", "/v1/runs", {"task": "noop", "input": {"ts": 0}})
+        key = served.ask("POST", "/v1/keys", {"name": "bench", "scopes": ["run:read", "key:admin"]})["key"]
+        limits = {"per_minute": 1_000_000_000, "per_day": 1_000_000_000_000}
+        key_id = key.split("_")[1]
+        served.ask("PATCH", f"/v1/keys/{key_id}", limits)
+        wrk(served.port, run["url"], 64, 1, key=key)
+        plain, shown = [], []
+        for _ in bench.repeat():
+            plain.append(wrk(served.port, run["url"], 64, seconds))
+            shown.append(wrk(served.port, run["url"], 64, seconds, key=key))
+    bench.emit("reads.keyed", "req/s", shown)
+    bench.emit("reads.keyed.ratio", "x", [our / their for our, their in zip(shown, plain, strict=True)])
 
 
 def _wait(server: Served, path: str) -> None:

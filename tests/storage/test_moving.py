@@ -46,6 +46,8 @@ def filled(path):
             values.append(None if nothing else given.get(name, plain))
         if table.name == "workers":
             values[table.columns.index("state")] = "gone"
+        if table.name == "users":
+            values[table.columns.index("state")] = "active"
         if not connection.execute(f"SELECT 1 FROM {table.name}").fetchall():
             connection.execute(f"INSERT INTO {table.name} VALUES ({', '.join('?' * len(values))})", values)
     connection.execute("UPDATE organisations SET id = 2")  # the first is there from the start

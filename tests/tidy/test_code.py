@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from tests.faults import mutants as faults
+from tests.http import mutants as access
 from tests.ray import mutants as ray
 from tests.tidy.code import MODULES, PACKAGE, ROOT, everything, name, offenders
 
@@ -50,7 +51,7 @@ def test_tasks_are_started_where_someone_ends_them():
 def test_every_seeded_bug_has_its_place():
     """Whoever moves a line that a bug is seeded in moves the bug with it, before anyone wants to try it."""
     kernel = runpy.run_path(str(ROOT / "tools/mutants.py"))["MUTANTS"]
-    for mutant in (*faults.MUTANTS, *ray.MUTANTS, *kernel):
+    for mutant in (*faults.MUTANTS, *ray.MUTANTS, *access.MUTANTS, *kernel):
         text = (PACKAGE / mutant.file).read_text(encoding="utf-8")
         for old in (mutant.old, *(getattr(mutant, "also", None) or ())[:1]):
             assert old in text, f"{mutant}: its place in {mutant.file} is gone"

@@ -123,7 +123,8 @@ class Window:
 def spent(windows: Iterable[Window], now_ms: int) -> Window | None:
     """Count one use in every window and return None; or, if one of them is used up, count nothing and return that one."""
     for window in windows:
-        if window.left(now_ms) <= 0:
+        begun = window.ends_at - window.period <= now_ms < window.ends_at
+        if (window.limit - window.mine - window.others if begun else window.left(now_ms)) <= 0:
             return window
     for window in windows:
         window.mine += 1

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from headway.engine.access import MINUTE_MS, Window, may, spent
+from headway.engine.access import DAY_MS, MINUTE_MS, Window, may, spent
 from headway.errors import BadHost, Forbidden, HeadwayError, TooManyRequests, Unauthenticated
 from headway.http.addresses import Addresses
 from headway.http.route import UNCOUNTED, Route
@@ -22,6 +22,7 @@ from headway.model.access import Origin
 from headway.service.access import keytext
 from headway.service.access.access import NEVER, Access, Admission
 from headway.service.access.keytext import KeyText
+from headway.service.access.meters import UNLIMITED
 
 if TYPE_CHECKING:
     from headway.http.call import Call
@@ -30,6 +31,7 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CREDENTIALS: Final = frozenset(
     {b"authorization", b"x-tadabase-app-id", b"x-tadabase-app-key", b"x-tadabase-app-secret"}
 )
+_IN_ORDER: Final = tuple(sorted(CREDENTIALS))
 FAILURES_MAX: Final = 30
 """Attempts without a valid key in a minute, of one address, that are answered in full."""
 _REMEMBERED_MAX: Final = 256
@@ -134,9 +136,11 @@ class Gate:
         return found
 
     def _mark(self, headers: Mapping[bytes, bytes]) -> bytes:
-        shown = headers.get(b"authorization", b"")
+        shown = headers.get(b"authorization")
         if b"x-tadabase-app-key" in headers or b"x-tadabase-app-id" in headers or b"x-tadabase-app-secret" in headers:
-            shown = b"\0".join((shown, *(headers.get(name, b"\0") for name in sorted(CREDENTIALS))))
+            shown = b"\0".join([headers.get(name, b"\0") for name in _IN_ORDER])
+        elif shown is None:
+            return b""
         return hashlib.blake2b(shown, key=self._salt, digest_size=16).digest()
 
     def _admit(self, call: Call, route: Route) -> Admission:
@@ -170,7 +174,7 @@ class Gate:
 
     def _count(self, admission: Admission, call: Call, now_ms: int) -> None:
         over = spent(admission.windows, now_ms)
-        call.limits = limits(admission.windows, now_ms)
+        call.limits = limits(admission, now_ms)
         if over is None:
             return
         span = "minute" if over.period == MINUTE_MS else "day"
@@ -198,18 +202,30 @@ def tightest(windows: tuple[Window, ...], period: int) -> Window:
     )
 
 
-def limits(windows: tuple[Window, ...], now_ms: int) -> Headers:
-    """Return the headers that say what is left of the tightest limits."""
-    minute, day = tightest(windows, MINUTE_MS), tightest(windows, 0)
+def limits(admission: Admission, now_ms: int) -> Headers:
+    """Return the headers that say what is left of the tightest limits. Most of them are the same for a second."""
+    second = now_ms // 1000
+    if (
+        admission.said_at != second
+        or admission.windows[2].limit != UNLIMITED
+        or admission.windows[3].limit != UNLIMITED
+    ):
+        admission.said_at = second
+        minute, day = admission.tight = tightest(admission.windows, MINUTE_MS), tightest(admission.windows, DAY_MS)
+        admission.said = (
+            (b"x-ratelimit-limit", b"%d" % minute.limit),
+            (b"x-ratelimit-reset", b"%d" % (minute.ends_at // 1000)),
+            (b"x-retry-after", b"%d" % _seconds(minute, now_ms)),
+            (b"x-ratelimit-daily-limit", b"%d" % day.limit),
+            (b"x-daily-ratelimit-reset", b"%d" % (day.ends_at // 1000)),
+            (b"x-daily-retry-after", b"%d" % _seconds(day, now_ms)),
+        )
+    assert admission.tight is not None
+    minute, day = admission.tight
     return (
-        (b"x-ratelimit-limit", b"%d" % minute.limit),
+        *admission.said,
         (b"x-ratelimit-remaining", b"%d" % max(0, minute.limit - minute.mine - minute.others)),
-        (b"x-ratelimit-reset", b"%d" % (minute.ends_at // 1000)),
-        (b"x-retry-after", b"%d" % _seconds(minute, now_ms)),
-        (b"x-ratelimit-daily-limit", b"%d" % day.limit),
         (b"x-ratelimit-daily-remaining", b"%d" % max(0, day.limit - day.mine - day.others)),
-        (b"x-daily-ratelimit-reset", b"%d" % (day.ends_at // 1000)),
-        (b"x-daily-retry-after", b"%d" % _seconds(day, now_ms)),
     )
 
 

@@ -43,7 +43,7 @@ _encode: Final = msgspec.json.Encoder().encode
 class Admission:
     """A caller who was let in, as long as nothing changes: who it is, until when, and what it may use up."""
 
-    __slots__ = ("key_id", "principal", "until", "windows")
+    __slots__ = ("key_id", "principal", "said", "said_at", "tight", "until", "windows")
 
     def __init__(self, principal: Principal, until: int, windows: tuple[Window, ...]) -> None:
         self.principal = principal
@@ -51,6 +51,11 @@ class Admission:
         self.until = until
         self.windows = windows
         """Minute and day of the key, minute and day of its organisation; none of what is not counted."""
+        self.said: tuple[tuple[bytes, bytes], ...] = ()
+        """What was said of the limits, in the second `said_at`."""
+        self.said_at = -1
+        self.tight: tuple[Window, Window] | None = None
+        """The windows of which least was left then."""
 
 
 OPEN: Final = Admission(EVERYBODY, NEVER, ())

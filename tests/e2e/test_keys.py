@@ -1,0 +1,110 @@
+"""Keys with real processes: the first one is made without a server, and from then on everybody shows one."""
+
+import contextlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.e2e.test_journey import HEADWAY
+from tests.faults.server import ROOT, Server
+from tests.faults.waiting import until
+
+from headway.client.errors import ConnectionLost
+from headway.errors import Unauthenticated
+
+
+class Caller:
+    """The command line, as somebody who has a key or none."""
+
+    def __init__(self, place):
+        self.place, self.key = place, None
+
+    def __call__(self, *arguments, code=0):
+        shown = {} if self.key is None else {"HEADWAY_KEY": self.key}
+        done = subprocess.run(
+            [*HEADWAY, *arguments], cwd=ROOT, env=self.place.environment(HEADWAY_URL=self.place.url, **shown),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, (arguments, done.stdout, done.stderr, self.place.logged()[-2000:])
+        assert "Traceback" not in done.stderr
+        return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture
+def headway(place):
+    return Caller(place)
+
+
+def key(text):
+    """Return what stands after the public id."""
+    return text.strip().split("_", 2)[2]
+
+
+def test_a_day_behind_a_lock(place, headway):
+    store = f"sqlite:///{place.store}"
+    admin = headway("keys", "create", "admin", "--scope", "all", "--store", store).strip()
+    assert key(admin) not in place.store.read_bytes().decode("latin-1")
+
+    server = Server(place, app="examples.backup:app")
+    headway.key = admin
+    server.start(ready=False)
+    until(lambda: _ready(server), 20)
+    data = place.folder / "data"
+    data.mkdir()
+    (data / "a.txt").write_text("a")
+    done = json.loads(headway("run", "backup", f"folder={data}", f"target={place.folder / 'a.zip'}"))
+    assert done["files"] == 1, "the server's own worker has a key of its own"
+
+    shown = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path)]
+    assert not [line for line in shown if key(admin).encode() in line or b"hw_" in line]
+
+    reader = json.loads(headway("keys", "create", "reader", "--json"))
+    user = headway("users", "create", "Ada", "--email", "ada@example.org").strip()
+    shop = headway("orgs", "create", "Shop", "--zone", "Europe/Vienna").strip()
+    shops = headway("keys", "create", "owner", "--scope", "all", "--organisation", shop).strip()
+    listed = headway("keys", "list")
+    assert "reader" in listed
+    assert "owner" not in listed, "it is another organisation's"
+    assert user in headway("users", "list")
+    assert shop in headway("organisations", "list")
+
+    headway.key = reader["key"]
+    assert "backup" in headway("tasks", "list")
+    assert "scope run:start" in headway("run", "backup", "folder=/", code=1)
+    headway.key = shops
+    assert json.loads(headway("runs", "list", "--json"))["data"] == []
+    headway.key = None
+    assert "Set HEADWAY_KEY" in headway("runs", "list", code=1)
+
+    kept = place.folder / "admin.key"
+    kept.write_text(admin)
+    headway("keys", "revoke", reader["id"], "--key-file", str(kept))
+    headway.key = reader["key"]
+    assert "revoked" in headway("tasks", "list", code=1)
+    assert server.stop() == 0
+    assert "every row agrees" in headway("doctor", "--store", store, "--verify")
+    for secret in (key(admin), key(reader["key"]), key(shops)):
+        assert secret not in place.log.read_text()
+
+
+def _ready(server):
+    """Whether it has workers too; who has no key may ask this."""
+    with contextlib.suppress(ConnectionLost):
+        return server.http.request("GET", "/readyz", timeout_s=5).status == 200
+    return False
+
+
+def _readable(path):
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("options", [[], ["--behind-proxy"], ["--behind-proxy", "--anonymous-loopback"]])
+def test_other_addresses_need_a_proxy_and_a_key(place, headway, options):
+    said = headway("serve", "--host", "0.0.0.0", "--port", "0", "--store", f"sqlite:///{place.store}", *options, code=2)
+    assert (said.count("\n"), "refusing to listen" in said or "for this machine alone" in said) == (1, True)
+    assert Unauthenticated.code not in said

@@ -1,0 +1,141 @@
+"""Proves the tests of keys: each is run once against a copy of the product with a bug that it must find.
+
+python -m tests.http.mutants                   all of them, as a table
+python -m tests.http.mutants no-scope …        some
+"""
+
+import sys
+
+from tests.faults.mutants import Mutant, main
+
+GATE = "tests/http/test_gate.py::"
+KEYS = "tests/http/test_keys.py::"
+SERVERS = "tests/servers/test_access.py::"
+
+MUTANTS = (
+    Mutant(
+        "no-scope", "http/guard.py",
+        "        if not (may(principal, scope)", "        if False and not (may(principal, scope)",
+        GATE + "test_every_route_asks_for_its_scope_and_for_no_other",
+    ),
+    Mutant(
+        "gate-after-the-body", "http/asgi.py",
+        "        self.gate.permit(route, call)\n        call.service = self.service.of(call.principal.organisation)\n",
+        "        call.service = self.service.of(call.principal.organisation)\n",
+        GATE + "test_the_gate_comes_before_body_and_query",
+        ("        reply = await route.handler(call)", "        self.gate.permit(route, call)\n        reply = await route.handler(call)"),
+    ),
+    Mutant(
+        "open-without-a-key", "service/access/access.py",
+        "            if self.directory.locked and not", "            if False and not",
+        GATE + "test_no_route_lets_in_who_has_no_key_or_not_the_right_one",
+    ),
+    Mutant(
+        "opens-again-when-all-are-revoked", "service/access/directory.py",
+        "        return bool(self.keys)",
+        "        return any(entry.key.revoked_at is None for entry in self.keys.values())",
+        KEYS + "test_from_the_first_key_on_one_is_needed",
+    ),
+    Mutant(
+        "secret-not-compared", "service/access/access.py",
+        "            if hmac.compare_digest(known, digest):", "            if number:",
+        GATE + "test_no_route_lets_in_who_has_no_key_or_not_the_right_one",
+    ),
+    Mutant(
+        "secret-compared-in-part", "service/access/access.py",
+        "            if hmac.compare_digest(known, digest):", "            if known[:1] == known[:1] and number and known[-1:] != '':",
+        GATE + "test_no_route_lets_in_who_has_no_key_or_not_the_right_one",
+    ),
+    Mutant(
+        "one-everywhere", "http/asgi.py",
+        "        call.service = self.service.of(call.principal.organisation)\n", "        call.service = self.service.of(1)\n",
+        GATE + "test_nothing_of_another_organisation_is_seen_or_changed",
+    ),
+    Mutant(
+        "keys-of-all", "service/access/keys.py",
+        "        return entry.key.organisation == self._organisation", "        return True",
+        GATE + "test_nothing_of_another_organisation_is_seen_or_changed",
+        ("            if key.id == key_id and key.organisation == self._organisation:", "            if key.id == key_id:"),
+    ),
+    Mutant(
+        "users-of-all", "service/access/users.py",
+        "        if user is None or user.organisation != self._organisation:", "        if user is None:",
+        GATE + "test_what_is_not_ones_own_is_answered_as_what_is_not_there",
+    ),
+    Mutant(
+        "operating-for-all", "engine/access.py",
+        "    if scope in OPERATING and principal.organisation != FIRST:", "    if False:",
+        "tests/engine/test_access.py::test_what_is_about_the_whole_server_is_for_the_first_organisation",
+    ),
+    Mutant(
+        "keys-that-may-more", "service/access/keys.py",
+        "        _refuse_beyond(by, scopes, asked.queues)\n        text", "        text",
+        KEYS + "test_nobody_makes_a_key_that_may_more_than_their_own",
+    ),
+    Mutant(
+        "remembered-after-the-end", "http/guard.py",
+        "        if self._generation != self._access.generation:", "        if self._generation == -1:",
+        KEYS + "test_a_key_that_is_taken_away_lets_nobody_in_from_the_answer_on",
+    ),
+    Mutant(
+        "remembered-beyond-expiry", "http/guard.py",
+        "        if found is not None and now_ms >= found.until:", "        if False:",
+        KEYS + "test_a_key_expires_by_the_clock",
+    ),
+    Mutant(
+        "streams-outlive-the-key", "http/asgi.py",
+        '                patient.end("revoked")', "                pass",
+        KEYS + "test_streams_and_long_polls_end_with_the_key_that_opened_them",
+    ),
+    Mutant(
+        "long-polls-answer-after-the-key", "http/patience.py",
+        '        if ours and self.over == "revoked":', "        if False:",
+        KEYS + "test_streams_and_long_polls_end_with_the_key_that_opened_them",
+    ),
+    Mutant(
+        "others-do-not-look", "service/access/access.py",
+        "        if self.shared:\n            await self.refresh()\n", "",
+        SERVERS + "test_a_key_that_is_revoked_at_one_server_is_refused_at_the_other_and_its_streams_end",
+    ),
+    Mutant(
+        "chains-of-two-servers", "storage/access.py",
+        '    head = _head.decode(database.rows("lock_fact", name=HEAD)[0][0])',
+        '    head = _head.decode(database.rows("read_fact", name=HEAD)[0][0])',
+        SERVERS + "test_two_servers_that_write_at_once_make_one_chain",
+    ),
+    Mutant(
+        "three-secrets", "engine/access.py",
+        "    kept = [secret for secret in known if secret.number == last and is_live(secret, now_ms)]",
+        "    kept = [secret for secret in known if is_live(secret, now_ms)]",
+        KEYS + "test_a_rotated_key_has_two_secrets_for_the_overlap_and_one_after_it",
+    ),
+    Mutant(
+        "first-of-two-keys", "http/guard.py",
+        "    if mine is not None and mine != shown:", "    if False:",
+        KEYS + "test_two_different_keys_in_one_request_are_refused",
+    ),
+    Mutant(
+        "queues-of-a-key-forgotten", "http/workers.py",
+        "    if not queues or not queues <= {*mine}:", "    if False:",
+        KEYS + "test_a_workers_key_is_held_to_its_queues",
+    ),
+    Mutant(
+        "limits-one-too-many", "engine/access.py",
+        "window.left(now_ms)) <= 0:", "window.left(now_ms)) < 0:",
+        KEYS + "test_of_many_at_once_just_as_many_are_let_in_as_the_limit_says",
+    ),
+    Mutant(
+        "chain-without-the-line-before", "engine/access.py",
+        "_encode([before, *fields])", "_encode(fields)",
+        "tests/engine/test_access.py::test_a_line_removed_inserted_or_moved_breaks_the_log",
+        ("        elif chained(line, before).hash != line.hash:", "        elif chained(line, before).hash != line.hash:"),
+    ),
+    Mutant(
+        "flood-on-the-disk", "service/access/audit.py",
+        "            if self._room.left(now_ms) <= 0 or", "            if",
+        KEYS + "test_a_flood_from_everywhere_does_not_fill_the_disk",
+    ),
+)  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main(MUTANTS, "-k", "not postgres or servers"))
