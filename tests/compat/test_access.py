@@ -6,9 +6,13 @@ import json
 import logging
 
 import pytest
-from tests.http.access_kit import bearer, first_key, key_of, second
+from tests.http.access_kit import ALL, bearer, first_key, key_of, second
 from tests.http.kit import NOBODY, on_loop
 
+from headway.compat import surfaces
+from headway.compat.cloudcoin.routes import TaskQuery
+from headway.config import Settings
+from headway.engine.access import MINUTE_MS
 from headway.logs import OneLine
 from headway.service.access import keytext
 
@@ -151,6 +155,64 @@ async def test_a_termination_stands_in_the_log(serving):
         assert ("run.terminate", run_id) in {(line["action"], line["target"]) for line in lines}
 
 
+# -- every route of every surface ----------------------------------------------------------------------------------------
+
+ROUTES = surfaces.routes(Settings())
+AWAY = {"peer": "10.0.0.9"}
+
+
+def target(route):
+    path = route.path.format(id=NOBODY, name="backup", table="t", record="r")
+    return f"{path}?task_id={NOBODY}" if route.query is TaskQuery else path
+
+
+def is_refusal(route, answer):
+    """Whether it is an error in the words of the route's surface."""
+    said = answer.json
+    if route.dialect.name == "tadabase":
+        return said["type"] == "error" and said["status"] == answer.status and bool(said["msg"])
+    return said["status"] == "error" and said.get("payload", said)["data"]["message"] != ""
+
+
+@on_loop
+async def test_no_route_lets_in_who_has_no_key_or_not_the_right_one(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        revoked = await key_of(server, party, scopes=ALL)
+        await server.post(f"/v1/keys/{revoked['id']}:revoke", **party.headers)
+        kinds = (
+            {},
+            bearer("hw_garbage"),
+            bearer(keytext.new()),
+            bearer(keytext.new(party.key_id)),
+            bearer(revoked["key"]),
+        )
+        for route in ROUTES:
+            server.clock.advance(MINUTE_MS)
+            for headers in kinds:
+                answer = await server.ask(route.method, target(route), **AWAY, **headers)
+                assert answer.status == 401, (route.name, headers)
+                assert is_refusal(route, answer), (route.name, answer.body)
+
+
+@on_loop
+async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        for route in ROUTES:
+            if route.scope == "caller":
+                continue
+            without = await key_of(server, party, scopes=[scope for scope in ALL if scope != route.scope])
+            refused = await server.ask(route.method, target(route), **AWAY, **bearer(without["key"]))
+            assert refused.status == 403, route.name
+            assert is_refusal(route, refused), (route.name, refused.body)
+            just = await key_of(server, party, scopes=[route.scope])
+            assert (await server.ask(route.method, target(route), **AWAY, **bearer(just["key"]))).status not in (
+                401,
+                403,
+            )
+
+
 # -- CloudCoin ---------------------------------------------------------------------------------------------------------
 
 
@@ -175,7 +237,6 @@ async def test_a_program_on_this_machine_needs_no_key_and_sees_what_was_started_
         {"peer": "10.0.0.9"}, {"peer": "::ffff:10.0.0.9"}, {"peer": ""}, {"host": "headway.lan"},
         {"host": "headway.lan:8006"}, {"x_forwarded_for": "10.0.0.9"}, {"forwarded": "for=10.0.0.9"},
         {"x_real_ip": "10.0.0.9"}, {"via": "1.1 proxy"}, {"authorization": "Bearer x"}, {"authorization": "Basic eDp5"},
-        {"x_tadabase_app_key": "k"},
     ],
 )  # fmt: skip
 @on_loop
@@ -192,9 +253,7 @@ async def test_others_than_programs_on_this_machine_need_one(asked, in_memory):
             said = answer.json.get("payload", answer.json)
             assert (answer.status, answer.json["status"], said["status"]) == (401, "error", "error")
             assert answer.headers["www-authenticate"].startswith("Bearer")
-        keyed = {**asked, **party.headers}
-        if "x_tadabase_app_key" not in asked:
-            assert (await server.get(f"/api/v1/tasks/{run_id}", **keyed)).status == 200
+        assert (await server.get(f"/api/v1/tasks/{run_id}", **{**asked, **party.headers})).status == 200
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
@@ -206,7 +265,9 @@ async def test_loopback_is_known_by_peer_and_host(peer, host, in_memory):
         assert (await server.post("/api/v1/backup", {}, peer=peer, host=host)).status == 200
 
 
-@pytest.mark.parametrize("settings", [{"cloudcoin_anonymous": False}, {"behind_proxy": True}])
+@pytest.mark.parametrize(
+    "settings", [{"cloudcoin_anonymous": False}, {"behind_proxy": True}, {"trusted_proxy": ("10.0.0.1",)}]
+)
 @on_loop
 async def test_the_settings_may_ask_everybody_for_a_key(settings, in_memory):
     async with in_memory(**settings) as server:

@@ -84,7 +84,8 @@ class CloudcoinDialect(Dialect):
         A proxy is such a program too, but it asks for others: it is told by its headers, or by the settings.
         """
         settings = call.api.service.settings
-        if not settings.cloudcoin_anonymous or settings.behind_proxy or not FORWARDING.isdisjoint(call.headers):
+        proxied = settings.behind_proxy or settings.trusted_proxy or not FORWARDING.isdisjoint(call.headers)
+        if proxied or not settings.cloudcoin_anonymous:
             return None
         name = call.headers.get(b"host", b"").decode("latin-1").rpartition(":")
         host = name[0] if name[1] and not name[2].endswith("]") else "".join(name)
