@@ -5,11 +5,19 @@ import re
 import pytest
 from tests.compat import seeds
 from tests.compat.app import RECORDS, STATISTICS
-from tests.compat.clients import HOST, ID
+from tests.compat.clients import HOST, ID, Clients
+from tests.faults.server import Place, Server
 from tests.faults.waiting import until
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 WAIT, PROGRESS = "runTaskAndWait", "runTaskWithProgress"
+
+
+@pytest.fixture
+def place(tmp_path):
+    found = Place(tmp_path)
+    yield found
+    found.clean_up()
 
 
 # -- Tadabase: ten of JavaScript ---------------------------------------------------------------------------------------
@@ -184,3 +192,24 @@ def test_a_run_that_one_surface_starts_is_followed_on_the_others_and_stopped_nat
         lambda: (found := live.get(f"/api/system/tasks?id={other}")["payload"])["status"] != "running" and found
     )
     assert (done["status"], done["data"]) == ("success", RECORDS)
+
+
+def test_with_keys_tadabases_clients_show_theirs_and_cloudcoins_need_none(place):
+    server = Server(place, app="tests.compat.app:app", HEADWAY_TEST_GATES=str(place.folder)).start()
+    server.knows("task_abc123")
+    made = server.post("/v1/keys", {"name": "shop", "scopes": ["key:admin", "task:read", "run:start", "run:read"]})
+    _, key_id, secret = made["key"].split("_", 2)
+    names = ("X-Tadabase-App-id", "X-Tadabase-App-Key", "X-Tadabase-App-Secret")
+    keyed = Clients(place.folder, place.url, dict(zip(names, (made["organisation"], key_id, secret), strict=True)))
+    assert server.call("GET", "/v1/runs").status == 401
+
+    said = keyed.javascript(seeds.tadabase("runAndMonitorTask"))
+    assert said.endswith("Task completed with status: complete\n")
+    assert "completed successfully" in keyed.javascript(seeds.tadabase(WAIT))
+    nobody = Clients(place.folder, place.url)
+    refused = nobody.value(seeds.function("triggerTask"), of="triggerTask('task_abc123').then(id => id ?? null)")
+    assert refused is None
+
+    run_id = command(server, "join")
+    assert re.search(r"\bOK\b", nobody.in_shell(run_id))
+    assert re.search(r"\bOK\b", nobody.in_javascript(run_id))
