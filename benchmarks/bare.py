@@ -1,6 +1,6 @@
 """The baseline of status reads: a Starlette route that answers a run that it need not look up, on the same server.
 
-python bare.py PORT DOCUMENT
+python bare.py PORT DOCUMENT [PATH]
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ async def get(request: Request) -> Response:
     )
 
 
-app = Starlette(routes=[Route("/v1/runs/{id}", get)])
+PATH = sys.argv[3] if len(sys.argv) > 3 else "/v1/runs/{id}"
+app = Starlette(routes=[Route(PATH, get)])
 
 if __name__ == "__main__":
     uvicorn.run(app, port=int(sys.argv[1]), http="httptools", loop="uvloop", access_log=False, log_level="warning")

@@ -8,7 +8,7 @@ all alike. A figure is the ratio of the medians, large store to small store; `sm
                                         and 100 from one lane (queue and task), finish 1 and 100; claim.lanes.100 from
                                         all 21 lanes at once; read (a status read)
     finished.list.state, …              the first page of every list in this process
-    finished.http.list.state, …         the same over HTTP, from servers beside each other
+    finished.http.list.state, …         the same over HTTP, from servers beside each other; with those of Tadabase's clients
     restart, size, memory               from exec to the first answer; the file; the server's memory after its lists
 
 `--explain` prints the plan of each list that misses the bar, on standard error.
@@ -364,6 +364,7 @@ def over_http(bench: Bench, paths: dict[str, Path], folder: Path) -> None:
         asked = {f"list.{what}": query(wanted) for what, wanted in filters(now).items()}
         asked |= {"list.events": "", "feed": "/v1/events?after=500", "tasks": "/v1/tasks", "queues": "/v1/queues"}
         asked |= {"count": "/v1/runs:count", "metrics": "/metrics"}
+        asked |= {f"tadabase.{what}": f"/api/v1/tasks/{what}" for what in ("history", "status")}
         for what, path in asked.items():
             took: dict[str, list[float]] = {name: [] for name in paths}
             until = time.monotonic() + 10

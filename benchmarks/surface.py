@@ -5,6 +5,8 @@
     reads                     GET /v1/runs/{id}, 64 connections
     reads.bare                the baseline in the same minute: a bare Starlette route that answers the same JSON
     reads.ratio               reads / reads.bare
+    reads.cloudcoin …         the same for the status of other APIs, each against a bare route with the same path and JSON
+    reads.tadabase …
     reads.keyed               the same reads by a caller who shows a key; reads.keyed.ratio is what is left of reads
 
 (It is not called http.py because Python's own http would then be this.)
@@ -20,6 +22,11 @@ from kit import Bench, Served, free_port, serving, spawn, stop, wrk
 
 START = json.dumps({"task": "noop", "input": {"ts": 0}}).encode()
 BULK = 1000
+READS = {
+    "reads": "/v1/runs/{id}",
+    "reads.cloudcoin": "/api/v1/tasks/{id}",
+    "reads.tadabase": "/api/v1/tasks/status/queue/{id}",
+}
 BATCH = json.dumps({"runs": [{"task": "noop"}] * BULK}).encode()
 
 
@@ -41,37 +48,39 @@ def main() -> None:
                 wrk(served.port, path, connections, 1, body)  # warm
                 rates.append(each * wrk(served.port, path, connections, seconds, body))
         bench.emit(name, "runs/s", rates)
-    if bench.wanted("reads"):
-        reads(bench, seconds)
+    for name, path in READS.items():
+        if bench.wanted(name):
+            reads(bench, seconds, name, path)
     if bench.wanted("reads.keyed"):
         keyed(bench, seconds)
 
 
-def reads(bench: Bench, seconds: float) -> None:
+def reads(bench: Bench, seconds: float, name: str, path: str) -> None:
     """Both servers up at once, measured in turn."""
     with bench.folder() as folder, serving(folder) as served:
         served.declare("noop")
         run = served.ask("POST", "/v1/runs", {"task": "noop", "input": {"ts": 0}})
+        url = path.format(id=run["id"])
         document = Path(folder, "run.json")
-        document.write_text(json.dumps(served.ask("GET", run["url"]), separators=(",", ":")))
+        document.write_text(json.dumps(served.ask("GET", url), separators=(",", ":")))
         port = free_port()
-        process = spawn(Path(__file__).with_name("bare.py"), port, document, log=folder / "bare.log")
+        process = spawn(Path(__file__).with_name("bare.py"), port, document, path, log=folder / "bare.log")
         bare = Served(process, port, folder / "bare.log")
         try:
-            _wait(bare, run["url"])
+            _wait(bare, url)
             ours, theirs = [], []
             for server in (served, bare):
-                wrk(server.port, run["url"], 64, 1)
+                wrk(server.port, url, 64, 1)
             for _ in bench.repeat():
-                theirs.append(wrk(port, run["url"], 64, seconds))
-                ours.append(wrk(served.port, run["url"], 64, seconds))
+                theirs.append(wrk(port, url, 64, seconds))
+                ours.append(wrk(served.port, url, 64, seconds))
         finally:
             stop(process)
-    bench.emit("reads", "req/s", ours)
+    bench.emit(name, "req/s", ours)
     bench.emit(
-        "reads.bare", "req/s", theirs, note="the same JSON from a bare Starlette route on uvicorn, httptools, uvloop"
+        f"{name}.bare", "req/s", theirs, note="the same JSON from a bare Starlette route on uvicorn, httptools, uvloop"
     )
-    bench.emit("reads.ratio", "x", [our / their for our, their in zip(ours, theirs, strict=True)])
+    bench.emit(f"{name}.ratio", "x", [our / their for our, their in zip(ours, theirs, strict=True)])
 
 
 def keyed(bench: Bench, seconds: float) -> None:

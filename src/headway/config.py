@@ -75,6 +75,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     a file, readable by its owner only; of PostgreSQL in the database."""
     accept_loss: bool = False
     """Serve although the database is set to lose acknowledged changes when it crashes (fsync or synchronous_commit off)."""
+    cloudcoin_aliases: tuple[str, ...] = ()
+    """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
+    are no POST."""
+    cloudcoin_anonymous: bool = True
+    """Let programs on this machine use the CloudCoin surface without a key, although there are keys: they can start tasks of
+    the first organisation, and see what was started so. Never behind a proxy."""
+    cloudcoin_origins: tuple[str, ...] = ()
+    """Origins of web pages that may use the CloudCoin surface from another site, such as https://wallet.example.org."""
+    cloudcoin_strict: bool = False
+    """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
     access_log: bool = False
     """Whether each request is logged."""
 
@@ -94,7 +104,7 @@ def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
     try:
         if field.name.endswith("_ms") and not text.isdigit():
             return parse_ms(text)
-        if field.name in ("allow_host", "trusted_proxy"):
+        if isinstance(field.default, tuple):
             return tuple(filter(None, text.split(",")))
         return msgspec.convert(text, field.type, strict=False)
     except (ValueError, msgspec.ValidationError) as error:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Final
 
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127, 0x85, 0x2028, 0x2029)} | {0x09: " "}
+
+_KEY: Final = re.compile(r"(hw_[0-9a-z]{4,40}_)[A-Za-z0-9_-]{20,200}")
+"""A key, which some clients can put into a URL only: its secret is in no line."""
 
 
 class OneLine(logging.Formatter):
@@ -17,7 +21,8 @@ class OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         moment = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f}Z"
-        line = f"{moment} {record.levelname.lower():<8} {record.name} {record.getMessage().translate(_ESCAPES)}"
+        message = _KEY.sub(r"\1…", record.getMessage().translate(_ESCAPES))
+        line = f"{moment} {record.levelname.lower():<8} {record.name} {message}"
         if record.exc_info:
             trace = self.formatException(record.exc_info)
             line += "".join(f"\n    {part.translate(_ESCAPES)}" for part in trace.splitlines())

@@ -54,11 +54,11 @@ class Answer:
 class Server:
     """The API, what is under it, and what drives runs through their states."""
 
-    def __init__(self, store: Store | None = None, **settings: Any) -> None:
+    def __init__(self, store: Store | None = None, routes: Any = ROUTES, **settings: Any) -> None:
         self.store = store or open_memory(ManualClock())
         self.clock = self.store.clock
         self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings))
-        self.api = Api(self.service, ROUTES, version="0")
+        self.api = Api(self.service, routes, version="0")
         self.worker = ""
 
     async def ask(self, method, target, body=None, *, chunks=None, **headers) -> Answer:
@@ -139,9 +139,11 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*tasks: str, store: Store | None = None, **settings: Any) -> AsyncIterator[Server]:
+async def serving(
+    *tasks: str, store: Store | None = None, routes: Any = ROUTES, **settings: Any
+) -> AsyncIterator[Server]:
     """A server whose worker has the tasks (`backup`, if none are named)."""
-    server = Server(store, **settings)
+    server = Server(store, routes, **settings)
     server.store.start()
     await server.service.servers.join()
     await server.service.access.load()
@@ -157,6 +159,7 @@ def scope_of(method, target, headers):
     fields = {"host": "localhost:8006", **headers}
     return {
         "type": "http",
+        "client": (fields.pop("peer", "127.0.0.1"), 50_000),
         "method": method,
         "path": path,
         "raw_path": path.encode(),

@@ -125,10 +125,13 @@ def _open(settings: Settings) -> tuple[Store, bytes]:
 
 
 def openapi() -> dict[str, Any]:
-    """Return the OpenAPI document of the native API."""
-    from headway.http.openapi import document  # noqa: PLC0415 - only where it is asked for
+    """Return the OpenAPI document of all that a server answers to."""
+    from headway.compat import surfaces  # noqa: PLC0415 - only where it is asked for
+    from headway.config import Settings  # noqa: PLC0415
+    from headway.http.openapi import document  # noqa: PLC0415
+    from headway.http.routes import ROUTES  # noqa: PLC0415
 
-    return document()
+    return document((*ROUTES, *surfaces.routes(Settings())))
 
 
 def _file(store: str, otherwise: str) -> Path:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from headway import __version__, logs
 from headway.app.opening import on_a_file, on_postgres
 from headway.client.credential import WORKER_VARIABLE
+from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.http.addresses import Addresses
@@ -63,6 +64,7 @@ def serve(settings: Settings) -> int:
     logs.configure()
     try:
         check_url(settings.store)
+        Commands(settings.cloudcoin_aliases)
         Addresses(settings.trusted_proxy)
         sockets = listen(
             settings.host, settings.port, behind_proxy=settings.behind_proxy, anonymous=settings.anonymous_loopback
@@ -118,6 +120,7 @@ async def _with_store(
 ) -> int:
     from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
     from headway.app.loops import begin_loops  # noqa: PLC0415
+    from headway.compat import surfaces  # noqa: PLC0415
     from headway.http.asgi import Api  # noqa: PLC0415
     from headway.http.routes import ROUTES  # noqa: PLC0415
     from headway.http.server import serve_http  # noqa: PLC0415
@@ -147,7 +150,7 @@ async def _with_store(
     built_in = BuiltInWorker(service)
     built_in.start()
     checks = _readiness(service, expects_workers=supervisor is not None)
-    api = Api(service, ROUTES, checks=checks, version=__version__)
+    api = Api(service, (*ROUTES, *surfaces.routes(settings)), checks=checks, version=__version__)
 
     async def drain() -> None:
         service.workers.draining = True

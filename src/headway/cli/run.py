@@ -10,13 +10,13 @@ from typing import Any
 import click
 import msgspec
 
-from headway.cli import fields as written
 from headway.cli import session, show, watch
 from headway.cli.command import Command
 from headway.cli.printable import printable
 from headway.client.sync.client import Client
 from headway.durations import parse_ms
 from headway.errors import Forbidden, NotFound
+from headway.wire import fields as written
 
 
 @click.command(cls=Command)

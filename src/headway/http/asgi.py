@@ -28,6 +28,7 @@ from headway.errors import (
 from headway.http import body, guard, problem
 from headway.http.addresses import Addresses
 from headway.http.call import Call, Receive, Send, check_key
+from headway.http.dialect import NATIVE, SAFE_METHODS, Dialect
 from headway.http.frames import Frames
 from headway.http.meter import Meters
 from headway.http.parameters import Parameters
@@ -65,7 +66,7 @@ class Prepared(msgspec.Struct, frozen=True, eq=False):
 
 
 class Api:
-    """The native API over one service. `routes` is the list; `checks` are what readiness depends on, by name."""
+    """The API over one service. `routes` is the list; `checks` are what readiness depends on, by name."""
 
     def __init__(
         self, service: Service, routes: Iterable[Route], *, checks: Mapping[str, Check] | None = None, version: str = ""
@@ -88,6 +89,8 @@ class Api:
         self.gate = guard.Gate(service.access, Addresses(service.settings.trusted_proxy))
         service.access.on_change = self._look_again
         self._router = Router(self.routes)
+        self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
+        """In the order of their first routes: who comes first may claim first."""
         self._prepared = {id(route): _prepare(route, slot) for slot, route in enumerate(self.routes)}
         self._body_max = service.settings.body_max
         self._id_prefix = f"req_{secrets.token_hex(8)}"
@@ -140,20 +143,22 @@ class Api:
                 _check_doubled(raw_headers)
             reply = await self._answer(call, scope)
         except HeadwayError as error:
-            reply = self._problem(error, call)
+            reply = self._refuse(error, call)
         except body.ClientGone:
             return
         except DatabaseLocked:
-            reply = self._problem(StorageBusy(), call)
+            reply = self._refuse(StorageBusy(), call)
         except StorageBroken:
             log.exception("http.storage_broken request_id=%s", call.request_id.decode())
-            reply = self._problem(StorageFailed(), call)
+            reply = self._refuse(StorageFailed(), call)
         except Exception:
             log.exception("http.internal_error request_id=%s path=%r", call.request_id.decode(), call.path[:200])
-            reply = self._problem(problem.InternalError(), call)
+            reply = self._refuse(problem.InternalError(), call)
         if reply is not None:
             if call.status:  # the answer has begun: there is no other way to say that it is not whole
                 raise RuntimeError("the stream broke off")
+            if call.dialect is not NATIVE:
+                reply = self._dialect(call).dress(reply, call)
             call.status = reply.status
             await _send(reply, call, send)
         route = call.route
@@ -169,22 +174,23 @@ class Api:
         if len(headers) > HEADERS_MAX:
             raise problem.HeadersTooLarge(f"a request may have {HEADERS_MAX} headers")
         self._guard.check_host(headers.get(b"host"))
-        if method not in guard.SAFE_METHODS:
-            self._guard.check_site(headers)
-        elif method == "OPTIONS":
-            return self._options(path)
+        if method == "OPTIONS":
+            return self._options(call, path)
         route, call.arguments = self._router.find(method, path)
         call.route = route
+        call.dialect = dialect = route.dialect
+        call.raw_query = query
+        dialect.receive(call, self._guard)
         self.gate.permit(route, call)
         call.service = self.service.of(call.principal.organisation)
-        prepared = self._prepared[id(route)]
-        if query:
-            call.raw_query = query
-            call.query = (prepared.parameters or _NO_PARAMETERS).read(query)
+        if route.unparsed:
+            if method not in SAFE_METHODS:
+                call.raw_body = await body.read(call.receive, headers, self._body_max)
         else:
-            call.query = prepared.no_query
-        if (method == "POST" or method == "PATCH") and not route.raw:  # noqa: PLR1714 - no tuple is built
-            await self._read_body(call, route, prepared)
+            prepared = self._prepared[id(route)]
+            call.query = (prepared.parameters or _NO_PARAMETERS).read(query) if query else prepared.no_query
+            if (method == "POST" or method == "PATCH") and not route.raw:  # noqa: PLR1714 - no tuple is built
+                await self._read_body(call, route, prepared)
         reply = await route.handler(call)
         if route.logged:
             await self._log(call, route, reply)
@@ -216,15 +222,26 @@ class Api:
             body.check_type(headers)
             raise MalformedJson("the body is missing")
 
-    def _options(self, path: bytes) -> Reply:
+    def _options(self, call: Call, path: bytes) -> Reply:
         try:
             self._router.find("OPTIONS", path)
         except MethodNotAllowed as refused:
-            return Reply(204, b"", ((b"allow", ", ".join(refused.fields["allow"]).encode()),))
-        raise RouteNotFound
+            allow: list[str] = refused.fields["allow"]
+        else:
+            raise RouteNotFound
+        asked = call.header(b"access-control-request-method")
+        if asked in allow:  # a browser wants to know how that would be answered
+            call.dialect = self._router.find(asked, path)[0].dialect
+        return Reply(204, b"", ((b"allow", ", ".join(allow).encode()),))
 
-    def _problem(self, error: HeadwayError, call: Call) -> Reply:
-        return problem.reply(error, call.path, call.request_id.decode())
+    def _refuse(self, error: HeadwayError, call: Call) -> Reply:
+        return self._dialect(call).refuse(error, call)
+
+    def _dialect(self, call: Call) -> Dialect:
+        """Return how a request is answered; what no route takes, by what it looks like."""
+        if call.dialect is None:
+            call.dialect = next((dialect for dialect in self._dialects if dialect.claims(call)), NATIVE)
+        return call.dialect
 
     def refuse_if_draining(self) -> None:
         """Raise Draining for what should not begin any more."""
@@ -255,8 +272,6 @@ async def _send(reply: Reply, call: Call, send: Send) -> None:
         headers.extend(reply.headers)
     if call.limits:
         headers.extend(call.limits)
-    if reply.status in (413, 414, 431):  # what else was sent is not read: the connection cannot be used again
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else content})
 

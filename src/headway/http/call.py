@@ -17,6 +17,7 @@ from headway.service.workers import RESERVED
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
+    from headway.http.dialect import Dialect
     from headway.http.route import Route
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ class Call:
     limits: tuple[tuple[bytes, bytes], ...] = ()
     """What is left to the caller, as headers of the answer."""
     route: Route | None = None
+    dialect: Dialect | None = None
+    """How it is spoken to; known when the route is, or when nothing takes it."""
     arguments: Mapping[str, str] = MappingProxyType({})
     query: Any = None
     body: Any = None

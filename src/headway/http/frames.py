@@ -17,24 +17,36 @@ RUN_BYTES_MAX: Final = 16 * 1024
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Frames:
-    """The last few thousand lines of history, by their position, and the last few hundred runs."""
+class Kept:
+    """The last few hundred runs in one surface's words: every change gives a run another version, one of a version stays."""
 
     def __init__(self) -> None:
-        self._frames: OrderedDict[int, bytes] = OrderedDict()
         self._runs: dict[str, tuple[int, bytes]] = {}
 
-    def run(self, run: Run) -> bytes:
-        """Return the run as JSON: every change of a run gives it another version, so one of a version stays as it is."""
+    def get(self, run: Run) -> bytes | None:
+        """Return what was put for this version of the run."""
         known = self._runs.get(run.id)
-        if known is not None and known[0] == run.version:
-            return known[1]
-        body = present.run_json(run)
+        return known[1] if known is not None and known[0] == run.version else None
+
+    def put(self, run: Run, body: bytes) -> bytes:
+        """Keep the body, if it is not too large; return it."""
         if len(body) <= RUN_BYTES_MAX:
             if len(self._runs) >= RUNS_MAX:
                 self._runs.clear()
             self._runs[run.id] = (run.version, body)
         return body
+
+
+class Frames:
+    """The last few thousand lines of history, by their position, and the last few hundred runs."""
+
+    def __init__(self) -> None:
+        self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._runs = Kept()
+
+    def run(self, run: Run) -> bytes:
+        """Return the run as JSON."""
+        return self._runs.get(run) or self._runs.put(run, present.run_json(run))
 
     def line(self, event: Event) -> bytes:
         """Return the event without its id, which is another in a run's stream than in the feed."""

@@ -20,7 +20,7 @@ from headway.http.addresses import Addresses
 from headway.http.route import UNCOUNTED, Route
 from headway.model.access import Origin
 from headway.service.access import keytext
-from headway.service.access.access import Access, Admission
+from headway.service.access.access import NEVER, Access, Admission
 from headway.service.access.keytext import KeyText
 from headway.service.access.meters import UNLIMITED
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from headway.http.call import Call
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CREDENTIALS: Final = frozenset(
     {b"authorization", b"x-tadabase-app-id", b"x-tadabase-app-key", b"x-tadabase-app-secret"}
 )
@@ -147,6 +146,9 @@ class Gate:
     def _admit(self, call: Call, route: Route) -> Admission:
         try:
             shown, application = credential(call.headers)
+            visitor = route.dialect.visitor(call) if shown is None and self._access.locked else None
+            if visitor is not None:  # who is remembered is let in everywhere, a visitor on this surface only
+                return Admission(visitor, NEVER, ())
             admission = self._access.admit(shown, application)
         except Unauthenticated as error:
             self._refused(call, route, error)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import HeadwayError
+from headway.http.dialect import SAFE_METHODS
 from headway.http.examples import BODIES
 from headway.http.pages import group
 from headway.http.problem import Problem, every_error
@@ -64,9 +65,8 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
 def document(routes: Iterable[Route] = ROUTES, version: str = "0.1.0") -> dict[str, Any]:
     """Return the document."""
     routes = tuple(routes)
-    kinds = {kind for route in routes for kind in (route.takes, route.gives, route.gives_then) if kind is not None} | {
-        Problem
-    }
+    kinds = {kind for route in routes for kind in (route.takes, route.gives, route.gives_then) if kind is not None}
+    kinds |= {Problem, *(route.dialect.problem for route in routes)}
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
@@ -121,11 +121,12 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.takes is not None:
         content = {"schema": _ref(route.takes), "example": BODIES[route.name]}
         said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
-    if route.raw:
-        said["requestBody"] = {
-            "required": True,
-            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
-        }
+    elif route.raw:
+        content = {"application/octet-stream": {"schema": {"type": "string"}}}
+        said["requestBody"] = {"required": True, "content": content}
+    elif route.unparsed and route.method not in SAFE_METHODS:
+        anything = {kind: {"schema": {"type": "object"}} for kind in route.dialect.body_kinds}
+        said["requestBody"] = {"required": False, "content": anything}
     return said
 
 
@@ -181,7 +182,8 @@ def _responses(route: Route) -> dict[str, Any]:
         if str(status) in found:
             continue
         said = "; ".join(f"`{error.code}`: {error.title}" for error in errors)
-        found[str(status)] = {"description": said, "content": {"application/problem+json": {"schema": _ref(Problem)}}}
+        dialect = route.dialect
+        found[str(status)] = {"description": said, "content": {dialect.problem_kind: {"schema": _ref(dialect.problem)}}}
     return found
 
 

@@ -53,7 +53,9 @@ def docs(routes: Iterable[Route], version: str) -> bytes:
 
 
 def group(route: Route) -> str:
-    """Return under which heading a route is shown: its noun."""
+    """Return under which heading a route is shown: its surface or its noun."""
+    if route.dialect.name:
+        return route.dialect.name
     parts = route.path.split("/")
     return parts[2].partition(":")[0] if parts[1] == "v1" else "server"
 

@@ -74,35 +74,42 @@ def document(error: HeadwayError, instance: str = "", request_id: str = "") -> d
         "title": error.title,
         "status": error.status,
         "code": error.code,
-        "detail": _clean(error.detail),
+        "detail": clean(error.detail),
     }
     if instance:
-        members["instance"] = _clean(instance)
+        members["instance"] = clean(instance)
     if request_id:
         members["request_id"] = request_id
     if error.errors:
-        members["errors"] = [{name: _clean(str(text)) for name, text in item.items()} for item in error.errors]
+        members["errors"] = [{name: clean(str(text)) for name, text in item.items()} for item in error.errors]
     if error.hint is not None:
         members["hint"] = error.hint
     for name, value in error.fields.items():
         if name not in _OWN:
-            members[name] = _clean(value) if isinstance(value, str) else value
+            members[name] = clean(value) if isinstance(value, str) else value
     return members
+
+
+def headers(error: HeadwayError) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers that belong to an error, in whatever dialect it is told."""
+    found: list[tuple[bytes, bytes]] = []
+    if error.retry_after_s is not None:
+        found.append((b"retry-after", b"%d" % error.retry_after_s))
+    if error.status == 401:  # noqa: PLR2004 - Unauthenticated
+        found.append((b"www-authenticate", b'Bearer realm="headway"'))
+    allow = error.fields.get("allow")
+    if error.code == "method_not_allowed" and isinstance(allow, list):
+        found.append((b"allow", ", ".join(allow).encode()))
+    if error.status in (413, 414, 431):  # what else was sent is not read: the connection cannot be used again
+        found.append((b"connection", b"close"))
+    return tuple(found)
 
 
 def reply(error: HeadwayError, instance: str = "", request_id: str = "") -> Reply:
     """Answer with the problem document of an error."""
-    headers: list[tuple[bytes, bytes]] = []
-    if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % error.retry_after_s))
-    if error.status == 401:  # noqa: PLR2004 - Unauthenticated
-        headers.append((b"www-authenticate", b'Bearer realm="headway"'))
-    allow = error.fields.get("allow")
-    if error.code == "method_not_allowed" and isinstance(allow, list):
-        headers.append((b"allow", ", ".join(allow).encode()))
-    return Reply(error.status, _encode(document(error, instance, request_id)), tuple(headers), PROBLEM)
+    return Reply(error.status, _encode(document(error, instance, request_id)), headers(error), PROBLEM)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Return the text with what UTF-8 cannot say replaced: an error must always be sayable."""
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
+from headway.http.dialect import NATIVE, Dialect
 from headway.model.access import SCOPES, UNGRANTED, Scope
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Whether the handler reads the body itself, piece by piece: a file."""
     streams: bool = False
     """Whether it can also answer with server-sent events."""
+    dialect: Dialect = NATIVE
+    """How it speaks where its handler does not."""
+    unparsed: bool = False
+    """Whether the handler reads query and body itself: other APIs' are not as strict as our structs."""
     logged: str = ""
     """What the log of who did what calls it; nothing: it is not told there, or the service does so itself."""
 

@@ -98,6 +98,11 @@ class History:
         await self._runs.kept(run_id)
         return await self._store.read.results(run_id, after, size)
 
+    async def newest_result(self, run_id: str) -> Result | None:
+        """Return what the run published last, if it has published anything; raise RunNotFound or RunPurged."""
+        await self._runs.kept(run_id)
+        return await self._store.read.newest_result(run_id)
+
     async def attempts(self, run_id: str) -> list[Attempt]:
         """Return the run's attempts, oldest first."""
         return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))

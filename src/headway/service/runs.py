@@ -97,14 +97,14 @@ class Runs:
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
-    async def start(self, spec: StartRun, request: RequestKey | None = None) -> Started:
+    async def start(self, spec: StartRun, request: RequestKey | None = None, *, run_type: str = "api") -> Started:
         """Start a run; when this returns it is on disk. Raises what `Drafter.draft` and `insert` raise.
 
-        With `validate_only` everything is checked and nothing is kept.
+        `run_type` says on which surface. With `validate_only` everything is checked and nothing is kept.
         """
         space = self._space
         await self._store.know(space, (spec.task,))
-        draft = self._drafter.draft(spec, space)
+        draft = self._drafter.draft(spec, space, run_type=run_type)
         if spec.validate_only:
             return Started(space.run(draft.run), created=False, replayed=False)
         made: list[tuple[Run, bool]] = []

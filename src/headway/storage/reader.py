@@ -136,6 +136,11 @@ class Reader:
         rows, more = _page(limit, read)
         return [Result(*row) for row in rows], more
 
+    async def newest_result(self, run_id: str) -> Result | None:
+        """Return what a run published last."""
+        rows = await self._rows("newest_result", run_id=run_id)
+        return Result(*rows[0]) if rows else None
+
     async def steps(self, run_id: str) -> list[Step]:
         """Return the recorded steps of a run."""
         return [Step(*row) for row in await self._rows("read_steps", ids=as_rows([run_id]))]

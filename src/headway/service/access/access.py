@@ -120,6 +120,11 @@ class Access:
 
     # -- letting in ------------------------------------------------------------------------------------------------------
 
+    @property
+    def locked(self) -> bool:
+        """Whether a key is needed."""
+        return self.directory.locked and not self._settings.anonymous_loopback
+
     def admit(self, shown: KeyText | None, application: str | None = None) -> Admission:
         """Return who has shown this; raise Unauthenticated. `application` is the organisation that they say they mean.
 
@@ -128,15 +133,15 @@ class Access:
         if self.directory.version is None:
             raise StorageUnavailable
         if shown is None:
-            if self.directory.locked and not self._settings.anonymous_loopback:
+            if self.locked:
                 raise Unauthenticated("show a key: Authorization: Bearer hw_…")
             return OPEN
         now_ms = self._store.clock.now_ms()
         entry = self.directory.entry(shown.id)
         number = self._matching(entry, keytext.digest(self._signer, shown), now_ms)
         organisation = entry.organisation if entry is not None else None
-        if application is not None and (organisation is None or organisation.public_id != application):
-            number = 0
+        if application is not None and number and (organisation is None or organisation.public_id != application):
+            raise Unauthenticated("the key is not one of that organisation", reason="organisation")
         if entry is None or not number:
             raise Unauthenticated("the key is not known")
         wrong = fault(entry.key, entry.user, entry.organisation, now_ms)
@@ -175,7 +180,7 @@ class Access:
     def stands(self, principal: Principal) -> bool:
         """Whether someone who was let in before would be let in now, as the same: what lasts is looked at again."""
         if principal.key_id is None:
-            return not self.directory.locked or self._settings.anonymous_loopback
+            return not self.locked
         entry = self.directory.entry(principal.key_id)
         if entry is None or replace(entry.principal, secret=principal.secret) != principal:
             return False

@@ -55,3 +55,7 @@ WHERE run_id = :run_id AND number > :after ORDER BY number LIMIT :limit;
 
 -- name: last_result
 SELECT coalesce(max(number), 0) FROM results WHERE run_id = :run_id;
+
+-- name: newest_result
+SELECT run_id, number, name, value, created_at FROM results
+WHERE run_id = :run_id ORDER BY number DESC LIMIT 1;

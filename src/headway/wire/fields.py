@@ -1,4 +1,4 @@
-"""KEY=VALUE on the command line: text, except where the task's input takes no text but something that the text says."""
+"""Fields that are sent as text (KEY=VALUE on the command line, forms): text, except where the task's input takes no text but something that the text says."""
 
 from __future__ import annotations
 

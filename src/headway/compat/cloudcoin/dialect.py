@@ -1,0 +1,179 @@
+"""How errors are told to CloudCoin's clients, and which web pages may ask.
+
+Their three documented pollers end on different things: the one in JavaScript on the HTTP status, those in shell and Go on
+`payload.status`. So an error has both. What passes by itself (a limit, a drain) says nothing about the task, and its
+`payload.status` is none of those that end a polling.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from headway.compat.cloudcoin import words
+from headway.compat.cloudcoin.words import Generation, Word
+from headway.errors import (
+    BadParameter,
+    BadRequest,
+    HeadwayError,
+    InvalidInput,
+    MalformedJson,
+    MethodNotAllowed,
+    RouteNotFound,
+    RunNotFound,
+    RunPurged,
+    Unauthenticated,
+    UnknownTask,
+)
+from headway.http import problem
+from headway.http.call import Call
+from headway.http.dialect import Dialect
+from headway.http.guard import LOOPBACK, Guard
+from headway.http.reply import Reply
+from headway.model.access import Principal
+from headway.model.query import FIRST
+
+TASK_ID: Final = "task_id"
+"""The parameter without which there is no poll."""
+ERROR: Final = Word("error", "error", "failed")
+PARAMETERS_MAX: Final = 20
+FORWARDING: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
+ANOTHERS: Final = b"x-tadabase-app-key"
+VISITOR: Final = Principal(
+    organisation=FIRST, key_id=None, secret=0, user_id=None, scopes=frozenset({"run:start", "run:read"}), queues=None,
+    actor="cloudcoin",
+)  # fmt: skip
+"""Whoever is on the machine and shows no key. Ids are no secrets: they are made of the time, so that what a visitor sees is
+what was started here, and not what they can guess."""
+_PREFIXES: Final = ("/api/", "/get-task-status")
+_METHODS: Final = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE")
+_HEADERS: Final = (b"access-control-allow-headers", b"Content-Type, Accept, Authorization, Idempotency-Key")
+_VARY: Final = (b"vary", b"origin")
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class CloudcoinDialect(Dialect):
+    """The errors of one generation; sites and prefixes are the same for all."""
+
+    name = "cloudcoin"
+    problem_kind = "application/json"
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.problem = words.FlatFailure if generation == "flat" else words.FailedReply
+
+    def claims(self, call: Call) -> bool:
+        """Whether it is below one of their prefixes; other surfaces were asked before."""
+        return call.path.startswith(_PREFIXES)
+
+    def receive(self, call: Call, guard: Guard) -> None:
+        """Turn away pages of other sites, also from reading, unless their origin is in the settings; find the `?token=`."""
+        if ANOTHERS in call.headers:
+            call.dialect = None  # who shows keys as another API's clients do is answered as one of those
+        if not _is_welcome(call):
+            guard.check_site(call.headers)
+        if b"token=" in call.raw_query:
+            _show_token(call)
+
+    def visitor(self, call: Call) -> Principal | None:
+        """Return the visitor, if a program on this machine asks: their clients know of no keys.
+
+        A proxy is such a program too, but it asks for others: it is told by its headers, or by the settings.
+        """
+        settings = call.api.service.settings
+        proxied = settings.behind_proxy or settings.trusted_proxy or not FORWARDING.isdisjoint(call.headers)
+        if proxied or not settings.cloudcoin_anonymous:
+            return None
+        name = call.headers.get(b"host", b"").decode("latin-1").rpartition(":")
+        host = name[0] if name[1] and not name[2].endswith("]") else "".join(name)
+        return VISITOR if host.lower() in LOOPBACK and _is_loopback(call.client) else None
+
+    def refuse(self, error: HeadwayError, call: Call) -> Reply:
+        """Answer with an error that ends each of the pollers, or with one after which those that can go on."""
+        code, message, details = _said(error)
+        failure = words.Failure(code, message, details)
+        asked, status = call.arguments.get("id", "")[:100], self._status(error)
+        progress = 100 if status in ERROR else 0
+        if self.generation == "flat":
+            body = _encode(words.FlatFailure(status, asked, progress, code, message, details, failure))
+        else:
+            task = words.FailedTask(asked, status, progress, code, message, details, failure)
+            body = _encode(words.FailedReply(payload=task))
+        http = 404 if isinstance(error, UnknownTask) else error.status
+        return Reply(200 if call.api.service.settings.cloudcoin_strict else http, body, problem.headers(error))
+
+    def _status(self, error: HeadwayError) -> str:
+        return words.UNAVAILABLE if error.retry_after_s is not None else str(getattr(ERROR, self.generation))
+
+    def dress(self, reply: Reply, call: Call) -> Reply:
+        """Let the pages read that are welcome."""
+        if not call.api.service.settings.cloudcoin_origins:
+            return reply
+        if not _is_welcome(call):
+            return msgspec.structs.replace(reply, headers=(*reply.headers, _VARY))
+        allow = (b"access-control-allow-origin", call.headers[b"origin"])
+        preflight = (_METHODS, _HEADERS) if call.method == "OPTIONS" else ()
+        return msgspec.structs.replace(reply, headers=(*reply.headers, allow, *preflight, _VARY))
+
+
+def _show_token(call: Call) -> None:
+    """Put the token where the gate looks for keys; raise Unauthenticated if another key is there."""
+    tokens = [value for name, value in _pairs(call.raw_query) if name == "token"]
+    if not tokens:
+        return
+    shown = f"Bearer {tokens[0]}".encode()
+    if len(tokens) > 1 or call.headers.setdefault(b"authorization", shown) != shown:
+        raise Unauthenticated("there are two keys in the request")
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=PARAMETERS_MAX)
+    except ValueError:
+        return []
+
+
+def _is_loopback(peer: str) -> bool:
+    try:
+        found = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
+def _is_welcome(call: Call) -> bool:
+    origin = call.headers.get(b"origin")
+    return origin is not None and origin.decode("latin-1") in call.api.service.settings.cloudcoin_origins
+
+
+def _said(error: HeadwayError) -> tuple[int, str, list[str] | None]:
+    """Return their code, their text and what else there is to say."""
+    detail = problem.clean(error.detail)
+    match error:
+        case RunNotFound():
+            return words.TASK_NOT_FOUND, "Task does not exist", None
+        case RunPurged():
+            return words.TASK_NOT_FOUND, "Task does not exist", [detail]
+        case RouteNotFound() | MethodNotAllowed() | UnknownTask():
+            return words.SERVICE_NOT_FOUND, "Service Not Found. Invalid URL", [detail]
+        case MalformedJson():
+            return words.DECODE_INPUT_JSON, "Failed to parse Input JSON", [detail]
+        case BadParameter() if error.fields.get("parameter") == TASK_ID:
+            return words.TASKID_MISSING, "Task ID is missing", [detail]
+        case InvalidInput() | BadRequest():
+            return words.VALIDATE, f"Validation error. {detail}", _each(error)
+        case _:
+            return words.INTERNAL, detail, None
+
+
+def _each(error: HeadwayError) -> list[str] | None:
+    found = [problem.clean(f"{item['pointer'].removeprefix('/input')}: {item['message']}") for item in error.errors]
+    return found or None
+
+
+CURRENT: Final = CloudcoinDialect("current")
+FLAT: Final = CloudcoinDialect("flat")
+NEWER: Final = CloudcoinDialect("newer")

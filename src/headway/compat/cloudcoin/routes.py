@@ -1,0 +1,132 @@
+"""Commands start runs, and a run is asked for under every URL that their documentation ever had."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from headway.compat.cloudcoin import dialect, words
+from headway.compat.cloudcoin.commands import Commands
+from headway.compat.cloudcoin.words import Generation
+from headway.config import Settings
+from headway.errors import BadParameter, RouteNotFound, RunNotFound
+from headway.http.call import Call
+from headway.http.frames import Kept
+from headway.http.reply import Reply
+from headway.http.route import Route, Scope, route
+from headway.http.runs import REPLAYED
+from headway.ids import canonical
+from headway.model.run import Run
+from headway.wire.runs import StartRun
+
+RUN_TYPE: Final = "cloudcoin"
+"""What is known of a run that was started here: visitors see no others."""
+
+
+class TaskQuery(msgspec.Struct):
+    """Which task is asked for; one of the two."""
+
+    task_id: str = ""
+    id: str = ""
+
+
+class Commanding:
+    """POST /api/v1/{command}: the handlers, with the table of commands."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    async def command(self, call: Call) -> Reply:
+        """Start the task that the command names, with the body as its input."""
+        command = call.name()
+        task = self._commands.task(call.method, command)
+        if task is None:
+            call.dialect = None  # it may be meant for another surface: whoever claims it says that there is nothing
+            raise RouteNotFound(f"{call.method} {command[:80]} is no command")
+        call.api.refuse_if_draining()
+        spec = StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}"))
+        started = await call.service.runs.start(spec, call.request_key(), run_type=RUN_TYPE)
+        url = f"{_here(call)}/api/system/tasks?id={started.run.id}"
+        return Reply(200, words.kicked_off(started.run, command, url), (REPLAYED,) if started.replayed else ())
+
+
+class Polling:
+    """The handlers of one generation, with the answers that they gave last."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._generation = generation
+        self._kept = Kept()
+
+    async def by_path(self, call: Call) -> Reply:
+        """Say how the task in the path is doing."""
+        return await self._told(call, call.arguments["id"])
+
+    async def by_query(self, call: Call) -> Reply:
+        """Say how the task in the query is doing, `?task_id=` or `?id=`."""
+        asked = _asked(call.raw_query)
+        call.arguments = {"id": asked}
+        return await self._told(call, asked)
+
+    async def _told(self, call: Call, text: str) -> Reply:
+        run_id = canonical(text)
+        if run_id is None:
+            raise RunNotFound(f"{text[:80]!r} is not the id of a task")
+        run = await call.service.runs.get(run_id)
+        if call.principal is dialect.VISITOR and run.run_type != RUN_TYPE:
+            raise RunNotFound(f"there is no run {run_id}")
+        return Reply(200, self._kept.get(run) or self._kept.put(run, await self._words(call, run)))
+
+    async def _words(self, call: Call, run: Run) -> bytes:
+        partial = None
+        if run.started_at is not None and not run.final:
+            partial = await call.service.history.newest_result(run.id)
+        return words.told(run, self._generation, partial.value if partial is not None else None)
+
+
+def _asked(query: bytes) -> str:
+    try:
+        given = parse_qs(query.decode("ascii"), errors="strict", max_num_fields=dialect.PARAMETERS_MAX)
+    except ValueError:
+        given = {}
+    found = [text for name in ("task_id", "id") for text in given.get(name, ())]
+    if len(found) != 1:
+        raise BadParameter("say which task: ?task_id=… or ?id=…, once", parameter=dialect.TASK_ID)
+    return found[0]
+
+
+def _here(call: Call) -> str:
+    """Return the server's address, as the client has called it."""
+    return f"http://{call.header(b'host')}"
+
+
+def routes(settings: Settings) -> tuple[Route, ...]:
+    """Return what the surface answers to; raise ValueError for an alias that is none."""
+    commands = Commanding(Commands(settings.cloudcoin_aliases))
+    current, flat, newer = Polling("current"), Polling("flat"), Polling("newer")
+
+    def said(method: str, path: str, handler: Any, scope: Scope, summary: str, **more: Any) -> Route:
+        return route(method, path, handler, scope, summary, unparsed=True, **{"dialect": dialect.CURRENT, **more})
+
+    run = ("run_not_found", "run_purged")
+    start = ("unknown_task", "task_inactive", "malformed_json", "invalid_input", "payload_too_large", "draining")
+    polled = {"gives": words.TaskReply, "problems": run}
+    return (
+        said("POST", "/api/v1/{name}", commands.command, "run:start", "Start the task that a command names.",
+             gives=words.StartedReply, problems=start, headers=("Idempotency-Key",)),
+        said("PUT", "/api/v1/{name}", commands.command, "run:start", "The same, for the commands that are a PUT: /fix.",
+             gives=words.StartedReply, problems=start, headers=("Idempotency-Key",)),
+        said("GET", "/api/v1/{name}", commands.command, "run:start", "The same, for those that the settings name.",
+             gives=words.StartedReply, problems=start),
+        said("GET", "/api/v1/tasks/{id}", current.by_path, "run:read", "Poll a task (generations A and B).", **polled),
+        said("GET", "/api/v1/task/{id}", current.by_path, "run:read", "The same, as older documents have it.", **polled),
+        said("GET", "/api/v1/get-task-status/{id}", current.by_path, "run:read", "The same, by its alias.", **polled),
+        said("GET", "/get-task-status/{id}", current.by_path, "run:read", "The same, by its alias.", **polled),
+        said("GET", "/api/transactions/task", flat.by_query, "run:read", "Poll a task (generation C).",
+             query=TaskQuery, gives=words.FlatTask, problems=run, dialect=dialect.FLAT),
+        said("GET", "/api/task", flat.by_query, "run:read", "The same, by its short path.",
+             query=TaskQuery, gives=words.FlatTask, problems=run, dialect=dialect.FLAT),
+        said("GET", "/api/system/tasks", newer.by_query, "run:read", "Poll a task (generation D).",
+             query=TaskQuery, gives=words.NewerReply, problems=run, dialect=dialect.NEWER),
+    )  # fmt: skip

@@ -1,0 +1,223 @@
+"""CloudCoin's structs, and a run in their words: one dictionary for each generation of clients.
+
+Progress is an integer always: the documented Go client decodes it into an `int`, and loops for ever on a float.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from headway.engine.progress import percent
+from headway.model.run import Reason, Run, RunError, State
+
+STARTED: Final = "Command Started"
+GOES_ON: Final = "Processing..."
+DONE: Final = "Command Completed"
+
+INTERNAL: Final = 4100
+TASK_NOT_FOUND: Final = 4105
+TASK_TIMEOUT: Final = 4106
+TASKID_MISSING: Final = 4107
+DECODE_INPUT_JSON: Final = 4110
+VALIDATE: Final = 4121
+SERVICE_NOT_FOUND: Final = 4154
+TIMEOUTS: Final = frozenset({"timeout", "heartbeat_timeout"})
+
+Generation = Literal["current", "flat", "newer"]
+
+
+class Word(NamedTuple):
+    """A state, as each generation calls it."""
+
+    current: str
+    """Under /api/v1/tasks: the generations A and B."""
+    flat: str
+    """Under /api/transactions/task: generation C."""
+    newer: str
+    """Under /api/system/tasks: generation D."""
+
+
+WORDS: Final[dict[State, Word]] = {
+    State.SCHEDULED: Word("running", "pending", "running"),
+    State.QUEUED: Word("running", "pending", "running"),
+    State.RUNNING: Word("running", "running", "running"),
+    State.SUSPENDED: Word("running", "running", "running"),
+    State.STOPPING: Word("running", "running", "running"),
+    State.SUCCEEDED: Word("completed", "success", "success"),
+    State.FAILED: Word("error", "error", "failed"),
+    State.TERMINATED: Word("error", "error", "failed"),
+}
+UNAVAILABLE: Final = "unavailable"
+"""Of an answer that says nothing about the task: ask again."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What went wrong: the `data` of a task that failed."""
+
+    code: int
+    message: str
+    details: list[str] | None = None
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task, of the generations A and B."""
+
+    id: str
+    status: str
+    progress: int
+    started: int
+    """Unix seconds; 0 as long as it has not begun."""
+    finished: int
+    message: str
+    data: Raw
+
+
+class TaskReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What polling answers, of the generations A and B."""
+
+    status: str = "success"
+    payload: Task
+
+
+class StartedTask(Task, frozen=True):
+    """A task that was just started, with where it can be asked for."""
+
+    url: str
+
+
+class StartedReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command answers: the fields of all generations at once."""
+
+    status: str = "success"
+    command: str
+    success: bool = True
+    task_id: str
+    message: str
+    url: str
+    payload: StartedTask
+
+
+class FlatTask(msgspec.Struct, frozen=True):
+    """A task, of generation C: without an envelope."""
+
+    status: str
+    task_id: str
+    progress: int
+    message: str
+    data: Raw
+
+
+class NewerTask(msgspec.Struct, frozen=True):
+    """A task, of generation D."""
+
+    id: str
+    status: str
+    progress: int
+    message: str
+    data: Raw
+
+
+class NewerReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What polling answers, of generation D."""
+
+    status: str = "success"
+    payload: NewerTask
+
+
+class FailedTask(msgspec.Struct, frozen=True):
+    """An answer that is an error, so that a client that looks at the task alone ends its polling too."""
+
+    id: str
+    status: str
+    progress: int
+    code: int
+    message: str
+    details: list[str] | None
+    data: Failure
+
+
+class FailedReply(msgspec.Struct, frozen=True, kw_only=True):
+    """An error, of the generations A, B and D."""
+
+    status: str = "error"
+    payload: FailedTask
+
+
+class FlatFailure(msgspec.Struct, frozen=True):
+    """An error, of generation C."""
+
+    status: str
+    task_id: str
+    progress: int
+    code: int
+    message: str
+    details: list[str] | None
+    data: Failure
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_error: Final = msgspec.json.Decoder(RunError).decode
+_reason: Final = msgspec.json.Decoder(Reason).decode
+_NULL: Final = Raw(b"null")
+
+
+def told(run: Run, generation: Generation, partial: str | None = None) -> bytes:
+    """Return the answer to a poll as JSON; `partial` is what the run published last, as long as it goes on."""
+    message, data = _outcome(run, partial)
+    status, progress = str(getattr(WORDS[run.state], generation)), progress_of(run)
+    match generation:
+        case "current":
+            return _encode(TaskReply(payload=_task(run, status, progress, message, data)))
+        case "flat":
+            return _encode(FlatTask(status, run.id, progress, message, data))
+        case "newer":
+            return _encode(NewerReply(payload=NewerTask(run.id, status, progress, message, data)))
+
+
+def kicked_off(run: Run, command: str, url: str) -> bytes:
+    """Return the answer to a command, for the clients of every generation."""
+    message, data = _outcome(run, None)
+    task = _task(run, WORDS[run.state].current, progress_of(run), message, data)
+    payload = StartedTask(**msgspec.structs.asdict(task), url=url)
+    return _encode(StartedReply(command=command, task_id=run.id, message=message, url=url, payload=payload))
+
+
+def progress_of(run: Run) -> int:
+    """Return 0 to 100: whole percents that are reached, and 100 for all that is over, as they have it."""
+    if run.final:
+        return 100
+    return int(percent(run.progress_done, run.progress_total) or 0)
+
+
+def _task(run: Run, status: str, progress: int, message: str, data: Raw) -> Task:
+    return Task(run.id, status, progress, _seconds(run.started_at), _seconds(run.finished_at), message, data)
+
+
+def _seconds(ms: int | None) -> int:
+    return 0 if ms is None else ms // 1000
+
+
+def _outcome(run: Run, partial: str | None) -> tuple[str, Raw]:
+    """Return message and data: of a failed run both say what went wrong, as clients look into either."""
+    if run.state is State.SUCCEEDED:
+        return DONE, _NULL if run.output is None else Raw(run.output)
+    failure = _failure(run)
+    if failure is not None:
+        return failure.message, Raw(_encode(failure))
+    message = run.progress_message or (STARTED if run.progress_at is None else GOES_ON)
+    return message, _NULL if partial is None else Raw(partial)
+
+
+def _failure(run: Run) -> Failure | None:
+    if run.state is State.FAILED:
+        error = RunError(code="failed") if run.error is None else _error(run.error)
+        code = TASK_TIMEOUT if error.code in TIMEOUTS else INTERNAL
+        default = "Task timed out" if code == TASK_TIMEOUT else error.type or error.code
+        return Failure(code, error.message or default, list(filter(None, (error.code, error.type))))
+    if run.state is State.TERMINATED:
+        reason = Reason(code="terminated") if run.reason is None else _reason(run.reason)
+        return Failure(INTERNAL, f"terminated: {reason.message}" if reason.message else "terminated", [reason.code])
+    return None

@@ -1,0 +1,108 @@
+"""How errors are told to Tadabase's clients.
+
+Those do not look at the HTTP status, so that every error is JSON with `type` and `msg`. One that waits for a run looks at
+`tasks` only: where a run does not exist that has an entry that ends the wait, as an empty list would never.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from headway.compat.tadabase import words
+from headway.compat.tadabase.fields import FORM, JSON, PARTS
+from headway.errors import (
+    BadCursor,
+    BadParameter,
+    Forbidden,
+    HeadwayError,
+    RunNotFound,
+    TaskInactive,
+    Unauthenticated,
+    UnknownTask,
+)
+from headway.http import problem
+from headway.http.call import Call
+from headway.http.dialect import Dialect
+from headway.http.reply import Reply
+
+HEADER: Final = b"x-tadabase-"
+_OWN: Final = ("/api/v1/tasks/run", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api/v1/tasks/terminate")
+FAULTS: Final = {
+    "organisation": "APP Not Found", "revoked": "API Disabled", "expired": "API Disabled", "user_disabled": "API Disabled",
+    "organisation_disabled": "API Disabled",
+}  # fmt: skip
+"""What they say of a key that is known; of one that is not there is nothing to be learnt."""
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class TadabaseDialect(Dialect):
+    """`{"type": "error", "msg": …}`."""
+
+    name = "tadabase"
+    problem = words.Refusal
+    problem_kind = JSON
+    body_kinds = (JSON, FORM, PARTS)
+
+    def __init__(self, *, polled: bool = False) -> None:
+        """`polled` is what clients ask again and again until it says the end."""
+        self._polled = polled
+
+    def claims(self, call: Call) -> bool:
+        """Whether it is below a path of theirs, or has their credentials."""
+        path = call.path
+        if path.startswith(_OWN) or path in ("/api/v1/tasks", "/api/v1/status"):
+            return True
+        return path.startswith("/api/") and any(name.startswith(HEADER) for name in call.headers)
+
+    def refuse(self, error: HeadwayError, call: Call) -> Reply:
+        """Answer with an error."""
+        status = _status(error)
+        gone = self._polled and isinstance(error, RunNotFound)
+        refusal = words.Refusal(
+            type="error",
+            msg=problem.clean(_said(error)),
+            status=status,
+            code=error.code,
+            request_id=call.request_id.decode(),
+            errors=_errors(error) if status == 422 else {},  # noqa: PLR2004 - what fails their validation
+            total_tasks=1 if gone else None,
+            tasks=[words.Gone(task_queue_id=call.arguments["id"][:100])] if gone else [],
+        )
+        return Reply(status, _encode(refusal), problem.headers(error))
+
+
+def _status(error: HeadwayError) -> int:
+    """Return the status that their documentation has for it, where it has one."""
+    match error:
+        case UnknownTask():
+            return 404
+        case TaskInactive():  # of theirs, 412 is for what is switched off
+            return 412
+        case BadParameter() | BadCursor():
+            return 422
+        case _:
+            return error.status
+
+
+def _said(error: HeadwayError) -> str:
+    match error:
+        case Unauthenticated():
+            return FAULTS.get(str(error.fields.get("reason")), "API Not Found")
+        case Forbidden():
+            return "Permission Denied"
+        case _:
+            return error.detail
+
+
+def _errors(error: HeadwayError) -> dict[str, list[str]]:
+    if error.errors:
+        found = words.by_field(error.errors)
+        return {problem.clean(name): [problem.clean(text) for text in texts] for name, texts in found.items()}
+    name = error.fields.get("parameter")
+    return {problem.clean(str(name)): [problem.clean(error.detail)]} if name else {}
+
+
+TADABASE: Final = TadabaseDialect()
+POLLED: Final = TadabaseDialect(polled=True)

@@ -1,0 +1,137 @@
+"""What a Tadabase client sends: JSON, a form, parts, or nothing; and the brackets in its names, as PHP writes them.
+
+filters[items][0][field_id]=status        {"filters": {"items": [{"field_id": "status"}]}}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from headway.errors import BadParameter, InvalidInput, MalformedJson, UnsupportedMediaType
+from headway.http.call import Call
+
+FIELDS_MAX: Final = 1000
+DEPTH_MAX: Final = 8
+_NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+_STEP: Final = re.compile(r"\[([^\[\]]*)\]")
+_decode: Final = msgspec.json.Decoder().decode
+
+JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
+PARTS: Final = "multipart/form-data"
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """The fields of a body; those of a form are texts, whatever they mean."""
+
+    values: dict[str, Any]
+    textual: bool = False
+
+
+def body(call: Call) -> Sent:
+    """Return what the body says; raise MalformedJson, UnsupportedMediaType or BadParameter."""
+    raw = call.raw_body
+    if not raw.strip():
+        return Sent({})
+    if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise UnsupportedMediaType("compressed bodies are not read")
+    declared = call.header(b"content-type") or JSON
+    match declared.partition(";")[0].strip().lower():
+        case "application/json":
+            return Sent(_object(raw))
+        case "application/x-www-form-urlencoded":
+            return Sent(nested(_pairs(raw)), textual=True)
+        case "multipart/form-data":
+            return Sent(nested(_parts(raw, declared)), textual=True)
+        case other:
+            raise UnsupportedMediaType(f"Content-Type is {other[:100]}; send {JSON}, {FORM} or {PARTS}")
+
+
+def query(call: Call) -> dict[str, Any]:
+    """Return what the query string says; raise BadParameter."""
+    return nested(_pairs(call.raw_query)) if call.raw_query else {}
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        found = _decode(raw)
+    except RecursionError:
+        raise _not_an_input("it is nested too deep") from None
+    except (msgspec.DecodeError, ValueError) as error:
+        raise MalformedJson(str(error)[:500]) from None
+    if not isinstance(found, dict):
+        raise _not_an_input("it is not an object")
+    return found
+
+
+def _not_an_input(why: str) -> InvalidInput:
+    return InvalidInput(f"the body: {why}", errors=[{"pointer": "/input", "code": "value", "message": why}])
+
+
+def _pairs(text: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
+    except UnicodeDecodeError:
+        raise BadParameter("the fields are not UTF-8") from None
+    except ValueError:
+        raise BadParameter(f"there are more than {FIELDS_MAX:,} fields") from None
+
+
+def _parts(raw: bytes, declared: str) -> Iterable[tuple[str, str]]:
+    head = f"content-type: {declared}\r\n\r\n".encode("latin-1", "replace")
+    message = BytesParser(policy=HTTP).parsebytes(head + raw)
+    if not message.is_multipart():
+        raise BadParameter("the body has no parts with the boundary that Content-Type names")
+    parts = list(message.iter_parts())
+    if len(parts) > FIELDS_MAX:
+        raise BadParameter(f"there are more than {FIELDS_MAX:,} fields")
+    for part in parts:
+        name = part.get_param("name", header="content-disposition")
+        if not isinstance(name, str) or part.get_filename() is not None:
+            raise UnsupportedMediaType("a part is not a field with a name; files are not taken")
+        content = part.get_payload(decode=True)
+        try:
+            yield name, content.decode() if isinstance(content, bytes) else ""
+        except UnicodeDecodeError:
+            raise BadParameter(f"{name[:80]} is not UTF-8", parameter=name[:80]) from None
+
+
+def nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return the fields with their brackets as objects and lists; raise BadParameter for names that cannot be."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        match = _NAME.fullmatch(name)
+        steps = [match[1], *_STEP.findall(match[2])] if match is not None else []
+        if not steps or len(steps) > DEPTH_MAX:
+            raise BadParameter(f"{name[:80]!r} is no name of a field", parameter=name[:80])
+        _put(found, steps, value, name)
+    return {name: _listed(value) for name, value in found.items()}
+
+
+def _put(found: dict[str, Any], steps: list[str], value: str, name: str) -> None:
+    *folders, last = steps
+    for step in folders:
+        inner = found.setdefault(step or str(len(found)), {})
+        if not isinstance(inner, dict):
+            raise BadParameter(f"{name[:80]} is there with and without brackets", parameter=name[:80])
+        found = inner
+    last = last or str(len(found))
+    if last in found:
+        raise BadParameter(f"{name[:80]} is there twice", parameter=name[:80])
+    found[last] = value
+
+
+def _listed(value: Any) -> Any:
+    """Return an object whose names are 0, 1, 2 … as a list."""
+    if not isinstance(value, dict):
+        return value
+    inner = {name: _listed(item) for name, item in value.items()}
+    places = sorted(inner, key=lambda name: (len(name), name))
+    return [inner[place] for place in places] if places == [str(n) for n in range(len(places))] else inner

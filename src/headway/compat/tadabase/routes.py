@@ -1,0 +1,58 @@
+"""What the surface answers to, below /api/v1."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from headway.compat.tadabase import status, tasks, words
+from headway.compat.tadabase.dialect import POLLED, TADABASE
+from headway.http.route import Route, Scope, route
+
+BASE: Final = "/api/v1"
+
+
+class PageQuery(msgspec.Struct):
+    """Of lists that may be long; without them the first hundred come."""
+
+    limit: int = tasks.PAGE
+    cursor: str = ""
+
+
+class HistoryQuery(PageQuery):
+    """Of the history."""
+
+    status: str | None = None
+    """complete, failed or terminated."""
+    task_id: str | None = None
+
+
+def routes() -> tuple[Route, ...]:
+    """Return the routes."""
+    watching = tasks.Watching()
+
+    def said(method: str, path: str, handler: Any, scope: Scope, summary: str, **more: Any) -> Route:
+        return route(method, BASE + path, handler, scope, summary, unparsed=True, **{"dialect": TADABASE, **more})
+
+    run, task = ("run_not_found", "run_purged"), ("task_not_found",)
+    return (
+        said("GET", "/tasks", tasks.list_tasks, "task:read", "List all tasks.", gives=words.TaskList),
+        said("POST", "/tasks/run/{name}", tasks.run, "run:start", "Run a task (their permission allow_task).",
+             gives=words.TaskStarted, problems=(*task, "task_inactive", "malformed_json", "invalid_input",
+             "payload_too_large", "unsupported_media_type", "draining"), headers=("Idempotency-Key",)),
+        said("GET", "/tasks/status", tasks.active, "run:read", "List executions that have not ended.",
+             query=PageQuery, gives=words.Executions),
+        said("GET", "/tasks/status/queue/{id}", watching.status, "run:read", "Look at an execution.",
+             gives=words.Executions, problems=run, dialect=POLLED),
+        said("GET", "/tasks/status/task/{name}", tasks.of_task, "run:read", "List all executions of a task.",
+             query=PageQuery, gives=words.Executions, problems=task),
+        said("GET", "/tasks/history", tasks.history, "run:read", "List executions that have ended, the last first.",
+             query=HistoryQuery, gives=words.Executions),
+        said("POST", "/tasks/terminate/queue/{id}", tasks.terminate, "run:control", "Terminate an execution.",
+             gives=words.Done, problems=(*run, "invalid_state"), logged="run.terminate"),
+        said("POST", "/tasks/terminate/task/{name}", tasks.terminate_all, "run:control",
+             "Terminate all executions of a task.", gives=words.Done, problems=task, logged="task.terminate"),
+        said("GET", "/status", status.status, "caller", "Look at the own key, what it may and what is left of its limits.",
+             gives=words.KeyStatus),
+    )  # fmt: skip

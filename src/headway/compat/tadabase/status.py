@@ -1,0 +1,49 @@
+"""What a key is, what it may and what is left to it: GET /api/v1/status."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headway.compat.tadabase import words
+from headway.compat.tadabase.tasks import zone_of
+from headway.engine.access import DAY_MS, MINUTE_MS, Window
+from headway.http import guard
+from headway.http.call import Call
+from headway.http.reply import Reply, json
+
+UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=None, reset_timestamp=None)
+
+
+async def status(call: Call) -> Reply:
+    """GET /api/v1/status."""
+    service, who = call.api.service, call.principal
+    entry = None if who.key_id is None else service.access.directory.entry(who.key_id)
+    created_at = None if entry is None else words.wall_time(entry.key.created_at, zone_of(call))
+    windows, now_ms = call.api.gate.windows(call), service.store.clock.now_ms()
+    writes = "record:write" in who.scopes
+    return json(
+        words.KeyStatus(
+            api_key=words.ApiKey(id=who.key_id, created_at=created_at),
+            permissions=words.Permissions(
+                read="record:read" in who.scopes,
+                create=writes,
+                update=writes,
+                delete=writes,
+                tasks="run:start" in who.scopes,
+                imports=writes,
+                exports="record:read" in who.scopes,
+                logs="audit:read" in who.scopes,
+            ),
+            per_minute_limit=_left(guard.tightest(windows, MINUTE_MS), now_ms) if windows else UNLIMITED,
+            per_day_limit=_left(guard.tightest(windows, DAY_MS), now_ms) if windows else UNLIMITED,
+        )
+    )
+
+
+def _left(window: Window, now_ms: int) -> words.Limit:
+    return words.Limit(
+        allowed=window.limit,
+        remaining=max(0, window.limit - window.mine - window.others),
+        resets_in_seconds=max(0, -(-(window.ends_at - now_ms) // 1000)),
+        reset_timestamp=window.ends_at // 1000,
+    )

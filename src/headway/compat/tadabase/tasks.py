@@ -1,0 +1,164 @@
+"""Handlers for tasks and their executions."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from headway.compat.tadabase import fields, words
+from headway.errors import BadCursor, BadParameter
+from headway.http.call import Call
+from headway.http.frames import Kept
+from headway.http.reply import Reply, encode, json
+from headway.http.runs import REPLAYED
+from headway.model.query import Page, RunFilter
+from headway.model.run import FINAL, State
+from headway.model.task import Task
+from headway.wire import fields as textual
+from headway.wire.runs import StartRun, Terminate
+from headway.wire.workers import TerminateTask
+
+OURS: Final = "headway."
+"""How the tasks that are built into the server begin; who lists the own ones does not look for them."""
+PAGE: Final = 100
+PAGE_MAX: Final = 1000
+CURSOR: Final = "tadabase"
+TERMINATED: Final = "Task terminated successfully"
+BECAUSE: Final = "terminated through the Tadabase API"
+ACTIVE: Final = tuple(state for state in State if state not in FINAL)
+ENDED: Final = tuple(sorted(FINAL))
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def zone_of(call: Call) -> str:
+    """Return the zone of the caller's organisation."""
+    return call.service.organisations.of(call.principal.organisation).zone
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------------
+
+
+async def list_tasks(call: Call) -> Reply:
+    """GET /api/v1/tasks."""
+    shown = [words.task(task) for task in call.service.tasks.list() if not task.name.startswith(OURS)]
+    return json(words.TaskList(total_tasks=len(shown), tasks=shown))
+
+
+async def run(call: Call) -> Reply:
+    """POST /api/v1/tasks/run/{name}; what the body says, if there is one, is the input."""
+    call.api.refuse_if_draining()
+    task = call.service.tasks.get(call.name())
+    spec = StartRun(task=task.name, input=msgspec.Raw(_input(call, task)))
+    started = await call.service.runs.start(spec, call.request_key())
+    return json(words.TaskStarted(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
+
+
+def _input(call: Call, task: Task) -> bytes:
+    sent = fields.body(call)
+    if not sent.values:
+        return b"{}"
+    if not sent.textual:  # as it was sent: numbers stay as they were written, and a name that is there twice is seen
+        return call.raw_body.strip()
+    schema = _decode(task.input_schema)
+    return encode({name: _typed(value, name, schema) for name, value in sent.values.items()})
+
+
+def _typed(value: Any, name: str, schema: Any) -> Any:
+    return textual.read(value, name, schema) if isinstance(value, str) else value
+
+
+# -- executions --------------------------------------------------------------------------------------------------------
+
+
+class Watching:
+    """The status of one execution, which clients ask for again and again, with the answers that were given last."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, Kept] = {}
+
+    async def status(self, call: Call) -> Reply:
+        """GET /api/v1/tasks/status/queue/{id}; a run that has ended stays there as long as it is kept."""
+        run = await call.service.runs.get(call.run_id())
+        zone = zone_of(call)
+        kept = self._kept.get(zone)
+        if kept is None:
+            kept = self._kept[zone] = Kept()
+        body = kept.get(run)
+        if body is None:
+            body = kept.put(run, encode(words.Executions(total_tasks=1, tasks=[words.execution(run, zone)])))
+        return Reply(200, body)
+
+
+async def active(call: Call) -> Reply:
+    """GET /api/v1/tasks/status: what has not ended."""
+    return await _page(call, RunFilter(state=ACTIVE))
+
+
+async def of_task(call: Call) -> Reply:
+    """GET /api/v1/tasks/status/task/{name}: all executions of a task."""
+    task = call.service.tasks.get(call.name())
+    return await _page(call, RunFilter(task=(task.name,)))
+
+
+async def history(call: Call) -> Reply:
+    """GET /api/v1/tasks/history: what has ended, the last first."""
+    asked = fields.query(call)
+    state, task = asked.get("status"), asked.get("task_id")
+    if state is not None and state not in words.ENDS:
+        raise BadParameter(f"status is one of {', '.join(words.ENDS)}", parameter="status")
+    if task is not None and not isinstance(task, str):
+        raise BadParameter("task_id is one id", parameter="task_id")
+    states = ENDED if state is None else (words.ENDS[state],)
+    return await _page(call, RunFilter(state=states, task=() if task is None else (task,)), by_end=True)
+
+
+async def _page(call: Call, wanted: RunFilter, *, by_end: bool = False) -> Reply:
+    asked = fields.query(call)
+    signer, cursor = call.service.signer, asked.get("cursor") or None
+    place = f"{call.path} {wanted.state} {wanted.task}"
+    after = None
+    if cursor is not None:
+        text = signer.unseal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None
+        before, _, after = (text or "").rpartition("\n")
+        if before != place:
+            raise BadCursor("the cursor was not made for this list")
+    found, further = await call.service.runs.page(wanted, Page(_limit(asked), after, by_end=by_end))
+    zone = zone_of(call)
+    shown = [words.execution(run, zone) for run in found]
+    following = signer.seal(CURSOR, f"{place}\n{further}") if further else ""
+    return json(words.Executions(total_tasks=await _total(call, wanted), tasks=shown, next_cursor=following))
+
+
+def _limit(asked: dict[str, Any]) -> int:
+    text = asked.get("limit", str(PAGE))
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and int(text[:9]) >= 1):
+        raise BadParameter(f"limit is a number from 1 to {PAGE_MAX:,}", parameter="limit")
+    return min(int(text[:9]), PAGE_MAX)
+
+
+async def _total(call: Call, wanted: RunFilter) -> int:
+    """Return how many there are, from counters that are kept anyway: counting a million would take as long as that."""
+    if wanted.task:
+        counts = call.service.tasks.counts(wanted.task[0])
+    else:
+        counts = await call.service.runs.count(RunFilter(), "state")
+    return sum(number for state, number in counts.items() if not wanted.state or state in wanted.state)
+
+
+# -- ending ------------------------------------------------------------------------------------------------------------
+
+
+async def terminate(call: Call) -> Reply:
+    """POST /api/v1/tasks/terminate/queue/{id}."""
+    await call.service.runs.terminate(
+        call.run_id(), Terminate(reason=BECAUSE, actor=call.principal.actor), call.request_key()
+    )
+    return json(words.Done(msg=TERMINATED))
+
+
+async def terminate_all(call: Call) -> Reply:
+    """POST /api/v1/tasks/terminate/task/{name}: all executions of the task that have not ended."""
+    await call.service.tasks.terminate(call.name(), TerminateTask(reason=BECAUSE, actor=call.principal.actor))
+    return json(words.Done(msg=TERMINATED))

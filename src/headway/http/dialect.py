@@ -1,0 +1,61 @@
+"""How a surface speaks where none of its handlers does: its errors, what it adds to its answers, and whom it turns away.
+
+Every route has a dialect. A request that no route takes is answered by the first that claims it, so that a client of
+another task API never meets an answer that it cannot read, whatever went wrong: a limit, a drain, a missing key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headway.errors import HeadwayError
+from headway.http import problem
+from headway.http.reply import Reply
+from headway.model.access import Principal
+
+if TYPE_CHECKING:
+    from headway.http.call import Call
+    from headway.http.guard import Guard
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Dialect:
+    """The native API's way of speaking; each surface of another API says in a class of its own what differs."""
+
+    name: str = ""
+    """Under which heading its routes are documented; without one, under their nouns."""
+    problem: type[msgspec.Struct] = problem.Problem
+    """What the body of an error is."""
+    problem_kind: str = "application/problem+json"
+    body_kinds: tuple[str, ...] = ("application/json",)
+    """How bodies may be encoded that its handlers read themselves."""
+
+    def claims(self, call: Call) -> bool:
+        """Whether a request that no route takes was meant for this surface."""
+        del call
+        return False
+
+    def receive(self, call: Call, guard: Guard) -> None:
+        """Look at a request before the gate does: raise Forbidden for what a browser asks for, for a page that may not."""
+        if call.method not in SAFE_METHODS:
+            guard.check_site(call.headers)
+
+    def visitor(self, call: Call) -> Principal | None:
+        """Return who somebody is that shows no key although there are keys; None: nobody, and not let in."""
+        del call
+        return None
+
+    def refuse(self, error: HeadwayError, call: Call) -> Reply:
+        """Answer with an error."""
+        return problem.reply(error, call.path, call.request_id.decode())
+
+    def dress(self, reply: Reply, call: Call) -> Reply:
+        """Add to any answer what all of the surface have."""
+        del call
+        return reply
+
+
+NATIVE: Final = Dialect()

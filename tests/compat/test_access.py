@@ -1,0 +1,323 @@
+"""Keys on the surfaces: how their clients show them, what is said of bad ones, and who needs none."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from tests.http.access_kit import ALL, bearer, first_key, key_of, second
+from tests.http.kit import NOBODY, on_loop
+
+from headway.compat import surfaces
+from headway.compat.cloudcoin.routes import TaskQuery
+from headway.config import Settings
+from headway.engine.access import MINUTE_MS
+from headway.logs import OneLine
+from headway.service.access import keytext
+
+RUN = "/api/v1/tasks/run/backup"
+LIMITS = {
+    "x-ratelimit-limit", "x-ratelimit-remaining", "x-retry-after", "x-ratelimit-reset", "x-ratelimit-daily-limit",
+    "x-ratelimit-daily-remaining", "x-daily-retry-after", "x-daily-ratelimit-reset",
+}  # fmt: skip
+
+
+def three(party, text=None):
+    """The three headers of Tadabase's clients."""
+    key = keytext.read(text or party.key)
+    return {"x_tadabase_app_id": party.id, "x_tadabase_app_key": key.id, "x_tadabase_app_secret": key.secret}
+
+
+# -- Tadabase ----------------------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_the_three_headers_are_a_key_and_the_first_key_asks_everybody_for_one(serving):
+    async with serving() as server:
+        assert (await server.get("/api/v1/tasks")).status == 200
+        party = await first_key(server)
+        started = await server.post(RUN, **three(party))
+        assert (started.status, started.json["type"]) == (200, "success")
+        for answer in (await server.get("/api/v1/tasks"), await server.post(RUN)):
+            assert (answer.status, answer.json["type"], answer.json["msg"]) == (401, "error", "API Not Found")
+        assert (await server.get("/api/v1/tasks", **party.headers)).status == 200
+
+
+@on_loop
+async def test_what_is_wrong_with_a_key_is_said_in_their_words(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        other = await second(server, party)
+        reading = await key_of(server, party, scopes=["task:read"])
+        revoked = await key_of(server, party)
+        await server.post(f"/v1/keys/{revoked['id']}:revoke", **party.headers)
+        good = three(party)
+        for headers, status, msg in (
+            ({**good, "x_tadabase_app_secret": "x" * 43}, 401, "API Not Found"),
+            ({**good, "x_tadabase_app_key": "nobodys"}, 401, "API Not Found"),
+            ({**good, "x_tadabase_app_id": None}, 401, "API Not Found"),
+            ({**good, "x_tadabase_app_id": other.id}, 401, "APP Not Found"),
+            ({**good, "x_tadabase_app_id": "nobodys"}, 401, "APP Not Found"),
+            ({**good, "x_tadabase_app_id": "nobodys", "x_tadabase_app_secret": "x" * 43}, 401, "API Not Found"),
+            (three(party, revoked["key"]), 401, "API Disabled"),
+            (three(party, reading["key"]), 403, "Permission Denied"),
+            ({**good, **bearer(other.key)}, 401, "API Not Found"),
+        ):
+            answer = await server.post(RUN, **headers)
+            said = answer.json
+            assert (answer.status, said["type"], said["status"], said["msg"]) == (status, "error", status, msg)
+        assert (await server.get("/api/v1/tasks", **three(party, reading["key"]))).status == 200
+
+
+@on_loop
+async def test_every_answer_says_what_is_left_and_too_much_is_429(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        key = await key_of(server, party, scopes=["task:read"], per_minute=3, per_day=50)
+        headers = three(party, key["key"])
+        for left in (2, 1, 0):
+            answer = await server.get("/api/v1/tasks", **headers)
+            assert answer.status == 200
+            assert LIMITS <= set(answer.headers)
+            assert answer.headers["x-ratelimit-remaining"] == str(left)
+        answer = await server.get("/api/v1/tasks", **headers)
+        assert (answer.status, answer.json["type"], answer.json["status"]) == (429, "error", 429)
+        assert LIMITS <= set(answer.headers)
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+
+
+@on_loop
+async def test_status_shows_the_key_what_it_may_and_what_is_left(serving):
+    async with serving() as server:
+        anonymous = (await server.get("/api/v1/status")).json
+        assert (anonymous["current_code"], anonymous["api_key"]["id"]) == (200, None)
+        party = await first_key(server)
+        key = await key_of(server, party, scopes=["task:read", "run:start", "record:read"], per_minute=10, per_day=20)
+        await server.get("/api/v1/tasks", **three(party, key["key"]))
+        said = (await server.get("/api/v1/status", **three(party, key["key"]))).json
+        assert (said["api_key"]["id"], said["api_key"]["status"]) == (key["id"], "Active")
+        granted = {name for name, given in said["permissions"].items() if given}
+        assert granted == {"read", "tasks", "exports"}
+        assert set(said["permissions"]) == {
+            "read", "create", "update", "delete", "tasks", "pages", "imports", "exports", "logs", "pdf_forms", "pdf_pages",
+        }  # fmt: skip
+        limit = said["per_minute_limit"]
+        assert (limit["allowed"], limit["remaining"]) == (10, 9)
+        assert 0 < limit["resets_in_seconds"] <= 60
+        assert limit["reset_timestamp"] * 1000 > server.clock.now_ms()
+        assert (said["per_day_limit"]["allowed"], said["per_day_limit"]["remaining"]) == (20, 19)
+
+
+@on_loop
+async def test_times_are_those_of_the_organisations_zone(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        other = await second(server, party, zone="Asia/Kathmandu")
+        await server.declare("backup", shared=True)
+        run_id = (await server.post(RUN, **three(other))).json["task_queue_id"]
+        found = (await server.get(f"/api/v1/tasks/status/queue/{run_id}", **three(other))).json["tasks"][0]
+        ours = (await server.post(RUN, **three(party))).json["task_queue_id"]
+        mine = (await server.get(f"/api/v1/tasks/status/queue/{ours}", **three(party))).json["tasks"][0]
+        assert (mine["start_at"], found["start_at"]) == ("2027-01-15 08:00:00", "2027-01-15 13:45:00")
+
+
+@on_loop
+async def test_what_is_anothers_is_not_there(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        other = await second(server, party)
+        run_id = (await server.post(RUN, **three(party))).json["task_queue_id"]
+        for method, path in (
+            ("GET", "/api/v1/tasks/status/queue/{}"), ("POST", "/api/v1/tasks/terminate/queue/{}"),
+            ("GET", "/api/v1/tasks/{}"), ("GET", "/api/task?id={}"), ("GET", "/api/system/tasks?id={}"),
+        ):  # fmt: skip
+            foreign = await server.ask(method, path.format(run_id), **bearer(other.key))
+            absent = await server.ask(method, path.format(NOBODY), **bearer(other.key))
+            assert foreign.status == absent.status == 404, path
+            unlike = {"request_id": ""} if "tasks/status" in path or "terminate" in path else {}
+            assert {**foreign.json, **unlike} == {
+                **json.loads(absent.body.replace(NOBODY.encode(), run_id.encode())), **unlike,
+            }  # fmt: skip
+        for path in ("/api/v1/tasks", "/api/v1/tasks/status", "/api/v1/tasks/history"):
+            assert (await server.get(path, **bearer(other.key))).json["total_tasks"] == 0
+        assert (await server.post("/api/v1/tasks/terminate/task/backup", **bearer(other.key))).status == 404
+        assert (await server.get(f"/v1/runs/{run_id}", **party.headers)).json["state"] == "queued"
+
+
+@on_loop
+async def test_a_termination_stands_in_the_log(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        run_id = (await server.post(RUN, **three(party))).json["task_queue_id"]
+        await server.post(f"/api/v1/tasks/terminate/queue/{run_id}", **three(party))
+        lines = (await server.get("/v1/audit-events", **party.headers)).json["data"]
+        assert ("run.terminate", run_id) in {(line["action"], line["target"]) for line in lines}
+
+
+# -- every route of every surface ----------------------------------------------------------------------------------------
+
+ROUTES = surfaces.routes(Settings())
+AWAY = {"peer": "10.0.0.9"}
+
+
+def target(route):
+    path = route.path.format(id=NOBODY, name="backup", table="t", record="r")
+    return f"{path}?task_id={NOBODY}" if route.query is TaskQuery else path
+
+
+def is_refusal(route, answer):
+    """Whether it is an error in the words of the route's surface."""
+    said = answer.json
+    if route.dialect.name == "tadabase":
+        return said["type"] == "error" and said["status"] == answer.status and bool(said["msg"])
+    return said["status"] == "error" and said.get("payload", said)["data"]["message"] != ""
+
+
+@on_loop
+async def test_no_route_lets_in_who_has_no_key_or_not_the_right_one(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        revoked = await key_of(server, party, scopes=ALL)
+        await server.post(f"/v1/keys/{revoked['id']}:revoke", **party.headers)
+        kinds = (
+            {},
+            bearer("hw_garbage"),
+            bearer(keytext.new()),
+            bearer(keytext.new(party.key_id)),
+            bearer(revoked["key"]),
+        )
+        for route in ROUTES:
+            server.clock.advance(MINUTE_MS)
+            for headers in kinds:
+                answer = await server.ask(route.method, target(route), **AWAY, **headers)
+                assert answer.status == 401, (route.name, headers)
+                assert is_refusal(route, answer), (route.name, answer.body)
+
+
+@on_loop
+async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        for route in ROUTES:
+            if route.scope == "caller":
+                continue
+            without = await key_of(server, party, scopes=[scope for scope in ALL if scope != route.scope])
+            refused = await server.ask(route.method, target(route), **AWAY, **bearer(without["key"]))
+            assert refused.status == 403, route.name
+            assert is_refusal(route, refused), (route.name, refused.body)
+            just = await key_of(server, party, scopes=[route.scope])
+            assert (await server.ask(route.method, target(route), **AWAY, **bearer(just["key"]))).status not in (
+                401,
+                403,
+            )
+
+
+# -- CloudCoin ---------------------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_a_program_on_this_machine_needs_no_key_and_sees_what_was_started_here(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        native = (await server.post("/v1/runs", {"task": "backup"}, **party.headers)).json["id"]
+        mine = (await server.post("/api/v1/backup", {})).json["task_id"]
+        assert (await server.get(f"/get-task-status/{mine}")).status == 200
+        foreign, absent = await server.get(f"/api/v1/tasks/{native}"), await server.get(f"/api/v1/tasks/{NOBODY}")
+        assert foreign.status == absent.status == 404
+        assert foreign.body.replace(native.encode(), b"") == absent.body.replace(NOBODY.encode(), b"")
+        assert (await server.get(f"/api/v1/tasks/{native}", **party.headers)).status == 200
+        for path in (f"/v1/runs/{mine}", "/v1/runs", "/api/v1/tasks", f"/api/v1/tasks/status/queue/{mine}"):
+            assert (await server.get(path)).status == 401, path
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"peer": "10.0.0.9"}, {"peer": "::ffff:10.0.0.9"}, {"peer": ""}, {"host": "headway.lan"},
+        {"host": "headway.lan:8006"}, {"x_forwarded_for": "10.0.0.9"}, {"forwarded": "for=10.0.0.9"},
+        {"x_real_ip": "10.0.0.9"}, {"via": "1.1 proxy"}, {"authorization": "Bearer x"}, {"authorization": "Basic eDp5"},
+    ],
+)  # fmt: skip
+@on_loop
+async def test_others_than_programs_on_this_machine_need_one(asked, in_memory):
+    async with in_memory(allow_host=("headway.lan",)) as server:
+        party = await first_key(server)
+        run_id = (await server.post("/api/v1/backup", {})).json["task_id"]
+        for method, path in (
+            ("GET", f"/api/v1/tasks/{run_id}"),
+            ("POST", "/api/v1/backup"),
+            ("GET", f"/api/task?id={run_id}"),
+        ):
+            answer = await server.ask(method, path, **asked)
+            said = answer.json.get("payload", answer.json)
+            assert (answer.status, answer.json["status"], said["status"]) == (401, "error", "error")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert (await server.get(f"/api/v1/tasks/{run_id}", **{**asked, **party.headers})).status == 200
+
+
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8006", "[::1]", "[::1]:8006", "LOCALHOST:9"])
+@on_loop
+async def test_loopback_is_known_by_peer_and_host(peer, host, in_memory):
+    async with in_memory() as server:
+        await first_key(server)
+        assert (await server.post("/api/v1/backup", {}, peer=peer, host=host)).status == 200
+
+
+@pytest.mark.parametrize(
+    "settings", [{"cloudcoin_anonymous": False}, {"behind_proxy": True}, {"trusted_proxy": ("10.0.0.1",)}]
+)
+@on_loop
+async def test_the_settings_may_ask_everybody_for_a_key(settings, in_memory):
+    async with in_memory(**settings) as server:
+        assert (await server.post("/api/v1/backup", {})).status == 200
+        await first_key(server)
+        assert (await server.post("/api/v1/backup", {})).status == 401
+
+
+@on_loop
+async def test_a_token_in_the_query_is_a_key_on_this_surface_only(in_memory):
+    async with in_memory() as server:
+        party = await first_key(server)
+        away = {"peer": "10.0.0.9"}
+        started = await server.post(f"/api/v1/backup?token={party.key}", {}, **away)
+        assert started.status == 200
+        run_id = started.json["task_id"]
+        for path in (f"/api/v1/tasks/{run_id}?token={party.key}", f"/api/task?task_id={run_id}&token={party.key}"):
+            assert (await server.get(path, **away)).status == 200
+            assert (await server.get(path, **away, **party.headers)).status == 200
+            assert (await server.get(path, **away, **bearer(party.key + "x"))).status == 401
+            assert (await server.get(path[:-1], **away)).status == 401
+            assert (await server.get(f"{path}&token={party.key}", **away)).status == 401
+        for path in (f"/v1/runs/{run_id}", "/api/v1/tasks"):
+            assert (await server.get(f"{path}?token={party.key}", **away)).status in (400, 401)
+
+
+@on_loop
+async def test_a_key_needs_the_scope_here_too(in_memory):
+    async with in_memory() as server:
+        party = await first_key(server)
+        key = await key_of(server, party, scopes=["run:read"])
+        answer = await server.post("/api/v1/backup", {}, **bearer(key["key"]))
+        assert (answer.status, answer.json["payload"]["status"]) == (403, "error")
+        assert "run:start" in answer.json["payload"]["message"]
+
+
+@on_loop
+async def test_a_limit_says_nothing_about_the_task(in_memory):
+    async with in_memory() as server:
+        party = await first_key(server)
+        key = await key_of(server, party, scopes=["run:read", "run:start"], per_minute=1)
+        run_id = (await server.post("/api/v1/backup", {}, **bearer(key["key"]))).json["task_id"]
+        answer = await server.get(f"/api/v1/tasks/{run_id}", **bearer(key["key"]))
+        assert (answer.status, answer.json["payload"]["status"]) == (429, "unavailable")
+        assert "retry-after" in answer.headers
+
+
+def test_no_line_of_the_log_has_the_secret_of_a_key():
+    key = keytext.new()
+    line = f'127.0.0.1 - "GET /api/v1/tasks/{NOBODY}?token={key!s} HTTP/1.1" 200'
+    written = OneLine().format(logging.LogRecord("uvicorn.access", 20, "", 0, line, (), None))
+    assert key.secret not in written
+    assert f"token=hw_{key.id}_…" in written

@@ -1,0 +1,346 @@
+"""The Tadabase surface, in the words of its contract."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from tests.http.kit import NOBODY, on_loop
+
+from headway.compat.tadabase import fields
+from headway.compat.tadabase.words import WORDS, wall_time
+from headway.errors import BadParameter
+from headway.model.run import State
+from headway.wire import workers as wire
+
+RUN = "/api/v1/tasks/run/backup"
+ENTRY = {
+    "task_queue_id", "task_id", "total_records", "total_record_proceed", "start_at", "run_type", "status",
+    "task_name", "end_at", "error",
+}  # fmt: skip
+FORM = "application/x-www-form-urlencoded"
+PARTS = "multipart/form-data; boundary=XX"
+FIELDS = (
+    b"".join(
+        b'--XX\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % field
+        for field in ((b"n", b"7"), (b"name", b"7"), (b"to[]", b"a"), (b"to[]", b"b"))
+    )
+    + b"--XX--\r\n"
+)
+
+
+async def entry(server, run_id):
+    answer = await server.get(f"/api/v1/tasks/status/queue/{run_id}")
+    assert (answer.status, answer.json["type"], answer.json["total_tasks"]) == (200, "success", 1)
+    (found,) = answer.json["tasks"]
+    return found
+
+
+async def progress(server, run_id, done, total):
+    run = await server.service.of(1).runs.get(run_id)
+    await server.report(wire.ProgressReport(run_id=run_id, epoch=run.epoch, done=done, total=total))
+
+
+# -- tasks -------------------------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_tasks_are_listed_as_active_and_inactive_without_the_servers_own(serving):
+    async with serving("backup", "join", "headway.bulk") as server:
+        await server.post("/v1/tasks/join:deactivate")
+        answer = await server.get("/api/v1/tasks")
+        assert (answer.status, answer.json["type"], answer.json["total_tasks"]) == (200, "success", 2)
+        assert [(task["task_id"], task["status"]) for task in answer.json["tasks"]] == [
+            ("backup", "Active"), ("join", "Inactive"),
+        ]  # fmt: skip
+        wanted = {"task_id", "name", "status", "data_table_id", "occurrence", "next_run_at", "type"}
+        assert all(wanted <= set(task) for task in answer.json["tasks"])
+
+
+@on_loop
+async def test_a_task_is_run_without_body_and_content_type_and_seen_at_once(serving):
+    async with serving() as server:
+        answer = await server.post(RUN)
+        run_id = answer.json["task_queue_id"]
+        assert (answer.status, answer.json) == (
+            200, {"type": "success", "task_queue_id": run_id, "msg": "Task started successfully"},
+        )  # fmt: skip
+        found = await entry(server, run_id)
+        assert (found["status"], found["total_records"], found["total_record_proceed"]) == ("start", 1, 0)
+        assert set(found) == ENTRY
+        assert (await server.get(f"/v1/runs/{run_id}")).json["state"] == "queued"
+
+
+SCHEMA = b'{"type":"object","properties":{"n":{"type":"integer"},"to":{"type":"array"}},"additionalProperties":true}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b'{"n":7,"name":"7","to":["a","b"]}'),
+        (FORM, b"n=7&name=7&to[]=a&to[]=b"),
+        (FORM, b"n=7&name=7&to%5B1%5D=b&to%5B0%5D=a"),
+        (PARTS, FIELDS),
+    ],
+)
+@on_loop
+async def test_a_body_of_any_kind_is_the_input(kind, body, serving):
+    async with serving() as server:
+        await server.declare("mail", input_schema=msgspec.Raw(SCHEMA))
+        run_id = (await server.ask("POST", "/api/v1/tasks/run/mail", body, content_type=kind)).json["task_queue_id"]
+        run = (await server.get(f"/v1/runs/{run_id}")).json
+        assert run["input"] == {"n": 7, "name": "7", "to": ["a", "b"]}
+
+
+@on_loop
+async def test_a_run_with_an_idempotency_key_is_started_once(serving):
+    async with serving() as server:
+        first, again = [await server.post(RUN, idempotency_key="k") for _ in range(2)]
+        assert first.json == again.json
+
+
+# -- executions --------------------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_every_state_has_its_word_and_ended_ones_stay(serving):
+    async with serving() as server:
+        states = {State.SCHEDULED: await server.start(delay="1h"), State.TERMINATED: await server.start()}
+        await server.post(f"/api/v1/tasks/terminate/queue/{states[State.TERMINATED]}")
+        states[State.SUCCEEDED] = await server.finished()
+        for state in (State.FAILED, State.STOPPING, State.RUNNING, State.SUSPENDED):
+            states[state] = await server.running()
+        await server.fail(states[State.FAILED])
+        await server.post(f"/api/v1/tasks/terminate/queue/{states[State.STOPPING]}")
+        await server.post(f"/v1/runs/{states[State.SUSPENDED]}:suspend")
+        states[State.QUEUED] = await server.start()
+        assert set(states) == set(State) == set(WORDS)
+        for state, run_id in states.items():
+            assert (await server.get(f"/v1/runs/{run_id}")).json["state"] == state
+            assert (await entry(server, run_id))["status"] == WORDS[state]
+    assert set(WORDS.values()) == {"start", "complete", "failed", "terminated"}
+
+
+@on_loop
+async def test_records_are_never_none_and_never_run_ahead(in_memory):
+    async with in_memory() as server:
+        run_id = await server.running()
+        seen = []
+        for done, total in ((0, None), (5, None), (5, 10), (10, 10)):
+            await progress(server, run_id, done, total)
+            found = await entry(server, run_id)
+            seen.append((found["total_record_proceed"], found["total_records"]))
+        assert seen == [(0, 1), (5, 6), (5, 10), (10, 10)]
+        empty = await server.running()
+        await progress(server, empty, 0, 0)
+        await server.succeed(empty)
+        found = await entry(server, empty)
+        assert (found["total_record_proceed"], found["total_records"]) == (0, 1)
+        silent = await entry(server, await server.finished())
+        assert (silent["total_record_proceed"], silent["total_records"]) == (1, 1)
+
+
+@on_loop
+async def test_times_are_naive_and_an_end_says_why(in_memory):
+    async with in_memory() as server:
+        run_id = await server.running()
+        start = wall_time(server.clock.now_ms(), "UTC")
+        server.clock.advance(90_000)
+        error = wire.ErrorReport(message="no address", retryable=False)
+        await server.report(wire.Errored(run_id=run_id, epoch=1, error=error))
+        found = await entry(server, run_id)
+        assert (found["start_at"], found["end_at"]) == (start, wall_time(server.clock.now_ms(), "UTC"))
+        assert (found["status"], found["error"]) == ("failed", "no address")
+
+
+def test_wall_time_is_that_of_the_zone():
+    assert wall_time(1_706_349_600_999, "UTC") == "2024-01-27 10:00:00"
+    assert wall_time(1_706_349_600_000, "America/New_York") == "2024-01-27 05:00:00"
+    assert wall_time(1_706_349_600_000, "Asia/Kathmandu") == "2024-01-27 15:45:00"
+
+
+@on_loop
+async def test_lists_have_what_goes_on_what_a_task_did_and_what_is_over(serving):
+    async with serving("backup", "join") as server:
+        over = [await server.finished(task="join"), await server.finished()]
+        goes_on = [await server.start(), await server.start(task="join")]
+
+        async def listed(path):
+            answer = (await server.get(f"/api/v1/tasks/{path}")).json
+            assert answer["total_tasks"] == len(answer["tasks"])
+            assert all(set(found) == ENTRY for found in answer["tasks"])
+            return [found["task_queue_id"] for found in answer["tasks"]]
+
+        assert await listed("status") == goes_on[::-1]
+        assert sorted(await listed("history")) == sorted(over)
+        assert await listed("status/task/join") == [goes_on[1], over[0]]
+        assert await listed("history?task_id=join&status=complete") == over[:1]
+        assert await listed("history?status=failed") == []
+
+
+@on_loop
+async def test_lists_come_in_pages(serving):
+    async with serving() as server:
+        ids = [await server.start() for _ in range(5)]
+        found, cursor = [], ""
+        for size in (2, 2, 1):
+            page = (await server.get(f"/api/v1/tasks/status?limit=2&cursor={cursor}")).json
+            assert (len(page["tasks"]), page["total_tasks"]) == (size, 5)
+            found += [task["task_queue_id"] for task in page["tasks"]]
+            cursor = page["next_cursor"]
+        assert (found, cursor) == (ids[::-1], "")
+        first = (await server.get("/api/v1/tasks/status?limit=2")).json["next_cursor"]
+        for path in (f"history?cursor={first}", f"status/task/backup?cursor={first}", f"status?cursor={first}x"):
+            assert (await server.get(f"/api/v1/tasks/{path}")).status in (400, 422), path
+
+
+@on_loop
+async def test_terminating_ends_one_or_all_of_a_task(serving):
+    async with serving("backup", "join") as server:
+        one, two, three = await server.start(), await server.start(), await server.start()
+        other = await server.start(task="join")
+        done = {"type": "success", "msg": "Task terminated successfully"}
+        for _ in range(2):
+            answer = await server.post(f"/api/v1/tasks/terminate/queue/{one}")
+            assert (answer.status, answer.json) == (200, done)
+        assert (await entry(server, two))["status"] == "start"
+        answer = await server.post("/api/v1/tasks/terminate/task/backup")
+        assert (answer.status, answer.json) == (200, done)
+        assert [(await entry(server, run_id))["status"] for run_id in (two, three)] == ["terminated"] * 2
+        assert (await entry(server, other))["status"] == "start"
+        assert (await server.post("/api/v1/tasks/terminate/task/backup")).json == done
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+@on_loop
+async def test_errors_have_type_msg_and_status(serving):
+    async with serving() as server:
+        over, removed = await server.finished(), await server.finished()
+        await server.declare("idle", "mail", input_schema=msgspec.Raw(b'{"type":"object","required":["to"]}'))
+        await server.post("/v1/tasks/idle:deactivate")
+        await server.ask("DELETE", f"/v1/runs/{removed}")
+        cases = (
+            ("POST", "run/nobodys", 404), ("POST", "run/idle", 412), ("POST", "run/mail", 422),
+            ("GET", f"status/queue/{NOBODY}", 404), ("GET", "status/queue/undefined", 404),
+            ("GET", f"status/queue/{removed}", 410), ("GET", "status/task/nobodys", 404),
+            ("POST", f"terminate/queue/{NOBODY}", 404), ("POST", "terminate/task/nobodys", 404),
+            ("POST", f"terminate/queue/{over}", 409), ("GET", "run/backup", 405), ("GET", "status/nothing", 404),
+            ("GET", "history?status=start", 422), ("GET", "history?limit=0", 422), ("GET", "history?limit=x", 422),
+            ("GET", "history?task_id[]=a", 422),
+        )  # fmt: skip
+        for method, path, status in cases:
+            answer = await server.ask(method, f"/api/v1/tasks/{path}")
+            said = answer.json
+            assert (answer.status, said["type"], said["status"]) == (status, "error", status), (path, said)
+            assert said["msg"]
+            assert answer.headers["content-type"] == "application/json"
+            assert ("errors" in said) == (status == 422), said
+
+
+@on_loop
+async def test_a_validation_names_the_fields(in_memory):
+    async with in_memory() as server:
+        schema = b'{"type":"object","properties":{"to":{"type":"string"},"n":{"type":"integer"}}}'
+        await server.declare("mail", input_schema=msgspec.Raw(schema))
+        said = (await server.post("/api/v1/tasks/run/mail", {"to": 7, "n": "x"})).json
+        assert said["errors"] == {"to": ['7 is not of type "string"'], "n": ['"x" is not of type "integer"']}
+        assert (await server.get("/api/v1/tasks/history?limit=-1")).json["errors"].keys() == {"limit"}
+
+
+@on_loop
+async def test_a_run_that_does_not_exist_ends_the_wait_of_who_looks_at_tasks_only(in_memory):
+    async with in_memory() as server:
+        said = (await server.get("/api/v1/tasks/status/queue/undefined")).json
+        assert (said["type"], said["tasks"][0]["status"], said["tasks"][0]["total_records"]) == ("error", "failed", 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", b"{", 400),
+        ("application/json", b"[]", 422),
+        ("application/json", b'{"a":1,"a":2}', 400),
+        ("application/json", b'{"a":' * 5000, 422),
+        ("text/plain", b"a=1", 415),
+        ("application/xml", b"<a/>", 415),
+        (FORM, b"a=%ff", 422),
+        (FORM, b"a[b=1", 422),
+        (FORM, b"a=1&a[b]=2", 422),
+        (FORM, b"a=1&a=2", 422),
+        (FORM, b"a" + b"[x]" * 20 + b"=1", 422),
+        (FORM, b"&".join(b"a%d=1" % n for n in range(1001)), 422),
+        (PARTS, b"no parts", 422),
+        (PARTS, b'--XX\r\nContent-Disposition: form-data; name=a; filename="/etc/passwd"\r\n\r\nx\r\n--XX--\r\n', 415),
+        (PARTS, b"--XX\r\n\r\nx\r\n--XX--\r\n", 415),
+        ("multipart/form-data", b"--XX\r\n\r\nx\r\n--XX--\r\n", 422),
+    ],
+)
+@on_loop
+async def test_a_body_that_cannot_be_read_is_refused_and_starts_nothing(kind, body, status, in_memory):
+    async with in_memory() as server:
+        answer = await server.ask("POST", RUN, body, content_type=kind)
+        assert (answer.status, answer.json["type"]) == (status, "error"), answer.body
+        assert (await server.get("/v1/runs:count")).json["total"] == 0
+
+
+@on_loop
+async def test_limits_and_drains_come_in_the_surfaces_words_too(in_memory):
+    async with in_memory(body_max=1000) as server:
+        server.api.drain()
+        for answer, status in (
+            (await server.post(RUN), 503),
+            (await server.post(RUN, b"x" * 1001), 413),
+            (await server.get("/api/v1/tasks", host="evil.example"), 421),
+            (await server.get(f"/api/v1/tasks/history?{'x' * 17000}"), 414),
+            (await server.post(RUN, origin="https://evil.example"), 403),
+        ):
+            assert (answer.status, answer.json["type"], answer.json["status"]) == (status, "error", status)
+        assert (await server.post(RUN)).headers["retry-after"] == "1"
+        assert (await server.post(RUN, origin="https://evil.example")).json["msg"] == "Permission Denied"
+
+
+@on_loop
+async def test_what_no_route_takes_is_answered_by_prefix_and_credential(in_memory):
+    async with in_memory() as server:
+        keys = {"x_tadabase_app_id": "a", "x_tadabase_app_key": "k", "x_tadabase_app_secret": "s"}
+        for path in ("/api/v1/nothing", "/api/v1/tasks/nothing", "/api/v1/x/y", "/api/x"):
+            for method in ("GET", "POST", "DELETE"):
+                assert (await server.ask(method, path, **keys)).json["type"] == "error", (method, path)
+        assert (await server.get("/api/v1/tasks/status/nothing")).json["type"] == "error"
+        assert (await server.get("/api/v1/nothing")).json["status"] == "error"
+        assert (await server.get("/nothing", **keys)).json["code"] == "route_not_found"
+        assert (await server.get("/v1/nothing")).headers["content-type"] == "application/problem+json"
+
+
+def test_brackets_are_objects_and_lists():
+    pairs = [
+        ("filters[items][0][field_id]", "a"),
+        ("filters[items][0][val]", "1"),
+        ("filters[condition]", "AND"),
+        ("x[]", "y"),
+    ]
+    assert fields.nested(pairs) == {
+        "filters": {"items": [{"field_id": "a", "val": "1"}], "condition": "AND"}, "x": ["y"],
+    }  # fmt: skip
+    assert fields.nested([("a[1]", "x")]) == {"a": {"1": "x"}}
+    assert fields.nested([(f"a[{n}]", str(n)) for n in range(12)]) == {"a": [str(n) for n in range(12)]}
+    for name in ("[a]", "a]", "a[", "a[b]c", ""):
+        with pytest.raises(BadParameter):
+            fields.nested([(name, "1")])
+
+
+@on_loop
+async def test_the_openapi_document_has_the_surfaces(in_memory):
+    async with in_memory() as server:
+        found = json.loads((await server.get("/openapi.json")).body)
+        for path in ("/api/v1/tasks/run/{name}", "/api/v1/tasks/{id}", "/get-task-status/{id}", "/api/system/tasks"):
+            assert path in found["paths"]
+        refused = found["paths"]["/api/v1/tasks"]["get"]["responses"]["500"]["content"]
+        assert refused["application/json"]["schema"]["$ref"].endswith("/Refusal")
+        text = (await server.get("/metrics")).body.decode()
+        await server.get("/api/v1/tasks")
+        text = (await server.get("/metrics")).body.decode()
+        assert 'headway_http_requests_total{route="GET /api/v1/tasks",status="200"}' in text
