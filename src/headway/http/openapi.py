@@ -42,6 +42,8 @@ _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "name": {"type": "string", "minLength": 1, "maxLength": 200},
     "token": {"type": "string", "minLength": 1},
     "code": {"type": "string", "minLength": 1},
+    "table": {"type": "string", "minLength": 1},
+    "record": {"type": "string", "minLength": 1},
 }
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "Idempotency-Key": (
