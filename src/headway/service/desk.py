@@ -8,6 +8,7 @@ organisation calls things; how they are kept is `model.space`.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from headway.model.space import Space
 from headway.service.access.keys import Keys
@@ -37,13 +38,17 @@ class Desk:
         self.settings = service.settings
         self.signer = service.signer.within(space.inside(""))
         """Makes tokens that only this organisation's requests can use."""
+
+        def zone() -> ZoneInfo:
+            return ZoneInfo(service.organisations.of(organisation).zone)
+
         self.runs = Runs(store, service.drafter, service.ids, service.signer, service.settings, space)
         self.tasks = Tasks(store, space)
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
         self.schedules = Schedules(store, service.slots, service.ids, service.settings, organisation)
-        self.tables = Tables(store, service.ids, organisation)
-        self.records = Records(store, self.tables, service.ids, organisation)
+        self.tables = Tables(store, service.ids, organisation, zone)
+        self.records = Records(store, self.tables, service.ids, organisation, zone)
         self.files = Files(store, service.ids, organisation)
         self.imports = Imports(store, self.tables, self.files, service.ids, organisation)
         self.exports = Exports(store, self.tables, self.records, self.files, service.ids, organisation)

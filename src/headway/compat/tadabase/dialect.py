@@ -28,7 +28,10 @@ from headway.http.dialect import Dialect
 from headway.http.reply import Reply
 
 HEADER: Final = b"x-tadabase-"
-_OWN: Final = ("/api/v1/tasks/run", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api/v1/tasks/terminate")
+_OWN: Final = (
+    "/api/v1/tasks/run", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api/v1/tasks/terminate",
+    "/api/v1/data-tables/",
+)  # fmt: skip
 FAULTS: Final = {
     "organisation": "APP Not Found", "revoked": "API Disabled", "expired": "API Disabled", "user_disabled": "API Disabled",
     "organisation_disabled": "API Disabled",
@@ -52,7 +55,7 @@ class TadabaseDialect(Dialect):
     def claims(self, call: Call) -> bool:
         """Whether it is below a path of theirs, or has their credentials."""
         path = call.path
-        if path.startswith(_OWN) or path in ("/api/v1/tasks", "/api/v1/status"):
+        if path.startswith(_OWN) or path in ("/api/v1/tasks", "/api/v1/status", "/api/v1/data-tables"):
             return True
         return path.startswith("/api/") and any(name.startswith(HEADER) for name in call.headers)
 

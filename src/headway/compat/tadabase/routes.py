@@ -6,11 +6,19 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.compat.tadabase import status, tasks, words
+from headway.compat.tadabase import records, status, tasks, words
 from headway.compat.tadabase.dialect import POLLED, TADABASE
 from headway.http.route import Route, Scope, route
 
 BASE: Final = "/api/v1"
+_BODY: Final = ("malformed_json", "invalid_record", "payload_too_large", "unsupported_media_type")
+
+
+class RecordQuery(msgspec.Struct):
+    """Of records; filters are `filters[condition]=AND` and `filters[items][0][field_id|operator|val]`."""
+
+    limit: int = records.LIMIT
+    page: int = 1
 
 
 class PageQuery(msgspec.Struct):
@@ -36,6 +44,7 @@ def routes() -> tuple[Route, ...]:
         return route(method, BASE + path, handler, scope, summary, unparsed=True, **{"dialect": TADABASE, **more})
 
     run, task = ("run_not_found", "run_purged"), ("task_not_found",)
+    table, record = ("table_not_found",), ("table_not_found", "record_not_found")
     return (
         said("GET", "/tasks", tasks.list_tasks, "task:read", "List all tasks.", gives=words.TaskList),
         said("POST", "/tasks/run/{name}", tasks.run, "run:start", "Run a task (their permission allow_task).",
@@ -55,4 +64,21 @@ def routes() -> tuple[Route, ...]:
              "Terminate all executions of a task.", gives=words.Done, problems=task, logged="task.terminate"),
         said("GET", "/status", status.status, "caller", "Look at the own key, what it may and what is left of its limits.",
              gives=words.KeyStatus),
+        said("GET", "/data-tables", records.list_tables, "table:read", "List all data tables.", gives=words.DataTables),
+        said("GET", "/data-tables/{table}/fields", records.list_fields, "table:read", "List the fields of a table.",
+             gives=words.FieldList, problems=table),
+        said("GET", "/data-tables/{table}/full-fields-info", records.full_fields, "table:read",
+             "List the fields of a table, with all that is known of them.", gives=words.FullFieldList, problems=table),
+        said("GET", "/data-tables/{table}/records", records.list_records, "record:read", "List records, oldest first.",
+             query=RecordQuery, gives=words.Items, problems=(*table, "invalid_input")),
+        said("GET", "/data-tables/{table}/records/{record}", records.get_record, "record:read", "Look at a record.",
+             gives=words.Item, problems=record),
+        said("POST", "/data-tables/{table}/records", records.create_record, "record:write", "Add a record.",
+             gives=words.RecordDone, problems=(*table, *_BODY), headers=("Idempotency-Key",)),
+        said("POST", "/data-tables/{table}/records/{record}", records.update_record, "record:write", "Change a record.",
+             gives=words.RecordDone, problems=(*record, *_BODY), headers=("Idempotency-Key",)),
+        said("PUT", "/data-tables/{table}/records/{record}", records.update_record, "record:write", "The same.",
+             gives=words.RecordDone, problems=(*record, *_BODY), headers=("Idempotency-Key",)),
+        said("DELETE", "/data-tables/{table}/records/{record}", records.delete_record, "record:write",
+             "Delete a record.", gives=words.Done, problems=(*record, "record_in_use")),
     )  # fmt: skip

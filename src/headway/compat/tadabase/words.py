@@ -5,6 +5,7 @@ Its clients divide by `total_records`, so that is 1 at least, also for a run tha
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -31,6 +32,8 @@ ENDS: Final[dict[str, State]] = {
     "terminated": State.TERMINATED,
 }
 
+_PREFIX: Final = re.compile(r"^/(?:input|records/0/values)(?=/|$)")
+"""Where the fields of a request are, in our words."""
 _error: Final = msgspec.json.Decoder(RunError).decode
 _reason: Final = msgspec.json.Decoder(Reason).decode
 
@@ -96,6 +99,82 @@ class Executions(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[Execution]
     next_cursor: str = ""
     """What `cursor` has to be for the next page; empty: there is none."""
+
+
+class DataTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A data table."""
+
+    id: str
+    name: str
+
+
+class DataTables(msgspec.Struct, frozen=True, kw_only=True):
+    """All data tables."""
+
+    type: Literal["success"] = "success"
+    data_tables: list[DataTable]
+    total_items: int
+
+
+class FieldShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A field: its slug is what records and filters call it."""
+
+    slug: str
+    name: str
+    type: str
+
+
+class FieldList(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a table."""
+
+    type: Literal["success"] = "success"
+    fields: list[FieldShown]
+    total_items: int
+
+
+class FullField(FieldShown, frozen=True, kw_only=True):
+    """A field, with all that is known of it."""
+
+    required: bool
+    unique: bool
+    choices: list[str]
+    default: Any
+    connected_table: str | None
+    multiple: bool
+
+
+class FullFieldList(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of a table, with all that is known of them."""
+
+    type: Literal["success"] = "success"
+    fields: list[FullField]
+    total_items: int
+
+
+class Items(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of records: each has its id, and its values by the slugs of their fields."""
+
+    type: Literal["success"] = "success"
+    items: list[dict[str, Any]]
+    total_items: int
+    limit: int
+    page: int
+    total_pages: int
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """A record."""
+
+    type: Literal["success"] = "success"
+    item: dict[str, Any]
+
+
+class RecordDone(msgspec.Struct, frozen=True, kw_only=True):
+    """A record was made or changed."""
+
+    type: Literal["success"] = "success"
+    msg: str
+    recordId: str  # noqa: N815 - their spelling
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -233,6 +312,6 @@ def by_field(errors: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Return what is wrong by the name of the field, as their validation errors have it."""
     found: dict[str, list[str]] = {}
     for error in errors:
-        name = str(error["pointer"]).removeprefix("/input").strip("/").replace("/", ".") or "input"
+        name = _PREFIX.sub("", str(error["pointer"])).strip("/").replace("/", ".") or "input"
         found.setdefault(name, []).append(str(error["message"]))
     return found

@@ -1,0 +1,146 @@
+"""Data tables and their records, in Tadabase's words: fields go by their ids (`field_1`), records by theirs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from headway.compat.tadabase import fields, words
+from headway.compat.tadabase.tasks import zone_of
+from headway.engine.tables.conditions import EVERY, Condition
+from headway.errors import BadParameter
+from headway.http.call import Call
+from headway.http.reply import Reply, json
+from headway.model.table import Field, FieldType, Record, Table
+from headway.wire.tables import RecordPatch
+
+LIMIT: Final = 25
+LIMIT_MAX: Final = 100
+PAGE_MAX: Final = 10_000
+"""How far pages can be counted; a page costs as much as all before it."""
+NO_VALUE: Final = frozenset({"is_blank", "is_not_blank"})
+
+
+async def list_tables(call: Call) -> Reply:
+    """GET /api/v1/data-tables."""
+    found = await call.service.tables.list()
+    shown = [words.DataTable(id=table.id, name=table.name) for table in found]
+    return json(words.DataTables(data_tables=shown, total_items=len(shown)))
+
+
+async def list_fields(call: Call) -> Reply:
+    """GET /api/v1/data-tables/{table}/fields."""
+    table = await call.service.tables.get(call.arguments["table"])
+    shown = [words.FieldShown(slug=field.id, name=field.name, type=str(field.type)) for field in table.fields]
+    return json(words.FieldList(fields=shown, total_items=len(shown)))
+
+
+async def full_fields(call: Call) -> Reply:
+    """GET /api/v1/data-tables/{table}/full-fields-info."""
+    table = await call.service.tables.get(call.arguments["table"])
+    shown = [
+        words.FullField(
+            slug=field.id,
+            name=field.name,
+            type=str(field.type),
+            required=field.required,
+            unique=field.unique,
+            choices=list(field.choices),
+            default=field.default,
+            connected_table=field.table_id,
+            multiple=field.multiple,
+        )
+        for field in table.fields
+    ]
+    return json(words.FullFieldList(fields=shown, total_items=len(shown)))
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+
+
+async def list_records(call: Call) -> Reply:
+    """GET /api/v1/data-tables/{table}/records."""
+    table = await call.service.tables.get(call.arguments["table"])
+    asked = fields.query(call)
+    limit, page = _number(asked, "limit", LIMIT, LIMIT_MAX), _number(asked, "page", 1, PAGE_MAX)
+    condition = _condition(call, table, asked.get("filters"))
+    records = call.service.records
+    found = await records.at(table, condition, (page - 1) * limit, limit)
+    total = await records.count(table, condition)
+    shown = [_shown(table, record, zone_of(call)) for record in found]
+    return json(
+        words.Items(
+            items=shown, total_items=total, limit=limit, page=page, total_pages=-(-total // limit) if total else 0
+        )
+    )
+
+
+async def get_record(call: Call) -> Reply:
+    """GET /api/v1/data-tables/{table}/records/{record}."""
+    table, record = await call.service.records.get(call.arguments["table"], call.arguments["record"])
+    return json(words.Item(item=_shown(table, record, zone_of(call))))
+
+
+def _number(asked: dict[str, Any], name: str, default: int, most: int) -> int:
+    text = asked.get(name, str(default))
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise BadParameter(f"{name} is a number from 1 to {most:,}", parameter=name)
+    return int(text)
+
+
+def _condition(call: Call, table: Table, filters: Any) -> Condition:
+    """Return what `filters[condition]` and `filters[items][…]` want; raise BadParameter or InvalidInput."""
+    if filters is None:
+        return EVERY
+    if not isinstance(filters, dict) or not isinstance(items := filters.get("items", []), list):
+        raise BadParameter("filters have a condition and items: filters[items][0][field_id]=…", parameter="filters")
+    joined = str(filters.get("condition", "AND")).lower()
+    if joined not in ("and", "or"):
+        raise BadParameter("filters[condition] is AND or OR", parameter="filters[condition]")
+    terms = [_term(item, index) for index, item in enumerate(items)]
+    return call.service.records.condition(table, {joined: terms} if terms else None, "/filters")
+
+
+def _term(item: Any, index: int) -> dict[str, Any]:
+    name = f"filters[items][{index}]"
+    if not isinstance(item, dict) or not item.keys() <= {"field_id", "operator", "val"} or "field_id" not in item:
+        raise BadParameter(f"{name} has a field_id, an operator and a val", parameter=name)
+    operator = str(item.get("operator", "is")).strip().lower().replace(" ", "_")
+    value = {} if operator in NO_VALUE else {"value": item.get("val", "")}
+    return {"field": item["field_id"], "operator": operator, **value}
+
+
+def _shown(table: Table, record: Record, zone: str) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        **{field.id: _value(field, record.values.get(field.id), zone) for field in table.fields},
+    }
+
+
+def _value(field: Field, value: Any, zone: str) -> Any:
+    if field.type is FieldType.DATE_TIME and isinstance(value, str):
+        return words.wall_time(round(datetime.fromisoformat(value).timestamp() * 1000), zone)
+    return value
+
+
+# -- changing ----------------------------------------------------------------------------------------------------------
+
+
+async def create_record(call: Call) -> Reply:
+    """POST /api/v1/data-tables/{table}/records."""
+    given = fields.body(call).values
+    made = await call.service.records.insert(call.arguments["table"], [given], call.request_key())
+    return json(words.RecordDone(msg="Record created successfully", recordId=made.records[0].id))
+
+
+async def update_record(call: Call) -> Reply:
+    """POST or PUT /api/v1/data-tables/{table}/records/{record}: fields that are not named stay as they are."""
+    patch = RecordPatch(id=call.arguments["record"], values=fields.body(call).values)
+    done = await call.service.records.update(call.arguments["table"], [patch], call.request_key())
+    return json(words.RecordDone(msg="Record updated successfully", recordId=done.records[0].id))
+
+
+async def delete_record(call: Call) -> Reply:
+    """DELETE /api/v1/data-tables/{table}/records/{record}."""
+    await call.service.records.delete(call.arguments["table"], [call.arguments["record"]], None, call.request_key())
+    return json(words.Done(msg="Record deleted successfully"))
