@@ -339,6 +339,11 @@ MUTANTS = (
         "tests/service/test_claiming.py::test_the_stager_hears_when_a_run_is_due_that_a_waiting_claim_has_parked",
     ),
     Mutant(
+        "left-meanwhile", "storage/writer.py",
+        "        self._patient = patient\n", "        self._patient = [one for one in patient if not one.cancelled]\n",
+        "tests/storage/test_writer.py::test_who_leaves_while_another_is_let_go_is_let_go_too",
+    ),
+    Mutant(
         "child-started-again", "service/reporting.py",
         "        known = unit.step(run.id, report.name)\n", "        known = None\n", SIMULATED,
     ),
