@@ -271,6 +271,11 @@ MUTANTS = (
         "test_partitions.py::test_a_server_that_is_cut_off_its_database_loses_nothing_and_the_other_goes_on",
     ),
     Mutant(
+        "everybody-let-in", "http/crowd.py",
+        "        if self.inside >= self.limit:\n", "        if False:\n",
+        "test_overload.py::test_what_is_accepted_is_done_and_the_rest_is_refused_at_once[sqlite-times1-30]", long=True,
+    ),
+    Mutant(
         "one-commit-a-command", "storage/writer.py",
         "        while todo and ", "        while todo and not batch and ",
         "test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",

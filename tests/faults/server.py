@@ -268,7 +268,13 @@ class WorkerProcess(Process):
     """A worker that is not supervised, so that nobody but the test brings it back."""
 
     def __init__(
-        self, place: Place, *options: str, app: str = APP, others: Sequence[Place] = (), at: str = "", **environment: str
+        self,
+        place: Place,
+        *options: str,
+        app: str = APP,
+        others: Sequence[Place] = (),
+        at: str = "",
+        **environment: str,
     ) -> None:
         """Start it; `others` are further places whose servers it knows, `at` is another way to get to the server."""
         known = ",".join((at or place.url, *(found.url for found in others)))

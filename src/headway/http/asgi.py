@@ -26,6 +26,7 @@ from headway.errors import (
 )
 from headway.http import body, guard, problem
 from headway.http.call import Call, Receive, Send, check_key
+from headway.http.crowd import Crowd
 from headway.http.frames import Frames
 from headway.http.meter import Meters
 from headway.http.parameters import Parameters
@@ -59,6 +60,8 @@ class Prepared(msgspec.Struct, frozen=True, eq=False):
     """The query struct of a request without a query string."""
     slot: int
     """Its place in the meters."""
+    starts: bool
+    """Whether it makes runs, which is refused first when there is more to do than can be done."""
 
 
 class Api:
@@ -79,6 +82,7 @@ class Api:
         self.signals: set[Patient] = set()
         """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
         self.streams = 0
+        self.crowd = Crowd()
         self.frames = Frames()
         self.meters = Meters([route.name for route in self.routes])
         self._guard = guard.Guard(service.settings.allow_host)
@@ -164,6 +168,8 @@ class Api:
         call.route = route
         guard.permit(route, headers)
         prepared = self._prepared[id(route)]
+        if prepared.starts:
+            self.crowd.check()
         if query:
             call.raw_query = query
             call.query = (prepared.parameters or _NO_PARAMETERS).read(query)
@@ -219,6 +225,7 @@ def _prepare(route: Route, slot: int) -> Prepared:
         parameters=parameters,
         no_query=parameters.read(b"") if parameters is not None else None,
         slot=slot,
+        starts=route.scope == "run:start",
     )
 
 

@@ -33,7 +33,12 @@ async def start(call: Call) -> Reply:
     """POST /v1/runs."""
     spec: wire.StartRun = call.body
     call.api.refuse_if_draining()
-    started = await call.service.runs.start(spec, call.request_key())
+    crowd = call.api.crowd
+    entered_s = crowd.enter()
+    try:
+        started = await call.service.runs.start(spec, call.request_key())
+    finally:
+        crowd.leave(entered_s)
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
     return accepted(started, validated=spec.validate_only)
