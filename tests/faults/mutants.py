@@ -254,11 +254,6 @@ MUTANTS = (
         "test_streams.py::test_who_does_not_read_is_cut_off_and_finds_everything_when_it_comes_back", long=True,
     ),
     Mutant(
-        "no-fence-2", "service/reporting.py",
-        "if run is None or run.epoch != report.epoch or run.worker_id != worker_id:", "if run is None:",
-        "test_partitions.py::test_what_a_worker_reports_after_it_was_cut_off_changes_nothing",
-    ),
-    Mutant(
         "lease-never-lapses-2", "service/sessions.py",
         "        over = self.heard_ms + lease_ms\n", "        over = self.heard_ms + lease_ms * 100\n",
         "test_partitions.py::test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back",

@@ -59,12 +59,12 @@ def test_what_is_accepted_is_done_and_the_rest_is_refused_at_once(place, times, 
     server = Server(place, "--lease", "10s").start()
     WorkerProcess(place, "--capacity", "100")
     server.knows("noop")
-    hand, beats, reads = Hand(server), place.connect(20), place.connect(20)
-    body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
     later = msgspec.json.decode(server.call("POST", "/v1/runs", {"task": "noop", "delay": "1h"}).body)["id"]
     crowd = Crowd(place)
     crowd.come(0, 1)
     best = crowd.come(0, min(seconds, 5))["per_s"]
+    hand, beats, reads = Hand(server), place.connect(20), place.connect(20)
+    body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
     process = psutil.Process(server.process.pid)
     before = process.memory_info().rss
     for many in times:

@@ -57,7 +57,10 @@ def works(server, name):
 
 @pytest.mark.parametrize("way", ["there", pytest.param("full", marks=MINUTES)])
 def test_what_a_worker_reports_after_it_was_cut_off_changes_nothing(place, way):
-    """It ends its run while nothing gets through; when its word arrives, another holds the run."""
+    """It ends its run while nothing gets through; when its word arrives, another holds the run.
+
+    Two things stand in its way, the end of its session and the fence: no single bug lets it through.
+    """
     server = Server(place, "--lease", f"{LEASE_S}s").start()
     with Wire(place.port) as wire:
         WorkerProcess(place, "--name", "late", at=wire.url)

@@ -13,9 +13,9 @@ from typing import Final
 
 from headway.errors import Overloaded
 
-SOON_S: Final = 0.5
+SOON_S: Final = 1.0
 """Within this a start is to be answered."""
-LIMITS: Final = (32, 10_000)
+LIMITS: Final = (100, 10_000)
 """How many starts may be under way in any case, and at most."""
 FIRST: Final = 500
 """How many before anything is learnt."""
