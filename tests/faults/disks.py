@@ -63,7 +63,7 @@ class Disk:
         subprocess.run(["sync", "--file-system", self.path], check=True)
 
     def cut(self) -> None:
-        """Cut the power: who uses the disk gets errors from now on."""
+        """Cut the power: who uses the disk gets errors from now on. Whoever acknowledges things has to be dead by then."""
         opened = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.ioctl(opened, SHUTDOWN, NOTHING_MORE)

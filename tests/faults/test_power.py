@@ -1,4 +1,8 @@
-"""The power is cut: what was acknowledged is on the disk, in a file and in a database, and all goes on from there."""
+"""The power is cut: what was acknowledged is on the disk, in a file and in a database, and all goes on from there.
+
+Who writes is killed a moment before the disk: without power nothing is acknowledged either. While ext4 is being shut down, a
+sync that is under way can return as if it had succeeded and leave nothing behind, which no machine without power does.
+"""
 
 import contextlib
 import random
@@ -14,7 +18,6 @@ from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
 from tests.postgres.cluster import Cluster
 
-from headway.app.serving import BROKEN, FAILED
 from headway.client.errors import ConnectionLost
 
 TASKS = ["effect", "effect_in_thread", "steps"]
@@ -55,9 +58,8 @@ def test_nothing_acknowledged_is_lost_when_the_power_is_cut(disk, placed, cuts):
     with Load(place, tasks=TASKS, rate=60) as load:
         for _ in range(cuts):
             pause(random.uniform(0.3, 1.2))
+            server.kill()
             disk.cut()
-            # On a machine without power it would be gone; here it has to see by itself that nothing is kept any more.
-            assert server.process.wait(20) in {BROKEN, FAILED}
             disk.restore()
             server.start()
         pause(0.3)
@@ -77,9 +79,8 @@ def test_a_disk_that_lies_about_its_syncs_is_found_out(disk, placed):
     server.knows("effect")
     with Load(place, tasks=["effect"], rate=60):
         until(lambda: len(place.ledger.lines("acknowledged")) > 20, 20, "some are acknowledged")
-    disk.cut()
-    server.kill()
     until(lambda: not place.end_all(), 10, "what strace ran has ended")
+    disk.cut()
     disk.restore()
     Server(place, **RESERVE).start().kill()
     books = Books(place)
@@ -132,8 +133,8 @@ def test_a_database_that_does_not_wait_for_its_disk_is_found_out(disk, placed, p
 
 def without_power(disk, cluster):
     """Cut the power of the machine that the database is on."""
-    disk.cut()
     cluster.kill()
+    disk.cut()
     disk.restore()
 
 

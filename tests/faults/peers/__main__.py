@@ -101,10 +101,10 @@ class Scene:
             self.cluster.kill()
             self.cluster.start()
         elif fault == "the power is cut":
-            self.disk.cut()
+            self.end()
             if self.cluster:
                 self.cluster.kill()
-            self.end()
+            self.disk.cut()
             self.disk.restore()
             if self.cluster:
                 self.cluster.start()
