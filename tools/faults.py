@@ -40,8 +40,10 @@ ADDED = ("tries", "acknowledged", "lost", "doubled")
 PEERS = """
 ## Beside others
 
-The same load and the same faults, by `python -m tests.faults.peers`, on one machine in one session: {tasks} tasks that take
-{ms} ms each, handed in at a steady pace, with whatever was killed started again at once as a supervisor would. *Lost* is what
+The same load and the same faults, by `python -m tests.faults.peers`: {tasks} tasks that take {ms} ms each, handed in at a
+steady pace, with whatever was killed started again at once as a supervisor would. *What executes* is the worker, and of Headway
+its server as well. Each was tried once, in two sessions on one machine of two cores that others kept busy: what was lost counts,
+the times are no benchmark. *Lost* is what
 was acknowledged and not done {patience_s:g} s after the last fault, *again* is what was done to its end more than once, which
 all of these allow. *Back after* is how long the last task took to be done from the last fault on.
 

@@ -25,7 +25,7 @@ def note(
     tries: int,
     acknowledged: int,
     lost: int,
-    doubled: int,
+    doubled: int | None,
     system: str = "headway",
     **more: Any,
 ) -> None:

@@ -40,8 +40,8 @@ SETTINGS = {
     "huey": "SqliteHuey(fsync=True), 8 threads",
     "pgqueuer": "stock: batch 10, heartbeat timeout 30 s",
     "dbos": "stock queue, worker_concurrency=100, one executor id",
-    "headway-sqlite": "stock; server and worker both killed",
-    "headway-postgres": "stock; server and worker both killed",
+    "headway-sqlite": "stock, lease 15 s",
+    "headway-postgres": "stock, lease 15 s",
 }
 ON_A_FILE = {"huey", "headway-sqlite"}
 
@@ -64,6 +64,7 @@ class Scene:
         self.port = free_port()
         self.server = f"http://127.0.0.1:{self.port}"
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.submitter: Any = None
 
     def start(self, *command: str, piped: bool = False) -> subprocess.Popen[bytes]:
         """Start a process of the system."""
@@ -82,6 +83,16 @@ class Scene:
             self.processes = [self.start(*serve), self.start("-m", "headway.worker", self.server, "p_headway:app")]
         else:
             self.processes = [self.start(self.script, "work")]
+
+    def begin_submitting(self) -> None:
+        """Start what hands tasks in."""
+        self.submitter = self.start(self.script, "submit", self.server, piped=True)
+
+    def send(self, n: int) -> None:
+        """Hand a task in; it is not if nobody is there to do that."""
+        with contextlib.suppress(BrokenPipeError):
+            self.submitter.stdin.write(b"%d\n" % n)
+            self.submitter.stdin.flush()
 
     def end(self) -> None:
         """kill -9, with all children."""
@@ -102,6 +113,9 @@ class Scene:
             self.cluster.start()
         elif fault == "the power is cut":
             self.end()
+            if self.system == "huey":  # who hands in writes to the file, and is on the same machine
+                self.submitter.kill()
+                self.submitter.wait()
             if self.cluster:
                 self.cluster.kill()
             self.disk.cut()
@@ -109,6 +123,8 @@ class Scene:
             if self.cluster:
                 self.cluster.start()
             self.begin()
+            if self.system == "huey":
+                self.begin_submitting()
         else:
             self.end()
             self.begin()
@@ -125,13 +141,12 @@ def carry_out(scene: Scene, fault: str) -> dict[str, Any]:
     if scene.system in {"pgqueuer", "dbos"}:
         assert scene.start(scene.script, "install").wait() == 0, (scene.folder / "log").read_text()[-2000:]
     scene.begin()
-    submitter: Any = scene.start(scene.script, "submit", scene.server, piped=True)
+    scene.begin_submitting()
     numbers = itertools.count(TASKS + 1)
 
     def warm() -> bool:
         """Whether one of those has been done that are sent until the system has come up."""
-        submitter.stdin.write(b"%d\n" % next(numbers))
-        submitter.stdin.flush()
+        scene.send(next(numbers))
         pause(1)
         return bool(scene.noted("done"))
 
@@ -140,9 +155,7 @@ def carry_out(scene: Scene, fault: str) -> dict[str, Any]:
 
     def feed() -> None:
         for n in range(1, TASKS + 1):
-            with contextlib.suppress(BrokenPipeError):
-                submitter.stdin.write(b"%d\n" % n)
-                submitter.stdin.flush()
+            scene.send(n)
             pause(EACH_S)
 
     feeding = threading.Thread(target=feed)
@@ -152,8 +165,8 @@ def carry_out(scene: Scene, fault: str) -> dict[str, Any]:
         scene.bring_about(fault)
         last_s = time.monotonic()
     feeding.join()
-    submitter.stdin.close()
-    submitter.wait(60)
+    scene.submitter.stdin.close()
+    scene.submitter.wait(60)
 
     def all_done() -> bool:
         scene.revive()
@@ -164,7 +177,7 @@ def carry_out(scene: Scene, fault: str) -> dict[str, Any]:
     back_s = time.monotonic() - last_s
     acknowledged, done = scene.noted("acknowledged"), scene.noted("done")
     return {
-        "acknowledged": len(acknowledged), "lost": len(acknowledged.keys() - done.keys()), "doubled": 0,
+        "acknowledged": len(acknowledged), "lost": len(acknowledged.keys() - done.keys()), "doubled": None,
         "again": sum(count > 1 for count in done.values()), "back_s": round(back_s, 1),
     }  # fmt: skip
 
