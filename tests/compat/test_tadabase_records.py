@@ -44,7 +44,8 @@ def filters(*items, condition="AND"):
     pairs = [("filters[condition]", condition)]
     for index, item in enumerate(items):
         pairs += [
-            (f"filters[items][{index}][{name}]", value) for name, value in zip(("field_id", "operator", "val"), item, strict=False)
+            (f"filters[items][{index}][{name}]", value)
+            for name, value in zip(("field_id", "operator", "val"), item, strict=False)
         ]
     return "?" + "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs)
 

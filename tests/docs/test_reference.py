@@ -1,12 +1,13 @@
 """The reference is the code's: every setting, option, code, route and public name is in it, as it is now."""
 
 import importlib
+import json
 import re
 
 import msgspec
 import pytest
 from tests.docs.pages import ROOT
-from tools import reference, tree
+from tools import faults, reference, tree
 
 import headway
 from headway.cli.main import TABLE
@@ -29,6 +30,11 @@ def written():
 @pytest.mark.parametrize("name", ["settings", "cli", "errors", "http-api", "python"])
 def test_a_page_of_the_reference_is_current(written, name):
     assert page(name) == written[FOLDER / f"{name}.md"], "run python tools/reference.py"
+
+
+def test_the_page_of_faults_is_what_the_results_make():
+    made = faults.page([json.loads(line) for line in faults.RESULTS.read_text(encoding="utf-8").splitlines()])
+    assert faults.PAGE.read_text(encoding="utf-8") == made, "run python tools/faults.py --write"
 
 
 def test_the_tree_in_architecture_is_current():

@@ -38,6 +38,8 @@ class Mutant(msgspec.Struct, frozen=True):
     """A pytest node id in tests/faults, or one that begins with tests/."""
     also: tuple[str, str] | None = None
     """A second change of the same file: old, new."""
+    long: bool = False
+    """Whether it is a test that is only tried if there are minutes."""
 
 
 MUTANTS = (
@@ -246,11 +248,69 @@ MUTANTS = (
         "test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
     ),
     Mutant(
+        "synchronous-normal-2", "storage/sqlite/connection.py",
+        "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
+        "test_power.py::test_nothing_acknowledged_is_lost_when_the_power_is_cut",
+    ),
+    Mutant(
+        "postgres-does-not-wait-for-the-disk-2", "storage/postgres/connection.py",
+        '            self._connection.execute("BEGIN")\n',
+        '            self._connection.execute("BEGIN")\n            self._connection.execute("SET LOCAL synchronous_commit = off")\n',
+        "test_power.py::test_nothing_acknowledged_is_lost_when_the_database_loses_its_power[ext4-30]", long=True,
+    ),
+    Mutant(
+        "leases-by-the-wall-clock", "clock.py",
+        "time.monotonic_ns()", "time.time_ns()",
+        "test_clock.py::test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run",
+    ),
+    Mutant(
+        "leases-by-the-wall-clock-2", "clock.py",
+        "time.monotonic_ns()", "time.time_ns()",
+        "test_clock.py::test_a_worker_whose_clock_is_wrong_and_jumps_keeps_its_lease_and_ends_its_runs_once",
+    ),
+    Mutant(
+        "loops-sleep-for-ever", "loops/loop.py",
+        "LONGEST_S = 30.0\n", "LONGEST_S = 1e9\n",
+        "test_clock.py::test_what_a_jump_makes_due_begins_by_itself_within_half_a_minute[+1h-sqlite]", long=True,
+    ),
+    Mutant(
         "answered-before-commit", "storage/writer.py",
         "            command.result = command.work(unit)\n",
         "            command.result = command.work(unit)\n            if self._loop:\n"
         "                self._loop.call_soon_threadsafe(command.settle)\n",
         "test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
+    ),
+    Mutant(
+        "one-commit-a-command-2", "storage/writer.py",
+        "        while todo and ", "        while todo and not batch and ",
+        "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
+    ),
+    Mutant(
+        "stream-resumes-one-too-late-2", "storage/sql/history.sql",
+        "WHERE run_id = :run_id AND seq > :after ORDER", "WHERE run_id = :run_id AND seq > :after + (:after > 1) ORDER",
+        "test_streams.py::test_every_stream_is_resumed_without_gap_or_repetition_when_the_server_is_killed",
+    ),
+    Mutant(
+        "never-cut", "http/protocol.py",
+        "self.loop.call_later(STUCK_SECONDS, self.transport.abort)", "self.loop.call_later(STUCK_SECONDS, lambda: None)",
+        "test_streams.py::test_who_does_not_read_is_cut_off_and_finds_everything_when_it_comes_back", long=True,
+    ),
+    Mutant(
+        "lease-never-lapses-2", "service/sessions.py",
+        "        over = self.heard_ms + lease_ms\n", "        over = self.heard_ms + lease_ms * 100\n",
+        "test_partitions.py::test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back",
+        ("            over = min(over, self.broke_ms + disconnect_ms)", "            over = over"),
+    ),
+    Mutant(
+        "outage-is-an-internal-error-2", "storage/writer.py",
+        "                return failed + _fail(batch, StorageUnavailable()), None",
+        "                return failed + _fail(batch, error), None",
+        "test_partitions.py::test_a_server_that_is_cut_off_its_database_loses_nothing_and_the_other_goes_on",
+    ),
+    Mutant(
+        "everybody-let-in", "http/crowd.py",
+        "        if self.inside >= self.limit:\n", "        if False:\n",
+        "test_overload.py::test_what_is_accepted_is_done_and_the_rest_is_refused_at_once[sqlite-times1-30]", long=True,
     ),
     Mutant(
         "one-commit-a-command", "storage/writer.py",
@@ -319,6 +379,11 @@ MUTANTS = (
         "stager-not-told", "storage/writer.py",
         "        if gone or done or committed is not None:", "        if gone or done:",
         "tests/service/test_claiming.py::test_the_stager_hears_when_a_run_is_due_that_a_waiting_claim_has_parked",
+    ),
+    Mutant(
+        "left-meanwhile", "storage/writer.py",
+        "        self._patient = patient\n", "        self._patient = [one for one in patient if not one.cancelled]\n",
+        "tests/storage/test_writer.py::test_who_leaves_while_another_is_let_go_is_let_go_too",
     ),
     Mutant(
         "child-started-again", "service/reporting.py",
@@ -556,7 +621,7 @@ def tried(mutant: Mutant, *options: str) -> tuple[str, float]:
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--basetemp={copy / 'tmp'}",
-             *options, mutant.test if mutant.test.startswith("tests/") else f"tests/faults/{mutant.test}"],
+             *(("-m", "long") if mutant.long else ()), *options, mutant.test if mutant.test.startswith("tests/") else f"tests/faults/{mutant.test}"],
             cwd=copy, capture_output=True, text=True, check=False,
         )  # fmt: skip
         took = time.monotonic() - began

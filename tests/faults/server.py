@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import select
 import signal
 import socket
@@ -27,11 +28,18 @@ APP = "tests.faults.app:app"
 MARK = "HEADWAY_TEST_MARK"
 
 
+PORTS = range(10_000, 20_000)
+"""Below those that the kernel gives to connections and to whoever asks for any port: while a server is down, nobody else may
+come to its port and take its clients' requests."""
+
+
 def free_port() -> int:
     """Return a port that nobody listens on now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("a hundred ports were tried, and servers listen on all of them")
 
 
 class Place:
@@ -92,15 +100,19 @@ class Place:
                         found.append(int(entry.name))
         return found
 
+    def end_all(self) -> list[int]:
+        """Kill -9 what was started for this place; return whom that has hit, who may not be gone yet."""
+        left = self.survivors()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return left
+
     def clean_up(self) -> None:
         """End all of it, again and again until nothing is started any more."""
 
         def none_left() -> bool:
-            left = self.survivors()
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            return not left
+            return not self.end_all()
 
         for process in self.forked:
             process.kill()
@@ -263,10 +275,18 @@ def decoded(response: Response, *wanted: int) -> Any:
 class WorkerProcess(Process):
     """A worker that is not supervised, so that nobody but the test brings it back."""
 
-    def __init__(self, place: Place, *options: str, app: str = APP, others: Sequence[Place] = ()) -> None:
-        """Start it; `others` are further places whose servers it knows."""
-        known = ",".join(found.url for found in (place, *others))
-        super().__init__(place, [sys.executable, "-m", "headway.worker", known, app, *options])
+    def __init__(
+        self,
+        place: Place,
+        *options: str,
+        app: str = APP,
+        others: Sequence[Place] = (),
+        at: str = "",
+        **environment: str,
+    ) -> None:
+        """Start it; `others` are further places whose servers it knows, `at` is another way to get to the server."""
+        known = ",".join((at or place.url, *(found.url for found in others)))
+        super().__init__(place, [sys.executable, "-m", "headway.worker", known, app, *options], **environment)
 
     def tree(self) -> list[int]:
         """Return its process id and those of its children."""

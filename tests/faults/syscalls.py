@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,6 +50,34 @@ def failing(out: Path, call: str, when: int) -> list[str]:
         str(STRACE), "-f", "-y", "-e", f"trace={call}", "-e", f"inject={call}:error=EIO:when={when}+",
         "-e", "signal=none", "-o", str(out),
     ]  # fmt: skip
+
+
+def lying(out: Path) -> list[str]:
+    """Return the prefix of a command whose syncs say that they are done, and do nothing."""
+    syncs = "fsync,fdatasync,sync_file_range,syncfs,msync"
+    return [
+        str(STRACE), "-f", "--seccomp-bpf", "-e", f"trace={syncs}", "-e", f"inject={syncs}:retval=0",
+        "-e", "signal=none", "-o", str(out),
+    ]  # fmt: skip
+
+
+@contextlib.contextmanager
+def slowed(pid: int, out: Path, ms: int) -> Iterator[None]:
+    """Have each sync of a process take so much longer, for a while."""
+    tracer = subprocess.Popen(
+        [str(STRACE), "-f", "-p", str(pid), "-e", "trace=fdatasync,fsync",
+         "-e", f"inject=fdatasync,fsync:delay_enter={ms * 1000}", "-e", "signal=none", "-o", str(out)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert tracer.stderr is not None
+        said = tracer.stderr.readline().decode()  # "… attached"
+        if "attached" not in said:
+            pytest.skip(f"strace cannot attach to a process here: {said.strip()}")
+        yield
+    finally:
+        tracer.send_signal(signal.SIGINT)  # it lets go of the process, which goes on as before
+        tracer.communicate()
 
 
 def calls(out: Path) -> Iterator[Call]:

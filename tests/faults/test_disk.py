@@ -9,11 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
+from tests.faults.load import Load
+from tests.faults.probe import Probe
 from tests.faults.protocol import Hand, of
-from tests.faults.server import Place, Server
-from tests.faults.syscalls import calls, failing, needs_strace, watching
+from tests.faults.server import Place, Server, WorkerProcess
+from tests.faults.stores import MINUTES
+from tests.faults.syscalls import calls, failing, needs_strace, slowed, watching
+from tests.faults.test_server_kills import all_final
 from tests.faults.verdict import Books, clean
-from tests.faults.waiting import until
+from tests.faults.waiting import pause, until
 
 from headway.app.serving import BROKEN, FAILED
 from headway.client.errors import ConnectionLost
@@ -21,6 +25,8 @@ from headway.client.errors import ConnectionLost
 SUBMITS = 1_000
 AT_ONCE = 50
 HEALS_WITHIN_S = 5.0
+LAG_MS = 100
+LEASE_MS = 3_000
 
 
 def start_at_once(place, number, threads=AT_ONCE):
@@ -204,3 +210,42 @@ def test_a_damaged_file_is_refused_with_what_to_do(place):
     assert server.process.wait(15) == FAILED
     assert "headway restore" in place.logged()
     assert "Traceback" not in place.logged()
+
+
+@needs_strace
+@pytest.mark.parametrize(("rate", "seconds"), [(60, 4), pytest.param(400, 120, marks=MINUTES)])
+def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, rate, seconds):
+    """Each sync takes 200 ms longer: reads, signs of life and the event loop do not, nobody times out, and it heals."""
+    server = Server(place, "--lease", f"{LEASE_MS}ms").start()
+    WorkerProcess(place, "--capacity", "200")
+    server.knows("effect")
+    hand, beats, loop = Hand(server), place.connect(), place.connect()
+    body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
+    with Load(place, tasks=["effect"], rate=rate, submitters=40) as load:
+        with Probe(lambda: loop.request("GET", "/livez")) as usual:
+            pause(1)
+        with (
+            slowed(server.process.pid, place.folder / "trace", 200),
+            Probe(lambda: beats.request("POST", "/v1/leases:report", body), 0.05) as heard,
+            Probe(lambda: loop.request("GET", "/livez")) as alive,
+        ):
+            before = len(place.ledger.lines("acknowledged"))
+            pause(seconds)
+            meanwhile = len(place.ledger.lines("acknowledged")) - before
+        with Probe(lambda: server.call("POST", "/v1/runs", {"task": "effect"}), 0.05) as healed:
+            pause(1)
+    print(
+        f"alive p99 {alive.percentile(0.99):.0f} ms, beats p99 {heard.percentile(0.99):.0f} ms; {meanwhile} acknowledged"
+    )
+    assert load.odd == []
+    assert load.later == {}, "a disk that is only slow is no reason to refuse anything"
+    assert (set(alive.statuses), set(heard.statuses)) == ({200}, {200})
+    assert alive.percentile(0.99) < LAG_MS + usual.percentile(0.99)
+    assert heard.percentile(0.99) < LEASE_MS / 3, "a sign of life waits for the disk"
+    assert meanwhile > rate * seconds / 2, "starts that wait for one disk do not go there together"
+    assert healed.percentile(0.9) < LAG_MS + usual.percentile(0.99), "it is slow for longer than its disk"
+    until(lambda: all_final(server), 30, f"all runs are final: {server.counts()}")
+    server.stop()
+    books = Books(place)
+    assert {run["attempt"] for run in books.runs.values()} == {1}, "somebody was given up because the disk was slow"
+    books.hold(kills=0, fault="each sync takes 200 ms longer", tries=1)

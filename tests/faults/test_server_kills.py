@@ -38,7 +38,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(place, kills):
     until(lambda: all_final(server), 60, f"all runs are final: {server.counts()}")
     assert server.stop() == 0
     books = Books(place)
-    books.hold(kills=kills)
+    books.hold(kills=kills, fault="kill -9 of the server")
     assert len(books.acknowledged) > 10 * kills
     assert sorted(back_after)[len(back_after) * 9 // 10] <= BACK_WITHIN_S[place.kind], back_after
 

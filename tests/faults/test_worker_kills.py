@@ -42,7 +42,7 @@ def test_every_run_of_a_killed_worker_is_finished_by_another(place, kills):
     until(lambda: all_final(server), 60, f"all runs are final: {server.counts()}")
     server.stop()
     books = Books(place)
-    books.hold(kills=kills)
+    books.hold(kills=kills, fault="kill -9 of a worker")
     assert longest_way_back_ms(books) <= 2_000
 
 
@@ -78,7 +78,7 @@ def test_a_paused_worker_loses_its_run_and_changes_nothing_when_it_wakes(place):
     assert (final["state"], final["output"], final["attempt"]) == ("succeeded", 2, 2)
     assert place.ledger.lines("effect")[0]["epoch"] == 2
     server.stop()
-    Books(place).hold(kills=1, finished=False)
+    Books(place).hold(kills=1, finished=False, fault="a worker stands still for longer than its lease")
 
 
 def crashed_at(server, run_id):

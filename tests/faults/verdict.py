@@ -10,6 +10,7 @@ from typing import Any
 
 import apsw
 import psycopg
+from tests.faults import results
 from tests.faults.server import Place
 
 from headway.storage.postgres.verify import verify as verify_postgres
@@ -41,8 +42,24 @@ class Books:
         self.effects = place.ledger.lines("effect")
         self.steps = place.ledger.lines("step")
 
-    def hold(self, *, kills: int, finished: bool = True) -> None:
-        """Assert everything that a fault must not change."""
+    @property
+    def lost(self) -> list[dict[str, Any]]:
+        """What was acknowledged and is not there."""
+        return [line for line in self.acknowledged if line["run_id"] not in self.runs]
+
+    @property
+    def doubled(self) -> int:
+        """How many starts have made several runs, or runs come to several ends."""
+        ends = [sum(data.get("state") in FINAL for _, _, _, data in events) for events in self.events.values()]
+        return len(self._numbers_twice()) + sum(count > 1 for count in ends)
+
+    def hold(self, *, kills: int, finished: bool = True, fault: str = "", tries: int | None = None) -> None:
+        """Assert everything that a fault must not change; if the fault has a name, note first what was seen."""
+        if fault:
+            results.note(
+                fault, self.place.kind, tries=kills if tries is None else tries, acknowledged=len(self.acknowledged),
+                lost=len(self.lost), doubled=self.doubled,
+            )  # fmt: skip
         self._is_whole()
         self._nothing_is_lost(finished=finished)
         self._starts_happened_once()
@@ -55,21 +72,22 @@ class Books:
         assert self.integrity == [("ok",)]
 
     def _nothing_is_lost(self, *, finished: bool) -> None:
-        lost = [line for line in self.acknowledged if line["run_id"] not in self.runs]
-        assert lost == [], f"{len(lost)} acknowledged runs are lost"
+        assert self.lost == [], f"{len(self.lost)} acknowledged runs are lost"
         if finished:
             states = Counter(self.runs[line["run_id"]]["state"] for line in self.acknowledged)
             assert set(states) <= {"succeeded"}, states
 
     def _starts_happened_once(self) -> None:
-        numbers = Counter(json.loads(run["input"]).get("n") for run in self.runs.values() if run["run_type"] == "api")
-        twice = {n: count for n, count in numbers.items() if n and count > 1}
-        assert twice == {}, "one Idempotency-Key, several runs"
+        assert self._numbers_twice() == {}, "one Idempotency-Key, several runs"
         ids = defaultdict(set)
         for line in self.acknowledged:
             ids[line["n"]].add(line["run_id"])
         assert all(len(found) == 1 for found in ids.values()), "one Idempotency-Key, several ids"
         assert len({line["run_id"] for line in self.acknowledged}) == len(ids), "one id, several Idempotency-Keys"
+
+    def _numbers_twice(self) -> dict[int, int]:
+        numbers = Counter(json.loads(run["input"]).get("n") for run in self.runs.values() if run["run_type"] == "api")
+        return {n: count for n, count in numbers.items() if n and count > 1}
 
     def _histories_are_straight(self) -> None:
         for run_id, run in self.runs.items():

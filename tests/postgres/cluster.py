@@ -72,7 +72,7 @@ class Cluster:
     """A server with its data, over all its lives; `with` starts it and, at the end, leaves nothing of it.
 
     `settings` are PostgreSQL's own and stand above the ones here. Without `installation`, it is the one that is found.
-    `on_disk` is for who measures.
+    `on_disk` is for who measures; `below` is a folder to put everything in, for who makes its disk fail.
     """
 
     def __init__(
@@ -81,9 +81,10 @@ class Cluster:
         installation: Installation | None = None,
         *,
         on_disk: bool = False,
+        below: Path | None = None,
     ) -> None:
         """Nothing is made yet."""
-        self._on_disk = on_disk
+        self._on_disk, self._below = on_disk, below
         self.settings: dict[str, Setting] = {**SETTINGS, **(settings or {})}
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -246,7 +247,7 @@ class Cluster:
         )  # fmt: skip
 
     def _make(self) -> None:
-        self._folder = _new_folder(self._account, on_disk=self._on_disk)
+        self._folder = _new_folder(self._account, on_disk=self._on_disk, below=self._below)
         self._keeper = subprocess.Popen(
             [sys.executable, "-I", "-S", keeper.__file__, self._folder], cwd="/", stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
@@ -295,10 +296,11 @@ class Cluster:
         raise Failed(f"it has ended when it was started{self.logged()}")
 
 
-def _new_folder(account: Account, *, on_disk: bool) -> Path:
+def _new_folder(account: Account, *, on_disk: bool, below: Path | None) -> Path:
     """Return a new folder for the account alone, in a place that it can get to and short enough for sockets."""
     memory = () if on_disk or not _has_room(MEMORY) else (MEMORY,)
-    for above in dict.fromkeys((*memory, tempfile.gettempdir(), "/tmp", "/var/tmp")):
+    anywhere = (*memory, tempfile.gettempdir(), "/tmp", "/var/tmp")
+    for above in (below,) if below else dict.fromkeys(anywhere):
         folder = Path(tempfile.mkdtemp(prefix="headway-pg-", dir=above))
         account.own(folder)
         looked = subprocess.run(["test", "-w", folder], check=False, **account.becoming())

@@ -136,7 +136,7 @@ class Service:
             for line in self.first.ledger.lines(since)
         ]  # fmt: skip
 
-    def finish(self, *, outages):
+    def finish(self, *, outages, fault):
         """Let everything come to its end, and see that it is as it should be."""
         self.first.open_gate("after")
         server = self.servers[1]
@@ -150,7 +150,7 @@ class Service:
         for worker in self.workers:
             worker.kill()
         books = Books(self.first)
-        books.hold(kills=outages)
+        books.hold(kills=outages, fault=fault)
         self._fed(books)
         assert self.load.odd == []
         logged = self.first.logged()
@@ -274,7 +274,7 @@ def test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed(cluster, tw
             cluster.start()
             service.until_back()
         pause(0.5)
-    books = service.finish(outages=kills)
+    books = service.finish(outages=kills, fault="kill -9 of the database")
     assert len(books.acknowledged) > 20 * kills
     assert service.load.later["storage_unavailable"] > 0
     figures("database killed, back ms after its start", service.back_ms("started"), service, books)
@@ -292,7 +292,7 @@ def test_nothing_is_lost_when_all_connections_are_cut_again_and_again(cluster, t
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s", name
             )[0][0]
         service.until_back()
-    books = service.finish(outages=times)
+    books = service.finish(outages=times, fault="all connections to the database are cut")
     assert cut > 2 * times
     figures(f"{cut} connections cut, back after ms", service.back_ms("up"), service, books)
 
@@ -308,7 +308,7 @@ def test_what_was_acknowledged_is_at_the_standby_when_the_primary_is_killed(post
             pair.promote()
             service.until_back()
             pause(1)
-        books = service.finish(outages=1)
+        books = service.finish(outages=1, fault="kill -9 of the primary, its standby is promoted")
         figures("primary killed, back after ms", service.back_ms("killed"), service, books)
         assert service.back_ms("promoted")[0] <= BACK_WITHIN_MS
 
@@ -332,7 +332,7 @@ def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(clust
             service.until_back()
             service.servers[0].start()
         pause(0.5)
-    books = service.finish(outages=kills)
+    books = service.finish(outages=kills, fault="kill -9 of one of two servers")
     figures("one server killed, back after ms", service.back_ms("killed"), service, books)
     assert max(service.back_ms("killed")) <= 1_000
 

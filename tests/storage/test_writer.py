@@ -15,6 +15,7 @@ from headway.storage.database import DatabaseGone, DiskFull, Outdated, StorageBr
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_file
+from headway.storage.writer import Command
 from headway.wire import workers as wire
 
 
@@ -112,6 +113,34 @@ async def test_what_a_vanished_caller_was_given_is_handed_back(disk):
         run = await disk.runs.get(run.id)
         assert ("queued", 0) == (run.state, run.attempt)
         await disk.stop(run.id)
+
+
+class LeavesMeanwhile(Command):
+    """A command that is cancelled, once it `may` be, just after the writer has looked whether it is."""
+
+    __slots__ = ("looks", "may")
+
+    @property
+    def cancelled(self):
+        self.looks += self.may
+        return self.looks > 1
+
+    @cancelled.setter
+    def cancelled(self, value):
+        self.looks, self.may = 2 * value, False
+
+
+async def test_who_leaves_while_another_is_let_go_is_let_go_too(disk):
+    writer = disk.store.writer
+    leaves, other = LeavesMeanwhile(lambda unit: [], lanes=lambda lane: False), Command(list, lanes=lambda lane: False)
+    answers = [writer.write(command) for command in (leaves, other)]
+    await disk.store.write(lambda unit: None)
+    leaves.may = True
+    writer.cancel(other)
+    await answers[1]
+    writer.cancel(leaves)
+    async with asyncio.timeout(5):
+        assert await answers[0] is None
 
 
 async def test_a_caller_that_left_is_not_given_what_comes_later(disk):

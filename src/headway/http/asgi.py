@@ -28,6 +28,7 @@ from headway.errors import (
 from headway.http import body, guard, problem
 from headway.http.addresses import Addresses
 from headway.http.call import Call, Receive, Send, check_key
+from headway.http.crowd import Crowd
 from headway.http.dialect import NATIVE, SAFE_METHODS, Dialect
 from headway.http.frames import Frames
 from headway.http.meter import Meters
@@ -83,6 +84,7 @@ class Api:
         self.signals: set[Patient] = set()
         """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
         self.streams = 0
+        self.crowd = Crowd()
         self.frames = Frames()
         self.meters = Meters([route.name for route in self.routes])
         self._guard = guard.Guard(service.settings.allow_host)
@@ -183,6 +185,8 @@ class Api:
         dialect.receive(call, self._guard)
         self.gate.permit(route, call)
         call.service = self.service.of(call.principal.organisation)
+        if route.scope == "run:start":
+            self.crowd.check()  # these are refused first when there is more to do than can be done
         if route.unparsed:
             if method not in SAFE_METHODS:
                 call.raw_body = await body.read(call.receive, headers, self._body_max)

@@ -34,7 +34,12 @@ async def start(call: Call) -> Reply:
     spec: wire.StartRun = call.body
     call.api.refuse_if_draining()
     call.check_start(spec.task)
-    started = await call.service.runs.start(spec, call.request_key())
+    crowd = call.api.crowd
+    entered_s = crowd.enter()
+    try:
+        started = await call.service.runs.start(spec, call.request_key())
+    finally:
+        crowd.leave(entered_s)
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
     return accepted(started, validated=spec.validate_only)

@@ -311,8 +311,11 @@ class Writer:
         if not self._cancelled:
             return []
         self._cancelled = False
-        gone = [command for command in self._patient if command.cancelled]
-        self._patient = [command for command in self._patient if not command.cancelled]
+        gone: list[Command[Any]] = []
+        patient: list[Command[Any]] = []
+        for command in self._patient:  # each is looked at once: it may be cancelled between two looks
+            (gone if command.cancelled else patient).append(command)
+        self._patient = patient
         return gone
 
     def _commit(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:

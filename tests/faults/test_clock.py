@@ -1,0 +1,158 @@
+"""The server's wall clock jumps: leases do not notice, what is due comes, nothing is done twice."""
+
+import signal
+import time
+
+import pytest
+from tests.faults.clocks import WallClock, needs_faketime
+from tests.faults.server import Server, WorkerProcess
+from tests.faults.stores import MINUTES, STORES
+from tests.faults.test_server_kills import all_final
+from tests.faults.test_worker_kills import begun
+from tests.faults.verdict import Books
+from tests.faults.waiting import pause, until
+
+from headway.loops.loop import LONGEST_S
+from headway.wire.times import from_text
+
+pytestmark = needs_faketime
+
+LEASE_S = 5
+HOUR, DAY = 3600, 86_400
+LATE_S = 2
+"""How much later than it was due a run may begin on a busy machine."""
+
+
+def started(server, place, number, task="effect", **more):
+    answer = server.post("/v1/runs", {"task": task, "input": {"n": number}, **more})
+    place.ledger.note("acknowledged", n=number, run_id=answer["id"])
+    return answer["id"]
+
+
+class Scene:
+    """A server whose clock jumps; one worker that goes on, with runs in hand, and one that will be stopped."""
+
+    def __init__(self, place):
+        self.place = place
+        self.clock = WallClock(place.folder)
+        self.server = Server(place, "--lease", f"{LEASE_S}s", **self.clock.environment).start()
+        self.goner = WorkerProcess(place, "--name", "goner", "--capacity", "4")
+        self.server.knows("gated")
+        self.lost = self.held(4)
+        WorkerProcess(place, "--name", "stays", "--capacity", "20")
+        self.server.connected(2)
+        self.kept = self.held(8)
+
+    def held(self, number):
+        """Start runs that are in some worker's hands until the gate is opened."""
+        ids = [self.server.started("gated", name="late") for _ in range(number)]
+        for run_id in ids:
+            begun(self.place, run_id, 1)
+        return ids
+
+    def stays_whole(self, around_s=0):
+        """Go on jumping for half a lease, so that each sign of life and each look comes right after a jump; nobody loses anything."""
+        for number in range(12):
+            self.clock.set(around_s + (HOUR if number % 2 else 0))
+            pause(LEASE_S / 24)
+        self.clock.set(around_s)
+        runs = [self.server.run(run_id) for run_id in (*self.kept, *self.lost)]
+        assert {(run["state"], run["attempt"], run["crashes"]) for run in runs} == {("running", 1, 0)}, (
+            self.place.logged()[-3000:]
+        )
+
+    def loses_who_is_silent(self):
+        """Leases do not become eternal: who is stopped loses his runs when the lease is over, by the machine's clock."""
+        self.goner.send_all(signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        for run_id in self.lost:
+            begun(self.place, run_id, 2)
+        assert time.monotonic() - stopped_s < LEASE_S + 1 + LATE_S
+
+    def end(self, *, fault, jumps):
+        self.place.open_gate("late")
+        until(lambda: all_final(self.server), 30, f"all runs are final: {self.server.counts()}")
+        kept = [self.server.run(run_id) for run_id in self.kept]
+        assert {(run["state"], run["attempt"]) for run in kept} == {("succeeded", 1)}
+        assert self.server.stop() == 0
+        books = Books(self.place)
+        effects = [line["n"] for line in books.effects if "n" in line]
+        assert sorted(effects) == sorted({line["n"] for line in books.acknowledged}), "something was done twice, or not"
+        books.hold(kills=1, fault=fault, tries=jumps)
+
+
+def begins(scene, number, within_s):
+    """Wait until a run has begun; return how many seconds that took."""
+    began_s = time.monotonic()
+    until(
+        lambda: any(line.get("n") == number for line in scene.place.ledger.lines("effect")),
+        within_s,
+        "what is due begins",
+    )
+    return time.monotonic() - began_s
+
+
+def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(place):
+    scene = Scene(place)
+    started(scene.server, place, 1, delay="30m")
+    scene.clock.set(HOUR)
+    started(scene.server, place, 2, delay="100ms")  # the next moment that is due shows what else is
+    begins(scene, 1, 5)
+    begins(scene, 2, 5)
+    scene.stays_whole(HOUR)
+    started(scene.server, place, 3, delay="30m")
+    scene.clock.set(0)
+    started(scene.server, place, 4, delay="1s")
+    assert 0.9 < begins(scene, 4, 5)
+    scene.loses_who_is_silent()
+    assert not any(line.get("n") == 3 for line in place.ledger.lines("effect"))
+    scene.clock.set(2 * HOUR)
+    started(scene.server, place, 5, delay="100ms")
+    begins(scene, 3, 5)
+    scene.end(fault="the server's clock jumps", jumps=16)
+
+
+@pytest.mark.parametrize("place", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
+@pytest.mark.parametrize("jump_s", [-HOUR, HOUR, DAY, 400 * DAY], ids=["-1h", "+1h", "+1d", "+400d"])
+def test_what_a_jump_makes_due_begins_by_itself_within_half_a_minute(place, jump_s):
+    scene = Scene(place)
+    due = [started(scene.server, place, n, delay=f"{abs(jump_s) - 60 * n}s") for n in range(1, 6)]
+    scene.clock.set(jump_s)
+    if jump_s > 0:
+        until(
+            lambda: {line.get("n") for line in place.ledger.lines("effect")} >= set(range(1, 6)),
+            LONGEST_S + 5,
+            "what has come due begins",
+        )
+    scene.stays_whole(jump_s)
+    started(scene.server, place, 6, delay="2s")
+    assert 1.9 < begins(scene, 6, 2 + LATE_S)
+    scene.loses_who_is_silent()
+    if jump_s < 0:
+        assert {scene.server.run(run_id)["state"] for run_id in due} == {"scheduled"}
+        scene.clock.set(2 * HOUR)
+        until(lambda: all(scene.server.run(run_id)["final"] for run_id in due), LONGEST_S + 5, "they are due now")
+    scene.end(fault="the server's clock jumps", jumps=13 + (jump_s < 0))
+
+
+@pytest.mark.parametrize("ahead_s", [pytest.param(-HOUR, marks=MINUTES), HOUR], ids=["-1h", "+1h"])
+def test_a_worker_whose_clock_is_wrong_and_jumps_keeps_its_lease_and_ends_its_runs_once(place, ahead_s):
+    server = Server(place, "--lease", f"{LEASE_S}s").start()
+    wrong = WallClock(place.folder, ahead_s)
+    WorkerProcess(place, **wrong.environment)
+    server.knows("gated")
+    run_id = server.started("gated", name="late")
+    for number in range(1, 6):
+        started(server, place, number)
+    begun(place, run_id, 1)
+    for number in range(8):
+        wrong.set(ahead_s + number * ahead_s)
+        pause(LEASE_S / 12)
+    place.open_gate("late")
+    final = server.final(run_id)
+    assert (final["state"], final["attempt"], final["output"]) == ("succeeded", 1, 1)
+    until(lambda: all_final(server), 20, f"all runs are final: {server.counts()}")
+    events = server.get(f"/v1/runs/{run_id}/events")["data"]
+    assert max(abs(from_text(event["time"]) - time.time() * 1000) for event in events) < 60_000
+    server.stop()
+    Books(place).hold(kills=0, fault="a worker's clock is wrong and jumps", tries=8)

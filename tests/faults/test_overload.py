@@ -1,0 +1,99 @@
+"""More is asked than can be done: what is accepted is done in time, the rest is told at once to come again."""
+
+import json
+import subprocess
+import sys
+import time
+
+import msgspec
+import psutil
+import pytest
+from tests.faults.probe import Probe
+from tests.faults.protocol import Hand
+from tests.faults.server import ROOT, Server, WorkerProcess
+from tests.faults.stores import MINUTES, STORES
+from tests.faults.test_server_kills import all_final
+from tests.faults.verdict import Books
+from tests.faults.waiting import until
+
+KEPT = {5: 0.3, 10: 0.1}
+"""The share of the best that is still done when so many times as much is asked, with the crowd on the server's own cores:
+a refusal is a request too, and costs about a third of one that is accepted."""
+GROWS_MIB = 100
+MOMENT_S = 5
+RECOVERS_S = 10
+SOON_MS = 250
+IMPATIENT = 0.1
+"""The share of callers who may lose patience before the server has learnt how much it bears."""
+SERVED_MS = 3_000
+"""How long a sign of life or a read may take meanwhile."""
+
+
+class Crowd:
+    """Starts from a process of their own."""
+
+    def __init__(self, place):
+        self.place, self.sent = place, 0
+
+    def come(self, rate, seconds):
+        """Send so many a second, whatever becomes of them, or (0) as fast as they are answered; return what was seen."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.faults.storm", str(self.place.port), str(rate), str(seconds), str(self.sent)],
+            cwd=ROOT, env=self.place.environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        seen = json.loads(done.stdout)
+        self.sent = seen["last"]
+        return seen
+
+
+@pytest.mark.parametrize(
+    ("place", "times", "seconds"),
+    [
+        ("sqlite", (5,), 3),
+        *(pytest.param(store, (5, 10), 30, marks=MINUTES) for store in STORES),
+    ],
+    indirect=["place"],
+)
+def test_what_is_accepted_is_done_and_the_rest_is_refused_at_once(place, times, seconds):
+    server = Server(place, "--lease", "10s").start()
+    WorkerProcess(place, "--capacity", "100")
+    server.knows("noop")
+    later = msgspec.json.decode(server.call("POST", "/v1/runs", {"task": "noop", "delay": "1h"}).body)["id"]
+    crowd = Crowd(place)
+    crowd.come(0, 1)
+    best = crowd.come(0, min(seconds, 5))["per_s"]
+    hand, beats, reads = Hand(server), place.connect(20), place.connect(20)
+    body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
+    process = psutil.Process(server.process.pid)
+    before = process.memory_info().rss
+    for many in times:
+        with (
+            Probe(lambda: beats.request("POST", "/v1/leases:report", body), 0.05) as heard,
+            Probe(lambda: reads.request("GET", f"/v1/runs/{later}"), 0.05) as read,
+        ):
+            seen = crowd.come(best * many, seconds)
+        counts = seen["counts"]
+        grown_mib = (process.memory_info().rss - before) >> 20
+        print(
+            f"{place.kind} x{many}: best {best:.0f}/s, then {seen['per_s']:.0f}/s, {counts}, p99 {seen['p99_ms']:.0f} ms; "
+            f"beats {heard.percentile(0.99):.0f} ms, reads {read.percentile(0.99):.0f} ms; grown {grown_mib} MiB"
+        )
+        assert set(counts) <= {"202", "503", "not sent", "gave up"}, counts
+        assert counts.get("503", 0) > 0, "nothing was refused: was it more than could be done?"
+        assert (set(heard.statuses), set(read.statuses)) == ({200}, {200})
+        assert grown_mib < GROWS_MIB
+        if seconds > MOMENT_S:  # figures of a moment on a busy machine say little
+            assert counts.get("gave up", 0) <= IMPATIENT * sum(counts.values()), "who is refused has to hear it at once"
+            assert seen["per_s"] >= KEPT[many] * best
+            assert max(heard.percentile(0.99), read.percentile(0.99)) < SERVED_MS
+        ended_s = time.monotonic()
+        until(lambda: crowd.come(20, 0.5)["p99_ms"] < SOON_MS, RECOVERS_S, "starts are quick again")
+        assert time.monotonic() - ended_s < RECOVERS_S
+    server.post(f"/v1/runs/{later}:terminate")
+    until(lambda: all_final(server), 120, f"all runs are final: {server.counts()}")
+    assert server.stop() == 0
+    books = Books(place)
+    done = {line["run_id"] for line in books.acknowledged}
+    books.hold(kills=0, fault="more is asked than can be done", tries=len(times))
+    assert {books.runs[run_id]["state"] for run_id in done} == {"succeeded"}

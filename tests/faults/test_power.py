@@ -1,0 +1,145 @@
+"""The power is cut: what was acknowledged is on the disk, in a file and in a database, and all goes on from there.
+
+Who writes is killed a moment before the disk: without power nothing is acknowledged either. When the server lived on, starts
+that it acknowledged within the milliseconds of the shutdown itself were lost now and then. It looks as if a sync could return
+from a file system that is being shut down without having been done; that was not proved.
+"""
+
+import contextlib
+import random
+
+import pytest
+from tests.faults.disks import MAKE, Disk
+from tests.faults.load import Load
+from tests.faults.server import APP, Place, Server, WorkerProcess
+from tests.faults.stores import MINUTES
+from tests.faults.syscalls import lying, needs_strace
+from tests.faults.test_server_kills import all_final
+from tests.faults.verdict import Books
+from tests.faults.waiting import pause, until
+from tests.postgres.cluster import Cluster
+
+from headway.client.errors import ConnectionLost
+
+TASKS = ["effect", "effect_in_thread", "steps"]
+RESERVE = {"HEADWAY_RESERVE_BYTES": str(4 << 20)}
+
+
+@pytest.fixture
+def disk(request):
+    made = Disk(getattr(request, "param", "ext4"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def placed(disk, tmp_path):
+    """Make a place whose ledger is not on the disk."""
+    with contextlib.ExitStack() as ends:
+
+        def on(store):
+            place = Place(tmp_path, store)
+            ends.callback(place.clean_up)
+            return place
+
+        yield on
+
+
+def on_disks(*each_time, cuts):
+    """Mark a test with how often the power is cut on which file system."""
+    many = [pytest.param(kind, cuts, marks=MINUTES) for kind in MAKE]
+    return pytest.mark.parametrize(("disk", "cuts"), [*each_time, *many], indirect=["disk"])
+
+
+@on_disks(("ext4", 1), cuts=60)
+def test_nothing_acknowledged_is_lost_when_the_power_is_cut(disk, placed, cuts):
+    place = placed(disk.path / "headway.db")
+    server = Server(place, "--workers", "1", "--lease", "2s", app=APP, **RESERVE).start()
+    server.knows("effect")
+    with Load(place, tasks=TASKS, rate=60) as load:
+        for _ in range(cuts):
+            pause(random.uniform(0.3, 1.2))
+            server.kill()
+            disk.cut()
+            disk.restore()
+            server.start()
+        pause(0.3)
+    assert load.odd == []
+    until(lambda: all_final(server), 60, f"all runs are final: {server.counts()}")
+    assert server.stop() == 0
+    books = Books(place)
+    assert len(books.acknowledged) > 10 * cuts
+    books.hold(kills=cuts, fault=f"the power is cut ({disk.kind})")
+
+
+@needs_strace
+def test_a_disk_that_lies_about_its_syncs_is_found_out(disk, placed):
+    """The control: where syncs do nothing, the same test has to see that what was acknowledged is lost."""
+    place = placed(disk.path / "headway.db")
+    server = Server(place, prefix=lying(place.folder / "trace"), app=APP, **RESERVE).start()
+    server.knows("effect")
+    with Load(place, tasks=["effect"], rate=60):
+        until(lambda: len(place.ledger.lines("acknowledged")) > 20, 20, "some are acknowledged")
+    until(lambda: not place.end_all(), 10, "what strace ran has ended")
+    disk.cut()
+    disk.restore()
+    Server(place, **RESERVE).start().kill()
+    books = Books(place)
+    assert len(books.lost) > 20
+    with pytest.raises(AssertionError, match="acknowledged runs are lost"):
+        books.hold(kills=1, finished=False)
+
+
+@on_disks(cuts=30)
+def test_nothing_acknowledged_is_lost_when_the_database_loses_its_power(disk, placed, postgres_installation, cuts):
+    with Cluster(installation=postgres_installation, below=disk.path) as cluster:
+        place = placed(cluster.url(cluster.create_database()))
+        server = Server(place, "--lease", "2s").start()
+        WorkerProcess(place, "--capacity", "20")
+        server.knows("effect")
+        disk.sync()  # the database's files were made without
+        with Load(place, tasks=TASKS, rate=60) as load:
+            for _ in range(cuts):
+                pause(random.uniform(0.3, 1.2))
+                without_power(disk, cluster)
+                cluster.start()
+                until(lambda: takes_runs(server), 20, "it takes runs again")
+            pause(0.3)
+        assert load.odd == []
+        until(lambda: all_final(server), 60, f"all runs are final: {server.counts()}")
+        assert server.stop() == 0
+        books = Books(place)
+        assert len(books.acknowledged) > 10 * cuts
+        books.hold(kills=cuts, fault=f"the database's power is cut ({disk.kind})")
+
+
+@pytest.mark.long
+def test_a_database_that_does_not_wait_for_its_disk_is_found_out(disk, placed, postgres_installation):
+    """The control, as above."""
+    off = {"synchronous_commit": "off", "wal_writer_delay": "10s"}
+    with Cluster(off, postgres_installation, below=disk.path) as cluster:
+        place = placed(cluster.url(cluster.create_database()))
+        server = Server(place, HEADWAY_ACCEPT_LOSS="1").start()
+        WorkerProcess(place)
+        server.knows("effect")
+        disk.sync()
+        cluster.query("CHECKPOINT")
+        with Load(place, tasks=["effect"], rate=60):
+            until(lambda: len(place.ledger.lines("acknowledged")) > 50, 20, "some are acknowledged")
+        without_power(disk, cluster)
+        server.kill()
+        cluster.start()
+        assert Books(place).lost
+
+
+def without_power(disk, cluster):
+    """Cut the power of the machine that the database is on."""
+    cluster.kill()
+    disk.cut()
+    disk.restore()
+
+
+def takes_runs(server):
+    with contextlib.suppress(ConnectionLost):
+        return server.call("POST", "/v1/runs", {"task": "effect"}).status == 202
+    return False

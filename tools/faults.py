@@ -1,0 +1,98 @@
+"""Write docs/faults.md: what was done to Headway and to others, how often, and what became of what they had acknowledged.
+
+    python tools/faults.py           say whether the page is what the kept results make
+    python tools/faults.py --write   write it
+
+Results are lines that the fault tests add to the file that HEADWAY_FAULT_RESULTS names (see tests/faults/results.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "tests/faults/results.jsonl"
+PAGE = ROOT / "docs/faults.md"
+
+HEAD = """\
+# What was tried, and what was lost
+
+Written by `tools/faults.py` from `tests/faults/results.jsonl`, to which the fault tests add a line each. They run real
+servers, workers and databases, break them under load, and ask a ledger that lies outside of the store;
+[How the promises are tried](explanation/fault-tests.md) says how, and which seeded bugs show that they can fail. *Tries* are
+how often the fault was brought about, *acknowledged* is what clients were promised meanwhile, *lost* is what of that was not
+there or did not come to its end, and *doubled* are starts that made two runs, runs that ended twice, or events that a stream
+told twice or not in order. To try it again:
+
+    HEADWAY_FAULT_RESULTS=results.jsonl ./test --long tests/faults tests/servers
+
+| what was done | store | tries | acknowledged | lost | doubled | last tried | of |
+|---|---|---:|---:|---:|---:|---|---|
+"""
+STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+ADDED = ("tries", "acknowledged", "lost", "doubled")
+
+PEERS = """
+## Beside others
+
+The same load and the same faults, by `python -m tests.faults.peers`: {tasks} tasks that take {ms} ms each, handed in at a
+steady pace, with whatever was killed started again at once as a supervisor would. *What executes* is the worker, and of Headway
+its server as well. Each was tried once, in two sessions on one machine of two cores that others kept busy: what was lost counts,
+the times are no benchmark. *Lost* is what
+was acknowledged and not done {patience_s:g} s after the last fault, *again* is what was done to its end more than once, which
+all of these allow. *Back after* is how long the last task took to be done from the last fault on.
+
+| what was done | system | acknowledged | lost | again | back after | settings |
+|---|---|---:|---:|---:|---:|---|
+"""
+
+
+def summed(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put lines of one fault on one store together, in the order in which they first came."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        groups[line["fault"], line["store"]].append(line)
+    return [
+        {**max(group, key=lambda line: line["date"]), **{name: sum(line[name] for line in group) for name in ADDED}}
+        for group in groups.values()
+    ]
+
+
+def page(lines: list[dict[str, Any]]) -> str:
+    """Return the page that the results make."""
+    ours = [line for line in lines if "peer" not in line]
+    written = HEAD
+    for line in sorted(summed(ours), key=lambda line: (line["fault"], line["store"])):
+        counts = " | ".join(f"{line[name]:,}" for name in ADDED)
+        written += f"| {line['fault']} | {STORES[line['store']]} | {counts} | {line['date']} | `{line['commit']}` |\n"
+    beside = [line for line in lines if "peer" in line]
+    if beside:
+        written += PEERS.format(**beside[0]["peer"])
+        for line in sorted(beside, key=lambda line: (line["fault"], line["system"])):
+            back = "never" if line["lost"] else f"{line['back_s']:.1f} s"
+            written += (
+                f"| {line['fault']} | {line['system']} | {line['acknowledged']:,} | {line['lost']:,} | {line['again']:,} | "
+                f"{back} | {line['settings']} |\n"
+            )
+    return written
+
+
+def main() -> int:
+    """Write the page or hold it against the results."""
+    made = page([json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()])
+    if "--write" in sys.argv:
+        PAGE.write_text(made, encoding="utf-8")
+        return 0
+    same = PAGE.exists() and PAGE.read_text(encoding="utf-8") == made
+    if not same:
+        print("docs/faults.md is not what the results make: python tools/faults.py --write")
+    return int(not same)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
