@@ -68,11 +68,11 @@ class Signer:
     def __init__(self, secret: bytes) -> None:
         """Take at least 32 random bytes."""
         assert len(secret) >= 32, "the secret is too short"  # noqa: PLR2004 - 256 bits
-        self._secret = secret
+        self.secret = secret
 
     def sign(self, purpose: str, text: str) -> str:
         """Return the 256-bit signature of `text` for `purpose`, URL-safe, 43 characters."""
-        digest = hmac.digest(self._secret, f"{purpose}\0{text}".encode(), hashlib.sha256)
+        digest = hmac.digest(self.secret, f"{purpose}\0{text}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def verify(self, purpose: str, text: str, signature: str) -> bool:

@@ -18,6 +18,7 @@ from headway.service.starting import Drafter
 from headway.service.tasks import Queues, Tasks
 from headway.service.workers import Workers
 from headway.storage.store import Store
+from headway.vault import Vault, as_secrets
 
 
 class Service:
@@ -27,6 +28,7 @@ class Service:
         self.store = store
         self.settings = settings
         self.signer = signer
+        self.vault = Vault(signer.secret, as_secrets(settings.earlier_secrets))
         self.ids = ids or IdSource()
         self.schemas = Schemas()
         self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)
