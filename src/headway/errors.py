@@ -3,7 +3,7 @@
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
-    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused
+    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound
     ├── Gone 410 ─ RunPurged
@@ -110,6 +110,13 @@ class InvalidSchedule(InvalidInput):
 
     code, title = "invalid_schedule", "The schedule cannot be understood"
     hint = "An occurrence is a word (Daily), a cron expression, an RRULE, or an interval (every 90m)."
+
+
+class TargetRefused(InvalidInput):
+    """The server does not call that host: it is not public, not on a usual port, or its name leads inside."""
+
+    code, title = "target_refused", "The server does not call that address"
+    hint = "Use a public https address. Who operates the server can allow others: HEADWAY_OUTBOUND_ALLOW."
 
 
 class IdempotencyKeyReused(InvalidInput):
