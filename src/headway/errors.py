@@ -3,13 +3,14 @@
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
-    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused
+    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused, InvalidRecord
     ├── Unauthenticated 401 / Forbidden 403
-    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound
+    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound, TableNotFound,
+    │                  FieldNotFound, RecordNotFound, StoredFileNotFound
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
-    │                  IdempotencyInProgress
+    │                  IdempotencyInProgress, TableInUse, RecordInUse
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
@@ -126,6 +127,12 @@ class IdempotencyKeyReused(InvalidInput):
     hint = "Use a new key for a new request; repeat a request with the same key and the same body."
 
 
+class InvalidRecord(InvalidInput):
+    """A record has a value that its table does not take; `errors` name the record and the field. Nothing was changed."""
+
+    code, title = "invalid_record", "A record has a value that its table does not take"
+
+
 class Unauthenticated(HeadwayError):
     """There is no valid credential in the request."""
 
@@ -166,6 +173,30 @@ class WorkerNotFound(NotFound):
     """No worker is registered under that id; a worker that gets this registers again."""
 
     code, title = "worker_not_found", "No worker is registered under that id"
+
+
+class TableNotFound(NotFound):
+    """No table has that id or name."""
+
+    code, title = "table_not_found", "No table has that id or name"
+
+
+class FieldNotFound(NotFound):
+    """The table has no such field."""
+
+    code, title = "field_not_found", "The table has no such field"
+
+
+class RecordNotFound(NotFound):
+    """The table has no such record."""
+
+    code, title = "record_not_found", "The table has no such record"
+
+
+class StoredFileNotFound(NotFound):
+    """There is no such file; files go some days after they came."""
+
+    code, title = "file_not_found", "There is no such file"
 
 
 class RouteNotFound(NotFound):
@@ -248,6 +279,18 @@ class IdempotencyInProgress(Conflict):
 
     code, title = "idempotency_in_progress", "The first request with this key is still being answered"
     retry_after_s = 1
+
+
+class TableInUse(Conflict):
+    """The table or field cannot be changed so: something else relies on it, or its records do not fit."""
+
+    code, title = "table_in_use", "Something relies on the table as it is"
+
+
+class RecordInUse(Conflict):
+    """The record is named by others in a connection that restricts this; `errors` name them. Nothing was changed."""
+
+    code, title = "record_in_use", "Other records name this one"
 
 
 class VersionMismatch(HeadwayError):

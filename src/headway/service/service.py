@@ -15,6 +15,8 @@ from headway.service.runs import Runs
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
 from headway.service.starting import Drafter
+from headway.service.tables.definitions import Tables
+from headway.service.tables.records import Records
 from headway.service.tasks import Queues, Tasks
 from headway.service.workers import Workers
 from headway.storage.store import Store
@@ -40,6 +42,8 @@ class Service:
         self.servers = Servers(store, self.sessions, settings.lease_ms)
         self.tasks = Tasks(store)
         self.queues = Queues(store)
+        self.tables = Tables(store, self.ids)
+        self.records = Records(store, self.tables, self.ids)
         self.history = History(store, self.runs, self.workers)
         self.alarms: dict[tuple[str, str], int] = {}
         """Lanes that a rate has closed, and when they open again."""

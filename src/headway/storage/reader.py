@@ -224,6 +224,12 @@ class Reader:
         sql, binds = lists.count(self._dialect, wanted, group_by)
         return await self._slowly(lambda database: {str(group): n for group, n in database.select(sql, binds)})
 
+    async def ask(self, read: Callable[[Reading, Dialect], T], *, slow: bool = False) -> T:
+        """Return what a noun's own reading returns; one that is `slow` keeps off the event loop, if there is another place."""
+        if self.near is not None and not slow:
+            return read(self.near, self._dialect)
+        return await self._slowly(lambda database: read(database, self._dialect))
+
     async def _rows(self, name: str, /, **binds: Any) -> list[Row]:
         near = self.near
         return near.rows(name, **binds) if near is not None else await self._slowly(lambda far: far.rows(name, **binds))

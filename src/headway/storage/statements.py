@@ -12,6 +12,9 @@ A statement is plain SQL with `:name` binds. What the dialects say differently i
     @text, @integer, @real         in the schema: text in the order of its bytes, 64 bits, a double
     @serial, @strict               in the schema: a number that only rises; strict typing
 
+How `records` reads the values of a record, each a word with the field in it: text_at, number_at, flag_at, items_at, sized_at;
+how it changes them: patched; and how it looks for a text in another: found_in.
+
 What two dialects cannot say in the same way at all is a statement of the same name in a file of its own (`own`).
 """
 
@@ -30,7 +33,14 @@ _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _MACRO: Final = re.compile(r"@(\w+)(?:\(([^()]*)\))?")
 RUN_COLUMNS: Final = Run.__struct_fields__
 
-FILES: Final = ("runs.sql", "history.sql", "admission.sql", "verify.sql", "servers.sql")
+FILES: Final = (
+    "runs.sql",
+    "history.sql",
+    "admission.sql",
+    "verify.sql",
+    "servers.sql",
+    "tables.sql",
+)
 
 
 class Dialect(msgspec.Struct, frozen=True):

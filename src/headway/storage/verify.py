@@ -13,7 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from headway.engine.lifecycle import CAUSES, TRANSITIONS
+from headway.engine.tables.keys import entries
 from headway.model.run import FINAL, PARKED, State
+from headway.model.table import Field
+from headway.storage.tables import make_table
 
 _LEGAL: Final = frozenset(
     (str(state), CAUSES[event], str(target))
@@ -69,6 +72,31 @@ def findings(read: Read) -> Iterator[Finding]:
         yield Finding(run_id, f"its lease is held by {worker_id}, which is gone")
     for task, key, queue in read("verify_parked", parked=PARKED):
         yield Finding(task, f"runs of the key {key!r} in the queue {queue!r} wait for a slot that is free")
+    for name, kept, found in read("verify_table_counts"):
+        yield Finding(name, f"the table says that it has {kept} records, there are {found}")
+    for what, row_id in read("verify_record_orphans"):
+        yield Finding(row_id, f"a {what} of nothing is left")
+    fields = {table.number: table.fields for table in map(make_table, read("verify_tables"))}
+    yield from _records(fields, read("verify_records"), read("verify_record_values"))
+
+
+def _records(fields: dict[int, tuple[Field, ...]], records: Iterable[Any], values: Iterable[Any]) -> Iterator[Finding]:
+    """Walk records and their index side by side; both come in order of table and record."""
+    index = groupby(values, key=lambda row: (row[0], row[1]))
+    at, rows = next(index, (None, iter(())))
+    for number, record_id, data in records:
+        while at is not None and at < (number, record_id):
+            yield Finding(at[1], "the index has it, but it is not there")
+            at, rows = next(index, (None, iter(())))
+        kept: set[tuple[str, str, int]] = set()
+        if at == (number, record_id):
+            kept = {(field, value, unique) for _, _, field, value, unique in rows}
+            at, rows = next(index, (None, iter(())))
+        if kept != entries(fields[number], msgspec.json.decode(data)):
+            yield Finding(record_id, "the index does not say of it what it says itself")
+    while at is not None:
+        yield Finding(at[1], "the index has it, but it is not there")
+        at, rows = next(index, (None, iter(())))
 
 
 def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:

@@ -57,6 +57,12 @@ POSTGRES = Dialect(
         "real": "DOUBLE PRECISION",
         "serial": "BIGINT PRIMARY KEY",
         "strict": "",
+        "text_at": "(data::json ->> '{}') COLLATE \"C\"",
+        "number_at": "(data::json ->> '{}')::double precision",
+        "flag_at": "(data::json ->> '{}')::boolean::int",
+        "items_at": "(SELECT json_array_elements_text(data::json -> '{}') COLLATE \"C\" AS value)",
+        "patched": "jsonb_strip_nulls(data::jsonb || :patch::jsonb)::text",
+        "found_in": "strpos({}, {}) > 0",
     },
     walk="({} {} LIMIT :limit)",  # of what is put together, only what is in order and limited by itself is merged
     few="CROSS JOIN LATERAL ({}) AS few",

@@ -26,5 +26,11 @@ SQLITE = Dialect(
         "real": "REAL",
         "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
         "strict": "STRICT",
+        "text_at": "(data ->> '{}')",
+        "number_at": "CAST(data ->> '{}' AS DOUBLE PRECISION)",
+        "flag_at": "(data ->> '{}')",
+        "items_at": "json_each(data, '$.{}')",
+        "patched": "json_patch(data, :patch)",
+        "found_in": "instr({}, {}) > 0",
     },
 )

@@ -1,0 +1,315 @@
+"""Records: find them, and change them, one or up to a thousand at a time, all or none."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, tzinfo
+from typing import Any, Final, NoReturn, TypeVar
+
+import msgspec
+
+from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, read
+from headway.engine.tables.keys import key
+from headway.errors import InvalidInput, InvalidRecord, RecordNotFound, VersionMismatch
+from headway.ids import IdSource, canonical
+from headway.model.table import Field, Record, Table
+from headway.service.idempotency import RequestKey, keys_of, once
+from headway.service.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, remove, save
+from headway.service.tables.definitions import Tables
+from headway.storage import tables as storage
+from headway.storage.records import Walk
+from headway.storage.store import Store
+from headway.storage.unit import Unit
+from headway.wire import tables as wire
+
+T = TypeVar("T")
+
+PAGE_MAX: Final = 1_000
+CREATED: Final = "created_at"
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Records after a batch, in the order in which they were given."""
+
+    table: Table
+    records: list[Record]
+    created: int = 0
+    updated: int = 0
+
+
+class Records:
+    """Every verb on the records of an organisation's tables."""
+
+    def __init__(
+        self,
+        store: Store,
+        tables: Tables,
+        ids: IdSource,
+        organisation: int = 1,
+        zone: Callable[[], tzinfo] = lambda: UTC,
+    ) -> None:
+        """`zone` is that of days, and of times which do not say theirs."""
+        self._store = store
+        self._tables = tables
+        self._ids = ids
+        self._organisation = organisation
+        self._zone = zone
+
+    # -- looking ---------------------------------------------------------------------------------------------------------
+
+    def condition(self, table: Table, given: Any, pointer: str = "/filter") -> Condition:
+        """Return the condition that a document describes; raise InvalidInput with a pointer to what is wrong."""
+        try:
+            return read(table, given, Moment(self._store.clock.now_ms(), self._zone()))
+        except BadCondition as error:
+            where = f"{pointer}{error.pointer}"
+            raise InvalidInput(
+                f"{where[1:].replace('/', '.')}: {error.message}",
+                errors=[{"pointer": where, "code": "condition", "message": error.message}],
+            ) from None
+
+    async def get(self, table_name: str, record_id: str) -> tuple[Table, Record]:
+        """Return a record; raise TableNotFound or RecordNotFound."""
+        table = await self._tables.get(table_name)
+        wanted = canonical(record_id) or record_id
+        found = await self._store.read.ask(lambda database, _: storage.read_records(database, table, [wanted]))
+        if not found:
+            raise RecordNotFound(f"the table {table.name!r} has no record {record_id[:80]!r}")
+        return table, found[0]
+
+    async def page(
+        self, table: Table, condition: Condition = EVERY, after: str = "", size: int = 50, order_by: str = ""
+    ) -> tuple[builtins.list[Record], str]:
+        """Return records of which the condition is true, and the place after which it goes on ("" at the end).
+
+        A page may be short or even empty although there is more: it looks at so many records only.
+        """
+        walk = _walk(table, order_by)
+        size = min(size, PAGE_MAX)
+        return await self._store.read.ask(
+            lambda database, dialect: storage.read_page(database, dialect, table, condition, after, size, walk),
+            slow=condition != EVERY,
+        )
+
+    async def at(
+        self, table: Table, condition: Condition = EVERY, offset: int = 0, size: int = 50
+    ) -> builtins.list[Record]:
+        """Return a page by its number, oldest first. It costs as much as all pages before it."""
+        return await self._store.read.ask(
+            lambda database, dialect: storage.read_at(database, dialect, table, condition, offset, min(size, PAGE_MAX)),
+            slow=True,
+        )
+
+    async def count(self, table: Table, condition: Condition = EVERY) -> int:
+        """Return of how many records the condition is true: of all from the count that is kept, else by looking."""
+        return await self._store.read.ask(
+            lambda database, dialect: storage.count_records(database, dialect, table, condition),
+            slow=condition != EVERY,
+        )
+
+    # -- changing --------------------------------------------------------------------------------------------------------
+
+    async def insert(
+        self, table_name: str, given: Sequence[Mapping[str, Any]], request: RequestKey | None = None
+    ) -> Batch:
+        """Add records, all or none; raise InvalidRecord with what is wrong with which."""
+        new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in given]
+
+        def work(unit: Unit, table: Table) -> builtins.list[str]:
+            drafts = self._each(
+                given, new_ids, lambda index: Draft(new_ids[index], fresh(table, given[index], self._zone()))
+            )
+            _take(new_ids, save(unit, table, drafts, whole=True))
+            return new_ids
+
+        table, ids = await self._write(table_name, work, len(given), request, grows=True)
+        return await self._shown(table, ids, created=len(ids))
+
+    async def update(
+        self, table_name: str, given: Sequence[wire.RecordPatch], request: RequestKey | None = None
+    ) -> Batch:
+        """Change records, all or none; raise RecordNotFound, VersionMismatch or InvalidRecord."""
+        ids = [canonical(patch.id) or patch.id for patch in given]
+        if len(set(ids)) < len(ids):
+            raise InvalidInput(
+                "a record is there twice",
+                errors=[{"pointer": "/records", "code": "twice", "message": "a record is there twice"}],
+            )
+
+        def work(unit: Unit, table: Table) -> builtins.list[str]:
+            found = storage.load_records(unit, table, ids)
+            for record_id, patch in zip(ids, given, strict=True):
+                _check_version(table, found.get(record_id), record_id, patch.version)
+            drafts = self._each(
+                given,
+                ids,
+                lambda index: Draft(
+                    ids[index],
+                    filled(table, given[index].values, found[ids[index]].values, self._zone()),
+                    found[ids[index]],
+                ),
+            )
+            _take(ids, save(unit, table, _changed(drafts), whole=True))
+            return ids
+
+        table, ids = await self._write(table_name, work, len(given), request)
+        return await self._shown(table, ids, updated=len(ids))
+
+    async def upsert(
+        self, table_name: str, by: str, given: Sequence[Mapping[str, Any]], request: RequestKey | None = None
+    ) -> Batch:
+        """Change the records that have the given values in a unique field, and add the others, all or none."""
+        new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in given]
+
+        def work(unit: Unit, table: Table) -> builtins.list[str]:
+            field = unique_field(table, by)
+            found = known(unit, table, field, given, self._zone())
+            ids = [found[index].id if index in found else new_ids[index] for index in range(len(given))]
+
+            def draft(index: int) -> Draft:
+                before = found.get(index)
+                if before is None:
+                    return Draft(ids[index], fresh(table, given[index], self._zone()))
+                return Draft(ids[index], filled(table, given[index], before.values, self._zone()), before)
+
+            if len(set(ids)) < len(ids):
+                twice = next(index for index, each in enumerate(ids) if each in ids[:index])
+                _refuse({twice: (Refusal(field.name, "twice", "has a value that an earlier one of the batch has"),)})
+            drafts = self._each(given, ids, draft)
+            _take(ids, save(unit, table, _changed(drafts), whole=True))
+            return [*ids, str(len(found))]
+
+        table, lines = await self._write(table_name, work, len(given), request, grows=True)
+        updated = int(lines[-1])
+        return await self._shown(table, lines[:-1], created=len(given) - updated, updated=updated)
+
+    async def delete(
+        self, table_name: str, ids: Sequence[str], version: int | None = None, request: RequestKey | None = None
+    ) -> int:
+        """Delete records, all or none; raise RecordNotFound, VersionMismatch, or RecordInUse if a connection restricts it."""
+        wanted = list(dict.fromkeys(canonical(each) or each for each in ids))
+
+        def work(unit: Unit, table: Table) -> builtins.list[str]:
+            found = storage.load_records(unit, table, wanted)
+            for record_id in wanted:
+                _check_version(table, found.get(record_id), record_id, version)
+            return [str(remove(unit, table, wanted))]
+
+        _, lines = await self._write(table_name, work, len(wanted), request)
+        return int(lines[0])
+
+    # -- pieces ----------------------------------------------------------------------------------------------------------
+
+    async def _write(
+        self,
+        table_name: str,
+        work: Callable[[Unit, Table], builtins.list[str]],
+        weight: int,
+        request: RequestKey | None,
+        *,
+        grows: bool = False,
+    ) -> tuple[Table, builtins.list[str]]:
+        wanted = canonical(table_name) or table_name
+
+        def whole(unit: Unit) -> tuple[Table, builtins.list[str]]:
+            table = hold(unit, self._organisation, wanted)
+            lines, _ = once(unit, request, lambda unit: work(unit, table))
+            return table, lines
+
+        return await self._store.write(whole, keys=keys_of(request), grows=grows, weight=max(1, weight))
+
+    async def _shown(self, table: Table, ids: Sequence[str], *, created: int = 0, updated: int = 0) -> Batch:
+        found = await self._store.read.ask(lambda database, _: storage.read_records(database, table, ids))
+        by_id = {record.id: record for record in found}
+        return Batch(table, [by_id[each] for each in ids if each in by_id], created, updated)
+
+    @staticmethod
+    def _each(given: Sequence[Any], ids: Sequence[str], draft: Callable[[int], Draft]) -> builtins.list[Draft]:
+        """Return the drafts, or raise InvalidRecord with all that is wrong with any of them."""
+        del ids
+        drafts, wrong = [], {}
+        for index in range(len(given)):
+            try:
+                drafts.append(draft(index))
+            except Refused as refused:
+                wrong[index] = refused.refusals
+        if wrong:
+            _refuse(wrong)
+        return drafts
+
+
+def _walk(table: Table, order_by: str) -> Walk:
+    name, _, way = order_by.strip().rpartition(" ")
+    if way.lower() not in ("asc", "desc") or not name:
+        name, way = order_by.strip(), "asc"
+    if name in ("", CREATED):
+        return Walk(down=way.lower() == "desc")
+    field = table.find(name)
+    if field is None or not field.kept or field.lists:
+        known = [repr(each.name) for each in table.fields if each.kept and not each.lists]
+        message = f"order_by: records can be ordered by {', '.join([CREATED, *known])}; other fields have no index"
+        raise InvalidInput(message, errors=[{"pointer": "/order_by", "code": "value", "message": message}])
+    return Walk(field.id, field.type, down=way.lower() == "desc")
+
+
+def unique_field(table: Table, name: str) -> Field:
+    """Return the unique field by which records are known; raise InvalidInput."""
+    field = table.find(name)
+    if field is None or not field.unique:
+        known = ", ".join(repr(each.name) for each in table.fields if each.unique) or "none"
+        message = f"{name[:80]!r} is no unique field; the table has {known}"
+        raise InvalidInput(message, errors=[{"pointer": "/by", "code": "value", "message": message}])
+    return field
+
+
+def known(
+    unit: Unit, table: Table, field: Field, given: Sequence[Mapping[str, Any]], zone: tzinfo
+) -> dict[int, Record]:
+    """Return the records that have the values which are given for a unique field, by their place among what is given."""
+    places: dict[str, list[int]] = {}
+    for index, values in enumerate(given):
+        value = values.get(field.name, values.get(field.id))
+        try:
+            normal = filled(
+                msgspec.structs.replace(table, fields=(msgspec.structs.replace(field, required=False),)),
+                {field.id: value},
+                {},
+                zone,
+            )
+        except Refused:
+            continue  # it is refused as a record
+        if field.id in normal:
+            places.setdefault(key(field.type, normal[field.id]), []).append(index)
+    owners = {
+        text: owner for _, text, owner in storage.holders(unit.database, table, [(field.id, text) for text in places])
+    }
+    found = storage.load_records(unit, table, list(owners.values()))
+    return {index: found[owners[text]] for text, indexes in places.items() if text in owners for index in indexes}
+
+
+def _changed(drafts: Sequence[Draft]) -> builtins.list[Draft]:
+    """Leave out those that change nothing: a record gets no new version for them."""
+    return [draft for draft in drafts if draft.before is None or draft.before.values != draft.values]
+
+
+def _check_version(table: Table, found: Record | None, record_id: str, version: int | None) -> None:
+    if found is None:
+        raise RecordNotFound(f"the table {table.name!r} has no record {record_id[:80]!r}")
+    if version is not None and found.version != version:
+        raise VersionMismatch(f"the record {record_id} is at version {found.version}", version=found.version)
+
+
+def _take(ids: Sequence[str], refused: Mapping[str, tuple[Refusal, ...]]) -> None:
+    if refused:
+        _refuse({index: refused[each] for index, each in enumerate(ids) if each in refused})
+
+
+def _refuse(wrong: Mapping[int, tuple[Refusal, ...]]) -> NoReturn:
+    errors = [
+        {"pointer": f"/records/{index}/values/{refusal.field}", "code": refusal.code, "message": str(refusal)}
+        for index, refusals in wrong.items()
+        for refusal in refusals
+    ]
+    index, refusals = next(iter(wrong.items()))
+    raise InvalidRecord(f"records.{index}: {refusals[0]}", errors=errors[:100])

@@ -1,0 +1,318 @@
+"""Tables and records in the database: what a unit writes, and what is read on a reading connection.
+
+Nothing is decided here. What belongs to a record in the index is written with it, and the count of its table as well; a
+command that writes has to hold the table's definition first (`lock_table`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headway.engine.tables.conditions import EVERY, Condition
+from headway.engine.tables.keys import entries
+from headway.model.table import External, Field, Record, RecordChange, Table, Values
+from headway.storage import records as statements
+from headway.storage.database import Database, Reading
+from headway.storage.records import BLANKS, Walk, place
+from headway.storage.statements import Dialect
+from headway.storage.unit import Unit, as_rows
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+WINDOW: Final = 5_000
+"""How many records a page looks at, at most, if not each of them fits: some milliseconds' worth."""
+WINDOWS: Final = 4
+"""How often it looks on, as long as it has found none."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_values: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of a table as a document."""
+
+    fields: tuple[Field, ...] = ()
+    next_field: int = 1
+    description: str = ""
+    external: External | None = None
+
+
+_definition: Final = msgspec.json.Decoder(Definition).decode
+
+
+def make_table(row: tuple[Any, ...]) -> Table:
+    """Return the table of a row."""
+    number, table_id, organisation, name, text, count, version, created_at, updated_at = row
+    kept = _definition(text)
+    return Table(
+        number=number, id=table_id, organisation=organisation, name=name, description=kept.description, fields=kept.fields,
+        next_field=kept.next_field, external=kept.external, count=count, version=version, created_at=created_at,
+        updated_at=updated_at,
+    )  # fmt: skip
+
+
+def make_record(row: tuple[Any, ...]) -> Record:
+    """Return the record of a row."""
+    return Record(row[0], row[1], _values(row[2]), row[3], row[4])
+
+
+# -- definitions -------------------------------------------------------------------------------------------------------
+
+
+def find_table(database: Database, organisation: int, name: str) -> Table | None:
+    """Return the organisation's table of that id or name."""
+    rows = database.rows("find_table", organisation=organisation, name=name)
+    return make_table(rows[0]) if rows else None
+
+
+def read_tables(database: Database, organisation: int) -> list[Table]:
+    """Return the organisation's tables, by name."""
+    return [make_table(row) for row in database.rows("read_tables", organisation=organisation)]
+
+
+def lock_table(unit: Unit, number: int) -> Table | None:
+    """Return the table as it is now, and let nobody change it until this transaction is over."""
+    rows = unit.database.rows("lock_table", number=number)
+    return make_table(rows[0]) if rows else None
+
+
+def next_number(unit: Unit) -> int:
+    """Return a number that no table has; of two servers that take the same one, one decides again."""
+    return int(unit.database.rows("next_table_number")[0][0])
+
+
+def insert_table(unit: Unit, table: Table) -> None:
+    """Add a table."""
+    unit.changes += 1
+    unit.database.run(
+        "insert_table", number=table.number, id=table.id, organisation=table.organisation, name=table.name,
+        definition=_document(table), count=table.count, version=table.version, created_at=table.created_at,
+        updated_at=table.updated_at,
+    )  # fmt: skip
+
+
+def save_table(unit: Unit, table: Table, was: int) -> None:
+    """Keep the definition as it is now; `was` is the version that it was made from."""
+    unit.changes += 1
+    unit.database.must(
+        1, "save_table", number=table.number, name=table.name, definition=_document(table), version=table.version,
+        updated_at=table.updated_at, was=was,
+    )  # fmt: skip
+
+
+def delete_table(unit: Unit, table: Table) -> None:
+    """Remove the definition; `sweep` removes the rows, which nobody sees any more."""
+    unit.changes += 1
+    unit.database.must(1, "delete_table", number=table.number, was=table.version)
+    if table.external is None:
+        unit.database.run("leave_remains", table_number=table.number, field="")
+
+
+def leave_field(unit: Unit, table: Table, field: Field) -> None:
+    """Let what the index has of a field be removed by and by."""
+    unit.changes += 1
+    unit.database.run("leave_remains", table_number=table.number, field=field.id)
+
+
+def clear_index(unit: Unit, table: Table, field: Field) -> None:
+    """Remove what the index has of a field, at once."""
+    unit.changes += 1
+    unit.database.run("delete_values_of_field", table_number=table.number, field=field.id)
+
+
+def sweep(unit: Unit, limit: int) -> bool:
+    """Remove some of what is left of deleted tables and fields; tell whether there may be more."""
+    for number, field in unit.database.rows("read_remains"):
+        unit.changes += 1
+        if field:
+            left = unit.database.rows("sweep_values_of_field", table_number=number, field=field, limit=limit)
+        else:
+            left = unit.database.rows("sweep_values", table_number=number, limit=limit)
+            left = left or unit.database.rows("sweep_records", table_number=number, limit=limit)
+        if not left:
+            unit.database.run("forget_remains", table_number=number, field=field)
+        return True
+    return False
+
+
+def _document(table: Table) -> str:
+    kept = Definition(table.fields, table.next_field, table.description, table.external)
+    return _encode(kept).decode()
+
+
+# -- records -----------------------------------------------------------------------------------------------------------
+
+
+def load_records(unit: Unit, table: Table, ids: Collection[str]) -> dict[str, Record]:
+    """Return the records of these ids as they are now, and let nobody change them until this transaction is over."""
+    if not ids:
+        return {}
+    rows = unit.database.rows("load_records", table_number=table.number, ids=as_rows(list(ids)))
+    return {row[0]: make_record(row) for row in rows}
+
+
+def span_of_records(unit: Unit, table: Table, after: str, limit: int) -> str | None:
+    """Return the id of the last of the next records after one, None if there are none: what a chunk goes up to."""
+    found: str | None = unit.database.rows("edge_of_records", table_number=table.number, after=after, limit=limit)[0][0]
+    return found
+
+
+def holders(
+    database: Database, table: Table, wanted: Iterable[tuple[str, str]], limit: int = 1_000_000
+) -> list[tuple[str, str, str]]:
+    """Return (field, key, record id) of the records that the index has under these fields and keys."""
+    rows = list(wanted)
+    if not rows:
+        return []
+    return [
+        (field, value, record_id)
+        for field, value, record_id in database.rows(
+            "find_record_values", table_number=table.number, rows=as_rows(rows), limit=limit
+        )
+    ]
+
+
+def write_records(
+    unit: Unit, table: Table, inserted: Sequence[tuple[str, Values]], changed: Sequence[RecordChange]
+) -> None:
+    """Add records, and change others, which must have been loaded in this transaction; the index and the count follow."""
+    unit.changes += len(inserted) + len(changed)
+    old: list[tuple[int, str, str, str]] = []
+    new: list[tuple[str, str, str, int]] = []
+    if any(field.kept for field in table.fields):
+        for record_id, values in inserted:
+            new += [(field, value, record_id, unique) for field, value, unique in entries(table.fields, values)]
+        for change in changed:
+            record_id = change.before.id
+            was, now = entries(table.fields, change.before.values), entries(table.fields, change.values)
+            old += [(table.number, field, value, record_id) for field, value, _ in was - now]
+            new += [(field, value, record_id, unique) for field, value, unique in now - was]
+    binds = {"table_number": table.number, "now_ms": unit.now_ms}
+    if inserted:
+        unit.database.run("insert_records", rows=as_rows([(i, _encode(v).decode()) for i, v in inserted]), **binds)
+        unit.database.run("add_to_table", number=table.number, delta=len(inserted))
+    if changed:
+        rows = [(each.before.id, _encode(each.values).decode(), each.before.version) for each in changed]
+        unit.database.must(len(rows), "save_records", rows=as_rows(rows), **binds)
+    _index(unit, table, old, new)
+
+
+def remove_records(unit: Unit, table: Table, found: Sequence[Record]) -> None:
+    """Remove records, which must have been loaded in this transaction."""
+    if not found:
+        return
+    unit.changes += len(found)
+    old = [
+        (table.number, field, value, record.id)
+        for record in found
+        for field, value, _ in entries(table.fields, record.values)
+    ]
+    ids = [record.id for record in found]
+    unit.database.must(len(ids), "delete_records", table_number=table.number, ids=as_rows(ids))
+    unit.database.run("add_to_table", number=table.number, delta=-len(ids))
+    _index(unit, table, old, [])
+
+
+def _index(
+    unit: Unit, table: Table, old: list[tuple[int, str, str, str]], new: list[tuple[str, str, str, int]]
+) -> None:
+    if old:
+        unit.database.run("delete_record_values", rows=as_rows(old))
+    if new:
+        unit.database.run("insert_record_values", table_number=table.number, rows=as_rows(new))
+
+
+def index_field(unit: Unit, table: Table, field: Field, found: Iterable[Record]) -> None:
+    """Put into the index what records have in a field that was not in it."""
+    rows = [
+        (name, value, record.id, unique) for record in found for name, value, unique in entries([field], record.values)
+    ]
+    _index(unit, table, [], rows)
+
+
+def patch_records(
+    unit: Unit, dialect: Dialect, table: Table, condition: Condition, after: str, edge: str, values: Values
+) -> int:
+    """Give the same values (None: a blank) to the records after one, up to another, of which a condition is true.
+
+    Returns how many. One statement, carried out by the database itself: nothing is faster. Only for fields that are not in
+    the index and values in normal form; see `service.tables.changing` for what is checked otherwise.
+    """
+    sql, binds = statements.patch(dialect, table, condition, after, edge, values, unit.now_ms)
+    changed = len(unit.database.select(sql, binds))
+    unit.changes += changed
+    return changed
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def read_records(database: Database, table: Table, ids: Collection[str]) -> list[Record]:
+    """Return the records of these ids, in order of id."""
+    return [
+        make_record(row) for row in database.rows("read_records", table_number=table.number, ids=as_rows(list(ids)))
+    ]
+
+
+def read_span(database: Database, table: Table, after: str, limit: int) -> list[Record]:
+    """Return the next records after one, in order of id."""
+    rows = database.rows("read_all_records", table_number=table.number, after=after, limit=limit)
+    return [make_record(row) for row in rows]
+
+
+def read_page(
+    database: Reading,
+    dialect: Dialect,
+    table: Table,
+    condition: Condition = EVERY,
+    after: str = "",
+    limit: int = 100,
+    walk: Walk = Walk(),  # noqa: B008 - frozen
+    window: int = WINDOW,
+) -> tuple[list[Record], str]:
+    """Return records after a place, and the place after which it goes on: "" if there are no more.
+
+    A page may be shorter than its limit, even empty, although there is more: it looks at so many records only.
+    """
+    found: list[Record] = []
+    for _ in range(WINDOWS):
+        edge, valued, left = "", bool(walk.field) and not after.startswith(BLANKS), limit - len(found)
+        if condition != EVERY or after.startswith(BLANKS):
+            edge = _edge(database, dialect, table, condition, walk, after, window)
+        sql, binds = statements.page(dialect, table, condition, walk, after, left + 1, edge)
+        rows, cut = database.select_within(PAGE_BYTES, sql, binds)
+        found += [make_record(row) for row in rows[:left]]
+        if len(rows) > left or cut:
+            last = rows[min(left, len(rows)) - 1] if left else None
+            return found, after if last is None else place(walk, last[0], last[5] if valued else None)
+        after = edge or (BLANKS if valued else "")
+        if not after or (found and edge):
+            break
+    return found, after
+
+
+def _edge(
+    database: Database, dialect: Dialect, table: Table, condition: Condition, walk: Walk, after: str, window: int
+) -> str:
+    sql, binds = statements.edge(dialect, table, condition, walk, after, window)
+    for row in database.select(sql, binds):
+        return place(walk, row[0], row[1] if len(row) > 1 else None)
+    return ""
+
+
+def read_at(
+    database: Database, dialect: Dialect, table: Table, condition: Condition, offset: int, limit: int
+) -> list[Record]:
+    """Return a page by its number, in order of id."""
+    sql, binds = statements.at_offset(dialect, table, condition, offset, limit)
+    return [make_record(row) for row in database.select(sql, binds)]
+
+
+def count_records(database: Database, dialect: Dialect, table: Table, condition: Condition) -> int:
+    """Return of how many records the condition is true; of all it is known."""
+    if condition == EVERY:
+        return table.count
+    sql, binds = statements.count(dialect, table, condition)
+    return int(database.select(sql, binds)[0][0])
