@@ -153,11 +153,11 @@ class Site:
 
     async def start(self) -> None:
         """One run."""
-        await self.service.runs.start(StartRun(task=TASKS[0], queue=QUEUES[0], labels={"customer": "3"}))
+        await self.service.of(1).runs.start(StartRun(task=TASKS[0], queue=QUEUES[0], labels={"customer": "3"}))
 
     async def batch(self) -> None:
         """A hundred runs."""
-        await self.service.runs.start_batch(StartBatch(runs=[StartRun(task=TASKS[0], queue=QUEUES[0])] * 100))
+        await self.service.of(1).runs.start_batch(StartBatch(runs=[StartRun(task=TASKS[0], queue=QUEUES[0])] * 100))
 
     async def claim(self, worker: str, count: int) -> None:
         """As a worker does."""
@@ -176,7 +176,7 @@ class Site:
 
     async def read(self) -> None:
         """A status read."""
-        await self.service.runs.get(self.run_id)
+        await self.service.of(1).runs.get(self.run_id)
 
 
 def filters(now: int) -> dict[str, RunFilter]:
@@ -263,13 +263,13 @@ async def reads(bench: Bench, small: Site, large: Site, name: str) -> None:
         if bench.wanted(f"{name}.list.{what}"):
             await page(bench, f"{name}.list.{what}", wanted, small, large)
     for what, read in {
-        "events": lambda site: site.service.history.events(site.run_id, 0, 51),
-        "feed": lambda site: site.store.read.feed(500, 51),
+        "events": lambda site: site.service.of(1).history.events(site.run_id, 0, 51),
+        "feed": lambda site: site.store.read.feed(1, 500, 51),
         "feed.end": lambda site: site.store.read.last_position(),
-        "children": lambda site: site.service.runs.page(RunFilter(parent_id=PARENT), Page(newest_first=False)),
-        "count": lambda site: site.service.runs.count(RunFilter(), "state"),
-        "task.counts": lambda site: _value(site.store.catalog.by_state(task=TASKS[3])),
-        "queue.oldest": lambda site: site.service.queues.oldest(QUEUES[2]),
+        "children": lambda site: site.service.of(1).runs.page(RunFilter(parent_id=PARENT), Page(newest_first=False)),
+        "count": lambda site: site.service.of(1).runs.count(RunFilter(), "state"),
+        "task.counts": lambda site: _value(site.service.of(1).tasks.counts(TASKS[3])),
+        "queue.oldest": lambda site: site.service.of(1).queues.oldest(QUEUES[2]),
     }.items():
         if bench.wanted(f"{name}.list.{what}"):
             ratio(f"{name}.list.{what}", *await alternately(read, small, large, 30 if bench.quick else 200))
@@ -278,8 +278,10 @@ async def reads(bench: Bench, small: Site, large: Site, name: str) -> None:
 async def page(bench: Bench, metric: str, wanted: RunFilter, small: Site, large: Site) -> None:
     """The first page of a list; where it misses the bar, its plan on request."""
     at = Page(by_end=wanted.is_by_end)  # as the API has it
-    rows = [len((await site.service.runs.page(wanted, at))[0]) for site in (small, large)]
-    took = await alternately(lambda site: site.service.runs.page(wanted, at), small, large, 20 if bench.quick else 100)
+    rows = [len((await site.service.of(1).runs.page(wanted, at))[0]) for site in (small, large)]
+    took = await alternately(
+        lambda site: site.service.of(1).runs.page(wanted, at), small, large, 20 if bench.quick else 100
+    )
     found = ratio(metric, *took, rows=rows)
     if found > BAR and bench.options.explain:
         lead, edge = choose(SQLITE, large.store.read.near, wanted, at, WINDOW)

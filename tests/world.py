@@ -73,8 +73,9 @@ class World:
     def _up(self) -> None:
         self.store.start()
         self.service = Service(self.store, Signer(b"x" * 32), self.settings)
-        self.runs, self.workers, self.history = self.service.runs, self.service.workers, self.service.history
-        self.tasks, self.queues, self.sessions = self.service.tasks, self.service.queues, self.service.sessions
+        desk = self.desk = self.service.of(1)
+        self.runs, self.workers, self.history = desk.runs, self.service.workers, desk.history
+        self.tasks, self.queues, self.sessions = desk.tasks, desk.queues, self.service.sessions
         self.stager, self.rescuer, self.pruner = Stager(self.service), Rescuer(self.service), Pruner(self.service)
         self.store.on_deadline = self.rescuer.note
         self.waits: int | None = None

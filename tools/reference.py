@@ -57,6 +57,7 @@ OPTIONS: Final = {
     "retention": "A `headway.Retention`: how long finished runs are kept, by outcome.",
     "memory_limit": 'Of `executor="process"`: how much memory a run may take, such as `"512MiB"`.',
     "resources": 'Of `executor="ray"`: what a run asks of its node, such as `{"num_cpus": 2, "num_gpus": 1}`.',
+    "shared": "Whether every organisation may start it; what `headway.App(shared=…)` says if absent.",
 }
 """What `@app.task` takes, in words."""
 
@@ -310,6 +311,7 @@ def http() -> str:
         *_queries(found),
         "## Metrics\n",
         "`GET /metrics`, in the text format of Prometheus. Counters begin at 0 with the server.\n",
+        "The first organisation sees all, another its own runs and queues; a label says whose they are.\n",
         _metrics(),
         "\n## Requests and answers\n",
         *(_struct(name, kind) for name, kind in sorted(structs.items())),

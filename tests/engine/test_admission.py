@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reachable import born
 
-from headway.engine.admission import Room, duplicates, interval_us, may_debounce, starts_now
+from headway.engine.admission import Room, duplicates, fairly, interval_us, may_debounce, starts_now
 from headway.model.run import PARKED, State
 from headway.model.task import Limit, Task
 from headway.model.worker import Queue
@@ -121,3 +121,28 @@ def test_only_what_never_ran_may_still_be_given_another_input(state):
     waiting = state in (State.SCHEDULED, State.QUEUED)
     assert waiting == may_debounce(born(Task(name="t"), state=state))
     assert not may_debounce(born(Task(name="t"), state=state, epoch=1))
+
+
+queues_of = st.lists(
+    st.tuples(st.integers(1, 4), st.integers(0, 2), st.integers(0, 50)), max_size=40
+)  # organisation, priority, age
+
+
+@given(queues_of, st.dictionaries(st.integers(1, 4), st.integers(0, 9)))
+def test_each_organisation_has_its_turn_within_a_priority(waiting, served):
+    runs = [
+        born(Task(name="t"), id=f"{number:04}", organisation=organisation, priority=priority, run_at=due)
+        for number, (organisation, priority, due) in enumerate(waiting)
+    ]
+    order = fairly(runs, served)
+    assert sorted(run.id for run in runs) == sorted(run.id for run in order)
+    assert [run.priority for run in order] == sorted((run.priority for run in runs), reverse=True)
+    for level in range(3):
+        own = {n: [run for run in order if (run.organisation, run.priority) == (n, level)] for n in range(1, 5)}
+        for mine in own.values():  # the oracle deals them out like cards
+            assert sorted(mine, key=lambda run: (run.run_at, run.id)) == mine
+        dealt = []
+        while any(own.values()):
+            heads = [mine.pop(0) for mine in own.values() if mine]
+            dealt += sorted(heads, key=lambda run: (served.get(run.organisation, 0), run.run_at, run.id))
+        assert dealt == [run for run in order if run.priority == level]

@@ -62,7 +62,7 @@ class Bench:
 
     async def states(self, run_id):
         """Return the states that a run has been in, in order, by its own history."""
-        events = await self.service.history.events(run_id, 0, 1000)
+        events = await self.service.of(1).history.events(run_id, 0, 1000)
         lines = [msgspec.json.decode(event.data) for event in events if event.type == "run.state"]
         return [line["state"] for line in lines], [line["cause"] for line in lines]
 
@@ -85,14 +85,14 @@ async def released_at_once(*racers):
 
 async def one_round(bench):
     worker_id, other_id = await bench.worker(), await bench.worker()
-    run_id = (await bench.service.runs.start(wire.StartRun(task="job"))).run.id
+    run_id = (await bench.service.of(1).runs.start(wire.StartRun(task="job"))).run.id
     lease = (await bench.claim(worker_id))[0]
     assert lease.run_id == run_id
     session = bench.service.sessions.get(worker_id)
     ended = asyncio.Event()
 
     async def terminate():
-        run = await bench.service.runs.terminate(run_id, wire.Terminate())
+        run = await bench.service.of(1).runs.terminate(run_id, wire.Terminate())
         if run.state == "terminated":  # acknowledged and over: from here on nothing may begin
             assert await bench.claim(other_id) == []
         ended.set()
@@ -123,13 +123,13 @@ async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(tmp_pat
         outcomes = set()
         for _ in range(ROUNDS):
             run_id, other_id = await one_round(bench)
-            run = await bench.service.runs.get(run_id)
+            run = await bench.service.of(1).runs.get(run_id)
             states, causes = await bench.states(run_id)
             if run.state == "stopping":  # the other worker has it: it hears of the stop and confirms
                 lost, stop = await heartbeat(bench, other_id, run)
                 assert (lost, [asked.run_id for asked in stop]) == ([], [run_id])
                 await confirm(bench, other_id, run)
-                run = await bench.service.runs.get(run_id)
+                run = await bench.service.of(1).runs.get(run_id)
                 states, causes = await bench.states(run_id)
             assert run.state in FINAL
             assert [state for state in states if state in FINAL] == [run.state]
@@ -156,12 +156,12 @@ async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(tmp
     async with Bench(tmp_path) as bench:
         worker_id = await bench.worker()
         for _ in range(AT_ONCE):
-            run_id = (await bench.service.runs.start(wire.StartRun(task="job"))).run.id
+            run_id = (await bench.service.of(1).runs.start(wire.StartRun(task="job"))).run.id
             lease = (await bench.claim(worker_id))[0]
-            await bench.service.runs.terminate(run_id, wire.Terminate())
+            await bench.service.of(1).runs.terminate(run_id, wire.Terminate())
             answer = await bench.report(worker_id, lease, worker_wire.Succeeded, output=msgspec.Raw(b"1"))
             assert [(rejected.status, rejected.code) for rejected in answer.rejected] == [(409, "run_stopping")]
-            run = await bench.service.runs.get(run_id)
+            run = await bench.service.of(1).runs.get(run_id)
             assert (run.state, run.output) == ("terminated", None)
 
 
@@ -176,7 +176,7 @@ async def test_one_idempotency_key_in_one_batch_has_one_effect(tmp_path, same):
         def start(number):
             spec = wire.StartRun(task="job", name="one" if same else str(number))
             body = msgspec.json.encode(spec)
-            return lambda: bench.service.runs.start(spec, request_key("k", "POST", "/v1/runs", body, 60_000))
+            return lambda: bench.service.of(1).runs.start(spec, request_key("k", "POST", "/v1/runs", body, 60_000))
 
         found = await released_at_once(*(start(number) for number in range(64)))
         refused = [answer for answer in found if isinstance(answer, BaseException)]

@@ -105,12 +105,12 @@ class Server:
         return run_id
 
     async def succeed(self, run_id, output=b"null") -> None:
-        run = await self.service.runs.get(run_id)
+        run = await self.service.of(1).runs.get(run_id)
         done = wire.Succeeded(run_id=run_id, epoch=run.epoch, output=msgspec.Raw(output))
         assert not (await self.report(done)).rejected
 
     async def fail(self, run_id) -> None:
-        run = await self.service.runs.get(run_id)
+        run = await self.service.of(1).runs.get(run_id)
         error = wire.ErrorReport(message="no", retryable=False)
         assert not (await self.report(wire.Errored(run_id=run_id, epoch=run.epoch, error=error))).rejected
 
@@ -120,7 +120,7 @@ class Server:
         return run_id
 
     async def log(self, run_id, message) -> None:
-        run = await self.service.runs.get(run_id)
+        run = await self.service.of(1).runs.get(run_id)
         await self.report(wire.LogReport(run_id=run_id, epoch=run.epoch, message=message))
 
     def listen(self, target, **headers) -> Listener:

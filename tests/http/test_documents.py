@@ -100,9 +100,9 @@ async def test_metrics_speak_of_runs_queues_and_answers(serving):
         await server.get(f"/v1/runs/{run_id}")
         text = (await server.get("/metrics")).body.decode()
         for line in (
-            'headway_runs{queue="default",state="succeeded",task="backup"} 1.0',
-            'headway_runs_started_total{queue="default",task="backup"} 1.0',
-            'headway_queue_depth{queue="default"} 0.0',
+            'headway_runs{organisation="1",queue="default",state="succeeded",task="backup"} 1.0',
+            'headway_runs_started_total{organisation="1",queue="default",task="backup"} 1.0',
+            'headway_queue_depth{organisation="1",queue="default"} 0.0',
             'headway_http_requests_total{route="GET /v1/runs/{id}",status="200"} 1.0',
             "headway_workers 1.0",
             "headway_db_commits_total",

@@ -30,7 +30,7 @@ def served(store: Store | None = None) -> tuple[Server, list[str]]:
         await server.service.servers.join()
         await server.declare("backup", "headway.bulk")
         specs = [wire.StartRun(task="backup") for _ in range(4)]
-        started = [(await server.service.runs.start(spec)).run.id for spec in specs]
+        started = [(await server.service.of(1).runs.start(spec)).run.id for spec in specs]
         (lease, *_) = await server.claim()
         await server.succeed(lease.run_id)
         return [server.worker, *started]

@@ -223,7 +223,7 @@ async def test_pages_of_long_logs_are_short_and_lead_on(serving):
     async with serving() as server:
         run_id = await server.running()
         for number in range(3):
-            run = await server.service.runs.get(run_id)
+            run = await server.service.of(1).runs.get(run_id)
             fields = {"number": number, "text": "x" * 1_500_000}
             await server.report(wire.LogReport(run_id=run_id, epoch=run.epoch, message="m", fields=fields))
         seen, after, more = [], 0, True

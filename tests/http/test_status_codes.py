@@ -227,7 +227,7 @@ async def test_an_output_is_409_until_it_is_there(serving):
 @on_loop
 async def test_a_bug_is_500_with_an_id_and_nothing_else(serving, caplog):
     async with serving() as server:
-        server.service.tasks.list = lambda: 1 / 0
+        server.service.of(1).tasks.list = lambda: 1 / 0
         answer = await server.get("/v1/tasks", x_request_id="abc")
         assert (answer.status, answer.code, answer.json["request_id"]) == (500, "internal_error", "abc")
         assert b"division" not in answer.body

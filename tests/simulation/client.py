@@ -43,7 +43,7 @@ class Client:
         """Limit the narrow queue, before anything is in it."""
         while True:
             try:
-                await self.ask("limit", lambda service: service.queues.limit("narrow", 2))
+                await self.ask("limit", lambda service: service.of(1).queues.limit("narrow", 2))
             except GivenUp:
                 continue
             return
@@ -103,7 +103,8 @@ class Client:
         body = msgspec.json.encode(spec)
         try:
             started = await self.ask(
-                "start", lambda service: service.runs.start(spec, request_key(key, "POST", "/v1/runs", body, 10**9))
+                "start",
+                lambda service: service.of(1).runs.start(spec, request_key(key, "POST", "/v1/runs", body, 10**9)),
             )
         except (RunPurged, UnknownTask):  # a repetition that came after its end; no worker has come yet
             return
@@ -117,7 +118,9 @@ class Client:
         body = msgspec.json.encode(batch)
         started = await self.ask(
             "start batch",
-            lambda service: service.runs.start_batch(batch, request_key(key, "POST", "/v1/runs:batch", body, 10**9)),
+            lambda service: service.of(1).runs.start_batch(
+                batch, request_key(key, "POST", "/v1/runs:batch", body, 10**9)
+            ),
         )
         for number, one in enumerate(started):
             if not isinstance(one, HeadwayError):
@@ -159,7 +162,7 @@ class Client:
         if run_id is not None:
             floor = self._books.floor(run_id)
             try:
-                run = await self.ask("get", lambda service: service.runs.get(run_id))
+                run = await self.ask("get", lambda service: service.of(1).runs.get(run_id))
             except RunPurged:
                 self._books.gone(run_id)
             except RunNotFound:
@@ -170,37 +173,39 @@ class Client:
     async def signal(self) -> None:
         """Send a signal."""
         go = SignalRun(name="go")
-        await self._change("signal", self._any(), lambda service, run, key: service.runs.signal(run, go, key))
+        await self._change("signal", self._any(), lambda service, run, key: service.of(1).runs.signal(run, go, key))
 
     async def terminate(self) -> None:
         """Stop a run; once that is acknowledged, it is never executed again."""
         how = Terminate(grace=self._rng.choice((None, "1s")), children=self._rng.choice(("cascade", "leave")))
         run = await self._change(
-            "terminate", self._any(), lambda service, run, key: service.runs.terminate(run, how, key)
+            "terminate", self._any(), lambda service, run, key: service.of(1).runs.terminate(run, how, key)
         )
         if run is not None:
             self._books.stop_answered(run.id)
 
     async def hold(self) -> None:
         """Suspend a run."""
-        await self._change("suspend", self._any(), lambda service, run, key: service.runs.suspend(run, WHY, key))
+        await self._change("suspend", self._any(), lambda service, run, key: service.of(1).runs.suspend(run, WHY, key))
 
     async def resume(self, run_id: str | None = None) -> None:
         """Let a run go on."""
         held = [one.id for one in self._books.stories.values() if one.state == "suspended"]
         run_id = run_id or (self._rng.choice(held) if held else None)
-        await self._change("resume", run_id, lambda service, run, key: service.runs.resume(run, WHY, key))
+        await self._change("resume", run_id, lambda service, run, key: service.of(1).runs.resume(run, WHY, key))
 
     async def retry(self) -> None:
         """Start a run anew."""
         ended = [one.id for one in self._books.stories.values() if one.state in {"failed", "terminated"}]
         run_id = self._rng.choice(ended) if ended else None
-        await self._change("retry", run_id, lambda service, run, key: service.runs.retry(run, WHY, key))
+        await self._change("retry", run_id, lambda service, run, key: service.of(1).runs.retry(run, WHY, key))
 
     async def protect(self) -> None:
         """Keep a run from being removed."""
         run = await self._change(
-            "protect", self._any(), lambda service, run, key: service.runs.protect(run, protected=True, request=key)
+            "protect",
+            self._any(),
+            lambda service, run, key: service.of(1).runs.protect(run, protected=True, request=key),
         )
         if run is not None:
             self._books.kept.setdefault(run.id, True)
@@ -211,7 +216,7 @@ class Client:
         if run_id is not None:
             self._books.kept[run_id] = False
         await self._change(
-            "unprotect", run_id, lambda service, run, key: service.runs.protect(run, protected=False, request=key)
+            "unprotect", run_id, lambda service, run, key: service.of(1).runs.protect(run, protected=False, request=key)
         )
 
     async def patch(self) -> None:
@@ -221,7 +226,7 @@ class Client:
             return
         version = None
         if rng.random() < 0.5:
-            version = (await self.ask("get", lambda service: service.runs.get(run_id))).version
+            version = (await self.ask("get", lambda service: service.of(1).runs.get(run_id))).version
             await asyncio.sleep(rng.choice((0.0, 0.5, 5.0)))
         patch = rng.choice(
             (
@@ -232,7 +237,7 @@ class Client:
             )
         )
         await self._change(
-            "patch", run_id, lambda service, run, key: service.runs.patch(run, patch, version, key), version
+            "patch", run_id, lambda service, run, key: service.of(1).runs.patch(run, patch, version, key), version
         )
 
     async def delete(self) -> None:
@@ -240,7 +245,7 @@ class Client:
         ended = [one.id for one in self._books.stories.values() if one.state in FINAL]
         if ended:
             run_id = self._rng.choice(ended)
-            await self.ask("delete", lambda service: service.runs.delete(run_id))
+            await self.ask("delete", lambda service: service.of(1).runs.delete(run_id))
             self._books.gone(run_id)
 
     # -- many ----------------------------------------------------------------------------------------------------------
@@ -254,12 +259,13 @@ class Client:
         key, given = self.key(), msgspec.json.encode(action)
         spec = StartRun(task="headway.bulk", input=msgspec.Raw(given))
         started = await self.ask(
-            "bulk", lambda service: service.runs.start(spec, request_key(key, "POST", "/v1/runs:bulk", given, 10**9))
+            "bulk",
+            lambda service: service.of(1).runs.start(spec, request_key(key, "POST", "/v1/runs:bulk", given, 10**9)),
         )
         self._books.start_answered(key, started.run.id)
 
     async def pause(self) -> None:
         """Pause a queue for a while."""
-        await self.ask("pause", lambda service: service.queues.pause("narrow", paused=True))
+        await self.ask("pause", lambda service: service.of(1).queues.pause("narrow", paused=True))
         await asyncio.sleep(self._rng.choice((0.5, 5.0)))
-        await self.ask("resume queue", lambda service: service.queues.pause("narrow", paused=False))
+        await self.ask("resume queue", lambda service: service.of(1).queues.pause("narrow", paused=False))

@@ -237,7 +237,7 @@ class Simulation:
         self.weather.calm()
         self.clock.off_ms = 0
         await asyncio.sleep(STILL_UNDER_WAY_S)
-        await self._undo(client.ask("open", lambda service: service.queues.pause("narrow", paused=False)))
+        await self._undo(client.ask("open", lambda service: service.of(1).queues.pause("narrow", paused=False)))
         deadline = self.loop.time() + HEALED_WITHIN_S
         while left := self.books.unfinished():
             hold(

@@ -94,8 +94,8 @@ async def test_events_and_results_come_in_pages_of_so_much_text_and_without_gaps
         seen.append([event.seq for event in page])
         after = seen[-1][-1]
     assert ([1, 2, 3, 4, 5, 6, 7, 8], 2) == (joined(seen), len(seen))
-    feed, more = await world.store.read.feed(0, 100)
-    few, also = await world.store.read.feed(0, 100, (run.id,))
+    feed, _, more = await world.store.read.feed(1, 0, 100)
+    few, _, also = await world.store.read.feed(1, 0, 100, (run.id,))
     assert (feed, more) == (few, also)
     assert (5, True) == (len(feed), more)
     results, more = await world.history.results(run.id, 0, 100)

@@ -67,7 +67,17 @@ def test_a_statement_that_carries_runs_takes_exactly_the_columns_of_its_shape(sh
 
 
 def test_a_full_save_leaves_nothing_out_that_may_ever_change():
-    for_good = {"task", "task_version", "parent_id", "root_id", "previous_id", "schedule_id", "created_at", "run_type"}
+    for_good = {
+        "task",
+        "task_version",
+        "parent_id",
+        "root_id",
+        "previous_id",
+        "schedule_id",
+        "created_at",
+        "run_type",
+        "organisation",
+    }
     assert for_good == set(Run.__struct_fields__) - set(_COLUMNS["save_runs"])
 
 
@@ -143,9 +153,9 @@ FILTERS = {
     "a key": ({"key": "k"}, "runs_by_key"),
     "a time": ({"created_before": 1}, "sqlite_autoindex_runs_1"),
     "a state and a time": ({"state": (State.FAILED,), "created_after": 1}, "runs_by_state"),
-    "several states": ({"state": (State.FAILED, State.QUEUED)}, "runs_by_state (state=? AND id"),
-    "several tasks": ({"task": ("t", "u"), "created_after": 1}, "runs_by_task (task=? AND id"),
-    "several queues": ({"queue": ("t", "u")}, "runs_by_queue (queue=? AND id"),
+    "several states": ({"state": (State.FAILED, State.QUEUED)}, "runs_by_state (organisation=? AND state=? AND id"),
+    "several tasks": ({"task": ("t", "u"), "created_after": 1}, "runs_by_task (organisation=? AND task=? AND id"),
+    "several queues": ({"queue": ("t", "u")}, "runs_by_queue (organisation=? AND queue=? AND id"),
 }
 
 
@@ -162,12 +172,12 @@ def test_a_page_goes_by_the_index_of_its_filter_and_sorts_nothing(connection, na
 
 
 LEADS = [
-    ({"task": ("t",), "state": (State.FAILED,)}, Lead("state"), "runs_by_state (state=? AND id"),
-    ({"task": ("t",), "state": (State.FAILED,)}, Lead("task"), "runs_by_task (task=? AND id"),
-    ({"queue": ("q",), "state": (State.FAILED,), "finished_after": 1}, Lead("queue"), "runs_by_queue (queue=? AND id"),
-    ({"labels": {"a": "b"}, "state": (State.FAILED,)}, Lead("state"), "runs_by_state (state=? AND id"),
+    ({"task": ("t",), "state": (State.FAILED,)}, Lead("state"), "runs_by_state (organisation=? AND state=? AND id"),
+    ({"task": ("t",), "state": (State.FAILED,)}, Lead("task"), "runs_by_task (organisation=? AND task=? AND id"),
+    ({"queue": ("q",), "state": (State.FAILED,), "finished_after": 1}, Lead("queue"), "runs_by_queue (organisation=? AND queue=? AND id"),
+    ({"labels": {"a": "b"}, "state": (State.FAILED,)}, Lead("state"), "runs_by_state (organisation=? AND state=? AND id"),
     ({"labels": {"a": "b", "c": "d"}}, Lead("label", "c"), "one USING COVERING INDEX sqlite_autoindex_run_labels_1 (name=? AND value=? AND run_id"),
-    ({"finished_after": 1, "finished_before": 9}, BY_END, "runs_by_end (state=? AND finished_at>? AND finished_at<?)"),
+    ({"finished_after": 1, "finished_before": 9}, BY_END, "runs_by_end (organisation=? AND state=? AND finished_at>? AND finished_at<?)"),
 ]  # fmt: skip
 
 
@@ -189,7 +199,7 @@ def test_a_list_by_the_end_is_merged_from_its_index_and_not_sorted(connection, s
         sql, binds = lists.page(SQLITE, wanted, Page(50, after, newest_first, by_end=True), 51, BY_END, edge)
         lines = plan(connection, sql, binds)
         assert not [line for line in lines if "TEMP B-TREE" in line or "SCAN" in line], lines
-        bounds = [line for line in lines if "runs_by_end (state=? AND " in line]
+        bounds = [line for line in lines if "runs_by_end (organisation=? AND state=? AND " in line]
         assert len(bounds) == (len(lists._ended(wanted)))
         assert all("finished_at,id)>(?,?)" in line or "finished_at,id)<(?,?)" in line for line in bounds if after), (
             bounds

@@ -27,7 +27,7 @@ DAMAGE = {
     "INSERT INTO steps VALUES ('gone', 's', '1', 1)": "gone: a step of it is left",
     "INSERT INTO results VALUES ('gone', 1, 's', '1', 1)": "gone: a result of it is left",
     "UPDATE results SET number = 2": "it has 1 results, and the last has number 2",
-    "INSERT INTO tombstones SELECT id, 1, 'deleted' FROM runs": "tombstone of a live run",
+    "INSERT INTO tombstones SELECT id, 1, 'deleted', 1 FROM runs": "tombstone of a live run",
     "INSERT INTO dedupes VALUES ('t', 'k', 'gone', 'active', NULL)": "gone: dedupe key",
 }
 

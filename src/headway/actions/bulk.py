@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.model.run import Run
+from headway.model.space import Space
 from headway.service.filters import to_filter
 from headway.service.service import Service
 from headway.wire.runs import BulkAction
@@ -16,7 +17,7 @@ NAME = "headway.bulk"
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Carry out the action on what was there when it was asked; go on where an earlier attempt stood."""
     action = msgspec.json.decode(run.input, type=BulkAction)
-    wanted = to_filter(action.filter)
+    wanted = Space(run.organisation).wanted(to_filter(action.filter))
     if wanted.created_before is None:  # what comes later, also in the same millisecond, has a higher id
         wanted = replace(wanted, created_before=run.created_at + 1)
     done = await service.bulk.begin(run, wanted)

@@ -41,6 +41,7 @@ BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
             description="One verb on every run that a filter names.",
             queue="headway",
             input_schema=msgspec.Raw(msgspec.json.encode(msgspec.json.schema(BulkAction))),
+            shared=True,
         ),
     ),
 }
@@ -150,10 +151,18 @@ class BuiltInWorker:
 
     async def _handle(self, handler: Handler, lease: Lease) -> msgspec.Raw:
         """Execute the task; it goes on where an earlier try has stood."""
-        return await handler(self._service, await self._service.runs.get(lease.run_id))
+        return await handler(self._service, await leased(self._service, lease))
 
     async def _report(self, worker_id: str, report: AnyReport) -> None:
         await self._service.workers.report(ReportRuns(worker_id=worker_id, reports=[report]))
+
+
+async def leased(service: Service, lease: Lease) -> Run:
+    """Return the run of a lease, whosever it is; raise LeaseLost if it is not there any more."""
+    run = await service.store.read.run(lease.run_id)
+    if run is None:
+        raise LeaseLost
+    return run
 
 
 async def _in_the_end(work: Callable[[], Awaitable[T]]) -> T:

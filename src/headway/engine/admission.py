@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Final
 
 from headway.model.run import PARKED, Run, State
@@ -90,6 +92,22 @@ class Room:
     def _opens_at_ms(self, limit: Limit, task: str, key: str) -> int | None:
         opens_us = self._rate(task, key) - limit.period_ms * 1000 + interval_us(limit)
         return None if opens_us <= self._now_us else -(-opens_us // 1000)
+
+
+def fairly(runs: Iterable[Run], served: Mapping[int, int]) -> list[Run]:
+    """Return ready runs in the order in which they go first: by priority, and of equal ones each organisation's in turn.
+
+    `served` says when each organisation had its last turn: who waits longest begins. Of one organisation's own runs the
+    one that has been due longest goes first, so that a backlog keeps nobody waiting but whom it belongs to.
+    """
+    rounds: Counter[tuple[int, int]] = Counter()
+    places: list[tuple[tuple[int, int, int, int, str], Run]] = []
+    for run in sorted(runs, key=lambda run: (run.run_at, run.id)):
+        level = run.organisation, run.priority
+        turn = served.get(run.organisation, 0)
+        places.append(((-run.priority, rounds[level], turn, run.run_at, run.id), run))
+        rounds[level] += 1
+    return [run for _, run in sorted(places, key=itemgetter(0))]
 
 
 def interval_us(limit: Limit) -> int:

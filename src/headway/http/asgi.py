@@ -162,7 +162,7 @@ class Api:
             return self._options(path)
         route, call.arguments = self._router.find(method, path)
         call.route = route
-        guard.permit(route, headers)
+        call.service = self.service.of(guard.permit(route, headers))
         prepared = self._prepared[id(route)]
         if query:
             call.raw_query = query

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from headway.errors import BadCursor, BadParameter, RunNotFound
 from headway.http.patience import Patient
 from headway.ids import canonical
+from headway.service.desk import Desk
 from headway.service.idempotency import RequestKey, request_key
-from headway.service.service import Service
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
@@ -36,11 +36,13 @@ class Call:
     raw_body = b""
     raw_query = b""
 
+    service: Desk
+    """Where the caller's organisation is served; set when the gate knows which one that is."""
+
     def __init__(
         self, api: Api, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> None:
         self.api = api
-        self.service: Service = api.service
         self.method = method
         self.path = path
         self.headers = headers

@@ -35,9 +35,8 @@ async def feed(call: Call) -> Reply | None:
     if _streams(call):
         return await sse.feed(call, run_ids, asked)
     after = 0 if asked.after is None else number(asked.after, "after")
-    shown, more = await call.service.store.read.feed(after, asked.page_size, run_ids)
-    next_after = shown[-1].position if shown else after
-    return json(EventList(data=[present.event_out(event) for event in shown], next_after=next_after, has_more=more))
+    found, reached, more = await call.service.history.all_events(after, asked.page_size, run_ids)
+    return json(EventList(data=[present.event_out(event) for event in found], next_after=reached, has_more=more))
 
 
 def _run_id(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 from headway.errors import BadHost, Forbidden
 from headway.http.route import Route
+from headway.model.query import FIRST
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -52,11 +53,12 @@ class Guard:
         return name.lower().rstrip(".") in self._hosts and port.isascii() and port.isdigit()
 
 
-def permit(route: Route, headers: dict[bytes, bytes]) -> None:
-    """Let the request use the route, or raise Unauthenticated or Forbidden.
+def permit(route: Route, headers: dict[bytes, bytes]) -> int:
+    """Let the request use the route, and return whose organisation it comes from; or raise Unauthenticated or Forbidden.
 
     As long as there are no keys the server listens on loopback only (see `server.ensure_safe_bind`), and whoever is on
     the machine may do everything. This is the one place where keys and scopes will be looked at.
     """
     del headers
     assert route.scope, "a route without a scope does not import"
+    return FIRST

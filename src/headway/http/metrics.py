@@ -6,7 +6,7 @@ Never a run id or an error's text as a label: the number of series is bounded by
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -19,9 +19,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from headway.http.meter import BOUNDS_S
+from headway.model.query import FIRST
+from headway.model.space import Space
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
+
+Place = TypeVar("Place", bound=tuple[str, ...])
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _PROCESS: Final = CollectorRegistry()
@@ -29,55 +33,70 @@ ProcessCollector(registry=_PROCESS)
 PlatformCollector(registry=_PROCESS)
 
 
-async def exposition(api: Api) -> bytes:
-    """Return all metrics as they are now."""
-    now_ms = api.service.store.clock.now_ms()
+async def exposition(api: Api, organisation: int) -> bytes:
+    """Return the metrics as they are now: the first organisation, the operator's, sees all, another its own runs and queues."""
+    store = api.service.store
+    now_ms = store.clock.now_ms()
     oldest = {}
-    for queue in api.service.queues.list():
-        since = await api.service.queues.oldest(queue.name)
-        oldest[queue.name] = 0.0 if since is None else max(0, now_ms - since) / 1000
+    for name in sorted(store.catalog.queues):
+        if organisation not in (FIRST, Space.owner(name)):
+            continue
+        desk = api.service.of(Space.owner(name))
+        since = await desk.queues.oldest(Space.outside(name))
+        oldest[name] = 0.0 if since is None else max(0, now_ms - since) / 1000
     registry = CollectorRegistry()
-    registry.register(_Collector(api, oldest))
-    return generate_latest(registry) + generate_latest(_PROCESS)
+    registry.register(_Collector(api, oldest, organisation))
+    return generate_latest(registry) + (generate_latest(_PROCESS) if organisation == FIRST else b"")
 
 
 class _Collector(Collector):
-    def __init__(self, api: Api, oldest: dict[str, float]) -> None:
+    def __init__(self, api: Api, oldest: dict[str, float], organisation: int) -> None:
         self._api = api
         self._oldest = oldest
+        self._organisation = organisation
 
     def collect(self) -> Iterator[Metric]:
         yield from self._runs()
         yield from self._queues()
+        if self._organisation != FIRST:
+            return
         yield from self._workers()
         yield from self._store()
         yield from self._http()
 
     def _runs(self) -> Iterator[Metric]:
-        runs = GaugeMetricFamily("headway_runs", "Runs that are kept.", labels=["state", "task", "queue"])
+        lane = ["organisation", "task", "queue"]
+        runs = GaugeMetricFamily("headway_runs", "Runs that are kept.", labels=[*lane, "state"])
         finished = CounterMetricFamily(
-            "headway_runs_finished", "Runs that ended since this server began.", labels=["task", "queue", "state"]
+            "headway_runs_finished", "Runs that ended since this server began.", labels=[*lane, "state"]
         )
         started = CounterMetricFamily(
-            "headway_runs_started", "Runs that were started since this server began.", labels=["task", "queue"]
+            "headway_runs_started", "Runs that were started since this server began.", labels=lane
         )
         catalog = self._api.service.store.catalog
-        for (task, queue, state), count in sorted(catalog.counts.items()):
-            runs.add_metric([state, task, queue], count)
-        for (task, queue, state), count in sorted(catalog.finished.items()):
-            finished.add_metric([task, queue, state], count)
-        for (task, queue), count in sorted(catalog.started.items()):
-            started.add_metric([task, queue], count)
+        for family, counts in ((runs, catalog.counts), (finished, catalog.finished)):
+            for (task, queue, state), count in self._shown(counts):
+                family.add_metric([*_lane(task, queue), state], count)
+        for (task, queue), count in self._shown(catalog.started):
+            started.add_metric(_lane(task, queue), count)
         yield runs
         yield started
         yield finished
 
+    def _shown(self, counts: dict[Place, int]) -> list[tuple[Place, int]]:
+        """Return the counts that are shown, in order; whose they are is what the queue says."""
+        whom = self._organisation
+        return sorted(item for item in counts.items() if whom in (FIRST, Space.owner(item[0][1])))
+
     def _queues(self) -> Iterator[Metric]:
-        depth = GaugeMetricFamily("headway_queue_depth", "Runs that wait for a worker.", labels=["queue"])
-        age = GaugeMetricFamily("headway_queue_oldest_seconds", "How long the oldest of them waits.", labels=["queue"])
-        for name, seconds in self._oldest.items():
-            depth.add_metric([name], self._api.service.queues.counts(name).get("queued", 0))
-            age.add_metric([name], seconds)
+        named = ["organisation", "queue"]
+        depth = GaugeMetricFamily("headway_queue_depth", "Runs that wait for a worker.", labels=named)
+        age = GaugeMetricFamily("headway_queue_oldest_seconds", "How long the oldest of them waits.", labels=named)
+        for stored, seconds in self._oldest.items():
+            organisation, name = Space.owner(stored), Space.outside(stored)
+            queues = self._api.service.of(organisation).queues
+            depth.add_metric([str(organisation), name], queues.counts(name).get("queued", 0))
+            age.add_metric([str(organisation), name], seconds)
         yield depth
         yield age
 
@@ -107,6 +126,10 @@ class _Collector(Collector):
         yield requests
         yield seconds
         yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._api.streams)
+
+
+def _lane(task: str, queue: str) -> list[str]:
+    return [str(Space.owner(queue)), Space.outside(task), Space.outside(queue)]
 
 
 def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:

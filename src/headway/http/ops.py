@@ -38,7 +38,9 @@ async def metrics(call: Call) -> Reply:
     """GET /metrics."""
     from headway.http.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - most servers are never scraped
 
-    return Reply(200, await exposition(call.api), kind=(b"content-type", CONTENT_TYPE.encode()))
+    return Reply(
+        200, await exposition(call.api, call.service.organisation), kind=(b"content-type", CONTENT_TYPE.encode())
+    )
 
 
 async def openapi(call: Call) -> Reply:

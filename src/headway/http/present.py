@@ -193,6 +193,7 @@ def task_out(task: Task, counts: dict[str, int]) -> TaskOut:
             succeeded=_span(keep.succeeded_ms), failed=_span(keep.failed_ms), terminated=_span(keep.terminated_ms)
         ),
         resources=task.resources,
+        shared=task.shared,
         counts=counts,
         created_at=to_text(task.created_at),
         updated_at=to_text(task.updated_at),

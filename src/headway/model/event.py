@@ -47,3 +47,4 @@ class Tombstone(msgspec.Struct, frozen=True):
     removed_at: int
     policy: str
     """retention, or deleted."""
+    organisation: int = 1

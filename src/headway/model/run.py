@@ -103,6 +103,8 @@ class Run(msgspec.Struct, frozen=True):
     """The number of its last event."""
     version: int
     """Raised by every change; the ETag."""
+    organisation: int = 1
+    """Whose run it is. Task, queue and key are kept with the organisation in them (see `model.space`)."""
 
     @property
     def final(self) -> bool:

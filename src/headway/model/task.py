@@ -63,6 +63,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     retention: Retention = Retention()
     resources: dict[str, float] = {}
     """What a run asks of its node in a Ray cluster."""
+    shared: bool = False
+    """Whether every organisation may start it; only a task of the first organisation can be shared."""
     active: bool = True
     created_at: int = 0
     updated_at: int = 0

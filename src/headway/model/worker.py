@@ -25,6 +25,8 @@ class Worker(msgspec.Struct, frozen=True):
     """When its last heartbeat arrived, by the wall clock, for people. Leases are timed by the monotonic clock."""
     server_id: str | None = None
     """The server that hears it, where several share a database."""
+    organisation: int = 1
+    """Whose worker it is: it gets that organisation's runs; one of the first also those of shared tasks of all others."""
 
 
 class Queue(msgspec.Struct, frozen=True):

@@ -38,7 +38,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     """(queue, task) in which runs may be claimable now."""
     stops: tuple[Stop, ...] = ()
     catalog: bool = False
-    """Whether tasks or queues have changed."""
+    """Whether tasks, queues or organisations have changed."""
 
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -44,7 +44,7 @@ _decode_done: Final = msgspec.json.Decoder(BulkDone).decode
 
 
 class Bulk:
-    """Carries out bulk runs, for the built-in worker."""
+    """Carries out bulk runs, for the built-in worker. What a filter names is a run of the bulk run's own organisation."""
 
     def __init__(self, store: Store, ids: IdSource) -> None:
         self._store = store

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
-from headway.engine.admission import Live, Room
+from headway.engine.admission import Live, Room, fairly
 from headway.engine.lifecycle import Claimed
 from headway.model.run import PARKED, Run, State
+from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.service.transitions import move
@@ -28,6 +29,8 @@ LANES_WHOLE: Final = 2
 """So few lanes are read as deep as a claim may go."""
 HEAD_MIN: Final = 8
 """Runs that are read of each of more lanes."""
+TURN_MIN: Final = 2
+"""The same, of lanes of several organisations: of each there is at least a head."""
 LOOKED_AT_MAX: Final = 2_000
 """Runs that one claim looks at; if all of them have to wait for their keys, the next claim goes on from there."""
 
@@ -45,8 +48,16 @@ class Claim(msgspec.Struct, frozen=True):
 
     def wants(self, lane: Lane) -> bool:
         """Tell whether the worker could execute what is in the lane."""
-        queue, task = lane
-        return task in self.tasks and (not self.queues or queue in self.queues)
+        return takes(self.tasks, self.queues, lane)
+
+
+def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:
+    """Tell whether a worker that has these tasks and takes from these queues (none named: from all) takes from the lane.
+
+    For a shared task its queues are those of the same name in every organisation.
+    """
+    queue, task = lane
+    return task in tasks and (not queues or queue in queues or Space.outside(queue) in queues)
 
 
 class Slots:
@@ -93,7 +104,14 @@ def claim(unit: Unit, wanted: Claim) -> list[Lease]:
     taken = _claim_freely(unit, wanted, plain) if free else None
     if taken is None:
         taken = _claim_within_limits(unit, wanted, plain, lanes)
+    if _several(unit, lanes):
+        unit.catalog.serve(run.organisation for run in taken)
     return _leases(unit, taken)
+
+
+def _several(unit: Unit, lanes: Iterable[Lane]) -> bool:
+    """Tell whether the lanes are those of more than one organisation."""
+    return len(unit.catalog.organisations) > 1 and len({Space.owner(queue) for queue, _ in lanes}) > 1
 
 
 def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | None:
@@ -101,8 +119,10 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
 
     A run that was started in this very transaction, and stands alone in its lane, is handed over before it is written.
     """
-    ready = unit.newborn(lanes, wanted.max)
-    if ready is None:
+    ready = unit.newborn(lanes)
+    if ready is not None:
+        ready = (fairly(ready, unit.catalog.served) if _several(unit, lanes) else ready)[: wanted.max]
+    else:
         ready = _find_ready(unit, lanes, wanted.max) if lanes else []
         children = sum(run.crashes > 0 and unit.task(run.task).executor not in FAR for run in ready)
         if wanted.rooms and children > Slots(wanted).of("process"):
@@ -115,14 +135,19 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
 
 
 def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "find_ready") -> list[Run]:
-    """Return the best ready runs of the lanes, in order.
+    """Return the best ready runs of the lanes, in order; where they are several organisations', each has its turn.
 
     Of many lanes only the heads are read, for a claim gets few of each. A lane that gave all that it was asked for may
     have better ones behind them than another lane's head: if that one is among the best, more is asked of each.
     """
-    each = limit if len(lanes) <= LANES_WHOLE else min(limit, max(HEAD_MIN, 2 * limit // len(lanes)))
+    in_turn = _several(unit, lanes)
+    least = TURN_MIN if in_turn else HEAD_MIN
+    each = limit if len(lanes) <= LANES_WHOLE else min(limit, max(least, 2 * limit // len(lanes)))
     while True:
-        found = unit.find(statement, rows=as_rows(lanes), limit=limit, each=each)
+        most = each * len(lanes) if in_turn else limit
+        found = unit.find(statement, rows=as_rows(lanes), limit=most, each=each)
+        if in_turn:
+            found = fairly(found, unit.catalog.served)[:limit]
         heads = Counter((run.queue, run.task) for run in found)
         if each >= limit or not any(count >= each for count in heads.values()):
             return found
@@ -145,7 +170,7 @@ def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: se
     taken: list[Run] = []
     looked_at = 0
     while len(taken) < wanted.max and looked_at < LOOKED_AT_MAX:
-        found, more = _candidates(unit, wanted.max - len(taken), plain, lanes, room, slots)
+        found, more = _in_turn(unit, wanted.max - len(taken), plain, lanes, room, slots)
         looked_at += len(found)
         _learn_rates(unit, room, ((run.task, run.key) for run in found))
         parked = 0
@@ -172,6 +197,24 @@ def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: se
             unit.signal("", "look-again", Alarm("", "", unit.now_ms))
     _save_rates(unit, room, lanes)
     return taken
+
+
+def _in_turn(
+    unit: Unit, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Room, slots: Slots
+) -> tuple[list[Run], bool]:
+    """Return the candidates, each organisation's in their order and by itself, and one organisation's after another's."""
+    if not _several(unit, lanes):
+        return _candidates(unit, limit, plain, lanes, room, slots)
+    owners: dict[int, list[Lane]] = {}
+    for lane in lanes:
+        owners.setdefault(Space.owner(lane[0]), []).append(lane)
+    found: list[Run] = []
+    left = False
+    for own in owners.values():
+        best, more = _candidates(unit, limit, [lane for lane in plain if lane in own], own, room, slots)
+        found += best
+        left = left or more
+    return fairly(found, unit.catalog.served), left
 
 
 def _candidates(
@@ -264,8 +307,9 @@ def unpark_freed(unit: Unit) -> None:
         free = min(room.of_key(unit.task(task), key), LOOKED_AT_MAX)
         if free <= 0:
             continue
+        owns = Space(Space.owner(key)).owns
         # In every queue, for one may be paused or without workers; the claim sends back those that come too late.
-        for queue in queues or [queue for queue, _ in unit.catalog.lanes_of(task)]:
+        for queue in filter(owns, queues or [queue for queue, _ in unit.catalog.lanes_of(task)]):
             for run in unit.seen(unit.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
                 if run.parked_until == PARKED:
                     unpark(unit, run)
@@ -282,14 +326,14 @@ def _leases(unit: Unit, runs: list[Run]) -> list[Lease]:
     return [
         Lease(
             run_id=run.id,
-            task=run.task,
+            task=Space.outside(run.task),
             epoch=run.epoch,
             attempt=run.attempt,
             max_attempts=run.max_attempts,
             input=_EMPTY if run.input == "{}" else msgspec.Raw(run.input.encode()),
             crashes=run.crashes,
             name=run.name,
-            key=run.key,
+            key=None if run.key is None else Space.outside(run.key),
             parent_id=run.parent_id,
             root_id=run.root_id,
             labels=_EMPTY if run.labels == "{}" else msgspec.Raw(run.labels.encode()),

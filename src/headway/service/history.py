@@ -13,16 +13,20 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from headway.engine.history import Attempt, attempts
 from headway.engine.waiting import Cause, Facts, causes
 from headway.errors import Unavailable
 from headway.model.event import Event, Result
 from headway.model.run import Run, State
+from headway.model.space import Space
 from headway.model.worker import Queue
 from headway.notify.local import EVERY
+from headway.service.claiming import takes
 from headway.service.runs import Runs
 from headway.service.workers import Workers
+from headway.storage.reader import PAGE_BYTES as PAGE_BYTES_MAX
 from headway.storage.store import Store
 
 PAGE = 500
@@ -65,10 +69,11 @@ WatchItem = Snapshot | Event | Progressed | Ended
 
 
 class History:
-    """Reads over what runs have left behind."""
+    """Reads over what the runs of one organisation have left behind."""
 
-    def __init__(self, store: Store, runs: Runs, workers: Workers) -> None:
+    def __init__(self, store: Store, runs: Runs, workers: Workers, space: Space) -> None:
         self._store = store
+        self._space = space
         self._runs = runs
         self._workers = workers
         self._shared: dict[tuple[str, int, int], list[Event]] = {}
@@ -77,10 +82,8 @@ class History:
 
     async def page(self, run_id: str, after: int, size: int, kind: str | None = None) -> tuple[list[Event], bool]:
         """Return a page of events of the run after a number, and whether there are more; raise RunNotFound or RunPurged."""
-        found, more = await self._store.read.events(run_id, after, size, kind)
-        if not found:
-            await self._runs.get(run_id)
-        return found, more
+        await self._runs.kept(run_id)
+        return await self._store.read.events(run_id, after, size, kind)
 
     async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
         """Return events of the run after a number, of however many pages; raise RunNotFound or RunPurged."""
@@ -92,24 +95,24 @@ class History:
 
     async def results(self, run_id: str, after: int, size: int) -> tuple[list[Result], bool]:
         """Return a page of published results after a number, and whether there are more; raise RunNotFound or RunPurged."""
-        found, more = await self._store.read.results(run_id, after, size)
-        if not found:
-            await self._runs.get(run_id)
-        return found, more
+        await self._runs.kept(run_id)
+        return await self._store.read.results(run_id, after, size)
 
     async def attempts(self, run_id: str) -> list[Attempt]:
         """Return the run's attempts, oldest first."""
-        await self._runs.get(run_id)
         return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
 
     async def waiting(self, run_id: str) -> tuple[Run, list[Cause]]:
         """Return the run and why it does not run."""
-        run = await self._runs.get(run_id)
-        if run.state is not State.QUEUED:
-            catalog = self._store.catalog
-            facts = Facts(run, catalog.task(run.task), _queue(self._store, run), 0, 0, 0, 0, 0, None)
-            return run, causes(facts)
-        return run, causes(await self._facts(run))
+        run = await self._runs.kept(run_id)
+        if run.state is State.QUEUED:
+            facts = await self._facts(run)
+        else:
+            facts = Facts(run, self._store.catalog.task(run.task), _queue(self._store, run), 0, 0, 0, 0, 0, None)
+        space = self._space
+        task, queue = space.task(facts.task), space.queue(facts.queue)
+        facts = replace(facts, run=space.run(run), task=task, queue=queue)
+        return facts.run, causes(facts)
 
     async def _facts(self, run: Run) -> Facts:
         store = self._store
@@ -118,16 +121,18 @@ class History:
             worker
             for worker in await self._workers.list()
             if worker.state == "active"
-            and run.task in _decode_names(worker.tasks)
-            and run.queue in (_decode_names(worker.queues) or [run.queue])
+            and takes(_decode_names(worker.tasks), _decode_names(worker.queues), (run.queue, run.task))
         ]
         task = store.catalog.task(run.task)
+        running = sum(count for of_task, _, _, count in live if of_task == run.task)
+        if task.concurrency is not None and not self._space.owns(task.name):
+            running = min(running, task.concurrency)  # how many more others have started is not this one's affair
         return Facts(
             run=run,
             task=task,
             queue=_queue(store, run),
             workers=len(workers),
-            running_of_task=sum(count for of_task, _, _, count in live if of_task == run.task),
+            running_of_task=running,
             running_in_queue=sum(count for _, queue, _, count in live if queue == run.queue),
             running_of_key=sum(count for of_task, _, key, count in live if (of_task, key) == (run.task, run.key)),
             ahead=await store.read.position_in_lane(run, AHEAD_MAX) if run.parked_until is None else 0,
@@ -199,15 +204,27 @@ class History:
         with _Wake() as changed, self._store.notifier.watching(EVERY, changed.set):
             while not stop():
                 try:
-                    while events := (await self._store.read.feed(after, PAGE, run_ids, PAGE_BYTES))[0]:
+                    more = True
+                    while more:
+                        events, reached, more = await self.all_events(after, PAGE, run_ids, PAGE_BYTES)
                         for event in events:
                             yield event
                             after = event.position
+                        after = reached
                     if not stop() and not await changed.wait():
                         yield None
                 except Unavailable:
                     yield None
                     await changed.soon()
+
+    async def all_events(
+        self, after: int, size: int, run_ids: tuple[str, ...] = (), bytes_max: int = PAGE_BYTES_MAX
+    ) -> tuple[list[Event], int, bool]:
+        """Return events of all runs (or of some) after a position, the last looked at, and whether there is more.
+
+        What is not the organisation's is passed over: a page may be empty, and yet there is more.
+        """
+        return await self._store.read.feed(self._space.organisation, after, size, run_ids, bytes_max)
 
     async def last_position(self) -> int:
         """Return where the feed ends now."""

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import IdempotencyKeyReused
+from headway.model.space import Space
 from headway.storage.unit import Unit
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -21,7 +22,7 @@ class RequestKey(msgspec.Struct):
     """What a client calls a request, and what the request was (draft-ietf-httpapi-idempotency-key-header)."""
 
     key: str
-    """Scoped by the route, so that one key may be used for two different calls."""
+    """Scoped by the route, so that one key may be used for two different calls; kept as its organisation's."""
     fingerprint: str
     keep_ms: int
     replayed: bool = False
@@ -42,14 +43,17 @@ def _sorted(body: bytes) -> bytes:
         return body
 
 
-def once(unit: Unit, request: RequestKey | None, work: Callable[[Unit], list[str]]) -> tuple[list[str], bool]:
+def once(
+    unit: Unit, request: RequestKey | None, space: Space, work: Callable[[Unit], list[str]]
+) -> tuple[list[str], bool]:
     """Return the lines of the reply, and whether they are those of an earlier request with the same key.
 
     Raises IdempotencyKeyReused if that one was another request. What `work` raises is not remembered.
     """
     if request is None:
         return work(unit), False
-    known = unit.reply(request.key)
+    key = space.inside(request.key)
+    known = unit.reply(key)
     if known is not None:
         fingerprint, reply = known
         if fingerprint != request.fingerprint:
@@ -57,10 +61,10 @@ def once(unit: Unit, request: RequestKey | None, work: Callable[[Unit], list[str
         request.replayed = True
         return _decode(reply), True
     lines = work(unit)
-    unit.remember(request.key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)
+    unit.remember(key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)
     return lines, False
 
 
-def keys_of(request: RequestKey | None) -> tuple[str, ...]:
+def keys_of(request: RequestKey | None, space: Space) -> tuple[str, ...]:
     """Return what the writer has to look up beforehand."""
-    return () if request is None else (request.key,)
+    return () if request is None else (space.inside(request.key),)

@@ -12,7 +12,9 @@ from headway.engine import lifecycle, progress
 from headway.errors import HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
 from headway.ids import Signer
 from headway.ids import canonical as canonical_id
+from headway.model.query import FIRST
 from headway.model.run import FINAL, Blocker, Run, RunError, State
+from headway.model.space import Space
 from headway.service.inputs import canonical
 from headway.service.starting import Draft, Drafter, duration, insert, timestamp
 from headway.service.transitions import CHILD_RESULT, change, move, unblock
@@ -38,6 +40,8 @@ class Ready(msgspec.Struct, frozen=True):
     event: lifecycle.Event | None = None
     draft: Draft | None = None
     refusal: HeadwayError | None = None
+    organisation: int = FIRST
+    """Whose run it was read for."""
 
 
 class Reporter:
@@ -48,8 +52,12 @@ class Reporter:
         self._signer = signer
         self._settings = settings
 
-    def ready(self, report: wire.AnyReport) -> Ready:
-        """Read a report; what is wrong with it is remembered and answered in its place."""
+    def ready(self, report: wire.AnyReport, organisation: int, *, shared: bool = False) -> Ready:
+        """Read a report; what is wrong with it is remembered and answered in its place.
+
+        `organisation` is whose run it is about, as a rule the worker's own; `shared` says that the run is of a task that
+        this one has from another, and whose children are those of the other as well.
+        """
         try:
             match report:
                 case wire.Succeeded():
@@ -68,11 +76,12 @@ class Reporter:
                     return Ready(report, event=lifecycle.Stopped())
                 case wire.ChildReport():
                     spec = msgspec.structs.replace(report.run, parent_id=report.run_id)
-                    return Ready(report, draft=self._drafter.draft(spec, run_type="child"))
+                    draft = self._drafter.draft(spec, Space(organisation), run_type="child", shared_first=shared)
+                    return Ready(report, draft=draft, organisation=organisation)
                 case _:
                     return Ready(report)
         except HeadwayError as error:
-            return Ready(report, refusal=error)
+            return Ready(report, refusal=error, organisation=organisation)
 
     def _json(self, raw: msgspec.Raw, pointer: str) -> str:
         limits = self._settings
@@ -93,12 +102,15 @@ class Reporter:
         """Apply reports in order; return those that changed nothing, and the answers that some ask for."""
         rejected: list[wire.Rejected] = []
         replies: list[wire.Reply] = []
-        for index, ready in enumerate(reports):
-            report = ready.report
+        for index, given in enumerate(reports):
+            ready, report = given, given.report
             run = unit.run(report.run_id)
             try:
                 if run is None or run.epoch != report.epoch or run.worker_id != worker_id:
                     raise LeaseLost
+                if run.organisation != ready.organisation and isinstance(report, wire.ChildReport):
+                    shared = not Space(run.organisation).owns(run.task)
+                    ready = self.ready(report, run.organisation, shared=shared)
                 if ready.refusal is not None:
                     raise ready.refusal
                 reply = self._one(unit, run, ready)

@@ -29,6 +29,7 @@ from headway.ids import IdSource, Signer
 from headway.ids import canonical as canonical_id
 from headway.model.query import Page, RunFilter
 from headway.model.run import KEEP, Reason, Run, State
+from headway.model.space import Space
 from headway.service import verbs
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.inputs import canonical
@@ -38,7 +39,7 @@ from headway.service.stopping import finish
 from headway.service.transitions import change, move, passed_on
 from headway.storage.catalog import Catalog
 from headway.storage.store import Store
-from headway.storage.unit import Unit
+from headway.storage.unit import Unit, as_rows, label_rows
 from headway.wire.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
 from headway.wire.times import to_text
 
@@ -77,10 +78,13 @@ def _remembered(error: HeadwayError) -> str:
 
 
 class Runs:
-    """Every verb on runs."""
+    """Every verb on the runs of one organisation; those of others are not there. Names are the organisation's own."""
 
-    def __init__(self, store: Store, drafter: Drafter, ids: IdSource, signer: Signer, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, drafter: Drafter, ids: IdSource, signer: Signer, settings: Settings, space: Space
+    ) -> None:
         self._store = store
+        self._space = space
         self._drafter = drafter
         self._ids = ids
         self._signer = signer
@@ -97,10 +101,11 @@ class Runs:
 
         With `validate_only` everything is checked and nothing is kept.
         """
-        await self._store.know((spec.task,))
-        draft = self._drafter.draft(spec)
+        space = self._space
+        await self._store.know((space.tasks(spec.task),))
+        draft = self._drafter.draft(spec, space)
         if spec.validate_only:
-            return Started(draft.run, created=False, replayed=False)
+            return Started(space.run(draft.run), created=False, replayed=False)
         made: list[tuple[Run, bool]] = []
 
         def work(unit: Unit) -> tuple[list[str], bool]:
@@ -110,22 +115,23 @@ class Runs:
                 made.append(insert(unit, draft))
                 return [made[0][0].id]
 
-            return once(unit, request, start)
+            return once(unit, request, space, start)
 
         parent = () if draft.run.parent_id is None else (draft.run.parent_id,)
-        lines, replayed = await self._store.write(work, run_ids=parent, keys=keys_of(request), grows=True)
+        lines, replayed = await self._store.write(work, run_ids=parent, keys=keys_of(request, space), grows=True)
         if replayed:
             return Started(await self.get(lines[0]), created=False, replayed=True)
         run, created = made[0]
-        return Started(run, created, replayed=False)
+        return Started(space.run(run), created, replayed=False)
 
     async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
-        await self._store.know(spec.task for spec in batch.runs)
+        space = self._space
+        await self._store.know(space.tasks(spec.task) for spec in batch.runs)
         drafts: list[Draft | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
-                drafts.append(self._drafter.draft(spec))
+                drafts.append(self._drafter.draft(spec, space))
             except HeadwayError as error:
                 if batch.atomic:
                     error.fields["index"] = index
@@ -148,19 +154,22 @@ class Runs:
             return [_remembered(item) if isinstance(item, HeadwayError) else item[0].id for item in made]
 
         def work(unit: Unit) -> tuple[list[str], bool]:
-            return once(unit, request, start)
+            return once(unit, request, space, start)
 
         parents = {draft.run.parent_id for draft in drafts if not isinstance(draft, HeadwayError)} - {None}
         lines, replayed = await self._store.write(
             work,
             run_ids=[parent for parent in parents if parent],
-            keys=keys_of(request),
+            keys=keys_of(request, space),
             grows=True,
             weight=len(drafts),
         )
         if replayed:
             return [await self._replayed(line) for line in lines]
-        return [item if isinstance(item, HeadwayError) else Started(*item, replayed=False) for item in made]
+        return [
+            item if isinstance(item, HeadwayError) else Started(space.run(item[0]), item[1], replayed=False)
+            for item in made
+        ]
 
     async def _replayed(self, line: str) -> Started | HeadwayError:
         """Return again what an item was answered with: the run as it is now, or the same error."""
@@ -176,14 +185,18 @@ class Runs:
 
     async def get(self, run_id: str) -> Run:
         """Return the run; raise RunNotFound, or RunPurged with when and why."""
+        return self._space.run(await self.kept(run_id))
+
+    async def kept(self, run_id: str) -> Run:
+        """Return the run with its names as they are kept; raise as `get` does."""
         run = await self._store.read.run(run_id)
-        if run is None:
+        if run is None or run.organisation != self._space.organisation:
             raise await self._missing(run_id)
         return run
 
     async def _missing(self, run_id: str) -> HeadwayError:
         stone = await self._store.read.tombstone(run_id)
-        if stone is None:
+        if stone is None or stone.organisation != self._space.organisation:
             return RunNotFound(f"there is no run {run_id}")
         return RunPurged(
             f"run {run_id} was removed", removed_at=to_text(stone.removed_at), policy=stone.policy, run_id=run_id
@@ -212,18 +225,22 @@ class Runs:
 
     async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], str]:
         """Return a page of runs, and where the next one starts ("" if this is the last). It may be short, even empty."""
-        return await self._store.read.page(wanted, at)
+        found, after = await self._store.read.page(self._space.wanted(wanted), at)
+        return [self._space.run(run) for run in found], after
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
         """Return how many runs there are, by group. What the counters know is not counted again."""
+        space = self._space
+        counts: dict[str, int] = {}
         if wanted == RunFilter() and group_by in ("state", "task", "queue"):
             place = {"task": 0, "queue": 1, "state": 2}[group_by]
-            counts: dict[str, int] = {}
-            for where, number in self._catalog.counts.items():
-                if number:
-                    counts[where[place]] = counts.get(where[place], 0) + number
-            return counts
-        return await self._store.read.count(wanted, group_by)
+            found = [(where[place], n) for where, n in self._catalog.counts.items() if n and space.owns(where[1])]
+        else:
+            found = list((await self._store.read.count(space.wanted(wanted), group_by)).items())
+        for group, number in found:
+            name = space.outside(group)
+            counts[name] = counts.get(name, 0) + number
+        return counts
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -233,23 +250,29 @@ class Runs:
         work: Callable[[Unit, Run], Run],
         request: RequestKey | None = None,
         version: int | None = None,
+        *,
+        anyones: bool = False,
     ) -> Run:
-        """Carry out `work` on the run as it is in the transaction; return it as it is after."""
+        """Carry out `work` on the run as it is in the transaction; return it as it is after.
+
+        With `anyones` it may be any organisation's run: for who holds something better than being of its own.
+        """
         after: list[Run] = []
+        space = self._space
 
         def whole(unit: Unit) -> None:
             after.clear()
 
             def change_it(unit: Unit) -> list[str]:
                 run = unit.run(run_id)
-                if run is None:
+                if run is None or not (anyones or run.organisation == space.organisation):
                     raise RunNotFound
                 if version is not None and run.version != version:
                     raise VersionMismatch(f"the run is at version {run.version}, not {version}", version=run.version)
                 after.append(work(unit, run))
                 return [after[0].id]
 
-            lines, replayed = once(unit, request, change_it)
+            lines, replayed = once(unit, request, space, change_it)
             if replayed:
                 run = unit.run(lines[0])
                 if run is None:
@@ -257,10 +280,10 @@ class Runs:
                 after.append(run)
 
         try:
-            await self._store.write(whole, run_ids=(run_id,), keys=keys_of(request))
+            await self._store.write(whole, run_ids=(run_id,), keys=keys_of(request, space))
         except RunNotFound:
             raise await self._missing(run_id) from None
-        return after[0]
+        return space.run(after[0])
 
     async def patch(self, run_id: str, patch: PatchRun, version: int | None, request: RequestKey | None = None) -> Run:
         """Change what may be changed; raise InvalidState for what may not any more, VersionMismatch for a stale ETag."""
@@ -270,7 +293,7 @@ class Runs:
         def work(unit: Unit, run: Run) -> Run:
             if patch == PatchRun():
                 return run
-            changes: dict[str, object] = {
+            changes: dict[str, Any] = {
                 name: value
                 for name, value in (("name", patch.name), ("priority", patch.priority), ("queue", patch.queue))
                 if value is not UNSET
@@ -279,12 +302,12 @@ class Runs:
             if run_at is not UNSET:
                 _still_waits(run, {"run_at"}, (State.SCHEDULED, State.QUEUED))
             if "queue" in changes:
-                unit.queue(str(changes["queue"]))
+                changes["queue"] = self._space.inside(str(changes["queue"]))
+                unit.queue(changes["queue"])
             if patch.labels is not UNSET:
                 changes["labels"] = _encode(patch.labels).decode()
                 unit.later("delete_run_labels", ids=f'["{run.id}"]')
-                rows = [(name, value, run.id) for name, value in patch.labels.items()]
-                unit.later("insert_labels", rows=_encode(rows).decode())
+                unit.later("insert_labels", rows=as_rows(label_rows(run, patch.labels)))
             if keep_ms is not UNSET:
                 changes["keep_ms"] = keep_ms
             after = replace(run, **changes)
@@ -350,7 +373,8 @@ class Runs:
                 raise AlreadyCompleted
             return verbs.signal(unit, run, signal, payload)
 
-        return await self._change(run_id, work)
+        # Whoever holds the token comes from outside: the run is that of the token, and so is whose it is.
+        return await self._change(run_id, work, anyones=True)
 
     async def retry(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
         """Start a new run with the input of one that has failed or was terminated; raise InvalidState for others.

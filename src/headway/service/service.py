@@ -1,4 +1,4 @@
-"""The service: all verbs on all nouns, over one store. Surfaces, loops and workers hold this and nothing below it."""
+"""The service: everything over one store. Loops and workers hold this; surfaces hold the desk of their organisation."""
 
 from __future__ import annotations
 
@@ -8,23 +8,19 @@ from headway.config import Settings
 from headway.ids import IdSource, Signer
 from headway.service.bulk import Bulk
 from headway.service.claiming import Alarm, unpark_freed
-from headway.service.history import History
+from headway.service.desk import Desk
 from headway.service.inputs import Schemas
 from headway.service.reporting import Reporter
-from headway.service.runs import Runs
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
 from headway.service.starting import Drafter
-from headway.service.tables.definitions import Tables
-from headway.service.tables.records import Records
-from headway.service.tasks import Queues, Tasks
 from headway.service.workers import Workers
 from headway.storage.store import Store
 from headway.vault import Vault, as_secrets
 
 
 class Service:
-    """One object a noun: `service.runs.start(…)`, `service.queues.pause(…)`."""
+    """What belongs to no organisation, and the way to what does: `service.of(1).runs.start(…)`."""
 
     def __init__(self, store: Store, signer: Signer, settings: Settings, ids: IdSource | None = None) -> None:
         self.store = store
@@ -34,17 +30,12 @@ class Service:
         self.ids = ids or IdSource()
         self.schemas = Schemas()
         self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)
-        drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
-        reporter = Reporter(drafter, signer, settings)
-        self.runs = Runs(store, drafter, self.ids, signer, settings)
+        self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
+        reporter = Reporter(self.drafter, signer, settings)
         self.bulk = Bulk(store, self.ids)
         self.workers = Workers(store, self.sessions, reporter, self.schemas, self.ids, settings)
         self.servers = Servers(store, self.sessions, settings.lease_ms)
-        self.tasks = Tasks(store)
-        self.queues = Queues(store)
-        self.tables = Tables(store, self.ids)
-        self.records = Records(store, self.tables, self.ids)
-        self.history = History(store, self.runs, self.workers)
+        self._desks: dict[int, Desk] = {}
         self.alarms: dict[tuple[str, str], int] = {}
         """Lanes that a rate has closed, and when they open again."""
         self.on_alarm: Callable[[int], None] = lambda at_ms: None
@@ -52,6 +43,13 @@ class Service:
         store.on_signal = self._signal
         store.on_regained = self.sessions.excuse
         store.writer.after_freed = (unpark_freed,)
+
+    def of(self, organisation: int) -> Desk:
+        """Return the desk at which the organisation is served; always the same one."""
+        desk = self._desks.get(organisation)
+        if desk is None:
+            desk = self._desks[organisation] = Desk(self, organisation)
+        return desk
 
     def _signal(self, worker_id: str, message: object) -> None:
         if isinstance(message, Alarm):

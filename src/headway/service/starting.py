@@ -15,7 +15,9 @@ from headway.engine.lifecycle import Rescheduled
 from headway.errors import DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
 from headway.ids import IdSource, time_of
 from headway.ids import canonical as canonical_id
+from headway.model.query import FIRST
 from headway.model.run import Reason, Run, State
+from headway.model.space import Space
 from headway.model.task import Task
 from headway.service.inputs import Schemas, canonical, pick_key
 from headway.service.stopping import terminate
@@ -50,13 +52,25 @@ class Drafter:
         self._schemas = schemas
         self._settings = settings
 
-    def draft(self, spec: StartRun, *, run_type: str = "api", task: Task | None = None) -> Draft:
-        """Return the draft; raise UnknownTask, TaskInactive, InvalidInput, PayloadTooLarge or MalformedJson."""
-        task = task or self._catalog.tasks.get(spec.task)
+    def draft(
+        self,
+        spec: StartRun,
+        space: Space,
+        *,
+        run_type: str = "api",
+        task: Task | None = None,
+        shared_first: bool = False,
+    ) -> Draft:
+        """Return the draft of a run of the organisation.
+
+        With `shared_first` a name means a shared task rather than one of the organisation's own. Raises UnknownTask,
+        TaskInactive, InvalidInput, PayloadTooLarge or MalformedJson.
+        """
+        task = task or space.find(self._catalog.tasks, spec.task, shared_first=shared_first)
         if task is None:
             raise UnknownTask(f"no worker has declared a task named {spec.task!r}")
         if not task.active:
-            raise TaskInactive(f"the task {task.name!r} is not active")
+            raise TaskInactive(f"the task {spec.task!r} is not active")
         limits = self._settings
         text, value = canonical(spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input")
         self._schemas.check(task.input_schema, value)
@@ -66,14 +80,15 @@ class Drafter:
         if run_at is None and spec.dedupe is not None and spec.dedupe.on_conflict == "debounce":
             run_at = now_ms + (ttl_ms or 0)
         run_id = self._ids.new(now_ms)
+        key = spec.key or pick_key(task.key, value)
         run = new_run(
             run_id,
             task,
             now_ms,
             name=spec.name,
-            queue=spec.queue,
+            queue=space.inside(spec.queue or space.outside(task.queue)),
             priority=spec.priority,
-            key=spec.key or pick_key(task.key, value),
+            key=None if key is None else space.inside(key),
             max_attempts=spec.max_attempts,
             input=text,
             labels=_encode(spec.labels).decode() if spec.labels else "{}",
@@ -82,6 +97,7 @@ class Drafter:
             protected=spec.protect,
             run_at=run_at,
             keep_ms=None if spec.retention is None else duration(spec.retention, "/retention"),
+            organisation=space.organisation,
         )
         return Draft(run, spec.labels, spec.dedupe, ttl_ms)
 
@@ -104,6 +120,7 @@ def new_run(
     protected: bool = False,
     run_at: int | None = None,
     keep_ms: int | None = None,
+    organisation: int = FIRST,
 ) -> Run:
     """Return a run as it is born: queued, or scheduled if its time is yet to come.
 
@@ -114,7 +131,7 @@ def new_run(
         id=run_id,
         task=task.name,
         task_version=task.version,
-        name=task.name if name is None else name,
+        name=Space.outside(task.name) if name is None else name,
         state=State.SCHEDULED if run_at > now_ms else State.QUEUED,
         queue=queue or task.queue,
         priority=task.priority if priority is None else priority,
@@ -152,6 +169,7 @@ def new_run(
         updated_at=time_of(run_id),
         seq=1,
         version=1,
+        organisation=organisation,
     )
 
 
@@ -172,7 +190,7 @@ def insert(unit: Unit, draft: Draft) -> tuple[Run, bool]:
 
 def _under_parent(unit: Unit, run: Run) -> Run:
     parent = unit.run(run.parent_id or "")
-    if parent is None:
+    if parent is None or parent.organisation != run.organisation:
         raise InvalidInput(
             "parent_id names no run",
             errors=[{"pointer": "/parent_id", "code": "unknown_run", "message": "no such run"}],
@@ -188,7 +206,8 @@ def _first(unit: Unit, run: Run, draft: Draft) -> Run | None:
     assert dedupe is not None
     unit.flush()  # an earlier start of the same transaction may have taken the key
     was = ""
-    for _, _, run_id, scope, until in unit.database.rows("read_dedupe", task=run.task, key=dedupe.key):
+    key = Space(run.organisation).inside(dedupe.key)
+    for _, _, run_id, scope, until in unit.database.rows("read_dedupe", task=run.task, key=key):
         was = run_id
         first = unit.run(run_id)
         if not duplicates(scope, until, first, unit.now_ms):
@@ -215,7 +234,8 @@ def _take_key(unit: Unit, run_id: str, draft: Draft, was: str) -> None:
     dedupe = draft.dedupe
     assert dedupe is not None
     until = None if draft.ttl_ms is None else unit.now_ms + draft.ttl_ms
-    key = {"task": draft.run.task, "key": dedupe.key, "was": was}
+    run = draft.run
+    key = {"task": run.task, "key": Space(run.organisation).inside(dedupe.key), "was": was}
     unit.later("save_dedupe", expect=1, run_id=run_id, scope=dedupe.scope, until=until, **key)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from headway.durations import parse_ms
-from headway.errors import InvalidInput, QueueNotFound, TaskNotFound
+from headway.errors import Forbidden, InvalidInput, QueueNotFound, TaskNotFound
 from headway.model.query import RunFilter
 from headway.model.run import Reason, State
+from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.service.stopping import finish, terminate
@@ -22,51 +23,70 @@ CHUNK = 500
 
 
 class Tasks:
-    """Every verb on tasks."""
+    """Every verb on the tasks that an organisation may start: its own, and those shared with all."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, space: Space) -> None:
         self._store = store
+        self._space = space
 
     def list(self) -> list[Task]:
-        """Return all tasks, by name."""
-        return sorted(self._store.catalog.tasks.values(), key=lambda task: task.name)
+        """Return all tasks, by name; one of the organisation's own stands for a shared one of the same name."""
+        found: dict[str, Task] = {}
+        for task in self._store.catalog.tasks.values():
+            if self._space.owns(task.name):
+                found[task.name] = self._space.task(task)
+        mine = {task.name for task in found.values()}
+        shared = [task for task in self._store.catalog.tasks.values() if task.shared and task.name not in mine]
+        return sorted([*found.values(), *shared], key=lambda task: task.name)
 
     def get(self, name: str) -> Task:
         """Return a task; raise TaskNotFound."""
-        task = self._store.catalog.tasks.get(name)
+        return self._space.task(self._find(self._store.catalog.tasks, name))
+
+    def _find(self, tasks: Mapping[str, Task], name: str) -> Task:
+        task = self._space.find(tasks, name)
         if task is None:
             raise TaskNotFound(f"there is no task {name!r}")
         return task
 
     def counts(self, name: str) -> dict[str, int]:
-        """Return the task's runs by state, from the maintained counters."""
-        return self._store.catalog.by_state(task=name)
+        """Return the organisation's runs of the task by state, from the maintained counters."""
+        return self._store.catalog.by_state(self._space, tasks=self._space.tasks(name))
 
     async def activate(self, name: str, *, active: bool) -> Task:
-        """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits."""
+        """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits.
+
+        A task that is shared with the organisation is not its own to switch: that raises Forbidden.
+        """
+        space = self._space
 
         def work(unit: Unit) -> Task:
-            task = unit.task_now(name)
+            task = unit.task_now(space.inside(name))
             if task is None:
-                raise TaskNotFound(f"there is no task {name!r}")
+                self._find(unit.catalog.tasks, name)
+                raise Forbidden(f"the task {name!r} is shared by another organisation, which alone switches it")
             if task.active != active:
                 task = replace(task, active=active, updated_at=unit.now_ms)
                 unit.define(task)
-                for queue, _ in unit.catalog.lanes_of(name):
-                    unit.open_lane(queue, name)
-            return task
+                for lane in unit.catalog.lanes_of(task.name):
+                    unit.open_lane(*lane)
+            return space.task(task)
 
         return await self._store.write(work)
 
     async def terminate(self, name: str, how: TerminateTask) -> int:
-        """Ask every unfinished run of the task to stop; return how many were asked. In chunks, so nothing else waits."""
+        """Ask every unfinished run of the task to stop; return how many were asked. In chunks, so nothing else waits.
+
+        Of a shared task these are the organisation's own runs.
+        """
         self.get(name)
         try:
             grace_ms = None if how.grace is None else parse_ms(how.grace)
         except ValueError as error:
             raise InvalidInput(f"grace: {error}") from None
         reason = Reason(code="terminated", message=how.reason, actor=how.actor)
-        wanted = RunFilter(task=(name,), state=(State.SCHEDULED, State.QUEUED, State.RUNNING, State.SUSPENDED))
+        unfinished = (State.SCHEDULED, State.QUEUED, State.RUNNING, State.SUSPENDED)
+        wanted = self._space.wanted(RunFilter(task=(name,), state=unfinished))
         after, asked = "", 0
         while ids := await self._store.read.ids(wanted, after, CHUNK):
 
@@ -83,30 +103,33 @@ class Tasks:
 
 
 class Queues:
-    """Every verb on queues."""
+    """Every verb on the queues of an organisation."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, space: Space) -> None:
         self._store = store
+        self._space = space
 
     def list(self) -> list[Queue]:
         """Return all queues, by name."""
-        return sorted(self._store.catalog.queues.values(), key=lambda queue: queue.name)
+        own = [queue for queue in self._store.catalog.queues.values() if self._space.owns(queue.name)]
+        return sorted(map(self._space.queue, own), key=lambda queue: queue.name)
 
     def get(self, name: str) -> Queue:
         """Return a queue; raise QueueNotFound."""
-        queue = self._store.catalog.queues.get(name)
+        queue = self._store.catalog.queues.get(self._space.inside(name))
         if queue is None:
             raise QueueNotFound(f"there is no queue {name!r}; it exists from its first use")
-        return queue
+        return self._space.queue(queue)
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the queue's runs by state, from the maintained counters."""
-        return self._store.catalog.by_state(queue=name)
+        return self._store.catalog.by_state(self._space, queue=self._space.inside(name))
 
     async def oldest(self, name: str) -> int | None:
         """Return since when the queue's oldest ready run has been due."""
-        tasks = [task for queue, task in self._store.catalog.lanes_with_work() if queue == name]
-        return await self._store.read.oldest_ready(name, tasks) if tasks else None
+        stored = self._space.inside(name)
+        tasks = [task for queue, task in self._store.catalog.lanes_with_work() if queue == stored]
+        return await self._store.read.oldest_ready(stored, tasks) if tasks else None
 
     async def pause(self, name: str, *, paused: bool) -> Queue:
         """Let nothing start from the queue, or let it start again. What runs goes on."""
@@ -120,15 +143,16 @@ class Queues:
         return await self._change(name, lambda queue: replace(queue, concurrency=concurrency))
 
     async def _change(self, name: str, change: Callable[[Queue], Queue]) -> Queue:
+        space = self._space
+
         def work(unit: Unit) -> Queue:
-            before = unit.queue_now(name)
+            before = unit.queue_now(space.inside(name))
             queue = change(before)
-            if queue == before:
-                return queue
-            queue = replace(queue, updated_at=unit.now_ms)
-            unit.save_queue(queue)
-            for _, task in unit.catalog.lanes_in(name):
-                unit.open_lane(name, task)
-            return queue
+            if queue != before:
+                queue = replace(queue, updated_at=unit.now_ms)
+                unit.save_queue(queue)
+                for lane in unit.catalog.lanes_in(queue.name):
+                    unit.open_lane(*lane)
+            return space.queue(queue)
 
         return await self._store.write(work)

@@ -8,8 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.engine.lifecycle import Held, Resumed
-from headway.errors import InvalidState, Protected, TaskInactive
+from headway.errors import InvalidState, Protected, TaskInactive, UnknownTask
 from headway.model.run import FINAL, Blocker, Reason, Run, State
+from headway.model.space import Space
 from headway.service import stopping
 from headway.service.reporting import SIGNAL
 from headway.service.starting import new_run
@@ -61,9 +62,11 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
     """Start a run anew with the same input, under a new id; its history begins with who wanted that, and why."""
     if run.state not in (State.FAILED, State.TERMINATED):
         raise InvalidState(f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state))
-    task = unit.task(run.task)
+    task, name = unit.task(run.task), Space.outside(run.task)
+    if not Space(run.organisation).may_start(task):
+        raise UnknownTask(f"no worker has declared a task named {name!r}")
     if not task.active:
-        raise TaskInactive(f"the task {task.name!r} is not active")
+        raise TaskInactive(f"the task {name!r} is not active")
     again = new_run(
         new_id,
         task,
@@ -78,6 +81,7 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
         run_type="retry",
         previous_id=run.id,
         keep_ms=run.keep_ms,
+        organisation=run.organisation,
     )
     unit.queue(again.queue)
     unit.insert(again, _decode_labels(again.labels))

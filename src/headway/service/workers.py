@@ -14,7 +14,9 @@ from headway.durations import parse_ms
 from headway.engine.lifecycle import Crashed, Released
 from headway.errors import Draining, InvalidInput, Unavailable, WorkerNotFound
 from headway.ids import IdSource
+from headway.model.query import FIRST
 from headway.model.run import State
+from headway.model.space import Space
 from headway.model.task import Limit, Retention, RetryPolicy, Task
 from headway.model.worker import Worker
 from headway.service.claiming import Claim, claim, unpark
@@ -64,34 +66,40 @@ class Workers:
 
     # -- sessions ------------------------------------------------------------------------------------------------------
 
-    async def register(self, asked: wire.RegisterWorker, *, built_in: bool = False) -> Worker:
+    async def register(
+        self, asked: wire.RegisterWorker, organisation: int = FIRST, *, built_in: bool = False
+    ) -> Worker:
         """Open a session and declare its tasks. The newest declaration of a task counts for runs that start from now on.
 
-        The names of built-in tasks are the server's own: others that declare one raise InvalidInput.
+        The names of built-in tasks are the server's own: others that declare one raise InvalidInput, and so does who
+        wants to share a task from another organisation than the first.
         """
         if not built_in:
             _refuse_reserved(asked.tasks)
         now_ms = self._store.clock.now_ms()
-        tasks = [self._declared(declaration, now_ms) for declaration in asked.tasks]
+        space = Space(organisation)
+        tasks = [self._declared(declaration, space, now_ms) for declaration in asked.tasks]
+        queues = list(map(space.inside, asked.queues))
         worker = Worker(
             id=self._ids.new(now_ms),
             name=asked.name or f"{asked.host}:{asked.pid}",
             host=asked.host,
             pid=asked.pid,
             version=asked.version,
-            queues=_encode(asked.queues).decode(),
+            queues=_encode(queues).decode(),
             tasks=_encode([task.name for task in tasks]).decode(),
             capacity=asked.capacity,
             state="active",
             created_at=now_ms,
             heard_at=now_ms,
             server_id=self._server_id,
+            organisation=organisation,
         )
 
         def work(unit: Unit) -> None:
             for task in tasks:
                 _define(unit, task)
-            for queue in asked.queues:
+            for queue in queues:
                 unit.queue(queue)
             unit.save_worker(worker)
 
@@ -100,9 +108,13 @@ class Workers:
         self._sessions.open(worker.id)
         return worker
 
-    def _declared(self, said: wire.TaskDeclaration, now_ms: int) -> Task:
+    def _declared(self, said: wire.TaskDeclaration, space: Space, now_ms: int) -> Task:
         retry, keep = said.retry, said.retention
         where = f"/tasks/{said.name}"
+        if said.shared and space.organisation != FIRST:
+            message = "only tasks of the first organisation can be shared with all others"
+            errors = [{"pointer": f"{where}/shared", "code": "value", "message": message}]
+            raise InvalidInput(f"tasks.{said.name}.shared: {message}", errors=errors)
 
         def json(raw: msgspec.Raw, field: str) -> str:
             limits = self._settings
@@ -123,11 +135,11 @@ class Workers:
             )
 
         return Task(
-            name=said.name,
+            name=space.inside(said.name),
             version=said.version,
             description=said.description,
             executor=said.executor,
-            queue=said.queue,
+            queue=space.inside(said.queue),
             priority=said.priority,
             input_schema=schema,
             output_schema=None if said.output_schema is None else json(said.output_schema, "output_schema"),
@@ -154,6 +166,7 @@ class Workers:
                 terminated_ms=ms(keep.terminated, "retention/terminated"),
             ),
             resources=said.resources,
+            shared=said.shared,
             created_at=now_ms,
             updated_at=now_ms,
         )
@@ -162,6 +175,14 @@ class Workers:
         known = Known(worker, frozenset(_decode_names(worker.queues)), frozenset(_decode_names(worker.tasks)))
         self._known[worker.id] = known
         return known
+
+    async def organisation_of(self, worker_id: str) -> int:
+        """Return whose worker it is; raise WorkerNotFound."""
+        known = self._known.get(worker_id)
+        worker = await self._store.read.worker(worker_id) if known is None else known.worker
+        if worker is None:
+            raise WorkerNotFound(f"no worker is registered as {worker_id}")
+        return worker.organisation
 
     async def _session(self, worker_id: str) -> tuple[Known, Session]:
         """Return a worker that is alive; one that another process of this server knew is found in the store."""
@@ -285,13 +306,16 @@ class Workers:
 
     async def report(self, asked: wire.ReportRuns) -> wire.Reported:
         """Apply the reports; what is not rejected is on disk. `held` is answered with what was lost and what is to stop."""
-        _, session = await self._session(asked.worker_id)
+        known, session = await self._session(asked.worker_id)
         self._sessions.heard(session)
+        organisation = known.worker.organisation
         rejected: list[wire.Rejected] = []
         replies: list[wire.Reply] = []
         if asked.reports:
-            await self._store.know(report.run.task for report in asked.reports if isinstance(report, wire.ChildReport))
-            ready = [self._reporter.ready(report) for report in asked.reports]
+            names = Space(organisation).tasks
+            children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
+            await self._store.know(map(names, children))
+            ready = [self._reporter.ready(report, organisation) for report in asked.reports]
             ids = {report.run_id for report in asked.reports}
             ids.update(
                 item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id
@@ -389,7 +413,7 @@ class Workers:
     # -- people ------------------------------------------------------------------------------------------------------
 
     async def list(self) -> list[Worker]:
-        """Return the workers that are remembered, oldest first."""
+        """Return the workers that are remembered, of all organisations, oldest first."""
         return [self._as_heard(worker) for worker in await self._store.read.workers()]
 
     def _as_heard(self, worker: Worker) -> Worker:

@@ -5,12 +5,14 @@ The writer alone changes it, after the commit that made the change durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
+from headway.model.organisation import Organisation
 from headway.model.query import RunFilter
 from headway.model.run import State
+from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.storage.database import Database
@@ -34,8 +36,12 @@ class Catalog:
         self.shard = shard
         self.tasks: dict[str, Task] = {}
         self.queues: dict[str, Queue] = {}
+        self.organisations: dict[int, Organisation] = {}
         self.counts: dict[tuple[str, str, str], int] = {}
-        """(task, queue, state) → how many runs."""
+        """(task, queue, state) → how many runs; whose they are is what the queue's name says."""
+        self.served: dict[int, int] = {}
+        """Organisation → at which turn it was served last, since several have had runs ready at once."""
+        self.turns = 0
         self.finished: dict[tuple[str, str, str], int] = {}
         """(task, queue, final state) → how many runs ended so since this server began; retention does not lower it."""
         self.started: dict[tuple[str, str], int] = {}
@@ -45,6 +51,7 @@ class Catalog:
         """Read everything from the store."""
         self.tasks = {task.name: task for (text,) in database.rows("read_tasks") for task in [decode_task(text)]}
         self.queues = {row[0]: Queue(*row) for row in database.rows("read_queues")}
+        self.organisations = {row[0]: Organisation(*row) for row in database.rows("read_organisations")}
         self.recount(database)
 
     def recount(self, database: Database) -> None:
@@ -78,6 +85,12 @@ class Catalog:
         for lane, number in started.items():
             self.started[lane] = self.started.get(lane, 0) + number
 
+    def serve(self, organisations: Iterable[int]) -> None:
+        """Note who had a turn, one after the other. What is undone later has had its turn all the same."""
+        for organisation in organisations:
+            self.turns += 1
+            self.served[organisation] = self.turns
+
     def count(self, *, task: str | None = None, queue: str | None = None, state: State | None = None) -> int:
         """Return how many runs there are of a task, in a queue, in a state."""
         return sum(
@@ -88,19 +101,21 @@ class Catalog:
 
     def count_wanted(self, wanted: RunFilter) -> int:
         """Return how many runs there are of the tasks, queues and states wanted, whatever else is wanted of them."""
+        owns = Space(wanted.organisation).owns
         return sum(
             n
             for (task, queue, state), n in self.counts.items()
-            if (not wanted.task or task in wanted.task)
+            if owns(queue)
+            and (not wanted.task or task in wanted.task)
             and (not wanted.queue or queue in wanted.queue)
             and (not wanted.state or state in wanted.state)
         )
 
-    def by_state(self, *, task: str | None = None, queue: str | None = None) -> dict[str, int]:
-        """Return the counts by state, in the order of states, of a task or of a queue or of everything."""
+    def by_state(self, space: Space, *, tasks: Collection[str] = (), queue: str | None = None) -> dict[str, int]:
+        """Return an organisation's counts by state, in the order of states, of some tasks or of a queue or of everything."""
         totals: dict[str, int] = {}
         for (of_task, in_queue, state), n in self.counts.items():
-            if n and task in (None, of_task) and queue in (None, in_queue):
+            if n and (not tasks or of_task in tasks) and queue in (None, in_queue) and space.owns(in_queue):
                 totals[state] = totals.get(state, 0) + n
         return {str(state): totals[state] for state in State if state in totals}
 

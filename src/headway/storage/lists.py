@@ -2,7 +2,7 @@
 
 Only the pieces named here are ever used; values are always bound.
 
-A list goes by one index, its lead, in the order of that index; what else is wanted is looked up run by run. So that a page
+A list is that of one organisation, and the indexes of the lists begin with it. It goes by one index, its lead, in the order of that index; what else is wanted is looked up run by run. So that a page
 costs the same however many runs there are, it looks at no more of them than up to an edge (see leads.py).
 """
 
@@ -14,6 +14,7 @@ import msgspec
 
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Run
+from headway.model.space import Space
 from headway.storage.statements import Dialect
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -37,6 +38,9 @@ _TIMES: Final = {
     "finished_after": "finished_at >= :finished_after",
     "finished_before": "finished_at < :finished_before",
 }
+_WHOSE: Final = "organisation = :organisation"
+_BESIDE: Final = "@beside(organisation) = :organisation"
+"""The same, where the index to go by is another: it is looked up, and not gone by."""
 _BELOW: Final = "parent_id IS NOT NULL AND root_id = :root_id"
 _INDEXES: Final = {
     "id": "",
@@ -58,6 +62,8 @@ class Lead(msgspec.Struct, frozen=True):
 
 BY_ID: Final = Lead("id")
 BY_END: Final = Lead("end")
+WHOSE: Final = Lead("organisation")
+"""No list goes by that alone; what it can go by has that in front."""
 
 
 def leads(wanted: RunFilter) -> list[Lead]:
@@ -137,6 +143,8 @@ def _by_id(
 ) -> str:
     """The first runs by id, found by walking an index in that order until there are enough."""
     order = _order(at)
+    if lead != BY_END and lead.field not in (*_MANY, "key"):
+        by_field = by_field | {WHOSE: _BESIDE}
     rest = [term for field, term in by_field.items() if field != lead]
     span = _span(wanted, at, edge, "one.run_id" if lead.label else "runs.id", binds)
     if lead.label:
@@ -187,7 +195,8 @@ def _edge_by_id(wanted: RunFilter, at: Page, lead: Lead, binds: dict[str, Any]) 
     if lead.label:
         source, of, own = "run_labels AS one", "run_id", [_label(wanted, lead.label)]
         index = list(wanted.labels).index(lead.label)
-        binds |= {f"label_name_{index}": lead.label, f"label_value_{index}": wanted.labels[lead.label]}
+        stored = Space(wanted.organisation).inside(lead.label)
+        binds |= {f"label_name_{index}": stored, f"label_value_{index}": wanted.labels[lead.label]}
     else:
         source, of, own = f"runs{_INDEXES[lead.field]}", "id", _own(wanted, lead, binds)
     terms = _where([*own, *_span(wanted, at, "", of, binds)])
@@ -198,10 +207,11 @@ def _own(wanted: RunFilter, lead: Lead, binds: dict[str, Any]) -> list[str]:
     """What the index of a field is asked for."""
     if lead == BY_ID:
         return []
+    binds["organisation"] = wanted.organisation
     if lead.field in _MANY:
-        return [f"{lead.field} = :value"]
+        return [_WHOSE, f"{lead.field} = :value"]
     binds[lead.field] = getattr(wanted, lead.field)
-    return [_BELOW if lead.field == "root_id" else _ONE[lead.field]]
+    return [_WHOSE, _BELOW if lead.field == "root_id" else _ONE[lead.field]]
 
 
 # -- in order of the end -----------------------------------------------------------------------------------------------
@@ -225,7 +235,8 @@ def _by_end(
 def _edge_by_end(wanted: RunFilter, at: Page, binds: dict[str, Any]) -> str:
     """Of a list by its end, the place; of a list by id it is enough that there are so many."""
     at = at if at.by_end else Page()
-    where = _where(["state = :value", "finished_at IS NOT NULL", *_span_of_end(wanted, at, "", binds)])
+    binds["organisation"] = wanted.organisation
+    where = _where([_WHOSE, "state = :value", "finished_at IS NOT NULL", *_span_of_end(wanted, at, "", binds)])
     return f"""SELECT finished_at, id FROM runs @use(runs_by_end){where}
         ORDER BY finished_at {_order(at)}, id {_order(at)} LIMIT 1 OFFSET :window"""  # noqa: S608
 
@@ -278,8 +289,9 @@ def _label(wanted: RunFilter, name: str) -> str:
 
 def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[dict[Lead, str], dict[str, Any]]:
     """What a run has to be, by what the list could go by instead."""
-    terms: dict[Lead, str] = {}
-    binds: dict[str, Any] = {}
+    terms: dict[Lead, str] = {WHOSE: _WHOSE}
+    binds: dict[str, Any] = {"organisation": wanted.organisation}
+    inside = Space(wanted.organisation).inside
     for field in _MANY:
         values = getattr(wanted, field)
         if len(values) == 1:
@@ -296,7 +308,7 @@ def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[dict[Lead, str], dict[s
     for index, (name, value) in enumerate(wanted.labels.items()):
         probe = f"SELECT 1 FROM run_labels AS one WHERE {_label(wanted, name)} AND one.run_id = runs.id"  # noqa: S608
         terms[Lead("label", name)] = f"EXISTS ({probe})"
-        binds |= {f"label_name_{index}": name, f"label_value_{index}": value}
+        binds |= {f"label_name_{index}": inside(name), f"label_value_{index}": value}
     return terms, binds
 
 

@@ -66,5 +66,5 @@ class Peers:
             if isinstance(said, StopAsked)
         ]
         lanes = [lane for lane in unit.opened if lane in unit.ready]
-        catalog = bool(unit.tasks or unit.queues)
+        catalog = bool(unit.tasks or unit.queues or unit.organisations)
         return messages(self.server_id, unit.changed, lanes, stops, catalog=catalog)

@@ -22,13 +22,14 @@ from headway.engine.admission import Room
 from headway.errors import StorageBusy, StorageUnavailable
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
-from headway.model.run import FINAL, Run
+from headway.model.run import FINAL, Run, State
 from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
 from headway.storage.database import DatabaseGone, DatabaseLocked, Reading
 from headway.storage.leads import choose
+from headway.storage.lists import BY_ID
 from headway.storage.peers import Server
 from headway.storage.statements import Dialect
 from headway.storage.unit import as_rows, make_run
@@ -38,6 +39,8 @@ Row = tuple[Any, ...]
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """The text of one page: what the event loop can encode, and a client take, without anyone noticing."""
+OWNED_MAX: Final = 20_000
+"""Runs of which it is remembered whose they are."""
 GONE_MS: Final = 500
 """For so long nobody tries to connect again after an attempt that failed."""
 WINDOW: Final = 2_000
@@ -69,6 +72,8 @@ class Reader:
         self._far = threading.local()
         self._opened: list[Reading] = []
         self._gone_until = 0
+        self._owned: dict[str, int] = {}
+        """Runs of which events were read, and whose they are."""
         self._threads = ThreadPoolExecutor(threads, "headway-reader") if far is not None else None
 
     async def run(self, run_id: str) -> Run | None:
@@ -94,16 +99,32 @@ class Reader:
         return [Event(*row) for row in rows], more
 
     async def feed(
-        self, after: int, limit: int, run_ids: tuple[str, ...] = (), bytes_max: int = PAGE_BYTES
-    ) -> tuple[list[Event], bool]:
-        """Return a page of the events of all runs (or of some) after a position."""
+        self, organisation: int, after: int, limit: int, run_ids: tuple[str, ...] = (), bytes_max: int = PAGE_BYTES
+    ) -> tuple[list[Event], int, bool]:
+        """Return events of an organisation's runs (or of some) after a position, the last looked at, and whether there is more.
+
+        Others' events are passed over: a page may have none of them, and yet there is more.
+        """
         binds: dict[str, Any] = {"after": after, "limit": limit + 1}
         if run_ids:
             read = await self._within(bytes_max, "read_feed_of_runs", **binds, ids=as_rows(list(run_ids)))
         else:
             read = await self._within(bytes_max, "read_feed", **binds)
         rows, more = _page(limit, read)
-        return [Event(*row) for row in rows], more
+        owners = await self._owners({row[1] for row in rows})
+        own = [Event(*row) for row in rows if owners.get(row[1]) == organisation]
+        return own, rows[-1][0] if rows else after, more
+
+    async def _owners(self, run_ids: set[str]) -> dict[str, int]:
+        """Return whose these runs are, as far as they are there; that never changes, so it is looked up once."""
+        found = {run_id: self._owned[run_id] for run_id in run_ids if run_id in self._owned}
+        if len(found) < len(run_ids):
+            looked_up: dict[str, int] = dict(await self._rows("owners_of", ids=as_rows(run_ids - found.keys())))
+            if len(self._owned) >= OWNED_MAX:
+                self._owned.clear()
+            self._owned |= looked_up
+            found |= looked_up
+        return found
 
     async def last_position(self) -> int:
         """Return the position of the newest event."""
@@ -182,6 +203,7 @@ class Reader:
 
     async def page(self, wanted: RunFilter, at: Page) -> tuple[list[Run], str]:
         """Return a page of runs, and where the next one starts ("" if this is the last). It may be short, even empty."""
+        wanted = self._of_one(wanted)
         if self._are_none(wanted, at):
             return [], ""
 
@@ -202,6 +224,7 @@ class Reader:
     async def ids(self, wanted: RunFilter, after: str, limit: int) -> list[str]:
         """Return the ids of the runs wanted, in order: as many as asked for, unless there are no more."""
         at = Page(limit, after, newest_first=False)
+        wanted = self._of_one(wanted)
         if self._are_none(wanted, at):
             return []
 
@@ -211,6 +234,12 @@ class Reader:
             return [row[0] for row in database.select(sql, binds)]
 
         return await self._slowly(read)
+
+    def _of_one(self, wanted: RunFilter) -> RunFilter:
+        """The ids are everybody's: where several share the store, all runs of one are found by their states."""
+        if len(self._catalog.organisations) > 1 and lists.leads(wanted) == [BY_ID]:
+            return replace(wanted, state=tuple(State))
+        return wanted
 
     def _are_none(self, wanted: RunFilter, at: Page) -> bool:
         """Tell whether the counters know that there is nothing: an index would be walked to its end to find that out."""

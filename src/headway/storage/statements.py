@@ -7,6 +7,7 @@ A statement is plain SQL with `:name` binds. What the dialects say differently i
     @run_columns, @run_columns(r)  the columns of a run, in the order of model.run.Run
     @lock, @skip_locked(runs)      row locks, where several may write
     @use(runs_due)                 the index to use, where the planner cannot know better
+    @beside(organisation)          a column that no index is to be chosen for
     @pairs(labels)                 a JSON object as a table of key and value
     @horizon                       the position below which no event can be added any more
     @text, @integer, @real         in the schema: text in the order of its bytes, 64 bits, a double
@@ -39,6 +40,7 @@ FILES: Final = (
     "admission.sql",
     "verify.sql",
     "servers.sql",
+    "organisations.sql",
     "tables.sql",
 )
 

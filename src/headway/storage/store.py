@@ -152,9 +152,9 @@ class Store:
         elif not self._reserve.held:
             self.writer.full = not self._reserve.hold()
 
-    async def know(self, tasks: Iterable[str]) -> None:
-        """See that tasks are known that another server may have learnt of a moment ago."""
-        if self.catalog.shared and not self.catalog.tasks.keys() >= set(tasks):
+    async def know(self, tasks: Iterable[Iterable[str]]) -> None:
+        """See that tasks are known that another server may have learnt of a moment ago, each under one of its names."""
+        if self.catalog.shared and not all(any(map(self.catalog.tasks.__contains__, names)) for names in tasks):
             await self.refresh()
 
     async def refresh(self) -> None:

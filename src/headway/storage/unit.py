@@ -15,7 +15,9 @@ import msgspec
 from msgspec.structs import astuple
 
 from headway.model.event import Step
+from headway.model.organisation import Organisation
 from headway.model.run import Run, State
+from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
 from headway.storage.catalog import Catalog, Lane, decode_task
@@ -29,10 +31,12 @@ Shape = Literal["insert_runs", "insert_claimed", "save_claimed", "save_finished"
 
 _IDENTITY: Final = {
     "id", "task", "task_version", "parent_id", "root_id", "previous_id", "schedule_id", "created_at", "run_type",
+    "organisation",
 }  # fmt: skip
 _BORN: Final = (
     "id", "task", "task_version", "name", "state", "queue", "priority", "key", "max_attempts", "input", "labels",
     "run_type", "parent_id", "root_id", "previous_id", "schedule_id", "protected", "created_at", "run_at", "keep_ms",
+    "organisation",
 )  # fmt: skip
 _COLUMNS: Final[dict[Shape, tuple[str, ...]]] = {
     "insert_runs": _BORN,
@@ -102,6 +106,7 @@ class Unit:
         self.tasks: dict[str, Task] = {}
         """Definitions that this transaction changed."""
         self.queues: dict[str, Queue] = {}
+        self.organisations: dict[int, Organisation] = {}
         self.changed: dict[str, None] = {}
         """Ids of runs that someone may be watching for."""
         self.ready: dict[Lane, None] = {}
@@ -217,14 +222,14 @@ class Unit:
     def insert(self, run: Run, labels: dict[str, str]) -> None:
         """Add a new run."""
         self._runs[run.id] = self._inserted[run.id] = run
-        for name, value in labels.items():
-            self._labels[name, value, run.id] = None
+        for row in label_rows(run, labels):
+            self._labels[row] = None
         self._count(run, +1)
         self._started[run.task, run.queue] = self._started.get((run.task, run.queue), 0) + 1
         self._noted(run)
 
-    def newborn(self, lanes: Collection[Lane], limit: int) -> list[Run] | None:
-        """Return the best runs that were born in these lanes and not written yet; None if others may be ready there."""
+    def newborn(self, lanes: Collection[Lane]) -> list[Run] | None:
+        """Return the runs that were born in these lanes and not written yet, best first; None if others may be ready."""
         if not self._inserted:
             return None
         here = set(lanes)
@@ -234,7 +239,7 @@ class Unit:
         if ready != len(found) or not found:
             return None
         found.sort(key=place)
-        return found[:limit]
+        return found
 
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
         """Keep the run as it is now; `shape` says which of its columns may differ from `before`."""
@@ -344,6 +349,11 @@ class Unit:
         self.queues[queue.name] = queue
         self.later("save_queue", **msgspec.structs.asdict(queue))
 
+    def save_organisation(self, organisation: Organisation) -> None:
+        """Keep the organisation as it is now."""
+        self.organisations[organisation.id] = organisation
+        self.later("save_organisation", **msgspec.structs.asdict(organisation))
+
     def save_worker(self, worker: Worker) -> None:
         """Keep the worker's session as it is now."""
         self.later("save_worker", **msgspec.structs.asdict(worker))
@@ -367,7 +377,7 @@ class Unit:
         ids = as_rows([run.id for run in runs])
         for statement in ("runs", "run_events", "run_steps", "run_results", "run_labels"):
             self.database.run(f"delete_{statement}", ids=ids)
-        stones = [(run.id, self.now_ms, policy) for run in runs]
+        stones = [(run.id, self.now_ms, policy, run.organisation) for run in runs]
         self.database.run("insert_tombstones", rows=as_rows(stones))
         for run in runs:
             self._runs[run.id] = None
@@ -433,6 +443,13 @@ class Unit:
         self.catalog.add(self._counts, self._finished, self._started)
         self.catalog.tasks.update(self.tasks)
         self.catalog.queues.update(self.queues)
+        self.catalog.organisations.update(self.organisations)
+
+
+def label_rows(run: Run, labels: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Return the rows that lists find the run by; their names are its organisation's, as those of queues are."""
+    inside = Space(run.organisation).inside
+    return [(inside(name), value, run.id) for name, value in labels.items()] if labels else []
 
 
 def make_run(row: tuple[Any, ...]) -> Run:

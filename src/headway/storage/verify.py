@@ -15,6 +15,7 @@ import msgspec
 from headway.engine.lifecycle import CAUSES, TRANSITIONS
 from headway.engine.tables.keys import entries
 from headway.model.run import FINAL, PARKED, State
+from headway.model.space import MARK, Space
 from headway.model.table import Field
 from headway.storage.tables import make_table
 
@@ -61,9 +62,13 @@ def findings(read: Read) -> Iterator[Finding]:
     """Yield everything that is wrong; a healthy store has nothing of that, also right after a crash."""
     yield from _histories(read("verify_runs"), read("verify_events"))
     for task, queue, state, kept, found in read("verify_counters"):
-        yield Finding("counters", f"({task}, {queue}, {state}) says {kept}, there are {found}")
-    for run_id, where, name in read("verify_labels"):
+        yield Finding("counters", f"({_named(task)}, {_named(queue)}, {state}) says {kept}, there are {found}")
+    for run_id, where, name in read("verify_labels", mark=MARK):
         yield Finding(run_id, f"the label {name!r} is in the {where} only")
+    for run_id, what in read("verify_organisations", mark=MARK):
+        yield Finding(
+            run_id, f"its {what} is not one of its organisation" if what != "organisation" else "it is nobody's"
+        )
     for what, run_id in read("verify_orphans"):
         yield Finding(run_id, f"a {what} of it is left, but it is not there" if " " not in what else what)
     for run_id, count, last in read("verify_results"):
@@ -71,7 +76,8 @@ def findings(read: Read) -> Iterator[Finding]:
     for run_id, worker_id in read("verify_leases"):
         yield Finding(run_id, f"its lease is held by {worker_id}, which is gone")
     for task, key, queue in read("verify_parked", parked=PARKED):
-        yield Finding(task, f"runs of the key {key!r} in the queue {queue!r} wait for a slot that is free")
+        message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
+        yield Finding(_named(task), message)
     for name, kept, found in read("verify_table_counts"):
         yield Finding(name, f"the table says that it has {kept} records, there are {found}")
     for what, row_id in read("verify_record_orphans"):
@@ -97,6 +103,11 @@ def _records(fields: dict[int, tuple[Field, ...]], records: Iterable[Any], value
     while at is not None:
         yield Finding(at[1], "the index has it, but it is not there")
         at, rows = next(index, (None, iter(())))
+
+
+def _named(stored: str) -> str:
+    """Return a name for people, with whose it is."""
+    return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
 
 
 def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:

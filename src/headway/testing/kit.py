@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from headway.actions.executor import BUILT_IN
+from headway.actions.executor import BUILT_IN, leased
 from headway.client.encoding import raw, start_body
 from headway.client.errors import RunFailed, RunTerminated
 from headway.clock import ManualClock
@@ -20,6 +20,7 @@ from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
 from headway.loops.stager import Stager
 from headway.model.event import Event
+from headway.model.query import FIRST
 from headway.model.run import Reason, Run, RunError, State
 from headway.service.service import Service
 from headway.storage.sqlite.open import open_memory
@@ -42,7 +43,7 @@ class KitRun:
 
     async def now(self) -> Run:
         """Return the run as it is."""
-        return await self._kit.service.runs.get(self.id)
+        return await self._kit.desk.runs.get(self.id)
 
     async def state(self) -> State:
         """Return where it is in its life."""
@@ -64,25 +65,25 @@ class KitRun:
 
     async def events(self) -> list[Event]:
         """Return its history."""
-        return await self._kit.service.history.events(self.id, 0, 10_000)
+        return await self._kit.desk.history.events(self.id, 0, 10_000)
 
     async def signal(self, name: str, payload: Any = None) -> None:
         """Send it a signal, and execute what follows."""
-        await self._kit.service.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
+        await self._kit.desk.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
         await self._kit.settle()
 
     async def terminate(self, reason: str = "") -> None:
         """Stop it."""
-        await self._kit.service.runs.terminate(self.id, Terminate(reason=reason))
+        await self._kit.desk.runs.terminate(self.id, Terminate(reason=reason))
         await self._kit.settle()
 
     async def suspend(self) -> None:
         """Hold it."""
-        await self._kit.service.runs.suspend(self.id, Reason(code="suspended"))
+        await self._kit.desk.runs.suspend(self.id, Reason(code="suspended"))
 
     async def resume(self) -> None:
         """Let it go on, and execute what follows."""
-        await self._kit.service.runs.resume(self.id, Reason(code="resumed"))
+        await self._kit.desk.runs.resume(self.id, Reason(code="resumed"))
         await self._kit.settle()
 
 
@@ -92,6 +93,7 @@ class Kit:
     def __init__(self, app: App, service: Service, clock: ManualClock) -> None:
         self.app = app
         self.service = service
+        self.desk = service.of(FIRST)
         self.clock = clock
         self._worker_id = ""
         self._stager = Stager(service)
@@ -112,7 +114,7 @@ class Kit:
         """Start a run, as `client.runs.start` does, and execute everything that can run now."""
         name = task if isinstance(task, str) else task.name
         spec = msgspec.json.decode(msgspec.json.encode(start_body(name, **options)), type=StartRun)
-        started = await self.service.runs.start(spec)
+        started = await self.desk.runs.start(spec)
         await self.settle()
         return KitRun(self, started.run.id)
 
@@ -152,7 +154,7 @@ class Kit:
         sink = DirectSink(self.service, self._worker_id)
         if lease.task in BUILT_IN:
             handler, _ = BUILT_IN[lease.task]
-            output = await handler(self.service, await self.service.runs.get(lease.run_id))
+            output = await handler(self.service, await leased(self.service, lease))
             sink.put(Succeeded(run_id=lease.run_id, epoch=lease.epoch, output=output))
         else:
             outcome = await execute(self.app, lease, sink, self.clock)

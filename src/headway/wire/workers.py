@@ -66,6 +66,8 @@ class TaskDeclaration(Strict, frozen=True, kw_only=True):
     retention: RetentionDeclaration = RetentionDeclaration()
     resources: Annotated[dict[Name, Annotated[float, Meta(ge=0)]], Meta(max_length=100)] = {}
     """What a run of a `ray` task asks of its node: `num_cpus`, `num_gpus`, `memory` in bytes, or custom ones."""
+    shared: bool = False
+    """Every organisation may start it; workers of the first organisation, which alone can share tasks, execute it."""
 
 
 class RegisterWorker(Strict, frozen=True, kw_only=True):
@@ -329,6 +331,7 @@ class TaskOut(Open, frozen=True, kw_only=True):
     key: str | None
     retention: RetentionDeclaration
     resources: dict[str, float] = {}
+    shared: bool = False
     counts: dict[str, int]
     """Its runs, by state."""
     created_at: str

@@ -114,6 +114,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     retention: Retention = Retention()
     memory_limit: str | int | None = None
     resources: Mapping[str, float | str] = {}
+    shared: bool | None = None
 
     def declared(self) -> dict[str, Any]:
         """Return the fields of the wire's declaration that do not depend on the function."""

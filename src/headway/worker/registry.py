@@ -70,6 +70,7 @@ class TaskFunction:
                 input_schema=Raw(self.signature.input_schema),
                 output_schema=None if schema is None else Raw(schema),
                 resources=checked(options.resources),
+                shared=bool(options.shared),
                 **options.declared(),
             )
             # Read back as the server will read it, so that a wrong option is refused where it stands.
@@ -94,9 +95,13 @@ class App:
     ['greet']
     """
 
-    def __init__(self, *, capture_logging: bool = True) -> None:
-        """`capture_logging`: what Python's `logging` gets from inside a run at INFO and above goes to the run's log too."""
+    def __init__(self, *, capture_logging: bool = True, shared: bool = False) -> None:
+        """`capture_logging`: what Python's `logging` gets from inside a run at INFO and above goes to the run's log too.
+
+        `shared`: every organisation may start the tasks, except those that say `shared=False` themselves.
+        """
         self.capture_logging = capture_logging
+        self.shared = shared
         self._tasks: dict[str, TaskFunction] = {}
 
     @property
@@ -125,6 +130,8 @@ class App:
         return functools.partial(self._add, options=chosen)
 
     def _add(self, function: Callable[..., Any], options: TaskOptions) -> TaskFunction:
+        if options.shared is None:
+            options = msgspec.structs.replace(options, shared=self.shared)
         task = TaskFunction(function, options)
         if task.name in self._tasks:
             raise TypeError(f"task {task.name} is declared twice")

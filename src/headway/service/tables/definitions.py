@@ -15,6 +15,7 @@ from headway.engine.tables.keys import keys
 from headway.engine.tables.values import BadValue
 from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
 from headway.ids import IdSource, canonical
+from headway.model.space import Space
 from headway.model.table import Field, FieldType, Record, RecordChange, Table
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.tables.changing import hold
@@ -41,6 +42,7 @@ class Tables:
         self._store = store
         self._ids = ids
         self._organisation = organisation
+        self._space = Space(organisation)
         self._zone = zone
 
     async def list(self) -> builtins.list[Table]:
@@ -74,7 +76,9 @@ class Tables:
             storage.insert_table(unit, table)
             return [table_id]
 
-        (found,), _ = await self._store.write(lambda unit: once(unit, request, work), keys=keys_of(request), grows=True)
+        (found,), _ = await self._store.write(
+            lambda unit: once(unit, request, self._space, work), keys=keys_of(request, self._space), grows=True
+        )
         return await self.get(found)
 
     async def patch(self, name: str, spec: wire.PatchTable, version: int | None = None) -> Table:

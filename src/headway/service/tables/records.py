@@ -13,6 +13,7 @@ from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Mom
 from headway.engine.tables.keys import key
 from headway.errors import InvalidInput, InvalidRecord, RecordNotFound, VersionMismatch
 from headway.ids import IdSource, canonical
+from headway.model.space import Space
 from headway.model.table import Field, Record, Table
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, remove, save
@@ -54,6 +55,7 @@ class Records:
         self._tables = tables
         self._ids = ids
         self._organisation = organisation
+        self._space = Space(organisation)
         self._zone = zone
 
     # -- looking ---------------------------------------------------------------------------------------------------------
@@ -214,10 +216,10 @@ class Records:
 
         def whole(unit: Unit) -> tuple[Table, builtins.list[str]]:
             table = hold(unit, self._organisation, wanted)
-            lines, _ = once(unit, request, lambda unit: work(unit, table))
+            lines, _ = once(unit, request, self._space, lambda unit: work(unit, table))
             return table, lines
 
-        return await self._store.write(whole, keys=keys_of(request), grows=grows, weight=max(1, weight))
+        return await self._store.write(whole, keys=keys_of(request, self._space), grows=grows, weight=max(1, weight))
 
     async def _shown(self, table: Table, ids: Sequence[str], *, created: int = 0, updated: int = 0) -> Batch:
         found = await self._store.read.ask(lambda database, _: storage.read_records(database, table, ids))

@@ -13,6 +13,7 @@ from psycopg import errors, sql
 
 from headway import failpoints
 from headway.clock import Clock
+from headway.model.query import FIRST
 from headway.storage.database import DatabaseGone, StoreRefused
 from headway.storage.moving.schema import Table, tables
 from headway.storage.postgres.connection import connect
@@ -40,6 +41,9 @@ _SETTINGS: Final = {
 }
 _TURN: Final = 0x6865_6164_7761_7932
 """The advisory lock of whoever moves a store into this database ("headway2")."""
+_FROM_THE_START: Final[dict[str, list[Any]]] = {"store": [list(FACTS_STAY)], "organisations": [FIRST]}
+_BESIDES: Final = {"store": "WHERE name <> ALL(%s)", "organisations": "WHERE id <> %s"}
+"""What is more than an opening puts there."""
 _TAKE: Final = "SELECT pg_advisory_lock(%s)"
 
 
@@ -129,6 +133,7 @@ class Target:
                     return self._go_on(msgspec.json.decode(text, type=Cursor), mark)
                 cursor = Cursor(mark, source, self._clock.now_ms(), {}, {})
                 self._say(MOVING, cursor)
+                self._connection.execute("DELETE FROM organisations")  # that of an opening here, which nobody has used
                 if secret is not None:  # tokens and cursors that are out stay good
                     self._say(SECRET, secret)
             return cursor
@@ -144,10 +149,10 @@ class Target:
 
     def _refuse_others_work(self) -> None:
         for table in tables():
-            stay = list(FACTS_STAY) if table.name == "store" else []
-            where = sql.SQL("WHERE name <> ALL(%s)") if stay else sql.SQL("")
+            binds = _FROM_THE_START.get(table.name)
+            where = sql.SQL(_BESIDES[table.name] if binds else "")
             query = sql.SQL("SELECT 1 FROM {} {} LIMIT 1").format(sql.Identifier(table.name), where)
-            if self._connection.execute(query, [stay] if stay else None).fetchone() is not None:
+            if self._connection.execute(query, binds).fetchone() is not None:
                 raise StoreRefused(f"the database is not empty (there are {table.name}): make a new one for the store")
 
     def _refuse_servers(self) -> None:

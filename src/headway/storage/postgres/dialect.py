@@ -49,6 +49,7 @@ POSTGRES = Dialect(
         "lock": "FOR UPDATE",
         "skip_locked": "FOR UPDATE OF {} SKIP LOCKED",
         "use": "",  # it has statistics
+        "beside": "{}",  # as above
         "pairs": "jsonb_each_text({}::jsonb)",
         "horizon": position("pg_snapshot_xmin(pg_current_snapshot())"),
         "first_position": position("pg_current_xact_id()"),

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import psycopg
+from msgspec.structs import asdict
 
 from headway.clock import Clock
+from headway.ids import IdSource
+from headway.model.organisation import first
 from headway.storage.database import StoreRefused
 from headway.storage.peers import Peers
 from headway.storage.postgres.connection import PostgresDatabase, connect, translated
@@ -67,6 +70,8 @@ def prepare(url: str, clock: Clock, *, accept_loss: bool = False) -> int:
     with connect(url) as connection, explained():
         _refuse_half_moved(connection)
         make_ready(connection, clock, accept_loss=accept_loss)
+        now_ms = clock.now_ms()
+        connection.execute(_SQL["first_organisation"], asdict(first(IdSource().new(now_ms), now_ms)))
         return _position_base(connection)
 
 

@@ -23,16 +23,20 @@ ON CONFLICT (name) DO NOTHING;
 SELECT name, paused, concurrency, created_at, updated_at FROM queues ORDER BY name;
 
 -- name: save_worker
-INSERT INTO workers (id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id)
-VALUES (:id, :name, :host, :pid, :version, :queues, :tasks, :capacity, :state, :created_at, :heard_at, :server_id)
+INSERT INTO workers (
+    id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id, organisation
+)
+VALUES (
+    :id, :name, :host, :pid, :version, :queues, :tasks, :capacity, :state, :created_at, :heard_at, :server_id, :organisation
+)
 ON CONFLICT (id) DO UPDATE SET state = excluded.state, heard_at = excluded.heard_at;
 
 -- name: read_workers
-SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id
+SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id, organisation
 FROM workers ORDER BY created_at, id;
 
 -- name: read_worker
-SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id
+SELECT id, name, host, pid, version, queues, tasks, capacity, state, created_at, heard_at, server_id, organisation
 FROM workers WHERE id = :id;
 
 -- name: end_worker

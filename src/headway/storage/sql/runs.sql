@@ -5,35 +5,35 @@
 -- As a run is born; what it has not lived through yet is constant.
 INSERT INTO runs (
     id, task, task_version, name, state, queue, priority, key, max_attempts, input, labels, run_type, parent_id, root_id,
-    previous_id, schedule_id, protected, created_at, run_at, keep_ms,
+    previous_id, schedule_id, protected, created_at, run_at, keep_ms, organisation,
     attempt, crashes, epoch, blocked_on, progress_done, progress_message, updated_at, seq, version
 )
 SELECT
     r.id, r.task, r.task_version, r.name, r.state, r.queue, r.priority, r.key, r.max_attempts, r.input, r.labels,
     r.run_type, r.parent_id, r.root_id, r.previous_id, r.schedule_id, r.protected, r.created_at, r.run_at, r.keep_ms,
-    0, 0, 0, '[]', 0, '', r.created_at, 1, 1
+    r.organisation, 0, 0, 0, '[]', 0, '', r.created_at, 1, 1
 FROM @rows(
     id text, task text, task_version text, name text, state text, queue text, priority bigint, key text,
     max_attempts bigint, input text, labels text, run_type text, parent_id text, root_id text, previous_id text,
-    schedule_id text, protected bigint, created_at bigint, run_at bigint, keep_ms bigint
+    schedule_id text, protected bigint, created_at bigint, run_at bigint, keep_ms bigint, organisation bigint
 ) AS r;
 
 -- name: insert_claimed
 -- As a run is born when a worker already waits for it: what a claim changes is there from the start.
 INSERT INTO runs (
     id, task, task_version, name, state, queue, priority, key, max_attempts, input, labels, run_type, parent_id, root_id,
-    previous_id, schedule_id, protected, created_at, run_at, keep_ms, worker_id, started_at, deadline_at,
-    attempt, crashes, epoch, blocked_on, progress_done, progress_message, updated_at, seq, version
+    previous_id, schedule_id, protected, created_at, run_at, keep_ms, organisation, worker_id, started_at,
+    deadline_at, attempt, crashes, epoch, blocked_on, progress_done, progress_message, updated_at, seq, version
 )
 SELECT
     r.id, r.task, r.task_version, r.name, r.state, r.queue, r.priority, r.key, r.max_attempts, r.input, r.labels,
     r.run_type, r.parent_id, r.root_id, r.previous_id, r.schedule_id, r.protected, r.created_at, r.run_at, r.keep_ms,
-    r.worker_id, r.started_at, r.deadline_at, 1, 0, 1, '[]', 0, '', r.started_at, 2, 2
+    r.organisation, r.worker_id, r.started_at, r.deadline_at, 1, 0, 1, '[]', 0, '', r.started_at, 2, 2
 FROM @rows(
     id text, task text, task_version text, name text, state text, queue text, priority bigint, key text,
     max_attempts bigint, input text, labels text, run_type text, parent_id text, root_id text, previous_id text,
-    schedule_id text, protected bigint, created_at bigint, run_at bigint, keep_ms bigint, worker_id text,
-    started_at bigint, deadline_at bigint
+    schedule_id text, protected bigint, created_at bigint, run_at bigint, keep_ms bigint, organisation bigint,
+    worker_id text, started_at bigint, deadline_at bigint
 ) AS r;
 
 -- name: load_runs
@@ -201,13 +201,14 @@ DELETE FROM results WHERE run_id IN @ids;
 DELETE FROM run_labels WHERE run_id IN @ids;
 
 -- name: insert_tombstones
-INSERT INTO tombstones (run_id, removed_at, policy)
-SELECT r.run_id, r.removed_at, r.policy FROM @rows(run_id text, removed_at bigint, policy text) AS r
+INSERT INTO tombstones (run_id, removed_at, policy, organisation)
+SELECT r.run_id, r.removed_at, r.policy, r.organisation
+FROM @rows(run_id text, removed_at bigint, policy text, organisation bigint) AS r
 WHERE true
 ON CONFLICT (run_id) DO NOTHING;
 
 -- name: read_tombstone
-SELECT run_id, removed_at, policy FROM tombstones WHERE run_id = :run_id;
+SELECT run_id, removed_at, policy, organisation FROM tombstones WHERE run_id = :run_id;
 
 -- name: prune_tombstones
 DELETE FROM tombstones WHERE removed_at < :before;

@@ -19,13 +19,30 @@ GROUP BY task, queue, state HAVING sum(kept) <> sum(found);
 -- The rows that lists filter by, against the document that the run shows.
 SELECT run_labels.run_id, 'row', run_labels.name FROM run_labels JOIN runs ON runs.id = run_labels.run_id
 WHERE NOT EXISTS (
-    SELECT 1 FROM @pairs(runs.labels) AS label WHERE label.key = run_labels.name AND label.value = run_labels.value
+    SELECT 1 FROM @pairs(runs.labels) AS label
+    WHERE run_labels.name = CASE WHEN organisation = 1 THEN '' ELSE CAST(organisation AS text) || CAST(:mark AS text) END || label.key
+      AND label.value = run_labels.value
 )
 UNION ALL
 SELECT runs.id, 'document', label.key FROM runs, @pairs(runs.labels) AS label
 WHERE runs.labels <> '{}' AND NOT EXISTS (
-    SELECT 1 FROM run_labels WHERE name = label.key AND value = label.value AND run_id = runs.id
+    SELECT 1 FROM run_labels
+    WHERE name = CASE WHEN organisation = 1 THEN '' ELSE CAST(organisation AS text) || CAST(:mark AS text) END || label.key
+      AND value = label.value AND run_id = runs.id
 );
+
+-- name: verify_organisations
+-- Everything of a run is its organisation's, and that is there.
+SELECT id, 'organisation' FROM runs WHERE organisation NOT IN (SELECT id FROM organisations)
+UNION ALL
+SELECT id, 'queue' FROM runs
+WHERE CASE
+    WHEN organisation = 1 THEN replace(queue, CAST(:mark AS text), '') <> queue
+    ELSE substr(queue, 1, length(CAST(organisation AS text)) + 1) <> CAST(organisation AS text) || CAST(:mark AS text)
+END
+UNION ALL
+SELECT runs.id, 'parent' FROM runs JOIN runs AS parent ON parent.id = runs.parent_id
+WHERE parent.organisation <> runs.organisation;
 
 -- name: verify_orphans
 -- What belongs to runs that are not there. (Events without a run are found when histories are read.)

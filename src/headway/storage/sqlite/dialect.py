@@ -19,6 +19,7 @@ SQLITE = Dialect(
         "lock": "",  # there is one writer
         "skip_locked": "",
         "use": "INDEXED BY {}",  # without statistics it would take an index on state and sort
+        "beside": "+{}",
         "pairs": "json_each({})",
         "horizon": "9223372036854775807",
         "text": "TEXT",

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 import apsw
+from msgspec.structs import asdict
 
 from headway.clock import Clock
+from headway.ids import IdSource
+from headway.model.organisation import first
 from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken, StoreRefused
 from headway.storage.reserve import Reserve
 from headway.storage.sqlite.connection import SqliteDatabase
@@ -32,7 +35,7 @@ def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         writing = SqliteDatabase(str(path), writer=True)
-        migrate(writing.connection, clock.now_ms())
+        _make_ready(writing, clock)
         return Store(
             clock=clock,
             dialect=SQLITE,
@@ -68,8 +71,15 @@ def _why(path: Path, error: Exception) -> str:
 def open_memory(clock: Clock) -> Store:
     """Open a store that lives as long as its object; everything happens on the caller's thread."""
     database = SqliteReading(":memory:", writer=True)
-    migrate(database.connection, clock.now_ms())
+    _make_ready(database, clock)
     return Store(clock=clock, dialect=SQLITE, writing=database, near=database, far=None, threaded=False)
+
+
+def _make_ready(database: SqliteDatabase, clock: Clock) -> None:
+    """Bring the schema up to date; a new store begins with one organisation."""
+    now_ms = clock.now_ms()
+    migrate(database.connection, now_ms)
+    database.run("first_organisation", **asdict(first(IdSource().new(now_ms), now_ms)))
 
 
 def hold(path: Path) -> int:

@@ -1,0 +1,67 @@
+"""The workers of one organisation: the protocol that they speak, and what people see and do of them.
+
+A worker of another organisation is answered, and answered for, as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
+
+from headway.errors import WorkerNotFound
+from headway.model.space import Space
+from headway.model.worker import Worker
+from headway.service.workers import Workers
+from headway.wire import workers as wire
+
+
+class Crew:
+    """Every verb on workers; see `Workers` for what each does."""
+
+    def __init__(self, workers: Workers, space: Space) -> None:
+        self._workers = workers
+        self._space = space
+
+    async def _mine(self, worker_id: str) -> str:
+        if await self._workers.organisation_of(worker_id) != self._space.organisation:
+            raise WorkerNotFound(f"no worker is registered as {worker_id}")
+        return worker_id
+
+    # -- the protocol ------------------------------------------------------------------------------------------------
+
+    async def register(self, asked: wire.RegisterWorker) -> Worker:
+        """Open a session and declare its tasks, as the organisation's own."""
+        return self._space.worker(await self._workers.register(asked, self._space.organisation))
+
+    async def claim(self, asked: wire.ClaimRuns) -> list[wire.Lease]:
+        """Let the worker have up to `max` runs, waiting up to `wait` for the first."""
+        await self._mine(asked.worker_id)
+        return await self._workers.claim(asked)
+
+    async def report(self, asked: wire.ReportRuns) -> wire.Reported:
+        """Apply the reports; what is not rejected is on disk."""
+        await self._mine(asked.worker_id)
+        return await self._workers.report(asked)
+
+    async def signals(self, worker_id: str) -> AsyncIterator[wire.StopAsked | str | None]:
+        """Yield what the worker is told; while this is open, the worker is alive."""
+        source = self._workers.signals(await self._mine(worker_id))
+        async with aclosing(cast(AsyncGenerator[wire.StopAsked | str | None, None], source)) as told:
+            async for message in told:
+                yield message
+
+    # -- people ------------------------------------------------------------------------------------------------------
+
+    async def list(self) -> list[Worker]:
+        """Return the workers that are remembered, oldest first."""
+        own = self._space.organisation
+        return [self._space.worker(worker) for worker in await self._workers.list() if worker.organisation == own]
+
+    async def get(self, worker_id: str) -> Worker:
+        """Return a worker; raise WorkerNotFound."""
+        return self._space.worker(await self._workers.get(await self._mine(worker_id)))
+
+    async def drain(self, worker_id: str) -> Worker:
+        """Tell a worker to finish what it has, claim nothing more, and go."""
+        return self._space.worker(await self._workers.drain(await self._mine(worker_id)))

@@ -1,0 +1,40 @@
+"""The desk: where one organisation is served. Every noun that is reached from here is bound to it, and knows no other.
+
+A surface holds the desk of its caller and nothing else, so that it cannot reach another organisation by mistake. What
+is not one's own is not there: it is answered with the words for what does not exist. Names come in and go out as the
+organisation calls things; how they are kept is `model.space`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headway.model.space import Space
+from headway.service.crew import Crew
+from headway.service.history import History
+from headway.service.runs import Runs
+from headway.service.tables.definitions import Tables
+from headway.service.tables.records import Records
+from headway.service.tasks import Queues, Tasks
+
+if TYPE_CHECKING:
+    from headway.service.service import Service
+
+
+class Desk:
+    """One object a noun: `desk.runs.start(…)`, `desk.queues.pause(…)`. `Service.of` hands it out."""
+
+    def __init__(self, service: Service, organisation: int) -> None:
+        self.space = space = Space(organisation)
+        self.organisation = organisation
+        self.store = store = service.store
+        self.settings = service.settings
+        self.signer = service.signer.within(space.inside(""))
+        """Makes tokens that only this organisation's requests can use."""
+        self.runs = Runs(store, service.drafter, service.ids, service.signer, service.settings, space)
+        self.tasks = Tasks(store, space)
+        self.queues = Queues(store, space)
+        self.workers = Crew(service.workers, space)
+        self.tables = Tables(store, service.ids, organisation)
+        self.records = Records(store, self.tables, service.ids, organisation)
+        self.history = History(store, self.runs, service.workers, space)
