@@ -6,14 +6,15 @@
     ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused, InvalidRecord
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound, TableNotFound,
-    │                  FieldNotFound, RecordNotFound, StoredFileNotFound
+    │                  FieldNotFound, RecordNotFound, StoredFileNotFound, RecordTaskNotFound
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
-    │                  IdempotencyInProgress, TableInUse, RecordInUse
+    │                  IdempotencyInProgress, RecordFailed, TableInUse, RecordInUse
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
+    ├── TargetUnreachable 502
     └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, Overloaded
 
 A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
@@ -175,6 +176,12 @@ class WorkerNotFound(NotFound):
     code, title = "worker_not_found", "No worker is registered under that id"
 
 
+class RecordTaskNotFound(NotFound):
+    """No record task has that name."""
+
+    code, title = "record_task_not_found", "No record task has that name"
+
+
 class TableNotFound(NotFound):
     """No table has that id or name."""
 
@@ -293,6 +300,13 @@ class RecordInUse(Conflict):
     code, title = "record_in_use", "Other records name this one"
 
 
+class RecordFailed(Conflict):
+    """A record task that stops at the first failure has come to one; `record_id` names the record."""
+
+    code, title = "record_failed", "A record failed, and the task stops there"
+    hint = "See what is wrong with it (GET /v1/runs/{id}/record-errors), and start the task again."
+
+
 class VersionMismatch(HeadwayError):
     """`If-Match` does not name the version that the object has now."""
 
@@ -311,6 +325,15 @@ class TooManyRequests(HeadwayError):
     """A rate limit is spent."""
 
     code, status, title, retry_after_s = "too_many_requests", 429, "Too many requests", 1
+
+
+class TargetUnreachable(HeadwayError):
+    """What a record task sends to did not take anything, again and again; the run is tried again later, from there."""
+
+    code, status, title = "target_unreachable", 502, "What the task sends to cannot be reached"
+    hint = (
+        "See that the mail server or the receiver is there; the records that failed meanwhile can be run again alone."
+    )
 
 
 class Unavailable(HeadwayError):

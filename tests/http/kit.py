@@ -137,6 +137,7 @@ async def serving(*tasks: str, store: Store | None = None, **settings: Any) -> A
     try:
         yield server
     finally:
+        await server.service.gateway.close()
         await server.store.close()
 
 

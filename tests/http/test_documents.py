@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from openapi_spec_validator import validate
 from tests.http.kit import on_loop, serving
@@ -14,6 +15,8 @@ from headway.http.openapi import document
 from headway.http.problem import every_error
 from headway.http.routes import ROUTES
 from headway.wire import workers as wire
+from headway.wire.record_tasks import CreateRecordTask
+from headway.wire.tables import CreateTable
 
 
 def test_the_openapi_document_is_valid():
@@ -35,6 +38,18 @@ def test_every_code_that_a_route_names_is_an_error():
     assert {code for route in ROUTES for code in route.problems} <= set(every_error())
 
 
+NAMED = {"queues": "default", "record-tasks": "Remind"}
+
+
+async def invoices(server, example, *, made):
+    """What the example of a record task is about; and, to be changed, the task itself."""
+    desk = server.service.of(1)
+    fields = [{"name": "Number"}, {"name": "Paid", "type": "boolean"}, {"name": "Reminded", "type": "boolean"}]
+    await desk.tables.create(msgspec.convert({"name": "invoices", "fields": fields}, CreateTable))
+    if made:
+        await desk.record_tasks.create(msgspec.convert(example, CreateRecordTask))
+
+
 @pytest.mark.parametrize("name", BODIES)
 @on_loop
 async def test_every_example_works(name, serving):
@@ -50,12 +65,16 @@ async def test_every_example_works(name, serving):
             run_id = await server.start()
         identity = server.worker if "workers" in path else run_id
         example = json.loads(text)
+        if "record-tasks" in path:
+            await invoices(
+                server, example if method == "POST" else BODIES["POST /v1/record-tasks"], made=method != "POST"
+            )
         if "worker_id" in example:
             example["worker_id"] = server.worker
             example |= {"held": [[run_id, 1]]} if "held" in example else {}
             for report in example.get("reports", []):
                 report["run_id"] = run_id
-        target = path.format(id=identity, name="default" if "queues" in path else "backup", token=token)
+        target = path.format(id=identity, name=NAMED.get(path.split("/")[2], "backup"), token=token)
         answer = await server.ask(method, target, example)
         assert answer.status < 300, answer.body
         documented = document()["paths"][path][method.lower()]["responses"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from headway.http import answers, events, ops, queries, queues, runs, tasks, workers
+from headway.http import answers, events, ops, queries, queues, record_tasks, runs, tasks, workers
 from headway.http.route import Route, route
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
@@ -98,6 +98,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",)),
     route("POST", "/v1/queues/{name}:resume", queues.resume, "queue:write", "Let runs start from a queue again.",
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",)),
+    *record_tasks.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------
     route("POST", "/v1/workers", workers.register, "worker:protocol", "Register a worker and its tasks.",
           takes=worker_wire.RegisterWorker, gives=worker_wire.WorkerOut, status=201),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from headway.model.space import Space
 from headway.service.crew import Crew
 from headway.service.history import History
+from headway.service.record_tasks import RecordTasks
 from headway.service.runs import Runs
 from headway.service.tables.definitions import Tables
 from headway.service.tables.records import Records
@@ -37,4 +38,7 @@ class Desk:
         self.workers = Crew(service.workers, space)
         self.tables = Tables(store, service.ids, organisation)
         self.records = Records(store, self.tables, service.ids, organisation)
+        self.record_tasks = RecordTasks(
+            store, service.ids, space, self.tables, self.records, self.runs, service.gateway, service.vault
+        )
         self.history = History(store, self.runs, service.workers, space)

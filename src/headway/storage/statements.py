@@ -42,6 +42,7 @@ FILES: Final = (
     "servers.sql",
     "organisations.sql",
     "tables.sql",
+    "record_tasks.sql",
 )
 
 
