@@ -16,6 +16,7 @@ from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
 from headway.loops.stager import Stager
+from headway.model.organisation import Organisation
 from headway.model.run import Run
 from headway.service.idempotency import RequestKey, request_key
 from headway.service.service import Service
@@ -55,6 +56,8 @@ def key(name: str, body: bytes = b"{}") -> RequestKey:
 class World:
     """Everything that a server has, without its process."""
 
+    organisation = 1
+
     def __init__(
         self,
         store: Store,
@@ -73,12 +76,22 @@ class World:
     def _up(self) -> None:
         self.store.start()
         self.service = Service(self.store, Signer(b"x" * 32), self.settings)
-        desk = self.desk = self.service.of(1)
-        self.runs, self.workers, self.history = desk.runs, self.service.workers, desk.history
-        self.tasks, self.queues, self.sessions = desk.tasks, desk.queues, self.service.sessions
+        self._bind()
         self.stager, self.rescuer, self.pruner = Stager(self.service), Rescuer(self.service), Pruner(self.service)
         self.store.on_deadline = self.rescuer.note
         self.waits: int | None = None
+
+    def _bind(self) -> None:
+        desk = self.desk = self.service.of(self.organisation)
+        self.runs, self.workers, self.history = desk.runs, self.service.workers, desk.history
+        self.tasks, self.queues, self.sessions = desk.tasks, desk.queues, self.service.sessions
+
+    async def act_for(self, organisation: int) -> None:
+        """From now on everything is done for another organisation, which is made if it is not there."""
+        made = Organisation(organisation, f"public-{organisation}", f"number {organisation}", "UTC", START)
+        await self.store.write(lambda unit: unit.save_organisation(made))
+        self.organisation = organisation
+        self._bind()
 
     async def restart(self) -> None:
         """Close the store and open it again, as another process would."""
@@ -93,7 +106,7 @@ class World:
     async def worker(self, *tasks: wire.TaskDeclaration, **fields: Any) -> str:
         """Register a worker (of the task `t`, if none is named); return its id."""
         asked = wire.RegisterWorker(tasks=list(tasks or (declare(),)), **fields)
-        return (await self.workers.register(asked)).id
+        return (await self.workers.register(asked, self.organisation)).id
 
     async def start(self, task: str = "t", given: Any = None, **fields: Any) -> Run:
         """Start a run."""

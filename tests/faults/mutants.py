@@ -22,6 +22,7 @@ SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_
 LINEARIZED = "tests/linearizability/test_linearizability.py"
 OUTAGES = "tests/servers/test_outages.py::"
 SHARED = "tests/servers/test_servers.py::"
+OTHERS = "tests/service/test_organisations.py::"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
 
@@ -63,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         "keys-not-looked-up-in-a-batch", "service/idempotency.py",
-        "    known = unit.reply(request.key)", "    known = unit.reply(request.key) if unit.changes == 0 else None",
+        "    known = unit.reply(key)", "    known = unit.reply(key) if unit.changes == 0 else None",
         "test_races.py::test_one_idempotency_key_in_one_batch_has_one_effect",
     ),
     Mutant(
@@ -255,10 +256,10 @@ MUTANTS = (
     ),
     Mutant(
         "keys-outside-the-transaction", "service/idempotency.py",
-        "    known = unit.reply(request.key)\n",
-        '    kept = unit.catalog.__dict__.setdefault("kept", {})\n    known = kept.get(request.key)\n', SIMULATED,
-        ("    unit.remember(request.key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)\n",
-         "    kept[request.key] = (request.fingerprint, _encode(lines).decode())\n"),
+        "    known = unit.reply(key)\n",
+        '    kept = unit.catalog.__dict__.setdefault("kept", {})\n    known = kept.get(key)\n', SIMULATED,
+        ("    unit.remember(key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)\n",
+         "    kept[key] = (request.fingerprint, _encode(lines).decode())\n"),
     ),
     Mutant(
         "cache-kept-after-rollback", "storage/writer.py",
@@ -412,6 +413,47 @@ MUTANTS = (
         "clients-stay-where-nobody-is", "client/servers.py",
         "            self._at = (self._at + 1) % len(self._each)\n", "",
         OUTAGES + "test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_in_turn",
+    ),
+    Mutant(
+        "others-runs-are-shown", "service/runs.py",
+        "        if run is None or run.organisation != self._organisation:\n", "        if run is None:\n",
+        OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-get-running]",
+    ),
+    Mutant(
+        "others-runs-are-changed", "service/runs.py",
+        "if run is None or not (anyones or run.organisation == space.organisation):", "if run is None:",
+        OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-suspend-running]",
+    ),
+    Mutant(
+        "others-tombstones-are-read", "service/runs.py",
+        "if stone is None or stone.organisation != self._organisation:", "if stone is None:",
+        OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-get-removed]",
+    ),
+    Mutant(
+        "request-keys-of-all", "service/idempotency.py",
+        "    key = space.inside(request.key)\n", "    key = request.key\n",
+        OTHERS + "test_the_same_names_in_two_organisations_never_meet",
+        ("(space.inside(request.key),)", "(request.key,)"),
+    ),
+    Mutant(
+        "families-of-all", "storage/lists.py",
+        '_BESIDE: Final = "@beside(organisation) = :organisation"', '_BESIDE: Final = ":organisation > 0"',
+        OTHERS + "test_a_family_of_another_is_no_family",
+    ),
+    Mutant(
+        "feed-of-all", "storage/reader.py",
+        "if owners.get(row[1]) == organisation]", "if owners.get(row[1])]",
+        OTHERS + "test_the_feed_has_ones_own_events_and_its_cursor_passes_those_of_others",
+    ),
+    Mutant(
+        "nobody-had-a-turn", "service/claiming.py",
+        "        unit.catalog.serve(", "        list(",
+        OTHERS + "test_the_backlog_of_one_organisation_keeps_no_other_waiting",
+    ),
+    Mutant(
+        "others-workers-are-heard", "service/crew.py",
+        "if await self._workers.organisation_of(worker_id) != self._space.organisation:", "if False:",
+        OTHERS + "test_a_worker_of_another_is_answered_as_one_that_is_not_there",
     ),
 )  # fmt: skip
 

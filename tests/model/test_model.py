@@ -19,6 +19,7 @@ from tests.world import START, declare, on_disk, on_postgres, raw, spec
 from headway.errors import HeadwayError
 from headway.model.query import Page, RunFilter
 from headway.model.run import Reason
+from headway.model.space import Space
 from headway.wire import workers as wire
 from headway.wire.runs import PatchRun, SignalRun
 from headway.wire.times import to_text
@@ -382,10 +383,13 @@ class Life(RuleBasedStateMachine):
             "deadline",
             "ended",
         )
-        expected = [tuple(run[field] for field in fields) for _, run in sorted(self.model.runs.items())]
+        inside = Space(self.world.organisation).inside
+        runs = [run | {"queue": inside(run["queue"])} for _, run in sorted(self.model.runs.items())]
+        expected = [tuple(run[field] for field in fields) for run in runs]
         assert expected == self.world.sql(
             "SELECT id, state, attempt, crashes, epoch, seq, worker_id, priority, queue, run_at, protected, deadline_at,"
-            " finished_at FROM runs ORDER BY id"
+            " finished_at FROM runs WHERE organisation = ? ORDER BY id",
+            self.world.organisation,
         )
         for run in self.model.runs.values():
             assert (run["state"] in LEASED, run["state"] in FINAL) == (
@@ -408,6 +412,29 @@ class Life(RuleBasedStateMachine):
             self.do(self.world.close())
             self.runner.close()
             self.remove()
+
+
+class LifeBesideAnother(Life):
+    """The same life in the second organisation of a store; the first has the same names, and is left as it is."""
+
+    async def _open(self):
+        world = await super()._open()
+        await world.worker(*TASKS)
+        for task in TASKS:
+            run = await world.start(task.name, key="a", delay="1000d", queue="other", labels={"a": "b"})
+            await world.start(task.name, parent_id=run.id, delay="1000d")
+        self.theirs = self.theirs_now(world)
+        await world.act_for(2)
+        return world
+
+    @staticmethod
+    def theirs_now(world):
+        return world.sql("SELECT * FROM runs WHERE organisation = 1 ORDER BY id")
+
+    def teardown(self):
+        if hasattr(self, "world"):
+            assert self.theirs == self.theirs_now(self.world)
+        super().teardown()
 
 
 def on_databases_of(cluster, template):
@@ -474,6 +501,10 @@ def test_a_service_does_what_the_reference_says():
 
 def test_a_service_on_postgresql_does_what_the_reference_says(life_on_postgres):
     lives(life_on_postgres, 30, 60, 1, every_answer=False)
+
+
+def test_a_service_does_what_the_reference_says_for_each_organisation():
+    lives(LifeBesideAnother, 40, 60, 1, every_answer=False)
 
 
 @pytest.mark.long

@@ -10,6 +10,7 @@ from tests.world import declare, key, spec
 
 from headway.errors import IdempotencyKeyReused, StorageUnavailable
 from headway.model.event import Event
+from headway.model.query import Page, RunFilter
 from headway.service.history import Ended, Snapshot
 from headway.service.servers import DEFINED_EVERY, GONE_MS
 from headway.wire import workers as wire
@@ -121,6 +122,23 @@ async def test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_whi
     feeding.cancel()
     assert isinstance(told[-1], Ended)
     assert [1, 2, 3] == [item.seq for item in told if isinstance(item, Event)]
+
+
+async def test_an_organisation_that_one_server_makes_is_served_at_any(pair):
+    await pair.a.worker()
+    await pair.a.start()
+    for world in pair.both:
+        await world.act_for(2)
+        await soon(lambda world=world: _true(len(world.store.catalog.organisations) == 2))
+    worker = await pair.a.worker()
+    claim = asyncio.ensure_future(pair.a.claim(worker, 1, "30s"))
+    run = await pair.b.start()
+    (lease,) = await claim
+    assert (run.id, "t", 2) == (lease.run_id, lease.task, (await pair.b.runs.get(run.id)).organisation)
+    for world in pair.both:
+        assert [run.id] == [one.id for one in (await world.runs.page(RunFilter(), Page()))[0]]
+        events, _, _ = await world.history.all_events(0, 100)
+        assert {run.id} == {event.run_id for event in events}
 
 
 async def test_what_is_not_heard_is_found_at_the_next_sign_of_life(pair):

@@ -8,8 +8,11 @@ import sys
 import apsw
 import pytest
 from tests.running import of_sqlite
+from tests.world import on_disk
 
 from headway.clock import ManualClock
+from headway.errors import RunPurged
+from headway.model.query import Page, RunFilter
 from headway.storage.database import StorageBroken
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.migrate import SchemaTooNew, migrate
@@ -86,3 +89,29 @@ def test_what_is_no_store_is_refused_and_left_alone(tmp_path, content):
 async def test_commits_are_synced_before_they_are_answered(disk):
     writing = disk.store._writing.connection
     assert (2, "wal") == (writing.execute("PRAGMA synchronous").get, writing.execute("PRAGMA journal_mode").get)
+
+
+async def test_a_store_of_before_organisations_is_upgraded_and_all_of_it_is_the_first_ones(runner, tmp_path):
+    world = on_disk(tmp_path / "new.db")
+    worker = await world.worker()
+    kept = await world.finished(worker, labels={"a": "b"}, key="k")
+    removed = await world.finished(worker)
+    await world.runs.delete(removed.id)
+    await world.close()
+    old = apsw.Connection(str(tmp_path / "old.db"))
+    number, name, sql = migrations(SQLITE)[0]
+    old.execute(sql)
+    old.execute("CREATE TABLE migrations (number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)")
+    old.execute("ATTACH ? AS new", (str(tmp_path / "new.db"),))
+    for (table,) in old.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+        columns = ", ".join(row[1] for row in old.execute(f"PRAGMA main.table_info({table})"))
+        old.execute(f"INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
+    old.execute("DELETE FROM migrations WHERE number > ?", (number,))
+    assert "organisation" not in old.execute("SELECT group_concat(sql) FROM main.sqlite_master").get, name
+    old.close()
+    upgraded = on_disk(tmp_path / "old.db")
+    assert [kept] == (await upgraded.runs.page(RunFilter(labels={"a": "b"}, key="k", task=("t",)), Page()))[0]
+    with pytest.raises(RunPurged):
+        await upgraded.runs.get(removed.id)
+    assert [(1, "default", "UTC", "active")] == upgraded.sql("SELECT id, name, zone, state FROM organisations")
+    await upgraded.close()

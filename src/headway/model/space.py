@@ -59,7 +59,8 @@ class Space:
         """Return under which names a task may be kept that the organisation calls so: its own, or one shared with all."""
         if not self._prefix:
             return (self.inside(name),)
-        return (name, self._prefix + name) if shared_first else (self._prefix + name, name)
+        shared = name if MARK not in name else f"{FIRST}{MARK}{name}"
+        return (shared, self._prefix + name) if shared_first else (self._prefix + name, shared)
 
     def may_start(self, task: Task) -> bool:
         """Tell whether the organisation may start runs of the task."""

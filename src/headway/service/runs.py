@@ -27,7 +27,7 @@ from headway.errors import (
 )
 from headway.ids import IdSource, Signer
 from headway.ids import canonical as canonical_id
-from headway.model.query import Page, RunFilter
+from headway.model.query import FIRST, Page, RunFilter
 from headway.model.run import KEEP, Reason, Run, State
 from headway.model.space import Space
 from headway.service import verbs
@@ -85,6 +85,7 @@ class Runs:
     ) -> None:
         self._store = store
         self._space = space
+        self._organisation = space.organisation
         self._drafter = drafter
         self._ids = ids
         self._signer = signer
@@ -102,7 +103,7 @@ class Runs:
         With `validate_only` everything is checked and nothing is kept.
         """
         space = self._space
-        await self._store.know((space.tasks(spec.task),))
+        await self._store.know(space, (spec.task,))
         draft = self._drafter.draft(spec, space)
         if spec.validate_only:
             return Started(space.run(draft.run), created=False, replayed=False)
@@ -127,7 +128,7 @@ class Runs:
     async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
         space = self._space
-        await self._store.know(space.tasks(spec.task) for spec in batch.runs)
+        await self._store.know(space, (spec.task for spec in batch.runs))
         drafts: list[Draft | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
@@ -185,18 +186,21 @@ class Runs:
 
     async def get(self, run_id: str) -> Run:
         """Return the run; raise RunNotFound, or RunPurged with when and why."""
-        return self._space.run(await self.kept(run_id))
+        run = await self._store.read.run(run_id)
+        if run is None or run.organisation != self._organisation:
+            raise await self._missing(run_id)
+        return run if self._organisation == FIRST else self._space.run(run)
 
     async def kept(self, run_id: str) -> Run:
         """Return the run with its names as they are kept; raise as `get` does."""
         run = await self._store.read.run(run_id)
-        if run is None or run.organisation != self._space.organisation:
+        if run is None or run.organisation != self._organisation:
             raise await self._missing(run_id)
         return run
 
     async def _missing(self, run_id: str) -> HeadwayError:
         stone = await self._store.read.tombstone(run_id)
-        if stone is None or stone.organisation != self._space.organisation:
+        if stone is None or stone.organisation != self._organisation:
             return RunNotFound(f"there is no run {run_id}")
         return RunPurged(
             f"run {run_id} was removed", removed_at=to_text(stone.removed_at), policy=stone.policy, run_id=run_id

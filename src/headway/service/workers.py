@@ -336,9 +336,8 @@ class Workers:
         rejected: list[wire.Rejected] = []
         replies: list[wire.Reply] = []
         if asked.reports:
-            names = Space(organisation).tasks
             children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
-            await self._store.know(map(names, children))
+            await self._store.know(Space(organisation), children)
             ready = [self._reporter.ready(report, organisation) for report in asked.reports]
             ids = {report.run_id for report in asked.reports}
             ids.update(

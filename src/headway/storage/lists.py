@@ -186,9 +186,8 @@ def _merged(what: str, field: str, dialect: Dialect, order: str, terms: list[str
     Only ids are sorted: whole runs would all be in memory before the first is handed out.
     """
     each = f"FROM runs{_INDEXES[field]}{_where([f'{field} = one.value', *terms])} ORDER BY runs.id {order} LIMIT :limit"
-    return f"""SELECT {what} FROM runs WHERE runs.id IN (
-        SELECT few.id FROM {_listed(dialect, field)} AS one {dialect.few.format(f"SELECT runs.id {each}")}
-    ) ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
+    few = f"SELECT few.id FROM {_listed(dialect, field)} AS one {dialect.few.format(f'SELECT runs.id {each}')}"  # noqa: S608
+    return f"SELECT {what} FROM runs WHERE runs.id {dialect.among.format(few)} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
 
 
 def _edge_by_id(wanted: RunFilter, at: Page, lead: Lead, binds: dict[str, Any]) -> str:

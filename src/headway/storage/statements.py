@@ -56,6 +56,8 @@ class Dialect(msgspec.Struct, frozen=True):
     """The other macros; `{}` stands for what is in their brackets."""
     few: str = "JOIN runs AS few ON few.id IN ({})"
     """How `lists` joins the few ids that a subquery finds for each row."""
+    among: str = "IN ({})"
+    """How `lists` says that an id is one of the few that a subquery finds."""
     walk: str = "{}"
     """How `lists` writes one of several walks that are merged: the walk, and the order in which they are."""
     binds: Callable[[str], str] = lambda sql: sql

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from headway.clock import Clock
 from headway.errors import HeadwayError
+from headway.model.space import Space
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
 from headway.storage.catalog import Catalog, Lane
@@ -152,9 +153,9 @@ class Store:
         elif not self._reserve.held:
             self.writer.full = not self._reserve.hold()
 
-    async def know(self, tasks: Iterable[Iterable[str]]) -> None:
-        """See that tasks are known that another server may have learnt of a moment ago, each under one of its names."""
-        if self.catalog.shared and not all(any(map(self.catalog.tasks.__contains__, names)) for names in tasks):
+    async def know(self, space: Space, tasks: Iterable[str]) -> None:
+        """See that an organisation's tasks are known, also those that another server has learnt of a moment ago."""
+        if self.catalog.shared and any(space.find(self.catalog.tasks, name) is None for name in tasks):
             await self.refresh()
 
     async def refresh(self) -> None:

@@ -222,8 +222,8 @@ class Unit:
     def insert(self, run: Run, labels: dict[str, str]) -> None:
         """Add a new run."""
         self._runs[run.id] = self._inserted[run.id] = run
-        for row in label_rows(run, labels):
-            self._labels[row] = None
+        if labels:
+            self._labels.update(dict.fromkeys(label_rows(run, labels)))
         self._count(run, +1)
         self._started[run.task, run.queue] = self._started.get((run.task, run.queue), 0) + 1
         self._noted(run)
@@ -449,7 +449,7 @@ class Unit:
 def label_rows(run: Run, labels: dict[str, str]) -> list[tuple[str, str, str]]:
     """Return the rows that lists find the run by; their names are its organisation's, as those of queues are."""
     inside = Space(run.organisation).inside
-    return [(inside(name), value, run.id) for name, value in labels.items()] if labels else []
+    return [(inside(name), value, run.id) for name, value in labels.items()]
 
 
 def make_run(row: tuple[Any, ...]) -> Run:

@@ -67,6 +67,7 @@ POSTGRES = Dialect(
     },
     walk="({} {} LIMIT :limit)",  # of what is put together, only what is in order and limited by itself is merged
     few="CROSS JOIN LATERAL ({}) AS few",
+    among="= ANY(ARRAY({}))",  # a probe for each: joined, the ids of others that came since would be walked as well
     binds=_binds,
     own=("postgres/own.sql",),
 )
