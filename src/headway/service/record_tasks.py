@@ -48,6 +48,8 @@ from headway.wire import record_tasks as wire
 from headway.wire.runs import StartRun
 
 TASKS_MAX: Final = 1_000
+CRASHES_MAX: Final = 100
+"""Servers that may die under one run: it is not its own code that took them down."""
 _encode: Final = msgspec.json.Encoder().encode
 _INPUT: Final = _encode({
     "type": "object",
@@ -127,7 +129,8 @@ class RecordTasks:
             storage.insert(unit, kept)
             task = Task(
                 name=stored, description=spec.description, executor=EXECUTOR, queue=self._space.inside(spec.queue),
-                input_schema=_INPUT, retry=RetryPolicy(first_ms=30_000), active=spec.active,
+                input_schema=_INPUT, retry=RetryPolicy(first_ms=30_000),
+                max_crashes=CRASHES_MAX, active=spec.active,
                 created_at=unit.now_ms if known is None else known.created_at, updated_at=unit.now_ms,
             )  # fmt: skip
             self._define(unit, task)
