@@ -10,7 +10,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export BENCH=${BENCH:-$HOME/.cache/headway-bench}
-SYSTEMS=${SYSTEMS:-headway:default headway:wire pgqueuer:b100 huey:sqlitefull taskiq:stream dbos:sqlite dbos:pg restate:default}
+SYSTEMS=${SYSTEMS:-headway:default headway:wire headway:pg headway:pg2 pgqueuer:b100 huey:sqlitefull taskiq:stream dbos:sqlite dbos:pg procrastinate:c50 saq:pg oban:c100 restate:default}
 
 usage() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; exit 2; }
 
@@ -27,7 +27,7 @@ headway_venv() {
   local venv=$BENCH/venvs/headway
   [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || return 1
   "$venv/bin/pip" install -q psutil && "$venv/bin/pip" install -q --upgrade --force-reinstall --no-deps "$here/.." \
-    && "$venv/bin/pip" install -q "$here/.."
+    && "$venv/bin/pip" install -q "$here/..[postgres]"
 }
 
 measure() {

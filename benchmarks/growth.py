@@ -88,7 +88,8 @@ def fill(path: Path, count: int, queued_share: float) -> None:
         database.executemany(insert_run, rows)
         database.executemany("INSERT INTO run_labels (name, value, run_id) VALUES (?, ?, ?)", labels)
         database.executemany("INSERT INTO events (run_id, seq, type, time, data) VALUES (?, ?, ?, ?, ?)", events)
-    database.executemany("INSERT INTO counters VALUES (?, ?, ?, ?)", [(*place, n) for place, n in counts.items()])
+    counted = [(*place, 0, n) for place, n in counts.items()]
+    database.executemany("INSERT INTO counters (task, queue, state, shard, count) VALUES (?, ?, ?, ?, ?)", counted)
     database.execute("COMMIT")
     database.execute("PRAGMA journal_mode = WAL").fetchall()
     database.close()
@@ -118,12 +119,22 @@ def _run(ids: IdSource, created: int, number: int, chance: random.Random, *, que
     if not queued:
         state = ("failed", "terminated")[chance.random() < 0.3] if chance.random() < 0.15 else "succeeded"
         started, finished = created + 5, created + 5 + chance.randrange(10_000)
-        fields |= {
-            "state": state, "attempt": 1, "epoch": 1, "started_at": started, "finished_at": finished, "updated_at": finished,
-            "expires_at": finished + 90 * DAY, "output": '{"files":12}', "seq": 3, "version": 3,
-        }  # fmt: skip
-        history.append((run_id, 2, "run.state", started, '{"state":"running","cause":"claimed"}'))
-        history.append((run_id, 3, "run.state", finished, f'{{"state":"{state}","cause":"finished"}}'))
+        fields |= {"state": state, "finished_at": finished, "updated_at": finished, "expires_at": finished + 90 * DAY}
+        if state == "terminated":  # while it was queued
+            fields |= {"seq": 2, "version": 2}
+            cause = "stop_asked"
+        else:
+            fields |= {
+                "attempt": 1,
+                "epoch": 1,
+                "started_at": started,
+                "output": '{"files":12}',
+                "seq": 3,
+                "version": 3,
+            }
+            history.append((run_id, 2, "run.state", started, '{"state":"running","cause":"claimed","epoch":1}'))
+            cause = {"failed": "errored"}.get(state, state)
+        history.append((run_id, fields["seq"], "run.state", finished, f'{{"state":"{state}","cause":"{cause}"}}'))
     fields["state"] = str(fields["state"])
     return tuple(fields.values()), [("customer", str(number % 10), run_id), ("order", str(number), run_id)], history
 
@@ -257,7 +268,7 @@ async def operations(bench: Bench, small: Site, large: Site, name: str) -> None:
 
 
 async def reads(bench: Bench, small: Site, large: Site, name: str) -> None:
-    """Lists, and what is read beside them: before the claims, which leave whole lanes of the small store empty."""
+    """Lists, and what is read beside them."""
     now = small.store.clock.now_ms()
     for what, wanted in filters(now).items():
         if bench.wanted(f"{name}.list.{what}"):
@@ -421,8 +432,17 @@ def main() -> None:
             fill(paths[name], runs, queued_share)
             emit(bench="growth", metric=f"fill.{name}", unit="s", value=time.monotonic() - begun, n=runs)
         for name in ("finished", "queued"):
+            _afresh(paths["small"], *shares["small"])
             asyncio.run(_in_process(bench, paths, name))
+        _afresh(paths["small"], *shares["small"])
         over_http(bench, paths, folder)
+
+
+def _afresh(small: Path, runs: int, queued_share: float) -> None:
+    """Claims leave whole lanes of the small store empty; what is measured next wants them full again."""
+    for path in small.parent.glob(f"{small.name}*"):
+        path.unlink()
+    fill(small, runs, queued_share)
 
 
 async def _in_process(bench: Bench, paths: dict[str, Path], name: str) -> None:

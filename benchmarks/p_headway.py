@@ -1,8 +1,10 @@
-"""Headway as a peer of the benchmark harness (`Peer` of its driver.py): one server on an embedded file, workers beside it.
+"""Headway as a peer of the benchmark harness (`Peer` of its driver.py): servers, and workers beside them.
 
     PYTHONPATH=benchmarks:PATH/TO/peers BENCH_VARIANT=default python PATH/TO/peers/driver.py p_headway default
 
-Variants: default (SDK, one run a request), wire (the same requests from bare sockets, as a client in another language).
+Variants: default (one server on an embedded file; its Python client, one run a request), wire (the same requests from bare
+sockets, as a client in another language), pg (as wire, on the harness's PostgreSQL), pg2 (the same with two servers, which
+share requests and workers).
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PORT = int(os.environ.get("HEADWAY_BENCH_PORT", "18006"))
 URL = f"http://127.0.0.1:{PORT}"
 DB = f"{BENCH}/headway.db"
+DATABASE = "headway"
+"""In the harness's PostgreSQL."""
 app = headway.App()
 
 
@@ -47,48 +51,75 @@ async def three(ctx: headway.Context, x: int = 0) -> int:
 
 
 def peer(variant):
-    from driver import Peer, kill, spawn
+    from driver import Peer, kill, pg_pid, spawn
+
+    on_pg = variant.startswith("pg")
+    ports = [PORT, PORT + 1] if variant == "pg2" else [PORT]
 
     class P(Peer):
         name, BULK, FLOW = "headway", True, True
-        durable = "fsync per commit (SQLite WAL, synchronous=FULL)"
+        durable = "postgres commit" if on_pg else "fsync per commit (SQLite WAL, synchronous=FULL)"
         N_ONE, N_C50, N_BULK, N_RUN, N_FLOW = 2000, 10_000, 50_000, 50_000, 5000
-        conf = "one server process, SQLite file; workers: capacity 500"
-        server = None
+        conf = (
+            f"{'two server processes' if len(ports) > 1 else 'one server process'}, "
+            f"{'PostgreSQL' if on_pg else 'SQLite file'}; workers: capacity 500"
+        )
+        servers = ()
 
         def versions(self):
+            python = sys.version.split()[0]
+            if on_pg:
+                import psycopg
+
+                return f"headway {headway.__version__}, psycopg {psycopg.__version__}, python {python}"
             import apsw
 
-            return f"headway {headway.__version__}, sqlite {apsw.sqlite_lib_version()}, python {sys.version.split()[0]}"
+            return f"headway {headway.__version__}, sqlite {apsw.sqlite_lib_version()}, python {python}"
 
         def reset(self):
             self.stop_server()
             for path in glob.glob(DB + "*"):
                 os.unlink(path)
+            if on_pg:
+                import psycopg
+                from common import PG_DSN
+
+                with psycopg.connect(PG_DSN, autocommit=True) as connection:
+                    connection.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
+                    connection.execute(f"CREATE DATABASE {DATABASE}")
+
+        def store(self):
+            if not on_pg:
+                return f"sqlite:///{DB}"
+            from common import PG_DSN
+
+            return f"{PG_DSN.rpartition('/')[0]}/{DATABASE}"
 
         def start_server(self):
-            argv = [sys.executable, "-m", "headway", "serve", "--store", f"sqlite:///{DB}", "--port", str(PORT)]
-            self.server = spawn(argv, "headway-server")
-            until = time.monotonic() + 20
-            while time.monotonic() < until:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", PORT)) == 0:
-                        break
-                time.sleep(0.002)
-            urllib.request.urlopen(f"{URL}/livez", timeout=20).read()
+            argv = [sys.executable, "-m", "headway", "serve", "--store", self.store(), "--port"]
+            self.servers = [spawn([*argv, str(port)], f"headway-server-{port}") for port in ports]
+            for port in ports:
+                until = time.monotonic() + 20
+                while time.monotonic() < until:
+                    with socket.socket() as probe:
+                        if probe.connect_ex(("127.0.0.1", port)) == 0:
+                            break
+                    time.sleep(0.002)
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=20).read()
 
         def stop_server(self):
-            if self.server:
-                kill([self.server], grace=10)
-                self.server = None
+            if self.servers:
+                kill(list(self.servers), grace=10)
+                self.servers = ()
 
         def server_pids(self):
-            return [self.server.pid] if self.server else []
+            return [*(server.pid for server in self.servers), *(pg_pid() if on_pg else ())]
 
         async def open(self):
             self.client = headway.AsyncClient(URL)
             self.declare()
             self.free = []
+            self.sent = 0
 
         def declare(self):
             """Tasks are known once a worker has declared them; the queue is filled before the first worker comes."""
@@ -107,7 +138,11 @@ def peer(variant):
 
         async def bare(self, body):
             """POST /v1/runs on a kept-alive socket, parsing no more than the status."""
-            reader, writer = self.free.pop() if self.free else await asyncio.open_connection("127.0.0.1", PORT)
+            if self.free:
+                reader, writer = self.free.pop()
+            else:
+                self.sent += 1
+                reader, writer = await asyncio.open_connection("127.0.0.1", ports[self.sent % len(ports)])
             writer.write(
                 b"POST /v1/runs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                 % (len(body), body)
@@ -119,7 +154,7 @@ def peer(variant):
             self.free.append((reader, writer))
 
         async def send(self, ts):
-            if variant == "wire":
+            if variant != "default":
                 await self.bare(b'{"task":"noop","input":{"ts":%d}}' % ts)
             else:
                 await self.client.runs.start("noop", ts=ts)
@@ -149,8 +184,9 @@ def peer(variant):
         def worker(self, procs):
             # The driver puts only its own directory on a child's path; this module is here.
             path = f"PYTHONPATH={os.pathsep.join(filter(None, (HERE, os.environ.get('PYTHONPATH'))))}"
-            command = [sys.executable, "-m", "headway.worker", URL, "p_headway:app", "--capacity", "500"]
-            return [["env", path, *command]] * procs
+            urls = [f"http://127.0.0.1:{ports[number % len(ports)]}" for number in range(procs)]
+            tail = ["p_headway:app", "--capacity", "500"]
+            return [["env", path, sys.executable, "-m", "headway.worker", url, *tail] for url in urls]
 
     p = P()
     p.variant = variant

@@ -47,8 +47,11 @@ COMPARED = (
 )  # fmt: skip
 NAMES = {
     "headway:default": "**Headway** (SQLite; its Python client)", "headway:wire": "**Headway** (SQLite; bare HTTP)",
+    "headway:pg": "**Headway** (PostgreSQL; bare HTTP)", "headway:pg2": "**Headway** (PostgreSQL, two servers; bare HTTP)",
     "pgqueuer:b100": "PgQueuer (PostgreSQL, batch 100)", "huey:sqlitefull": "Huey (SQLite FULL)",
     "taskiq:stream": "Taskiq (Redis streams)", "dbos:sqlite": "DBOS (SQLite)", "dbos:pg": "DBOS (PostgreSQL)",
+    "procrastinate:default": "Procrastinate (PostgreSQL)", "procrastinate:c50": "Procrastinate (PostgreSQL, 50 at once)",
+    "saq:pg": "SAQ (PostgreSQL)", "oban:default": "Oban for Python (PostgreSQL)", "oban:c100": "Oban for Python (PostgreSQL, 100 at once)",
     "restate:default": "Restate (Rust server, Python SDK)",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ from headway.config import Settings
 from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
+from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.model.organisation import Organisation
 from headway.model.run import Run
@@ -78,6 +79,7 @@ class World:
         self.service = Service(self.store, Signer(b"x" * 32), self.settings)
         self._bind()
         self.stager, self.rescuer, self.pruner = Stager(self.service), Rescuer(self.service), Pruner(self.service)
+        self.scheduler = Scheduler(self.service)
         self.store.on_deadline = self.rescuer.note
         self.waits: int | None = None
 
@@ -85,6 +87,7 @@ class World:
         desk = self.desk = self.service.of(self.organisation)
         self.runs, self.workers, self.history = desk.runs, self.service.workers, desk.history
         self.tasks, self.queues, self.sessions = desk.tasks, desk.queues, self.service.sessions
+        self.schedules = desk.schedules
 
     async def act_for(self, organisation: int) -> None:
         """From now on everything is done for another organisation, which is made if it is not there."""
@@ -179,6 +182,7 @@ class World:
 
     async def tick(self) -> None:
         """Let every loop do what is due."""
+        await self.scheduler.tick()
         await self.stager.tick()
         self.waits = await self.rescuer.tick()
         await self.pruner.tick()

@@ -48,6 +48,8 @@ MUTANTS: Final = (
            "session.draining or session.over or self.draining", "session.draining or self.draining", "tests/service/test_sessions.py"),
     Mutant("a run that leaves the queue keeps the slot it was let through for", "service/transitions.py",
            "        passed_on(unit, run)\n    if after", "        pass\n    if after", "tests/service/test_claiming.py"),
+    Mutant("what is behind the heads of a lane is passed over", "service/claiming.py",
+           "        if not deep:\n            break", "        break", "tests/service/test_claiming.py"),
     Mutant("a child that has ended before the wait is not looked at", "service/reporting.py",
            "if after.state is State.SUSPENDED and _has_come", "if False and _has_come", "tests/service/test_waiting.py"),
     Mutant("protection is not looked at when runs expire", "storage/sql/runs.sql",

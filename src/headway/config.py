@@ -35,6 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a worker whose signals connection broke has to come back."""
     body_max: int = 8 * 1024 * 1024
     """The largest request body, in bytes."""
+    upload_max: int = 1024 * 1024 * 1024
+    """The largest file that can be uploaded to be imported, in bytes."""
     input_max: int = 1024 * 1024
     """The largest input of a run, in bytes."""
     output_max: int = 8 * 1024 * 1024
@@ -49,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long replies are kept under their Idempotency-Key."""
     tombstone_ms: int = 90 * 86_400_000
     """How long a removed run answers 410 before it answers 404."""
+    slots_ms: int = 30 * 86_400_000
+    """How long it is kept what became of a schedule's slots; never longer than `tombstone_ms`. So far back slots can be
+    back-filled."""
     reserve_bytes: int = 64 * 1024 * 1024
     """Disk space held back so that runs can finish on a full disk; 0 holds none."""
     streams_max: int = 12_000

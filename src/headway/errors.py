@@ -3,14 +3,16 @@
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
-    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused, InvalidRecord
+    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused, InvalidRecord,
+    │                    BadImport
     ├── Unauthenticated 401 / Forbidden 403
-    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, RouteNotFound, TableNotFound,
+    ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, ScheduleNotFound, RouteNotFound, TableNotFound,
     │                  FieldNotFound, RecordNotFound, StoredFileNotFound, RecordTaskNotFound
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
-    │                  IdempotencyInProgress, RecordFailed, TableInUse, RecordInUse
+    │                  IdempotencyInProgress, ScheduleExists, ScheduleBusy, ScheduleDeclared, TableInUse, RecordInUse,
+    │                  RecordFailed
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
@@ -134,6 +136,13 @@ class InvalidRecord(InvalidInput):
     code, title = "invalid_record", "A record has a value that its table does not take"
 
 
+class BadImport(InvalidInput):
+    """A file cannot be imported: it is not what it is said to be, or too many of its rows are refused."""
+
+    code, title = "bad_import", "The file cannot be imported"
+    hint = "What was imported before stays. The run's results name the rows that were refused."
+
+
 class Unauthenticated(HeadwayError):
     """There is no valid credential in the request."""
 
@@ -204,6 +213,12 @@ class StoredFileNotFound(NotFound):
     """There is no such file; files go some days after they came."""
 
     code, title = "file_not_found", "There is no such file"
+
+
+class ScheduleNotFound(NotFound):
+    """No schedule has that id or name."""
+
+    code, title = "schedule_not_found", "No schedule has that id or name"
 
 
 class RouteNotFound(NotFound):
@@ -305,6 +320,26 @@ class RecordFailed(Conflict):
 
     code, title = "record_failed", "A record failed, and the task stops there"
     hint = "See what is wrong with it (GET /v1/runs/{id}/record-errors), and start the task again."
+
+
+class ScheduleExists(Conflict):
+    """Another schedule has that name."""
+
+    code, title = "schedule_exists", "There is a schedule of that name"
+
+
+class ScheduleBusy(Conflict):
+    """An earlier run of the schedule is not finished, and its overlap policy starts none beside it."""
+
+    code, title = "schedule_busy", "An earlier run of the schedule is not finished"
+    hint = 'Wait for it or stop it; or trigger with another overlap: "queue", "cancel_running" or "allow".'
+
+
+class ScheduleDeclared(Conflict):
+    """An app's code declares the schedule; what it says is changed there."""
+
+    code, title = "schedule_declared", "The schedule is declared by an app"
+    hint = "Change it in the app's code. Pause, resume, trigger and back-fill work as for others."
 
 
 class VersionMismatch(HeadwayError):

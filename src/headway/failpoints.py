@@ -15,6 +15,7 @@ POINTS: Final = (
     "writer.before_commit",
     "writer.after_commit",
     "writer.before_answer",
+    "scheduler.before_save",
     "migration.before_commit",
     "migration.after_commit",
     "moving.before_commit",

@@ -282,7 +282,7 @@ def test_one_run_is_not_runs(headway, monkeypatch, number, said):
     assert f"retry {said}" in err
 
 
-@pytest.mark.parametrize("noun", ["runs", "tasks", "queues", "workers"])
+@pytest.mark.parametrize("noun", ["runs", "tasks", "queues", "servers", "workers"])
 def test_an_empty_list_on_a_terminal_says_so(headway, monkeypatch, noun):
     monkeypatch.setattr("headway.cli.show.on_a_terminal", lambda: True)
     with serving(lambda _: Answer(200, {"data": [], "next_page_token": "", "has_more": False})) as fake:

@@ -41,6 +41,46 @@ class Mutant(msgspec.Struct, frozen=True):
 
 MUTANTS = (
     Mutant(
+        "import-forgets-where-it-stood", "service/tables/importing.py",
+        "            keep(unit, run, after.rows, after, after.at, file.bytes,",
+        "            keep(unit, run, 0, ImportDone(), after.at, file.bytes,",
+        "test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
+    ),
+    Mutant(
+        "import-keeps-where-it-will-stand", "service/tables/importing.py",
+        "            return after\n\n        return await self._store.write(work",
+        "            return after\n\n        await self._store.write(lambda unit: keep(unit, run, done.rows + 1, replace(done, at=at, "
+        "rows=done.rows + len(found), columns=columns), at, file.bytes, '0 rows'), run_ids=[run.id])\n"
+        "        return await self._store.write(work",
+        "test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
+    ),
+    Mutant(
+        "blanks-are-like-anything", "storage/records.py",
+        'return f"({text} IS NULL OR {found})" if condition.operator in NEGATIVE else found', "return found",
+        "tests/storage/test_conditions.py::test_sql_and_python_agree_on_every_condition[sqlite]",
+    ),
+    Mutant(
+        "page-ends-at-its-window", "storage/tables.py",
+        "        if not after or (found and edge):", "        if not after or edge:",
+        "tests/storage/test_conditions.py::test_a_record_is_found_whatever_the_walk[sqlite]",
+        ('        after = edge or (BLANKS if valued else "")', '        after = BLANKS if valued else ""'),
+    ),
+    Mutant(
+        "index-keeps-what-was", "storage/tables.py",
+        "for field, value, _ in was - now]", "for field, value, _ in was - was]",
+        "tests/service/test_records.py::test_records_of_one_batch_may_exchange_unique_values[sqlite]",
+    ),
+    Mutant(
+        "unique-in-the-batch-only", "service/tables/changing.py",
+        "    owners = {(field, text): owner for", "    owners = {(field, text): owner for _ in () for",
+        "tests/service/test_records.py::test_long_texts_that_begin_alike_are_told_apart[sqlite]",
+    ),
+    Mutant(
+        "formulas-go-out", "engine/tables/portable.py",
+        """return f"'{text}" if safe and""", """return f"'{text}" if not safe and""",
+        "tests/service/test_imports.py::test_nothing_in_an_exported_file_is_a_formula[sqlite]",
+    ),
+    Mutant(
         "log-removed-at-start", "storage/sqlite/open.py",
         "        writing = SqliteDatabase(",
         '        path.with_name(path.name + "-wal").unlink(missing_ok=True)\n        writing = SqliteDatabase(',

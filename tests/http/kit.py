@@ -123,6 +123,17 @@ class Server:
         run = await self.service.of(1).runs.get(run_id)
         await self.report(wire.LogReport(run_id=run_id, epoch=run.epoch, message=message))
 
+    async def things(self, spec) -> dict[str, str]:
+        """Make a table with one record, and a file; return how paths name them."""
+        table = await self.post("/v1/tables", {**spec, "name": "things"})
+        record = await self.post(
+            "/v1/tables/things/records", {"values": {"Name": "first", "E-mail": "first@example.com"}}
+        )
+        assert (table.status, record.status) == (201, 201), record.body
+        await self.declare("headway.import", "headway.export")
+        file = await self.ask("POST", "/v1/files?name=a.csv", b"Name\nsecond\n", content_type="text/csv")
+        return {"table": "things", "field": "Name", "record": record.json["id"], "file": file.json["id"]}
+
     def listen(self, target, **headers) -> Listener:
         return Listener(self.api, target, headers)
 

@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 from openapi_spec_validator import validate
-from tests.http.kit import on_loop, serving
+from tests.http.kit import NOBODY, on_loop, serving
 
 from headway import errors
 from headway.http.examples import BODIES
@@ -64,6 +64,9 @@ async def test_every_example_works(name, serving):
         if path == "/v1/runs/{id}" and method == "PATCH":
             run_id = await server.start()
         identity = server.worker if "workers" in path else run_id
+        if path.startswith("/v1/schedules/"):
+            made = {"name": "s", "task": "backup", "occurrence": "Daily"}
+            identity = (await server.post("/v1/schedules", made)).json["id"]
         example = json.loads(text)
         if "record-tasks" in path:
             await invoices(
@@ -74,7 +77,12 @@ async def test_every_example_works(name, serving):
             example |= {"held": [[run_id, 1]]} if "held" in example else {}
             for report in example.get("reports", []):
                 report["run_id"] = run_id
-        target = path.format(id=identity, name=NAMED.get(path.split("/")[2], "backup"), token=token)
+        things = await server.things(BODIES["POST /v1/tables"]) if "{table}" in path else {}
+        example = json.loads(
+            json.dumps(example).replace(NOBODY, things.get("file" if path.endswith(":import") else "record", NOBODY))
+        )
+        names = {"id": identity, "name": NAMED.get(path.split("/")[2], "backup"), "token": token}
+        target = path.format(**names, **things)
         answer = await server.ask(method, target, example)
         assert answer.status < 300, answer.body
         documented = document()["paths"][path][method.lower()]["responses"]

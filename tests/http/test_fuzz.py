@@ -17,6 +17,7 @@ from headway.clock import ManualClock
 from headway.ids import canonical
 from headway.storage.store import Store
 from headway.wire import runs as wire
+from headway.wire.schedules import CreateSchedule
 
 EXAMPLES, EXAMPLES_ON_POSTGRES = 8, 3
 
@@ -33,12 +34,14 @@ def served(store: Store | None = None) -> tuple[Server, list[str]]:
         started = [(await server.service.of(1).runs.start(spec)).run.id for spec in specs]
         (lease, *_) = await server.claim()
         await server.succeed(lease.run_id)
-        return [server.worker, *started]
+        made = CreateSchedule(name="s", task="backup", occurrence="Daily")
+        schedule = await server.service.of(1).schedules.create(made)
+        return [server.worker, schedule.id, *started]
 
     return server, asyncio.run(prepare())
 
 
-SERVER, (WORKER, *RUNS) = served()
+SERVER, (WORKER, SCHEDULE, *RUNS) = served()
 schema = schemathesis.openapi.from_asgi("/openapi.json", SERVER.api)
 
 
@@ -47,7 +50,7 @@ def on_postgres(postgres_cluster, _empty_store):
     """The API on PostgreSQL, and by what its ids differ from those of the server in memory."""
     name = postgres_cluster.create_database(template=_empty_store)
     server, there = served(opened(postgres_cluster.url(name), ManualClock(START), threaded=False))
-    yield server.api, dict(zip([WORKER, *RUNS], there, strict=True))
+    yield server.api, dict(zip([WORKER, SCHEDULE, *RUNS], there, strict=True))
     asyncio.run(server.store.close())
     postgres_cluster.drop_database(name)
 
@@ -63,7 +66,8 @@ def map_path_parameters(context, path_parameters):
         if "name" in path_parameters:
             path_parameters["name"] = "backup" if "task" in path else "default"
         if canonical(str(path_parameters.get("id", ""))):
-            path_parameters["id"] = WORKER if "worker" in path else next(IDS)
+            noun = {"workers": WORKER, "schedules": SCHEDULE}.get(path.split("/")[2])
+            path_parameters["id"] = noun or next(IDS)
     return path_parameters
 
 

@@ -228,3 +228,11 @@ def test_hosts_that_were_seen_are_remembered_within_a_bound():
     for port in range(1000):
         guard.check_host(b"localhost:%d" % port)
     assert len(guard._seen) <= 256
+
+
+@on_loop
+async def test_the_server_that_answers_is_among_those_that_share_the_store(serving):
+    async with serving() as server:
+        await server.service.servers.join()
+        (this,) = (await server.get("/v1/servers")).json["data"]
+        assert (this["this"], len(this["host"]) > 0) == (True, True)

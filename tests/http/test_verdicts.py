@@ -45,6 +45,13 @@ HOLE = "HOLE"
 """Where a value goes. RUN, WORKER and TOKEN are those of the server that is asked."""
 
 SPEC = {"task": "backup"}
+PLAN = {
+    "name": "n",
+    "task": "backup",
+    "occurrence": "Daily",
+    "starts_at": "2027-02-01T00:00:00Z",
+    "validate_only": True,
+}
 TASK = {"name": "other"}
 STARTS = [
     {"task": HOLE}, *({**SPEC, name: HOLE} for name in (
@@ -113,6 +120,16 @@ BODIES = {
     "heartbeat": ("POST", "/v1/leases:report", [{"worker_id": HOLE}, {"worker_id": "WORKER", "held": [[HOLE, 1]]},
                                                 {"worker_id": "WORKER", "held": [["RUN", HOLE]]}]),
     "queue": ("PATCH", "/v1/queues/default", [{"concurrency": HOLE}]),
+    "schedule": ("POST", "/v1/schedules", [
+        *({**PLAN, name: HOLE} for name in (
+            "name", "task", "occurrence", "timezone", "starts_at", "ends_at", "overlap", "queue_max", "catch_up", "catch_up_max",
+            "catch_up_window", "late_after", "jitter", "input", "key", "priority", "queue", "max_attempts", "description",
+        )),
+        {**PLAN, "labels": {"a": HOLE}}, {**PLAN, "labels": {HOLE: "a"}}, {"name": HOLE, "task": "backup", "occurrence": "Daily"},
+    ]),
+    "fire": ("POST", "/v1/schedules:preview", [
+        {"occurrence": "Daily", "count": 1, name: HOLE} for name in ("timezone", "after", "starts_at", "count", "occurrence")
+    ]),
 }  # fmt: skip
 
 CHANGING = {"batch", "patch", "terminate", "suspend", "signal", "complete", "bulk", "claim", "report", "queue"}
@@ -128,12 +145,15 @@ URLS = {
         *(f"/v1/runs/RUN/{what}?{name}={HOLE}" for what in ("events", "logs", "results") for name in ("after", "page_size")),
         f"/v1/runs/RUN/children?page_token={HOLE}", f"/v1/events?after={HOLE}", f"/v1/events?run_id={HOLE}",
     ],
-    "names": [f"/v1/{what}/{HOLE}" for what in ("runs", "tasks", "queues", "workers", "tokens")],
+    "names": [f"/v1/{what}/{HOLE}" for what in ("runs", "tasks", "queues", "workers", "tokens", "schedules")],
+    "schedules": [f"/v1/schedules?{name}={HOLE}" for name in ("task", "page_size", "page_token")],
 }  # fmt: skip
 DEEDS = [
     ("PATCH", f"/v1/queues/{HOLE}", b'{"concurrency":3}'), ("POST", f"/v1/queues/{HOLE}:pause", b""),
     ("POST", f"/v1/tasks/{HOLE}:deactivate", b""), ("POST", f"/v1/tasks/{HOLE}:terminate", b""),
     ("POST", f"/v1/runs/{HOLE}:terminate", b""), ("DELETE", f"/v1/runs/{HOLE}", None),
+    ("POST", f"/v1/schedules/{HOLE}:trigger", b""), ("PATCH", f"/v1/schedules/{HOLE}", b'{"priority":1}'),
+    ("DELETE", f"/v1/schedules/{HOLE}", None),
     ("POST", f"/v1/workers/{HOLE}:drain", b""), ("POST", f"/v1/tokens/{HOLE}:complete", b""),
 ]  # fmt: skip
 HEADERS = [

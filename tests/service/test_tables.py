@@ -3,6 +3,8 @@
 import pytest
 
 from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
+from headway.service.tables.definitions import Tables, sweep
+from headway.service.tables.records import Records
 from headway.wire import tables as wire
 
 
@@ -93,7 +95,7 @@ async def test_a_deleted_field_is_gone_and_its_id_is_not_given_again(world):
     assert made.id == "field_3"
     assert await values(world) == [{"Name": "a"}]
     await fill(world, {"Name": "b", "Key": "1"})
-    await world.desk.tables.sweep()
+    await sweep(world.store)
     assert world.sql("SELECT count(*) FROM record_values") == [(1,)]
     with pytest.raises(FieldNotFound):
         await world.desk.tables.delete_field("things", "field_2")
@@ -153,7 +155,7 @@ async def test_a_deleted_table_is_gone_with_its_records_whatever_there_were(worl
     await world.desk.tables.delete("things")
     assert await world.desk.tables.list() == []
     again = await table(world, field("Key", indexed=True))
-    await world.desk.tables.sweep()
+    await sweep(world.store)
     for name in ("records", "record_values", "table_remains"):
         assert world.sql(f"SELECT count(*) FROM {name}") == [(0,)]
     assert again.count == 0
@@ -169,9 +171,6 @@ async def test_a_table_that_others_connect_to_is_not_deleted(world):
 
 
 async def test_organisations_do_not_see_each_others_tables(world):
-    from headway.service.tables.definitions import Tables
-    from headway.service.tables.records import Records
-
     made = await table(world)
     others = Tables(world.store, world.service.ids, organisation=2)
     records = Records(world.store, others, world.service.ids, organisation=2)

@@ -40,9 +40,9 @@ def filled(path):
         values = []
         described = connection.execute('SELECT name, type, "notnull" FROM pragma_table_info(?)', (table.name,))
         for name, kind, needed in described.fetchall():
-            given = {"state": "queued", "data": '{"a": "\\u0000 \\\\ \t \n ä 🙂"}', "attempt": 0}
+            given = {"state": "queued", "outcome": "ran", "data": '{"a": "\\u0000 \\\\ \t \n ä 🙂"}', "attempt": 0}
             plain = {"TEXT": "x", "INTEGER": 1, "REAL": 0.1 + 0.2}[kind]
-            nothing = not needed and name in {"worker_id", "finished_at", "expires_at", "parked_until"}
+            nothing = not needed and name in {"worker_id", "finished_at", "expires_at", "parked_until", "next_at"}
             values.append(None if nothing else given.get(name, plain))
         if table.name == "workers":
             values[table.columns.index("state")] = "gone"

@@ -49,6 +49,14 @@ INSERT INTO idempotency SELECT 'i' || n, 'f', '{{}}', {START} + n FROM generate_
 INSERT INTO dedupes SELECT 't1', 'd' || n, place(n), 'active', NULL FROM generate_series(1, {RUNS}) AS n;
 INSERT INTO rates SELECT 't1', 'k' || n, {START} + n FROM generate_series(1, {RUNS}) AS n;
 INSERT INTO workers SELECT 'w' || n, '', '', 1, '', '[]', '[]', 1, 'active', 1, 1, NULL FROM generate_series(1, 50) AS n;
+UPDATE runs SET schedule_id = 's' || run_at % 500 WHERE run_at % 4 <> 0;
+INSERT INTO schedules SELECT
+    's' || n, 1 + n % 2, 'n' || n, 't' || n % 20, 0, '{{}}', {START}, {START} + 1 + n, 1, 1, 1
+FROM generate_series(1, {RUNS}) AS n;
+INSERT INTO slots SELECT
+    's' || n % 5, {START} + n, NULL, CASE WHEN n % 51 = 0 THEN 'skipped' ELSE 'ran' END, 'due', '',
+    CASE WHEN n % 51 <> 0 THEN place(n) END, {START} + n
+FROM generate_series(1, {RUNS}) AS n;
 """
 """A store of which each index is the best way to something: most runs have ended, some wait, few run."""
 
@@ -60,7 +68,8 @@ def place(n):
 
 BINDS = {
     "id": place(700), "run_id": place(700), "parent_id": place(700), "root_id": place(700), "worker_id": "w3", "key": "k7",
-    "task": "t7", "queue": "q2", "name": "s2", "type": "run.log", "first": "s", "last": "t", "marks": 0, "limit": 50,
+    "task": "t7", "queue": "q2", "name": "s2", "type": "run.log", "first": "s", "marks": 0, "limit": 50,
+    "organisation": 1, "schedule_id": "s3", "last": "t", "behind": "[]", "outcome": "skipped",
     "each": 50, "after": 0, "before": START + 10, "before_us": START, "now_ms": START + 10, "priority": 5, "run_at": START,
     "ids": json.dumps([place(n) for n in range(700, 750)]),
 }  # fmt: skip
@@ -69,8 +78,16 @@ ROWS = {
     "oldest_ready": [["t7", priority] for priority in range(11)],
 }  # fmt: skip
 """What else `rows` is, it has nothing in it: the planner does not look there."""
+OWN = {
+    "read_schedules": {"after": "n3"}, "read_schedules_of_task": {"after": "n3"}, "load_schedule_named": {"name": "n7"},
+    "read_schedule_named": {"name": "n7"}, "read_slots": {"before": START + 30_000},
+    "read_slots_of_outcome": {"before": START + 30_000, "outcome": "skipped"},
+    "slots_within": {"first": START + 10, "last": START + 5_000},
+    **{name: {"ids": '["s1","s2","s3"]'} for name in ("count_unfinished", "find_next_behind", "busy_schedules")},
+}  # fmt: skip
+"""Where a bind means another thing."""
 NAMED_OTHERWISE = {"sqlite_autoindex_runs_1": "runs_pkey", "sqlite_autoindex_steps_1": "steps_pkey",
-                   "sqlite_autoindex_results_1": "results_pkey"}  # fmt: skip
+                   "sqlite_autoindex_results_1": "results_pkey", "sqlite_autoindex_slots_1": "slots_pkey"}  # fmt: skip
 ALSO = {
     "save_claimed": "runs_pkey", "save_finished": "runs_pkey", "save_runs": "runs_pkey", "delete_runs": "runs_pkey",
     "delete_run_events": "events_by_run", "delete_run_steps": "steps_pkey", "delete_run_results": "results_pkey",
@@ -84,12 +101,15 @@ OTHERWISE = {"find_parked_of_task": "runs_parked_until", "read_feed_of_runs": "e
 WAYS = PLANS | ALSO | OTHERWISE
 MAY_SORT = {
     **SORTS, "load_runs": "the runs named", "parents_among": "the parents named", "read_results": "the results of one run",
-    "find_ownerless": "the workers",
+    "find_ownerless": "the workers", "prune_slots": "the oldest",
+    "lock_unfinished": "the live runs of one schedule", "find_unfinished": "the live runs of one schedule",
 }  # fmt: skip
 SORTED = re.compile(r"^\s*(->\s+)?(Incremental )?Sort\b(?! Key)")
-FOR_VALUES_ONLY = {"prune_idempotency"}
+FOR_VALUES_ONLY = {"prune_idempotency", "prune_slots"}
 """The plan for any limit is dearer than that for the limit, so it is not taken."""
-FORBIDDEN = re.compile(r"Seq Scan on (runs|events|steps|results|run_labels|tombstones|idempotency|dedupes|rates)\b")
+FORBIDDEN = re.compile(
+    r"Seq Scan on (runs|events|steps|results|run_labels|tombstones|idempotency|dedupes|rates|schedules|slots)\b"
+)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +163,9 @@ def test_a_hot_statement_goes_by_its_index(connection, name, mode):
     if name in FOR_VALUES_ONLY:
         mode = "force_custom_plan"
     index = NAMED_OTHERWISE.get(WAYS[name], WAYS[name])
-    lines = plan(connection, STATEMENTS[name], {**BINDS, "rows": json.dumps(ROWS.get(name, []))}, mode)
+    lines = plan(
+        connection, STATEMENTS[name], {**BINDS, **OWN.get(name, {}), "rows": json.dumps(ROWS.get(name, []))}, mode
+    )
     assert any(re.search(rf"\b{index}\b", line) for line in lines), "\n".join(lines)
     assert not [line for line in lines if FORBIDDEN.search(line)], "\n".join(lines)
     assert name in MAY_SORT or not any(map(SORTED.match, lines)), "\n".join(lines)

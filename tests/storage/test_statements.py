@@ -9,6 +9,7 @@ from headway.clock import ManualClock
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
 from headway.model.run import Run, State
+from headway.model.schedule import PastSlot
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
 from headway.service.starting import new_run
@@ -37,7 +38,7 @@ def plan(connection, sql, binds=None):
 @pytest.mark.parametrize(
     ("noun", "table"),
     [(Run, "runs"), (Event, "events"), (Result, "results"), (Step, "steps"), (Tombstone, "tombstones"),
-     (Worker, "workers"), (Queue, "queues")],
+     (Worker, "workers"), (Queue, "queues"), (PastSlot, "slots")],
 )  # fmt: skip
 def test_the_fields_of_a_noun_are_the_columns_of_its_table_in_order(connection, noun, table):
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -119,12 +120,30 @@ PLANS = {
     "delete_run_labels": "run_labels_by_run",
     "prune_idempotency": "idempotency_expiry",
     "prune_tombstones": "tombstones_by_time",
+    "load_schedule_named": "schedules_by_name",
+    "read_schedule_named": "schedules_by_name",
+    "read_schedules": "schedules_by_name",
+    "read_schedules_of_task": "schedules_by_task",
+    "next_slot_at": "schedules_due",
+    "find_due_schedules": "schedules_due",
+    "slots_within": "sqlite_autoindex_slots_1",
+    "read_slots": "sqlite_autoindex_slots_1",
+    "read_slots_of_outcome": "slots_by_outcome",
+    "prune_slots": "slots_by_decision",
+    "oldest_decision": "slots_by_decision",
+    "count_unfinished": "runs_of_schedule",
+    "lock_unfinished": "runs_of_schedule",
+    "find_unfinished": "runs_of_schedule",
+    "find_next_behind": "runs_of_schedule",
+    "busy_schedules": "runs_of_schedule",
 }
 SORTS = {
     "find_ready": "of the few that the lanes gave",
     "find_unscathed": "of the few that the lanes gave",
     "live_counts": "of the live leases",
     "read_feed_of_runs": "of the runs named",
+    "find_next_behind": "of one run for each schedule",
+    "count_unfinished": "of the schedules named",
 }
 """Statements that may sort, and what."""
 

@@ -7,6 +7,7 @@ from tests.world import declare, in_memory
 from headway.model.run import PARKED
 from headway.storage.sqlite.verify import verify
 from headway.wire import workers as wire
+from headway.wire.schedules import CreateSchedule
 
 DAMAGE = {
     "UPDATE runs SET seq = seq + 1": "its last event is 4, it says 5",
@@ -44,6 +45,29 @@ async def test_damage_is_found_and_named(runner, damage):
     world.sql(damage)
     found = [str(finding) for finding in verify(world.connection())]
     assert any(DAMAGE[damage] in finding for finding in found), found
+
+
+SCHEDULED = {
+    "UPDATE schedules SET next_at = next_at + 1": "its next slot is 1800000180000, it says 1800000180001",
+    "UPDATE schedules SET definition = replace(definition, 'UTC', 'Mars')": "the schedule cannot be kept to",
+    "UPDATE slots SET run_id = 'gone' WHERE nominal = 1800000060000": "slot 1800000060000: its run is not there",
+    "UPDATE slots SET run_id = (SELECT min(id) FROM runs)": "its run is another slot's too",
+    "UPDATE slots SET nominal = 1800000180000 WHERE nominal = 1800000060000": "later than the last that was decided",
+    "UPDATE runs SET schedule_id = 'other' WHERE state = 'queued'": "it waits for earlier runs of its schedule",
+}
+
+
+@pytest.mark.parametrize("damage", SCHEDULED)
+async def test_damage_to_schedules_is_found_and_named(runner, damage):
+    world = in_memory()
+    await world.worker()
+    await world.schedules.create(CreateSchedule(name="s", task="t", occurrence="Every Minute", overlap="queue"))
+    await world.advance(60_000)
+    await world.advance(60_000)
+    assert [] == verify(world.connection())
+    world.sql(damage)
+    found = [str(finding) for finding in verify(world.connection())]
+    assert any(SCHEDULED[damage] in finding for finding in found), found
 
 
 async def test_a_lease_of_a_worker_that_is_gone_is_found(runner):

@@ -115,3 +115,15 @@ async def test_the_result_of_a_terminated_run_says_so(t):
     await run.terminate("not needed")
     with pytest.raises(headway.RunTerminated, match="not needed"):
         await run.result()
+
+
+def test_a_schedule_fires_while_the_clock_is_turned():
+    async def run():
+        async with headway.testing.service(app, now_ms=1_767_225_600_000) as kit:  # 2026-01-01T00:00Z
+            await kit.schedule("nightly", greet, "30 2 * * *", {"who": "night"}, timezone="Europe/Berlin")
+            await kit.advance("2 days")
+            slots = await kit.slots("nightly")
+            assert [slot.nominal - 1_767_225_600_000 for slot in slots] == [90 * 60_000, (24 * 60 + 90) * 60_000]
+            assert [await kit.run(slot.run_id).result() for slot in slots] == ["hello night"] * 2
+
+    asyncio.run(run())

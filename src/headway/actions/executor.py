@@ -10,13 +10,14 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from headway.actions import bulk, records
+from headway.actions import bulk, exporting, importing, records
 from headway.errors import HeadwayError, LeaseLost, Unavailable, WorkerNotFound
 from headway.model.record_task import EXECUTOR
 from headway.model.run import Run
 from headway.service.service import Service
 from headway.service.sessions import Session
 from headway.wire.runs import BulkAction
+from headway.wire.tables import ExportTable, ImportFile
 from headway.wire.workers import (
     AnyReport,
     ClaimRuns,
@@ -34,6 +35,9 @@ from headway.wire.workers import (
 T = TypeVar("T")
 Handler = Callable[[Service, Run], Awaitable[msgspec.Raw]]
 
+MAX_CRASHES = 100
+"""Of tasks with a cursor: that servers are restarted while they go on is no fault of theirs."""
+
 BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
     bulk.NAME: (
         bulk.execute,
@@ -43,6 +47,26 @@ BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
             queue="headway",
             input_schema=msgspec.Raw(msgspec.json.encode(msgspec.json.schema(BulkAction))),
             shared=True,
+        ),
+    ),
+    importing.NAME: (
+        importing.execute,
+        TaskDeclaration(
+            name=importing.NAME,
+            max_crashes=MAX_CRASHES,
+            description="Records from an uploaded file.",
+            queue="headway",
+            input_schema=msgspec.Raw(msgspec.json.encode(msgspec.json.schema(ImportFile))),
+        ),
+    ),
+    exporting.NAME: (
+        exporting.execute,
+        TaskDeclaration(
+            name=exporting.NAME,
+            max_crashes=MAX_CRASHES,
+            description="The records of a table as a file.",
+            queue="headway",
+            input_schema=msgspec.Raw(msgspec.json.encode(msgspec.json.schema(ExportTable))),
         ),
     ),
 }

@@ -6,6 +6,7 @@ from headway.loops.loop import Loop
 from headway.loops.pruner import Pruner
 from headway.loops.pulse import Pulse
 from headway.loops.rescuer import Rescuer
+from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.service.service import Service
 
@@ -15,6 +16,7 @@ def begin_loops(service: Service) -> list[Loop]:
     store, clock = service.store, service.store.clock
     rescuing = Rescuer(service)
     stager, rescuer, pruner = Loop(Stager(service)), Loop(rescuing), Loop(Pruner(service))
+    scheduler = Loop(Scheduler(service))
 
     def deadline(at_ms: int) -> None:
         rescuing.note(at_ms)
@@ -22,14 +24,16 @@ def begin_loops(service: Service) -> list[Loop]:
 
     store.on_due = lambda at_ms: stager.wake(at_ms - clock.now_ms())
     store.on_deadline = deadline
+    store.on_slot = lambda at_ms: scheduler.wake(at_ms - clock.now_ms())
     service.sessions.on_change = lambda: rescuer.wake(service.settings.disconnect_ms)
     service.on_alarm = lambda at_ms: stager.wake(at_ms - clock.now_ms())
-    running = [stager, rescuer, pruner]
+    running = [stager, rescuer, pruner, scheduler]
     if store.peers is not None:
 
         def heard() -> None:
             """Look again: another server may have set a time, or be gone with those that it had to keep."""
             stager.wake()
+            scheduler.wake()
             deadline(clock.now_ms())
 
         store.on_heard = heard

@@ -64,9 +64,9 @@ def run(
     """  # noqa: D301
     shown = session.current()
     timeout_s = span_s(timeout, "--timeout")
-    document_values, given = _document(document), [_field(field) for field in fields]
+    document_values, given = input_document(document), [input_field(field) for field in fields]
     with shown.client() as client:
-        values = document_values | _values(client, task, given)
+        values = document_values | input_values(client, task, given)
         handle = client.runs.start(task, values, labels=pairs(labels, "--label"), **options)
         if not detach:
             ctx.exit(watch.to_the_end(client, handle, timeout_s=timeout_s))
@@ -102,7 +102,7 @@ def json_value(text: str, what: str) -> Any:
         raise click.UsageError(f"{what} is not JSON: {error}") from None
 
 
-def _values(client: Client, task: str, given: list[tuple[str, Any, bool]]) -> dict[str, Any]:
+def input_values(client: Client, task: str, given: list[tuple[str, Any, bool]]) -> dict[str, Any]:
     """Return the fields of the input; the task is asked for what it takes only if there is text among them."""
     schema: Any = {}
     if any(is_text for _, _, is_text in given):
@@ -111,7 +111,7 @@ def _values(client: Client, task: str, given: list[tuple[str, Any, bool]]) -> di
     return {name: written.read(value, name, schema) if is_text else value for name, value, is_text in given}
 
 
-def _field(text: str) -> tuple[str, Any, bool]:
+def input_field(text: str) -> tuple[str, Any, bool]:
     """Return the name, the value, and whether the value is still text."""
     key, equals, value = text.partition("=")
     if not equals or not key.removesuffix(":"):
@@ -121,7 +121,8 @@ def _field(text: str) -> tuple[str, Any, bool]:
     return key, value, True
 
 
-def _document(text: str | None) -> dict[str, Any]:
+def input_document(text: str | None) -> dict[str, Any]:
+    """Return the input that was given as a whole: JSON, a file, or stdin."""
     if text is None:
         return {}
     if text == "-":

@@ -115,6 +115,20 @@ def start_body(
     return {member: value for member, value in members.items() if value is not None}
 
 
+def schedule_body(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said about a schedule as the wire has it."""
+    body = dict(said)
+    for name in ("starts_at", "ends_at"):
+        if name in body:
+            body[name] = moment(body[name])
+    for name in ("catch_up_window", "late_after", "jitter"):
+        if name in body:
+            body[name] = span(body[name])
+    if "input" in body:
+        body["input"] = raw(body["input"], "the input")
+    return body
+
+
 def batch_item(item: Mapping[str, Any] | StartRun) -> dict[str, Any] | StartRun:
     """Return one start of a batch: a struct as it is, a dict with the words of `runs.start`."""
     return item if isinstance(item, StartRun) else start_body(**item)

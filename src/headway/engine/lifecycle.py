@@ -85,9 +85,11 @@ class Released(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A person suspended it."""
+    """A person suspended it, or something else has to come first."""
 
     reason: Reason
+    blocker: Blocker | None = None
+    """What has to come; without one it is a person who lets it go on."""
 
 
 class Unblocked(msgspec.Struct, frozen=True):
@@ -229,8 +231,8 @@ def _moved(run: Run, event: Event, task: Task, now_ms: int) -> Run:
             return _waiting(run, SCHEDULED, now_ms, run_at=max(until, now_ms))
         case Released():
             return _waiting(run, QUEUED, now_ms)
-        case Held(reason):
-            blocker = Blocker(kind="hold", name=reason.message)
+        case Held(reason, blocker):
+            blocker = blocker or Blocker(kind="hold", name=reason.message)
             return _waiting(run, SUSPENDED, now_ms, blockers=(blocker,), reason=reason)
         case FellDue():
             return replace(run, state=QUEUED, updated_at=now_ms)

@@ -77,6 +77,8 @@ def _blocker(blocker: dict[str, Any], run: Run) -> Cause:
             return Cause("signal", f"it waits for the signal {name!r}", name=name, until=until)
         case "run":
             return Cause("child", "it waits for another run to end", run_id=blocker.get("run_id"), until=until)
+        case "schedule":
+            return Cause("schedule", "earlier runs of its schedule are not finished")
         case _:
             return Cause("held", f"someone suspended it: {blocker.get('name') or 'no reason given'}", until=until)
 

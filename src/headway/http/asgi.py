@@ -169,7 +169,7 @@ class Api:
             call.query = (prepared.parameters or _NO_PARAMETERS).read(query)
         else:
             call.query = prepared.no_query
-        if method == "POST" or method == "PATCH" or method == "PUT":  # noqa: PLR1714 - no tuple is built
+        if (method == "POST" or method == "PATCH" or method == "PUT") and not route.raw:  # noqa: PLR1714 - no tuple is built
             await self._read_body(call, route, prepared)
         return await route.handler(call)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -58,6 +58,27 @@ async def read(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) ->
     if size > bytes_max:
         raise _too_large(bytes_max)
     return b"".join(chunks)
+
+
+async def pieces(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) -> AsyncIterator[bytes]:
+    """Yield the body as it comes; raise PayloadTooLarge as soon as it is clear that it is, ClientGone if it breaks off."""
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit():
+        raise BadParameter("Content-Length is not a number")
+    size, more = 0, True
+    while more:
+        if max(int(length), size) > bytes_max:
+            raise _too_large(bytes_max)
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        more = message.get("more_body", False)
+        piece: bytes = message.get("body", b"")
+        size += len(piece)
+        if size <= bytes_max:
+            yield piece
+    if size > bytes_max:
+        raise _too_large(bytes_max)
 
 
 def check_type(headers: dict[bytes, bytes]) -> None:

@@ -74,6 +74,68 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     },
     "POST /v1/queues/{name}:pause": {},
     "POST /v1/queues/{name}:resume": {},
+    "POST /v1/tables": {
+        "name": "customers",
+        "description": "Who pays.",
+        "fields": [
+            {"name": "Name", "required": True},
+            {"name": "E-mail", "type": "email", "unique": True},
+            {"name": "Status", "type": "choice", "choices": ["new", "active", "closed"], "default": "new"},
+        ],
+    },
+    "PATCH /v1/tables/{table}": {"description": "Who pays, or did."},
+    "POST /v1/tables/{table}/fields": {"name": "Age", "type": "number", "indexed": True},
+    "PATCH /v1/tables/{table}/fields/{field}": {"name": "Full name", "required": True},
+    "POST /v1/tables/{table}/records": {"values": {"Name": "Ann", "E-mail": "ann@example.com"}},
+    "POST /v1/tables/{table}/records:batch": {
+        "records": [{"Name": "Ann", "E-mail": "ann@example.com"}, {"Name": "Bob"}],
+    },
+    "POST /v1/tables/{table}/records:query": {
+        "filter": {
+            "and": [
+                {"field": "Status", "operator": "is not", "value": "closed"},
+                {
+                    "or": [
+                        {"field": "Name", "operator": "starts with", "value": "A"},
+                        {"field": "E-mail", "operator": "is blank"},
+                    ]
+                },
+            ],
+        },
+        "order_by": "E-mail desc",
+        "page_size": 100,
+    },
+    "POST /v1/tables/{table}/records:count": {"filter": {"field": "Status", "operator": "is", "value": "active"}},
+    "POST /v1/tables/{table}/records:update": {"records": [{"id": _ID, "values": {"Status": "closed"}, "version": 1}]},
+    "POST /v1/tables/{table}/records:upsert": {
+        "by": "E-mail",
+        "records": [{"E-mail": "ann@example.com", "Name": "Ann"}],
+    },
+    "POST /v1/tables/{table}/records:delete": {"ids": [_ID]},
+    "POST /v1/tables/{table}:import": {"file": _ID, "format": "csv", "upsert_by": "E-mail"},
+    "POST /v1/tables/{table}:export": {"format": "csv", "filter": {"field": "Status", "value": "active"}},
+    "PATCH /v1/tables/{table}/records/{record}": {"values": {"Status": "active"}},
+    "POST /v1/schedules": {
+        "name": "Nightly backup",
+        "task": "backup",
+        "occurrence": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "overlap": "skip",
+        "catch_up": "latest",
+        "jitter": "10m",
+        "input": {"folder": "/srv/data"},
+        "labels": {"customer": "7"},
+    },
+    "POST /v1/schedules:preview": {
+        "occurrence": "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=18",
+        "timezone": "Europe/Berlin",
+        "count": 3,
+    },
+    "PATCH /v1/schedules/{id}": {"occurrence": "Daily", "starts_at": "2027-12-01T04:00:00+01:00", "priority": 8},
+    "POST /v1/schedules/{id}:pause": {"reason": "the disk is being replaced"},
+    "POST /v1/schedules/{id}:resume": {"catch_up": "skip"},
+    "POST /v1/schedules/{id}:trigger": {"reason": "before the upgrade", "overlap": "allow"},
+    "POST /v1/schedules/{id}:backfill": {"from": "2027-01-14T00:00:00Z", "to": "2027-01-15T00:00:00Z", "dry_run": True},
     "POST /v1/workers": {
         "name": "backup-1",
         "host": "db7",

@@ -61,6 +61,7 @@ class _Collector(Collector):
         if self._organisation != FIRST:
             return
         yield from self._workers()
+        yield from self._schedules()
         yield from self._store()
         yield from self._http()
 
@@ -107,6 +108,16 @@ class _Collector(Collector):
         yield CounterMetricFamily(
             "headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed
         )
+
+    def _schedules(self) -> Iterator[Metric]:
+        slots = CounterMetricFamily(
+            "headway_slots",
+            "Slots of schedules that this server decided about since it began.",
+            labels=["outcome", "why"],
+        )
+        for (outcome, why), count in sorted(self._api.service.slots.decided.items()):
+            slots.add_metric([outcome, why], count)
+        yield slots
 
     def _store(self) -> Iterator[Metric]:
         writer = self._api.service.store.writer

@@ -33,6 +33,10 @@ _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "name": {"type": "string", "minLength": 1, "maxLength": 200},
     "token": {"type": "string", "minLength": 1},
     "code": {"type": "string", "minLength": 1},
+    "table": {"type": "string", "minLength": 1, "maxLength": 100},
+    "field": {"type": "string", "minLength": 1, "maxLength": 100},
+    "record": {"type": "string", "minLength": 1, "maxLength": 1000},
+    "file": {"type": "string", "format": "uuid"},
 }
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "Idempotency-Key": (
@@ -99,6 +103,11 @@ def _operation(route: Route) -> dict[str, Any]:
     if route.takes is not None:
         content = {"schema": _ref(route.takes), "example": BODIES[route.name]}
         said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
+    if route.raw:
+        said["requestBody"] = {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+        }
     return said
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Scope = Literal[
     "public", "ops", "run:read", "run:start", "run:control", "task:read", "task:write", "queue:read", "queue:write",
-    "worker:read", "worker:write", "worker:protocol", "token",
+    "worker:read", "worker:write", "worker:protocol", "schedule:read", "schedule:write", "table:read", "table:write",
+    "record:read", "record:write", "token",
 ]  # fmt: skip
 SCOPES: Final[Mapping[Scope, str]] = {
     "public": "Nothing is needed.",
@@ -28,6 +29,12 @@ SCOPES: Final[Mapping[Scope, str]] = {
     "worker:read": "Look at workers.",
     "worker:write": "Drain workers.",
     "worker:protocol": "Be a worker.",
+    "schedule:read": "Look at schedules and their slots.",
+    "schedule:write": "Make, change, pause, trigger and remove schedules.",
+    "table:read": "Look at tables and their fields.",
+    "table:write": "Make, change and remove tables and their fields.",
+    "record:read": "Look at records, and export them.",
+    "record:write": "Add, change and delete records, and import them.",
     "token": "Hold the token: the path itself is the credential.",
 }
 """What a credential can be allowed, and what that means."""
@@ -58,6 +65,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     headers: tuple[str, ...] = ()
     """Request headers that mean something here."""
     kind: str = "application/json"
+    raw: bool = False
+    """Whether the handler reads the body itself, piece by piece: a file."""
     streams: bool = False
     """Whether it can also answer with server-sent events."""
 

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from headway.http import answers, events, ops, queries, queues, record_tasks, runs, tasks, workers
+from headway.http import (
+    answers,
+    events,
+    files,
+    ops,
+    queries,
+    queues,
+    record_tasks,
+    runs,
+    schedules,
+    servers,
+    tables,
+    tasks,
+    workers,
+)  # fmt: skip
 from headway.http.route import Route, route
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
@@ -99,6 +113,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/queues/{name}:resume", queues.resume, "queue:write", "Let runs start from a queue again.",
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",)),
     *record_tasks.ROUTES,
+    # -- schedules -----------------------------------------------------------------------------------------------------
+    *schedules.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------
     route("POST", "/v1/workers", workers.register, "worker:protocol", "Register a worker and its tasks.",
           takes=worker_wire.RegisterWorker, gives=worker_wire.WorkerOut, status=201),
@@ -113,6 +129,10 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=worker_wire.ClaimRuns, gives=worker_wire.Leases, problems=("worker_not_found",)),
     route("POST", "/v1/leases:report", workers.report, "worker:protocol", "Report heartbeats, progress and outcomes.",
           takes=worker_wire.ReportRuns, gives=worker_wire.Reported, problems=("worker_not_found", "lease_lost")),
+    # -- tables --------------------------------------------------------------------------------------------------------
+    *tables.ROUTES,
+    *files.ROUTES,
+    *servers.ROUTES,
     # -- the server ----------------------------------------------------------------------------------------------------
     route("GET", "/livez", ops.livez, "public", "Is the server alive?", gives=worker_wire.ServerOut),
     route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),

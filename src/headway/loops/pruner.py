@@ -1,14 +1,19 @@
-"""Removes what retention lets go: finished runs, and the memory of old requests."""
+"""Removes what retention lets go: finished runs, the memory of old requests, old files, and what deleted tables have left."""
 
 from __future__ import annotations
 
 import logging
 
 from headway.engine.retention import removable
+from headway.service.schedules import kept_ms
 from headway.service.service import Service
+from headway.service.tables.definitions import sweep
+from headway.service.tables.files import prune as prune_files
+from headway.storage.schedules import prune
 from headway.storage.unit import Unit
 
 CHUNK = 500
+SLOTS_AT_ONCE = 5_000
 EVERY_MS = 60_000
 
 log = logging.getLogger("headway.pruner")
@@ -29,7 +34,11 @@ class Pruner:
         while (removed := await self._store.write(self._remove)) == CHUNK:
             self.removed += removed
         self.removed += removed
+        while await self._store.write(self._forget_slots):
+            pass
         await self._store.write(self._forget)
+        await sweep(self._store)
+        await prune_files(self._store)
         return EVERY_MS
 
     def _remove(self, unit: Unit) -> int:
@@ -39,6 +48,10 @@ class Pruner:
         if expired:
             unit.remove(expired, "retention")
         return len(expired)
+
+    def _forget_slots(self, unit: Unit) -> bool:
+        """Slots go before the tombstones of their runs."""
+        return prune(unit, unit.now_ms - kept_ms(self._service.settings), SLOTS_AT_ONCE)
 
     def _forget(self, unit: Unit) -> None:
         run = unit.database.run

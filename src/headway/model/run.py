@@ -124,13 +124,17 @@ class Blocker(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that a suspended run waits for."""
 
     kind: str
-    """signal, run, or hold (a person's suspend)."""
+    """signal, run, hold (a person's suspend), or schedule (earlier runs of its schedule)."""
     name: str = ""
     """Of a signal: its name. Of a hold: the reason."""
     number: int = 0
     """Of a signal: which of that name, counting from 1."""
     run_id: str = ""
     """Of a run: which."""
+
+
+BEHIND: Final = Blocker(kind="schedule")
+"""Of a run that waits for earlier ones of its schedule."""
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -34,13 +34,37 @@ class Overlap(StrEnum):
     """Its run starts beside them."""
 
 
+class Outcome(StrEnum):
+    """What became of a slot."""
+
+    RAN = "ran"
+    """It made a run; that one says the rest."""
+    SKIPPED = "skipped"
+    """It made none, because of another run, or because the task could not be started."""
+    MISSED = "missed"
+    """It made none, because it was noticed too late."""
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a task runs by itself: an occurrence in a time zone, its bounds, and its policies.
+    """When a task runs by itself: an occurrence in a time zone, its bounds, and its policies; and what is started then.
 
     Times are integer milliseconds UTC. `engine.schedules.occurrence.checked` says whether it can be kept to.
     """
 
     id: str
+    organisation: int = 1
+    name: str = ""
+    """What people call it; an organisation has one of that name."""
+    description: str = ""
+    task: str = ""
+    """What is started, and with what:"""
+    input: str = "{}"
+    run_name: str | None = None
+    labels: dict[str, str] = {}
+    key: str | None = None
+    priority: int | None = None
+    queue: str | None = None
+    max_attempts: int | None = None
     occurrence: str
     """A word (Daily), a cron expression, an RRULE, or an interval (every 90m), in its canonical spelling."""
     timezone: str = "UTC"
@@ -61,3 +85,36 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """With `catch_up: skip`: how late a slot may be noticed and still run."""
     jitter_ms: int = 0
     """Each run starts up to this much after its slot, always the same for the same slot."""
+    source: str = ""
+    """Of one that an app declares: which app. Its declaration goes before what people change."""
+    paused: bool = False
+    problem: str = ""
+    """Why it was paused, if nobody asked for that."""
+    last_slot: int = 0
+    """The newest slot that was decided; before the first, when the schedule was made. It never goes back."""
+    next_at: int | None = None
+    """The slot after that; none of one that is paused or has come to its end."""
+    created_at: int = 0
+    updated_at: int = 0
+    version: int = 1
+    """Raised by every change that somebody makes; slots that pass do not raise it."""
+
+
+class PastSlot(msgspec.Struct, frozen=True):
+    """What became of a slot; fields in the order of the columns."""
+
+    schedule_id: str
+    nominal: int
+    """The slot's time. With the schedule's id it names at most one run."""
+    until: int | None
+    """The last of several slots that were missed and are kept as one; those among them that ran have their own."""
+    outcome: Outcome
+    why: str
+    detail: str
+    """What else there is to say, for people."""
+    run_id: str | None
+    decided_at: int
+
+
+SLOT_LABEL: Final = "slot"
+"""The label by which a run of a schedule says for which slot it runs."""

@@ -39,6 +39,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     stops: tuple[Stop, ...] = ()
     catalog: bool = False
     """Whether tasks, queues or organisations have changed."""
+    slot_at: int | None = None
+    """When a schedule that was made or changed has its next slot."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -62,6 +64,7 @@ def messages(
     stops: Iterable[Stop],
     *,
     catalog: bool = False,
+    slot_at: int | None = None,
 ) -> list[str]:
     """Return the texts that tell of a commit; none is larger than BYTES_MAX."""
     told: list[dict[str, Any]] = [{}]
@@ -69,6 +72,8 @@ def messages(
     left = room
     if catalog:
         told[-1]["catalog"] = True
+    if slot_at is not None:
+        told[-1]["slot_at"] = slot_at
     for name, items in (("lanes", lanes), ("stops", stops)):
         for item in items:
             size = len(_encode(item)) + 1

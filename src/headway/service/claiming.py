@@ -137,21 +137,30 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
 def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "find_ready") -> list[Run]:
     """Return the best ready runs of the lanes, in order; where they are several organisations', each has its turn.
 
-    Of many lanes only the heads are read, for a claim gets few of each. A lane that gave all that it was asked for may
-    have better ones behind them than another lane's head: if that one is among the best, more is asked of each.
+    Of many lanes only the heads are read, for a claim gets few of each. A lane whose heads are all among the best may have
+    others behind them that are better than another lane's head: only such lanes are asked again, for more.
     """
     in_turn = _several(unit, lanes)
+
+    def best_of(found: list[Run]) -> list[Run]:
+        return (fairly(found, unit.catalog.served) if in_turn else sorted(found, key=place))[:limit]
+
+    def ask(lanes: list[Lane], each: int) -> list[Run]:
+        return unit.find(statement, rows=as_rows(lanes), limit=each * len(lanes) if in_turn else limit, each=each)
+
     least = TURN_MIN if in_turn else HEAD_MIN
     each = limit if len(lanes) <= LANES_WHOLE else min(limit, max(least, 2 * limit // len(lanes)))
-    while True:
-        most = each * len(lanes) if in_turn else limit
-        found = unit.find(statement, rows=as_rows(lanes), limit=most, each=each)
-        if in_turn:
-            found = fairly(found, unit.catalog.served)[:limit]
-        heads = Counter((run.queue, run.task) for run in found)
-        if each >= limit or not any(count >= each for count in heads.values()):
-            return found
-        each = min(limit, each * 4)
+    found = ask(lanes, each)
+    best = best_of(found) if in_turn else found
+    while each < limit:
+        heads = Counter((run.queue, run.task) for run in best)
+        deep = [lane for lane, count in heads.items() if count >= each]
+        if not deep:
+            break
+        each = limit if len(deep) <= LANES_WHOLE else min(limit, each * 4)
+        found = [run for run in found if (run.queue, run.task) not in deep] + ask(deep, each)
+        best = best_of(found)
+    return best
 
 
 def _limited(task: Task, queue: Queue) -> bool:

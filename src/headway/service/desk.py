@@ -14,7 +14,11 @@ from headway.service.crew import Crew
 from headway.service.history import History
 from headway.service.record_tasks import RecordTasks
 from headway.service.runs import Runs
+from headway.service.schedules import Schedules
 from headway.service.tables.definitions import Tables
+from headway.service.tables.exporting import Exports
+from headway.service.tables.files import Files
+from headway.service.tables.importing import Imports
 from headway.service.tables.records import Records
 from headway.service.tasks import Queues, Tasks
 
@@ -36,8 +40,12 @@ class Desk:
         self.tasks = Tasks(store, space)
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
+        self.schedules = Schedules(store, service.slots, service.ids, service.settings, organisation)
         self.tables = Tables(store, service.ids, organisation)
         self.records = Records(store, self.tables, service.ids, organisation)
+        self.files = Files(store, service.ids, organisation)
+        self.imports = Imports(store, self.tables, self.files, service.ids, organisation)
+        self.exports = Exports(store, self.tables, self.records, self.files, service.ids, organisation)
         self.record_tasks = RecordTasks(
             store, service.ids, space, self.tables, self.records, self.runs, service.gateway, service.vault
         )

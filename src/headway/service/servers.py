@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from typing import Final
 
+from headway import __version__
 from headway.clock import Clock
 from headway.errors import Unavailable
 from headway.model.run import PARKED
 from headway.service.sessions import Sessions
 from headway.storage.peers import Peers, Server
+from headway.storage.schedules import ScheduleReader
 from headway.storage.store import Store
 from headway.storage.unit import Unit, as_rows
 
@@ -36,6 +40,7 @@ class Servers:
         """Server → its beat, and when that was first seen, by this server's monotonic clock."""
         self._beat = 0
         self._position: int | None = None
+        self._since = store.clock.now_ms()
 
     @property
     def _clock(self) -> Clock:
@@ -138,6 +143,9 @@ class Servers:
                 self._store.on_due(at_ms)
         if deadline_at is not None:
             self._store.on_deadline(deadline_at)
+        slot_at = await ScheduleReader(self._store.read).next_slot_at()
+        if slot_at is not None:
+            self._store.on_slot(slot_at)
 
     async def _wake(self) -> None:
         """Wake who watches runs of which this server may not have been told, because a message was lost."""
@@ -153,5 +161,13 @@ class Servers:
         self._position = last
 
     async def list(self) -> list[Server]:
-        """Return the servers that share the database, oldest first."""
-        return await self._store.read.servers()
+        """Return the servers that share the database, oldest first; of a store that is not shared there is only this one."""
+        if self._store.peers is not None:
+            return await self._store.read.servers()
+        return [self._alone(self._clock.now_ms())]
+
+    def _alone(self, now: int) -> Server:
+        return Server(
+            id="", shard=0, host=socket.gethostname(), pid=os.getpid(), version=__version__, beat=0,
+            created_at=self._since, heard_at=now,
+        )  # fmt: skip

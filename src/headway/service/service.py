@@ -15,6 +15,7 @@ from headway.service.inputs import Schemas
 from headway.service.reporting import Reporter
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
+from headway.service.slots import Slots, let_next
 from headway.service.starting import Drafter
 from headway.service.workers import Workers
 from headway.storage.store import Store
@@ -45,6 +46,7 @@ class Service:
         self.bulk = Bulk(store, self.ids)
         self.workers = Workers(store, self.sessions, reporter, self.schemas, self.ids, settings)
         self.servers = Servers(store, self.sessions, settings.lease_ms)
+        self.slots = Slots(store, self.drafter)
         self._desks: dict[int, Desk] = {}
         self.alarms: dict[tuple[str, str], int] = {}
         """Lanes that a rate has closed, and when they open again."""
@@ -53,6 +55,7 @@ class Service:
         store.on_signal = self._signal
         store.on_regained = self.sessions.excuse
         store.writer.after_freed = (unpark_freed,)
+        store.writer.after_ended = (let_next,)
 
     def of(self, organisation: int) -> Desk:
         """Return the desk at which the organisation is served; always the same one."""

@@ -100,7 +100,9 @@ def passed_on(unit: Unit, run: Run) -> None:
 
 
 def _finished(unit: Unit, run: Run) -> None:
-    """A run is final: its parent learns how it ended, and goes on if it waited for that."""
+    """A run is final: its parent learns how it ended, and goes on if it waited for that; so does who waits in its schedule."""
+    if run.schedule_id is not None:
+        unit.ended[run.schedule_id] = None
     if run.parent_id is None:
         return
     parent = unit.run(run.parent_id)

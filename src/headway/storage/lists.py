@@ -42,6 +42,8 @@ _WHOSE: Final = "organisation = :organisation"
 _BESIDE: Final = "@beside(organisation) = :organisation"
 """The same, where the index to go by is another: it is looked up, and not gone by."""
 _BELOW: Final = "parent_id IS NOT NULL AND root_id = :root_id"
+_FREE: Final = "worker_id IS NULL"
+_LEASED: Final = "worker_id IS NOT NULL"
 _INDEXES: Final = {
     "id": "",
     "state": " @use(runs_by_state)",
@@ -102,11 +104,17 @@ def count(dialect: Dialect, wanted: RunFilter, group_by: str | None) -> Statemen
         f"id IN (SELECT run_id FROM run_labels AS one WHERE {_label(wanted, lead.label)})" if lead.label else term  # noqa: S608
         for lead, term in by_field.items()
     ]
-    where = _where([*terms, *_span(wanted, Page(), "", "id", binds)])
-    if group_by is None:
-        return dialect.spell(f"SELECT '', count(*) FROM runs{where}"), binds  # noqa: S608
-    assert group_by in GROUPS, group_by
-    return dialect.spell(f"SELECT {group_by}, count(*) FROM runs{where} GROUP BY {group_by}"), binds  # noqa: S608
+    terms += _span(wanted, Page(), "", "id", binds)
+    assert group_by is None or group_by in GROUPS, group_by
+    what, groups = (group_by, f" GROUP BY {group_by}") if group_by else ("''", "")
+    each = [
+        f"SELECT {what} AS part, count(*) AS number FROM runs{_where([*terms, *apart])}{groups}"  # noqa: S608
+        for apart in (([_FREE], [_LEASED]) if dialect.apart else ([],))
+    ]
+    if len(each) == 1:
+        return dialect.spell(each[0]), binds
+    both = f"SELECT part, sum(number)::bigint FROM ({' UNION ALL '.join(each)}) AS parts GROUP BY part"  # noqa: S608
+    return dialect.spell(both), binds
 
 
 def edges(dialect: Dialect, wanted: RunFilter, at: Page, lead: Lead, window: int) -> list[Statement]:
@@ -118,7 +126,7 @@ def edges(dialect: Dialect, wanted: RunFilter, at: Page, lead: Lead, window: int
     found = []
     for value in values:
         binds = {"window": window // len(values), "value": str(value)}
-        sql = _edge_by_end(wanted, at, binds) if lead == BY_END else _edge_by_id(wanted, at, lead, binds)
+        sql = _edge_by_end(wanted, at, binds) if lead == BY_END else _edge_by_id(dialect, wanted, at, lead, binds)
         found.append((dialect.spell(sql), binds))
     return found
 
@@ -155,11 +163,30 @@ def _by_id(
         return _few_by_end(what, wanted, order, [*span, *rest])
     if lead.field == "root_id":
         return _related(what, order, [*span, *rest])
+    if lead.field in _MANY and dialect.apart:
+        free = _indexed("runs.id", wanted, lead, dialect, order, by_field, [*span, *rest, _FREE])
+        return _with_leased(what, free, order, [by_field[lead], *span, *rest])
+    return _indexed(what, wanted, lead, dialect, order, by_field, [*span, *rest])
+
+
+def _indexed(
+    what: str, wanted: RunFilter, lead: Lead, dialect: Dialect, order: str, by_field: dict[Lead, str], terms: list[str]
+) -> str:
+    """Walk the index of a field."""
     if len(getattr(wanted, lead.field, ())) > 1 and lead.field in _MANY:
-        return _merged(what, lead.field, dialect, order, [*span, *rest])
+        return _merged(what, lead.field, dialect, order, terms)
     own = [by_field[lead]] if lead in by_field else []
-    terms = _where([*own, *span, *rest])
-    return f"SELECT {what} FROM runs{_INDEXES[lead.field]}{terms} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
+    where = _where([*own, *terms])
+    return f"SELECT {what} FROM runs{_INDEXES[lead.field]}{where} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
+
+
+def _with_leased(what: str, free: str, order: str, terms: list[str]) -> str:
+    """Put those that a worker holds, which are never many, beside those that an index without them has."""
+    leased = _where([_LEASED, *terms])
+    return f"""SELECT {what} FROM runs WHERE runs.id IN (
+        SELECT id FROM ({free}) AS free
+        UNION ALL SELECT id FROM (SELECT runs.id FROM runs{leased} ORDER BY runs.id {order} LIMIT :limit) AS leased
+    ) ORDER BY runs.id {order} LIMIT :limit"""  # noqa: S608
 
 
 def _few_by_end(what: str, wanted: RunFilter, order: str, terms: list[str]) -> str:
@@ -190,7 +217,7 @@ def _merged(what: str, field: str, dialect: Dialect, order: str, terms: list[str
     return f"SELECT {what} FROM runs WHERE runs.id {dialect.among.format(few)} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
 
 
-def _edge_by_id(wanted: RunFilter, at: Page, lead: Lead, binds: dict[str, Any]) -> str:
+def _edge_by_id(dialect: Dialect, wanted: RunFilter, at: Page, lead: Lead, binds: dict[str, Any]) -> str:
     if lead.label:
         source, of, own = "run_labels AS one", "run_id", [_label(wanted, lead.label)]
         index = list(wanted.labels).index(lead.label)
@@ -198,6 +225,8 @@ def _edge_by_id(wanted: RunFilter, at: Page, lead: Lead, binds: dict[str, Any]) 
         binds |= {f"label_name_{index}": stored, f"label_value_{index}": wanted.labels[lead.label]}
     else:
         source, of, own = f"runs{_INDEXES[lead.field]}", "id", _own(wanted, lead, binds)
+        if lead.field in _MANY and dialect.apart:
+            own.append(_FREE)
     terms = _where([*own, *_span(wanted, at, "", of, binds)])
     return f"SELECT {of} FROM {source}{terms} ORDER BY {of} {_order(at)} LIMIT 1 OFFSET :window"  # noqa: S608
 

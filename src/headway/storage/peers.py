@@ -67,4 +67,4 @@ class Peers:
         ]
         lanes = [lane for lane in unit.opened if lane in unit.ready]
         catalog = bool(unit.tasks or unit.queues or unit.organisations)
-        return messages(self.server_id, unit.changed, lanes, stops, catalog=catalog)
+        return messages(self.server_id, unit.changed, lanes, stops, catalog=catalog, slot_at=unit.slot_at)

@@ -27,7 +27,7 @@ from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
-from headway.storage.database import DatabaseGone, DatabaseLocked, Reading
+from headway.storage.database import Database, DatabaseGone, DatabaseLocked, Reading
 from headway.storage.leads import choose
 from headway.storage.lists import BY_ID
 from headway.storage.peers import Server
@@ -258,6 +258,10 @@ class Reader:
         if self.near is not None and not slow:
             return read(self.near, self._dialect)
         return await self._slowly(lambda database: read(database, self._dialect))
+
+    async def on(self, read: Callable[[Database], T]) -> T:
+        """Return what `read` makes of a connection: how nouns with statements of their own read."""
+        return await self._slowly(read) if self.near is None else read(self.near)
 
     async def _rows(self, name: str, /, **binds: Any) -> list[Row]:
         near = self.near

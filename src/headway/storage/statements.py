@@ -43,6 +43,8 @@ FILES: Final = (
     "organisations.sql",
     "tables.sql",
     "record_tasks.sql",
+    "files.sql",
+    "schedules.sql",
 )
 
 
@@ -60,6 +62,9 @@ class Dialect(msgspec.Struct, frozen=True):
     """How `lists` says that an id is one of the few that a subquery finds."""
     walk: str = "{}"
     """How `lists` writes one of several walks that are merged: the walk, and the order in which they are."""
+    apart: bool = False
+    """Whether the indexes of states, tasks and queues leave out what a worker holds, so that a claim need not write them.
+    There are never many such runs; their own index has them, and `lists` looks there too."""
     binds: Callable[[str], str] = lambda sql: sql
     """Writes `:name` as the driver wants it."""
     own: tuple[str, ...] = ()

@@ -64,6 +64,8 @@ class Store:
         """Called on the event loop with a moment at which a run will be due."""
         self.on_deadline: Callable[[int], None] = lambda at_ms: None
         """Called on the event loop with a moment at which a run's deadline passes."""
+        self.on_slot: Callable[[int], None] = lambda at_ms: None
+        """Called on the event loop with a moment at which a schedule has a slot."""
         self.on_heard: Callable[[], None] = lambda: None
         """Called on the event loop when other servers have done something, or may have."""
         self.on_regained: Callable[[], None] = lambda: None
@@ -176,6 +178,8 @@ class Store:
         self.notifier.publish_marks(marks_in(message))
         if message.lanes:
             self.writer.expect(message.lanes)
+        if message.slot_at is not None:
+            self.on_slot(message.slot_at)
         for stop in message.stops:
             said = StopAsked(run_id=stop.run_id, epoch=stop.epoch, grace_ms=stop.grace_ms, reason=stop.reason)
             self.on_signal(stop.worker_id, said)
@@ -209,6 +213,8 @@ class Store:
             self.on_due(committed.due)
         if committed.deadline is not None:
             self.on_deadline(committed.deadline)
+        if committed.slot_at is not None:
+            self.on_slot(committed.slot_at)
         for (worker_id, _), message in committed.signals.items():
             self.on_signal(worker_id, message)
 

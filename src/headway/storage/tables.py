@@ -163,15 +163,11 @@ def holders(
     database: Database, table: Table, wanted: Iterable[tuple[str, str]], limit: int = 1_000_000
 ) -> list[tuple[str, str, str]]:
     """Return (field, key, record id) of the records that the index has under these fields and keys."""
-    rows = list(wanted)
+    rows = [(table.number, field, text) for field, text in wanted]
     if not rows:
         return []
-    return [
-        (field, value, record_id)
-        for field, value, record_id in database.rows(
-            "find_record_values", table_number=table.number, rows=as_rows(rows), limit=limit
-        )
-    ]
+    found = database.rows("find_record_values", rows=as_rows(rows), limit=limit)
+    return [(field, text, record_id) for field, text, record_id in found]
 
 
 def write_records(
@@ -189,13 +185,13 @@ def write_records(
             was, now = entries(table.fields, change.before.values), entries(table.fields, change.values)
             old += [(table.number, field, value, record_id) for field, value, _ in was - now]
             new += [(field, value, record_id, unique) for field, value, unique in now - was]
-    binds = {"table_number": table.number, "now_ms": unit.now_ms}
     if inserted:
-        unit.database.run("insert_records", rows=as_rows([(i, _encode(v).decode()) for i, v in inserted]), **binds)
+        rows: list[Any] = [(record_id, _encode(values).decode()) for record_id, values in inserted]
+        unit.database.run("insert_records", table_number=table.number, rows=as_rows(rows), now_ms=unit.now_ms)
         unit.database.run("add_to_table", number=table.number, delta=len(inserted))
     if changed:
-        rows = [(each.before.id, _encode(each.values).decode(), each.before.version) for each in changed]
-        unit.database.must(len(rows), "save_records", rows=as_rows(rows), **binds)
+        rows = [(table.number, each.before.id, _encode(each.values).decode(), each.before.version) for each in changed]
+        unit.database.must(len(rows), "save_records", rows=as_rows(rows), now_ms=unit.now_ms)
     _index(unit, table, old, new)
 
 

@@ -75,6 +75,13 @@ def as_rows(rows: Iterable[Any]) -> str:
 class Unit:
     """The work of one transaction."""
 
+    family_room = FAMILY_MAX
+    """How many more descendants of runs that are stopped this transaction may ask to stop as well."""
+    families_left = False
+    """Whether that was not enough."""
+    slot_at: int | None = None
+    """The earliest slot that a schedule which was made or changed has: what the scheduler waits for."""
+
     def __init__(self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int) -> None:
         """`cache` holds leased runs, which need not be read again; the writer empties it when a transaction fails."""
         self.database = database
@@ -119,10 +126,8 @@ class Unit:
         """The earliest moment at which a run of this transaction is due: what the stager waits for."""
         self.deadline: int | None = None
         """The earliest deadline that this transaction has set: what the rescuer waits for."""
-        self.family_room = FAMILY_MAX
-        """How many more descendants of runs that are stopped this transaction may ask to stop as well."""
-        self.families_left = False
-        """Whether that was not enough."""
+        self.ended: dict[str, None] = {}
+        """Schedules of which a run has ended: the next that waits for it may have its turn."""
         self.signals: dict[tuple[str, str], Any] = {}
         """(worker, run) → what the worker is told once this is committed."""
 
@@ -357,6 +362,11 @@ class Unit:
     def save_worker(self, worker: Worker) -> None:
         """Keep the worker's session as it is now."""
         self.later("save_worker", **msgspec.structs.asdict(worker))
+
+    def expect_slot(self, at_ms: int | None) -> None:
+        """Say that a schedule has its next slot then, here and to the other servers."""
+        if at_ms is not None:
+            self.slot_at = at_ms if self.slot_at is None else min(at_ms, self.slot_at)
 
     def free(self, task: str, key: str) -> None:
         """Say that a slot of the key was let go."""

@@ -13,10 +13,14 @@ from typing import Any, Final
 import msgspec
 
 from headway.engine.lifecycle import CAUSES, TRANSITIONS
+from headway.engine.schedules.occurrence import timetable
 from headway.engine.tables.keys import entries
+from headway.errors import InvalidSchedule
 from headway.model.run import FINAL, PARKED, State
+from headway.model.schedule import Schedule
 from headway.model.space import MARK, Space
 from headway.model.table import Field
+from headway.storage.schedules import BEHIND_TEXT, make_schedule
 from headway.storage.tables import make_table
 
 _LEGAL: Final = frozenset(
@@ -78,12 +82,34 @@ def findings(read: Read) -> Iterator[Finding]:
     for task, key, queue in read("verify_parked", parked=PARKED):
         message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
         yield Finding(_named(task), message)
+    for row in read("verify_schedules"):
+        yield from _schedule(make_schedule(row))
+    for schedule_id, nominal, message in read("verify_slots"):
+        yield Finding(schedule_id, f"slot {nominal}: {message}")
+    for (run_id,) in read("verify_behind", behind=BEHIND_TEXT):
+        yield Finding(run_id, "it waits for earlier runs of its schedule, and there are none")
     for name, kept, found in read("verify_table_counts"):
         yield Finding(name, f"the table says that it has {kept} records, there are {found}")
     for what, row_id in read("verify_record_orphans"):
         yield Finding(row_id, f"a {what} of nothing is left")
     fields = {table.number: table.fields for table in map(make_table, read("verify_tables"))}
     yield from _records(fields, read("verify_records"), read("verify_record_values"))
+
+
+def _named(stored: str) -> str:
+    """Return a name for people, with whose it is."""
+    return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
+
+
+def _schedule(schedule: Schedule) -> Iterator[Finding]:
+    """Hold the next slot of a schedule against what it says."""
+    try:
+        following = None if schedule.paused else timetable(schedule).next_after(schedule.last_slot)
+    except InvalidSchedule as error:
+        yield Finding(schedule.id, f"the schedule cannot be kept to: {error}")
+        return
+    if following != schedule.next_at:
+        yield Finding(schedule.id, f"its next slot is {following}, it says {schedule.next_at}")
 
 
 def _records(fields: dict[int, tuple[Field, ...]], records: Iterable[Any], values: Iterable[Any]) -> Iterator[Finding]:
@@ -103,11 +129,6 @@ def _records(fields: dict[int, tuple[Field, ...]], records: Iterable[Any], value
     while at is not None:
         yield Finding(at[1], "the index has it, but it is not there")
         at, rows = next(index, (None, iter(())))
-
-
-def _named(stored: str) -> str:
-    """Return a name for people, with whose it is."""
-    return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
 
 
 def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:

@@ -125,13 +125,14 @@ class _SpoiledError(Exception):
 class Committed:
     """What a commit changed, for those who watch."""
 
-    __slots__ = ("deadline", "due", "run_ids", "signals")
+    __slots__ = ("deadline", "due", "run_ids", "signals", "slot_at")
 
     def __init__(self) -> None:
         self.run_ids: dict[str, None] = {}
         self.signals: dict[tuple[str, str], Any] = {}
         self.due: int | None = None
         self.deadline: int | None = None
+        self.slot_at: int | None = None
 
     def include(self, unit: Unit | Committed) -> Committed:
         """Add what another transaction changed."""
@@ -139,6 +140,7 @@ class Committed:
         self.signals.update(unit.signals)
         self.due = min(filter(None, (self.due, unit.due)), default=None)
         self.deadline = min(filter(None, (self.deadline, unit.deadline)), default=None)
+        self.slot_at = min(filter(None, (self.slot_at, unit.slot_at)), default=None)
         return self
 
 
@@ -399,6 +401,9 @@ class Writer:
             if unit.freed:
                 for hook in self.after_freed:
                     hook(unit)
+            if unit.ended:
+                for hook in self.after_ended:
+                    hook(unit)
             waiting = self._serve(patient, unit, done) if patient else patient
             if failpoints.ARMED:
                 failpoints.point("writer.after_work")
@@ -420,6 +425,9 @@ class Writer:
 
     after_freed: tuple[Callable[[Unit], None], ...] = ()
     """What is done when slots were let go: admission un-parks the next of their keys."""
+
+    after_ended: tuple[Callable[[Unit], None], ...] = ()
+    """What is done when runs of schedules have ended: the next of those that wait for them have their turn."""
 
     def _serve(self, patient: list[Command[Any]], unit: Unit, done: list[Command[Any]]) -> list[Command[Any]]:
         """Let the patient commands try, first come first served; return those that go on waiting."""

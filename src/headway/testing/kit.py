@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from headway.actions.executor import BUILT_IN, leased
-from headway.client.encoding import raw, start_body
+from headway.client.encoding import raw, schedule_body, start_body
 from headway.client.errors import RunFailed, RunTerminated
 from headway.clock import ManualClock
 from headway.config import Settings
@@ -18,14 +18,18 @@ from headway.durations import parse_ms
 from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
+from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.model.event import Event
 from headway.model.query import FIRST
 from headway.model.run import Reason, Run, RunError, State
+from headway.model.schedule import PastSlot, Schedule
 from headway.service.service import Service
+from headway.storage.schedules import ScheduleReader
 from headway.storage.sqlite.open import open_memory
 from headway.testing.sink import DirectSink
 from headway.wire.runs import SignalRun, StartRun, Terminate
+from headway.wire.schedules import CreateSchedule
 from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
 from headway.worker.attempt import execute
 from headway.worker.registry import App, TaskFunction
@@ -99,6 +103,7 @@ class Kit:
         self._stager = Stager(service)
         self._rescuer = Rescuer(service)
         self._pruner = Pruner(service)
+        self._scheduler = Scheduler(service)
         service.store.on_deadline = self._rescuer.note
 
     async def open(self) -> None:
@@ -117,6 +122,26 @@ class Kit:
         started = await self.desk.runs.start(spec)
         await self.settle()
         return KitRun(self, started.run.id)
+
+    async def schedule(
+        self,
+        name: str,
+        task: str | TaskFunction,
+        occurrence: str,
+        given: Mapping[str, Any] | None = None,
+        /,
+        **more: Any,
+    ) -> Schedule:
+        """Make a schedule, as `client.schedules.create` does; `advance` lets its slots come."""
+        of_task = task if isinstance(task, str) else task.name
+        said = {"name": name, "task": of_task, "occurrence": occurrence, "input": given or {}, **more}
+        body = msgspec.json.encode(schedule_body(said))
+        return await self.desk.schedules.create(msgspec.json.decode(body, type=CreateSchedule))
+
+    async def slots(self, name: str) -> list[PastSlot]:
+        """Return what became of a schedule's slots, the oldest first, of the newest thousand."""
+        found, _ = await self.desk.schedules.slots(name, None, None, 1_000)
+        return found[::-1]
 
     def run(self, run_id: str) -> KitRun:
         """Return a run by its id: a child, for example."""
@@ -141,6 +166,7 @@ class Kit:
             session = self.service.sessions.get(self._worker_id)
             assert session is not None, "the kit's worker lives as long as the kit"
             self.service.sessions.heard(session)
+            await self._scheduler.tick()
             await self._stager.tick()
             await self._rescuer.tick()
             await self._pruner.tick()
@@ -164,8 +190,9 @@ class Kit:
 
     async def _next_moment(self) -> int | None:
         rows = await self.service.store.write(lambda unit: unit.database.rows("next_due")[0])
-        alarms = self.service.alarms.values()
-        return min((moment for moment in (*rows, *alarms) if moment is not None and moment < 1 << 62), default=None)
+        slot_at = await ScheduleReader(self.service.store.read).next_slot_at()
+        moments = (*rows, slot_at, *self.service.alarms.values())
+        return min((moment for moment in moments if moment is not None and moment < 1 << 62), default=None)
 
 
 @asynccontextmanager

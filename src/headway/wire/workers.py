@@ -383,6 +383,26 @@ class PatchQueue(Strict, frozen=True, kw_only=True):
     """null: without limit; absent: as it is."""
 
 
+class PeerOut(Open, frozen=True, kw_only=True):
+    """One of the servers that share the store; `id` is empty of a store in a file, which has only one."""
+
+    id: str
+    object: str = "server"
+    host: str
+    pid: int
+    version: str
+    this: bool
+    """Whether it is the one that answers."""
+    created_at: str
+    heard_at: str
+
+
+class PeerList(Open, frozen=True, kw_only=True):
+    """All servers."""
+
+    data: list[PeerOut]
+
+
 class ServerOut(Open, frozen=True, kw_only=True):
     """GET /livez and /readyz."""
 

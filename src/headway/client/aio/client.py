@@ -13,12 +13,14 @@ from headway.client.aio.feed import follow
 from headway.client.aio.pace import AsyncPace
 from headway.client.aio.queues import AsyncQueues
 from headway.client.aio.runs import AsyncRuns
+from headway.client.aio.schedules import AsyncSchedules
+from headway.client.aio.tables import AsyncTables
 from headway.client.aio.tasks import AsyncTasks
 from headway.client.aio.workers import AsyncWorkers
 from headway.client.async_transport import AsyncTransport
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
-from headway.wire.workers import ServerOut
+from headway.wire.workers import PeerList, PeerOut, ServerOut
 
 
 class AsyncClient:
@@ -54,7 +56,9 @@ class AsyncClient:
         self.runs = AsyncRuns(caller)
         self.tasks = AsyncTasks(caller)
         self.queues = AsyncQueues(caller)
+        self.tables = AsyncTables(caller)
         self.workers = AsyncWorkers(caller)
+        self.schedules = AsyncSchedules(caller)
 
     @property
     def url(self) -> str:
@@ -70,6 +74,10 @@ class AsyncClient:
         """Complete what a suspended run waits for; whoever has the token may, once. Return the run's id and state."""
         body = {"value": encoding.raw(value)}
         return await self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
+
+    async def servers(self) -> list[PeerOut]:
+        """Return the servers that share the store, the oldest first."""
+        return (await self._caller.get("/v1/servers", PeerList)).data
 
     async def health(self) -> ServerOut:
         """Return how the server is, ready or not; raise ConnectionLost if it is not there, nor any other."""

@@ -16,10 +16,12 @@ from headway.client.sync.feed import follow
 from headway.client.sync.pace import Pace
 from headway.client.sync.queues import Queues
 from headway.client.sync.runs import Runs
+from headway.client.sync.schedules import Schedules
+from headway.client.sync.tables import Tables
 from headway.client.sync.tasks import Tasks
 from headway.client.sync.workers import Workers
 from headway.client.transport import Transport
-from headway.wire.workers import ServerOut
+from headway.wire.workers import PeerList, PeerOut, ServerOut
 
 
 class Client:
@@ -55,7 +57,9 @@ class Client:
         self.runs = Runs(caller)
         self.tasks = Tasks(caller)
         self.queues = Queues(caller)
+        self.tables = Tables(caller)
         self.workers = Workers(caller)
+        self.schedules = Schedules(caller)
 
     @property
     def url(self) -> str:
@@ -71,6 +75,10 @@ class Client:
         """Complete what a suspended run waits for; whoever has the token may, once. Return the run's id and state."""
         body = {"value": encoding.raw(value)}
         return self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
+
+    def servers(self) -> list[PeerOut]:
+        """Return the servers that share the store, the oldest first."""
+        return (self._caller.get("/v1/servers", PeerList)).data
 
     def health(self) -> ServerOut:
         """Return how the server is, ready or not; raise ConnectionLost if it is not there, nor any other."""

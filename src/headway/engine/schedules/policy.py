@@ -113,6 +113,11 @@ def decide_slots(schedule: Schedule, last_slot: int, now: int, running: int) -> 
     return decisions + _overlap(schedule, wanted, now, running)
 
 
+def decide_trigger(schedule: Schedule, now: int, running: int) -> SlotDecision:
+    """Return what becomes of a run that somebody wants now: the same as if a slot had come."""
+    return _overlap(schedule, [now], now, running)[0]
+
+
 def run_at(schedule: Schedule, nominal: int) -> int:
     """Return when the run of a slot starts: after its jitter, and before the next slot."""
     if schedule.jitter_ms == 0:

@@ -42,7 +42,6 @@ class Tables:
         self._store = store
         self._ids = ids
         self._organisation = organisation
-        self._space = Space(organisation)
         self._zone = zone
 
     async def list(self) -> builtins.list[Table]:
@@ -77,7 +76,9 @@ class Tables:
             return [table_id]
 
         (found,), _ = await self._store.write(
-            lambda unit: once(unit, request, self._space, work), keys=keys_of(request, self._space), grows=True
+            lambda unit: once(unit, request, Space(self._organisation), work),
+            keys=keys_of(request, Space(self._organisation)),
+            grows=True,
         )
         return await self.get(found)
 
@@ -115,13 +116,7 @@ class Tables:
             storage.delete_table(unit, table)
 
         await self._store.write(work)
-        await self.sweep(SWEEPS)
-
-    async def sweep(self, rounds: int = 100) -> None:
-        """Remove what is left of deleted tables and fields, a chunk a transaction."""
-        for _ in range(rounds):
-            if not await self._store.write(lambda unit: storage.sweep(unit, CHUNK), weight=CHUNK):
-                return
+        await sweep(self._store, SWEEPS)
 
     # -- fields ----------------------------------------------------------------------------------------------------------
 
@@ -258,6 +253,13 @@ class Tables:
             return checked(field, table.fields, self._zone())
         except BadField as error:
             raise _invalid(f"{pointer}/{error.member}", f"{field.name}: {error.message}") from None
+
+
+async def sweep(store: Store, rounds: int = 100) -> None:
+    """Remove what is left of deleted tables and fields of all organisations, a chunk a transaction."""
+    for _ in range(rounds):
+        if not await store.write(lambda unit: storage.sweep(unit, CHUNK), weight=CHUNK):
+            return
 
 
 def _looks_at_records(before: Field, after: Field) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.engine.tables.keys import key
+from headway.engine.tables.values import BadValue, normal
 from headway.errors import InvalidInput, InvalidRecord, RecordNotFound, VersionMismatch
 from headway.ids import IdSource, canonical
 from headway.model.space import Space
@@ -55,7 +56,6 @@ class Records:
         self._tables = tables
         self._ids = ids
         self._organisation = organisation
-        self._space = Space(organisation)
         self._zone = zone
 
     @property
@@ -171,7 +171,7 @@ class Records:
 
         def work(unit: Unit, table: Table) -> builtins.list[str]:
             field = unique_field(table, by)
-            found = known(unit, table, field, given, self._zone())
+            found = known(unit, table, field, unique_keys(field, given, self._zone()))
             ids = [found[index].id if index in found else new_ids[index] for index in range(len(given))]
 
             def draft(index: int) -> Draft:
@@ -219,12 +219,14 @@ class Records:
     ) -> tuple[Table, builtins.list[str]]:
         wanted = canonical(table_name) or table_name
 
+        space = Space(self._organisation)
+
         def whole(unit: Unit) -> tuple[Table, builtins.list[str]]:
             table = hold(unit, self._organisation, wanted)
-            lines, _ = once(unit, request, self._space, lambda unit: work(unit, table))
+            lines, _ = once(unit, request, space, lambda unit: work(unit, table))
             return table, lines
 
-        return await self._store.write(whole, keys=keys_of(request, self._space), grows=grows, weight=max(1, weight))
+        return await self._store.write(whole, keys=keys_of(request, space), grows=grows, weight=max(1, weight))
 
     async def _shown(self, table: Table, ids: Sequence[str], *, created: int = 0, updated: int = 0) -> Batch:
         found = await self._store.read.ask(lambda database, _: storage.read_records(database, table, ids))
@@ -270,29 +272,25 @@ def unique_field(table: Table, name: str) -> Field:
     return field
 
 
-def known(
-    unit: Unit, table: Table, field: Field, given: Sequence[Mapping[str, Any]], zone: tzinfo
-) -> dict[int, Record]:
-    """Return the records that have the values which are given for a unique field, by their place among what is given."""
-    places: dict[str, list[int]] = {}
+def unique_keys(field: Field, given: Sequence[Mapping[str, Any]], zone: tzinfo) -> dict[int, str]:
+    """Return the key of what is given for a unique field, by place; what is blank, or no value, has none."""
+    found = {}
     for index, values in enumerate(given):
-        value = values.get(field.name, values.get(field.id))
         try:
-            normal = filled(
-                msgspec.structs.replace(table, fields=(msgspec.structs.replace(field, required=False),)),
-                {field.id: value},
-                {},
-                zone,
-            )
-        except Refused:
+            value = normal(field, values.get(field.name, values.get(field.id)), zone)
+        except BadValue:
             continue  # it is refused as a record
-        if field.id in normal:
-            places.setdefault(key(field.type, normal[field.id]), []).append(index)
-    owners = {
-        text: owner for _, text, owner in storage.holders(unit.database, table, [(field.id, text) for text in places])
-    }
+        if value is not None:
+            found[index] = key(field.type, value)
+    return found
+
+
+def known(unit: Unit, table: Table, field: Field, places: Mapping[int, str]) -> dict[int, Record]:
+    """Return the records that have the keys in a unique field, by place."""
+    asked = [(field.id, text) for text in dict.fromkeys(places.values())]
+    owners = {text: owner for _, text, owner in storage.holders(unit.database, table, asked)}
     found = storage.load_records(unit, table, list(owners.values()))
-    return {index: found[owners[text]] for text, indexes in places.items() if text in owners for index in indexes}
+    return {index: found[owners[text]] for index, text in places.items() if text in owners}
 
 
 def _changed(drafts: Sequence[Draft]) -> builtins.list[Draft]:

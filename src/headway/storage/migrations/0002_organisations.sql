@@ -20,9 +20,9 @@ DROP INDEX runs_by_task;
 DROP INDEX runs_by_queue;
 DROP INDEX runs_by_key;
 DROP INDEX runs_by_end;
-CREATE INDEX runs_by_state ON runs (organisation, state, id);
-CREATE INDEX runs_by_task ON runs (organisation, task, id);
-CREATE INDEX runs_by_queue ON runs (organisation, queue, id);
+CREATE INDEX runs_by_state ON runs (organisation, state, id) @unleased;
+CREATE INDEX runs_by_task ON runs (organisation, task, id) @unleased;
+CREATE INDEX runs_by_queue ON runs (organisation, queue, id) @unleased;
 CREATE INDEX runs_by_key ON runs (organisation, key, id) WHERE key IS NOT NULL;
 CREATE INDEX runs_by_end ON runs (organisation, state, finished_at, id) WHERE finished_at IS NOT NULL;
 

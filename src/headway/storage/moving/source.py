@@ -26,6 +26,7 @@ _SEEN: Final = (
     "SELECT count(*), max(created_at), max(heard_at) FROM workers",
     "SELECT count(*), max(updated_at) FROM tasks",
     "SELECT count(*), max(updated_at) FROM queues",
+    "SELECT count(*), max(last_slot), max(updated_at) FROM schedules",
 )
 
 

@@ -64,8 +64,11 @@ POSTGRES = Dialect(
         "items_at": "(SELECT json_array_elements_text(data::json -> '{}') COLLATE \"C\" AS value)",
         "patched": "jsonb_strip_nulls(data::jsonb || :patch::jsonb)::text",
         "found_in": "strpos({}, {}) > 0",
+        # A new version of a row is a new entry in each of its indexes.
+        "unleased": "WHERE worker_id IS NULL",
     },
     walk="({} {} LIMIT :limit)",  # of what is put together, only what is in order and limited by itself is merged
+    apart=True,
     few="CROSS JOIN LATERAL ({}) AS few",
     among="= ANY(ARRAY({}))",  # a probe for each: joined, the ids of others that came since would be walked as well
     binds=_binds,

@@ -42,9 +42,10 @@ INSERT INTO records (table_number, id, version, data, created_at, updated_at)
 SELECT :table_number, r.id, 1, r.data, :now_ms, :now_ms FROM @rows(id text, data text) AS r;
 
 -- name: save_records
+-- The number is in each row: as a constant it would let SQLite go through the whole table.
 UPDATE records SET data = r.data, version = records.version + 1, updated_at = :now_ms
-FROM @rows(id text, data text, was bigint) AS r
-WHERE records.table_number = :table_number AND records.id = r.id AND records.version = r.was;
+FROM @rows(table_number bigint, id text, data text, was bigint) AS r
+WHERE records.table_number = r.table_number AND records.id = r.id AND records.version = r.was;
 
 -- name: delete_records
 DELETE FROM records WHERE table_number = :table_number AND id IN @ids;
@@ -81,8 +82,8 @@ WHERE (table_number, field, value, record_id) IN (
 
 -- name: find_record_values
 -- The records that have these values in these fields: of a unique field one at the most.
-SELECT v.field, v.value, v.record_id FROM @rows(field text, value text) AS r
-JOIN record_values AS v ON v.table_number = :table_number AND v.field = r.field AND v.value = r.value
+SELECT v.field, v.value, v.record_id FROM @rows(table_number bigint, field text, value text) AS r
+JOIN record_values AS v ON v.table_number = r.table_number AND v.field = r.field AND v.value = r.value
 LIMIT :limit;
 
 -- name: delete_values_of_field

@@ -33,5 +33,6 @@ SQLITE = Dialect(
         "items_at": "json_each(data, '$.{}')",
         "patched": "json_patch(data, :patch)",
         "found_in": "instr({}, {}) > 0",
+        "unleased": "",  # an index is written only where what it has of a row changes
     },
 )

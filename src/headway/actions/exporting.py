@@ -1,0 +1,22 @@
+"""headway.export: the records of a table as a file, a thousand a transaction, each with its cursor."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headway.model.run import Run
+from headway.service.service import Service
+from headway.wire.tables import ExportTable
+
+NAME = "headway.export"
+
+
+async def execute(service: Service, run: Run) -> msgspec.Raw:
+    """Write the file; go on where an earlier attempt stood. The output names it."""
+    exports = service.of(run.organisation).exports
+    spec = msgspec.json.decode(run.input, type=ExportTable)
+    done = await exports.begin(run, spec)
+    while not done.whole:
+        done = await exports.chunk(run, spec, done)
+    file = done.file
+    return msgspec.Raw(msgspec.json.encode({"file": file.id, "records": done.records, "bytes": file.bytes}))

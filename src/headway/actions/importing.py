@@ -1,0 +1,25 @@
+"""headway.import: records from an uploaded file, some hundred rows a transaction, each with its cursor."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headway.model.run import Run
+from headway.service.service import Service
+from headway.wire.tables import ImportFile
+
+NAME = "headway.import"
+
+
+async def execute(service: Service, run: Run) -> msgspec.Raw:
+    """Import the file; go on where an earlier attempt stood. The output says how many rows became what."""
+    imports = service.of(run.organisation).imports
+    spec = msgspec.json.decode(run.input, type=ImportFile)
+    done = await imports.begin(run, spec)
+    while (further := await imports.chunk(run, spec, done)) is not None:
+        done = further
+    return msgspec.Raw(
+        msgspec.json.encode(
+            {"rows": done.rows, "created": done.created, "updated": done.updated, "refused": done.refused}
+        )
+    )

@@ -1,0 +1,298 @@
+"""`headway schedules`: when tasks run by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, Final, get_args
+
+import click
+
+from headway.cli import session, show
+from headway.cli.command import Group
+from headway.cli.printable import printable
+from headway.cli.run import input_document, input_field, input_values, pairs
+from headway.wire.schedules import CatchUpName, OutcomeName, OverlapName, PreviewOut, ScheduleOut
+
+_OVERLAP: Final = click.Choice(get_args(OverlapName))
+_CATCH_UP: Final = click.Choice(get_args(CatchUpName))
+NONE: Final = "none"
+"""What takes a value back."""
+
+named_argument = click.argument("named", metavar="NAME|ID")
+fields_argument = click.argument("fields", nargs=-1, metavar="[KEY=VALUE | KEY:=JSON]...")
+
+
+@click.group(cls=Group)
+def schedules() -> None:
+    """Make, show, change, pause, trigger and remove schedules."""
+
+
+def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what can be said about a schedule."""
+    for option in (
+        click.option("--description", help="What it is for."),
+        click.option("--max-attempts", type=click.IntRange(1, 1000), help="How often each run is tried."),
+        click.option("--queue", "-q", help="Where its runs wait."),
+        click.option("--priority", "-p", type=click.IntRange(0, 10), help="Of its runs: 0 to 10; higher goes first."),
+        click.option("--key", help="What limits per key count its runs by."),
+        click.option(
+            "--label", "-l", "labels", multiple=True, metavar="K=V", help="A label of its runs; may be repeated."
+        ),
+        click.option(
+            "--input", "input_", metavar="JSON|@FILE|-", help="The input as JSON; from a file or stdin. Fields win."
+        ),
+        click.option("--jitter", metavar="DURATION", help="Start each run up to so much after its slot."),
+        click.option(
+            "--late-after", metavar="DURATION", help="With skip: how late a slot may be noticed and still run."
+        ),
+        click.option("--catch-up-window", metavar="DURATION", help="With all: older slots are missed."),
+        click.option("--catch-up-max", type=int, help="With all: how many of the newest run."),
+        click.option("--catch-up", type=_CATCH_UP, help="What becomes of slots that passed while nobody looked."),
+        click.option("--queue-max", type=int, help="With queue: how many runs may be unfinished."),
+        click.option("--overlap", type=_OVERLAP, help="What becomes of a slot while an earlier run is unfinished."),
+        click.option("--end", "ends_at", metavar="TIME", help="There is no slot after."),
+        click.option(
+            "--start", "starts_at", metavar="TIME", help="There is no slot before; what is counted counts from here."
+        ),
+        click.option("--timezone", "-z", metavar="ZONE", help="Whose clocks count: Europe/Berlin."),
+    ):
+        command = option(command)
+    return command
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """Return what was said; `none` takes a value back."""
+    options["labels"] = pairs(options.pop("labels"), "--label") or None
+    return {name: None if value == NONE else value for name, value in options.items() if value is not None}
+
+
+@schedules.command("list")
+@click.option("--task", "-t", help="Of this task.")
+@click.option("--limit", "-n", default=100, show_default=True, help="How many at most.")
+def list_(task: str | None, limit: int) -> None:
+    """List schedules, by name."""
+    with session.current().client() as client:
+        found = list(islice(client.schedules.list(task=task), limit))
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [
+        [
+            schedule.name,
+            schedule.state,
+            schedule.task,
+            schedule.occurrence,
+            schedule.timezone,
+            schedule.next_slot_at or "-",
+        ]
+        for schedule in found
+    ]
+    show.table(("NAME", "STATE", "TASK", "OCCURRENCE", "ZONE", "NEXT"), rows, empty="No schedules.", whole=("NAME",))
+
+
+@schedules.command("show")
+@named_argument
+def show_(named: str) -> None:
+    """Show everything about a schedule."""
+    with session.current().client() as client:
+        _show(client.schedules.get(named))
+
+
+@schedules.command("create")
+@click.argument("name")
+@click.argument("occurrence")
+@click.argument("task")
+@fields_argument
+@saying_options
+@click.option("--paused", is_flag=True, help="Let no slot come yet.")
+@click.option("--dry-run", is_flag=True, help="Check everything, make nothing.")
+def create(
+    name: str, occurrence: str, task: str, fields: tuple[str, ...], input_: str | None, paused: bool, dry_run: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Make a schedule: NAME runs TASK with its input at every OCCURRENCE.
+
+    \b
+        headway schedules create nightly "30 2 * * *" backup folder=/srv -z Europe/Berlin
+        headway schedules create report "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=18" report --overlap queue
+        headway schedules create pulse "every 90m" check
+
+    OCCURRENCE is a word (Daily), a cron expression, an RRULE, or an interval.
+    """  # noqa: D301
+    with session.current().client() as client:
+        given = input_document(input_) | input_values(client, task, list(map(input_field, fields)))
+        schedule = client.schedules.create(
+            name, task, occurrence, given, paused=paused or None, validate_only=dry_run or None, **_said(options)
+        )
+    done = "would fire" if dry_run else "fires"
+    show.answer(schedule, f"{schedule.name} {done} {schedule.explanation}; next: {schedule.next_slot_at or 'paused'}")
+
+
+@schedules.command("edit")
+@named_argument
+@fields_argument
+@click.option("--name", help="Another name.")
+@click.option("--occurrence", help="When it fires.")
+@click.option("--task", help="What it runs.")
+@saying_options
+def edit(named: str, fields: tuple[str, ...], input_: str | None, **options: Any) -> None:
+    """Change what a schedule says; the rest stays. `none` takes a value back.
+
+    Fields and --input replace the whole input.
+    """
+    with session.current().client() as client:
+        changes = _said(options)
+        if fields or input_ is not None:
+            task = options.get("task") or client.schedules.get(named).task
+            changes["input"] = input_document(input_) | input_values(client, task, list(map(input_field, fields)))
+        if not changes:
+            raise click.UsageError("say what to change")
+        schedule = client.schedules.update(named, **changes)
+    show.answer(
+        schedule, f"{schedule.name} fires {schedule.explanation}; next: {schedule.next_slot_at or schedule.state}"
+    )
+
+
+@schedules.command("pause")
+@named_argument
+def pause(named: str) -> None:
+    """Let no slot come; runs that are there go on."""
+    with session.current().client() as client:
+        schedule = client.schedules.pause(named)
+    show.answer(schedule, f"{schedule.name} is paused")
+
+
+@schedules.command("resume")
+@named_argument
+@click.option("--catch-up", type=_CATCH_UP, help="What becomes of the slots that passed meanwhile.")
+def resume(named: str, catch_up: CatchUpName | None) -> None:
+    """Let slots come again."""
+    with session.current().client() as client:
+        schedule = client.schedules.resume(named, catch_up=catch_up)
+    show.answer(schedule, f"{schedule.name} goes on; next: {schedule.next_slot_at or 'never'}")
+
+
+@schedules.command("trigger")
+@named_argument
+@click.option("--overlap", type=_OVERLAP, help="What to do while an earlier run is unfinished.")
+@click.option("--reason", "-m", default="", help="Why; it is kept with the run.")
+def trigger(named: str, overlap: OverlapName | None, reason: str) -> None:
+    """Start a run now, beside the slots."""
+    with session.current().client() as client:
+        handle = client.schedules.trigger(named, overlap=overlap, reason=reason)
+    if session.current().json:
+        show.as_json(handle.run)
+        return
+    click.echo(printable(handle.id))
+    click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
+
+
+@schedules.command("backfill")
+@named_argument
+@click.option("--from", "first", required=True, metavar="TIME", help="From this slot: 2026-12-01T02:00:00Z,")
+@click.option("--to", "last", required=True, metavar="TIME", help="up to and including this one.")
+@click.option("--overlap", type=click.Choice(["queue", "allow"]), help="One after the other, or all at once.")
+@click.option("--dry-run", is_flag=True, help="Say which slots these are.")
+def backfill(named: str, first: str, last: str, overlap: OverlapName | None, dry_run: bool) -> None:
+    """Run slots that have passed and have no run."""
+    with session.current().client() as client:
+        found = client.schedules.backfill(named, first, last, overlap=overlap, dry_run=dry_run)
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [[slot.slot, slot.run_id or show.NOTHING] for slot in found]
+    show.table(("SLOT", "RUN"), rows, empty="Every slot has its run.", whole=("SLOT", "RUN"))
+
+
+@schedules.command("preview")
+@click.argument("what", metavar="NAME|ID|OCCURRENCE")
+@click.option("--timezone", "-z", metavar="ZONE", help="Of an occurrence: whose clocks count.")
+@click.option("--count", "-n", type=click.IntRange(1, 100), default=10, show_default=True, help="How many.")
+def preview(what: str, timezone: str | None, count: int) -> None:
+    """Show the next slots of a schedule, or, with --timezone, of an OCCURRENCE."""
+    with session.current().client() as client:
+        if timezone is None:
+            coming = client.schedules.coming(what, count)
+        else:
+            coming = client.schedules.preview(what, timezone=timezone, count=count)
+    _show_coming(coming)
+
+
+@schedules.command("slots")
+@named_argument
+@click.option("--outcome", type=click.Choice(get_args(OutcomeName)), help="Those only.")
+@click.option("--limit", "-n", default=50, show_default=True, help="How many at most.")
+def slots(named: str, outcome: OutcomeName | None, limit: int) -> None:
+    """Show what became of a schedule's slots, newest first."""
+    with session.current().client() as client:
+        found = list(islice(client.schedules.slots(named, outcome=outcome), limit))
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [
+        [
+            slot.slot if slot.until is None else f"{slot.slot} to {slot.until}",
+            slot.outcome,
+            slot.run_id or "-",
+            slot.message,
+        ]
+        for slot in found
+    ]
+    show.table(("SLOT", "OUTCOME", "RUN", "WHY"), rows, empty="No slots yet.", whole=("SLOT", "RUN"))
+
+
+@schedules.command("delete")
+@click.argument("names", nargs=-1, required=True, metavar="NAME|ID...")
+def delete(names: Iterable[str]) -> None:
+    """Remove schedules; their runs go on."""
+    with session.current().client() as client:
+        for named in names:
+            client.schedules.delete(named)
+            show.answer({"deleted": named}, f"{named} is removed")
+
+
+def _show_coming(coming: PreviewOut) -> None:
+    if session.current().json:
+        show.as_json(coming)
+        return
+    rows = [[slot.local, slot.slot] for slot in coming.data]
+    show.table((coming.timezone, "UTC"), rows, empty="Never again.", whole=(coming.timezone, "UTC"))
+
+
+def _show(schedule: ScheduleOut) -> None:
+    if session.current().json:
+        show.as_json(schedule)
+        return
+    overlap = f"{schedule.overlap}, up to {schedule.queue_max}" if schedule.overlap == "queue" else schedule.overlap
+    catch_up = {
+        "all": f"all, up to {schedule.catch_up_max} of the last {schedule.catch_up_window}",
+        "skip": f"skip what is later than {schedule.late_after}",
+    }.get(schedule.catch_up, schedule.catch_up)
+    show.pairs(
+        [
+            ("name", schedule.name),
+            ("id", schedule.id),
+            ("about", schedule.description or None),
+            ("state", schedule.state),
+            ("problem", schedule.problem),
+            ("declared by", schedule.source),
+            ("task", schedule.task),
+            ("fires", schedule.explanation),
+            ("occurrence", schedule.occurrence),
+            ("zone", schedule.timezone),
+            ("next", schedule.next_slot_at),
+            ("starts", schedule.starts_at),
+            ("ends", schedule.ends_at),
+            ("overlap", overlap),
+            ("catch-up", catch_up),
+            ("jitter", schedule.jitter if schedule.jitter != "0ms" else None),
+            ("queue", schedule.queue),
+            ("priority", schedule.priority),
+            ("key", schedule.key),
+            ("attempts", schedule.max_attempts),
+            ("labels", ", ".join(f"{key}={value}" for key, value in schedule.labels.items()) or None),
+            ("created", schedule.created_at),
+            ("input", show.pretty(schedule.input)),
+        ]
+    )

@@ -1,0 +1,187 @@
+"""client.schedules: when tasks run by themselves."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from headway.client import encoding
+from headway.client.aio import pages
+from headway.client.aio.caller import AsyncCaller
+from headway.client.aio.handle import AsyncRunHandle
+from headway.wire.runs import RunOut
+from headway.wire.schedules import (
+    BackfilledSlot,
+    BackfillOut,
+    CatchUpName,
+    OutcomeName,
+    OverlapName,
+    PreviewOut,
+    ScheduleList,
+    ScheduleOut,
+    SlotList,
+    SlotOut,
+)
+
+
+class AsyncSchedules:
+    """The schedules of a server. Each is named by its id or by its name."""
+
+    def __init__(self, caller: AsyncCaller) -> None:
+        """Made by the client."""
+        self._caller = caller
+
+    async def create(
+        self,
+        name: str,
+        task: str,
+        occurrence: str,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 (the word of the API)
+        *,
+        timezone: str | None = None,
+        starts_at: encoding.Moment | None = None,
+        ends_at: encoding.Moment | None = None,
+        overlap: OverlapName | None = None,
+        queue_max: int | None = None,
+        catch_up: CatchUpName | None = None,
+        catch_up_max: int | None = None,
+        catch_up_window: encoding.Span | None = None,
+        late_after: encoding.Span | None = None,
+        jitter: encoding.Span | None = None,
+        labels: Mapping[str, str] | None = None,
+        key: str | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        max_attempts: int | None = None,
+        description: str | None = None,
+        paused: bool | None = None,
+        validate_only: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> ScheduleOut:
+        """Make a schedule; what is None is the server's default.
+
+            client.schedules.create("nightly", "backup", "30 2 * * *", {"folder": "/srv"}, timezone="Europe/Berlin")
+
+        `occurrence` is a word (Daily), a cron expression, an RRULE, or an interval (every 90m).
+        """
+        said = {
+            "name": name,
+            "task": task,
+            "occurrence": occurrence,
+            "input": input,
+            "timezone": timezone,
+            "starts_at": starts_at,
+            "ends_at": ends_at,
+            "overlap": overlap,
+            "queue_max": queue_max,
+            "catch_up": catch_up,
+            "catch_up_max": catch_up_max,
+            "catch_up_window": catch_up_window,
+            "late_after": late_after,
+            "jitter": jitter,
+            "labels": labels,
+            "key": key,
+            "priority": priority,
+            "queue": queue,
+            "max_attempts": max_attempts,
+            "description": description,
+            "paused": paused,
+            "validate_only": validate_only,
+        }
+        body = encoding.schedule_body({member: value for member, value in said.items() if value is not None})
+        return await self._caller.post("/v1/schedules", body, ScheduleOut, idempotency_key=idempotency_key)
+
+    async def list(self, *, task: str | None = None) -> AsyncIterator[ScheduleOut]:
+        """Iterate over all schedules, or those of a task, by name."""
+        token = ""
+        while True:
+            query = encoding.path("schedules", task=task, page_size=pages.PAGE_SIZE, page_token=token or None)
+            page = await self._caller.get(query, ScheduleList)
+            for schedule in page.data:
+                yield schedule
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def get(self, named: str) -> ScheduleOut:
+        """Return one."""
+        return await self._caller.get(encoding.path("schedules", named), ScheduleOut)
+
+    async def update(self, named: str, *, version: int | None = None, **changes: Any) -> ScheduleOut:
+        """Change what is given, in the words of `create`; None takes a value back where there may be none.
+
+        With `version` only if nobody has changed it since: raises VersionMismatch.
+        """
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        body = encoding.schedule_body(changes)
+        return await self._caller.patch(encoding.path("schedules", named), body, ScheduleOut, headers=headers)
+
+    async def pause(self, named: str) -> ScheduleOut:
+        """Let no slot come until it is resumed; runs that are there go on."""
+        return await self._caller.post(encoding.path("schedules", named, verb="pause"), {}, ScheduleOut)
+
+    async def resume(self, named: str, *, catch_up: CatchUpName | None = None) -> ScheduleOut:
+        """Let slots come again; `catch_up` says what becomes of those that passed meanwhile, this time."""
+        body = {} if catch_up is None else {"catch_up": catch_up}
+        return await self._caller.post(encoding.path("schedules", named, verb="resume"), body, ScheduleOut)
+
+    async def trigger(self, named: str, *, overlap: OverlapName | None = None, reason: str = "") -> AsyncRunHandle:
+        """Start a run now, beside the slots; raise ScheduleBusy if an earlier one is unfinished and overlap forbids it."""
+        body = {"reason": reason} if overlap is None else {"reason": reason, "overlap": overlap}
+        run = await self._caller.post(encoding.path("schedules", named, verb="trigger"), body, RunOut)
+        return AsyncRunHandle(self._caller, run)
+
+    async def backfill(
+        self,
+        named: str,
+        first: encoding.Moment,
+        last: encoding.Moment,
+        *,
+        overlap: OverlapName | None = None,
+        dry_run: bool = False,
+    ) -> builtins.list[BackfilledSlot]:
+        """Give runs to the slots between two times that have none; with `dry_run` say which these are."""
+        body = {"from": encoding.moment(first), "to": encoding.moment(last), "dry_run": dry_run}
+        if overlap is not None:
+            body["overlap"] = overlap
+        answer = await self._caller.post(encoding.path("schedules", named, verb="backfill"), body, BackfillOut)
+        return answer.data
+
+    async def slots(self, named: str, *, outcome: OutcomeName | None = None) -> AsyncIterator[SlotOut]:
+        """Iterate over what became of slots, newest first: all of them, or those that ran, were skipped, or missed."""
+        token = ""
+        while True:
+            where = encoding.path(
+                "schedules", named, "slots", outcome=outcome, page_size=pages.PAGE_SIZE, page_token=token or None
+            )
+            page = await self._caller.get(where, SlotList)
+            for slot in page.data:
+                yield slot
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def coming(self, named: str, count: int = 10) -> PreviewOut:
+        """Return the next slots of a schedule."""
+        return await self._caller.get(encoding.path("schedules", named, "preview", count=count), PreviewOut)
+
+    async def preview(
+        self,
+        occurrence: str,
+        *,
+        timezone: str = "UTC",
+        starts_at: encoding.Moment | None = None,
+        ends_at: encoding.Moment | None = None,
+        after: encoding.Moment | None = None,
+        count: int = 10,
+    ) -> PreviewOut:
+        """Return when something would fire, without making it."""
+        times = {"starts_at": starts_at, "ends_at": ends_at, "after": after}
+        body = {"occurrence": occurrence, "timezone": timezone, "count": count}
+        body |= {name: encoding.moment(value) for name, value in times.items() if value is not None}
+        return await self._caller.post("/v1/schedules:preview", body, PreviewOut)
+
+    async def delete(self, named: str) -> None:
+        """Remove it; its runs go on."""
+        await self._caller.delete(encoding.path("schedules", named))

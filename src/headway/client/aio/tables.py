@@ -1,0 +1,184 @@
+"""client.tables: tables, their records, and files of them."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any
+
+from headway.client import encoding
+from headway.client.aio.caller import AsyncCaller, decode
+from headway.client.aio.handle import AsyncRunHandle
+from headway.wire.runs import RunOut
+from headway.wire.tables import (
+    DeletedOut,
+    FieldOut,
+    FileOut,
+    RecordCount,
+    RecordList,
+    RecordOut,
+    RecordsOut,
+    TableList,
+    TableOut,
+)
+
+PAGE_SIZE = 200
+UPLOAD_S = 600.0
+
+
+class AsyncTables:
+    """Tables of typed fields, and their records.
+
+    client.tables.create("customers", [{"name": "Name"}, {"name": "Age", "type": "number"}])
+    client.tables.insert("customers", {"Name": "Ann", "Age": 41})
+    for record in client.tables.records("customers", {"field": "Age", "operator": ">", "value": 40}):
+        print(record.values["Name"])
+
+    A table is called by its id or name, a field by its id or name.
+    """
+
+    def __init__(self, caller: AsyncCaller) -> None:
+        """Made by the client."""
+        self._caller = caller
+
+    async def list(self) -> builtins.list[TableOut]:
+        """Return all, by name."""
+        return (await self._caller.get("/v1/tables", TableList)).data
+
+    async def get(self, table: str) -> TableOut:
+        """Return one, with its fields."""
+        return await self._caller.get(encoding.path("tables", table), TableOut)
+
+    async def create(
+        self,
+        name: str,
+        fields: Iterable[Mapping[str, Any]] = (),
+        *,
+        description: str = "",
+        external: Mapping[str, str] | None = None,
+    ) -> TableOut:
+        """Make a table; `external` says where the rows of one in a database of your own are (url, relation)."""
+        body = {"name": name, "description": description, "fields": builtins.list(fields)}
+        return await self._caller.post("/v1/tables", body | ({"external": external} if external else {}), TableOut)
+
+    async def update(self, table: str, **changes: str) -> TableOut:
+        """Change its name or description."""
+        return await self._caller.patch(encoding.path("tables", table), changes, TableOut)
+
+    async def delete(self, table: str) -> None:
+        """Remove it and its records."""
+        await self._caller.delete(encoding.path("tables", table))
+
+    async def add_field(self, table: str, name: str, type: str = "text", **options: Any) -> FieldOut:  # noqa: A002
+        """Add a field; options are those of the API."""
+        body = {"name": name, "type": type, **options}
+        return await self._caller.post(encoding.path("tables", table, "fields"), body, FieldOut)
+
+    async def update_field(self, table: str, field: str, **changes: Any) -> FieldOut:
+        """Change a field, if the table's records fit."""
+        return await self._caller.patch(encoding.path("tables", table, "fields", field), changes, FieldOut)
+
+    async def delete_field(self, table: str, field: str) -> None:
+        """Remove a field."""
+        await self._caller.delete(encoding.path("tables", table, "fields", field))
+
+    # -- records -------------------------------------------------------------------------------------------------------
+
+    async def records(
+        self,
+        table: str,
+        where: object = None,
+        *,
+        order_by: str = "",
+        page_size: int = PAGE_SIZE,
+    ) -> AsyncIterator[RecordOut]:
+        """Iterate over the records that fit, in order of creation or of an indexed field."""
+        token = ""
+        while True:
+            page = await self.page(table, where, order_by=order_by, page_size=page_size, page_token=token)
+            for record in page.data:
+                yield record
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def page(
+        self,
+        table: str,
+        where: object = None,
+        *,
+        order_by: str = "",
+        page_size: int = 50,
+        page_token: str = "",
+    ) -> RecordList:
+        """Return one page; its `next_page_token` asks for the next, an empty one means the end."""
+        body = {"filter": where, "order_by": order_by, "page_size": page_size, "page_token": page_token}
+        return await self._caller.post(encoding.path("tables", table, "records", verb="query"), body, RecordList)
+
+    async def count(self, table: str, where: object = None) -> int:
+        """Return how many records fit."""
+        path = encoding.path("tables", table, "records", verb="count")
+        return (await self._caller.post(path, {"filter": where}, RecordCount)).count
+
+    async def record(self, table: str, record_id: str) -> RecordOut:
+        """Return one record."""
+        return await self._caller.get(encoding.path("tables", table, "records", record_id), RecordOut)
+
+    async def insert(self, table: str, values: Mapping[str, Any]) -> RecordOut:
+        """Add a record."""
+        return await self._caller.post(encoding.path("tables", table, "records"), {"values": values}, RecordOut)
+
+    async def insert_many(self, table: str, records: Iterable[Mapping[str, Any]]) -> builtins.list[RecordOut]:
+        """Add up to 1,000 records, all or none."""
+        body = {"records": builtins.list(records)}
+        path = encoding.path("tables", table, "records", verb="batch")
+        return (await self._caller.post(path, body, RecordsOut)).data
+
+    async def update_record(
+        self, table: str, record_id: str, values: Mapping[str, Any], *, version: int | None = None
+    ) -> RecordOut:
+        """Change some fields of a record; with `version` only if it is still at that one."""
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        path = encoding.path("tables", table, "records", record_id)
+        return await self._caller.patch(path, {"values": values}, RecordOut, headers=headers)
+
+    async def update_many(self, table: str, changes: Iterable[Mapping[str, Any]]) -> builtins.list[RecordOut]:
+        """Change up to 1,000 records (`id`, `values`, perhaps `version`), all or none."""
+        body = {"records": builtins.list(changes)}
+        path = encoding.path("tables", table, "records", verb="update")
+        return (await self._caller.post(path, body, RecordsOut)).data
+
+    async def upsert(self, table: str, by: str, records: Iterable[Mapping[str, Any]]) -> RecordsOut:
+        """Change the records that have the given values in a unique field, and add the others, all or none."""
+        body = {"by": by, "records": builtins.list(records)}
+        return await self._caller.post(encoding.path("tables", table, "records", verb="upsert"), body, RecordsOut)
+
+    async def delete_records(self, table: str, ids: Iterable[str]) -> int:
+        """Delete up to 1,000 records, all or none; return how many."""
+        body = {"ids": builtins.list(ids)}
+        path = encoding.path("tables", table, "records", verb="delete")
+        return (await self._caller.post(path, body, DeletedOut)).deleted
+
+    # -- files ---------------------------------------------------------------------------------------------------------
+
+    async def upload(self, content: bytes, name: str) -> FileOut:
+        """Upload a file; its name says what it is (.csv, .json, .jsonl)."""
+        path = encoding.path("files", name=name)
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = await self._caller.send("POST", path, content, headers=headers, timeout_s=UPLOAD_S)
+        return decode(answer, FileOut)
+
+    async def download(self, file_id: str) -> bytes:
+        """Return the content of a file."""
+        return (await self._caller.send("GET", f"{encoding.path('files', file_id)}/content", timeout_s=UPLOAD_S)).body
+
+    async def import_file(self, table: str, content: bytes, name: str, **options: Any) -> AsyncRunHandle:
+        """Upload a file and start the run that makes records of it; options are those of the API."""
+        file = await self.upload(content, name)
+        path = encoding.path("tables", table, verb="import")
+        return AsyncRunHandle(self._caller, await self._caller.post(path, {"file": file.id, **options}, RunOut))
+
+    async def export(self, table: str, **options: Any) -> AsyncRunHandle:
+        """Start the run that writes records into a file; its result names the file: `download(result["file"])`."""
+        path = encoding.path("tables", table, verb="export")
+        return AsyncRunHandle(self._caller, await self._caller.post(path, options, RunOut))

@@ -1,0 +1,250 @@
+"""Routes and handlers for schedules. `{id}` takes a schedule's name as well."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Raw
+
+from headway.durations import format_ms
+from headway.engine.schedules.policy import Slot
+from headway.errors import BadCursor
+from headway.http import present
+from headway.http.call import Call, etag, number
+from headway.http.paging import next_link
+from headway.http.parameters import PAGE_MAX
+from headway.http.reply import NO_CONTENT, Reply, json
+from headway.http.route import Route, route
+from headway.model.run import Run
+from headway.model.schedule import PastSlot, Schedule
+from headway.service.schedules import sentence
+from headway.wire import schedules as wire
+from headway.wire.runs import Because, RunOut
+from headway.wire.times import to_text, to_text_or_none
+
+_PURPOSE: Final = "schedules"
+"""What tokens of these lists are for; the list's filters are in it, so that they are good for no other."""
+
+
+# -- how they are shown --------------------------------------------------------------------------------------------------
+
+
+def schedule_out(schedule: Schedule) -> wire.ScheduleOut:
+    """Show a schedule."""
+    active = "ended" if schedule.next_at is None else "active"
+    return wire.ScheduleOut(
+        id=schedule.id,
+        name=schedule.name,
+        description=schedule.description,
+        task=schedule.task,
+        state="paused" if schedule.paused else active,  # type: ignore[arg-type]  # one of the three
+        problem=schedule.problem or None,
+        source=schedule.source or None,
+        occurrence=schedule.occurrence,
+        explanation=sentence(schedule),
+        timezone=schedule.timezone,
+        starts_at=to_text_or_none(schedule.starts_at),
+        ends_at=to_text_or_none(schedule.ends_at),
+        overlap=schedule.overlap.value,
+        queue_max=schedule.queue_max,
+        catch_up=schedule.catch_up.value,
+        catch_up_max=schedule.catch_up_max,
+        catch_up_window=format_ms(schedule.catch_up_window_ms),
+        late_after=format_ms(schedule.late_after_ms),
+        jitter=format_ms(schedule.jitter_ms),
+        input=Raw(schedule.input.encode()),
+        labels=schedule.labels,
+        key=schedule.key,
+        priority=schedule.priority,
+        queue=schedule.queue,
+        max_attempts=schedule.max_attempts,
+        decided_until=to_text(schedule.last_slot),
+        next_slot_at=to_text_or_none(schedule.next_at),
+        created_at=to_text(schedule.created_at),
+        updated_at=to_text(schedule.updated_at),
+        version=schedule.version,
+        url=_url(schedule),
+    )
+
+
+def slot_out(slot: PastSlot) -> wire.SlotOut:
+    """Show what became of a slot."""
+    return wire.SlotOut(
+        slot=to_text(slot.nominal),
+        until=to_text_or_none(slot.until),
+        outcome=slot.outcome.value,
+        why=slot.why,
+        message=slot.detail,
+        run_id=slot.run_id,
+        decided_at=to_text(slot.decided_at),
+    )
+
+
+def _coming(schedule: Schedule, slots: list[Slot]) -> wire.PreviewOut:
+    data = [
+        wire.ComingSlot(slot=to_text(slot.nominal), local=slot.local, run_at=to_text(slot.run_at)) for slot in slots
+    ]
+    explanation = sentence(schedule)
+    return wire.PreviewOut(
+        occurrence=schedule.occurrence, explanation=explanation, timezone=schedule.timezone, data=data
+    )
+
+
+def _url(schedule: Schedule) -> str:
+    return f"/v1/schedules/{schedule.id}"
+
+
+def _shown(schedule: Schedule) -> Reply:
+    return json(schedule_out(schedule), 200, etag(schedule.version))
+
+
+def _named(call: Call) -> str:
+    return call.arguments["id"]
+
+
+# -- handlers ------------------------------------------------------------------------------------------------------------
+
+
+async def create(call: Call) -> Reply:
+    """POST /v1/schedules."""
+    spec = call.asked(wire.CreateSchedule)
+    schedule = await call.service.schedules.create(spec, call.request_key())
+    if spec.validate_only:
+        return json(schedule_out(schedule))
+    location = (b"location", _url(schedule).encode())
+    return json(schedule_out(schedule), 201, etag(schedule.version), location)
+
+
+async def list_schedules(call: Call) -> Reply:
+    """GET /v1/schedules."""
+    asked = call.parameters(wire.ScheduleQuery)
+    purpose = f"{_PURPOSE} of {asked.task!r}"
+    after = _opened(call, purpose, asked.page_token)
+    found, last = await call.service.schedules.page(asked.task, after, min(asked.page_size, PAGE_MAX))
+    token = call.service.signer.seal(purpose, last) if last else ""
+    shown = wire.ScheduleList(data=list(map(schedule_out, found)), next_page_token=token, has_more=bool(token))
+    return json(shown, 200, *_links(call, token))
+
+
+async def get(call: Call) -> Reply:
+    """GET /v1/schedules/{id}."""
+    return _shown(await call.service.schedules.get(_named(call)))
+
+
+async def patch(call: Call) -> Reply:
+    """PATCH /v1/schedules/{id}."""
+    asked = call.asked(wire.PatchSchedule)
+    schedules = call.service.schedules
+    return _shown(await schedules.patch(_named(call), asked, call.expected_version(), call.request_key()))
+
+
+async def delete(call: Call) -> Reply:
+    """DELETE /v1/schedules/{id}."""
+    await call.service.schedules.delete(_named(call), call.expected_version())
+    return NO_CONTENT
+
+
+async def pause(call: Call) -> Reply:
+    """POST /v1/schedules/{id}:pause."""
+    return _shown(await call.service.schedules.pause(_named(call), call.request_key()))
+
+
+async def resume(call: Call) -> Reply:
+    """POST /v1/schedules/{id}:resume."""
+    how = call.asked(wire.ResumeSchedule)
+    return _shown(await call.service.schedules.resume(_named(call), how, call.request_key()))
+
+
+async def trigger(call: Call) -> Reply:
+    """POST /v1/schedules/{id}:trigger."""
+    call.api.refuse_if_draining()
+    how = call.asked(wire.TriggerSchedule)
+    run: Run = await call.service.schedules.trigger(_named(call), how, call.request_key())
+    return json(present.run_out(run), 202, etag(run.version), (b"location", f"/v1/runs/{run.id}".encode()))
+
+
+async def backfill(call: Call) -> Reply:
+    """POST /v1/schedules/{id}:backfill."""
+    call.api.refuse_if_draining()
+    asked = call.asked(wire.BackfillSchedule)
+    filled = await call.service.schedules.backfill(_named(call), asked, call.request_key())
+    data = [wire.BackfilledSlot(slot=to_text(slot.nominal), run_id=slot.run_id) for slot in filled.slots]
+    return json(wire.BackfillOut(dry_run=filled.dry_run, data=data))
+
+
+async def slots(call: Call) -> Reply:
+    """GET /v1/schedules/{id}/slots."""
+    asked = call.parameters(wire.SlotQuery)
+    schedule = await call.service.schedules.get(_named(call))
+    purpose = f"{_PURPOSE}, slots of {schedule.id}, {asked.outcome}"
+    before = _opened(call, purpose, asked.page_token)
+    found, last = await call.service.schedules.slots(
+        schedule.id, asked.outcome, number(before, "page_token") if before else None, min(asked.page_size, PAGE_MAX)
+    )
+    token = "" if last is None else call.service.signer.seal(purpose, str(last))
+    shown = wire.SlotList(data=list(map(slot_out, found)), next_page_token=token, has_more=bool(token))
+    return json(shown, 200, *_links(call, token))
+
+
+async def preview_schedule(call: Call) -> Reply:
+    """GET /v1/schedules/{id}/preview."""
+    asked = call.parameters(wire.PreviewQuery)
+    return json(_coming(*await call.service.schedules.coming(_named(call), asked.count)))
+
+
+async def preview(call: Call) -> Reply:
+    """POST /v1/schedules:preview."""
+    return json(_coming(*call.service.schedules.preview(call.asked(wire.PreviewSchedule))))
+
+
+def _opened(call: Call, purpose: str, token: str) -> str:
+    if not token:
+        return ""
+    found = call.service.signer.unseal(purpose, token) if token.isascii() else None
+    if found is None:
+        raise BadCursor("the page_token was not made for this list")
+    return found
+
+
+def _links(call: Call, token: str) -> tuple[tuple[bytes, bytes], ...]:
+    return (next_link(call.path, call.raw_query, token),) if token else ()
+
+
+# -- routes --------------------------------------------------------------------------------------------------------------
+
+_KEYED: Final = ("Idempotency-Key",)
+_KNOWN: Final = ("schedule_not_found",)
+_SAID: Final = ("unknown_task", "invalid_schedule", "idempotency_key_reused", "storage_full", "overloaded")
+_STARTS: Final = (*_KNOWN, *_SAID, "task_inactive", "draining")
+
+ROUTES: Final[tuple[Route, ...]] = (
+    route("POST", "/v1/schedules", create, "schedule:write", "Make a schedule.",
+          takes=wire.CreateSchedule, gives=wire.ScheduleOut, status=201, also=(200,), problems=(*_SAID, "schedule_exists"),
+          headers=_KEYED),
+    route("GET", "/v1/schedules", list_schedules, "schedule:read", "List schedules, by name.",
+          query=wire.ScheduleQuery, gives=wire.ScheduleList, problems=("bad_cursor",)),
+    route("POST", "/v1/schedules:preview", preview, "schedule:read", "When something would fire.",
+          takes=wire.PreviewSchedule, gives=wire.PreviewOut, problems=("invalid_schedule",)),
+    route("GET", "/v1/schedules/{id}", get, "schedule:read", "Look at a schedule, by its id or its name.",
+          gives=wire.ScheduleOut, problems=_KNOWN),
+    route("PATCH", "/v1/schedules/{id}", patch, "schedule:write", "Change a schedule.",
+          takes=wire.PatchSchedule, gives=wire.ScheduleOut,
+          problems=(*_KNOWN, *_SAID, "schedule_exists", "schedule_declared", "version_mismatch"),
+          headers=("If-Match", *_KEYED)),
+    route("DELETE", "/v1/schedules/{id}", delete, "schedule:write", "Remove a schedule; its runs go on.",
+          status=204, problems=(*_KNOWN, "version_mismatch"), headers=("If-Match",)),
+    route("POST", "/v1/schedules/{id}:pause", pause, "schedule:write", "Let no slot come.",
+          takes=Because, optional=True, gives=wire.ScheduleOut, problems=_KNOWN, headers=_KEYED),
+    route("POST", "/v1/schedules/{id}:resume", resume, "schedule:write", "Let slots come again.",
+          takes=wire.ResumeSchedule, optional=True, gives=wire.ScheduleOut, problems=(*_KNOWN, "invalid_schedule"),
+          headers=_KEYED),
+    route("POST", "/v1/schedules/{id}:trigger", trigger, "schedule:write", "Start a run now, beside the slots.",
+          takes=wire.TriggerSchedule, optional=True, gives=RunOut, status=202, problems=(*_STARTS, "schedule_busy"),
+          headers=_KEYED),
+    route("POST", "/v1/schedules/{id}:backfill", backfill, "schedule:write", "Run slots that have passed without a run.",
+          takes=wire.BackfillSchedule, gives=wire.BackfillOut, problems=_STARTS, headers=_KEYED),
+    route("GET", "/v1/schedules/{id}/slots", slots, "schedule:read", "What became of slots, newest first.",
+          query=wire.SlotQuery, gives=wire.SlotList, problems=(*_KNOWN, "bad_cursor")),
+    route("GET", "/v1/schedules/{id}/preview", preview_schedule, "schedule:read", "The next slots of a schedule.",
+          query=wire.PreviewQuery, gives=wire.PreviewOut, problems=_KNOWN),
+)  # fmt: skip

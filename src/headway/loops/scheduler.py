@@ -1,0 +1,34 @@
+"""Starts what schedules say, when they say it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headway.service.service import Service
+from headway.storage.schedules import ScheduleReader
+
+HELD_MS: Final = 250
+"""Before a look at slots that another server is just deciding about."""
+
+
+class Scheduler:
+    """Decides about slots that are due. Any number of servers may do so at once: a slot is decided by one of them."""
+
+    name = "scheduler"
+
+    def __init__(self, service: Service) -> None:
+        self._clock = service.store.clock
+        self._slots = service.slots
+        self._read = ScheduleReader(service.store.read)
+
+    async def tick(self) -> int | None:
+        """Decide about everything that is due; return how long until the next slot, if there is one."""
+        while True:
+            next_at = await self._read.next_slot_at()
+            if next_at is None:
+                return None
+            wait_ms = next_at - self._clock.now_ms()
+            if wait_ms > 0:
+                return wait_ms
+            if not await self._slots.settle_due():
+                return HELD_MS

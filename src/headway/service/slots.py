@@ -1,0 +1,226 @@
+"""Carries out what becomes of slots: runs are made, wait for earlier ones, stop them, or there is none, and why.
+
+`settle` is the whole of it, for one schedule in one transaction: the slots that have passed since the last one that was
+decided, their rows, their runs, and how far the schedule has come. It is what the scheduler does when a slot is due, and
+what precedes every change of a schedule, so that a change is about slots to come.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import ChainMap, Counter
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway import failpoints
+from headway.engine.lifecycle import Held
+from headway.engine.schedules.occurrence import timetable
+from headway.engine.schedules.policy import SAID, Action, SlotDecision, decide_slots, run_at
+from headway.errors import HeadwayError, InvalidSchedule
+from headway.model.run import BEHIND, Reason, Run
+from headway.model.schedule import SLOT_LABEL, Outcome, Overlap, PastSlot, Schedule
+from headway.model.space import Space
+from headway.model.task import Task
+from headway.service import stopping
+from headway.service.starting import Draft, Drafter
+from headway.service.transitions import move, unblock
+from headway.storage import schedules as kept
+from headway.storage.store import Store
+from headway.storage.unit import Unit
+from headway.wire.runs import StartRun
+from headway.wire.times import to_text
+
+AT_ONCE: Final = 1_000
+"""Slots that one transaction of the scheduler decides about."""
+SCHEDULES_AT_ONCE: Final = 200
+RUN_TYPE: Final = "schedule"
+
+_encode: Final = msgspec.json.Encoder().encode
+_REPLACED: Final = Reason(code="replaced", message="a newer slot of its schedule came", actor="schedule")
+_BEHIND: Final = Reason(code="behind", message="earlier runs of its schedule come first", actor="schedule")
+
+log = logging.getLogger("headway.scheduler")
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What a tick has done."""
+
+    schedules: int
+    slots: list[PastSlot]
+
+
+class Slots:
+    """Decides about slots, of all organisations."""
+
+    def __init__(self, store: Store, drafter: Drafter) -> None:
+        self._store = store
+        self._drafter = drafter
+        self.decided: Counter[tuple[str, str]] = Counter()
+        """(outcome, why) → how many slots, since this server began."""
+
+    async def settle_due(self) -> int:
+        """Decide about slots that are due, as many as fit into one transaction; return of how many schedules."""
+        settled = await self._store.write(self._settle_due, grows=True, weight=AT_ONCE)
+        self.count(settled.slots)
+        return settled.schedules
+
+    def count(self, slots: list[PastSlot]) -> None:
+        """Take note of what a committed transaction has decided."""
+        for slot in slots:
+            self.decided[slot.outcome, slot.why] += 1
+
+    def _settle_due(self, unit: Unit) -> Settled:
+        due = kept.find_due(unit, SCHEDULES_AT_ONCE)
+        running = kept.count_unfinished(unit, [schedule.id for schedule in due if schedule.overlap is Overlap.SKIP])
+        slots: list[PastSlot] = []
+        passed: list[tuple[Schedule, Schedule]] = []
+        for schedule in due:
+            if len(slots) >= AT_ONCE:
+                break
+            of_skip = running.get(schedule.id, 0) if schedule.overlap is Overlap.SKIP else None
+            after, decided = self.settle(unit, schedule, of_skip, AT_ONCE - len(slots))
+            slots += decided
+            passed.append((schedule, after))
+            if after.problem:
+                kept.save(unit, after, schedule)
+                passed.pop()
+        if failpoints.ARMED and passed:
+            failpoints.point("scheduler.before_save")
+        kept.advance(unit, passed)
+        kept.add_slots(unit, slots)
+        return Settled(len(due), slots)
+
+    def settle(
+        self, unit: Unit, schedule: Schedule, running: int | None = None, most: int | None = None
+    ) -> tuple[Schedule, list[PastSlot]]:
+        """Decide about the slots up to now, the oldest `most` of them, and start what is to run.
+
+        Return the schedule as it is after, and the slots: both are the caller's to save. One that cannot be kept to any
+        more, because its zone is not known here, is paused, and says why.
+        """
+        try:
+            if running is None:
+                running = self.unfinished(unit, schedule)
+            decisions = decide_slots(schedule, schedule.last_slot, unit.now_ms, running)[:most]
+            last = decisions[-1].until or decisions[-1].nominal if decisions else schedule.last_slot
+            after = with_next(replace(schedule, last_slot=last))
+        except InvalidSchedule as error:
+            log.error("schedule.paused schedule_id=%s error=%s", schedule.id, error)  # noqa: TRY400 - it is the user's
+            version = schedule.version + 1
+            broken = replace(schedule, paused=True, next_at=None, problem=error.detail, version=version)
+            return replace(broken, updated_at=unit.now_ms), []
+        return after, self._carry_out(unit, schedule, decisions)
+
+    @staticmethod
+    def unfinished(unit: Unit, schedule: Schedule) -> int:
+        """Return how many runs of the schedule are not finished, as far as its overlap policy has to know."""
+        match schedule.overlap:
+            case Overlap.ALLOW:
+                return 0
+            case Overlap.SKIP:
+                return kept.count_unfinished(unit, [schedule.id]).get(schedule.id, 0)
+            case _:
+                return kept.lock_unfinished(unit, schedule.id)
+
+    def _carry_out(self, unit: Unit, schedule: Schedule, decisions: list[SlotDecision]) -> list[PastSlot]:
+        slots: list[PastSlot] = []
+        refusal: HeadwayError | None = None
+        for decision in decisions:
+            run_id: str | None = None
+            outcome, why, detail = _OUTCOMES[decision.action], str(decision.why), SAID[decision.why]
+            if refusal is None and outcome is Outcome.RAN:
+                try:
+                    run_id = self._slot_run(unit, schedule, decision).id
+                except HeadwayError as error:
+                    refusal = error
+            if refusal is not None and outcome is not Outcome.MISSED:
+                outcome, why, detail = Outcome.SKIPPED, refusal.code, refusal.detail
+            if outcome is not Outcome.RAN:
+                log.info(
+                    "schedule.%s schedule_id=%s slot=%s why=%s", outcome, schedule.id, to_text(decision.nominal), why
+                )
+            slots.append(
+                PastSlot(
+                    schedule.id, decision.nominal, decision.until, outcome, why, detail[:1000], run_id, unit.now_ms
+                )
+            )
+        return slots
+
+    def _slot_run(self, unit: Unit, schedule: Schedule, decision: SlotDecision) -> Run:
+        draft = self.draft(unit, schedule, decision.nominal, run_at(schedule, decision.nominal))
+        return self.start(unit, schedule, draft, decision.action)
+
+    def draft(self, unit: Unit, schedule: Schedule, nominal: int | None = None, at: int = 0) -> Draft:
+        """Return the run of a slot, checked; raise UnknownTask, TaskInactive or InvalidInput, changing nothing."""
+        space = Space(schedule.organisation)
+        task = space.find(ChainMap(unit.tasks, unit.catalog.tasks), schedule.task)
+        if task is None or not task.active:  # another server may know better
+            now = {name: known for name in space.tasks(schedule.task) if (known := unit.task_now(name)) is not None}
+            task = space.find(now, schedule.task)
+        labels = schedule.labels if nominal is None else schedule.labels | {SLOT_LABEL: to_text(nominal)}
+        return self.drafted(schedule, labels, task, at if at > unit.now_ms else None)
+
+    def drafted(
+        self, schedule: Schedule, labels: dict[str, str], task: Task | None = None, at: int | None = None
+    ) -> Draft:
+        """Return a run of the schedule, checked."""
+        spec = StartRun(
+            task=schedule.task,
+            input=msgspec.Raw(schedule.input.encode()),
+            name=schedule.name,
+            priority=schedule.priority,
+            queue=schedule.queue,
+            key=schedule.key,
+            labels=labels,
+            max_attempts=schedule.max_attempts,
+            run_at=None if at is None else to_text(at),
+        )
+        return self._drafter.draft(spec, Space(schedule.organisation), run_type=RUN_TYPE, task=task)
+
+    def start(self, unit: Unit, schedule: Schedule, draft: Draft, action: Action, **told: str) -> Run:
+        """Start a run of the schedule; stop the others first, or let it wait for them, as the action says.
+
+        One that others are stopped for waits until they have stopped: they never run side by side.
+        """
+        behind = action is Action.QUEUE
+        if action is Action.CANCEL_AND_RUN:
+            for run in kept.find_unfinished(unit, schedule.id, AT_ONCE):
+                stopping.terminate(unit, run, _REPLACED, None, cascade=True)
+            behind = kept.lock_unfinished(unit, schedule.id) > 0
+        run = replace(draft.run, schedule_id=schedule.id)
+        unit.queue(run.queue)
+        unit.insert(run, draft.labels)
+        line = {"state": run.state, "cause": "created", "run_type": RUN_TYPE, "schedule_id": schedule.id} | told
+        if SLOT_LABEL in draft.labels:
+            line["slot"] = draft.labels[SLOT_LABEL]
+        unit.record(run, "run.state", _encode(line).decode())
+        if behind:
+            unit.flush()  # a claim of this very transaction must not take it as it was born
+            run = move(unit, run, Held(_BEHIND, BEHIND))
+        return run
+
+
+_OUTCOMES: Final = {
+    Action.RUN: Outcome.RAN,
+    Action.QUEUE: Outcome.RAN,
+    Action.CANCEL_AND_RUN: Outcome.RAN,
+    Action.SKIP: Outcome.SKIPPED,
+    Action.MISSED: Outcome.MISSED,
+}
+FILLED: Final = "backfilled"
+"""Why a slot ran that somebody has asked for afterwards."""
+
+
+def with_next(schedule: Schedule) -> Schedule:
+    """Return the schedule with its next slot: counted from the last one that was decided, never from now."""
+    return replace(schedule, next_at=None if schedule.paused else timetable(schedule).next_after(schedule.last_slot))
+
+
+def let_next(unit: Unit) -> None:
+    """Runs of schedules have ended: where nothing else of a schedule is under way, the next that waits has its turn."""
+    ended = list(unit.ended)
+    unit.ended.clear()
+    for run in kept.next_behind(unit, ended):
+        unblock(unit, run, BEHIND)

@@ -1,0 +1,219 @@
+"""What the store keeps of schedules and of what became of their slots: between nouns and rows, within a unit or a read.
+
+A schedule is decided about by whoever has its row: the scheduler, and those who change or trigger it. On PostgreSQL that
+row is locked until the transaction is over, so two servers never decide about the same slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec.structs import astuple
+
+from headway.ids import canonical
+from headway.model.run import BEHIND, Run
+from headway.model.schedule import Outcome, PastSlot, Schedule
+from headway.storage.database import Database
+from headway.storage.unit import Unit, as_rows
+
+if TYPE_CHECKING:
+    from headway.storage.reader import Reader
+
+Row = tuple[Any, ...]
+
+_COLUMNS: Final = (
+    "id", "organisation", "name", "task", "paused", "definition", "last_slot", "next_at", "created_at", "updated_at",
+    "version",
+)  # fmt: skip
+_IN_DOCUMENT: Final = tuple(name for name in Schedule.__struct_fields__ if name not in _COLUMNS)
+BEHIND_TEXT: Final = msgspec.json.encode([BEHIND]).decode()
+"""`blocked_on` of a run that waits for earlier ones of its schedule."""
+NEWEST: Final = 1 << 62
+"""After every slot."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def make_schedule(row: Row) -> Schedule:
+    """Return the schedule of a row with all columns."""
+    columns = dict(zip(_COLUMNS, row, strict=True))
+    columns["paused"] = bool(columns["paused"])
+    return msgspec.convert(_decode(columns.pop("definition")) | columns, Schedule)
+
+
+def _binds(schedule: Schedule) -> dict[str, Any]:
+    document = {name: getattr(schedule, name) for name in _IN_DOCUMENT}
+    binds = {name: getattr(schedule, name) for name in _COLUMNS if name != "definition"}
+    return binds | {"paused": int(schedule.paused), "definition": _encode(document).decode()}
+
+
+def make_slot(row: Row) -> PastSlot:
+    """Return the slot of a row."""
+    return PastSlot(row[0], row[1], row[2], Outcome(row[3]), *row[4:])
+
+
+# -- schedules, within a transaction ---------------------------------------------------------------------------------------
+
+
+def load(unit: Unit, organisation: int, named: str) -> Schedule | None:
+    """Return an organisation's schedule by its id or its name, to decide about it."""
+    unit.flush()
+    if (schedule_id := canonical(named)) is not None:
+        rows = unit.database.rows("load_schedule", id=schedule_id, organisation=organisation)
+    else:
+        rows = unit.database.rows("load_schedule_named", organisation=organisation, name=named)
+    return make_schedule(rows[0]) if rows else None
+
+
+def insert(unit: Unit, schedule: Schedule) -> None:
+    """Keep a new schedule; its name must be free."""
+    unit.changes += 1
+    unit.database.run("insert_schedule", **_binds(schedule))
+    unit.expect_slot(schedule.next_at)
+
+
+def save(unit: Unit, schedule: Schedule, before: Schedule) -> None:
+    """Keep a schedule as somebody has changed it."""
+    unit.changes += 1
+    unit.database.must(
+        1, "save_schedule", **_without(_binds(schedule), "organisation", "created_at"), was=before.version
+    )
+    unit.expect_slot(schedule.next_at)
+
+
+def delete(unit: Unit, schedule: Schedule) -> None:
+    """Forget a schedule; its slots go with retention."""
+    unit.changes += 1
+    unit.database.must(1, "delete_schedule", id=schedule.id, was=schedule.version)
+
+
+def find_due(unit: Unit, limit: int) -> list[Schedule]:
+    """Return schedules whose next slot has come, the longest due first."""
+    unit.flush()
+    return [make_schedule(row) for row in unit.database.rows("find_due_schedules", now_ms=unit.now_ms, limit=limit)]
+
+
+def advance(unit: Unit, passed: Iterable[tuple[Schedule, Schedule]]) -> None:
+    """Keep how far schedules have come: (before, after), of slots that were decided."""
+    rows = [(after.id, after.last_slot, after.next_at, before.last_slot) for before, after in passed]
+    if rows:
+        unit.changes += 1
+        unit.database.must(len(rows), "advance_schedules", rows=as_rows(rows))
+
+
+def _without(binds: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in binds.items() if name not in names}
+
+
+# -- slots and runs, within a transaction ------------------------------------------------------------------------------------
+
+
+def add_slots(unit: Unit, slots: list[PastSlot]) -> None:
+    """Keep what became of slots that nobody has decided about before."""
+    if slots:
+        unit.changes += 1
+        unit.database.run("insert_slots", rows=as_rows(list(map(astuple, slots))))
+
+
+def fill_slots(unit: Unit, slots: list[PastSlot]) -> None:
+    """Keep the runs that slots have got afterwards."""
+    if slots:
+        unit.changes += 1
+        unit.database.must(len(slots), "fill_slots", rows=as_rows(list(map(astuple, slots))))
+
+
+def slots_within(unit: Unit, schedule_id: str, first: int, last: int) -> dict[int, PastSlot]:
+    """Return what is kept of the slots between two times, both included."""
+    rows = unit.database.rows("slots_within", schedule_id=schedule_id, first=first, last=last)
+    return {slot.nominal: slot for slot in map(make_slot, rows)}
+
+
+def count_unfinished(unit: Unit, schedule_ids: list[str]) -> dict[str, int]:
+    """Return how many runs of each schedule are not finished."""
+    if not schedule_ids:
+        return {}
+    unit.flush()
+    return {row[0]: row[1] for row in unit.database.rows("count_unfinished", ids=as_rows(schedule_ids))}
+
+
+def lock_unfinished(unit: Unit, schedule_id: str) -> int:
+    """Return how many runs of a schedule are not finished; none of them ends before this transaction."""
+    unit.flush()
+    return len(unit.database.rows("lock_unfinished", schedule_id=schedule_id))
+
+
+def find_unfinished(unit: Unit, schedule_id: str, limit: int) -> list[Run]:
+    """Return runs of a schedule that are not finished, the oldest first."""
+    return unit.find("find_unfinished", schedule_id=schedule_id, limit=limit)
+
+
+def next_behind(unit: Unit, schedule_ids: Iterable[str]) -> list[Run]:
+    """Return the run whose turn it is, of each schedule of which only runs are unfinished that wait for others."""
+    waiting = unit.find("find_next_behind", ids=as_rows(schedule_ids), behind=BEHIND_TEXT)
+    if not waiting:
+        return []
+    asked = as_rows([run.schedule_id for run in waiting])
+    busy = {row[0] for row in unit.database.rows("busy_schedules", ids=asked, behind=BEHIND_TEXT)}
+    return [run for run in waiting if run.schedule_id not in busy]
+
+
+def prune(unit: Unit, before: int, limit: int) -> bool:
+    """Forget slots that were decided before a time; tell whether there are others."""
+    unit.database.run("prune_slots", before=before, limit=limit)
+    oldest = unit.database.rows("oldest_decision")[0][0]
+    return oldest is not None and bool(oldest < before)
+
+
+# -- reads ---------------------------------------------------------------------------------------------------------------
+
+
+class ScheduleReader:
+    """Reads that never wait for the writer."""
+
+    def __init__(self, reader: Reader) -> None:
+        """Read by way of the store's reader."""
+        self._reader = reader
+
+    async def get(self, organisation: int, named: str) -> Schedule | None:
+        """Return an organisation's schedule by its id or its name."""
+        schedule_id = canonical(named)
+
+        def read(database: Database) -> list[Row]:
+            if schedule_id is not None:
+                return database.rows("read_schedule", id=schedule_id, organisation=organisation)
+            return database.rows("read_schedule_named", organisation=organisation, name=named)
+
+        rows = await self._reader.on(read)
+        return make_schedule(rows[0]) if rows else None
+
+    async def page(self, organisation: int, task: str | None, after: str, limit: int) -> list[Schedule]:
+        """Return an organisation's schedules, of a task or of all, in the order of names."""
+
+        def read(database: Database) -> list[Row]:
+            if task is not None:
+                return database.rows(
+                    "read_schedules_of_task", organisation=organisation, task=task, after=after, limit=limit
+                )
+            return database.rows("read_schedules", organisation=organisation, after=after, limit=limit)
+
+        return [make_schedule(row) for row in await self._reader.on(read)]
+
+    async def slots(self, schedule_id: str, outcome: str | None, before: int, limit: int) -> list[PastSlot]:
+        """Return what became of a schedule's slots, the newest first."""
+
+        def read(database: Database) -> list[Row]:
+            if outcome is not None:
+                return database.rows(
+                    "read_slots_of_outcome", schedule_id=schedule_id, outcome=outcome, before=before, limit=limit
+                )
+            return database.rows("read_slots", schedule_id=schedule_id, before=before, limit=limit)
+
+        return [make_slot(row) for row in await self._reader.on(read)]
+
+    async def next_slot_at(self) -> int | None:
+        """Return when the next slot of all schedules comes; it may have passed."""
+        found: int | None = (await self._reader.on(lambda database: database.rows("next_slot_at")))[0][0]
+        return found
