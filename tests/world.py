@@ -99,6 +99,7 @@ class World:
     async def restart(self) -> None:
         """Close the store and open it again, as another process would."""
         await self.service.servers.leave()
+        await self.service.gateway.close()
         await self.store.close()
         self.store = opened(self.path, self.clock, threaded=self.threaded)
         self._up()
@@ -228,6 +229,7 @@ class World:
         finally:
             if self._side is not None:
                 self._side.close()
+        await self.service.gateway.close()
         await self.store.close()
 
     async def let_go(self) -> None:

@@ -73,6 +73,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""
     """What tokens and cursors are signed with, the same for all servers of a store. If empty it is made once and kept: beside
     a file, readable by its owner only; of PostgreSQL in the database."""
+    earlier_secrets: tuple[str, ...] = ()
+    """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
+    outbound_allow: tuple[str, ...] = ()
+    """What webhooks and mails may go to although it is not public: hosts (HOST or HOST:PORT, by http too) and networks
+    (10.0.0.0/8). By default the server calls nothing inside its own network."""
+    outbound_refuse: tuple[str, ...] = ()
+    """Networks that are never called, also if a host that is allowed leads there."""
+    outbound_ports: tuple[int, ...] = (443,)
+    """Ports of public hosts that webhooks may go to."""
+    outbound_http: bool = False
+    """Whether webhooks may go to public hosts by http, on port 80."""
     accept_loss: bool = False
     """Serve although the database is set to lose acknowledged changes when it crashes (fsync or synchronous_commit off)."""
     cloudcoin_aliases: tuple[str, ...] = ()
@@ -105,7 +116,7 @@ def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
         if field.name.endswith("_ms") and not text.isdigit():
             return parse_ms(text)
         if isinstance(field.default, tuple):
-            return tuple(filter(None, text.split(",")))
+            return msgspec.convert(list(filter(None, text.split(","))), field.type, strict=False)
         return msgspec.convert(text, field.type, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
         raise ValueError(f"HEADWAY_{field.name.upper()}: {error}") from None

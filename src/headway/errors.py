@@ -3,18 +3,21 @@
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
-    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused, InvalidRecord, BadImport
+    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused, InvalidRecord,
+    │                    BadImport
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, ScheduleNotFound, RouteNotFound,
     │                  KeyNotFound, UserNotFound, OrganisationNotFound, TableNotFound, FieldNotFound,
-    │                  RecordNotFound, StoredFileNotFound
+    │                  RecordNotFound, StoredFileNotFound, RecordTaskNotFound
     ├── Gone 410 ─ RunPurged
     ├── MethodNotAllowed 405
     ├── Conflict 409 ─ InvalidState, LeaseLost, RunStopping, DuplicateRun, TaskInactive, AlreadyCompleted, NotFinished,
-    │                  IdempotencyInProgress, ScheduleExists, ScheduleBusy, TableInUse, RecordInUse
+    │                  IdempotencyInProgress, ScheduleExists, ScheduleBusy, TableInUse, RecordInUse,
+    │                  RecordFailed
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
+    ├── TargetUnreachable 502
     └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, Overloaded
 
 A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
@@ -114,6 +117,13 @@ class InvalidSchedule(InvalidInput):
     hint = "An occurrence is a word (Daily), a cron expression, an RRULE, or an interval (every 90m)."
 
 
+class TargetRefused(InvalidInput):
+    """The server does not call that host: it is not public, not on a usual port, or its name leads inside."""
+
+    code, title = "target_refused", "The server does not call that address"
+    hint = "Use a public https address. Who operates the server can allow others: HEADWAY_OUTBOUND_ALLOW."
+
+
 class IdempotencyKeyReused(InvalidInput):
     """The Idempotency-Key was used before with another body."""
 
@@ -175,6 +185,12 @@ class WorkerNotFound(NotFound):
     """No worker is registered under that id; a worker that gets this registers again."""
 
     code, title = "worker_not_found", "No worker is registered under that id"
+
+
+class RecordTaskNotFound(NotFound):
+    """No record task has that name."""
+
+    code, title = "record_task_not_found", "No record task has that name"
 
 
 class TableNotFound(NotFound):
@@ -319,6 +335,13 @@ class RecordInUse(Conflict):
     code, title = "record_in_use", "Other records name this one"
 
 
+class RecordFailed(Conflict):
+    """A record task that stops at the first failure has come to one; `record_id` names the record."""
+
+    code, title = "record_failed", "A record failed, and the task stops there"
+    hint = "See what is wrong with it (GET /v1/runs/{id}/record-errors), and start the task again."
+
+
 class ScheduleExists(Conflict):
     """Another schedule has that name."""
 
@@ -356,6 +379,15 @@ class TooManyRequests(HeadwayError):
         """`retry_after_s` is when it may be tried again."""
         super().__init__(detail, **fields)
         self.retry_after_s = retry_after_s
+
+
+class TargetUnreachable(HeadwayError):
+    """What a record task sends to did not take anything, again and again; the run is tried again later, from there."""
+
+    code, status, title = "target_unreachable", 502, "What the task sends to cannot be reached"
+    hint = (
+        "See that the mail server or the receiver is there; the records that failed meanwhile can be run again alone."
+    )
 
 
 class Unavailable(HeadwayError):

@@ -151,6 +151,7 @@ async def serving(
     try:
         yield server
     finally:
+        await server.service.gateway.close()
         await server.store.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from openapi_spec_validator import validate
 from tests.http.kit import NOBODY, on_loop, serving
@@ -16,6 +17,8 @@ from headway.http.routes import ROUTES
 from headway.model.access import EVERYBODY, Origin
 from headway.wire import workers as wire
 from headway.wire.access import CreateKey
+from headway.wire.record_tasks import CreateRecordTask
+from headway.wire.tables import CreateTable
 
 
 def test_the_openapi_document_is_valid():
@@ -37,6 +40,18 @@ def test_every_code_that_a_route_names_is_an_error():
     assert {code for route in ROUTES for code in route.problems} <= set(every_error())
 
 
+NAMED = {"queues": "default", "record-tasks": "Remind"}
+
+
+async def invoices(server, example, *, made):
+    """What the example of a record task is about; and, to be changed, the task itself."""
+    desk = server.service.of(1)
+    fields = [{"name": "Number"}, {"name": "Paid", "type": "boolean"}, {"name": "Reminded", "type": "boolean"}]
+    await desk.tables.create(msgspec.convert({"name": "invoices", "fields": fields}, CreateTable))
+    if made:
+        await desk.record_tasks.create(msgspec.convert(example, CreateRecordTask))
+
+
 @pytest.mark.parametrize("name", BODIES)
 @on_loop
 async def test_every_example_works(name, serving):
@@ -55,6 +70,10 @@ async def test_every_example_works(name, serving):
             made = {"name": "s", "task": "backup", "occurrence": "Daily"}
             identity = (await server.post("/v1/schedules", made)).json["id"]
         example = json.loads(text)
+        if "record-tasks" in path:
+            await invoices(
+                server, example if method == "POST" else BODIES["POST /v1/record-tasks"], made=method != "POST"
+            )
         if "worker_id" in example:
             example["worker_id"] = server.worker
             example |= {"held": [[run_id, 1]]} if "held" in example else {}
@@ -74,7 +93,7 @@ async def test_every_example_works(name, serving):
         example = json.loads(
             json.dumps(example).replace(NOBODY, things.get("file" if path.endswith(":import") else "record", NOBODY))
         )
-        names = {"id": identity, "name": "default" if "queues" in path else "backup", "token": token, "key": key_id}
+        names = {"id": identity, "name": NAMED.get(path.split("/")[2], "backup"), "token": token, "key": key_id}
         target = path.format(**names, **things)
         answer = await server.ask(method, target, example)
         assert answer.status < 300, answer.body

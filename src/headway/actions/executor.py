@@ -10,8 +10,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from headway.actions import bulk, exporting, importing
+from headway.actions import bulk, exporting, importing, records
 from headway.errors import HeadwayError, LeaseLost, Unavailable, WorkerNotFound
+from headway.model.record_task import EXECUTOR
 from headway.model.run import Run
 from headway.service.service import Service
 from headway.service.sessions import Session
@@ -70,6 +71,8 @@ BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
     ),
 }
 
+EXECUTORS: Mapping[str, tuple[Handler, int]] = {EXECUTOR: (records.execute, 16)}
+"""Kinds of tasks that users make and the server executes, and how many runs of them at once."""
 CAPACITY = 4
 HEARTBEAT_S = 5.0
 AGAIN_S = 1.0
@@ -81,10 +84,15 @@ log = logging.getLogger("headway.actions")
 
 
 class BuiltInWorker:
-    """Claims and executes the built-in tasks, a few at a time. While the store is not available it waits, and goes on."""
+    """Claims and executes the built-in tasks, a few at a time. While the store is not available it waits, and goes on.
 
-    def __init__(self, service: Service) -> None:
+    With an `executor` it takes the tasks of that kind instead, whatever their names are and whosever they are; it is
+    another one, so that a run which waits for a slow receiver holds up no bulk action.
+    """
+
+    def __init__(self, service: Service, executor: str = "") -> None:
         self._service = service
+        self._executor = executor
         self._task: asyncio.Task[None] | None = None
         self._held: set[tuple[str, int]] = set()
         self._unsure = 0
@@ -110,15 +118,20 @@ class BuiltInWorker:
 
     async def _serve(self) -> None:
         service = self._service
-        declarations = [declaration for _, declaration in BUILT_IN.values()]
-        asked = RegisterWorker(name="built-in", queues=["headway"], capacity=CAPACITY, tasks=declarations)
-        worker = await _in_the_end(lambda: service.workers.register(asked, built_in=True))
+        capacity = CAPACITY
+        if self._executor:
+            capacity = EXECUTORS[self._executor][1]
+            asked = RegisterWorker(name=f"built-in-{self._executor}", capacity=capacity)
+        else:
+            declarations = [declaration for _, declaration in BUILT_IN.values()]
+            asked = RegisterWorker(name="built-in", queues=["headway"], capacity=capacity, tasks=declarations)
+        worker = await _in_the_end(lambda: service.workers.register(asked, built_in=True, executor=self._executor))
         session = service.sessions.open(worker.id)
         service.sessions.local.add(worker.id)
         service.sessions.connected(session)  # it lives as long as this server does
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stay_alive(worker.id))
-            for _ in range(CAPACITY):
+            for _ in range(capacity):
                 group.create_task(self._work(worker.id, session))
 
     async def _stay_alive(self, worker_id: str) -> None:
@@ -152,7 +165,7 @@ class BuiltInWorker:
                     self._held.discard((lease.run_id, lease.epoch))
 
     async def _execute(self, worker_id: str, lease: Lease) -> None:
-        handler, _ = BUILT_IN[lease.task]
+        handler, _ = EXECUTORS[self._executor] if self._executor else BUILT_IN[lease.task]
         report: AnyReport
         try:
             output = await _in_the_end(lambda: self._handle(handler, lease))

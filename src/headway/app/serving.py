@@ -125,6 +125,7 @@ async def _with_store(
     from headway.http.routes import ROUTES  # noqa: PLC0415
     from headway.http.server import serve_http  # noqa: PLC0415
     from headway.ids import Signer  # noqa: PLC0415
+    from headway.model.record_task import EXECUTOR  # noqa: PLC0415
     from headway.service.service import Service  # noqa: PLC0415
 
     code = 0
@@ -147,8 +148,9 @@ async def _with_store(
         await store.close()
         return _refuse(refusal, USAGE)
     running = begin_loops(service)
-    built_in = BuiltInWorker(service)
-    built_in.start()
+    built_in = (BuiltInWorker(service), BuiltInWorker(service, EXECUTOR))
+    for each in built_in:
+        each.start()
     checks = _readiness(service, expects_workers=supervisor is not None)
     api = Api(service, (*ROUTES, *surfaces.routes(settings)), checks=checks, version=__version__)
 
@@ -162,7 +164,9 @@ async def _with_store(
     try:
         await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
     finally:
-        await built_in.stop()
+        for each in built_in:
+            await each.stop()
+        await service.gateway.close()
         for loop in running:
             await loop.stop()
         if supervisor is not None:

@@ -193,7 +193,7 @@ class Api:
         else:
             prepared = self._prepared[id(route)]
             call.query = (prepared.parameters or _NO_PARAMETERS).read(query) if query else prepared.no_query
-            if (method == "POST" or method == "PATCH") and not route.raw:  # noqa: PLR1714 - no tuple is built
+            if (method == "POST" or method == "PATCH" or method == "PUT") and not route.raw:  # noqa: PLR1714 - no tuple is built
                 await self._read_body(call, route, prepared)
         reply = await route.handler(call)
         if route.logged:

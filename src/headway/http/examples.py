@@ -47,6 +47,31 @@ BODIES: Final[dict[str, dict[str, Any]]] = {
     "POST /v1/tasks/{name}:deactivate": {"reason": "the disk is being replaced"},
     "POST /v1/tasks/{name}:terminate": {"reason": "the disk is being replaced", "grace": "10s"},
     "PATCH /v1/queues/{name}": {"concurrency": 4},
+    "POST /v1/record-tasks": {
+        "name": "Remind",
+        "table": "invoices",
+        "filter": {"and": [{"field": "Paid", "operator": "is", "value": False}]},
+        "actions": [
+            {
+                "action": "webhook",
+                "url": "https://example.com/reminders",
+                "body": '{"invoice": {{ record.Number | tojson }}}',
+            },
+            {"action": "update", "set": {"Reminded": True}},
+        ],
+        "on_error": "continue",
+        "description": "Remind whoever has not paid.",
+    },
+    "PATCH /v1/record-tasks/{name}": {"on_error": "stop", "description": "Remind, and stop at the first failure."},
+    "PUT /v1/mail-server": {
+        "host": "smtp.example.com",
+        "port": 587,
+        "security": "starttls",
+        "username": "reports",
+        "password": "a secret that is never shown",
+        "sender": "reports@example.com",
+        "sender_name": "Reports",
+    },
     "POST /v1/queues/{name}:pause": {},
     "POST /v1/queues/{name}:resume": {},
     "POST /v1/tables": {

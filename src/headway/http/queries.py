@@ -33,6 +33,13 @@ class ListAfter(Strict, kw_only=True, frozen=True):
     page_size: PageSize = 50
 
 
+class ListRecordErrors(Strict, kw_only=True, frozen=True):
+    """GET /v1/runs/{id}/record-errors: ask again with `after`, the last record's id."""
+
+    after: Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")] = ""
+    page_size: PageSize = 50
+
+
 class RunEvents(Strict, kw_only=True, frozen=True, rename={"start": "from"}):
     """GET /v1/runs/{id}/events, as a list or a stream."""
 

@@ -16,6 +16,7 @@ from headway.http import (
     ops,
     queries,
     queues,
+    record_tasks,
     runs,
     schedules,
     servers,
@@ -112,6 +113,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",), logged="queue.pause"),
     route("POST", "/v1/queues/{name}:resume", queues.resume, "queue:write", "Let runs start from a queue again.",
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",), logged="queue.resume"),
+    *record_tasks.ROUTES,
     # -- schedules -----------------------------------------------------------------------------------------------------
     *schedules.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------

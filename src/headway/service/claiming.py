@@ -41,7 +41,7 @@ class Claim(msgspec.Struct, frozen=True):
     worker_id: str
     queues: frozenset[str]
     """Empty: all."""
-    tasks: frozenset[str]
+    tasks: Container[str]
     max: int
     rooms: Mapping[str, int] = {}
     """Executor → how many more it has room for; one that is not named has room for `max`."""

@@ -15,6 +15,7 @@ from headway.service.access.keys import Keys
 from headway.service.access.users import Users
 from headway.service.crew import Crew
 from headway.service.history import History
+from headway.service.record_tasks import RecordTasks
 from headway.service.runs import Runs
 from headway.service.schedules import Schedules
 from headway.service.tables.definitions import Tables
@@ -52,6 +53,9 @@ class Desk:
         self.files = Files(store, service.ids, organisation)
         self.imports = Imports(store, self.tables, self.files, service.ids, organisation)
         self.exports = Exports(store, self.tables, self.records, self.files, service.ids, organisation)
+        self.record_tasks = RecordTasks(
+            store, service.ids, space, self.tables, self.records, self.runs, service.gateway, service.vault
+        )
         self.history = History(store, self.runs, service.workers, space)
         self.keys = Keys(store, service.access, service.signer, organisation)
         self.users = Users(store, service.access, service.ids, organisation)

@@ -121,14 +121,17 @@ class History:
 
     async def _facts(self, run: Run) -> Facts:
         store = self._store
+        task = store.catalog.task(run.task)
         live = await store.read.live_counts()
         workers = [
             worker
             for worker in await self._workers.list()
             if worker.state == "active"
-            and takes(_decode_names(worker.tasks), _decode_names(worker.queues), (run.queue, run.task))
+            and (
+                takes(_decode_names(worker.tasks), _decode_names(worker.queues), (run.queue, run.task))
+                or worker.name == f"built-in-{task.executor}"  # which takes them whatever their names are
+            )
         ]
-        task = store.catalog.task(run.task)
         running = sum(count for of_task, _, _, count in live if of_task == run.task)
         if task.concurrency is not None and not self._space.owns(task.name):
             running = min(running, task.concurrency)  # how many more others have started is not this one's affair

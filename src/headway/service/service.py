@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from headway.config import Settings
 from headway.ids import IdSource, Signer
+from headway.outbound.gateway import Gateway
+from headway.outbound.guard import Guard
 from headway.service.access.access import Access
 from headway.service.access.organisations import Organisations
 from headway.service.bulk import Bulk
@@ -19,16 +21,26 @@ from headway.service.slots import Slots, let_next
 from headway.service.starting import Drafter
 from headway.service.workers import Workers
 from headway.storage.store import Store
+from headway.vault import Vault, as_secrets
 
 
 class Service:
     """What belongs to no organisation, and the way to what does: `service.of(1).runs.start(…)`."""
 
-    def __init__(self, store: Store, signer: Signer, settings: Settings, ids: IdSource | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        settings: Settings,
+        ids: IdSource | None = None,
+        gateway: Gateway | None = None,
+    ) -> None:
         self.store = store
         self.settings = settings
         self.signer = signer
+        self.vault = Vault(signer.secret, as_secrets(settings.earlier_secrets))
         self.ids = ids or IdSource()
+        self.gateway = gateway or Gateway(Guard.of(settings))
         self.schemas = Schemas()
         self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)
         self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Container, Iterable
 from typing import Final
 
 import msgspec
@@ -15,6 +15,7 @@ from headway.engine.lifecycle import Crashed, Released
 from headway.errors import Draining, InvalidInput, Unavailable, WorkerNotFound
 from headway.ids import IdSource
 from headway.model.query import FIRST
+from headway.model.record_task import EXECUTOR
 from headway.model.run import State
 from headway.model.space import Space
 from headway.model.task import Limit, Retention, RetryPolicy, Task
@@ -25,6 +26,7 @@ from headway.service.reporting import Reporter
 from headway.service.sessions import Session, Sessions
 from headway.service.starting import duration
 from headway.service.transitions import move
+from headway.storage.catalog import Catalog
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import workers as wire
@@ -43,7 +45,19 @@ class Known(msgspec.Struct, frozen=True):
 
     worker: Worker
     queues: frozenset[str]
-    tasks: frozenset[str]
+    tasks: Container[str]
+
+
+class OfExecutor:
+    """The names of all tasks that have an executor, also of those that are made later."""
+
+    def __init__(self, catalog: Catalog, executor: str) -> None:
+        self._catalog = catalog
+        self._executor = executor
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether it is the name of such a task."""
+        return isinstance(name, str) and self._catalog.task(name).executor == self._executor
 
 
 class Workers:
@@ -67,12 +81,18 @@ class Workers:
     # -- sessions ------------------------------------------------------------------------------------------------------
 
     async def register(
-        self, asked: wire.RegisterWorker, organisation: int = FIRST, *, built_in: bool = False
+        self,
+        asked: wire.RegisterWorker,
+        organisation: int = FIRST,
+        *,
+        built_in: bool = False,
+        executor: str = "",
     ) -> Worker:
         """Open a session and declare its tasks. The newest declaration of a task counts for runs that start from now on.
 
         The names of built-in tasks are the server's own: others that declare one raise InvalidInput, and so does who
         wants to share a task from another organisation than the first.
+        With an `executor` the worker takes whatever tasks have that one.
         """
         if not built_in:
             _refuse_reserved(asked.tasks)
@@ -104,7 +124,9 @@ class Workers:
             unit.save_worker(worker)
 
         await self._store.write(work)
-        self._remember(worker)
+        known = self._remember(worker)
+        if executor:
+            self._known[worker.id] = replace(known, tasks=OfExecutor(self._store.catalog, executor))
         self._sessions.open(worker.id)
         return worker
 
@@ -280,11 +302,13 @@ class Workers:
         except ValueError as error:
             raise InvalidInput(f"wait: {error}") from None
         # By the newest declarations; a worker of another version queues for its own slots what does not fit.
-        tasks = known.tasks
+        tasks: Container[str] = known.tasks
         rooms: dict[str, int] = {executor: room for executor, room in asked.rooms.items()}  # noqa: C416 - for its type
         if rooms:
             find = self._store.catalog.task
-            tasks = frozenset(name for name in tasks if rooms.get(find(name).executor, asked.max) > 0)
+            tasks = frozenset(
+                name for name in _decode_names(known.worker.tasks) if rooms.get(find(name).executor, asked.max) > 0
+            )
         wanted = Claim(asked.worker_id, known.queues, tasks, asked.max, rooms)
 
         async def undelivered(leases: list[wire.Lease]) -> None:
@@ -458,6 +482,8 @@ def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
 def _define(unit: Unit, task: Task) -> None:
     """Save a declaration, if it says anything new; whether the task is active is not the worker's to say."""
     known = unit.task_now(task.name)
+    if known is not None and known.executor == EXECUTOR:
+        raise InvalidInput(f"{Space.outside(task.name)!r} is a record task, which the server executes itself")
     if known is not None:
         task = replace(task, active=known.active, created_at=known.created_at)
         if replace(task, updated_at=known.updated_at) == known:

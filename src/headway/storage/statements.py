@@ -36,7 +36,7 @@ RUN_COLUMNS: Final = Run.__struct_fields__
 
 FILES: Final = (
     "runs.sql", "history.sql", "admission.sql", "verify.sql", "servers.sql", "organisations.sql", "access.sql",
-    "schedules.sql", "tables.sql", "files.sql",
+    "schedules.sql", "tables.sql", "files.sql", "record_tasks.sql",
 )  # fmt: skip
 
 

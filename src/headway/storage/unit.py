@@ -395,7 +395,7 @@ class Unit:
         self.flush()
         self.changes += len(runs)
         ids = as_rows([run.id for run in runs])
-        for statement in ("runs", "run_events", "run_steps", "run_results", "run_labels"):
+        for statement in ("runs", "run_events", "run_steps", "run_results", "run_labels", "record_errors"):
             self.database.run(f"delete_{statement}", ids=ids)
         stones = [(run.id, self.now_ms, policy, run.organisation) for run in runs]
         self.database.run("insert_tombstones", rows=as_rows(stones))

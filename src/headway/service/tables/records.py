@@ -58,6 +58,11 @@ class Records:
         self._organisation = organisation
         self._zone = zone
 
+    @property
+    def zone(self) -> tzinfo:
+        """The zone of days, and of times which do not say theirs."""
+        return self._zone()
+
     # -- looking ---------------------------------------------------------------------------------------------------------
 
     def condition(self, table: Table, given: Any, pointer: str = "/filter") -> Condition:

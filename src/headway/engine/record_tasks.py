@@ -1,0 +1,145 @@
+"""What a record task's actions come to for one record: which templates they need, which values they give."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headway.model.record_task import (
+    Action,
+    Constant,
+    Copied,
+    Email,
+    Insert,
+    RecordTask,
+    Source,
+    Sources,
+    Start,
+    Update,
+    UpdateConnected,
+    Webhook,
+    Written,
+)
+from headway.model.table import Field, FieldType, Record, Table, Values
+
+NAMES: Final = frozenset({"record", "connected", "task", "run", "today", "now"})
+"""What every template can ask for; those of connected records also for `target`."""
+EMAIL_PARTS: Final = ("to", "subject", "text", "html", "cc", "bcc")
+BODY_MAX: Final = 1024 * 1024
+
+Templates = list[tuple[str, bool]]
+"""Sources of templates, and whether each is HTML."""
+
+
+class Unfit(ValueError):
+    """A text that a template has become is not what is needed there."""
+
+
+def templates_of(action: Action) -> Templates:
+    """Return the templates of an action, in the order in which `resolved` and the others take their texts."""
+    match action:
+        case Update() | UpdateConnected() | Insert():
+            return _written(action.values)
+        case Start():
+            return _written(action.input)
+        case Email():
+            return [(getattr(action, part), part == "html") for part in EMAIL_PARTS]
+        case Webhook():
+            return [(action.body, False)] if action.body else []
+
+
+def _written(sources: Sources) -> Templates:
+    return [(source.template, False) for source in sources.values() if isinstance(source, Written)]
+
+
+def resolved(sources: Sources, values: Values, texts: Sequence[str]) -> dict[str, Any]:
+    """Return what the sources come to for a record with these values; `texts` are what its templates have become."""
+    left = iter(texts)
+    return {name: _one(source, values, left) for name, source in sources.items()}
+
+
+def _one(source: Source, values: Values, texts: Iterator[str]) -> Any:
+    match source:
+        case Constant():
+            return source.value
+        case Copied():
+            return values.get(source.field)
+        case Written():
+            return next(texts)
+
+
+def sends(actions: Iterable[Action]) -> bool:
+    """Tell whether any of the actions leaves the store, where nothing can be undone."""
+    return any(isinstance(action, Email | Webhook) for action in actions)
+
+
+def patch_of(task: RecordTask, table: Table) -> Values | None:
+    """Return the values that all records are given alike; None if there is more to it than one statement can do."""
+    patch: Values = {}
+    for action in task.actions:
+        if not isinstance(action, Update):
+            return None
+        for field, source in action.values.items():
+            if not isinstance(source, Constant):
+                return None
+            patch[field] = source.value
+    indexed = {field.id for field in table.fields if field.kept}
+    return None if indexed & patch.keys() else patch
+
+
+def shown(table: Table, record_id: str, values: Values) -> dict[str, Any]:
+    """Return a record as templates see it: by names of fields, blanks as None, and its id, if no field is called so."""
+    return {"id": record_id} | {field.name: values.get(field.id) for field in table.fields}
+
+
+def connections(table: Table) -> list[Field]:
+    """Return the fields that name records."""
+    return [field for field in table.fields if field.type is FieldType.CONNECTION]
+
+
+def named_records(field: Field, values: Values) -> list[str]:
+    """Return the ids that a record has in a connection."""
+    value = values.get(field.id)
+    if value is None:
+        return []
+    return list(value) if field.lists else [value]
+
+
+def connected(table: Table, values: Values, found: Mapping[tuple[str, str], tuple[Table, Record]]) -> dict[str, Any]:
+    """Return what `connected` is in templates: for each connection the record that is named, or all of them."""
+    shown_by: dict[str, Any] = {}
+    for field in connections(table):
+        there = [
+            shown(*_shown_parts(found[field.table_id or "", record_id]))
+            for record_id in named_records(field, values)
+            if (field.table_id or "", record_id) in found
+        ]
+        shown_by[field.name] = there if field.lists else (there[0] if there else None)
+    return shown_by
+
+
+def _shown_parts(pair: tuple[Table, Record]) -> tuple[Table, str, Values]:
+    table, record = pair
+    return table, record.id, record.values
+
+
+def message_id(origin: str, record_id: str, action: int) -> str:
+    """Return the name of one message: the same whenever this action is done for this record again."""
+    return hashlib.sha256(f"{origin}\0{record_id}\0{action}".encode()).hexdigest()[:32]
+
+
+def body_of(task: str, run_id: str, record: Mapping[str, Any], record_id: str, rendered: str | None) -> bytes:
+    """Return what a webhook is sent: the JSON that its template has become, or the record. Raise Unfit."""
+    if rendered is None:
+        body = msgspec.json.encode({"task": task, "run": run_id, "record": {"id": record_id, "values": dict(record)}})
+    else:
+        try:
+            body = msgspec.json.encode(msgspec.json.decode(rendered))
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise Unfit(f"the body is not valid JSON: {error}; write texts as {{{{ record.Name | tojson }}}}") from None
+    if len(body) > BODY_MAX:
+        raise Unfit(f"the body is longer than {BODY_MAX} bytes")
+    return body

@@ -1,0 +1,69 @@
+"""Which addresses are public: our own table, since `ipaddress.is_global` lets some through that lead inside.
+
+Of IPv6 only global unicast (2000::/3) is public at all, less what embeds an IPv4 address (6to4, Teredo, ISATAP) or is set
+aside; that leaves out mapped, compatible, translated and NAT64 addresses without a list of their spellings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",  # "this host": Linux takes it for loopback
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # shared by carriers (CGNAT); Alibaba's metadata is here
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure's own services, at an address that looks public
+        "169.254.0.0/16",  # link-local; the metadata of most clouds
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # of the IETF; Oracle's metadata is here
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",  # relays of 6to4
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "2001::/23",  # of the IETF, Teredo among them
+        "2001:db8::/32",
+        "2002::/16",  # 6to4
+        "2620:4f:8000::/48",
+        "3fff::/20",
+    )
+)
+GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""The upper half of an interface id behind which an IPv4 address stands."""
+
+
+def is_public(address: Address) -> bool:
+    """Tell whether the address is one of the public internet, and does not lead to another one in disguise."""
+    if isinstance(address, IPv6Address) and (
+        address not in GLOBAL_UNICAST or address.scope_id is not None or int(address) >> 32 & 0xFFFF_FFFF in ISATAP
+    ):
+        return False
+    return not within(address, NOT_PUBLIC)
+
+
+def within(address: Address, networks: Iterable[Network]) -> bool:
+    """Tell whether the address lies in one of the networks."""
+    return any(address.version == network.version and address in network for network in networks)
+
+
+def literal(host: str) -> Address | None:
+    """Return the address that a host of a URL is, with or without brackets; None if it is a name."""
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return None

@@ -1,0 +1,434 @@
+"""Runs of record tasks: what is to be done, how far it is, and the transactions in which records and cursor change together.
+
+A record is done when its transaction has committed, and its transaction is the cursor's: killed at any moment, a run goes on
+with the first record that was not done, and changes none twice. What an action has sent cannot be taken back; a record that
+was sent and not committed is sent again, under the same message id.
+
+A job is made from a record as it was read. If anything that it was made from has changed when it is committed, it is made
+anew from what is there then, unless something was sent for it: then its changes are made as they were meant.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.engine.record_tasks import connections, named_records, patch_of
+from headway.engine.tables.conditions import BadCondition, Condition, Moment, matches, read
+from headway.engine.tables.values import BadValue, normal
+from headway.errors import Conflict, RecordTaskNotFound
+from headway.ids import canonical
+from headway.model.record_task import (
+    Constant,
+    Copied,
+    Insert,
+    RecordError,
+    RecordTask,
+    Sources,
+    Start,
+    Update,
+    UpdateConnected,
+)
+from headway.model.run import Run
+from headway.model.table import Field, Record, Table, Values
+from headway.service.cursor import held, keep, last
+from headway.service.desk import Desk
+from headway.service.starting import Draft, insert
+from headway.service.tables.changing import Draft as RecordDraft
+from headway.service.tables.changing import Refused, filled, fresh, hold, save
+from headway.storage import record_tasks as storage
+from headway.storage import tables as table_storage
+from headway.storage.records import Walk
+from headway.storage.statements import Dialect
+from headway.storage.unit import Unit
+from headway.wire.record_tasks import RunOver
+
+PATCHED: Final = 2_000
+"""Records that one statement looks at."""
+PATCHED_MAX: Final = 32_000
+"""If few of them fit."""
+
+Place = tuple[str, str]
+"""A table's id and a record's."""
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How far a run is, and what it began with: later changes of the task are for later runs."""
+
+    task: RecordTask
+    origin: str
+    """The first of the runs that repeat each other: what messages are named by."""
+    began_at: int
+    """What "now" and "today" are in its conditions."""
+    upto: str
+    """The last record that there was; those that come later are for later runs."""
+    total: int
+    after: str = ""
+    number: int = 0
+    done: int = 0
+    """Records that came to their end: changed, found in order, or failed."""
+    failed: int = 0
+
+
+class Job:
+    """What is to be done for one record."""
+
+    def __init__(self, table: Table, record: Record) -> None:
+        self.table = table
+        self.record = record
+        self.values: Values = record.values
+        """As the actions so far have left them."""
+        self.given: dict[str, Any] = {}
+        """What the actions so far give to the record itself."""
+        self.others: list[tuple[Place, dict[str, Any]]] = []
+        """What they give to records that it is connected to."""
+        self.inserts: list[tuple[Place, dict[str, Any]]] = []
+        self.starts: list[Draft] = []
+        self.reads: dict[Place, int] = {(table.id, record.id): record.version}
+        """What it was made from, at which version."""
+        self.sent = False
+        """Whether something has left the store that cannot be taken back."""
+        self.error: RecordError | None = None
+
+    def fail(self, action: int, code: str, message: str) -> None:
+        """Note why the record fails; nothing of it is written."""
+        self.error = RecordError(self.record.id, action, code, message[:2_000], 0)
+
+
+class _Undone(Conflict):
+    """A part of a job was refused after others were written: the transaction is made again without it."""
+
+
+class RecordRun:
+    """One run, under one lease."""
+
+    def __init__(
+        self, desk: Desk, run: Run, reached: Reached, table: Table, condition: Condition, over: RunOver
+    ) -> None:
+        self.desk = desk
+        self.run = run
+        self.reached = reached
+        self.table = table
+        self._condition = condition
+        self._over = over
+        self.dry = False
+        """Whether there is nothing more to do."""
+
+    @classmethod
+    async def begin(cls, desk: Desk, run: Run) -> RecordRun:
+        """Return the run where earlier attempts have left it; a new one counts what there is to do.
+
+        Raises Conflict if the task does not fit its table any more, RecordTaskNotFound if it was deleted.
+        """
+        over = msgspec.json.decode(run.input, type=RunOver)
+        reached = await last(desk.store, run, Reached)
+        if reached is not None:
+            table = await desk.tables.get(reached.task.table_id)
+            return cls(desk, run, reached, table, _condition(desk, reached, table), over)
+        task = await desk.store.read.ask(lambda database, _: storage.find(database, run.task))
+        if task is None:
+            raise RecordTaskNotFound("the record task was deleted")
+        table = await desk.tables.get(task.table_id)
+        _check_fit(task, table)
+        reached = Reached(task, await _origin(desk, run, over), desk.store.clock.now_ms(), "", 0)
+        made = cls(desk, run, reached, table, _condition(desk, reached, table), over)
+        made.reached = replace(reached, upto=await made._last(), total=await made._count())
+        return made
+
+    # -- what is next --------------------------------------------------------------------------------------------------
+
+    def patch(self) -> Values | None:
+        """Return what one statement can give to all records alike; None if each has to be looked at."""
+        if self._over != RunOver():
+            return None
+        return patch_of(self.reached.task, self.table)
+
+    async def page(self, limit: int) -> list[Job]:
+        """Return the next records, to be done in this order. `dry` says when there are no more."""
+        jobs: list[Job] = []
+        while not jobs and not self.dry:
+            found, after = await self._found(limit)
+            jobs = [Job(self.table, record) for record in found if record.id <= self.reached.upto]
+            self.dry = not after or len(jobs) < len(found)
+            if not jobs and after:
+                self.reached = replace(self.reached, after=after)
+        return jobs
+
+    async def _found(self, limit: int) -> tuple[list[Record], str]:
+        """Return records, and the place after which it goes on."""
+        after, table = self.reached.after, self.table
+        ask = self.desk.store.read.ask
+        if self._over.failed_of is not None:
+            failed = self._over.failed_of
+            errors = await ask(lambda database, _: storage.read_errors(database, failed, after, limit))
+            ids = [error.record_id for error in errors]
+            there = await ask(lambda database, _: table_storage.read_records(database, table, ids))
+            return there, ids[-1] if len(ids) == limit else ""
+        if self._over.records is not None:
+            ids = sorted(each for each in {canonical(each) or each for each in self._over.records} if each > after)
+            there = await ask(lambda database, _: table_storage.read_records(database, table, ids[:limit]))
+            fit = [record for record in there if matches(self._condition, record.values)]
+            return fit, ids[limit - 1] if len(ids) > limit else ""
+        return await ask(
+            lambda database, dialect: table_storage.read_page(database, dialect, table, self._condition, after, limit),
+            slow=True,
+        )
+
+    async def connected(self, jobs: Iterable[Job], fields: Sequence[Field]) -> dict[Place, tuple[Table, Record]]:
+        """Return the records that these name in connections; what is made from them has to be told of (`reads`)."""
+        found: dict[Place, tuple[Table, Record]] = {}
+        by_table: dict[str, set[str]] = defaultdict(set)
+        for job in jobs:
+            for field in fields:
+                by_table[field.table_id or ""].update(named_records(field, job.values))
+        for table_id, ids in by_table.items():
+            if ids:
+                table = await self.desk.tables.get(table_id)
+                for record in await self._read(table, ids):
+                    found[table_id, record.id] = (table, record)
+        return found
+
+    async def _read(self, table: Table, ids: Iterable[str]) -> list[Record]:
+        wanted = sorted(ids)
+        return await self.desk.store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
+
+    async def _last(self) -> str:
+        newest = Walk(down=True)
+        found, _ = await self.desk.store.read.ask(
+            lambda database, dialect: table_storage.read_page(database, dialect, self.table, limit=1, walk=newest)
+        )
+        return found[0].id if found else ""
+
+    async def _count(self) -> int:
+        if self._over.records is not None:
+            return len(set(self._over.records))
+        if self._over.failed_of is not None:
+            earlier = await self.desk.store.read.run(self._over.failed_of)
+            before = None if earlier is None else await last(self.desk.store, earlier, Reached)
+            return 0 if before is None else before.failed
+        return await self.desk.records.count(self.table, self._condition)
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+
+    async def patch_more(self, patch: Values, dialect: Dialect, span: int) -> int:
+        """Give the values to the next `span` records, as far as they fit, together with the cursor; return how many."""
+        before = self.reached
+
+        def work(unit: Unit) -> tuple[Reached, int]:
+            held(unit, self.run)
+            table = self._hold(unit)
+            edge = table_storage.span_of_records(unit, table, before.after, span)
+            if edge is None or edge >= before.upto:
+                edge = before.upto
+            changed = 0
+            if edge > before.after:
+                changed = table_storage.patch_records(unit, dialect, table, self._condition, before.after, edge, patch)
+            after = replace(before, after=edge, number=before.number + 1, done=before.done + changed)
+            self._keep(unit, after)
+            return after, changed
+
+        self.reached, changed = await self.desk.store.write(work, run_ids=[self.run.id], weight=span)
+        self.dry = self.reached.after >= self.reached.upto
+        return changed
+
+    async def commit(self, jobs: Sequence[Job]) -> int:
+        """Write what the jobs have come to, together with the cursor; return how many of them, from the first on.
+
+        The rest has to be made anew: what they were made from has changed. With `on_error: stop` it ends with the first
+        that fails. Raises LeaseLost, with nothing written, if the run is not under this lease any more.
+        """
+        while True:
+            batch = _Batch(self, jobs)
+            try:
+                self.reached, taken = await self.desk.store.write(
+                    batch.write, run_ids=[self.run.id], weight=len(jobs), grows=batch.grows
+                )
+            except _Undone:
+                continue
+            return taken
+
+    def _hold(self, unit: Unit) -> Table:
+        return hold(unit, self.run.organisation, self.table.id)
+
+    def _keep(self, unit: Unit, reached: Reached) -> None:
+        message = f"{reached.failed} failed" if reached.failed else ""
+        keep(unit, self.run, reached.number, reached, reached.done, max(reached.total, reached.done), message)
+
+
+class _Batch:
+    """One transaction's work."""
+
+    def __init__(self, run: RecordRun, jobs: Sequence[Job]) -> None:
+        self._run = run
+        self._jobs = jobs
+        self._tables: dict[str, Table] = {}
+        self._stage: dict[Place, tuple[Record | None, Values]] = {}
+        """Records as they shall be, and as they are."""
+        self._whose: dict[Place, Job] = {}
+        """The last job that has changed it."""
+        self.grows = any(job.inserts or job.starts for job in jobs)
+
+    def write(self, unit: Unit) -> tuple[Reached, int]:
+        run = held(unit, self._run.run)
+        self._stage.clear()
+        self._whose.clear()
+        self._load(unit)
+        taken: list[Job] = []
+        for job in self._jobs:
+            if not self._take(job):
+                break
+            taken.append(job)
+            if job.error is not None and self._run.reached.task.on_error == "stop":
+                break
+        self._save(unit, taken)
+        errors = [replace(job.error, created_at=unit.now_ms) for job in taken if job.error is not None]
+        storage.add_errors(unit, run.id, errors)
+        for job in taken:
+            if job.error is None:
+                for draft in job.starts:
+                    insert(unit, draft)
+        before = self._run.reached
+        after = replace(
+            before,
+            after=taken[-1].record.id if taken else before.after,
+            number=before.number + 1,
+            done=before.done + len(taken),
+            failed=before.failed + len(errors),
+        )
+        self._run._keep(unit, after)  # noqa: SLF001 - it is a part of it
+        return after, len(taken)
+
+    def _load(self, unit: Unit) -> None:
+        """Hold every table and record that the jobs are about, in one order, so that two servers do not wait for each other."""
+        wanted: dict[str, set[str]] = {self._run.table.id: set()}
+        for job in self._jobs:
+            for table_id, record_id in (*job.reads, *(place for place, _ in job.others)):
+                wanted.setdefault(table_id, set()).add(record_id)
+            for (table_id, _), _ in job.inserts:
+                wanted.setdefault(table_id, set())
+        organisation = self._run.run.organisation
+        found = sorted((table_storage.find_table(unit.database, organisation, each) for each in wanted), key=_number)
+        for table in found:
+            if table is None:
+                raise Conflict("a table that the task writes to was deleted")
+            self._tables[table.id] = hold(unit, organisation, table.id)
+            for record in table_storage.load_records(unit, table, sorted(wanted[table.id])).values():
+                self._stage[table.id, record.id] = (record, record.values)
+
+    def _take(self, job: Job) -> bool:
+        """Add what the job changes to what is staged; False if it has to be made anew first."""
+        own = (job.table.id, job.record.id)
+        if job.error is not None:
+            return True
+        if not job.sent and not all(self._unchanged(place, version) for place, version in job.reads.items()):
+            return own not in self._stage  # one that was deleted is passed over
+        mine: dict[Place, tuple[Record | None, Values]] = {}
+        try:
+            if own in self._stage and job.given:
+                mine[own] = self._filled(own, job.given, mine)
+            for place, given in job.others:
+                if place in self._stage:
+                    mine[place] = self._filled(place, given, mine)
+            for place, given in job.inserts:
+                mine[place] = (None, fresh(self._tables[place[0]], given, self._zone))
+        except Refused as refused:
+            job.fail(0, "value", str(refused))
+            return True
+        self._stage |= mine
+        self._whose |= dict.fromkeys(mine, job)
+        return True
+
+    def _unchanged(self, place: Place, version: int) -> bool:
+        before, _ = self._stage.get(place, (None, {}))
+        return before is not None and before.version == version and place not in self._whose
+
+    def _filled(
+        self, place: Place, given: dict[str, Any], mine: dict[Place, tuple[Record | None, Values]]
+    ) -> tuple[Record | None, Values]:
+        before, values = mine.get(place) or self._stage[place]
+        return before, filled(self._tables[place[0]], given, values, self._zone)
+
+    @property
+    def _zone(self) -> Any:
+        return self._run.desk.records.zone
+
+    def _save(self, unit: Unit, taken: Sequence[Job]) -> None:
+        refused: dict[Place, tuple[Job, str]] = {}
+        for table in self._tables.values():
+            drafts = [
+                RecordDraft(record_id, values, before)
+                for (table_id, record_id), (before, values) in self._stage.items()
+                if table_id == table.id
+                and (table_id, record_id) in self._whose
+                and (before is None or before.values != values)
+            ]
+            for record_id, why in save(unit, table, drafts, whole=False).items():
+                job = self._whose[table.id, record_id]
+                refused[table.id, record_id] = (job, "; ".join(map(str, why)))
+        for job, message in refused.values():
+            job.fail(0, "value", message)
+        alone = all(not job.others and not job.inserts and not job.starts for job in taken)
+        if refused and not (alone and self._run.reached.task.on_error == "continue"):
+            raise _Undone("made again without what was refused")
+
+
+def _number(table: Table | None) -> int:
+    return -1 if table is None else table.number
+
+
+def _condition(desk: Desk, reached: Reached, table: Table) -> Condition:
+    try:
+        return read(table, reached.task.filter, Moment(reached.began_at, desk.records.zone))
+    except BadCondition as error:
+        raise Conflict(f"the task's filter does not fit its table any more: {error.message}") from None
+
+
+async def _origin(desk: Desk, run: Run, over: RunOver) -> str:
+    """Return the first of the runs that repeat each other, of which this is the last."""
+    earlier_id = over.failed_of or run.previous_id
+    if earlier_id is None:
+        return run.id
+    earlier = await desk.store.read.run(canonical(earlier_id) or earlier_id)
+    if earlier is None or earlier.organisation != run.organisation or earlier.task != run.task:
+        raise Conflict(f"{earlier_id[:80]!r} is no run of this task")
+    reached = await last(desk.store, earlier, Reached)
+    return earlier.id if reached is None else reached.origin
+
+
+def _check_fit(task: RecordTask, table: Table) -> None:
+    """Raise Conflict if the table is not any more what the task was made for."""
+    if table.external is not None:
+        raise Conflict(f"{table.name!r} is an external table; record tasks are for Headway's own tables")
+    for action in task.actions:
+        match action:
+            case Update():
+                _check_sources(action.values, table, table)
+            case UpdateConnected():
+                if action.connection not in {field.id for field in connections(table)}:
+                    raise Conflict(f"{table.name!r} does not have the connection {action.connection} any more")
+                _check_sources(action.values, table, None)
+            case Insert():
+                _check_sources(action.values, table, None)
+            case Start():
+                _check_sources(action.input, table, None)
+
+
+def _check_sources(sources: Sources, table: Table, target: Table | None) -> None:
+    for name, source in sources.items():
+        if isinstance(source, Copied) and table.find(source.field) is None:
+            raise Conflict(f"{table.name!r} does not have the field {source.field} any more")
+        if target is not None:
+            field = target.find(name)
+            if field is None:
+                raise Conflict(f"{target.name!r} does not have the field {name} any more")
+            if isinstance(source, Constant):
+                try:
+                    fits = normal(field, source.value) == source.value and not (source.value is None and field.required)
+                except BadValue:
+                    fits = False
+                if not fits:
+                    raise Conflict(f"{field.name!r} of {target.name!r} does not take {source.value!r} any more")

@@ -1,0 +1,183 @@
+"""Record tasks on the wire: what makes one, how it is shown, the errors of its records, and the mail server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from headway.wire.runs import Name, Open, Strict, Text
+from headway.wire.tables import FieldName, TableName
+
+Template = Annotated[str, Meta(max_length=32_768)]
+TaskName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f/:]+$")]
+Header = Annotated[str, Meta(max_length=4_096)]
+OnError = Literal["continue", "stop"]
+Given = Annotated[dict[FieldName, Any], Meta(min_length=1, max_length=200)]
+"""Field → a value; or `{"field": "Due"}`, what the record has there; or `{"template": "Dear {{ record.Name }}"}`."""
+
+
+class UpdateRecord(Strict, frozen=True, kw_only=True, tag_field="action", tag="update"):
+    """Change the record."""
+
+    set: Given
+
+
+class UpdateConnected(Strict, frozen=True, kw_only=True, tag_field="action", tag="update_connected"):
+    """Change the records that the record names in a connection. Templates know each of them as `target`."""
+
+    connection: FieldName
+    set: Given
+
+
+class InsertRecord(Strict, frozen=True, kw_only=True, tag_field="action", tag="insert"):
+    """Add a record to a table, the same or another one."""
+
+    table: TableName
+    set: Given
+
+
+class SendEmail(Strict, frozen=True, kw_only=True, tag_field="action", tag="email"):
+    """Send a mail over the organisation's mail server. Every part is a template; what stands in `html` is escaped."""
+
+    to: Template
+    subject: Template
+    text: Template = ""
+    html: Template = ""
+    cc: Template = ""
+    bcc: Template = ""
+
+
+class CallWebhook(Strict, frozen=True, kw_only=True, tag_field="action", tag="webhook"):
+    """POST to a URL, in the form of Standard Webhooks."""
+
+    url: Annotated[str, Meta(max_length=2_048)]
+    body: Template = ""
+    """A template of JSON (`{"name": {{ record.Name | tojson }}}`); without it the whole record is sent."""
+    headers: Annotated[dict[str, Header], Meta(max_length=20)] = {}
+    """Headers of your own. Their values are kept sealed and never shown."""
+    secret: Annotated[str, Meta(max_length=200)] = ""
+    """What it is signed with: `whsec_` and 24 to 64 bytes in base64. Kept sealed and never shown."""
+
+
+class StartTask(Strict, frozen=True, kw_only=True, tag_field="action", tag="run"):
+    """Start a run of another task."""
+
+    task: Name
+    input: dict[str, Any] = {}
+    """Members as in `set`; none: `{"record": ID}`."""
+
+
+AnyAction = UpdateRecord | UpdateConnected | InsertRecord | SendEmail | CallWebhook | StartTask
+Actions = Annotated[list[AnyAction], Meta(min_length=1, max_length=20)]
+
+
+class CreateRecordTask(Strict, frozen=True, kw_only=True):
+    """POST /v1/record-tasks: a task without code."""
+
+    name: TaskName
+    table: TableName
+    filter: Any = None
+    """Which records: as in POST /v1/tables/{table}/records:query; none: all."""
+    actions: Actions
+    """What is done to each, in this order; its changes are made together, at the end, or, if one action fails, none."""
+    on_error: OnError = "continue"
+    """Whether a record that fails is noted and the next one goes on, or the run fails there."""
+    description: Text = ""
+    queue: Name = "records"
+    active: bool = True
+
+
+class PatchRecordTask(Strict, frozen=True, kw_only=True):
+    """PATCH /v1/record-tasks/{name}. Runs that have begun go on with what they began with."""
+
+    table: TableName | UnsetType = UNSET
+    filter: Any = UNSET
+    actions: Actions | UnsetType = UNSET
+    """All of them, with their secrets: those that are not given are gone."""
+    on_error: OnError | UnsetType = UNSET
+    description: Text | UnsetType = UNSET
+    queue: Name | UnsetType = UNSET
+
+
+class RecordTaskOut(Open, frozen=True, kw_only=True):
+    """A record task as the API shows it, without secrets."""
+
+    name: str
+    object: str = "record_task"
+    table: str
+    table_id: str
+    filter: Any
+    actions: list[dict[str, Any]]
+    on_error: str
+    description: str
+    queue: str
+    active: bool
+    version: int
+    created_at: str
+    updated_at: str
+    url: str
+    task_url: str
+
+
+class RecordTaskList(Open, frozen=True, kw_only=True):
+    """GET /v1/record-tasks."""
+
+    data: list[RecordTaskOut]
+
+
+class RunOver(Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """The input of a record task's run."""
+
+    records: Annotated[list[Annotated[str, Meta(max_length=1000)]], Meta(min_length=1, max_length=1_000)] | None = None
+    """Only these records, as far as they fit its conditions."""
+    failed_of: str | None = None
+    """Only the records that failed in this earlier run of the task, whether they fit its conditions or not."""
+
+
+class RecordErrorOut(Open, frozen=True, kw_only=True):
+    """Why a record failed."""
+
+    record_id: str
+    action: int
+    """Which of the task's actions, from 0."""
+    code: str
+    message: str
+    at: str
+
+
+class RecordErrorList(Open, frozen=True, kw_only=True):
+    """A page of errors, by record id; `after` of the next page is the last one's."""
+
+    data: list[RecordErrorOut]
+    has_more: bool
+
+
+class MailServerIn(Strict, frozen=True, kw_only=True):
+    """PUT /v1/mail-server: where the organisation's mails are handed over."""
+
+    host: Annotated[str, Meta(min_length=1, max_length=253)]
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 587
+    security: Literal["starttls", "tls", "plain"] = "starttls"
+    username: Annotated[str, Meta(max_length=320, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
+    password: Annotated[str, Meta(max_length=1_000)] | UnsetType = UNSET
+    """Kept sealed and never shown; absent: as it is, if host and user name stay the same."""
+    sender: Annotated[str, Meta(max_length=320)]
+    """The address that mails are from."""
+    sender_name: Annotated[str, Meta(max_length=200)] = ""
+    reply_to: Annotated[str, Meta(max_length=320)] = ""
+
+
+class MailServerOut(Open, frozen=True, kw_only=True):
+    """The mail server, without its password."""
+
+    object: str = "mail_server"
+    host: str
+    port: int
+    security: str
+    username: str
+    has_password: bool
+    sender: str
+    sender_name: str
+    reply_to: str
+    updated_at: str

@@ -1,0 +1,200 @@
+"""The server is killed with -9 in the middle of record tasks: each record is changed exactly once, and sent at least once."""
+
+import asyncio
+import json
+import random
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+import pytest
+from tests.faults.server import Server
+from tests.faults.stores import ON_BOTH, kills
+from tests.faults.verdict import clean, opened
+from tests.faults.waiting import pause, until
+
+from headway.clock import SystemClock
+from headway.config import Settings
+from headway.ids import Signer
+from headway.outbound.gateway import Gateway
+from headway.outbound.guard import Guard
+from headway.service.service import Service
+from headway.storage.postgres.open import open_postgres, prepare
+from headway.storage.sqlite.open import open_file
+from headway.wire.record_tasks import CreateRecordTask
+from headway.wire.tables import CreateTable
+from headway.wire.workers import RegisterWorker
+
+CUSTOMERS = 50
+
+
+def furnish(place, records, *tasks):
+    """Make customers, orders that name them, and tasks, before a server holds the store."""
+
+    async def make():
+        if place.kind == "postgres":
+            prepare(place.store_url, SystemClock())
+            store = open_postgres(place.store_url, SystemClock(), server_id="maker", host="h", pid=1, version="0")
+        else:
+            store = open_file(place.store, SystemClock(), reserve_bytes=0)
+        store.start()
+        service = Service(store, Signer(b"x" * 32), Settings(), gateway=Gateway(Guard(["127.0.0.1"])))
+        if place.kind == "postgres":
+            await service.servers.join()
+        desk = service.of(1)
+        balance = {"name": "Balance", "type": "number", "default": 0}
+        await desk.tables.create(
+            msgspec.convert({"name": "customers", "fields": [{"name": "Name"}, balance]}, CreateTable)
+        )
+        named = [{"Name": f"c{number}"} for number in range(CUSTOMERS)]
+        customers = (await desk.records.insert("customers", named)).records
+        fields = [
+            {"name": "Number", "type": "number"}, {"name": "Times", "type": "number", "default": 0}, {"name": "Note"},
+            {"name": "Customer", "type": "connection", "table": "customers"},
+        ]  # fmt: skip
+        await desk.tables.create(msgspec.convert({"name": "orders", "fields": fields}, CreateTable))
+        orders = [{"Number": number, "Customer": customers[number % CUSTOMERS].id} for number in range(records)]
+        for at in range(0, records, 1000):
+            await desk.records.insert("orders", orders[at : at + 1000])
+        order = {"name": "Order", "type": "number", "unique": True}
+        await desk.tables.create(msgspec.convert({"name": "log", "fields": [order]}, CreateTable))
+        nobody = msgspec.convert({"tasks": [{"name": "count"}]}, RegisterWorker)  # whose runs wait
+        await service.workers.register(nobody)
+        for task in tasks:
+            await desk.record_tasks.create(msgspec.convert({"table": "orders", **task}, CreateRecordTask))
+        await service.gateway.close()
+        if place.kind == "postgres":
+            await service.servers.leave()
+        await store.close()
+
+    asyncio.run(make())
+
+
+def killed_while_it_runs(server, run_id, times):
+    """Kill the server so often while the run goes on, each time after it has come further; return how often that was."""
+    done = 0
+    while done < times:
+        before = server.run(run_id)
+        reached = before["progress"]["done"]
+
+        def further(reached=reached):
+            run = server.run(run_id)
+            return run["final"] or run["progress"]["done"] > reached
+
+        until(further, 60, "the run comes further")
+        pause(random.uniform(0, 0.15))
+        if server.run(run_id)["final"]:
+            break
+        server.kill()
+        server.start()
+        done += 1
+    return done
+
+
+def rows(place, table):
+    """Return (version, values by field) of every record of a table."""
+    with opened(place) as connection:
+        found = connection.execute(
+            f"SELECT version, data FROM records WHERE table_number = (SELECT number FROM tables WHERE name = '{table}')"
+        )
+        return [(version, json.loads(data)) for version, data in found.fetchall()]
+
+
+TASKS = {
+    "one statement for many": [{"action": "update", "set": {"Note": "seen"}}],
+    "each for itself": [
+        {"action": "update", "set": {"Times": {"template": "{{ record.Times + 1 }}"}}},
+        {"action": "update_connected", "connection": "Customer", "set": {"Name": {"field": "Note"}}},
+        {"action": "insert", "table": "log", "set": {"Order": {"field": "Number"}}},
+        {"action": "run", "task": "count"},
+    ],
+}  # fmt: skip
+
+
+@kills({"sqlite": 3, "postgres": 1})
+@pytest.mark.timeout(300)
+def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
+    records = 6_000
+    furnish(
+        place, records, {"name": "Patch", "actions": TASKS["one statement for many"]},
+        {"name": "Each", "actions": TASKS["each for itself"]},
+    )  # fmt: skip
+    server = Server(place, "--lease", "1500ms").start()
+    died = 0
+    for name in ("Patch", "Each"):
+        run_id = server.started(name)
+        died += killed_while_it_runs(server, run_id, kills)
+        run = server.final(run_id, 120)
+        assert run["state"] == "succeeded", run
+        assert run["progress"]["done"] == records
+        assert server.get(f"/v1/runs/{run_id}/output")["output"] == {"total": records, "done": records, "failed": 0}
+    assert died >= 2
+    assert server.stop() == 0
+    orders = rows(place, "orders")
+    assert Counter(version for version, _ in orders) == {3: records}
+    assert {values["field_2"] for _, values in orders} == {1}
+    assert {values["field_3"] for _, values in orders} == {"seen"}
+    logged = Counter(values["field_1"] for _, values in rows(place, "log"))
+    assert len(logged) == records
+    assert set(logged.values()) == {1}
+    with opened(place) as connection:
+        (started,) = connection.execute("SELECT count(*) FROM runs WHERE task = 'count'").fetchone()
+    assert started == records
+    assert clean(place) == []
+
+
+class Receiver:
+    """A web server that counts by message id, and answers slowly enough to be in the middle of something."""
+
+    def __init__(self):
+        self.seen = Counter()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                receiver.seen[self.headers["webhook-id"], json.loads(body)["record"]["values"]["Number"]] += 1
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@ON_BOTH
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # connections die with the server
+def test_every_record_is_sent_and_what_is_sent_again_has_the_same_name(place):
+    records = 400
+    with Receiver() as receiver:
+        call = {
+            "name": "Call",
+            "actions": [{"action": "webhook", "url": receiver.url}, *TASKS["one statement for many"]],
+        }
+        furnish(place, records, call)
+        server = Server(place, "--lease", "1500ms", HEADWAY_OUTBOUND_ALLOW="127.0.0.1").start()
+        run_id = server.started("Call")
+        died = killed_while_it_runs(server, run_id, 3)
+        run = server.final(run_id, 120)
+        assert run["state"] == "succeeded", run
+        assert died >= 1
+        assert server.stop() == 0
+    assert sorted(number for _, number in receiver.seen) == list(range(records)), "each of them, under one name"
+    assert sum(receiver.seen.values()) <= records + 16 * died
+    assert Counter(version for version, _ in rows(place, "orders")) == {2: records}
+    assert clean(place) == []

@@ -1,0 +1,270 @@
+"""Mails: what arrives, what no value can do to a header, and what a mail server's words come to."""
+
+import asyncio
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.outbound.receivers import MailBox, Raw
+from tests.outbound.test_guard import leading_to
+
+from headway.errors import InvalidInput, TargetRefused
+from headway.outbound.failure import SendFailed
+from headway.outbound.guard import Guard
+from headway.outbound.mail import Mail, Mailer, MailServer, check_server, compose
+
+AT = 1_800_000_000_000
+
+
+def server(port=587, **more):
+    return MailServer(
+        **{"host": "127.0.0.1", "port": port, "security": "plain", "sender": "reports@headway.example"} | more
+    )
+
+
+def mail(**more):
+    return Mail(
+        **{
+            "to": "ann@example.com",
+            "subject": "Report",
+            "text": "All is well.",
+            "message_id": "r1.7.0@headway",
+            "at_ms": AT,
+        }
+        | more
+    )
+
+
+@pytest.fixture
+def mailer(runner):
+    made = Mailer(Guard(["127.0.0.1"]), timeout_s=5)
+    yield made
+    runner.run(made.close())
+
+
+async def failure(mailer, to, what):
+    with pytest.raises(SendFailed) as failed:
+        await mailer.send(to, what)
+    return failed.value
+
+
+async def test_a_mail_arrives_as_it_was_meant(mailer, mailbox):
+    given = mail(
+        to="Ann Ünal <ann@example.com>; bob@example.com", cc="cleo@example.com", bcc="dan@example.com",
+        subject="Täglicher Bericht", text="Grüße\n.\nEnde", html="<p>Grüße &amp; mehr</p>",
+    )  # fmt: skip
+    await mailer.send(server(mailbox.port, sender_name="Häd, way", reply_to="help@headway.example"), given)
+    ((sender, recipients, message),) = mailbox.mails
+    assert sender == "reports@headway.example"
+    assert recipients == ["ann@example.com", "bob@example.com", "cleo@example.com", "dan@example.com"]
+    assert message["Subject"] == "Täglicher Bericht"
+    assert [a.display_name for a in message["To"].addresses] == ["Ann Ünal", ""]
+    assert message["From"].addresses[0].display_name == "Häd, way"
+    assert message["Reply-To"] == "help@headway.example"
+    assert message["Message-ID"] == "<r1.7.0@headway>"
+    assert message["Date"].datetime.timestamp() * 1000 == AT
+    assert "Bcc" not in message
+    assert message.get_body(("plain",)).get_content().splitlines() == ["Grüße", ".", "Ende"]
+    assert message.get_body(("html",)).get_content().strip() == "<p>Grüße &amp; mehr</p>"
+
+
+async def test_connections_are_kept_and_a_closed_one_is_replaced(mailer, mailbox):
+    for number in range(5):
+        await mailer.send(server(mailbox.port), mail(message_id=f"{number}@h"))
+    assert len(mailbox.sessions) == 1
+    (pool,) = mailer._pools.values()
+    pool.idle[0].smtp.close()
+    await mailer.send(server(mailbox.port), mail(message_id="6@h"))
+    assert len(mailbox.mails) == 6
+
+
+async def test_no_more_than_a_few_connections_are_open_to_one_server(mailer, mailbox):
+    await asyncio.gather(*(mailer.send(server(mailbox.port), mail(message_id=f"{n}@h")) for n in range(20)))
+    assert len(mailbox.mails) == 20
+    assert len(mailbox.sessions) <= 4
+
+
+BREAKS = ["\r\n", "\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\x00"]
+
+
+@pytest.mark.parametrize("sign", BREAKS)
+@pytest.mark.parametrize("field", ["to", "cc", "bcc", "subject", "message_id"])
+async def test_a_line_break_in_a_header_fails_the_mail(mailer, mailbox, field, sign):
+    text = {"subject": "Hello", "message_id": "m"}.get(field, "ann@example.com")
+    failed = await failure(mailer, server(mailbox.port), mail(**{field: f"{text}{sign}Bcc: eve@example.com"}))
+    assert (failed.code, failed.retryable) == ("bad_mail", False)
+    assert f"{field} has a line break" in failed.message
+    assert mailbox.mails == []
+
+
+@given(st.text(), st.text(), st.text())
+def test_whatever_is_in_a_mail_has_the_headers_that_we_gave_it(subject, name, text):
+    try:
+        message, recipients = compose(server(sender_name=name), mail(subject=subject, text=text))
+    except (SendFailed, InvalidInput):
+        return
+    assert recipients == ["ann@example.com"]
+    head = message.as_bytes().split(b"\r\n\r\n", 1)[0].decode("ascii")
+    names = [line.split(":")[0] for line in head.split("\r\n") if line[0] not in " \t"]
+    expected = [
+        "From",
+        "To",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "Auto-Submitted",
+        "Content-Type",
+        "Content-Transfer-Encoding",
+        "MIME-Version",
+    ]
+    assert sorted(names) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "to", ["", "   ", "ann", "ann@", "@example.com", "a b@example.com", "ann@exa mple.com", "ann@-x.com", "ann@example..com", "a..b@example.com", "<ann@example.com",
+           "ann@example.com>,", "ann@[127.0.0.1]", '"a b"@example.com', "é@example.com", "x" * 65 + "@example.com", "ann@example.com\tx", ", ".join(f"a{n}@x.org" for n in range(51))],
+)  # fmt: skip
+async def test_what_is_no_address_fails_the_mail(mailer, mailbox, to):
+    failed = await failure(mailer, server(mailbox.port), mail(to=to))
+    assert (failed.code, failed.retryable, failed.unreachable) == ("bad_mail", False, False)
+    assert mailbox.mails == []
+
+
+async def test_a_domain_of_ones_own_script_goes_over_the_wire_in_ascii(mailer, mailbox):
+    await mailer.send(server(mailbox.port), mail(to="ann@münchen.example"))
+    assert mailbox.mails[0][1] == ["ann@xn--mnchen-3ya.example"]
+
+
+async def test_nobody_gets_a_mail_twice_for_being_named_twice(mailer, mailbox):
+    await mailer.send(server(mailbox.port), mail(cc="ann@example.com"))
+    assert mailbox.mails[0][1] == ["ann@example.com"]
+
+
+@pytest.mark.parametrize(("answer", "retryable"), [("451 later", True), ("550 no such user", False)])
+async def test_a_recipient_who_is_refused_fails_the_mail_and_is_named(mailer, mailbox, answer, retryable):
+    mailbox.refuse["ann@example.com"] = answer
+    failed = await failure(mailer, server(mailbox.port), mail())
+    assert (failed.code, failed.retryable, failed.unreachable) == ("smtp_recipients", retryable, False)
+    assert f"ann@example.com: {answer}" in failed.message
+    await mailer.send(server(mailbox.port), mail(to="bob@example.com"))  # the connection is good for the next
+    assert len(mailbox.mails) == 1
+
+
+async def test_if_some_recipients_were_taken_the_mail_is_not_sent_again(mailer, mailbox):
+    mailbox.refuse["ann@example.com"] = "451 later"
+    failed = await failure(mailer, server(mailbox.port), mail(to="ann@example.com, bob@example.com"))
+    assert not failed.retryable
+    assert "refused 1 of 2 recipients: ann@example.com: 451" in failed.message
+    assert mailbox.mails[0][1] == ["bob@example.com"]
+
+
+@pytest.mark.parametrize(("answer", "retryable"), [("452 full", True), ("554 5.7.1 spam\x1b[31m", False)])
+async def test_a_mail_that_is_refused_fails_with_the_servers_words(mailer, mailbox, answer, retryable):
+    mailbox.after_data = answer
+    failed = await failure(mailer, server(mailbox.port), mail())
+    assert (failed.code, failed.retryable) == (f"smtp_{answer[:3]}", retryable)
+    assert "\x1b" not in failed.message
+
+
+# A listener of asyncio closes the socket of a handshake that failed later than the loop of the test lives.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("kind", ["starttls", "tls"])
+async def test_mail_goes_encrypted_to_who_is_trusted_and_to_nobody_else(certified, trusting, kind):
+    box = MailBox(
+        certified,
+        starttls=kind == "starttls",
+        implicit=kind == "tls",
+        login=("ann", "pw") if kind == "starttls" else None,
+    )
+    await box.begin()
+    good, wary = Mailer(Guard(["127.0.0.1"]), tls=trusting), Mailer(Guard(["127.0.0.1"]))
+    login = {"username": "ann", "password": "pw"} if kind == "starttls" else {}
+    await good.send(server(box.port, security=kind, **login), mail())
+    assert len(box.mails) == 1
+    failed = await failure(wary, server(box.port, security=kind, **login), mail())
+    assert "certificate" in failed.message
+    if login:
+        failed = await failure(good, server(box.port, security=kind, username="ann", password="wrong"), mail())
+        assert (failed.code, failed.retryable, failed.unreachable) == ("smtp_login", False, True)
+        assert "wrong" not in failed.message
+    for mailer in (good, wary):
+        await mailer.close()
+    await box.end()
+    assert len(box.mails) == 1
+
+
+async def test_a_server_without_starttls_gets_no_mail_if_it_was_asked_for(mailer, mailbox):
+    failed = await failure(mailer, server(mailbox.port, security="starttls"), mail())
+    assert failed.unreachable
+    assert "STARTTLS" in failed.message
+    assert mailbox.mails == []
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"220 hi\r\n",
+        b"\x00\xff" * 50_000,
+        b"220-" + b"x" * 100_000,
+        b"554 go away\r\n",
+        b"421 busy\r\n",
+    ],
+)
+async def test_who_lies_fails_the_mail_in_words(mailer, says):
+    async with Raw(says, speaks_first=True) as liar:
+        failed = await failure(mailer, server(liar.port), mail())
+    assert failed.unreachable
+    assert "127.0.0.1" in failed.message
+
+
+async def test_who_says_nothing_has_so_long_and_no_longer():
+    mailer = Mailer(Guard(["127.0.0.1"]), timeout_s=0.3)
+    for says in (b"", b"220 hi\r\n"):
+        async with Raw(says, speaks_first=True, closes=False) as silent:
+            began = time.monotonic()
+            failed = await failure(mailer, server(silent.port), mail())
+            assert (failed.retryable, failed.unreachable) == (True, True)
+            assert time.monotonic() - began < 3
+    await mailer.close()
+
+
+async def test_who_cannot_be_reached_fails_the_mail_in_words(mailer):
+    async with Raw() as gone:
+        port = gone.port
+    failed = await failure(mailer, server(port), mail())
+    assert failed.code == "unreachable"
+    assert f"127.0.0.1:{port} cannot be reached: " in failed.message
+    assert "refused" in failed.message.lower()
+
+
+async def test_a_mail_server_inside_is_refused_when_it_is_named_and_when_it_is_dialled(mailbox):
+    with pytest.raises(TargetRefused):
+        check_server(server(), Guard())
+    guard = Guard(resolve=leading_to("8.8.8.8", "127.0.0.1"))
+    named = server(host="mail.example.com", security="starttls")
+    await guard.look_up(check_server(named, guard))
+    mailer = Mailer(guard)
+    failed = await failure(mailer, named, mail())
+    assert (failed.code, failed.retryable) == ("target_refused", False)
+    failed = await failure(mailer, server(mailbox.port), mail())
+    assert failed.code == "target_refused"
+    assert mailbox.mails == []
+    await mailer.close()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sender": "x"},
+        {"sender": "a@b.c, d@e.f"},
+        {"sender_name": "a\r\nb"},
+        {"reply_to": "a@b.c\nBcc: d@e.f"},
+        {"username": "ann", "password": "pw"},
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(wrong):
+    with pytest.raises(InvalidInput):
+        check_server(server(host="mail.example.com", **wrong), Guard())
