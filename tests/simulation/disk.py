@@ -13,7 +13,7 @@ from typing import Any
 from tests.simulation.chance import Weather
 
 from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken
-from headway.storage.sqlite.migrate import migrate
+from headway.storage.sqlite.open import make_ready
 from headway.storage.sqlite.reading import SqliteReading
 
 
@@ -27,7 +27,7 @@ class Disk:
     def __init__(self, now_ms: int) -> None:
         self.database = SqliteReading(":memory:", writer=True)
         self.database.connection.execute("PRAGMA cache_size = -2000")
-        migrate(self.database.connection, now_ms)
+        make_ready(self.database, now_ms)
 
     def cut(self) -> None:
         """Forget what was not committed, as a power cut does."""

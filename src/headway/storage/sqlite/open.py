@@ -35,7 +35,7 @@ def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         writing = SqliteDatabase(str(path), writer=True)
-        _make_ready(writing, clock)
+        make_ready(writing, clock.now_ms())
         return Store(
             clock=clock,
             dialect=SQLITE,
@@ -71,13 +71,12 @@ def _why(path: Path, error: Exception) -> str:
 def open_memory(clock: Clock) -> Store:
     """Open a store that lives as long as its object; everything happens on the caller's thread."""
     database = SqliteReading(":memory:", writer=True)
-    _make_ready(database, clock)
+    make_ready(database, clock.now_ms())
     return Store(clock=clock, dialect=SQLITE, writing=database, near=database, far=None, threaded=False)
 
 
-def _make_ready(database: SqliteDatabase, clock: Clock) -> None:
+def make_ready(database: SqliteDatabase, now_ms: int) -> None:
     """Bring the schema up to date; a new store begins with one organisation."""
-    now_ms = clock.now_ms()
     migrate(database.connection, now_ms)
     database.run("first_organisation", **asdict(first(IdSource().new(now_ms), now_ms)))
 
