@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""
     """What tokens and cursors are signed with, the same for all servers of a store. If empty it is made once and kept: beside
     a file, readable by its owner only; of PostgreSQL in the database."""
+    earlier_secrets: tuple[str, ...] = ()
+    """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
     accept_loss: bool = False
     """Serve although the database is set to lose acknowledged changes when it crashes (fsync or synchronous_commit off)."""
     access_log: bool = False
@@ -84,7 +86,7 @@ def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
     try:
         if field.name.endswith("_ms") and not text.isdigit():
             return parse_ms(text)
-        if field.name == "allow_host":
+        if isinstance(field.default, tuple):
             return tuple(filter(None, text.split(",")))
         return msgspec.convert(text, field.type, strict=False)
     except (ValueError, msgspec.ValidationError) as error:

@@ -68,16 +68,16 @@ class Signer:
     def __init__(self, secret: bytes, scope: str = "") -> None:
         """Take at least 32 random bytes. What is signed in one scope is nothing in another."""
         assert len(secret) >= 32, "the secret is too short"  # noqa: PLR2004 - 256 bits
-        self._secret = secret
+        self.secret = secret
         self._scope = scope
 
     def within(self, scope: str) -> Signer:
         """Return a signer with the same secret, of another scope."""
-        return Signer(self._secret, scope)
+        return Signer(self.secret, scope)
 
     def sign(self, purpose: str, text: str) -> str:
         """Return the 256-bit signature of `text` for `purpose`, URL-safe, 43 characters."""
-        digest = hmac.digest(self._secret, f"{self._scope}{purpose}\0{text}".encode(), hashlib.sha256)
+        digest = hmac.digest(self.secret, f"{self._scope}{purpose}\0{text}".encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def verify(self, purpose: str, text: str, signature: str) -> bool:

@@ -17,6 +17,7 @@ from headway.service.slots import Slots, let_next
 from headway.service.starting import Drafter
 from headway.service.workers import Workers
 from headway.storage.store import Store
+from headway.vault import Vault, as_secrets
 
 
 class Service:
@@ -26,6 +27,7 @@ class Service:
         self.store = store
         self.settings = settings
         self.signer = signer
+        self.vault = Vault(signer.secret, as_secrets(settings.earlier_secrets))
         self.ids = ids or IdSource()
         self.schemas = Schemas()
         self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)

@@ -1,0 +1,100 @@
+"""Secrets at rest: sealed with AES-256-GCM under a key that is not in the database, each bound to what it belongs to.
+
+A sealed text is `v1.<key id>.<nonce and ciphertext>`. The key is derived (HKDF-SHA-256) from the store's secret, so that a
+copy of the database alone gives nothing away. What a text belongs to ("smtp:default", "table:17:url") is authenticated
+with it: moved to another place it does not open, so nobody who can write a row can have our password sent to himself.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256, Hash
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+VERSION: Final = "v1"
+NONCE_BYTES: Final = 12
+SECRET_BYTES_MIN: Final = 32
+
+_KEY_FILE: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class NotOpened(Exception):
+    """The text is not what this vault sealed for that place; it says nothing of what is inside."""
+
+
+class Vault:
+    """Seals with one key, and opens what that key or an earlier one has sealed."""
+
+    def __init__(
+        self, secret: bytes, earlier: Iterable[bytes] = (), entropy: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        """Take the store's secret, and those that it had before, for as long as something is sealed with them."""
+        secrets = [secret, *earlier]
+        assert all(len(each) >= SECRET_BYTES_MIN for each in secrets), "a secret is too short"
+        self._keys = {_id_of(key): AESGCM(key) for key in map(_derive, reversed(secrets))}
+        self._key_id = _id_of(_derive(secret))
+        self._entropy = entropy
+
+    def seal(self, belongs_to: str, text: str) -> str:
+        """Return `text` sealed; it opens with the same `belongs_to` only. The same text never looks the same twice."""
+        nonce = self._entropy(NONCE_BYTES)
+        ciphertext = self._keys[self._key_id].encrypt(nonce, text.encode(), _bound(self._key_id, belongs_to))
+        return f"{VERSION}.{self._key_id}.{base64.urlsafe_b64encode(nonce + ciphertext).rstrip(b'=').decode()}"
+
+    def open(self, belongs_to: str, sealed: str) -> str:
+        """Return the text; raise NotOpened, with what to do, if it was changed, moved, or sealed with a key not given."""
+        version, _, rest = sealed.partition(".")
+        key_id, _, body = rest.partition(".")
+        if version != VERSION:
+            raise NotOpened(f"the secret of {belongs_to} is not sealed in a form that this version knows")
+        key = self._keys.get(key_id)
+        if key is None:
+            raise NotOpened(
+                f"the secret of {belongs_to} was sealed with another key ({key_id[:16]!r}): "
+                f"name the store's earlier secret, or set the secret anew"
+            )
+        try:
+            raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
+            return key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(key_id, belongs_to)).decode()
+        except (InvalidTag, ValueError):
+            raise NotOpened(
+                f"the secret of {belongs_to} was changed or moved since it was sealed: set it anew"
+            ) from None
+
+    def is_current(self, sealed: str) -> bool:
+        """Tell whether it is sealed with the present key; what is not is sealed again before the earlier secret goes."""
+        return sealed.startswith(f"{VERSION}.{self._key_id}.")
+
+
+def as_secrets(texts: Iterable[str]) -> list[bytes]:
+    """Return the secrets that settings name: each as given, and as bytes too if it may be the content of a key file."""
+    secrets = []
+    for text in texts:
+        if len(text) < SECRET_BYTES_MIN:
+            raise ValueError("an earlier secret is too short: give it as it was, at least 32 characters")
+        secrets.append(text.encode())
+        if _KEY_FILE.fullmatch(text):
+            secrets.append(bytes.fromhex(text))
+    return secrets
+
+
+def _derive(secret: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"headway vault v1").derive(secret)
+
+
+def _id_of(key: bytes) -> str:
+    """Return the name of a key: eight bytes of a digest, which say nothing of the key."""
+    digest = Hash(SHA256())
+    digest.update(b"headway vault key id\0" + key)
+    return digest.finalize()[:8].hex()
+
+
+def _bound(key_id: str, belongs_to: str) -> bytes:
+    return f"{VERSION}\0{key_id}\0{belongs_to}".encode()
