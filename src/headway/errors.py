@@ -3,7 +3,8 @@
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
-    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused, InvalidRecord, BadImport
+    ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, IdempotencyKeyReused, InvalidRecord, BadImport,
+    │                        ExternalRefused
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, ScheduleNotFound, RouteNotFound, TableNotFound,
     │                  FieldNotFound, RecordNotFound, StoredFileNotFound
@@ -14,6 +15,7 @@
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
+    ├── ExternalFailed 502
     └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, Overloaded
 
 A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
@@ -131,6 +133,12 @@ class BadImport(InvalidInput):
 
     code, title = "bad_import", "The file cannot be imported"
     hint = "What was imported before stays. The run's results name the rows that were refused."
+
+
+class ExternalRefused(InvalidInput):
+    """An external database may not be connected to, or does not take what was asked of it. Nothing was changed."""
+
+    code, title = "external_refused", "The external database cannot be used so"
 
 
 class Unauthenticated(HeadwayError):
@@ -337,6 +345,13 @@ class TooManyRequests(HeadwayError):
     """A rate limit is spent."""
 
     code, status, title, retry_after_s = "too_many_requests", 429, "Too many requests", 1
+
+
+class ExternalFailed(HeadwayError):
+    """An external database cannot be reached, or has not answered in time. A change may have been made or not."""
+
+    code, status, title = "external_failed", 502, "The external database did not answer"
+    hint = "Look whether it is there, and whether its URL is still right."
 
 
 class Unavailable(HeadwayError):
