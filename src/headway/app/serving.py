@@ -156,6 +156,7 @@ async def _with_store(
             await supervisor.stop(1)
         with contextlib.suppress(HeadwayError):  # then the others find out by themselves
             await service.servers.leave()
+        service.databases.close()
         await store.close()
     return code
 
