@@ -47,6 +47,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The largest request body, in bytes."""
     upload_max: int = 1024 * 1024 * 1024
     """The largest file that can be uploaded to be imported, in bytes."""
+    external_allow: tuple[str, ...] = ()
+    """Hosts, addresses and networks of external databases that may be connected to though they are not public."""
+    external_folders: tuple[str, ...] = ()
+    """Folders whose SQLite files may be opened as external databases."""
+    external_timeout_ms: int = 10_000
+    """How long an external database may take to answer."""
     input_max: int = 1024 * 1024
     """The largest input of a run, in bytes."""
     output_max: int = 8 * 1024 * 1024

@@ -4,7 +4,7 @@
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
     ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused, InvalidRecord,
-    │                    BadImport
+    │                        BadImport, ExternalRefused
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, ScheduleNotFound, RouteNotFound,
     │                  KeyNotFound, UserNotFound, OrganisationNotFound, TableNotFound, FieldNotFound,
@@ -17,7 +17,7 @@
     ├── VersionMismatch 412
     ├── Protected 423
     ├── TooManyRequests 429
-    ├── TargetUnreachable 502
+    ├── ExternalFailed, TargetUnreachable 502
     └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, Overloaded
 
 A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
@@ -142,6 +142,12 @@ class BadImport(InvalidInput):
 
     code, title = "bad_import", "The file cannot be imported"
     hint = "What was imported before stays. The run's results name the rows that were refused."
+
+
+class ExternalRefused(InvalidInput):
+    """An external database may not be connected to, or does not take what was asked of it. Nothing was changed."""
+
+    code, title = "external_refused", "The external database cannot be used so"
 
 
 class Unauthenticated(HeadwayError):
@@ -388,6 +394,13 @@ class TargetUnreachable(HeadwayError):
     hint = (
         "See that the mail server or the receiver is there; the records that failed meanwhile can be run again alone."
     )
+
+
+class ExternalFailed(HeadwayError):
+    """An external database cannot be reached, or has not answered in time. A change may have been made or not."""
+
+    code, status, title = "external_failed", 502, "The external database did not answer"
+    hint = "Look whether it is there, and whether its URL is still right."
 
 
 class Unavailable(HeadwayError):

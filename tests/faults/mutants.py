@@ -44,6 +44,33 @@ class Mutant(msgspec.Struct, frozen=True):
 
 MUTANTS = (
     Mutant(
+        "record-cursor-not-kept", "service/record_runs.py",
+        "            self._keep(unit, after)\n            return after, changed", "            return after, changed",
+        "test_record_kills.py::test_each_record_is_changed_exactly_once_whatever_is_killed",
+    ),
+    Mutant(
+        "message-named-by-its-attempt", "actions/sending.py",
+        "        name = message_id(self._run.reached.origin, job.record.id, index)\n        try:",
+        "        name = message_id(str(self._run.run.epoch), job.record.id, index)\n        try:",
+        "test_record_kills.py::test_every_record_is_sent_and_what_is_sent_again_has_the_same_name",
+    ),
+    Mutant(
+        "record-written-as-it-was-read", "service/record_runs.py",
+        "        return before is not None and before.version == version and place not in self._whose",
+        "        return before is not None",
+        "tests/service/test_record_tasks.py::test_what_was_read_and_has_changed_is_read_again",
+    ),
+    Mutant(
+        "guard-looks-only-when-a-target-is-named", "outbound/guard.py",
+        "            if not self._may_dial(address[0], trusted=trusted):", "            if not address:",
+        "tests/outbound/test_http.py::test_the_address_that_is_dialled_is_what_counts",
+    ),
+    Mutant(
+        "headers-not-looked-at", "outbound/mail.py",
+        "    if _BREAKS.search(text):", "    if not text.isprintable and _BREAKS.search(text):",
+        "tests/outbound/test_mail.py::test_a_line_break_in_a_header_fails_the_mail",
+    ),
+    Mutant(
         "import-forgets-where-it-stood", "service/tables/importing.py",
         "            keep(unit, run, after.rows, after, after.at, file.bytes,",
         "            keep(unit, run, 0, ImportDone(), after.at, file.bytes,",

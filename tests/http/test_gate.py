@@ -280,6 +280,7 @@ FOREIGN = {
     "GET /v1/tables/{table}": table(""),
     "PATCH /v1/tables/{table}": table("", {"description": "x"}),
     "DELETE /v1/tables/{table}": table(""),
+    "POST /v1/tables/{table}:refresh": table(":refresh"),
     "GET /v1/tables/{table}/fields": table("/fields"),
     "POST /v1/tables/{table}/fields": table("/fields", {"name": "More", "type": "text"}),
     "PATCH /v1/tables/{table}/fields/{field}": table("/fields/Name", {"name": "Other"}),

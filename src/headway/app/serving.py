@@ -164,19 +164,23 @@ async def _with_store(
     try:
         await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
     finally:
-        for each in built_in:
+        for each in (*built_in, *running):
             await each.stop()
-        await service.gateway.close()
-        for loop in running:
-            await loop.stop()
         if supervisor is not None:
             await supervisor.stop(1)
-        with contextlib.suppress(HeadwayError):  # what was used in the last seconds is not counted then
-            await service.access.close()
-        with contextlib.suppress(HeadwayError):  # then the others find out by themselves
-            await service.servers.leave()
-        await store.close()
+        await _let_go(service)
     return code
+
+
+async def _let_go(service: Service) -> None:
+    """Close everything that the service holds."""
+    await service.gateway.close()
+    with contextlib.suppress(HeadwayError):  # what was used in the last seconds is not counted then
+        await service.access.close()
+    with contextlib.suppress(HeadwayError):  # then the others find out by themselves
+        await service.servers.leave()
+    service.databases.close()
+    await service.store.close()
 
 
 async def _lock_the_door(service: Service, own_key: KeyText) -> str:

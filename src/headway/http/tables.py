@@ -141,6 +141,11 @@ async def delete(call: Call) -> Reply:
     return NO_CONTENT
 
 
+async def refresh(call: Call) -> Reply:
+    """POST /v1/tables/{table}:refresh."""
+    return _table(await call.service.tables.refresh(call.arguments["table"]))
+
+
 async def list_fields(call: Call) -> Reply:
     """GET /v1/tables/{table}/fields."""
     table = await call.service.tables.get(call.arguments["table"])
@@ -285,20 +290,23 @@ _KEYED: Final = ("Idempotency-Key",)
 _MATCH: Final = ("If-Match",)
 _TABLE: Final = ("table_not_found",)
 _FIELD: Final = (*_TABLE, "field_not_found", "table_in_use", "version_mismatch")
-_BATCH: Final = (*_TABLE, "idempotency_key_reused", "invalid_record", "storage_full", "overloaded")
+_FAR: Final = ("external_refused", "external_failed")
+_BATCH: Final = (*_TABLE, *_FAR, "idempotency_key_reused", "invalid_record", "storage_full", "overloaded")
 _CHANGE: Final = (*_BATCH, "record_not_found", "version_mismatch")
 
 ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/v1/tables", list_tables, "table:read", "List tables.", gives=wire.TableList),
     route("POST", "/v1/tables", create, "table:write", "Make a table.",
           takes=wire.CreateTable, gives=wire.TableOut, status=201, headers=_KEYED,
-          problems=("conflict", "idempotency_key_reused")),
+          problems=("conflict", "idempotency_key_reused", "external_refused", "external_failed")),
     route("GET", "/v1/tables/{table}", get, "table:read", "Look at a table.", gives=wire.TableOut, problems=_TABLE),
     route("PATCH", "/v1/tables/{table}", patch, "table:write", "Rename or describe a table.",
           takes=wire.PatchTable, gives=wire.TableOut, problems=(*_TABLE, "conflict", "version_mismatch"), headers=_MATCH),
     route("DELETE", "/v1/tables/{table}", delete, "table:write", "Remove a table and its records.",
           status=204, problems=(*_TABLE, "table_in_use", "version_mismatch"), headers=_MATCH,
           logged="table.delete"),
+    route("POST", "/v1/tables/{table}:refresh", refresh, "table:write", "Read the fields of an external table again.",
+          gives=wire.TableOut, problems=(*_TABLE, "table_in_use", "version_mismatch", "external_refused", "external_failed")),
     route("GET", "/v1/tables/{table}/fields", list_fields, "table:read", "List the fields of a table.",
           gives=wire.FieldList, problems=_TABLE),
     route("POST", "/v1/tables/{table}/fields", add_field, "table:write", "Add a field.",
@@ -309,28 +317,28 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("DELETE", "/v1/tables/{table}/fields/{field}", delete_field, "table:write", "Remove a field.",
           status=204, problems=_FIELD, headers=_MATCH),
     route("GET", "/v1/tables/{table}/records", list_records, "record:read", "List records, oldest first.",
-          query=ListRecords, gives=wire.RecordList, problems=(*_TABLE, "bad_cursor", "invalid_input")),
+          query=ListRecords, gives=wire.RecordList, problems=(*_TABLE, *_FAR, "bad_cursor", "invalid_input")),
     route("POST", "/v1/tables/{table}/records", insert, "record:write", "Add a record.",
           takes=wire.NewRecord, gives=wire.RecordOut, status=201, problems=_BATCH, headers=_KEYED),
     route("POST", "/v1/tables/{table}/records:batch", insert_batch, "record:write", "Add up to 1,000 records, or none.",
           takes=wire.NewRecords, gives=wire.RecordsOut, status=201, problems=_BATCH, headers=_KEYED),
     route("POST", "/v1/tables/{table}/records:query", query, "record:read", "List records, with the filter in the body.",
-          takes=wire.QueryRecords, gives=wire.RecordList, problems=(*_TABLE, "bad_cursor")),
+          takes=wire.QueryRecords, gives=wire.RecordList, problems=(*_TABLE, *_FAR, "bad_cursor")),
     route("POST", "/v1/tables/{table}/records:count", count, "record:read", "Count records.",
-          takes=wire.CountRecords, optional=True, gives=wire.RecordCount, problems=_TABLE),
+          takes=wire.CountRecords, optional=True, gives=wire.RecordCount, problems=(*_TABLE, *_FAR)),
     route("POST", "/v1/tables/{table}/records:update", update_batch, "record:write", "Change up to 1,000 records, or none.",
           takes=wire.PatchRecords, gives=wire.RecordsOut, problems=_CHANGE, headers=_KEYED),
     route("POST", "/v1/tables/{table}/records:upsert", upsert, "record:write", "Change records by a unique field, or add them.",
           takes=wire.UpsertRecords, gives=wire.RecordsOut, problems=_BATCH, headers=_KEYED),
     route("POST", "/v1/tables/{table}/records:delete", delete_batch, "record:write", "Delete up to 1,000 records, or none.",
           takes=wire.DeleteRecords, gives=wire.DeletedOut, headers=_KEYED,
-          problems=(*_TABLE, "record_not_found", "record_in_use", "conflict", "idempotency_key_reused")),
+          problems=(*_TABLE, *_FAR, "record_not_found", "record_in_use", "conflict", "idempotency_key_reused")),
     route("GET", "/v1/tables/{table}/records/{record}", get_record, "record:read", "Look at a record.",
-          gives=wire.RecordOut, problems=(*_TABLE, "record_not_found")),
+          gives=wire.RecordOut, problems=(*_TABLE, *_FAR, "record_not_found")),
     route("PATCH", "/v1/tables/{table}/records/{record}", patch_record, "record:write", "Change a record.",
           takes=wire.PatchRecord, gives=wire.RecordOut, problems=_CHANGE, headers=_MATCH),
     route("DELETE", "/v1/tables/{table}/records/{record}", delete_record, "record:write", "Delete a record.",
           status=204, headers=_MATCH,
-          problems=(*_TABLE, "record_not_found", "record_in_use", "conflict", "version_mismatch")),
+          problems=(*_TABLE, *_FAR, "record_not_found", "record_in_use", "conflict", "version_mismatch")),
 )  # fmt: skip
 """Everything about tables."""

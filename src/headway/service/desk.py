@@ -20,6 +20,7 @@ from headway.service.runs import Runs
 from headway.service.schedules import Schedules
 from headway.service.tables.definitions import Tables
 from headway.service.tables.exporting import Exports
+from headway.service.tables.external import FarTables
 from headway.service.tables.files import Files
 from headway.service.tables.importing import Imports
 from headway.service.tables.records import Records
@@ -48,8 +49,9 @@ class Desk:
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
         self.schedules = Schedules(store, service.slots, service.ids, service.settings, organisation)
-        self.tables = Tables(store, service.ids, organisation, zone)
-        self.records = Records(store, self.tables, service.ids, organisation, zone)
+        far = FarTables(service.databases, service.vault)
+        self.tables = Tables(store, service.ids, organisation, zone, far=far)
+        self.records = Records(store, self.tables, service.ids, organisation, zone, far=far)
         self.files = Files(store, service.ids, organisation)
         self.imports = Imports(store, self.tables, self.files, service.ids, organisation)
         self.exports = Exports(store, self.tables, self.records, self.files, service.ids, organisation)

@@ -306,8 +306,11 @@ class _Batch:
         """Hold every table and record that the jobs are about, in one order, so that two servers do not wait for each other."""
         wanted: dict[str, set[str]] = {self._run.table.id: set()}
         for job in self._jobs:
+            if job.sent:
+                wanted[job.table.id].add(job.record.id)
             for table_id, record_id in (*job.reads, *(place for place, _ in job.others)):
-                wanted.setdefault(table_id, set()).add(record_id)
+                if record_id != job.record.id:
+                    wanted.setdefault(table_id, set()).add(record_id)
             for (table_id, _), _ in job.inserts:
                 wanted.setdefault(table_id, set())
         organisation = self._run.run.organisation
@@ -316,8 +319,19 @@ class _Batch:
             if table is None:
                 raise Conflict("a table that the task writes to was deleted")
             self._tables[table.id] = hold(unit, organisation, table.id)
+            if table.id == self._run.table.id:
+                self._stage_unchanged(unit, table)
             for record in table_storage.load_records(unit, table, sorted(wanted[table.id])).values():
                 self._stage[table.id, record.id] = (record, record.values)
+
+    def _stage_unchanged(self, unit: Unit, table: Table) -> None:
+        """Stage the jobs' records as they were read, if they still are like that; those that are not are made anew."""
+        versions = table_storage.lock_records(unit, table, [job.record.id for job in self._jobs if not job.sent])
+        for job in self._jobs:
+            version = None if job.sent else versions.get(job.record.id)
+            if version is not None:
+                before = job.record if version == job.record.version else replace(job.record, version=version)
+                self._stage[table.id, job.record.id] = (before, before.values)
 
     def _take(self, job: Job) -> bool:
         """Add what the job changes to what is staged; False if it has to be made anew first."""
@@ -328,8 +342,9 @@ class _Batch:
             return own not in self._stage  # one that was deleted is passed over
         mine: dict[Place, tuple[Record | None, Values]] = {}
         try:
-            if own in self._stage and job.given:
-                mine[own] = self._filled(own, job.given, mine)
+            if own in self._stage and job.given:  # as it was read, unless something was sent for it
+                before, _ = self._stage[own]
+                mine[own] = self._filled(own, job.given, mine) if job.sent else (before, job.values)
             for place, given in job.others:
                 if place in self._stage:
                     mine[place] = self._filled(place, given, mine)

@@ -19,6 +19,7 @@ from headway.service.servers import Servers
 from headway.service.sessions import Sessions
 from headway.service.slots import Slots, let_next
 from headway.service.starting import Drafter
+from headway.service.tables.external import databases
 from headway.service.workers import Workers
 from headway.storage.store import Store
 from headway.vault import Vault, as_secrets
@@ -39,6 +40,8 @@ class Service:
         self.settings = settings
         self.signer = signer
         self.vault = Vault(signer.secret, as_secrets(settings.earlier_secrets))
+        self.databases = databases(settings)
+        """External databases that tables are of."""
         self.ids = ids or IdSource()
         self.gateway = gateway or Gateway(Guard.of(settings))
         self.schemas = Schemas()

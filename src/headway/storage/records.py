@@ -239,6 +239,17 @@ def at_offset(dialect: Dialect, table: Table, condition: Condition, offset: int,
     return f"{sql} OFFSET {int(offset)}", binds
 
 
+def span(dialect: Dialect, table: Table, condition: Condition, after: str, edge: str) -> Statement:
+    """Return the statement for the records after one, up to another, of which a condition is true, to change them."""
+    spelling = Spelling(dialect)
+    term = spelling.spell(condition)
+    binds = spelling.binds | {"table_number": table.number, "after": after, "edge": edge}
+    return dialect.spell(
+        f"SELECT {COLUMNS} FROM records"  # noqa: S608
+        f" WHERE table_number = :table_number AND id > :after AND id <= :edge AND {term} ORDER BY id @lock"
+    ), binds
+
+
 def patch(
     dialect: Dialect, table: Table, condition: Condition, after: str, edge: str, values: dict[str, Any], now_ms: int
 ) -> Statement:

@@ -51,6 +51,8 @@ class Store:
         With `peers` the database is shared with other servers.
         """
         self.clock = clock
+        self.dialect = dialect
+        """What statements that depend on a request are spelt in."""
         self.catalog = Catalog(shared=peers is not None)
         self.catalog.load(writing)
         self.notifier = LocalNotifier()

@@ -153,6 +153,19 @@ def load_records(unit: Unit, table: Table, ids: Collection[str]) -> dict[str, Re
     return {row[0]: make_record(row) for row in rows}
 
 
+def lock_records(unit: Unit, table: Table, ids: Collection[str]) -> dict[str, int]:
+    """Return at which version the records of these ids are now, and let nobody change them until this transaction is over."""
+    if not ids:
+        return {}
+    return dict(unit.database.rows("lock_records", table_number=table.number, ids=as_rows(list(ids))))
+
+
+def load_span(unit: Unit, dialect: Dialect, table: Table, condition: Condition, after: str, edge: str) -> list[Record]:
+    """Return the records after one, up to another, of which a condition is true, as `load_records` does."""
+    sql, binds = statements.span(dialect, table, condition, after, edge)
+    return [make_record(row) for row in unit.database.select(sql, binds)]
+
+
 def span_of_records(unit: Unit, table: Table, after: str, limit: int) -> str | None:
     """Return the id of the last of the next records after one, None if there are none: what a chunk goes up to."""
     found: str | None = unit.database.rows("edge_of_records", table_number=table.number, after=after, limit=limit)[0][0]

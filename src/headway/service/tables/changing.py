@@ -6,7 +6,9 @@ transaction, so that a built-in task changes its records and its cursor together
     def work(unit):
         held(unit, run)                                       # the run is still under this lease
         table = hold(unit, organisation, table_id)
-        done = change(unit, table, ids, decide)               # or insert, remove, patch
+        edge = span_of_records(unit, table, cursor.after, 1000)   # up to where this chunk goes; None: all is done
+        found = load_span(unit, store.dialect, table, condition, cursor.after, edge)
+        done = change_loaded(unit, table, found, decide)      # or change, insert, remove, storage.tables.patch_records
         keep(unit, run, cursor)
         return done
 
@@ -139,20 +141,26 @@ def change(unit: Unit, table: Table, ids: Collection[str], decide: Callable[[Rec
     `decide` returns all values in normal form (`filled` makes them), None for a record that needs no change, and raises
     Refused for one that cannot be changed; that one stays as it is, the others are changed.
     """
+    found = storage.load_records(unit, table, ids)
+    done = change_loaded(unit, table, list(found.values()), decide)
+    done.passed += [record_id for record_id in ids if record_id not in found]
+    return done
+
+
+def change_loaded(unit: Unit, table: Table, found: Iterable[Record], decide: Callable[[Record], Values | None]) -> Done:
+    """Do as `change` does with records that this transaction has loaded (`storage.tables.load_span`): no second look."""
     done = Done()
     drafts = []
-    found = storage.load_records(unit, table, ids)
-    for record_id in ids:
-        record = found.get(record_id)
+    for record in found:
         try:
-            values = None if record is None else decide(record)
+            values = decide(record)
         except Refused as refusal:
-            done.refused[record_id] = refusal.refusals
+            done.refused[record.id] = refusal.refusals
             continue
-        if record is None or values is None or values == record.values:
-            done.passed.append(record_id)
+        if values is None or values == record.values:
+            done.passed.append(record.id)
         else:
-            drafts.append(Draft(record_id, values, record))
+            drafts.append(Draft(record.id, values, record))
     done.refused |= save(unit, table, drafts)
     done.changed = [draft.id for draft in drafts if draft.id not in done.refused]
     return done

@@ -16,9 +16,10 @@ from headway.engine.tables.values import BadValue
 from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
 from headway.ids import IdSource, canonical
 from headway.model.space import Space
-from headway.model.table import Field, FieldType, Record, RecordChange, Table
+from headway.model.table import External, Field, FieldType, Record, RecordChange, Table
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.tables.changing import hold
+from headway.service.tables.external import FarTables
 from headway.storage import tables as storage
 from headway.storage.store import Store
 from headway.storage.unit import Unit
@@ -36,9 +37,15 @@ class Tables:
     """Every verb on the tables of an organisation."""
 
     def __init__(
-        self, store: Store, ids: IdSource, organisation: int = 1, zone: Callable[[], tzinfo] = lambda: UTC
+        self,
+        store: Store,
+        ids: IdSource,
+        organisation: int = 1,
+        zone: Callable[[], tzinfo] = lambda: UTC,
+        far: FarTables | None = None,
     ) -> None:
-        """`zone` is that of times which do not say theirs."""
+        """`zone` is that of times which do not say theirs; without `far` there are no external tables."""
+        self._far = far
         self._store = store
         self._ids = ids
         self._organisation = organisation
@@ -60,6 +67,7 @@ class Tables:
         """Make a table with its fields; raise InvalidInput for what cannot be, Conflict for a name that is taken."""
         _check_name(spec.name)
         table_id = self._ids.new(self._store.clock.now_ms())
+        fields, external = await self._external(table_id, spec)
 
         def work(unit: Unit) -> builtins.list[str]:
             others = storage.read_tables(unit.database, self._organisation)
@@ -68,11 +76,11 @@ class Tables:
             self._refuse_taken(others, spec.name)
             table = Table(
                 number=storage.next_number(unit), id=table_id, organisation=self._organisation, name=spec.name,
-                description=spec.description, created_at=unit.now_ms, updated_at=unit.now_ms,
+                description=spec.description, fields=fields, next_field=len(fields) + 1, created_at=unit.now_ms, updated_at=unit.now_ms,
             )  # fmt: skip
             for index, field in enumerate(spec.fields):
                 table = self._with(table, others, field, f"/fields/{index}")
-            storage.insert_table(unit, table)
+            storage.insert_table(unit, replace(table, external=external))
             return [table_id]
 
         (found,), _ = await self._store.write(
@@ -81,6 +89,30 @@ class Tables:
             grows=True,
         )
         return await self.get(found)
+
+    async def _external(self, table_id: str, spec: wire.CreateTable) -> tuple[tuple[Field, ...], External | None]:
+        if spec.external is None:
+            return (), None
+        if spec.fields:
+            raise _invalid("/fields", "the fields of an external table are read from its database")
+        if self._far is None:
+            raise _invalid("/external", "this server has no external tables")
+        return await self._far.reflect(table_id, spec.external)
+
+    async def refresh(self, name: str) -> Table:
+        """Read the fields of an external table again; those that are still there keep their ids."""
+        known = await self.get(name)
+        if known.external is None or self._far is None:
+            raise TableInUse("only external tables have fields that are read from elsewhere")
+        fields, external = await self._far.reflect_again(known)
+
+        def work(unit: Unit) -> Table:
+            table = self._held(unit, known.id, known.version)
+            last = max((int(field.id.removeprefix("field_")) for field in fields), default=0)
+            after = replace(table, fields=fields, external=external, next_field=max(table.next_field, last + 1))
+            return self._saved(unit, table, after)
+
+        return await self._store.write(work)
 
     async def patch(self, name: str, spec: wire.PatchTable, version: int | None = None) -> Table:
         """Rename or describe a table; raise VersionMismatch if it is not at that version."""
@@ -142,6 +174,7 @@ class Tables:
         def work(unit: Unit) -> tuple[Table, Field]:
             table = self._held(unit, name, version)
             before = _field(table, field_name)
+            _refuse_external(table)
             given = {member: value for member, value in asdict(spec).items() if value is not UNSET}
             if "choices" in given:
                 given["choices"] = tuple(given["choices"])
@@ -164,6 +197,7 @@ class Tables:
         def work(unit: Unit) -> Table:
             table = self._held(unit, name, version)
             field = _field(table, field_name)
+            _refuse_external(table)
             if field.kept:
                 storage.leave_field(unit, table, field)
             return self._saved(
@@ -230,8 +264,7 @@ class Tables:
 
     def _with(self, table: Table, others: builtins.list[Table], spec: wire.FieldSpec, pointer: str) -> Table:
         """Return the table with one field more."""
-        if table.external is not None:
-            raise TableInUse("the fields of an external table are its database's")
+        _refuse_external(table)
         if len(table.fields) >= FIELDS_MAX:
             raise _invalid(pointer, f"a table has up to {FIELDS_MAX} fields")
         target = None
@@ -275,6 +308,11 @@ def _looks_at_records(before: Field, after: Field) -> bool:
 def _extends(before: Field, after: Field) -> bool:
     """Whether all choices are still there, in their order: then no record changes."""
     return tuple(choice for choice in after.choices if choice in before.choices) == before.choices
+
+
+def _refuse_external(table: Table) -> None:
+    if table.external is not None:
+        raise TableInUse("the fields of an external table are its database's: change them there, and refresh the table")
 
 
 def _field(table: Table, name: str) -> Field:

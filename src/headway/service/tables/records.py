@@ -12,13 +12,14 @@ import msgspec
 from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.engine.tables.keys import key
 from headway.engine.tables.values import BadValue, normal
-from headway.errors import InvalidInput, InvalidRecord, RecordNotFound, VersionMismatch
+from headway.errors import InvalidInput, InvalidRecord, RecordNotFound, TableInUse, VersionMismatch
 from headway.ids import IdSource, canonical
 from headway.model.space import Space
-from headway.model.table import Field, Record, Table
+from headway.model.table import Field, Record, Table, Values
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, remove, save
 from headway.service.tables.definitions import Tables
+from headway.service.tables.external import FarTables
 from headway.storage import tables as storage
 from headway.storage.records import Walk
 from headway.storage.store import Store
@@ -50,8 +51,10 @@ class Records:
         ids: IdSource,
         organisation: int = 1,
         zone: Callable[[], tzinfo] = lambda: UTC,
+        far: FarTables | None = None,
     ) -> None:
         """`zone` is that of days, and of times which do not say theirs."""
+        self._far = far
         self._store = store
         self._tables = tables
         self._ids = ids
@@ -79,6 +82,8 @@ class Records:
     async def get(self, table_name: str, record_id: str) -> tuple[Table, Record]:
         """Return a record; raise TableNotFound or RecordNotFound."""
         table = await self._tables.get(table_name)
+        if table.external is not None:
+            return table, await self._elsewhere.get(table, record_id)
         wanted = canonical(record_id) or record_id
         found = await self._store.read.ask(lambda database, _: storage.read_records(database, table, [wanted]))
         if not found:
@@ -92,8 +97,10 @@ class Records:
 
         A page may be short or even empty although there is more: it looks at so many records only.
         """
-        walk = _walk(table, order_by)
         size = min(size, PAGE_MAX)
+        if table.external is not None:
+            return await self._elsewhere.page(table, condition, after, size, order_by)
+        walk = _walk(table, order_by)
         return await self._store.read.ask(
             lambda database, dialect: storage.read_page(database, dialect, table, condition, after, size, walk),
             slow=condition != EVERY,
@@ -103,6 +110,8 @@ class Records:
         self, table: Table, condition: Condition = EVERY, offset: int = 0, size: int = 50
     ) -> builtins.list[Record]:
         """Return a page by its number, oldest first. It costs as much as all pages before it."""
+        if table.external is not None:
+            return await self._elsewhere.at(table, condition, offset, min(size, PAGE_MAX))
         return await self._store.read.ask(
             lambda database, dialect: storage.read_at(database, dialect, table, condition, offset, min(size, PAGE_MAX)),
             slow=True,
@@ -110,6 +119,8 @@ class Records:
 
     async def count(self, table: Table, condition: Condition = EVERY) -> int:
         """Return of how many records the condition is true: of all from the count that is kept, else by looking."""
+        if table.external is not None:
+            return await self._elsewhere.count(table, condition)
         return await self._store.read.ask(
             lambda database, dialect: storage.count_records(database, dialect, table, condition),
             slow=condition != EVERY,
@@ -121,6 +132,8 @@ class Records:
         self, table_name: str, given: Sequence[Mapping[str, Any]], request: RequestKey | None = None
     ) -> Batch:
         """Add records, all or none; raise InvalidRecord with what is wrong with which."""
+        if (table := await self._external(table_name)) is not None:
+            return Batch(table, await self._elsewhere.insert(table, self._each_far(table, given)), created=len(given))
         new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in given]
 
         def work(unit: Unit, table: Table) -> builtins.list[str]:
@@ -137,6 +150,8 @@ class Records:
         self, table_name: str, given: Sequence[wire.RecordPatch], request: RequestKey | None = None
     ) -> Batch:
         """Change records, all or none; raise RecordNotFound, VersionMismatch or InvalidRecord."""
+        if (table := await self._external(table_name)) is not None:
+            return await self._update_far(table, given)
         ids = [canonical(patch.id) or patch.id for patch in given]
         if len(set(ids)) < len(ids):
             raise InvalidInput(
@@ -167,6 +182,8 @@ class Records:
         self, table_name: str, by: str, given: Sequence[Mapping[str, Any]], request: RequestKey | None = None
     ) -> Batch:
         """Change the records that have the given values in a unique field, and add the others, all or none."""
+        if await self._external(table_name) is not None:
+            raise TableInUse("rows of an external table are added or updated, and not both at once")
         new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in given]
 
         def work(unit: Unit, table: Table) -> builtins.list[str]:
@@ -195,6 +212,8 @@ class Records:
         self, table_name: str, ids: Sequence[str], version: int | None = None, request: RequestKey | None = None
     ) -> int:
         """Delete records, all or none; raise RecordNotFound, VersionMismatch, or RecordInUse if a connection restricts it."""
+        if (far := await self._external(table_name)) is not None:
+            return await self._elsewhere.delete(far, list(dict.fromkeys(ids)))
         wanted = list(dict.fromkeys(canonical(each) or each for each in ids))
 
         def work(unit: Unit, table: Table) -> builtins.list[str]:
@@ -205,6 +224,38 @@ class Records:
 
         _, lines = await self._write(table_name, work, len(wanted), request)
         return int(lines[0])
+
+    # -- of databases elsewhere --------------------------------------------------------------------------------------------
+
+    @property
+    def _elsewhere(self) -> FarTables:
+        assert self._far is not None, "a table is external only where there are such"
+        return self._far
+
+    async def _external(self, table_name: str) -> Table | None:
+        table = await self._tables.get(table_name)
+        return table if table.external is not None else None
+
+    def _each_far(self, table: Table, given: Sequence[Mapping[str, Any]]) -> builtins.list[Values]:
+        return [
+            draft.values
+            for draft in self._each(given, [], lambda index: Draft("", fresh(table, given[index], self._zone())))
+        ]
+
+    async def _update_far(self, table: Table, given: Sequence[wire.RecordPatch]) -> Batch:
+        """Rows have no versions, and what is required of them is their database's affair: a blank is a NULL."""
+        if any(patch.version is not None for patch in given):
+            raise InvalidInput("rows of an external table have no versions")
+        loose = msgspec.structs.replace(
+            table, fields=tuple(msgspec.structs.replace(field, required=False) for field in table.fields)
+        )
+        drafts = self._each(given, [], lambda index: Draft("", filled(loose, given[index].values, {}, self._zone())))
+        changes = []
+        for patch, draft in zip(given, drafts, strict=True):
+            named = {field.id for name in patch.values if (field := table.find(name)) is not None}
+            changes.append((patch.id, {field: draft.values.get(field) for field in sorted(named)}))
+        after = await self._elsewhere.update(table, changes)
+        return Batch(table, after, updated=len(after))
 
     # -- pieces ----------------------------------------------------------------------------------------------------------
 

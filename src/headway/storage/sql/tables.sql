@@ -55,6 +55,10 @@ DELETE FROM records WHERE table_number = :table_number AND id IN @ids;
 SELECT id, version, data, created_at, updated_at FROM records
 WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;
 
+-- name: lock_records
+-- As load_records, for who has read them before and wants to know whether they are still the same.
+SELECT id, version FROM records WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;
+
 -- name: read_records
 SELECT id, version, data, created_at, updated_at FROM records WHERE table_number = :table_number AND id IN @ids ORDER BY id;
 

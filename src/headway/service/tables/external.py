@@ -1,0 +1,126 @@
+"""External tables: rows of the user's own databases, found and changed as records are.
+
+A change of rows is a transaction of their database, and none of ours: what is asked twice is done twice.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from headway.config import Settings
+from headway.engine.tables.conditions import Condition
+from headway.errors import ExternalFailed, InvalidInput
+from headway.model.table import External, Field, Record, Table, Values
+from headway.storage.external.database import Databases
+from headway.storage.external.rows import Rows, reflected
+from headway.storage.external.target import Rules
+from headway.vault import NotOpened, Vault
+from headway.wire.tables import ExternalSpec
+
+T = TypeVar("T")
+
+KEY_ORDER = "created_at"
+"""What lists call the order that there is without an index: here it is that of the key."""
+
+
+def databases(settings: Settings) -> Databases:
+    """Return the external databases that the settings allow; none of them is the server's own."""
+    own = settings.store.removeprefix("sqlite:///") if settings.store.startswith("sqlite:///") else ""
+    files = [Path(own).resolve()] if own and own != ":memory:" else []
+    rules = Rules(settings.external_allow, settings.external_folders)
+    return Databases(rules, settings.external_timeout_ms, files)
+
+
+class FarTables:
+    """Every verb on the rows of external tables."""
+
+    def __init__(self, databases: Databases, vault: Vault) -> None:
+        self._databases = databases
+        self._vault = vault
+
+    async def reflect(self, table_id: str, spec: ExternalSpec) -> tuple[tuple[Field, ...], External]:
+        """Return fields and place of a table elsewhere; raise ExternalRefused or ExternalFailed."""
+        shown = self._databases.shown(spec.url)
+        fields, key, columns = await self._databases.call(
+            spec.url, lambda connection: reflected(connection, spec.relation, spec.namespace)
+        )
+        url = self._vault.seal(_place(table_id), spec.url)
+        return fields, External(
+            url=url, shown=shown, relation=spec.relation, namespace=spec.namespace, key=key, columns=columns
+        )
+
+    async def reflect_again(self, table: Table) -> tuple[tuple[Field, ...], External]:
+        """Return the fields that the table has now; columns that were known keep their ids."""
+        far = _far(table)
+        fields, key, columns = await self._call(
+            table, lambda connection: reflected(connection, far.relation, far.namespace)
+        )
+        known = {name: field for field, name in far.columns.items()}
+        following = table.next_field
+        ids: dict[str, str] = {}
+        for field in fields:
+            ids[field.id] = known.get(field.name, f"field_{following}")
+            following += field.name not in known
+        of = {ids[field]: name for field, name in columns.items()}
+        return tuple(replace(field, id=ids[field.id]) for field in fields), replace(far, key=key, columns=of)
+
+    async def page(
+        self, table: Table, condition: Condition, after: str, size: int, order_by: str
+    ) -> tuple[builtins.list[Record], str]:
+        """Return rows in the order of their key, and where it goes on."""
+        if order_by.strip() not in ("", KEY_ORDER):
+            message = "order_by: rows of an external table come in the order of their key"
+            raise InvalidInput(message, errors=[{"pointer": "/order_by", "code": "value", "message": message}])
+        rows = Rows(table)
+        return await self._call(table, lambda connection: rows.page(connection, condition, after, size))
+
+    async def at(self, table: Table, condition: Condition, offset: int, size: int) -> builtins.list[Record]:
+        """Return a page by its number."""
+        rows = Rows(table)
+        return await self._call(table, lambda connection: rows.at(connection, condition, offset, size))
+
+    async def count(self, table: Table, condition: Condition) -> int:
+        """Return of how many rows the condition is true."""
+        rows = Rows(table)
+        return await self._call(table, lambda connection: rows.count(connection, condition))
+
+    async def get(self, table: Table, record_id: str) -> Record:
+        """Return one row; raise RecordNotFound."""
+        rows = Rows(table)
+        return await self._call(table, lambda connection: rows.get(connection, record_id))
+
+    async def insert(self, table: Table, given: Sequence[Values]) -> builtins.list[Record]:
+        """Add rows, all or none."""
+        rows = Rows(table)
+        return await self._call(table, lambda connection: rows.insert(connection, given))
+
+    async def update(self, table: Table, changes: Sequence[tuple[str, Values]]) -> builtins.list[Record]:
+        """Change rows, all or none; raise RecordNotFound."""
+        rows = Rows(table)
+        return await self._call(table, lambda connection: rows.update(connection, changes))
+
+    async def delete(self, table: Table, ids: Sequence[str]) -> int:
+        """Delete rows, all or none; raise RecordNotFound."""
+        rows = Rows(table)
+        return await self._call(table, lambda connection: rows.delete(connection, ids))
+
+    async def _call(self, table: Table, work: Callable[[Any], T]) -> T:
+        try:
+            url = self._vault.open(_place(table.id), _far(table).url)
+        except NotOpened as error:
+            raise ExternalFailed(str(error)) from None
+        return await self._databases.call(url, work)
+
+
+def _place(table_id: str) -> str:
+    return f"table:{table_id}:url"
+
+
+def _far(table: Table) -> External:
+    assert table.external is not None
+    return table.external

@@ -1,0 +1,122 @@
+"""Which databases may be connected to: the URL is looked at when it is given, the address again at every dial.
+
+A URL comes from a user, and what it says could open a file of ours, a socket of this machine, or a neighbour in its network.
+So a URL may say little; a SQLite file lies in a folder that the operator has named; and an address is public, or one that
+the operator has named. Names are resolved here and the address that was looked at is the one that is dialled.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from headway.errors import ExternalRefused
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+DRIVERS: Final[Mapping[str, str]] = {
+    "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql", "mysql+pymysql": "mysql+pymysql", "mariadb": "mysql+pymysql", "mariadb+pymysql": "mysql+pymysql",
+    "sqlite": "sqlite", "sqlite+pysqlite": "sqlite",
+}  # fmt: skip
+OPTIONS: Final[Mapping[str, frozenset[str]]] = {
+    "postgresql+psycopg": frozenset({"sslmode"}),
+    "mysql+pymysql": frozenset({"charset"}),
+    "sqlite": frozenset(),
+}
+"""What a URL may say beside the place: nothing that names a file, a socket or a command."""
+PORTS: Final = {"postgresql+psycopg": 5432, "mysql+pymysql": 3306}
+_NAT64: Final = ip_network("64:ff9b::/96")
+_6TO4: Final = ip_network("2002::/16")
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What the operator allows."""
+
+    allow: tuple[str, ...] = ()
+    """Names, addresses or networks that may be dialled though they are not public."""
+    folders: tuple[str, ...] = ()
+    """Folders whose SQLite files may be opened."""
+
+
+def parsed(text: str, rules: Rules, own: Iterable[Path] = ()) -> URL:
+    """Return the URL with the driver that we use; raise ExternalRefused with what is wrong with it. Nothing is dialled."""
+    from sqlalchemy.engine import make_url  # noqa: PLC0415 - an extra, and slow to import
+    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ExternalRefused("this is no URL of a database; write postgresql://USER:PASSWORD@HOST/DATABASE") from None
+    driver = DRIVERS.get(url.drivername)
+    if driver is None:
+        raise ExternalRefused(f"{url.drivername[:40]!r} is not known; PostgreSQL, MySQL and SQLite are")
+    unknown = sorted(set(url.query) - OPTIONS[driver])
+    if unknown:
+        known = ", ".join(sorted(OPTIONS[driver])) or "none"
+        raise ExternalRefused(f"the URL has the option {unknown[0][:40]!r}; known: {known}")
+    url = url.set(drivername=driver)
+    if driver == "sqlite":
+        checked_file(url.database or "", rules, own)
+        return url
+    host = url.host or ""
+    if not host or "/" in host or "," in host or host.startswith("@"):
+        raise ExternalRefused("the URL names one host, and no socket")
+    if not url.database:
+        raise ExternalRefused("the URL names no database")
+    return url
+
+
+def checked_file(text: str, rules: Rules, own: Iterable[Path] = ()) -> Path:
+    """Return where a SQLite file really is; raise ExternalRefused unless that is in an allowed folder."""
+    if not text or not Path(text).is_absolute():
+        raise ExternalRefused("a SQLite file is named by its whole path: sqlite:////srv/data/file.db")
+    path = Path(text).resolve()
+    if not any(path.is_relative_to(Path(folder).resolve()) for folder in rules.folders if folder):
+        raise ExternalRefused("SQLite files may only be opened in folders that the operator names (external_folders)")
+    if any(path.name.startswith(each.name) and path.parent == each.resolve().parent for each in own):
+        raise ExternalRefused("this is the server's own store")
+    return path
+
+
+def checked_address(host: str, port: int, rules: Rules) -> str:
+    """Return an address of the host that may be dialled; raise ExternalRefused if there is none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise ExternalRefused(f"the host {host[:100]!r} has no address") from None
+    named = host.lower().rstrip(".") in {entry.lower() for entry in rules.allow}
+    for _, _, _, _, place in found:
+        address = ip_address(str(place[0]).partition("%")[0])
+        if named or is_public(address) or _within(address, rules.allow):
+            return str(address)
+    raise ExternalRefused(f"the host {host[:100]!r} is not a public one; the operator can allow it (external_allow)")
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether the address is one of the public network, also if it is written inside another one."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped
+        if inner is None and (address in _NAT64 or address in _6TO4):
+            shift = 0 if address in _NAT64 else 80
+            inner = IPv4Address(int(address) >> shift & 0xFFFF_FFFF)
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast
+
+
+def _within(address: IPv4Address | IPv6Address, allowed: Iterable[str]) -> bool:
+    for entry in allowed:
+        try:
+            network = ip_network(entry, strict=False)
+        except ValueError:
+            continue  # a name
+        if address in network:
+            return True
+    return False
