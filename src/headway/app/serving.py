@@ -164,8 +164,10 @@ async def _with_store(
     try:
         await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
     finally:
-        for each in (*built_in, *running):
+        for each in built_in:
             await each.stop()
+        for loop in running:
+            await loop.stop()
         if supervisor is not None:
             await supervisor.stop(1)
         await _let_go(service)
