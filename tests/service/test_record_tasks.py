@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import sqlite3
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from tests.world import declare, spec
 
 from headway.actions import records, sending
 from headway.actions.executor import BuiltInWorker
+from headway.config import Settings
 from headway.errors import (
     Conflict,
     HeadwayError,
@@ -31,6 +33,7 @@ from headway.model.run import Reason
 from headway.model.space import Space
 from headway.outbound.gateway import Gateway
 from headway.outbound.guard import Guard
+from headway.service.tables.external import databases
 from headway.wire import record_tasks as wire
 from headway.wire import tables as table_wire
 from headway.wire import workers
@@ -767,3 +770,36 @@ async def test_errors_go_with_their_run(office):
     assert (len(first), more, len(rest), end) == (2, True, 1, False)
     await world.runs.delete(run.id)
     assert world.sql("SELECT count(*) FROM record_errors") == [(0,)]
+
+
+async def test_rows_of_an_external_table_are_updated_too(office, tmp_path, runner):
+    world = office.world
+    where = tmp_path / "people.db"
+    with sqlite3.connect(where) as database:
+        database.execute(
+            "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, age INTEGER, status TEXT CHECK (status <> 'x'))"
+        )
+        database.executemany("INSERT INTO people (name, age) VALUES (?, ?)", [(f"p{n}", n) for n in range(1_200)])
+    database.close()
+    world.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
+    allow(world, Guard())
+    office.tasks = world.desk.record_tasks
+    far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
+    await world.desk.tables.create(table_wire.CreateTable(name="people", external=far))
+    await table(world, field("Who"), name="log")
+    await office.make(
+        update(status=template("{{ 'x' if record.age == 700 else record.name | upper }}")),
+        {"action": "insert", "table": "log", "set": {"Who": {"field": "name"}}},
+        on="people", filter={"field": "age", "operator": "at least", "value": 600},
+    )  # fmt: skip
+    run = await office.begin()
+    assert await office.execute(run) == {"total": 600, "done": 600, "failed": 1}
+    assert len(await values(world, "log")) == 599
+    with sqlite3.connect(where) as database:
+        found = database.execute("SELECT age, status FROM people ORDER BY age").fetchall()
+    database.close()
+    assert [status for _, status in found] == [None] * 600 + [f"P{n}" if n != 700 else None for n in range(600, 1_200)]
+    await office.tasks.patch("T", wire.PatchRecordTask(actions=msgspec.convert([update(status="ok")], wire.Actions)))
+    again = (await office.tasks.run_failed(run.id)).run
+    assert await office.execute(await office.claim(again.id)) == {"total": 1, "done": 1, "failed": 0}
+    world.service.databases.close()

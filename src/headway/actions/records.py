@@ -83,7 +83,10 @@ class _Pages:
 
     async def all(self) -> None:
         """Do them all; raise RecordFailed if a record failed and the task stops there."""
-        most = (1 if self._task.on_error == "stop" else PAGE_SENT) if self._sends else PAGE
+        final = self._sends or self._run.table.external is not None
+        most = PAGE_SENT if self._sends else PAGE
+        if final and self._task.on_error == "stop":  # what is behind the one that fails must not have happened
+            most = 1
         size = most
         await self._sender.prepare(self._task.actions)
         while jobs := await self._run.page(size):

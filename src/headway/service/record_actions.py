@@ -70,7 +70,7 @@ class Builder:
         """Return the action as it is kept; raise InvalidInput with a pointer that begins with `at`."""
         match given:
             case wire.UpdateRecord():
-                return Update(await self._sources(given.set, self._own(self._table, at), at))
+                return Update(await self._sources(given.set, self._table, at))
             case wire.UpdateConnected():
                 field = self._connection(given.connection, at)
                 target = self._own(await self._find_table(field.table_id or ""), at)

@@ -6,12 +6,16 @@ was sent and not committed is sent again, under the same message id.
 
 A job is made from a record as it was read. If anything that it was made from has changed when it is committed, it is made
 anew from what is there then, unless something was sent for it: then its changes are made as they were meant.
+
+Rows of an external table are changed by a transaction of their own database, before the one with the cursor: each of them at
+least once, and by a server that dies in between twice.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +24,7 @@ from msgspec.structs import replace
 from headway.engine.record_tasks import connections, named_records, patch_of
 from headway.engine.tables.conditions import BadCondition, Condition, Moment, matches, read
 from headway.engine.tables.values import BadValue, normal
-from headway.errors import Conflict, RecordTaskNotFound
+from headway.errors import Conflict, InvalidInput, NotFound, RecordNotFound, RecordTaskNotFound
 from headway.ids import canonical
 from headway.model.record_task import (
     Constant,
@@ -46,6 +50,7 @@ from headway.storage.records import Walk
 from headway.storage.statements import Dialect
 from headway.storage.unit import Unit
 from headway.wire.record_tasks import RunOver
+from headway.wire.tables import BATCH_MAX, RecordPatch
 
 PATCHED: Final = 2_000
 """Records that one statement looks at."""
@@ -136,14 +141,15 @@ class RecordRun:
         _check_fit(task, table)
         reached = Reached(task, await _origin(desk, run, over), desk.store.clock.now_ms(), "", 0)
         made = cls(desk, run, reached, table, _condition(desk, reached, table), over)
-        made.reached = replace(reached, upto=await made._last(), total=await made._count())
+        upto = await made._last() if table.external is None else ""
+        made.reached = replace(reached, upto=upto, total=await made._count())
         return made
 
     # -- what is next --------------------------------------------------------------------------------------------------
 
     def patch(self) -> Values | None:
         """Return what one statement can give to all records alike; None if each has to be looked at."""
-        if self._over != RunOver():
+        if self._over != RunOver() or self.table.external is not None:
             return None
         return patch_of(self.reached.task, self.table)
 
@@ -152,7 +158,8 @@ class RecordRun:
         jobs: list[Job] = []
         while not jobs and not self.dry:
             found, after = await self._found(limit)
-            jobs = [Job(self.table, record) for record in found if record.id <= self.reached.upto]
+            far = self.table.external is not None  # whose rows say neither when they came nor in which order
+            jobs = [Job(self.table, record) for record in found if far or record.id <= self.reached.upto]
             self.dry = not after or len(jobs) < len(found)
             if not jobs and after:
                 self.reached = replace(self.reached, after=after)
@@ -166,13 +173,15 @@ class RecordRun:
             failed = self._over.failed_of
             errors = await ask(lambda database, _: storage.read_errors(database, failed, after, limit))
             ids = [error.record_id for error in errors]
-            there = await ask(lambda database, _: table_storage.read_records(database, table, ids))
+            there = await self._read(table, ids)
             return there, ids[-1] if len(ids) == limit else ""
         if self._over.records is not None:
             ids = sorted(each for each in {canonical(each) or each for each in self._over.records} if each > after)
-            there = await ask(lambda database, _: table_storage.read_records(database, table, ids[:limit]))
+            there = await self._read(table, ids[:limit])
             fit = [record for record in there if matches(self._condition, record.values)]
             return fit, ids[limit - 1] if len(ids) > limit else ""
+        if table.external is not None:
+            return await self.desk.records.page(table, self._condition, after, limit)
         return await ask(
             lambda database, dialect: table_storage.read_page(database, dialect, table, self._condition, after, limit),
             slow=True,
@@ -194,6 +203,12 @@ class RecordRun:
 
     async def _read(self, table: Table, ids: Iterable[str]) -> list[Record]:
         wanted = sorted(ids)
+        if table.external is not None:
+            found = []
+            for record_id in wanted:
+                with suppress(RecordNotFound):
+                    found.append((await self.desk.records.get(table.id, record_id))[1])
+            return found
         return await self.desk.store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
 
     async def _last(self) -> str:
@@ -241,6 +256,8 @@ class RecordRun:
         The rest has to be made anew: what they were made from has changed. With `on_error: stop` it ends with the first
         that fails. Raises LeaseLost, with nothing written, if the run is not under this lease any more.
         """
+        if self.table.external is not None:
+            await self._change_far([job for job in jobs if job.error is None and job.given])
         while True:
             batch = _Batch(self, jobs)
             try:
@@ -250,6 +267,23 @@ class RecordRun:
             except _Undone:
                 continue
             return taken
+
+    async def _change_far(self, jobs: Sequence[Job]) -> None:
+        """Change rows of an external table, all at once; if one is refused, each for itself, so that it fails alone."""
+        try:
+            await self._update_far(jobs)
+        except (InvalidInput, NotFound):
+            for job in jobs:
+                try:
+                    await self._update_far([job])
+                except (InvalidInput, NotFound) as error:
+                    job.fail(0, error.code, error.detail)
+
+    async def _update_far(self, jobs: Sequence[Job]) -> None:
+        for at in range(0, len(jobs), BATCH_MAX):
+            some = jobs[at : at + BATCH_MAX]
+            patches = [RecordPatch(id=job.record.id, values=job.given) for job in some]
+            await self.desk.records.update(self.table.id, patches)
 
     def _hold(self, unit: Unit) -> Table:
         return hold(unit, self.run.organisation, self.table.id)
@@ -304,9 +338,10 @@ class _Batch:
 
     def _load(self, unit: Unit) -> None:
         """Hold every table and record that the jobs are about, in one order, so that two servers do not wait for each other."""
-        wanted: dict[str, set[str]] = {self._run.table.id: set()}
+        far = self._run.table.external is not None
+        wanted: dict[str, set[str]] = {} if far else {self._run.table.id: set()}
         for job in self._jobs:
-            if job.sent:
+            if job.sent and not far:
                 wanted[job.table.id].add(job.record.id)
             for table_id, record_id in (*job.reads, *(place for place, _ in job.others)):
                 if record_id != job.record.id:
@@ -338,7 +373,11 @@ class _Batch:
         own = (job.table.id, job.record.id)
         if job.error is not None:
             return True
-        if not job.sent and not all(self._unchanged(place, version) for place, version in job.reads.items()):
+        if (
+            self._run.table.external is None
+            and not job.sent
+            and not all(self._unchanged(place, version) for place, version in job.reads.items())
+        ):
             return own not in self._stage  # one that was deleted is passed over
         mine: dict[Place, tuple[Record | None, Values]] = {}
         try:
@@ -416,8 +455,6 @@ async def _origin(desk: Desk, run: Run, over: RunOver) -> str:
 
 def _check_fit(task: RecordTask, table: Table) -> None:
     """Raise Conflict if the table is not any more what the task was made for."""
-    if table.external is not None:
-        raise Conflict(f"{table.name!r} is an external table; record tasks are for Headway's own tables")
     for action in task.actions:
         match action:
             case Update():

@@ -285,8 +285,6 @@ class RecordTasks:
         self, stored: str, table_name: str, wanted: Any, actions: Sequence[wire.AnyAction], on_error: wire.OnError
     ) -> RecordTask:
         table = await self._tables.get(table_name)
-        if table.external is not None:
-            raise invalid("/table", f"{table.name!r} is an external table; record tasks are for Headway's own tables")
         builder = Builder(
             stored,
             table,
