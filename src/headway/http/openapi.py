@@ -105,7 +105,7 @@ def _operation(route: Route) -> dict[str, Any]:
         said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
     if route.raw:
         said["requestBody"] = {
-            "required": True,
+            "required": False,
             "content": {"application/octet-stream": {"schema": {"type": "string"}}},
         }
     return said
