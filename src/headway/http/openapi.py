@@ -123,7 +123,7 @@ def _operation(route: Route) -> dict[str, Any]:
         said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
     elif route.raw:
         content = {"application/octet-stream": {"schema": {"type": "string"}}}
-        said["requestBody"] = {"required": True, "content": content}
+        said["requestBody"] = {"required": False, "content": content}  # an empty file is one, too
     elif route.unparsed and route.method not in SAFE_METHODS:
         anything = {kind: {"schema": {"type": "object"}} for kind in route.dialect.body_kinds}
         said["requestBody"] = {"required": False, "content": anything}
