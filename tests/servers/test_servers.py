@@ -11,6 +11,7 @@ from tests.world import declare, key, spec
 from headway.errors import IdempotencyKeyReused, StorageUnavailable
 from headway.model.event import Event
 from headway.model.query import Page, RunFilter
+from headway.model.space import Space
 from headway.service.history import Ended, Snapshot
 from headway.service.servers import DEFINED_EVERY, GONE_MS
 from headway.wire import workers as wire
@@ -206,7 +207,7 @@ async def test_the_first_use_of_a_queue_at_one_server_does_not_undo_its_pause_at
     pair.b.store.peers.on_message = lambda message: None
     await pair.a.queues.limit("q", 1)
     await pair.a.queues.pause("q", paused=True)
-    await pair.b.store.know(["t"])
+    await pair.b.store.know(Space(1), ["t"])
     await pair.b.start(queue="q")
     for _ in range(DEFINED_EVERY):
         await pair.pulse()

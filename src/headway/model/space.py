@@ -68,6 +68,8 @@ class Space:
 
     def find(self, tasks: Mapping[str, Task], name: str, *, shared_first: bool = False) -> Task | None:
         """Return the task that the organisation means by a name, if it may start that."""
+        if not self._prefix:
+            return tasks.get(self.inside(name))
         for stored in self.tasks(name, shared_first=shared_first):
             task = tasks.get(stored)
             if task is not None and self.may_start(task):

@@ -86,7 +86,7 @@ class Drafter:
             task,
             now_ms,
             name=spec.name,
-            queue=space.inside(spec.queue or space.outside(task.queue)),
+            queue=_queue(spec, task, space),
             priority=spec.priority,
             key=None if key is None else space.inside(key),
             max_attempts=spec.max_attempts,
@@ -243,6 +243,12 @@ def _debounced(unit: Unit, first: Run, run: Run, ttl_ms: int) -> Run:
     """The newest input counts, and the wait begins anew."""
     after = change(unit, first, replace(first, input=run.input), "run.changed", '{"changed":["input"]}')
     return move(unit, after, Rescheduled(unit.now_ms + ttl_ms))
+
+
+def _queue(spec: StartRun, task: Task, space: Space) -> str:
+    if spec.queue is None and space.owns(task.queue):
+        return task.queue
+    return space.inside(spec.queue or space.outside(task.queue))
 
 
 def _run_at(spec: StartRun, now_ms: int) -> int | None:
