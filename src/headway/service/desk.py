@@ -42,7 +42,7 @@ class Desk:
         """Makes tokens that only this organisation's requests can use."""
 
         def zone() -> ZoneInfo:
-            return ZoneInfo(service.organisations.of(organisation).zone)
+            return ZoneInfo(store.catalog.organisations[organisation].zone)
 
         self.runs = Runs(store, service.drafter, service.ids, service.signer, service.settings, space)
         self.tasks = Tasks(store, space)
