@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from headway import __version__
 from headway.clock import SystemClock
 from headway.config import Settings
-from headway.storage.location import need_driver, secret_of, sqlite_path
+from headway.storage.location import is_postgres, need_driver, secret_of, sqlite_path
 
 if TYPE_CHECKING:
     from headway.storage.store import Store
@@ -21,6 +21,17 @@ log = logging.getLogger("headway")
 
 WAITS_S: Final = (0.2, 5.0)
 """The shortest and the longest wait between two attempts to open a store on a database that does not answer yet."""
+
+
+def known_secret(settings: Settings) -> bytes | None:
+    """Return the store's secret if that is known before the store is opened, so that workers can start meanwhile."""
+    path = None if is_postgres(settings.store) else sqlite_path(settings.store)
+    if path is None and not settings.secret:
+        return None
+    try:
+        return secret_of(path, settings.secret)
+    except (ValueError, OSError):  # it is said when the store is opened
+        return None
 
 
 def on_a_file(settings: Settings) -> tuple[Store, bytes]:

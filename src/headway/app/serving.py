@@ -14,15 +14,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from headway import __version__, logs
-from headway.app.opening import on_a_file, on_postgres
+from headway.app.opening import known_secret, on_a_file, on_postgres
 from headway.client.credential import WORKER_VARIABLE
 from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.http.addresses import Addresses
 from headway.http.listening import UnsafeBind, ensure_keys, listen
+from headway.ids import Signer
 from headway.service.access import keytext
-from headway.service.access.keytext import KeyText
 from headway.storage.location import check_url, is_postgres, shown
 from headway.worker.supervisor import Supervisor, worker_argv
 
@@ -88,8 +88,9 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
     url = f"http://{_shown(settings.host)}:{sockets[0].getsockname()[1]}"
     notices = Notices()
-    own_key = keytext.new()  # of the local workers; it dies with this process
-    supervisor = _supervisor(settings, url, notices, own_key) if settings.app and settings.workers else None
+    wanted = bool(settings.app and settings.workers)
+    known = known_secret(settings) if wanted else None
+    supervisor = None if known is None else _supervisor(settings, url, notices, known)
     if supervisor is not None:
         await supervisor.start()
     from headway.storage.database import StorageBroken, StoreRefused  # noqa: PLC0415 - after the workers are on their way
@@ -105,7 +106,10 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
             await supervisor.stop(0)
         return 0
     store, secret = opened
-    return await _with_store(settings, store, secret, sockets, url, supervisor, notices, own_key)
+    if wanted and supervisor is None:
+        supervisor = _supervisor(settings, url, notices, secret)
+        await supervisor.start()
+    return await _with_store(settings, store, secret, sockets, url, supervisor, notices)
 
 
 async def _with_store(
@@ -116,7 +120,6 @@ async def _with_store(
     url: str,
     supervisor: Supervisor | None,
     notices: Notices,
-    own_key: KeyText,
 ) -> int:
     from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
     from headway.app.loops import begin_loops  # noqa: PLC0415
@@ -124,7 +127,6 @@ async def _with_store(
     from headway.http.asgi import Api  # noqa: PLC0415
     from headway.http.routes import ROUTES  # noqa: PLC0415
     from headway.http.server import serve_http  # noqa: PLC0415
-    from headway.ids import Signer  # noqa: PLC0415
     from headway.model.record_task import EXECUTOR  # noqa: PLC0415
     from headway.service.service import Service  # noqa: PLC0415
 
@@ -142,7 +144,7 @@ async def _with_store(
     service = Service(store, Signer(secret), settings)
     await service.workers.restore()
     await service.servers.join()
-    if refusal := await _lock_the_door(service, own_key):
+    if refusal := await _lock_the_door(service):
         if supervisor is not None:
             await supervisor.stop(0)
         await store.close()
@@ -185,10 +187,9 @@ async def _let_go(service: Service) -> None:
     await service.store.close()
 
 
-async def _lock_the_door(service: Service, own_key: KeyText) -> str:
+async def _lock_the_door(service: Service) -> str:
     """Get to know who may come in, before anybody is answered; return why this cannot be served, or nothing."""
     await service.access.load()
-    service.access.lend(own_key)
     try:
         ensure_keys(service.settings.host, locked=service.access.directory.locked)
     except UnsafeBind as error:
@@ -212,7 +213,7 @@ def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable
     return {"store": store, "workers": workers} if expects_workers else {"store": store}
 
 
-def _supervisor(settings: Settings, url: str, notices: Notices, own_key: KeyText) -> Supervisor:
+def _supervisor(settings: Settings, url: str, notices: Notices, secret: bytes) -> Supervisor:
     def argv(number: int) -> list[str]:
         name = f"{socket.gethostname()}/local-{number}"
         grace = f"{max(0, settings.drain_ms - 2000)}ms"
@@ -223,7 +224,7 @@ def _supervisor(settings: Settings, url: str, notices: Notices, own_key: KeyText
         sys.stderr.buffer.write(output)
         sys.stderr.buffer.flush()
 
-    environment = {WORKER_VARIABLE: str(own_key)}
+    environment = {WORKER_VARIABLE: str(keytext.lent(Signer(secret)))}
     return Supervisor(settings.workers, argv, say=notices.say, write=write, environment=environment)
 
 

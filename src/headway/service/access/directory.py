@@ -89,9 +89,10 @@ class Directory:
         owner = key.organisation
         return Entry(key, user, self.organisations.get(owner), self.allowances.get(owner), tuple(secrets), principal)
 
-    def lend(self, key_id: str, digest: str, now_ms: int) -> None:
-        """Know a key for as long as this process lives: that of its own workers. It is nowhere kept and opens nothing else."""
+    def lend(self, key_id: str, digest: str, now_ms: int) -> Entry:
+        """Know a key for as long as this process lives: that of servers' own workers. It opens nothing else."""
         key = Key(key_id, FIRST, None, LOCAL, '["worker:protocol"]', None, None, None, now_ms, None, None, None)
         organisation = Organisation(FIRST, "", LOCAL, "UTC", now_ms)
         entry = self._entry(key, [Secret(key_id, 1, digest, now_ms, None)])
-        self._lent[key_id] = replace(entry, organisation=organisation)
+        entry = self._lent[key_id] = replace(entry, organisation=organisation)
+        return entry

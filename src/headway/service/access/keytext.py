@@ -11,6 +11,8 @@ from headway.ids import Signer
 PREFIX: Final = "hw"
 """What scanners for leaked secrets can look for."""
 PURPOSE: Final = "key"
+LENT: Final = "local"
+"""How ids of keys begin that servers make for their own workers; other ids are hexadecimal."""
 _TEXT: Final = re.compile(r"hw_([0-9a-z]{4,40})_([A-Za-z0-9_-]{20,200})")
 
 
@@ -37,6 +39,20 @@ def new(key_id: str | None = None) -> KeyText:
 def new_id() -> str:
     """Return a public id: 80 random bits, short enough to be read out."""
     return secrets.token_hex(10)
+
+
+def lent(signer: Signer) -> KeyText:
+    """Return a key for a server's own workers, which proves itself: every server of the store knows it, and is kept nowhere.
+
+    So such a worker may outlive its server and go on at the next one, as what it executes must not be lost with either.
+    """
+    key_id = f"{LENT}{secrets.token_hex(10)}"
+    return KeyText(key_id, signer.sign(LENT, key_id))
+
+
+def is_lent(signer: Signer, key: KeyText) -> bool:
+    """Tell whether a server of this store has made the key for its workers."""
+    return key.id.startswith(LENT) and signer.verify(LENT, key.id, key.secret)
 
 
 def read(text: str) -> KeyText | None:
