@@ -16,7 +16,8 @@ from headway.errors import InvalidInput
 from headway.outbound import http
 from headway.outbound.failure import SendFailed
 from headway.outbound.guard import Guard
-from headway.outbound.http import Caller, check_headers, check_secret
+from headway.outbound.http import Caller
+from headway.outbound.signing import check_headers, check_secret
 
 AT = 1_800_000_000
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

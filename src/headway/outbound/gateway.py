@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from headway.outbound.guard import Guard
-from headway.outbound.http import Caller
 from headway.outbound.mail import Mailer
 from headway.outbound.templates import Templates
+
+if TYPE_CHECKING:
+    from headway.outbound.http import Caller
 
 
 class Gateway:
@@ -20,12 +24,22 @@ class Gateway:
         templates: Templates | None = None,
     ) -> None:
         self.guard = guard
-        self.caller = caller or Caller(guard)
+        self._caller = caller
         self.mailer = mailer or Mailer(guard)
         self.templates = templates or Templates()
 
+    @property
+    def caller(self) -> Caller:
+        """What calls webhooks; its library takes a fifth of a second to load, which most servers never need."""
+        if self._caller is None:
+            from headway.outbound.http import Caller  # noqa: PLC0415 - see above
+
+            self._caller = Caller(self.guard)
+        return self._caller
+
     async def close(self) -> None:
         """Let go of every connection and process."""
-        await self.caller.close()
+        if self._caller is not None:
+            await self._caller.close()
         await self.mailer.close()
         await self.templates.close()

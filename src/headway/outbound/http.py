@@ -6,11 +6,7 @@ surroundings. The same message has the same `webhook-id` in every try, so that a
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import os
-import re
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -21,26 +17,16 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from headway import __version__
-from headway.errors import InvalidInput
 from headway.outbound.failure import SendFailed, shown
 from headway.outbound.guard import AddressRefused, Guard, Target
+from headway.outbound.signing import sign
 
 TIMEOUT_S: Final = 15.0
 CONNECT_S: Final = 5.0
 ANSWER_MAX: Final = 64 * 1024
 """What is read of an answer, in bytes; nothing of it is unpacked."""
-HEADERS_MAX: Final = 20
-HEADER_VALUE_MAX: Final = 4096
 AFTER_MAX_MS: Final = 3_600_000
 
-SECRET: Final = "whsec_"  # noqa: S105 - what one begins with
-_TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
-_OURS: Final = frozenset({
-    "host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "keep-alive", "te", "trailer",
-    "upgrade", "expect", "cookie", "user-agent", "accept-encoding", "forwarded", "via",
-})  # fmt: skip
-_OUR_PREFIXES: Final = ("webhook-", "proxy-", "sec-", "x-forwarded-")
 _RETRIED: Final = frozenset({408, 425, 429})
 
 
@@ -161,43 +147,6 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         """There is nothing to let go of."""
-
-
-def sign(secret: str, message_id: str, at_s: int, body: bytes) -> str:
-    """Return the signature of a message in the form of Standard Webhooks: `v1,` and HMAC-SHA-256 in base64.
-
-    >>> sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
-    'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE='
-    """
-    signed = f"{message_id}.{at_s}.".encode() + body
-    return "v1," + base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode()
-
-
-def check_secret(secret: str) -> None:
-    """Raise InvalidInput unless it is `whsec_` and 24 to 64 bytes in base64."""
-    try:
-        fits = secret.startswith(SECRET) and 24 <= len(_key(secret)) <= 64  # noqa: PLR2004 - as the standard has it
-    except ValueError:
-        fits = False
-    if not fits:
-        raise InvalidInput("a webhook's secret is whsec_ and 24 to 64 random bytes in base64")
-
-
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise InvalidInput for a header that users cannot set, or one that would break out of its line."""
-    if len(headers) > HEADERS_MAX:
-        raise InvalidInput(f"a webhook has {HEADERS_MAX} headers of its own at most")
-    for name, value in headers.items():
-        if not _TOKEN.fullmatch(name):
-            raise InvalidInput(f"{name[:80]!r} is no name of a header")
-        if name.lower() in _OURS or name.lower().startswith(_OUR_PREFIXES):
-            raise InvalidInput(f"the header {name} is set by Headway itself")
-        if len(value) > HEADER_VALUE_MAX or not _VALUE.fullmatch(value):
-            raise InvalidInput(f"the header {name} has a line break, or a sign that is not ASCII, or is too long")
-
-
-def _key(secret: str) -> bytes:
-    return base64.b64decode(secret.removeprefix(SECRET), validate=True)
 
 
 def _unreachable(code: str, message: str) -> SendFailed:

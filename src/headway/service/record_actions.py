@@ -29,7 +29,7 @@ from headway.model.record_task import (
 )
 from headway.model.table import Field, FieldType, Table
 from headway.outbound.gateway import Gateway
-from headway.outbound.http import check_headers, check_secret
+from headway.outbound.signing import check_headers, check_secret
 from headway.vault import Vault
 from headway.wire import record_tasks as wire
 
