@@ -121,18 +121,21 @@ def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
         {"name": "Each", "actions": TASKS["each for itself"]},
     )  # fmt: skip
     server = Server(place, "--lease", "1500ms").start()
-    died = 0
-    for name in ("Patch", "Each"):
+    died = Counter()
+    rounds = ["Patch", "Each"]
+    for name in rounds:
         run_id = server.started(name)
-        died += killed_while_it_runs(server, run_id, kills)
+        died[name] += killed_while_it_runs(server, run_id, kills)
+        if name == "Patch" and died[name] < kills:
+            rounds.append(name)  # it was over before the kill: what it does can be done once more
         run = server.final(run_id, 120)
         assert run["state"] == "succeeded", run
         assert run["progress"]["done"] == records
         assert server.get(f"/v1/runs/{run_id}/output")["output"] == {"total": records, "done": records, "failed": 0}
-    assert died >= 2
+    assert all(died[name] >= 1 for name in ("Patch", "Each")), died
     assert server.stop() == 0
     orders = rows(place, "orders")
-    assert Counter(version for version, _ in orders) == {3: records}
+    assert Counter(version for version, _ in orders) == {1 + len(rounds): records}
     assert {values["field_2"] for _, values in orders} == {1}
     assert {values["field_3"] for _, values in orders} == {"seen"}
     logged = Counter(values["field_1"] for _, values in rows(place, "log"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headway.config import from_environment
 from headway.errors import TargetRefused
-from headway.outbound.addresses import is_public
+from headway.networks import is_public
 from headway.outbound.guard import AddressRefused, Guard
 
 INSIDE = [
