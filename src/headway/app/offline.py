@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterable
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headway import __version__, config
+from headway import config
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.model.query import FIRST
@@ -107,27 +106,17 @@ async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str]:
 
 
 def _open(settings: Settings) -> tuple[Store, bytes]:
-    if not is_postgres(settings.store):
-        from headway.app.opening import on_a_file  # noqa: PLC0415 - only where it is asked for
+    from headway.app.opening import on_a_database, on_a_file  # noqa: PLC0415 - only where it is asked for
 
-        _file(settings.store, "keeps no keys")
-        return on_a_file(settings)
-    need_driver()
-    from headway.ids import IdSource  # noqa: PLC0415
-    from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
-
-    clock = SystemClock()
-    opened = open_postgres(
-        settings.store, clock, accept_loss=settings.accept_loss, server_id=IdSource().new(clock.now_ms()),
-        host=platform.node(), pid=os.getpid(), version=__version__,
-    )  # fmt: skip
-    return opened, secret_in(settings.store, settings.secret)
+    if is_postgres(settings.store):
+        return on_a_database(settings)
+    _file(settings.store, "keeps no keys")
+    return on_a_file(settings)
 
 
 def openapi() -> dict[str, Any]:
     """Return the OpenAPI document of all that a server answers to."""
     from headway.compat import surfaces  # noqa: PLC0415 - only where it is asked for
-    from headway.config import Settings  # noqa: PLC0415
     from headway.http.openapi import document  # noqa: PLC0415
     from headway.http.routes import ROUTES  # noqa: PLC0415
 

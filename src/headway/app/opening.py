@@ -45,28 +45,33 @@ def on_a_file(settings: Settings) -> tuple[Store, bytes]:
     return store, secret
 
 
+def on_a_database(settings: Settings) -> tuple[Store, bytes]:
+    """Open the store on PostgreSQL as a server of its own, on the caller's thread; raise DatabaseGone if it does not answer."""
+    need_driver()
+    from headway.ids import IdSource  # noqa: PLC0415 - as above
+    from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
+
+    clock = SystemClock()
+    store = open_postgres(
+        settings.store, clock, accept_loss=settings.accept_loss, server_id=IdSource().new(clock.now_ms()),
+        host=socket.gethostname(), pid=os.getpid(), version=__version__,
+    )  # fmt: skip
+    try:
+        return store, secret_in(settings.store, settings.secret)
+    except BaseException:
+        asyncio.run(store.close())
+        raise
+
+
 async def on_postgres(settings: Settings, sockets: list[socket.socket]) -> tuple[Store, bytes] | None:
     """Open the store as soon as the database answers. Until then the server is alive, but not ready."""
     from headway.storage.database import DatabaseGone, StoreRefused  # noqa: PLC0415 - as above
 
     need_driver()
-    from headway.ids import IdSource  # noqa: PLC0415
-    from headway.storage.postgres.open import open_postgres, secret_in  # noqa: PLC0415
     from headway.storage.postgres.trouble import NotLetIn  # noqa: PLC0415
 
-    clock = SystemClock()
-    server_id = IdSource().new(clock.now_ms())
-
     def open_it() -> tuple[Store, bytes]:
-        store = open_postgres(
-            settings.store, clock, accept_loss=settings.accept_loss, server_id=server_id,
-            host=socket.gethostname(), pid=os.getpid(), version=__version__,
-        )  # fmt: skip
-        try:
-            return store, secret_in(settings.store, settings.secret)
-        except BaseException:
-            asyncio.run(store.close())
-            raise
+        return on_a_database(settings)
 
     try:
         return await asyncio.to_thread(open_it)

@@ -19,7 +19,7 @@ from yarl import URL
 
 from headway.config import Settings
 from headway.errors import TargetRefused
-from headway.outbound.addresses import Network, is_public, literal, within
+from headway.networks import Network, is_public, literal, within
 
 AddressInfo = tuple[Any, ...]
 """One address as `getaddrinfo` returns it: family, type, protocol, canonical name, socket address."""

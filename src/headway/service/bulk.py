@@ -7,24 +7,19 @@ from typing import Final
 
 import msgspec
 
-from headway.engine.progress import advance
-from headway.errors import BadParameter, HeadwayError, LeaseLost
+from headway.errors import BadParameter, HeadwayError
 from headway.ids import IdSource
 from headway.model.query import RunFilter
-from headway.model.run import Reason, Run, State
+from headway.model.run import Reason, Run
 from headway.service import verbs
+from headway.service.cursor import held, keep, last
 from headway.service.stopping import finish
-from headway.service.transitions import change
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.runs import BulkAction
 
-_encode: Final = msgspec.json.Encoder().encode
-
 CHUNK: Final = 500
 """Runs that a bulk action touches in one transaction."""
-CURSOR: Final = "cursor:"
-"""Steps of this prefix say how far it is; the last of them counts."""
 REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "resumed", "retry": "retried"}
 """The reason's code, by the action: the same as if one had done it to each run by itself."""
 
@@ -40,9 +35,6 @@ class BulkDone(msgspec.Struct, frozen=True):
     """How many runs there were when it began."""
 
 
-_decode_done: Final = msgspec.json.Decoder(BulkDone).decode
-
-
 class Bulk:
     """Carries out bulk runs, for the built-in worker. What a filter names is a run of the bulk run's own organisation."""
 
@@ -52,10 +44,9 @@ class Bulk:
 
     async def begin(self, bulk: Run, wanted: RunFilter) -> BulkDone:
         """Return how far earlier attempts of a bulk run have come; of one that is new, how much there is to do."""
-        steps = [step for step in await self._store.read.steps(bulk.id) if step.name.startswith(CURSOR)]
-        last = max(steps, key=lambda step: step.name, default=None)
-        if last is not None:
-            return _decode_done(last.value)
+        done = await last(self._store, bulk, BulkDone)
+        if done is not None:
+            return done
         return BulkDone(total=sum((await self._store.read.count(wanted, None)).values()))
 
     async def chunk(self, bulk: Run, wanted: RunFilter, action: BulkAction, done: BulkDone) -> BulkDone | None:
@@ -68,24 +59,15 @@ class Bulk:
             return None
 
         def work(unit: Unit) -> BulkDone:
-            _held(unit, bulk)
+            held(unit, bulk)
             changed, passed = _apply(unit, ids, action, self._ids)
             after = BulkDone(ids[-1], done.changed + changed, done.passed + passed, done.total)
-            unit.add_step(bulk.id, f"{CURSOR}{ids[-1]}", _encode(after).decode())
-            current = _held(unit, bulk)
-            change(unit, current, advance(current, after.changed + after.passed, after.total, "", unit.now_ms))
+            keep(unit, bulk, ids[-1], after, after.changed + after.passed, after.total)
             return after
 
         after = await self._store.write(work, run_ids=[bulk.id, *ids], weight=len(ids))
         await finish(self._store)
         return after
-
-
-def _held(unit: Unit, bulk: Run) -> Run:
-    current = unit.run(bulk.id)
-    if current is None or current.epoch != bulk.epoch or current.state is not State.RUNNING:
-        raise LeaseLost
-    return current
 
 
 def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int]:

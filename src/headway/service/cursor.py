@@ -1,7 +1,7 @@
 """The cursor of a built-in task that works through much: how far it is, kept by the transactions that bring it there.
 
 After a crash an attempt goes on where the last transaction has ended: nothing is done twice, nothing is left out. A cursor
-is a step of the run, under a name with a number that rises.
+is a step of the run, under a name with a number or an id that rises.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ def held(unit: Unit, run: Run) -> Run:
     return current
 
 
-def keep(unit: Unit, run: Run, number: int, cursor: object, done: int, total: int | None, message: str = "") -> None:
-    """Keep how far the run is, with what this transaction has done; `number` is higher than that of all before."""
-    unit.add_step(run.id, f"{CURSOR}{number:012}", _encode(cursor).decode())
+def keep(
+    unit: Unit, run: Run, place: int | str, cursor: object, done: int, total: int | None, message: str = ""
+) -> None:
+    """Keep how far the run is, with what this transaction has done; `place` is after that of all before: a number, or an id."""
+    mark = place if isinstance(place, str) else f"{place:012}"
+    unit.add_step(run.id, f"{CURSOR}{mark}", _encode(cursor).decode())
     current = held(unit, run)
     change(unit, current, advance(current, done, total, message, unit.now_ms))
 

@@ -7,15 +7,17 @@ the operator has named. Names are resolved here and the address that was looked 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from headway.errors import ExternalRefused
+from headway.networks import Network, is_public, within
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -32,8 +34,6 @@ OPTIONS: Final[Mapping[str, frozenset[str]]] = {
 }
 """What a URL may say beside the place: nothing that names a file, a socket or a command."""
 PORTS: Final = {"postgresql+psycopg": 5432, "mysql+pymysql": 3306}
-_NAT64: Final = ip_network("64:ff9b::/96")
-_6TO4: Final = ip_network("2002::/16")
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -94,29 +94,15 @@ def checked_address(host: str, port: int, rules: Rules) -> str:
     named = host.lower().rstrip(".") in {entry.lower() for entry in rules.allow}
     for _, _, _, _, place in found:
         address = ip_address(str(place[0]).partition("%")[0])
-        if named or is_public(address) or _within(address, rules.allow):
+        if named or is_public(address) or within(address, _allowed(rules.allow)):
             return str(address)
     raise ExternalRefused(f"the host {host[:100]!r} is not a public one; the operator can allow it (external_allow)")
 
 
-def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether the address is one of the public network, also if it is written inside another one."""
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped
-        if inner is None and (address in _NAT64 or address in _6TO4):
-            shift = 0 if address in _NAT64 else 80
-            inner = IPv4Address(int(address) >> shift & 0xFFFF_FFFF)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast
-
-
-def _within(address: IPv4Address | IPv6Address, allowed: Iterable[str]) -> bool:
-    for entry in allowed:
-        try:
-            network = ip_network(entry, strict=False)
-        except ValueError:
-            continue  # a name
-        if address in network:
-            return True
-    return False
+def _allowed(entries: Iterable[str]) -> list[Network]:
+    """Return the entries that are addresses or networks; the others are names."""
+    found = []
+    for entry in entries:
+        with contextlib.suppress(ValueError):
+            found.append(ip_network(entry, strict=False))
+    return found
