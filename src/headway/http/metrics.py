@@ -18,7 +18,6 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from headway.http.meter import BOUNDS_S
 from headway.model.query import FIRST
 from headway.model.space import Space
 
@@ -123,6 +122,9 @@ class _Collector(Collector):
         writer = self._api.service.store.writer
         yield CounterMetricFamily("headway_db_commits", "Transactions that reached the disk.", value=writer.batches)
         yield CounterMetricFamily("headway_db_commands", "Commands in these transactions.", value=writer.commands)
+        writes = HistogramMetricFamily("headway_db_write_seconds", "How long these transactions took, to the disk.")
+        writes.add_metric([], writer.times.cumulated(), sum_value=writer.times.seconds)
+        yield writes
         yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(writer.full))
 
     def _http(self) -> Iterator[Metric]:
@@ -133,7 +135,8 @@ class _Collector(Collector):
             for status, count in sorted(meters.statuses[slot].items()):
                 requests.add_metric([name, str(status)], count)
             if meters.statuses[slot]:
-                seconds.add_metric([name], _cumulated(meters.buckets[slot]), sum_value=meters.seconds[slot])
+                times = meters.times[slot]
+                seconds.add_metric([name], times.cumulated(), sum_value=times.seconds)
         yield requests
         yield seconds
         yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._api.streams)
@@ -141,12 +144,3 @@ class _Collector(Collector):
 
 def _lane(task: str, queue: str) -> list[str]:
     return [str(Space.owner(queue)), Space.outside(task), Space.outside(queue)]
-
-
-def _cumulated(buckets: list[int]) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
-    total = 0
-    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), buckets, strict=True):
-        total += count
-        found.append((bound, total))
-    return found

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Generic, TypeVar
@@ -28,6 +29,7 @@ from headway.errors import (
     StorageFull,
     StorageUnavailable,
 )
+from headway.histogram import Histogram
 from headway.model.run import Run
 from headway.storage.catalog import Catalog, Lane
 from headway.storage.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
@@ -191,6 +193,8 @@ class Writer:
         self.broken: Exception | None = None
         self.batches = 0
         self.commands = 0
+        self.times = Histogram()
+        """How long the transactions that reached the disk took."""
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -386,6 +390,7 @@ class Writer:
         database = self._database
         unit = Unit(database, self._catalog, self._cache, self._clock.now_ms())
         patient = [*self._patient]
+        began = time.perf_counter()
         if failpoints.ARMED:
             failpoints.point("writer.before_begin")
         database.begin()
@@ -424,6 +429,7 @@ class Writer:
             raise
         unit.publish()
         self._patient = waiting
+        self.times.note(time.perf_counter() - began)
         self.batches += 1
         self.commands += len(batch)
         return done, Committed().include(unit)

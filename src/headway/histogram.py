@@ -1,0 +1,29 @@
+"""How long things took, counted in buckets: cheap enough to note each, and what Prometheus wants to know."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import accumulate
+from typing import Final
+
+BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+
+class Histogram:
+    """Durations in seconds. One thread notes, any may look."""
+
+    __slots__ = ("_counts", "seconds")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS_S) + 1)
+        self.seconds = 0.0
+        """All of them together."""
+
+    def note(self, seconds: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self.seconds += seconds
+
+    def cumulated(self) -> list[tuple[str, float]]:
+        """Return (bound, how many took no longer than that), the last bound being infinite."""
+        return list(zip((*map(str, BOUNDS_S), "+Inf"), accumulate(self._counts), strict=True))
