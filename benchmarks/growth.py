@@ -1,7 +1,7 @@
 """Growth: what gets slower when a store has a million runs instead of a thousand? The bar is 1.3 times.
 
 Three stores: small (1,000 runs, half of them queued), finished (1,000,000, all but 1,000 finished) and queued (1,000,000,
-all but 1,000 queued). The same operations are done in turn on all of them, so that what the machine does meanwhile meets
+all but 1,000 queued). With BENCH_POSTGRES, the URL of a database, they are moved to new ones beside it. The same operations are done in turn on all of them, so that what the machine does meanwhile meets
 all alike. A figure is the ratio of the medians, large store to small store; `small_us` and `large_us` are the medians.
 
     finished.start, queued.claim.1, …   through the service in this process, commit included: start, batch of 100, claim 1
@@ -18,18 +18,20 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import os
 import random
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 import apsw
-from kit import Bench, Served, emit, pss_mib, quiet, serving
+from kit import POSTGRES, Bench, Served, database, emit, pss_mib, quiet, serving_store
 from msgspec.json import encode
 
 from headway.clock import SystemClock
@@ -43,10 +45,12 @@ from headway.service.service import Service
 from headway.service.starting import new_run
 from headway.storage import lists
 from headway.storage.leads import choose
+from headway.storage.location import is_postgres, sqlite_path
 from headway.storage.reader import WINDOW
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_file
 from headway.storage.statements import RUN_COLUMNS
+from headway.storage.store import Store
 from headway.wire import workers as wire
 from headway.wire.runs import StartBatch, StartRun
 from headway.wire.times import to_text
@@ -139,15 +143,80 @@ def _run(ids: IdSource, created: int, number: int, chance: random.Random, *, que
     return tuple(fields.values()), [("customer", str(number % 10), run_id), ("order", str(number), run_id)], history
 
 
+class Stores:
+    """The stores by name, and the URLs where they are."""
+
+    def __init__(self, folder: Path, shares: dict[str, tuple[int, float]]) -> None:
+        """`shares` says how many runs there are in each, and how many of them are queued."""
+        self._folder = folder
+        self._shares = shares
+        self._databases = {name: ExitStack() for name in shares}
+        self.urls: dict[str, str] = {}
+
+    def make(self, name: str) -> None:
+        """Make a store, or make it afresh: claims leave whole lanes of the small one empty."""
+        path = self._folder / f"{name}.db"
+        for part in self._folder.glob(f"{path.name}*"):
+            part.unlink()
+        runs, queued_share = self._shares[name]
+        begun = time.monotonic()
+        fill(path, runs, queued_share)
+        took = time.monotonic() - begun
+        self.urls[name] = f"sqlite:///{path}"
+        if POSTGRES:
+            self._databases[name].close()
+            url = self._databases[name].enter_context(database())
+            subprocess.run(
+                [sys.executable, "-m", "headway", "migrate-store", self.urls[name], url], check=True, stdout=2
+            )
+            path.unlink()
+            self.urls[name] = url
+            _ask(url, "VACUUM ANALYZE")  # as autovacuum would have, in 20 days
+        emit(bench="growth", metric=f"fill.{name}", unit="s", value=took, n=runs)
+
+    def size(self, name: str) -> int:
+        """Return its bytes."""
+        path = None if POSTGRES else sqlite_path(self.urls[name])
+        return (
+            path.stat().st_size if path else int(_ask(self.urls[name], "SELECT pg_database_size(current_database())"))
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._databases.values():
+            held.close()
+
+
+def _ask(url: str, statement: str) -> Any:
+    import psycopg
+
+    with closing(psycopg.connect(url, autocommit=True)) as connection:
+        asked = connection.execute(statement)
+        return asked.fetchone()[0] if asked.description else None
+
+
+def opened(url: str) -> Store:
+    """Open a store as a server does."""
+    clock = SystemClock()
+    if not is_postgres(url):
+        return open_file(sqlite_path(url), clock, reserve_bytes=0)
+    from headway.storage.postgres.open import open_postgres
+
+    return open_postgres(
+        url, clock, server_id=IdSource().new(clock.now_ms()), host="bench", pid=os.getpid(), version="0"
+    )
+
+
 # -- what is timed -----------------------------------------------------------------------------------------------------
 
 
 class Site:
     """A store, the service over it, and two workers: one claims from the lane of the starts, one from all 21."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.store = open_file(path, SystemClock(), reserve_bytes=0)
+    def __init__(self, url: str) -> None:
+        self.store = opened(url)
         self.service = Service(self.store, Signer(b"bench" * 8), Settings(lease_ms=10**9))
         self.workers: dict[str, str] = {}
         self.run_id = ""
@@ -156,11 +225,20 @@ class Site:
     async def open(self) -> None:
         """Begin."""
         self.store.start()
+        if self.store.peers is not None:
+            await self.service.servers.join()
         for name, queues, tasks in (("", QUEUES[:1], TASKS[:1]), (".lanes", QUEUES, TASKS)):
             declared = [wire.TaskDeclaration(name=task) for task in tasks]
             asked = wire.RegisterWorker(queues=queues, tasks=declared, capacity=1000)
             self.workers[name] = (await self.service.workers.register(asked)).id
-        self.run_id = self.store.read.near.rows("read_feed", after=500, limit=1)[0][1]
+        (run, *_), _ = await self.service.of(1).runs.page(RunFilter(), Page())
+        self.run_id = run.id
+
+    async def close(self) -> None:
+        """End."""
+        if self.store.peers is not None:
+            await self.service.servers.leave()
+        await self.store.close()
 
     async def start(self) -> None:
         """One run."""
@@ -174,7 +252,7 @@ class Site:
         """As a worker does."""
         self.leases = await self.service.workers.claim(wire.ClaimRuns(worker_id=self.workers[worker], max=count))
         if len(self.leases) != count:
-            raise RuntimeError(f"{self.path.name}: claimed {len(self.leases)} of {count}")
+            raise RuntimeError(f"claimed {len(self.leases)} of {count}")
 
     async def finish(self, worker: str) -> None:
         """What was claimed."""
@@ -294,7 +372,7 @@ async def page(bench: Bench, metric: str, wanted: RunFilter, small: Site, large:
         lambda site: site.service.of(1).runs.page(wanted, at), small, large, 20 if bench.quick else 100
     )
     found = ratio(metric, *took, rows=rows)
-    if found > BAR and bench.options.explain:
+    if found > BAR and bench.options.explain and not POSTGRES:
         lead, edge = choose(SQLITE, large.store.read.near, wanted, at, WINDOW)
         sql, binds = lists.page(SQLITE, wanted, at, 51, lead, edge)
         plan = large.store.read.near.select(f"EXPLAIN QUERY PLAN {sql}", binds)
@@ -345,20 +423,20 @@ def ratio(metric: str, small: list[float], large: list[float], **more: Any) -> f
 # -- over HTTP ---------------------------------------------------------------------------------------------------------
 
 
-def over_http(bench: Bench, paths: dict[str, Path], folder: Path) -> None:
+def over_http(bench: Bench, stores: Stores, folder: Path) -> None:
     """Serve all stores at once and ask each in turn; first, how long each takes to come up."""
-    restarts: dict[str, list[float]] = {name: [] for name in paths}
+    restarts: dict[str, list[float]] = {name: [] for name in stores.urls}
     for _ in range(bench.runs):
-        for name, path in paths.items():
+        for name, url in stores.urls.items():
             quiet(patience_s=5)
             begun = time.monotonic()
-            with serving(folder, store=path) as served:
+            with serving_store(url, folder) as served:
                 restarts[name].append(time.monotonic() - begun)
                 _readable(served)
     for name, times in restarts.items():
         emit(bench="growth", metric=f"restart.{name}", unit="s", runs=times)
-        emit(bench="growth", metric=f"size.{name}", unit="MiB", value=paths[name].stat().st_size / 2**20)
-    with Together(paths, folder) as servers:
+        emit(bench="growth", metric=f"size.{name}", unit="MiB", value=stores.size(name) / 2**20)
+    with Together(stores.urls, folder) as servers:
         times = 20 if bench.quick else 100
         now = SystemClock().now_ms()
         asked = {f"list.{what}": query(wanted) for what, wanted in filters(now).items()}
@@ -366,14 +444,14 @@ def over_http(bench: Bench, paths: dict[str, Path], folder: Path) -> None:
         asked |= {"count": "/v1/runs:count", "metrics": "/metrics"}
         asked |= {f"tadabase.{what}": f"/api/v1/tasks/{what}" for what in ("history", "status")}
         for what, path in asked.items():
-            took: dict[str, list[float]] = {name: [] for name in paths}
+            took: dict[str, list[float]] = {name: [] for name in stores.urls}
             until = time.monotonic() + 10
             for _ in range(times):
                 for name, (connection, run_url) in servers.items():
                     took[name].append(_get(connection, path or f"{run_url}/events"))
                 if time.monotonic() > until:
                     break
-            for name in paths:
+            for name in stores.urls:
                 if name != "small" and bench.wanted(f"{name}.http.{what}"):
                     ratio(f"{name}.http.{what}", took["small"], took[name])
         for name, served in servers.served.items():
@@ -388,9 +466,9 @@ def _readable(served: Served) -> None:
 class Together:
     """A server over each store, a connection to each, and the URL of one of its runs."""
 
-    def __init__(self, paths: dict[str, Path], folder: Path) -> None:
+    def __init__(self, urls: dict[str, str], folder: Path) -> None:
         self._stack = ExitStack()
-        self.served = {name: self._stack.enter_context(serving(folder, store=path)) for name, path in paths.items()}
+        self.served = {name: self._stack.enter_context(serving_store(url, folder)) for name, url in urls.items()}
         self._ready = {}
         for name, served in self.served.items():
             run = served.ask("GET", "/v1/events?after=500&page_size=1")["data"][0]["run_id"]
@@ -425,34 +503,23 @@ def main() -> None:
     )
     bench = Bench("growth", __doc__ or "", *options)
     count = bench.options.n or (100_000 if bench.quick else 1_000_000)
-    with bench.folder() as folder:
-        shares = {"small": (1000, 0.5), "finished": (count, 1000 / count), "queued": (count, 1 - 1000 / count)}
-        paths = {name: folder / f"{name}.db" for name in shares}
-        for name, (runs, queued_share) in shares.items():
-            begun = time.monotonic()
-            fill(paths[name], runs, queued_share)
-            emit(bench="growth", metric=f"fill.{name}", unit="s", value=time.monotonic() - begun, n=runs)
+    shares = {"small": (1000, 0.5), "finished": (count, 1000 / count), "queued": (count, 1 - 1000 / count)}
+    with bench.folder() as folder, Stores(folder, shares) as stores:
+        for name in shares:
+            stores.make(name)
         for name in ("finished", "queued"):
-            _afresh(paths["small"], *shares["small"])
-            asyncio.run(_in_process(bench, paths, name))
-        _afresh(paths["small"], *shares["small"])
-        over_http(bench, paths, folder)
+            asyncio.run(_in_process(bench, stores, name))
+            stores.make("small")
+        over_http(bench, stores, folder)
 
 
-def _afresh(small: Path, runs: int, queued_share: float) -> None:
-    """Claims leave whole lanes of the small store empty; what is measured next wants them full again."""
-    for path in small.parent.glob(f"{small.name}*"):
-        path.unlink()
-    fill(small, runs, queued_share)
-
-
-async def _in_process(bench: Bench, paths: dict[str, Path], name: str) -> None:
-    sites = [Site(paths["small"]), Site(paths[name])]
+async def _in_process(bench: Bench, stores: Stores, name: str) -> None:
+    sites = [Site(stores.urls["small"]), Site(stores.urls[name])]
     try:
         await operations(bench, *sites, name)
     finally:
         for site in sites:
-            await site.store.close()
+            await site.close()
 
 
 if __name__ == "__main__":
