@@ -253,7 +253,7 @@ def execution(run: Run, zone: str) -> Execution:
     return Execution(
         task_queue_id=run.id,
         task_id=run.task,
-        task_name=run.name,
+        task_name=run.task,
         total_records=total,
         total_record_proceed=proceed,
         start_at=wall_time(run.created_at if run.started_at is None else run.started_at, zone),
