@@ -246,6 +246,20 @@ async def test_a_task_that_timed_out_has_their_code_for_it(code, in_memory):
         assert (data["code"], data["message"]) == (4106, "Task timed out")
 
 
+@pytest.mark.parametrize(
+    ("said", "code"), [("4115", 4115), ("4096", 4096), ("4352", 4100), ("04115", 4100), ("no_wallet", 4100)]
+)
+@on_loop
+async def test_a_task_may_fail_with_a_code_of_theirs(said, code, in_memory):
+    async with in_memory() as server:
+        run_id = await server.running()
+        error = wire.ErrorReport(message="there is no wallet Savings", code=said, type="Fail", retryable=False)
+        await server.report(wire.Errored(run_id=run_id, epoch=1, error=error))
+        task = (await polled(server, run_id))["payload"]
+        assert (task["status"], task["message"]) == ("error", "there is no wallet Savings")
+        assert task["data"] == {"code": code, "message": "there is no wallet Savings", "details": [said, "Fail"]}
+
+
 @on_loop
 async def test_a_terminated_task_is_an_error_that_says_so(in_memory):
     async with in_memory() as server:

@@ -1,9 +1,4 @@
-import pytest
-from tests.faults.server import Place
+from tests.faults.conftest import place
+from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
 
-
-@pytest.fixture
-def place(tmp_path):
-    found = Place(tmp_path)
-    yield found
-    found.clean_up()
+__all__ = ["place", "postgres_cluster", "postgres_installation", "postgres_url"]

@@ -49,6 +49,11 @@ MUTANTS = (
         "test_record_kills.py::test_each_record_is_changed_exactly_once_whatever_is_killed",
     ),
     Mutant(
+        "record-cursor-a-page-behind", "service/record_runs.py",
+        "        self._run._keep(unit, after)", "        self._run._keep(unit, replace(after, after=before.after))",
+        "tests/e2e/test_customer_status.py::test_every_customers_status_is_updated_once_though_the_server_is_killed_in_the_middle[sqlite-100000-1]",
+    ),
+    Mutant(
         "message-named-by-its-attempt", "actions/sending.py",
         "        name = message_id(self._run.reached.origin, job.record.id, index)\n        try:",
         "        name = message_id(str(self._run.run.epoch), job.record.id, index)\n        try:",

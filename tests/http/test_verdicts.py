@@ -15,6 +15,7 @@ from tests.http.kit import on_loop
 from tests.world import START, opened
 
 from headway.clock import ManualClock
+from headway.http.routes import ROUTES
 from headway.storage.postgres.verify import verify as verify_postgres
 from headway.storage.sqlite.verify import verify as verify_sqlite
 from headway.wire import workers as wire
@@ -210,14 +211,16 @@ def sides(postgres_store):
 
 
 class Both:
-    def __init__(self, url):
-        self.url = url
+    def __init__(self, url, routes=ROUTES, side=Side):
+        self.url, self.routes, self.side = url, routes, side
 
     async def __aenter__(self):
         stores = (None, opened(self.url, ManualClock(START), threaded=False))
-        self.serving = [kit.serving("backup", store=store, allow_host=("localhost",)) for store in stores]
+        self.serving = [
+            kit.serving("backup", store=store, routes=self.routes, allow_host=("localhost",)) for store in stores
+        ]
         self.sides = [
-            Side(await serving.__aenter__(), verify)
+            self.side(await serving.__aenter__(), verify)
             for serving, verify in zip(self.serving, (verify_sqlite, verify_postgres), strict=True)
         ]
         for side in self.sides:

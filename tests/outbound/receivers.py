@@ -42,10 +42,13 @@ class Site:
 
 
 class Raw:
-    """A listener that answers every connection with fixed bytes, after reading what comes first, or with silence."""
+    """A listener that answers every connection with fixed bytes, after reading what comes first, or with silence.
 
-    def __init__(self, says=b"", *, speaks_first=False, closes=True):
-        self.says, self.speaks_first, self.closes = says, speaks_first, closes
+    One that `drips` goes on with a byte every few milliseconds for ever, so that something always comes.
+    """
+
+    def __init__(self, says=b"", *, speaks_first=False, closes=True, drips=b""):
+        self.says, self.speaks_first, self.closes, self.drips = says, speaks_first, closes, drips
         self.connections = 0
 
     async def __aenter__(self):
@@ -70,10 +73,66 @@ class Raw:
         writer.write(self.says)
         with contextlib.suppress(OSError):
             await writer.drain()
+            while self.drips and not writer.is_closing():
+                writer.write(self.drips)
+                await writer.drain()
+                await asyncio.sleep(0.01)
         if self.closes:
             writer.close()
         else:
             await reader.read()
+
+
+class Turncoat:
+    """A mail server that does as it should up to a step of the conversation, and then does something else for ever."""
+
+    STEPS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "end")
+
+    def __init__(self, step, lie):
+        """`lie` is bytes, or `silence`, `close` or `drip`."""
+        self.step, self.lie = step, lie
+        self.asked = asyncio.Event()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._open = set()
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for writer in self._open:
+            writer.transport.abort()
+        for writer in self._open:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader, writer):
+        self._open.add(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            for step in self.STEPS:
+                if step == "end":
+                    await reader.readuntil(b"\r\n.\r\n")
+                elif step != "greeting":
+                    await reader.readline()
+                if step == self.step:
+                    await self._turn(reader, writer)
+                    return
+                writer.write({"greeting": b"220 hi\r\n", "DATA": b"354 go on\r\n"}.get(step, b"250 ok\r\n"))
+
+    async def _turn(self, reader, writer):
+        self.asked.set()
+        if self.lie == "close":
+            writer.close()
+            return
+        if isinstance(self.lie, bytes):
+            writer.write(self.lie)
+        while self.lie == "drip" and not writer.is_closing():
+            writer.write(b"2")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        while await reader.read(65_536):
+            pass
 
 
 class MailBox:

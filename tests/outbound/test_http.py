@@ -1,5 +1,6 @@
 """Calls of webhooks: what a receiver sees, what becomes of its answer, and what it cannot make us do."""
 
+import asyncio
 import base64
 import doctest
 import gzip
@@ -139,6 +140,23 @@ async def test_who_says_nothing_has_so_long_and_no_longer():
             failed = await failure(caller, f"http://127.0.0.1:{silent.port}/")
             assert (failed.code, failed.retryable, failed.unreachable) == ("timeout", True, True)
             assert time.monotonic() - began < 3
+    await caller.close()
+
+
+@pytest.mark.parametrize(
+    "says", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"],
+)  # fmt: skip
+async def test_who_goes_on_byte_by_byte_has_so_long_and_stalls_nobody_else(site, says):
+    caller = Caller(Guard(["127.0.0.1"]), timeout_s=0.5)
+    async with Raw(says, drips=b"1") as dripping:
+        began = time.monotonic()
+        failing = [asyncio.create_task(failure(caller, f"http://127.0.0.1:{dripping.port}/")) for _ in range(20)]
+        assert (await post(caller, site.url)).status == 204
+        assert not any(task.done() for task in failing)
+        for task in failing:
+            failed = await task
+            assert (failed.code, failed.retryable, failed.unreachable) == ("timeout", True, True)
+        assert time.monotonic() - began < 5
     await caller.close()
 
 

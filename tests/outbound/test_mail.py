@@ -6,7 +6,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.outbound.receivers import MailBox, Raw
+from tests.outbound.receivers import MailBox, Raw, Turncoat
 from tests.outbound.test_guard import leading_to
 
 from headway.errors import InvalidInput, TargetRefused
@@ -228,6 +228,30 @@ async def test_who_says_nothing_has_so_long_and_no_longer():
             failed = await failure(mailer, server(silent.port), mail())
             assert (failed.retryable, failed.unreachable) == (True, True)
             assert time.monotonic() - began < 3
+    await mailer.close()
+
+
+LIES = {
+    "silence": "silence", "close": "close", "drip": "drip", "garbage": b"\x00\xff" * 5000 + b"\r\n", "no code": b"hello\r\n",
+    "another code": b"999 no such thing\r\n", "huge": b"250-" + b"x" * 300_000, "endless": b"250-more\r\n" * 50_000,
+    "refusal": b"554 not you\r\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_who_lies_in_the_middle_fails_the_mail_in_time_and_stalls_nobody_else(mailbox, lie):
+    mailer = Mailer(Guard(["127.0.0.1"]), timeout_s=0.5)
+    for step in Turncoat.STEPS:
+        async with Turncoat(step, LIES[lie]) as liar:
+            began = time.monotonic()
+            failing = asyncio.create_task(failure(mailer, server(liar.port), mail()))
+            await liar.asked.wait()
+            await mailer.send(server(mailbox.port), mail(message_id=f"{step}@h"))
+            failed = await failing
+            assert time.monotonic() - began < 5
+        assert "127.0.0.1" in failed.message, step
+        assert failed.retryable or lie in ("refusal", "another code"), (step, failed)
+    assert len(mailbox.mails) == len(Turncoat.STEPS)
     await mailer.close()
 
 

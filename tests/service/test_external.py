@@ -3,12 +3,16 @@
 import asyncio
 import os
 import socket
+import sqlite3
+import struct
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 import sqlalchemy
+from tests.outbound.receivers import Raw
 from tests.service.test_tables import field
 from tests.world import in_memory
 
@@ -21,6 +25,7 @@ from headway.errors import (
     TableInUse,
 )
 from headway.service.tables import external as far_tables
+from headway.storage.external import database
 from headway.storage.external.target import Rules, checked_address, parsed
 from headway.wire import tables as wire
 
@@ -41,7 +46,7 @@ def mariadb(tmp_path_factory):
     base = Path(os.environ.get("HEADWAY_TEST_MARIADB", "/usr"))
     program, install = base / "sbin/mariadbd", base / "bin/mariadb-install-db"
     if not program.exists() or not install.exists():
-        pytest.skip("there is no MariaDB: install the package mariadb-server")
+        pytest.skip("there is no MariaDB: install the packages mariadb-server-core and mariadb-client-core")
     data = tmp_path_factory.mktemp("mariadb")
     subprocess.run(
         [install, "--no-defaults", f"--basedir={base}", f"--datadir={data / 'data'}", "--auth-root-authentication-method=normal",
@@ -332,6 +337,74 @@ async def test_a_database_that_does_not_answer_stalls_nobody_else(runner_loop_fr
     for task in hung:
         with pytest.raises(ExternalFailed):
             await task
+
+
+def packet(payload):
+    """Return what MySQL's protocol sends first."""
+    return struct.pack("<I", len(payload))[:3] + b"\0" + payload
+
+
+GREETING = packet(
+    b"\x0a5.5.5-10.11.0\0\1\0\0\x0012345678\0\xff\xf7\x08\2\0\xff\x81\x15"
+    + b"\0" * 10
+    + b"123456789012\0mysql_native_password\0"
+)
+TRUSTED = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I"
+"""What PostgreSQL says to one whom it lets in."""
+LIES = [
+    *(("mysql", says, more) for says, more in (
+        (b"", {}), (b"\x00\xff" * 5000, {}), (b"HTTP/1.1 400 Bad Request\r\n\r\n", {}), (GREETING, {}), (GREETING[:20], {}),
+        (GREETING, {"closes": False}), (GREETING + b"\xff" * 4000, {}), (packet(b"\x0a"), {}), (packet(b"\x0a\xff\xff\0" + b"\1" * 40), {}),
+        (b"\xff\xff\xff\0" + b"x" * 3_000_000, {"closes": False}), (b"\xff\xff\x0f\0", {"drips": b"x"}), (b"", {"closes": False}),
+    )),
+    *(("postgresql", says, more) for says, more in (
+        (b"", {}), (b"\x00\xff" * 5000, {}), (b"N", {}), (b"N", {"closes": False}), (b"S", {"closes": False}), (b"N" + TRUSTED, {}),
+        (b"N" + TRUSTED + b"D\0\0\0\6\0\1" * 99, {}), (b"NR\x7f\xff\xff\xff" + b"x" * 1_000_000, {"closes": False}),
+        (b"N", {"drips": b"R"}), (b"E\0\0\0\x10SFATAL\0Mno\0\0", {}),
+    )),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "says", "more"), LIES, ids=[f"{kind}-{n}" for n, (kind, _, _) in enumerate(LIES)])
+async def test_a_database_that_lies_fails_the_call_in_words_and_stalls_nobody_else(
+    liars_met, tmp_path, kind, says, more
+):
+    people = tmp_path / "people.db"
+    with sqlite3.connect(people) as made:
+        made.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)")
+    made.close()
+    async with Raw(says, speaks_first=kind == "mysql", **more) as liar:
+        url = f"{kind}://ann:geheim@127.0.0.1:{liar.port}/d"
+        lied_to = [asyncio.create_task(external(liars_met, url, f"t{n}")) for n in range(6)]
+        assert (await asyncio.wait_for(external(liars_met, f"sqlite:///{people}"), 5)).name == "people"
+        for task in lied_to:
+            with pytest.raises(ExternalFailed, match="the database ") as failed:
+                await asyncio.wait_for(task, 20)
+            assert "geheim" not in str(failed.value)
+
+
+@pytest.fixture
+def liars_met(runner, tmp_path, monkeypatch):
+    """A service with little patience."""
+    monkeypatch.setattr(database, "CONNECT_S", 1)
+    world = allowing(runner, tmp_path, external_timeout_ms=500)
+    yield world
+    world.service.databases.close()
+    runner.run(world.close())
+
+
+def test_a_process_ends_while_a_database_keeps_a_call():
+    program = """
+import threading
+from headway.storage.external.hands import Hands
+hands, begun = Hands(2, "h"), threading.Event()
+assert hands.submit(lambda: 7).result(5) == 7
+kept = hands.submit(lambda: (begun.set(), threading.Event().wait()))
+begun.wait()
+assert hands.submit(lambda: 8).result(5) == 8, "the other hand is free"
+hands.close()
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=20, check=False).returncode == 0
 
 
 @pytest.fixture

@@ -48,6 +48,10 @@ class Dialect:
         del call
         return None
 
+    def status(self, error: type[HeadwayError]) -> int:
+        """Return the HTTP status that an error has on this surface."""
+        return error.status
+
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error."""
         return problem.reply(error, call.path, call.request_id.decode())

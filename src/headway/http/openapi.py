@@ -232,7 +232,7 @@ def _problems(route: Route) -> dict[int, list[type[HeadwayError]]]:
     known = every_error()
     for code in dict.fromkeys(codes):
         error = known[code]
-        found.setdefault(error.status, []).append(error)
+        found.setdefault(route.dialect.status(error), []).append(error)
     return found
 
 

@@ -143,7 +143,17 @@ class RecordRun:
         made = cls(desk, run, reached, table, _condition(desk, reached, table), over)
         upto = await made._last() if table.external is None else ""
         made.reached = replace(reached, upto=upto, total=await made._count())
+        await made._announce()
         return made
+
+    async def _announce(self) -> None:
+        """Keep what it is about before anything is done: who watches learns at once how much there is to do."""
+
+        def work(unit: Unit) -> None:
+            held(unit, self.run)
+            self._keep(unit, self.reached)
+
+        await self.desk.store.write(work, run_ids=[self.run.id])
 
     # -- what is next --------------------------------------------------------------------------------------------------
 

@@ -91,21 +91,25 @@ class CloudcoinDialect(Dialect):
         host = name[0] if name[1] and not name[2].endswith("]") else "".join(name)
         return VISITOR if host.lower() in LOOPBACK and _is_loopback(call.client) else None
 
+    def status(self, error: type[HeadwayError]) -> int:
+        """Return the HTTP status of an error: a command that starts no task is a path that does not exist."""
+        return RouteNotFound.status if issubclass(error, UnknownTask) else error.status
+
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error that ends each of the pollers, or with one after which those that can go on."""
         code, message, details = _said(error)
         failure = words.Failure(code, message, details)
-        asked, status = call.arguments.get("id", "")[:100], self._status(error)
+        asked, status = call.arguments.get("id", "")[:100], self._word(error)
         progress = 100 if status in ERROR else 0
         if self.generation == "flat":
             body = _encode(words.FlatFailure(status, asked, progress, code, message, details, failure))
         else:
             task = words.FailedTask(asked, status, progress, code, message, details, failure)
             body = _encode(words.FailedReply(payload=task))
-        http = 404 if isinstance(error, UnknownTask) else error.status
-        return Reply(200 if call.api.service.settings.cloudcoin_strict else http, body, problem.headers(error))
+        http = 200 if call.api.service.settings.cloudcoin_strict else self.status(type(error))
+        return Reply(http, body, problem.headers(error))
 
-    def _status(self, error: HeadwayError) -> str:
+    def _word(self, error: HeadwayError) -> str:
         return words.UNAVAILABLE if error.retry_after_s is not None else str(getattr(ERROR, self.generation))
 
     def dress(self, reply: Reply, call: Call) -> Reply:

@@ -25,6 +25,8 @@ DECODE_INPUT_JSON: Final = 4110
 VALIDATE: Final = 4121
 SERVICE_NOT_FOUND: Final = 4154
 TIMEOUTS: Final = frozenset({"timeout", "heartbeat_timeout"})
+CODES: Final = frozenset(map(str, range(0x1000, 0x1100)))
+"""What a task of one's own may say went wrong, as `headway.Fail(…, code="4115")`, where theirs has a code for it."""
 
 Generation = Literal["current", "flat", "newer"]
 
@@ -214,7 +216,7 @@ def _outcome(run: Run, partial: str | None) -> tuple[str, Raw]:
 def _failure(run: Run) -> Failure | None:
     if run.state is State.FAILED:
         error = RunError(code="failed") if run.error is None else _error(run.error)
-        code = TASK_TIMEOUT if error.code in TIMEOUTS else INTERNAL
+        code = TASK_TIMEOUT if error.code in TIMEOUTS else int(error.code) if error.code in CODES else INTERNAL
         default = "Task timed out" if code == TASK_TIMEOUT else error.type or error.code
         return Failure(code, error.message or default, list(filter(None, (error.code, error.type))))
     if run.state is State.TERMINATED:

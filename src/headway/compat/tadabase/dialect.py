@@ -37,6 +37,8 @@ FAULTS: Final = {
     "organisation_disabled": "API Disabled",
 }  # fmt: skip
 """What they say of a key that is known; of one that is not there is nothing to be learnt."""
+_STATUSES: Final = {UnknownTask: 404, TaskInactive: 412, BadParameter: 422, BadCursor: 422}
+"""Where theirs are not ours; of theirs, 412 is for what is switched off."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -59,9 +61,13 @@ class TadabaseDialect(Dialect):
             return True
         return path.startswith("/api/") and any(name.startswith(HEADER) for name in call.headers)
 
+    def status(self, error: type[HeadwayError]) -> int:
+        """Return the status that their documentation has for it, where it has one."""
+        return next((status for kind, status in _STATUSES.items() if issubclass(error, kind)), error.status)
+
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error."""
-        status = _status(error)
+        status = self.status(type(error))
         gone = self._polled and isinstance(error, RunNotFound)
         refusal = words.Refusal(
             type="error",
@@ -74,19 +80,6 @@ class TadabaseDialect(Dialect):
             tasks=[words.Gone(task_queue_id=call.arguments["id"][:100])] if gone else [],
         )
         return Reply(status, _encode(refusal), problem.headers(error))
-
-
-def _status(error: HeadwayError) -> int:
-    """Return the status that their documentation has for it, where it has one."""
-    match error:
-        case UnknownTask():
-            return 404
-        case TaskInactive():  # of theirs, 412 is for what is switched off
-            return 412
-        case BadParameter() | BadCursor():
-            return 422
-        case _:
-            return error.status
 
 
 def _said(error: HeadwayError) -> str:
@@ -103,8 +96,8 @@ def _errors(error: HeadwayError) -> dict[str, list[str]]:
     if error.errors:
         found = words.by_field(error.errors)
         return {problem.clean(name): [problem.clean(text) for text in texts] for name, texts in found.items()}
-    name = error.fields.get("parameter")
-    return {problem.clean(str(name)): [problem.clean(error.detail)]} if name else {}
+    name = "cursor" if isinstance(error, BadCursor) else str(error.fields.get("parameter") or words.ALL)
+    return {problem.clean(name): [problem.clean(error.detail)]}
 
 
 TADABASE: Final = TadabaseDialect()

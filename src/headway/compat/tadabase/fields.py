@@ -55,8 +55,12 @@ def body(call: Call) -> Sent:
 
 
 def query(call: Call) -> dict[str, Any]:
-    """Return what the query string says; raise BadParameter."""
-    return nested(_pairs(call.raw_query)) if call.raw_query else {}
+    """Return what the query string says; raise BadParameter, also for a NUL, which no store looks for."""
+    pairs = _pairs(call.raw_query) if call.raw_query else []
+    for name, value in pairs:
+        if "\0" in name + value:
+            raise BadParameter(f"{name[:80]!r} has a NUL", parameter=name[:80].replace("\0", ""))
+    return nested(pairs)
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from headway.compat.tadabase import fields, words
 from headway.compat.tadabase.tasks import zone_of
 from headway.engine.tables.conditions import EVERY, Condition
-from headway.errors import BadParameter
+from headway.errors import BadParameter, InvalidRecord
 from headway.http.call import Call
 from headway.http.reply import Reply, json
 from headway.model.table import Field, FieldType, Record, Table
 from headway.wire.tables import RecordPatch
+
+T = TypeVar("T")
 
 LIMIT: Final = 25
 LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 10_000
 """How far pages can be counted; a page costs as much as all before it."""
 NO_VALUE: Final = frozenset({"is_blank", "is_not_blank"})
+_VALUES: Final = "/records/0/values/"
+"""Where the values of the one record are, in our words."""
 
 
 async def list_tables(call: Call) -> Reply:
@@ -129,14 +134,14 @@ def _value(field: Field, value: Any, zone: str) -> Any:
 async def create_record(call: Call) -> Reply:
     """POST /api/v1/data-tables/{table}/records."""
     given = fields.body(call).values
-    made = await call.service.records.insert(call.arguments["table"], [given], call.request_key())
+    made = await _by_slug(call, call.service.records.insert(call.arguments["table"], [given], call.request_key()))
     return json(words.RecordDone(msg="Record created successfully", recordId=made.records[0].id))
 
 
 async def update_record(call: Call) -> Reply:
     """POST or PUT /api/v1/data-tables/{table}/records/{record}: fields that are not named stay as they are."""
     patch = RecordPatch(id=call.arguments["record"], values=fields.body(call).values)
-    done = await call.service.records.update(call.arguments["table"], [patch], call.request_key())
+    done = await _by_slug(call, call.service.records.update(call.arguments["table"], [patch], call.request_key()))
     return json(words.RecordDone(msg="Record updated successfully", recordId=done.records[0].id))
 
 
@@ -144,3 +149,18 @@ async def delete_record(call: Call) -> Reply:
     """DELETE /api/v1/data-tables/{table}/records/{record}."""
     await call.service.records.delete(call.arguments["table"], [call.arguments["record"]], None, call.request_key())
     return json(words.Done(msg="Record deleted successfully"))
+
+
+async def _by_slug(call: Call, change: Awaitable[T]) -> T:
+    """Return what the change does; what it refuses is said of the slugs of fields, which is how their clients know them."""
+    try:
+        return await change
+    except InvalidRecord as error:
+        table = await call.service.tables.get(call.arguments["table"])
+        said = [{**each, "pointer": _slugged(table, str(each["pointer"]))} for each in error.errors]
+        raise InvalidRecord(error.detail, errors=said) from None
+
+
+def _slugged(table: Table, pointer: str) -> str:
+    field = table.find(pointer.removeprefix(_VALUES)) if pointer.startswith(_VALUES) else None
+    return pointer if field is None else _VALUES + field.id

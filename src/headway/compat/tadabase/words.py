@@ -32,6 +32,8 @@ ENDS: Final[dict[str, State]] = {
     "terminated": State.TERMINATED,
 }
 
+ALL: Final = "input"
+"""What is named if it is no single field that is wrong."""
 _PREFIX: Final = re.compile(r"^/(?:input|records/0/values)(?=/|$)")
 """Where the fields of a request are, in our words."""
 _error: Final = msgspec.json.Decoder(RunError).decode
@@ -253,7 +255,7 @@ def execution(run: Run, zone: str) -> Execution:
     return Execution(
         task_queue_id=run.id,
         task_id=run.task,
-        task_name=run.name,
+        task_name=run.task,
         total_records=total,
         total_record_proceed=proceed,
         start_at=wall_time(run.created_at if run.started_at is None else run.started_at, zone),
@@ -312,6 +314,6 @@ def by_field(errors: list[dict[str, Any]]) -> dict[str, list[str]]:
     """Return what is wrong by the name of the field, as their validation errors have it."""
     found: dict[str, list[str]] = {}
     for error in errors:
-        name = _PREFIX.sub("", str(error["pointer"])).strip("/").replace("/", ".") or "input"
+        name = _PREFIX.sub("", str(error["pointer"])).strip("/").replace("/", ".") or ALL
         found.setdefault(name, []).append(str(error["message"]))
     return found

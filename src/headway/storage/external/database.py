@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
+from headway.storage.external.hands import Hands
 from headway.storage.external.target import PORTS, Rules, checked_address, checked_file, parsed
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
 
 T = TypeVar("T")
+log = logging.getLogger("headway.external")
 
 CONNECTIONS: Final = 4
 """At once, to one database."""
@@ -37,12 +39,12 @@ class Far:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.threads = ThreadPoolExecutor(CONNECTIONS, "headway-external")
+        self.hands = Hands(CONNECTIONS, "headway-external")
         self.waiting = 0
 
     def close(self) -> None:
         """Let go of it; what is still under way there ends by itself."""
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.hands.close()
         self.engine.dispose()
 
 
@@ -72,8 +74,7 @@ class Databases:
         if far.waiting >= WAITING_MAX:
             raise ExternalFailed("too many calls wait for the database")
         far.waiting += 1
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(far.threads, functools.partial(_carry_out, far.engine, work))
+        future = asyncio.wrap_future(far.hands.submit(functools.partial(_carry_out, far.engine, work)))
         future.add_done_callback(functools.partial(_over, far))
         try:
             return await asyncio.wait_for(asyncio.shield(future), self._timeout_s + CONNECT_S)
@@ -153,6 +154,10 @@ def _carry_out(engine: Engine, work: Callable[[Connection], T]) -> T:
         raise
     except SQLAlchemyError as error:
         raise _plainly(engine, error) from None
+    except Exception as error:
+        # A driver that is told nonsense fails with whatever it stumbled over, and so would a mistake of ours.
+        log.warning("external.unreadable", exc_info=True)
+        raise ExternalFailed(f"the database gives no answer that can be read: {type(error).__name__}") from None
 
 
 def _plainly(engine: Engine, error: Exception) -> HeadwayError:

@@ -1,0 +1,104 @@
+"""The surfaces' part of the OpenAPI document against the server: whatever it allows is answered as it says, in the surface's
+shape, and whatever is sent beside it is never a 5xx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import cycle
+
+import pytest
+import schemathesis
+from schemathesis import checks
+from schemathesis.specs.openapi import checks as openapi_checks
+from tests.http.kit import Server
+from tests.http.test_fuzz import so_many
+from tests.world import START, opened
+
+from headway.clock import ManualClock
+from headway.compat import surfaces
+from headway.config import Settings
+from headway.http.routes import ROUTES
+from headway.ids import canonical
+from headway.storage.store import Store
+from headway.wire import runs as wire
+
+EXAMPLES, EXAMPLES_ON_POSTGRES = 12, 4
+SURFACES = surfaces.routes(Settings())
+TABLE = {"name": "things", "fields": [{"name": "Name"}, {"name": "Amount", "type": "number", "indexed": True}]}
+
+
+def served(store: Store | None = None) -> tuple[Server, dict[str, str]]:
+    """A server with the surfaces, and what is there: runs in several states, a table with a record."""
+    server = Server(store, (*ROUTES, *SURFACES), allow_host=("testserver",), wait_max_ms=1, anonymous_loopback=True)
+
+    async def prepare() -> dict[str, str]:
+        server.store.start()
+        await server.service.servers.join()
+        await server.service.access.load()
+        await server.declare("backup", "fix")
+        starts = [await server.service.of(1).runs.start(wire.StartRun(task="backup")) for _ in range(3)]
+        (lease, *_) = await server.claim()
+        await server.succeed(lease.run_id)
+        table = await server.post("/v1/tables", TABLE, host="testserver")
+        record = await server.post("/v1/tables/things/records", {"values": {"Name": "first"}}, host="testserver")
+        found = {f"run{number}": started.run.id for number, started in enumerate(starts)}
+        return {**found, "table": table.json["id"], "record": record.json["id"]}
+
+    return server, asyncio.run(prepare())
+
+
+SERVER, THERE = served()
+schema = schemathesis.openapi.from_asgi("/openapi.json", SERVER.api)
+
+
+@pytest.fixture(scope="module")
+def on_postgres(postgres_cluster, _empty_store):
+    """The surfaces on PostgreSQL, and how what is there is called on that server."""
+    name = postgres_cluster.create_database(template=_empty_store)
+    server, there = served(opened(postgres_cluster.url(name), ManualClock(START), threaded=False))
+    yield server.api, {THERE[noun]: there[noun] for noun in THERE}
+    asyncio.run(server.store.close())
+    postgres_cluster.drop_database(name)
+
+
+RUNS, TURNS = cycle([given for noun, given in THERE.items() if noun.startswith("run")]), cycle((True, True, False))
+
+
+@schema.hook
+def map_path_parameters(context, path_parameters):
+    """Mostly, something that is there."""
+    if path_parameters and next(TURNS):
+        for noun in path_parameters:
+            if noun == "name":
+                path_parameters[noun] = "backup"
+            elif noun in THERE:
+                path_parameters[noun] = THERE[noun]
+            elif noun == "id" and canonical(str(path_parameters[noun])):
+                path_parameters[noun] = next(RUNS)
+    return path_parameters
+
+
+CHECKS = [
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+]
+"""Not negative_data_rejection: as theirs do, the surfaces take bodies and parameters that they have no use for."""
+operations = schema.include(path_regex="^/(api/|get-task-status)").parametrize()
+
+
+@operations
+@so_many(EXAMPLES)
+def test_the_surfaces_keep_to_the_document(case):
+    case.validate_response(case.call(), checks=CHECKS)
+
+
+@operations
+@so_many(EXAMPLES_ON_POSTGRES)
+def test_the_surfaces_keep_to_the_document_on_postgresql(case, on_postgres):
+    api, ids = on_postgres
+    case.path_parameters = {name: ids.get(given, given) for name, given in (case.path_parameters or {}).items()}
+    case.validate_response(case.call(app=api), checks=CHECKS)
