@@ -33,6 +33,7 @@ from headway.model.run import Reason
 from headway.model.space import Space
 from headway.outbound.gateway import Gateway
 from headway.outbound.guard import Guard
+from headway.service import record_runs
 from headway.service.tables.external import databases
 from headway.wire import record_tasks as wire
 from headway.wire import tables as table_wire
@@ -277,7 +278,7 @@ async def test_secrets_are_sealed_and_never_shown(office):
 async def test_all_records_that_fit_are_updated_and_no_others(office, indexed):
     world = office.world
     await people(world, 1_234)
-    if indexed:  # each record has to be looked at, since the index has to follow
+    if indexed:
         await world.desk.tables.patch_field("things", "Status", table_wire.PatchField(indexed=True))
     await office.make(update(Status="old"), filter={"field": "Age", "operator": "less", "value": 1_000})
     run = await office.begin()
@@ -455,7 +456,8 @@ async def test_what_was_read_and_has_changed_is_read_again(office, monkeypatch):
 
 async def test_a_run_goes_on_where_an_attempt_that_lost_its_lease_has_stood(office, monkeypatch):
     world = office.world
-    monkeypatch.setattr(records, "PATCHED", 100)
+    monkeypatch.setattr(record_runs, "PATCHED", 100)
+    monkeypatch.setattr(records, "PATCHED_FIRST", 100)
     await people(world, 1_000)
     await office.make(update(Status="old"))
     first = await office.begin()

@@ -268,12 +268,12 @@ async def test_a_patch_gives_many_the_same_values_in_one_statement(world):
 
     def work(unit):
         held = changing.hold(unit, 1, "things")
-        edge = storage.span_of_records(unit, held, records[0].id, 7)
+        span = storage.span_of_records(unit, held, records[0].id, records[9].id, 7)
         given = {"field_2": None, "field_3": ["a"]}
-        return edge, storage.patch_records(unit, dialect, held, condition, records[0].id, edge, given)
+        return span, changing.give(unit, dialect, held, condition, span, given)
 
-    edge, changed = await world.store.write(work)
-    assert (edge, changed) == (records[7].id, 3)
+    span, (fit, _) = await world.store.write(work)
+    assert (span.edge, span.count, fit) == (records[7].id, 7, 3)
     assert [each.get("L") for each in await values(world)] == [None] * 5 + [["a"]] * 3 + [None] * 2
     assert [each.get("S") for each in await values(world)] == ["x"] * 5 + [None] * 3 + ["x"] * 2
 

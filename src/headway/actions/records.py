@@ -23,9 +23,9 @@ from headway.engine.tables.conditions import Moment
 from headway.errors import HeadwayError, RecordFailed
 from headway.model.record_task import Action, Email, Insert, Start, Update, UpdateConnected, Webhook
 from headway.model.run import Run
-from headway.model.table import Record, Table, Values
+from headway.model.table import Record, Table
 from headway.outbound.failure import SendFailed
-from headway.service.record_runs import PATCHED, PATCHED_MAX, Job, RecordRun
+from headway.service.record_runs import PATCHED_FIRST, Job, RecordRun
 from headway.service.service import Service
 from headway.service.tables.changing import Refused, filled
 from headway.wire.runs import StartRun
@@ -44,10 +44,7 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Do what the task says, to all records that it is about; go on where an earlier attempt stood."""
     desk = service.of(run.organisation)
     record_run = await RecordRun.begin(desk, run)
-    patch = record_run.patch()
-    if patch is not None:
-        await _patch(record_run, patch)
-    else:
+    if not (record_run.alike and await _patch(record_run)):
         await _Pages(service, record_run).all()
     reached = record_run.reached
     return msgspec.Raw(
@@ -55,13 +52,13 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
     )
 
 
-async def _patch(record_run: RecordRun, patch: Values) -> None:
-    """Give the same values to all, many with one statement."""
+async def _patch(record_run: RecordRun) -> bool:
+    """Give the same values to all, many with one statement; False if the rest has to be done one by one."""
     dialect = await record_run.desk.store.read.ask(lambda _, dialect: dialect)
-    span = PATCHED
-    while not record_run.dry:
-        changed = await record_run.patch_more(patch, dialect, span)
-        span = PATCHED if changed * 4 > span else min(span * 2, PATCHED_MAX)
+    limit: int | None = PATCHED_FIRST
+    while limit is not None and not record_run.dry:
+        limit = await record_run.patch_more(dialect, limit)
+    return limit is not None
 
 
 class _Pages:

@@ -77,7 +77,7 @@ def sends(actions: Iterable[Action]) -> bool:
 
 
 def patch_of(task: RecordTask, table: Table) -> Values | None:
-    """Return the values that all records are given alike; None if there is more to it than one statement can do."""
+    """Return the values that all records are given alike; None if each has to be looked at for itself."""
     patch: Values = {}
     for action in task.actions:
         if not isinstance(action, Update):
@@ -86,8 +86,8 @@ def patch_of(task: RecordTask, table: Table) -> Values | None:
             if not isinstance(source, Constant):
                 return None
             patch[field] = source.value
-    indexed = {field.id for field in table.fields if field.kept}
-    return None if indexed & patch.keys() else patch
+    unique = any(field.unique and patch.get(field.id) is not None for field in table.fields)
+    return None if unique else patch  # of all that are given a unique value one has it, and the others fail
 
 
 def shown(table: Table, record_id: str, values: Values) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from headway.service.cursor import held, keep, last
 from headway.service.desk import Desk
 from headway.service.starting import Draft, insert
 from headway.service.tables.changing import Draft as RecordDraft
-from headway.service.tables.changing import Refused, filled, fresh, hold, save
+from headway.service.tables.changing import Refused, filled, fresh, give, hold, save
 from headway.storage import record_tasks as storage
 from headway.storage import tables as table_storage
 from headway.storage.records import Walk
@@ -53,9 +53,13 @@ from headway.wire.record_tasks import RunOver
 from headway.wire.tables import BATCH_MAX, RecordPatch
 
 PATCHED: Final = 2_000
-"""Records that one statement looks at."""
+"""Records that are given the same values in one transaction."""
+PATCHED_FIRST: Final = 250
+"""In the first one, which finds out how large they are."""
 PATCHED_MAX: Final = 32_000
-"""If few of them fit."""
+"""So many are looked at if few of them fit."""
+PATCHED_BYTES: Final = 8 * 1024 * 1024
+"""If there is more in them, it is fewer records."""
 
 Place = tuple[str, str]
 """A table's id and a record's."""
@@ -157,11 +161,11 @@ class RecordRun:
 
     # -- what is next --------------------------------------------------------------------------------------------------
 
-    def patch(self) -> Values | None:
-        """Return what one statement can give to all records alike; None if each has to be looked at."""
-        if self._over != RunOver() or self.table.external is not None:
-            return None
-        return patch_of(self.reached.task, self.table)
+    @property
+    def alike(self) -> bool:
+        """Whether all records may be given the same values, many at once."""
+        every = self._over == RunOver() and self.table.external is None
+        return every and patch_of(self.reached.task, self.table) is not None
 
     async def page(self, limit: int) -> list[Job]:
         """Return the next records, to be done in this order. `dry` says when there are no more."""
@@ -239,26 +243,41 @@ class RecordRun:
 
     # -- what is done --------------------------------------------------------------------------------------------------
 
-    async def patch_more(self, patch: Values, dialect: Dialect, span: int) -> int:
-        """Give the values to the next `span` records, as far as they fit, together with the cursor; return how many."""
+    async def patch_more(self, dialect: Dialect, limit: int) -> int | None:
+        """Give the values to the next `limit` records, as far as they fit, with the cursor; return how many to look at next.
+
+        None, with nothing changed: from here on each has to be looked at for itself, since some may be refused.
+        """
         before = self.reached
 
-        def work(unit: Unit) -> tuple[Reached, int]:
+        def work(unit: Unit) -> tuple[Reached, int] | None:
             held(unit, self.run)
             table = self._hold(unit)
-            edge = table_storage.span_of_records(unit, table, before.after, span)
-            if edge is None or edge >= before.upto:
-                edge = before.upto
-            changed = 0
-            if edge > before.after:
-                changed = table_storage.patch_records(unit, dialect, table, self._condition, before.after, edge, patch)
-            after = replace(before, after=edge, number=before.number + 1, done=before.done + changed)
+            if table.version != self.table.version:
+                _check_fit(before.task, table)
+            patch = patch_of(before.task, table)
+            if patch is None:
+                return None
+            span = table_storage.span_of_records(unit, table, before.after, before.upto, limit)
+            fit, size = 0, 0
+            if span is not None:
+                given = give(unit, dialect, table, self._condition, span, patch)
+                if given is None:
+                    return None
+                fit, size = given
+            edge = before.upto if span is None or span.count < limit else span.edge
+            after = replace(before, after=edge, number=before.number + 1, done=before.done + fit)
             self._keep(unit, after)
-            return after, changed
+            if size > PATCHED_BYTES:
+                return after, max(1, limit // 2)
+            return after, min(limit * 2, PATCHED if fit * 4 > limit else PATCHED_MAX)
 
-        self.reached, changed = await self.desk.store.write(work, run_ids=[self.run.id], weight=span)
+        done = await self.desk.store.write(work, run_ids=[self.run.id], weight=limit)
+        if done is None:
+            return None
+        self.reached, more = done
         self.dry = self.reached.after >= self.reached.upto
-        return changed
+        return more
 
     async def commit(self, jobs: Sequence[Job]) -> int:
         """Write what the jobs have come to, together with the cursor; return how many of them, from the first on.

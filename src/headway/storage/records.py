@@ -239,32 +239,14 @@ def at_offset(dialect: Dialect, table: Table, condition: Condition, offset: int,
     return f"{sql} OFFSET {int(offset)}", binds
 
 
-def span(dialect: Dialect, table: Table, condition: Condition, after: str, edge: str) -> Statement:
+def span(
+    dialect: Dialect, table: Table, condition: Condition, after: str, edge: str, columns: str = COLUMNS
+) -> Statement:
     """Return the statement for the records after one, up to another, of which a condition is true, to change them."""
     spelling = Spelling(dialect)
     term = spelling.spell(condition)
     binds = spelling.binds | {"table_number": table.number, "after": after, "edge": edge}
     return dialect.spell(
-        f"SELECT {COLUMNS} FROM records"  # noqa: S608
+        f"SELECT {columns} FROM records"  # noqa: S608
         f" WHERE table_number = :table_number AND id > :after AND id <= :edge AND {term} ORDER BY id @lock"
-    ), binds
-
-
-def patch(
-    dialect: Dialect, table: Table, condition: Condition, after: str, edge: str, values: dict[str, Any], now_ms: int
-) -> Statement:
-    """Return the statement that gives the same values to all records of a span of which the condition is true.
-
-    None clears a field. Returns a row for each. None of the fields may be in the index.
-    """
-    assert not any(field.kept for field in table.fields if field.id in values), "the index would not follow"
-    spelling = Spelling(dialect)
-    term = spelling.spell(condition)
-    binds = spelling.binds | {
-        "table_number": table.number, "after": after, "edge": edge, "now_ms": now_ms,
-        "patch": msgspec.json.encode(values).decode(),
-    }  # fmt: skip
-    return dialect.spell(
-        "UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms"  # noqa: S608
-        f" WHERE table_number = :table_number AND id > :after AND id <= :edge AND {term} RETURNING 1"
     ), binds

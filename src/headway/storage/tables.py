@@ -6,13 +6,14 @@ command that writes has to hold the table's definition first (`lock_table`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from headway.engine.tables.conditions import EVERY, Condition
-from headway.engine.tables.keys import entries
+from headway.engine.tables.keys import entries, keys
 from headway.model.table import External, Field, Record, RecordChange, Table, Values
 from headway.storage import records as statements
 from headway.storage.database import Database, Reading
@@ -26,8 +27,23 @@ WINDOW: Final = 5_000
 WINDOWS: Final = 4
 """How often it looks on, as long as it has found none."""
 
+SIDE_BY_SIDE: Final = 8
+"""From so many on, entries of one value are removed by where they are, not by name."""
+
+Valued = tuple[str, Values]
+"""A record's id, and its values."""
+
 _encode: Final = msgspec.json.Encoder().encode
 _values: Final = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Span(msgspec.Struct, frozen=True):
+    """The records after one, up to another."""
+
+    after: str
+    edge: str
+    count: int
+    """How many there are, whatever they are like."""
 
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -166,10 +182,20 @@ def load_span(unit: Unit, dialect: Dialect, table: Table, condition: Condition, 
     return [make_record(row) for row in unit.database.select(sql, binds)]
 
 
-def span_of_records(unit: Unit, table: Table, after: str, limit: int) -> str | None:
-    """Return the id of the last of the next records after one, None if there are none: what a chunk goes up to."""
-    found: str | None = unit.database.rows("edge_of_records", table_number=table.number, after=after, limit=limit)[0][0]
-    return found
+def span_of_records(unit: Unit, table: Table, after: str, upto: str, limit: int) -> Span | None:
+    """Return the next records after one, up to another, so many at the most: what a chunk is; None if there are none."""
+    binds = {"table_number": table.number, "after": after, "upto": upto, "limit": limit}
+    ((edge, count),) = unit.database.rows("edge_of_records", **binds)
+    return Span(after, edge, count) if count else None
+
+
+def load_values(
+    unit: Unit, dialect: Dialect, table: Table, condition: Condition, span: Span
+) -> tuple[list[Valued], int]:
+    """Return id and values of the records of a span of which a condition is true, as `load_records` does; and their size."""
+    sql, binds = statements.span(dialect, table, condition, span.after, span.edge, "id, data")
+    rows = unit.database.select(sql, binds)
+    return [(record_id, _values(data)) for record_id, data in rows], sum([len(data) for _, data in rows])
 
 
 def holders(
@@ -241,18 +267,60 @@ def index_field(unit: Unit, table: Table, field: Field, found: Iterable[Record])
     _index(unit, table, [], rows)
 
 
-def patch_records(
-    unit: Unit, dialect: Dialect, table: Table, condition: Condition, after: str, edge: str, values: Values
-) -> int:
-    """Give the same values (None: a blank) to the records after one, up to another, of which a condition is true.
+def patch_records(unit: Unit, table: Table, span: Span, found: Sequence[Valued], patch: Values) -> None:
+    """Give the same values (None: a blank) to records of a span, loaded in this transaction; the index follows.
 
-    Returns how many. One statement, carried out by the database itself: nothing is faster. Only for fields that are not in
-    the index and values in normal form; see `service.tables.changing` for what is checked otherwise.
+    A constant number of statements, carried out by the database itself. If they are all that there are in the span, which is
+    the rule, their places in the index lie side by side, and need not be named one by one.
     """
-    sql, binds = statements.patch(dialect, table, condition, after, edge, values, unit.now_ms)
-    changed = len(unit.database.select(sql, binds))
-    unit.changes += changed
-    return changed
+    if not found:
+        return
+    unit.changes += len(found)
+    whole = len(found) == span.count
+    binds = {"table_number": table.number, "patch": _encode(patch).decode(), "now_ms": unit.now_ms}
+    if whole:
+        unit.database.must(len(found), "patch_span", after=span.after, edge=span.edge, **binds)
+    else:
+        unit.database.must(len(found), "patch_records", ids=as_rows([record_id for record_id, _ in found]), **binds)
+    old: list[tuple[int, str, str, str]] = []
+    new: list[tuple[str, str, str, int]] = []
+    for field in table.fields:
+        if not field.kept or field.id not in patch:
+            continue
+        lost, gained = _moved(field, found, patch[field.id])
+        of: dict[str, Any] = {"table_number": table.number, "field": field.id, "after": span.after, "edge": span.edge}
+        for value, ids in lost.items():
+            if whole and len(ids) >= SIDE_BY_SIDE:
+                unit.database.run("delete_values_of_span", value=value, **of)
+            else:
+                old += [(table.number, field.id, value, record_id) for record_id in ids]
+        unique = int(field.unique)
+        for value, ids in gained.items():
+            if len(ids) == span.count:
+                unit.database.run("insert_values_of_span", value=value, is_unique=unique, **of)
+            else:
+                new += [(field.id, value, record_id, unique) for record_id in ids]
+    _index(unit, table, old, new)
+
+
+def _moved(field: Field, found: Sequence[Valued], given: Any) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return which records lose which keys of a field, and which gain which, if all of them are given a value."""
+    having: dict[Any, list[str]] = defaultdict(list)
+    for record_id, values in found:
+        value = values.get(field.id)
+        having[tuple(value) if value.__class__ is list else value].append(record_id)
+    now = dict.fromkeys(keys(field, given))
+    lost: dict[str, list[str]] = defaultdict(list)
+    gained: dict[str, list[str]] = defaultdict(list)
+    for value, ids in having.items():
+        was = dict.fromkeys(keys(field, value))
+        for key in was:
+            if key not in now:
+                lost[key] += ids
+        for key in now:
+            if key not in was:
+                gained[key] += ids
+    return lost, gained
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ transaction, so that a built-in task changes its records and its cursor together
     def work(unit):
         held(unit, run)                                       # the run is still under this lease
         table = hold(unit, organisation, table_id)
-        edge = span_of_records(unit, table, cursor.after, 1000)   # up to where this chunk goes; None: all is done
-        found = load_span(unit, store.dialect, table, condition, cursor.after, edge)
-        done = change_loaded(unit, table, found, decide)      # or change, insert, remove, storage.tables.patch_records
+        span = span_of_records(unit, table, cursor.after, cursor.upto, 1000)   # this chunk; None: all is done
+        found = load_span(unit, store.dialect, table, condition, span.after, span.edge)
+        done = change_loaded(unit, table, found, decide)      # or change, insert, remove, give
         keep(unit, run, cursor)
         return done
 
@@ -26,11 +26,13 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.engine.tables.conditions import Condition
 from headway.engine.tables.keys import entries, keys
 from headway.engine.tables.values import completed
 from headway.errors import Conflict, RecordInUse, TableNotFound
 from headway.model.table import Field, FieldType, Record, RecordChange, Table, Values
 from headway.storage import tables as storage
+from headway.storage.statements import Dialect
 from headway.storage.unit import Unit
 
 FAMILY_MAX: Final = 10_000
@@ -166,10 +168,28 @@ def change_loaded(unit: Unit, table: Table, found: Iterable[Record], decide: Cal
     return done
 
 
-def patchable(table: Table, fields: Iterable[str]) -> bool:
-    """Whether `storage.tables.patch_records` may give the same values to these fields of many records at once."""
-    of = set(fields)
-    return not any(field.kept for field in table.fields if field.id in of)
+def give(
+    unit: Unit, dialect: Dialect, table: Table, condition: Condition, span: storage.Span, patch: Values
+) -> tuple[int, int] | None:
+    """Give the same values to all records of a span of which the condition is true: how many, and how much there is in them.
+
+    Those that have them already stay as they are. The values are in normal form, and not those of a unique field, except
+    blanks. Returns None, with nothing changed, if some of the records may be refused: each has to be looked at.
+    """
+    for field in table.fields:
+        asked = set(keys(field, patch.get(field.id))) if field.type is FieldType.CONNECTION else set()
+        if asked and asked - _there(unit, table, field, asked):
+            return None
+    found, size = storage.load_values(unit, dialect, table, condition, span)
+    given = list(patch.items())
+    lacking = []
+    for each in found:
+        for field_id, value in given:
+            if each[1].get(field_id) != value:
+                lacking.append(each)
+                break
+    storage.patch_records(unit, table, span, lacking, patch)
+    return len(found), size
 
 
 # -- what is unique, and what is connected -------------------------------------------------------------------------------

@@ -67,10 +67,19 @@ SELECT id, version, data, created_at, updated_at FROM records
 WHERE table_number = :table_number AND id > :after ORDER BY id LIMIT :limit;
 
 -- name: edge_of_records
--- The last of so many records after one of them.
-SELECT max(id) FROM (
-    SELECT id FROM records WHERE table_number = :table_number AND id > :after ORDER BY id LIMIT :limit
+-- The last of so many records after one of them, up to another, and how many there are.
+SELECT max(id), count(*) FROM (
+    SELECT id FROM records WHERE table_number = :table_number AND id > :after AND id <= :upto ORDER BY id LIMIT :limit
 ) AS next;
+
+-- name: patch_records
+UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
+WHERE table_number = :table_number AND id IN @ids;
+
+-- name: patch_span
+-- All that are there after one, up to another.
+UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
+WHERE table_number = :table_number AND id > :after AND id <= :edge;
 
 -- name: insert_record_values
 INSERT INTO record_values (table_number, field, value, record_id, is_unique)
@@ -83,6 +92,16 @@ WHERE (table_number, field, value, record_id) IN (
     SELECT r.table_number, r.field, r.value, r.record_id
     FROM @rows(table_number bigint, field text, value text, record_id text) AS r
 );
+
+-- name: insert_values_of_span
+-- The same value for all records that there are after one, up to another.
+INSERT INTO record_values (table_number, field, value, record_id, is_unique)
+SELECT :table_number, :field, :value, id, :is_unique FROM records
+WHERE table_number = :table_number AND id > :after AND id <= :edge;
+
+-- name: delete_values_of_span
+DELETE FROM record_values
+WHERE table_number = :table_number AND field = :field AND value = :value AND record_id > :after AND record_id <= :edge;
 
 -- name: find_record_values
 -- The records that have these values in these fields: of a unique field one at the most.
