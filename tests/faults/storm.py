@@ -1,7 +1,7 @@
-"""Starts at a rate that nobody holds back, in a process of its own: `python -m tests.faults.storm PORT RATE SECONDS`.
+"""Starts at a rate that nobody holds back, in a process of its own: `python -m tests.faults.storm PORT RATE SECONDS FIRST PID`.
 
 Each is sent when its time has come, whatever became of those before, on a connection that is free; who is not answered in
-time gives up and goes. What was acknowledged goes to the ledger (HEADWAY_TEST_LEDGER), figures to
+time gives up and goes. PID is the server, whose time on the processor is looked at meanwhile. What was acknowledged goes to the ledger (HEADWAY_TEST_LEDGER), figures to
 standard output as JSON. RATE 0 is a closed loop: CLIENTS of them, each of which sends when it is answered.
 """
 
@@ -14,16 +14,21 @@ import re
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import uvloop
 from tests.faults.ledger import Ledger
 
-PATIENCE_S = 3.0
+PATIENCE_S = 10.0
 CONNECTIONS_MAX = 3_000
 CLIENTS = 64
 TICK_S = 0.005
+WARM_S = 3.0
+"""How long the rate lasts before what becomes of it counts: an overload is a state, not the moment in which it begins."""
 AT_ONCE = 200
 """The most that is sent at one tick."""
 _ID = re.compile(rb'"id":"([0-9a-f-]{36})"')
@@ -32,9 +37,9 @@ _ID = re.compile(rb'"id":"([0-9a-f-]{36})"')
 class Storm:
     """All of it."""
 
-    def __init__(self, port: int, ledger: Ledger) -> None:
+    def __init__(self, port: int, server: int, ledger: Ledger) -> None:
         """Nothing is sent yet."""
-        self.port, self.ledger = port, ledger
+        self.port, self.server, self.ledger = port, psutil.Process(server), ledger
         self.free: dict[Client, None] = {}
         self.sent: deque[tuple[float, int, Client]] = deque()
         """What waits for an answer, or has been answered, in order."""
@@ -44,7 +49,22 @@ class Storm:
         self.accepted: list[tuple[int, str]] = []
         self.number = 0
         self.closed_loop = False
-        self.took_s = 0.0
+        self.took_s = self.cpu_s = 0.0
+        self.in_time = 0
+        """How many were accepted while it lasted."""
+
+    @contextmanager
+    def lasting(self) -> Iterator[None]:
+        """Count what is accepted, and the server's time on the processor, while all are connected and come."""
+        began_s, before_s, before = time.monotonic(), self.server_s(), len(self.accepted)
+        yield
+        self.took_s, self.cpu_s = time.monotonic() - began_s, self.server_s() - before_s
+        self.in_time = len(self.accepted) - before
+
+    def server_s(self) -> float:
+        """Return how long the server was on a processor."""
+        times = self.server.cpu_times()
+        return times.user + times.system
 
     async def connected(self) -> Client:
         """Return a new connection."""
@@ -53,9 +73,16 @@ class Storm:
 
     async def open_loop(self, rate: float, seconds: float) -> None:
         """Send at that rate; what this process is too slow to send in its time counts as sent and not answered."""
-        loop = asyncio.get_running_loop()
-        for _ in range(min(CONNECTIONS_MAX, int(rate * PATIENCE_S) + 1)):
+        for _ in range(min(CONNECTIONS_MAX, int(rate * 3) + 1)):
             self.free[await self.connected()] = None
+        await self.send(rate, WARM_S)
+        with self.lasting():
+            await self.send(rate, seconds)
+        await self.quiet()
+
+    async def send(self, rate: float, seconds: float) -> None:
+        """Send at that rate for so long."""
+        loop = asyncio.get_running_loop()
         began = loop.time()
         sent = 0
         while (now := loop.time()) < began + seconds:
@@ -71,8 +98,6 @@ class Storm:
                     self.counts["not sent"] += 1
             self.give_up(now)
             await asyncio.sleep(TICK_S)
-        self.took_s = loop.time() - began
-        await self.quiet()
 
     def give_up(self, now: float) -> None:
         """Close what has waited too long."""
@@ -87,13 +112,12 @@ class Storm:
         """Send as fast as answers come."""
         clients = [await self.connected() for _ in range(CLIENTS)]
         self.closed_loop = True
-        began = time.monotonic()
-        for client in clients:
-            self.number += 1
-            client.start(self.number)
-        await asyncio.sleep(seconds)
+        with self.lasting():
+            for client in clients:
+                self.number += 1
+                client.start(self.number)
+            await asyncio.sleep(seconds)
         self.closed_loop = False
-        self.took_s = time.monotonic() - began
         await self.quiet()
 
     async def quiet(self) -> None:
@@ -167,26 +191,26 @@ class Client(asyncio.Protocol):
             self.storm.counts["lost"] += 1
 
 
-async def main(port: int, rate: float, seconds: float, first: int) -> dict[str, Any]:
+async def main(port: int, rate: float, seconds: float, first: int, server: int) -> dict[str, Any]:
     """Do it, and return what came of it."""
     ledger = Ledger(Path(os.environ["HEADWAY_TEST_LEDGER"]))
-    storm = Storm(port, ledger)
+    storm = Storm(port, server, ledger)
     storm.number = first
     if rate:
         await storm.open_loop(rate, seconds)
     else:
         await storm.hammer(seconds)
-    took = storm.took_s
     for number, run_id in storm.accepted:
         ledger.note("acknowledged", n=number, run_id=run_id)
     storm.took_ms.sort()
     return {
-        "counts": storm.counts, "took_s": took, "last": storm.number, "per_s": len(storm.accepted) / took,
+        "counts": storm.counts, "took_s": storm.took_s, "last": storm.number, "per_s": storm.in_time / storm.took_s,
+        "per_cpu_s": storm.in_time / storm.cpu_s, "cpu_s": storm.cpu_s,
         "p50_ms": storm.took_ms[len(storm.took_ms) // 2] if storm.took_ms else None,
         "p99_ms": storm.took_ms[len(storm.took_ms) * 99 // 100] if storm.took_ms else None,
     }  # fmt: skip
 
 
 if __name__ == "__main__":
-    port, rate, seconds, first = sys.argv[1:]
-    print(json.dumps(uvloop.run(main(int(port), float(rate), float(seconds), int(first)))))
+    port, rate, seconds, first, server = sys.argv[1:]
+    print(json.dumps(uvloop.run(main(int(port), float(rate), float(seconds), int(first), int(server)))))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from statistics import mean
 
 import msgspec
 import psutil
@@ -16,15 +17,14 @@ from tests.faults.test_server_kills import all_final
 from tests.faults.verdict import Books
 from tests.faults.waiting import until
 
-KEPT = {5: 0.3, 10: 0.1}
-"""The share of the best that is still done when so many times as much is asked, with the crowd on the server's own cores:
-a refusal is a request too, and costs about a third of one that is accepted."""
+KEPT = 0.8
+"""The share of the best that is still accepted in a second of the server's time on a processor when many times as much is
+asked. Seconds of the clock would say how busy the crowd, which is on the same cores, keeps the machine."""
 GROWS_MIB = 100
 MOMENT_S = 5
+BEST_S = 3
 RECOVERS_S = 10
 SOON_MS = 250
-IMPATIENT = 0.1
-"""The share of callers who may lose patience before the server has learnt how much it bears."""
 SERVED_MS = 3_000
 """How long a sign of life or a read may take meanwhile."""
 
@@ -32,13 +32,13 @@ SERVED_MS = 3_000
 class Crowd:
     """Starts from a process of their own."""
 
-    def __init__(self, place):
-        self.place, self.sent = place, 0
+    def __init__(self, server):
+        self.place, self.pid, self.sent = server.place, server.process.pid, 0
 
     def come(self, rate, seconds):
         """Send so many a second, whatever becomes of them, or (0) as fast as they are answered; return what was seen."""
         done = subprocess.run(
-            [sys.executable, "-m", "tests.faults.storm", str(self.place.port), str(rate), str(seconds), str(self.sent)],
+            [sys.executable, "-m", "tests.faults.storm", *map(str, (self.place.port, rate, seconds, self.sent, self.pid))],
             cwd=ROOT, env=self.place.environment(), capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ class Crowd:
 @pytest.mark.parametrize(
     ("place", "times", "seconds"),
     [
-        ("sqlite", (5,), 3),
+        ("sqlite", (5,), 5),
         *(pytest.param(store, (5, 10), 30, marks=MINUTES) for store in STORES),
     ],
     indirect=["place"],
@@ -60,32 +60,33 @@ def test_what_is_accepted_is_done_and_the_rest_is_refused_at_once(place, times, 
     WorkerProcess(place, "--capacity", "100")
     server.knows("noop")
     later = msgspec.json.decode(server.call("POST", "/v1/runs", {"task": "noop", "delay": "1h"}).body)["id"]
-    crowd = Crowd(place)
+    crowd = Crowd(server)
     crowd.come(0, 1)
-    best = crowd.come(0, min(seconds, 5))["per_s"]
     hand, beats, reads = Hand(server), place.connect(20), place.connect(20)
     body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
     process = psutil.Process(server.process.pid)
     before = process.memory_info().rss
     for many in times:
+        best = [crowd.come(0, BEST_S)]
         with (
             Probe(lambda: beats.request("POST", "/v1/leases:report", body), 0.05) as heard,
             Probe(lambda: reads.request("GET", f"/v1/runs/{later}"), 0.05) as read,
         ):
-            seen = crowd.come(best * many, seconds)
-        counts = seen["counts"]
+            seen = crowd.come(best[0]["per_s"] * many, seconds)
+        best.append(crowd.come(0, BEST_S))
+        counts, kept = seen["counts"], seen["per_cpu_s"] / mean(each["per_cpu_s"] for each in best)
         grown_mib = (process.memory_info().rss - before) >> 20
         print(
-            f"{place.kind} x{many}: best {best:.0f}/s, then {seen['per_s']:.0f}/s, {counts}, p99 {seen['p99_ms']:.0f} ms; "
-            f"beats {heard.percentile(0.99):.0f} ms, reads {read.percentile(0.99):.0f} ms; grown {grown_mib} MiB"
+            f"{place.kind} x{many}: best {best[0]['per_s']:.0f} and {best[1]['per_s']:.0f}/s, then {seen['per_s']:.0f}/s; of a "
+            f"second of the server's {best[0]['per_cpu_s']:.0f}, {best[1]['per_cpu_s']:.0f}, then {seen['per_cpu_s']:.0f}, "
+            f"{kept:.0%}; {counts}, p99 {seen['p99_ms']:.0f} ms; beats {heard.percentile(0.99):.0f} ms, reads {read.percentile(0.99):.0f} ms; grown {grown_mib} MiB"
         )
-        assert set(counts) <= {"202", "503", "not sent", "gave up"}, counts
+        assert set(counts) <= {"202", "503", "not sent"}, counts
         assert counts.get("503", 0) > 0, "nothing was refused: was it more than could be done?"
+        assert kept >= KEPT
         assert (set(heard.statuses), set(read.statuses)) == ({200}, {200})
         assert grown_mib < GROWS_MIB
         if seconds > MOMENT_S:  # figures of a moment on a busy machine say little
-            assert counts.get("gave up", 0) <= IMPATIENT * sum(counts.values()), "who is refused has to hear it at once"
-            assert seen["per_s"] >= KEPT[many] * best
             assert max(heard.percentile(0.99), read.percentile(0.99)) < SERVED_MS
         ended_s = time.monotonic()
         until(lambda: crowd.come(20, 0.5)["p99_ms"] < SOON_MS, RECOVERS_S, "starts are quick again")

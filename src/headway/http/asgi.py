@@ -30,11 +30,12 @@ from headway.http.addresses import Addresses
 from headway.http.call import Call, Receive, Send, check_key
 from headway.http.crowd import Crowd
 from headway.http.dialect import NATIVE, SAFE_METHODS, Dialect
+from headway.http.door import EXPECTED, Door
 from headway.http.frames import Frames
 from headway.http.meter import Meters
 from headway.http.parameters import Parameters
 from headway.http.patience import Patient
-from headway.http.reply import ALWAYS, Reply
+from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
 from headway.service.service import Service
@@ -87,13 +88,14 @@ class Api:
         self.crowd = Crowd()
         self.frames = Frames()
         self.meters = Meters([route.name for route in self.routes])
-        self._guard = guard.Guard(service.settings.allow_host)
+        self.guard = guard.Guard(service.settings.allow_host)
         self.gate = guard.Gate(service.access, Addresses(service.settings.trusted_proxy))
         service.access.on_change = self._look_again
-        self._router = Router(self.routes)
+        self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
         """In the order of their first routes: who comes first may claim first."""
         self._prepared = {id(route): _prepare(route, slot) for slot, route in enumerate(self.routes)}
+        self.door = Door(self)
         self._body_max = service.settings.body_max
         self._id_prefix = f"req_{secrets.token_hex(8)}"
         self._count = 0
@@ -132,14 +134,14 @@ class Api:
             await _other(scope, receive, send)
             return
         began = perf_counter()
+        if self.crowd.expected and scope.pop(EXPECTED, False):
+            self.crowd.expected -= 1
         raw_headers = scope["headers"]
         headers = dict(raw_headers)
         call = Call(self, scope["method"], scope["path"], headers, receive, send)
-        self._count = count = self._count + 1
         peer = scope.get("client")
         call.client = peer[0] if peer else ""
-        given = headers.get(b"x-request-id")
-        call.request_id = given if given is not None and _sane(given) else f"{self._id_prefix}{count:010x}".encode()
+        call.request_id = self.request_id(headers)
         try:
             if len(headers) != len(raw_headers):
                 _check_doubled(raw_headers)
@@ -167,6 +169,10 @@ class Api:
         if route is not None:
             self.meters.note(self._prepared[id(route)].slot, call.status, perf_counter() - began)
 
+    def note(self, route: Route, status: int, seconds: float) -> None:
+        """Count an answer that was given before there was a request."""
+        self.meters.note(self._prepared[id(route)].slot, status, seconds)
+
     async def _answer(self, call: Call, scope: MutableMapping[str, Any]) -> Reply | None:
         headers, method = call.headers, call.method
         path = scope.get("raw_path") or raw_path(scope["path"])
@@ -175,14 +181,14 @@ class Api:
             raise problem.UriTooLong(f"the path and query may have {URL_BYTES_MAX:,} bytes")
         if len(headers) > HEADERS_MAX:
             raise problem.HeadersTooLarge(f"a request may have {HEADERS_MAX} headers")
-        self._guard.check_host(headers.get(b"host"))
+        self.guard.check_host(headers.get(b"host"))
         if method == "OPTIONS":
             return self._options(call, path)
-        route, call.arguments = self._router.find(method, path)
+        route, call.arguments = self.router.find(method, path)
         call.route = route
         call.dialect = dialect = route.dialect
         call.raw_query = query
-        dialect.receive(call, self._guard)
+        dialect.receive(call, self.guard)
         self.gate.permit(route, call)
         call.service = self.service.of(call.principal.organisation)
         if route.scope == "run:start":
@@ -228,15 +234,28 @@ class Api:
 
     def _options(self, call: Call, path: bytes) -> Reply:
         try:
-            self._router.find("OPTIONS", path)
+            self.router.find("OPTIONS", path)
         except MethodNotAllowed as refused:
             allow: list[str] = refused.fields["allow"]
         else:
             raise RouteNotFound
         asked = call.header(b"access-control-request-method")
         if asked in allow:  # a browser wants to know how that would be answered
-            call.dialect = self._router.find(asked, path)[0].dialect
+            call.dialect = self.router.find(asked, path)[0].dialect
         return Reply(204, b"", ((b"allow", ", ".join(allow).encode()),))
+
+    def request_id(self, headers: dict[bytes, bytes]) -> bytes:
+        """Return how a request is called: as the client says, if that can be said again, or by a number."""
+        given = headers.get(b"x-request-id")
+        if given is not None and _sane(given):
+            return given
+        self._count = count = self._count + 1
+        return f"{self._id_prefix}{count:010x}".encode()
+
+    def refused(self, error: HeadwayError, call: Call) -> Reply:
+        """Return the whole answer to somebody who gets no further."""
+        reply = self._refuse(error, call)
+        return reply if call.dialect is NATIVE else self._dialect(call).dress(reply, call)
 
     def _refuse(self, error: HeadwayError, call: Call) -> Reply:
         return self._dialect(call).refuse(error, call)
@@ -267,17 +286,9 @@ def _prepare(route: Route, slot: int) -> Prepared:
 
 
 async def _send(reply: Reply, call: Call, send: Send) -> None:
-    content = reply.body
-    headers = [*ALWAYS, (b"x-request-id", call.request_id)]
-    if content or reply.status not in (204, 304):
-        headers.append(reply.kind)
-        headers.append((b"content-length", b"%d" % len(content)))
-    if reply.headers:
-        headers.extend(reply.headers)
-    if call.limits:
-        headers.extend(call.limits)
+    headers = head(reply, call.request_id, call.limits)
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else content})
+    await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else reply.body})
 
 
 def _sane(request_id: bytes) -> bool:

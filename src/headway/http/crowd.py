@@ -9,13 +9,14 @@ long answers take, as TCP learns how much a network carries.
 from __future__ import annotations
 
 from time import monotonic
+from types import TracebackType
 from typing import Final
 
 from headway.errors import Overloaded
 
 SOON_S: Final = 1.0
 """Within this a start is to be answered."""
-LIMITS: Final = (100, 10_000)
+LIMITS: Final = (200, 10_000)
 """How many starts may be under way in any case, and at most."""
 FIRST: Final = 500
 """How many before anything is learnt."""
@@ -31,18 +32,35 @@ class Crowd:
         """Nobody is there."""
         self.limit: float = FIRST
         self.inside = 0
+        self.expected = 0
+        """Who was let in at the door and is not here yet: in one turn of the event loop many may come."""
+        self.pressed = False
+        """Whether the limit was nearly reached not long ago, so that whoever comes has to be looked at."""
+        self._pressed_s = 0.0
         self._learns_s = 0.0
         """When a late answer counts again: those that were let in together are late together."""
 
+    @property
+    def full(self) -> bool:
+        """Whether there are as many as are answered soon."""
+        return self.inside + self.expected >= self.limit
+
     def check(self) -> None:
-        """Raise Overloaded if there are as many as are answered soon."""
-        if self.inside >= self.limit:
+        """Raise Overloaded if it is full."""
+        if self.full:
             raise Overloaded
+
+    def visit(self) -> Visit:
+        """Count one more, for as long as the block lasts."""
+        return Visit(self)
 
     def enter(self) -> float:
         """Count one more; return when that was."""
+        now_s = monotonic()
         self.inside += 1
-        return monotonic()
+        if self.inside * 2 > self.limit:
+            self.pressed, self._pressed_s = True, now_s
+        return now_s
 
     def leave(self, entered_s: float) -> None:
         """Learn from how long it took."""
@@ -54,3 +72,22 @@ class Crowd:
         elif self.inside * 2 > self.limit:
             self.limit = min(LIMITS[1], self.limit + MORE)
         self.inside -= 1
+        if self.pressed and now_s - self._pressed_s > SOON_S:
+            self.pressed = False
+
+
+class Visit:
+    """One start that is under way."""
+
+    __slots__ = ("_crowd", "_entered_s")
+
+    def __init__(self, crowd: Crowd) -> None:
+        self._crowd = crowd
+
+    def __enter__(self) -> None:
+        self._entered_s = self._crowd.enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._crowd.leave(self._entered_s)

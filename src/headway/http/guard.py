@@ -122,6 +122,16 @@ class Gate:
         known = self._known(call.headers, call.api.service.store.clock.now_ms())
         return () if known is None else known.windows
 
+    def would_permit(self, route: Route, call: Call) -> bool:
+        """Whether somebody who was let in before may use the route; the call is told its limits, and nothing is counted."""
+        now_ms = call.api.service.store.clock.now_ms()
+        known = self._known(call.headers, now_ms)
+        if known is None or not may(known.principal, route.scope):
+            return False
+        if known.windows:
+            call.limits = limits(known, now_ms)
+        return True
+
     def _known(self, headers: Mapping[bytes, bytes], now_ms: int) -> Admission | None:
         """Return who was let in with the same credential before, if nothing has changed since."""
         if self._generation != self._access.generation:

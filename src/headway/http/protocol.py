@@ -11,7 +11,10 @@ import asyncio
 from collections.abc import MutableMapping
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from headway.http.door import HELD_MAX, Door, Refusal
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
@@ -71,8 +74,41 @@ class Exchange(RequestResponseCycle):
         self.on_response()
 
 
+class TurnedAway:
+    """Stands for a request that gets no further than its head: what comes of its body goes nowhere."""
+
+    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+        self.response_complete = self.disconnected = False
+
+    @property
+    def body(self) -> bytes:
+        """Nothing is kept."""
+        return b""
+
+    @body.setter
+    def body(self, value: bytes) -> None:
+        pass
+
+    @property
+    def message_event(self) -> TurnedAway:
+        """Nobody waits for the body."""
+        return self
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
 class Connection(HttpToolsProtocol):
     """One connection."""
+
+    _again_s = 0.0
+    """Before that, somebody who was refused here was told not to ask again."""
+    _door: Door | None
+    _held: asyncio.TimerHandle | None = None
+    """Will tell somebody who has asked too soon."""
 
     _idle = False
     """Whether nothing has come since the last look."""
@@ -85,12 +121,15 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for a head."""
         super().connection_made(transport)
+        self._door = self.app.door  # what is served is ours
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the timers."""
         self._stop_head_timer()
+        if self._held is not None:
+            self._let_go()
         for timer in (self._stuck_timer, self._idle_timer):
             if timer is not None:
                 timer.cancel()
@@ -135,8 +174,56 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = -1
         if self._head_timer is not None:
             self._stop_head_timer()
+        door = self._door
+        if door is not None and door.crowd.pressed and self._turned_away(door):
+            return
         super().on_headers_complete()
         self.cycle.__class__ = Exchange  # uvicorn makes it by name, and has not begun to run it
+
+    def _turned_away(self, door: Door) -> bool:
+        """Answer the request here, if there is no room for it and it is its turn to be answered."""
+        if self.pipeline or self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
+            return False
+        url = httptools.parse_url(self.url)
+        scope: MutableMapping[str, Any] = self.scope  # type: ignore[assignment]  # the door writes into it what is ours
+        refusal = door.refuse(scope, self.parser.get_method().decode("ascii"), url.path, url.query or b"")
+        if refusal is None:
+            return False
+        kept = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        cycle = TurnedAway(keep_alive=kept and not self.expect_100_continue)  # whose body does not come is not in step
+        self.cycle = cycle  # type: ignore[assignment]  # it has all that is looked at
+        too_soon_s = self._again_s - self.loop.time()
+        if too_soon_s > 0 and door.held < HELD_MAX:
+            door.held += 1
+            self._held = self.loop.call_later(too_soon_s, self._tell_late, cycle, refusal)
+        else:
+            self._tell(cycle, refusal)
+        return True
+
+    def _tell_late(self, cycle: TurnedAway, refusal: Refusal) -> None:
+        self._let_go()
+        if not self.transport.is_closing():
+            self._tell(cycle, refusal)
+
+    def _let_go(self) -> None:
+        assert self._held is not None
+        assert self._door is not None
+        self._held.cancel()
+        self._held = None
+        self._door.held -= 1
+
+    def _tell(self, cycle: TurnedAway, refusal: Refusal) -> None:
+        parts = [STATUS_LINE[refusal.status]]
+        for name, value in (*self.server_state.default_headers, *refusal.headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
+        parts.append(refusal.body)
+        self._again_s = self.loop.time() + refusal.again_s
+        cycle.response_complete = True
+        self.transport.write(b"".join(parts))
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def pause_writing(self) -> None:
         """The client does not read: give it a while."""

@@ -158,7 +158,8 @@ async def errors(call: Call) -> Reply:
 async def run_failed(call: Call) -> Reply:
     """POST /v1/runs/{id}:run-failed-records."""
     call.api.refuse_if_draining()
-    started = await call.service.record_tasks.run_failed(call.run_id(), call.request_key())
+    with call.api.crowd.visit():
+        started = await call.service.record_tasks.run_failed(call.run_id(), call.request_key())
     return accepted(started)
 
 

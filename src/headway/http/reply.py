@@ -35,6 +35,20 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 NO_CONTENT: Final = Reply(204)
 
 
+def head(reply: Reply, request_id: bytes, limits: tuple[tuple[bytes, bytes], ...] = ()) -> Headers:
+    """Return the headers of an answer; `limits` say what is left to the caller."""
+    headers = [*ALWAYS, (b"x-request-id", request_id)]
+    content = reply.body
+    if content or reply.status not in (204, 304):
+        headers.append(reply.kind)
+        headers.append((b"content-length", b"%d" % len(content)))
+    if reply.headers:
+        headers.extend(reply.headers)
+    if limits:
+        headers.extend(limits)
+    return headers
+
+
 def json(value: object, status: int = 200, *headers: tuple[bytes, bytes]) -> Reply:
     """Answer with a wire struct."""
     return Reply(status, encode(value), headers)

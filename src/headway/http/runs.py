@@ -34,12 +34,8 @@ async def start(call: Call) -> Reply:
     spec: wire.StartRun = call.body
     call.api.refuse_if_draining()
     call.check_start(spec.task)
-    crowd = call.api.crowd
-    entered_s = crowd.enter()
-    try:
+    with call.api.crowd.visit():
         started = await call.service.runs.start(spec, call.request_key())
-    finally:
-        crowd.leave(entered_s)
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
     return accepted(started, validated=spec.validate_only)
@@ -95,7 +91,8 @@ async def start_batch(call: Call) -> Reply:
     asked = call.asked(wire.StartBatch)
     for spec in asked.runs:
         call.check_start(spec.task)
-    outcomes = await call.service.runs.start_batch(asked, call.request_key())
+    with call.api.crowd.visit():
+        outcomes = await call.service.runs.start_batch(asked, call.request_key())
     replayed = any(isinstance(outcome, Started) and outcome.replayed for outcome in outcomes)
     items = [_item(outcome, index) for index, outcome in enumerate(outcomes)]
     return json(wire.BatchOut(data=items), 200, *((REPLAYED,) if replayed else ()))

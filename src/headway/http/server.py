@@ -23,6 +23,7 @@ import uvicorn
 
 from headway.config import Settings
 from headway.http.call import Receive, Send
+from headway.http.door import Door
 from headway.http.listening import BACKLOG
 from headway.http.protocol import Connection
 
@@ -35,6 +36,11 @@ LAST_ANSWERS_S: Final = 5
 
 class Served(Protocol):
     """An ASGI application that can be told to end what lasts."""
+
+    @property
+    def door(self) -> Door | None:
+        """Where a crowd is turned away; None: everybody is let in."""
+        ...
 
     def drain(self) -> None:
         """Begin nothing new that lasts, and end what does."""

@@ -20,6 +20,8 @@ ALIVE: Final[dict[str, Any]] = {"status": "ok"}
 class Waiting:
     """An ASGI application without anything behind it."""
 
+    door = None
+
     def drain(self) -> None:
         """Nothing lasts."""
 

@@ -47,7 +47,8 @@ class Commanding:
             raise RouteNotFound(f"{call.method} {command[:80]} is no command")
         call.api.refuse_if_draining()
         spec = StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}"))
-        started = await call.service.runs.start(spec, call.request_key(), run_type=RUN_TYPE)
+        with call.api.crowd.visit():
+            started = await call.service.runs.start(spec, call.request_key(), run_type=RUN_TYPE)
         url = f"{_here(call)}/api/system/tasks?id={started.run.id}"
         return Reply(200, words.kicked_off(started.run, command, url), (REPLAYED,) if started.replayed else ())
 

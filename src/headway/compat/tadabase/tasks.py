@@ -51,7 +51,8 @@ async def run(call: Call) -> Reply:
     call.api.refuse_if_draining()
     task = call.service.tasks.get(call.name())
     spec = StartRun(task=task.name, input=msgspec.Raw(_input(call, task)))
-    started = await call.service.runs.start(spec, call.request_key())
+    with call.api.crowd.visit():
+        started = await call.service.runs.start(spec, call.request_key())
     return json(words.TaskStarted(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
 
 
