@@ -474,6 +474,13 @@ MUTANTS = (
         OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed",
     ),
     Mutant(
+        "commits-not-held-to-the-standby", "storage/postgres/connection.py",
+        '            self._connection.execute("BEGIN")\n',
+        '            self._connection.execute("BEGIN")\n            self._connection.execute("SET LOCAL synchronous_commit = local")\n',
+        "tests/servers/test_patroni.py::test_what_was_acknowledged_is_there_when_patroni_has_replaced_a_primary_that_was_killed",
+        long=True,
+    ),
+    Mutant(
         "postgres-answered-before-the-commit", "storage/writer.py",
         "            database.commit(self._tell(unit))\n",
         "            for command in done:\n"

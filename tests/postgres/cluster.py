@@ -13,8 +13,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +23,7 @@ import psycopg
 from psycopg import sql
 from tests.faults.waiting import until
 from tests.postgres import keeper
+from tests.postgres.folders import Kept
 from tests.postgres.installation import Account, Installation, Unavailable, find
 
 Setting = str | int | float | bool
@@ -52,10 +51,6 @@ host  all         all 127.0.0.1/32 trust
 local replication all trust
 host  replication all 127.0.0.1/32 trust
 """
-
-MEMORY = "/dev/shm"
-ROOM = 2 << 30
-"""Where files lie in memory, and how many bytes have to be free there; a cluster has some hundred million at most."""
 
 PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to connections: none of them can take the port while its server is down, nor can
@@ -90,8 +85,7 @@ class Cluster:
         self.process: subprocess.Popen[bytes] | None = None
         self._installation = installation or find()
         self._account = Account.for_servers()
-        self._folder: Path | None = None
-        self._keeper: subprocess.Popen[bytes] | None = None
+        self._kept: Kept | None = None
         self._names = (f"test_{os.getpid()}_{number}" for number in itertools.count(1))
 
     def __enter__(self) -> Self:
@@ -113,8 +107,8 @@ class Cluster:
     @property
     def folder(self) -> Path:
         """Where everything of it lies: installation, data, log and socket."""
-        assert self._folder is not None, "the cluster was not started"
-        return self._folder
+        assert self._kept is not None, "the cluster was not started"
+        return self._kept.folder
 
     @property
     def data(self) -> Path:
@@ -129,13 +123,13 @@ class Cluster:
     def start(self) -> Self:
         """Start it, at first with data of its own, and wait until it takes connections."""
         assert not self.running, "it runs already"
-        new = self._folder is None
+        new = self._kept is None
         if new:
             self._make()
         while not self._started():
             if not new:
                 raise Failed(f"another server has taken port {self.port}, which is in the URLs that were given out")
-            self.port = _free_port()
+            self.port = free_port()
         return self
 
     def stop(self, how: Literal["fast", "immediate"] = "fast", within_s: float = 30) -> None:
@@ -160,12 +154,11 @@ class Cluster:
 
     def close(self) -> None:
         """End it, however it is, and remove everything of it."""
-        if self._keeper is not None:
-            _, said = self._keeper.communicate(b"\n")
-            assert self._keeper.returncode == 0, said.decode(errors="replace")
+        if self._kept is not None:
+            self._kept.close()
         if self.process is not None:
             self.process.wait()
-        self._keeper = self._folder = self.process = None
+        self._kept = self.process = None
 
     def configure(self, **settings: Setting) -> None:
         """Change settings; those that need no restart are in force soon after."""
@@ -247,17 +240,14 @@ class Cluster:
         )  # fmt: skip
 
     def _make(self) -> None:
-        self._folder = _new_folder(self._account, on_disk=self._on_disk, below=self._below)
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__, self._folder], cwd="/", stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-        self._installation = self._installation.within_reach(self._account, self._folder)
-        self.port = _free_port()
+        self._kept = Kept(self._account, on_disk=self._on_disk, below=self._below)
+        self._installation = self._installation.within_reach(self._account, self.folder)
+        self.port = free_port()
         self.fill()
 
     def _environment(self) -> dict[str, str]:
-        return {"PATH": os.defpath, "HOME": str(self.folder), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        assert self._kept is not None, "the cluster was not started"
+        return self._kept.environment
 
     def _write_settings(self) -> None:
         given = {**self.settings, "port": self.port, "unix_socket_directories": str(self.folder)}
@@ -296,30 +286,8 @@ class Cluster:
         raise Failed(f"it has ended when it was started{self.logged()}")
 
 
-def _new_folder(account: Account, *, on_disk: bool, below: Path | None) -> Path:
-    """Return a new folder for the account alone, in a place that it can get to and short enough for sockets."""
-    memory = () if on_disk or not _has_room(MEMORY) else (MEMORY,)
-    anywhere = (*memory, tempfile.gettempdir(), "/tmp", "/var/tmp")
-    for above in (below,) if below else dict.fromkeys(anywhere):
-        folder = Path(tempfile.mkdtemp(prefix="headway-pg-", dir=above))
-        account.own(folder)
-        looked = subprocess.run(["test", "-w", folder], check=False, **account.becoming())
-        if looked.returncode == 0 and len(str(folder)) < 80:
-            return folder
-        folder.rmdir()
-    raise Unavailable(f"there is no temporary folder that user {account.uid} can use: set TMPDIR")
-
-
-def _has_room(folder: str) -> bool:
-    try:
-        found = os.statvfs(folder)
-    except OSError:
-        return False
-    # Programs may have to be copied there.
-    return found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC and os.access(folder, os.W_OK)
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
     for port in random.sample(PORTS, 100):
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)):

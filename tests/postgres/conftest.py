@@ -1,3 +1,3 @@
-from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
+from tests.postgres.fixtures import patroni, postgres_cluster, postgres_installation, postgres_url
 
-__all__ = ["postgres_cluster", "postgres_installation", "postgres_url"]
+__all__ = ["patroni", "postgres_cluster", "postgres_installation", "postgres_url"]

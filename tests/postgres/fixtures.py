@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.postgres.cluster import Cluster
-from tests.postgres.installation import Installation, Unavailable, find
+from tests.postgres.installation import Account, Installation, Unavailable, find
+from tests.postgres.patroni import Patroni, missing
 
 _SHARED = pytest.StashKey[Cluster]()
 
@@ -38,3 +39,12 @@ def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
     name = postgres_cluster.create_database()
     yield postgres_cluster.url(name)
     postgres_cluster.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def patroni(postgres_installation: Installation) -> Iterator[Patroni]:
+    """Three servers under Patroni, that a module's tests may kill and have to leave whole. Without Patroni they are skipped."""
+    if why := missing(Account.for_servers()):
+        pytest.skip(why)
+    with Patroni(postgres_installation) as started:
+        yield started

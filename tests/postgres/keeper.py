@@ -17,16 +17,18 @@ from pathlib import Path
 
 _IPC_RMID = 0
 _EVERY_S = 0.005
+_PROGRAMS = ("postgres", "pg_", "initdb", "python", "etcd")
+"""How the programs are called that servers consist of: Patroni is Python. Who only looks into the folder is left alone."""
 
 
 def processes(folder: Path) -> list[int]:
-    """Return PostgreSQL's processes on data below the folder: each of them works in its data folder."""
+    """Return the processes of servers below the folder: each of them works in there, those of PostgreSQL in its data."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 here, program = (entry / "cwd").readlink(), (entry / "exe").readlink()
-                if here.is_relative_to(folder) and program.name.split()[0] == "postgres":
+                if here.is_relative_to(folder) and program.name.startswith(_PROGRAMS):
                     found.append(int(entry.name))
     return sorted(found)
 
@@ -37,8 +39,8 @@ def crash(folder: Path) -> None:
     with contextlib.suppress(OSError):  # of a disk without power
         first = {pid for data in folder.rglob("postmaster.pid") if (pid := _postmaster(data)) is not None}
     while left := processes(folder):
-        # The postmaster goes first: it answers the death of a child by starting others.
-        for pid in sorted(left, key=lambda pid: pid not in first):
+        # A postmaster goes before its children, and Patroni before it: each answers the death of who is below by starting others.
+        for pid in sorted(left, key=lambda pid: (_is_postgres(pid), pid not in first)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         threading.Event().wait(_EVERY_S)
@@ -56,6 +58,12 @@ def remove(folder: Path) -> None:
     for segment in segments(folder):
         ctypes.CDLL(None).shmctl(segment, _IPC_RMID, None)
     shutil.rmtree(folder)
+
+
+def _is_postgres(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/exe").readlink().name.startswith("postgres")
+    return True
 
 
 def _postmaster(locked: Path) -> int | None:

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from tests.faults.server import ROOT, ended
 from tests.faults.waiting import until
-from tests.postgres.cluster import MEMORY, Cluster, Failed
+from tests.postgres.cluster import Cluster, Failed
+from tests.postgres.folders import MEMORY
 from tests.postgres.installation import NAMED, Account, Unavailable, find, installations
 from tests.postgres.keeper import processes, segments
 

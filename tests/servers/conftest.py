@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from tests.postgres.fixtures import patroni  # noqa: F401 - a fixture
 from tests.running import *  # all of them: the fixtures use each other
 from tests.world import on_postgres
 
