@@ -45,7 +45,7 @@ class Mutant(msgspec.Struct, frozen=True):
 MUTANTS = (
     Mutant(
         "record-cursor-not-kept", "service/record_runs.py",
-        "            self._keep(unit, after)\n            return after, changed", "            return after, changed",
+        "            self._keep(unit, after)\n            if size > PATCHED_BYTES:", "            if size > PATCHED_BYTES:",
         "test_record_kills.py::test_each_record_is_changed_exactly_once_whatever_is_killed",
     ),
     Mutant(
