@@ -83,6 +83,7 @@ OWN = {
     "read_schedule_named": {"name": "n7"}, "read_slots": {"before": START + 30_000},
     "read_slots_of_outcome": {"before": START + 30_000, "outcome": "skipped"},
     "slots_within": {"first": START + 10, "last": START + 5_000},
+    "read_soonest_schedules": {"ids": '["t1","t2","t7"]'},
     **{name: {"ids": '["s1","s2","s3"]'} for name in ("count_unfinished", "find_next_behind", "busy_schedules")},
 }  # fmt: skip
 """Where a bind means another thing."""

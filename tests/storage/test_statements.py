@@ -124,6 +124,7 @@ PLANS = {
     "read_schedule_named": "schedules_by_name",
     "read_schedules": "schedules_by_name",
     "read_schedules_of_task": "schedules_by_task",
+    "read_soonest_schedules": "schedules_soonest",
     "next_slot_at": "schedules_due",
     "find_due_schedules": "schedules_due",
     "slots_within": "sqlite_autoindex_slots_1",

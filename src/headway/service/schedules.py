@@ -6,7 +6,7 @@ slots to come, and none falls between the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
@@ -18,7 +18,7 @@ from headway.config import Settings
 from headway.durations import format_ms
 from headway.engine.schedules.explanation import explain
 from headway.engine.schedules.occurrence import checked, timetable
-from headway.engine.schedules.policy import Action, Slot, decide_trigger, preview
+from headway.engine.schedules.policy import Action, Slot, decide_trigger, preview, run_at
 from headway.errors import (
     HeadwayError,
     InvalidInput,
@@ -168,6 +168,14 @@ class Schedules:
         """Return schedules in the order of names, of a task or of all, and after which name to go on ("": the end)."""
         found = await self._read.page(self._organisation, task, after, size + 1)
         return found[:size], found[size - 1].name if len(found) > size else ""
+
+    async def soonest(self, tasks: Iterable[str]) -> dict[str, Schedule]:
+        """Return of each of these tasks that has schedules the one whose slot comes first, in one statement for all.
+
+        Where no slot is to come, since all are paused or have ended, it is the first by name.
+        """
+        found = await self._read.soonest(self._organisation, list(tasks))
+        return {schedule.task: schedule for schedule in found}
 
     async def slots(
         self, named: str, outcome: str | None, before: int | None, size: int
@@ -422,6 +430,16 @@ def sentence(schedule: Schedule) -> str:
         return explain(schedule)
     except HeadwayError:
         return schedule.occurrence
+
+
+def next_run_at(schedule: Schedule) -> int | None:
+    """Return when the run of the next slot starts, its jitter included; also of a schedule that cannot be kept to here."""
+    if schedule.next_at is None:
+        return None
+    try:
+        return run_at(schedule, schedule.next_at)
+    except HeadwayError:
+        return schedule.next_at
 
 
 def _missing(named: str) -> ScheduleNotFound:

@@ -201,6 +201,14 @@ class ScheduleReader:
 
         return [make_schedule(row) for row in await self._reader.on(read)]
 
+    async def soonest(self, organisation: int, tasks: list[str]) -> list[Schedule]:
+        """Return of each of these tasks the schedule whose slot comes first; or, if none is to come, the first by name."""
+        ids = as_rows(tasks)
+        rows = await self._reader.on(
+            lambda database: database.rows("read_soonest_schedules", organisation=organisation, ids=ids)
+        )
+        return [make_schedule(row) for row in rows]
+
     async def slots(self, schedule_id: str, outcome: str | None, before: int, limit: int) -> list[PastSlot]:
         """Return what became of a schedule's slots, the newest first."""
 

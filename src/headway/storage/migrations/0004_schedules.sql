@@ -17,6 +17,8 @@ CREATE TABLE schedules (
 ) @strict;
 CREATE UNIQUE INDEX schedules_by_name ON schedules (organisation, name);
 CREATE INDEX schedules_by_task ON schedules (organisation, task, name);
+-- When a task runs next.
+CREATE INDEX schedules_soonest ON schedules (organisation, task, next_at, name) WHERE next_at IS NOT NULL;
 -- What the scheduler reads.
 CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL;
 

@@ -40,6 +40,22 @@ FROM schedules WHERE organisation = :organisation AND name > :after ORDER BY nam
 SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE organisation = :organisation AND task = :task AND name > :after ORDER BY name LIMIT :limit;
 
+-- name: read_soonest_schedules
+-- Of each of these tasks the schedule whose slot comes first; of one that has none to come, the first by name.
+SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+FROM schedules WHERE organisation = :organisation AND id IN (
+    SELECT coalesce(
+        (
+            SELECT coming.id FROM schedules AS coming
+            WHERE coming.organisation = :organisation AND coming.task = wanted.value AND coming.next_at IS NOT NULL
+            ORDER BY coming.next_at, coming.name LIMIT 1
+        ), (
+            SELECT resting.id FROM schedules AS resting
+            WHERE resting.organisation = :organisation AND resting.task = wanted.value ORDER BY resting.name LIMIT 1
+        )
+    ) FROM @ids AS wanted
+);
+
 -- name: next_slot_at
 SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL;
 
