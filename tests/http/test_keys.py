@@ -305,6 +305,32 @@ async def test_the_first_key_ends_what_nobody_had_to_show_one_for(serving):
 
 
 @on_loop
+async def test_a_worker_declares_schedules_of_its_own_tasks_and_queues_alone(serving):
+    async with serving() as server:
+        operator = await first_key(server)
+        free = bearer((await key_of(server, operator, scopes=["worker:protocol"]))["key"])
+        bound = bearer((await key_of(server, operator, scopes=["worker:protocol"], queues=["a"]))["key"])
+
+        async def declare(caller, task="mine", **schedule):
+            said = {"name": "s", "task": task, "occurrence": "Daily", **schedule}
+            tasks = [{"name": "mine", "queue": "a"}, {"name": "elsewhere", "queue": "b"}]
+            return await server.post("/v1/workers", {"tasks": tasks, "schedules": [said]}, **caller)
+
+        assert (await declare(free, "backup")).status == 422, "another worker declares that task"
+        for refused in (
+            await declare(bound, "elsewhere"),
+            await declare(bound, queue="b"),
+            await declare(bound, "backup"),
+        ):
+            assert refused.status == 403
+        assert (await server.get("/v1/schedules", **operator.headers)).json["data"] == []
+        assert (await declare(bound)).json["notices"] == []
+        assert (await server.get("/v1/schedules/s", **operator.headers)).json["declared"] is True
+        for method, target in (("GET", "/v1/schedules/s"), ("PATCH", "/v1/schedules/s"), ("DELETE", "/v1/schedules/s")):
+            assert (await server.ask(method, target, {} if method == "PATCH" else None, **free)).status == 403
+
+
+@on_loop
 async def test_a_workers_key_is_held_to_its_queues(serving):
     async with serving() as server:
         operator = await first_key(server)

@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Raw
 
 from headway.durations import format_ms
+from headway.engine.schedules.declaring import differs
 from headway.engine.schedules.policy import Slot
 from headway.errors import BadCursor
 from headway.http import present
@@ -17,6 +18,7 @@ from headway.http.reply import NO_CONTENT, Reply, json
 from headway.http.route import Route, route
 from headway.model.run import Run
 from headway.model.schedule import PastSlot, Schedule
+from headway.service.schedule_terms import spelled
 from headway.service.schedules import sentence
 from headway.wire import schedules as wire
 from headway.wire.runs import Because, RunOut
@@ -57,6 +59,8 @@ def schedule_out(schedule: Schedule) -> wire.ScheduleOut:
         priority=schedule.priority,
         queue=schedule.queue,
         max_attempts=schedule.max_attempts,
+        declared=schedule.declared,
+        differs=list(map(spelled, differs(schedule))),
         decided_until=to_text(schedule.last_slot),
         next_slot_at=to_text_or_none(schedule.next_at),
         created_at=to_text(schedule.created_at),

@@ -14,17 +14,21 @@ from headway.wire import workers as wire
 
 async def register(call: Call) -> Reply:
     """POST /v1/workers."""
-    worker = await call.service.workers.register(_within(call, call.asked(wire.RegisterWorker)))
+    workers = call.service.workers
+    worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)))
     shown = present.worker_out(worker, 0, call.service.settings.lease_ms)
+    shown = replace(shown, notices=workers.notices_of(worker.id))
     return json(shown, 201, (b"location", shown.url.encode()))
 
 
 def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
-    """Hold a worker to the queues of its key: all of those, if it names none."""
+    """Hold a worker to the queues of its key: all of those, if it names none; its schedules start runs in them too."""
     mine = call.principal.queues
     if mine is None:
         return asked
-    others = sorted({*asked.queues} - {*mine})
+    own = {task.name: task.queue for task in asked.tasks}
+    starts = {schedule.queue or own.get(schedule.task, "default") for schedule in asked.schedules}
+    others = sorted({*asked.queues, *starts} - {*mine})
     if others:
         raise Forbidden(f"the key is for the queues {', '.join(mine)}, not for {', '.join(others)[:200]}")
     return replace(asked, queues=asked.queues or list(mine))
