@@ -442,7 +442,7 @@ def python() -> str:
     parts += ["## Options of `@app.task`\n", _task_options(), ""]
     parts += ["## Options of `@app.schedule`\n", _schedule_options(), ""]
     parts.append("## What a client has\n")
-    for attribute in ("runs", "tasks", "queues", "workers"):
+    for attribute in ("runs", "tasks", "queues", "workers", "schedules", "tables", "record_tasks", "mail_server"):
         client = headway.Client(url="http://127.0.0.1:1")
         kind = type(getattr(client, attribute))
         parts += _name(f"client.{attribute}", kind, plain=True)
