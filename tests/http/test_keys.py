@@ -305,6 +305,27 @@ async def test_the_first_key_ends_what_nobody_had_to_show_one_for(serving):
 
 
 @on_loop
+async def test_who_may_make_tasks_may_not_say_where_mails_go(serving):
+    async with serving(outbound_allow=("127.0.0.1",)) as server:
+        operator = await first_key(server)
+        path, said = "/v1/mail-server", {"host": "127.0.0.1", "port": 2525, "sender": "a@example.com", "password": "p"}
+        others = [scope for scope in ALL if not scope.startswith("mail:")]
+        tasks, postmaster, looking = [
+            bearer((await key_of(server, operator, **scopes))["key"])
+            for scopes in ({"scopes": others}, {"scopes": ["mail:write"]}, {})
+        ]
+        for method, body in (("PUT", said), ("DELETE", None), ("GET", None)):
+            answer = await server.ask(method, path, body, **tasks)
+            assert (answer.status, answer.code) == (403, "forbidden"), method
+        assert (await server.ask("PUT", path, said, **postmaster)).status == 200
+        assert (await server.get(path, **postmaster)).status == 403
+        shown = await server.get(path, **looking)
+        assert (shown.status, shown.json["has_password"]) == (200, True)
+        assert (await server.ask("DELETE", path, **looking)).status == 403
+        assert (await server.ask("DELETE", path, **postmaster)).status == 204
+
+
+@on_loop
 async def test_a_worker_declares_schedules_of_its_own_tasks_and_queues_alone(serving):
     async with serving() as server:
         operator = await first_key(server)
