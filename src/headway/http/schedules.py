@@ -111,6 +111,7 @@ def _named(call: Call) -> str:
 async def create(call: Call) -> Reply:
     """POST /v1/schedules."""
     spec = call.asked(wire.CreateSchedule)
+    call.check_start(spec.task)
     schedule = await call.service.schedules.create(spec, call.request_key())
     if spec.validate_only:
         return json(schedule_out(schedule))
@@ -137,8 +138,16 @@ async def get(call: Call) -> Reply:
 async def patch(call: Call) -> Reply:
     """PATCH /v1/schedules/{id}."""
     asked = call.asked(wire.PatchSchedule)
+    await _check_patch(call, asked)
     schedules = call.service.schedules
     return _shown(await schedules.patch(_named(call), asked, call.expected_version(), call.request_key()))
+
+
+async def _check_patch(call: Call, asked: wire.PatchSchedule) -> None:
+    """Whoever changes a schedule of a built-in task says what that does, as who makes one."""
+    call.check_start((await call.service.schedules.get(_named(call))).task)
+    if isinstance(asked.task, str):
+        call.check_start(asked.task)
 
 
 async def delete(call: Call) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from headway.engine.access import may_start_child, needed_to_start
 from headway.errors import Forbidden, LeaseLost, WorkerNotFound
 from headway.http import present, sse
 from headway.http.call import Call
@@ -82,6 +83,10 @@ async def claim(call: Call) -> Reply:
     return json(wire.Leases(leases=[]))
 
 
+def _why_not(task: str) -> str:
+    return f"starting {task[:200]} needs the scope {needed_to_start(task)}, or its queue among those of the key"
+
+
 async def _without(call: Call, asked: wire.ReportRuns, refused: list[wire.Rejected]) -> wire.Reported:
     """Apply the other reports, and answer for all of them by the places that they were sent in."""
     not_these = {rejected.index for rejected in refused}
@@ -97,9 +102,10 @@ async def report(call: Call) -> Reply:
     asked = call.asked(wire.ReportRuns)
     await _check(call, asked.worker_id)
     refused = [
-        wire.Rejected(index=index, status=403, code=Forbidden.code, detail=f"starting {report.run.task} is not allowed")
+        wire.Rejected(index=index, status=403, code=Forbidden.code, detail=_why_not(report.run.task))
         for index, report in enumerate(asked.reports)
-        if isinstance(report, wire.ChildReport) and not call.may_start(report.run.task)
+        if isinstance(report, wire.ChildReport)
+        and not may_start_child(call.principal, report.run.task, report.run.queue)
     ]
     done = await (_without(call, asked, refused) if refused else call.service.workers.report(asked))
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]

@@ -14,6 +14,7 @@ from headway.durations import parse_ms
 from headway.engine.lifecycle import Crashed, Released
 from headway.errors import Draining, InvalidInput, Unavailable, WorkerNotFound
 from headway.ids import IdSource
+from headway.model.access import RESERVED
 from headway.model.query import FIRST
 from headway.model.record_task import EXECUTOR
 from headway.model.run import State
@@ -38,8 +39,6 @@ from headway.wire import workers as wire
 _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 
-RESERVED: Final = "headway."
-"""What the names of built-in tasks begin with."""
 NOTED_EVERY_MS: Final = 60_000
 """How often the store is told that a worker is alive; only people read that."""
 

@@ -53,6 +53,7 @@ async def list_tasks(call: Call) -> Reply:
 async def run(call: Call) -> Reply:
     """POST /api/v1/tasks/run/{name}; what the body says, if there is one, is the input."""
     call.api.refuse_if_draining()
+    call.check_start(call.name())
     task = call.service.tasks.get(call.name())
     spec = StartRun(task=task.name, input=msgspec.Raw(_input(call, task)))
     started = await call.service.runs.start(spec, call.request_key())
