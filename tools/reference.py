@@ -29,7 +29,9 @@ from headway.config import Settings
 from headway.durations import format_ms
 from headway.errors import HeadwayError
 from headway.http.route import SCOPES, Route
+from headway.wire.schedules import ScheduleDeclaration
 from headway.worker.options import TaskOptions
+from headway.worker.schedule import ScheduleOptions
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / "docs/reference"
@@ -438,8 +440,9 @@ def python() -> str:
     for name in headway.__all__:
         parts += _name(name, getattr(headway, name))
     parts += ["## Options of `@app.task`\n", _task_options(), ""]
+    parts += ["## Options of `@app.schedule`\n", _schedule_options(), ""]
     parts.append("## What a client has\n")
-    for attribute in ("runs", "tasks", "queues", "workers"):
+    for attribute in ("runs", "tasks", "queues", "workers", "schedules", "tables", "record_tasks", "mail_server"):
         client = headway.Client(url="http://127.0.0.1:1")
         kind = type(getattr(client, attribute))
         parts += _name(f"client.{attribute}", kind, plain=True)
@@ -458,6 +461,21 @@ def _task_options() -> str:
     rows = [
         [f"`{name}`", f"`{fields[name].default!r}`" if fields[name].default is not None else "", one_line(meaning)]
         for name, meaning in OPTIONS.items()
+    ]
+    return table(("option", "default", "meaning"), rows)
+
+
+def _schedule_options() -> str:
+    """Its options are what the wire declares; what it leaves out is as there."""
+    meanings = field_docs(ScheduleOptions) | field_docs(ScheduleDeclaration)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(ScheduleDeclaration)}
+    rows = [
+        [
+            f"`{name}`",
+            f"`{defaults[name]!r}`" if isinstance(defaults[name], str | int) else "",
+            one_line(meanings.get(name, "")),
+        ]
+        for name in ScheduleOptions.__struct_fields__
     ]
     return table(("option", "default", "meaning"), rows)
 

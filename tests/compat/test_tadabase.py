@@ -6,13 +6,18 @@ import json
 
 import msgspec
 import pytest
+from tests.http.access_kit import first_key, second
 from tests.http.kit import NOBODY, on_loop
 
 from headway.compat.tadabase import fields
 from headway.compat.tadabase.words import WORDS, wall_time
 from headway.errors import BadParameter
 from headway.model.run import State
+from headway.storage.postgres.connection import PostgresDatabase
+from headway.storage.sqlite.connection import SqliteDatabase
 from headway.wire import workers as wire
+from headway.wire.times import from_text
+from headway.wire.workers import RegisterWorker
 
 RUN = "/api/v1/tasks/run/backup"
 ENTRY = {
@@ -56,6 +61,158 @@ async def test_tasks_are_listed_as_active_and_inactive_without_the_servers_own(s
         ]  # fmt: skip
         wanted = {"task_id", "name", "status", "data_table_id", "occurrence", "next_run_at", "type"}
         assert all(wanted <= set(task) for task in answer.json["tasks"])
+
+
+async def shown_tasks(server, **headers):
+    answer = await server.get("/api/v1/tasks", **headers)
+    assert answer.status == 200, answer.body
+    return {task["task_id"]: task for task in answer.json["tasks"]}
+
+
+async def scheduled(server, name, occurrence, task="backup", headers=None, **more):
+    asked = {"name": name, "task": task, "occurrence": occurrence, **more}
+    answer = await server.post("/v1/schedules", asked, **(headers or {}))
+    assert answer.status == 201, answer.body
+    return answer.json
+
+
+def timing(task):
+    return task["type"], task["occurrence"], task["next_run_at"]
+
+
+@pytest.mark.parametrize(
+    ("occurrence", "word"),
+    [
+        ("every minute", "Every Minute"), ("hourly", "Hourly"), ("Daily", "Daily"), ("weekly", "Weekly"),
+        ("monthly", "Monthly"), ("quarterly", "Quarterly"), ("annually", "Yearly"), ("0 9 * * MON-FRI", "Advanced"),
+        ("FREQ=MONTHLY;BYDAY=-1FR", "Advanced"), ("every 90m", "Advanced"),
+    ],
+)  # fmt: skip
+@on_loop
+async def test_a_scheduled_task_says_how_often_it_runs_and_when_next(occurrence, word, in_memory):
+    async with in_memory("backup", "join") as server:
+        schedule = await scheduled(server, "s", occurrence)
+        found = await shown_tasks(server)
+        said = from_text(schedule["next_slot_at"])
+        assert timing(found["backup"]) == ("Schedule", word, wall_time(said, "UTC"))
+        assert timing(found["join"]) == ("API", None, None)
+
+
+@on_loop
+async def test_of_several_schedules_that_counts_which_comes_next(serving):
+    async with serving("backup", "join") as server:
+        await scheduled(server, "a", "Yearly")
+        soon = await scheduled(server, "b", "Hourly")
+        await scheduled(server, "c", "Weekly")
+        await scheduled(server, "d", "Monthly", "join", paused=True)
+        found = await shown_tasks(server)
+        assert timing(found["backup"]) == ("Schedule", "Hourly", wall_time(from_text(soon["next_slot_at"]), "UTC"))
+        assert timing(found["join"]) == ("Schedule", "Monthly", None)
+        await server.post("/v1/schedules/b:pause")
+        assert timing(await only(server, "backup"))[:2] == ("Schedule", "Weekly")
+        for name in "abc":
+            await server.post(f"/v1/schedules/{name}:pause")
+        assert timing(await only(server, "backup")) == ("Schedule", "Yearly", None)
+        for name in "abc":
+            await server.ask("DELETE", f"/v1/schedules/{name}")
+        assert timing(await only(server, "backup")) == ("API", None, None)
+
+
+async def only(server, name):
+    return (await shown_tasks(server))[name]
+
+
+@on_loop
+async def test_the_next_run_is_told_with_its_jitter(in_memory):
+    async with in_memory() as server:
+        schedule = await scheduled(server, "s", "Daily", jitter="6h")
+        coming = (await server.get("/v1/schedules/s/preview?count=1")).json["data"][0]
+        assert coming["run_at"] > schedule["next_slot_at"]
+        assert (await only(server, "backup"))["next_run_at"] == wall_time(from_text(coming["run_at"]), "UTC")
+
+
+@on_loop
+async def test_each_organisation_sees_its_own_schedules_by_its_own_clock(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        other = await second(server, party, zone="Asia/Kathmandu")
+        asked = RegisterWorker(name="w", tasks=[wire.TaskDeclaration(name="backup")])
+        await server.service.workers.register(asked, 2)
+        await scheduled(server, "s", "Weekly", headers=party.headers)
+        there = await scheduled(server, "s", "0 9 * * *", headers=other.headers, timezone="Asia/Kathmandu")
+        ours, theirs = [(await shown_tasks(server, **who.headers))["backup"] for who in (party, other)]
+        assert ours["occurrence"] == "Weekly"
+        at = wall_time(from_text(there["next_slot_at"]), "Asia/Kathmandu")
+        assert at.endswith(" 09:00:00")
+        assert timing(theirs) == ("Schedule", "Advanced", at)
+
+
+@on_loop
+async def test_a_record_task_names_the_table_it_works_on(serving):
+    async with serving("backup") as server:
+        asked = {"name": "Customers", "fields": [{"name": "Name"}, {"name": "Sent", "type": "boolean"}]}
+        table = (await server.post("/v1/tables", asked)).json
+        made = await server.post(
+            "/v1/record-tasks",
+            {"name": "mark", "table": "Customers", "actions": [{"action": "update", "set": {"Sent": True}}]},
+        )
+        assert made.status == 201, made.body
+        found = await shown_tasks(server)
+        assert (found["mark"]["data_table_id"], found["backup"]["data_table_id"]) == (table["id"], None)
+        listed = (await server.get("/api/v1/data-tables")).json["data_tables"]
+        assert listed == [{"id": table["id"], "name": "Customers"}]
+        assert (await server.get(f"/api/v1/data-tables/{found['mark']['data_table_id']}/fields")).status == 200
+
+
+@on_loop
+async def test_a_list_of_a_hundred_scheduled_tasks_asks_as_much_as_one_of_a_single_task(serving, monkeypatch):
+    asked: list[str] = []
+    for kind in (SqliteDatabase, PostgresDatabase):
+
+        def counted(self, name, /, _rows=kind.rows, **binds):
+            asked.append(name)
+            return _rows(self, name, **binds)
+
+        monkeypatch.setattr(kind, "rows", counted)
+
+    async def statements(server):
+        asked.clear()
+        found = await shown_tasks(server)
+        return len(found), sorted(asked)
+
+    async with serving() as server:
+        await scheduled(server, "s", "Daily")
+        one, few = await statements(server)
+        names = [f"t{n}" for n in range(99)]
+        await server.declare(*names)
+        for name in names:
+            await scheduled(server, name, "Daily", name)
+        many, still = await statements(server)
+        assert (one, many) == (1, 100)
+        assert still == few == ["read_record_tasks", "read_soonest_schedules"]
+
+
+@on_loop
+async def test_who_started_a_run_is_a_schedule_or_somebody(serving):
+    async with serving() as server:
+        await scheduled(server, "s", "Every Minute")
+        by_hand = await server.start()
+        server.clock.advance(60_000)
+        assert await server.service.slots.settle_due() == 1
+        kinds = {}
+        for path in ("status", "status/task/backup"):
+            listed = (await server.get(f"/api/v1/tasks/{path}")).json["tasks"]
+            kinds = {task["task_queue_id"]: task["run_type"] for task in listed}
+            assert sorted(kinds.values()) == ["API", "Schedule"], path
+            assert kinds[by_hand] == "API"
+        for lease in await server.claim():
+            await server.fail(lease.run_id)
+        listed = (await server.get("/api/v1/tasks/history")).json["tasks"]
+        assert {task["task_queue_id"]: task["run_type"] for task in listed} == kinds
+        (by_schedule,) = kinds.keys() - {by_hand}
+        assert (await entry(server, by_schedule))["run_type"] == "Schedule"
+        again = (await server.post(f"/v1/runs/{by_schedule}:retry")).json["id"]
+        assert (await entry(server, again))["run_type"] == "API", "somebody wanted it"
 
 
 @on_loop

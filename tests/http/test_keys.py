@@ -12,8 +12,12 @@ from tests.http.access_kit import ALL, bearer, first_key, key_of, second
 from tests.http.kit import on_loop
 from tests.http.kit import serving as serving_in_memory
 
-from headway.engine.access import DAY_MS, MINUTE_MS
+from headway.actions import executor
+from headway.compat.surfaces import routes as compat_routes
+from headway.config import Settings
+from headway.engine.access import DAY_MS, MINUTE_MS, needed_to_start
 from headway.http.guard import FAILURES_MAX
+from headway.http.routes import ROUTES
 from headway.model.access import READING
 from headway.service.access import keytext
 
@@ -305,6 +309,53 @@ async def test_the_first_key_ends_what_nobody_had_to_show_one_for(serving):
 
 
 @on_loop
+async def test_who_may_make_tasks_may_not_say_where_mails_go(serving):
+    async with serving(outbound_allow=("127.0.0.1",)) as server:
+        operator = await first_key(server)
+        path, said = "/v1/mail-server", {"host": "127.0.0.1", "port": 2525, "sender": "a@example.com", "password": "p"}
+        others = [scope for scope in ALL if not scope.startswith("mail:")]
+        tasks, postmaster, looking = [
+            bearer((await key_of(server, operator, **scopes))["key"])
+            for scopes in ({"scopes": others}, {"scopes": ["mail:write"]}, {})
+        ]
+        for method, body in (("PUT", said), ("DELETE", None), ("GET", None)):
+            answer = await server.ask(method, path, body, **tasks)
+            assert (answer.status, answer.code) == (403, "forbidden"), method
+        assert (await server.ask("PUT", path, said, **postmaster)).status == 200
+        assert (await server.get(path, **postmaster)).status == 403
+        shown = await server.get(path, **looking)
+        assert (shown.status, shown.json["has_password"]) == (200, True)
+        assert (await server.ask("DELETE", path, **looking)).status == 403
+        assert (await server.ask("DELETE", path, **postmaster)).status == 204
+
+
+@on_loop
+async def test_a_worker_declares_schedules_of_its_own_tasks_and_queues_alone(serving):
+    async with serving() as server:
+        operator = await first_key(server)
+        free = bearer((await key_of(server, operator, scopes=["worker:protocol"]))["key"])
+        bound = bearer((await key_of(server, operator, scopes=["worker:protocol"], queues=["a"]))["key"])
+
+        async def declare(caller, task="mine", **schedule):
+            said = {"name": "s", "task": task, "occurrence": "Daily", **schedule}
+            tasks = [{"name": "mine", "queue": "a"}, {"name": "elsewhere", "queue": "b"}]
+            return await server.post("/v1/workers", {"tasks": tasks, "schedules": [said]}, **caller)
+
+        assert (await declare(free, "backup")).status == 422, "another worker declares that task"
+        for refused in (
+            await declare(bound, "elsewhere"),
+            await declare(bound, queue="b"),
+            await declare(bound, "backup"),
+        ):
+            assert refused.status == 403
+        assert (await server.get("/v1/schedules", **operator.headers)).json["data"] == []
+        assert (await declare(bound)).json["notices"] == []
+        assert (await server.get("/v1/schedules/s", **operator.headers)).json["declared"] is True
+        for method, target in (("GET", "/v1/schedules/s"), ("PATCH", "/v1/schedules/s"), ("DELETE", "/v1/schedules/s")):
+            assert (await server.ask(method, target, {} if method == "PATCH" else None, **free)).status == 403
+
+
+@on_loop
 async def test_a_workers_key_is_held_to_its_queues(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -520,6 +571,109 @@ async def test_who_may_only_start_runs_does_not_start_those_that_act_on_others(s
         assert [(one["index"], one["status"]) for one in told["rejected"]] == [(0, 403), (2, 403), (3, 409)]
         assert [reply["index"] for reply in told["replies"]] == [1]
         assert (await server.post("/v1/runs", spec, **operator.headers)).status == 202
+
+
+BUILT_IN = {"headway.bulk": "run:control", "headway.import": "record:write", "headway.export": "record:read"}
+
+
+def test_every_built_in_task_says_what_it_takes_to_start_it():
+    assert executor.BUILT_IN.keys() == BUILT_IN.keys()
+    assert {task: needed_to_start(task) for task in BUILT_IN} == BUILT_IN
+    assert (needed_to_start("headway.to-come"), needed_to_start("backup")) == ("run:control", None)
+
+
+@on_loop
+async def test_a_built_in_task_is_started_in_no_way_by_who_may_not_do_what_it_does():
+    surfaces = (*ROUTES, *compat_routes(Settings()))
+    async with serving_in_memory("backup", *BUILT_IN, routes=surfaces) as server:
+        operator = await first_key(server)
+        await server.post("/v1/tables", {"name": "things", "fields": [{"name": "Name"}]}, **operator.headers)
+        made = {"name": "s", "task": "backup", "occurrence": "Daily", "paused": True}
+        assert (await server.post("/v1/schedules", made, **operator.headers)).status == 201
+        for task, scope in BUILT_IN.items():
+            action = {"action": "run", "task": task, "input": {}}
+            ways = [
+                ("POST", "/v1/runs", {"task": task}, "run:start"),
+                ("POST", "/v1/runs:batch", {"runs": [{"task": task}]}, "run:start"),
+                ("POST", f"/api/v1/tasks/run/{task}", {}, "run:start"),
+                ("POST", "/v1/schedules", {**made, "name": task, "task": task}, "schedule:write"),
+                ("PATCH", "/v1/schedules/s", {"task": task}, "schedule:write"),
+                ("POST", "/v1/record-tasks", {"name": task[8:], "table": "things", "actions": [action]}, "task:write"),
+                ("PATCH", f"/v1/record-tasks/{task[8:]}", {"actions": [action]}, "task:write"),
+            ]
+            for method, path, body, way in ways:
+                wrong = {one for one in BUILT_IN.values() if one != scope}
+                without = await key_of(server, operator, scopes=[way, *wrong])
+                refused = await server.ask(method, path, body, **bearer(without["key"]))
+                assert refused.status == 403, (path, task)
+                assert scope in refused.body.decode() or path.startswith("/api"), refused.body
+                with_it = await key_of(server, operator, scopes=[way, scope])
+                allowed = await server.ask(method, path, body, **bearer(with_it["key"]))
+                assert allowed.status in (200, 201, 202), (path, task, allowed.body)
+            await server.ask("PATCH", "/v1/schedules/s", {"task": "backup"}, **operator.headers)
+
+
+@on_loop
+async def test_a_schedule_that_stops_runs_is_changed_only_by_who_may_stop_runs(serving):
+    async with serving("backup", "headway.bulk") as server:
+        operator = await first_key(server)
+        made = {"name": "s", "task": "headway.bulk", "occurrence": "Daily", "input": {}}
+        await server.post("/v1/schedules", made, **operator.headers)
+        planner = bearer((await key_of(server, operator, scopes=["schedule:write"]))["key"])
+        for change in ({"input": {"all": True}}, {"task": "backup"}, {"occurrence": "Hourly"}):
+            assert (await server.ask("PATCH", "/v1/schedules/s", change, **planner)).status == 403
+        assert (await server.post("/v1/schedules/s:pause", **planner)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "started"),
+    [
+        ({"scopes": ["worker:protocol"]}, {"headway.export"}),
+        ({"scopes": ["worker:protocol"], "queues": ["default"]}, set()),
+        ({"scopes": ["worker:protocol"], "queues": ["default", "headway"]}, {"headway.export"}),
+        ({"scopes": ["worker:protocol", "record:write"]}, {"headway.export", "headway.import"}),
+        ({"scopes": ["worker:protocol", "record:read", "run:control"]}, {"headway.export", "headway.bulk"}),
+        ({"scopes": ["worker:protocol", "record:read"], "queues": ["default"]}, {"headway.export"}),
+    ],
+)
+@on_loop
+async def test_a_worker_starts_exports_for_the_runs_it_holds_and_what_changes_things_with_the_scope(
+    key, started, serving
+):
+    async with serving("backup", *BUILT_IN) as server:
+        operator = await first_key(server)
+        caller = bearer((await key_of(server, operator, **key))["key"])
+        worker = (await server.post("/v1/workers", {"tasks": [{"name": "backup"}]}, **caller)).json["id"]
+        run_id = (await server.post("/v1/runs", {"task": "backup"}, **operator.headers)).json["id"]
+        assert (await server.post("/v1/leases:claim", {"worker_id": worker}, **caller)).json["leases"]
+        tasks = ["backup", *BUILT_IN]
+
+        async def report(epoch):
+            about = {"run_id": run_id, "epoch": epoch, "type": "child"}
+            reports = [{**about, "name": task, "run": {"task": task}} for task in tasks]
+            return await server.post("/v1/leases:report", {"worker_id": worker, "reports": reports}, **caller)
+
+        told = (await report(1)).json
+        refused = {tasks[one["index"]]: (one["status"], one["code"]) for one in told["rejected"]}
+        assert refused == dict.fromkeys(BUILT_IN.keys() - started, (403, "forbidden"))
+        children = (await server.get(f"/v1/runs?parent_id={run_id}", **operator.headers)).json["data"]
+        assert {child["task"] for child in children} == {"backup"} | started
+        lost = (await report(7)).json
+        assert all(one["status"] in (403, 409) for one in lost.get("rejected", [])), (
+            "not for a run that it does not hold"
+        )
+        after = (await server.get(f"/v1/runs?parent_id={run_id}", **operator.headers)).json["data"]
+        assert len(after) == len(children)
+
+
+@on_loop
+async def test_what_a_worker_has_exported_it_cannot_read_without_the_scope(serving):
+    async with serving("backup", "headway.export") as server:
+        operator = await first_key(server)
+        caller = bearer((await key_of(server, operator, scopes=["worker:protocol"]))["key"])
+        for path in ("/v1/files", "/v1/files/x", "/v1/files/x/content", "/v1/runs"):
+            assert (await server.get(path, **caller)).status == 403
+        assert (await server.post("/v1/runs", {"task": "headway.export"}, **caller)).status == 403
 
 
 @on_loop

@@ -51,7 +51,7 @@ INSERT INTO rates SELECT 't1', 'k' || n, {START} + n FROM generate_series(1, {RU
 INSERT INTO workers SELECT 'w' || n, '', '', 1, '', '[]', '[]', 1, 'active', 1, 1, NULL FROM generate_series(1, 50) AS n;
 UPDATE runs SET schedule_id = 's' || run_at % 500 WHERE run_at % 4 <> 0;
 INSERT INTO schedules SELECT
-    's' || n, 1 + n % 2, 'n' || n, 't' || n % 20, 0, '{{}}', {START}, {START} + 1 + n, 1, 1, 1
+    's' || n, 1 + n % 2, 'n' || n, 't' || n % 20, 0, CASE WHEN n % 10 = 7 THEN 1 ELSE 0 END, '{{}}', {START}, {START} + 1 + n, 1, 1, 1
 FROM generate_series(1, {RUNS}) AS n;
 INSERT INTO slots SELECT
     's' || n % 5, {START} + n, NULL, CASE WHEN n % 51 = 0 THEN 'skipped' ELSE 'ran' END, 'due', '',
@@ -83,6 +83,7 @@ OWN = {
     "read_schedule_named": {"name": "n7"}, "read_slots": {"before": START + 30_000},
     "read_slots_of_outcome": {"before": START + 30_000, "outcome": "skipped"},
     "slots_within": {"first": START + 10, "last": START + 5_000},
+    **{name: {"ids": '["t1","t2","t7"]'} for name in ("read_soonest_schedules", "lock_declared_schedules")},
     **{name: {"ids": '["s1","s2","s3"]'} for name in ("count_unfinished", "find_next_behind", "busy_schedules")},
 }  # fmt: skip
 """Where a bind means another thing."""

@@ -124,6 +124,8 @@ PLANS = {
     "read_schedule_named": "schedules_by_name",
     "read_schedules": "schedules_by_name",
     "read_schedules_of_task": "schedules_by_task",
+    "read_soonest_schedules": "schedules_soonest",
+    "lock_declared_schedules": "schedules_declared",
     "next_slot_at": "schedules_due",
     "find_due_schedules": "schedules_due",
     "slots_within": "sqlite_autoindex_slots_1",
@@ -144,6 +146,7 @@ SORTS = {
     "read_feed_of_runs": "of the runs named",
     "find_next_behind": "of one run for each schedule",
     "count_unfinished": "of the schedules named",
+    "lock_declared_schedules": "of the tasks named",
 }
 """Statements that may sort, and what."""
 

@@ -117,6 +117,23 @@ async def test_the_result_of_a_terminated_run_says_so(t):
         await run.result()
 
 
+def test_what_the_app_declares_fires_in_the_kit_too():
+    nightly = headway.App()
+
+    @nightly.schedule("30 2 * * *", timezone="Europe/Berlin", input={"who": "night"})
+    @nightly.task
+    async def greet(who: str) -> str:
+        return f"hello {who}"
+
+    async def go():
+        async with headway.testing.service(nightly) as kit:
+            await kit.advance("2 days")
+            found = await kit.slots("greet")
+            return [await kit.run(slot.run_id).result() for slot in found]
+
+    assert asyncio.run(go()) == ["hello night"] * 2
+
+
 def test_a_schedule_fires_while_the_clock_is_turned():
     async def run():
         async with headway.testing.service(app, now_ms=1_767_225_600_000) as kit:  # 2026-01-01T00:00Z

@@ -105,6 +105,7 @@ class FakeLink:
         self.failures = 0
         self.forgotten = False
         self.registrations = 0
+        self.hellos = []
         self.refuse = lambda report: None
         self.drained = threading.Event()
         self.claims = []
@@ -121,6 +122,7 @@ class FakeLink:
 
     def register(self, worker):
         self.registrations += 1
+        self.hellos.append(worker)
         self.forgotten = False
         return WorkerOut(
             id=f"w{self.registrations}", name="", host="", pid=0, version="", queues=[], tasks=[], capacity=1, state="active",

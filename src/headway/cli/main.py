@@ -27,6 +27,8 @@ TABLE: Final = {
     "tables": ("headway.cli.tables:tables", "Make tables, look at records, import and export them."),
     "servers": ("headway.cli.servers:servers", "List the servers that share the store."),
     "schedules": ("headway.cli.schedules:schedules", "Make, show, change, pause, trigger and remove schedules."),
+    "record-tasks": ("headway.cli.record_tasks:record_tasks", "Make, show, change and remove tasks over records."),
+    "mail-server": ("headway.cli.mail_server:mail_server", "Say where mails are handed over."),
     "workers": ("headway.cli.workers:workers", "List and drain workers."),
     "keys": ("headway.cli.keys:keys", "Make, list, rotate and revoke keys."),
     "users": ("headway.cli.users:users", "Make, list, disable and enable users."),

@@ -122,7 +122,12 @@ def input_field(text: str) -> tuple[str, Any, bool]:
 
 
 def input_document(text: str | None) -> dict[str, Any]:
-    """Return the input that was given as a whole: JSON, a file, or stdin."""
+    """Return the input that was given as a whole."""
+    return document(text, "--input")
+
+
+def document(text: str | None, option: str) -> dict[str, Any]:
+    """Return the object that an option gives: JSON, a file, or stdin."""
     if text is None:
         return {}
     if text == "-":
@@ -132,7 +137,7 @@ def input_document(text: str | None) -> dict[str, Any]:
             text = Path(text[1:]).read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             raise click.UsageError(f"cannot read {text[1:]}: {error}") from None
-    found = json_value(text, "--input")
+    found = json_value(text, option)
     if not isinstance(found, dict):
-        raise click.UsageError("--input has to be a JSON object: the arguments of the task by name")
+        raise click.UsageError(f"{option} has to be a JSON object")
     return found

@@ -248,8 +248,12 @@ def delete(names: Iterable[str]) -> None:
     """Remove schedules; their runs go on."""
     with session.current().client() as client:
         for named in names:
+            found = client.schedules.get(named)
             client.schedules.delete(named)
             show.answer({"deleted": named}, f"{named} is removed")
+            if found.declared:
+                back = f"The code of {found.task} declares it: it is back with the next worker that starts. Pause it instead."
+                click.echo(printable(back), err=True)
 
 
 def _show_coming(coming: PreviewOut) -> None:
@@ -258,6 +262,12 @@ def _show_coming(coming: PreviewOut) -> None:
         return
     rows = [[slot.local, slot.slot] for slot in coming.data]
     show.table((coming.timezone, "UTC"), rows, empty="Never again.", whole=(coming.timezone, "UTC"))
+
+
+def _declared(schedule: ScheduleOut) -> str | None:
+    if not schedule.declared:
+        return None
+    return "in code" + (f", but for {', '.join(schedule.differs)}" if schedule.differs else "")
 
 
 def _show(schedule: ScheduleOut) -> None:
@@ -275,6 +285,7 @@ def _show(schedule: ScheduleOut) -> None:
             ("id", schedule.id),
             ("about", schedule.description or None),
             ("state", schedule.state),
+            ("declared", _declared(schedule)),
             ("problem", schedule.problem),
             ("task", schedule.task),
             ("fires", schedule.explanation),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,21 @@ def delete(table: str, yes: bool) -> None:
 # -- records -------------------------------------------------------------------------------------------------------------
 
 
-def _filter(where: tuple[tuple[str, str, str], ...], text: str | None) -> Any:
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what says which records it is about; `condition` reads it."""
+    for option in (
+        click.option("--filter", "text", metavar="JSON", help="A condition of AND and OR, as the API takes it."),
+        click.option(
+            "--where", nargs=3, multiple=True, metavar="FIELD OPERATOR VALUE",
+            help='Such as --where Age ">" 40; all must be so.',
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def condition(where: tuple[tuple[str, str, str], ...], text: str | None) -> Any:
+    """Return what `filter_options` say, as the API takes it; None for all records."""
     found: list[Any] = [
         {"field": field, "operator": operator, "value": _value(value)} for field, operator, value in where
     ]
@@ -149,14 +163,7 @@ def _values(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 @tables.command("records")
 @click.argument("table")
-@click.option(
-    "--where",
-    nargs=3,
-    multiple=True,
-    metavar="FIELD OPERATOR VALUE",
-    help='Such as --where Age ">" 40; all must be so.',
-)
-@click.option("--filter", "text", metavar="JSON", help="A condition of AND and OR, as the API takes it.")
+@filter_options
 @click.option(
     "--order", default="", metavar="FIELD", help='created_at, or an indexed field; "FIELD desc" from its end.'
 )
@@ -166,7 +173,7 @@ def records(table: str, where: tuple[tuple[str, str, str], ...], text: str | Non
     found: list[RecordOut] = []
     with session.current().client() as client:
         names = [field.name for field in client.tables.get(table).fields]
-        for record in client.tables.records(table, _filter(where, text), order_by=order, page_size=min(limit, 1000)):
+        for record in client.tables.records(table, condition(where, text), order_by=order, page_size=min(limit, 1000)):
             found.append(record)
             if len(found) == limit:
                 break
@@ -255,8 +262,7 @@ def import_(table: str, file: Path, columns: tuple[str, ...], detach: bool, **op
 @click.argument("table")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The file; stdout if absent.")
 @click.option("--format", "form", type=click.Choice(["csv", "json", "jsonl"]), default="csv", show_default=True)
-@click.option("--where", nargs=3, multiple=True, metavar="FIELD OPERATOR VALUE", help="Only records that fit.")
-@click.option("--filter", "text", metavar="JSON", help="A condition of AND and OR, as the API takes it.")
+@filter_options
 @click.option("--field", "fields", multiple=True, help="Only these fields, in this order.")
 @click.option("--bom", is_flag=True, help="Begin with a byte order mark, for spreadsheets.")
 def export(
@@ -269,7 +275,7 @@ def export(
     bom: bool,
 ) -> None:
     """Write records into a file."""
-    asked = {"format": form, "filter": _filter(where, text), "fields": list(fields), "bom": bom}
+    asked = {"format": form, "filter": condition(where, text), "fields": list(fields), "bom": bom}
     with session.current().client() as client:
         done = client.tables.export(table, **asked).result()
         content = client.tables.download(done["file"])

@@ -11,7 +11,18 @@ from typing import Final, Literal
 
 import msgspec
 
-from headway.model.access import OPERATING, AuditEvent, Key, Principal, Scope, Secret, User
+from headway.model.access import (
+    BUILT_IN_QUEUE,
+    OF_BUILT_IN,
+    OPERATING,
+    RESERVED,
+    AuditEvent,
+    Key,
+    Principal,
+    Scope,
+    Secret,
+    User,
+)
 from headway.model.organisation import Organisation
 from headway.model.query import FIRST
 
@@ -69,6 +80,25 @@ def may(principal: Principal, scope: Scope) -> bool:
     if scope in OPERATING and principal.organisation != FIRST:
         return False
     return scope in principal.scopes
+
+
+def needed_to_start(task: str) -> Scope | None:
+    """Return the scope that starting a run of the task asks for besides that of the way it is started by."""
+    return OF_BUILT_IN.get(task, "run:control") if task.startswith(RESERVED) else None
+
+
+def may_start_child(principal: Principal, task: str, queue: str | None) -> bool:
+    """Whether a worker may start a run of the task as a child of one that it holds.
+
+    It acts for its organisation, whose tasks it may all start. Of the built-in ones that is so for an export: the worker
+    gets a name of a file by it, which it cannot read without record:read. What changes records or other runs asks for the
+    scope to do so. A key that is bound to queues starts a built-in task only if the queue is one of them.
+    """
+    scope = needed_to_start(task)
+    if scope is None or may(principal, scope):
+        return True
+    within = principal.queues is None or (queue or BUILT_IN_QUEUE) in principal.queues
+    return within and scope == "record:read" and may(principal, "worker:protocol")
 
 
 def beyond(principal: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> list[str]:

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from headway.engine.access import may
+from headway.engine.access import may, needed_to_start
 from headway.errors import BadCursor, BadParameter, Forbidden, RunNotFound
 from headway.http.patience import Patient
 from headway.ids import canonical
 from headway.model.access import EVERYBODY, Origin, Principal
 from headway.service.desk import Desk
 from headway.service.idempotency import RequestKey, request_key
-from headway.service.workers import RESERVED
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
@@ -134,14 +133,11 @@ class Call:
             return said
         return f"{said} ({self.principal.actor})"[:ACTOR_MAX] if said else self.principal.actor
 
-    def may_start(self, task: str) -> bool:
-        """Whether the caller may start runs of a task by this name: of built-in ones, which act on what is there, not all."""
-        return not task.startswith(RESERVED) or may(self.principal, "run:control")
-
     def check_start(self, task: str) -> None:
-        """Raise Forbidden unless the caller may start runs of the task."""
-        if not self.may_start(task):
-            raise Forbidden(f"starting {task[:200]} needs the scope run:control", scope="run:control")
+        """Raise Forbidden unless the caller may start runs of the task: built-in ones act on what is there."""
+        scope = needed_to_start(task)
+        if scope is not None and not may(self.principal, scope):
+            raise Forbidden(f"starting {task[:200]} needs the scope {scope}", scope=scope)
 
     def origin(self) -> Origin:
         """Return where the call comes from, for the log."""

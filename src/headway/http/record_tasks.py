@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
+from msgspec import UNSET
 
 from headway.http.call import Call, etag
 from headway.http.queries import ListRecordErrors
@@ -104,9 +105,18 @@ async def _tables(call: Call) -> dict[str, Table]:
     return {table.id: table for table in await call.service.tables.list()}
 
 
+def _check(call: Call, actions: list[wire.AnyAction]) -> None:
+    """Whoever has a run of another task started for records has to be allowed to start one."""
+    for action in actions:
+        if isinstance(action, wire.StartTask):
+            call.check_start(action.task)
+
+
 async def create(call: Call) -> Reply:
     """POST /v1/record-tasks."""
-    kept = await call.service.record_tasks.create(call.asked(wire.CreateRecordTask))
+    asked = call.asked(wire.CreateRecordTask)
+    _check(call, asked.actions)
+    kept = await call.service.record_tasks.create(asked)
     shown = _shown(call, kept, await _tables(call))
     return json(shown, 201, (b"location", shown.url.encode()), etag(kept.version))
 
@@ -128,6 +138,8 @@ async def get(call: Call) -> Reply:
 async def patch(call: Call) -> Reply:
     """PATCH /v1/record-tasks/{name}."""
     asked = call.asked(wire.PatchRecordTask)
+    if asked.actions is not UNSET:
+        _check(call, asked.actions)
     kept = await call.service.record_tasks.patch(call.name(), asked, call.expected_version())
     return json(_shown(call, kept, await _tables(call)), 200, etag(kept.version))
 
@@ -213,11 +225,11 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/runs/{id}:run-failed-records", run_failed, "run:start", "Run the records again that failed, alone.",
           gives=RunOut, status=202, also=(200,), problems=("run_not_found", "run_purged", *_ABSENT, "invalid_state", "conflict"),
           headers=("Idempotency-Key",)),
-    route("GET", "/v1/mail-server", mail_server, "task:read", "Where mails are handed over.", gives=wire.MailServerOut,
+    route("GET", "/v1/mail-server", mail_server, "mail:read", "Where mails are handed over.", gives=wire.MailServerOut,
           problems=("not_found",)),
-    route("PUT", "/v1/mail-server", set_mail_server, "task:write", "Say where mails are handed over.",
+    route("PUT", "/v1/mail-server", set_mail_server, "mail:write", "Say where mails are handed over.",
           takes=wire.MailServerIn, gives=wire.MailServerOut, problems=("invalid_input", "target_refused"),
           logged="mail_server.put"),
-    route("DELETE", "/v1/mail-server", forget_mail_server, "task:write", "Forget the mail server.", status=204,
+    route("DELETE", "/v1/mail-server", forget_mail_server, "mail:write", "Forget the mail server.", status=204,
           logged="mail_server.delete"),
 )  # fmt: skip

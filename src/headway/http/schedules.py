@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Raw
 
 from headway.durations import format_ms
+from headway.engine.schedules.declaring import differs
 from headway.engine.schedules.policy import Slot
 from headway.errors import BadCursor
 from headway.http import present
@@ -17,6 +18,7 @@ from headway.http.reply import NO_CONTENT, Reply, json
 from headway.http.route import Route, route
 from headway.model.run import Run
 from headway.model.schedule import PastSlot, Schedule
+from headway.service.schedule_terms import spelled
 from headway.service.schedules import sentence
 from headway.wire import schedules as wire
 from headway.wire.runs import Because, RunOut
@@ -57,6 +59,8 @@ def schedule_out(schedule: Schedule) -> wire.ScheduleOut:
         priority=schedule.priority,
         queue=schedule.queue,
         max_attempts=schedule.max_attempts,
+        declared=schedule.declared,
+        differs=list(map(spelled, differs(schedule))),
         decided_until=to_text(schedule.last_slot),
         next_slot_at=to_text_or_none(schedule.next_at),
         created_at=to_text(schedule.created_at),
@@ -107,6 +111,7 @@ def _named(call: Call) -> str:
 async def create(call: Call) -> Reply:
     """POST /v1/schedules."""
     spec = call.asked(wire.CreateSchedule)
+    call.check_start(spec.task)
     schedule = await call.service.schedules.create(spec, call.request_key())
     if spec.validate_only:
         return json(schedule_out(schedule))
@@ -133,8 +138,16 @@ async def get(call: Call) -> Reply:
 async def patch(call: Call) -> Reply:
     """PATCH /v1/schedules/{id}."""
     asked = call.asked(wire.PatchSchedule)
+    await _check_patch(call, asked)
     schedules = call.service.schedules
     return _shown(await schedules.patch(_named(call), asked, call.expected_version(), call.request_key()))
+
+
+async def _check_patch(call: Call, asked: wire.PatchSchedule) -> None:
+    """Whoever changes a schedule of a built-in task says what that does, as who makes one."""
+    call.check_start((await call.service.schedules.get(_named(call))).task)
+    if isinstance(asked.task, str):
+        call.check_start(asked.task)
 
 
 async def delete(call: Call) -> Reply:

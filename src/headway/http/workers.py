@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from headway.engine.access import may_start_child, needed_to_start
 from headway.errors import Forbidden, LeaseLost, WorkerNotFound
 from headway.http import present, sse
 from headway.http.call import Call
@@ -14,17 +15,21 @@ from headway.wire import workers as wire
 
 async def register(call: Call) -> Reply:
     """POST /v1/workers."""
-    worker = await call.service.workers.register(_within(call, call.asked(wire.RegisterWorker)))
+    workers = call.service.workers
+    worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)))
     shown = present.worker_out(worker, 0, call.service.settings.lease_ms)
+    shown = replace(shown, notices=workers.notices_of(worker.id))
     return json(shown, 201, (b"location", shown.url.encode()))
 
 
 def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
-    """Hold a worker to the queues of its key: all of those, if it names none."""
+    """Hold a worker to the queues of its key: all of those, if it names none; its schedules start runs in them too."""
     mine = call.principal.queues
     if mine is None:
         return asked
-    others = sorted({*asked.queues} - {*mine})
+    own = {task.name: task.queue for task in asked.tasks}
+    starts = {schedule.queue or own.get(schedule.task, "default") for schedule in asked.schedules}
+    others = sorted({*asked.queues, *starts} - {*mine})
     if others:
         raise Forbidden(f"the key is for the queues {', '.join(mine)}, not for {', '.join(others)[:200]}")
     return replace(asked, queues=asked.queues or list(mine))
@@ -78,6 +83,10 @@ async def claim(call: Call) -> Reply:
     return json(wire.Leases(leases=[]))
 
 
+def _why_not(task: str) -> str:
+    return f"starting {task[:200]} needs the scope {needed_to_start(task)}, or its queue among those of the key"
+
+
 async def _without(call: Call, asked: wire.ReportRuns, refused: list[wire.Rejected]) -> wire.Reported:
     """Apply the other reports, and answer for all of them by the places that they were sent in."""
     not_these = {rejected.index for rejected in refused}
@@ -93,9 +102,10 @@ async def report(call: Call) -> Reply:
     asked = call.asked(wire.ReportRuns)
     await _check(call, asked.worker_id)
     refused = [
-        wire.Rejected(index=index, status=403, code=Forbidden.code, detail=f"starting {report.run.task} is not allowed")
+        wire.Rejected(index=index, status=403, code=Forbidden.code, detail=_why_not(report.run.task))
         for index, report in enumerate(asked.reports)
-        if isinstance(report, wire.ChildReport) and not call.may_start(report.run.task)
+        if isinstance(report, wire.ChildReport)
+        and not may_start_child(call.principal, report.run.task, report.run.queue)
     ]
     done = await (_without(call, asked, refused) if refused else call.service.workers.report(asked))
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]

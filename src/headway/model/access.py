@@ -12,7 +12,7 @@ from headway.model.query import FIRST
 Scope = Literal[
     "public", "token", "caller", "ops", "run:read", "run:start", "run:control", "task:read", "task:write", "queue:read",
     "queue:write", "worker:read", "worker:write", "worker:protocol", "schedule:read", "schedule:write", "table:read",
-    "table:write", "record:read", "record:write", "key:admin", "organisation:admin", "audit:read",
+    "table:write", "record:read", "record:write", "mail:read", "mail:write", "key:admin", "organisation:admin", "audit:read",
     "server:read",
 ]  # fmt: skip
 SCOPES: Final[Mapping[Scope, str]] = {
@@ -36,6 +36,8 @@ SCOPES: Final[Mapping[Scope, str]] = {
     "table:write": "Make and change data tables.",
     "record:read": "Look at records.",
     "record:write": "Make, change and remove records.",
+    "mail:read": "Look at the mail server, without its password.",
+    "mail:write": "Say where the organisation's mails are handed over.",
     "key:admin": "Make, change and revoke keys and users of the organisation.",
     "organisation:admin": "Make and change organisations, and keys for them; the first organisation's keys only.",
     "audit:read": "Read the log of who did what.",
@@ -52,6 +54,14 @@ READING: Final[tuple[Scope, ...]] = tuple(
     scope for scope in GRANTABLE if scope.endswith(":read") and scope != "audit:read" and scope not in OPERATING
 )
 """What a new key is given if nothing is said: to look, and at nothing that is about others."""
+RESERVED: Final = "headway."
+"""What the names of built-in tasks begin with."""
+BUILT_IN_QUEUE: Final = "headway"
+"""Where runs of built-in tasks wait, unless they are sent elsewhere."""
+OF_BUILT_IN: Final[Mapping[str, Scope]] = {
+    "headway.bulk": "run:control", "headway.import": "record:write", "headway.export": "record:read",
+}  # fmt: skip
+"""What who starts a run of a built-in task has to be allowed besides: what the run does. Of others, run:control."""
 ANONYMOUS: Final = "anonymous"
 
 

@@ -91,6 +91,12 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """The newest slot that was decided; before the first, when the schedule was made. It never goes back."""
     next_at: int | None = None
     """The slot after that; none of one that is paused or has come to its end."""
+    declared: bool = False
+    """Code declares it."""
+    declaration: str = ""
+    """What code said last, as JSON; also when it does not any more. Empty: it was made by hand."""
+    declared_at: int = 0
+    """When the code was started that said so."""
     created_at: int = 0
     updated_at: int = 0
     version: int = 1

@@ -5,6 +5,7 @@ A worker of another organisation is answered, and answered for, as if it were no
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import cast
@@ -33,6 +34,10 @@ class Crew:
     async def register(self, asked: wire.RegisterWorker) -> Worker:
         """Open a session and declare its tasks, as the organisation's own."""
         return self._space.worker(await self._workers.register(asked, self._space.organisation))
+
+    def notices_of(self, worker_id: str) -> builtins.list[str]:
+        """Return what a worker is to be told that has just registered: what of its schedules does not count."""
+        return self._workers.notices_of(worker_id)
 
     async def claim(self, asked: wire.ClaimRuns) -> list[wire.Lease]:
         """Let the worker have up to `max` runs, waiting up to `wait` for the first."""

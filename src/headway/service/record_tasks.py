@@ -98,6 +98,10 @@ class RecordTasks:
         """Return all record tasks, by name."""
         return await self._store.read.ask(lambda database, _: storage.read_all(database, self._space.organisation))
 
+    async def tables(self) -> dict[str, str]:
+        """Return which table each of the record tasks works on: the task's name → the table's id."""
+        return {self._space.outside(kept.name): kept.table_id for kept in await self.list()}
+
     async def get(self, name: str) -> RecordTask:
         """Return a record task; raise RecordTaskNotFound."""
         stored = self._space.inside(name)

@@ -6,36 +6,35 @@ slots to come, and none falls between the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
 import msgspec
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from headway.config import Settings
 from headway.durations import format_ms
 from headway.engine.schedules.explanation import explain
-from headway.engine.schedules.occurrence import checked, timetable
-from headway.engine.schedules.policy import Action, Slot, decide_trigger, preview
+from headway.engine.schedules.occurrence import checked as kept_to
+from headway.engine.schedules.occurrence import timetable
+from headway.engine.schedules.policy import Action, Slot, decide_trigger, preview, run_at
 from headway.errors import (
     HeadwayError,
-    InvalidInput,
     InvalidSchedule,
     ScheduleBusy,
     ScheduleExists,
     ScheduleNotFound,
     VersionMismatch,
 )
-from headway.ids import IdSource, canonical
+from headway.ids import IdSource
 from headway.model.run import Run
-from headway.model.schedule import SLOT_LABEL, CatchUp, Outcome, Overlap, PastSlot, Schedule
+from headway.model.schedule import CatchUp, Outcome, Overlap, PastSlot, Schedule
 from headway.model.space import Space
 from headway.service.idempotency import RequestKey, keys_of, once
-from headway.service.inputs import canonical as canonical_json
+from headway.service.schedule_terms import as_on_the_wire, checked, invalid, said
 from headway.service.slots import FILLED, Slots, with_next
-from headway.service.starting import duration, timestamp
+from headway.service.starting import timestamp
 from headway.service.stopping import finish
 from headway.storage import schedules as kept
 from headway.storage.store import Store
@@ -44,18 +43,6 @@ from headway.wire import schedules as wire
 
 BACKFILL_MAX: Final = 1_000
 """Slots of one back-fill, which is one transaction."""
-
-_DURATIONS: Final = {
-    "catch_up_window": "catch_up_window_ms", "late_after": "late_after_ms", "jitter": "jitter_ms",
-}  # fmt: skip
-"""Fields of the wire that are texts, and what they are inside."""
-_TIMES: Final = ("starts_at", "ends_at")
-_WORDS: Final = {"overlap": Overlap, "catch_up": CatchUp}
-_PLAIN: Final = (
-    "name", "description", "task", "occurrence", "timezone", "queue_max", "catch_up_max", "labels", "key", "priority",
-    "queue", "max_attempts",
-)  # fmt: skip
-_TIMING: Final = ("occurrence", "timezone", "starts_at", "ends_at")
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_slots: Final = msgspec.json.Decoder(PastSlot).decode
@@ -97,7 +84,7 @@ class Schedules:
             last_slot=now_ms,
             created_at=now_ms,
             updated_at=now_ms,
-            **self._changes(spec),  # type: ignore[arg-type]  # of the wire's types
+            **said(spec, self._settings),  # type: ignore[arg-type]  # of the wire's types
         )
         schedule = with_next(self._checked(draft))
         if timetable(schedule).next_after(now_ms) is None:
@@ -120,36 +107,9 @@ class Schedules:
         if other is not None:
             raise ScheduleExists(f"schedule {other.id} is named {name!r}", schedule_id=other.id)
 
-    def _changes(self, spec: wire.CreateSchedule | wire.PatchSchedule) -> dict[str, object]:
-        """Return what a request says, as the noun has it; raise InvalidInput with the field's pointer."""
-        said = {name: value for name in spec.__struct_fields__ if (value := getattr(spec, name)) is not UNSET}
-        changes: dict[str, object] = {name: said[name] for name in _PLAIN if name in said}
-        for name, inside in _DURATIONS.items():
-            if name in said:
-                changes[inside] = duration(said[name], f"/{name}")
-        for name in _TIMES:
-            if name in said:
-                changes[name] = None if said[name] is None else timestamp(said[name], f"/{name}")
-        for name, kind in _WORDS.items():
-            if name in said:
-                changes[name] = kind(said[name])
-        if bytes(spec.input):
-            limits = self._settings
-            changes["input"], _ = canonical_json(
-                spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input"
-            )
-        return changes
-
     def _checked(self, schedule: Schedule) -> Schedule:
         """Return the schedule in its one spelling, if it can be kept to and its task takes what it gives."""
-        if canonical(schedule.name) is not None:
-            raise _invalid("/name", "it looks like an id: take another name")
-        if SLOT_LABEL in schedule.labels:
-            raise _invalid(f"/labels/{SLOT_LABEL}", "each run has this label from its slot: take another name")
-        try:
-            schedule = checked(schedule)
-        except InvalidSchedule as error:
-            raise _as_on_the_wire(error) from None
+        schedule = checked(schedule)
         task = self._space.find(self._store.catalog.tasks, schedule.task)
         # One of an inactive task may be made: its slots say so, until the task is active again.
         self._slots.drafted(schedule, schedule.labels, None if task is None else replace(task, active=True))
@@ -168,6 +128,14 @@ class Schedules:
         """Return schedules in the order of names, of a task or of all, and after which name to go on ("": the end)."""
         found = await self._read.page(self._organisation, task, after, size + 1)
         return found[:size], found[size - 1].name if len(found) > size else ""
+
+    async def soonest(self, tasks: Iterable[str]) -> dict[str, Schedule]:
+        """Return of each of these tasks that has schedules the one whose slot comes first, in one statement for all.
+
+        Where no slot is to come, since all are paused or have ended, it is the first by name.
+        """
+        found = await self._read.soonest(self._organisation, list(tasks))
+        return {schedule.task: schedule for schedule in found}
 
     async def slots(
         self, named: str, outcome: str | None, before: int | None, size: int
@@ -192,9 +160,9 @@ class Schedules:
             id="", occurrence=asked.occurrence, timezone=asked.timezone, starts_at=starts_at, ends_at=ends_at
         )
         try:
-            schedule = checked(schedule)
+            schedule = kept_to(schedule)
         except InvalidSchedule as error:
-            raise _as_on_the_wire(error) from None
+            raise as_on_the_wire(error) from None
         return schedule, preview(schedule, self._store.clock.now_ms() if after is None else after, asked.count)
 
     # -- changing ----------------------------------------------------------------------------------------------------
@@ -218,7 +186,7 @@ class Schedules:
                 schedule = self._load(unit, named, version)
                 changed = work(unit, schedule)
                 if changed != schedule:
-                    changed = self._settled(unit, schedule, changed, decided)
+                    changed = self._slots.change(unit, schedule, changed, decided)
                 after.append(changed)
                 return [schedule.id]
 
@@ -241,26 +209,11 @@ class Schedules:
             )
         return schedule
 
-    def _settled(self, unit: Unit, before: Schedule, changed: Schedule, decided: list[PastSlot]) -> Schedule:
-        """Decide about the slots that have come by what the schedule has said, then keep what it says now."""
-        last_slot = changed.last_slot
-        if not before.paused:
-            settled, slots = self._slots.settle(unit, before)
-            kept.add_slots(unit, slots)
-            decided += slots
-            last_slot = settled.last_slot
-        if any(getattr(before, name) != getattr(changed, name) for name in _TIMING):
-            last_slot = max(last_slot, unit.now_ms)  # slots that it did not have until now have not been missed
-        changed = replace(changed, last_slot=last_slot, version=before.version + 1, updated_at=unit.now_ms)
-        changed = with_next(changed)
-        kept.save(unit, changed, before)
-        return changed
-
     async def patch(
         self, named: str, patch: wire.PatchSchedule, version: int | None, request: RequestKey | None = None
     ) -> Schedule:
         """Change what a schedule says; raise InvalidSchedule or InvalidInput, VersionMismatch, or ScheduleExists."""
-        changes = self._changes(patch)
+        changes = said(patch, self._settings)
         if "task" in changes:
             await self._store.know(self._space, (str(changes["task"]),))
 
@@ -288,7 +241,7 @@ class Schedules:
             try:
                 resumed = with_next(replace(schedule, paused=False, problem=""))
             except InvalidSchedule as error:
-                raise _as_on_the_wire(error) from None
+                raise as_on_the_wire(error) from None
             if how.catch_up is not None:
                 once_only = replace(resumed, catch_up=CatchUp(how.catch_up))
                 settled, slots = self._slots.settle(unit, once_only)
@@ -352,19 +305,19 @@ class Schedules:
         """
         first, last = timestamp(asked.first, "/from"), timestamp(asked.last, "/to")
         if last < first:
-            raise _invalid("/to", "it is before from")
+            raise invalid("/to", "it is before from")
         await self._store.know(self._space, ((await self.get(named)).task,))
 
         def fill(unit: Unit) -> list[str]:
             schedule = self._load(unit, named, None)
             oldest = unit.now_ms - kept_ms(self._settings)
             if first < oldest:
-                raise _invalid("/from", f"slots are remembered for {format_ms(kept_ms(self._settings))}")
+                raise invalid("/from", f"slots are remembered for {format_ms(kept_ms(self._settings))}")
             known = kept.slots_within(unit, schedule.id, first, last)
             passed = timetable(schedule).between(first - 1, min(last, schedule.last_slot))
             found = list(islice(passed, BACKFILL_MAX + 1))
             if len(found) > BACKFILL_MAX:
-                raise _invalid("/to", f"these are more than {BACKFILL_MAX:,} slots: take a shorter time")
+                raise invalid("/to", f"these are more than {BACKFILL_MAX:,} slots: take a shorter time")
             wanted = [slot for slot in found if slot not in known or known[slot].run_id is None]
             slots = self._fill(unit, schedule, wanted, asked)
             if not asked.dry_run:
@@ -424,13 +377,18 @@ def sentence(schedule: Schedule) -> str:
         return schedule.occurrence
 
 
+def next_run_at(schedule: Schedule) -> int | None:
+    """Return when the run of the next slot starts, its jitter included; also of a schedule that cannot be kept to here."""
+    if schedule.next_at is None:
+        return None
+    try:
+        return run_at(schedule, schedule.next_at)
+    except HeadwayError:
+        return schedule.next_at
+
+
 def _missing(named: str) -> ScheduleNotFound:
     return ScheduleNotFound(f"there is no schedule {named[:200]!r}")
-
-
-def _invalid(pointer: str, message: str) -> InvalidInput:
-    where = pointer[1:].replace("/", ".")
-    return InvalidInput(f"{where}: {message}", errors=[{"pointer": pointer, "code": "value", "message": message}])
 
 
 def _over(field: str) -> InvalidSchedule:
@@ -438,12 +396,3 @@ def _over(field: str) -> InvalidSchedule:
     return InvalidSchedule(
         f"{field}: {message}", errors=[{"pointer": f"/{field}", "code": "value", "message": message}]
     )
-
-
-def _as_on_the_wire(error: InvalidSchedule) -> InvalidSchedule:
-    """Name fields as requests do: durations are texts there."""
-    errors = [part | {"pointer": part["pointer"].removesuffix("_ms")} for part in error.errors]
-    detail = error.detail
-    for name, inside in _DURATIONS.items():
-        detail = detail.replace(f"{inside}:", f"{name}:")
-    return InvalidSchedule(detail, errors=errors)

@@ -49,9 +49,9 @@ class Service:
         self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
         reporter = Reporter(self.drafter, signer, settings)
         self.bulk = Bulk(store, self.ids)
-        self.workers = Workers(store, self.sessions, reporter, self.schemas, self.ids, settings)
-        self.servers = Servers(store, self.sessions, settings.lease_ms)
         self.slots = Slots(store, self.drafter)
+        self.workers = Workers(store, self.sessions, reporter, self.schemas, self.slots, self.ids, settings)
+        self.servers = Servers(store, self.sessions, settings.lease_ms)
         self.access = Access(store, signer, settings)
         """Who is let in; see `headway.service.access`."""
         self.organisations = Organisations(store, self.access, self.ids)

@@ -37,6 +37,8 @@ AT_ONCE: Final = 1_000
 SCHEDULES_AT_ONCE: Final = 200
 RUN_TYPE: Final = "schedule"
 
+_TIMING: Final = ("occurrence", "timezone", "starts_at", "ends_at")
+
 _encode: Final = msgspec.json.Encoder().encode
 _REPLACED: Final = Reason(code="replaced", message="a newer slot of its schedule came", actor="schedule")
 _BEHIND: Final = Reason(code="behind", message="earlier runs of its schedule come first", actor="schedule")
@@ -112,6 +114,24 @@ class Slots:
             broken = replace(schedule, paused=True, next_at=None, problem=error.detail, version=version)
             return replace(broken, updated_at=unit.now_ms), []
         return after, self._carry_out(unit, schedule, decisions)
+
+    def change(self, unit: Unit, before: Schedule, changed: Schedule, decided: list[PastSlot]) -> Schedule:
+        """Decide about the slots that have come by what the schedule has said, then keep what it says now.
+
+        Return it as it is kept; the slots are added to those that were decided.
+        """
+        last_slot = changed.last_slot
+        if not before.paused:
+            settled, slots = self.settle(unit, before)
+            kept.add_slots(unit, slots)
+            decided += slots
+            last_slot = settled.last_slot
+        if any(getattr(before, name) != getattr(changed, name) for name in _TIMING):
+            last_slot = max(last_slot, unit.now_ms)  # slots that it did not have until now have not been missed
+        changed = replace(changed, last_slot=last_slot, version=before.version + 1, updated_at=unit.now_ms)
+        changed = with_next(changed)
+        kept.save(unit, changed, before)
+        return changed
 
     @staticmethod
     def unfinished(unit: Unit, schedule: Schedule) -> int:

@@ -14,17 +14,22 @@ from headway.durations import parse_ms
 from headway.engine.lifecycle import Crashed, Released
 from headway.errors import Draining, InvalidInput, Unavailable, WorkerNotFound
 from headway.ids import IdSource
+from headway.model.access import RESERVED
 from headway.model.query import FIRST
 from headway.model.record_task import EXECUTOR
 from headway.model.run import State
+from headway.model.schedule import PastSlot
 from headway.model.space import Space
 from headway.model.task import Limit, Retention, RetryPolicy, Task
 from headway.model.worker import Worker
 from headway.service.claiming import Claim, claim, unpark
+from headway.service.declaring import Declaring
 from headway.service.inputs import Schemas, canonical
 from headway.service.reporting import Reporter
 from headway.service.sessions import Session, Sessions
-from headway.service.starting import duration
+from headway.service.slots import Slots
+from headway.service.starting import duration, timestamp
+from headway.service.stopping import finish
 from headway.service.transitions import move
 from headway.storage.catalog import Catalog
 from headway.storage.store import Store
@@ -34,8 +39,6 @@ from headway.wire import workers as wire
 _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 
-RESERVED: Final = "headway."
-"""What the names of built-in tasks begin with."""
 NOTED_EVERY_MS: Final = 60_000
 """How often the store is told that a worker is alive; only people read that."""
 
@@ -46,6 +49,8 @@ class Known(msgspec.Struct, frozen=True):
     worker: Worker
     queues: frozenset[str]
     tasks: Container[str]
+    notices: tuple[str, ...] = ()
+    """What of its schedules did not count when it registered, and why."""
 
 
 class OfExecutor:
@@ -64,12 +69,21 @@ class Workers:
     """Every verb of the worker protocol."""
 
     def __init__(
-        self, store: Store, sessions: Sessions, reporter: Reporter, schemas: Schemas, ids: IdSource, settings: Settings
+        self,
+        store: Store,
+        sessions: Sessions,
+        reporter: Reporter,
+        schemas: Schemas,
+        slots: Slots,
+        ids: IdSource,
+        settings: Settings,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._reporter = reporter
         self._schemas = schemas
+        self._slots = slots
+        self._declaring = Declaring(slots, ids, settings)
         self._ids = ids
         self._settings = settings
         self._known: dict[str, Known] = {}
@@ -92,6 +106,7 @@ class Workers:
 
         The names of built-in tasks are the server's own: others that declare one raise InvalidInput, and so does who
         wants to share a task from another organisation than the first.
+        Schedules are made, changed and paused so that they are as the code says; see `engine.schedules.declaring`.
         With an `executor` the worker takes whatever tasks have that one.
         """
         if not built_in:
@@ -99,6 +114,9 @@ class Workers:
         now_ms = self._store.clock.now_ms()
         space = Space(organisation)
         tasks = [self._declared(declaration, space, now_ms) for declaration in asked.tasks]
+        started_at = now_ms if asked.started_at is None else min(now_ms, timestamp(asked.started_at, "/started_at"))
+        by_name = {space.outside(task.name): task for task in tasks}
+        schedules = self._declaring.read(asked.schedules, by_name, space, started_at)
         queues = list(map(space.inside, asked.queues))
         worker = Worker(
             id=self._ids.new(now_ms),
@@ -116,15 +134,22 @@ class Workers:
             organisation=organisation,
         )
 
-        def work(unit: Unit) -> None:
+        def work(unit: Unit) -> tuple[list[str], list[PastSlot]]:
             for task in tasks:
                 _define(unit, task)
             for queue in queues:
                 unit.queue(queue)
             unit.save_worker(worker)
+            decided: list[PastSlot] = []
+            if not tasks:
+                return [], decided
+            return self._declaring.keep(unit, space, list(by_name), schedules, started_at, decided), decided
 
-        await self._store.write(work)
-        known = self._remember(worker)
+        notices, decided = await self._store.write(work)
+        self._slots.count(decided)
+        if decided:
+            await finish(self._store)
+        known = self._known[worker.id] = replace(self._remember(worker), notices=tuple(notices))
         if executor:
             self._known[worker.id] = replace(known, tasks=OfExecutor(self._store.catalog, executor))
         self._sessions.open(worker.id)
@@ -224,6 +249,11 @@ class Workers:
         """Return from which queues a worker claims; none: from all. Raises WorkerNotFound."""
         known = self._known.get(worker_id)
         return known.queues if known is not None else frozenset(_decode_names((await self.get(worker_id)).queues))
+
+    def notices_of(self, worker_id: str) -> list[str]:
+        """Return what a worker is to be told that has just registered."""
+        known = self._known.get(worker_id)
+        return [] if known is None else list(known.notices)
 
     @property
     def _server_id(self) -> str | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 _COLUMNS: Final = (
-    "id", "organisation", "name", "task", "paused", "definition", "last_slot", "next_at", "created_at", "updated_at",
+    "id", "organisation", "name", "task", "paused", "declared", "definition", "last_slot", "next_at", "created_at", "updated_at",
     "version",
 )  # fmt: skip
 _IN_DOCUMENT: Final = tuple(name for name in Schedule.__struct_fields__ if name not in _COLUMNS)
@@ -40,14 +40,15 @@ _decode: Final = msgspec.json.Decoder().decode
 def make_schedule(row: Row) -> Schedule:
     """Return the schedule of a row with all columns."""
     columns = dict(zip(_COLUMNS, row, strict=True))
-    columns["paused"] = bool(columns["paused"])
+    columns |= {name: bool(columns[name]) for name in ("paused", "declared")}
     return msgspec.convert(_decode(columns.pop("definition")) | columns, Schedule)
 
 
 def _binds(schedule: Schedule) -> dict[str, Any]:
     document = {name: getattr(schedule, name) for name in _IN_DOCUMENT}
     binds = {name: getattr(schedule, name) for name in _COLUMNS if name != "definition"}
-    return binds | {"paused": int(schedule.paused), "definition": _encode(document).decode()}
+    flags = {"paused": int(schedule.paused), "declared": int(schedule.declared)}
+    return binds | flags | {"definition": _encode(document).decode()}
 
 
 def make_slot(row: Row) -> PastSlot:
@@ -66,6 +67,13 @@ def load(unit: Unit, organisation: int, named: str) -> Schedule | None:
     else:
         rows = unit.database.rows("load_schedule_named", organisation=organisation, name=named)
     return make_schedule(rows[0]) if rows else None
+
+
+def lock_declared(unit: Unit, organisation: int, tasks: list[str]) -> list[Schedule]:
+    """Return the schedules of an organisation's tasks that code declares, to decide about them."""
+    unit.flush()
+    rows = unit.database.rows("lock_declared_schedules", organisation=organisation, ids=as_rows(tasks))
+    return [make_schedule(row) for row in rows]
 
 
 def insert(unit: Unit, schedule: Schedule) -> None:
@@ -200,6 +208,14 @@ class ScheduleReader:
             return database.rows("read_schedules", organisation=organisation, after=after, limit=limit)
 
         return [make_schedule(row) for row in await self._reader.on(read)]
+
+    async def soonest(self, organisation: int, tasks: list[str]) -> list[Schedule]:
+        """Return of each of these tasks the schedule whose slot comes first; or, if none is to come, the first by name."""
+        ids = as_rows(tasks)
+        rows = await self._reader.on(
+            lambda database: database.rows("read_soonest_schedules", organisation=organisation, ids=ids)
+        )
+        return [make_schedule(row) for row in rows]
 
     async def slots(self, schedule_id: str, outcome: str | None, before: int, limit: int) -> list[PastSlot]:
         """Return what became of a schedule's slots, the newest first."""

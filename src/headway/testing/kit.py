@@ -107,10 +107,11 @@ class Kit:
         service.store.on_deadline = self._rescuer.note
 
     async def open(self) -> None:
-        """Register the app's tasks."""
+        """Register the app's tasks and schedules."""
         declarations = [task.declaration for task in self.app.tasks.values()]
         declarations += [declaration for _, declaration in BUILT_IN.values()]
-        registration = RegisterWorker(name="kit", capacity=1000, tasks=declarations)
+        schedules = list(self.app.schedules.values())
+        registration = RegisterWorker(name="kit", capacity=1000, tasks=declarations, schedules=schedules)
         self._worker_id = (await self.service.workers.register(registration, built_in=True)).id
         session = self.service.sessions.open(self._worker_id)
         self.service.sessions.connected(session)

@@ -24,8 +24,8 @@ ScheduleLabels = Annotated[
 Attempts = Annotated[int, Meta(ge=1, le=1000)]
 
 
-class CreateSchedule(Strict, frozen=True, kw_only=True):
-    """POST /v1/schedules."""
+class ScheduleDeclaration(Strict, frozen=True, kw_only=True):
+    """A schedule as code declares it beside its task: all that can be said about one."""
 
     name: Name
     task: Name
@@ -58,6 +58,11 @@ class CreateSchedule(Strict, frozen=True, kw_only=True):
     queue: Name | None = None
     max_attempts: Attempts | None = None
     description: Text = ""
+
+
+class CreateSchedule(ScheduleDeclaration, frozen=True, kw_only=True):
+    """POST /v1/schedules."""
+
     paused: bool = False
     validate_only: bool = False
     """Check everything, keep nothing (AIP-163)."""
@@ -180,6 +185,10 @@ class ScheduleOut(Open, frozen=True, kw_only=True):
     priority: int | None
     queue: str | None
     max_attempts: int | None
+    declared: bool
+    """Code declares it; what becomes of that is said where a worker registers."""
+    differs: list[str]
+    """Of a declared one: in what it is not as the code says, since somebody has changed it."""
     decided_until: str
     """Up to here it is decided what became of slots."""
     next_slot_at: str | None

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from headway.wire.runs import Duration, Id, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
+from headway.wire.schedules import ScheduleDeclaration
 
 Executor = Literal["inline", "thread", "process", "ray"]
 """Where a worker executes a function: `ray` is on a Ray cluster that the worker has joined."""
@@ -81,6 +82,11 @@ class RegisterWorker(Strict, frozen=True, kw_only=True):
     """Which queues it claims from; none named means all."""
     capacity: Annotated[int, Meta(ge=1, le=100_000)] = 100
     tasks: Annotated[list[TaskDeclaration], Meta(max_length=10_000)] = []
+    schedules: Annotated[list[ScheduleDeclaration], Meta(max_length=1000)] = []
+    """What code declares about these tasks. Names are made if they are new; what changes in code is changed, and what
+    somebody changed or paused since stays. Declared schedules of these tasks that are not here any more are paused."""
+    started_at: Timestamp | None = None
+    """When its code was started; now, if absent. Of several versions at work the one that was started last counts."""
 
 
 class WorkerOut(Open, frozen=True, kw_only=True):
@@ -101,6 +107,8 @@ class WorkerOut(Open, frozen=True, kw_only=True):
     heard_at: str
     lease_ms: int
     heartbeat_ms: int
+    notices: list[str] = []
+    """When it registers: what of its schedules does not count, and why."""
     url: str
 
 

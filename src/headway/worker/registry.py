@@ -12,9 +12,11 @@ import msgspec
 from msgspec import Raw
 
 from headway.durations import parse_ms
+from headway.wire.schedules import ScheduleDeclaration
 from headway.wire.workers import Executor, TaskDeclaration
 from headway.worker.options import TaskOptions, to_bytes
 from headway.worker.ray.resources import checked
+from headway.worker.schedule import ScheduleOptions, declare
 from headway.worker.signature import Signature
 
 EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process", "ray")
@@ -103,11 +105,17 @@ class App:
         self.capture_logging = capture_logging
         self.shared = shared
         self._tasks: dict[str, TaskFunction] = {}
+        self._schedules: dict[str, ScheduleDeclaration] = {}
 
     @property
     def tasks(self) -> Mapping[str, TaskFunction]:
         """The tasks by name."""
         return MappingProxyType(self._tasks)
+
+    @property
+    def schedules(self) -> Mapping[str, ScheduleDeclaration]:
+        """The schedules by name, as the worker declares them."""
+        return MappingProxyType(self._schedules)
 
     def find(self, name: str) -> TaskFunction:
         """Return the task; raise KeyError if it is not here."""
@@ -128,6 +136,30 @@ class App:
         except TypeError as error:
             raise TypeError(f"@app.task: {error}") from None
         return functools.partial(self._add, options=chosen)
+
+    def schedule(self, occurrence: str, /, **options: Any) -> Callable[[TaskFunction], TaskFunction]:
+        """Declare when a task runs by itself, in a line above `@app.task`; the options are those of ScheduleOptions.
+
+            @app.schedule("30 2 * * *", timezone="Europe/Berlin", input={"folder": "/srv"})
+            @app.task
+            async def backup(folder: str) -> None: ...
+
+        The server keeps it from the moment at which a worker with this code connects.
+        """
+        try:
+            chosen = ScheduleOptions(**options)
+        except TypeError as error:
+            raise TypeError(f"@app.schedule: {error}") from None
+        return functools.partial(self._schedule, occurrence=occurrence, options=chosen)
+
+    def _schedule(self, task: TaskFunction, occurrence: str, options: ScheduleOptions) -> TaskFunction:
+        if not isinstance(task, TaskFunction) or self._tasks.get(task.name) is not task:
+            raise TypeError(f"@app.schedule stands above @app.task of the same app, not on {task!r}")
+        declaration = declare(task, occurrence, options)
+        if declaration.name in self._schedules:
+            raise TypeError(f"schedule {declaration.name} is declared twice; give each of them a name")
+        self._schedules[declaration.name] = declaration
+        return task
 
     def _add(self, function: Callable[..., Any], options: TaskOptions) -> TaskFunction:
         if options.shared is None:

@@ -80,6 +80,8 @@ class Session:
                 continue
             self.id, self.lease_ms, self.heartbeat_ms = known.id, known.lease_ms, known.heartbeat_ms
             self.heard_ms = sent_ms
+            for notice in known.notices:
+                self._say(notice)
             return True
         return False
 

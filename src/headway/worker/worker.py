@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from headway.clock import Clock, SystemClock
+from headway.wire.times import to_text
 from headway.wire.workers import RegisterWorker
 from headway.worker import capture
 from headway.worker.claimer import Claimer
@@ -100,7 +101,7 @@ class Worker:
             attendants=self._attendants, attendants_max=processes, children=self._children,
             ray=self._ray,
         )  # fmt: skip
-        self.session = Session(link, _hello(app, options), clock, self._stopping, say)
+        self.session = Session(link, _hello(app, options, clock), clock, self._stopping, say)
         self.warden = Warden(
             self.floor, self.session, clock,
             drain_grace_ms=options.drain_grace_ms, closed=self._closed, finish=self._finish,
@@ -187,7 +188,7 @@ class Worker:
             self._ray.close()
 
 
-def _hello(app: App, options: WorkerOptions) -> RegisterWorker:
+def _hello(app: App, options: WorkerOptions, clock: Clock) -> RegisterWorker:
     return RegisterWorker(
         name=options.name or f"{socket.gethostname()}-{os.getpid()}",
         host=socket.gethostname(),
@@ -196,6 +197,8 @@ def _hello(app: App, options: WorkerOptions) -> RegisterWorker:
         queues=list(options.queues),
         capacity=options.capacity,
         tasks=[task.declaration for task in app.tasks.values()],
+        schedules=list(app.schedules.values()),
+        started_at=to_text(clock.now_ms()),
     )
 
 

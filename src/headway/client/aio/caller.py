@@ -47,6 +47,10 @@ class AsyncCaller:
         """Change some fields; doing it twice is doing it once."""
         return decode(await self.send("PATCH", path, encoding.to_json(body), headers=headers), kind)
 
+    async def put(self, path: str, body: object, kind: type[T]) -> T:
+        """Say how something is to be; doing it twice is doing it once."""
+        return decode(await self.send("PUT", path, encoding.to_json(body)), kind)
+
     async def delete(self, path: str) -> None:
         """Remove something."""
         await self.send("DELETE", path)

@@ -10,8 +10,10 @@ from headway.client import credential, encoding, servers
 from headway.client.aio.access import AsyncAudit, AsyncKeys, AsyncOrganisations, AsyncUsers
 from headway.client.aio.caller import AsyncCaller, decode
 from headway.client.aio.feed import follow
+from headway.client.aio.mail_server import AsyncMailServer
 from headway.client.aio.pace import AsyncPace
 from headway.client.aio.queues import AsyncQueues
+from headway.client.aio.record_tasks import AsyncRecordTasks
 from headway.client.aio.runs import AsyncRuns
 from headway.client.aio.schedules import AsyncSchedules
 from headway.client.aio.tables import AsyncTables
@@ -60,6 +62,8 @@ class AsyncClient:
         self.tables = AsyncTables(caller)
         self.workers = AsyncWorkers(caller)
         self.schedules = AsyncSchedules(caller)
+        self.record_tasks = AsyncRecordTasks(caller)
+        self.mail_server = AsyncMailServer(caller)
         self.keys = AsyncKeys(caller)
         self.users = AsyncUsers(caller)
         self.organisations = AsyncOrganisations(caller)

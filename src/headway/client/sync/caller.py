@@ -47,6 +47,10 @@ class Caller:
         """Change some fields; doing it twice is doing it once."""
         return decode(self.send("PATCH", path, encoding.to_json(body), headers=headers), kind)
 
+    def put(self, path: str, body: object, kind: type[T]) -> T:
+        """Say how something is to be; doing it twice is doing it once."""
+        return decode(self.send("PUT", path, encoding.to_json(body)), kind)
+
     def delete(self, path: str) -> None:
         """Remove something."""
         self.send("DELETE", path)

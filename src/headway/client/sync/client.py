@@ -13,8 +13,10 @@ from headway.client.events import Event, Follower
 from headway.client.sync.access import Audit, Keys, Organisations, Users
 from headway.client.sync.caller import Caller, decode
 from headway.client.sync.feed import follow
+from headway.client.sync.mail_server import MailServer
 from headway.client.sync.pace import Pace
 from headway.client.sync.queues import Queues
+from headway.client.sync.record_tasks import RecordTasks
 from headway.client.sync.runs import Runs
 from headway.client.sync.schedules import Schedules
 from headway.client.sync.tables import Tables
@@ -61,6 +63,8 @@ class Client:
         self.tables = Tables(caller)
         self.workers = Workers(caller)
         self.schedules = Schedules(caller)
+        self.record_tasks = RecordTasks(caller)
+        self.mail_server = MailServer(caller)
         self.keys = Keys(caller)
         self.users = Users(caller)
         self.organisations = Organisations(caller)

@@ -46,6 +46,7 @@ class Commanding:
             call.dialect = None  # it may be meant for another surface: whoever claims it says that there is nothing
             raise RouteNotFound(f"{call.method} {command[:80]} is no command")
         call.api.refuse_if_draining()
+        call.check_start(task)
         spec = StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}"))
         with call.api.crowd.visit():
             started = await call.service.runs.start(spec, call.request_key(), run_type=RUN_TYPE)

@@ -13,8 +13,11 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from headway.engine.schedules.occurrence import Word
 from headway.model.run import Reason, Run, RunError, State
+from headway.model.schedule import Schedule
 from headway.model.task import Task
+from headway.service.schedules import next_run_at
 
 WORDS: Final[dict[State, str]] = {
     State.SCHEDULED: "start",
@@ -34,6 +37,11 @@ ENDS: Final[dict[str, State]] = {
 
 ALL: Final = "input"
 """What is named if it is no single field that is wrong."""
+OCCURRENCES: Final = {word.value: word.value for word in Word}
+"""Our words for occurrences are theirs."""
+ADVANCED: Final = "Advanced"
+"""What is no word: a cron expression, an RRULE or an interval."""
+
 _PREFIX: Final = re.compile(r"^/(?:input|records/0/values)(?=/|$)")
 """Where the fields of a request are, in our words."""
 _error: Final = msgspec.json.Decoder(RunError).decode
@@ -62,9 +70,13 @@ class TaskShown(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     status: Literal["Active", "Inactive"]
     data_table_id: str | None
+    """Of a record task: the table it works on."""
     occurrence: str | None
+    """Of the schedule that runs it next: a word, or `Advanced`."""
     next_run_at: str | None
+    """When that one does; null while every schedule of the task is paused or over."""
     type: Literal["Schedule", "API"]
+    """Whether a schedule runs it, or only who asks for it."""
     description: str
 
 
@@ -286,16 +298,17 @@ def _why(run: Run) -> str | None:
     return None
 
 
-def task(found: Task) -> TaskShown:
-    """Show a task."""
+def task(found: Task, schedule: Schedule | None, table_id: str | None, zone: str) -> TaskShown:
+    """Show a task, with the schedule that runs it next and the table it works on; times as `execution` has them."""
+    next_run = None if schedule is None else next_run_at(schedule)
     return TaskShown(
         task_id=found.name,
         name=found.name,
         status="Active" if found.active else "Inactive",
-        data_table_id=None,
-        occurrence=None,
-        next_run_at=None,
-        type="API",
+        data_table_id=table_id,
+        occurrence=None if schedule is None else OCCURRENCES.get(schedule.occurrence, ADVANCED),
+        next_run_at=None if next_run is None else wall_time(next_run, zone),
+        type="API" if schedule is None else "Schedule",
         description=found.description,
     )
 

@@ -7,6 +7,7 @@ CREATE TABLE schedules (
     name @text NOT NULL,
     task @text NOT NULL,
     paused @integer NOT NULL CHECK (paused IN (0, 1)),
+    declared @integer NOT NULL CHECK (declared IN (0, 1)),
     definition @text NOT NULL,
     last_slot @integer NOT NULL,
     next_at @integer CHECK (next_at > last_slot),
@@ -17,6 +18,10 @@ CREATE TABLE schedules (
 ) @strict;
 CREATE UNIQUE INDEX schedules_by_name ON schedules (organisation, name);
 CREATE INDEX schedules_by_task ON schedules (organisation, task, name);
+-- When a task runs next.
+CREATE INDEX schedules_soonest ON schedules (organisation, task, next_at, name) WHERE next_at IS NOT NULL;
+-- What a worker's registration is held against.
+CREATE INDEX schedules_declared ON schedules (organisation, task) WHERE declared = 1;
 -- What the scheduler reads.
 CREATE INDEX schedules_due ON schedules (next_at) WHERE next_at IS NOT NULL;
 

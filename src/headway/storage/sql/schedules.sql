@@ -2,14 +2,14 @@
 
 -- name: insert_schedule
 INSERT INTO schedules (
-    id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+    id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 ) VALUES (
-    :id, :organisation, :name, :task, :paused, :definition, :last_slot, :next_at, :created_at, :updated_at, :version
+    :id, :organisation, :name, :task, :paused, :declared, :definition, :last_slot, :next_at, :created_at, :updated_at, :version
 );
 
 -- name: save_schedule
 UPDATE schedules SET
-    name = :name, task = :task, paused = :paused, definition = :definition, last_slot = :last_slot, next_at = :next_at,
+    name = :name, task = :task, paused = :paused, declared = :declared, definition = :definition, last_slot = :last_slot, next_at = :next_at,
     updated_at = :updated_at, version = :version
 WHERE id = :id AND version = :was;
 
@@ -17,35 +17,55 @@ WHERE id = :id AND version = :was;
 DELETE FROM schedules WHERE id = :id AND version = :was;
 
 -- name: load_schedule
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE id = :id AND organisation = :organisation @lock;
 
 -- name: load_schedule_named
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE organisation = :organisation AND name = :name @lock;
 
+-- name: lock_declared_schedules
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
+FROM schedules WHERE organisation = :organisation AND task IN @ids AND declared = 1 ORDER BY id @lock;
+
 -- name: read_schedule
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE id = :id AND organisation = :organisation;
 
 -- name: read_schedule_named
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE organisation = :organisation AND name = :name;
 
 -- name: read_schedules
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE organisation = :organisation AND name > :after ORDER BY name LIMIT :limit;
 
 -- name: read_schedules_of_task
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE organisation = :organisation AND task = :task AND name > :after ORDER BY name LIMIT :limit;
+
+-- name: read_soonest_schedules
+-- Of each of these tasks the schedule whose slot comes first; of one that has none to come, the first by name.
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
+FROM schedules WHERE organisation = :organisation AND id IN (
+    SELECT coalesce(
+        (
+            SELECT coming.id FROM schedules AS coming
+            WHERE coming.organisation = :organisation AND coming.task = wanted.value AND coming.next_at IS NOT NULL
+            ORDER BY coming.next_at, coming.name LIMIT 1
+        ), (
+            SELECT resting.id FROM schedules AS resting
+            WHERE resting.organisation = :organisation AND resting.task = wanted.value ORDER BY resting.name LIMIT 1
+        )
+    ) FROM @ids AS wanted
+);
 
 -- name: next_slot_at
 SELECT min(next_at) FROM schedules WHERE next_at IS NOT NULL;
 
 -- name: find_due_schedules
 -- What another server is just deciding about is left to it.
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules WHERE next_at <= :now_ms ORDER BY next_at LIMIT :limit @skip_locked(schedules);
 
 -- name: advance_schedules
@@ -123,7 +143,7 @@ SELECT ended.value FROM @ids AS ended WHERE EXISTS (
 );
 
 -- name: verify_schedules
-SELECT id, organisation, name, task, paused, definition, last_slot, next_at, created_at, updated_at, version
+SELECT id, organisation, name, task, paused, declared, definition, last_slot, next_at, created_at, updated_at, version
 FROM schedules ORDER BY id;
 
 -- name: verify_slots

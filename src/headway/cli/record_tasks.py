@@ -1,0 +1,205 @@
+"""`headway record-tasks`: tasks without code, over the records of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any, Final, get_args
+
+import click
+import msgspec
+
+from headway.cli import session, show
+from headway.cli.command import Group
+from headway.cli.printable import printable
+from headway.cli.run import document, input_field
+from headway.cli.tables import condition, filter_options
+from headway.wire.record_tasks import CreateRecordTask, OnError, PatchRecordTask, RecordTaskOut
+
+WORDS: Final = frozenset(CreateRecordTask.__struct_fields__)
+
+
+@click.group(cls=Group)
+def record_tasks() -> None:
+    """Make, show, change and remove tasks over records, and run again what failed.
+
+    They are started, scheduled and watched as all tasks: `headway run NAME`, `headway schedules create`.
+    """
+
+
+def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command what can be said about a record task."""
+    for option in (
+        click.option(
+            "--definition", metavar="JSON|@FILE|-", help="All of it as JSON; from a file or stdin. Options win."
+        ),
+        click.option("--queue", "-q", help="Where its runs wait."),
+        click.option("--description", help="What it is for."),
+        click.option(
+            "--on-error", type=click.Choice(get_args(OnError)), help="Note a record that fails and go on, or fail there."
+        ),
+        click.option(
+            "--action", "actions", multiple=True, metavar="JSON|@FILE", help="What is done to each; may be repeated."
+        ),
+        click.option(
+            "--set", "values", multiple=True, metavar="FIELD=VALUE|FIELD:=JSON",
+            help='Change a field of each: the action "update", before all others.',
+        ),
+        filter_options,
+        click.option("--table", "-t", help="The table whose records it is about."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _said(
+    definition: str | None, where: tuple[tuple[str, str, str], ...], text: str | None, values: tuple[str, ...],
+    actions: tuple[str, ...], **plain: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what was said, in the words of the API."""
+    said = document(definition, "--definition")
+    unknown = sorted(said.keys() - WORDS)
+    if unknown:
+        raise click.UsageError(f"--definition has {', '.join(unknown)}; what is known: {', '.join(sorted(WORDS))}")
+    wanted = condition(where, text)
+    if wanted is not None:
+        said["filter"] = wanted
+    update = [{"action": "update", "set": {name: value for name, value, _ in map(input_field, values)}}]
+    done = (update if values else []) + [document(action, "--action") for action in actions]
+    if done:
+        said["actions"] = done
+    return said | {name: value for name, value in plain.items() if value is not None}
+
+
+@record_tasks.command("list")
+def list_() -> None:
+    """List record tasks, by name."""
+    with session.current().client() as client:
+        found = client.record_tasks.list()
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [
+        [
+            task.name,
+            "active" if task.active else "inactive",
+            task.table or task.table_id,
+            ", ".join(action["action"] for action in task.actions),
+            task.description,
+        ]
+        for task in found
+    ]
+    show.table(("NAME", "STATE", "TABLE", "ACTIONS", "DESCRIPTION"), rows, empty="No record tasks.", whole=("NAME",))
+
+
+@record_tasks.command("show")
+@click.argument("name")
+def show_(name: str) -> None:
+    """Show everything about a record task but what is secret."""
+    with session.current().client() as client:
+        _show(client.record_tasks.get(name))
+
+
+@record_tasks.command("create")
+@click.argument("name", required=False)
+@saying_options
+@click.option("--inactive", is_flag=True, help="Let nobody start it yet.")
+def create(name: str | None, inactive: bool, **options: Any) -> None:
+    """Make a record task: what is done to each record of a table that fits.
+
+    \b
+        headway record-tasks create Remind -t customers --where Orders "at least" 10 --set Status=regular
+        headway record-tasks create --definition @remind.json
+        headway record-tasks show Remind --json | jq '{table, actions}' | headway record-tasks create Copy --definition -
+    """  # noqa: D301
+    said = _said(**options, name=name, active=False if inactive else None)
+    missing = [word for word in ("name", "table", "actions") if not said.get(word)]
+    if missing:
+        raise click.UsageError(f"say what it is to do; missing: {', '.join(missing)}")
+    with session.current().client() as client:
+        made = client.record_tasks.create(said.pop("name"), said.pop("table"), said.pop("actions"), **said)
+    show.answer(
+        made, f"{made.name} does {_actions(made)} to records of {made.table}. Start it: headway run {made.name!r}"
+    )
+
+
+@record_tasks.command("edit")
+@click.argument("name")
+@saying_options
+@click.option("--all-records", is_flag=True, help="Without a filter.")
+def edit(name: str, all_records: bool, **options: Any) -> None:
+    """Change what a record task does; the rest stays. Actions are given whole, with their secrets."""
+    changes = _said(**options) | ({"filter": None} if all_records else {})
+    if not changes:
+        raise click.UsageError("say what to change")
+    fixed = sorted(changes.keys() - {*PatchRecordTask.__struct_fields__})
+    if fixed:
+        raise click.UsageError(f"{', '.join(fixed)} cannot be changed here; see headway tasks")
+    with session.current().client() as client:
+        after = client.record_tasks.update(name, **changes)
+    show.answer(after, f"{after.name} does {_actions(after)} to records of {after.table}")
+
+
+@record_tasks.command("delete")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def delete(names: Iterable[str]) -> None:
+    """Remove record tasks. Their runs stay; those that are not finished fail."""
+    with session.current().client() as client:
+        for name in names:
+            client.record_tasks.delete(name)
+            show.answer({"deleted": name}, f"{name} is removed")
+
+
+@record_tasks.command("errors")
+@click.argument("run_id", metavar="RUN")
+@click.option("--limit", "-n", default=100, show_default=True, type=click.IntRange(1), help="How many at most.")
+def errors(run_id: str, limit: int) -> None:
+    """Show which records failed in a run, at which action, and why."""
+    with session.current().client() as client:
+        found = list(islice(client.record_tasks.errors(run_id), limit))
+    if session.current().json:
+        show.as_json({"data": found})
+        return
+    rows = [[error.record_id, error.action, error.code, error.message] for error in found]
+    show.table(("RECORD", "ACTION", "CODE", "WHY"), rows, empty="No record failed.", whole=("RECORD",))
+
+
+@record_tasks.command("retry-failed")
+@click.argument("run_id", metavar="RUN")
+@click.option("--idempotency-key", metavar="KEY", help="The same key starts it once, however often this is called.")
+def retry_failed(run_id: str, idempotency_key: str | None) -> None:
+    """Start a run over the records alone that failed in an earlier one, and print its id."""
+    with session.current().client() as client:
+        handle = client.record_tasks.retry_failed(run_id, idempotency_key=idempotency_key)
+    if session.current().json:
+        show.as_json(handle.run)
+        return
+    click.echo(printable(handle.id))
+    click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
+
+
+def _actions(task: RecordTaskOut) -> str:
+    return ", ".join(str(action["action"]) for action in task.actions)
+
+
+def _show(task: RecordTaskOut) -> None:
+    if session.current().json:
+        show.as_json(task)
+        return
+    show.pairs(
+        [
+            ("name", task.name),
+            ("about", task.description or None),
+            ("state", "active" if task.active else "inactive"),
+            ("table", task.table or task.table_id),
+            ("queue", task.queue),
+            ("on error", task.on_error),
+            ("version", task.version),
+            ("updated", task.updated_at),
+            ("filter", None if task.filter is None else show.pretty(msgspec.json.encode(task.filter))),
+            *(
+                (f"action {number}", show.pretty(msgspec.json.encode(action)))
+                for number, action in enumerate(task.actions)
+            ),
+        ]
+    )

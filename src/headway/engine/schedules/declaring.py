@@ -1,0 +1,75 @@
+"""What becomes of a schedule that code declares, when the code is started again: kept, changed, paused, or let go on.
+
+What code said last is kept beside what holds. What the code changes is changed; what it says as before stays as it is, and
+with it whatever somebody has changed there since. Of several versions of the code the one that was started last counts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.model.schedule import Schedule
+
+SAID: Final = (
+    "name", "description", "task", "input", "labels", "key", "priority", "queue", "max_attempts", "occurrence", "timezone",
+    "starts_at", "ends_at", "overlap", "queue_max", "catch_up", "catch_up_max", "catch_up_window_ms", "late_after_ms",
+    "jitter_ms",
+)  # fmt: skip
+"""What code says about a schedule."""
+GONE: Final = "the code of its task does not declare it any more"
+"""Why a schedule was paused."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def declared(schedule: Schedule, started_at: int) -> Schedule:
+    """Return the schedule as one that code declares which was started then."""
+    text = _encode({name: getattr(schedule, name) for name in SAID}).decode()
+    return replace(schedule, declared=True, declaration=text, declared_at=started_at)
+
+
+def declared_name(schedule: Schedule) -> str:
+    """Return what the code calls the schedule, whatever its name is now."""
+    return _said(schedule).name
+
+
+def differs(schedule: Schedule) -> list[str]:
+    """Return in which fields a declared schedule is not as the code says, since somebody has changed them."""
+    if not schedule.declared:
+        return []
+    said = _said(schedule)
+    return [name for name in SAID if getattr(schedule, name) != getattr(said, name)]
+
+
+def declared_again(kept: Schedule, said: Schedule, now: int) -> tuple[Schedule, list[str]]:
+    """Return the schedule after code has declared it that was started when `said` says; and what was overruled.
+
+    Overruled is what somebody has changed, and the code has now changed in another way. One that was paused because the
+    code had left it, or because it could not be kept to as the code had it, goes on; what passed meanwhile is not missed.
+    """
+    if said.declared_at < kept.declared_at:
+        return kept, []
+    before = _said(kept)
+    changes = {name: getattr(said, name) for name in SAID if getattr(said, name) != getattr(before, name)}
+    if kept.declared and not changes:
+        return kept, []
+    overruled = [name for name in changes if getattr(kept, name) not in (getattr(before, name), changes[name])]
+    after = replace(kept, **changes, declared=True, declaration=said.declaration, declared_at=said.declared_at)
+    if kept.paused and kept.problem:
+        after = replace(after, paused=False, problem="", last_slot=max(kept.last_slot, now))
+    return after, overruled
+
+
+def left(kept: Schedule, started_at: int) -> Schedule:
+    """Return the schedule after code that was started then has not declared it: paused, until it does again."""
+    if started_at < kept.declared_at:
+        return kept
+    gone = replace(kept, declared=False, declared_at=started_at)
+    return gone if kept.paused else replace(gone, paused=True, problem=GONE)
+
+
+def _said(schedule: Schedule) -> Schedule:
+    return msgspec.convert(msgspec.json.decode(schedule.declaration) | {"id": schedule.id}, Schedule)

@@ -1,0 +1,80 @@
+"""The terms of a schedule: from what is said on the wire to the noun, in one spelling, held to what can be kept to."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import UNSET
+
+from headway.config import Settings
+from headway.engine.schedules import occurrence
+from headway.errors import InvalidInput, InvalidSchedule
+from headway.ids import canonical as canonical_id
+from headway.model.schedule import SLOT_LABEL, CatchUp, Overlap, Schedule
+from headway.service.inputs import canonical
+from headway.service.starting import duration, timestamp
+from headway.wire import schedules as wire
+
+_DURATIONS: Final = {
+    "catch_up_window": "catch_up_window_ms", "late_after": "late_after_ms", "jitter": "jitter_ms",
+}  # fmt: skip
+"""Fields of the wire that are texts, and what they are inside."""
+_INSIDE: Final = {inside: name for name, inside in _DURATIONS.items()}
+_TIMES: Final = ("starts_at", "ends_at")
+_WORDS: Final = {"overlap": Overlap, "catch_up": CatchUp}
+_PLAIN: Final = (
+    "name", "description", "task", "occurrence", "timezone", "queue_max", "catch_up_max", "labels", "key", "priority",
+    "queue", "max_attempts",
+)  # fmt: skip
+
+
+def said(spec: wire.ScheduleDeclaration | wire.PatchSchedule, settings: Settings) -> dict[str, object]:
+    """Return what a request says, as the noun has it; raise InvalidInput with the field's pointer."""
+    given = {name: value for name in spec.__struct_fields__ if (value := getattr(spec, name)) is not UNSET}
+    changes: dict[str, object] = {name: given[name] for name in _PLAIN if name in given}
+    for name, inside in _DURATIONS.items():
+        if name in given:
+            changes[inside] = duration(given[name], f"/{name}")
+    for name in _TIMES:
+        if name in given:
+            changes[name] = None if given[name] is None else timestamp(given[name], f"/{name}")
+    for name, kind in _WORDS.items():
+        if name in given:
+            changes[name] = kind(given[name])
+    if bytes(spec.input):
+        changes["input"], _ = canonical(
+            spec.input, bytes_max=settings.input_max, depth_max=settings.depth_max, pointer="/input"
+        )
+    return changes
+
+
+def checked(schedule: Schedule) -> Schedule:
+    """Return the schedule in its one spelling, if it can be kept to; raise InvalidInput or InvalidSchedule."""
+    if canonical_id(schedule.name) is not None:
+        raise invalid("/name", "it looks like an id: take another name")
+    if SLOT_LABEL in schedule.labels:
+        raise invalid(f"/labels/{SLOT_LABEL}", "each run has this label from its slot: take another name")
+    try:
+        return occurrence.checked(schedule)
+    except InvalidSchedule as error:
+        raise as_on_the_wire(error) from None
+
+
+def spelled(name: str) -> str:
+    """Return what a field of the noun is called on the wire: durations are texts there."""
+    return _INSIDE.get(name, name)
+
+
+def invalid(pointer: str, message: str) -> InvalidInput:
+    """Return what is wrong with a request, by the pointer to its field."""
+    where = pointer[1:].replace("/", ".")
+    return InvalidInput(f"{where}: {message}", errors=[{"pointer": pointer, "code": "value", "message": message}])
+
+
+def as_on_the_wire(error: InvalidSchedule) -> InvalidSchedule:
+    """Return the refusal with fields named as requests do."""
+    errors = [part | {"pointer": part["pointer"].removesuffix("_ms")} for part in error.errors]
+    detail = error.detail
+    for name, inside in _DURATIONS.items():
+        detail = detail.replace(f"{inside}:", f"{name}:")
+    return InvalidSchedule(detail, errors=errors)
