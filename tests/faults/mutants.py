@@ -45,8 +45,13 @@ class Mutant(msgspec.Struct, frozen=True):
 MUTANTS = (
     Mutant(
         "record-cursor-not-kept", "service/record_runs.py",
-        "            self._keep(unit, after)\n            return after, changed", "            return after, changed",
+        "        self._run._keep(unit, after)", "        self._run._keep(unit, replace(after, after=before.after))",
         "test_record_kills.py::test_each_record_is_changed_exactly_once_whatever_is_killed",
+    ),
+    Mutant(
+        "index-of-a-span-whatever-fits", "storage/tables.py",
+        "            if whole and len(ids) >= SIDE_BY_SIDE:", "            if len(ids) >= SIDE_BY_SIDE:",
+        "tests/service/test_record_patches.py::test_many_at_once_leave_what_one_by_one_leaves",
     ),
     Mutant(
         "message-named-by-its-attempt", "actions/sending.py",
