@@ -11,7 +11,8 @@ all alike. A figure is the ratio of the medians, large store to small store; `sm
     finished.http.list.state, …         the same over HTTP, from servers beside each other; with those of Tadabase's clients
     restart, size, memory               from exec to the first answer; the file; the server's memory after its lists
 
-`--explain` prints the plan of each list that misses the bar, on standard error.
+Of the large stores only those are made whose figures `--only` asks for. `finished.list.history` is the list behind Tadabase's
+`history`, by when runs have ended. `--explain` prints the plan of each list that misses the bar, on standard error.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ BAR = 1.3
 DAY = 86_400_000
 TASKS = [f"task-{number}" for number in range(10)]
 QUEUES = [f"queue-{number}" for number in range(4)]
+FINAL = (State.SUCCEEDED, State.FAILED, State.TERMINATED)
 PARENT = "00000000-0000-7000-8000-000000000000"
 
 # -- the stores --------------------------------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ def filters(now: int) -> dict[str, RunFilter]:
         "state": RunFilter(state=(State.QUEUED,)),
         "state.succeeded": RunFilter(state=(State.SUCCEEDED,)),
         "states": RunFilter(state=(State.FAILED, State.TERMINATED)),
-        "states.final": RunFilter(state=(State.SUCCEEDED, State.FAILED, State.TERMINATED)),
+        "states.final": RunFilter(state=FINAL),
         "task": RunFilter(task=(TASKS[3],)),
         "tasks": RunFilter(task=(TASKS[3], TASKS[5])),
         "queue": RunFilter(queue=(QUEUES[2],)),
@@ -356,6 +358,7 @@ async def reads(bench: Bench, small: Site, large: Site, name: str) -> None:
         "feed": lambda site: site.store.read.feed(1, 500, 51),
         "feed.end": lambda site: site.store.read.last_position(),
         "children": lambda site: site.service.of(1).runs.page(RunFilter(parent_id=PARENT), Page(newest_first=False)),
+        "history": lambda site: site.service.of(1).runs.page(RunFilter(state=FINAL), Page(by_end=True)),
         "count": lambda site: site.service.of(1).runs.count(RunFilter(), "state"),
         "task.counts": lambda site: _value(site.service.of(1).tasks.counts(TASKS[3])),
         "queue.oldest": lambda site: site.service.of(1).queues.oldest(QUEUES[2]),
@@ -444,6 +447,8 @@ def over_http(bench: Bench, stores: Stores, folder: Path) -> None:
         asked |= {"count": "/v1/runs:count", "metrics": "/metrics"}
         asked |= {f"tadabase.{what}": f"/api/v1/tasks/{what}" for what in ("history", "status")}
         for what, path in asked.items():
+            if not any(bench.wanted(f"{name}.http.{what}") for name in stores.urls):
+                continue
             took: dict[str, list[float]] = {name: [] for name in stores.urls}
             until = time.monotonic() + 10
             for _ in range(times):
@@ -505,9 +510,11 @@ def main() -> None:
     count = bench.options.n or (100_000 if bench.quick else 1_000_000)
     shares = {"small": (1000, 0.5), "finished": (count, 1000 / count), "queued": (count, 1 - 1000 / count)}
     with bench.folder() as folder, Stores(folder, shares) as stores:
-        for name in shares:
+        asked = bench.options.only.split(",") if bench.options.only else list(shares)
+        large = [name for name in shares if name != "small" and any(name in what for what in asked)]
+        for name in ("small", *large):
             stores.make(name)
-        for name in ("finished", "queued"):
+        for name in large:
             asyncio.run(_in_process(bench, stores, name))
             stores.make("small")
         over_http(bench, stores, folder)

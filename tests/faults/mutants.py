@@ -54,6 +54,11 @@ MUTANTS = (
         "tests/e2e/test_customer_status.py::test_every_customers_status_is_updated_once_though_the_server_is_killed_in_the_middle[sqlite-100000-1]",
     ),
     Mutant(
+        "index-of-a-span-whatever-fits", "storage/tables.py",
+        "            if whole and len(ids) >= SIDE_BY_SIDE:", "            if len(ids) >= SIDE_BY_SIDE:",
+        "tests/service/test_record_patches.py::test_many_at_once_leave_what_one_by_one_leaves[sqlite-1]",
+    ),
+    Mutant(
         "message-named-by-its-attempt", "actions/sending.py",
         "        name = message_id(self._run.reached.origin, job.record.id, index)\n        try:",
         "        name = message_id(str(self._run.run.epoch), job.record.id, index)\n        try:",

@@ -14,7 +14,7 @@ A statement is plain SQL with `:name` binds. What the dialects say differently i
     @serial, @strict               in the schema: a number that only rises; strict typing
 
 How `records` reads the values of a record, each a word with the field in it: text_at, number_at, flag_at, items_at, sized_at;
-how it changes them: patched; and how it looks for a text in another: found_in.
+how it changes them: patched, patched_before; and how it looks for a text in another: found_in.
 
 What two dialects cannot say in the same way at all is a statement of the same name in a file of its own (`own`).
 """

@@ -277,7 +277,7 @@ def patch_records(unit: Unit, table: Table, span: Span, found: Sequence[Valued],
         return
     unit.changes += len(found)
     whole = len(found) == span.count
-    binds = {"table_number": table.number, "patch": _encode(patch).decode(), "now_ms": unit.now_ms}
+    binds = _patching(unit, table, patch)
     if whole:
         unit.database.must(len(found), "patch_span", after=span.after, edge=span.edge, **binds)
     else:
@@ -301,6 +301,17 @@ def patch_records(unit: Unit, table: Table, span: Span, found: Sequence[Valued],
             else:
                 new += [(field.id, value, record_id, unique) for record_id in ids]
     _index(unit, table, old, new)
+
+
+def patch_span(unit: Unit, table: Table, span: Span, patch: Values) -> None:
+    """Give the same values to all records of a span, unread, save those that have them; none of the fields is in the index."""
+    assert not any(field.kept for field in table.fields if field.id in patch), "the index would not follow"
+    unit.changes += span.count
+    unit.database.run("patch_what_lacks", after=span.after, edge=span.edge, **_patching(unit, table, patch))
+
+
+def _patching(unit: Unit, table: Table, patch: Values) -> dict[str, Any]:
+    return {"table_number": table.number, "patch": _encode(patch).decode(), "now_ms": unit.now_ms}
 
 
 def _moved(field: Field, found: Sequence[Valued], given: Any) -> tuple[dict[str, list[str]], dict[str, list[str]]]:

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.engine.tables.conditions import Condition
+from headway.engine.tables.conditions import EVERY, Condition
 from headway.engine.tables.keys import entries, keys
 from headway.engine.tables.values import completed
 from headway.errors import Conflict, RecordInUse, TableNotFound
@@ -171,7 +171,7 @@ def change_loaded(unit: Unit, table: Table, found: Iterable[Record], decide: Cal
 def give(
     unit: Unit, dialect: Dialect, table: Table, condition: Condition, span: storage.Span, patch: Values
 ) -> tuple[int, int] | None:
-    """Give the same values to all records of a span of which the condition is true: how many, and how much there is in them.
+    """Give the same values to all records of a span of which the condition is true: how many, and how much was read.
 
     Those that have them already stay as they are. The values are in normal form, and not those of a unique field, except
     blanks. Returns None, with nothing changed, if some of the records may be refused: each has to be looked at.
@@ -180,6 +180,9 @@ def give(
         asked = set(keys(field, patch.get(field.id))) if field.type is FieldType.CONNECTION else set()
         if asked and asked - _there(unit, table, field, asked):
             return None
+    if condition == EVERY and not any(field.kept for field in table.fields if field.id in patch):
+        storage.patch_span(unit, table, span, patch)
+        return span.count, 0
     found, size = storage.load_values(unit, dialect, table, condition, span)
     given = list(patch.items())
     lacking = []

@@ -63,6 +63,7 @@ POSTGRES = Dialect(
         "flag_at": "(data::json ->> '{}')::boolean::int",
         "items_at": "(SELECT json_array_elements_text(data::json -> '{}') COLLATE \"C\" AS value)",
         "patched": "jsonb_strip_nulls(data::jsonb || :patch::jsonb)::text",
+        "patched_before": "jsonb_strip_nulls(data::jsonb || :patch::jsonb) = data::jsonb",
         "found_in": "strpos({}, {}) > 0",
         # A new version of a row is a new entry in each of its indexes.
         "unleased": "WHERE worker_id IS NULL",

@@ -76,6 +76,11 @@ SELECT max(id), count(*) FROM (
 UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
 WHERE table_number = :table_number AND id IN @ids;
 
+-- name: patch_what_lacks
+-- Those among them that do not have the values already.
+UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
+WHERE table_number = :table_number AND id > :after AND id <= :edge AND NOT @patched_before;
+
 -- name: patch_span
 -- All that are there after one, up to another.
 UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms

@@ -32,6 +32,7 @@ SQLITE = Dialect(
         "flag_at": "(data ->> '{}')",
         "items_at": "json_each(data, '$.{}')",
         "patched": "json_patch(data, :patch)",
+        "patched_before": "json_patch(data, :patch) = data",  # what is parsed for one is there for the other
         "found_in": "instr({}, {}) > 0",
         "unleased": "",  # an index is written only where what it has of a row changes
     },
