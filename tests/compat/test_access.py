@@ -213,6 +213,58 @@ async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
             )
 
 
+NOTHING = {"id": NOBODY, "name": "nobodys", "table": NOBODY, "record": NOBODY}
+LISTS = {"/api/v1/tasks", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api/v1/status", "/api/v1/data-tables"}
+"""What names nothing that could be another's."""
+
+
+@on_loop
+async def test_every_route_answers_for_what_is_anothers_as_for_what_is_not_there(serving):
+    async with serving("mine") as server:
+        party = await first_key(server)
+        other = await second(server, party)
+        run_id = (await server.post("/api/v1/tasks/run/mine", {}, idempotency_key="k", **three(party))).json[
+            "task_queue_id"
+        ]
+        table = (
+            await server.post("/v1/tables", {"name": "things", "fields": [{"name": "Name"}]}, **party.headers)
+        ).json["id"]
+        records = f"/api/v1/data-tables/{table}/records"
+        record = (await server.post(records, {"field_1": "a"}, idempotency_key="k", **three(party))).json["recordId"]
+        theirs = {"id": run_id, "name": "mine", "table": table, "record": record}
+        seen = f"{records}/{record}", f"/v1/runs/{run_id}", "/v1/runs:count", "/v1/tables/things"
+        before = [(await server.get(path, **party.headers)).body for path in seen]
+        for route in ROUTES:
+            if route.path in LISTS:
+                continue
+            answers = []
+            for named in (theirs, NOTHING):
+                path = route.path.format(**named) + (f"?task_id={named['id']}" if route.query is TaskQuery else "")
+                body = {"field_1": "b"} if route.method in ("POST", "PUT") else None
+                answer = await server.ask(route.method, path, body, idempotency_key="k", **bearer(other.key))
+                text = answer.body.decode()
+                for name in sorted({*theirs.values(), *NOTHING.values()}, key=len, reverse=True):
+                    text = text.replace(name, "ITS NAME")
+                answers.append((answer.status, {**json.loads(text), "request_id": ""}))
+            assert answers[0] == answers[1], route.name
+            assert answers[0][0] == 404, route.name
+        assert [(await server.get(path, **party.headers)).body for path in seen] == before
+
+
+@on_loop
+async def test_a_cursor_of_another_is_none(serving):
+    async with serving() as server:
+        party = await first_key(server)
+        other = await second(server, party)
+        for _ in range(2):
+            await server.post(RUN, **three(party))
+        first = (await server.get("/api/v1/tasks/status?limit=1", **three(party))).json
+        path = f"/api/v1/tasks/status?limit=1&cursor={first['next_cursor']}"
+        assert (await server.get(path, **three(party))).status == 200
+        foreign = await server.get(path, **bearer(other.key))
+        assert (foreign.status, set(foreign.json["errors"])) == (422, {"cursor"})
+
+
 # -- CloudCoin ---------------------------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,8 @@ from headway.actions.executor import BuiltInWorker
 from headway.config import Settings
 from headway.errors import (
     Conflict,
+    ExternalFailed,
+    ExternalRefused,
     HeadwayError,
     InvalidInput,
     InvalidState,
@@ -168,10 +170,10 @@ async def test_a_record_task_is_a_task_like_others(office):
         ({"action": "run", "task": "nothing"}, "/actions/0/task", "there is no task 'nothing'"),
         ({"action": "email", "to": "a@b.c", "subject": "x"}, "/actions/0", "a mail needs to, subject, and text or html"),
         ({"action": "email", "to": "a@b.c", "subject": "{{ x", "text": "t"}, "/actions/0/subject", "cannot be read"),
-        ({"action": "webhook", "url": "http://10.0.0.1/"}, "/actions/0", "https"),
-        ({"action": "webhook", "url": "https://localhost/"}, "/actions/0", "not the full name of a public host"),
-        ({"action": "webhook", "url": "https://a.example/", "secret": "x"}, "/actions/0", "24 to 64"),
-        ({"action": "webhook", "url": "https://a.example/", "headers": {"A": "b\r\nC: d"}}, "/actions/0", "line break"),
+        ({"action": "webhook", "url": "http://10.0.0.1/"}, "/actions/0/url", "https"),
+        ({"action": "webhook", "url": "https://localhost/"}, "/actions/0/url", "not the full name of a public host"),
+        ({"action": "webhook", "url": "https://a.example/", "secret": "x"}, "/actions/0/secret", "24 to 64"),
+        ({"action": "webhook", "url": "https://a.example/", "headers": {"A": "b\r\nC: d"}}, "/actions/0/headers", "line break"),
         ({"action": "webhook", "url": "https://a.example/", "body": "{{ x }}"}, "/actions/0/body", "asks for 'x'"),
     ],
 )  # fmt: skip
@@ -804,4 +806,45 @@ async def test_rows_of_an_external_table_are_updated_too(office, tmp_path, runne
     await office.tasks.patch("T", wire.PatchRecordTask(actions=msgspec.convert([update(status="ok")], wire.Actions)))
     again = (await office.tasks.run_failed(run.id)).run
     assert await office.execute(await office.claim(again.id)) == {"total": 1, "done": 1, "failed": 0}
+    world.service.databases.close()
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("gone", "the database says: "), ("garbage", "the database says: "), ("locked", "database is locked"),
+     ("without its table", "has no table 'people' any more"), ("without its column", "has no column 'status' any more")],
+)  # fmt: skip
+async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls_nobody(office, tmp_path, what, said):
+    world = office.world
+    where = tmp_path / "people.db"
+    with sqlite3.connect(where) as database:
+        database.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, status TEXT)")
+        database.executemany("INSERT INTO people (name) VALUES (?)", [(f"p{n}",) for n in range(600)])
+    world.service.databases = databases(Settings(external_folders=(str(tmp_path),), external_timeout_ms=1000))
+    allow(world, Guard())
+    office.tasks = world.desk.record_tasks
+    far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
+    await world.desk.tables.create(table_wire.CreateTable(name="far", external=far))
+    await people(world, 5)
+    await office.make(update(status="seen"), name="Far", on="far")
+    await office.make(update(Status="old"), name="Near")
+    match what:
+        case "gone":
+            where.rename(tmp_path / "elsewhere.db")
+        case "garbage":
+            where.write_bytes(b"\xff" * 100_000)
+        case "locked":
+            database.isolation_level = None
+            database.execute("BEGIN EXCLUSIVE")
+        case "without its table":
+            database.execute("ALTER TABLE people RENAME TO persons")
+        case "without its column":
+            database.execute("ALTER TABLE people DROP COLUMN status")
+    run = await office.begin("Far")
+    failing = asyncio.create_task(office.execute(run))
+    await asyncio.sleep(0)
+    assert await office.run("Near") == {"total": 5, "done": 5, "failed": 0}
+    with pytest.raises((ExternalFailed, ExternalRefused), match=said):
+        await failing
+    database.close()
     world.service.databases.close()

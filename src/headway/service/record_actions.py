@@ -99,13 +99,16 @@ class Builder:
                 return Start(given.task, sources)
 
     async def _webhook(self, given: wire.CallWebhook, at: str) -> Webhook:
+        place = f"{at}/url"
         try:
             await self._gateway.guard.look_up(self._gateway.guard.url(given.url))
+            place = f"{at}/headers"
             check_headers(given.headers)
+            place = f"{at}/secret"
             if given.secret:
                 check_secret(given.secret)
         except HeadwayError as error:
-            error.errors = [{"pointer": at, "code": error.code, "message": error.detail}]
+            error.errors = [{"pointer": place, "code": error.code, "message": error.detail}]
             raise
         await self._template(given.body, f"{at}/body")
         secret = Secrets(given.headers, given.secret)
