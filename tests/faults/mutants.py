@@ -539,6 +539,11 @@ MUTANTS = (
         OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed",
     ),
     Mutant(
+        "failed-commit-is-acknowledged", "storage/writer.py",
+        "                return failed + _fail(batch, StorageUnavailable()), None", "                return failed + batch, None",
+        OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_a_sync_of_the_database_fails",
+    ),
+    Mutant(
         "asks-again-though-not-let-in", "app/opening.py",
         "    except NotLetIn as error:", "    except ZeroDivisionError as error:",
         OUTAGES + "test_a_server_that_is_not_let_in_says_why_and_does_not_wait",
