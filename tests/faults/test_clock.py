@@ -5,7 +5,7 @@ import time
 
 import pytest
 from tests.faults.clocks import WallClock, needs_faketime
-from tests.faults.server import Server, WorkerProcess
+from tests.faults.server import Server, WorkerProcess, withheld_s
 from tests.faults.stores import MINUTES, STORES
 from tests.faults.test_server_kills import all_end
 from tests.faults.test_worker_kills import begun
@@ -16,7 +16,7 @@ from headway.wire.times import from_text
 
 pytestmark = needs_faketime
 
-LEASE_S = 5
+LEASE_S = 8
 HOUR, DAY = 3600, 86_400
 HALF_A_MINUTE_S = 30
 """What is promised; the loops have the number from elsewhere, and it may be wrong there."""
@@ -65,10 +65,10 @@ class Scene:
     def loses_who_is_silent(self):
         """Leases do not become eternal: who is stopped loses his runs when the lease is over, by the machine's clock."""
         self.goner.send_all(signal.SIGSTOP)
-        stopped_s = time.monotonic()
+        stopped_s = time.monotonic() - withheld_s(self.server.process.pid)
         for run_id in self.lost:
             begun(self.place, run_id, 2)
-        assert time.monotonic() - stopped_s < LEASE_S + 1 + LATE_S
+        assert time.monotonic() - withheld_s(self.server.process.pid) - stopped_s < LEASE_S + 1 + LATE_S
 
     def end(self, *, fault, jumps):
         self.place.open_gate("late")

@@ -120,7 +120,7 @@ def test_a_draining_server_goes_on_answering_while_a_run_takes_its_time(place):
     until(lambda: place.ledger.lines("begun"), 20, "it has begun")
     server.process.send(15)
     for _ in range(20):
-        assert server.http.request("GET", f"/v1/runs/{run_id}", timeout_s=2).status == 200
+        assert server.http.request("GET", f"/v1/runs/{run_id}", timeout_s=10).status == 200
         pause(0.05)
     place.open_gate("slow")
     assert server.process.wait(PATIENT_S) == 0
@@ -157,7 +157,7 @@ def test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain(pla
     own = {"id": built_in()[0]}
     server.post(f"/v1/workers/{own['id']}:drain")
     for _ in range(20):
-        assert server.http.request("GET", "/livez", timeout_s=2).status == 200
+        assert server.http.request("GET", "/livez", timeout_s=10).status == 200
         pause(0.02)
     assert server.stop() == 0
 
