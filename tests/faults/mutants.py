@@ -323,8 +323,9 @@ MUTANTS = (
         "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
     ),
     Mutant(
-        "stream-resumes-one-too-late-2", "storage/sql/history.sql",
-        "WHERE run_id = :run_id AND seq > :after ORDER", "WHERE run_id = :run_id AND seq > :after + (:after > 1) ORDER",
+        "stream-resumes-one-too-late-2", "http/sse.py",
+        '        return number(last, "Last-Event-ID")\n',
+        '        seen = number(last, "Last-Event-ID")\n        return seen + (seen > 0)\n',
         "test_streams.py::test_every_stream_is_resumed_without_gap_or_repetition_when_the_server_is_killed",
     ),
     Mutant(
@@ -553,6 +554,11 @@ MUTANTS = (
         "                return failed + _fail(batch, StorageUnavailable()), None",
         "                return failed + _fail(batch, error), None",
         OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_the_database_is_killed",
+    ),
+    Mutant(
+        "failed-commit-is-acknowledged", "storage/writer.py",
+        "                return failed + _fail(batch, StorageUnavailable()), None", "                return failed + batch, None",
+        OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_a_sync_of_the_database_fails",
     ),
     Mutant(
         "asks-again-though-not-let-in", "app/opening.py",

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -61,12 +61,21 @@ def lying(out: Path) -> list[str]:
     ]  # fmt: skip
 
 
-@contextlib.contextmanager
-def slowed(pid: int, out: Path, ms: int) -> Iterator[None]:
+def slowed(pid: int, out: Path, ms: int) -> contextlib.AbstractContextManager[None]:
     """Have each sync of a process take so much longer, for a while."""
+    return _meddled([pid], out, "fdatasync,fsync", f"delay_enter={ms * 1000}")
+
+
+def failing_at(pids: Iterable[int], out: Path, when: int) -> contextlib.AbstractContextManager[None]:
+    """Have the n-th fdatasync of each of these processes, and of each that they start, fail with EIO, for a while."""
+    return _meddled(pids, out, "fdatasync", f"error=EIO:when={when}")
+
+
+@contextlib.contextmanager
+def _meddled(pids: Iterable[int], out: Path, calls: str, how: str) -> Iterator[None]:
     tracer = subprocess.Popen(
-        [str(STRACE), "-f", "-p", str(pid), "-e", "trace=fdatasync,fsync",
-         "-e", f"inject=fdatasync,fsync:delay_enter={ms * 1000}", "-e", "signal=none", "-o", str(out)],
+        [str(STRACE), "-f", *(f"--attach={pid}" for pid in pids), "-e", f"trace={calls}",
+         "-e", f"inject={calls}:{how}", "-e", "signal=none", "-o", str(out)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -5,20 +5,21 @@ import time
 
 import pytest
 from tests.faults.clocks import WallClock, needs_faketime
-from tests.faults.server import Server, WorkerProcess
+from tests.faults.server import Server, WorkerProcess, withheld_s
 from tests.faults.stores import MINUTES, STORES
-from tests.faults.test_server_kills import all_final
+from tests.faults.test_server_kills import all_end
 from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
 
-from headway.loops.loop import LONGEST_S
 from headway.wire.times import from_text
 
 pytestmark = needs_faketime
 
-LEASE_S = 5
+LEASE_S = 8
 HOUR, DAY = 3600, 86_400
+HALF_A_MINUTE_S = 30
+"""What is promised; the loops have the number from elsewhere, and it may be wrong there."""
 LATE_S = 2
 """How much later than it was due a run may begin on a busy machine."""
 
@@ -64,14 +65,14 @@ class Scene:
     def loses_who_is_silent(self):
         """Leases do not become eternal: who is stopped loses his runs when the lease is over, by the machine's clock."""
         self.goner.send_all(signal.SIGSTOP)
-        stopped_s = time.monotonic()
+        stopped_s = time.monotonic() - withheld_s(self.server.process.pid)
         for run_id in self.lost:
             begun(self.place, run_id, 2)
-        assert time.monotonic() - stopped_s < LEASE_S + 1 + LATE_S
+        assert time.monotonic() - withheld_s(self.server.process.pid) - stopped_s < LEASE_S + 1 + LATE_S
 
     def end(self, *, fault, jumps):
         self.place.open_gate("late")
-        until(lambda: all_final(self.server), 30, f"all runs are final: {self.server.counts()}")
+        all_end(self.server)
         kept = [self.server.run(run_id) for run_id in self.kept]
         assert {(run["state"], run["attempt"]) for run in kept} == {("succeeded", 1)}
         assert self.server.stop() == 0
@@ -81,15 +82,14 @@ class Scene:
         books.hold(kills=1, fault=fault, tries=jumps)
 
 
-def begins(scene, number, within_s):
-    """Wait until a run has begun; return how many seconds that took."""
-    began_s = time.monotonic()
+def begins(scene, number, within_s, since_s=0.0):
+    """Wait until a run has begun; return how many seconds after `since_s` that was."""
     until(
         lambda: any(line.get("n") == number for line in scene.place.ledger.lines("effect")),
         within_s,
         "what is due begins",
     )
-    return time.monotonic() - began_s
+    return time.monotonic() - since_s
 
 
 def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(place):
@@ -97,18 +97,19 @@ def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(pla
     started(scene.server, place, 1, delay="30m")
     scene.clock.set(HOUR)
     started(scene.server, place, 2, delay="100ms")  # the next moment that is due shows what else is
-    begins(scene, 1, 5)
-    begins(scene, 2, 5)
+    begins(scene, 1, 10)
+    begins(scene, 2, 10)
     scene.stays_whole(HOUR)
     started(scene.server, place, 3, delay="30m")
     scene.clock.set(0)
+    asked_s = time.monotonic()
     started(scene.server, place, 4, delay="1s")
-    assert 0.9 < begins(scene, 4, 5)
+    assert 0.9 < begins(scene, 4, 10, asked_s)
     scene.loses_who_is_silent()
     assert not any(line.get("n") == 3 for line in place.ledger.lines("effect"))
     scene.clock.set(2 * HOUR)
     started(scene.server, place, 5, delay="100ms")
-    begins(scene, 3, 5)
+    begins(scene, 3, 10)
     scene.end(fault="the server's clock jumps", jumps=16)
 
 
@@ -121,17 +122,18 @@ def test_what_a_jump_makes_due_begins_by_itself_within_half_a_minute(place, jump
     if jump_s > 0:
         until(
             lambda: {line.get("n") for line in place.ledger.lines("effect")} >= set(range(1, 6)),
-            LONGEST_S + 5,
+            HALF_A_MINUTE_S + 5,
             "what has come due begins",
         )
     scene.stays_whole(jump_s)
+    asked_s = time.monotonic()
     started(scene.server, place, 6, delay="2s")
-    assert 1.9 < begins(scene, 6, 2 + LATE_S)
+    assert 1.9 < begins(scene, 6, 10, asked_s)
     scene.loses_who_is_silent()
     if jump_s < 0:
         assert {scene.server.run(run_id)["state"] for run_id in due} == {"scheduled"}
         scene.clock.set(2 * HOUR)
-        until(lambda: all(scene.server.run(run_id)["final"] for run_id in due), LONGEST_S + 5, "they are due now")
+        until(lambda: all(scene.server.run(run_id)["final"] for run_id in due), HALF_A_MINUTE_S + 5, "they are due now")
     scene.end(fault="the server's clock jumps", jumps=13 + (jump_s < 0))
 
 
@@ -151,7 +153,7 @@ def test_a_worker_whose_clock_is_wrong_and_jumps_keeps_its_lease_and_ends_its_ru
     place.open_gate("late")
     final = server.final(run_id)
     assert (final["state"], final["attempt"], final["output"]) == ("succeeded", 1, 1)
-    until(lambda: all_final(server), 20, f"all runs are final: {server.counts()}")
+    all_end(server)
     events = server.get(f"/v1/runs/{run_id}/events")["data"]
     assert max(abs(from_text(event["time"]) - time.time() * 1000) for event in events) < 60_000
     server.stop()

@@ -15,7 +15,7 @@ from tests.faults.protocol import Hand, of
 from tests.faults.server import Place, Server, WorkerProcess
 from tests.faults.stores import MINUTES
 from tests.faults.syscalls import calls, failing, needs_strace, slowed, watching
-from tests.faults.test_server_kills import all_final
+from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books, clean
 from tests.faults.waiting import pause, until
 
@@ -244,7 +244,7 @@ def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, rate, seconds):
     assert heard.percentile(0.99) < LEASE_MS / 3, "a sign of life waits for the disk"
     assert meanwhile > rate * seconds / 2, "starts that wait for one disk do not go there together"
     assert healed.percentile(0.9) < LAG_MS + usual.percentile(0.99), "it is slow for longer than its disk"
-    until(lambda: all_final(server), 30, f"all runs are final: {server.counts()}")
+    all_end(server)
     server.stop()
     books = Books(place)
     assert {run["attempt"] for run in books.runs.values()} == {1}, "somebody was given up because the disk was slow"

@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.faults.protocol import Hand
 from tests.faults.server import APP, Server
 from tests.faults.stores import ON_BOTH
-from tests.faults.test_server_kills import all_final
+from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
 
 import headway
 
 DRAIN_S = 5
+PATIENT_S = 30
+"""Where what is promised is that a server does not wait so long, or does not end so soon."""
 
 pytestmark = ON_BOTH
 
@@ -60,11 +62,11 @@ def test_clients_notice_nothing_of_a_rolling_restart(place):
         for _ in range(3):
             before = users.done
             until(lambda before=before: users.done > before + 20 or users.failures, 30, "the users get on")
-            assert server.stop(DRAIN_S + 5) == 0
+            assert server.stop(DRAIN_S + 15) == 0
             server.start()
         pause(0.5)
     assert users.failures == []
-    until(lambda: all_final(server), 30, f"all runs are final: {server.counts()}")
+    all_end(server)
     assert server.stop() == 0
     Books(place).hold(kills=0)
 
@@ -83,7 +85,7 @@ def test_open_streams_do_not_hold_up_the_end_and_resume(place):
         readers = [pool.submit(lambda run=run: durable(run.events())) for run in runs]
         waiters = [pool.submit(run.wait, 60) for run in runs]
         pause(0.3)
-        assert server.stop(DRAIN_S + 5) == 0
+        assert server.stop(DRAIN_S + 15) == 0
         server.start()
         place.open_gate("end")
         assert {waiter.result(60).state for waiter in waiters} == {"succeeded"}
@@ -95,7 +97,7 @@ def test_open_streams_do_not_hold_up_the_end_and_resume(place):
 
 
 def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(place):
-    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP).start()
+    server = Server(place, "--drain", f"{PATIENT_S}s", app=APP).start()
     server.knows("gated")
     run_id = server.started("gated", name="last")
     until(lambda: place.ledger.lines("begun"), 20, "it has begun")
@@ -104,7 +106,7 @@ def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(pla
     refused = server.call("POST", "/v1/runs", {"task": "noop", "input": {}})
     assert (503, "1") == (refused.status, refused.headers["retry-after"])
     place.open_gate("last")
-    assert server.process.wait(DRAIN_S + 5) == 0
+    assert server.process.wait(PATIENT_S) == 0
     server.start()
     assert server.final(run_id)["attempt"] == 1
     assert server.stop() == 0
@@ -112,20 +114,20 @@ def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(pla
 
 def test_a_draining_server_goes_on_answering_while_a_run_takes_its_time(place):
     """Its own worker, too, is told to claim no more, and must not ask again and again."""
-    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP, HEADWAY_WAIT_MAX_MS="200").start()
+    server = Server(place, "--drain", f"{PATIENT_S}s", app=APP, HEADWAY_WAIT_MAX_MS="200").start()
     server.knows("gated")
     run_id = server.started("gated", name="slow")
     until(lambda: place.ledger.lines("begun"), 20, "it has begun")
     server.process.send(15)
     for _ in range(20):
-        assert server.http.request("GET", f"/v1/runs/{run_id}", timeout_s=2).status == 200
+        assert server.http.request("GET", f"/v1/runs/{run_id}", timeout_s=10).status == 200
         pause(0.05)
     place.open_gate("slow")
-    assert server.process.wait(DRAIN_S + 5) == 0
+    assert server.process.wait(PATIENT_S) == 0
 
 
 def test_open_streams_and_long_polls_do_not_delay_the_end(place):
-    server = Server(place, "--drain", f"{DRAIN_S}s").start()
+    server = Server(place, "--drain", f"{PATIENT_S}s").start()
     Hand(server)
     with ThreadPoolExecutor(8) as pool, headway.Client(place.url) as client:
         run = client.runs.start("job")
@@ -136,8 +138,8 @@ def test_open_streams_and_long_polls_do_not_delay_the_end(place):
         ]
         until(lambda: server.process.alive and not any(poll.done() for poll in polls), 5, "the polls wait")
         began = time.monotonic()
-        assert server.stop(DRAIN_S + 5) == 0
-        assert time.monotonic() - began < 3
+        assert server.stop(PATIENT_S) == 0
+        assert time.monotonic() - began < PATIENT_S / 2
         assert {poll.result(5).status for poll in polls} == {200}
         server.start()
         run.terminate()
@@ -155,7 +157,7 @@ def test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain(pla
     own = {"id": built_in()[0]}
     server.post(f"/v1/workers/{own['id']}:drain")
     for _ in range(20):
-        assert server.http.request("GET", "/livez", timeout_s=2).status == 200
+        assert server.http.request("GET", "/livez", timeout_s=10).status == 200
         pause(0.02)
     assert server.stop() == 0
 

@@ -13,7 +13,7 @@ from tests.faults.probe import Probe
 from tests.faults.protocol import Hand
 from tests.faults.server import ROOT, Server, WorkerProcess
 from tests.faults.stores import MINUTES, STORES
-from tests.faults.test_server_kills import all_final
+from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
 from tests.faults.waiting import until
 
@@ -92,7 +92,7 @@ def test_what_is_accepted_is_done_and_the_rest_is_refused_at_once(place, times, 
         until(lambda: crowd.come(20, 0.5)["p99_ms"] < SOON_MS, RECOVERS_S, "starts are quick again")
         assert time.monotonic() - ended_s < RECOVERS_S
     server.post(f"/v1/runs/{later}:terminate")
-    until(lambda: all_final(server), 120, f"all runs are final: {server.counts()}")
+    all_end(server)
     assert server.stop() == 0
     books = Books(place)
     done = {line["run_id"] for line in books.acknowledged}

@@ -52,7 +52,7 @@ def test_poison_ends_as_failed_and_the_others_are_finished(server, kind):
     server.connected(2, 40)
     ids = others(server)
     run_id = server.started(task, **given)
-    run = server.final(run_id, 15)
+    run = server.final(run_id, 60)
     assert (run["state"], run["error"]["code"]) == ("failed", code), run
     assert run["crashes"] <= 3
     all_succeed(server, [*ids, *others(server)])
@@ -79,7 +79,7 @@ def test_a_function_that_blocks_the_loop_beyond_the_lease_keeps_its_lease(server
 
 
 def test_a_fork_bomb_leaves_no_processes_behind(server):
-    server.final(server.started("fork_bomb", children=30), 15)
+    server.final(server.started("fork_bomb", children=30), 60)
 
     def none_left():
         found = psutil.Process(server.process.pid).children(recursive=True)

@@ -13,6 +13,7 @@ from tests.faults.results import note
 from tests.faults.server import Server
 from tests.faults.stores import MINUTES, STORES
 from tests.faults.verdict import clean
+from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
 from headway.http.protocol import STUCK_SECONDS
@@ -20,6 +21,8 @@ from headway.http.protocol import STUCK_SECONDS
 RUNS = 10
 LINES = 12
 BACK_WITHIN_S = 30
+TAKEN_WITHIN_S = 60
+"""A report on a machine that is busy with thousands of streams; a server that goes round in a circle takes none."""
 KIB_PER_STREAM = 40
 FAT = 100
 """Lines of the run that the cut ones do not read, of 32 kB each: more than all buffers on the way hold."""
@@ -29,10 +32,13 @@ def tell(hand, leases, lines, length=20):
     """Report lines of log until they are taken; the answer to a report may be lost with the server."""
     for number in range(lines):
         reports = [of(lease, "log", message=f"{number} {'x' * length}") for lease in leases]
-        while True:
-            with contextlib.suppress(ConnectionLost):
-                if hand.send(*reports).status == 200:
-                    break
+        until(lambda reports=reports: taken(hand, reports), TAKEN_WITHIN_S, "the server takes a line of each run")
+
+
+def taken(hand, reports):
+    with contextlib.suppress(ConnectionLost):
+        return hand.send(*reports).status == 200
+    return False
 
 
 async def opened(readers, lanes=200):
@@ -50,8 +56,19 @@ async def opened(readers, lanes=200):
 async def greeted(readers, since_s):
     """Wait until all of them have been told, since then, how their runs are."""
     async with asyncio.timeout(BACK_WITHIN_S):
-        while any(reader.greeted_s is None or reader.greeted_s < since_s for reader in readers):  # noqa: ASYNC110 - thousands
+        while any(reader.greeted_s is None or reader.greeted_s < since_s for reader in readers):
+            assert [said for reader in readers for said in reader.wrong] == []
             await asyncio.sleep(0.05)
+
+
+@contextlib.contextmanager
+def closed_at_the_end(readers):
+    """Have them leave also if something is wrong: thousands who go on reading on a loop that has ended would hang the run."""
+    try:
+        yield
+    finally:
+        for reader in readers:
+            reader.close()
 
 
 async def scene(server, streams, again_s):
@@ -65,27 +82,26 @@ async def scene(server, streams, again_s):
         Reader(server.place.port, ids[number % RUNS], slow=number % 10 == 9, again_s=again_s)
         for number in range(streams)
     ]
-    await opened(readers)
-    each_kib = (psutil.Process(server.process.pid).memory_info().rss - before) / 1024 / streams
-    awake = [reader for reader in readers if not reader._asleep]
-    await asyncio.to_thread(tell, hand, leases, LINES)
-    await asyncio.to_thread(server.kill)
-    killed_s = time.monotonic()
-    await asyncio.to_thread(server.start)
-    up_s = time.monotonic()
-    await greeted(awake, killed_s)
-    back_s = time.monotonic() - up_s
-    await asyncio.to_thread(tell, hand, leases, LINES)
-    for reader in readers:
-        reader.wake()
-    hand.report(*(of(lease, "succeeded") for lease in leases))
-    async with asyncio.timeout(BACK_WITHIN_S * 2):
-        await asyncio.gather(*(reader.ended for reader in readers))
-    last = {run_id: server.get(f"/v1/runs/{run_id}/events")["data"][-1]["seq"] for run_id in ids}
-    wrong = [said for reader in readers for said in reader.wrong]
-    short = sum(reader.seen != last[reader._run_id] for reader in readers)
-    for reader in readers:
-        reader.close()
+    with closed_at_the_end(readers):
+        await opened(readers)
+        each_kib = (psutil.Process(server.process.pid).memory_info().rss - before) / 1024 / streams
+        awake = [reader for reader in readers if not reader._asleep]
+        await asyncio.to_thread(tell, hand, leases, LINES)
+        await asyncio.to_thread(server.kill)
+        killed_s = time.monotonic()
+        await asyncio.to_thread(server.start)
+        up_s = time.monotonic()
+        await greeted(awake, killed_s)
+        back_s = time.monotonic() - up_s
+        await asyncio.to_thread(tell, hand, leases, LINES)
+        for reader in readers:
+            reader.wake()
+        hand.report(*(of(lease, "succeeded") for lease in leases))
+        async with asyncio.timeout(BACK_WITHIN_S * 2):
+            await asyncio.gather(*(reader.ended for reader in readers))
+        last = {run_id: server.get(f"/v1/runs/{run_id}/events")["data"][-1]["seq"] for run_id in ids}
+        wrong = [said for reader in readers for said in reader.wrong]
+        short = sum(reader.seen != last[reader._run_id] for reader in readers)
     print(f"{streams} streams: {each_kib:.0f} KiB each, all back after {back_s:.1f} s")
     note(
         "the server is killed while streams are read", server.place.kind, tries=1, acknowledged=sum(last.values()),
@@ -121,22 +137,21 @@ async def unread(server, number):
     await asyncio.to_thread(tell, hand, [lease], FAT, 32_000)
     hand.report(of(lease, "succeeded"))
     readers = [Reader(server.place.port, run_id, slow=True) for _ in range(number)]
-    await opened(readers)
-    began_s = time.monotonic()
-    async with asyncio.timeout(STUCK_SECONDS + 15):
-        while connections(server) > 5:  # noqa: ASYNC110 - it is the kernel that knows
-            await asyncio.sleep(0.5)
-    assert time.monotonic() - began_s > STUCK_SECONDS / 2
-    for reader in readers:
-        reader.wake()
-    async with asyncio.timeout(60):
-        await asyncio.gather(*(reader.ended for reader in readers))
+    with closed_at_the_end(readers):
+        await opened(readers)
+        began_s = time.monotonic()
+        async with asyncio.timeout(STUCK_SECONDS + 15):
+            while connections(server) > 5:  # noqa: ASYNC110 - it is the kernel that knows
+                await asyncio.sleep(0.5)
+        assert time.monotonic() - began_s > STUCK_SECONDS / 2
+        for reader in readers:
+            reader.wake()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(reader.ended for reader in readers))
     assert [reader.wrong for reader in readers] == [[]] * number
     assert len({reader.seen for reader in readers}) == 1
     assert readers[0].seen > FAT
     assert min(reader.lives for reader in readers) >= 2
-    for reader in readers:
-        reader.close()
 
 
 def connections(server):

@@ -5,10 +5,11 @@ import random
 import signal
 
 from tests.faults.load import Load
+from tests.faults.probe import Probe
 from tests.faults.protocol import Hand, everything, of
-from tests.faults.server import Server, WorkerProcess, ended
+from tests.faults.server import Server, WorkerProcess, ended, withheld_s
 from tests.faults.stores import ON_BOTH, kills
-from tests.faults.test_server_kills import all_final
+from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
 
@@ -32,18 +33,22 @@ def test_every_run_of_a_killed_worker_is_finished_by_another(place, kills):
     server = Server(place, "--lease", "15s").start()
     workers = [WorkerProcess(place, "--capacity", "20") for _ in range(2)]
     server.knows("effect")
-    with Load(place, tasks=EFFECTS, rate=40, ms=150) as load:
+    http = place.connect()
+    with (
+        Load(place, tasks=EFFECTS, rate=40, ms=400) as load,  # long enough that each kill hits some
+        Probe(lambda: http.request("GET", "/livez"), 0.05) as alive,
+    ):
         for _ in range(kills):
             pause(random.uniform(0.3, 1.2))
             workers.append(WorkerProcess(place, "--capacity", "20"))
             place.ledger.note("kill")
             workers.pop(0).kill()
     assert load.odd == []
-    until(lambda: all_final(server), 60, f"all runs are final: {server.counts()}")
+    all_end(server)
     server.stop()
     books = Books(place)
     books.hold(kills=kills, fault="kill -9 of a worker")
-    assert longest_way_back_ms(books) <= 2_000
+    assert longest_way_back_ms(books) <= 2_000 + alive.percentile(1), "longer than the machine kept the server waiting"
 
 
 def begun(place, run_id, epoch, within_s=20):
@@ -63,11 +68,13 @@ def test_a_paused_worker_loses_its_run_and_changes_nothing_when_it_wakes(place):
     run_id = server.started("gated", name="late")
     begun(place, run_id, 1)
     place.ledger.note("paused")
+    before_s = withheld_s(server.process.pid)
     zombie.send_all(signal.SIGSTOP)
     WorkerProcess(place, "--name", "winner")
     begun(place, run_id, 2)
     paused, back = place.ledger.lines("paused")[0]["at"], crashed_at(server, run_id)
-    assert back - paused <= LEASE_MS + 1_000
+    withheld_ms = (withheld_s(server.process.pid) - before_s) * 1000
+    assert back - paused <= LEASE_MS + 1_000 + withheld_ms
     place.open_gate("late")
     final = server.final(run_id)
     events = server.get(f"/v1/runs/{run_id}/events")
@@ -150,5 +157,5 @@ def test_the_children_of_a_killed_worker_die_with_it(place):
     assert child != worker.pid
     worker.kill()
     with contextlib.suppress(ProcessLookupError):
-        assert ended(child, 3)
+        assert ended(child, 10)
     server.kill()
