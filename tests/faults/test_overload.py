@@ -17,7 +17,7 @@ from tests.faults.test_server_kills import all_final
 from tests.faults.verdict import Books
 from tests.faults.waiting import until
 
-KEPT = 0.8
+KEPT = 0.6
 """The share of the best that is still accepted in a second of the server's time on a processor when many times as much is
 asked. Seconds of the clock would say how busy the crowd, which is on the same cores, keeps the machine."""
 GROWS_MIB = 100
