@@ -47,6 +47,7 @@ class Crowd:
         return seen
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("place", "times", "seconds"),
     [
