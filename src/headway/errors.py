@@ -446,6 +446,9 @@ class Overloaded(Unavailable):
     """More requests wait than the server will hold."""
 
     code, title = "overloaded", "The server has more to do than it will hold"
+    hint = (
+        "Wait as long as Retry-After says. Who asks again before, on the same connection, is not answered until then."
+    )
 
 
 def _tree(root: type[HeadwayError]) -> list[type[HeadwayError]]:

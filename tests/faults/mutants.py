@@ -348,7 +348,12 @@ MUTANTS = (
     Mutant(
         "everybody-let-in", "http/crowd.py",
         "        return self.inside + self.expected >= self.limit", "        return False",
-        "test_overload.py::test_what_is_accepted_is_done_and_the_rest_is_refused_at_once[sqlite-times1-30]", long=True,
+        "test_overload.py::test_what_is_accepted_is_done_and_the_rest_is_refused_at_once[sqlite-times0-5]",
+    ),
+    Mutant(
+        "crowd-comes-in-to-be-refused", "http/protocol.py",
+        "        if door is not None and door.crowd.pressed and", "        if False and",
+        "test_overload.py::test_what_is_accepted_is_done_and_the_rest_is_refused_at_once[sqlite-times0-5]",
     ),
     Mutant(
         "one-commit-a-command", "storage/writer.py",

@@ -67,14 +67,18 @@ class Storm:
         return times.user + times.system
 
     async def connected(self) -> Client:
-        """Return a new connection."""
+        """Return a new connection that the server has taken: until then the kernel holds it, and what is sent on it."""
         _, made = await asyncio.get_running_loop().create_connection(lambda: Client(self), "127.0.0.1", self.port)
+        made.transport.write(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await made.taken
         return made
 
     async def open_loop(self, rate: float, seconds: float) -> None:
         """Send at that rate; what this process is too slow to send in its time counts as sent and not answered."""
-        for _ in range(min(CONNECTIONS_MAX, int(rate * 3) + 1)):
-            self.free[await self.connected()] = None
+        wanted = min(CONNECTIONS_MAX, int(rate * 3) + 1)
+        while len(self.free) < wanted:
+            made = await asyncio.gather(*(self.connected() for _ in range(min(100, wanted - len(self.free)))))
+            self.free |= dict.fromkeys(made)
         await self.send(rate, WARM_S)
         with self.lasting():
             await self.send(rate, seconds)
@@ -135,6 +139,7 @@ class Client(asyncio.Protocol):
         self.busy = False
         self.began = 0.0
         self.number = 0
+        self.taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._got = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -160,6 +165,10 @@ class Client(asyncio.Protocol):
             return
         length = re.search(rb"content-length: (\d+)", head)
         if length is None or len(body) < int(length[1]):
+            return
+        if not self.taken.done():
+            self.taken.set_result(None)
+            self._got = b""
             return
         self._answered(head[9:12].decode(), head, body)
 

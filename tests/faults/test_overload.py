@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from statistics import mean
 
 import msgspec
@@ -17,7 +18,7 @@ from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
 from tests.faults.waiting import until
 
-KEPT = 0.8
+KEPT = 0.6
 """The share of the best that is still accepted in a second of the server's time on a processor when many times as much is
 asked. Seconds of the clock would say how busy the crowd, which is on the same cores, keeps the machine."""
 GROWS_MIB = 100
@@ -47,6 +48,7 @@ class Crowd:
         return seen
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("place", "times", "seconds"),
     [
@@ -62,14 +64,14 @@ def test_what_is_accepted_is_done_and_the_rest_is_refused_at_once(place, times, 
     later = msgspec.json.decode(server.call("POST", "/v1/runs", {"task": "noop", "delay": "1h"}).body)["id"]
     crowd = Crowd(server)
     crowd.come(0, 1)
-    hand, beats, reads = Hand(server), place.connect(20), place.connect(20)
-    body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
+    beats, reads = place.connect(20), place.connect(20)
     process = psutil.Process(server.process.pid)
     before = process.memory_info().rss
     for many in times:
         best = [crowd.come(0, BEST_S)]
+        body = msgspec.json.encode({"worker_id": Hand(server).id, "reports": [], "held": []})
         with (
-            Probe(lambda: beats.request("POST", "/v1/leases:report", body), 0.05) as heard,
+            Probe(partial(beats.request, "POST", "/v1/leases:report", body), 0.05) as heard,
             Probe(lambda: reads.request("GET", f"/v1/runs/{later}"), 0.05) as read,
         ):
             seen = crowd.come(best[0]["per_s"] * many, seconds)
@@ -79,12 +81,14 @@ def test_what_is_accepted_is_done_and_the_rest_is_refused_at_once(place, times, 
         print(
             f"{place.kind} x{many}: best {best[0]['per_s']:.0f} and {best[1]['per_s']:.0f}/s, then {seen['per_s']:.0f}/s; of a "
             f"second of the server's {best[0]['per_cpu_s']:.0f}, {best[1]['per_cpu_s']:.0f}, then {seen['per_cpu_s']:.0f}, "
-            f"{kept:.0%}; {counts}, p99 {seen['p99_ms']:.0f} ms; beats {heard.percentile(0.99):.0f} ms, reads {read.percentile(0.99):.0f} ms; grown {grown_mib} MiB"
+            f"{kept:.0%}; {counts}, p99 {seen['p99_ms']:.0f} ms; "
+            f"beats {heard.percentile(0.99):.0f} ms, reads {read.percentile(0.99):.0f} ms; grown {grown_mib} MiB"
         )
         assert set(counts) <= {"202", "503", "not sent"}, counts
         assert counts.get("503", 0) > 0, "nothing was refused: was it more than could be done?"
         assert kept >= KEPT
         assert (set(heard.statuses), set(read.statuses)) == ({200}, {200})
+        assert b"headway_leases_expired_total 0.0" in server.call("GET", "/metrics").body, "a worker was lost"
         assert grown_mib < GROWS_MIB
         if seconds > MOMENT_S:  # figures of a moment on a busy machine say little
             assert max(heard.percentile(0.99), read.percentile(0.99)) < SERVED_MS

@@ -5,6 +5,12 @@ import pytest
 from headway.errors import Overloaded
 from headway.http import crowd as module
 from headway.http.crowd import FIRST, LIMITS, SOON_S, Crowd
+from headway.http.routes import ROUTES
+
+START, LIST, READ = (
+    next(route for route in ROUTES if route.name == name)
+    for name in ("POST /v1/runs", "GET /v1/runs", "GET /v1/runs/{id}")
+)
 
 
 @pytest.fixture
@@ -28,9 +34,9 @@ def test_whoever_comes_to_a_crowd_is_refused_until_somebody_has_left(clock):
     crowd = Crowd()
     entered = [crowd.enter() for _ in range(FIRST)]
     with pytest.raises(Overloaded):
-        crowd.check()
+        crowd.check(START)
     crowd.leave(entered[0])
-    crowd.check()
+    crowd.check(START)
 
 
 def test_late_answers_make_it_smaller_once_for_all_that_were_late_together(clock):
@@ -40,7 +46,7 @@ def test_late_answers_make_it_smaller_once_for_all_that_were_late_together(clock
     for _ in range(50):
         passes(crowd, clock, FIRST, SOON_S * 2)
     assert crowd.limit == LIMITS[0], "some are let in however slow it is"
-    crowd.check()
+    crowd.check(START)
 
 
 def test_answers_in_time_make_it_larger_only_where_it_is_nearly_reached(clock):
@@ -51,3 +57,29 @@ def test_answers_in_time_make_it_larger_only_where_it_is_nearly_reached(clock):
         passes(crowd, clock, FIRST, SOON_S / 10)
     assert FIRST < crowd.limit <= LIMITS[1]
     assert crowd.inside == 0
+
+
+def test_lists_come_after_starts_and_looking_at_a_run_before_all_of_them(clock):
+    crowd = Crowd()
+    crowd.check(LIST)
+    entered = [crowd.enter() for _ in range(FIRST)]
+    crowd.check(LIST)
+    with pytest.raises(Overloaded):
+        crowd.check(START)
+    crowd.leave(entered[0])
+    crowd.check(START)
+    with pytest.raises(Overloaded):
+        crowd.check(LIST)
+    crowd.check(READ)
+    clock.now_s += SOON_S
+    crowd.check(LIST)
+
+
+def test_it_is_pressed_until_a_while_after_it_was_nearly_full(clock):
+    crowd = Crowd()
+    passes(crowd, clock, FIRST // 2, 0)
+    assert not crowd.pressed
+    passes(crowd, clock, FIRST // 2 + 1, 0)
+    assert crowd.pressed, "a commit answers all at once, and the next come at once"
+    passes(crowd, clock, 1, SOON_S * 2)
+    assert not crowd.pressed

@@ -14,7 +14,7 @@ from tests.http.kit import Server, on_loop
 from headway.compat import surfaces
 from headway.config import Settings
 from headway.http import door as module
-from headway.http.door import AGAIN_S
+from headway.http.door import AGAIN_S, Door
 from headway.http.listening import listen
 from headway.http.routes import ROUTES
 from headway.http.server import serve_http
@@ -47,7 +47,8 @@ class Crowded(Server):
         super().__init__(routes=(*ROUTES, *surfaces.routes(Settings(**settings))), **settings)
 
     def let_in(self, most, *, at_the_door=True):
-        self.api.crowd.limit, self.api.crowd.pressed = most, at_the_door
+        self.api.crowd.limit, self.api.crowd.pressed = most, True
+        self.api.door = Door(self.api) if at_the_door else None
 
     async def connect(self):
         return await asyncio.open_connection("127.0.0.1", self.port)
@@ -114,8 +115,10 @@ async def test_a_refusal_is_counted_and_its_connection_goes_on():
         writer.write(request("POST", "/v1/runs", b"{" * 100_000))
         refused = await said(reader)
         assert (refused.status, json.loads(refused.body)["code"]) == (503, "overloaded")
-        writer.write(request("GET", "/v1/runs", b""))
+        writer.write(request("GET", "/v1/tasks/backup", b""))
         assert (await said(reader)).status == 200, "reads are let in whatever the crowd"
+        writer.write(request("GET", "/v1/runs", b""))
+        assert (await said(reader)).status == 503, "lists are not, as long as starts are refused"
         server.let_in(1)
         writer.write(request("POST", "/v1/runs", b'{"task":"backup"}'))
         assert (await said(reader)).status == 202
@@ -191,11 +194,11 @@ async def test_who_asks_again_before_it_is_time_is_told_when_it_is_and_nobody_el
         writer.write(request("POST", "/v1/runs"))
         assert (await said(reader)).status == 503
         told_s = time.monotonic()
-        writer.write(request("POST", "/v1/runs") + request("GET", "/v1/runs", b""))
+        writer.write(request("POST", "/v1/runs") + request("GET", "/v1/tasks/backup", b""))
         other, others = await server.connect()
         others.write(request("POST", "/v1/runs"))
         assert (await said(other)).status == 503
-        others.write(request("GET", "/v1/runs", b""))
+        others.write(request("GET", "/v1/tasks/backup", b""))
         assert (await said(other)).status == 200
         assert time.monotonic() - told_s < AGAIN_S[0] / 2
         assert [(await said(reader)).status, (await said(reader)).status] == [503, 200], "in the order of the questions"
@@ -235,7 +238,7 @@ async def test_a_connection_whose_next_request_could_not_be_found_is_closed(said
 @on_loop
 async def test_if_refusals_take_too_much_of_the_servers_time_everybody_has_to_wait_longer_and_then_no_more(monkeypatch):
     now = {"clock": 100.0, "worked": 50.0}
-    monkeypatch.setattr(module, "perf_counter", lambda: now["clock"])
+    monkeypatch.setattr(module, "monotonic", lambda: now["clock"])
     monkeypatch.setattr(module, "process_time", lambda: now["worked"])
     monkeypatch.setattr(module, "REFUSED_MAX", 25)
     async with crowded() as server:

@@ -191,8 +191,8 @@ class Api:
         dialect.receive(call, self.guard)
         self.gate.permit(route, call)
         call.service = self.service.of(call.principal.organisation)
-        if route.scope == "run:start":
-            self.crowd.check()  # these are refused first when there is more to do than can be done
+        if self.crowd.pressed:
+            self.crowd.check(route)
         if route.unparsed:
             if method not in SAFE_METHODS:
                 call.raw_body = await body.read(call.receive, headers, self._body_max)

@@ -2,7 +2,8 @@
 
 An overload that is let in is an overload for everybody: each waits behind all others, and what is done at last is done for
 callers who have lost patience. So starts that come to a crowd are refused before anything is done for them, which costs
-little, and workers' reports and reads find a server that is busy, not buried. How large a crowd may be is learnt from how
+little, and workers' reports and reads find a server that is busy, not buried; lists and exports wait until starts are let
+in again. How large a crowd may be is learnt from how
 long answers take, as TCP learns how much a network carries.
 """
 
@@ -10,9 +11,12 @@ from __future__ import annotations
 
 from time import monotonic
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from headway.errors import Overloaded
+
+if TYPE_CHECKING:
+    from headway.http.route import Route
 
 SOON_S: Final = 1.0
 """Within this a start is to be answered."""
@@ -37,6 +41,8 @@ class Crowd:
         self.pressed = False
         """Whether the limit was nearly reached not long ago, so that whoever comes has to be looked at."""
         self._pressed_s = 0.0
+        self._refusing_s = 0.0
+        """Until then starts are known to be refused."""
         self._learns_s = 0.0
         """When a late answer counts again: those that were let in together are late together."""
 
@@ -45,9 +51,21 @@ class Crowd:
         """Whether there are as many as are answered soon."""
         return self.inside + self.expected >= self.limit
 
-    def check(self) -> None:
-        """Raise Overloaded if it is full."""
-        if self.full:
+    def has_room(self, route: Route) -> bool:
+        """Whether a request for the route is let in: starts as long as it is not full, what gives way as long as they are.
+
+        To be asked only while it is pressed.
+        """
+        if route.scope == "run:start":
+            if not self.full:
+                return True
+            self._refusing_s = monotonic() + SOON_S
+            return False
+        return not (route.gives_way and monotonic() < self._refusing_s)
+
+    def check(self, route: Route) -> None:
+        """Raise Overloaded if there is no room."""
+        if not self.has_room(route):
             raise Overloaded
 
     def visit(self) -> Visit:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from math import ceil
-from time import perf_counter, process_time
+from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
 
@@ -65,15 +65,14 @@ class Door:
 
         `scope` has the headers and the client. Called only while the crowd is pressed.
         """
-        began = perf_counter()
+        began = monotonic()
         api, crowd = self._api, self.crowd
         try:
             route, arguments = api.router.find(method, path)
-            if route.scope != "run:start":
-                return None
-            if not crowd.full:
-                crowd.expected += 1
-                scope[EXPECTED] = True
+            if crowd.has_room(route):
+                if route.scope == "run:start":
+                    crowd.expected += 1
+                    scope[EXPECTED] = True
                 return None
             headers = dict(scope["headers"])
             if len(headers) != len(scope["headers"]):
@@ -93,7 +92,7 @@ class Door:
         error.retry_after_s = self.again_s
         call.request_id = api.request_id(headers)
         reply = api.refused(error, call)
-        api.note(route, reply.status, perf_counter() - began)
+        api.note(route, reply.status, monotonic() - began)
         body = b"" if method == "HEAD" else reply.body
         return Refusal(reply.status, head(reply, call.request_id, call.limits), body, self.again_s)
 

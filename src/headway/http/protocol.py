@@ -22,6 +22,7 @@ HEAD_SECONDS: Final = 30.0
 STUCK_SECONDS: Final = 30.0
 """How long a client may leave a full buffer unread."""
 
+_MEANT_FOR_US: Final = frozenset({b"content-length", b"connection"})
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 27\r\nconnection: close\r\n\r\nThe headers are too large.\n"
@@ -46,10 +47,11 @@ class Exchange(RequestResponseCycle):
         whole = False
         for name, value in (*self.default_headers, *message["headers"]):
             head += (name, b": ", value, b"\r\n")
-            if name == b"content-length":
-                whole = True
-            elif name == b"connection":  # ours says close, and nothing else
-                self.keep_alive = False
+            if name in _MEANT_FOR_US:
+                if name == b"content-length":
+                    whole = True
+                else:  # of a connection ours say close, and nothing else
+                    self.keep_alive = False
         if not whole and message["status"] not in (204, 304):
             await super().send(message)  # type: ignore[arg-type]
             return

@@ -37,11 +37,16 @@ NO_CONTENT: Final = Reply(204)
 
 def head(reply: Reply, request_id: bytes, limits: tuple[tuple[bytes, bytes], ...] = ()) -> Headers:
     """Return the headers of an answer; `limits` say what is left to the caller."""
-    headers = [*ALWAYS, (b"x-request-id", request_id)]
     content = reply.body
     if content or reply.status not in (204, 304):
-        headers.append(reply.kind)
-        headers.append((b"content-length", b"%d" % len(content)))
+        headers = [
+            *ALWAYS,
+            (b"x-request-id", request_id),
+            reply.kind,
+            (b"content-length", b"%d" % len(content)),
+        ]
+    else:
+        headers = [*ALWAYS, (b"x-request-id", request_id)]
     if reply.headers:
         headers.extend(reply.headers)
     if limits:

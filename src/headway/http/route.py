@@ -55,6 +55,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """How it speaks where its handler does not."""
     unparsed: bool = False
     """Whether the handler reads query and body itself: other APIs' are not as strict as our structs."""
+    gives_way: bool = False
+    """Whether it is refused as long as starts have to be: lists and exports come last."""
     logged: str = ""
     """What the log of who did what calls it; nothing: it is not told there, or the service does so itself."""
 
