@@ -91,7 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outbound_http: bool = False
     """Whether webhooks may go to public hosts by http, on port 80."""
     accept_loss: bool = False
-    """Serve although the database is set to lose acknowledged changes when it crashes (fsync or synchronous_commit off)."""
+    """Serve although the database is set to lose acknowledged changes when it crashes (fsync, full_page_writes or
+    synchronous_commit off) or fails over (synchronous_commit = local beside synchronous standbys)."""
     cloudcoin_aliases: tuple[str, ...] = ()
     """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
     are no POST."""

@@ -492,6 +492,17 @@ MUTANTS = (
         long=True,
     ),
     Mutant(
+        "repetitions-told-what-the-standby-has-not", "storage/postgres/connection.py",
+        "            self._confirm()\n", '            self._unsure = ""\n',
+        "tests/servers/test_standby.py::test_a_repetition_is_not_told_of_a_run_that_the_standby_may_not_have",
+    ),
+    Mutant(
+        "local-commits-are-good-enough", "storage/postgres/open.py",
+        'if shown("synchronous_commit") == "local" and', 'if shown("synchronous_commit") == "remote" and',
+        "tests/storage/test_opening_on_postgres.py::"
+        "test_a_database_that_may_lose_what_it_confirms_is_refused_unless_that_is_accepted",
+    ),
+    Mutant(
         "postgres-answered-before-the-commit", "storage/writer.py",
         "            database.commit(self._tell(unit))\n",
         "            for command in done:\n"

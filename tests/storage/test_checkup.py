@@ -113,7 +113,7 @@ def test_a_database_that_loses_or_holds_back_or_is_crowded_is_found(postgres_ins
         found = looked(url)
         assert found["durability"] == (
             False,
-            "fsync and synchronous_commit off: what was acknowledged can be lost; set it to on",
+            "fsync = off and synchronous_commit = off: what was acknowledged can be lost; set it to on",
         )
         assert found["standby"][1].startswith("commits wait for a synchronous standby; 0 connected")
         assert found["transactions"][0]

@@ -13,7 +13,7 @@ from headway.storage.checkup import Check
 from headway.storage.database import DatabaseGone
 from headway.storage.postgres.connection import connect
 from headway.storage.postgres.dialect import POSTGRES
-from headway.storage.postgres.open import VERSION_LEAST, half_moved
+from headway.storage.postgres.open import VERSION_LEAST, half_moved, losing
 from headway.storage.postgres.verify import verify as verify_rows
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -28,7 +28,6 @@ DEAD_SHARE: Final = 0.5
 CROWDED: Final = 0.9
 CLOCKS_APART_MS: Final = 2_000
 
-_DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 _STANDBYS: Final = "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')"
 # In pg_stat_activity are all databases; those of others matter to neither our rows' cleaning nor our doctor.
 _OLDEST: Final = """
@@ -91,10 +90,8 @@ def _server(connection: Connection, clock: Clock) -> Iterator[Check]:
 
 
 def _durability(connection: Connection) -> Check:
-    off = [name for name in _DURABLE if _one(connection, f"SHOW {name}") == "off"]
-    if off:
-        settings = " and ".join(off)
-        return "durability", False, f"{settings} off: what was acknowledged can be lost; set it to on"
+    if found := losing(connection):
+        return "durability", False, f"{' and '.join(found)}: what was acknowledged can be lost; set it to on"
     return "durability", True, "a commit that is acknowledged is on disk"
 
 

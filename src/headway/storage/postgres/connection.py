@@ -44,6 +44,8 @@ _SETTINGS: Final = {
 # Reads end in any case. A writer has no such limit: it would also end the wait of a commit for the synchronous standby, and
 # the database then says that it has committed, though a failover can lose it.
 _READING: Final = _SETTINGS | {"statement_timeout": "30s"}
+CONFIRM_WITHIN: Final = "5s"
+"""How long a writer that is connected again waits for the standby to have what is there; then it tries again."""
 _STATEMENTS: Final = load(POSTGRES)
 PREPARE_AFTER: Final = 2
 """Executions after which a statement is prepared."""
@@ -72,7 +74,7 @@ class PostgresDatabase:
 
     def __init__(self, url: str, *, position_base: int = 0, writes: bool = False) -> None:
         """Connect; `position_base` is what the store says of itself (see `dialect.position`)."""
-        self._url = url
+        self._url, self._writes = url, writes
         self._settings = (_SETTINGS if writes else _READING) | {"headway.position_base": str(position_base)}
         self._unsure = ""
         """What the database has warned of during a commit."""
@@ -201,6 +203,24 @@ class PostgresDatabase:
         self._connection.close()
         self._transaction = None
         self._connection = self._connected()
+        if self._writes:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """See that all that is there is also where commits wait to be; raise DatabaseGone if it may not be.
+
+        A commit whose wait for the standby has been ended, by a crash of the primary or by somebody, is there to be read, and
+        whoever repeats its request is answered from it, without a commit that waits. One that comes after it waits for both.
+        """
+        self._unsure = ""
+        try:
+            self._connection.execute("SELECT set_config('statement_timeout', %s, false)", [CONFIRM_WITHIN])
+            self._connection.execute(_STATEMENTS["confirm"])
+            self._connection.execute("RESET statement_timeout")
+        except psycopg.Error as error:
+            raise translated(error) from error
+        if self._unsure:
+            raise DatabaseGone(self._unsure)
 
     def close(self) -> None:
         """Let go of the connection."""

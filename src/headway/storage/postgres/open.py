@@ -23,6 +23,7 @@ from headway.storage.statements import load
 from headway.storage.store import Store
 
 VERSION_LEAST: Final = 15
+DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 READERS: Final = 4
 """Threads that read, each with a connection of its own."""
 POSITIONS: Final = "position_base"
@@ -134,13 +135,24 @@ def _check(connection: Connection, *, accept_loss: bool) -> None:
     encoding = (row.fetchone() or ("?",))[0]
     if encoding != "UTF8":
         raise StoreRefused(f"the database has the encoding {encoding}; create one with UTF8")
-    for name in ("fsync", "full_page_writes", "synchronous_commit"):
-        value = str((connection.execute(f"SHOW {name}").fetchone() or ("?",))[0])
-        if value == "off" and not accept_loss:
-            raise StoreRefused(
-                f"the database runs with {name} = off, so what was acknowledged can be lost; "
-                f"set it to on, or start with --accept-loss"
-            )
+    for setting in [] if accept_loss else losing(connection):
+        raise StoreRefused(
+            f"the database runs with {setting}, so what was acknowledged can be lost; "
+            f"set it to on, or start with --accept-loss"
+        )
+
+
+def losing(connection: Connection) -> list[str]:
+    """Return the settings, as `name = value`, with which the database confirms what a crash or a failover may take back."""
+
+    def shown(name: str) -> str:
+        return str((connection.execute(f"SHOW {name}").fetchone() or ("?",))[0])
+
+    found = [f"{name} = off" for name in DURABLE if shown(name) == "off"]
+    # Without standbys it is as good as `on`. With them it waits for none, and the one that is promoted may not have it.
+    if shown("synchronous_commit") == "local" and shown("synchronous_standby_names"):
+        found.append("synchronous_commit = local")
+    return found
 
 
 def _position_base(connection: Connection) -> int:

@@ -22,6 +22,10 @@ DELETE FROM servers WHERE id IN @ids;
 -- What servers do one after the other, they do after this: taking a place, and deciding under limits.
 SELECT value FROM store WHERE name = :name @lock;
 
+-- name: confirm
+-- Nothing is changed, but its commit is confirmed only together with all that was written before it.
+UPDATE store SET value = value WHERE name = 'servers';
+
 -- name: hear_worker
 -- From now on this server is the one that hears the worker.
 UPDATE workers SET server_id = :server_id WHERE id = :id AND state <> 'gone';
