@@ -149,8 +149,13 @@ def spawn(*command: object, log: Path, **environment: str) -> subprocess.Popen[b
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, *map(str, command)], stdout=output, stderr=output, start_new_session=True,
-            env={**os.environ, **ENVIRONMENT, **environment},
+            env={**_surroundings(), **ENVIRONMENT, **environment},
         )  # fmt: skip
+
+
+def _surroundings() -> dict[str, str]:
+    """Our environment, but bytecode is kept: an installed package has it, and to compile is not to start."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def stop(process: subprocess.Popen[bytes], grace_s: float = 10) -> None:

@@ -8,15 +8,15 @@ with it: moved to another place it does not open, so nobody who can write a row 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256, Hash
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION: Final = "v1"
 NONCE_BYTES: Final = 12
@@ -36,11 +36,20 @@ class Vault:
         self, secret: bytes, earlier: Iterable[bytes] = (), entropy: Callable[[int], bytes] = os.urandom
     ) -> None:
         """Take the store's secret, and those that it had before, for as long as something is sealed with them."""
-        secrets = [secret, *earlier]
-        assert all(len(each) >= SECRET_BYTES_MIN for each in secrets), "a secret is too short"
-        self._keys = {_id_of(key): AESGCM(key) for key in map(_derive, reversed(secrets))}
-        self._key_id = _id_of(_derive(secret))
+        self._secrets = (secret, *earlier)
+        assert all(len(each) >= SECRET_BYTES_MIN for each in self._secrets), "a secret is too short"
         self._entropy = entropy
+
+    @cached_property
+    def _keys(self) -> dict[str, AESGCM]:
+        """By their names; made when first needed, since most servers keep no secrets."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
+
+        return {_id_of(key): AESGCM(key) for key in map(_derive, reversed(self._secrets))}
+
+    @cached_property
+    def _key_id(self) -> str:
+        return _id_of(_derive(self._secrets[0]))
 
     def seal(self, belongs_to: str, text: str) -> str:
         """Return `text` sealed; it opens with the same `belongs_to` only. The same text never looks the same twice."""
@@ -60,6 +69,8 @@ class Vault:
                 f"the secret of {belongs_to} was sealed with another key ({key_id[:16]!r}): "
                 f"name the store's earlier secret, or set the secret anew"
             )
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - as for the keys
+
         try:
             raw = base64.b64decode(body + "=" * (-len(body) % 4), altchars=b"-_", validate=True)
             return key.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _bound(key_id, belongs_to)).decode()
@@ -86,14 +97,15 @@ def as_secrets(texts: Iterable[str]) -> list[bytes]:
 
 
 def _derive(secret: bytes) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - as for the keys
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"headway vault v1").derive(secret)
 
 
 def _id_of(key: bytes) -> str:
     """Return the name of a key: eight bytes of a digest, which say nothing of the key."""
-    digest = Hash(SHA256())
-    digest.update(b"headway vault key id\0" + key)
-    return digest.finalize()[:8].hex()
+    return hashlib.sha256(b"headway vault key id\0" + key).digest()[:8].hex()
 
 
 def _bound(key_id: str, belongs_to: str) -> bytes:

@@ -76,7 +76,7 @@ MUTANTS = (
         "tests/outbound/test_http.py::test_the_address_that_is_dialled_is_what_counts",
     ),
     Mutant(
-        "headers-not-looked-at", "outbound/mail.py",
+        "headers-not-looked-at", "outbound/letter.py",
         "    if _BREAKS.search(text):", "    if not text.isprintable and _BREAKS.search(text):",
         "tests/outbound/test_mail.py::test_a_line_break_in_a_header_fails_the_mail",
     ),

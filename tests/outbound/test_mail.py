@@ -12,7 +12,8 @@ from tests.outbound.test_guard import leading_to
 from headway.errors import InvalidInput, TargetRefused
 from headway.outbound.failure import SendFailed
 from headway.outbound.guard import Guard
-from headway.outbound.mail import Mail, Mailer, MailServer, check_server, compose
+from headway.outbound.letter import Mail, MailServer, check_server
+from headway.outbound.mail import Mailer, compose
 
 AT = 1_800_000_000_000
 

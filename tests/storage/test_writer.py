@@ -154,6 +154,39 @@ async def test_a_caller_that_left_is_not_given_what_comes_later(disk):
     assert ("queued", 0) == (await disk.state(run.id), (await disk.runs.get(run.id)).epoch)
 
 
+@pytest.mark.parametrize("served_first", [True, False])
+async def test_a_caller_that_leaves_in_the_turn_in_which_it_is_served_has_it_handed_back(world, served_first):
+    """Either comes first: what it is given, or its end; it hears of neither before the next turn of the loop."""
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    if not served_first:
+        waiting.cancel()
+    run = await world.start()
+    assert ("running", 1) == (await world.state(run.id), (await world.runs.get(run.id)).attempt)
+    if served_first:
+        waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    run = await world.runs.get(run.id)
+    assert ("queued", 0) == (run.state, run.attempt)
+
+
+async def test_who_waited_for_work_is_answered_before_who_brought_it(disk):
+    worker = await disk.worker()
+    order = []
+
+    async def noted(name, coming):
+        await coming
+        order.append(name)
+
+    waiting = asyncio.ensure_future(noted("claim", disk.claim(worker, 1, "30s")))
+    await asyncio.sleep(0)
+    await noted("start", disk.start())
+    await waiting
+    assert ["claim", "start"] == order
+
+
 async def test_a_time_out_and_a_run_that_comes_at_that_moment_lose_nothing(disk):
     worker = await disk.worker()
     for _ in range(30):

@@ -11,7 +11,7 @@ from headway.errors import HeadwayError, LeaseLost, TargetUnreachable
 from headway.model.record_task import Action, Email, Webhook
 from headway.model.run import State
 from headway.outbound.failure import SendFailed
-from headway.outbound.mail import Mail, MailServer
+from headway.outbound.letter import Mail, MailServer
 from headway.service.record_actions import Secrets
 from headway.service.record_runs import Job, RecordRun
 from headway.service.service import Service

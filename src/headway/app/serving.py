@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import sys
@@ -163,6 +164,7 @@ async def _with_store(
 
     print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
     notices.release()
+    gc.freeze()  # what is loaded now stays: no collection need look through it again
     try:
         await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
     finally:

@@ -57,14 +57,12 @@ Check = Callable[[], Awaitable[str | None]]
 
 
 class Prepared(msgspec.Struct, frozen=True, eq=False):
-    """What a route needs at each request, made once."""
+    """What a route needs at each request, made at its first one: a start does not wait for those that nobody asks."""
 
     decoder: msgspec.json.Decoder[Any] | None
     parameters: Parameters | None
     no_query: Any
     """The query struct of a request without a query string."""
-    slot: int
-    """Its place in the meters."""
 
 
 class Api:
@@ -94,7 +92,8 @@ class Api:
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
         """In the order of their first routes: who comes first may claim first."""
-        self._prepared = {id(route): _prepare(route, slot) for slot, route in enumerate(self.routes)}
+        self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
+        self._prepared: dict[int, Prepared] = {}
         self.door = Door(self)
         self._body_max = service.settings.body_max
         self._id_prefix = f"req_{secrets.token_hex(8)}"
@@ -167,11 +166,11 @@ class Api:
             await _send(reply, call, send)
         route = call.route
         if route is not None:
-            self.meters.note(self._prepared[id(route)].slot, call.status, perf_counter() - began)
+            self.meters.note(self._slots[id(route)], call.status, perf_counter() - began)
 
     def note(self, route: Route, status: int, seconds: float) -> None:
         """Count an answer that was given before there was a request."""
-        self.meters.note(self._prepared[id(route)].slot, status, seconds)
+        self.meters.note(self._slots[id(route)], status, seconds)
 
     async def _answer(self, call: Call, scope: MutableMapping[str, Any]) -> Reply | None:
         headers, method = call.headers, call.method
@@ -197,7 +196,7 @@ class Api:
             if method not in SAFE_METHODS:
                 call.raw_body = await body.read(call.receive, headers, self._body_max)
         else:
-            prepared = self._prepared[id(route)]
+            prepared = self._prepared.get(id(route)) or self._prepare(route)
             call.query = (prepared.parameters or _NO_PARAMETERS).read(query) if query else prepared.no_query
             if (method == "POST" or method == "PATCH" or method == "PUT") and not route.raw:  # noqa: PLR1714 - no tuple is built
                 await self._read_body(call, route, prepared)
@@ -205,6 +204,15 @@ class Api:
         if route.logged:
             await self._log(call, route, reply)
         return reply
+
+    def _prepare(self, route: Route) -> Prepared:
+        parameters = Parameters.of(route.query) if route.query is not None else None
+        prepared = self._prepared[id(route)] = Prepared(
+            decoder=msgspec.json.Decoder(route.takes) if route.takes is not None else None,
+            parameters=parameters,
+            no_query=parameters.read(b"") if parameters is not None else None,
+        )
+        return prepared
 
     async def _log(self, call: Call, route: Route, reply: Reply | None) -> None:
         """Tell the log, before the caller is answered: what was acknowledged stands there too."""
@@ -273,16 +281,6 @@ class Api:
 
 
 _NO_PARAMETERS: Final = Parameters(msgspec.Struct, frozenset(), frozenset(), frozenset(), labels=False)
-
-
-def _prepare(route: Route, slot: int) -> Prepared:
-    parameters = Parameters.of(route.query) if route.query is not None else None
-    return Prepared(
-        decoder=msgspec.json.Decoder(route.takes) if route.takes is not None else None,
-        parameters=parameters,
-        no_query=parameters.read(b"") if parameters is not None else None,
-        slot=slot,
-    )
 
 
 async def _send(reply: Reply, call: Call, send: Send) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from headway.outbound.guard import Guard
-from headway.outbound.mail import Mailer
 from headway.outbound.templates import Templates
 
 if TYPE_CHECKING:
     from headway.outbound.http import Caller
+    from headway.outbound.mail import Mailer
 
 
 class Gateway:
@@ -25,7 +25,7 @@ class Gateway:
     ) -> None:
         self.guard = guard
         self._caller = caller
-        self.mailer = mailer or Mailer(guard)
+        self._mailer = mailer
         self.templates = templates or Templates()
 
     @property
@@ -37,9 +37,19 @@ class Gateway:
             self._caller = Caller(self.guard)
         return self._caller
 
+    @property
+    def mailer(self) -> Mailer:
+        """What sends mails; loaded late as well."""
+        if self._mailer is None:
+            from headway.outbound.mail import Mailer  # noqa: PLC0415 - see above
+
+            self._mailer = Mailer(self.guard)
+        return self._mailer
+
     async def close(self) -> None:
         """Let go of every connection and process."""
         if self._caller is not None:
             await self._caller.close()
-        await self.mailer.close()
+        if self._mailer is not None:
+            await self._mailer.close()
         await self.templates.close()

@@ -12,14 +12,16 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address, ip_network
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from yarl import URL
 
 from headway.config import Settings
 from headway.errors import TargetRefused
 from headway.networks import Network, is_public, literal, within
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 AddressInfo = tuple[Any, ...]
 """One address as `getaddrinfo` returns it: family, type, protocol, canonical name, socket address."""
@@ -89,6 +91,8 @@ class Guard:
 
     def url(self, text: str) -> Target:
         """Return the target of a URL; raise TargetRefused with what is wrong with it."""
+        from yarl import URL  # noqa: PLC0415 - slow to import, and not every server calls somebody
+
         if len(text) > URL_MAX:
             raise TargetRefused(f"the URL is longer than {URL_MAX} characters")
         if _UNFIT.search(text):

@@ -8,28 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import ssl
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE
 from email.utils import format_datetime
-from typing import Final, Literal
+from typing import Final
 
 import aiosmtplib
-import msgspec
 
 from headway.errors import InvalidInput
 from headway.outbound.failure import SendFailed, shown
 from headway.outbound.guard import AddressRefused, Guard, Target
-
-Security = Literal["starttls", "tls", "plain"]
+from headway.outbound.letter import RECIPIENTS_MAX, Mail, MailServer, addresses, one_line
 
 TIMEOUT_S: Final = 30.0
 """For one mail, from the connection to the server's word that it has it."""
-RECIPIENTS_MAX: Final = 50
 SUBJECT_MAX: Final = 500
 CONNECTIONS_MAX: Final = 4
 """To one server at once."""
@@ -37,46 +32,6 @@ MAILS_PER_CONNECTION: Final = 100
 """Servers that count close after so many."""
 IDLE_S: Final = 30.0
 """How long a connection is kept for the next mail."""
-
-_ADDRESS: Final = re.compile(
-    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-    r"@(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-)
-_LOCAL_MAX: Final = 64
-_ENTRY: Final = re.compile(
-    r"[ \t]*(?:(?P<bare>[^<>()\[\]\s\",;:\\]+)"
-    r'|(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<words>[^<>()\[\]",;:\\@]*))[ \t]*<(?P<address>[^<>\s]+)>)[ \t]*(?:[,;]|$)'
-)
-"""One of a list of addresses: bare, or in angle brackets behind a name. Comments and groups are nobody's need."""
-_BREAKS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
-"""What ends a line somewhere, or is no sign at all; a tab is one."""
-
-
-class MailServer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where mails are handed over, and who they are from."""
-
-    host: str
-    port: int = 587
-    security: Security = "starttls"
-    username: str = ""
-    password: str = ""
-    sender: str
-    sender_name: str = ""
-    reply_to: str = ""
-
-
-class Mail(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail. Recipients are addresses as people write them: `a@example.com, Ann <ann@example.com>`."""
-
-    to: str
-    cc: str = ""
-    bcc: str = ""
-    subject: str
-    text: str = ""
-    html: str = ""
-    message_id: str
-    """Without brackets; the same for every try."""
-    at_ms: int
 
 
 class Mailer:
@@ -207,18 +162,6 @@ class _Pool:
         connection.close()
 
 
-def check_server(server: MailServer, guard: Guard) -> Target:
-    """Return where the server is; raise InvalidInput with what is wrong with its settings, TargetRefused among it."""
-    addresses(server.sender, "sender", most=1)
-    if server.reply_to:
-        addresses(server.reply_to, "reply_to", most=1)
-    one_line(server.sender_name, "sender_name")
-    target = guard.mail_server(server.host, server.port)
-    if server.security == "plain" and server.username and not target.trusted:
-        raise InvalidInput("security plain would send the password in the clear; use starttls or tls")
-    return target
-
-
 def compose(server: MailServer, mail: Mail) -> tuple[EmailMessage, list[str]]:
     """Return the message and everyone it goes to; raise SendFailed if a header or an address cannot be as it is."""
     try:
@@ -254,42 +197,6 @@ def _check_size(mail: Mail, recipients: int) -> None:
         raise InvalidInput(f"the mail has {recipients} recipients; at most {RECIPIENTS_MAX} are taken")
     if len(mail.subject) > SUBJECT_MAX:
         raise InvalidInput(f"the subject is longer than {SUBJECT_MAX} characters")
-
-
-def one_line(text: str, name: str) -> str:
-    """Return the text; raise InvalidInput if anything in it would end the line that it stands in."""
-    if _BREAKS.search(text):
-        raise InvalidInput(f"{name} has a line break or a control character in it")
-    return text
-
-
-def addresses(text: str, name: str, most: int = RECIPIENTS_MAX) -> Sequence[Address]:
-    """Read addresses as people write them; raise InvalidInput with the one that is none."""
-    one_line(text, name)
-    found: list[Address] = []
-    at = 0
-    while text[at:].strip(" \t,;"):
-        entry = _ENTRY.match(text, at)
-        written = _ascii(entry["bare"] or entry["address"]) if entry else ""
-        if entry is None or not _ADDRESS.fullmatch(written) or len(written.rpartition("@")[0]) > _LOCAL_MAX:
-            raise InvalidInput(f"{name}: {shown(text[at:])!r} does not begin with an e-mail address")
-        display = (entry["quoted"] or "").replace('\\"', '"').replace("\\\\", "\\") or (entry["words"] or "").strip()
-        found.append(Address(display_name=display, addr_spec=written))
-        at = entry.end()
-    if len(found) > most:
-        raise InvalidInput(f"{name} has {len(found)} addresses; at most {most}")
-    return found
-
-
-def _ascii(address: str) -> str:
-    """Return the address with its domain as the wire has it: münchen.example is xn--mnchen-3ya.example."""
-    local, at, domain = address.rpartition("@")
-    if domain.isascii():
-        return address
-    try:
-        return f"{local}{at}{domain.encode('idna').decode()}"
-    except UnicodeError:
-        return address
 
 
 def _failure(server: MailServer, error: aiosmtplib.SMTPException) -> SendFailed:

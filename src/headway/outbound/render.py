@@ -22,6 +22,8 @@ from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from headway.outbound.rendering import LENGTH_BYTES, Looked, Rendered, Request
+
 OUTPUT_MAX: Final = 1024 * 1024
 """The longest text that a template may become, in characters."""
 ROW_S: Final = 0.5
@@ -29,34 +31,9 @@ ROW_S: Final = 0.5
 ROW_KILL_S: Final = 2
 """Time after which the system kills the process, if the timer could not interrupt it."""
 MEMORY_BYTES: Final = 512 * 1024 * 1024
-LENGTH_BYTES: Final = 4
 
 Limit = Callable[[], AbstractContextManager[None]]
 """What a row is rendered within; in a process that is not the child's own, nothing."""
-
-
-class Request(msgspec.Struct, frozen=True):
-    """Templates, each as (source, whether it is HTML), and the rows to render all of them with; none: only read them."""
-
-    templates: list[tuple[str, bool]]
-    rows: list[dict[str, Any]]
-
-
-class Rendered(msgspec.Struct, frozen=True):
-    """What became of one row: a text for each template, or why not."""
-
-    texts: list[str] | None = None
-    error: str = ""
-    slow: bool = False
-    """Whether it was too much: too long a time or too long a text."""
-
-
-class Looked(msgspec.Struct, frozen=True):
-    """What a template asks for: variables, and fields of `record`; or why it is none."""
-
-    names: list[str] = []
-    fields: list[str] = []
-    error: str = ""
 
 
 class TooMuch(Exception):

@@ -15,7 +15,7 @@ import msgspec
 
 import headway
 from headway.outbound.failure import SendFailed
-from headway.outbound.render import LENGTH_BYTES, Looked, Rendered, Request
+from headway.outbound.rendering import LENGTH_BYTES, Looked, Rendered, Request
 
 SOURCE_MAX: Final = 32 * 1024
 CHILDREN: Final = 2

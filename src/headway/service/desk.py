@@ -8,7 +8,6 @@ organisation calls things; how they are kept is `model.space`.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from headway.model.space import Space
 from headway.service.access.keys import Keys
@@ -27,6 +26,8 @@ from headway.service.tables.records import Records
 from headway.service.tasks import Queues, Tasks
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from headway.service.service import Service
 
 
@@ -42,6 +43,8 @@ class Desk:
         """Makes tokens that only this organisation's requests can use."""
 
         def zone() -> ZoneInfo:
+            from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in engine/schedules/zone.py
+
             return ZoneInfo(store.catalog.organisations[organisation].zone)
 
         self.runs = Runs(store, service.drafter, service.ids, service.signer, service.settings, space)

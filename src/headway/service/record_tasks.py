@@ -34,7 +34,7 @@ from headway.model.space import Space
 from headway.model.table import Table
 from headway.model.task import RetryPolicy, Task
 from headway.outbound.gateway import Gateway
-from headway.outbound.mail import MailServer, check_server
+from headway.outbound.letter import MailServer, check_server
 from headway.service.idempotency import RequestKey
 from headway.service.record_actions import Builder, Secrets, invalid, place_of
 from headway.service.runs import Runs, Started

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -32,6 +32,7 @@ from headway.model.run import Run
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _MACRO: Final = re.compile(r"@(\w+)(?:\(([^()]*)\))?")
+_FOLDER: Final = Path(__file__).parent
 RUN_COLUMNS: Final = Run.__struct_fields__
 
 FILES: Final = (
@@ -96,7 +97,7 @@ def load(dialect: Dialect) -> dict[str, str]:
 
 
 def _read(path: str) -> Iterator[tuple[str, str]]:
-    _, *parts = _NAME.split(files("headway.storage").joinpath(path).read_text(encoding="utf-8"))
+    _, *parts = _NAME.split((_FOLDER / path).read_text(encoding="utf-8"))
     for name, body in zip(parts[::2], parts[1::2], strict=True):
         plain = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
         yield name, plain.strip().rstrip(";")
@@ -104,6 +105,5 @@ def _read(path: str) -> Iterator[tuple[str, str]]:
 
 def migrations(dialect: Dialect) -> list[tuple[int, str, str]]:
     """Return (number, file name, SQL) of each migration, in order."""
-    folder = files("headway.storage").joinpath("migrations")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(int(name[:4]), name, dialect.spell(folder.joinpath(name).read_text(encoding="utf-8"))) for name in names]
+    files = sorted((_FOLDER / "migrations").glob("*.sql"))
+    return [(int(file.name[:4]), file.name, dialect.spell(file.read_text(encoding="utf-8"))) for file in files]

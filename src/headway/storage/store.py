@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from headway.clock import Clock
 from headway.errors import HeadwayError
@@ -128,18 +128,31 @@ class Store:
         """
         command = Command(work, lanes=lanes)
         future = self.writer.write(command)
+        loop = asyncio.get_running_loop()
+
+        def give_up(_: object = None) -> None:
+            self.writer.cancel(command)
+
+        # The future is awaited itself, since everything between it and the caller is another turn of the loop.
+        timer = loop.call_later(wait_s, give_up) if wait_s > 0 else None
+        if timer is None:
+            give_up()
+        if enough is not None:
+            enough.add_done_callback(give_up)
         try:
-            if wait_s > 0:
-                waits_for: set[asyncio.Future[Any]] = {future} if enough is None else {future, enough}
-                await asyncio.wait(waits_for, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-                if future.done():
-                    return future.result() or []
-            self.writer.cancel(command)
-            return await asyncio.shield(future) or []
+            return await future or []
         except asyncio.CancelledError:
-            self.writer.cancel(command)
-            await undelivered(await future or [])
+            if not command.settled:  # the future is cancelled with its caller: what comes is heard by another one
+                command.future = loop.create_future()
+                give_up()
+                await command.future
+            await undelivered(command.result or [])
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if enough is not None:
+                enough.remove_done_callback(give_up)
 
     @property
     def full(self) -> bool:

@@ -66,6 +66,7 @@ class Command(Generic[T]):
         "max",
         "result",
         "run_ids",
+        "settled",
         "trusts",
         "weight",
         "work",
@@ -98,9 +99,12 @@ class Command(Generic[T]):
         self.failure: BaseException | None = None
         self.cancelled = False
         """Set when a patient command is not to wait any longer: it is answered with what it gets at once."""
+        self.settled = False
+        """Whether the caller was answered, also one who had gone."""
 
     def settle(self) -> None:
         """Answer the caller, who may have gone."""
+        self.settled = True
         future = self.future
         if future is None or future.done():
             return
@@ -414,7 +418,7 @@ class Writer:
             if unit.ended:
                 for hook in self.after_ended:
                     hook(unit)
-            waiting = self._serve(patient, unit, done) if patient else patient
+            served, waiting = self._serve(patient, unit) if patient else ([], patient)
             if failpoints.ARMED:
                 failpoints.point("writer.after_work")
             unit.seal()
@@ -432,7 +436,7 @@ class Writer:
         self.times.note(time.perf_counter() - began)
         self.batches += 1
         self.commands += len(batch)
-        return done, Committed().include(unit)
+        return served + done, Committed().include(unit)
 
     after_freed: tuple[Callable[[Unit], None], ...] = ()
     """What is done when slots were let go: admission un-parks the next of their keys."""
@@ -440,19 +444,22 @@ class Writer:
     after_ended: tuple[Callable[[Unit], None], ...] = ()
     """What is done when runs of schedules have ended: the next of those that wait for them have their turn."""
 
-    def _serve(self, patient: list[Command[Any]], unit: Unit, done: list[Command[Any]]) -> list[Command[Any]]:
-        """Let the patient commands try, first come first served; return those that go on waiting."""
-        waiting = []
+    def _serve(self, patient: list[Command[Any]], unit: Unit) -> tuple[list[Command[Any]], list[Command[Any]]]:
+        """Let the patient commands try, first come first served; return those that are served, and those that go on waiting.
+
+        They are answered before those that brought what they waited for: theirs is the longer way.
+        """
+        served, waiting = [], []
         for command in patient:
             assert command.lanes is not None
             command.result = None  # of a transaction that was undone
             if any(map(command.lanes, unit.ready)):
                 self._do(command, unit)
             if command.result or command.failure is not None or command.cancelled:
-                done.append(command)
+                served.append(command)
             else:
                 waiting.append(command)
-        return waiting
+        return served, waiting
 
     @staticmethod
     def _do(command: Command[Any], unit: Unit) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -57,6 +58,7 @@ def _work(chosen: argparse.Namespace) -> int:
         worker = Worker(app, link, options, spec=chosen.app, say=_say, abandon=_leave)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: worker.drain())
+        gc.freeze()  # what is loaded now stays: no collection need look through it again
         return worker.run()
     except RayUnusable as error:
         _say(str(error))

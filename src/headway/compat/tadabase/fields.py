@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -89,6 +87,9 @@ def _pairs(text: bytes) -> list[tuple[str, str]]:
 
 
 def _parts(raw: bytes, declared: str) -> Iterable[tuple[str, str]]:
+    from email.parser import BytesParser  # noqa: PLC0415 - slow to import, and hardly anybody sends parts
+    from email.policy import HTTP  # noqa: PLC0415
+
     head = f"content-type: {declared}\r\n\r\n".encode("latin-1", "replace")
     message = BytesParser(policy=HTTP).parsebytes(head + raw)
     if not message.is_multipart():

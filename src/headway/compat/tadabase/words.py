@@ -9,7 +9,6 @@ import re
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -315,6 +314,8 @@ def task(found: Task, schedule: Schedule | None, table_id: str | None, zone: str
 
 @lru_cache(maxsize=4096)
 def _second(seconds: int, zone: str) -> str:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in engine/schedules/zone.py
+
     return datetime.fromtimestamp(seconds, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
 
 

@@ -6,14 +6,15 @@ the zone were UTC. Stretches are found by asking the zone's database, which is t
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from headway.engine.schedules.refusal import quote, refuse
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 DAY: Final = 86_400
 SHIFT_MOST: Final = 2 * DAY
@@ -117,6 +118,8 @@ class Zone:
 @lru_cache(maxsize=1024)
 def named(name: str) -> Zone:
     """Return the zone of that IANA name."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - a first start has no schedules, and no zones
+
     if name.startswith(_ELSEWHERE):
         raise refuse("timezone", _unknown(name))
     try:
@@ -126,6 +129,9 @@ def named(name: str) -> Zone:
 
 
 def _unknown(name: str) -> str:
+    import difflib  # noqa: PLC0415 - only who misspells needs it
+    from zoneinfo import available_timezones  # noqa: PLC0415
+
     spelled = {known.lower(): known for known in available_timezones() if not known.startswith(_ELSEWHERE)}
     near = difflib.get_close_matches(name.lower()[:64], spelled, n=1)
     said = f"{quote(name)} is not a time zone; write an IANA name such as Europe/Berlin, or UTC"

@@ -46,7 +46,7 @@ _SETTINGS: Final = {
 _READING: Final = _SETTINGS | {"statement_timeout": "30s"}
 CONFIRM_WITHIN: Final = "5s"
 """How long a writer that is connected again waits for the standby to have what is there; then it tries again."""
-_STATEMENTS: Final = load(POSTGRES)
+STATEMENTS: Final = load(POSTGRES)
 PREPARE_AFTER: Final = 2
 """Executions after which a statement is prepared."""
 
@@ -150,7 +150,7 @@ class PostgresDatabase:
 
     def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement."""
-        return self.select(_STATEMENTS[name], binds)
+        return self.select(STATEMENTS[name], binds)
 
     def select(self, sql: str, binds: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Return all rows of a list's statement."""
@@ -162,21 +162,21 @@ class PostgresDatabase:
     def run(self, name: str, /, **binds: Any) -> None:
         """Send a named statement on its way."""
         try:
-            self._connection.execute(_STATEMENTS[name], binds)
+            self._connection.execute(STATEMENTS[name], binds)
         except psycopg.Error as error:
             raise translated(error) from error
 
     def must(self, count: int, name: str, /, **binds: Any) -> None:
         """Send a named statement that changes just so many rows; the commit sees to that."""
         try:
-            cursor = self._connection.execute(_STATEMENTS[name], binds)
+            cursor = self._connection.execute(STATEMENTS[name], binds)
         except psycopg.Error as error:
             raise translated(error) from error
         self._expected.append((count, name, cursor))
 
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of a named statement, up to so much text, and whether that has cut them off."""
-        return self.select_within(bytes_max, _STATEMENTS[name], binds)
+        return self.select_within(bytes_max, STATEMENTS[name], binds)
 
     def select_within(self, bytes_max: int, sql: str, binds: dict[str, Any]) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of a list's statement, up to so much text, and whether that has cut them off."""
@@ -215,7 +215,7 @@ class PostgresDatabase:
         self._unsure = ""
         try:
             self._connection.execute("SELECT set_config('statement_timeout', %s, false)", [CONFIRM_WITHIN])
-            self._connection.execute(_STATEMENTS["confirm"])
+            self._connection.execute(STATEMENTS["confirm"])
             self._connection.execute("RESET statement_timeout")
         except psycopg.Error as error:
             raise translated(error) from error

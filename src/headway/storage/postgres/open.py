@@ -15,11 +15,10 @@ from headway.ids import IdSource
 from headway.model.organisation import first
 from headway.storage.database import StoreRefused
 from headway.storage.peers import Peers
-from headway.storage.postgres.connection import PostgresDatabase, connect, translated
+from headway.storage.postgres.connection import STATEMENTS, PostgresDatabase, connect, translated
 from headway.storage.postgres.dialect import EVENTS_BITS, POSTGRES
 from headway.storage.postgres.listener import Listener
 from headway.storage.postgres.migrate import migrate
-from headway.storage.statements import load
 from headway.storage.store import Store
 
 VERSION_LEAST: Final = 15
@@ -33,7 +32,6 @@ MOVING: Final = "moving"
 """Said as long as a store is on its way into this database; see `storage.moving`."""
 SECRET: Final = "secret"  # noqa: S105 - the name under which one is kept
 
-_SQL: Final = load(POSTGRES)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -72,7 +70,7 @@ def prepare(url: str, clock: Clock, *, accept_loss: bool = False) -> int:
         _refuse_half_moved(connection)
         make_ready(connection, clock, accept_loss=accept_loss)
         now_ms = clock.now_ms()
-        connection.execute(_SQL["first_organisation"], asdict(first(IdSource().new(now_ms), now_ms)))
+        connection.execute(STATEMENTS["first_organisation"], asdict(first(IdSource().new(now_ms), now_ms)))
         return _position_base(connection)
 
 
@@ -166,13 +164,13 @@ def _position_base(connection: Connection) -> int:
         last, now = int(row[0]), int(row[1]) << EVENTS_BITS
         if last > base + now:  # these events were added where transactions had other numbers
             base = last - now + (1 << EVENTS_BITS)
-            connection.execute(_SQL["save_fact"], {"name": POSITIONS, "value": str(base)})
+            connection.execute(STATEMENTS["save_fact"], {"name": POSITIONS, "value": str(base)})
         return base
 
 
 def _fact(connection: Connection, name: str, value: str) -> str:
     """Return what the store says of itself; it says `value` if it has not said anything before."""
-    connection.execute(_SQL["insert_fact"], {"name": name, "value": value})
-    row = connection.execute(_SQL["lock_fact"], {"name": name}).fetchone()
+    connection.execute(STATEMENTS["insert_fact"], {"name": name, "value": value})
+    row = connection.execute(STATEMENTS["lock_fact"], {"name": name}).fetchone()
     assert row is not None
     return str(row[0])

@@ -32,8 +32,9 @@ LIMIT :limit;
 
 -- name: insert_events
 -- A position tells in which transaction the event was added, and which of that transaction it is.
+-- Its first is asked for once, in a subquery: in the list of columns it would be made anew for every event.
 INSERT INTO events (position, run_id, seq, type, time, data)
 SELECT
-    @first_position + :first::bigint + r.number,
+    (SELECT @first_position) + :first::bigint + r.number,
     r.value ->> 0, (r.value ->> 1)::bigint, r.value ->> 2, (r.value ->> 3)::bigint, r.value ->> 4
 FROM jsonb_array_elements(:rows::jsonb) WITH ORDINALITY AS r(value, number);

@@ -9,11 +9,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import IsolationLevel
 
-from headway.storage.postgres.dialect import POSTGRES
-from headway.storage.statements import load
+from headway.storage.postgres.connection import STATEMENTS
 from headway.storage.verify import Finding, findings
 
-_SQL: Final = load(POSTGRES)
 FETCHED: Final = 2_000
 """Rows that are in memory at once."""
 
@@ -25,7 +23,7 @@ def verify(connection: psycopg.Connection[tuple[Any, ...]]) -> list[Finding]:
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
         with connection.cursor(name=f"verify_{next(numbers)}") as cursor:
             cursor.itersize = FETCHED
-            yield from cursor.execute(_SQL[name], binds)
+            yield from cursor.execute(STATEMENTS[name], binds)
 
     # Whatever the connection was made for, this may take long.
     level, connection.isolation_level = connection.isolation_level, IsolationLevel.REPEATABLE_READ

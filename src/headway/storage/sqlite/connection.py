@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -26,7 +26,7 @@ _PRAGMAS = (
 _WRITER_CACHE = "PRAGMA cache_size = -32768"
 _READER_CACHE = "PRAGMA cache_size = -8192"
 
-_STATEMENTS = load(SQLITE)
+STATEMENTS: Final = load(SQLITE)
 
 
 class SqliteDatabase:
@@ -72,14 +72,14 @@ class SqliteDatabase:
     def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement."""
         try:
-            return self._execute(_STATEMENTS[name], binds).fetchall()
+            return self._execute(STATEMENTS[name], binds).fetchall()
         except apsw.Error as error:
             raise translated(error) from error
 
     def run(self, name: str, /, **binds: Any) -> None:
         """Carry out a named statement."""
         try:
-            self._execute(_STATEMENTS[name], binds)
+            self._execute(STATEMENTS[name], binds)
         except apsw.Error as error:
             raise translated(error) from error
 

@@ -7,11 +7,7 @@ from typing import Any
 import apsw
 
 from headway.storage.database import bytes_of
-from headway.storage.sqlite.connection import SqliteDatabase, translated
-from headway.storage.sqlite.dialect import SQLITE
-from headway.storage.statements import load
-
-_STATEMENTS = load(SQLITE)
+from headway.storage.sqlite.connection import STATEMENTS, SqliteDatabase, translated
 
 
 class SqliteReading(SqliteDatabase):
@@ -19,7 +15,7 @@ class SqliteReading(SqliteDatabase):
 
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of a named statement, up to so much text, and whether that has cut them off."""
-        return self._within(bytes_max, _STATEMENTS[name], binds)
+        return self._within(bytes_max, STATEMENTS[name], binds)
 
     def select_within(self, bytes_max: int, sql: str, binds: dict[str, Any]) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of a list's statement, up to so much text, and whether that has cut them off."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import apsw
 
-from headway.storage.sqlite.dialect import SQLITE
-from headway.storage.statements import load
+from headway.storage.sqlite.connection import STATEMENTS
 from headway.storage.verify import Finding, findings
-
-_SQL: Final = load(SQLITE)
 
 
 def verify(store: Path | apsw.Connection) -> list[Finding]:
@@ -37,6 +34,6 @@ def _findings(connection: apsw.Connection) -> Iterator[Finding]:
             yield Finding("file", str(text))
 
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
-        return connection.execute(_SQL[name], binds)
+        return connection.execute(STATEMENTS[name], binds)
 
     yield from findings(read)
