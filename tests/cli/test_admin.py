@@ -130,6 +130,15 @@ def test_the_secret_is_kept_in_a_folder_that_is_made_and_is_its_owners_alone(tmp
     assert stat.S_IMODE(store.with_name("x.db.key").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("kept", ["", "ab" * 8, "no key"])
+def test_a_damaged_secret_is_said_in_a_sentence_and_never_replaced(tmp_path, kept):
+    path = tmp_path / "x.db.key"
+    path.write_text(kept)
+    with pytest.raises(ValueError, match=r"x\.db\.key is not a key as Headway writes one: put it back from a backup"):
+        secret_of(tmp_path / "x.db", "")
+    assert path.read_text() == kept
+
+
 @pytest.mark.parametrize("command", [("backup", "copy"), ("restore", "copy")])
 def test_a_database_is_copied_with_its_own_tools(headway, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)

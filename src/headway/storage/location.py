@@ -70,7 +70,18 @@ def secret_of(path: Path | None, given: str) -> bytes:
     if not key_path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_key(key_path)
-    return bytes.fromhex(key_path.read_text())
+    return _kept_key(key_path)
+
+
+def _kept_key(key_path: Path) -> bytes:
+    with contextlib.suppress(ValueError):
+        kept = bytes.fromhex(key_path.read_text())
+        if len(kept) >= 32:  # noqa: PLR2004 - as above
+            return kept
+    raise ValueError(
+        f"{key_path} is not a key as Headway writes one: put it back from a backup; without it, delete it, "
+        "and all that was signed or sealed with it is void"
+    )
 
 
 def _make_key(key_path: Path) -> None:
