@@ -90,6 +90,18 @@ async def test_claims_that_wait_are_served_in_the_order_in_which_they_came(disk)
     assert [run.id for run in runs] == [lease.run_id for (lease,) in leases]
 
 
+async def test_a_claim_for_which_nothing_is_ready_waits_without_a_transaction(disk):
+    worker, writer = await disk.worker(), disk.store.writer
+    before = writer.batches
+    waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
+    while not writer._patient:
+        await asyncio.sleep(0)
+    assert before == writer.batches
+    started = await disk.start()
+    assert [started.id] == [lease.run_id for lease in await waiting]
+    assert 1 == writer.batches - before
+
+
 async def test_a_run_is_claimed_in_the_transaction_that_starts_it(disk):
     worker = await disk.worker()
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headway.loops.bookkeeper import Bookkeeper
 from headway.loops.loop import Loop
-from headway.loops.pruner import Pruner
+from headway.loops.pruner import EVERY_MS, Pruner
 from headway.loops.pulse import Pulse
 from headway.loops.rescuer import Rescuer
 from headway.loops.scheduler import Scheduler
@@ -16,7 +16,7 @@ def begin_loops(service: Service) -> list[Loop]:
     """Start the loops of a server, each woken by what is committed."""
     store, clock = service.store, service.store.clock
     rescuing = Rescuer(service)
-    stager, rescuer, pruner = Loop(Stager(service)), Loop(rescuing), Loop(Pruner(service))
+    stager, rescuer, pruner = Loop(Stager(service)), Loop(rescuing), Loop(Pruner(service), longest_s=EVERY_MS / 1000)
     scheduler = Loop(Scheduler(service))
 
     def deadline(at_ms: int) -> None:

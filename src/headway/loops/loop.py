@@ -29,8 +29,10 @@ class Ticking(Protocol):
 class Loop:
     """Calls `tick` when it is due, and earlier when woken. A tick that fails is logged and tried again later."""
 
-    def __init__(self, ticking: Ticking) -> None:
+    def __init__(self, ticking: Ticking, *, longest_s: float = LONGEST_S) -> None:
+        """It ticks once in `longest_s` at least."""
         self.ticking = ticking
+        self._longest_s = longest_s
         self.ticks = 0
         self.failures = 0
         self._woken = asyncio.Event()
@@ -60,7 +62,7 @@ class Loop:
         available = True
         while True:
             self._woken.clear()
-            self._sleeps_until = loop.time() + LONGEST_S  # what wakes us while we tick sets this lower
+            self._sleeps_until = loop.time() + self._longest_s  # what wakes us while we tick sets this lower
             try:
                 next_ms = await self.ticking.tick()
                 back_off = BACK_OFF_S

@@ -14,6 +14,8 @@ from headway.storage.unit import Unit
 CHUNK = 1_000
 SPACE_EVERY_MS = 2_000
 """How often the disk is looked at."""
+FAMILIES_EVERY_MS = 10_000
+"""How often the only server of a store looks for families that it has left half stopped itself, by failing."""
 
 log = logging.getLogger("headway.rescuer")
 
@@ -28,6 +30,8 @@ class Rescuer:
         self._store = service.store
         self._deadline_ms: int | None = 0
         """The next deadline that is known; the store is asked only when it has passed."""
+        self._families_at_ms = 0
+        """When to look for families, on the monotonic clock."""
 
     def note(self, deadline_ms: int) -> None:
         """Take in a deadline that a commit has set."""
@@ -52,7 +56,9 @@ class Rescuer:
                 raise
             if next_ms is not None:
                 self.note(next_ms)
-        await finish(store)
+        if store.peers is not None or store.clock.monotonic_ms() >= self._families_at_ms:
+            await finish(store)
+            self._families_at_ms = store.clock.monotonic_ms() + FAMILIES_EVERY_MS
         waits = [SPACE_EVERY_MS]
         if self._deadline_ms is not None:
             waits.append(self._deadline_ms - store.clock.now_ms())

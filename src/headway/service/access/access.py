@@ -210,7 +210,8 @@ class Access:
         await self._touch(0)
 
     async def _count(self) -> None:
-        now_ms = self._counted_at = self._store.clock.now_ms()
+        first, now_ms = not self._counted_at, self._store.clock.now_ms()
+        self._counted_at = now_ms
         usages = self._meters.unsaved()
         if usages:
             rows = _encode([astuple(usage) for usage in usages]).decode()
@@ -221,6 +222,8 @@ class Access:
 
             await self._store.write(work)
             self._meters.saved(usages)
+        if not (self.shared or usages or first):
+            return  # nobody else counts
         since = now_ms - now_ms % DAY_MS
         self._meters.take(await self._store.read.on(lambda database: read_usage(database, since)), now_ms)
 
