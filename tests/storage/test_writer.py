@@ -94,7 +94,7 @@ async def test_a_claim_for_which_nothing_is_ready_waits_without_a_transaction(di
     worker, writer = await disk.worker(), disk.store.writer
     before = writer.batches
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
-    while not writer._patient:
+    while not writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
         await asyncio.sleep(0)
     assert before == writer.batches
     started = await disk.start()
