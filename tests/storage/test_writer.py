@@ -414,3 +414,29 @@ async def test_a_claim_that_waits_outlives_a_lost_connection(broken_world):
             await asyncio.sleep(0)
         assert [run.id] == [lease.run_id for lease in await waiting]
     await world.close()
+
+
+async def test_whatever_goes_wrong_when_the_writer_connects_again_it_tries_on(broken_world, monkeypatch, caplog):
+    world, database = broken_world(threaded=True)
+    await world.worker()
+    again, tries = database.reopen, []
+
+    def reopen():
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("nobody has thought of this")
+        again()
+
+    monkeypatch.setattr(database, "reopen", reopen)
+    database.arm(1, DatabaseGone("the connection was lost"), only="commit")
+    with pytest.raises(StorageUnavailable):
+        await world.start()
+    run = None
+    async with asyncio.timeout(10):
+        while run is None:
+            with contextlib.suppress(StorageUnavailable):
+                run = await world.start()
+            await asyncio.sleep(0)
+    assert len(tries) == 2
+    assert "nobody has thought of this" in caplog.text
+    await world.close()

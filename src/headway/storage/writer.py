@@ -511,6 +511,9 @@ class Writer:
         except StorageBroken as error:
             self._break(error)
             return False
+        except Exception:  # this thread is the only one that can connect again: whatever it was, it tries on
+            log.exception("storage.not_regained")
+            return False
         self.down = False
         log.warning("storage.regained")
         self._told.extend(self._catalog.lanes_with_work())
