@@ -300,17 +300,19 @@ class Writer:
         gone = self._drop_cancelled()
         if self._told:
             batch += self._take_in()
-        if batch and all(map(self._only_waits, batch)):
+        if batch and self._only_wait(batch):
             self._patient += batch
             batch = []
         done, committed = self._commit(batch)
         if gone or done or committed is not None:  # a claim that goes on waiting may have parked what it has found
             self._answer(gone + done, committed)
 
-    def _only_waits(self, command: Command[Any]) -> bool:
-        """Tell whether it would find nothing, and change nothing: it need not try. One that is cancelled is answered."""
-        lanes = command.lanes
-        return lanes is not None and not command.cancelled and not any(map(lanes, self._catalog.lanes_with_work()))
+    def _only_wait(self, batch: list[Command[Any]]) -> bool:
+        """Tell whether all would find nothing, and change nothing: they need not try. One that is cancelled is answered."""
+        if any(command.lanes is None or command.cancelled for command in batch):
+            return False
+        ready = self._catalog.lanes_with_work()
+        return not any(command.lanes is not None and any(map(command.lanes, ready)) for command in batch)
 
     def _take_in(self) -> list[Command[Any]]:
         """Expect runs where other servers say that there are; return what lets those have a try who wait for them."""
