@@ -21,6 +21,7 @@ from tests.faults.server import ROOT
 SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_heal"
 LINEARIZED = "tests/linearizability/test_linearizability.py"
 OUTAGES = "tests/servers/test_outages.py::"
+WRITERS = "tests/storage/test_two_writers.py::"
 SHARED = "tests/servers/test_servers.py::"
 OTHERS = "tests/service/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
@@ -406,8 +407,9 @@ MUTANTS = (
          "    kept[key] = (request.fingerprint, _encode(lines).decode())\n"),
     ),
     Mutant(
-        "cache-kept-after-rollback", "storage/writer.py",
-        "            self._cache.clear()\n", "", SIMULATED,
+        "copies-before-the-commit", "storage/unit.py",
+        "        self._runs[run_id] = self._kept[run_id] = run\n",
+        "        self._runs[run_id] = self._kept[run_id] = self._cache[run_id] = run\n", SIMULATED,
     ),
     Mutant(
         "lapse-brings-nothing-back", "service/workers.py",
@@ -504,16 +506,41 @@ MUTANTS = (
     ),
     Mutant(
         "postgres-answered-before-the-commit", "storage/writer.py",
-        "            database.commit(self._tell(unit))\n",
-        "            for command in done:\n"
-        "                if self._loop and command.grows:\n                    self._loop.call_soon_threadsafe(command.settle)\n"
-        "            threading.Event().wait(0.02)\n            database.commit(self._tell(unit))\n",
+        "                database.commit(self._tell(unit))\n",
+        "                for command in done:\n"
+        "                    if self._loop and command.grows:\n                        self._loop.call_soon_threadsafe(command.settle)\n"
+        "                threading.Event().wait(0.02)\n                database.commit(self._tell(unit))\n",
         "test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all[writer.before_commit-start-postgres]",
     ),
     Mutant(
         "postgres-lost-races-unnoticed", "storage/postgres/connection.py",
         "            if cursor.rowcount != count:", "            if False:",
         SHARED + "test_one_idempotency_key_at_two_servers_starts_one_run",
+    ),
+    Mutant(
+        "reports-wait-for-starts", "storage/store.py",
+        "self.writers[-1] if trusts else self.writer", "self.writer",
+        WRITERS + "test_a_report_does_not_wait_for_what_the_other_writer_does",
+    ),
+    Mutant(
+        "writers-share-their-counters", "storage/writer.py",
+        "shard = -self._catalog.shard if self._second else None", "shard = None",
+        WRITERS + "test_the_counters_of_one_writer_are_no_lock_for_the_other",
+    ),
+    Mutant(
+        "reports-wake-no-claims", "storage/store.py",
+        "            self.writer.expect(committed.lanes)", "            pass",
+        WRITERS + "test_a_report_that_queues_its_run_again_wakes_the_claims_that_wait",
+    ),
+    Mutant(
+        "counted-in-the-middle-of-a-commit", "storage/catalog.py",
+        "if self._commits == before and not self._committing:", "if True:",
+        WRITERS + "test_counters_that_are_read_while_the_other_writer_commits_are_read_again",
+    ),
+    Mutant(
+        "copies-that-are-old-are-kept", "storage/writer.py",
+        "                tries += 1\n                self._cache.clear()\n", "                tries += 1\n",
+        WRITERS + "test_a_copy_that_has_become_old_is_read_again",
     ),
     Mutant(
         "limits-without-a-turn", "storage/unit.py",

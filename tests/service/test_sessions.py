@@ -164,7 +164,7 @@ async def test_leases_of_a_worker_that_nobody_remembers_lapse_after_a_restart(di
     run = await disk.start()
     await disk.one(worker)
     await disk.store.write(lambda unit: unit.database.run("delete_gone_workers", before=0))
-    disk.store._writing.connection.execute("DELETE FROM workers")
+    disk.store._connections[0].connection.execute("DELETE FROM workers")
     await disk.restart()
     await disk.advance(15_000)
     assert "queued" == await disk.state(run.id)

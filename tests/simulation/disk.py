@@ -84,6 +84,9 @@ class Mounted:
         self.gone = True
         raise Death
 
+    def settle(self) -> None:
+        """A file has carried out what it was asked for."""
+
     def commit(self, tell: Sequence[str] = ()) -> None:
         """Make it durable, or fail before or after that."""
         self._alive()

@@ -70,6 +70,9 @@ class Faulty:
         self._count("begin")
         self.inner.begin()
 
+    def settle(self):
+        self.inner.settle()
+
     def commit(self, tell=()):
         before = self.fired
         self._count("commit")
@@ -111,14 +114,16 @@ def faulty_world(url=None):
 
 def faulty(made, clock, dialect, *, path, threaded):
     """Return a world on what was opened, with the connection that writes put behind one that fails."""
-    database = Faulty(made._writing)
+    database = Faulty(made._connections[0])
+    apart = threaded and dialect is POSTGRES  # a connection is one thread's
     store = Store(
-        clock=clock, dialect=dialect, writing=database, near=made.read.near, far=None, threaded=threaded, peers=made.peers,
+        clock=clock, dialect=dialect, writing=database, near=None if apart else made.read.near,
+        far=(lambda: PostgresDatabase(path)) if apart else None, threaded=threaded, peers=made.peers,
         on_close=made._on_close,
     )  # fmt: skip
     world = World(store, clock, Settings(), path, threaded=threaded)
-    if isinstance(made._writing, PostgresDatabase):
+    if isinstance(made._connections[0], PostgresDatabase):
         database.sever = lambda: world.sql(
-            "SELECT pg_terminate_backend(?, 10000)", made._writing.connection.info.backend_pid
+            "SELECT pg_terminate_backend(?, 10000)", made._connections[0].connection.info.backend_pid
         )
     return world, database

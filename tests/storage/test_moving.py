@@ -93,7 +93,7 @@ def empty(path):
     """Make a store that has nothing in it."""
     store = open_file(path, ManualClock(START), reserve_bytes=0)
     store.read.close()
-    store._writing.close()
+    store._connections[0].close()
     store._on_close()
     return path
 

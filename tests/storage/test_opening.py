@@ -87,7 +87,7 @@ def test_what_is_no_store_is_refused_and_left_alone(tmp_path, content):
 
 @of_sqlite("disk")
 async def test_commits_are_synced_before_they_are_answered(disk):
-    writing = disk.store._writing.connection
+    writing = disk.store._connections[0].connection
     assert (2, "wal") == (writing.execute("PRAGMA synchronous").get, writing.execute("PRAGMA journal_mode").get)
 
 

@@ -203,9 +203,9 @@ def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable
     """Return what /readyz asks: None is well, a text says what is not."""
 
     async def store() -> str | None:
-        if service.store.writer.broken:
+        if service.store.broken:
             return "broken"
-        if service.store.writer.down:
+        if service.store.down:
             return "the database cannot be reached"
         return "the disk is full" if service.store.full else None
 

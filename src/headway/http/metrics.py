@@ -119,13 +119,16 @@ class _Collector(Collector):
         yield slots
 
     def _store(self) -> Iterator[Metric]:
-        writer = self._api.service.store.writer
-        yield CounterMetricFamily("headway_db_commits", "Transactions that reached the disk.", value=writer.batches)
-        yield CounterMetricFamily("headway_db_commands", "Commands in these transactions.", value=writer.commands)
+        store = self._api.service.store
+        writers = store.writers
+        batches, commands = sum(writer.batches for writer in writers), sum(writer.commands for writer in writers)
+        yield CounterMetricFamily("headway_db_commits", "Transactions that reached the disk.", value=batches)
+        yield CounterMetricFamily("headway_db_commands", "Commands in these transactions.", value=commands)
         writes = HistogramMetricFamily("headway_db_write_seconds", "How long these transactions took, to the disk.")
-        writes.add_metric([], writer.times.cumulated(), sum_value=writer.times.seconds)
+        times = writers[0].times.and_of(writer.times for writer in writers[1:])
+        writes.add_metric([], times.cumulated(), sum_value=times.seconds)
         yield writes
-        yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(writer.full))
+        yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(store.full))
 
     def _http(self) -> Iterator[Metric]:
         meters = self._api.meters

@@ -20,7 +20,7 @@ async def readyz(call: Call) -> Reply:
     api = call.api
     if api.draining:
         found["server"] = "it is draining"
-    if call.service.store.writer.broken is not None:
+    if call.service.store.broken:
         found["store"] = "it cannot be written"
     elif call.service.store.full:
         found["store"] = "the disk is full: new runs are refused"

@@ -62,8 +62,9 @@ class Service:
         """Called with the moment at which such a lane opens."""
         store.on_signal = self._signal
         store.on_regained = self.sessions.excuse
-        store.writer.after_freed = (unpark_freed,)
-        store.writer.after_ended = (let_next,)
+        for writer in store.writers:
+            writer.after_freed = (unpark_freed,)
+            writer.after_ended = (let_next,)
 
     def of(self, organisation: int) -> Desk:
         """Return the desk at which the organisation is served; always the same one."""

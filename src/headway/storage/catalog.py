@@ -1,11 +1,14 @@
 """What every decision needs at hand: task definitions, queues, and the counters, mirrored from the store.
 
-The writer alone changes it, after the commit that made the change durable.
+Writers alone change it, after the commit that made the change durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import contextlib
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,10 +20,18 @@ from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.storage.database import Database
 
+T = TypeVar("T")
+
 decode_task = msgspec.json.Decoder(Task).decode
+
+LOOKS_MAX: Final = 20
+"""How often the store is read anew because the server's other writer has committed meanwhile."""
 
 Lane = tuple[str, str]
 """(queue, task): what a claim probes."""
+
+Counts = dict[tuple[str, str, str], int]
+"""(task, queue, state) → how many runs."""
 
 
 class Catalog:
@@ -37,43 +48,92 @@ class Catalog:
         self.tasks: dict[str, Task] = {}
         self.queues: dict[str, Queue] = {}
         self.organisations: dict[int, Organisation] = {}
-        self.counts: dict[tuple[str, str, str], int] = {}
+        self.counts: Counts = {}
         """(task, queue, state) → how many runs; whose they are is what the queue's name says."""
         self.served: dict[int, int] = {}
         """Organisation → at which turn it was served last, since several have had runs ready at once."""
         self.turns = 0
-        self.finished: dict[tuple[str, str, str], int] = {}
+        self.finished: Counts = {}
         """(task, queue, final state) → how many runs ended so since this server began; retention does not lower it."""
         self.started: dict[tuple[str, str], int] = {}
         """(task, queue) → how many runs were started since this server began."""
+        self._lock = threading.Lock()
+        """Held for a moment by whoever changes what is above: a server may have two writers."""
+        self._committing = 0
+        """Transactions that may be in the store already, and are not in what is above yet."""
+        self._commits = 0
 
     def load(self, database: Database) -> None:
         """Read everything from the store."""
-        self.tasks = {task.name: task for (text,) in database.rows("read_tasks") for task in [decode_task(text)]}
-        self.queues = {row[0]: Queue(*row) for row in database.rows("read_queues")}
-        self.organisations = {row[0]: Organisation(*row) for row in database.rows("read_organisations")}
-        self.recount(database)
+
+        def read() -> tuple[list[Task], list[Queue], list[Organisation], Counts]:
+            return (
+                [decode_task(text) for (text,) in database.rows("read_tasks")],
+                [Queue(*row) for row in database.rows("read_queues")],
+                [Organisation(*row) for row in database.rows("read_organisations")],
+                _counts_in(database),
+            )
+
+        def take(found: tuple[list[Task], list[Queue], list[Organisation], Counts]) -> None:
+            tasks, queues, organisations, self.counts = found
+            self.tasks = {task.name: task for task in tasks}
+            self.queues = {queue.name: queue for queue in queues}
+            self.organisations = {organisation.id: organisation for organisation in organisations}
+
+        self._between_commits(read, take)
 
     def recount(self, database: Database) -> None:
         """Read the counters from the store."""
-        self.counts = {(task, queue, state): n for task, queue, state, n in database.rows("read_counters")}
+
+        def take(counts: Counts) -> None:
+            self.counts = counts
+
+        self._between_commits(lambda: _counts_in(database), take)
+
+    def _between_commits(self, read: Callable[[], T], take: Callable[[T], None]) -> None:
+        """Take over what the store says, read at a moment at which nothing is in one of the two only.
+
+        What the server's other writer commits meanwhile would be counted twice, or not at all, until the next look.
+        """
+        for _ in range(LOOKS_MAX):
+            with self._lock:
+                before = None if self._committing else self._commits
+            found = read()
+            with self._lock:
+                if self._commits == before and not self._committing:
+                    take(found)
+                    return
+        with self._lock:  # it commits all the time: what is off by one commit is right after the next look
+            take(found)
 
     def expect(self, lanes: Iterable[Lane]) -> None:
-        """Take in that another server has put runs into these lanes; the next `load` tells how many."""
+        """Take in that another writer has put runs into these lanes; the next `load` tells how many."""
         expected = {(task, queue, str(State.QUEUED)): 1 for queue, task in lanes}
-        self.counts = self.counts | {place: max(n, self.counts.get(place, 0)) for place, n in expected.items()}
+        with self._lock:
+            self.counts = self.counts | {place: max(n, self.counts.get(place, 0)) for place, n in expected.items()}
 
     def task(self, name: str) -> Task:
         """Return the definition; a run whose task was never declared here is judged by the defaults."""
         return self.tasks.get(name) or Task(name=name)
 
-    def add(
-        self,
-        counts: dict[tuple[str, str, str], int],
-        finished: dict[tuple[str, str, str], int],
-        started: dict[tuple[str, str], int],
-    ) -> None:
+    @contextlib.contextmanager
+    def committing(self) -> Iterator[None]:
+        """Say that a transaction commits; what it has changed is to be applied before this is left."""
+        with self._lock:
+            self._committing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._committing -= 1
+                self._commits += 1
+
+    def add(self, counts: Counts, finished: Counts, started: dict[tuple[str, str], int]) -> None:
         """Apply the counter changes of a committed transaction."""
+        with self._lock:
+            self._add(counts, finished, started)
+
+    def _add(self, counts: Counts, finished: Counts, started: dict[tuple[str, str], int]) -> None:
         # Others read them while they change: what gets a new place is a new dictionary.
         if counts.keys() - self.counts.keys():
             self.counts = dict.fromkeys(counts, 0) | self.counts
@@ -84,6 +144,16 @@ class Catalog:
                 mine[place] += delta
         for lane, number in started.items():
             self.started[lane] = self.started.get(lane, 0) + number
+
+    def learn(self, tasks: dict[str, Task], queues: dict[str, Queue], organisations: dict[int, Organisation]) -> None:
+        """Take over the definitions that a committed transaction has changed."""
+        with self._lock:  # others read these too
+            if tasks:
+                self.tasks = self.tasks | tasks
+            if queues:
+                self.queues = self.queues | queues
+            if organisations:
+                self.organisations = self.organisations | organisations
 
     def serve(self, organisations: Iterable[int]) -> None:
         """Note who had a turn, one after the other. What is undone later has had its turn all the same."""
@@ -134,3 +204,7 @@ class Catalog:
     def lanes_with_work(self) -> set[Lane]:
         """Return the lanes that have queued runs."""
         return {(queue, task) for (task, queue, state), n in self.counts.items() if n > 0 and state == State.QUEUED}
+
+
+def _counts_in(database: Database) -> Counts:
+    return {(task, queue, state): n for task, queue, state, n in database.rows("read_counters")}

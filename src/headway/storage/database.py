@@ -13,6 +13,10 @@ class Database(Protocol):
         """Open a transaction that may write."""
         ...
 
+    def settle(self) -> None:
+        """Return when every statement was carried out, so that nothing but the commit is left; raise as that does."""
+        ...
+
     def commit(self, tell: Sequence[str] = ()) -> None:
         """Return when the transaction is on stable storage; raise DiskFull, Outdated or StorageBroken if it is not.
 

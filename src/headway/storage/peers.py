@@ -65,8 +65,7 @@ class Peers:
             for (worker_id, _), said in unit.signals.items()
             if isinstance(said, StopAsked)
         ]
-        lanes = [lane for lane in unit.opened if lane in unit.ready]
         catalog = bool(unit.tasks or unit.queues or unit.organisations)
         return messages(
-            self.server_id, unit.changed, lanes, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access
+            self.server_id, unit.changed, unit.left, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access
         )

@@ -1,7 +1,7 @@
-"""The store: one writer, many reads, and what every decision needs at hand, behind one object.
+"""The store: what writes, many reads, and what every decision needs at hand, behind one object.
 
 `write` takes a function of a `Unit`, which is carried out in a transaction with whatever else is waiting; its future is
-done when that transaction is on stable storage. `read` never waits for the writer.
+done when that transaction is on stable storage. `read` never waits for a writer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from headway.clock import Clock
 from headway.errors import HeadwayError
+from headway.model.run import Run
 from headway.model.space import Space
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
@@ -41,6 +42,7 @@ class Store:
         near: Reading | None,
         far: Callable[[], Reading] | None,
         readers: int = 1,
+        reporting: Database | None = None,
         peers: Peers | None = None,
         reserve: Reserve | None = None,
         threaded: bool = True,
@@ -48,7 +50,8 @@ class Store:
     ) -> None:
         """Connections come opened and migrated; see `storage.sqlite.open` and `storage.postgres.open`.
 
-        With `peers` the database is shared with other servers.
+        With `peers` the database is shared with other servers. It may then have a second connection that writes: for
+        what workers report.
         """
         self.clock = clock
         self.dialect = dialect
@@ -76,20 +79,27 @@ class Store:
         """Called on the event loop when the database can be reached again."""
         self.on_broken: Callable[[Exception], None] = lambda error: None
         """Called on the event loop when nothing can be written any more."""
-        self._writing = writing
+        self._connections = [writing] if reporting is None else [writing, reporting]
         self._reserve = reserve
         self._on_close = on_close
         self._tasks: set[asyncio.Task[None]] = set()
-        self.writer = Writer(
-            writing,
-            self.catalog,
-            clock,
-            on_commit=self._committed,
-            on_broken=lambda error: self.on_broken(error),  # noqa: PLW0108 - it is set later
-            tell=peers.tell if peers is not None else lambda unit: (),
-            on_regained=self._back,
-            threaded=threaded,
+        cache: dict[str, Run] = {}
+        self.writers = tuple(
+            Writer(
+                database,
+                self.catalog,
+                clock,
+                on_commit=self._reported if second else self._committed,
+                on_broken=lambda error: self.on_broken(error),  # noqa: PLW0108 - it is set later
+                tell=peers.tell if peers is not None else lambda unit: (),
+                on_regained=self._back,
+                threaded=threaded,
+                cache=cache,
+                second=bool(second),
+            )
+            for second, database in enumerate(self._connections)
         )
+        self.writer = self.writers[0]
         if peers is not None:
             peers.on_message = self._heard
         if reserve is not None:
@@ -97,7 +107,8 @@ class Store:
 
     def start(self) -> None:
         """Begin writing, and hearing other servers, on the running event loop."""
-        self.writer.start()
+        for writer in self.writers:
+            writer.start()
         if self.peers is not None:
             self.peers.begin()
 
@@ -111,8 +122,13 @@ class Store:
         weight: int = 1,
         trusts: bool = False,
     ) -> asyncio.Future[T]:
-        """Carry out `work` in a transaction; see `Command` for what the arguments promise."""
-        return self.writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight, trusts=trusts))
+        """Carry out `work` in a transaction; see `Command` for what the arguments promise.
+
+        What `trusts` the copies of runs in memory is what workers report: of two writers, it is the other's. While the
+        database carries out the one's statements, the other can decide, and claims need not wait for reports.
+        """
+        writer = self.writers[-1] if trusts else self.writer
+        return writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight, trusts=trusts))
 
     async def write_patiently(
         self,
@@ -157,12 +173,23 @@ class Store:
     @property
     def full(self) -> bool:
         """Whether starts are refused because the disk is full."""
-        return self.writer.full
+        return any(writer.full for writer in self.writers)
+
+    @property
+    def down(self) -> bool:
+        """Whether the database cannot be reached."""
+        return any(writer.down for writer in self.writers)
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing can be written any more."""
+        return any(writer.broken is not None for writer in self.writers)
 
     def check_space(self) -> None:
         """Release the reserve on a full disk, restore it when there is space again; called by a loop."""
         if self._reserve is None:
-            self.writer.full = False  # the next start finds out
+            for writer in self.writers:
+                writer.full = False  # the next start finds out
             return
         if self.writer.full:
             if self._reserve.held:
@@ -240,16 +267,24 @@ class Store:
         for (worker_id, _), message in committed.signals.items():
             self.on_signal(worker_id, message)
 
+    def _reported(self, committed: Committed) -> None:
+        """Of the second writer: the first has the claims that may be waiting for what it has left."""
+        if committed.lanes:
+            self.writer.expect(committed.lanes)
+        self._committed(committed)
+
     async def close(self) -> None:
         """Finish what is being written and let go of everything."""
         if self.peers is not None:
             await asyncio.to_thread(self.peers.stop)
-        await self.writer.stop()
+        for writer in reversed(self.writers):  # what is reported may be what a claim waits for
+            await writer.stop()
         if self._tasks:
             await asyncio.wait(self._tasks)
         self.read.close()
-        if self._writing is not self.read.near:
-            self._writing.close()
+        for connection in self._connections:
+            if connection is not self.read.near:
+                connection.close()
         self._on_close()
 
 

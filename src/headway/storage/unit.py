@@ -83,15 +83,25 @@ class Unit:
     """Whether that was not enough."""
     slot_at: int | None = None
     """The earliest slot that a schedule which was made or changed has: what the scheduler waits for."""
+    _told = 0
+    """Events that were written in this transaction."""
     access = False
     """Whether this transaction has changed who may do what."""
 
-    def __init__(self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int) -> None:
-        """`cache` holds leased runs, which need not be read again; the writer empties it when a transaction fails."""
+    def __init__(
+        self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int, shard: int | None = None
+    ) -> None:
+        """`cache` holds leased runs as they were committed, which need not be read again.
+
+        `shard` says in which rows the counters are changed; None: in those that are the catalog's by the end.
+        """
         self.database = database
         self.catalog = catalog
         self.now_ms = now_ms
         self._cache = cache
+        self._shard = shard
+        self._kept: dict[str, Run | None] = {}
+        """What the cache has to say of the runs that were saved, once that is committed."""
         self._runs: dict[str, Run | None] = {}
         self._trusted: set[str] = set()
         self._replies: dict[str, tuple[str, str] | None] = {}
@@ -102,8 +112,6 @@ class Unit:
         self._was: dict[str, int] = {}
         """The version that each saved run has in the store."""
         self._events: list[tuple[str, int, str, int, str]] = []
-        self._told = 0
-        """Events that were written in this transaction."""
         self._steps: dict[tuple[str, str], Step] = {}
         self._results: dict[tuple[str, int], tuple[str, int, str, str, int]] = {}
         self._labels: dict[tuple[str, str, str], None] = {}
@@ -254,11 +262,7 @@ class Unit:
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
         """Keep the run as it is now; `shape` says which of its columns may differ from `before`."""
         run_id = run.id
-        self._runs[run_id] = run
-        if run.worker_id is None:
-            self._cache.pop(run_id, None)
-        elif run_id in self._cache or len(self._cache) < CACHED_MAX:  # never leave an older one there
-            self._cache[run_id] = run
+        self._runs[run_id] = self._kept[run_id] = run
         if shape == "save_claimed" and run_id in self._inserted and run_id not in self._saved:
             del self._inserted[run_id]
             self._handed[run_id] = run
@@ -381,6 +385,11 @@ class Unit:
         """Say that something in the lane may be claimable now."""
         self.ready[queue, task] = self.opened[queue, task] = None
 
+    @property
+    def left(self) -> list[Lane]:
+        """The lanes that it has opened, and in which something may be left for others to claim."""
+        return [lane for lane in self.opened if lane in self.ready]
+
     def signal(self, worker_id: str, run_id: str, message: Any) -> None:
         """Tell a worker something about a run, once this is committed."""
         self.signals[worker_id, run_id] = message
@@ -400,8 +409,7 @@ class Unit:
         stones = [(run.id, self.now_ms, policy, run.organisation) for run in runs]
         self.database.run("insert_tombstones", rows=as_rows(stones))
         for run in runs:
-            self._runs[run.id] = None
-            self._cache.pop(run.id, None)
+            self._runs[run.id] = self._kept[run.id] = None
             self.changed[run.id] = None
             self._count(run, -1)
 
@@ -456,16 +464,21 @@ class Unit:
         self.flush()
         counts = [(*place, delta) for place, delta in self._counts.items() if delta]
         if counts:
-            self.database.run("add_counters", rows=as_rows(counts), shard=self.catalog.shard)
+            shard = self.catalog.shard if self._shard is None else self._shard
+            self.database.run("add_counters", rows=as_rows(counts), shard=shard)
         if self._audit:  # last of all: here servers wait for each other
             access.append(self.database, self._audit)
 
     def publish(self) -> None:
-        """After the commit: let the catalog say what the store says."""
+        """After the commit: let the catalog and the cache say what the store says."""
         self.catalog.add(self._counts, self._finished, self._started)
-        self.catalog.tasks.update(self.tasks)
-        self.catalog.queues.update(self.queues)
-        self.catalog.organisations.update(self.organisations)
+        self.catalog.learn(self.tasks, self.queues, self.organisations)
+        cache = self._cache
+        for run_id, run in self._kept.items():
+            if run is None or run.worker_id is None:
+                cache.pop(run_id, None)
+            elif run_id in cache or len(cache) < CACHED_MAX:  # never leave an older one there
+                cache[run_id] = run
 
 
 def label_rows(run: Run, labels: dict[str, str]) -> list[tuple[str, str, str]]:

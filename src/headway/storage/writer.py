@@ -1,4 +1,4 @@
-"""The one writer: whatever commands are waiting go into one transaction, and each caller is answered after its commit.
+"""A writer: whatever commands are waiting go into one transaction, and each caller is answered after its commit.
 
 This is group commit. Under load a batch has hundreds of commands and costs one fdatasync; an idle server commits one
 command at a time with no delay added. Commands run in the order in which they came; a command that raises a
@@ -6,6 +6,9 @@ HeadwayError changes nothing and fails alone; if the transaction itself fails, s
 
 Claims are patient: they run after the other commands of a batch, so that a run that was just started is claimed in the
 same transaction, and a claim that finds nothing stays until a lane that it wants becomes ready.
+
+An embedded file has one writer. Where the database takes several, a server has two, so that it does not stand still while
+the one decides: what workers report is written beside everything else, as if by another server (see `Store.write`).
 """
 
 from __future__ import annotations
@@ -131,10 +134,12 @@ class _SpoiledError(Exception):
 class Committed:
     """What a commit changed, for those who watch."""
 
-    __slots__ = ("access", "deadline", "due", "run_ids", "signals", "slot_at")
+    __slots__ = ("access", "deadline", "due", "lanes", "run_ids", "signals", "slot_at")
 
     def __init__(self) -> None:
         self.run_ids: dict[str, None] = {}
+        self.lanes: dict[Lane, None] = {}
+        """Where it has left runs that can be claimed."""
         self.signals: dict[tuple[str, str], Any] = {}
         self.due: int | None = None
         self.deadline: int | None = None
@@ -143,7 +148,12 @@ class Committed:
 
     def include(self, unit: Unit | Committed) -> Committed:
         """Add what another transaction changed."""
-        self.run_ids.update(unit.changed if isinstance(unit, Unit) else unit.run_ids)
+        if isinstance(unit, Unit):
+            self.run_ids.update(unit.changed)
+            self.lanes.update(dict.fromkeys(unit.left))
+        else:
+            self.run_ids.update(unit.run_ids)
+            self.lanes.update(unit.lanes)
         self.signals.update(unit.signals)
         self.access = self.access or unit.access
         self.due = min(filter(None, (self.due, unit.due)), default=None)
@@ -166,10 +176,13 @@ class Writer:
         tell: Callable[[Unit], Sequence[str]] = lambda unit: (),
         on_regained: Callable[[], None] = lambda: None,
         threaded: bool = True,
+        cache: dict[str, Run] | None = None,
+        second: bool = False,
     ) -> None:
         """`on_…` are called on the event loop; `tell` says what other servers are to hear of a commit.
 
-        Not threaded, `write` does all at once (for tests).
+        Not threaded, `write` does all at once (for tests). The `second` writer of a server has rows of the counters for
+        itself, or each would wait for the other's disk; the `cache` of leased runs is that of both.
         """
         self._database = database
         self._catalog = catalog
@@ -178,18 +191,23 @@ class Writer:
         self._on_broken = on_broken
         self._tell = tell
         self._on_regained = on_regained
-        self._cache: dict[str, Run] = {}
+        self._cache = {} if cache is None else cache
+        self._second = second
         self._todo: deque[Command[Any]] = deque()
         self._patient: list[Command[Any]] = []
         self._told: deque[Lane] = deque()
-        """Lanes into which other servers have put runs."""
+        """Lanes into which other writers have put runs."""
         self._cancelled = False
         """Whether some patient command was cancelled since the writer last looked."""
         self._wake = threading.Semaphore(0)
         self._asleep = False
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="headway-writer", daemon=True) if threaded else None
+        self._thread = (
+            threading.Thread(target=self._run, name=f"headway-writer-{2 if second else 1}", daemon=True)
+            if threaded
+            else None
+        )
         self.full = False
         """Set when the disk is full: commands that grow the store are refused until it is cleared."""
         self.down = False
@@ -244,7 +262,7 @@ class Writer:
         self._look()
 
     def expect(self, lanes: Collection[Lane]) -> None:
-        """Take in that another server has put runs into these lanes; whoever waits for them may have a try."""
+        """Take in that another writer has put runs into these lanes; whoever waits for them may have a try."""
         self._told.extend(lanes)
         if self._wanted(lanes):
             self._look()
@@ -315,7 +333,7 @@ class Writer:
         return not any(command.lanes is not None and any(map(command.lanes, ready)) for command in batch)
 
     def _take_in(self) -> list[Command[Any]]:
-        """Expect runs where other servers say that there are; return what lets those have a try who wait for them."""
+        """Expect runs where other writers say that there are; return what lets those have a try who wait for them."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
         self._catalog.expect(told)
         if self._wanted(told):
@@ -353,6 +371,7 @@ class Writer:
                 continue
             except Outdated as error:  # another server was faster: decide again, on what is there now
                 tries += 1
+                self._cache.clear()
                 log.debug("storage.outdated try=%d error=%s", tries, error)
                 if tries < TRIES_MAX:
                     continue
@@ -402,7 +421,8 @@ class Writer:
 
     def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
         database = self._database
-        unit = Unit(database, self._catalog, self._cache, self._clock.now_ms())
+        shard = -self._catalog.shard if self._second else None
+        unit = Unit(database, self._catalog, self._cache, self._clock.now_ms(), shard)
         patient = [*self._patient]
         began = time.perf_counter()
         if failpoints.ARMED:
@@ -434,14 +454,15 @@ class Writer:
             unit.seal()
             if failpoints.ARMED:
                 failpoints.point("writer.before_commit")
-            database.commit(self._tell(unit))
-            if failpoints.ARMED:
-                failpoints.point("writer.after_commit")
+            database.settle()
+            with self._catalog.committing():
+                database.commit(self._tell(unit))
+                if failpoints.ARMED:
+                    failpoints.point("writer.after_commit")
+                unit.publish()
         except BaseException:
-            self._cache.clear()
             database.rollback()
             raise
-        unit.publish()
         self._patient = waiting
         self.times.note(time.perf_counter() - began)
         self.batches += 1

@@ -110,7 +110,7 @@ class PostgresDatabase:
         assert self._transaction is not None
         committed: psycopg.Cursor[Any] | None = None
         try:
-            self._settle()
+            self.settle()
             self._unsure = ""
             committed = self._connection.execute("COMMIT")
             for text in tell:
@@ -126,11 +126,14 @@ class PostgresDatabase:
         if self._unsure:  # somebody has ended the wait for the standby: it is here, but perhaps not there
             raise DatabaseGone(self._unsure)
 
-    def _settle(self) -> None:
-        """See that every statement has changed as many rows as it had to."""
+    def settle(self) -> None:
+        """See that every statement has changed as many rows as it had to; where nothing is expected, the commit sees to it."""
         assert self._pipeline is not None
-        if self._expected:
-            self._pipeline.sync()
+        try:
+            if self._expected:
+                self._pipeline.sync()
+        except psycopg.Error as error:
+            raise translated(error) from error
         for count, name, cursor in self._expected:
             if cursor.rowcount != count:
                 raise Outdated(f"{name} changed {cursor.rowcount} rows, not {count}")

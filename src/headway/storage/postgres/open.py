@@ -57,6 +57,7 @@ def open_postgres(
         clock=clock,
         dialect=POSTGRES,
         writing=writing,
+        reporting=PostgresDatabase(url, position_base=base, writes=True),
         near=None,
         far=lambda: PostgresDatabase(url, position_base=base),
         readers=READERS,

@@ -52,6 +52,9 @@ class SqliteDatabase:
         except apsw.Error as error:
             raise translated(error) from error
 
+    def settle(self) -> None:
+        """Every statement is carried out when it is asked for."""
+
     def commit(self, tell: Sequence[str] = ()) -> None:
         """Return when the log is on disk; nobody else has to be told."""
         del tell
