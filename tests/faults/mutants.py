@@ -449,7 +449,7 @@ MUTANTS = (
     ),
     Mutant(
         "slots-not-passed-on", "service/service.py",
-        "        store.writer.after_freed = (unpark_freed,)\n", "", SIMULATED,
+        "            writer.after_freed = (unpark_freed,)\n", "", SIMULATED,
     ),
     Mutant(
         "simulated-lost-claims-kept", "service/workers.py",
