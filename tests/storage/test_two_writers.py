@@ -60,6 +60,7 @@ async def test_a_report_that_queues_its_run_again_wakes_the_claims_that_wait(dis
     async with asyncio.timeout(5):
         (again,) = await waiting
     assert (lease.run_id, lease.epoch + 1) == (again.run_id, again.epoch)
+    assert {"running": 1} == disk.tasks.counts("t"), "what was told is not what is there"
 
 
 @of_postgres

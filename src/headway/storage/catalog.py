@@ -107,7 +107,7 @@ class Catalog:
             take(found)
 
     def expect(self, lanes: Iterable[Lane]) -> None:
-        """Take in that another writer has put runs into these lanes; the next `load` tells how many."""
+        """Take in that another server has put runs into these lanes; the next `load` tells how many."""
         expected = {(task, queue, str(State.QUEUED)): 1 for queue, task in lanes}
         with self._lock:
             self.counts = self.counts | {place: max(n, self.counts.get(place, 0)) for place, n in expected.items()}

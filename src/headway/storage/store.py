@@ -221,6 +221,7 @@ class Store:
             return
         self.notifier.publish_marks(marks_in(message))
         if message.lanes:
+            self.catalog.expect(message.lanes)
             self.writer.expect(message.lanes)
         if message.slot_at is not None:
             self.on_slot(message.slot_at)

@@ -262,7 +262,7 @@ class Writer:
         self._look()
 
     def expect(self, lanes: Collection[Lane]) -> None:
-        """Take in that another writer has put runs into these lanes; whoever waits for them may have a try."""
+        """Take in that there may be runs in these lanes by another's doing: whoever waits for them has a try."""
         self._told.extend(lanes)
         if self._wanted(lanes):
             self._look()
@@ -333,9 +333,8 @@ class Writer:
         return not any(command.lanes is not None and any(map(command.lanes, ready)) for command in batch)
 
     def _take_in(self) -> list[Command[Any]]:
-        """Expect runs where other writers say that there are; return what lets those have a try who wait for them."""
+        """Return what lets those have a try who wait for the lanes into which other writers have put runs."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
-        self._catalog.expect(told)
         if self._wanted(told):
             return [Command(lambda unit: unit.ready.update(told))]
         return []
