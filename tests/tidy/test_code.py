@@ -78,6 +78,13 @@ def test_every_fault_test_has_a_bug_that_it_was_seen_to_find():
     assert sorted({*tests} - found) == sorted(CONTROLS)
 
 
+def test_every_bug_that_the_fault_tests_find_is_published():
+    page = (ROOT / "docs/explanation/fault-tests.md").read_text(encoding="utf-8")
+    again = re.compile(r"-\d$")  # the same bug, found by another test as well
+    names = [again.sub("", mutant.name) for mutant in faults.MUTANTS]
+    assert [name for name in names if f"| {name} " not in page and f"`{name}`" not in page] == []
+
+
 def test_nothing_sleeps_in_the_server():
     allowed = (
         "actions/executor.py",
