@@ -255,6 +255,7 @@ def test_a_damaged_file_is_refused_with_what_to_do(place):
     assert server.process.wait(15) == FAILED
     assert "headway restore" in place.logged()
     assert "Traceback" not in place.logged()
+    place.store.unlink()  # so that nobody finds fault with it at the end
 
 
 @needs_strace
