@@ -575,6 +575,12 @@ MUTANTS = (
         SHARED + "test_the_runs_of_a_dead_worker_of_a_dead_server_come_back",
     ),
     Mutant(
+        "told-run-by-run", "storage/peers.py",
+        "        return messages(\n            self.server_id, unit.changed, lanes, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access\n        )\n",
+        "        return [text for run in unit.changed for text in messages(self.server_id, [run], lanes, stops, slot_at=unit.slot_at)]\n",
+        SHARED + "test_what_a_batch_of_starts_has_changed_is_told_once",
+    ),
+    Mutant(
         "others-not-told", "storage/peers.py",
         "        return messages(", "        return [] and messages(",
         SHARED + "test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other",
