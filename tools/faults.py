@@ -26,15 +26,18 @@ Written by `tools/faults.py` from `tests/faults/results.jsonl`, to which the fau
 servers, workers and databases, break them under load, and ask a ledger that lies outside of the store;
 [How the promises are tried](explanation/fault-tests.md) says how, and which seeded bugs show that they can fail. *Tries* are
 how often the fault was brought about, *acknowledged* is what clients were promised meanwhile, *lost* is what of that was not
-there or did not come to its end, and *doubled* are starts that made two runs, runs that ended twice, or events that a stream
-told twice or not in order. To try it again:
+there or did not come to its end, and *doubled* are starts that made two runs, runs that ended twice, events that a stream
+told twice or not in order, or records changed twice. Where clients change the same runs, what is acknowledged are answers, *lost*
+are runs whose answers no order explains, and *doubled* are versions that went back; where schedules fire, it is slots, and where
+rows are imported or records changed, rows and changes. Of a simulated store each try is a seed, and what is acknowledged are runs.
+To try it again:
 
-    HEADWAY_FAULT_RESULTS=results.jsonl ./test --long tests/faults tests/servers
+    HEADWAY_FAULT_RESULTS=results.jsonl ./test --long tests/faults tests/servers tests/linearizability tests/simulation
 
 | what was done | store | tries | acknowledged | lost | doubled | last tried | of |
 |---|---|---:|---:|---:|---:|---|---|
 """
-STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "simulated": "simulated"}
 ADDED = ("tries", "acknowledged", "lost", "doubled")
 
 PEERS = """

@@ -260,16 +260,37 @@ def test_what_stands_in_the_way_is_said_in_a_sentence_and_without_the_password(h
     assert (code, told) == (4, "")
     assert in_one_sentence(err)
     assert expected in err
+    assert headway("keys", "create", "admin", "--store", url.format(**place)) == (4, "", err)
     for word in ("of-ada", "s3cret"):
         assert word not in out + err
 
 
-@pytest.mark.parametrize("bad", ["postgresql://ada:s3%zzcret@h/d", "postgresql://ada:s3cret@h/d?nono=1"])
+BAD = {
+    "postgresql://ada:s3%zzcret@h/d": "is not the URL of a database; write",
+    "postgresql://ada:s3cret@h/d?nono=1": 'is not the URL of a database (invalid URI query parameter: "nono"); write',
+    "postgresql://ada:s3cret@127.0.0.1:abc/d": "is not the URL of a database (look at its port); write",
+    "postgresql://ada:s3cret@127.0.0.1:99999/d": "is not the URL of a database (look at its port); write",
+    "postgresql://ada:s3cret@127.0.0.1:1,127.0.0.1:2:3/d": "is not the URL of a database (look at its port); write",
+    "postgresql://ada:s3/cret@h/d": "is not the URL of a database (look at its port); write",
+    "postgresql://ada:s3cret@127.0.0.1/d?sslmode=maybe": "is not the URL of a database (look at its sslmode); write",
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
 def test_a_url_that_the_driver_cannot_read_is_wrong_usage(headway, bad):
     code, out, err = headway("doctor", "--store", bad)
     assert (code, out) == (2, "")
-    assert "is not the URL of a database" in err
+    assert BAD[bad] in err
     assert "s3" not in err
+
+
+def test_a_user_who_may_make_nothing_is_told_so(headway, postgres_cluster, postgres_url):
+    _guarded(postgres_cluster)
+    place = postgres_url.partition("@")[2]
+    code, out, err = headway("keys", "create", "admin", "--store", f"postgresql://ada:s3cret-of-ada@{place}")
+    assert (code, out) == (6, "")
+    assert in_one_sentence(err)
+    assert "refuses this user something that Headway needs: permission denied for schema public" in err
 
 
 def test_a_driver_that_is_missing_is_named(store):
@@ -277,6 +298,7 @@ def test_a_driver_that_is_missing_is_named(store):
     for arguments in (
         ["doctor", "--store", "postgresql://h/d"],
         ["migrate-store", f"sqlite:///{store}", "postgresql://h/d"],
+        ["keys", "create", "admin", "--store", "postgresql://h/d"],
     ):
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments], env={**os.environ, "PYTHONPATH": "src"}, capture_output=True,

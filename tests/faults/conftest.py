@@ -1,6 +1,7 @@
 import pytest
 from tests.faults.nursery import Nursery
 from tests.faults.server import Place
+from tests.faults.verdict import clean
 from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
 
 __all__ = ["nursery", "place", "postgres_cluster", "postgres_installation", "postgres_url"]
@@ -8,11 +9,13 @@ __all__ = ["nursery", "place", "postgres_cluster", "postgres_installation", "pos
 
 @pytest.fixture
 def place(request, tmp_path):
-    """A store in a file, or, as the parameter says, in a database."""
+    """A store in a file, or, as the parameter says, in a database; at the end every row is held against every other."""
     of_postgres = getattr(request, "param", "sqlite") == "postgres"
     found = Place(tmp_path, request.getfixturevalue("postgres_url") if of_postgres else None)
     yield found
     found.clean_up()
+    if found.kind == "postgres" or found.store.exists():
+        assert clean(found) == []
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ import msgspec
 from tests.faults.server import ROOT
 
 SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_heal"
-LINEARIZED = "tests/linearizability/test_linearizability.py"
+LINEARIZED = "tests/linearizability/test_linearizability.py::"
 OUTAGES = "tests/servers/test_outages.py::"
 WRITERS = "tests/storage/test_two_writers.py::"
 SHARED = "tests/servers/test_servers.py::"
@@ -134,6 +134,12 @@ MUTANTS = (
         "test_fail_points.py::test_a_write_that_was_acknowledged_survives_a_kill",
     ),
     Mutant(
+        "takes-its-time-to-start", "storage/sqlite/open.py",
+        "        writing = SqliteDatabase(",
+        '        __import__("time").sleep(3)\n        writing = SqliteDatabase(',
+        "test_server_kills.py::test_a_server_with_a_hundred_thousand_open_runs_is_back_within_two_seconds[sqlite]", long=True,
+    ),
+    Mutant(
         "keys-forgotten", "service/idempotency.py",
         "    unit.remember(", "    (lambda *_: None)(",
         "test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
@@ -211,19 +217,29 @@ MUTANTS = (
         "test_stopping.py::test_code_that_does_not_listen_is_killed_after_its_grace",
     ),
     Mutant(
+        "stubborn-threads-are-let-be", "worker/warden.py",
+        "            self.exit_code = RESTART_CODE\n", "            self._stubborn.clear()\n",
+        "test_stopping.py::test_a_thread_that_does_not_listen_ends_with_its_worker_once_the_others_are_finished[sqlite]",
+    ),
+    Mutant(
+        "claims-what-it-cannot-begin", "worker/floor.py",
+        "for executor, room in rooms.items() if room < most}", "for executor, room in rooms.items() if room > most}",
+        "test_rooms.py::test_no_more_runs_are_leased_than_there_are_children_and_an_urgent_one_is_next[sqlite]",
+    ),
+    Mutant(
         "poison-retried-for-ever", "engine/lifecycle.py",
         "    if crashes >= task.max_crashes:", "    if crashes >= 1_000:",
-        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[leaves]",
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-leaves]",
     ),
     Mutant(
         "crashed-runs-not-set-apart", "worker/floor.py",
         "if lease.crashes and not attempt.killable:", "if False:",
-        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[segfault]",
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-segfault]",
     ),
     Mutant(
         "memory-not-limited", "worker/child.py",
         "            if limit is not None:", "            if False:",
-        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[eats-memory]",
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-eats-memory]",
     ),
     Mutant(
         "output-not-throttled", "worker/stdio.py",
@@ -245,7 +261,7 @@ MUTANTS = (
     Mutant(
         "waits-for-a-dead-child", "worker/frames.py",
         "if not wait and not self._readable():", "if False:",
-        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[fork-bomb]",
+        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-fork-bomb]",
     ),
     Mutant(
         "neighbours-not-handed-back", "worker/warden.py",
@@ -256,7 +272,17 @@ MUTANTS = (
         "exit-without-drain", "http/server.py",
         "        self._loop.call_soon_threadsafe(self.asked_to_stop.set)",
         "        self.should_exit = self.force_exit = True",
-        "test_drain.py",
+        "test_drain.py::test_clients_notice_nothing_of_a_rolling_restart[sqlite]",
+    ),
+    Mutant(
+        "stream-resumes-one-too-late-3", "storage/sql/history.sql",
+        "WHERE run_id = :run_id AND seq > :after ORDER", "WHERE run_id = :run_id AND seq > :after + (:after > 1) ORDER",
+        "test_drain.py::test_open_streams_do_not_hold_up_the_end_and_resume[sqlite]",
+    ),
+    Mutant(
+        "drained-comes-back", "worker/supervisor.py",
+        "                return\n            lived_s", "                pass\n            lived_s",
+        "test_drain.py::test_a_local_worker_that_is_drained_does_not_come_back_and_its_end_is_no_warning[sqlite]",
     ),
     Mutant(
         "asked-is-ordered", "worker/warden.py",
@@ -289,6 +315,12 @@ MUTANTS = (
         "synchronous-normal-2", "storage/sqlite/connection.py",
         "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
         "test_power.py::test_nothing_acknowledged_is_lost_when_the_power_is_cut",
+    ),
+    Mutant(
+        "synchronous-normal-3", "storage/sqlite/connection.py",
+        "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL",
+        "test_power.py::test_what_was_acknowledged_before_the_power_went_is_there_though_the_server_lived_on[ext4-30]",
+        long=True,
     ),
     Mutant(
         "postgres-does-not-wait-for-the-disk-2", "storage/postgres/connection.py",
@@ -375,6 +407,11 @@ MUTANTS = (
         "does-not-heal", "storage/store.py",
         "                self.writer.full = False", "                pass",
         "test_disk.py::test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals",
+    ),
+    Mutant(
+        "a-databases-full-disk-is-an-outage", "storage/postgres/connection.py",
+        "        case errors.DiskFull():\n", "        case ZeroDivisionError():\n",
+        "test_disk.py::test_a_database_whose_disk_is_full_takes_no_runs_loses_none_and_heals",
     ),
     Mutant(
         "damage-not-explained", "storage/sqlite/open.py",
@@ -473,12 +510,19 @@ MUTANTS = (
         '        rows = await self._rows("read_run", id=run_id)\n',
         '        old = self.__dict__.setdefault("old", {})\n'
         '        rows = old.pop(run_id, None) or old.setdefault(run_id, self.near.rows("read_run", id=run_id))\n',
-        LINEARIZED,
+        LINEARIZED + "test_what_clients_see_of_a_run_is_one_order_of_its_changes_across_kills",
     ),
     Mutant(
         "updates-lost", "service/runs.py",
         "if version is not None and run.version != version:", "if version is not None and version > run.version:",
-        LINEARIZED,
+        LINEARIZED + "test_what_clients_see_of_a_run_is_one_order_of_its_changes_across_kills",
+    ),
+    Mutant(
+        "stale-reads-2", "storage/reader.py",
+        '        rows = await self._rows("read_run", id=run_id)\n',
+        '        old = self.__dict__.setdefault("old", {})\n'
+        '        rows = old.pop(run_id, None) or old.setdefault(run_id, await self._rows("read_run", id=run_id))\n',
+        LINEARIZED + "test_it_is_one_order_whichever_of_two_servers_they_ask",
     ),
     Mutant(
         "postgres-does-not-wait-for-the-disk", "storage/postgres/connection.py",
@@ -556,6 +600,12 @@ MUTANTS = (
         "workers-of-a-dead-server-not-heard", "service/servers.py",
         '        unit.database.run("adopt_workers", server_id=peers.server_id)\n', "",
         SHARED + "test_the_runs_of_a_dead_worker_of_a_dead_server_come_back",
+    ),
+    Mutant(
+        "told-run-by-run", "storage/peers.py",
+        "        return messages(\n            self.server_id, unit.changed, lanes, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access\n        )\n",
+        "        return [text for run in unit.changed for text in messages(self.server_id, [run], lanes, stops, slot_at=unit.slot_at)]\n",
+        SHARED + "test_what_a_batch_of_starts_has_changed_is_told_once",
     ),
     Mutant(
         "others-not-told", "storage/peers.py",
@@ -659,6 +709,11 @@ MUTANTS = (
         "        if failpoints.ARMED and passed:\n",
         "        unit.seal()\n        unit.database.commit()\n        unit.database.begin()\n        if failpoints.ARMED and passed:\n",
         "test_schedules.py::test_a_server_that_is_killed_at_a_point_of_a_tick_has_decided_entirely_or_not_at_all[scheduler.before_save-sqlite]",
+    ),
+    Mutant(
+        "only-some-slots-are-kept", "service/slots.py",
+        "        kept.add_slots(unit, slots)\n        return Settled", "        kept.add_slots(unit, slots[:10])\n        return Settled",
+        "test_schedules.py::test_many_schedules_that_fire_at_once_all_fire[100-sqlite]",
     ),
     Mutant(
         "what-passed-is-forgotten", "service/slots.py",

@@ -29,6 +29,13 @@ def decided(place: Place) -> int:
         return int(row[0])
 
 
+def fired(place: Place) -> int:
+    """Return of how many schedules a slot is decided."""
+    with opened(place) as connection:
+        (row,) = connection.execute("SELECT count(DISTINCT schedule_id) FROM slots").fetchall()
+        return int(row[0])
+
+
 def judged(place: Place) -> Counter[tuple[str, str]]:
     """Assert that every slot was decided once, and has its one run or none; return (policy, outcome) → how many."""
     with opened(place) as connection:

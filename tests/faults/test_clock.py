@@ -6,7 +6,7 @@ import time
 import pytest
 from tests.faults.clocks import WallClock, needs_faketime
 from tests.faults.server import Server, WorkerProcess, withheld_s
-from tests.faults.stores import MINUTES, STORES
+from tests.faults.stores import FILE_FIRST, MINUTES, STORES
 from tests.faults.test_server_kills import all_end
 from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import Books
@@ -92,6 +92,7 @@ def begins(scene, number, within_s, since_s=0.0):
     return time.monotonic() - since_s
 
 
+@FILE_FIRST
 def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(place):
     scene = Scene(place)
     started(scene.server, place, 1, delay="30m")
@@ -137,6 +138,7 @@ def test_what_a_jump_makes_due_begins_by_itself_within_half_a_minute(place, jump
     scene.end(fault="the server's clock jumps", jumps=13 + (jump_s < 0))
 
 
+@FILE_FIRST
 @pytest.mark.parametrize("ahead_s", [pytest.param(-HOUR, marks=MINUTES), HOUR], ids=["-1h", "+1h"])
 def test_a_worker_whose_clock_is_wrong_and_jumps_keeps_its_lease_and_ends_its_runs_once(place, ahead_s):
     server = Server(place, "--lease", f"{LEASE_S}s").start()

@@ -4,8 +4,10 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,8 +18,9 @@ from tests.faults.server import Place, Server, WorkerProcess
 from tests.faults.stores import MINUTES
 from tests.faults.syscalls import calls, failing, needs_strace, slowed, watching
 from tests.faults.test_server_kills import all_end
-from tests.faults.verdict import Books, clean
+from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
+from tests.postgres.cluster import Cluster
 
 from headway.app.serving import BROKEN, FAILED
 from headway.client.errors import ConnectionLost
@@ -104,7 +107,7 @@ def test_a_sync_that_fails_ends_the_server_and_nothing_is_acknowledged_after(pla
     assert start_some(place, 1_000) == []
     server = Server(place).start()
     server.kill()
-    Books(place).hold(kills=1, finished=False)
+    Books(place).hold(kills=1, finished=False, fault="a sync of the disk fails")
 
 
 def start_some(place, first):
@@ -121,20 +124,38 @@ def start_some(place, first):
     return found
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of its own, of 32 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
+@contextlib.contextmanager
+def disk_of(size, folder):
+    """Give a disk of its own, or skip the test."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a disk")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode()}")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk for a file."""
+    (tmp_path / "disk").mkdir()
+    with disk_of("32m", tmp_path / "disk") as disk:
+        yield disk
+
+
+@pytest.fixture
+def database_on_a_small_disk(postgres_installation):
+    """A disk, and the server of PostgreSQL whose files are there: not in the test's folder, where its user cannot get."""
+    with tempfile.TemporaryDirectory(prefix="headway-disk-") as folder, disk_of("192m", folder) as disk:
+        Path(folder).chmod(0o755)
+        settings = {"min_wal_size": "32MB", "max_wal_size": "48MB"}
+        with Cluster(settings, postgres_installation, below=Path(disk)) as cluster:
+            yield Path(disk), cluster
 
 
 def fill(disk):
@@ -154,7 +175,7 @@ def test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals(small_disk, tm
     server = Server(place, HEADWAY_RESERVE_BYTES=str(4 << 20)).start()
     try:
         hand = Hand(server)
-        ids = [server.started("job", n=n) for n in range(30)]
+        ids = start_at_once(place, 30)
         leases = hand.claim(20)
         ballast = fill(small_disk)
         assert refused(server)
@@ -172,7 +193,31 @@ def test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals(small_disk, tm
         hand.report(*(of(lease, "succeeded") for lease in hand.claim(11)))
         assert server.counts().get("succeeded") == 31
         assert server.stop() == 0
-        assert clean(place) == []
+        Books(place).hold(kills=0, finished=False, fault="the disk is full", tries=1)
+    finally:
+        place.clean_up()
+
+
+def test_a_database_whose_disk_is_full_takes_no_runs_loses_none_and_heals(database_on_a_small_disk, tmp_path):
+    """What ends meanwhile is up to the database, which has no reserve: a report that is not taken comes again."""
+    disk, cluster = database_on_a_small_disk
+    place = Place(tmp_path, cluster.url(cluster.create_database()))
+    server = Server(place).start()
+    try:
+        hand = Hand(server)
+        ids = start_some(place, 0)
+        leases = hand.claim(5)
+        ballast = fill(disk)
+        assert refused(server)
+        assert {server.call("GET", path).status for path in ("/v1/runs", f"/v1/runs/{ids[0]}", "/livez")} == {200}
+        assert server.call("GET", "/readyz").status == 503
+        ballast.unlink()
+        until(lambda: start_some(place, 10), HEALS_WITHIN_S, "it takes runs again")
+        for lease in leases:
+            until(lambda lease=lease: hand.send(of(lease, "succeeded")).status == 200, 10, "a run ends")
+        assert [server.run(run_id)["state"] for run_id in ids] == ["succeeded"] * 5
+        assert server.stop() == 0
+        Books(place).hold(kills=0, finished=False, fault="the disk is full", tries=1)
     finally:
         place.clean_up()
 
@@ -184,7 +229,7 @@ def refused(server):
         answer = server.call("POST", "/v1/runs", {"task": "job", "input": {"fill": "x" * 100_000}})
         assert answer.status in {202, 503}, answer
         if answer.status == 202:
-            server.post(f"/v1/runs/{msgspec.json.decode(answer.body)['id']}:terminate")
+            server.call("POST", f"/v1/runs/{msgspec.json.decode(answer.body)['id']}:terminate", {})
             return False
         assert msgspec.json.decode(answer.body)["code"] == "storage_full"
         return int(answer.headers["retry-after"]) > 0
@@ -210,6 +255,7 @@ def test_a_damaged_file_is_refused_with_what_to_do(place):
     assert server.process.wait(15) == FAILED
     assert "headway restore" in place.logged()
     assert "Traceback" not in place.logged()
+    place.store.unlink()  # so that nobody finds fault with it at the end
 
 
 @needs_strace

@@ -68,7 +68,7 @@ def test_clients_notice_nothing_of_a_rolling_restart(place):
     assert users.failures == []
     all_end(server)
     assert server.stop() == 0
-    Books(place).hold(kills=0)
+    Books(place).hold(kills=0, fault="the server is told to go and started again", tries=3)
 
 
 def durable(events):

@@ -118,9 +118,9 @@ def repeated_safely(server, there, operation):
     assert 1 <= operation.times(server, there) <= operation.again + 1 * (operation.again > 1)
 
 
-def store_is_whole(server):
+def store_is_whole(server, fault=""):
     server.kill()
-    Books(server.place).hold(kills=2, finished=False)
+    Books(server.place).hold(kills=2, finished=False, fault=fault, tries=1)
 
 
 @operations()
@@ -135,7 +135,7 @@ def test_a_write_that_is_killed_happens_entirely_or_not_at_all(server, prepared,
     server.start()
     assert operation.times(server, there) == (0 if point in BEFORE else 1)
     repeated_safely(server, there, operation)
-    store_is_whole(server)
+    store_is_whole(server, "kill -9 at a point of a commit")
 
 
 @operations()
@@ -175,4 +175,4 @@ def test_a_migration_that_is_killed_leaves_a_store_that_opens(place, point):
     Hand(server)
     assert server.run(server.started("job"))["state"] == "queued"
     server.kill()
-    Books(place).hold(kills=1, finished=False)
+    Books(place).hold(kills=1, finished=False, fault="kill -9 at a point of a migration", tries=1)

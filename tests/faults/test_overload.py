@@ -48,11 +48,10 @@ class Crowd:
         return seen
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("place", "times", "seconds"),
     [
-        ("sqlite", (5,), 5),
+        pytest.param("sqlite", (5,), 5, marks=pytest.mark.timeout(300)),
         *(pytest.param(store, (5, 10), 30, marks=MINUTES) for store in STORES),
     ],
     indirect=["place"],

@@ -8,7 +8,7 @@ from tests.faults.load import Load
 from tests.faults.protocol import Hand, of
 from tests.faults.proxy import WAYS, Wire
 from tests.faults.server import Place, Server, WorkerProcess
-from tests.faults.stores import MINUTES, STORES
+from tests.faults.stores import FILE_FIRST, MINUTES, STORES, TIMES
 from tests.faults.test_server_kills import all_final
 from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import Books
@@ -22,7 +22,7 @@ TASKS = ["effect", "effect_in_thread"]
 
 def ways(*few):
     """Mark a test with ways to cut a network: few each time, all of them and again if there are minutes."""
-    many = [pytest.param(store, WAYS, 5, marks=MINUTES) for store in STORES]
+    many = [pytest.param(store, WAYS, 5 * TIMES, marks=MINUTES) for store in STORES]
     return pytest.mark.parametrize(("place", "ways", "rounds"), [("sqlite", few, 1), *many], indirect=["place"])
 
 
@@ -55,6 +55,7 @@ def works(server, name):
     return any(worker["name"] == name and worker["state"] == "active" for worker in server.get("/v1/workers")["data"])
 
 
+@FILE_FIRST
 @pytest.mark.parametrize("way", ["there", pytest.param("full", marks=MINUTES)])
 def test_what_a_worker_reports_after_it_was_cut_off_changes_nothing(place, way):
     """It ends its run while nothing gets through; when its word arrives, another holds the run.
@@ -90,7 +91,7 @@ def through(url, port):
 
 
 @pytest.mark.parametrize(
-    ("ways", "rounds"), [(("reset", "full"), 1), pytest.param(WAYS, 5, marks=MINUTES)], ids=["some", "all"]
+    ("ways", "rounds"), [(("reset", "full"), 1), pytest.param(WAYS, 5 * TIMES, marks=MINUTES)], ids=["some", "all"]
 )
 def test_a_server_that_is_cut_off_its_database_loses_nothing_and_the_other_goes_on(
     postgres_url, tmp_path, ways, rounds

@@ -2,7 +2,9 @@
 
 import psutil
 import pytest
-from tests.faults.server import APP, Server
+from tests.faults.results import note
+from tests.faults.server import APP, Place, Server
+from tests.faults.stores import MINUTES
 from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import clean
 from tests.faults.waiting import until
@@ -22,11 +24,13 @@ POISON = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    from tests.faults.server import Place
-
-    place = Place(tmp_path_factory.mktemp("poison"))
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=MINUTES)])
+def server(request, tmp_path_factory):
+    store = None
+    if request.param == "postgres":
+        cluster = request.getfixturevalue("postgres_cluster")
+        store = cluster.url(cluster.create_database())
+    place = Place(tmp_path_factory.mktemp("poison"), store)
     server = Server(place, "--workers", "2", "--lease", f"{LEASE_MS}ms", app=APP).start()
     server.connected(2)
     yield server
@@ -42,6 +46,10 @@ def others(server):
 
 def all_succeed(server, ids):
     runs = [server.final(run_id) for run_id in ids]
+    note(
+        "a task does harm to its worker", server.place.kind, tries=1, acknowledged=len(ids),
+        lost=sum(run["state"] != "succeeded" for run in runs), doubled=0,
+    )  # fmt: skip
     assert {run["state"] for run in runs} == {"succeeded"}, runs
     assert max(run["crashes"] for run in runs) <= 1, "what took a worker down once was let near the others again"
 

@@ -17,7 +17,7 @@ from tests.faults.disks import MAKE, Disk
 from tests.faults.ledger import Ledger
 from tests.faults.load import Load
 from tests.faults.server import APP, Place, Process, Server, WorkerProcess
-from tests.faults.stores import MINUTES
+from tests.faults.stores import MINUTES, TIMES
 from tests.faults.syscalls import lying, needs_strace
 from tests.faults.test_server_kills import all_end, more_than
 from tests.faults.verdict import Books, clean
@@ -52,7 +52,7 @@ def placed(disk, tmp_path):
 
 def on_disks(*each_time, cuts):
     """Mark a test with how often the power is cut on which file system."""
-    many = [pytest.param(kind, cuts, marks=MINUTES) for kind in MAKE]
+    many = [pytest.param(kind, cuts * TIMES, marks=MINUTES) for kind in MAKE]
     return pytest.mark.parametrize(("disk", "cuts"), [*each_time, *many], indirect=["disk"])
 
 

@@ -6,7 +6,9 @@ import random
 
 import msgspec
 import pytest
-from tests.faults.verdict import verify
+from tests.faults import results
+from tests.faults.stores import ON_BOTH
+from tests.faults.verdict import clean
 
 from headway.clock import SystemClock
 from headway.config import Settings
@@ -14,12 +16,15 @@ from headway.errors import HeadwayError
 from headway.ids import Signer
 from headway.model.run import FINAL
 from headway.service.service import Service
+from headway.storage.postgres.open import open_postgres
 from headway.storage.sqlite.open import open_file
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
 
 ROUNDS = 300
 AT_ONCE = 20
+
+pytestmark = ON_BOTH
 
 
 def in_a_loop(test):
@@ -33,20 +38,25 @@ def in_a_loop(test):
 
 
 class Bench:
-    """A service on a file, with its writer's thread, and no HTTP."""
+    """A service on a store, with its writer's thread, and no HTTP."""
 
-    def __init__(self, folder):
-        self.path = folder / "headway.db"
-        self.store = open_file(self.path, SystemClock(), reserve_bytes=0)
+    def __init__(self, place):
+        self.place = place
+        if place.kind == "postgres":
+            self.store = open_postgres(place.store_url, SystemClock(), server_id="one", host="here", pid=1, version="0")
+        else:
+            self.store = open_file(place.store, SystemClock(), reserve_bytes=0)
         self.service = Service(self.store, Signer(b"x" * 32), Settings())
 
     async def __aenter__(self):
         self.store.start()
+        if self.place.kind == "postgres":
+            await self.service.servers.join()
         return self
 
     async def __aexit__(self, *_):
         await self.store.close()
-        assert verify(self.path) == []
+        assert clean(self.place) == []
 
     async def worker(self):
         """Register a worker and return its id."""
@@ -118,8 +128,8 @@ async def one_round(bench):
 
 
 @in_a_loop
-async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(tmp_path):
-    async with Bench(tmp_path) as bench:
+async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(place):
+    async with Bench(place) as bench:
         outcomes = set()
         for _ in range(ROUNDS):
             run_id, other_id = await one_round(bench)
@@ -137,6 +147,14 @@ async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(tmp_pat
             told = [cause for cause in causes if cause in {"succeeded", "errored", "crashed"}]
             assert len(told) <= 1, causes  # once the lease is lost, what its holder says does not count
             outcomes.add(tuple(causes[2:]))
+        results.note(
+            "a run is stopped, ends and is lost at once",
+            place.kind,
+            tries=ROUNDS,
+            acknowledged=ROUNDS,
+            lost=0,
+            doubled=0,
+        )
         assert len(outcomes) >= 4, outcomes
 
 
@@ -152,8 +170,8 @@ async def confirm(bench, worker_id, run):
 
 
 @in_a_loop
-async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(tmp_path):
-    async with Bench(tmp_path) as bench:
+async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(place):
+    async with Bench(place) as bench:
         worker_id = await bench.worker()
         for _ in range(AT_ONCE):
             run_id = (await bench.service.of(1).runs.start(wire.StartRun(task="job"))).run.id
@@ -167,10 +185,10 @@ async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(tmp
 
 @pytest.mark.parametrize("same", [True, False], ids=["same-request", "other-request"])
 @in_a_loop
-async def test_one_idempotency_key_in_one_batch_has_one_effect(tmp_path, same):
+async def test_one_idempotency_key_in_one_batch_has_one_effect(place, same):
     from headway.service.idempotency import request_key
 
-    async with Bench(tmp_path) as bench:
+    async with Bench(place) as bench:
         await bench.worker()
 
         def start(number):

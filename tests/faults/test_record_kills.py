@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
+from tests.faults.results import note
 from tests.faults.server import Server
 from tests.faults.stores import ON_BOTH, kills
 from tests.faults.verdict import clean, opened
@@ -116,8 +117,7 @@ TASKS = {
 }  # fmt: skip
 
 
-@kills({"sqlite": 3, "postgres": 1})
-@pytest.mark.timeout(300)
+@kills({"sqlite": 3, "postgres": 1}, within_s=300)
 def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
     records, again = 6_000, 4
     alike = {
@@ -143,7 +143,13 @@ def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
     assert all(died[what] >= 1 for what in ("Patch", "Indexed", "Each")), died
     assert server.stop() == 0
     orders = rows(place, "orders")
-    assert Counter(version for version, _ in orders) == {1 + len(rounds): records}
+    changed = Counter(version - 1 for version, _ in orders)
+    note(
+        "kill -9 of the server in the middle of a record task", place.kind, tries=died.total(),
+        acknowledged=records * len(rounds), lost=sum(max(len(rounds) - times, 0) * many for times, many in changed.items()),
+        doubled=sum(max(times - len(rounds), 0) * many for times, many in changed.items()),
+    )  # fmt: skip
+    assert changed == {len(rounds): records}
     assert {values["field_2"] for _, values in orders} == {1}
     last = {name.partition(" ")[0]: name.replace(name.partition(" ")[0], "seen") for name in rounds}
     assert {(values["field_3"], values["field_5"]) for _, values in orders} == {(last["Patch"], last["Indexed"])}

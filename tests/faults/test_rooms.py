@@ -1,12 +1,14 @@
 """A worker takes what it can begin, so that what waits waits in its queue, in order, and its clock does not run."""
 
 from tests.faults.server import Server, WorkerProcess
+from tests.faults.stores import FILE_FIRST
 from tests.faults.waiting import until
 
 SLOTS = 4
 RUNS = 30
 
 
+@FILE_FIRST
 def test_no_more_runs_are_leased_than_there_are_children_and_an_urgent_one_is_next(place):
     server = Server(place).start()
     WorkerProcess(place, "--processes", str(SLOTS))

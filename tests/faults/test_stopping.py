@@ -2,12 +2,15 @@
 
 import pytest
 from tests.faults.server import Server, WorkerProcess
+from tests.faults.stores import FILE_FIRST
 from tests.faults.test_worker_kills import begun
 from tests.faults.waiting import until
 
 from headway.wire.times import from_text
 
 HEARS_WITHIN_MS = 2_000
+
+pytestmark = FILE_FIRST
 
 
 @pytest.fixture

@@ -24,11 +24,11 @@ GIVES_UP = 0.3
 
 
 class Clients:
-    """Threads with a connection each, on a few runs at a time, so that they meet."""
+    """Threads with a connection to each server, on a few runs at a time, so that they meet."""
 
-    def __init__(self, place: Place, *, operations: int, threads: int = 6, seed: int = 0) -> None:
-        """All of them together do so many operations."""
-        self._place = place
+    def __init__(self, *places: Place, operations: int, threads: int = 6, seed: int = 0) -> None:
+        """All of them together do so many operations, at the servers of one store that these places have."""
+        self._places = places
         self._left = itertools.count(1)
         self._operations, self._seed = operations, seed
         self._threads = [threading.Thread(target=self._live, args=(number,), daemon=True) for number in range(threads)]
@@ -50,7 +50,8 @@ class Clients:
 
     def _live(self, client: int) -> None:
         rng = random.Random(self._seed * 100 + client)
-        http = self._place.connect()
+        first = client % len(self._places)
+        http = [place.connect() for place in (*self._places[first:], *self._places[:first])]
         seen: dict[str, int] = {}
         while next(self._left) <= self._operations and not self.odd:
             if len(self._runs) < 2 or rng.random() < 0.02:
@@ -60,7 +61,7 @@ class Clients:
             verb = "terminate" if rng.random() < 0.01 else rng.choice(VERBS)
             self._one(http, rng, client, run_id, verb, seen)
 
-    def _start(self, http: Transport, rng: random.Random, client: int) -> None:
+    def _start(self, http: list[Transport], rng: random.Random, client: int) -> None:
         began, priority = time.monotonic(), rng.randrange(10)
         body = {"task": "job", "name": "n0", "priority": priority}
         while True:  # a start that is given up has no id, and nothing to say about it
@@ -75,7 +76,7 @@ class Clients:
         self._runs.append(found["id"])
 
     def _one(
-        self, http: Transport, rng: random.Random, client: int, run_id: str, verb: str, seen: dict[str, int]
+        self, http: list[Transport], rng: random.Random, client: int, run_id: str, verb: str, seen: dict[str, int]
     ) -> None:
         given: Any = None
         method, path, body, headers = "POST", f"/v1/runs/{run_id}:{verb}", {}, {}
@@ -113,10 +114,13 @@ class Clients:
             seen[run_id] = seen_version
 
     def _sent(
-        self, http: Transport, rng: random.Random, method: str, path: str, body: Any, *, may_give_up: bool = True,
+        self, http: list[Transport], rng: random.Random, method: str, path: str, body: Any, *, may_give_up: bool = True,
         **headers: str,
     ) -> tuple[Response | None, float]:  # fmt: skip
-        """Send a request under a key until it is answered; return the answer and when it was sent last, or give up."""
+        """Send a request under a key until it is answered; return the answer and when it was sent last, or give up.
+
+        Who is not answered goes on at the next server, as clients do.
+        """
         if method != "GET":
             headers["Idempotency-Key"] = f"{rng.getrandbits(64):x}"
         data = None if body is None else msgspec.json.encode(body)
@@ -124,10 +128,11 @@ class Clients:
         while time.monotonic() < deadline:
             sent = time.monotonic()
             try:
-                answer = http.request(method, path, data, headers=headers)
+                answer = http[0].request(method, path, data, headers=headers)
             except ConnectionLost:
                 if may_give_up and rng.random() < GIVES_UP:
                     return None, sent
+                http.append(http.pop(0))
                 threading.Event().wait(0.02)
                 continue
             if answer.status != 503:

@@ -3,41 +3,70 @@
 import random
 
 import pytest
-from tests.faults.conftest import place
+from tests.faults import results
 from tests.faults.protocol import Hand
-from tests.faults.server import Server
+from tests.faults.server import Place, Server
+from tests.faults.stores import STORES, TIMES
 from tests.faults.verdict import clean
 from tests.faults.waiting import pause, until
 from tests.linearizability.checker import backwards, by_run, unexplained
 from tests.linearizability.clients import Clients
 from tests.linearizability.model import NOT_STARTED, step, version_of
 
-__all__ = ["place"]
+LONG = (pytest.mark.long, pytest.mark.timeout(3600 * TIMES))
 
 
-@pytest.mark.parametrize(
-    ("operations", "kills", "histories"),
-    [
-        (1_200, 2, 1),
-        pytest.param(10_000, 20, 20, marks=[pytest.mark.long, pytest.mark.timeout(3600)]),
-    ],
-)
-def test_what_clients_see_of_a_run_is_one_order_of_its_changes_across_kills(place, operations, kills, histories):
-    server = Server(place, "--workers", "0").start()
-    Hand(server)
+def explained(servers, *, operations, kills, histories):
+    """Have clients change runs at all these servers, which are killed in turn, and hold each answer against the others."""
+    places = [server.place for server in servers]
     for seed in range(histories):
         rng = random.Random(seed)
-        with Clients(place, operations=operations, seed=seed) as clients:
+        with Clients(*places, operations=operations, seed=seed) as clients:
             for kill in range(1, kills + 1):
                 so_many = operations * kill // (kills + 1)
                 until(lambda so_many=so_many: len(clients.history) >= so_many * 0.9, 60, f"{so_many} are done")
                 pause(rng.uniform(0, 0.05))
-                server.kill()
-                server.start()
+                servers[kill % len(servers)].kill()
+                servers[kill % len(servers)].start()
         assert clients.odd == []
         assert len(clients.history) >= operations * 0.9
-        for history in by_run(clients.history).values():
-            assert backwards(history, version_of) == []
-            assert unexplained(history, NOT_STARTED, step) is None
-    server.kill()
-    assert clean(place) == []
+        runs = list(by_run(clients.history).values())
+        back = [found for history in runs for found in backwards(history, version_of)]
+        wrong = [found for history in runs if (found := unexplained(history, NOT_STARTED, step)) is not None]
+        results.note(
+            f"kill -9 of {'one of two servers' if len(servers) > 1 else 'the server'} while clients change the same runs",
+            places[0].kind, tries=kills, acknowledged=len(clients.history), lost=len(wrong), doubled=len(back),
+        )  # fmt: skip
+        assert back == []
+        assert wrong == []
+    for server in servers:
+        server.kill()
+    assert clean(places[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "operations", "kills", "histories"),
+    [
+        *((store, 1_200, 2, 1) for store in STORES),
+        *(pytest.param(store, 10_000, 20, 20 * TIMES, marks=LONG) for store in STORES),
+    ],
+    indirect=["place"],
+)
+def test_what_clients_see_of_a_run_is_one_order_of_its_changes_across_kills(place, operations, kills, histories):
+    server = Server(place, "--workers", "0").start()
+    Hand(server)
+    explained([server], operations=operations, kills=kills, histories=histories)
+
+
+@pytest.mark.parametrize(
+    ("operations", "kills", "histories"), [(1_200, 2, 1), pytest.param(10_000, 20, 20 * TIMES, marks=LONG)]
+)
+def test_it_is_one_order_whichever_of_two_servers_they_ask(tmp_path, postgres_url, operations, kills, histories):
+    places = [Place(tmp_path, postgres_url) for _ in range(2)]
+    try:
+        servers = [Server(place, "--workers", "0").start() for place in places]
+        Hand(servers[0])
+        explained(servers, operations=operations, kills=kills, histories=histories)
+    finally:
+        for place in places:
+            place.clean_up()

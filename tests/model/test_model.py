@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.faults.stores import TIMES
 from tests.model.reference import FINAL, LEASED, Reference
 from tests.world import START, declare, on_disk, on_postgres, raw, spec
 
@@ -509,13 +510,13 @@ def test_a_service_does_what_the_reference_says_for_each_organisation():
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("number", range(2, 7))
+@pytest.mark.parametrize("number", range(2, 2 + 5 * TIMES))
 def test_a_service_does_what_the_reference_says_for_long(number):
     lives(Life, 400, 120, number)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("number", range(2, 5))
+@pytest.mark.parametrize("number", range(2, 2 + 3 * TIMES))
 def test_a_service_on_postgresql_does_what_the_reference_says_for_long(number, life_on_postgres):
     lives(life_on_postgres, 200, 120, number)

@@ -250,6 +250,19 @@ def test_a_server_that_is_not_let_in_says_why_and_does_not_wait(cluster, one):
     assert "not-the-right-one" not in said
 
 
+def test_a_server_that_has_waited_and_is_then_not_let_in_says_why_and_ends(cluster, one):
+    cluster.create_user("eve", "right")
+    url = cluster.url(cluster.create_database(), user="eve", password="not-the-right-one")
+    cluster.stop()
+    place = one(url)
+    server = Server(place).start(ready=False)
+    until(lambda: status(server, "/livez") == 200, 20, "it is alive")
+    cluster.start()
+    assert server.process.wait(30) == 1
+    assert "refuses the password of eve" in place.logged().splitlines()[-1]
+    assert "Traceback" not in place.logged()
+
+
 def test_a_server_whose_database_does_not_exist_says_how_to_make_it(cluster, one):
     assert "createdb nowhere" in refused(one(cluster.url("nowhere")))
 

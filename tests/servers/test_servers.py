@@ -454,3 +454,14 @@ async def test_a_message_of_whoever_may_use_the_database_does_no_harm(pair):
     run = await pair.a.start()
     worker = await pair.b.worker()
     assert run.id == (await told(pair.b, worker)).run_id
+
+
+async def test_what_a_batch_of_starts_has_changed_is_told_once(pair, monkeypatch):
+    """One message for each commit of many commands, and not one for each command: listeners are woken that often."""
+    await pair.a.worker()
+    database = pair.a.store.writer._database
+    told, commit = [], database.commit
+    monkeypatch.setattr(database, "commit", lambda tell=(): (told.append(len(tell)), commit(tell))[1])
+    runs = await asyncio.gather(*(pair.a.start() for _ in range(200)))
+    assert len({run.id for run in runs}) == 200
+    assert sum(told) <= len(told) < 50

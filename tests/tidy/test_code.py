@@ -57,6 +57,34 @@ def test_every_seeded_bug_has_its_place():
             assert old in text, f"{mutant}: its place in {mutant.file} is gone"
 
 
+CONTROLS = {
+    "test_only_a_sync_that_the_cut_meets_may_say_that_it_was_done_and_was_not": "has no Headway in it",
+    "test_a_disk_that_lies_about_its_syncs_is_found_out": "is the seeded bug",
+    "test_a_database_that_does_not_wait_for_its_disk_is_found_out": "is the seeded bug",
+    "test_what_a_worker_reports_after_it_was_cut_off_changes_nothing": "two things stand in the way: no one bug lets it through",
+}
+"""Fault tests that no bug is seeded for, and why."""
+
+
+def test_every_fault_test_has_a_bug_that_it_was_seen_to_find():
+    found = {mutant.test.split("[")[0].rpartition("::")[2] for mutant in faults.MUTANTS}
+    modules = [*(ROOT / "tests").glob("faults/test_*.py"), ROOT / "tests/linearizability/test_linearizability.py"]
+    tests = [
+        name
+        for path in modules
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert len(tests) > 50
+    assert sorted({*tests} - found) == sorted(CONTROLS)
+
+
+def test_every_bug_that_the_fault_tests_find_is_published():
+    page = (ROOT / "docs/explanation/fault-tests.md").read_text(encoding="utf-8")
+    again = re.compile(r"-\d$")  # the same bug, found by another test as well
+    names = [again.sub("", mutant.name) for mutant in faults.MUTANTS]
+    assert [name for name in names if f"| {name} " not in page and f"`{name}`" not in page] == []
+
+
 def test_nothing_sleeps_in_the_server():
     allowed = (
         "actions/executor.py",

@@ -86,7 +86,8 @@ async def _when_reachable(
 ) -> tuple[Store, bytes] | None:
     from headway.http.server import serve_http  # noqa: PLC0415 - as above
     from headway.http.waiting import Waiting  # noqa: PLC0415
-    from headway.storage.database import DatabaseGone  # noqa: PLC0415
+    from headway.storage.database import DatabaseGone, StoreRefused  # noqa: PLC0415
+    from headway.storage.postgres.trouble import NotLetIn  # noqa: PLC0415
 
     log.warning("store.waiting %s: it is asked again until it answers", why)
     stop = asyncio.Event()
@@ -99,6 +100,8 @@ async def _when_reachable(
             wait_s = min(wait_s * 2, WAITS_S[1])
             try:
                 return await asyncio.to_thread(open_it) if not stop.is_set() else None
+            except NotLetIn as error:
+                raise StoreRefused(str(error)) from error
             except DatabaseGone as error:
                 if str(error) != why:
                     why = str(error)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from headway.cli import session, show
+from headway.cli.admin import plainly
 from headway.cli.command import Group
 from headway.model.access import GRANTABLE, OPERATING, READING
 from headway.wire.access import CreateKey, KeyOut
@@ -49,10 +50,8 @@ def create(name: str, store: str | None, **options: Any) -> None:
             name=name, scopes=scopes, queues=queues, user_id=options["user_id"], expires_in=options["expires"],
             per_minute=options["per_minute"], per_day=options["per_day"], organisation=options["organisation"],
         )  # fmt: skip
-        try:
+        with plainly():
             key_id, text = create_key(store, asked)
-        except (ValueError, OSError) as error:
-            raise click.UsageError(str(error)) from None
         if session.current().json:
             show.as_json({"id": key_id, "key": text})
         else:

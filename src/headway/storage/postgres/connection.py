@@ -13,7 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from headway.storage.database import DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken, bytes_of
 from headway.storage.postgres.dialect import POSTGRES
-from headway.storage.postgres.trouble import gone, unwritable
+from headway.storage.postgres.trouble import no_connection, unwritable
 from headway.storage.statements import load
 
 log = logging.getLogger("headway.postgres")
@@ -63,7 +63,7 @@ def connect(url: str, settings: dict[str, str] = _SETTINGS) -> psycopg.Connectio
         for name, text in settings.items():
             made.execute("SELECT set_config(%s, %s, false)", (name, text))
     except psycopg.OperationalError as error:
-        raise gone(url, error) from None  # the driver's own words may be about what the URL keeps secret
+        raise no_connection(url, error) from None  # the driver's own words may be about what the URL keeps secret
     except psycopg.ProgrammingError as error:
         raise unwritable(url, error) from None
     return made

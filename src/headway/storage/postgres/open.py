@@ -81,13 +81,18 @@ def explained() -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        raise StoreRefused(f"the database refuses this user something that Headway needs: {error}") from error
+        raise StoreRefused(f"the database refuses this user something that Headway needs: {_said(error)}") from error
     except (psycopg.errors.DuplicateTable, psycopg.errors.UndefinedColumn) as error:
         raise StoreRefused(
-            f"the database has tables of another program: make one for Headway alone ({error})"
+            f"the database has tables of another program: make one for Headway alone ({_said(error)})"
         ) from error
     except psycopg.OperationalError as error:
         raise translated(error) from error
+
+
+def _said(error: psycopg.Error) -> str:
+    """Return what the database has said, without the statement that it said it of."""
+    return error.diag.message_primary or str(error).partition("\n")[0]
 
 
 def make_ready(connection: Connection, clock: Clock, *, accept_loss: bool) -> None:

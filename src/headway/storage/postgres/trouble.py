@@ -27,12 +27,24 @@ _SILENT: Final = re.compile(
 _STARTING: Final = re.compile(r"the database system is (starting up|shutting down|not yet accepting|in recovery mode)")
 _CROWDED: Final = re.compile(r"too many clients|remaining connection slots|too many connections")
 _STANDBY: Final = re.compile(r"session is read-only|server is in hot standby")
+_OPTION: Final = re.compile(
+    r'connection is bad: (?:invalid integer value .* for connection option "(\w+)"|invalid (port) number|invalid (\w+) value: )'
+    r"|Servname not supported"
+)
+"""What the driver finds wrong with a URL only when it connects; trying again is of no use."""
 
 
-def unwritable(url: str, error: psycopg.ProgrammingError) -> ValueError:
+def no_connection(url: str, error: psycopg.OperationalError) -> Exception:
+    """Return why there is no connection: ValueError if there can never be one with this URL, else DatabaseGone."""
+    return unwritable(url, error) if _OPTION.search(str(error)) else gone(url, error)
+
+
+def unwritable(url: str, error: psycopg.Error) -> ValueError:
     """Return what is wrong with a URL that the driver cannot read. Its own words may quote the password."""
     text = str(error).strip()
     why = f" ({text})" if text.startswith("invalid URI query parameter") else ""
+    if found := _OPTION.search(text):
+        why = f" (look at its {next(filter(None, found.groups()), 'port')})"
     return ValueError(
         f"{shown(url)} is not the URL of a database{why}; write postgresql://USER:PASSWORD@HOST:5432/DATABASE, "
         f"and what is no letter or digit of a password as %XX"
