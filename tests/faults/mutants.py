@@ -536,6 +536,11 @@ MUTANTS = (
         SHARED + "test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other",
     ),
     Mutant(
+        "counts-below-zero", "storage/catalog.py",
+        "self.counts.items() if n > 0]", "self.counts.items() if n]",
+        SHARED + "test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted",
+    ),
+    Mutant(
         "pulse-wakes-nobody", "service/servers.py",
         "        await self._wake()\n", "",
         SHARED + "test_what_is_not_heard_is_found_at_the_next_sign_of_life",

@@ -447,6 +447,36 @@ async def test_counts_are_the_same_at_every_server(pair):
     assert [{"queued": 9, "succeeded": 1}] * 2 == [world.tasks.counts("t") for world in pair.both]
 
 
+async def test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted(pair):
+    """What another server has put there is counted at the next sign of life; what is taken here, at once."""
+    pair.b.store.peers.on_message = lambda message: None
+    await pair.a.worker()
+    worker = await pair.b.worker()
+    await pair.pulse()
+    for _ in range(3):
+        await pair.a.start()
+    pair.b.store.writer.expect([("default", "t")])  # there is something, it is not said how much
+    assert 3 == len(await pair.b.claim(worker, 3, "5s"))
+    assert -2 == pair.b.store.catalog.counts["t", "default", "queued"]
+    everything = RunFilter()
+    assert {"running": 3} == await pair.b.runs.count(everything, "state")
+    assert {"running": 3} == pair.b.tasks.counts("t")
+    assert {"t": 3} == await pair.b.runs.count(everything, "task")
+    await pair.pulse(pair.b)
+    assert ("t", "default", "queued") not in pair.b.store.catalog.counts
+
+
+async def test_runs_that_are_counted_by_their_state_are_those_of_all_servers_now(pair):
+    """What waits for the end of all work asks for this: the counters may be a moment behind, either way."""
+    pair.b.store.peers.on_message = lambda message: None
+    await pair.a.worker()
+    await pair.pulse()
+    for _ in range(2):
+        await pair.a.start()
+    assert {} == await pair.b.runs.count(RunFilter(), "state")
+    assert {"queued": 2} == await pair.b.runs.count(RunFilter(state=("queued", "running")), "state")
+
+
 async def test_a_message_of_whoever_may_use_the_database_does_no_harm(pair):
     await pair.a.worker()
     for text in ("", "{", '"x"', json.dumps({"sender": "x", "marks": "zz", "lanes": [["", ""]]}), "\N{SNOWMAN}" * 100):

@@ -76,7 +76,7 @@ class _Collector(Collector):
         catalog = self._api.service.store.catalog
         for family, counts in ((runs, catalog.counts), (finished, catalog.finished)):
             for (task, queue, state), count in self._shown(counts):
-                family.add_metric([*_lane(task, queue), state], count)
+                family.add_metric([*_lane(task, queue), state], max(0, count))  # see Catalog.shown
         for (task, queue), count in self._shown(catalog.started):
             started.add_metric(_lane(task, queue), count)
         yield runs
