@@ -39,7 +39,7 @@ def unwritable(url: str, error: psycopg.ProgrammingError) -> ValueError:
     )
 
 
-def gone(url: str, error: psycopg.OperationalError) -> DatabaseGone:
+def gone(url: str, error: psycopg.DatabaseError) -> DatabaseGone:
     """Return why there is no connection; of several hosts, what each of them has said."""
     asked = conninfo_to_dict(url)
     text = str(error).partition("\n")[0]  # what follows are guesses, or what other hosts have said
