@@ -8,12 +8,13 @@ import psycopg
 import pytest
 from tests.world import declare, key, spec
 
+from headway.app.serving import _readiness
 from headway.errors import IdempotencyKeyReused, StorageUnavailable
 from headway.model.event import Event
 from headway.model.query import Page, RunFilter
 from headway.model.space import Space
 from headway.service.history import Ended, Snapshot
-from headway.service.servers import DEFINED_EVERY, GONE_MS
+from headway.service.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
 from headway.wire import workers as wire
 
 
@@ -475,6 +476,19 @@ async def test_runs_that_are_counted_by_their_state_are_those_of_all_servers_now
         await pair.a.start()
     assert {} == await pair.b.runs.count(RunFilter(), "state")
     assert {"queued": 2} == await pair.b.runs.count(RunFilter(state=("queued", "running")), "state")
+
+
+async def test_a_server_that_gives_no_sign_of_life_is_not_ready(pair):
+    """Whatever holds its pulse up: its writer, its readers, its database that stands still."""
+    ready = _readiness(pair.a.service, expects_workers=False)["store"]
+    await pair.pulse()
+    assert [0, None] == [pair.a.service.servers.silent_ms, await ready()]
+    pair.a.clock.advance(SILENT_MS)
+    assert await ready() is None
+    pair.a.clock.advance(1_000)
+    assert "no sign of life for 16 s" in await ready()
+    await pair.pulse()
+    assert await ready() is None
 
 
 async def test_a_message_of_whoever_may_use_the_database_does_no_harm(pair):

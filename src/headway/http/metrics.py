@@ -126,6 +126,10 @@ class _Collector(Collector):
         writes.add_metric([], writer.times.cumulated(), sum_value=writer.times.seconds)
         yield writes
         yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(writer.full))
+        silent_s = self._api.service.servers.silent_ms / 1000
+        yield GaugeMetricFamily(
+            "headway_pulse_age_seconds", "How long ago this server gave its last sign of life.", value=silent_s
+        )
 
     def _http(self) -> Iterator[Metric]:
         meters = self._api.meters
