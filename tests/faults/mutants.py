@@ -602,6 +602,11 @@ MUTANTS = (
         SHARED + "test_a_server_that_gives_no_sign_of_life_is_not_ready",
     ),
     Mutant(
+        "pulse-counts-nothing", "service/servers.py",
+        "            unit.catalog.recount(unit.database)\n", "            pass\n",
+        SHARED + "test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_all_that_belongs_to_it",
+    ),
+    Mutant(
         "counts-below-zero", "storage/catalog.py",
         "self.counts.items() if n > 0]", "self.counts.items() if n]",
         SHARED + "test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted",

@@ -3,18 +3,21 @@
 import asyncio
 import contextlib
 import json
+import logging
 
 import psycopg
 import pytest
-from tests.world import declare, key, spec
+from tests.storage.faulty import faulty_world
+from tests.world import declare, key, on_postgres, spec
 
 from headway.app.serving import _readiness
-from headway.errors import IdempotencyKeyReused, StorageUnavailable
+from headway.errors import IdempotencyKeyReused, StorageBusy, StorageUnavailable
 from headway.model.event import Event
 from headway.model.query import Page, RunFilter
 from headway.model.space import Space
 from headway.service.history import Ended, Snapshot
 from headway.service.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
+from headway.storage.database import DatabaseGone, DatabaseLocked
 from headway.wire import workers as wire
 
 
@@ -476,6 +479,32 @@ async def test_runs_that_are_counted_by_their_state_are_those_of_all_servers_now
         await pair.a.start()
     assert {} == await pair.b.runs.count(RunFilter(), "state")
     assert {"queued": 2} == await pair.b.runs.count(RunFilter(state=("queued", "running")), "state")
+
+
+@pytest.mark.parametrize("error", [DatabaseGone("cut off"), DatabaseLocked("held"), ZeroDivisionError("unforeseen")])
+async def test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_all_that_belongs_to_it(
+    postgres_store, error, caplog
+):
+    caplog.set_level(logging.CRITICAL + 1)
+    world, database = faulty_world(postgres_store)
+    other = on_postgres(postgres_store)
+    await world.service.servers.join()
+    await other.worker()
+    await world.service.servers.pulse()
+    database.log.clear()
+    await world.service.servers.pulse()
+    steps = list(database.log)
+    assert {"begin", "read_servers", "read_counters", "save_server", "commit"} <= set(steps)
+    for n, step in enumerate(steps, start=1):
+        await other.start()
+        database.arm(1, error, only=step)
+        with pytest.raises((StorageUnavailable, StorageBusy, ZeroDivisionError)):
+            await world.service.servers.pulse()
+        assert database.fired == 1
+        await world.service.servers.pulse()
+        assert {"queued": n} == world.tasks.counts("t"), step
+    await other.let_go()
+    await world.let_go()
 
 
 async def test_a_server_that_gives_no_sign_of_life_is_not_ready(pair):
