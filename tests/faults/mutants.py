@@ -23,6 +23,9 @@ LINEARIZED = "tests/linearizability/test_linearizability.py::"
 OUTAGES = "tests/servers/test_outages.py::"
 WRITERS = "tests/storage/test_two_writers.py::"
 SHARED = "tests/servers/test_servers.py::"
+WRITING = "tests/storage/test_writer.py::"
+SILENT = "tests/storage/test_silent_database.py::"
+LOOPS = "tests/service/test_loops.py::"
 OTHERS = "tests/service/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
@@ -603,14 +606,87 @@ MUTANTS = (
     ),
     Mutant(
         "told-run-by-run", "storage/peers.py",
-        "        return messages(\n            self.server_id, unit.changed, lanes, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access\n        )\n",
-        "        return [text for run in unit.changed for text in messages(self.server_id, [run], lanes, stops, slot_at=unit.slot_at)]\n",
+        "        return messages(\n            self.server_id, unit.changed, unit.left, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access\n        )\n",
+        "        return [text for run in unit.changed for text in messages(self.server_id, [run], unit.left, stops, slot_at=unit.slot_at)]\n",
         SHARED + "test_what_a_batch_of_starts_has_changed_is_told_once",
     ),
     Mutant(
         "others-not-told", "storage/peers.py",
         "        return messages(", "        return [] and messages(",
         SHARED + "test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other",
+    ),
+    Mutant(
+        "waiting-commands-lost-in-an-outage", "storage/writer.py",
+        "            self._answer(_fail(self._take_all(), StorageUnavailable()) + self._drop_cancelled(), None)\n",
+        "            refused, self._todo = _fail([*self._todo], StorageUnavailable()), deque()\n"
+        "            self._answer(refused + self._drop_cancelled(), None)\n",
+        WRITING + "test_what_has_passed_the_gate_before_an_outage_is_carried_out_after_it",
+    ),
+    Mutant(
+        "writer-stops-asking-silently", "storage/writer.py",
+        "            self._break(error)\n        self._answer([*self._patient], None)\n",
+        "            self._answer([*self._patient], None)\n",
+        WRITING + "test_a_writer_that_fails_answers_all_who_wait_and_says_so",
+    ),
+    Mutant(
+        "one-answer-keeps-back-the-others", "storage/writer.py",
+        "        if isinstance(self.failure, StopIteration):", "        if False:",
+        WRITING + "test_whatever_a_command_raises_it_is_answered_and_so_are_those_after_it",
+    ),
+    Mutant(
+        "loop-ends-with-what-it-waited-for", "loops/loop.py",
+        "            if task is None or task.cancelling():", "            if True:",
+        LOOPS + "test_a_loop_goes_on_whatever_a_tick_comes_to",
+    ),
+    Mutant(
+        "loop-ends-by-its-own-fault", "loops/loop.py",
+        "        self._task.add_done_callback(self._ended)\n", "",
+        LOOPS + "test_a_loop_goes_on_whatever_a_tick_comes_to",
+    ),
+    Mutant(
+        "stopped-loop-begins-again", "loops/loop.py",
+        "        if not self._stopped:\n            self.start()", "        self.start()",
+        LOOPS + "test_a_loop_that_is_stopped_between_two_lives_does_not_begin_again",
+    ),
+    Mutant(
+        "slow-tick-unsaid", "loops/loop.py",
+        '        log.warning("loops.slow', '        log.debug("loops.slow',
+        LOOPS + "test_a_tick_that_takes_too_long_is_told_of_again_and_again",
+    ),
+    Mutant(
+        "pulse-backs-off-for-a-minute", "loops/loop.py",
+        "back_off = min(back_off * 2, self._back_off_max_s)", "back_off = min(back_off * 2, 60.0)",
+        LOOPS + "test_after_failures_a_loop_waits_no_longer_than_it_may",
+    ),
+    Mutant(
+        "silent-database-waited-for", "storage/postgres/connection.py",
+        "        if self.answer_within_s is None:", "        if True:",
+        SILENT + "test_nobody_waits_for_ever_for_a_database_that_stands_still",
+    ),
+    Mutant(
+        "listens-where-nobody-speaks", "storage/postgres/listener.py",
+        "either.select(LOOK_S)", "either.select()",
+        SILENT + "test_who_listens_notices_that_nobody_speaks_any_more",
+    ),
+    Mutant(
+        "ears-closed-by-any-failure", "storage/postgres/listener.py",
+        "            except Exception:  # nobody else", "            except KeyError:  # nobody else",
+        SILENT + "test_who_listens_tries_on_whatever_goes_wrong",
+    ),
+    Mutant(
+        "ready-without-a-sign-of-life", "app/serving.py",
+        "        if service.servers.silent_ms > SILENT_MS:", "        if False:",
+        SHARED + "test_a_server_that_gives_no_sign_of_life_is_not_ready",
+    ),
+    Mutant(
+        "pulse-counts-nothing", "service/servers.py",
+        "            unit.catalog.recount(unit.database)\n", "            pass\n",
+        SHARED + "test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_all_that_belongs_to_it",
+    ),
+    Mutant(
+        "counts-below-zero", "storage/catalog.py",
+        "self.counts.items() if n > 0]", "self.counts.items() if n]",
+        SHARED + "test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted",
     ),
     Mutant(
         "pulse-wakes-nobody", "service/servers.py",
