@@ -649,11 +649,6 @@ MUTANTS = (
         LOOPS + "test_a_loop_that_is_stopped_between_two_lives_does_not_begin_again",
     ),
     Mutant(
-        "slow-tick-unsaid", "loops/loop.py",
-        '        log.warning("loops.slow', '        log.debug("loops.slow',
-        LOOPS + "test_a_tick_that_takes_too_long_is_told_of_again_and_again",
-    ),
-    Mutant(
         "pulse-backs-off-for-a-minute", "loops/loop.py",
         "back_off = min(back_off * 2, self._back_off_max_s)", "back_off = min(back_off * 2, 60.0)",
         LOOPS + "test_after_failures_a_loop_waits_no_longer_than_it_may",

@@ -14,8 +14,6 @@ LONGEST_S = 30.0
 """Loops sleep by the monotonic clock: if the wall clock jumps ahead, what has come due with it waits no longer than this."""
 BACK_OFF_S = 1.0
 """After a tick that failed; doubled up to a minute, unless it is only the store that is not available."""
-SLOW_S = 30.0
-"""A tick that takes so long is told of, and again whenever it has taken twice as long."""
 
 
 class Ticking(Protocol):
@@ -45,7 +43,6 @@ class Loop:
         self._sleeps_until: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._slow: asyncio.TimerHandle
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -80,21 +77,14 @@ class Loop:
             self.start()
 
     async def _tick(self) -> int | None:
-        """Tick, and say so when that takes too long: what it waits for may never come."""
-        self._slow = asyncio.get_running_loop().call_later(SLOW_S, self._say_slow, SLOW_S)
+        """Tick; if what it waits for was cancelled, it is not this loop that is to end."""
         try:
             return await self.ticking.tick()
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            raise RuntimeError("what it waited for was cancelled") from error  # it is not this loop that is to end
-        finally:
-            self._slow.cancel()
-
-    def _say_slow(self, after_s: float) -> None:
-        log.warning("loops.slow loop=%s seconds=%d", self.ticking.name, after_s)
-        self._slow = asyncio.get_running_loop().call_later(after_s, self._say_slow, 2 * after_s)
+            raise RuntimeError("what it waited for was cancelled") from error
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
