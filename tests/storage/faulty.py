@@ -112,8 +112,11 @@ def faulty_world(url=None):
 def faulty(made, clock, dialect, *, path, threaded):
     """Return a world on what was opened, with the connection that writes put behind one that fails."""
     database = Faulty(made._writing)
+    near, far = made.read.near, None
+    if threaded and near is made._writing:  # that one belongs to the writer's thread
+        near, far = None, lambda: PostgresDatabase(path)
     store = Store(
-        clock=clock, dialect=dialect, writing=database, near=made.read.near, far=None, threaded=threaded, peers=made.peers,
+        clock=clock, dialect=dialect, writing=database, near=near, far=far, threaded=threaded, peers=made.peers,
         on_close=made._on_close,
     )  # fmt: skip
     world = World(store, clock, Settings(), path, threaded=threaded)
