@@ -244,7 +244,7 @@ MUTANTS = (
     Mutant(
         "waits-for-a-dead-child", "worker/frames.py",
         "if not wait and not self._readable():", "if False:",
-        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[fork-bomb]",
+        "tests/worker/test_process.py::test_who_does_not_wait_hears_at_once_that_nothing_has_come",
     ),
     Mutant(
         "neighbours-not-handed-back", "worker/warden.py",

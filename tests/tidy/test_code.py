@@ -57,6 +57,11 @@ def test_every_seeded_bug_has_its_place():
             assert old in text, f"{mutant}: its place in {mutant.file} is gone"
 
 
+def test_every_bug_that_a_fault_test_has_to_find_is_on_their_page():
+    page = (ROOT / "docs/explanation/fault-tests.md").read_text(encoding="utf-8")
+    assert [bug.name for bug in faults.MUTANTS if not re.search(rf"(\| |`){bug.name}( \||`)", page)] == []
+
+
 def test_nothing_sleeps_in_the_server():
     allowed = (
         "actions/executor.py",
