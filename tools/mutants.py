@@ -66,7 +66,7 @@ MUTANTS: Final = (
 
 
 def survives(mutant: Mutant) -> bool:
-    """Tell whether the tests pass although the bug is there."""
+    """Tell whether the tests do not fail although the bug is there."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", ".mypy_cache"))
@@ -92,8 +92,9 @@ def survives(mutant: Mutant) -> bool:
         environment = {**os.environ, "PYTHONPATH": "src"}
         ran = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
         lines = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        print(f"{'SURVIVES' if ran.returncode == 0 else 'found'}: {mutant.what}  {lines[0][:150] if lines else ''}")
-        return ran.returncode == 0
+        found = ran.returncode == 1 and bool(lines)  # 2 to 5: the tests were not run at all
+        print(f"{'found' if found else 'SURVIVES'}: {mutant.what}  {lines[0][:150] if lines else ran.stdout[-150:]}")
+        return not found
 
 
 def main() -> int:

@@ -264,7 +264,7 @@ MUTANTS = (
     Mutant(
         "waits-for-a-dead-child", "worker/frames.py",
         "if not wait and not self._readable():", "if False:",
-        "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-fork-bomb]",
+        "tests/worker/test_process.py::test_who_does_not_wait_hears_at_once_that_nothing_has_come",
     ),
     Mutant(
         "neighbours-not-handed-back", "worker/warden.py",
@@ -553,10 +553,10 @@ MUTANTS = (
     ),
     Mutant(
         "postgres-answered-before-the-commit", "storage/writer.py",
-        "                database.commit(self._tell(unit))\n",
-        "                for command in done:\n"
-        "                    if self._loop and command.grows:\n                        self._loop.call_soon_threadsafe(command.settle)\n"
-        "                threading.Event().wait(0.02)\n                database.commit(self._tell(unit))\n",
+        "            unit.seal()\n",
+        "            unit.seal()\n            for command in done:\n"
+        "                if self._loop and command.grows:\n                    self._loop.call_soon_threadsafe(command.settle)\n"
+        "            threading.Event().wait(0.2)\n",
         "test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all[writer.before_commit-start-postgres]",
     ),
     Mutant(
@@ -849,7 +849,9 @@ def tried(mutant: Mutant, *options: str) -> tuple[str, float]:
                 (line[1:].strip() for line in done.stdout.splitlines() if line.startswith("E  ")), "it timed out"
             )
             return f"found: {said[:100].replace('|', '/')}", took
-        return "NOT FOUND" if done.returncode == 0 else f"pytest ended with {done.returncode}", took
+        if done.returncode:
+            return f"pytest ended with {done.returncode}", took
+        return "NOT FOUND" if " passed" in done.stdout else "not tried: the test was skipped", took
 
 
 def main(mutants: tuple[Mutant, ...] = MUTANTS, *options: str) -> int:
