@@ -21,6 +21,7 @@ from tests.faults.server import ROOT
 SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_heal"
 LINEARIZED = "tests/linearizability/test_linearizability.py"
 OUTAGES = "tests/servers/test_outages.py::"
+ENDS = "tests/http/test_server.py::"
 SHARED = "tests/servers/test_servers.py::"
 OTHERS = "tests/service/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
@@ -278,6 +279,31 @@ MUTANTS = (
         "        api.drain()\n", "        pass\n",
         "test_drain.py::test_open_streams_and_long_polls_do_not_delay_the_end",
         ("        self._api.close()\n", "        pass\n"),
+    ),
+    Mutant(
+        "cut-off-is-an-error", "http/asgi.py",
+        "            if not self.closing or call.status:\n", "            if self.closing:\n",
+        OUTAGES + "test_a_start_that_a_server_cannot_finish_before_its_end_is_made_once_at_the_other",
+    ),
+    Mutant(
+        "queue-reset", "http/server.py",
+        "        for _ in range(TAKING_TURNS):\n            await asyncio.sleep(0)\n", "",
+        ENDS + "test_who_has_connected_and_asked_when_the_server_goes_is_answered",
+    ),
+    Mutant(
+        "closed-before-it-was-asked", "http/protocol.py",
+        "        if self.cycle is None or self._head_bytes >= 0:", "        if False:",
+        ENDS + "test_who_has_connected_and_asks_a_moment_later_is_answered_when_the_server_goes",
+    ),
+    Mutant(
+        "kept-alive-while-draining", "http/protocol.py",
+        "            self.cycle.keep_alive = False\n", "            pass\n",
+        ENDS + "test_a_server_that_drains_closes_each_connection_with_its_answer",
+    ),
+    Mutant(
+        "connections-left-open", "http/server.py",
+        "            connection.transport.abort()", "            pass",
+        ENDS + "test_no_connection_outlasts_the_server",
     ),
     Mutant(
         "synchronous-normal", "storage/sqlite/connection.py",
