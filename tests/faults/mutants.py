@@ -22,6 +22,7 @@ SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_
 LINEARIZED = "tests/linearizability/test_linearizability.py"
 OUTAGES = "tests/servers/test_outages.py::"
 ENDS = "tests/http/test_server.py::"
+CLAIMS = "tests/service/test_sessions.py::"
 SHARED = "tests/servers/test_servers.py::"
 OTHERS = "tests/service/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
@@ -155,8 +156,56 @@ MUTANTS = (
     ),
     Mutant(
         "lost-claims-kept", "service/workers.py",
-        "undelivered = unnamed & session.unclaimed", "undelivered = unnamed & set()",
+        "        if undelivered:\n", "        if False:\n",
         "test_fail_points.py::test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt",
+    ),
+    Mutant(
+        "two-heartbeats-decide", "service/sessions.py",
+        "        if claiming is None:\n            lost = [", "        if True:\n            lost = [", CLAIMS + "test_a_lease_whose_answer_is_under_way_is_nobody_elses_however_long_that_takes",
+        ("if now_ms - since_ms >= lease_ms]", "if lease in before]"),
+    ),
+    Mutant(
+        "late-heartbeats-believed", "service/sessions.py",
+        "elif self._first < heard < self._beat and", "elif",
+        CLAIMS + "test_heartbeats_that_were_late_say_nothing_of_a_claim_that_came_after_them",
+        ("if beat <= heard]", "if lease in before]"),
+    ),
+    Mutant(
+        "all-claims-wait-here", "service/sessions.py",
+        "self._waiting.issuperset(claiming)", "True",
+        CLAIMS + "test_a_claim_that_waits_at_another_server_may_hold_what_is_not_named",
+    ),
+    Mutant(
+        "claims-wait-with-what-they-have", "service/workers.py",
+        "            if taken:\n                session.claims.ended(asked.number)\n", "",
+        CLAIMS + "test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_is_committed",
+    ),
+    Mutant(
+        "repeated-claims-counted-on", "service/sessions.py",
+        "        if number > self._latest:\n", "        if number:\n",
+        CLAIMS + "test_a_claim_that_comes_twice_is_not_known_to_hold_nothing",
+    ),
+    Mutant(
+        "others-heartbeats-taken-for-ours", "service/sessions.py",
+        "secrets.randbits(32) << 20", "0",
+        CLAIMS + "test_what_was_heard_of_another_server_counts_for_nothing",
+    ),
+    Mutant(
+        "old-workers-hurried", "service/sessions.py",
+        "if now_ms - since_ms >= lease_ms]", "if lease in before]",
+        CLAIMS + "test_of_a_worker_that_says_nothing_of_its_claims_no_answer_is_under_way_longer_than_a_lease",
+    ),
+    Mutant(
+        "held-before-claiming", "worker/reporter.py",
+        "        claiming = session.claiming.now\n        held = list(floor.held)",
+        "        held = list(floor.held)\n        claiming = session.claiming.now",
+        "tests/worker/test_worker.py::test_what_a_claim_brings_while_a_heartbeat_is_made_is_held_or_under_way",
+    ),
+    Mutant(
+        "one-number-for-two-servers", "worker/link.py",
+        "        def ask(server: Transport) -> bytes:\n            body = self._encode(replace(wanted, number=number()))\n",
+        "        body = self._encode(replace(wanted, number=number()))\n\n        def ask(server: Transport) -> bytes:\n",
+        "tests/worker/test_link.py::test_a_claim_that_is_asked_of_another_server_has_another_number",
     ),
     Mutant(
         "migration-in-two-transactions", "storage/sqlite/migrate.py",
@@ -477,7 +526,16 @@ MUTANTS = (
     ),
     Mutant(
         "simulated-lost-claims-kept", "service/workers.py",
-        "undelivered = unnamed & session.unclaimed", "undelivered = unnamed & set()", SIMULATED,
+        "        if undelivered:\n", "        if False:\n", SIMULATED,
+    ),
+    Mutant(
+        "simulated-two-heartbeats-decide", "service/sessions.py",
+        "        if claiming is None:\n            lost = [", "        if True:\n            lost = [", SIMULATED,
+        ("if now_ms - since_ms >= lease_ms]", "if lease in before]"),
+    ),
+    Mutant(
+        "simulated-all-claims-wait-here", "service/sessions.py",
+        "self._waiting.issuperset(claiming)", "True", SIMULATED,
     ),
     Mutant(
         "versions-not-compared", "service/runs.py",
