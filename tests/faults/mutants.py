@@ -22,6 +22,7 @@ SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_
 LINEARIZED = "tests/linearizability/test_linearizability.py"
 OUTAGES = "tests/servers/test_outages.py::"
 ENDS = "tests/http/test_server.py::"
+CLIENT = "tests/client/test_client.py::"
 CLAIMS = "tests/service/test_sessions.py::"
 SHARED = "tests/servers/test_servers.py::"
 OTHERS = "tests/service/test_organisations.py::"
@@ -353,6 +354,32 @@ MUTANTS = (
         "connections-left-open", "http/server.py",
         "            connection.transport.abort()", "            pass",
         ENDS + "test_no_connection_outlasts_the_server",
+    ),
+    Mutant(
+        "versions-changed-without-a-key", "client/sync/caller.py",
+        '        sent = {"Idempotency-Key": encoding.new_key(), **(headers or {})}\n        return decode(self.send("PATCH"',
+        '        sent = headers\n        return decode(self.send("PATCH"',
+        CLIENT + "test_a_change_of_a_version_has_one_key_for_all_tries",
+    ),
+    Mutant(
+        "deleted-is-not-found", "client/sync/caller.py",
+        "            except (Gone, NotFound):", "            except Gone:",
+        CLIENT + "test_a_delete_of_what_leaves_no_trace_has_happened_if_its_first_answer_was_lost",
+    ),
+    Mutant(
+        "gives-up-soon", "client/backoff.py",
+        "RETRIES: Final = 7", "RETRIES: Final = 5",
+        CLIENT + "test_a_server_that_is_away_for_six_seconds_is_waited_for",
+    ),
+    Mutant(
+        "tokens-without-a-key", "service/runs.py",
+        "        return await self._change(run_id, work, request, anyones=True)", "        return await self._change(run_id, work, anyones=True)",
+        "tests/http/test_worker_protocol.py::test_a_token_completes_the_wait_once",
+    ),
+    Mutant(
+        "records-patched-without-a-key", "http/tables.py",
+        '["table"], [change], request)', '["table"], [change])',
+        "tests/http/test_tables.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
     ),
     Mutant(
         "synchronous-normal", "storage/sqlite/connection.py",
