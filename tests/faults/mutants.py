@@ -22,6 +22,9 @@ SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_
 LINEARIZED = "tests/linearizability/test_linearizability.py::"
 OUTAGES = "tests/servers/test_outages.py::"
 WRITERS = "tests/storage/test_two_writers.py::"
+ENDS = "tests/http/test_server.py::"
+CLIENT = "tests/client/test_client.py::"
+CLAIMS = "tests/service/test_sessions.py::"
 SHARED = "tests/servers/test_servers.py::"
 WRITING = "tests/storage/test_writer.py::"
 SILENT = "tests/storage/test_silent_database.py::"
@@ -164,8 +167,56 @@ MUTANTS = (
     ),
     Mutant(
         "lost-claims-kept", "service/workers.py",
-        "undelivered = unnamed & session.unclaimed", "undelivered = unnamed & set()",
+        "        if undelivered:\n", "        if False:\n",
         "test_fail_points.py::test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt",
+    ),
+    Mutant(
+        "two-heartbeats-decide", "service/sessions.py",
+        "        if claiming is None:\n            lost = [", "        if True:\n            lost = [", CLAIMS + "test_a_lease_whose_answer_is_under_way_is_nobody_elses_however_long_that_takes",
+        ("if now_ms - since_ms >= lease_ms]", "if lease in before]"),
+    ),
+    Mutant(
+        "late-heartbeats-believed", "service/sessions.py",
+        "elif self._first < heard < self._beat and", "elif",
+        CLAIMS + "test_heartbeats_that_were_late_say_nothing_of_a_claim_that_came_after_them",
+        ("if beat <= heard]", "if lease in before]"),
+    ),
+    Mutant(
+        "all-claims-wait-here", "service/sessions.py",
+        "self._waiting.issuperset(claiming)", "True",
+        CLAIMS + "test_a_claim_that_waits_at_another_server_may_hold_what_is_not_named",
+    ),
+    Mutant(
+        "claims-wait-with-what-they-have", "service/workers.py",
+        "            if taken:\n                session.claims.ended(asked.number)\n", "",
+        CLAIMS + "test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_is_committed",
+    ),
+    Mutant(
+        "repeated-claims-counted-on", "service/sessions.py",
+        "        if number > self._latest:\n", "        if number:\n",
+        CLAIMS + "test_a_claim_that_comes_twice_is_not_known_to_hold_nothing",
+    ),
+    Mutant(
+        "others-heartbeats-taken-for-ours", "service/sessions.py",
+        "secrets.randbits(32) << 20", "0",
+        CLAIMS + "test_what_was_heard_of_another_server_counts_for_nothing",
+    ),
+    Mutant(
+        "old-workers-hurried", "service/sessions.py",
+        "if now_ms - since_ms >= lease_ms]", "if lease in before]",
+        CLAIMS + "test_of_a_worker_that_says_nothing_of_its_claims_no_answer_is_under_way_longer_than_a_lease",
+    ),
+    Mutant(
+        "held-before-claiming", "worker/reporter.py",
+        "        claiming = session.claiming.now\n        held = list(floor.held)",
+        "        held = list(floor.held)\n        claiming = session.claiming.now",
+        "tests/worker/test_worker.py::test_what_a_claim_brings_while_a_heartbeat_is_made_is_held_or_under_way",
+    ),
+    Mutant(
+        "one-number-for-two-servers", "worker/link.py",
+        "        def ask(server: Transport) -> bytes:\n            body = self._encode(replace(wanted, number=number()))\n",
+        "        body = self._encode(replace(wanted, number=number()))\n\n        def ask(server: Transport) -> bytes:\n",
+        "tests/worker/test_link.py::test_a_claim_that_is_asked_of_another_server_has_another_number",
     ),
     Mutant(
         "migration-in-two-transactions", "storage/sqlite/migrate.py",
@@ -308,6 +359,57 @@ MUTANTS = (
         "        api.drain()\n", "        pass\n",
         "test_drain.py::test_open_streams_and_long_polls_do_not_delay_the_end",
         ("        self._api.close()\n", "        pass\n"),
+    ),
+    Mutant(
+        "cut-off-is-an-error", "http/asgi.py",
+        "            if not self.closing or call.status:\n", "            if self.closing:\n",
+        OUTAGES + "test_a_start_that_a_server_cannot_finish_before_its_end_is_made_once_at_the_other",
+    ),
+    Mutant(
+        "queue-reset", "http/server.py",
+        "        for _ in range(TAKING_TURNS):\n            await asyncio.sleep(0)\n", "",
+        ENDS + "test_who_has_connected_and_asked_when_the_server_goes_is_answered",
+    ),
+    Mutant(
+        "closed-before-it-was-asked", "http/protocol.py",
+        "        if self.cycle is None or self._head_bytes >= 0:", "        if False:",
+        ENDS + "test_who_has_connected_and_asks_a_moment_later_is_answered_when_the_server_goes",
+    ),
+    Mutant(
+        "kept-alive-while-draining", "http/protocol.py",
+        "            self.cycle.keep_alive = False\n", "            pass\n",
+        ENDS + "test_a_server_that_drains_closes_each_connection_with_its_answer",
+    ),
+    Mutant(
+        "connections-left-open", "http/server.py",
+        "            connection.transport.abort()", "            pass",
+        ENDS + "test_no_connection_outlasts_the_server",
+    ),
+    Mutant(
+        "versions-changed-without-a-key", "client/sync/caller.py",
+        '        sent = {"Idempotency-Key": encoding.new_key(), **(headers or {})}\n        return decode(self.send("PATCH"',
+        '        sent = headers\n        return decode(self.send("PATCH"',
+        CLIENT + "test_a_change_of_a_version_has_one_key_for_all_tries",
+    ),
+    Mutant(
+        "deleted-is-not-found", "client/sync/caller.py",
+        "            except (Gone, NotFound):", "            except Gone:",
+        CLIENT + "test_a_delete_of_what_leaves_no_trace_has_happened_if_its_first_answer_was_lost",
+    ),
+    Mutant(
+        "gives-up-soon", "client/backoff.py",
+        "RETRIES: Final = 7", "RETRIES: Final = 5",
+        CLIENT + "test_a_server_that_is_away_for_six_seconds_is_waited_for",
+    ),
+    Mutant(
+        "tokens-without-a-key", "service/runs.py",
+        "        return await self._change(run_id, work, request, anyones=True)", "        return await self._change(run_id, work, anyones=True)",
+        "tests/http/test_worker_protocol.py::test_a_token_completes_the_wait_once",
+    ),
+    Mutant(
+        "records-patched-without-a-key", "http/tables.py",
+        '["table"], [change], request)', '["table"], [change])',
+        "tests/http/test_tables.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
     ),
     Mutant(
         "synchronous-normal", "storage/sqlite/connection.py",
@@ -493,7 +595,16 @@ MUTANTS = (
     ),
     Mutant(
         "simulated-lost-claims-kept", "service/workers.py",
-        "undelivered = unnamed & session.unclaimed", "undelivered = unnamed & set()", SIMULATED,
+        "        if undelivered:\n", "        if False:\n", SIMULATED,
+    ),
+    Mutant(
+        "simulated-two-heartbeats-decide", "service/sessions.py",
+        "        if claiming is None:\n            lost = [", "        if True:\n            lost = [", SIMULATED,
+        ("if now_ms - since_ms >= lease_ms]", "if lease in before]"),
+    ),
+    Mutant(
+        "simulated-all-claims-wait-here", "service/sessions.py",
+        "self._waiting.issuperset(claiming)", "True", SIMULATED,
     ),
     Mutant(
         "versions-not-compared", "service/runs.py",

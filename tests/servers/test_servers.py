@@ -354,6 +354,21 @@ async def test_the_feed_tells_everything_once_and_in_order_whoever_commits(pair)
     assert sorted(set(positions)) == positions
 
 
+async def test_what_a_claim_at_one_server_has_taken_is_handed_back_by_the_other_once_it_never_arrived(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    await pair.a.claim(worker, number=1)
+    heard = 0
+    for _ in range(4):  # its answer is under way, while the heartbeats go to the other already
+        heard = (await pair.b.report(worker, held=[], claiming=[1], heard=heard)).beat
+    assert "running" == await pair.b.state(run.id)
+    claim = asyncio.ensure_future(pair.b.claim(worker, 1, "30s", number=2))  # it was given up, and is made again there
+    await asyncio.sleep(0.05)
+    await pair.b.report(worker, held=[], claiming=[2], heard=heard)
+    async with asyncio.timeout(5):
+        assert [(run.id, 2, 1)] == [(lease.run_id, lease.epoch, lease.attempt) for lease in await claim]
+
+
 async def test_a_worker_that_moves_to_another_server_keeps_its_leases(pair):
     worker = await pair.a.worker()
     run = await pair.a.start()
