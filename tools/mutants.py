@@ -42,7 +42,7 @@ MUTANTS: Final = (
            "            if self.broken is not None:\n                return done", "            if False:\n                return done",
            "tests/storage/test_writer.py"),
     Mutant("leases of an undone transaction are handed out", "storage/writer.py",
-           "            command.result = None  # of a transaction that was undone\n", "", "tests/storage/test_writer.py"),
+           "                command.result = None  # of a transaction that was undone\n", "                pass\n", "tests/storage/test_writer.py"),
     Mutant("an idempotency key is forgotten at the next flush", "storage/unit.py",
            "        self._replies[key] = (fingerprint, reply)\n        self._rem", "        self._rem", "tests/service/test_starting.py"),
     Mutant("a lost worker's claim goes on waiting", "service/workers.py",

@@ -10,7 +10,7 @@ from tests.storage.faulty import faulty, faulty_world
 from tests.world import START, declare, on_postgres, opened, spec
 
 from headway.clock import ManualClock
-from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageUnavailable
+from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageFull, StorageUnavailable
 from headway.storage.database import DatabaseGone, DiskFull, Outdated, StorageBroken
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.sqlite.dialect import SQLITE
@@ -92,6 +92,9 @@ async def test_claims_that_wait_are_served_in_the_order_in_which_they_came(disk)
 
 async def test_a_claim_for_which_nothing_is_ready_waits_without_a_transaction(disk):
     worker, writer = await disk.worker(), disk.store.writer
+    if disk.postgres:  # what it reads again when it begins to listen is a transaction, and no claim's
+        disk.store.peers.on_message = lambda message: None
+        await asyncio.gather(*disk.store._tasks)
     before = writer.batches
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
     while not writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
@@ -344,6 +347,22 @@ async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(broken
     assert not waiting.done()
     run = await world.start()
     assert [run.id] == [lease.run_id for lease in await waiting]
+    await world.close()
+
+
+@pytest.mark.parametrize("failure", [DiskFull("no space"), DatabaseGone("the connection was lost")])
+async def test_who_leaves_after_a_transaction_that_was_undone_takes_nothing_of_it_along(broken_world, failure):
+    """Its wait ends before it has had another try: the run that it was given there does not exist."""
+    world, database = broken_world(threaded=False)
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    database.arm(1, failure, only="commit")
+    with pytest.raises((StorageFull, StorageUnavailable)):
+        await world.start()
+    (claim,) = world.store.writer._patient
+    world.store.writer.cancel(claim)
+    assert [] == await waiting
     await world.close()
 
 

@@ -474,6 +474,8 @@ class Writer:
                     failpoints.point("writer.after_commit")
                 unit.publish()
         except BaseException:
+            for command in patient:  # it may leave before it has another try
+                command.result = None  # of a transaction that was undone
             database.rollback()
             raise
         self._patient = waiting
@@ -496,7 +498,6 @@ class Writer:
         served, waiting = [], []
         for command in patient:
             assert command.lanes is not None
-            command.result = None  # of a transaction that was undone
             if any(map(command.lanes, unit.ready)):
                 self._do(command, unit)
             if command.result or command.failure is not None or command.cancelled:
