@@ -356,6 +356,11 @@ MUTANTS = (
         "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
     ),
     Mutant(
+        "one-commit-a-command-3", "storage/writer.py",
+        "        while todo and ", "        while todo and not batch and ",
+        "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else[60-4-postgres]",
+    ),
+    Mutant(
         "stream-resumes-one-too-late-2", "http/sse.py",
         '        return number(last, "Last-Event-ID")\n',
         '        seen = number(last, "Last-Event-ID")\n        return seen + (seen > 0)\n',
