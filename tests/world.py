@@ -119,18 +119,18 @@ class World:
         """Start a batch."""
         return await self.runs.start_batch(StartBatch(runs=list(specs), atomic=atomic), request)
 
-    async def claim(self, worker: str, most: int = 100, wait: str = "0s") -> list[wire.Lease]:
+    async def claim(self, worker: str, most: int = 100, wait: str = "0s", number: int = 0) -> list[wire.Lease]:
         """Claim for a worker."""
-        return await self.workers.claim(wire.ClaimRuns(worker_id=worker, max=most, wait=wait))
+        return await self.workers.claim(wire.ClaimRuns(worker_id=worker, max=most, wait=wait, number=number))
 
     async def one(self, worker: str) -> wire.Lease:
         """Claim one run, which must be there."""
         (lease,) = await self.claim(worker, 1)
         return lease
 
-    async def report(self, worker: str, *reports: wire.AnyReport, held: Any = None) -> wire.Reported:
+    async def report(self, worker: str, *reports: wire.AnyReport, held: Any = None, **beat: Any) -> wire.Reported:
         """Report for a worker."""
-        return await self.workers.report(wire.ReportRuns(worker_id=worker, reports=list(reports), held=held))
+        return await self.workers.report(wire.ReportRuns(worker_id=worker, reports=list(reports), held=held, **beat))
 
     async def tell(self, worker: str, lease: wire.Lease, kind: type[wire.Report], **fields: Any) -> wire.Reported:
         """Report one thing about a lease; it must be taken."""

@@ -18,7 +18,8 @@
     ├── Protected 423
     ├── TooManyRequests 429
     ├── ExternalFailed, TargetUnreachable 502
-    └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, Overloaded
+    └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, CutOff,
+                         Overloaded
 
 A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
 problem documents; the client raises the same classes again from the answer.
@@ -440,6 +441,13 @@ class Draining(Unavailable):
     """The server is shutting down."""
 
     code, title = "draining", "The server is shutting down"
+
+
+class CutOff(Unavailable):
+    """The server had to go before it was done. A change that was asked for may have been made or not."""
+
+    code, title = "cut_off", "The server went before it could answer"
+    hint = "Try again with the same Idempotency-Key: if the change was made after all, it is not made twice."
 
 
 class Overloaded(Unavailable):

@@ -10,6 +10,7 @@ from tests.client.samples import ID, FakePace
 from tests.client.server import Answer, problem, script, serving
 
 from headway import errors
+from headway.client import backoff
 from headway.client.errors import ConnectionLost, RunFailed, RunTerminated, UnexpectedAnswer, WaitTimeout
 from headway.client.sync.client import Client
 from headway.wire.runs import BulkPreview, StartRun
@@ -255,6 +256,35 @@ def test_a_delete_whose_first_answer_was_lost_has_happened(connected):
         handle.delete()
         with pytest.raises(errors.RunPurged):
             handle.delete()
+
+
+def test_a_delete_of_what_leaves_no_trace_has_happened_if_its_first_answer_was_lost(connected):
+    with serving(
+        script(Answer(drop=True), problem(404, "schedule_not_found"), problem(404, "schedule_not_found"))
+    ) as fake:
+        client = connected(fake)
+        client.schedules.delete("nightly")
+        with pytest.raises(errors.ScheduleNotFound):
+            client.schedules.delete("nightly")
+
+
+def test_a_change_of_a_version_has_one_key_for_all_tries(connected):
+    """Else the second would find that the version is not there any more, since the first has changed it."""
+    lost = Answer(chunks=[b'{"id', None])
+    with serving(script(Answer(200, samples.run()), lost, Answer(200, samples.run()))) as fake:
+        connected(fake).runs.get(ID).update(priority=0, version=4)
+    keys = [request.headers["idempotency-key"] for request in fake.requests[1:]]
+    assert (len(keys), len(set(keys))) == (2, 1)
+
+
+def test_a_server_that_is_away_for_six_seconds_is_waited_for(connected):
+    with serving(lambda _: problem(503, "draining")) as fake:
+        client = connected(fake)
+        with pytest.raises(errors.Draining):
+            client.runs.start("backup")
+        pauses = client._caller.pace.pauses
+        least = [min(backoff.LONGEST_S, backoff.FIRST_S * 2**n) / 2 for n in range(len(pauses))]
+        assert sum(least) >= 6
 
 
 def test_a_list_asks_for_pages_as_it_gets_there(connected):

@@ -17,15 +17,17 @@ class Hand:
     def __init__(self, server: Server, *tasks: dict[str, Any], worker_id: str = "") -> None:
         """Register, or go on as a worker that was registered before."""
         self.server = server
+        self.heard = 0
+        """The number of the last heartbeat that was answered."""
         self.id = worker_id or server.post("/v1/workers", {"name": "hand", "tasks": list(tasks or [JOB])})["id"]
 
     def claim(self, most: int = 1, wait: str = "0s") -> list[dict[str, Any]]:
         """Claim runs."""
         return self.server.post("/v1/leases:claim", {"worker_id": self.id, "max": most, "wait": wait})["leases"]
 
-    def send(self, *reports: dict[str, Any], held: list[Any] | None = None) -> Response:
+    def send(self, *reports: dict[str, Any], held: list[Any] | None = None, **more: Any) -> Response:
         """Report; return the answer as it is."""
-        body: dict[str, Any] = {"worker_id": self.id, "reports": list(reports)}
+        body: dict[str, Any] = {"worker_id": self.id, "reports": list(reports), **more}
         if held is not None:
             body["held"] = held
         return self.server.call("POST", "/v1/leases:report", body)
@@ -37,8 +39,10 @@ class Hand:
         return answer
 
     def beat(self, *held: tuple[str, int]) -> dict[str, Any]:
-        """Send a heartbeat."""
-        return decoded(self.send(held=[list(lease) for lease in held]), 200)
+        """Send a heartbeat, with no claim under way."""
+        answer = decoded(self.send(held=[list(lease) for lease in held], claiming=[], heard=self.heard), 200)
+        self.heard = answer["beat"]
+        return answer
 
 
 def of(lease: dict[str, Any], kind: str, **fields: Any) -> dict[str, Any]:

@@ -22,11 +22,14 @@ from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Response, Transport
+from headway.model.run import FINAL, State
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.faults.app:app"
 MARK = "HEADWAY_TEST_MARK"
 
+
+UNDER_WAY = "&".join(f"state={state}" for state in State if state not in FINAL)
 
 PORTS = range(10_000, 20_000)
 """Below those that the kernel gives to connections and to whoever asks for any port: while a server is down, nobody else may
@@ -239,11 +242,15 @@ class Server:
             run = self.run(run_id)
             return run if run["final"] else None
 
-        return until(look, within_s, f"run {run_id} is final: {self.run(run_id)}")
+        return until(look, within_s, lambda: f"run {run_id} is final: {self.run(run_id)}")
 
     def counts(self) -> dict[str, int]:
-        """Return how many runs are in which state."""
+        """Return how many runs are in which state, by the server's counters: of what other servers do, a moment old."""
         return self.get("/v1/runs:count?group_by=state")["counts"]
+
+    def under_way(self) -> dict[str, int]:
+        """Return how many runs are in which of the states that are not final, as the store has it now: they are counted."""
+        return self.get(f"/v1/runs:count?group_by=state&{UNDER_WAY}")["counts"]
 
     def knows(self, task: str, within_s: float = 20) -> None:
         """Wait until a worker has declared a task."""

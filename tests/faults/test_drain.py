@@ -101,14 +101,21 @@ def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(pla
     server.knows("gated")
     run_id = server.started("gated", name="last")
     until(lambda: place.ledger.lines("begun"), 20, "it has begun")
+    hand = Hand(server)
+    waits = server.started("job")
     server.process.send(15)
     until(lambda: server.call("GET", "/readyz").status == 503, 5, "it is not ready")
-    refused = server.call("POST", "/v1/runs", {"task": "noop", "input": {}})
-    assert (503, "1") == (refused.status, refused.headers["retry-after"])
+    for path, asked in (
+        ("/v1/runs", {"task": "noop", "input": {}}),
+        ("/v1/leases:claim", {"worker_id": hand.id, "max": 1, "wait": "0s"}),
+    ):
+        refused = server.call("POST", path, asked)
+        assert (503, "1") == (refused.status, refused.headers.get("retry-after"))
     place.open_gate("last")
     assert server.process.wait(PATIENT_S) == 0
     server.start()
     assert server.final(run_id)["attempt"] == 1
+    assert ("queued", 0) == (server.run(waits)["state"], server.run(waits)["attempt"])
     assert server.stop() == 0
 
 

@@ -41,7 +41,7 @@ def test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back
                 pause(2 * LEASE_S * random.uniform(0.6, 1.0))
                 wire.heal()
         assert load.odd == []
-        until(lambda: all_final(server), STUCK_S, f"all runs are final: {server.counts()}")
+        until(lambda: all_final(server), STUCK_S, lambda: f"all runs are final: {server.under_way()}")
         until(lambda: works(server, "far"), STUCK_S, "who was cut off works again")
     assert server.stop() == 0
     books = Books(place)
@@ -112,7 +112,9 @@ def test_a_server_that_is_cut_off_its_database_loses_nothing_and_the_other_goes_
                     wire.heal()
                 pause(0.5)
             assert load.odd == []
-            until(lambda: all(map(all_final, servers)), STUCK_S, f"all runs are final: {servers[1].counts()}")
+            until(
+                lambda: all(map(all_final, servers)), STUCK_S, lambda: f"all runs are final: {servers[1].under_way()}"
+            )
             assert [server.stop() for server in servers] == [0, 0]
             Books(near).hold(
                 kills=wire.cuts * 10, fault="the network between server and database is cut", tries=wire.cuts

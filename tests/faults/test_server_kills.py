@@ -19,9 +19,8 @@ BACK_WITHIN_S = {"sqlite": 2.0, "postgres": 4.0}
 
 
 def under_way(server):
-    """Return how many runs are not final."""
-    counts = server.counts()
-    return sum(counts.values()) - sum(counts.get(state, 0) for state in ("succeeded", "failed", "terminated"))
+    """Return how many runs are not final: all of them, also those of other servers on the store, and just now."""
+    return sum(server.under_way().values())
 
 
 def all_final(server):
@@ -31,7 +30,11 @@ def all_final(server):
 def all_end(server, stuck_s=60):
     """Wait until all runs are final: as long as one after the other comes to its end, none is stuck."""
     while left := under_way(server):
-        until(lambda left=left: under_way(server) < left, stuck_s, f"one of those under way ends: {server.counts()}")
+
+        def fewer(left=left):
+            return under_way(server) < left
+
+        until(fewer, stuck_s, lambda: f"one of those under way ends: {server.under_way()}")
 
 
 def more_than(number, place):

@@ -12,11 +12,15 @@ T = TypeVar("T")
 EVERY_S = 0.02
 
 
-def until(look: Callable[[], T], within_s: float = 10.0, what: str = "it") -> T:
-    """Return the first true thing that `look` returns; fail if there is none in time."""
+def until(look: Callable[[], T], within_s: float = 10.0, what: str | Callable[[], str] = "it") -> T:
+    """Return the first true thing that `look` returns; fail if there is none in time.
+
+    What is called says how it is then: a text that was made before says how it was.
+    """
     between, deadline = threading.Event(), time.monotonic() + within_s
     while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {within_s:g} s: {what if isinstance(what, str) else what()}")
         between.wait(EVERY_S)
     return found
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
@@ -13,13 +15,14 @@ from tests.http.kit import on_loop
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.http import protocol
+from headway.http import server as embedded
 from headway.http.asgi import Api
 from headway.http.listening import listen
 from headway.http.routes import ROUTES
 from headway.http.server import serve_http
 from headway.ids import Signer
 from headway.service.service import Service
-from headway.storage.sqlite.open import open_memory
+from headway.storage.sqlite.open import open_file, open_memory
 from headway.wire import workers as wire
 
 
@@ -33,9 +36,11 @@ class Serving:
     async def raw(self, data: bytes) -> bytes:
         reader, writer = await self.connect()
         writer.write(data)
-        found = await reader.read()
-        writer.close()
-        return found
+        try:
+            async with asyncio.timeout(10):
+                return await reader.read()
+        finally:
+            writer.close()
 
     async def request(self, method, path, body=b"", headers="") -> tuple[int, bytes]:
         answer = await self.raw(
@@ -48,9 +53,9 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(on_drain=None, **options):
+async def serving(on_drain=None, *, path=None, **options):
     settings = Settings(**options)
-    store = open_memory(SystemClock())
+    store = open_memory(SystemClock()) if path is None else open_file(path, SystemClock(), reserve_bytes=0)
     store.start()
     service = Service(store, Signer(b"x" * 32), settings)
     await service.workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
@@ -208,3 +213,126 @@ async def test_a_drain_that_takes_too_long_is_cut_short():
     async with serving(on_drain, drain_ms=20) as server:
         server.stop.set()
         await server.task
+
+
+# -- the end: whoever has asked is answered --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def a_writer_that_stands_still(server):
+    """Nothing is written within the block, as when a disk or a database takes its time."""
+    go_on = threading.Event()
+    standing = server.service.store.write(lambda unit: go_on.wait())
+    try:
+        yield
+    finally:
+        go_on.set()
+        standing.cancel()
+
+
+async def asked(server):
+    """Return once the server has begun to start a run."""
+    while not server.api.crowd.inside:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+
+
+@on_loop
+async def test_what_cannot_be_answered_before_the_end_is_told_that_nobody_knows_and_to_come_again(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(embedded, "LAST_ANSWERS_S", 0.05)
+    async with serving(path=tmp_path / "headway.db") as server:
+        with a_writer_that_stands_still(server):
+            starting = asyncio.ensure_future(server.raw(head("POST", "/v1/runs", b'{"task":"backup"}')))
+            await asked(server)
+            server.stop.set()
+            answer = await starting
+            await server.task
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in answer
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == "cut_off"
+
+
+def head(method, path, body=b"", connection="keep-alive"):
+    return (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Connection: {connection}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+
+
+@on_loop
+async def test_who_has_connected_and_asked_when_the_server_goes_is_answered():
+    """Such connections wait in the kernel's queue: closing the socket would reset them."""
+    async with serving() as server:
+        came = []
+        close = server.api.close
+
+        def come_in_the_last_moment():
+            came.append(socket.create_connection(("127.0.0.1", server.port)))
+            came[0].sendall(head("GET", "/livez"))
+            came[0].setblocking(False)
+            close()
+
+        server.api.close = come_in_the_last_moment
+        server.stop.set()
+        await server.task
+        with came[0] as last:
+            answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(last, 1000), 5)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nconnection: close\r\n" in answer
+
+
+@on_loop
+async def test_who_has_connected_and_asks_a_moment_later_is_answered_when_the_server_goes():
+    async with serving() as server:
+        reader, writer = await server.connect()
+        silent, unasked = await server.connect()
+        going = asyncio.Event()
+        server.api.close = lambda close=server.api.close: (going.set(), close())
+        server.stop.set()
+        await going.wait()
+        for part in (head("GET", "/livez")[:20], head("GET", "/livez")[20:]):
+            await asyncio.sleep(0.01)
+            writer.write(part)
+        async with asyncio.timeout(5):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            assert await silent.read() == b""
+        writer.close()
+        unasked.close()
+
+
+@on_loop
+async def test_a_server_that_drains_closes_each_connection_with_its_answer():
+    """So that nobody asks on a connection that is being closed."""
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def on_drain():
+        inside.set()
+        await go_on.wait()
+
+    async with serving(on_drain) as server:
+        server.stop.set()
+        await inside.wait()
+        assert b"\r\nconnection: close\r\n" in await server.raw(head("GET", "/livez"))
+        go_on.set()
+        await server.task
+
+
+@on_loop
+async def test_no_connection_outlasts_the_server(monkeypatch):
+    """One that is left would be answered by a service that has let go of its store."""
+    monkeypatch.setattr(embedded, "LAST_ANSWERS_S", 0.05)
+    monkeypatch.setattr(embedded, "LAST_WORDS_S", 0.05)
+    async with serving() as server:
+        halves = [head("POST", "/v1/runs", b'{"task":"backup"}')[:-3], head("GET", "/livez")[:-3]]
+        open_ones = [await server.connect() for _ in halves]
+        for (_, writer), half in zip(open_ones, halves, strict=True):
+            writer.write(half)
+        server.stop.set()
+        await server.task
+        for reader, writer in open_ones:
+            async with asyncio.timeout(1):
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+            writer.close()

@@ -155,3 +155,17 @@ async def test_strange_values_are_refused_or_kept_as_they_are(serving):
                 assert answer.json["values"]["Name"] == json.loads(text)
         for name in ("%00", "..%2f..", "a%27b", "%F0%9F%98%80", "x" * 5000):
             assert (await server.get(f"/v1/tables/{name}")).status in (404, 400, 422)
+
+
+@on_loop
+async def test_a_change_of_a_records_version_can_be_repeated_under_its_key(serving):
+    async with serving() as server:
+        _, (record_id,) = await made(server, 1)
+        target, body = f"/v1/tables/customers/records/{record_id}", {"values": {"Name": "Bob"}}
+        first, again = [await server.ask("PATCH", target, body, if_match='"1"', idempotency_key="k") for _ in range(2)]
+        assert (first.status, first.json) == (again.status, again.json)
+        assert (first.status, again.headers["idempotency-replayed"]) == (200, "true")
+        assert (await server.ask("PATCH", target, body, if_match='"1"')).code == "version_mismatch"
+        await server.ask("DELETE", target)
+        gone = await server.ask("PATCH", target, body, if_match='"1"', idempotency_key="k")
+        assert gone.code == "record_not_found"

@@ -164,7 +164,7 @@ HEADERS = [
 ]  # fmt: skip
 
 OWN = re.compile(
-    rb'[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|req_\w+|"(?:token|next_page_token)":"[^"]*"|"next_after":\d+'
+    rb'[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|req_\w+|"(?:token|next_page_token)":"[^"]*"|"(?:next_after|beat)":\d+'
 )
 """What is different on every server."""
 

@@ -4,13 +4,16 @@ Real processes, under load: what was acknowledged is there, what cannot be done 
 """
 
 import random
+import signal
 import socket
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import msgspec
+import psycopg
 import pytest
 from tests.faults.load import Load
 from tests.faults.probe import Probe
@@ -26,6 +29,7 @@ from tests.postgres.cluster import Cluster
 from tests.postgres.keeper import processes
 from tests.postgres.standby import Pair
 
+import headway
 from headway.client.errors import ConnectionLost
 
 DRAIN_S = 5
@@ -399,3 +403,28 @@ def test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_i
         all_end(server)
         assert server.stop() == 0
     Books(places[0]).hold(kills=0)
+
+
+def test_a_start_that_a_server_cannot_finish_before_its_end_is_made_once_at_the_other(cluster, two):
+    name = cluster.create_database()
+    places = two(cluster.url(name))
+    servers = [Server(place, "--drain", "1s").start() for place in places]
+    Hand(servers[0])
+    with ThreadPoolExecutor(1) as pool, headway.Client([place.url for place in places]) as client:
+        with psycopg.connect(cluster.url(name)) as slow:
+            slow.execute("LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE")  # as a database that takes its time
+            starting = pool.submit(client.runs.start, "job", idempotency_key="k")
+            until(lambda: waits_for_a_lock(cluster, name), 10, "the first server has begun")
+            servers[0].process.send(signal.SIGTERM)
+            until(lambda: "server.cut_off requests=1" in places[0].logged(), 10, "it is at its end")
+        run = starting.result(40)
+        assert servers[0].process.wait(20) == 0
+        assert [run.id] == [each["id"] for each in servers[1].get("/v1/runs")["data"]]
+        assert client.runs.start("job", idempotency_key="k").id == run.id
+    assert servers[1].stop() == 0
+    assert "Traceback" not in places[0].logged()
+
+
+def waits_for_a_lock(cluster, name):
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+    return cluster.query(waiting, name)

@@ -3,17 +3,21 @@
 import asyncio
 import contextlib
 import json
+import logging
 
 import psycopg
 import pytest
-from tests.world import declare, key, spec
+from tests.storage.faulty import faulty_world
+from tests.world import declare, key, on_postgres, spec
 
-from headway.errors import IdempotencyKeyReused, StorageUnavailable
+from headway.app.serving import _readiness
+from headway.errors import IdempotencyKeyReused, StorageBusy, StorageUnavailable
 from headway.model.event import Event
 from headway.model.query import Page, RunFilter
 from headway.model.space import Space
 from headway.service.history import Ended, Snapshot
-from headway.service.servers import DEFINED_EVERY, GONE_MS
+from headway.service.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
+from headway.storage.database import DatabaseGone, DatabaseLocked
 from headway.wire import workers as wire
 
 
@@ -350,6 +354,21 @@ async def test_the_feed_tells_everything_once_and_in_order_whoever_commits(pair)
     assert sorted(set(positions)) == positions
 
 
+async def test_what_a_claim_at_one_server_has_taken_is_handed_back_by_the_other_once_it_never_arrived(pair):
+    worker = await pair.a.worker()
+    run = await pair.a.start()
+    await pair.a.claim(worker, number=1)
+    heard = 0
+    for _ in range(4):  # its answer is under way, while the heartbeats go to the other already
+        heard = (await pair.b.report(worker, held=[], claiming=[1], heard=heard)).beat
+    assert "running" == await pair.b.state(run.id)
+    claim = asyncio.ensure_future(pair.b.claim(worker, 1, "30s", number=2))  # it was given up, and is made again there
+    await asyncio.sleep(0.05)
+    await pair.b.report(worker, held=[], claiming=[2], heard=heard)
+    async with asyncio.timeout(5):
+        assert [(run.id, 2, 1)] == [(lease.run_id, lease.epoch, lease.attempt) for lease in await claim]
+
+
 async def test_a_worker_that_moves_to_another_server_keeps_its_leases(pair):
     worker = await pair.a.worker()
     run = await pair.a.start()
@@ -445,6 +464,75 @@ async def test_counts_are_the_same_at_every_server(pair):
     await pair.a.succeed(worker, await pair.a.one(worker))
     await pair.pulse()
     assert [{"queued": 9, "succeeded": 1}] * 2 == [world.tasks.counts("t") for world in pair.both]
+
+
+async def test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted(pair):
+    """What another server has put there is counted at the next sign of life; what is taken here, at once."""
+    pair.b.store.peers.on_message = lambda message: None
+    await pair.a.worker()
+    worker = await pair.b.worker()
+    await pair.pulse()
+    for _ in range(3):
+        await pair.a.start()
+    pair.b.store.catalog.expect([("default", "t")])  # there is something, it is not said how much
+    assert 3 == len(await pair.b.claim(worker, 3, "5s"))
+    assert -2 == pair.b.store.catalog.counts["t", "default", "queued"]
+    everything = RunFilter()
+    assert {"running": 3} == await pair.b.runs.count(everything, "state")
+    assert {"running": 3} == pair.b.tasks.counts("t")
+    assert {"t": 3} == await pair.b.runs.count(everything, "task")
+    await pair.pulse(pair.b)
+    assert ("t", "default", "queued") not in pair.b.store.catalog.counts
+
+
+async def test_runs_that_are_counted_by_their_state_are_those_of_all_servers_now(pair):
+    """What waits for the end of all work asks for this: the counters may be a moment behind, either way."""
+    pair.b.store.peers.on_message = lambda message: None
+    await pair.a.worker()
+    await pair.pulse()
+    for _ in range(2):
+        await pair.a.start()
+    assert {} == await pair.b.runs.count(RunFilter(), "state")
+    assert {"queued": 2} == await pair.b.runs.count(RunFilter(state=("queued", "running")), "state")
+
+
+@pytest.mark.parametrize("error", [DatabaseGone("cut off"), DatabaseLocked("held"), ZeroDivisionError("unforeseen")])
+async def test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_all_that_belongs_to_it(
+    postgres_store, error, caplog
+):
+    caplog.set_level(logging.CRITICAL + 1)
+    world, database = faulty_world(postgres_store)
+    other = on_postgres(postgres_store)
+    await world.service.servers.join()
+    await other.worker()
+    await world.service.servers.pulse()
+    database.log.clear()
+    await world.service.servers.pulse()
+    steps = list(database.log)
+    assert {"begin", "read_servers", "save_server", "commit"} <= set(steps)
+    for n, step in enumerate(steps, start=1):
+        await other.start()
+        database.arm(1, error, only=step)
+        with pytest.raises((StorageUnavailable, StorageBusy, ZeroDivisionError)):
+            await world.service.servers.pulse()
+        assert database.fired == 1
+        await world.service.servers.pulse()
+        assert {"queued": n} == world.tasks.counts("t"), step
+    await other.let_go()
+    await world.let_go()
+
+
+async def test_a_server_that_gives_no_sign_of_life_is_not_ready(pair):
+    """Whatever holds its pulse up: its writer, its readers, its database that stands still."""
+    ready = _readiness(pair.a.service, expects_workers=False)["store"]
+    await pair.pulse()
+    assert [0, None] == [pair.a.service.servers.silent_ms, await ready()]
+    pair.a.clock.advance(SILENT_MS)
+    assert await ready() is None
+    pair.a.clock.advance(1_000)
+    assert "no sign of life for 16 s" in await ready()
+    await pair.pulse()
+    assert await ready() is None
 
 
 async def test_a_message_of_whoever_may_use_the_database_does_no_harm(pair):

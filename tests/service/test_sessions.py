@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import threading
 
 import pytest
+from tests.faults.waiting import until
 from tests.world import declare, raw, spec
 
 from headway.actions import bulk
@@ -137,14 +139,152 @@ async def test_a_heartbeat_says_what_was_lost_and_what_is_to_stop(world):
     assert lost.id == held[0][0]
 
 
-async def test_a_lease_that_two_heartbeats_do_not_name_never_arrived(world):
+# -- leases that never arrived: the answer to their claim was lost -----------------------------------------------------------
+
+
+class Beating:
+    """A worker that says in its heartbeats which claims are under way, and what it has heard."""
+
+    def __init__(self, world, worker):
+        self.world, self.worker = world, worker
+        self.heard = 0
+
+    async def beat(self, *held, claiming=(), heard=None):
+        """Send a heartbeat and hear its answer."""
+        heard = self.heard if heard is None else heard
+        answer = await self.world.report(self.worker, held=list(held), claiming=list(claiming), heard=heard)
+        self.heard = answer.beat
+        return answer
+
+
+@pytest.fixture
+def beating(world, runner):
+    return Beating(world, runner.run(world.worker()))
+
+
+async def test_a_lease_that_is_not_named_after_its_claim_is_over_never_arrived(world, beating):
+    run = await world.start()
+    await world.claim(beating.worker, number=1)
+    await beating.beat()
+    assert "running" == await world.state(run.id), "it may have been sent before that claim"
+    await beating.beat()
+    assert ("queued", 0, 0) == ((run := await world.runs.get(run.id)).state, run.attempt, run.crashes)
+
+
+async def test_a_lease_whose_answer_is_under_way_is_nobody_elses_however_long_that_takes(world, beating):
+    run = await world.start()
+    (lease,) = await world.claim(beating.worker, number=1)
+    for _ in range(10):
+        await beating.beat(claiming=[1])
+        await world.advance(5_000)
+    await beating.beat((run.id, lease.epoch))
+    await beating.beat((run.id, lease.epoch))
+    await world.succeed(beating.worker, lease)
+    assert "succeeded" == await world.state(run.id)
+
+
+async def test_heartbeats_that_were_late_say_nothing_of_a_claim_that_came_after_them(world, beating):
+    """A busy machine carries out at once what it was sent one after the other, tries that were given up among them."""
+    await beating.beat()
+    run = await world.start()
+    (lease,) = await world.claim(beating.worker, number=1)
+    for _ in range(5):
+        await world.report(beating.worker, held=[], claiming=[], heard=beating.heard)
+        await world.advance(5_000)
+    await beating.beat((run.id, lease.epoch), heard=beating.heard + 5)
+    await beating.beat((run.id, lease.epoch))
+    assert "running" == await world.state(run.id)
+
+
+async def test_a_claim_that_waits_here_holds_nothing_and_gets_what_was_lost(world, beating):
+    run = await world.start()
+    await world.claim(beating.worker, number=1)
+    waiting = asyncio.ensure_future(world.claim(beating.worker, wait="20s", number=2))
+    await asyncio.sleep(0)
+    await beating.beat(claiming=[2])
+    assert not waiting.done()
+    await beating.beat(claiming=[2])
+    (lease,) = await waiting
+    assert (run.id, 2, 1) == (lease.run_id, lease.epoch, lease.attempt)
+    for _ in range(3):
+        await beating.beat(claiming=[2])
+    assert "running" == await world.state(run.id), "the answer to the second claim is under way"
+
+
+async def test_a_claim_that_comes_twice_is_not_known_to_hold_nothing(world, beating):
+    """Something between us has repeated it: one of the two has taken a run, the other waits."""
+    run = await world.start()
+    await world.claim(beating.worker, number=1)
+    again = asyncio.ensure_future(world.claim(beating.worker, wait="20s", number=1))
+    await asyncio.sleep(0)
+    for _ in range(5):
+        await beating.beat(claiming=[1])
+    assert ("running", 1) == ((run := await world.runs.get(run.id)).state, run.epoch)
+    again.cancel()
+    await asyncio.gather(again, return_exceptions=True)
+
+
+async def test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_is_committed(disk):
+    """Else a heartbeat could find the lease in the store, and the claim as one that has nothing."""
+    worker, begun, go_on = await disk.worker(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def stand(unit):
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait(10)
+
+    waiting = asyncio.ensure_future(disk.claim(worker, wait="20s", number=1))
+    await asyncio.sleep(0.05)
+    standing = disk.store.write(stand)
+    await begun.wait()
+    starting = asyncio.ensure_future(disk.start())
+    while not disk.store.writer._todo:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0)
+    go_on.set()
+    # From here on nothing is settled: the loop does not turn.
+    until(lambda: disk.sql("SELECT 1 FROM runs WHERE state = 'running'"), 10, "the run is claimed")
+    claims, lease = disk.sessions.get(worker).claims, ("run", 1)
+    _, beat = claims.never_arrived({lease}, [1], 0, 0, 15_000)
+    assert ([], beat + 1) == claims.never_arrived({lease}, [1], beat, 0, 15_000)
+    await asyncio.gather(standing, starting, waiting)
+
+
+async def test_a_claim_that_waits_at_another_server_may_hold_what_is_not_named(world, beating):
+    run = await world.start()
+    await world.claim(beating.worker, number=1)
+    for _ in range(5):
+        await beating.beat(claiming=[7])
+    assert "running" == await world.state(run.id)
+    await beating.beat()
+    assert "queued" == await world.state(run.id)
+
+
+async def test_what_was_heard_of_another_server_counts_for_nothing(world, beating):
+    other = await world.worker()
+    theirs = (await world.report(other, held=[], claiming=[])).beat
+    await world.start()
+    (lease,) = await world.claim(beating.worker, number=1)
+    for heard in (0, theirs, 2**53 - 1, 1):
+        await beating.beat(heard=heard)
+    assert "running" == await world.state(lease.run_id)
+
+
+async def test_of_a_worker_that_says_nothing_of_its_claims_no_answer_is_under_way_longer_than_a_lease(world):
+    """As those of before: two heartbeats may be one after the other, when the first was not answered in time."""
     worker = await world.worker()
     run = await world.start()
     await world.one(worker)
+    for _ in range(3):
+        await world.report(worker, held=[])
+        await world.advance(4_999)
     await world.report(worker, held=[])
-    assert "running" == await world.state(run.id), "its answer may still be on the way"
+    assert "running" == await world.state(run.id)
+    await world.advance(3)
     await world.report(worker, held=[])
     assert ("queued", 0, 0) == ((run := await world.runs.get(run.id)).state, run.attempt, run.crashes)
+
+
+# -- restarts ------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_restart_gives_every_worker_a_full_lease_to_be_heard_from(disk):

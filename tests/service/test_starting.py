@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 
 import msgspec
 import pytest
@@ -167,12 +168,25 @@ async def test_one_idempotency_key_starts_one_run(world):
     assert first.run.id != (await world.runs.start(spec(), key("k"))).run.id
 
 
-async def test_64_at_once_with_one_key_start_one_run(disk):
+@pytest.mark.parametrize("written", [True, False], ids=["written meanwhile", "written at the end"])
+async def test_64_at_once_with_one_key_start_one_run(disk, written):
+    """A start under a dedupe key writes what is pending; without one the unit alone knows what it has answered."""
+
+    def one(name):
+        return spec(dedupe={"key": name}) if written else spec()
+
     await disk.worker()
-    asked = [disk.runs.start(spec(dedupe={"key": str(n)}), key("k")) for n in range(64)]
-    others = [disk.runs.start(spec(dedupe={"key": f"o{n}"}), key(f"o{n}")) for n in range(64)]
+    asked = [disk.runs.start(one(str(n)), key("k")) for n in range(64)]
+    others = [disk.runs.start(one(f"o{n}"), key(f"o{n}")) for n in range(64)]
     mixed = [one for pair in zip(asked, others, strict=True) for one in pair]
-    found = (await asyncio.gather(*mixed))[::2]
+    gate, entered = threading.Event(), threading.Event()
+    blocked = disk.store.write(lambda unit: entered.set() or gate.wait(10))
+    await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
+    waiting = asyncio.gather(*mixed)
+    await asyncio.sleep(0)
+    gate.set()
+    await blocked
+    found = (await waiting)[::2]
     assert 1 == len({started.run.id for started in found})
     assert 1 == sum(not started.replayed for started in found)
     assert 65 == disk.tasks.counts("t")["queued"]

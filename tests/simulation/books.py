@@ -86,6 +86,10 @@ class Books:
         """Run → (what, key) of the changes that were acknowledged."""
         self.effects: dict[tuple[str, str], list[int]] = defaultdict(list)
         """(Run, step) → the epochs under which it was done."""
+        self.executing: dict[tuple[str, int], Any] = {}
+        """(Run, epoch) → the worker that executes it now."""
+        self.given_away: set[tuple[str, int]] = set()
+        """Leases that were taken for such as have never arrived."""
         self.kept: dict[str, bool] = {}
         """Runs of which somebody has the word that they are not removed."""
 
@@ -140,6 +144,10 @@ class Books:
             return
         if cause in OUTCOMES:
             hold(story.worker is not None, story.id, f"{cause} without a lease")
+        if data.get("note") == "never delivered":
+            lease = (story.id, story.epoch)
+            hold(lease not in self.executing, story.id, f"epoch {story.epoch} never arrived, and is being executed")
+            self.given_away.add(lease)
         if state not in LEASED and story.worker is not None:
             story.ends[story.epoch] = cause
             story.attempts -= cause in GIVEN_BACK and state != "terminated"
@@ -231,6 +239,20 @@ class Books:
     def lie_answered(self, run_id: str, epoch: int, *, taken: bool) -> None:
         """Take in what became of a report under a lease that is over, or another's."""
         hold(not taken, run_id, f"a report under the epoch {epoch} was taken from one who had not that lease")
+
+    def begun(self, worker: Any, run_id: str, epoch: int) -> None:
+        """Take in that a worker executes what it has claimed."""
+        hold((run_id, epoch) not in self.given_away, run_id, f"epoch {epoch} never arrived, and is executed")
+        self.executing[run_id, epoch] = worker
+
+    def over(self, worker: Any, run_id: str, epoch: int) -> None:
+        """Take in that it does so no more."""
+        if self.executing.get((run_id, epoch)) is worker:
+            del self.executing[run_id, epoch]
+
+    def nobody_executes(self, worker: Any) -> None:
+        """Take in that the worker's process is a new one."""
+        self.executing = {lease: by for lease, by in self.executing.items() if by is not worker}
 
     def outcome_taken(self, run_id: str, epoch: int, causes: tuple[str, ...]) -> None:
         """Take in an outcome that the server has accepted."""

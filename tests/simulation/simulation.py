@@ -237,7 +237,10 @@ class Simulation:
         self.weather.calm()
         self.clock.off_ms = 0
         await asyncio.sleep(STILL_UNDER_WAY_S)
-        await self._undo(client.ask("open", lambda service: service.of(1).queues.pause("narrow", paused=False)))
+        while not await self._undo(
+            client.ask("open", lambda service: service.of(1).queues.pause("narrow", paused=False))
+        ):
+            pass  # the server may have died in the last moment, and be away for longer than a client has patience
         deadline = self.loop.time() + HEALED_WITHIN_S
         while left := self.books.unfinished():
             hold(
@@ -248,11 +251,14 @@ class Simulation:
                     await self._undo(client.resume(story.id))
             await asyncio.sleep(2.0)
 
-    async def _undo(self, asked: Coroutine[Any, Any, Any]) -> None:
+    async def _undo(self, asked: Coroutine[Any, Any, Any]) -> bool:
+        """Tell whether there was an answer, be it a refusal."""
         try:
             await asked
         except (GivenUp, HeadwayError) as refusal:
             self.say("refused", type(refusal).__name__)
+            return not isinstance(refusal, GivenUp)
+        return True
 
 
 class _Bugs(logging.Handler):

@@ -70,6 +70,12 @@ class Worker:
         self.attempts: dict[tuple[str, int], Attempt] = {}
         self._outbox: deque[tuple[wire.AnyReport, asyncio.Future[Answer]]] = deque()
         self._past: list[tuple[str, int]] = []
+        self._claims = 0
+        self._claiming: list[int] = []
+        """The claim under way."""
+        self._heard = 0
+        """The last heartbeat that was answered."""
+        self._books.nobody_executes(self)
         self._put = asyncio.Event()
         self.going = False
         self.life = Life(self._sim.loop, self._name)
@@ -117,8 +123,13 @@ class Worker:
             if room <= 0:
                 await asyncio.sleep(0.2)
                 continue
+            self._claims += 1
+            self._claiming = [self._claims]
             asked = wire.ClaimRuns(
-                worker_id=self.id, max=room, wait=self._rng.choice(("0s", "2s", "20s", "20s", "20s"))
+                worker_id=self.id,
+                max=room,
+                wait=self._rng.choice(("0s", "2s", "20s", "20s", "20s")),
+                number=self._claims,
             )
             try:
                 leases = await self._network.call(
@@ -131,6 +142,7 @@ class Worker:
                 leases = []
             for lease in leases:
                 self._execute(lease)
+            self._claiming = []
             if not leases:
                 await asyncio.sleep(self._rng.choice((0.0, 0.5, 2.0)))
 
@@ -156,7 +168,9 @@ class Worker:
             await asyncio.sleep(BEAT_S)
             if not self.id:
                 continue
-            asked = wire.ReportRuns(worker_id=self.id, held=list(self.attempts))
+            asked = wire.ReportRuns(
+                worker_id=self.id, held=list(self.attempts), claiming=self._claiming, heard=self._heard
+            )
             try:
                 said = await self._network.call("beat", lambda service, asked=asked: service.workers.report(asked))
             except (ConnectionLost, Unavailable):
@@ -164,6 +178,7 @@ class Worker:
             except WorkerNotFound:
                 self._unknown()
                 continue
+            self._heard = said.beat
             for run_id, epoch in said.lost:
                 attempt = self.attempts.get((run_id, epoch))
                 if attempt is not None:
@@ -228,12 +243,14 @@ class Worker:
             return
         assert self.life is not None
         self._past.append(attempt.key)
+        self._books.begun(self, *attempt.key)
         self.attempts[attempt.key] = attempt
         attempt.task = self._sim.begin(self._attempt(attempt), self.life)
 
     def _drop(self, attempt: Attempt) -> None:
         """Give up an attempt without a word."""
         self.attempts.pop(attempt.key, None)
+        self._books.over(self, *attempt.key)
         if attempt.task is not None:
             attempt.task.cancel()
 
@@ -262,6 +279,7 @@ class Worker:
             pass
         finally:
             self.attempts.pop(attempt.key, None)
+            self._books.over(self, *attempt.key)
 
     async def _play(self, attempt: Attempt) -> None:
         """Carry out the script, from its top: what earlier attempts have recorded is not done again."""

@@ -10,7 +10,7 @@ from tests.storage.faulty import faulty, faulty_world
 from tests.world import START, declare, on_postgres, opened, spec
 
 from headway.clock import ManualClock
-from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageUnavailable
+from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageFull, StorageUnavailable
 from headway.storage.database import DatabaseGone, DiskFull, Outdated, StorageBroken
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.sqlite.dialect import SQLITE
@@ -92,6 +92,9 @@ async def test_claims_that_wait_are_served_in_the_order_in_which_they_came(disk)
 
 async def test_a_claim_for_which_nothing_is_ready_waits_without_a_transaction(disk):
     worker, writer = await disk.worker(), disk.store.writer
+    if disk.postgres:  # what it reads again when it begins to listen is a transaction, and no claim's
+        disk.store.peers.on_message = lambda message: None
+        await asyncio.gather(*disk.store._tasks)
     before = writer.batches
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
     while not writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
@@ -347,6 +350,22 @@ async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(broken
     await world.close()
 
 
+@pytest.mark.parametrize("failure", [DiskFull("no space"), DatabaseGone("the connection was lost")])
+async def test_who_leaves_after_a_transaction_that_was_undone_takes_nothing_of_it_along(broken_world, failure):
+    """Its wait ends before it has had another try: the run that it was given there does not exist."""
+    world, database = broken_world(threaded=False)
+    worker = await world.worker()
+    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await asyncio.sleep(0)
+    database.arm(1, failure, only="commit")
+    with pytest.raises((StorageFull, StorageUnavailable)):
+        await world.start()
+    (claim,) = world.store.writer._patient
+    world.store.writer.cancel(claim)
+    assert [] == await waiting
+    await world.close()
+
+
 async def test_after_the_end_nothing_is_taken_on(broken_world):
     world, _ = broken_world(threaded=True)
     waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
@@ -439,4 +458,66 @@ async def test_whatever_goes_wrong_when_the_writer_connects_again_it_tries_on(br
             await asyncio.sleep(0)
     assert len(tries) == 2
     assert "nobody has thought of this" in caplog.text
+    await world.close()
+
+
+async def test_what_has_passed_the_gate_before_an_outage_is_carried_out_after_it(broken_world):
+    """The event loop may stand still between its look at the gate and the queue, as long as it likes."""
+    world, database = broken_world(threaded=True)
+    await world.worker()
+    writer = world.store.writer
+    late = Command(lambda unit: "done")
+    late.future = asyncio.get_running_loop().create_future()
+    put = writer._todo.append
+    regained = asyncio.Event()
+    world.store.on_regained = regained.set
+    database.arm(1, DatabaseGone("the connection was lost"), only="commit")
+    with pytest.raises(StorageUnavailable):
+        await world.start()
+    async with asyncio.timeout(10):
+        await regained.wait()
+        put(late)
+        writer._look()
+        assert "done" == await late.future
+    await world.close()
+
+
+async def test_a_writer_that_fails_answers_all_who_wait_and_says_so(broken_world, monkeypatch, caplog):
+    world, _ = broken_world(threaded=True)
+    worker = await world.worker()
+    told = asyncio.get_running_loop().create_future()
+    world.store.on_broken = told.set_result
+    patient = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    await world.store.write(lambda unit: None)
+    fails = ZeroDivisionError("nobody has thought of this")
+
+    def commit(batch):
+        raise fails
+
+    monkeypatch.setattr(world.store.writer, "_commit", commit)
+    async with asyncio.timeout(10):
+        with pytest.raises(StorageUnavailable):  # perhaps it was carried out: nobody knows
+            await world.store.write(lambda unit: None)
+        with pytest.raises(StorageFailed):
+            await patient
+        assert fails is await told
+        with pytest.raises(StorageFailed):
+            await world.store.write(lambda unit: None)
+    assert "the writer has failed" in caplog.text
+    await world.let_go()
+
+
+async def test_whatever_a_command_raises_it_is_answered_and_so_are_those_after_it(broken_world, caplog):
+    caplog.set_level(logging.CRITICAL)
+    world, _ = broken_world(threaded=True)
+    gate = threading.Event()
+    blocked = world.store.write(lambda unit: gate.wait(10))
+    raising = world.store.write(lambda unit: next(iter(())))
+    others = [world.store.write(lambda unit, n=n: n) for n in range(3)]
+    gate.set()
+    async with asyncio.timeout(10):
+        await blocked
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await raising
+        assert [0, 1, 2] == await asyncio.gather(*others)
     await world.close()

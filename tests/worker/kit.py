@@ -8,6 +8,7 @@ import time
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from headway.clock import SystemClock
 from headway.errors import WorkerNotFound
@@ -98,6 +99,8 @@ class FakeLink:
         self.reports = []
         self.outcomes = {}
         self.beats = []
+        self.pulses = []
+        """The heartbeats whole."""
         self.signal_queue = queue.SimpleQueue()
         self.changed = threading.Condition()
         self.lost = set()
@@ -129,9 +132,9 @@ class FakeLink:
             leases=0, created_at="", heard_at="", lease_ms=self.lease_ms, heartbeat_ms=self.heartbeat_ms, url="",
         )  # fmt: skip
 
-    def claim(self, wanted):
+    def claim(self, wanted, number):
         with self.changed:
-            self.claims.append(wanted)
+            self.claims.append(replace(wanted, number=number()))
             self.changed.notify_all()
         with contextlib.suppress(queue.Empty):
             return self.leases.get(timeout=20)
@@ -166,9 +169,10 @@ class FakeLink:
                     replies.append(Reply(index=index, run_id="child-1", token="tok-1"))
             if request.held is not None:
                 self.beats.append(request.held)
+                self.pulses.append(request)
             self.changed.notify_all()
         lost = [key for key in request.held or [] if key[0] in self.lost]
-        return Reported(rejected=rejected, replies=replies, lost=lost, stop=[])
+        return Reported(rejected=rejected, replies=replies, lost=lost, stop=[], beat=len(self.beats))
 
     def signals(self, worker_id):
         return FakeSignals(self.signal_queue)

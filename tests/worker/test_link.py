@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import contextmanager
+from itertools import count
 
 import pytest
 from tests.client.server import Answer, problem, serving
@@ -64,7 +65,7 @@ def paths(fake):
 
 
 def claim(link):
-    return link.claim(ClaimRuns(worker_id="w1", max=1, wait="20s"))
+    return link.claim(ClaimRuns(worker_id="w1", max=1, wait="20s"), count(1).__next__)
 
 
 def report(link):
@@ -97,6 +98,14 @@ def test_what_fails_at_one_server_is_asked_of_the_other_and_so_is_all_that_follo
         report(link)
         link.drain("w1")
     assert (paths(first), paths(second)) == ([CLAIM], [CLAIM, REPORT, DRAIN])
+
+
+def test_a_claim_that_is_asked_of_another_server_has_another_number():
+    """The first may have taken runs for it, and the second must not be thought to have."""
+    with linked() as (link, (one, _), (first, second)):
+        one.answers[CLAIM] = problem(503, "draining")
+        claim(link)
+    assert [fake.requests[0].json()["number"] for fake in (first, second)] == [1, 2]
 
 
 def test_a_refusal_is_an_answer_and_no_reason_to_move():

@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 
 import msgspec
 import pytest
@@ -9,6 +10,7 @@ from tests.worker.kit import lease
 from tests.worker.rough import app
 
 from headway.wire.workers import ChildReport, LogReport, ProgressReport, Released, StepReport, Stopped, Succeeded
+from headway.worker.frames import Pipe
 
 
 @pytest.fixture
@@ -99,3 +101,17 @@ def test_a_drain_kills_what_does_not_end_and_hands_it_back(start):
     works.link.until(lambda: works.link.reports)
     works.worker.drain()
     assert isinstance(works.link.outcome(), Released)
+
+
+@pytest.mark.timeout(10)
+def test_who_does_not_wait_hears_at_once_that_nothing_has_come():
+    """A child may have died while others of its making hold the other end: nothing comes from there, and no end."""
+    ours, theirs = socket.socketpair()
+    pipe = Pipe(ours)
+    try:
+        assert not pipe.read_some(wait=False)
+        theirs.sendall(b"\0")
+        assert pipe.read_some(wait=False)
+    finally:
+        pipe.close()
+        theirs.close()

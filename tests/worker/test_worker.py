@@ -63,6 +63,44 @@ def test_a_blocked_loop_does_not_hold_up_heartbeats_or_threads(start):
     assert isinstance(works.link.outcome(), Succeeded)
 
 
+def test_a_heartbeat_says_which_claims_are_under_way_and_what_was_heard(start):
+    app, go_on = App(), threading.Event()
+    app.task(name="waits")(lambda: go_on.wait(30))
+    works = start(app)
+    link = works.link
+    link.until(lambda: len(link.pulses) >= 3)
+    link.give(lease("waits"))
+    link.until(lambda: link.pulses[-1].held == [("run", 1)] and link.pulses[-1].claiming == [2])
+    for number, pulse in enumerate(link.pulses):
+        assert pulse.heard == number
+        assert pulse.held or pulse.claiming in ([], [1]), "what the first claim has brought is held before it is over"
+    go_on.set()
+
+
+def test_what_a_claim_brings_while_a_heartbeat_is_made_is_held_or_under_way(start):
+    app, go_on = App(), threading.Event()
+    app.task(name="waits")(lambda: go_on.wait(30))
+
+    class Held(dict):
+        """What the claim brings comes when this is being read."""
+
+        def __iter__(self):
+            before = list(self.keys())
+            if not before:
+                works.link.give(lease("waits"))
+                works.link.until(lambda: len(works.link.claims) >= 2 and len(self) == 1)
+            return iter(before)
+
+    works = start(app, FakeLink(heartbeat_ms=10_000_000))
+    works.link.until(lambda: works.link.claims)
+    works.worker.floor.held = Held()
+    assert works.worker._pulse.beat()
+    assert (works.link.pulses[-1].held, works.link.pulses[-1].claiming) == ([], [1])
+    assert works.worker._pulse.beat()
+    assert (works.link.pulses[-1].held, works.link.pulses[-1].claiming) == ([("run", 1)], [2])
+    go_on.set()
+
+
 def test_what_a_blocked_loop_has_not_begun_goes_to_other_workers(start, monkeypatch):
     monkeypatch.setattr("headway.worker.claimer.STALL_S", 0.05)
     app, free, blocked = App(), threading.Event(), threading.Event()

@@ -78,7 +78,7 @@ HEARTBEAT_S = 5.0
 AGAIN_S = 1.0
 """Before it registers again, and before it asks a store again that was not available."""
 BEATS_UNSURE: Final = 3
-"""Heartbeats that name what is held, after a claim without an answer: two that do not name a lease hand it back."""
+"""Heartbeats that name what is held, after a claim without an answer: the second that does not name a lease hands it back."""
 
 log = logging.getLogger("headway.actions")
 
@@ -97,6 +97,9 @@ class BuiltInWorker:
         self._held: set[tuple[str, int]] = set()
         self._unsure = 0
         """Heartbeats to come that say what is held, because a claim may have got more than it was told."""
+        self._claims = 0
+        self._claiming: set[int] = set()
+        self._beat = 0
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -144,21 +147,35 @@ class BuiltInWorker:
 
     async def _say_what_is_held(self, worker_id: str) -> None:
         with contextlib.suppress(Unavailable):
-            await self._service.workers.report(ReportRuns(worker_id=worker_id, held=sorted(self._held)))
+            answer = await self._service.workers.report(
+                ReportRuns(
+                    worker_id=worker_id, held=sorted(self._held), claiming=sorted(self._claiming), heard=self._beat
+                )
+            )
+            self._beat = answer.beat
             self._unsure -= 1
 
     async def _work(self, worker_id: str, session: Session) -> None:
         # Told to drain, or given up, it gets nothing and is not kept waiting: asking on and on would hold up the loop,
         # and so the server, also the answer by which it would learn that its session has ended.
         while not (session.draining or session.over or self._service.workers.draining):
+            self._claims = number = self._claims + 1
+            self._claiming.add(number)
+            leases: list[Lease] | None
             try:
-                leases = await self._service.workers.claim(ClaimRuns(worker_id=worker_id, max=1, wait="60s"))
+                leases = await self._service.workers.claim(
+                    ClaimRuns(worker_id=worker_id, max=1, wait="60s", number=number)
+                )
+                self._held.update((lease.run_id, lease.epoch) for lease in leases)
             except Unavailable:
+                leases = None
                 self._unsure = BEATS_UNSURE
+            finally:
+                self._claiming.discard(number)
+            if leases is None:
                 await asyncio.sleep(AGAIN_S)
                 continue
             for lease in leases:
-                self._held.add((lease.run_id, lease.epoch))
                 try:
                     await self._execute(worker_id, lease)
                 finally:

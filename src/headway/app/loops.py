@@ -9,6 +9,7 @@ from headway.loops.pulse import Pulse
 from headway.loops.rescuer import Rescuer
 from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
+from headway.service.servers import PULSE_MS
 from headway.service.service import Service
 
 
@@ -38,7 +39,8 @@ def begin_loops(service: Service) -> list[Loop]:
             deadline(clock.now_ms())
 
         store.on_heard = heard
-        running.append(Loop(Pulse(service)))
+        # Others take it for gone before a longer wait is over.
+        running.append(Loop(Pulse(service), back_off_max_s=PULSE_MS / 1000))
     for loop in running:
         loop.start()
     return running

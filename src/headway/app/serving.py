@@ -201,12 +201,15 @@ async def _lock_the_door(service: Service) -> str:
 
 def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable[[], Awaitable[str | None]]]:
     """Return what /readyz asks: None is well, a text says what is not."""
+    from headway.service.servers import SILENT_MS  # noqa: PLC0415 - as in _serve
 
     async def store() -> str | None:
         if service.store.broken:
             return "broken"
         if service.store.down:
             return "the database cannot be reached"
+        if service.servers.silent_ms > SILENT_MS:
+            return f"there was no sign of life for {service.servers.silent_ms // 1000} s: the database does not answer"
         return "the disk is full" if service.store.full else None
 
     async def workers() -> str | None:

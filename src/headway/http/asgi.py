@@ -6,6 +6,7 @@ not need; what is rare (a doubled header, a body in pieces, an error) may cost m
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -16,6 +17,7 @@ import msgspec
 
 from headway.errors import (
     BadParameter,
+    CutOff,
     Draining,
     HeadwayError,
     MalformedJson,
@@ -149,6 +151,10 @@ class Api:
             reply = self._refuse(error, call)
         except body.ClientGone:
             return
+        except asyncio.CancelledError:
+            if not self.closing or call.status:
+                raise
+            reply = self._refuse(CutOff(), call)
         except DatabaseLocked:
             reply = self._refuse(StorageBusy(), call)
         except StorageBroken:

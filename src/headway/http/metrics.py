@@ -76,7 +76,7 @@ class _Collector(Collector):
         catalog = self._api.service.store.catalog
         for family, counts in ((runs, catalog.counts), (finished, catalog.finished)):
             for (task, queue, state), count in self._shown(counts):
-                family.add_metric([*_lane(task, queue), state], count)
+                family.add_metric([*_lane(task, queue), state], max(0, count))  # see Catalog.shown
         for (task, queue), count in self._shown(catalog.started):
             started.add_metric(_lane(task, queue), count)
         yield runs
@@ -129,6 +129,10 @@ class _Collector(Collector):
         writes.add_metric([], times.cumulated(), sum_value=times.seconds)
         yield writes
         yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(store.full))
+        silent_s = self._api.service.servers.silent_ms / 1000
+        yield GaugeMetricFamily(
+            "headway_pulse_age_seconds", "How long ago this server gave its last sign of life.", value=silent_s
+        )
 
     def _http(self) -> Iterator[Metric]:
         meters = self._api.meters

@@ -21,6 +21,8 @@ HEAD_SECONDS: Final = 30.0
 """How long a request's head may take, from connecting or from its first byte."""
 STUCK_SECONDS: Final = 30.0
 """How long a client may leave a full buffer unread."""
+LAST_HEAD_SECONDS: Final = 0.5
+"""When the server goes: how long a connection is kept that has just come, or on which a head has begun."""
 
 _MEANT_FOR_US: Final = frozenset({b"content-length", b"connection"})
 _TOO_LARGE: Final = (
@@ -119,6 +121,8 @@ class Connection(HttpToolsProtocol):
     """How much of an unfinished head has come; -1 between heads."""
     _head_timer: asyncio.TimerHandle | None = None
     _stuck_timer: asyncio.TimerHandle | None = None
+    _kept_until_s: float | None = None
+    """When the server goes: until when a connection is kept on which a request is to be expected."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for a head."""
@@ -181,6 +185,8 @@ class Connection(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self.cycle.__class__ = Exchange  # uvicorn makes it by name, and has not begun to run it
+        if self.app.draining:
+            self.cycle.keep_alive = False
 
     def _turned_away(self, door: Door) -> bool:
         """Answer the request here, if there is no room for it and it is its turn to be answered."""
@@ -191,7 +197,7 @@ class Connection(HttpToolsProtocol):
         refusal = door.refuse(scope, self.parser.get_method().decode("ascii"), url.path, url.query or b"")
         if refusal is None:
             return False
-        kept = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        kept = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self.app.draining
         cycle = TurnedAway(keep_alive=kept and not self.expect_100_continue)  # whose body does not come is not in step
         self.cycle = cycle  # type: ignore[assignment]  # it has all that is looked at
         too_soon_s = self._again_s - self.loop.time()
@@ -226,6 +232,18 @@ class Connection(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def shutdown(self) -> None:
+        """Close it, if nothing is being answered here or about to be asked; else that will be its last answer.
+
+        Somebody who has connected has something to ask, unless it was asked before; and a head that has begun will end.
+        """
+        if self.cycle is None or self._head_bytes >= 0:
+            if self._kept_until_s is None:
+                self._kept_until_s = self.loop.time() + LAST_HEAD_SECONDS
+            if self.loop.time() < self._kept_until_s:
+                return
+        super().shutdown()
 
     def pause_writing(self) -> None:
         """The client does not read: give it a while."""

@@ -93,7 +93,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           streams=True),
     route("POST", "/v1/tokens/{token}:complete", runs.complete, "token", "Complete what a suspended run waits for.",
           takes=wire.CompleteToken, optional=True, gives=answers.TokenCompleted,
-          problems=(*_RUN, *_STATE, "not_found", "already_completed")),
+          problems=(*_RUN, *_STATE, "not_found", "already_completed", "idempotency_key_reused"), headers=_KEYED),
     # -- tasks and queues ----------------------------------------------------------------------------------------------
     route("GET", "/v1/tasks", tasks.list_tasks, "task:read", "List tasks.", gives=worker_wire.TaskList),
     route("GET", "/v1/tasks/{name}", tasks.get, "task:read", "Look at a task.",

@@ -290,7 +290,7 @@ async def unprotect(call: Call) -> Reply:
 async def complete(call: Call) -> Reply:
     """POST /v1/tokens/{token}:complete."""
     token, value = call.arguments["token"], call.asked(wire.CompleteToken).value
-    run = await call.service.runs.complete_token(token, value)
+    run = await call.service.runs.complete_token(token, value, call.request_key())
     return json(TokenCompleted(run_id=run.id, state=run.state))
 
 

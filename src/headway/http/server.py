@@ -1,9 +1,10 @@
 """Runs the API on uvicorn, embedded, and stops it without losing what is under way.
 
 The first signal begins the drain: readiness says no, event streams send `reconnect`, long polls answer with what they
-have, nothing more is claimed, and `on_drain` lets the application's own work end. Workers can report all the while. When
-that is done, or its time is up, the server takes no more connections, finishes what it is answering, and ends. The
-second signal ends it at once.
+have, nothing more is claimed, and `on_drain` lets the application's own work end. Workers can report all the while, and
+each answer closes its connection, so that clients are elsewhere by the end. When that is done, or its time is up, the
+server takes who has connected already, then no more connections, finishes what it is answering, and ends: what it cannot
+finish in time is told so, and is safe to ask again. The second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from time import monotonic
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -30,8 +32,15 @@ from headway.http.protocol import Connection
 log = logging.getLogger("headway.server")
 
 KEEP_ALIVE_S: Final = 75
-LAST_ANSWERS_S: Final = 5
+LAST_ANSWERS_S: Final = 5.0
 """How long answers may take that are still on their way when the drain is over."""
+LAST_WORDS_S: Final = 1.0
+"""How long those may take to be told so who are not answered by then."""
+LOOK_S: Final = 0.05
+"""How often is looked whether all are answered."""
+TAKING_TURNS: Final = 4
+"""Turns of the event loop in which connections that wait in the kernel's queue are taken and what they ask is read; closing
+the socket resets whatever is in the queue."""
 
 
 class Served(Protocol):
@@ -40,6 +49,11 @@ class Served(Protocol):
     @property
     def door(self) -> Door | None:
         """Where a crowd is turned away; None: everybody is let in."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """Whether the end has begun."""
         ...
 
     def drain(self) -> None:
@@ -74,9 +88,37 @@ class EmbeddedServer(uvicorn.Server):
         await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End what still lasts, then let uvicorn finish the rest."""
+        """Answer whoever has asked, and leave nobody with a connection behind which there is nothing any more.
+
+        In place of uvicorn's, which resets connections that it has not taken yet, closes those whose request it has not
+        read, tells what takes too long that there was an error, and forgets about connections that come meanwhile.
+        """
         self._api.close()
-        await super().shutdown(sockets)
+        for _ in range(TAKING_TURNS):
+            await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        for listening in sockets or ():
+            listening.close()
+        if not await self._answered(LAST_ANSWERS_S):
+            tasks = tuple(self.server_state.tasks)
+            log.warning("server.cut_off requests=%d after_s=%g", len(tasks), LAST_ANSWERS_S)
+            for task in tasks:
+                task.cancel()
+            await self._answered(LAST_WORDS_S)
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+
+    async def _answered(self, within_s: float) -> bool:
+        """Close each connection as soon as nobody waits for an answer on it; return whether all are in time."""
+        state, until_s = self.server_state, monotonic() + within_s
+        while state.connections or state.tasks:
+            for connection in tuple(state.connections):
+                connection.shutdown()
+            if self.force_exit or monotonic() >= until_s:
+                return False
+            await asyncio.sleep(LOOK_S)
+        return True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -112,7 +154,6 @@ def _config(api: Served, settings: Settings) -> uvicorn.Config:
         access_log=settings.access_log,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=LAST_ANSWERS_S,
         server_header=False,
         proxy_headers=False,
     )

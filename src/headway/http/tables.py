@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.engine.tables.conditions import OPERATORS
-from headway.errors import BadCursor, BadParameter
+from headway.errors import BadCursor, BadParameter, RecordNotFound
 from headway.http.call import Call, etag
 from headway.http.paging import next_link
 from headway.http.parameters import PAGE_MAX
@@ -252,10 +252,13 @@ async def insert_batch(call: Call) -> Reply:
 
 async def patch_record(call: Call) -> Reply:
     """PATCH /v1/tables/{table}/records/{record}."""
+    request = call.request_key()
     asked = call.asked(wire.PatchRecord)
     change = wire.RecordPatch(id=call.arguments["record"], values=asked.values, version=call.expected_version())
-    batch = await call.service.records.update(call.arguments["table"], [change])
-    return _one(batch.table, batch.records[0])
+    batch = await call.service.records.update(call.arguments["table"], [change], request)
+    if not batch.records:  # it was changed by an earlier request of that key, and is gone by now
+        raise RecordNotFound(f"there is no record {change.id[:80]!r}")
+    return _one(batch.table, batch.records[0], 200, *_replayed(request))
 
 
 async def update_batch(call: Call) -> Reply:
@@ -336,7 +339,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/v1/tables/{table}/records/{record}", get_record, "record:read", "Look at a record.",
           gives=wire.RecordOut, problems=(*_TABLE, *_FAR, "record_not_found")),
     route("PATCH", "/v1/tables/{table}/records/{record}", patch_record, "record:write", "Change a record.",
-          takes=wire.PatchRecord, gives=wire.RecordOut, problems=_CHANGE, headers=_MATCH),
+          takes=wire.PatchRecord, gives=wire.RecordOut, problems=_CHANGE, headers=(*_MATCH, *_KEYED)),
     route("DELETE", "/v1/tables/{table}/records/{record}", delete_record, "record:write", "Delete a record.",
           status=204, headers=_MATCH,
           problems=(*_TABLE, *_FAR, "record_not_found", "record_in_use", "conflict", "version_mismatch")),

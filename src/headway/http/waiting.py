@@ -21,9 +21,11 @@ class Waiting:
     """An ASGI application without anything behind it."""
 
     door = None
+    draining = False
 
     def drain(self) -> None:
         """Nothing lasts."""
+        self.draining = True
 
     def close(self) -> None:
         """Nothing lasts."""

@@ -27,21 +27,27 @@ class Ticking(Protocol):
 
 
 class Loop:
-    """Calls `tick` when it is due, and earlier when woken. A tick that fails is logged and tried again later."""
+    """Calls `tick` when it is due, and earlier when woken. A tick that fails is logged and tried again later.
 
-    def __init__(self, ticking: Ticking, *, longest_s: float = LONGEST_S) -> None:
-        """It ticks once in `longest_s` at least."""
+    It goes on until it is stopped: whatever a tick raises, and if the loop itself fails.
+    """
+
+    def __init__(self, ticking: Ticking, *, longest_s: float = LONGEST_S, back_off_max_s: float = 60.0) -> None:
+        """It ticks once in `longest_s` at least; after failures it waits no longer than `back_off_max_s`."""
         self.ticking = ticking
         self._longest_s = longest_s
+        self._back_off_max_s = back_off_max_s
         self.ticks = 0
         self.failures = 0
         self._woken = asyncio.Event()
         self._sleeps_until: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Begin, on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"headway-{self.ticking.name}")
+        self._task.add_done_callback(self._ended)
 
     def wake(self, in_ms: int = 0) -> None:
         """Tick in `in_ms` at the latest."""
@@ -52,9 +58,33 @@ class Loop:
 
     async def stop(self) -> None:
         """End; a tick that is under way is finished by its transaction or not at all."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Begin again, unless somebody has told it to end."""
+        if task.cancelled():
+            return
+        log.critical("loops.ended loop=%s: it begins again", self.ticking.name, exc_info=task.exception())
+        self.failures += 1
+        self._task = None
+        asyncio.get_running_loop().call_later(BACK_OFF_S, self._begin_again)
+
+    def _begin_again(self) -> None:
+        if not self._stopped:
+            self.start()
+
+    async def _tick(self) -> int | None:
+        """Tick; if what it waits for was cancelled, it is not this loop that is to end."""
+        try:
+            return await self.ticking.tick()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise RuntimeError("what it waited for was cancelled") from error
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -64,7 +94,7 @@ class Loop:
             self._woken.clear()
             self._sleeps_until = loop.time() + self._longest_s  # what wakes us while we tick sets this lower
             try:
-                next_ms = await self.ticking.tick()
+                next_ms = await self._tick()
                 back_off = BACK_OFF_S
                 available = True
             except Unavailable as error:  # no fault of this loop's; said once
@@ -77,7 +107,7 @@ class Loop:
                 log.exception("%s failed", self.ticking.name)
                 self.failures += 1
                 next_ms = round(back_off * 1000)
-                back_off = min(back_off * 2, 60.0)
+                back_off = min(back_off * 2, self._back_off_max_s)
             self.ticks += 1
             if next_ms is not None:
                 self._sleeps_until = min(self._sleeps_until, loop.time() + max(0, next_ms) / 1000)

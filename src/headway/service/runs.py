@@ -238,7 +238,7 @@ class Runs:
         counts: dict[str, int] = {}
         if wanted == RunFilter() and group_by in ("state", "task", "queue"):
             place = {"task": 0, "queue": 1, "state": 2}[group_by]
-            found = [(where[place], n) for where, n in self._catalog.counts.items() if n and space.owns(where[1])]
+            found = [(where[place], n) for where, n in self._catalog.shown() if space.owns(where[1])]
         else:
             found = list((await self._store.read.count(space.wanted(wanted), group_by)).items())
         for group, number in found:
@@ -362,7 +362,7 @@ class Runs:
         )
         return await self._change(run_id, lambda unit, run: verbs.signal(unit, run, signal.name, payload), request)
 
-    async def complete_token(self, token: str, value: msgspec.Raw) -> Run:
+    async def complete_token(self, token: str, value: msgspec.Raw, request: RequestKey | None = None) -> Run:
         """Complete the wait that the token stands for; raise NotFound for a token of nobody, AlreadyCompleted for the second."""
         found = token_of(self._signer, token)
         if found is None:
@@ -378,7 +378,7 @@ class Runs:
             return verbs.signal(unit, run, signal, payload)
 
         # Whoever holds the token comes from outside: the run is that of the token, and so is whose it is.
-        return await self._change(run_id, work, anyones=True)
+        return await self._change(run_id, work, request, anyones=True)
 
     async def retry(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
         """Start a new run with the input of one that has failed or was terminated; raise InvalidState for others.

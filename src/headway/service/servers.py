@@ -21,6 +21,8 @@ PULSE_MS: Final = 2_000
 """How often a server gives a sign of life, and looks at what it may not have been told."""
 GONE_MS: Final = 7_000
 """A server of which nothing is heard for so long is gone: three signs of life did not come."""
+SILENT_MS: Final = 15_000
+"""A server that could give no sign of life for so long says that it is not ready: it stands still, or its database does."""
 DEFINED_EVERY: Final = 5
 """Signs of life after which tasks and queues are read again, in case a message about them was lost."""
 TOLD_MAX: Final = 10_000
@@ -39,6 +41,7 @@ class Servers:
         self._seen: dict[str, tuple[int, int]] = {}
         """Server → its beat, and when that was first seen, by this server's monotonic clock."""
         self._beat = 0
+        self._pulsed_ms = store.clock.monotonic_ms()
         self._position: int | None = None
         self._since = store.clock.now_ms()
 
@@ -46,11 +49,16 @@ class Servers:
     def _clock(self) -> Clock:
         return self._store.clock
 
+    @property
+    def silent_ms(self) -> int:
+        """For how long this server has given no sign of life. Of a store that is not shared none is expected."""
+        return self._clock.monotonic_ms() - self._pulsed_ms if self._store.peers is not None else 0
+
     async def join(self) -> None:
         """Take a place, and the workers that no living server hears."""
         peers = self._store.peers
         if peers is not None:
-            self._open(await self._store.write(lambda unit: self._pulse(unit, peers)))
+            await self._say_alive(peers)
 
     async def pulse(self) -> None:
         """Give a sign of life; catch up with what was not heard; take over from servers that are gone."""
@@ -58,11 +66,10 @@ class Servers:
         if peers is None:
             return
         try:
-            mine = await self._store.write(lambda unit: self._pulse(unit, peers))
+            await self._say_alive(peers)
         except Unavailable:
             self._seen.clear()  # a beat that cannot be read does not stand still
             raise
-        self._open(mine)
         await self._wake()
         await self._tell_the_time()
 
@@ -72,14 +79,19 @@ class Servers:
         if peers is not None:
             await self._store.write(lambda unit: unit.later("delete_servers", ids=as_rows([peers.server_id])))
 
-    def _pulse(self, unit: Unit, peers: Peers) -> list[tuple[str, str]]:
-        """Return the workers that this server has to hear, and their states."""
+    async def _say_alive(self, peers: Peers) -> None:
+        heard = self._sessions.heard_within(self._lease_ms)  # not on the writer's thread: they change on this one
+        self._open(await self._store.write(lambda unit: self._pulse(unit, peers, heard)))
+        self._pulsed_ms = self._clock.monotonic_ms()
+
+    def _pulse(self, unit: Unit, peers: Peers, heard: list[str]) -> list[tuple[str, str]]:
+        """Return the workers that this server has to hear, and their states; `heard` are those that it hears."""
         found = [Server(*row) for row in unit.database.rows("read_servers")]
         mine = next((server for server in found if server.id == peers.server_id), None)
         gone = self._gone([server for server in found if server is not mine])
         ownerless: list[str] = []
         if mine is None or gone:
-            ownerless = self._take_place(unit, peers, gone)
+            ownerless = self._take_place(unit, peers, gone, heard)
         else:
             self._say(unit, peers, mine.shard)
         if self._beat % DEFINED_EVERY:
@@ -100,7 +112,7 @@ class Servers:
         }
         return [server_id for server_id, (_, since_ms) in self._seen.items() if since_ms + GONE_MS <= now_ms]
 
-    def _take_place(self, unit: Unit, peers: Peers, gone: list[str]) -> list[str]:
+    def _take_place(self, unit: Unit, peers: Peers, gone: list[str], heard: list[str]) -> list[str]:
         """One server at a time: remove those that are gone, find a place, and hear the workers that nobody hears.
 
         Return holders of leases that no row of a worker stands for.
@@ -116,7 +128,7 @@ class Servers:
         self._say(unit, peers, shard)
         unit.flush()
         # If the others took this server for gone, those that it still hears are its own again.
-        for worker_id in self._sessions.heard_within(self._lease_ms) if mine is None else ():
+        for worker_id in heard if mine is None else ():
             unit.database.run("hear_worker", id=worker_id, server_id=peers.server_id)
         unit.database.run("adopt_workers", server_id=peers.server_id)
         return [worker_id for (worker_id,) in unit.database.rows("find_ownerless")]

@@ -8,8 +8,9 @@ lease to be heard from again.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from headway.clock import Clock
@@ -17,6 +18,63 @@ from headway.wire.workers import StopAsked
 
 SIGNALS_MAX = 10_000
 """Messages that wait for a worker; older ones are dropped, because heartbeats repeat what matters."""
+
+
+Lease = tuple[str, int]
+"""A run and the epoch of its lease."""
+
+
+class Claims:
+    """Which leases of a worker have never arrived: the answer to the claim that has taken them was lost.
+
+    That is certain of a lease which a heartbeat does not name if the worker, when it sent that heartbeat, was done with the
+    claim that has taken it. The claim had begun before the lease was there, and so before anything that the worker heard
+    after that: so one waits for a heartbeat which was sent after the answer to another one that was carried out when
+    the lease was there. Of the claims that are under way at the worker by then, the lease is none of those that wait here
+    and have taken nothing; if there are no others, its claim is over.
+    """
+
+    def __init__(self) -> None:
+        self._beat = secrets.randbits(32) << 20
+        """The last heartbeat; those of another server, or of another life of this one, are not taken for ours."""
+        self._first = self._beat
+        self._latest = 0
+        """The highest number of a claim that has come."""
+        self._waiting: set[int] = set()
+        """The claims that are here and have taken nothing."""
+        self._unnamed: dict[Lease, tuple[int, int]] = {}
+        """Leases that no heartbeat has named since → the first one that did not, and when that was."""
+
+    def began(self, number: int) -> None:
+        """Note that a claim waits; one that comes late or twice may have another answer under way, and is not counted on."""
+        if number > self._latest:
+            self._latest = number
+            self._waiting.add(number)
+
+    def ended(self, number: int) -> None:
+        """Note that it waits no more; called before what it has taken is committed, also from the writer's thread."""
+        self._waiting.discard(number)
+
+    def never_arrived(
+        self, unnamed: Collection[Lease], claiming: Collection[int] | None, heard: int, now_ms: int, lease_ms: int
+    ) -> tuple[list[Lease], int]:
+        """Take in a heartbeat; return the leases that are not at the worker for certain, and the heartbeat's number.
+
+        Of a worker that says nothing of its claims one believes that no answer is under way for longer than `lease_ms`.
+        """
+        self._beat += 1
+        before, self._unnamed = self._unnamed, {}
+        for lease in unnamed:
+            self._unnamed[lease] = before.get(lease, (self._beat, now_ms))
+        if claiming is None:
+            lost = [lease for lease, (_, since_ms) in self._unnamed.items() if now_ms - since_ms >= lease_ms]
+        elif self._first < heard < self._beat and self._waiting.issuperset(claiming):
+            lost = [lease for lease, (beat, _) in self._unnamed.items() if beat <= heard]
+        else:
+            lost = []
+        for lease in lost:
+            del self._unnamed[lease]
+        return sorted(lost), self._beat
 
 
 class Session:
@@ -33,8 +91,7 @@ class Session:
         self.draining = False
         self.over = False
         """Set when its leases are being taken away."""
-        self.unclaimed: set[tuple[str, int]] = set()
-        """Leases that the last heartbeat did not name."""
+        self.claims = Claims()
         self.cramped: set[asyncio.Future[None]] = set()
         """Claims that wait although some executor has no room; done when a run ends, since there may be room then."""
         self.messages: deque[StopAsked] = deque(maxlen=SIGNALS_MAX)

@@ -344,11 +344,18 @@ class Workers:
         async def undelivered(leases: list[wire.Lease]) -> None:
             await self.hand_back(asked.worker_id, leases)
 
-        with session.waiting(cramped=0 in rooms.values()) as enough:
-            return await self._store.write_patiently(
-                lambda unit: claim(unit, wanted) if may_claim() else [],
-                wanted.wants, wait_ms / 1000, undelivered, enough,
-            )  # fmt: skip
+        def work(unit: Unit) -> list[wire.Lease]:
+            taken = claim(unit, wanted) if may_claim() else []
+            if taken:
+                session.claims.ended(asked.number)
+            return taken
+
+        session.claims.began(asked.number)
+        try:
+            with session.waiting(cramped=0 in rooms.values()) as enough:
+                return await self._store.write_patiently(work, wanted.wants, wait_ms / 1000, undelivered, enough)
+        finally:
+            session.claims.ended(asked.number)
 
     async def hand_back(self, worker_id: str, leases: list[wire.Lease]) -> None:
         """Release runs whose lease never reached the worker; the attempt does not count."""
@@ -388,13 +395,16 @@ class Workers:
                 session.make_room()
         lost: list[tuple[str, int]] = []
         stop: list[wire.StopAsked] = []
+        beat = 0
         if asked.held is not None:
-            lost, stop = await self._heartbeat(session, asked.held)
-        return wire.Reported(rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining)
+            lost, stop, beat = await self._heartbeat(session, asked.held, asked.claiming, asked.heard)
+        return wire.Reported(
+            rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining, beat=beat
+        )
 
     async def _heartbeat(
-        self, session: Session, held: list[tuple[str, int]]
-    ) -> tuple[list[tuple[str, int]], list[wire.StopAsked]]:
+        self, session: Session, held: list[tuple[str, int]], claiming: list[int] | None, heard: int
+    ) -> tuple[list[tuple[str, int]], list[wire.StopAsked], int]:
         leases = {
             (run_id, epoch): (state, task)
             for run_id, epoch, state, task in await self._store.read.leases(session.worker_id)
@@ -406,10 +416,9 @@ class Workers:
             for (run_id, epoch), (state, task) in leases.items()
             if state == State.STOPPING and (run_id, epoch) in mine
         ]
-        # A lease that two heartbeats in a row do not name never arrived: the answer to its claim was lost.
-        unnamed = leases.keys() - mine
-        undelivered = unnamed & session.unclaimed
-        session.unclaimed = unnamed - undelivered
+        undelivered, beat = session.claims.never_arrived(
+            leases.keys() - mine, claiming, heard, self._store.clock.monotonic_ms(), self._settings.lease_ms
+        )
         if undelivered:
             await self.hand_back(
                 session.worker_id,
@@ -417,13 +426,13 @@ class Workers:
                     wire.Lease(
                         run_id=run_id, task="", epoch=epoch, attempt=0, max_attempts=0, input=msgspec.Raw(b"null")
                     )
-                    for run_id, epoch in sorted(undelivered)
+                    for run_id, epoch in undelivered
                 ],
             )
         await self._note(session)
         if self._store.peers is not None:
             await self._as_others_see_it(session)
-        return lost, stop
+        return lost, stop, beat
 
     async def _as_others_see_it(self, session: Session) -> None:
         """The worker may have gone to another server and come back, or been told to drain there."""

@@ -181,11 +181,19 @@ class Catalog:
             and (not wanted.state or state in wanted.state)
         )
 
+    def shown(self) -> list[tuple[tuple[str, str, str], int]]:
+        """Return the counters as people see them: those above zero.
+
+        That a run of another server is taken here is counted at once, that it was put there at the next `recount`: between
+        the two there are fewer than none.
+        """
+        return [(place, n) for place, n in self.counts.items() if n > 0]
+
     def by_state(self, space: Space, *, tasks: Collection[str] = (), queue: str | None = None) -> dict[str, int]:
         """Return an organisation's counts by state, in the order of states, of some tasks or of a queue or of everything."""
         totals: dict[str, int] = {}
-        for (of_task, in_queue, state), n in self.counts.items():
-            if n and (not tasks or of_task in tasks) and queue in (None, in_queue) and space.owns(in_queue):
+        for (of_task, in_queue, state), n in self.shown():
+            if (not tasks or of_task in tasks) and queue in (None, in_queue) and space.owns(in_queue):
                 totals[state] = totals.get(state, 0) + n
         return {str(state): totals[state] for state in State if state in totals}
 

@@ -111,7 +111,9 @@ class Command(Generic[T]):
         future = self.future
         if future is None or future.done():
             return
-        if self.failure is not None:
+        if isinstance(self.failure, StopIteration):  # a future takes none: this and all after it would go unanswered
+            future.set_exception(RuntimeError(repr(self.failure)))
+        elif self.failure is not None:
             future.set_exception(self.failure)
         else:
             future.set_result(self.result)  # type: ignore[arg-type]  # work returned a T
@@ -194,6 +196,8 @@ class Writer:
         self._cache = {} if cache is None else cache
         self._second = second
         self._todo: deque[Command[Any]] = deque()
+        self._taken: list[Command[Any]] = []
+        """Those of them that the writer is about to carry out."""
         self._patient: list[Command[Any]] = []
         self._told: deque[Lane] = deque()
         """Lanes into which other writers have put runs."""
@@ -287,6 +291,15 @@ class Writer:
     # -- on the writer's thread ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # whatever it was: who waits is told, and so is who can start the server again
+            log.exception("the writer has failed")
+            self._answer(_fail(self._taken, StorageUnavailable()), None)
+            self._break(error)
+        self._answer([*self._patient], None)
+
+    def _work(self) -> None:
         while True:
             if not self._due():
                 if self._stopping:
@@ -301,7 +314,6 @@ class Writer:
                 self._regain()
             if self.broken is not None:
                 break
-        self._answer([*self._patient], None)
 
     def _due(self) -> bool:
         return bool(self._todo or self._cancelled or self._told)
@@ -315,6 +327,7 @@ class Writer:
         while todo and weight < BATCH_MAX:
             batch.append(todo.popleft())
             weight += batch[-1].weight
+        self._taken = batch
         gone = self._drop_cancelled()
         if self._told:
             batch += self._take_in()
@@ -324,6 +337,7 @@ class Writer:
         done, committed = self._commit(batch)
         if gone or done or committed is not None:  # a claim that goes on waiting may have parked what it has found
             self._answer(gone + done, committed)
+        self._taken = []
 
     def _only_wait(self, batch: list[Command[Any]]) -> bool:
         """Tell whether all would find nothing, and change nothing: they need not try. One that is cancelled is answered."""
@@ -460,6 +474,8 @@ class Writer:
                     failpoints.point("writer.after_commit")
                 unit.publish()
         except BaseException:
+            for command in patient:  # it may leave before it has another try
+                command.result = None  # of a transaction that was undone
             database.rollback()
             raise
         self._patient = waiting
@@ -482,7 +498,6 @@ class Writer:
         served, waiting = [], []
         for command in patient:
             assert command.lanes is not None
-            command.result = None  # of a transaction that was undone
             if any(map(command.lanes, unit.ready)):
                 self._do(command, unit)
             if command.result or command.failure is not None or command.cancelled:
@@ -513,8 +528,7 @@ class Writer:
         """Connect again, however long that takes. Meanwhile everything is refused, but what waits patiently goes on."""
         wait_s = REGAIN_S[0]
         while not self._stopping and self.broken is None:
-            refused, self._todo = _fail([*self._todo], StorageUnavailable()), deque()
-            self._answer(refused + self._drop_cancelled(), None)
+            self._answer(_fail(self._take_all(), StorageUnavailable()) + self._drop_cancelled(), None)
             if self._reconnect():
                 return
             self._asleep = True
@@ -547,11 +561,14 @@ class Writer:
         """Storage that broke a promise is not asked again: nothing is acknowledged from here on."""
         self.broken = error
         log.critical("storage is broken: %s", error)
-        self._answer(_fail([*self._todo, *self._patient], StorageFailed()), None)
-        self._todo.clear()
+        self._answer(_fail([*self._take_all(), *self._patient], StorageFailed()), None)
         self._patient.clear()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._on_broken, error)
+
+    def _take_all(self) -> list[Command[Any]]:
+        """Take all that waits. What comes meanwhile stays for the next time: another queue instead would lose it."""
+        return [self._todo.popleft() for _ in range(len(self._todo))]
 
     def _answer(self, done: list[Command[Any]], committed: Committed | None) -> None:
         if failpoints.ARMED and committed is not None:

@@ -17,6 +17,9 @@ Executor = Literal["inline", "thread", "process", "ray"]
 """Where a worker executes a function: `ray` is on a Ray cluster that the worker has joined."""
 
 
+Number = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
+
+
 class RateSpec(Strict, frozen=True, kw_only=True):
     """`limit` starts in `period` in the long run, and at most `limit` at once after a pause."""
 
@@ -129,6 +132,8 @@ class ClaimRuns(Strict, frozen=True, kw_only=True):
     max: Annotated[int, Meta(ge=1, le=10_000)] = 1
     wait: Duration = "0s"
     rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = {}
+    number: Number = 0
+    """What heartbeats call it: higher than those of all claims that were sent before, also if it is sent again. 0: nothing."""
 
 
 class Lease(Open, frozen=True, kw_only=True, omit_defaults=True):
@@ -271,11 +276,20 @@ AnyReport = (
 
 
 class ReportRuns(Strict, frozen=True, kw_only=True, omit_defaults=True):
-    """POST /v1/leases:report. `held` is the heartbeat: every lease the worker believes it holds, as [run_id, epoch]."""
+    """POST /v1/leases:report. `held` is the heartbeat: every lease the worker believes it holds, as [run_id, epoch].
+
+    By `claiming` and `heard` the server knows which leases have never arrived, and hands those runs to others. A worker reads
+    `claiming` before it reads `held`, and adds what a claim has brought to `held` before it takes it out of `claiming`.
+    """
 
     worker_id: Id
     reports: Annotated[list[AnyReport], Meta(max_length=10_000)] = []
     held: list[tuple[Id, int]] | None = None
+    claiming: Annotated[list[Number], Meta(max_length=10_000)] | None = None
+    """The numbers of the claims that are under way: whose answers are not in `held` yet and would still be taken. Absent, a
+    lease that is not named for as long as a lease lasts is taken for one that never arrived."""
+    heard: Number = 0
+    """The `beat` of the last answer to a heartbeat that has arrived."""
 
 
 class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):
@@ -312,6 +326,8 @@ class Reported(Open, frozen=True, kw_only=True):
     lost: list[tuple[str, int]]
     stop: list[StopAsked]
     drain: bool = False
+    beat: int = 0
+    """Which heartbeat this answers; the next one gives it back as `heard`."""
 
 
 class TaskOut(Open, frozen=True, kw_only=True):

@@ -64,13 +64,17 @@ class Claimer:
         most = max(1, min(floor.free, CLAIM_MAX))
         rooms = floor.rooms(most)
         wait = CRAMPED_POLL if 0 in rooms.values() else POLL
-        leases = self._link.claim(ClaimRuns(worker_id=worker_id, max=most, wait=wait, rooms=rooms))
-        if not leases or worker_id != self._session.id:
-            return
-        if floor.closing:
-            floor.refuse_all(leases)
-            return
-        floor.accept(leases)
+        claiming = self._session.claiming
+        try:
+            leases = self._link.claim(ClaimRuns(worker_id=worker_id, max=most, wait=wait, rooms=rooms), claiming.begin)
+            if not leases or worker_id != self._session.id:
+                return
+            if floor.closing:
+                floor.refuse_all(leases)
+                return
+            floor.accept(leases)
+        finally:
+            claiming.end()
         if not floor.begun.wait(STALL_S):
             floor.take_back()
             while not (floor.begun.wait(0.25) or floor.closing):

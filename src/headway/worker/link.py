@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from headway.client.errors import ConnectionLost
 from headway.client.servers import Servers
@@ -51,8 +52,8 @@ class Link(Protocol):
         """Begin a session."""
         ...
 
-    def claim(self, wanted: ClaimRuns) -> list[Lease]:
-        """Wait for runs to execute."""
+    def claim(self, wanted: ClaimRuns, number: Callable[[], int]) -> list[Lease]:
+        """Wait for runs to execute. Each time that it is sent it has a `number` of its own."""
         ...
 
     def report(self, reports: ReportRuns) -> Reported:
@@ -93,11 +94,15 @@ class HttpLink:
         """POST /v1/workers."""
         return self._worker.decode(self._call("/v1/workers", self._encode(worker)))
 
-    def claim(self, wanted: ClaimRuns) -> list[Lease]:
+    def claim(self, wanted: ClaimRuns, number: Callable[[], int]) -> list[Lease]:
         """POST /v1/leases:claim."""
         timeout_s = parse_ms(wanted.wait) / 1000 + CLAIM_MARGIN_S
-        body = self._call("/v1/leases:claim", self._encode(wanted), timeout_s=timeout_s)
-        return self._leases.decode(body).leases
+
+        def ask(server: Transport) -> bytes:
+            body = self._encode(replace(wanted, number=number()))
+            return server.call("POST", "/v1/leases:claim", body, timeout_s=timeout_s)
+
+        return self._leases.decode(self._ask(ask)).leases
 
     def report(self, reports: ReportRuns) -> Reported:
         """POST /v1/leases:report."""

@@ -198,15 +198,19 @@ class Pulse:
     def beat(self) -> bool:
         """Send one heartbeat; return whether it was answered."""
         session, floor = self._session, self._floor
-        worker_id, sent_ms, held = session.id, self._clock.monotonic_ms(), list(floor.held)
+        worker_id, sent_ms = session.id, self._clock.monotonic_ms()
+        claiming = session.claiming.now
+        held = list(floor.held)  # after that: what a claim has brought stands in one of the two
         try:
-            answer = self._link.report(ReportRuns(worker_id=worker_id, held=held))
+            answer = self._link.report(
+                ReportRuns(worker_id=worker_id, held=held, claiming=claiming, heard=session.beat)
+            )
         except WorkerNotFound:
             session.renew(worker_id, floor.lose_all)
             return True
         except (HeadwayError, OSError, msgspec.MsgspecError):
             return False
-        session.heard(sent_ms)
+        session.heard(sent_ms, answer.beat)
         for run_id, epoch in answer.lost:
             floor.lose((run_id, epoch))
         for asked in answer.stop:

@@ -43,6 +43,30 @@ class Backoff:
         self._next_s = self._first_s
 
 
+class Claiming:
+    """The numbers of the claims under way: what a heartbeat has to say, so that the server knows what has never arrived."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._last = 0
+        self._now: tuple[int, ...] = ()
+
+    def begin(self) -> int:
+        """Number what is sent now; what was sent before for the same claim is not waited for any more."""
+        self._last += 1
+        self._now = (self._last,)
+        return self._last
+
+    def end(self) -> None:
+        """Note that the claim is over: what it has brought is held, and nothing else will be taken."""
+        self._now = ()
+
+    @property
+    def now(self) -> list[int]:
+        """Those under way; to be read before what is held."""
+        return list(self._now)
+
+
 class Session:
     """One registration after the other; all threads of the worker ask here."""
 
@@ -59,6 +83,9 @@ class Session:
         self.id = ""
         self.lease_ms = 15_000
         self.heartbeat_ms = 5_000
+        self.claiming = Claiming()
+        self.beat = 0
+        """The number of the last heartbeat that was answered, as the server counts them."""
         self.heard_ms = clock.monotonic_ms()
         """When the last heartbeat that was answered had been *sent*: leases are good for `lease_ms` from then."""
 
@@ -98,9 +125,10 @@ class Session:
                 self._say(f"the server refused the worker: {error}")
                 self._stopping.wait(5)
 
-    def heard(self, sent_ms: int) -> None:
+    def heard(self, sent_ms: int, beat: int) -> None:
         """Note an answered heartbeat."""
         self.heard_ms = max(self.heard_ms, sent_ms)
+        self.beat = beat
 
     def lapses_ms(self) -> int:
         """Return when leases can no longer be trusted, unless another heartbeat is answered before."""

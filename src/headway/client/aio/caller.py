@@ -14,7 +14,7 @@ from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.client.problem import to_error
 from headway.client.servers import Servers
 from headway.client.transport import Response
-from headway.errors import Gone, HeadwayError
+from headway.errors import Gone, HeadwayError, NotFound
 
 T = TypeVar("T")
 
@@ -44,8 +44,9 @@ class AsyncCaller:
         return await self.send("POST", path, encoding.to_json(body), headers=sent)
 
     async def patch(self, path: str, body: object, kind: type[T], *, headers: Mapping[str, str] | None = None) -> T:
-        """Change some fields; doing it twice is doing it once."""
-        return decode(await self.send("PATCH", path, encoding.to_json(body), headers=headers), kind)
+        """Change some fields. Its key is the same for every try: the version that it asks for is there once."""
+        sent = {"Idempotency-Key": encoding.new_key(), **(headers or {})}
+        return decode(await self.send("PATCH", path, encoding.to_json(body), headers=sent), kind)
 
     async def put(self, path: str, body: object, kind: type[T]) -> T:
         """Say how something is to be; doing it twice is doing it once."""
@@ -69,7 +70,7 @@ class AsyncCaller:
         while True:
             try:
                 return await self.ask(tries.server(), method, path, body, headers=headers, timeout_s=timeout_s)
-            except Gone:
+            except (Gone, NotFound):
                 if method == "DELETE" and again:
                     return Response(204, {}, b"")  # the first try did it; only its answer was lost
                 raise

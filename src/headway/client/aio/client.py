@@ -20,6 +20,7 @@ from headway.client.aio.tables import AsyncTables
 from headway.client.aio.tasks import AsyncTasks
 from headway.client.aio.workers import AsyncWorkers
 from headway.client.async_transport import AsyncTransport
+from headway.client.backoff import RETRIES
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
 from headway.wire.access import Whoami
@@ -47,7 +48,7 @@ class AsyncClient:
         *,
         key: str | None = None,
         timeout: float = 30.0,
-        retries: int = 5,
+        retries: int = RETRIES,
         pace: AsyncPace | None = None,
     ) -> None:
         """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""

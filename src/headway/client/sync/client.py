@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headway.client import credential, encoding, servers
+from headway.client.backoff import RETRIES
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
 from headway.client.sync.access import Audit, Keys, Organisations, Users
@@ -48,7 +49,7 @@ class Client:
         *,
         key: str | None = None,
         timeout: float = 30.0,
-        retries: int = 5,
+        retries: int = RETRIES,
         pace: Pace | None = None,
     ) -> None:
         """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""

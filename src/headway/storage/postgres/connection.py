@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors, pq
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from headway.storage.database import DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken, bytes_of
@@ -17,6 +19,8 @@ from headway.storage.postgres.trouble import no_connection, unwritable
 from headway.storage.statements import load
 
 log = logging.getLogger("headway.postgres")
+
+T = TypeVar("T")
 
 CHANNEL: Final = "headway"
 """Where servers that share a database hear of each other's commits."""
@@ -44,6 +48,10 @@ _SETTINGS: Final = {
 # Reads end in any case. A writer has no such limit: it would also end the wait of a commit for the synchronous standby, and
 # the database then says that it has committed, though a failover can lose it.
 _READING: Final = _SETTINGS | {"statement_timeout": "30s"}
+ANSWER_WITHIN_S: Final = {"reading": 40.0, "writing": 60.0}
+"""How long we wait for an answer at all: longer than the database lets a statement take or wait. A machine that stands still
+keeps its connections open, and its kernel answers for it, so that no other limit would end the wait: also a commit's. What
+has become of that is unknown then, as whenever a connection is lost, and `_confirm` sees to the standby."""
 CONFIRM_WITHIN: Final = "5s"
 """How long a writer that is connected again waits for the standby to have what is there; then it tries again."""
 STATEMENTS: Final = load(POSTGRES)
@@ -51,21 +59,60 @@ PREPARE_AFTER: Final = 2
 """Executions after which a statement is prepared."""
 
 
-def connect(url: str, settings: dict[str, str] = _SETTINGS) -> psycopg.Connection[tuple[Any, ...]]:
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that can be told for how long to wait for an answer."""
+
+    answer_within_s: float | None = None
+
+    def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
+        """Wait for what a generator of the driver's waits for; one that has waited too long is of no use any more."""
+        if self.answer_within_s is None:
+            return super().wait(gen, *arguments, **options)
+        try:
+            return super().wait(_within(self.answer_within_s, gen), *arguments, **options)
+        except _SilentError as error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(str(error)) from None
+
+
+class _SilentError(Exception):
+    """There is no answer."""
+
+
+def _within(seconds: float, gen: PQGen[T]) -> PQGen[T]:
+    """Pass on what is waited for, and what comes; the driver says ten times a second if that is nothing."""
+    until = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() >= until:
+                raise _SilentError(f"there was no answer within {seconds:g} s")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        returned: T = end.value
+        return returned
+
+
+def connect(url: str, settings: dict[str, str] = _SETTINGS, answer_within_s: float | None = None) -> Connection:
     """Return a new connection; raise DatabaseGone if that is not possible now, ValueError for what is no URL."""
     try:
         asked = conninfo_to_dict(url)
-        made = psycopg.connect(
+        made = Connection.connect(
             make_conninfo(url, **{name: text for name, text in _DEFAULTS.items() if name not in asked}),
             autocommit=True,
             prepare_threshold=PREPARE_AFTER,
         )
-        for name, text in settings.items():
-            made.execute("SELECT set_config(%s, %s, false)", (name, text))
-    except psycopg.OperationalError as error:
-        raise no_connection(url, error) from None  # the driver's own words may be about what the URL keeps secret
+        with contextlib.ExitStack() as failing:
+            failing.callback(made.close)
+            made.answer_within_s = answer_within_s
+            for name, text in settings.items():
+                made.execute("SELECT set_config(%s, %s, false)", (name, text))
+            failing.pop_all()
     except psycopg.ProgrammingError as error:
         raise unwritable(url, error) from None
+    except psycopg.DatabaseError as error:  # whatever it says: asking again may help
+        raise no_connection(url, error) from None  # the driver's own words may be about what the URL keeps secret
     return made
 
 
@@ -83,8 +130,8 @@ class PostgresDatabase:
         self._pipeline: psycopg.Pipeline | None = None
         self._expected: list[tuple[int, str, psycopg.Cursor[Any]]] = []
 
-    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
-        made = connect(self._url, self._settings)
+    def _connected(self) -> Connection:
+        made = connect(self._url, self._settings, ANSWER_WITHIN_S["writing" if self._writes else "reading"])
         made.add_notice_handler(self._noticed)
         return made
 
@@ -248,6 +295,8 @@ def translated(error: psycopg.Error) -> Exception:
         case errors.ReadOnlySqlTransaction():  # the primary that it was is a standby now
             return DatabaseGone(_line(error))
         case psycopg.OperationalError():
+            return DatabaseGone(_line(error))
+        case _ if type(error) is psycopg.DatabaseError:  # not the database's: what came over the wire makes no sense
             return DatabaseGone(_line(error))
         case _:
             return error

@@ -14,6 +14,9 @@ import psycopg
 from headway.storage.database import DatabaseGone
 from headway.storage.postgres.connection import CHANNEL, connect
 
+LOOK_S: Final = 30.0
+"""How often a connection on which nothing is said is asked whether there is somebody."""
+ANSWER_WITHIN_S: Final = 10.0
 BACK_OFF_S: Final = (0.1, 2.0)
 """The shortest and the longest wait before the next attempt to connect."""
 
@@ -49,15 +52,19 @@ class Listener:
         wait_s = BACK_OFF_S[0]
         while not self._stopping.is_set():
             try:
-                with connect(self._url, {}) as connection:
+                with connect(self._url, {}, ANSWER_WITHIN_S) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
                     wait_s = BACK_OFF_S[0]
                     self._on_text(None)  # what was said before cannot be heard any more
                     self._listen(connection)
             except (psycopg.Error, DatabaseGone) as error:
                 log.info("listener.lost error=%s", error)
-                self._stopping.wait(wait_s)
-                wait_s = min(wait_s * 2, BACK_OFF_S[1])
+            except Exception:  # nobody else listens: whatever it was, it tries on
+                log.exception("listener.failed")
+            else:
+                continue
+            self._stopping.wait(wait_s)
+            wait_s = min(wait_s * 2, BACK_OFF_S[1])
 
     def _listen(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         with selectors.DefaultSelector() as either:
@@ -66,4 +73,5 @@ class Listener:
             while not self._stopping.is_set():
                 for notify in connection.notifies(timeout=0):
                     self._on_text(notify.payload)
-                either.select()
+                if not either.select(LOOK_S):
+                    connection.execute("SELECT 1")

@@ -34,7 +34,7 @@ _OPTION: Final = re.compile(
 """What the driver finds wrong with a URL only when it connects; trying again is of no use."""
 
 
-def no_connection(url: str, error: psycopg.OperationalError) -> Exception:
+def no_connection(url: str, error: psycopg.DatabaseError) -> Exception:
     """Return why there is no connection: ValueError if there can never be one with this URL, else DatabaseGone."""
     return unwritable(url, error) if _OPTION.search(str(error)) else gone(url, error)
 
@@ -51,7 +51,7 @@ def unwritable(url: str, error: psycopg.Error) -> ValueError:
     )
 
 
-def gone(url: str, error: psycopg.OperationalError) -> DatabaseGone:
+def gone(url: str, error: psycopg.DatabaseError) -> DatabaseGone:
     """Return why there is no connection; of several hosts, what each of them has said."""
     asked = conninfo_to_dict(url)
     text = str(error).partition("\n")[0]  # what follows are guesses, or what other hosts have said
