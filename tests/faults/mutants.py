@@ -466,6 +466,11 @@ MUTANTS = (
         "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else[60-4-postgres]",
     ),
     Mutant(
+        "each-sign-of-life-is-written-down", "service/workers.py",
+        "NOTED_EVERY_MS: Final = 60_000", "NOTED_EVERY_MS: Final = 0",
+        "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
+    ),
+    Mutant(
         "stream-resumes-one-too-late-2", "http/sse.py",
         '        return number(last, "Last-Event-ID")\n',
         '        seen = number(last, "Last-Event-ID")\n        return seen + (seen > 0)\n',

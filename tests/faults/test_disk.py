@@ -30,6 +30,7 @@ SUBMITS = 1_000
 AT_ONCE = 50
 HEALS_WITHIN_S = 5.0
 LAG_MS = 100
+SLOWER_MS = 200
 LEASE_MS = 3_000
 
 
@@ -283,7 +284,7 @@ def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, who_syncs, rate, 
         with Probe(lambda: loop.request("GET", "/livez")) as usual:
             pause(1)
         with (
-            slowed(who_syncs(server), place.folder / "trace", 200),
+            slowed(who_syncs(server), place.folder / "trace", SLOWER_MS),
             Probe(lambda: beats.request("POST", "/v1/leases:report", body), 0.05) as heard,
             Probe(lambda: loop.request("GET", "/livez")) as alive,
         ):
@@ -293,14 +294,17 @@ def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, who_syncs, rate, 
         with Probe(lambda: server.call("POST", "/v1/runs", {"task": "effect"}), 0.05) as healed:
             pause(1)
     syncs = delayed(place.folder / "trace")
-    print(f"alive p99 {alive.percentile(0.99):.0f} ms, beats p99 {heard.percentile(0.99):.0f} ms")
+    print(
+        f"alive p99 {alive.percentile(0.99):.0f} ms, beats p90 {heard.percentile(0.9):.0f}, at most {heard.percentile(1):.0f} ms"
+    )
     print(f"{meanwhile} acknowledged in {syncs} syncs")
     assert syncs > 2 * seconds, "the disk was not slow"
     assert load.odd == []
     assert load.later == {}, "a disk that is only slow is no reason to refuse anything"
     assert (set(alive.statuses), set(heard.statuses)) == ({200}, {200})
     assert alive.percentile(0.99) < LAG_MS + usual.percentile(0.99)
-    assert heard.percentile(0.99) < LEASE_MS / 3, "a sign of life waits for the disk"
+    assert heard.percentile(0.9) < SLOWER_MS, "signs of life wait for the disk"
+    assert heard.percentile(1) < LEASE_MS, "the one that is written down, now and then, is answered too late"
     assert meanwhile > 4 * syncs, "starts that wait for one disk do not go there together"
     assert healed.percentile(0.9) < LAG_MS + usual.percentile(0.99), "it is slow for longer than its disk"
     all_end(server)
