@@ -461,6 +461,16 @@ MUTANTS = (
         "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
     ),
     Mutant(
+        "one-commit-a-command-3", "storage/writer.py",
+        "        while todo and ", "        while todo and not batch and ",
+        "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else[60-4-postgres]",
+    ),
+    Mutant(
+        "each-sign-of-life-is-written-down", "service/workers.py",
+        "NOTED_EVERY_MS: Final = 60_000", "NOTED_EVERY_MS: Final = 0",
+        "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
+    ),
+    Mutant(
         "stream-resumes-one-too-late-2", "http/sse.py",
         '        return number(last, "Last-Event-ID")\n',
         '        seen = number(last, "Last-Event-ID")\n        return seen + (seen > 0)\n',
@@ -839,6 +849,60 @@ MUTANTS = (
         "asks-again-though-not-let-in", "app/opening.py",
         "    except NotLetIn as error:", "    except ZeroDivisionError as error:",
         OUTAGES + "test_a_server_that_is_not_let_in_says_why_and_does_not_wait",
+    ),
+    Mutant(
+        "postgres-answered-before-the-commit-2", "storage/writer.py",
+        "                database.commit(self._tell(unit))\n",
+        "                for command in done:\n"
+        "                    if self._loop and command.grows:\n                        self._loop.call_soon_threadsafe(command.settle)\n"
+        "                threading.Event().wait(0.2)\n                database.commit(self._tell(unit))\n",
+        OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed",
+    ),
+    Mutant(
+        "database-has-to-be-there-first", "app/opening.py",
+        "        return await _when_reachable(settings, sockets, open_it, str(error))",
+        "        raise StoreRefused(str(error)) from error",
+        OUTAGES + "test_a_server_that_comes_before_its_database_waits_and_serves_as_soon_as_it_is_there",
+    ),
+    Mutant(
+        "waits-though-told-to-end", "app/opening.py",
+        "        while not answering.done():", "        while True:",
+        OUTAGES + "test_a_server_that_waits_for_its_database_ends_at_once_when_it_is_told_to",
+        ("(open_it) if not stop.is_set() else None", "(open_it)"),
+    ),
+    Mutant(
+        "waits-for-a-word-for-ever", "storage/postgres/connection.py",
+        "            make_conninfo(url, **{name: text for name, text in _DEFAULTS.items() if name not in asked}),",
+        '            make_conninfo(url, **_DEFAULTS | {"connect_timeout": "0"}),',
+        OUTAGES + "test_a_server_whose_database_says_nothing_ends_when_it_is_told_to",
+    ),
+    Mutant(
+        "asks-again-though-not-let-in-2", "app/opening.py",
+        "            except NotLetIn as error:", "            except ZeroDivisionError as error:",
+        OUTAGES + "test_a_server_that_has_waited_and_is_then_not_let_in_says_why_and_ends",
+    ),
+    Mutant(
+        "waits-until-somebody-makes-the-database", "storage/postgres/trouble.py",
+        "        return NotLetIn(f'{where} has no database", "        return DatabaseGone(f'{where} has no database",
+        OUTAGES + "test_a_server_whose_database_does_not_exist_says_how_to_make_it",
+    ),
+    Mutant(
+        "store-of-the-future-is-used", "storage/postgres/migrate.py",
+        "            if max(done, default=0) > known[-1][0]:", "            if False:",
+        OUTAGES + "test_a_server_that_is_older_than_its_store_says_so",
+    ),
+    Mutant(
+        "stays-with-the-host-that-was-the-primary", "storage/postgres/connection.py",
+        "        self._connection = self._connected()\n        self._transaction:",
+        "        self._connection = self._connected()\n"
+        "        self._url = make_conninfo(url, host=self._connection.info.host, port=self._connection.info.port)\n"
+        "        self._transaction:",
+        OUTAGES + "test_what_was_acknowledged_is_at_the_standby_when_the_primary_is_killed",
+    ),
+    Mutant(
+        "wait-for-the-standby-that-was-ended-is-a-commit", "storage/postgres/connection.py",
+        "        if self._unsure:  # somebody has ended", "        if False:  # somebody has ended",
+        "tests/servers/test_standby.py::test_a_commit_whose_wait_for_the_standby_was_ended_is_not_acknowledged",
     ),
     Mutant(
         "clients-stay-where-nobody-is", "client/servers.py",

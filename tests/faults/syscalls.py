@@ -61,9 +61,14 @@ def lying(out: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def slowed(pid: int, out: Path, ms: int) -> contextlib.AbstractContextManager[None]:
-    """Have each sync of a process take so much longer, for a while."""
-    return _meddled([pid], out, "fdatasync,fsync", f"delay_enter={ms * 1000}")
+def slowed(pids: Iterable[int], out: Path, ms: int) -> contextlib.AbstractContextManager[None]:
+    """Have each sync of these processes, and of each that they start, take so much longer, for a while."""
+    return _meddled(pids, out, "fdatasync,fsync", f"delay_enter={ms * 1000}")
+
+
+def delayed(out: Path) -> int:
+    """Return how many calls took longer because of that."""
+    return out.read_bytes().count(b"(DELAYED)")
 
 
 def failing_at(pids: Iterable[int], out: Path, when: int) -> contextlib.AbstractContextManager[None]:

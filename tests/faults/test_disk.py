@@ -15,12 +15,13 @@ from tests.faults.load import Load
 from tests.faults.probe import Probe
 from tests.faults.protocol import Hand, of
 from tests.faults.server import Place, Server, WorkerProcess
-from tests.faults.stores import MINUTES
-from tests.faults.syscalls import calls, failing, needs_strace, slowed, watching
+from tests.faults.stores import MINUTES, ON_BOTH
+from tests.faults.syscalls import calls, delayed, failing, needs_strace, slowed, watching
 from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
 from tests.faults.waiting import pause, until
 from tests.postgres.cluster import Cluster
+from tests.postgres.keeper import processes
 
 from headway.app.serving import BROKEN, FAILED
 from headway.client.errors import ConnectionLost
@@ -29,6 +30,7 @@ SUBMITS = 1_000
 AT_ONCE = 50
 HEALS_WITHIN_S = 5.0
 LAG_MS = 100
+SLOWER_MS = 200
 LEASE_MS = 3_000
 
 
@@ -258,20 +260,31 @@ def test_a_damaged_file_is_refused_with_what_to_do(place):
     place.store.unlink()  # so that nobody finds fault with it at the end
 
 
+@pytest.fixture
+def who_syncs(place, request):
+    """Tell which processes wait for the disk: those of the server, or of its database."""
+    if place.kind == "postgres":
+        cluster = request.getfixturevalue("postgres_cluster")
+        return lambda _server: processes(cluster.data)
+    return lambda server: [server.process.pid]
+
+
 @needs_strace
-@pytest.mark.parametrize(("rate", "seconds"), [(60, 4), pytest.param(400, 120, marks=MINUTES)])
-def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, rate, seconds):
+@ON_BOTH
+@pytest.mark.parametrize(("rate", "seconds"), [(60, 4), pytest.param(200, 120, marks=MINUTES)])
+def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, who_syncs, rate, seconds):
     """Each sync takes 200 ms longer: reads, signs of life and the event loop do not, nobody times out, and it heals."""
     server = Server(place, "--lease", f"{LEASE_MS}ms").start()
     WorkerProcess(place, "--capacity", "200")
     server.knows("effect")
     hand, beats, loop = Hand(server), place.connect(), place.connect()
     body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
-    with Load(place, tasks=["effect"], rate=rate, submitters=40) as load:
+    # A start may take a second then, while a commit takes all that wait: 200 at once are let in whatever happens.
+    with Load(place, tasks=["effect"], rate=rate, submitters=rate) as load:
         with Probe(lambda: loop.request("GET", "/livez")) as usual:
             pause(1)
         with (
-            slowed(server.process.pid, place.folder / "trace", 200),
+            slowed(who_syncs(server), place.folder / "trace", SLOWER_MS),
             Probe(lambda: beats.request("POST", "/v1/leases:report", body), 0.05) as heard,
             Probe(lambda: loop.request("GET", "/livez")) as alive,
         ):
@@ -280,15 +293,19 @@ def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, rate, seconds):
             meanwhile = len(place.ledger.lines("acknowledged")) - before
         with Probe(lambda: server.call("POST", "/v1/runs", {"task": "effect"}), 0.05) as healed:
             pause(1)
+    syncs = delayed(place.folder / "trace")
     print(
-        f"alive p99 {alive.percentile(0.99):.0f} ms, beats p99 {heard.percentile(0.99):.0f} ms; {meanwhile} acknowledged"
+        f"alive p99 {alive.percentile(0.99):.0f} ms, beats p90 {heard.percentile(0.9):.0f}, at most {heard.percentile(1):.0f} ms"
     )
+    print(f"{meanwhile} acknowledged in {syncs} syncs")
+    assert syncs > 2 * seconds, "the disk was not slow"
     assert load.odd == []
     assert load.later == {}, "a disk that is only slow is no reason to refuse anything"
     assert (set(alive.statuses), set(heard.statuses)) == ({200}, {200})
     assert alive.percentile(0.99) < LAG_MS + usual.percentile(0.99)
-    assert heard.percentile(0.99) < LEASE_MS / 3, "a sign of life waits for the disk"
-    assert meanwhile > rate * seconds / 2, "starts that wait for one disk do not go there together"
+    assert heard.percentile(0.9) < SLOWER_MS, "signs of life wait for the disk"
+    assert heard.percentile(1) < LEASE_MS, "the one that is written down, now and then, is answered too late"
+    assert meanwhile > 4 * syncs, "starts that wait for one disk do not go there together"
     assert healed.percentile(0.9) < LAG_MS + usual.percentile(0.99), "it is slow for longer than its disk"
     all_end(server)
     server.stop()
