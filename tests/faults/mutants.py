@@ -25,6 +25,7 @@ WRITERS = "tests/storage/test_two_writers.py::"
 SHARED = "tests/servers/test_servers.py::"
 OTHERS = "tests/service/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
+HOSTILE = "tests/http/test_hostile_clients.py::"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
 
@@ -744,6 +745,46 @@ MUTANTS = (
         "schedules-not-told", "storage/peers.py",
         "slot_at=unit.slot_at", "slot_at=None",
         SCHEDULES + "test_a_schedule_that_one_server_makes_or_changes_wakes_the_other",
+    ),
+    Mutant(
+        "bodies-may-take-for-ever", "http/protocol.py",
+        "            if self._body_timer is None:\n", "            if self._body_timer is None and self._door is None:\n",
+        HOSTILE + "test_what_drips_and_never_ends_is_cut_off_in_time[a body of known length]",
+    ),
+    Mutant(
+        "bodies-may-take-for-ever-2", "http/protocol.py",
+        "        enough = self._body_bytes >= BODY_SECONDS * BODY_BYTES_S", "        enough = True",
+        HOSTILE + "test_a_crowd_that_drips_keeps_nobody_waiting_and_is_gone_in_time",
+    ),
+    Mutant(
+        "bodies-have-one-time", "http/protocol.py",
+        "        enough = self._body_bytes >= BODY_SECONDS * BODY_BYTES_S", "        enough = False",
+        HOSTILE + "test_a_body_that_gets_on_is_taken_however_long_it_takes",
+    ),
+    Mutant(
+        "everything-is-pipelined", "http/protocol.py",
+        "        if len(self.pipeline) >= PIPELINED_MAX:", "        if False:",
+        HOSTILE + "test_a_flood_of_pipelined_requests_is_cut_off_and_those_before_it_are_answered_in_order",
+    ),
+    Mutant(
+        "refused-before-it-is-answered", "http/protocol.py",
+        "        if before:\n            self.flow", "        if False:\n            self.flow",
+        HOSTILE + "test_garbage_after_a_request_is_refused_after_its_answer",
+    ),
+    Mutant(
+        "refused-before-it-is-answered-3", "http/protocol.py",
+        "        if before:\n            self.flow", "        if False:\n            self.flow",
+        HOSTILE + "test_a_head_that_is_too_large_is_refused_after_the_answer_to_what_came_before",
+    ),
+    Mutant(
+        "bodies-count-as-heads", "http/protocol.py",
+        "            if not self._others_before:", "            if True:",
+        HOSTILE + "test_a_head_is_not_too_large_because_a_large_body_came_before_it",
+    ),
+    Mutant(
+        "refused-before-it-is-answered-2", "http/protocol.py",
+        "            before = bool(self.pipeline)\n", "            before = False\n",
+        HOSTILE + "test_a_body_that_breaks_off_in_garbage_is_refused_after_those_before_it",
     ),
 )  # fmt: skip
 
