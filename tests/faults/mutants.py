@@ -782,6 +782,27 @@ MUTANTS = (
         HOSTILE + "test_a_head_is_not_too_large_because_a_large_body_came_before_it",
     ),
     Mutant(
+        "pages-not-looked-at", "storage/sqlite/verify.py",
+        'if text != "ok":', "if not text:",
+        "test_damage.py::test_a_bit_that_flips_is_found_or_is_one_value_and_nothing_else[150]",
+    ),
+    Mutant(
+        "commit-in-the-middle-2", "storage/writer.py",
+        "            unit.seal()\n", "            unit.flush()\n            database.commit()\n            database.begin()\n            unit.seal()\n",
+        "test_damage.py::test_a_bit_that_flips_in_the_log_leaves_what_was_before_it[30]",
+    ),
+    Mutant(
+        "copied-without-its-log", "storage/sqlite/backup.py",
+        '        with writing.backup("main", reading, "main") as copying:\n            while not copying.done:\n                copying.step(PAGES_AT_ONCE)\n',
+        "        draft.write_bytes(source.read_bytes())\n",
+        "test_damage.py::test_a_backup_under_load_has_all_that_was_acknowledged_before_it_and_can_be_served",
+    ),
+    Mutant(
+        "unreadable-is-well", "storage/postgres/checkup.py",
+        'yield "store", False, f"the database cannot be read', 'yield "store", True, f"the database cannot be read',
+        "test_damage.py::test_a_page_of_a_database_that_is_damaged_is_found_and_never_served_as_something_else",
+    ),
+    Mutant(
         "refused-before-it-is-answered-2", "http/protocol.py",
         "            before = bool(self.pipeline)\n", "            before = False\n",
         HOSTILE + "test_a_body_that_breaks_off_in_garbage_is_refused_after_those_before_it",
