@@ -26,6 +26,7 @@ SHARED = "tests/servers/test_servers.py::"
 OTHERS = "tests/service/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
 HOSTILE = "tests/http/test_hostile_clients.py::"
+VERSIONS = "tests/http/test_versions.py::"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
 
@@ -785,6 +786,41 @@ MUTANTS = (
         "pages-not-looked-at", "storage/sqlite/verify.py",
         'if text != "ok":', "if not text:",
         "test_damage.py::test_a_bit_that_flips_is_found_or_is_one_value_and_nothing_else[150]",
+    ),
+    Mutant(
+        "rooms-are-called-otherwise", "wire/workers.py",
+        "    rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = {}\n",
+        "    rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = msgspec.field(default_factory=dict, name='places')\n",
+        VERSIONS + "test_a_worker_of_an_earlier_version_is_served_as_it_was",
+        ("from msgspec import UNSET", "import msgspec\nfrom msgspec import UNSET"),
+    ),
+    Mutant(
+        "token-is-called-otherwise", "wire/workers.py",
+        '    token: str = ""\n', '    token: str = msgspec.field(default="", name="secret")\n',
+        VERSIONS + "test_a_worker_of_an_earlier_version_is_served_as_it_was",
+        ("from msgspec import UNSET", "import msgspec\nfrom msgspec import UNSET"),
+    ),
+    Mutant(
+        "nothing-beyond-what-is-known", "wire/workers.py",
+        "class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):",
+        "class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):",
+        VERSIONS + "test_a_worker_understands_a_server_of_another_version",
+    ),
+    Mutant(
+        "notices-have-to-be-said", "wire/workers.py",
+        "    notices: list[str] = []\n", "    notices: list[str]\n",
+        VERSIONS + "test_a_worker_understands_a_server_of_another_version",
+    ),
+    Mutant(
+        "nothing-beyond-what-is-known-2", "wire/workers.py",
+        "class RetryOut(RetrySpec, frozen=True, kw_only=True, forbid_unknown_fields=False):",
+        "class RetryOut(RetrySpec, frozen=True, kw_only=True):",
+        VERSIONS + "test_no_answer_is_refused_by_a_client_for_what_it_says_beyond_what_is_known",
+    ),
+    Mutant(
+        "texts-not-looked-at", "storage/sqlite/verify.py",
+        "    yield from _unreadable(connection)\n", "",
+        "test_damage.py::test_a_text_that_is_none_any_more_is_found",
     ),
     Mutant(
         "commit-in-the-middle-2", "storage/writer.py",

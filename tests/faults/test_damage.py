@@ -34,7 +34,10 @@ def contents(path):
     connection = apsw.Connection(str(path))
     try:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        rows = {name: sorted(connection.execute(f'SELECT * FROM "{name}" NOT INDEXED'), key=repr) for name in tables}
+        rows = {
+            name.lower(): sorted(connection.execute(f'SELECT * FROM "{name}" NOT INDEXED'), key=repr)
+            for name in ("sqlite_schema", *tables)
+        }
         return rows, connection.execute("PRAGMA integrity_check").fetchall()
     finally:
         connection.close()
@@ -103,6 +106,16 @@ def test_a_bit_that_flips_is_found_or_is_one_value_and_nothing_else(tmp_path, fl
         seen["one value" if changed else "harmless"] += 1
     print(dict(seen))
     assert seen["found"] > flips / 20
+
+
+def test_a_text_that_is_none_any_more_is_found(tmp_path):
+    """SQLite takes any bytes for text; who reads it would fail for want of UTF-8."""
+    path = tmp_path / "store.db"
+    stored(path)
+    whole = path.read_bytes()
+    at = whole.rindex(b"xxxxxxxxxx")
+    path.write_bytes(whole[:at] + b"\xf8" + whole[at + 1 :])
+    assert any("a value cannot be read" in message for message in looked_at(path))
 
 
 @pytest.mark.parametrize("flips", [30, pytest.param(500, marks=MINUTES)])
