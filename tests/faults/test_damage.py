@@ -33,7 +33,7 @@ def contents(path):
     """Return every row of every table, by table, read without an index, and what SQLite finds wrong itself."""
     connection = apsw.Connection(str(path))
     try:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE lower(type) = 'table'")]
         rows = {
             name.lower(): sorted(connection.execute(f'SELECT * FROM "{name}" NOT INDEXED'), key=repr)
             for name in ("sqlite_schema", *tables)
