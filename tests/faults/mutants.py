@@ -31,6 +31,8 @@ SILENT = "tests/storage/test_silent_database.py::"
 LOOPS = "tests/service/test_loops.py::"
 OTHERS = "tests/service/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
+HOSTILE = "tests/http/test_hostile_clients.py::"
+VERSIONS = "tests/http/test_versions.py::"
 COPIED = ("src", "tests", "examples", "pyproject.toml")
 
 
@@ -990,6 +992,102 @@ MUTANTS = (
         "schedules-not-told", "storage/peers.py",
         "slot_at=unit.slot_at", "slot_at=None",
         SCHEDULES + "test_a_schedule_that_one_server_makes_or_changes_wakes_the_other",
+    ),
+    Mutant(
+        "bodies-may-take-for-ever", "http/protocol.py",
+        "            if self._body_timer is None:\n", "            if self._body_timer is None and self._door is None:\n",
+        HOSTILE + "test_what_drips_and_never_ends_is_cut_off_in_time[a body of known length]",
+    ),
+    Mutant(
+        "bodies-may-take-for-ever-2", "http/protocol.py",
+        "        enough = self._body_bytes >= BODY_SECONDS * BODY_BYTES_S", "        enough = True",
+        HOSTILE + "test_a_crowd_that_drips_keeps_nobody_waiting_and_is_gone_in_time",
+    ),
+    Mutant(
+        "bodies-have-one-time", "http/protocol.py",
+        "        enough = self._body_bytes >= BODY_SECONDS * BODY_BYTES_S", "        enough = False",
+        HOSTILE + "test_a_body_that_gets_on_is_taken_however_long_it_takes",
+    ),
+    Mutant(
+        "everything-is-pipelined", "http/protocol.py",
+        "        if len(self.pipeline) >= PIPELINED_MAX:", "        if False:",
+        HOSTILE + "test_a_flood_of_pipelined_requests_is_cut_off_and_those_before_it_are_answered_in_order",
+    ),
+    Mutant(
+        "refused-before-it-is-answered", "http/protocol.py",
+        "        if before:\n            self.flow", "        if False:\n            self.flow",
+        HOSTILE + "test_garbage_after_a_request_is_refused_after_its_answer",
+    ),
+    Mutant(
+        "refused-before-it-is-answered-3", "http/protocol.py",
+        "        if before:\n            self.flow", "        if False:\n            self.flow",
+        HOSTILE + "test_a_head_that_is_too_large_is_refused_after_the_answer_to_what_came_before",
+    ),
+    Mutant(
+        "bodies-count-as-heads", "http/protocol.py",
+        "            if not self._others_before:", "            if True:",
+        HOSTILE + "test_a_head_is_not_too_large_because_a_large_body_came_before_it",
+    ),
+    Mutant(
+        "pages-not-looked-at", "storage/sqlite/verify.py",
+        'if text != "ok":', "if not text:",
+        "test_damage.py::test_a_bit_that_flips_is_found_or_is_one_value_and_nothing_else[150]",
+    ),
+    Mutant(
+        "rooms-are-called-otherwise", "wire/workers.py",
+        "    rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = {}\n",
+        "    rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = msgspec.field(default_factory=dict, name='places')\n",
+        VERSIONS + "test_a_worker_of_an_earlier_version_is_served_as_it_was",
+        ("from msgspec import UNSET", "import msgspec\nfrom msgspec import UNSET"),
+    ),
+    Mutant(
+        "token-is-called-otherwise", "wire/workers.py",
+        '    token: str = ""\n', '    token: str = msgspec.field(default="", name="secret")\n',
+        VERSIONS + "test_a_worker_of_an_earlier_version_is_served_as_it_was",
+        ("from msgspec import UNSET", "import msgspec\nfrom msgspec import UNSET"),
+    ),
+    Mutant(
+        "nothing-beyond-what-is-known", "wire/workers.py",
+        "class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):",
+        "class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):",
+        VERSIONS + "test_a_worker_understands_a_server_of_another_version",
+    ),
+    Mutant(
+        "notices-have-to-be-said", "wire/workers.py",
+        "    notices: list[str] = []\n", "    notices: list[str]\n",
+        VERSIONS + "test_a_worker_understands_a_server_of_another_version",
+    ),
+    Mutant(
+        "nothing-beyond-what-is-known-2", "wire/workers.py",
+        "class RetryOut(RetrySpec, frozen=True, kw_only=True, forbid_unknown_fields=False):",
+        "class RetryOut(RetrySpec, frozen=True, kw_only=True):",
+        VERSIONS + "test_no_answer_is_refused_by_a_client_for_what_it_says_beyond_what_is_known",
+    ),
+    Mutant(
+        "texts-not-looked-at", "storage/sqlite/verify.py",
+        "    yield from _unreadable(connection)\n", "",
+        "test_damage.py::test_a_text_that_is_none_any_more_is_found",
+    ),
+    Mutant(
+        "commit-in-the-middle-2", "storage/writer.py",
+        "            unit.seal()\n", "            unit.flush()\n            database.commit()\n            database.begin()\n            unit.seal()\n",
+        "test_damage.py::test_a_bit_that_flips_in_the_log_leaves_what_was_before_it[30]",
+    ),
+    Mutant(
+        "copied-without-its-log", "storage/sqlite/backup.py",
+        '        with writing.backup("main", reading, "main") as copying:\n            while not copying.done:\n                copying.step(PAGES_AT_ONCE)\n',
+        "        draft.write_bytes(source.read_bytes())\n",
+        "test_damage.py::test_a_backup_under_load_has_all_that_was_acknowledged_before_it_and_can_be_served",
+    ),
+    Mutant(
+        "unreadable-is-well", "storage/postgres/checkup.py",
+        'yield "store", False, f"the database cannot be read', 'yield "store", True, f"the database cannot be read',
+        "test_damage.py::test_a_page_of_a_database_that_is_damaged_is_found_and_never_served_as_something_else",
+    ),
+    Mutant(
+        "refused-before-it-is-answered-2", "http/protocol.py",
+        "            before = bool(self.pipeline)\n", "            before = False\n",
+        HOSTILE + "test_a_body_that_breaks_off_in_garbage_is_refused_after_those_before_it",
     ),
 )  # fmt: skip
 

@@ -7,70 +7,13 @@ import contextlib
 import json
 import socket
 import threading
-from contextlib import asynccontextmanager
 
 import pytest
 from tests.http.kit import on_loop
+from tests.http.sockets import serving
 
-from headway.clock import SystemClock
-from headway.config import Settings
 from headway.http import protocol
 from headway.http import server as embedded
-from headway.http.asgi import Api
-from headway.http.listening import listen
-from headway.http.routes import ROUTES
-from headway.http.server import serve_http
-from headway.ids import Signer
-from headway.service.service import Service
-from headway.storage.sqlite.open import open_file, open_memory
-from headway.wire import workers as wire
-
-
-class Serving:
-    def __init__(self, service, api, port, stop, task):
-        self.service, self.api, self.port, self.stop, self.task = service, api, port, stop, task
-
-    async def connect(self):
-        return await asyncio.open_connection("127.0.0.1", self.port)
-
-    async def raw(self, data: bytes) -> bytes:
-        reader, writer = await self.connect()
-        writer.write(data)
-        try:
-            async with asyncio.timeout(10):
-                return await reader.read()
-        finally:
-            writer.close()
-
-    async def request(self, method, path, body=b"", headers="") -> tuple[int, bytes]:
-        answer = await self.raw(
-            f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            f"Connection: close\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode()
-            + body
-        )
-        head, _, content = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), content
-
-
-@asynccontextmanager
-async def serving(on_drain=None, *, path=None, **options):
-    settings = Settings(**options)
-    store = open_memory(SystemClock()) if path is None else open_file(path, SystemClock(), reserve_bytes=0)
-    store.start()
-    service = Service(store, Signer(b"x" * 32), settings)
-    await service.workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
-    await service.access.load()
-    api = Api(service, ROUTES)
-    (opened,) = listen("127.0.0.1", 0)
-    port = opened.getsockname()[1]
-    stop = asyncio.Event()
-    task = asyncio.ensure_future(serve_http(api, settings, [opened], on_drain, stop))
-    try:
-        yield Serving(service, api, port, stop, task)
-    finally:
-        stop.set()
-        await task
-        await store.close()
 
 
 @on_loop

@@ -488,7 +488,8 @@ async def test_a_writer_that_fails_answers_all_who_wait_and_says_so(broken_world
     told = asyncio.get_running_loop().create_future()
     world.store.on_broken = told.set_result
     patient = asyncio.ensure_future(world.claim(worker, 1, "30s"))
-    await world.store.write(lambda unit: None)
+    while not world.store.writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
+        await asyncio.sleep(0)
     fails = ZeroDivisionError("nobody has thought of this")
 
     def commit(batch):

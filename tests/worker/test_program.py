@@ -11,6 +11,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from tests.client.server import problem, serving
 
 WORKER = {
     "id": "w1", "name": "", "host": "", "pid": 0, "version": "", "queues": [], "tasks": [], "capacity": 1, "state": "active",
@@ -110,6 +111,15 @@ def test_it_dies_with_the_process_that_started_it(server):
 
     assert select.select([watched], [], [], 20)[0]
     os.close(watched)
+
+
+def test_a_server_of_an_earlier_version_is_called_that():
+    refused = problem(400, "unknown_field", "not known here: /started_at")
+    with serving(lambda request: refused) as older:
+        command = [sys.executable, "-m", "headway.worker", older.url, "tests.worker.rough:app"]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 4
+    assert "not known here: /started_at; it is of an earlier version: upgrade servers first" in done.stderr
 
 
 def test_nothing_heavy_is_imported():

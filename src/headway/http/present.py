@@ -18,7 +18,7 @@ from headway.model.task import Limit, Task
 from headway.model.worker import Queue, Worker
 from headway.wire import runs as wire
 from headway.wire.times import to_text, to_text_or_none
-from headway.wire.workers import QueueOut, RateSpec, RetentionDeclaration, RetrySpec, TaskOut, WorkerOut
+from headway.wire.workers import QueueOut, RateOut, RetentionOut, RetryOut, TaskOut, WorkerOut
 
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -172,7 +172,7 @@ def task_out(task: Task, counts: dict[str, int]) -> TaskOut:
         priority=task.priority,
         input_schema=Raw(task.input_schema),
         output_schema=None if task.output_schema is None else Raw(task.output_schema),
-        retry=RetrySpec(
+        retry=RetryOut(
             max_attempts=retry.max_attempts,
             backoff=format_ms(retry.first_ms),
             factor=retry.factor,
@@ -189,7 +189,7 @@ def task_out(task: Task, counts: dict[str, int]) -> TaskOut:
         rate=_rate(task.rate),
         rate_per_key=_rate(task.rate_per_key),
         key=task.key,
-        retention=RetentionDeclaration(
+        retention=RetentionOut(
             succeeded=_span(keep.succeeded_ms), failed=_span(keep.failed_ms), terminated=_span(keep.terminated_ms)
         ),
         resources=task.resources,
@@ -205,8 +205,8 @@ def _span(ms: int | None) -> str | None:
     return None if ms is None else format_ms(ms)
 
 
-def _rate(limit: Limit | None) -> RateSpec | None:
-    return None if limit is None else RateSpec(limit=limit.count, period=format_ms(limit.period_ms))
+def _rate(limit: Limit | None) -> RateOut | None:
+    return None if limit is None else RateOut(limit=limit.count, period=format_ms(limit.period_ms))
 
 
 def worker_out(worker: Worker, leases: int, lease_ms: int) -> WorkerOut:

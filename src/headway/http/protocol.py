@@ -1,7 +1,8 @@
 """The server's side of a connection: uvicorn's httptools protocol, with the limits that it lacks, and a shorter way out.
 
-Heads have to be whole within a time and a size, and a client that does not read what it asked for is cut off instead
-of holding memory for ever. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
+Heads have to be whole within a time and a size, bodies have to get on, and a client that does not read what it asked for
+is cut off instead of holding memory for ever. So is one that asks for much more before it is answered; what cannot be
+read after other requests is answered after them. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
 searched for what must not be in headers. Everything else is uvicorn's.
 """
 
@@ -19,6 +20,12 @@ from headway.http.door import HELD_MAX, Door, Refusal
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
 """How long a request's head may take, from connecting or from its first byte."""
+BODY_SECONDS: Final = 30.0
+"""How long the rest of a body may take, unless it gets on."""
+BODY_BYTES_S: Final = 500
+"""Of a body that gets on at least so many bytes come in a second, over each `BODY_SECONDS`."""
+PIPELINED_MAX: Final = 100
+"""How many requests may wait for answers to those before them, on one connection."""
 STUCK_SECONDS: Final = 30.0
 """How long a client may leave a full buffer unread."""
 LAST_HEAD_SECONDS: Final = 0.5
@@ -29,6 +36,14 @@ _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 27\r\nconnection: close\r\n\r\nThe headers are too large.\n"
 )
+_NO_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 31\r\nconnection: close\r\n\r\nInvalid HTTP request received.\n"
+)
+
+
+class TooManyPipelined(Exception):
+    """Ends the parsing of what a connection is sent."""
 
 
 class Exchange(RequestResponseCycle):
@@ -120,6 +135,13 @@ class Connection(HttpToolsProtocol):
     _head_bytes = -1
     """How much of an unfinished head has come; -1 between heads."""
     _head_timer: asyncio.TimerHandle | None = None
+    _body_bytes = -1
+    """How much of an unfinished body has come since it was last looked at; -1 between bodies."""
+    _body_timer: asyncio.TimerHandle | None = None
+    _others_before = False
+    """Whether what came last had the end of another request in it."""
+    _last_words: bytes | None = None
+    """What is to be said to what came after the requests that are still to be answered: nothing more is read."""
     _stuck_timer: asyncio.TimerHandle | None = None
     _kept_until_s: float | None = None
     """When the server goes: until when a connection is kept on which a request is to be expected."""
@@ -136,19 +158,26 @@ class Connection(HttpToolsProtocol):
         self._stop_head_timer()
         if self._held is not None:
             self._let_go()
-        for timer in (self._stuck_timer, self._idle_timer):
+        for timer in (self._stuck_timer, self._idle_timer, self._body_timer):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a head that is not whole after this is counted and timed."""
+        """Parse; a head or body that is not whole after this is counted and timed."""
+        if self._last_words is not None:
+            return
+        self._others_before = False
         super().data_received(data)
-        if self._head_bytes >= 0:
-            self._head_bytes += len(data)
+        if self._body_bytes >= 0:
+            self._body_bytes += len(data)
+            if self._body_timer is None:
+                self._body_timer = self.loop.call_later(BODY_SECONDS, self._look_at_body)
+        elif self._head_bytes >= 0 and self._last_words is None:
+            if not self._others_before:  # or much of it may be theirs
+                self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self._end_with(_TOO_LARGE)
             elif self._head_timer is None:
                 self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
@@ -157,9 +186,13 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+        elif self._last_words is not None:
+            self._say_last_words()
+            return
+        if not self.pipeline:  # or as much again would come in with each answer
+            self.flow.resume_reading()
 
     def _look(self) -> None:
         answered = self.cycle is None or self.cycle.response_complete
@@ -177,7 +210,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head is whole."""
+        if len(self.pipeline) >= PIPELINED_MAX:
+            raise TooManyPipelined
         self._head_bytes = -1
+        self._body_bytes = 0
         if self._head_timer is not None:
             self._stop_head_timer()
         door = self._door
@@ -187,6 +223,38 @@ class Connection(HttpToolsProtocol):
         self.cycle.__class__ = Exchange  # uvicorn makes it by name, and has not begun to run it
         if self.app.draining:
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """A body is whole, or there is none."""
+        self._body_bytes = -1
+        self._others_before = True
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it is always the same
+        """Say that this is no request."""
+        self._end_with(_NO_REQUEST)
+
+    def _end_with(self, last_words: bytes) -> None:
+        """Refuse what comes now; if others came before it, after they are answered, as whoever asked them counts."""
+        self._last_words = last_words
+        if self._body_bytes >= 0:
+            before = bool(self.pipeline)
+            if before:  # it is the last of them
+                self.pipeline.popleft()
+        else:
+            before = bool(self.pipeline) or not (self.cycle is None or self.cycle.response_complete)
+        if before:
+            self.flow.pause_reading()
+        else:
+            self._say_last_words()
+
+    def _say_last_words(self) -> None:
+        assert self._last_words is not None
+        self.transport.write(self._last_words)
+        self.transport.close()
 
     def _turned_away(self, door: Door) -> bool:
         """Answer the request here, if there is no room for it and it is its turn to be answered."""
@@ -244,6 +312,17 @@ class Connection(HttpToolsProtocol):
             if self.loop.time() < self._kept_until_s:
                 return
         super().shutdown()
+
+    def _look_at_body(self) -> None:
+        self._body_timer = None
+        if self.transport.is_closing():
+            return
+        enough = self._body_bytes >= BODY_SECONDS * BODY_BYTES_S
+        if not enough and not self.flow.read_paused:  # if it is we who do not read, nothing can come
+            self.transport.close()
+            return
+        self._body_bytes = 0
+        self._body_timer = self.loop.call_later(BODY_SECONDS, self._look_at_body)
 
     def pause_writing(self) -> None:
         """The client does not read: give it a while."""

@@ -330,6 +330,18 @@ class Reported(Open, frozen=True, kw_only=True):
     """Which heartbeat this answers; the next one gives it back as `heard`."""
 
 
+class RetryOut(RetrySpec, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """When a failed attempt is tried again, as the API shows it."""
+
+
+class RateOut(RateSpec, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """How many starts in which time, as the API shows it."""
+
+
+class RetentionOut(RetentionDeclaration, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """How long finished runs are kept, as the API shows it."""
+
+
 class TaskOut(Open, frozen=True, kw_only=True):
     """A task as the API shows it; durations in the shortest spelling."""
 
@@ -343,17 +355,17 @@ class TaskOut(Open, frozen=True, kw_only=True):
     priority: int
     input_schema: Raw
     output_schema: RawOrNull
-    retry: RetrySpec
+    retry: RetryOut
     max_crashes: int
     timeout: str | None
     heartbeat_timeout: str | None
     grace: str
     concurrency: int | None
     concurrency_per_key: int | None
-    rate: RateSpec | None
-    rate_per_key: RateSpec | None
+    rate: RateOut | None
+    rate_per_key: RateOut | None
     key: str | None
-    retention: RetentionDeclaration
+    retention: RetentionOut
     resources: dict[str, float] = {}
     shared: bool = False
     counts: dict[str, int]

@@ -14,7 +14,7 @@ from headway.client.credential import worker_key
 from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Transport
 from headway.durations import parse_ms
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, UnknownField
 from headway.worker.link import HttpLink
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
@@ -64,7 +64,8 @@ def _work(chosen: argparse.Namespace) -> int:
         _say(str(error))
         return NOT_LOADED_CODE
     except HeadwayError as error:
-        _say(f"the server refused the worker: {error}")
+        older = "; it is of an earlier version: upgrade servers first, then workers"
+        _say(f"the server refused the worker: {error}{older if isinstance(error, UnknownField) else ''}")
         return REFUSED_CODE
 
 

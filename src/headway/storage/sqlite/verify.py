@@ -33,7 +33,19 @@ def _findings(connection: apsw.Connection) -> Iterator[Finding]:
         if text != "ok":
             yield Finding("file", str(text))
 
+    yield from _unreadable(connection)
+
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
         return connection.execute(STATEMENTS[name], binds)
 
     yield from findings(read)
+
+
+def _unreadable(connection: apsw.Connection) -> Iterator[Finding]:
+    """Read every value: whether a text is one, SQLite itself does not look at."""
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall():
+        try:
+            for _ in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - it is the name of a table of ours
+                pass
+        except UnicodeDecodeError as error:
+            yield Finding(str(table), f"a value cannot be read: {error}")
