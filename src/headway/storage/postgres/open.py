@@ -45,24 +45,31 @@ def open_postgres(
     Not threaded, everything happens on the caller's thread and one connection, and no other server is heard (for tests).
     """
     base = prepare(url, clock, accept_loss=accept_loss)
-    writing = PostgresDatabase(url, position_base=base, writes=True)
     peers = Peers(server_id, host=host, pid=pid, version=version)
-    if not threaded:
-        return Store(
-            clock=clock, dialect=POSTGRES, writing=writing, near=writing, far=None, threaded=False, peers=peers
+    with contextlib.ExitStack() as failing:
+
+        def writes() -> PostgresDatabase:
+            made = PostgresDatabase(url, position_base=base, writes=True)
+            failing.callback(made.close)
+            return made
+
+        writing = writes()
+        if threaded:
+            listener = Listener(url, peers.hear)
+            peers.start, peers.stop = listener.start, listener.stop
+        store = Store(
+            clock=clock,
+            dialect=POSTGRES,
+            writing=writing,
+            reporting=writes() if threaded else None,
+            near=None if threaded else writing,
+            far=(lambda: PostgresDatabase(url, position_base=base)) if threaded else None,
+            readers=READERS,
+            threaded=threaded,
+            peers=peers,
         )
-    listener = Listener(url, peers.hear)
-    peers.start, peers.stop = listener.start, listener.stop
-    return Store(
-        clock=clock,
-        dialect=POSTGRES,
-        writing=writing,
-        reporting=PostgresDatabase(url, position_base=base, writes=True),
-        near=None,
-        far=lambda: PostgresDatabase(url, position_base=base),
-        readers=READERS,
-        peers=peers,
-    )
+        failing.pop_all()
+        return store
 
 
 def prepare(url: str, clock: Clock, *, accept_loss: bool = False) -> int:
