@@ -62,7 +62,7 @@ def peer(variant):
         N_ONE, N_C50, N_BULK, N_RUN, N_FLOW = 2000, 10_000, 50_000, 50_000, 5000
         conf = (
             f"{'two server processes' if len(ports) > 1 else 'one server process'}, "
-            f"{'PostgreSQL' if on_pg else 'SQLite file'}; workers: capacity 500"
+            f"{'PostgreSQL' if on_pg else 'SQLite file'}; workers: capacity 1000"
         )
         servers = ()
 
@@ -185,7 +185,7 @@ def peer(variant):
             # The driver puts only its own directory on a child's path; this module is here.
             path = f"PYTHONPATH={os.pathsep.join(filter(None, (HERE, os.environ.get('PYTHONPATH'))))}"
             urls = [f"http://127.0.0.1:{ports[number % len(ports)]}" for number in range(procs)]
-            tail = ["p_headway:app", "--capacity", "500"]
+            tail = ["p_headway:app", "--capacity", "1000"]
             return [["env", path, sys.executable, "-m", "headway.worker", url, *tail] for url in urls]
 
     p = P()
