@@ -250,7 +250,13 @@ class Server:
 
     def under_way(self) -> dict[str, int]:
         """Return how many runs are in which of the states that are not final, as the store has it now: they are counted."""
-        return self.get(f"/v1/runs:count?group_by=state&{UNDER_WAY}")["counts"]
+
+        def look() -> Response | None:
+            # The database is asked, and not only the server: it may be away for a moment.
+            answer = self.call("GET", f"/v1/runs:count?group_by=state&{UNDER_WAY}")
+            return None if answer.status == 503 else answer
+
+        return decoded(until(look, 30, "what is under way can be read"), 200)["counts"]
 
     def knows(self, task: str, within_s: float = 20) -> None:
         """Wait until a worker has declared a task."""

@@ -74,7 +74,8 @@ class Scene:
         self.place.open_gate("late")
         all_end(self.server)
         kept = [self.server.run(run_id) for run_id in self.kept]
-        assert {(run["state"], run["attempt"]) for run in kept} == {("succeeded", 1)}
+        ends = {(run["state"], run["attempt"]) for run in kept}
+        assert ends == {("succeeded", 1)}, self.place.logged()[-3000:]
         assert self.server.stop() == 0
         books = Books(self.place)
         effects = [line["n"] for line in books.effects if "n" in line]

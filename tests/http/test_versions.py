@@ -62,7 +62,7 @@ def test_a_worker_understands_a_server_of_another_version(recorded, later):
             try:
                 known = link.register(wire.RegisterWorker())
                 assert (known.lease_ms, known.heartbeat_ms) == (15_000, 5_000)
-                (lease,) = link.claim(wire.ClaimRuns(worker_id=known.id))
+                (lease,) = link.claim(wire.ClaimRuns(worker_id=known.id), lambda: 1)
                 assert (lease.run_id, lease.epoch) == (leases["leases"][0]["run_id"], leases["leases"][0]["epoch"])
                 done = link.report(wire.ReportRuns(worker_id=known.id))
                 assert [stop.run_id for stop in done.stop] == [stop["run_id"] for stop in results["stop"]]
