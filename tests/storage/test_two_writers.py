@@ -87,6 +87,17 @@ async def test_a_copy_that_has_become_old_is_read_again(disk):
     assert ("succeeded", 9) == (run.state, run.priority)
 
 
+@of_postgres
+async def test_a_statement_that_the_database_has_forgotten_is_prepared_anew_and_nobody_notices(disk):
+    await disk.worker()
+    for _ in range(4):
+        await disk.start()
+    # Behind the driver's back; the writer sleeps.
+    disk.store.writer._database.connection.pgconn.exec_(b"DEALLOCATE ALL")
+    await disk.start()
+    assert {"queued": 5} == disk.tasks.counts("t")
+
+
 class Counters:
     """A table of counters that another writer changes while it is read."""
 

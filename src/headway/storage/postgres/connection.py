@@ -125,6 +125,8 @@ class PostgresDatabase:
         self._settings = (_SETTINGS if writes else _READING) | {"headway.position_base": str(position_base)}
         self._unsure = ""
         """What the database has warned of during a commit."""
+        self._forgotten = False
+        """Whether a statement is not prepared that the driver takes for it: what was sent behind an error was passed over."""
         self._connection = self._connected()
         self._transaction: contextlib.ExitStack | None = None
         self._pipeline: psycopg.Pipeline | None = None
@@ -139,6 +141,12 @@ class PostgresDatabase:
         if said.severity_nonlocalized == "WARNING":
             self._unsure = said.message_primary or "?"
 
+    def _translated(self, error: psycopg.Error) -> Exception:
+        if isinstance(error, errors.InvalidSqlStatementName):
+            self._forgotten = True
+            return Outdated(_line(error))
+        return translated(error)
+
     def begin(self) -> None:
         """Open a transaction (READ COMMITTED: every statement sees what is committed by then)."""
         self._expected.clear()
@@ -147,7 +155,7 @@ class PostgresDatabase:
             self._pipeline = self._transaction.enter_context(self._connection.pipeline())
             self._connection.execute("BEGIN")
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
 
     def commit(self, tell: Sequence[str] = ()) -> None:
         """Return when the transaction is on stable storage. What is told travels with it, in a transaction of its own.
@@ -165,7 +173,7 @@ class PostgresDatabase:
             self._transaction.close()
         except psycopg.Error as error:
             if committed is None or committed.statusmessage != "COMMIT":
-                raise translated(error) from error
+                raise self._translated(error) from error
             log.warning("postgres.not_told error=%s", error)  # it is on disk: the others find it by themselves
         self._transaction = None
         if committed.statusmessage != "COMMIT":
@@ -180,7 +188,7 @@ class PostgresDatabase:
             if self._expected:
                 self._pipeline.sync()
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
         for count, name, cursor in self._expected:
             if cursor.rowcount != count:
                 raise Outdated(f"{name} changed {cursor.rowcount} rows, not {count}")
@@ -197,6 +205,10 @@ class PostgresDatabase:
                 self._connection.execute("ROLLBACK")
         except psycopg.Error:
             self._connection.close()
+        if self._forgotten:  # on another connection it is prepared anew
+            self._forgotten = False
+            self._connection.close()
+            self._connection = self._connected()
 
     def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement."""
@@ -207,21 +219,21 @@ class PostgresDatabase:
         try:
             return self._connection.execute(sql, binds).fetchall()
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
 
     def run(self, name: str, /, **binds: Any) -> None:
         """Send a named statement on its way."""
         try:
             self._connection.execute(STATEMENTS[name], binds)
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
 
     def must(self, count: int, name: str, /, **binds: Any) -> None:
         """Send a named statement that changes just so many rows; the commit sees to that."""
         try:
             cursor = self._connection.execute(STATEMENTS[name], binds)
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
         self._expected.append((count, name, cursor))
 
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
@@ -240,7 +252,7 @@ class PostgresDatabase:
                         return found, True
                     found.append(row)
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
         return found, False
 
     @property
@@ -268,7 +280,7 @@ class PostgresDatabase:
             self._connection.execute(STATEMENTS["confirm"])
             self._connection.execute("RESET statement_timeout")
         except psycopg.Error as error:
-            raise translated(error) from error
+            raise self._translated(error) from error
         if self._unsure:
             raise DatabaseGone(self._unsure)
 
