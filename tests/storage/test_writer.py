@@ -229,6 +229,15 @@ def broken_world(request, tmp_path):
     return make
 
 
+async def started_again(world):
+    """Start a run as soon as the database is there again."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(StorageUnavailable):
+                return await world.start()
+            await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("threaded", [True, False])
 @pytest.mark.parametrize("where", ["begin", "insert_runs", "insert_events", "add_counters", "commit"])
 def test_storage_that_broke_its_word_is_not_asked_again(broken_world, where, threaded, caplog):
@@ -425,12 +434,8 @@ async def test_a_claim_that_waits_outlives_a_lost_connection(broken_world):
     with pytest.raises(StorageUnavailable):
         await world.start()
     assert not waiting.done()
-    run = None
+    run = await started_again(world)
     async with asyncio.timeout(10):
-        while run is None:
-            with contextlib.suppress(StorageUnavailable):
-                run = await world.start()
-            await asyncio.sleep(0)
         assert [run.id] == [lease.run_id for lease in await waiting]
     await world.close()
 
@@ -450,12 +455,7 @@ async def test_whatever_goes_wrong_when_the_writer_connects_again_it_tries_on(br
     database.arm(1, DatabaseGone("the connection was lost"), only="commit")
     with pytest.raises(StorageUnavailable):
         await world.start()
-    run = None
-    async with asyncio.timeout(10):
-        while run is None:
-            with contextlib.suppress(StorageUnavailable):
-                run = await world.start()
-            await asyncio.sleep(0)
+    await started_again(world)
     assert len(tries) == 2
     assert "nobody has thought of this" in caplog.text
     await world.close()

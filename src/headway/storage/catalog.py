@@ -131,19 +131,16 @@ class Catalog:
     def add(self, counts: Counts, finished: Counts, started: dict[tuple[str, str], int]) -> None:
         """Apply the counter changes of a committed transaction."""
         with self._lock:
-            self._add(counts, finished, started)
-
-    def _add(self, counts: Counts, finished: Counts, started: dict[tuple[str, str], int]) -> None:
-        # Others read them while they change: what gets a new place is a new dictionary.
-        if counts.keys() - self.counts.keys():
-            self.counts = dict.fromkeys(counts, 0) | self.counts
-        if finished.keys() - self.finished.keys():
-            self.finished = dict.fromkeys(finished, 0) | self.finished
-        for mine, changes in ((self.counts, counts), (self.finished, finished)):
-            for place, delta in changes.items():
-                mine[place] += delta
-        for lane, number in started.items():
-            self.started[lane] = self.started.get(lane, 0) + number
+            # Others read them while they change: what gets a new place is a new dictionary.
+            if counts.keys() - self.counts.keys():
+                self.counts = dict.fromkeys(counts, 0) | self.counts
+            if finished.keys() - self.finished.keys():
+                self.finished = dict.fromkeys(finished, 0) | self.finished
+            for mine, changes in ((self.counts, counts), (self.finished, finished)):
+                for place, delta in changes.items():
+                    mine[place] += delta
+            for lane, number in started.items():
+                self.started[lane] = self.started.get(lane, 0) + number
 
     def learn(self, tasks: dict[str, Task], queues: dict[str, Queue], organisations: dict[int, Organisation]) -> None:
         """Take over the definitions that a committed transaction has changed."""
