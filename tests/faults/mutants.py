@@ -438,7 +438,7 @@ MUTANTS = (
     Mutant(
         "leases-by-the-wall-clock", "clock.py",
         "time.monotonic_ns()", "time.time_ns()",
-        "test_clock.py::test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run[sqlite]", long=True,
+        "test_clock.py::test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run",
     ),
     Mutant(
         "leases-by-the-wall-clock-2", "clock.py",

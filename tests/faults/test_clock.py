@@ -95,8 +95,7 @@ def begins(scene, number, within_s, since_s=0.0):
     return time.monotonic() - since_s
 
 
-# Nightly, until it is known why, beside other load, the worker that is stopped holds runs that were meant for the other.
-@pytest.mark.parametrize("place", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
+@FILE_FIRST
 def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(place):
     scene = Scene(place)
     started(scene.server, place, 1, delay="30m")
