@@ -13,6 +13,18 @@ _KEY: Final = re.compile(r"(hw_[0-9a-z]{4,40}_)[A-Za-z0-9_-]{20,200}")
 """A key, which some clients can put into a URL only: its secret is in no line."""
 
 
+class Told(Exception):
+    """Ends something, and is in the log already: who catches it need not say it again."""
+
+
+class Untold(logging.Filter):
+    """Keeps back what has been told."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether it is news."""
+        return not (record.exc_info and isinstance(record.exc_info[1], Told))
+
+
 class OneLine(logging.Formatter):
     """Writes a record on one line; control characters are escaped, tracebacks follow indented."""
 
@@ -34,4 +46,6 @@ def configure(level: str = "INFO") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("uvicorn.error").setLevel("WARNING")  # its start and stop are ours to tell
+    server = logging.getLogger("uvicorn.error")
+    server.setLevel("WARNING")  # its start and stop are ours to tell
+    server.addFilter(Untold())

@@ -12,8 +12,10 @@ import pytest
 from tests.http.kit import on_loop
 from tests.http.sockets import serving
 
+from headway.errors import RunNotFound
 from headway.http import protocol
 from headway.http import server as embedded
+from headway.logs import Untold
 
 
 @on_loop
@@ -126,6 +128,27 @@ async def test_a_drain_with_open_streams_ends_in_time_and_in_order():
         assert (await polling)[0] == 200
         await server.task
         assert server.api.streams == 0
+
+
+@on_loop
+async def test_a_stream_that_cannot_go_on_breaks_off_and_says_in_one_line_why(caplog):
+    async def lost(*_):
+        raise RunNotFound("it is gone")
+        yield
+
+    async with serving() as server:
+        run = json.loads((await server.request("POST", "/v1/runs", b'{"task":"backup"}'))[1])
+        server.api.service.of(1).history.watch = lost
+        answer = await server.raw(
+            f"GET {run['url']}/events HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: abc\r\nAccept: text/event-stream\r\n\r\n".encode()
+        )
+        assert b"retry: " in answer
+        assert not answer.endswith(b"0\r\n\r\n")
+    news = [record for record in caplog.records if record.levelname != "DEBUG" and Untold().filter(record)]
+    assert [record.getMessage() for record in news] == [
+        f"http.broken_off request_id=abc path='{run['url']}/events' error=it is gone"
+    ]
+    assert news != [record for record in caplog.records if record.levelname != "DEBUG"]  # uvicorn tells it once more
 
 
 @on_loop

@@ -13,7 +13,8 @@ class Works:
     def __init__(self, app, link, spec, options):
         self.link = link
         self.left = queue.SimpleQueue()
-        self.worker = Worker(app, link, options, spec=spec, abandon=self.left.put)
+        self.said = []
+        self.worker = Worker(app, link, options, spec=spec, say=self.said.append, abandon=self.left.put)
         self.code = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

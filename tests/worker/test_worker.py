@@ -239,6 +239,9 @@ def test_an_outcome_is_not_sent_when_its_lease_has_lapsed_meanwhile(start):
     works.link.broken = False
     assert works.end() == 0
     assert works.link.reports == []
+    assert works.said == [
+        "connected, with 1 task", "no answer from the server for 0.3 s: the run in hand may be another's by now",
+    ]  # fmt: skip
 
 
 def test_reports_wait_for_the_server_to_come_back(start):

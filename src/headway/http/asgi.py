@@ -40,6 +40,7 @@ from headway.http.patience import Patient
 from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
+from headway.logs import Told
 from headway.service.service import Service
 from headway.storage.database import DatabaseLocked, StorageBroken
 
@@ -164,8 +165,6 @@ class Api:
             log.exception("http.internal_error request_id=%s path=%r", call.request_id.decode(), call.path[:200])
             reply = self._refuse(problem.InternalError(), call)
         if reply is not None:
-            if call.status:  # the answer has begun: there is no other way to say that it is not whole
-                raise RuntimeError("the stream broke off")
             if call.dialect is not NATIVE:
                 reply = self._dialect(call).dress(reply, call)
             call.status = reply.status
@@ -272,6 +271,10 @@ class Api:
         return reply if call.dialect is NATIVE else self._dialect(call).dress(reply, call)
 
     def _refuse(self, error: HeadwayError, call: Call) -> Reply:
+        if call.status:  # the answer has begun: that it breaks off is the only way to say that it is not whole
+            where = call.request_id.decode(), call.path[:200]
+            log.warning("http.broken_off request_id=%s path=%r error=%s", *where, error)
+            raise Told
         return self._dialect(call).refuse(error, call)
 
     def _dialect(self, call: Call) -> Dialect:

@@ -130,6 +130,11 @@ class Session:
         self.heard_ms = max(self.heard_ms, sent_ms)
         self.beat = beat
 
+    def tell_lapse(self, held: int) -> None:
+        """Tell people that `held` leases can no longer be trusted: it is why their functions end in the middle."""
+        runs = "the run" if held == 1 else f"the {held:,} runs"
+        self._say(f"no answer from the server for {self.lease_ms / 1000:g} s: {runs} in hand may be another's by now")
+
     def lapses_ms(self) -> int:
         """Return when leases can no longer be trusted, unless another heartbeat is answered before."""
         return self.heard_ms + self.lease_ms

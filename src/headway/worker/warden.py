@@ -108,6 +108,7 @@ class Warden:
         now_ms = self._clock.monotonic_ms()
         if now_ms >= self._session.lapses_ms() and self._floor.held and self.phase is not Phase.FLUSHING:
             # Nothing was heard for as long as a lease lasts: others may have these runs by now.
+            self._session.tell_lapse(len(self._floor.held))
             self._floor.lose_all()
         due = [now_ms + 1_000, *(self._look(attempt, now_ms) for attempt in list(self._floor.watched.values()))]
         self._end(now_ms)

@@ -142,7 +142,8 @@ class Worker:
         self._loop = loop
         self.floor.bind(loop)
         self.outbox.bind_loop(threading.get_ident(), loop.call_soon)
-        self._say(f"connected, with {len(self._app.tasks)} tasks")
+        number = len(self._app.tasks)
+        self._say(f"connected, with {number} {'task' if number == 1 else 'tasks'}")
         threads = [
             threading.Thread(target=part.run, name=f"headway-{type(part).__name__.lower()}", daemon=True)
             for part in (self._claimer, self._reporter, self._pulse, self._listener)
