@@ -32,12 +32,14 @@ class Load:
         rate: float,
         ms: int = 20,
         submitters: int = 4,
+        **given: str,
     ) -> None:
-        """`rate` is in starts a second, over all submitters; `ms` is the longest that a run works.
+        """`rate` is in starts a second, over all submitters; `ms` is the longest that a run works, `given` what else it has.
 
         With `others` there are several servers: who fails at one goes on to the next, as a client does.
         """
         self._place, self._places, self._tasks, self._ms = place, (place, *others), tasks, ms
+        self._given = given
         self._gap_s = submitters / rate
         self._numbers = itertools.count(1)
         self._over = threading.Event()
@@ -68,7 +70,7 @@ class Load:
 
     def _start(self, servers: deque[Transport], n: int) -> None:
         task = random.choice(self._tasks)
-        body = msgspec.json.encode({"task": task, "input": {"n": n, "ms": random.randrange(self._ms + 1)}})
+        body = msgspec.json.encode({"task": task, "input": {"n": n, "ms": random.randrange(self._ms + 1)}, **self._given})
         headers = {"Idempotency-Key": f"n-{n}"}
         self._place.ledger.note("asked", n=n)
         while not self._over.is_set():

@@ -18,6 +18,23 @@ from headway.http import server as embedded
 from headway.logs import Untold
 
 
+@contextlib.asynccontextmanager
+async def draining():
+    """A server that was told to end, and drains as long as the block lasts."""
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def on_drain():
+        inside.set()
+        await go_on.wait()
+
+    async with serving(on_drain) as server:
+        server.stop.set()
+        await inside.wait()
+        yield server
+        go_on.set()
+        await server.task
+
+
 @on_loop
 async def test_it_answers_over_a_socket():
     async with serving() as server:
@@ -153,22 +170,12 @@ async def test_a_stream_that_cannot_go_on_breaks_off_and_says_in_one_line_why(ca
 
 @on_loop
 async def test_while_it_drains_readiness_says_so_and_workers_can_report():
-    inside, go_on = asyncio.Event(), asyncio.Event()
-
-    async def on_drain():
-        inside.set()
-        await go_on.wait()
-
-    async with serving(on_drain) as server:
-        server.stop.set()
-        await inside.wait()
+    async with draining() as server:
         assert (await server.request("GET", "/readyz"))[0] == 503
         assert (await server.request("GET", "/livez"))[0] == 200
         worker = (await server.service.workers.list())[0].id
         body = json.dumps({"worker_id": worker, "held": []}).encode()
         assert (await server.request("POST", "/v1/leases:report", body))[0] == 200
-        go_on.set()
-        await server.task
 
 
 @on_loop
@@ -271,18 +278,8 @@ async def test_who_has_connected_and_asks_a_moment_later_is_answered_when_the_se
 @on_loop
 async def test_a_server_that_drains_closes_each_connection_with_its_answer():
     """So that nobody asks on a connection that is being closed."""
-    inside, go_on = asyncio.Event(), asyncio.Event()
-
-    async def on_drain():
-        inside.set()
-        await go_on.wait()
-
-    async with serving(on_drain) as server:
-        server.stop.set()
-        await inside.wait()
+    async with draining() as server:
         assert b"\r\nconnection: close\r\n" in await server.raw(head("GET", "/livez"))
-        go_on.set()
-        await server.task
 
 
 @on_loop
