@@ -70,7 +70,9 @@ class Load:
 
     def _start(self, servers: deque[Transport], n: int) -> None:
         task = random.choice(self._tasks)
-        body = msgspec.json.encode({"task": task, "input": {"n": n, "ms": random.randrange(self._ms + 1)}, **self._given})
+        body = msgspec.json.encode(
+            {"task": task, "input": {"n": n, "ms": random.randrange(self._ms + 1)}, **self._given}
+        )
         headers = {"Idempotency-Key": f"n-{n}"}
         self._place.ledger.note("asked", n=n)
         while not self._over.is_set():

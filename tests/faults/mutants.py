@@ -436,6 +436,11 @@ MUTANTS = (
         "test_power.py::test_nothing_acknowledged_is_lost_when_the_database_loses_its_power[ext4-30]", long=True,
     ),
     Mutant(
+        "copies-of-what-is-over-are-kept", "storage/unit.py",
+        "if run is None or run.worker_id is None:", "if run is None:",
+        "test_soak.py::test_nothing_that_is_over_is_held_on_to[sqlite]", long=True,
+    ),
+    Mutant(
         "leases-by-the-wall-clock", "clock.py",
         "time.monotonic_ns()", "time.time_ns()",
         "test_clock.py::test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run",

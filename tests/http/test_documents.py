@@ -145,6 +145,7 @@ async def test_metrics_speak_of_runs_queues_and_answers(serving):
             'headway_http_requests_total{route="GET /v1/runs/{id}",status="200"} 1.0',
             "headway_workers 1.0",
             "headway_db_commits_total",
+            "headway_db_cache_bytes",
             'headway_db_write_seconds_bucket{le="+Inf"}',
             "headway_streams_open 0.0",
             "process_resident_memory_bytes",

@@ -129,6 +129,11 @@ class _Collector(Collector):
         writes.add_metric([], times.cumulated(), sum_value=times.seconds)
         yield writes
         yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(store.full))
+        yield GaugeMetricFamily(
+            "headway_db_cache_bytes",
+            "Memory of this server for pages of a file: up to 32 MiB to write it, and 8 for each that reads it.",
+            value=store.cached_bytes,
+        )
         silent_s = self._api.service.servers.silent_ms / 1000
         yield GaugeMetricFamily(
             "headway_pulse_age_seconds", "How long ago this server gave its last sign of life.", value=silent_s

@@ -52,6 +52,10 @@ class Database(Protocol):
         """Let go of the connection."""
         ...
 
+    def cached_bytes(self) -> int:
+        """Return how much of this process's memory the database's pages take, over all its connections; from any thread."""
+        ...
+
 
 class Reading(Database, Protocol):
     """A connection that lists are read on.

@@ -185,6 +185,11 @@ class Store:
         """Whether nothing can be written any more."""
         return any(writer.broken is not None for writer in self.writers)
 
+    @property
+    def cached_bytes(self) -> int:
+        """How much of this process's memory the database's pages take."""
+        return self._connections[0].cached_bytes()
+
     def check_space(self) -> None:
         """Release the reserve on a full disk, restore it when there is space again; called by a loop."""
         if self._reserve is None:

@@ -288,6 +288,10 @@ class PostgresDatabase:
         """Let go of the connection."""
         self._connection.close()
 
+    def cached_bytes(self) -> int:
+        """Return none: the pages are in the database's own memory."""
+        return 0
+
 
 STREAMED: Final = 100
 """Rows that are fetched at once when what is read may be large."""
