@@ -476,6 +476,7 @@ MUTANTS = (
         "each-sign-of-life-is-written-down", "service/workers.py",
         "NOTED_EVERY_MS: Final = 60_000", "NOTED_EVERY_MS: Final = 0",
         "test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
+        also=("        self._note(session)\n", "        self._note(session)\n        await self._store.write(lambda unit: None)\n"),
     ),
     Mutant(
         "stream-resumes-one-too-late-2", "http/sse.py",

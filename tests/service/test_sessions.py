@@ -10,7 +10,7 @@ from tests.world import declare, raw, spec
 
 from headway.actions import bulk
 from headway.actions.executor import BUILT_IN, BuiltInWorker
-from headway.errors import Draining, HeadwayError, WorkerNotFound
+from headway.errors import Draining, HeadwayError, Unavailable, WorkerNotFound
 from headway.loops.rescuer import Rescuer
 from headway.service.filters import to_filter
 from headway.wire import workers as wire
@@ -361,6 +361,21 @@ async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(world):
     await rescuer.tick()
     assert isinstance(rescuer, Rescuer)
     assert "failed" == await world.state(run.id)
+
+
+async def test_no_heartbeat_waits_for_being_written_down(world, monkeypatch):
+    worker = await world.worker()
+    on_the_way = []
+
+    def write(work, **_):
+        on_the_way.append(asyncio.get_running_loop().create_future())
+        return on_the_way[-1]
+
+    monkeypatch.setattr(world.store, "write", write)
+    async with asyncio.timeout(5):
+        await world.report(worker, held=[])
+    assert len(on_the_way) == 1
+    on_the_way[0].set_exception(Unavailable())
 
 
 async def test_people_see_when_a_worker_was_heard_not_when_that_was_written_down(world):

@@ -429,7 +429,7 @@ class Workers:
                     for run_id, epoch in undelivered
                 ],
             )
-        await self._note(session)
+        self._note(session)
         if self._store.peers is not None:
             await self._as_others_see_it(session)
         return lost, stop, beat
@@ -443,14 +443,14 @@ class Workers:
             if worker.state == "draining" and not session.draining:
                 self._sessions.drain(session.worker_id)
 
-    async def _note(self, session: Session) -> None:
-        """Tell the store now and then that the worker is alive, for people to see."""
+    def _note(self, session: Session) -> None:
+        """Tell the store now and then that the worker is alive, for people to see: no heartbeat waits for that."""
         now_ms = self._store.clock.now_ms()
         known = self._known.get(session.worker_id)
         if known is not None and now_ms - session.noted_ms >= NOTED_EVERY_MS:
             session.noted_ms = now_ms
             worker = replace(known.worker, heard_at=now_ms)
-            await self._store.write(lambda unit: unit.save_worker(worker))
+            self._store.write(lambda unit: unit.save_worker(worker)).add_done_callback(_whatever_came_of_it)
 
     async def signals(self, worker_id: str) -> AsyncIterator[wire.StopAsked | str | None]:
         """Yield what the worker is told: a StopAsked, "drain", or None when `keepalive` is due.
@@ -508,6 +508,12 @@ class Workers:
         self._remember(worker)
         self._sessions.drain(worker_id)
         return worker
+
+
+def _whatever_came_of_it(done: asyncio.Future[None]) -> None:
+    """Take note of a failure, which would be logged as forgotten otherwise: it is tried again in a minute."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
