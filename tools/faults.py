@@ -2,6 +2,9 @@
 
     python tools/faults.py           say whether the page is what the kept results make
     python tools/faults.py --write   write it
+    python tools/faults.py --take results.jsonl
+                                     keep what that file says of the faults that it tells of, instead of what was kept of
+                                     them, and write the page
 
 Results are lines that the fault tests add to the file that HEADWAY_FAULT_RESULTS names (see tests/faults/results.py).
 """
@@ -85,10 +88,25 @@ def page(lines: list[dict[str, Any]]) -> str:
     return written
 
 
+def taken(kept: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results to keep when new ones have come: a fault that was tried again is told as it went this time."""
+    again = summed(new)
+    tried = {(line["fault"], line["store"]) for line in again}
+    return [line for line in kept if "peer" in line or (line["fault"], line["store"]) not in tried] + again
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the results in a file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def main() -> int:
     """Write the page or hold it against the results."""
-    made = page([json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()])
-    if "--write" in sys.argv:
+    if sys.argv[1:2] == ["--take"]:
+        lines = taken(read(RESULTS), read(Path(sys.argv[2])))
+        RESULTS.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    made = page(read(RESULTS))
+    if sys.argv[1:2] in (["--write"], ["--take"]):
         PAGE.write_text(made, encoding="utf-8")
         return 0
     same = PAGE.exists() and PAGE.read_text(encoding="utf-8") == made

@@ -1,7 +1,6 @@
 """The reference is the code's: every setting, option, code, route and public name is in it, as it is now."""
 
 import importlib
-import json
 import re
 
 import msgspec
@@ -33,8 +32,19 @@ def test_a_page_of_the_reference_is_current(written, name):
 
 
 def test_the_page_of_faults_is_what_the_results_make():
-    made = faults.page([json.loads(line) for line in faults.RESULTS.read_text(encoding="utf-8").splitlines()])
+    made = faults.page(faults.read(faults.RESULTS))
     assert faults.PAGE.read_text(encoding="utf-8") == made, "run python tools/faults.py --write"
+
+
+def test_what_is_tried_again_takes_the_place_of_what_was_seen_of_it_before():
+    def seen(fault, tries, **more):
+        counts = {"tries": tries, "acknowledged": tries, "lost": 0, "doubled": 0, "date": "2026-01-01", "commit": "a"}
+        return {"fault": fault, "store": "sqlite", **counts, **more}
+
+    beside = seen("kill", 3, peer={})
+    kept = [seen("kill", 1), seen("kill", 2), seen("cut", 5), beside]
+    taken = faults.taken(kept, [seen("kill", 10, commit="b"), seen("kill", 20, commit="b")])
+    assert taken == [seen("cut", 5), beside, seen("kill", 30, acknowledged=30, commit="b")]
 
 
 def test_the_tree_in_architecture_is_current():

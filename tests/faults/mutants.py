@@ -436,8 +436,8 @@ MUTANTS = (
         "test_power.py::test_nothing_acknowledged_is_lost_when_the_database_loses_its_power[ext4-30]", long=True,
     ),
     Mutant(
-        "copies-of-what-is-over-are-kept", "storage/unit.py",
-        "if run is None or run.worker_id is None:", "if run is None:",
+        "who-has-left-is-still-known", "http/patience.py",
+        "            self._waiting.discard(self)\n", "            pass\n",
         "test_soak.py::test_nothing_that_is_over_is_held_on_to[sqlite]", long=True,
     ),
     Mutant(

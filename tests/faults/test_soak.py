@@ -24,9 +24,9 @@ SECONDS = 300 * TIMES
 QUARTERS = 4
 """The first is for what is filled once, such as caches; the second is what the last is held against."""
 STARTS_S = 60
-LEAK_BYTES = 200
+LEAK_BYTES = 100
 """What each run, and each turn of what the clients do, may leave behind: less than whatever is forgotten in a list or a table."""
-SLACK_BYTES = 4 * 2**20
+SLACK_BYTES = 3 * 2**20
 """How much the memory of a process moves by itself, as its allocator keeps pages."""
 KEPT = "5s"
 """How long a run is kept."""
