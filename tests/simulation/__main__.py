@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 
+from tests.simulation.many import outcomes
 from tests.simulation.simulation import STEPS, Failed, Simulation
 
 
@@ -20,26 +22,35 @@ def main() -> int:
     asked = parser.parse_args()
     if (asked.seed is None) == (asked.seeds is None):
         parser.error("give either --seed or --seeds")
-    first, last = (asked.seed, asked.seed + 1) if asked.seeds is None else map(int, asked.seeds.split(":"))
-    return several(range(first, last), asked.steps, trace=asked.trace, first=asked.first)
+    if asked.seed is not None:
+        return one(asked.seed, asked.steps, trace=asked.trace)
+    first, last = map(int, asked.seeds.split(":"))
+    return several(range(first, last), asked.steps, first=asked.first)
 
 
-def several(seeds: range, steps: int, *, trace: bool = False, first: bool = False) -> int:
+def one(seed: int, steps: int, *, trace: bool) -> int:
+    """Run a seed, print what came of it, and, if that is wanted, all that happened."""
+    try:
+        print(Simulation(seed, steps=steps, tell=sys.stdout.write if trace else None).run())
+    except Failed as error:
+        print(error)
+        return 1
+    return 0
+
+
+def several(seeds: range, steps: int, *, first: bool) -> int:
     """Run seeds, print what came of each that failed and of all together."""
     began, failed, runs, lines, deaths, tried = time.monotonic(), [], 0, 0, 0, 0
-    for seed in seeds:
-        tried += 1
-        try:
-            outcome = Simulation(seed, steps=steps, tell=sys.stdout.write if trace else None).run()
-        except Failed as error:
-            failed.append(seed)
-            print(error, flush=True)
-            if first:
-                break
-            continue
-        runs, lines, deaths = runs + outcome.runs, lines + outcome.lines, deaths + outcome.deaths
-        if len(seeds) == 1:
-            print(outcome)
+    with contextlib.closing(outcomes(seeds, steps)) as found:
+        for seed, outcome in found:
+            tried += 1
+            if isinstance(outcome, Failed):
+                failed.append(seed)
+                print(outcome, flush=True)
+                if first:
+                    break
+                continue
+            runs, lines, deaths = runs + outcome.runs, lines + outcome.lines, deaths + outcome.deaths
     took = time.monotonic() - began
     print(
         f"{tried} seeds in {took:.1f} s: {runs} runs, {lines} lines of history, {deaths} deaths of the server; "

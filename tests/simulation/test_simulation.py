@@ -10,7 +10,8 @@ from tests.faults.results import note
 from tests.faults.server import ROOT
 from tests.faults.stores import TIMES
 from tests.simulation.chance import FAULTS
-from tests.simulation.simulation import HEALED_WITHIN_S, Simulation
+from tests.simulation.many import outcomes
+from tests.simulation.simulation import HEALED_WITHIN_S, Failed, Simulation
 
 from headway.engine.lifecycle import CAUSES
 
@@ -53,8 +54,9 @@ def test_a_seed_replays_in_another_process_whatever_the_order_of_its_sets():
 )
 def test_no_seed_breaks_a_promise_and_all_heal(seeds):
     happened, causes, runs = Counter(), Counter(), 0
-    for seed in range(seeds):
-        outcome = Simulation(seed).run()
+    for _, outcome in outcomes(range(seeds)):
+        if isinstance(outcome, Failed):
+            raise outcome
         assert outcome.healed_s <= HEALED_WITHIN_S + 60
         happened.update(outcome.faults)
         causes.update(outcome.causes)
