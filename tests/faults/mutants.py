@@ -436,6 +436,11 @@ MUTANTS = (
         "test_power.py::test_nothing_acknowledged_is_lost_when_the_database_loses_its_power[ext4-30]", long=True,
     ),
     Mutant(
+        "woken-is-told", "service/history.py",
+        "        self._changed.clear()\n", "        self._changed.clear()\n        self.told()\n",
+        "tests/service/test_watching.py::test_who_is_woken_for_nothing_again_and_again_still_says_that_it_lives",
+    ),
+    Mutant(
         "who-has-left-is-still-known", "http/patience.py",
         "            self._waiting.discard(self)\n", "            pass\n",
         "test_soak.py::test_nothing_that_is_over_is_held_on_to[sqlite]", long=True,

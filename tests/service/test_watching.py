@@ -8,9 +8,12 @@ from tests.world import declare, raw
 
 from headway.errors import RunNotFound, RunPurged
 from headway.model.event import Event
+from headway.service import history
 from headway.service.history import Ended, Progressed, Snapshot
 from headway.wire import workers as wire
 from headway.wire.runs import SignalRun
+
+NOBODY = "01890000-0000-7000-8000-00000000abcd"
 
 
 def never():
@@ -34,7 +37,7 @@ async def test_a_finished_run_is_told_from_any_number_to_its_end(world):
 
 async def test_who_is_not_there_is_not_watched(world):
     with pytest.raises(RunNotFound):
-        await watched(world, "01890000-0000-7000-8000-00000000abcd")
+        await watched(world, NOBODY)
 
 
 async def test_a_run_that_is_removed_ends_its_watch(world):
@@ -164,3 +167,23 @@ async def test_who_waits_for_a_run_is_answered_when_it_ends_or_when_the_time_is_
     await asyncio.sleep(0)
     await disk.succeed(worker, await disk.one(worker), 7)
     assert {("succeeded", "7")} == {(one.state, one.output) for one in await asyncio.gather(*waiting)}
+
+
+@pytest.mark.parametrize("whom", ["a run", "others"])
+async def test_who_is_woken_for_nothing_again_and_again_still_says_that_it_lives(disk, monkeypatch, whom):
+    """Others' commits and the database's outages wake who has nothing to tell; a silent stream would be cut."""
+    monkeypatch.setattr(history, "SILENCE_S", 0.2)
+    await disk.worker()
+    run = await disk.start()
+    if whom == "a run":
+        items = disk.history.watch(run.id, None, never)
+        assert isinstance(await anext(items), Snapshot)
+    else:
+        items = disk.history.feed(0, (NOBODY,), never)
+    told = asyncio.ensure_future(anext(items))
+    async with asyncio.timeout(10):
+        while not told.done():
+            disk.store.notifier.publish_all()
+            await asyncio.sleep(0)
+    assert told.result() is None
+    await items.aclose()

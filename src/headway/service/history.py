@@ -150,7 +150,7 @@ class History:
     async def watch(self, run_id: str, after: int | None, stop: Callable[[], bool]) -> AsyncIterator[WatchItem | None]:
         """Follow a run: a snapshot, then every event after `after` (None: after the snapshot's), until it ends.
 
-        Yields None when a quarter of a minute has passed in silence, and when nothing can be read now. Ends without
+        Yields None when it has yielded nothing for a quarter of a minute, and when nothing can be read now. Ends without
         Ended when `stop` says so. No event is missed and none comes twice, whatever happens between the reads. Only
         the first read raises Unavailable.
         """
@@ -158,25 +158,30 @@ class History:
             run = await self._now(run_id)
             seen = run.seq if after is None else after
             yield Snapshot(run)
-            told = _progress(run)
+            progress = _progress(run)
+            changed.told()
             while not stop():
                 try:
                     while seen < run.seq and (events := await self._lines(run_id, seen, run.seq)):
                         for event in events:
                             yield event
                             seen = event.seq
-                    if _progress(run) != told:
-                        told = _progress(run)
+                        changed.told()
+                    if _progress(run) != progress:
+                        progress = _progress(run)
                         yield Progressed(run)
+                        changed.told()
                     if seen >= run.seq:
                         if run.final:
                             yield Ended(run)
                             return
-                        if not await changed.wait():
+                        await changed.wait()
+                        if changed.silent():
                             yield None
                     run = await self._now(run_id)
                 except Unavailable:
                     yield None
+                    changed.told()
                     await changed.soon()
 
     async def _now(self, run_id: str) -> Run:
@@ -205,10 +210,7 @@ class History:
         return found
 
     async def feed(self, after: int, run_ids: tuple[str, ...], stop: Callable[[], bool]) -> AsyncIterator[Event | None]:
-        """Follow all runs, or some, from a position; yields None in silence, and when nothing can be read now.
-
-        It has no end of its own, and raises nothing.
-        """
+        """Follow all runs, or some, from a position; yields None as `watch` does. It has no end of its own, and raises nothing."""
         with _Wake() as changed, self._store.notifier.watching(EVERY, changed.set):
             while not stop():
                 try:
@@ -219,10 +221,17 @@ class History:
                             yield event
                             after = event.position
                         after = reached
-                    if not stop() and not await changed.wait():
-                        yield None
+                        if events:
+                            changed.told()
+                        elif (
+                            changed.silent()
+                        ):  # of others there may be much to pass over, and at each of their commits more
+                            yield None
+                    if not stop():
+                        await changed.wait()
                 except Unavailable:
                     yield None
+                    changed.told()
                     await changed.soon()
 
     async def all_events(
@@ -244,32 +253,41 @@ def _progress(run: Run) -> tuple[object, ...]:
 
 
 class _Wake:
-    """Wakes one who watches: when something has changed, and when that has not been so for a while.
+    """Wakes one who watches: when something may have changed, and when nothing was told for a while.
 
-    The timer is not set anew at each change, only when it finds that it fires too early: with ten thousand readers a
-    change has to be cheap.
+    Who is woken may find that there is nothing to tell, again and again, so a silence is reckoned from what was told last.
+    The timer is not set anew each time, only when it finds that it fires too early: with ten thousand readers a change
+    has to be cheap.
     """
 
-    __slots__ = ("_changed", "_heard_at", "_loop", "_silent", "_timer")
+    __slots__ = ("_changed", "_loop", "_timer", "_told_s")
 
     def __init__(self) -> None:
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._heard_at = self._loop.time()
-        self._silent = False
+        self._told_s = self._loop.time()
         self._timer = self._loop.call_later(SILENCE_S, self._look)
 
     def set(self) -> None:
-        """Say that something has changed."""
+        """Say that something may have changed."""
         self._changed.set()
 
-    async def wait(self) -> bool:
-        """Return True after a change, False after a silence."""
+    def told(self) -> None:
+        """Note that something was told just now."""
+        self._told_s = self._loop.time()
+
+    def silent(self) -> bool:
+        """Tell whether that is too long ago; who asks says something then."""
+        now_s = self._loop.time()
+        if now_s < self._told_s + SILENCE_S:
+            return False
+        self._told_s = now_s
+        return True
+
+    async def wait(self) -> None:
+        """Return after a change, or when nothing was told for too long."""
         await self._changed.wait()
         self._changed.clear()
-        self._heard_at = self._loop.time()
-        silent, self._silent = self._silent, False
-        return not silent
 
     async def soon(self) -> None:
         """Return after a change, or a second or so: what could not be read may be there again without one."""
@@ -280,11 +298,10 @@ class _Wake:
             again.cancel()
 
     def _look(self) -> None:
-        left = self._heard_at + SILENCE_S - self._loop.time()
-        if left <= 0 and not self._changed.is_set():
-            self._silent = True
+        left_s = self._told_s + SILENCE_S - self._loop.time()
+        if left_s <= 0:
             self._changed.set()
-        self._timer = self._loop.call_later(left if left > 0 else SILENCE_S, self._look)
+        self._timer = self._loop.call_later(left_s if left_s > 0 else SILENCE_S, self._look)
 
     def __enter__(self) -> Self:
         return self
