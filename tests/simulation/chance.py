@@ -49,6 +49,11 @@ class Weather(msgspec.Struct):
         chance = self.chances[fault]
         return chance > 0 and rng.random() < chance
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing fails any more."""
+        return not any(self.chances.values())
+
     def calm(self) -> None:
         """From now on nothing fails any more."""
         self.chances = dict.fromkeys(FAULTS, 0.0)

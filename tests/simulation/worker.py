@@ -36,6 +36,7 @@ DECLARED = [
 ]
 BEAT_S = 5.0
 CAPACITY = 4
+CALM_WORK_S = 3.0
 
 Answer = tuple[wire.Rejected | None, wire.Reply | None]
 
@@ -297,7 +298,8 @@ class Worker:
         lease, epoch = attempt.lease, attempt.lease.epoch
         match verb:
             case "work":
-                await asyncio.sleep(how[0])
+                # Of one key one runs at once: long ones that are left would have more to do than there is time to heal.
+                await asyncio.sleep(min(how[0], CALM_WORK_S) if self._sim.weather.is_calm else how[0])
             case "log":
                 await self._tell(attempt, wire.LogReport, message=str(epoch))
             case "progress":
