@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import psutil
 import pytest
 from tests.client.server import Answer, problem, script, serving, stream
 
@@ -69,6 +70,32 @@ def test_an_answer_that_breaks_off_is_a_lost_connection(transport_to):
         with pytest.raises(ConnectionLost):
             transport_to(fake).request("GET", "/")
         assert len(fake.requests) == 1
+
+
+def _streams(transport):
+    with transport.stream("/") as stream:
+        next(stream)
+
+
+@pytest.mark.parametrize("ask", [lambda transport: transport.request("GET", "/"), _streams], ids=["request", "stream"])
+def test_no_connection_outlives_an_answer_that_was_to_be_the_last_and_does_not_come(transport_to, ask):
+    """With `Connection: close` the socket is the answer's own, which nobody else closes."""
+    over = threading.Event()
+
+    def half():
+        yield b"half"
+        over.wait(20)
+
+    headers = {"Connection": "close", "Content-Type": "text/event-stream"}
+    with serving(lambda _: Answer(chunks=half(), headers=headers)) as fake:
+        transport = transport_to(fake, timeout_s=0.2)
+        with pytest.raises(ConnectionLost) as caught:
+            ask(transport)
+        port = transport.address.port
+        left = [one for one in psutil.Process().net_connections() if one.raddr and one.raddr.port == port]
+        over.set()
+    assert caught.value.code == "connection_lost"  # and its traceback holds all that was in hand
+    assert left == []
 
 
 def test_no_server_is_a_lost_connection_that_says_what_to_do():

@@ -113,7 +113,8 @@ class Transport:
         """Return whatever the server answers; raise ConnectionLost if it does not."""
         connection, answer = self._begin(method, path, body, headers, timeout_s or self.timeout_s)
         try:
-            response = Response(answer.status, _lower(answer), answer.read())
+            with answer:  # one after which the server closes has the socket to itself
+                response = Response(answer.status, _lower(answer), answer.read())
         except (OSError, HTTPException) as error:
             self._discard(connection)
             raise self._lost(error, timeout_s) from error
@@ -157,10 +158,10 @@ class Transport:
         try:
             return self._open_stream(connection, answer, wanted)
         except (OSError, HTTPException) as error:
-            self._discard(connection)
+            self._discard(connection, answer)
             raise self._lost(error, timeout_s) from error
         except BaseException:
-            self._discard(connection)
+            self._discard(connection, answer)
             raise
 
     def close(self) -> None:
@@ -225,7 +226,7 @@ class Transport:
             SseParser(sent.get("Last-Event-ID", "")),
             read=lambda: self._read_some(answer),
             shut=lambda: _shut(open_socket),
-            discard=lambda: self._discard(connection),
+            discard=lambda: self._discard(connection, answer),
         )
 
     def _read_some(self, answer: HTTPResponse) -> bytes:
@@ -267,10 +268,12 @@ class Transport:
                 return
         connection.close()
 
-    def _discard(self, connection: HTTPConnection) -> None:
+    def _discard(self, connection: HTTPConnection, answer: HTTPResponse | None = None) -> None:
         with self._lock:
             self._busy.pop(connection, None)
         connection.close()
+        if answer is not None:
+            answer.close()
 
     def _lost(self, error: Exception, timeout_s: float | None) -> ConnectionLost:
         if self._closed:
