@@ -37,23 +37,23 @@ class Reader(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         while True:
             try:
-                await loop.create_connection(lambda: self, sock=await self._socket())
+                await self._connect(loop)
             except OSError:
                 await asyncio.sleep(random.uniform(0.05, self._again_s))
             else:
                 return
 
-    async def _socket(self) -> socket.socket:
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         made = socket.socket()
         made.setblocking(False)
         if self._slow:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
         try:
-            await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", self._port))
-        except OSError:
+            await loop.sock_connect(made, ("127.0.0.1", self._port))
+            await loop.create_connection(lambda: self, sock=made)
+        except BaseException:  # also when all is over while this is on its way
             made.close()
             raise
-        return made
 
     def wake(self) -> None:
         """Read what has come, and from now on everything at once."""

@@ -470,13 +470,22 @@ MUST = {
 VERBS = {verb for verb, _ in MUST}
 
 
+@pytest.fixture(autouse=True)
+def _in_silence():
+    """Restarts and refusals by the thousand are no news here; other tests read what is logged."""
+    logger = logging.getLogger("headway")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
+
+
 def lives(machine, examples, steps, number, *, every_answer=True):
     """Live through so many examples, and some more as long as a verb was never asked for, or never had some answer.
 
     What is drawn depends on the numbers in modules that are loaded, so on the tests before this one.
     """
     FIRED.clear()
-    logging.getLogger("headway").setLevel(logging.ERROR)
     for turn in range(10):
         random.seed(number + turn)
         chosen = settings(

@@ -125,7 +125,7 @@ class Simulation:
         """Let it happen; raise Failed if a promise is broken."""
         log = _Bugs(self.fail)
         logger = logging.getLogger("headway")
-        kept = logger.propagate, logger.level
+        propagated = logger.propagate
         chance = random.getstate()
         random.seed(self.seed)
         logger.addHandler(log)
@@ -140,7 +140,7 @@ class Simulation:
             ) from error
         finally:
             logger.removeHandler(log)
-            logger.propagate, logger.level = kept
+            logger.propagate = propagated
             random.setstate(chance)
             self._close()
 

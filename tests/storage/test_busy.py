@@ -82,8 +82,8 @@ async def test_a_read_that_finds_the_database_locked_is_a_503(disk):
     assert b"storage_busy" in sent[1]["body"]
 
 
-@pytest.mark.parametrize("kind", [apsw.BusyError, apsw.LockedError])
-def test_both_ways_of_being_locked_out_are_the_same(kind):
+@pytest.mark.parametrize("kind", [apsw.BusyError, apsw.LockedError, apsw.ProtocolError])
+def test_all_ways_of_being_locked_out_are_the_same(kind):
     from headway.storage.sqlite.connection import translated
 
     assert isinstance(translated(kind("locked")), DatabaseLocked)

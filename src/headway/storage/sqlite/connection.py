@@ -117,8 +117,11 @@ class SqliteDatabase:
 
 
 def translated(error: apsw.Error) -> Exception:
-    """Return our error for the driver's: locked, full, broken, or the driver's own (a programmer's mistake)."""
-    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+    """Return our error for the driver's: locked, full, broken, or the driver's own (a programmer's mistake).
+
+    A "locking protocol" is broken for SQLite when another process, which may be stopped, has the log for itself for ten seconds.
+    """
+    if isinstance(error, (apsw.BusyError, apsw.LockedError, apsw.ProtocolError)):
         return DatabaseLocked(str(error))
     if isinstance(error, apsw.FullError):
         return DiskFull(str(error))
