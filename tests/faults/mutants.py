@@ -436,6 +436,11 @@ MUTANTS = (
         "test_power.py::test_nothing_acknowledged_is_lost_when_the_database_loses_its_power[ext4-30]", long=True,
     ),
     Mutant(
+        "claims-before-it-listens", "worker/claimer.py",
+        "        self._listens.wait(LISTENS_S)\n", "",
+        "tests/worker/test_worker.py::test_nothing_is_claimed_before_the_server_would_notice_the_workers_end_at_once",
+    ),
+    Mutant(
         "woken-is-told", "service/history.py",
         "        self._changed.clear()\n", "        self._changed.clear()\n        self.told()\n",
         "tests/service/test_watching.py::test_who_is_woken_for_nothing_again_and_again_still_says_that_it_lives",

@@ -10,6 +10,7 @@ from tests.worker.kit import FakeLink, lease
 from headway.client.errors import UnexpectedAnswer
 from headway.errors import HeadwayError, Unavailable
 from headway.wire.workers import Errored, ProgressReport, Released, StepReport, Stopped, Succeeded, Suspended
+from headway.worker import claimer
 from headway.worker.registry import App
 from headway.worker.session import Backoff
 
@@ -32,6 +33,42 @@ def test_runs_are_claimed_executed_and_reported(start):
     assert [msgspec.json.decode(works.link.outcomes[f"r{n}"].output) for n in range(4)] == [0, 3, 4, 9]
     assert works.end() == 0
     assert works.worker.floor.held == {}
+
+
+def test_nothing_is_claimed_before_the_server_would_notice_the_workers_end_at_once(start):
+    link, asked, may_listen = FakeLink(), threading.Event(), threading.Event()
+    opened = link.signals
+
+    def signals(worker_id):
+        asked.set()
+        assert may_listen.wait(20)
+        return opened(worker_id)
+
+    link.signals = signals
+    app = App()
+    app.task(name="t")(lambda: 7)
+    start(app, link)
+    assert asked.wait(10)
+    link.until(lambda: len(link.beats) >= 3)
+    assert link.claims == []
+    may_listen.set()
+    link.give(lease("t"))
+    assert bytes(link.outcome().output) == b"7"
+
+
+def test_where_nobody_may_listen_runs_are_claimed_all_the_same(start, monkeypatch):
+    monkeypatch.setattr(claimer, "LISTENS_S", 0.1)
+    link = FakeLink()
+
+    def signals(_):
+        raise Unavailable("there are too many streams")
+
+    link.signals = signals
+    app = App()
+    app.task(name="t")(lambda: 7)
+    start(app, link)
+    link.give(lease("t"))
+    assert bytes(link.outcome().output) == b"7"
 
 
 def test_an_unknown_task_is_reported_and_may_be_tried_elsewhere(start):

@@ -18,6 +18,8 @@ know, because a run ended without a word."""
 CLAIM_MAX: Final = 10_000
 GATHER_S: Final = 0.02
 """With little room, how long to wait for more of it before asking: fewer, larger claims."""
+LISTENS_S: Final = 2.0
+"""How long to wait until the server would notice the end of this worker at once; without that it takes a lease."""
 STALL_S: Final = 2.0
 """When the loop has not taken up a batch after this long, user code blocks it, and the batch goes to other workers."""
 
@@ -25,15 +27,19 @@ STALL_S: Final = 2.0
 class Claimer:
     """Claims as long as the worker is open."""
 
-    def __init__(self, floor: Floor, link: Link, session: Session, stopping: threading.Event) -> None:
-        """Not running yet."""
+    def __init__(
+        self, floor: Floor, link: Link, session: Session, listens: threading.Event, stopping: threading.Event
+    ) -> None:
+        """Not running yet; `listens` is set when the signals stream is open."""
         self._floor = floor
         self._link = link
         self._session = session
+        self._listens = listens
         self._stopping = stopping
 
     def run(self) -> None:
         """Claim until the worker closes."""
+        self._listens.wait(LISTENS_S)
         self._floor.claiming = True
         try:
             self._run()

@@ -39,6 +39,8 @@ class Listener:
         self._stopping = stopping
         self._drain = drain
         self._stream: Signals | None = None
+        self.listens = threading.Event()
+        """Whether a stream has been open: from then on the server notices at once when this worker dies."""
 
     def run(self) -> None:
         """Listen until the worker ends."""
@@ -47,6 +49,7 @@ class Listener:
             worker_id, began_ms = self._session.id, self._clock.monotonic_ms()
             try:
                 with self._link.signals(worker_id) as self._stream:
+                    self.listens.set()
                     for signal in self._stream:
                         self._heed(signal)
             except WorkerNotFound:

@@ -106,10 +106,10 @@ class Worker:
             self.floor, self.session, clock,
             drain_grace_ms=options.drain_grace_ms, closed=self._closed, finish=self._finish,
         )  # fmt: skip
-        self._claimer = Claimer(self.floor, link, self.session, self._stopping)
         self._reporter = Reporter(self.floor, self.outbox, link, self.session, clock, self._stopping)
         self._pulse = Pulse(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
         self._listener = Listener(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
+        self._claimer = Claimer(self.floor, link, self.session, self._listener.listens, self._stopping)
 
     def drain(self) -> None:
         """Claim no more, finish what runs, hand back the rest, end; said a second time: at once. Safe in a signal handler."""
@@ -146,7 +146,7 @@ class Worker:
         self._say(f"connected, with {number} {'task' if number == 1 else 'tasks'}")
         threads = [
             threading.Thread(target=part.run, name=f"headway-{type(part).__name__.lower()}", daemon=True)
-            for part in (self._claimer, self._reporter, self._pulse, self._listener)
+            for part in (self._listener, self._claimer, self._reporter, self._pulse)
         ]
         for thread in threads:
             thread.start()
