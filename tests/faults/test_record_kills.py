@@ -123,7 +123,7 @@ TASKS = {
 }  # fmt: skip
 
 
-@kills({"sqlite": 3, "postgres": 1}, within_s=300)
+@kills({"sqlite": 3, "postgres": 1}, many=60, within_s=300)
 def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
     records, again = 6_000, 4
     alike = {
