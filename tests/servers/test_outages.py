@@ -365,7 +365,12 @@ def figures(what, back_ms, service, books):
 def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(cluster, two, kills):
     places = two(cluster.url(cluster.create_database()))
     http = places[1].connect()
-    with served(places) as service, Probe(lambda: http.request("GET", "/livez"), 0.05) as other:
+
+    def look():
+        places[1].ledger.note("looked")  # as each acknowledgement is noted, on a disk that others may keep busy
+        return http.request("GET", "/livez")
+
+    with served(places) as service, Probe(look, 0.05) as other:
         for _ in range(kills):
             pause(random.uniform(0.3, 1.2))
             service.servers[0].kill()
@@ -375,7 +380,9 @@ def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(clust
         pause(0.5)
     books = service.finish(outages=kills, fault="kill -9 of one of two servers")
     figures("one server killed, back after ms", service.back_ms("killed"), service, books)
-    assert max(service.back_ms("killed")) <= 1_000 + other.percentile(1), "the other was there all the while"
+    assert max(service.back_ms("killed")) <= 1_000 + other.percentile(1), (
+        "the other was there all the while, and the machine was not busy for so long"
+    )
 
 
 def get_on(users):
