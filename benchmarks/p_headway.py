@@ -3,8 +3,9 @@
     PYTHONPATH=benchmarks:PATH/TO/peers BENCH_VARIANT=default python PATH/TO/peers/driver.py p_headway default
 
 Variants: default (one server on an embedded file; its Python client, one run a request), wire (the same requests from bare
-sockets, as a client in another language), pg (as wire, on the harness's PostgreSQL), pg2 (the same with two servers, which
-share requests and workers).
+sockets, as a client in another language), pg (as wire, on the harness's PostgreSQL), pg2, pg3 … (the same with so many
+servers, which share requests and workers). HEADWAY_BENCH_SHARE=0.2 gives each server so much of a core and no more (as root,
+by a control group): what a further server adds when the machine is not full.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ URL = f"http://127.0.0.1:{PORT}"
 DB = f"{BENCH}/headway.db"
 DATABASE = "headway"
 """In the harness's PostgreSQL."""
+SHARE = float(os.environ.get("HEADWAY_BENCH_SHARE", "0"))
+PERIOD_US = 10_000
+"""A server that has used up its share waits for the rest of so long."""
 app = headway.App()
 
 
@@ -50,18 +54,30 @@ async def three(ctx: headway.Context, x: int = 0) -> int:
     return x
 
 
+def limited(port: int) -> list[str]:
+    """The beginning of a command whose process gets SHARE of a core: it joins a group of its own before it is Headway."""
+    if not SHARE:
+        return []
+    group = f"/sys/fs/cgroup/cpu/headway-bench-{port}"
+    os.makedirs(group, exist_ok=True)
+    for name, value in (("cfs_period_us", PERIOD_US), ("cfs_quota_us", int(SHARE * PERIOD_US))):
+        with open(f"{group}/cpu.{name}", "w") as limit:
+            limit.write(str(value))
+    return ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]
+
+
 def peer(variant):
     from driver import Peer, kill, pg_pid, spawn
 
     on_pg = variant.startswith("pg")
-    ports = [PORT, PORT + 1] if variant == "pg2" else [PORT]
+    ports = [PORT + number for number in range(int(variant.removeprefix("pg") or 1) if on_pg else 1)]
 
     class P(Peer):
         name, BULK, FLOW = "headway", True, True
         durable = "postgres commit" if on_pg else "fsync per commit (SQLite WAL, synchronous=FULL)"
         N_ONE, N_C50, N_BULK, N_RUN, N_FLOW = 2000, 10_000, 50_000, 50_000, 5000
         conf = (
-            f"{'two server processes' if len(ports) > 1 else 'one server process'}, "
+            f"{len(ports)} server process{'es' * (len(ports) > 1)}{f' with {SHARE} of a core each' * bool(SHARE)}, "
             f"{'PostgreSQL' if on_pg else 'SQLite file'}; workers: capacity 1000"
         )
         servers = ()
@@ -97,7 +113,7 @@ def peer(variant):
 
         def start_server(self):
             argv = [sys.executable, "-m", "headway", "serve", "--store", self.store(), "--port"]
-            self.servers = [spawn([*argv, str(port)], f"headway-server-{port}") for port in ports]
+            self.servers = [spawn([*limited(port), *argv, str(port)], f"headway-server-{port}") for port in ports]
             for port in ports:
                 until = time.monotonic() + 20
                 while time.monotonic() < until:
