@@ -48,10 +48,11 @@ PEERS = """
 
 The same load and the same faults, by `python -m tests.faults.peers`: {tasks} tasks that take {ms} ms each, handed in at a
 steady pace, with whatever was killed started again at once as a supervisor would. *What executes* is the worker, and of Headway
-its server as well. Each was tried once, in two sessions on one machine of two cores that others kept busy: what was lost counts,
-the times are no benchmark. *Lost* is what
-was acknowledged and not done {patience_s:g} s after the last fault, *again* is what was done to its end more than once, which
-all of these allow. *Back after* is how long the last task took to be done from the last fault on.
+its server as well. Each was tried once, on {date}, on one machine of two cores: what was lost counts, the times are no benchmark.
+*Lost* is what was acknowledged and not done {patience_s:g} s after the last fault, *again* is what was done to its end more than
+once, which all of these allow. *Back after* is how long the last task took to be done from the last fault on. After a kill of
+what executes Headway first takes the silence for a pause (15 s of a worker, and before them 7 s of a server on a database), so that
+what a slow worker does is not begun a second time.
 
 | what was done | system | acknowledged | lost | again | back after | settings |
 |---|---|---:|---:|---:|---:|---|
@@ -78,7 +79,7 @@ def page(lines: list[dict[str, Any]]) -> str:
         written += f"| {line['fault']} | {STORES[line['store']]} | {counts} | {line['date']} | `{line['commit']}` |\n"
     beside = [line for line in lines if "peer" in line]
     if beside:
-        written += PEERS.format(**beside[0]["peer"])
+        written += PEERS.format(**beside[0]["peer"], date=max(line["date"] for line in beside))
         for line in sorted(beside, key=lambda line: (line["fault"], line["system"])):
             back = "never" if line["lost"] else f"{line['back_s']:.1f} s"
             written += (
@@ -90,9 +91,10 @@ def page(lines: list[dict[str, Any]]) -> str:
 
 def taken(kept: Iterable[dict[str, Any]], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the results to keep when new ones have come: a fault that was tried again is told as it went this time."""
-    again = summed(new)
-    tried = {(line["fault"], line["store"]) for line in again}
-    return [line for line in kept if "peer" in line or (line["fault"], line["store"]) not in tried] + again
+    new = list(new)
+    again = summed(line for line in new if "peer" not in line) + [line for line in new if "peer" in line]
+    tried = {(line["fault"], line["store"], line["system"]) for line in again}
+    return [line for line in kept if (line["fault"], line["store"], line["system"]) not in tried] + again
 
 
 def read(path: Path) -> list[dict[str, Any]]:

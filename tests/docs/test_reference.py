@@ -39,12 +39,13 @@ def test_the_page_of_faults_is_what_the_results_make():
 def test_what_is_tried_again_takes_the_place_of_what_was_seen_of_it_before():
     def seen(fault, tries, **more):
         counts = {"tries": tries, "acknowledged": tries, "lost": 0, "doubled": 0, "date": "2026-01-01", "commit": "a"}
-        return {"fault": fault, "store": "sqlite", **counts, **more}
+        return {"system": "headway", "fault": fault, "store": "sqlite", **counts, **more}
 
-    beside = seen("kill", 3, peer={})
-    kept = [seen("kill", 1), seen("kill", 2), seen("cut", 5), beside]
-    taken = faults.taken(kept, [seen("kill", 10, commit="b"), seen("kill", 20, commit="b")])
-    assert taken == [seen("cut", 5), beside, seen("kill", 30, acknowledged=30, commit="b")]
+    beside, again = (seen("kill", tries, system="huey", peer={}) for tries in (3, 4))
+    another = seen("kill", 3, system="headway-sqlite", peer={})
+    kept = [seen("kill", 1), seen("kill", 2), seen("cut", 5), beside, another]
+    taken = faults.taken(kept, [seen("kill", 10, commit="b"), seen("kill", 20, commit="b"), again])
+    assert taken == [seen("cut", 5), another, seen("kill", 30, acknowledged=30, commit="b"), again]
 
 
 def test_the_tree_in_architecture_is_current():
