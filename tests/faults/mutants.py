@@ -126,7 +126,7 @@ MUTANTS = (
     ),
     Mutant(
         "formulas-go-out", "engine/tables/portable.py",
-        """return f"'{text}" if safe and""", """return f"'{text}" if not safe and""",
+        "return QUOTE + text if safe and", "return QUOTE + text if not safe and",
         "tests/service/test_imports.py::test_nothing_in_an_exported_file_is_a_formula[sqlite]",
     ),
     Mutant(

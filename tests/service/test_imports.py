@@ -216,6 +216,19 @@ async def test_nothing_in_an_exported_file_is_a_formula(world):
     assert plain.decode() == "Note\r\n@x\r\n"
 
 
+async def test_a_field_whose_name_is_a_formula_is_exported_safely_and_imported_again(world):
+    fields = (field("=Total"), field("\uff20", "number"), field("'-x"))
+    await table(world, *fields)
+    await fill(world, {"=Total": "\n=1+1", "\uff20": -5, "'-x": "\uff1d1"})
+    content, file = await exported(world)
+    assert content.decode() == "'=Total,'\uff20,''-x\r\n\"'\n=1+1\",-5,'\uff1d1\r\n"
+    before = await values(world)
+    await table(world, *fields, name="others")
+    output, _ = await imported_into(world, "others", content, file.name)
+    assert (output["created"], output["refused"]) == (1, 0)
+    assert await values(world, "others") == before
+
+
 async def test_a_file_comes_in_chunks_and_is_read_from_anywhere(world, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1000)
     content = bytes(range(256)) * 40

@@ -241,6 +241,10 @@ class DeletedOut(Open, frozen=True, kw_only=True):
     deleted: int
 
 
+Delimiter = Annotated[str, Meta(min_length=1, max_length=1, pattern=r'^[^"\x00\r\n]')]
+"""What stands between the cells of a CSV file: one character, and none that ends a cell or a line by itself."""
+
+
 class ImportFile(Strict, frozen=True, kw_only=True):
     """POST /v1/tables/{table}:import, and the input of `headway.import`."""
 
@@ -251,7 +255,7 @@ class ImportFile(Strict, frozen=True, kw_only=True):
     format: Literal["csv", "json", "jsonl"] | None = None
     """Without it, what the file's name ends in."""
     encoding: Literal["utf-8", "windows-1252", "latin-1"] = "utf-8"
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    delimiter: Delimiter = ","
     columns: dict[str, str] = {}
     """Column (or member) of the file → field; those without an entry go to the field of their name."""
     ignore_unknown: bool = False
@@ -272,11 +276,12 @@ class ExportTable(Strict, frozen=True, kw_only=True):
     filter: Any = None
     fields: list[str] = []
     """Which, in this order; all, if none are named."""
-    delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
+    delimiter: Delimiter = ","
     bom: bool = False
     """Whether the file begins with a byte order mark, by which spreadsheets know UTF-8."""
     spreadsheet_safe: bool = True
-    """Whether a quote is put before texts that a spreadsheet would calculate (they begin with = + - or @)."""
+    """Whether a quote is put before texts that a spreadsheet may calculate: their first visible sign is = + - or @, or a
+    full-width form of one, or they begin with a control character such as a tab or a line feed."""
 
 
 class FileOut(Open, frozen=True, kw_only=True):

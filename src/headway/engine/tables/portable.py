@@ -2,9 +2,10 @@
 
 A part is enough: whoever reads says at which byte the last whole row ended, and goes on from there, also after a crash.
 
-A spreadsheet calculates a cell that begins with = + - @ (or a tab or carriage return), which makes a text that a stranger
-has typed into a formula on the machine of whoever opens the file. So a quote is put before such a text, and before one that
-begins with quotes and then such a sign; reading takes one quote away again. What was written is read back as it was.
+A spreadsheet calculates a cell that begins with = + - @, which makes a text that a stranger has typed into a formula on the
+machine of whoever opens the file. So a quote is put before such a text (`_is_formula` says which these are), and before one
+that begins with quotes and then such a text; reading takes one quote away again. What was written is read back as it was.
+Numbers are no texts: -5 stays a number.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
@@ -22,8 +24,9 @@ Format = Literal["csv", "json", "jsonl"]
 ROW_BYTES_MAX: Final = 4 * 1024 * 1024
 """The longest row of a file."""
 BOM: Final = b"\xef\xbb\xbf"
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
-_QUOTED: Final = re.compile(r"'+[=+\-@\t\r]")
+QUOTE: Final = "'"
+_SIGNS: Final = frozenset("=+-@")
+_CONTROLS: Final = frozenset(map(chr, range(0x20)))
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
@@ -171,7 +174,19 @@ def _object(value: Any) -> dict[str, Any]:
 
 def unquoted(cell: str) -> str:
     """Return what a cell was before a quote was put before it."""
-    return cell[1:] if _QUOTED.match(cell) else cell
+    return cell[1:] if cell.startswith(QUOTE) and _is_formula(cell.lstrip(QUOTE)) else cell
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet may calculate a cell of this text, or drop what it begins with and calculate the rest.
+
+    That is a text that begins with a control character (tab, line feed, carriage return …), or whose first visible sign is
+    = + - @ or a compatible form of one, such as the full-width ones that spreadsheets in Japanese take for them.
+    """
+    if text[:1].isalnum():  # most texts
+        return False
+    visible = next((sign for sign in text if unicodedata.category(sign)[0] not in "CZ"), "")
+    return text[:1] in _CONTROLS or unicodedata.normalize("NFKC", visible)[:1] in _SIGNS
 
 
 def written(
@@ -215,7 +230,7 @@ def _cell(value: Any, safe: bool) -> str:
             text = value
         case _:
             return msgspec.json.encode(value).decode()
-    return f"'{text}" if safe and _FORMULA.match(text) else text
+    return QUOTE + text if safe and _is_formula(text.lstrip(QUOTE)) else text
 
 
 def mapped(cells: Sequence[str], columns: Sequence[str | None], *, safe: bool) -> Mapping[str, str]:

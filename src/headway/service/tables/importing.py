@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import msgspec
 from msgspec.structs import replace
 
-from headway.engine.tables.portable import BadFile, Format, Row, beginning, mapped, rows
+from headway.engine.tables.portable import BadFile, Format, Row, beginning, mapped, rows, unquoted
 from headway.errors import BadImport
 from headway.ids import IdSource
 from headway.model.file import StoredFile
@@ -157,7 +157,8 @@ def _delimiter(spec: ImportFile, file: StoredFile) -> str:
 
 def _columns(header: Sequence[str], table: Table, spec: ImportFile) -> tuple[str | None, ...]:
     """Return the field of each column; raise BadFile for a column that is none, or a field that has two."""
-    found = [_member(name.strip(), table, spec) for name in header]
+    names = [unquoted(name) for name in header] if spec.spreadsheet_safe else header
+    found = [_member(name.strip(), table, spec) for name in names]
     named = [name for name in found if name is not None]
     if len(set(named)) < len(named):
         raise BadFile(f"two columns are of the field {next(name for name in named if named.count(name) > 1)!r}")
