@@ -15,7 +15,9 @@ def name(path):
 
 def everything():
     """Return every file of the project, and none that a tool has left behind."""
-    found = [path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith("demo.")]
+    found = [
+        path for path in ROOT.iterdir() if path.is_file() and not path.name.startswith("demo.") and path.name != ".git"
+    ]
     for folder in KEPT:
         found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
     left = {"__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}
