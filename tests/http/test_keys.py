@@ -338,15 +338,13 @@ async def test_a_worker_declares_schedules_of_its_own_tasks_and_queues_alone(ser
 
         async def declare(caller, task="mine", **schedule):
             said = {"name": "s", "task": task, "occurrence": "Daily", **schedule}
-            tasks = [{"name": "mine", "queue": "a"}, {"name": "elsewhere", "queue": "b"}]
             return await server.post("/v1/workers", {"tasks": tasks, "schedules": [said]}, **caller)
 
-        assert (await declare(free, "backup")).status == 422, "another worker declares that task"
-        for refused in (
-            await declare(bound, "elsewhere"),
-            await declare(bound, queue="b"),
-            await declare(bound, "backup"),
-        ):
+        tasks = [{"name": "mine", "queue": "a"}, {"name": "elsewhere", "queue": "b"}]
+        assert (await server.post("/v1/workers", {"tasks": tasks}, **free)).status == 201
+        for caller in (free, bound):
+            assert (await declare(caller, "backup")).status == 422, "another worker declares that task"
+        for refused in (await declare(bound, "elsewhere"), await declare(bound, queue="b")):
             assert refused.status == 403
         assert (await server.get("/v1/schedules", **operator.headers)).json["data"] == []
         assert (await declare(bound)).json["notices"] == []
@@ -362,7 +360,7 @@ async def test_a_workers_key_is_held_to_its_queues(serving):
         one = bearer((await key_of(server, operator, scopes=["worker:protocol"], queues=["a"]))["key"])
         other = bearer((await key_of(server, operator, scopes=["worker:protocol"], queues=["b"]))["key"])
         assert (await server.post("/v1/workers", {"queues": ["a", "b"]}, **one)).status == 403
-        worker = (await server.post("/v1/workers", {"tasks": [{"name": "t"}]}, **one)).json
+        worker = (await server.post("/v1/workers", {"tasks": [{"name": "t", "queue": "a"}]}, **one)).json
         assert worker["queues"] == ["a"], "who names none has those of its key, not all"
         bodies = {"/v1/leases:claim": {"worker_id": worker["id"]}, "/v1/leases:report": {"worker_id": worker["id"]},
                   f"/v1/workers/{worker['id']}:drain": {}}  # fmt: skip
@@ -640,7 +638,8 @@ async def test_a_schedule_that_stops_runs_is_changed_only_by_who_may_stop_runs(s
 async def test_a_worker_starts_exports_for_the_runs_it_holds_and_what_changes_things_with_the_scope(
     key, started, serving
 ):
-    async with serving("backup", *BUILT_IN) as server:
+    async with serving() as server:
+        await server.declare(*BUILT_IN, queue="headway")
         operator = await first_key(server)
         caller = bearer((await key_of(server, operator, **key))["key"])
         worker = (await server.post("/v1/workers", {"tasks": [{"name": "backup"}]}, **caller)).json["id"]

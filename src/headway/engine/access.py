@@ -12,7 +12,6 @@ from typing import Final, Literal
 import msgspec
 
 from headway.model.access import (
-    BUILT_IN_QUEUE,
     OF_BUILT_IN,
     OPERATING,
     RESERVED,
@@ -25,6 +24,8 @@ from headway.model.access import (
 )
 from headway.model.organisation import Organisation
 from headway.model.query import FIRST
+from headway.model.space import Space
+from headway.model.task import Task
 
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
@@ -87,18 +88,36 @@ def needed_to_start(task: str) -> Scope | None:
     return OF_BUILT_IN.get(task, "run:control") if task.startswith(RESERVED) else None
 
 
-def may_start_child(principal: Principal, task: str, queue: str | None) -> bool:
-    """Whether a worker may start a run of the task as a child of one that it holds.
+def missing_for_child(principal: Principal, task: str, *, within: bool) -> Scope | None:
+    """Return the scope without which a worker may not start a run of the task as a child of one that it holds, or None.
 
     It acts for its organisation, whose tasks it may all start. Of the built-in ones that is so for an export: the worker
     gets a name of a file by it, which it cannot read without record:read. What changes records or other runs asks for the
-    scope to do so. A key that is bound to queues starts a built-in task only if the queue is one of them.
+    scope to do so. `within` says whether the child's queue is one of the key's; in others a key that is bound to queues
+    starts runs with the scope for that.
     """
     scope = needed_to_start(task)
-    if scope is None or may(principal, scope):
-        return True
-    within = principal.queues is None or (queue or BUILT_IN_QUEUE) in principal.queues
-    return within and scope == "record:read" and may(principal, "worker:protocol")
+    if scope is not None and not may(principal, scope) and not (within and scope == "record:read"):
+        return scope
+    return None if within or scope is not None or may(principal, "run:start") else "run:start"
+
+
+def within(principal: Principal, queue: str) -> bool:
+    """Whether a queue, as it is kept, is one of those that the principal's key is for; a key that is not bound is for all."""
+    return principal.queues is None or queue in map(Space(principal.organisation).inside, principal.queues)
+
+
+def declares_beyond(principal: Principal, task: Task, known: Task | None) -> bool:
+    """Whether declaring the task reaches beyond the queues that a worker's key is bound to.
+
+    `known` is what the organisation means by its name until now. Both have to be in the key's queues, and a task that is
+    shared with the organisation would be hidden by one of its own.
+    """
+    if principal.queues is None:
+        return False
+    return not within(principal, task.queue) or (
+        known is not None and (known.name != task.name or not within(principal, known.queue))
+    )
 
 
 def beyond(principal: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from headway.engine.access import may_start_child, needed_to_start
 from headway.errors import Forbidden, LeaseLost, WorkerNotFound
 from headway.http import present, sse
 from headway.http.call import Call
@@ -16,20 +15,18 @@ from headway.wire import workers as wire
 async def register(call: Call) -> Reply:
     """POST /v1/workers."""
     workers = call.service.workers
-    worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)))
+    worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)), call.principal)
     shown = present.worker_out(worker, 0, call.service.settings.lease_ms)
     shown = replace(shown, notices=workers.notices_of(worker.id))
     return json(shown, 201, (b"location", shown.url.encode()))
 
 
 def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
-    """Hold a worker to the queues of its key: all of those, if it names none; its schedules start runs in them too."""
+    """Hold a worker to the queues of its key: all of those, if it names none."""
     mine = call.principal.queues
     if mine is None:
         return asked
-    own = {task.name: task.queue for task in asked.tasks}
-    starts = {schedule.queue or own.get(schedule.task, "default") for schedule in asked.schedules}
-    others = sorted({*asked.queues, *starts} - {*mine})
+    others = sorted({*asked.queues} - {*mine})
     if others:
         raise Forbidden(f"the key is for the queues {', '.join(mine)}, not for {', '.join(others)[:200]}")
     return replace(asked, queues=asked.queues or list(mine))
@@ -83,31 +80,11 @@ async def claim(call: Call) -> Reply:
     return json(wire.Leases(leases=[]))
 
 
-def _why_not(task: str) -> str:
-    return f"starting {task[:200]} needs the scope {needed_to_start(task)}, or its queue among those of the key"
-
-
-async def _without(call: Call, asked: wire.ReportRuns, refused: list[wire.Rejected]) -> wire.Reported:
-    """Apply the other reports, and answer for all of them by the places that they were sent in."""
-    not_these = {rejected.index for rejected in refused}
-    places = [index for index in range(len(asked.reports)) if index not in not_these]
-    done = await call.service.workers.report(replace(asked, reports=[asked.reports[index] for index in places]))
-    others = [replace(rejected, index=places[rejected.index]) for rejected in done.rejected]
-    replies = [replace(reply, index=places[reply.index]) for reply in done.replies]
-    return replace(done, rejected=sorted([*refused, *others], key=lambda rejected: rejected.index), replies=replies)
-
-
 async def report(call: Call) -> Reply:
     """POST /v1/leases:report."""
     asked = call.asked(wire.ReportRuns)
     await _check(call, asked.worker_id)
-    refused = [
-        wire.Rejected(index=index, status=403, code=Forbidden.code, detail=_why_not(report.run.task))
-        for index, report in enumerate(asked.reports)
-        if isinstance(report, wire.ChildReport)
-        and not may_start_child(call.principal, report.run.task, report.run.queue)
-    ]
-    done = await (_without(call, asked, refused) if refused else call.service.workers.report(asked))
+    done = await call.service.workers.report(asked, call.principal)
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]
     if lost and len(lost) == len(asked.reports):
         raise LeaseLost(rejected=lost)

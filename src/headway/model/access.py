@@ -56,8 +56,6 @@ READING: Final[tuple[Scope, ...]] = tuple(
 """What a new key is given if nothing is said: to look, and at nothing that is about others."""
 RESERVED: Final = "headway."
 """What the names of built-in tasks begin with."""
-BUILT_IN_QUEUE: Final = "headway"
-"""Where runs of built-in tasks wait, unless they are sent elsewhere."""
 OF_BUILT_IN: Final[Mapping[str, Scope]] = {
     "headway.bulk": "run:control", "headway.import": "record:write", "headway.export": "record:read",
 }  # fmt: skip

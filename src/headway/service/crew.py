@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import cast
 
 from headway.errors import WorkerNotFound
+from headway.model.access import EVERYBODY, Principal
 from headway.model.space import Space
 from headway.model.worker import Worker
 from headway.service.workers import Workers
@@ -31,9 +32,9 @@ class Crew:
 
     # -- the protocol ------------------------------------------------------------------------------------------------
 
-    async def register(self, asked: wire.RegisterWorker) -> Worker:
+    async def register(self, asked: wire.RegisterWorker, by: Principal = EVERYBODY) -> Worker:
         """Open a session and declare its tasks, as the organisation's own."""
-        return self._space.worker(await self._workers.register(asked, self._space.organisation))
+        return self._space.worker(await self._workers.register(asked, self._space.organisation, by))
 
     def notices_of(self, worker_id: str) -> builtins.list[str]:
         """Return what a worker is to be told that has just registered: what of its schedules does not count."""
@@ -44,10 +45,10 @@ class Crew:
         await self._mine(asked.worker_id)
         return await self._workers.claim(asked)
 
-    async def report(self, asked: wire.ReportRuns) -> wire.Reported:
+    async def report(self, asked: wire.ReportRuns, by: Principal = EVERYBODY) -> wire.Reported:
         """Apply the reports; what is not rejected is on disk."""
         await self._mine(asked.worker_id)
-        return await self._workers.report(asked)
+        return await self._workers.report(asked, by)
 
     async def signals(self, worker_id: str) -> AsyncIterator[wire.StopAsked | str | None]:
         """Yield what the worker is told; while this is open, the worker is alive."""

@@ -12,9 +12,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from headway.config import Settings
+from headway.engine.access import within
 from headway.engine.schedules.declaring import SAID, declared, declared_again, declared_name, left
-from headway.errors import HeadwayError
+from headway.errors import Forbidden, HeadwayError
 from headway.ids import IdSource
+from headway.model.access import Principal
 from headway.model.schedule import PastSlot, Schedule
 from headway.model.space import Space
 from headway.model.task import Task
@@ -62,16 +64,23 @@ class Declaring:
 
     def keep(
         self, unit: Unit, space: Space, tasks: Sequence[str], said: Sequence[Schedule], started_at: int,
-        decided: list[PastSlot],
+        decided: list[PastSlot], by: Principal,
     ) -> list[str]:  # fmt: skip
         """Make, change and pause schedules, so that they are as the code of these tasks says; return what did not count.
 
-        Slots that were decided about are added to `decided`.
+        Slots that were decided about are added to `decided`. Raises Forbidden for a schedule that starts runs, or would, in
+        another queue than those that the worker's key is for.
         """
         notices: list[str] = []
         known = {declared_name(one): one for one in kept.lock_declared(unit, space.organisation, list(tasks))}
         for schedule in said:
             before = known.pop(schedule.name, None) or kept.load(unit, space.organisation, schedule.name)
+            for one in (schedule, before):
+                if one is not None and not within(by, _queue(unit, space, one)):
+                    raise Forbidden(
+                        f"the key is for the queues {', '.join(by.queues or ())}, and the schedule {schedule.name!r} starts "
+                        f"runs in the queue {space.outside(_queue(unit, space, one))}: give it that queue too"
+                    )
             if before is None:
                 self._make(unit, schedule)
             elif not before.declaration:
@@ -85,6 +94,8 @@ class Declaring:
                         f"schedule {schedule.name!r}: the code has changed {fields}, which somebody had changed"
                     )
         for before in known.values():
+            if not within(by, _queue(unit, space, before)):
+                continue
             after = left(before, started_at)
             self._change(unit, before, after, decided)
             if after.declared != before.declared:
@@ -112,6 +123,14 @@ class Declaring:
         if after != before:
             self._slots.change(unit, before, after, decided)
             log.info("schedule.declared schedule_id=%s task=%s paused=%s", after.id, after.task, after.paused)
+
+
+def _queue(unit: Unit, space: Space, schedule: Schedule) -> str:
+    """Return the queue of a schedule's runs, as it is kept."""
+    if schedule.queue is not None:
+        return space.inside(schedule.queue)
+    task = next(filter(None, map(unit.task_now, space.tasks(schedule.task))), Task(name=""))
+    return space.inside(space.outside(task.queue))
 
 
 def _at(error: HeadwayError, index: int) -> HeadwayError:

@@ -9,9 +9,11 @@ import msgspec
 
 from headway.config import Settings
 from headway.engine import lifecycle, progress
-from headway.errors import HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
+from headway.engine.access import missing_for_child, within
+from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
 from headway.ids import Signer
 from headway.ids import canonical as canonical_id
+from headway.model.access import EVERYBODY, Principal
 from headway.model.query import FIRST
 from headway.model.run import FINAL, Blocker, Run, RunError, State
 from headway.model.space import Space
@@ -42,6 +44,8 @@ class Ready(msgspec.Struct, frozen=True):
     refusal: HeadwayError | None = None
     organisation: int = FIRST
     """Whose run it was read for."""
+    by: Principal = EVERYBODY
+    """Whose key the worker has shown."""
 
 
 class Reporter:
@@ -52,8 +56,10 @@ class Reporter:
         self._signer = signer
         self._settings = settings
 
-    def ready(self, report: wire.AnyReport, organisation: int, *, shared: bool = False) -> Ready:
-        """Read a report; what is wrong with it is remembered and answered in its place.
+    def ready(
+        self, report: wire.AnyReport, organisation: int, by: Principal = EVERYBODY, *, shared: bool = False
+    ) -> Ready:
+        """Read a report; what is wrong with it is remembered and answered in its place, also what the key may not.
 
         `organisation` is whose run it is about, as a rule the worker's own; `shared` says that the run is of a task that
         this one has from another, and whose children are those of the other as well.
@@ -77,11 +83,12 @@ class Reporter:
                 case wire.ChildReport():
                     spec = msgspec.structs.replace(report.run, parent_id=report.run_id)
                     draft = self._drafter.draft(spec, Space(organisation), run_type="child", shared_first=shared)
-                    return Ready(report, draft=draft, organisation=organisation)
+                    _check_child(by, draft)
+                    return Ready(report, draft=draft, organisation=organisation, by=by)
                 case _:
                     return Ready(report)
         except HeadwayError as error:
-            return Ready(report, refusal=error, organisation=organisation)
+            return Ready(report, refusal=error, organisation=organisation, by=by)
 
     def _json(self, raw: msgspec.Raw, pointer: str) -> str:
         limits = self._settings
@@ -110,7 +117,7 @@ class Reporter:
                     raise LeaseLost
                 if run.organisation != ready.organisation and isinstance(report, wire.ChildReport):
                     shared = not Space(run.organisation).owns(run.task)
-                    ready = self.ready(report, run.organisation, shared=shared)
+                    ready = self.ready(report, run.organisation, ready.by, shared=shared)
                 if ready.refusal is not None:
                     raise ready.refusal
                 reply = self._one(unit, run, ready)
@@ -176,6 +183,15 @@ class Reporter:
         child, _ = insert(unit, draft)
         _step(unit, run, report.name, f'"{child.id}"')
         return wire.Reply(index=0, run_id=child.id)
+
+
+def _check_child(by: Principal, draft: Draft) -> None:
+    """Raise Forbidden for a child that the worker's key may not start."""
+    task, queue = Space.outside(draft.run.task), Space.outside(draft.run.queue)
+    scope = missing_for_child(by, task, within=within(by, draft.run.queue))
+    if scope is not None:
+        elsewhere = "" if by.queues is None else f", or a key for the queue {queue[:200]}"
+        raise Forbidden(f"starting {task[:200]} needs the scope {scope}{elsewhere}", scope=scope)
 
 
 def _step(unit: Unit, run: Run, name: str, value: str) -> None:

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from headway.config import Settings
 from headway.durations import parse_ms
+from headway.engine.access import declares_beyond
 from headway.engine.lifecycle import Crashed, Released
-from headway.errors import Draining, InvalidInput, Unavailable, WorkerNotFound
+from headway.errors import Draining, Forbidden, InvalidInput, Unavailable, WorkerNotFound
 from headway.ids import IdSource
-from headway.model.access import RESERVED
+from headway.model.access import EVERYBODY, RESERVED, Principal
 from headway.model.query import FIRST
 from headway.model.record_task import EXECUTOR
 from headway.model.run import State
@@ -98,6 +99,7 @@ class Workers:
         self,
         asked: wire.RegisterWorker,
         organisation: int = FIRST,
+        by: Principal = EVERYBODY,
         *,
         built_in: bool = False,
         executor: str = "",
@@ -106,6 +108,7 @@ class Workers:
 
         The names of built-in tasks are the server's own: others that declare one raise InvalidInput, and so does who
         wants to share a task from another organisation than the first.
+        A key that is bound to queues (`by`) changes no task, and no schedule, of another queue: Forbidden says which it would.
         Schedules are made, changed and paused so that they are as the code says; see `engine.schedules.declaring`.
         With an `executor` the worker takes whatever tasks have that one.
         """
@@ -135,15 +138,14 @@ class Workers:
         )
 
         def work(unit: Unit) -> tuple[list[str], list[PastSlot]]:
-            for task in tasks:
-                _define(unit, task)
+            own = _define(unit, tasks, space, by)
             for queue in queues:
                 unit.queue(queue)
             unit.save_worker(worker)
             decided: list[PastSlot] = []
             if not tasks:
                 return [], decided
-            return self._declaring.keep(unit, space, list(by_name), schedules, started_at, decided), decided
+            return self._declaring.keep(unit, space, own, schedules, started_at, decided, by), decided
 
         notices, decided = await self._store.write(work)
         self._slots.count(decided)
@@ -370,8 +372,11 @@ class Workers:
 
         await self._store.write(work, run_ids=[lease.run_id for lease in leases])
 
-    async def report(self, asked: wire.ReportRuns) -> wire.Reported:
-        """Apply the reports; what is not rejected is on disk. `held` is answered with what was lost and what is to stop."""
+    async def report(self, asked: wire.ReportRuns, by: Principal = EVERYBODY) -> wire.Reported:
+        """Apply the reports; what is not rejected is on disk. `held` is answered with what was lost and what is to stop.
+
+        `by` is whose key the worker shows: a child that it may not start is rejected.
+        """
         known, session = await self._session(asked.worker_id)
         self._sessions.heard(session)
         organisation = known.worker.organisation
@@ -380,7 +385,7 @@ class Workers:
         if asked.reports:
             children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
             await self._store.know(Space(organisation), children)
-            ready = [self._reporter.ready(report, organisation) for report in asked.reports]
+            ready = [self._reporter.ready(report, organisation, by) for report in asked.reports]
             ids = {report.run_id for report in asked.reports}
             ids.update(
                 item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id
@@ -524,15 +529,50 @@ def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
             raise InvalidInput(f"tasks.{index}.name: {message}", errors=errors)
 
 
-def _define(unit: Unit, task: Task) -> None:
-    """Save a declaration, if it says anything new; whether the task is active is not the worker's to say."""
-    known = unit.task_now(task.name)
-    if known is not None and known.executor == EXECUTOR:
+def _define(unit: Unit, tasks: Iterable[Task], space: Space, by: Principal) -> list[str]:
+    """Save the declarations that say anything new; return those names among them that are in queues of the worker's key.
+
+    Raises Forbidden with every task that the key may not change.
+    """
+    own, errors = [], []
+    for index, task in enumerate(tasks):
+        known = _meant(unit, space, task.name)
+        beyond, changed = declares_beyond(by, task, known), _changed(task, known)
+        if not beyond:
+            own.append(space.outside(task.name))
+            if changed is not None:
+                _save(unit, changed)
+        elif changed is not None:
+            queue = task.queue if known is None else known.queue
+            message = f"{space.outside(task.name)} (queue {space.outside(queue)})"
+            errors.append({"pointer": f"/tasks/{index}", "code": "queue", "message": message})
+    if errors:
+        names = ", ".join(error["message"] for error in errors)
+        raise Forbidden(
+            f"the key is for the queues {', '.join(by.queues or ())} and does not declare {names[:1000]}: give it their "
+            "queues too, or let a worker declare them first whose key has these; as they are then, they may be named",
+            errors=errors,
+        )
+    return own
+
+
+def _meant(unit: Unit, space: Space, stored: str) -> Task | None:
+    """Return what the organisation's runs of that name are of until now: its own task, or one that is shared with it."""
+    found = map(unit.task_now, space.tasks(space.outside(stored)))
+    return next((task for task in found if task is not None and space.may_start(task)), None)
+
+
+def _changed(task: Task, known: Task | None) -> Task | None:
+    """Return what a declaration makes of a task, or None if it says nothing new; `active` is not the worker's to say."""
+    if known is None or known.name != task.name:
+        return task
+    if known.executor == EXECUTOR:
         raise InvalidInput(f"{Space.outside(task.name)!r} is a record task, which the server executes itself")
-    if known is not None:
-        task = replace(task, active=known.active, created_at=known.created_at)
-        if replace(task, updated_at=known.updated_at) == known:
-            return
+    task = replace(task, active=known.active, created_at=known.created_at)
+    return None if replace(task, updated_at=known.updated_at) == known else task
+
+
+def _save(unit: Unit, task: Task) -> None:
     unit.define(task)
     unit.queue(task.queue)
     # Limits may have been lifted: whatever is parked competes again.
