@@ -17,6 +17,7 @@ from headway.clock import SystemClock
 from headway.config import Settings
 from headway.model.query import FIRST
 from headway.storage.location import is_postgres, need_driver, sqlite_path
+from headway.vault import as_secrets
 
 if TYPE_CHECKING:
     from headway.storage.moving.move import Report, Step
@@ -46,6 +47,20 @@ def restore(source: str, store: str) -> None:
     copy(Path(source), _copied_file(store))
 
 
+def accept_loss(store: str) -> list[str]:
+    """Give up what a store in a file has lost for good, so that it can be served again; return what that is."""
+    if is_postgres(store):
+        raise ValueError("--accept-loss is for a store in a file; a database is brought back with its own tools")
+    from headway.storage.sqlite import loss  # noqa: PLC0415 - only where it is asked for
+
+    settings = config.from_environment(store=store)
+    earlier = as_secrets(settings.earlier_secrets)
+    given_up = loss.accept_loss(
+        _file(store, "loses everything"), SystemClock(), secret=settings.secret, earlier=earlier
+    )
+    return list(given_up)
+
+
 def doctor(store: str, *, verify: bool = False) -> list[Finding]:
     """Look at the machine and the store; `verify` reads every row and holds it against the others."""
     python = platform.python_version()
@@ -62,7 +77,9 @@ def _checkup(store: str, *, verify: bool) -> Iterable[tuple[str, bool, str]]:
         return of_postgres.checkup(store, SystemClock(), verify=verify)
     from headway.storage.sqlite import checkup as of_sqlite  # noqa: PLC0415
 
-    return of_sqlite.checkup(_file(store, "has no file"), verify=verify)
+    settings = config.from_environment(store=store)
+    earlier = as_secrets(settings.earlier_secrets)
+    return of_sqlite.checkup(_file(store, "has no file"), verify=verify, secret=settings.secret, earlier=earlier)
 
 
 def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, accept_loss: bool = False) -> Report:

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Final
 from headway import __version__
 from headway.clock import SystemClock
 from headway.config import Settings
-from headway.storage.location import is_postgres, need_driver, secret_of, sqlite_path
+from headway.storage.location import is_postgres, kept_secret, need_driver, secret_of, sqlite_path
+from headway.vault import as_secrets
 
 if TYPE_CHECKING:
+    import apsw
+
     from headway.storage.store import Store
 
 log = logging.getLogger("headway")
@@ -26,23 +29,30 @@ WAITS_S: Final = (0.2, 5.0)
 def known_secret(settings: Settings) -> bytes | None:
     """Return the store's secret if that is known before the store is opened, so that workers can start meanwhile."""
     path = None if is_postgres(settings.store) else sqlite_path(settings.store)
-    if path is None and not settings.secret:
-        return None
     try:
-        return secret_of(path, settings.secret)
-    except (ValueError, OSError):  # it is said when the store is opened
+        return kept_secret(path, settings.secret)
+    except ValueError:  # it is said when the store is opened
         return None
 
 
 def on_a_file(settings: Settings) -> tuple[Store, bytes]:
     """Open the store in a file or in memory; return it, and what tokens and cursors are signed with."""
     from headway.storage.sqlite.open import open_file, open_memory  # noqa: PLC0415 - after the workers are on their way
+    from headway.storage.sqlite.secret import settle  # noqa: PLC0415
 
     clock = SystemClock()
     path = sqlite_path(settings.store)
-    secret = secret_of(path, settings.secret)
-    store = open_memory(clock) if path is None else open_file(path, clock, reserve_bytes=settings.reserve_bytes)
-    return store, secret
+    if path is None:
+        return open_memory(clock), secret_of(path, settings.secret)
+    kept_secret(path, settings.secret)  # one that cannot be used is said before anything is touched
+    earlier = as_secrets(settings.earlier_secrets)
+    found: list[bytes] = []
+
+    def claim(connection: apsw.Connection) -> None:
+        found.append(settle(connection, path, settings.secret, earlier))
+
+    store = open_file(path, clock, reserve_bytes=settings.reserve_bytes, claim=claim)
+    return store, found[0]
 
 
 def on_a_database(settings: Settings) -> tuple[Store, bytes]:

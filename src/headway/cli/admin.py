@@ -52,17 +52,25 @@ class _Unreachable(click.ClickException):
 @click.command(cls=Command)
 @store_option
 @click.option("--verify", is_flag=True, help="Read every row and check it against the others; takes its time.")
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="First give up what the store has lost for good, so that it can be served again.",
+)
 @click.pass_context
-def doctor(ctx: click.Context, /, store: str, verify: bool) -> None:
+def doctor(ctx: click.Context, /, store: str, verify: bool, accept_loss: bool) -> None:
     """Check the machine and the store; exit with 1 if something is wrong."""
     from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
     with plainly():
+        lost = offline.accept_loss(store) if accept_loss else []
         findings = offline.doctor(store, verify=verify)
     well = all(finding.ok for finding in findings)
     if session.current().json:
-        show.as_json({"ok": well, "checks": findings})
+        show.as_json({"ok": well, "lost": lost, "checks": findings})
     else:
+        for sentence in lost:
+            click.echo(f"{click.style('lost', fg='yellow')}  {one_line(sentence)}")
         for finding in findings:
             mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
             click.echo(f"{mark}  {finding.name}: {one_line(finding.message)}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import importlib
 import os
 import re
 import secrets
 from pathlib import Path
+from typing import Final
 
 from headway.storage.database import StoreRefused
 
@@ -58,29 +60,61 @@ def secret_of(path: Path | None, given: str) -> bytes:
     """Return what tokens and cursors are signed with: the one given, the file's, or a new one.
 
     A new one is kept in `PATH.key`, readable by its owner only, in a folder that is made if need be: it is not in the store, so that a copy of the store alone
-    does not let anyone make tokens.
+    does not let anyone make tokens. Raises as `kept_secret` does.
+    """
+    kept = kept_secret(path, given)
+    if kept is not None:
+        return kept
+    if path is None:
+        return secrets.token_bytes(32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key_path = key_path_of(path)
+    _make_key(key_path)
+    return _read_key(key_path)
+
+
+def kept_secret(path: Path | None, given: str) -> bytes | None:
+    """Return the secret that is given or kept beside the file; None: there is none yet. `serve` and `doctor` both ask here.
+
+    Raises ValueError, with what to do, if it is too short, cannot be read, or is not as Headway writes one.
     """
     if given:
         if len(given) < 32:  # noqa: PLR2004 - 256 bits if it is random text
             raise ValueError("the secret is too short: give at least 32 random characters")
         return given.encode()
-    if path is None:
-        return secrets.token_bytes(32)
-    key_path = path.with_name(path.name + ".key")
-    if not key_path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make_key(key_path)
-    return _kept_key(key_path)
+    if path is None or not os.path.lexists(key_path_of(path)):
+        return None
+    return _read_key(key_path_of(path))
 
 
-def _kept_key(key_path: Path) -> bytes:
-    with contextlib.suppress(ValueError):
-        kept = bytes.fromhex(key_path.read_text())
-        if len(kept) >= 32:  # noqa: PLR2004 - as above
-            return kept
+WITHOUT_IT: Final = (
+    "if it is lost, `headway doctor --accept-loss` makes a new one, and all that was signed or sealed with it is void"
+)
+
+
+def aside(path: Path, why: str, now_ms: int) -> Path:
+    """Return the name under which a file is kept that is no use where it is: `headway.db.key.useless-20261130T112500Z`."""
+    at = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
+    return path.with_name(f"{path.name}.{why}-{at:%Y%m%dT%H%M%SZ}")
+
+
+def key_path_of(path: Path) -> Path:
+    """Return where the secret of a file is kept."""
+    return path.with_name(path.name + ".key")
+
+
+def _read_key(key_path: Path) -> bytes:
+    try:
+        with contextlib.suppress(ValueError):
+            kept = bytes.fromhex(key_path.read_text())
+            if len(kept) >= 32:  # noqa: PLR2004 - as above
+                return kept
+    except OSError as error:
+        raise ValueError(
+            f"{key_path} cannot be read ({error.strerror}): it has to be a file that the server's user may read; {WITHOUT_IT}"
+        ) from None
     raise ValueError(
-        f"{key_path} is not a key as Headway writes one: put it back from a backup; without it, delete it, "
-        "and all that was signed or sealed with it is void"
+        f"{key_path} is not a key as Headway writes one: put it back from a backup, or set HEADWAY_SECRET as it was; {WITHOUT_IT}"
     )
 
 

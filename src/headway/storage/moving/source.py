@@ -12,6 +12,7 @@ import apsw
 import msgspec
 
 from headway.storage.database import SchemaTooNew, StorageBroken, StoreRefused
+from headway.storage.location import kept_secret
 from headway.storage.moving.schema import Table
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import StoreInUse, hold
@@ -70,8 +71,8 @@ class Source:
     @property
     def secret(self) -> str | None:
         """What tokens and cursors were signed with, if it was kept beside the file."""
-        key = self.path.with_name(self.path.name + ".key")
-        return key.read_text().strip() if key.is_file() else None
+        kept = kept_secret(self.path, "")
+        return None if kept is None else kept.hex()
 
     def mark(self) -> str:
         """Return what this store is known by; it is another one after a server has done something in it."""

@@ -19,10 +19,11 @@ from headway.storage.moving.schema import Table, tables
 from headway.storage.postgres.connection import connect
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.postgres.open import MOVING, POSITIONS, SECRET, TURNS, explained, half_moved, make_ready
+from headway.storage.sqlite.secret import MARK
 from headway.storage.statements import migrations
 
 MOVED: Final = "moved"
-FACTS_STAY: Final = (*TURNS, POSITIONS, SECRET, MOVING, MOVED)
+FACTS_STAY: Final = (*TURNS, POSITIONS, SECRET, MARK, MOVING, MOVED)
 """What a store says of its place: it is not copied with the rest."""
 SILENT_S: Final = 8.0
 """A server that gives no sign of life for so long is gone."""

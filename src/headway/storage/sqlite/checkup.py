@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apsw
@@ -12,7 +12,9 @@ import apsw
 from headway.model.run import FINAL
 from headway.storage import checkup as checkup_of
 from headway.storage.checkup import Check
+from headway.storage.location import kept_secret, key_path_of
 from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.secret import misfit
 from headway.storage.sqlite.verify import verify as verify_rows
 
 WAL_LARGE = 256 * 1024 * 1024
@@ -29,11 +31,11 @@ _LAST_END = "SELECT max(finished_at) FROM runs WHERE state = ? AND finished_at I
 _ENDED_SINCE = "SELECT count(*) FROM runs WHERE state = ? AND finished_at > ?"
 
 
-def checkup(path: Path, *, verify: bool) -> Iterator[Check]:
-    """Look at a store, also while a server uses it; nothing is changed."""
+def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()) -> Iterator[Check]:
+    """Look at a store, also while a server uses it; nothing is changed. Secrets are those that settings name, if any."""
     yield "sqlite", True, apsw.sqlite_lib_version()
     if not path.is_file():
-        yield "store", False, f"there is no store at {path}; `headway serve` makes one"
+        yield "store", False, _no_store(path)
         return
     yield _access(path)
     yield _disk(path)
@@ -45,11 +47,35 @@ def checkup(path: Path, *, verify: bool) -> Iterator[Check]:
         return
     try:
         connection.execute("PRAGMA busy_timeout = 5000")
-        yield from _contents(connection, path, verify=verify)
+        done = {number for (number,) in connection.execute("SELECT number FROM migrations")}
+        check, readable = checkup_of.schema(SQLITE, done)
+        yield check
+        if readable:
+            yield _key(connection, path, secret, earlier)
+            yield from _contents(connection, path, verify=verify)
     except apsw.Error as error:
         yield "store", False, f"{path} cannot be read: {error}; restore a backup with `headway restore`"
     finally:
         connection.close()
+
+
+def _no_store(path: Path) -> str:
+    if key_path_of(path).exists():
+        return f"there is no store at {path}, but {key_path_of(path).name} is there: if it was lost, restore a backup"
+    return f"there is no store at {path}; `headway serve` makes one"
+
+
+def _key(connection: apsw.Connection, path: Path, secret: str, earlier: Sequence[bytes]) -> Check:
+    """Look at the secret as a server does when it starts."""
+    try:
+        kept = kept_secret(path, secret)
+    except ValueError as error:
+        return "key", False, str(error)
+    if refusal := misfit(connection, path, kept, earlier):
+        return "key", False, refusal
+    if kept is None:
+        return "key", True, f"there is no {key_path_of(path).name} yet; the next start makes it"
+    return "key", True, "HEADWAY_SECRET is set" if secret else f"{key_path_of(path)} is a key of this store"
 
 
 def _access(path: Path) -> Check:
@@ -72,11 +98,6 @@ def _log(path: Path) -> Check:
 
 
 def _contents(connection: apsw.Connection, path: Path, *, verify: bool) -> Iterator[Check]:
-    done = {number for (number,) in connection.execute("SELECT number FROM migrations")}
-    check, readable = checkup_of.schema(SQLITE, done)
-    yield check
-    if not readable:
-        return
     yield checkup_of.runs(connection.execute(checkup_of.STATES))
     yield _room(path.stat().st_size, _log_bytes(path), _pace(connection))
     if verify:

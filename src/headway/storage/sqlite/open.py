@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -25,10 +26,16 @@ class StoreInUse(StoreRefused):
     """Another server has the file."""
 
 
-def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
+def open_file(
+    path: Path,
+    clock: Clock,
+    *,
+    reserve_bytes: int,
+    claim: Callable[[apsw.Connection], object] = lambda connection: None,
+) -> Store:
     """Open, create or upgrade the file; raise StoreInUse, SchemaTooNew or StorageBroken with what to do.
 
-    New files are readable by their owner only.
+    New files are readable by their owner only. `claim` is called when the schema is there; what it raises closes the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = hold(path)
@@ -36,6 +43,7 @@ def open_file(path: Path, clock: Clock, *, reserve_bytes: int) -> Store:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         writing = SqliteDatabase(str(path), writer=True)
         make_ready(writing, clock.now_ms())
+        claim(writing.connection)
         return Store(
             clock=clock,
             dialect=SQLITE,
