@@ -140,6 +140,7 @@ class MailBox:
 
     def __init__(self, tls=None, *, starttls=False, implicit=False, login=None):
         self.mails = []
+        self.raw = []
         self.sessions = set()
         self.refuse = {}
         self.after_data = "250 OK"
@@ -188,6 +189,7 @@ class MailBox:
         self.sessions.add(session.peer)
         if not self.after_data.startswith("250"):
             return self.after_data
+        self.raw.append(envelope.content)
         message = email.message_from_bytes(envelope.content, policy=default)
         self.mails.append((envelope.mail_from, list(envelope.rcpt_tos), message))
         return self.after_data

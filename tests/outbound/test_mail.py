@@ -1,10 +1,15 @@
 """Mails: what arrives, what no value can do to a header, and what a mail server's words come to."""
 
 import asyncio
+import email
+import re
 import time
+from email.header import decode_header, make_header
+from email.policy import compat32
+from email.utils import getaddresses
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.outbound.receivers import MailBox, Raw, Turncoat
 from tests.outbound.test_guard import leading_to
@@ -12,8 +17,9 @@ from tests.outbound.test_guard import leading_to
 from headway.errors import InvalidInput, TargetRefused
 from headway.outbound.failure import SendFailed
 from headway.outbound.guard import Guard
-from headway.outbound.letter import Mail, MailServer, check_server
-from headway.outbound.mail import Mailer, compose
+from headway.outbound.headers import field
+from headway.outbound.letter import Mail, MailServer, addresses, check_server
+from headway.outbound.mail import Mailer
 
 AT = 1_800_000_000_000
 
@@ -30,7 +36,7 @@ def mail(**more):
             "to": "ann@example.com",
             "subject": "Report",
             "text": "All is well.",
-            "message_id": "r1.7.0@headway",
+            "message_id": "r1.7.0",
             "at_ms": AT,
         }
         | more
@@ -63,7 +69,7 @@ async def test_a_mail_arrives_as_it_was_meant(mailer, mailbox):
     assert [a.display_name for a in message["To"].addresses] == ["Ann Ünal", ""]
     assert message["From"].addresses[0].display_name == "Häd, way"
     assert message["Reply-To"] == "help@headway.example"
-    assert message["Message-ID"] == "<r1.7.0@headway>"
+    assert message["Message-ID"] == "<r1.7.0@headway.example>"
     assert message["Date"].datetime.timestamp() * 1000 == AT
     assert "Bcc" not in message
     assert message.get_body(("plain",)).get_content().splitlines() == ["Grüße", ".", "Ende"]
@@ -72,16 +78,16 @@ async def test_a_mail_arrives_as_it_was_meant(mailer, mailbox):
 
 async def test_connections_are_kept_and_a_closed_one_is_replaced(mailer, mailbox):
     for number in range(5):
-        await mailer.send(server(mailbox.port), mail(message_id=f"{number}@h"))
+        await mailer.send(server(mailbox.port), mail(message_id=f"{number}"))
     assert len(mailbox.sessions) == 1
     (pool,) = mailer._pools.values()
     pool.idle[0].smtp.close()
-    await mailer.send(server(mailbox.port), mail(message_id="6@h"))
+    await mailer.send(server(mailbox.port), mail(message_id="6"))
     assert len(mailbox.mails) == 6
 
 
 async def test_no_more_than_a_few_connections_are_open_to_one_server(mailer, mailbox):
-    await asyncio.gather(*(mailer.send(server(mailbox.port), mail(message_id=f"{n}@h")) for n in range(20)))
+    await asyncio.gather(*(mailer.send(server(mailbox.port), mail(message_id=f"{n}")) for n in range(20)))
     assert len(mailbox.mails) == 20
     assert len(mailbox.sessions) <= 4
 
@@ -99,27 +105,76 @@ async def test_a_line_break_in_a_header_fails_the_mail(mailer, mailbox, field, s
     assert mailbox.mails == []
 
 
-@given(st.text(), st.text(), st.text())
-def test_whatever_is_in_a_mail_has_the_headers_that_we_gave_it(subject, name, text):
-    try:
-        message, recipients = compose(server(sender_name=name), mail(subject=subject, text=text))
-    except (SendFailed, InvalidInput):
+HOSTILE = st.lists(
+    st.sampled_from([
+        "=?utf-8?q?a=0D=0AReply-To:=20eve@example.org?=", "=?utf-8?b?DQpCY2M6IGV2ZQ==?=", "=?us-ascii?q?=00?=", "=?", "?=", "=", "a", "Ann", " ", "  ", "\t",
+        ",", ";", ":", '"', "\\", "<", ">", "<eve@example.org>", "(x)", "[", "@", ".", "\u202e", "\u200b", "\ufeff", "\xa0", "é", "\U0001f600", "e\u0301",
+        "x" * 80, "\U0001f600" * 30, "Bcc:", "From ", "\r\n.\r\n", "\n.\n", "\r", "\n", "\x0b", "\x85", "\u2028", "\x00", "--=_", "\ud800",
+    ]), max_size=8,
+).map("".join)  # fmt: skip
+REFUSED = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def lines(text):
+    """Return a body's lines, however they end."""
+    found = re.split("\r\n|\r|\n", text)
+    return found[:-1] or [""] if found[-1] == "" else found
+
+
+def named(raw, header):
+    """Return what a receiver reads in a list of mailboxes; `email.policy.default` would keep the blanks between encoded words."""
+    pairs = getaddresses([email.message_from_bytes(raw, policy=compat32)[header]])
+    return [(str(make_header(decode_header(name))), address) for name, address in pairs]
+
+
+def as_address(name, address):
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}" <{address}>'
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    subject=HOSTILE | st.text(),
+    name=HOSTILE | st.text(),
+    sender=HOSTILE | st.text(),
+    body=HOSTILE | st.text(),
+    html=HOSTILE,
+)
+@example(
+    "=?utf-8?q?a=0D=0AReply-To:=20eve@example.org?=",
+    "=?utf-8?q?=2C_eve@example.org?=",
+    "=?utf-8?q?a=0D=0ABcc:_x?=",
+    "=?utf-8?q?b?=",
+    "",
+)
+@example("a  b ", "Ann  B", "", ".\r\nFrom me\n\n", "<p>.</p>")
+def test_every_value_arrives_as_the_text_that_it_is_and_nothing_else(
+    runner, mailer, mailbox, subject, name, sender, body, html
+):
+    mailbox.mails.clear()
+    mailbox.raw.clear()
+    given = mail(to=as_address(name, "ann@example.com") + ", bob@example.com", subject=subject, text=body, html=html)
+    refused = any(map(REFUSED.search, (subject, name, sender))) or "\ud800" in body + html or len(name) > 200
+    if refused:
+        assert runner.run(failure(mailer, server(mailbox.port, sender_name=sender), given)).code == "bad_mail"
+        assert mailbox.mails == []
         return
-    assert recipients == ["ann@example.com"]
-    head = message.as_bytes().split(b"\r\n\r\n", 1)[0].decode("ascii")
-    names = [line.split(":")[0] for line in head.split("\r\n") if line[0] not in " \t"]
-    expected = [
-        "From",
-        "To",
-        "Subject",
-        "Date",
-        "Message-ID",
-        "Auto-Submitted",
-        "Content-Type",
-        "Content-Transfer-Encoding",
-        "MIME-Version",
-    ]
-    assert sorted(names) == sorted(expected)
+    runner.run(mailer.send(server(mailbox.port, sender_name=sender), given))
+    ((envelope_sender, recipients, message),) = mailbox.mails
+    head = mailbox.raw[0].split(b"\r\n\r\n", 1)[0].decode("ascii")
+    content = ["Content-Type", "MIME-Version", *([] if html else ["Content-Transfer-Encoding"])]
+    expected = ["From", "To", *(["Subject"] if subject else []), "Date", "Message-ID", "Auto-Submitted", *content]
+    assert sorted(line.split(":")[0] for line in head.split("\r\n") if line[0] not in " \t") == sorted(expected)
+    assert all(len(line) < 998 and line.strip() and line.isprintable() for line in head.split("\r\n"))
+    assert (envelope_sender, recipients) == ("reports@headway.example", ["ann@example.com", "bob@example.com"])
+    assert named(mailbox.raw[0], "To") == [(name, recipients[0]), ("", recipients[1])]
+    assert named(mailbox.raw[0], "From") == [(sender, envelope_sender)]
+    assert (message["Subject"] or "") == subject
+    parts = [part for part in message.walk() if not part.is_multipart()]
+    assert [part.get_content_type() for part in parts] == ["text/plain", *(["text/html"] if html else [])]
+    assert lines(parts[0].get_content()) == lines(body or ("This mail is in HTML." if html else ""))
+    assert not html or lines(parts[1].get_content()) == lines(html)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +185,78 @@ async def test_what_is_no_address_fails_the_mail(mailer, mailbox, to):
     failed = await failure(mailer, server(mailbox.port), mail(to=to))
     assert (failed.code, failed.retryable, failed.unreachable) == ("bad_mail", False, False)
     assert mailbox.mails == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=?utf-8?q?ann?=@example.com", "=?utf-8?q?ann=40example.org=2C?=@example.com", "Ann <=?utf-8?b?eA==?=@x.org>"],
+)
+async def test_an_address_that_receivers_might_decode_is_none(mailer, mailbox, text):
+    failed = await failure(mailer, server(mailbox.port), mail(to=text))
+    assert (failed.code, failed.retryable) == ("bad_mail", False)
+    assert mailbox.mails == []
+
+
+@pytest.mark.parametrize("message_id", ["", "a b", "a>", "<a", "=?utf-8?q?a?=", "a\u00e9", "a@b", "a:b"])
+async def test_a_message_id_that_could_be_read_as_something_else_fails_the_mail(mailer, mailbox, message_id):
+    assert (await failure(mailer, server(mailbox.port), mail(message_id=message_id))).code == "bad_mail"
+    assert mailbox.mails == []
+
+
+def test_a_header_that_would_not_be_one_line_of_visible_signs_is_never_written():
+    for words in (["a\r\nBcc: x"], ["a\n b"], ["a", ""], [" a"], ["a\x00"], ["\u00e9"], ["a\r"]):
+        with pytest.raises(ValueError, match="Subject"):
+            field("Subject", words)
+    with pytest.raises(ValueError, match="no header"):
+        field("Subject: x\r\nBcc", ["a"])
+
+
+async def test_a_long_plain_subject_is_folded_and_not_encoded(mailer, mailbox):
+    subject = "A report about everything " * 15 + "x" * 90
+    await mailer.send(server(mailbox.port), mail(subject=subject))
+    assert mailbox.mails[0][2]["Subject"] == subject
+    assert b"=?" not in mailbox.raw[0]
+    assert max(map(len, mailbox.raw[0].split(b"\r\n"))) <= 92
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" + " " * 1_000_000 + "x",
+        '"' + "\\" * 1_000_000,
+        "a@b.c," * 100_000,
+        "a" * 1_000_000 + "@b.c",
+        "x" * 201 + " <a@b.c>",
+    ],
+)
+async def test_a_list_of_addresses_that_is_too_long_fails_the_mail_at_once(mailer, mailbox, text):
+    assert (await failure(mailer, server(mailbox.port), mail(to=text))).code == "bad_mail"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" + " " * 300_000 + "x",
+        '"' + "\\" * 300_000,
+        '"' * 300_000,
+        "<" * 300_000,
+        "a." * 150_000 + "@b.c",
+        "a@" + "b." * 150_000,
+    ],
+)
+def test_a_list_of_addresses_is_read_in_a_time_that_grows_with_its_length(monkeypatch, text):
+    monkeypatch.setattr("headway.outbound.letter.ADDRESSES_MAX", 1_000_000)
+    began = time.process_time()
+    with pytest.raises(InvalidInput):
+        addresses(text, "to")
+    assert time.process_time() - began < 5
+
+
+async def test_a_senders_domain_goes_over_the_wire_in_ascii(mailer, mailbox):
+    await mailer.send(server(mailbox.port, sender="reports@m\u00fcnchen.example"), mail())
+    ((sender, _, message),) = mailbox.mails
+    assert sender == message["From"].addresses[0].addr_spec == "reports@xn--mnchen-3ya.example"
+    assert message["Message-ID"] == "<r1.7.0@xn--mnchen-3ya.example>"
 
 
 async def test_a_domain_of_ones_own_script_goes_over_the_wire_in_ascii(mailer, mailbox):
@@ -247,7 +374,7 @@ async def test_who_lies_in_the_middle_fails_the_mail_in_time_and_stalls_nobody_e
             began = time.monotonic()
             failing = asyncio.create_task(failure(mailer, server(liar.port), mail()))
             await liar.asked.wait()
-            await mailer.send(server(mailbox.port), mail(message_id=f"{step}@h"))
+            await mailer.send(server(mailbox.port), mail(message_id=f"{step}"))
             failed = await failing
             assert time.monotonic() - began < 5
         assert "127.0.0.1" in failed.message, step
@@ -285,6 +412,8 @@ async def test_a_mail_server_inside_is_refused_when_it_is_named_and_when_it_is_d
     [
         {"sender": "x"},
         {"sender": "a@b.c, d@e.f"},
+        {"sender": "Ann <a@b.c>"},
+        {"sender": ""},
         {"sender_name": "a\r\nb"},
         {"reply_to": "a@b.c\nBcc: d@e.f"},
         {"username": "ann", "password": "pw"},

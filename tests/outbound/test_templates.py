@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from headway.outbound.failure import SendFailed
+from headway.outbound.headers import Mailbox
+from headway.outbound.letter import addresses
 from headway.outbound.render import ROW_S, Environment, look, render
 from headway.outbound.templates import Templates
 
@@ -39,6 +41,14 @@ async def test_what_people_write_works(templates):
         "{% if task == 'Daily' %} ({{ record.name.upper() }}){% endif %}{{ record['lines'] | sum(attribute='sum') }}"
     )
     assert await one(templates, source, row) == "Dear Ann, due 03.11.2026: 1=6 2=8 (ANN)7"
+
+
+@pytest.mark.parametrize(
+    "name", ["Ann", "A <eve@x.org>, B", 'A" <eve@x.org>, "B', "A\\", '\\" <eve@x.org>, ', "", None, 5]
+)
+def test_a_quoted_name_adds_no_recipient(name):
+    done = render([("{{ record.name | quoted }} <ann@example.com>", False)], {"record": {"name": name}})
+    assert addresses(done.texts[0], "to") == [Mailbox("" if name is None else str(name), "ann@example.com")]
 
 
 @pytest.mark.parametrize(

@@ -567,6 +567,21 @@ async def test_no_value_of_a_record_breaks_out_of_a_header(office, mailbox):
     assert message.get_body(("html",)).get_content().strip() == "<p>&lt;script&gt;</p>"
 
 
+async def test_a_value_of_a_record_that_looks_encoded_arrives_as_it_was_typed(office, mailbox):
+    world, typed = office.world, "=?utf-8?q?a=0D=0ABcc:_e@x.org?="
+    await table(world, field("Name"), field("Mail"))
+    await fill(world, {"Name": typed, "Mail": "ann@example.com"})
+    await serve_mail(office, mailbox, sender_name=typed, reply_to="help@headway.example")
+    await office.make({**MAIL, "to": "{{ record.Name | quoted }} <{{ record.Mail }}>", "text": "{{ record.Name }}"})
+    assert (await office.execute(await office.begin()))["failed"] == 0
+    ((_, recipients, message),) = mailbox.mails
+    assert recipients == ["ann@example.com"]
+    assert "Bcc" not in message
+    assert message["Subject"] == f"Hello {typed}"
+    assert [each.display_name for each in (*message["To"].addresses, *message["From"].addresses)] == [typed, typed]
+    assert message.get_body(("plain",)).get_content().strip() == typed
+
+
 async def test_without_a_mail_server_the_run_fails_in_words(office):
     await people(office.world)
     await office.make(MAIL)

@@ -47,10 +47,9 @@ class Sender:
         server = self._server
         assert server is not None, "it was looked up at the beginning"
         parts: dict[str, Any] = dict(zip(EMAIL_PARTS, texts, strict=True))
-        name = message_id(self._run.reached.origin, job.record.id, index)
         mail = Mail(
             **parts | {"subject": parts["subject"].strip(" \t")},
-            message_id=f"{name}@{server.sender.rpartition('@')[2]}",
+            message_id=message_id(self._run.reached.origin, job.record.id, index),
             at_ms=self._service.store.clock.now_ms(),
         )
         await self._try(index, job, lambda: self._gateway.mailer.send(server, mail))

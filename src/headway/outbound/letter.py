@@ -6,32 +6,34 @@ Apart from that, because servers that send nothing need not load what sends.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from headway.errors import InvalidInput
 from headway.outbound.failure import shown
 from headway.outbound.guard import Guard, Target
-
-if TYPE_CHECKING:
-    from email.headerregistry import Address
+from headway.outbound.headers import Mailbox
 
 Security = Literal["starttls", "tls", "plain"]
 
 RECIPIENTS_MAX: Final = 50
+ADDRESSES_MAX: Final = 20_000
+"""The longest list of addresses, in characters."""
+NAME_MAX: Final = 200
+"""The longest name before an address, in characters."""
 _ADDRESS: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 )
 _LOCAL_MAX: Final = 64
+_DOMAIN_MAX: Final = 253
 _ENTRY: Final = re.compile(
-    r"[ \t]*(?:(?P<bare>[^<>()\[\]\s\",;:\\]+)"
-    r'|(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<words>[^<>()\[\]",;:\\@]*))[ \t]*<(?P<address>[^<>\s]+)>)[ \t]*(?:[,;]|$)'
+    r"[ \t]*+(?:(?P<bare>[^<>()\[\]\s\",;:\\]++)"
+    r'|(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"[ \t]*+|(?P<words>[^<>()\[\]",;:\\@]*+))<(?P<address>[^<>\s]++)>)[ \t]*+(?:[,;]|$)'
 )
 """One of a list of addresses: bare, or in angle brackets behind a name. Comments and groups are nobody's need."""
-_BREAKS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_BREAKS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What ends a line somewhere, or is no sign at all; a tab is one."""
 
 
@@ -58,20 +60,27 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     html: str = ""
     message_id: str
-    """Without brackets; the same for every try."""
+    """What stands before the sender's domain in the Message-ID; the same for every try."""
     at_ms: int
 
 
 def check_server(server: MailServer, guard: Guard) -> Target:
     """Return where the server is; raise InvalidInput with what is wrong with its settings, TargetRefused among it."""
-    addresses(server.sender, "sender", most=1)
+    sender_of(server)
     if server.reply_to:
         addresses(server.reply_to, "reply_to", most=1)
-    one_line(server.sender_name, "sender_name")
     target = guard.mail_server(server.host, server.port)
     if server.security == "plain" and server.username and not target.trusted:
         raise InvalidInput("security plain would send the password in the clear; use starttls or tls")
     return target
+
+
+def sender_of(server: MailServer) -> Mailbox:
+    """Return who the server's mails are from; raise InvalidInput if that is not one address and one line of a name."""
+    found = addresses(server.sender, "sender", most=1)
+    if not found or found[0].name:
+        raise InvalidInput("sender is one e-mail address; the name before it is sender_name")
+    return Mailbox(one_line(server.sender_name, "sender_name"), found[0].address)
 
 
 def one_line(text: str, name: str) -> str:
@@ -81,30 +90,41 @@ def one_line(text: str, name: str) -> str:
     return text
 
 
-def addresses(text: str, name: str, most: int = RECIPIENTS_MAX) -> Sequence[Address]:
+def addresses(text: str, name: str, most: int = RECIPIENTS_MAX) -> list[Mailbox]:
     """Read addresses as people write them; raise InvalidInput with the one that is none."""
-    from email.headerregistry import Address  # noqa: PLC0415 - slow to import
-
+    if len(text) > ADDRESSES_MAX:
+        raise InvalidInput(f"{name} is longer than {ADDRESSES_MAX:,} characters")
     one_line(text, name)
-    found: list[Address] = []
+    found: list[Mailbox] = []
     at = 0
     while text[at:].strip(" \t,;"):
         entry = _ENTRY.match(text, at)
         written = _ascii(entry["bare"] or entry["address"]) if entry else ""
-        if entry is None or not _ADDRESS.fullmatch(written) or len(written.rpartition("@")[0]) > _LOCAL_MAX:
+        if entry is None or not _is_address(written):
             raise InvalidInput(f"{name}: {shown(text[at:])!r} does not begin with an e-mail address")
-        display = (entry["quoted"] or "").replace('\\"', '"').replace("\\\\", "\\") or (entry["words"] or "").strip()
-        found.append(Address(display_name=display, addr_spec=written))
+        display = re.sub(r"\\(.)", r"\1", entry["quoted"] or "") or (entry["words"] or "").strip(" \t")
+        if len(display) > NAME_MAX:
+            raise InvalidInput(f"{name}: the name before {written} is longer than {NAME_MAX} characters")
+        found.append(Mailbox(display, written))
+        if len(found) > most:
+            raise InvalidInput(f"{name} has more than {most} address{'es' if most > 1 else ''}")
         at = entry.end()
-    if len(found) > most:
-        raise InvalidInput(f"{name} has {len(found)} addresses; at most {most}")
     return found
+
+
+def _is_address(written: str) -> bool:
+    """Whether this is an address; what some receivers would decode (`=?utf-8?q?…?=`) is none."""
+    return (
+        _ADDRESS.fullmatch(written) is not None
+        and len(written.rpartition("@")[0]) <= _LOCAL_MAX
+        and "=?" not in written
+    )
 
 
 def _ascii(address: str) -> str:
     """Return the address with its domain as the wire has it: münchen.example is xn--mnchen-3ya.example."""
     local, at, domain = address.rpartition("@")
-    if domain.isascii():
+    if domain.isascii() or len(domain) > _DOMAIN_MAX:
         return address
     try:
         return f"{local}{at}{domain.encode('idna').decode()}"

@@ -1,4 +1,4 @@
-"""Mails: built so that no value breaks out of its header, sent over kept connections to a server that the guard lets through.
+"""Mails: put together from values that are texts and nothing else, sent over kept connections to a server that the guard lets through.
 
 A mail carries the `Message-ID` that it is given: the same mail sent again has the same, and mailboxes that care show one.
 """
@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import ssl
 from datetime import UTC, datetime
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE
 from email.utils import format_datetime
 from typing import Final
 
 import aiosmtplib
+import msgspec
 
 from headway.errors import InvalidInput
 from headway.outbound.failure import SendFailed, shown
 from headway.outbound.guard import AddressRefused, Guard, Target
-from headway.outbound.letter import RECIPIENTS_MAX, Mail, MailServer, addresses, one_line
+from headway.outbound.headers import Mailbox, field, mailboxes, text
+from headway.outbound.letter import RECIPIENTS_MAX, Mail, MailServer, addresses, one_line, sender_of
 
 TIMEOUT_S: Final = 30.0
 """For one mail, from the connection to the server's word that it has it."""
@@ -32,6 +34,15 @@ MAILS_PER_CONNECTION: Final = 100
 """Servers that count close after so many."""
 IDLE_S: Final = 30.0
 """How long a connection is kept for the next mail."""
+_MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A mail as it is handed over."""
+
+    sender: str
+    recipients: list[str]
+    content: bytes
 
 
 class Mailer:
@@ -50,14 +61,14 @@ class Mailer:
             target = self._guard.mail_server(server.host, server.port)
         except InvalidInput as error:
             raise SendFailed("target_refused", error.detail, retryable=False, unreachable=True) from None
-        message, recipients = compose(server, mail)
+        envelope = compose(server, mail)
         pool = self._pools.get(server)
         if pool is None:
             pool = self._pools[server] = _Pool()
         try:
             async with pool.room:  # waiting for others does not count
                 async with asyncio.timeout(self._timeout_s):
-                    refused = await self._send(pool, server, target, message, recipients)
+                    refused = await self._send(pool, server, target, envelope)
         except TimeoutError:
             text = f"{server.host} did not take the mail within {self._timeout_s:g} s"
             raise SendFailed("timeout", text, retryable=True, unreachable=True) from None
@@ -70,23 +81,24 @@ class Mailer:
             text = f"{server.host}:{server.port} cannot be reached: {_why(error)}"
             raise SendFailed("unreachable", text, retryable=True, unreachable=True) from None
         if refused:
-            raise _refused(server, refused, len(recipients))
+            raise _refused(server, refused, len(envelope.recipients))
 
     async def _send(
-        self, pool: _Pool, server: MailServer, target: Target, message: EmailMessage, recipients: list[str]
+        self, pool: _Pool, server: MailServer, target: Target, envelope: Envelope
     ) -> dict[str, aiosmtplib.SMTPResponse]:
-        raw = message.as_bytes(policy=WIRE)
         while pool.idle:  # a server closes what was idle for too long: then it is said on a new one
             with contextlib.suppress(aiosmtplib.SMTPServerDisconnected):
-                return await self._hand_over(pool, pool.take(), server.sender, recipients, raw)
-        return await self._hand_over(pool, await self._connect(server, target), server.sender, recipients, raw)
+                return await self._hand_over(pool, pool.take(), envelope)
+        return await self._hand_over(pool, await self._connect(server, target, envelope.sender), envelope)
 
     async def _hand_over(
-        self, pool: _Pool, connection: _Connection, sender: str, recipients: list[str], raw: bytes
+        self, pool: _Pool, connection: _Connection, envelope: Envelope
     ) -> dict[str, aiosmtplib.SMTPResponse]:
         smtp = connection.smtp
         try:
-            refused, _ = await smtp.sendmail(sender, recipients, raw, timeout=self._timeout_s)
+            refused, _ = await smtp.sendmail(
+                envelope.sender, envelope.recipients, envelope.content, timeout=self._timeout_s
+            )
         except aiosmtplib.SMTPRecipientsRefused as error:
             refused = {each.recipient: aiosmtplib.SMTPResponse(each.code, each.message) for each in error.recipients}
         except BaseException:
@@ -100,14 +112,14 @@ class Mailer:
             connection.close()
         return refused
 
-    async def _connect(self, server: MailServer, target: Target) -> _Connection:
+    async def _connect(self, server: MailServer, target: Target, sender: str) -> _Connection:
         sock = await self._guard.dial(target)
         smtp = aiosmtplib.SMTP(
             hostname=server.host,
             sock=sock,
             username=server.username or None,
             password=server.password or None,
-            local_hostname=server.sender.rpartition("@")[2],
+            local_hostname=sender.rpartition("@")[2],
             timeout=self._timeout_s,
             use_tls=server.security == "tls",
             start_tls=server.security == "starttls",  # and no mail without, whatever the server says it can do
@@ -162,32 +174,45 @@ class _Pool:
         connection.close()
 
 
-def compose(server: MailServer, mail: Mail) -> tuple[EmailMessage, list[str]]:
-    """Return the message and everyone it goes to; raise SendFailed if a header or an address cannot be as it is."""
+def compose(server: MailServer, mail: Mail) -> Envelope:
+    """Return the mail as it is handed over; raise SendFailed if a header or an address cannot be as it is."""
     try:
-        to, cc, bcc = (addresses(text, name) for name, text in (("to", mail.to), ("cc", mail.cc), ("bcc", mail.bcc)))
-        everyone = list(dict.fromkeys(address.addr_spec for address in (*to, *cc, *bcc)))
+        to, cc, bcc = (addresses(given, name) for name, given in (("to", mail.to), ("cc", mail.cc), ("bcc", mail.bcc)))
+        everyone = list(dict.fromkeys(mailbox.address for mailbox in (*to, *cc, *bcc)))
         _check_size(mail, len(everyone))
-        message = EmailMessage(policy=WIRE)
-        message["From"] = Address(display_name=one_line(server.sender_name, "sender_name"), addr_spec=server.sender)
-        if to:
-            message["To"] = to
-        if cc:
-            message["Cc"] = cc
-        if server.reply_to:
-            message["Reply-To"] = server.reply_to
-        message["Subject"] = one_line(mail.subject, "subject")
-        message["Date"] = format_datetime(datetime.fromtimestamp(mail.at_ms / 1000, UTC))
-        message["Message-ID"] = f"<{one_line(mail.message_id, 'message_id')}>"
-        message["Auto-Submitted"] = "auto-generated"  # so that nobody's absence is answered to it
-        message.set_content(mail.text or ("" if not mail.html else "This mail is in HTML."), cte="quoted-printable")
-        if mail.html:
-            message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
+        sender = sender_of(server)
+        reply_to = addresses(server.reply_to, "reply_to", most=1)
+        fields = [
+            ("From", mailboxes([sender])),
+            ("To", mailboxes(to)),
+            ("Cc", mailboxes(cc)),
+            ("Reply-To", mailboxes(reply_to)),
+            ("Subject", text(one_line(mail.subject, "subject"))),
+            ("Date", [format_datetime(datetime.fromtimestamp(mail.at_ms / 1000, UTC))]),
+            ("Message-ID", [_message_id(mail, sender)]),
+            ("Auto-Submitted", ["auto-generated"]),  # so that nobody's absence is answered to it
+        ]
+        head = b"".join(field(name, words) for name, words in fields if words)
+        return Envelope(sender.address, everyone, head + _content(mail))
     except InvalidInput as error:
         raise SendFailed("bad_mail", error.detail, retryable=False) from None
-    except (ValueError, UnicodeError) as error:  # the standard library refuses what we let through
+    except ValueError as error:  # half of a surrogate pair in the body, a time before year 1
         raise SendFailed("bad_mail", f"the mail cannot be put together: {shown(str(error))}", retryable=False) from None
-    return message, everyone
+
+
+def _message_id(mail: Mail, sender: Mailbox) -> str:
+    if not _MESSAGE_ID.fullmatch(one_line(mail.message_id, "message_id")):
+        raise InvalidInput("message_id has other signs than letters, digits, full stops, - and _")
+    return f"<{mail.message_id}@{sender.address.rpartition('@')[2]}>"
+
+
+def _content(mail: Mail) -> bytes:
+    """Return the text and the HTML with the headers that are theirs, in ASCII."""
+    message = EmailMessage(policy=WIRE)
+    message.set_content(mail.text or ("" if not mail.html else "This mail is in HTML."), cte="quoted-printable")
+    if mail.html:
+        message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
+    return message.as_bytes()
 
 
 def _check_size(mail: Mail, recipients: int) -> None:

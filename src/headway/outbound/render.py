@@ -49,6 +49,7 @@ class Environment(ImmutableSandboxedEnvironment):
         super().__init__(autoescape=html, undefined=Missing, finalize=_finalize)
         self.globals.clear()
         self.filters["date"] = _date
+        self.filters["quoted"] = _quoted
         for heavy in ("center", "indent", "format", "pprint", "wordwrap", "xmlattr", "random", "urlize", "attr", "map"):
             self.filters.pop(heavy)
 
@@ -89,6 +90,12 @@ def _date(value: Any, form: str = "%Y-%m-%d") -> str:
     if len(form) > 100 or any(sign.isdecimal() for sign in form):  # noqa: PLR2004 - %9999999d is a bomb too
         raise SecurityError("that is no form of a date")
     return datetime.fromisoformat(str(value)).strftime(form)
+
+
+def _quoted(value: Any) -> str:
+    """Write a name before an address so that nothing in it is another address: `{{ record.name | quoted }} <…>`."""
+    escaped = str(_finalize(value)).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 ENVIRONMENTS: Final = {html: Environment(html=html) for html in (False, True)}

@@ -1,0 +1,89 @@
+"""Header fields of a mail: each text is written so that a receiver reads it as it is, whatever stands in it.
+
+Texts are never parsed or decoded here. What is plain ASCII stands as it is; all else, also what looks like an encoded word
+(`=?utf-8?q?…?=`), becomes encoded words of RFC 2047 that decode to the text. What is written is checked as it is sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+LINE_MAX: Final = 76
+"""Where a line is folded, if there is a blank to fold it at."""
+LONGEST_WORD: Final = 900
+"""What is longer is encoded, so that no line is longer than the 998 characters of RFC 5322."""
+PIECE_BYTES: Final = 36
+"""Of one encoded word: 60 characters, so that it fits into a line behind the name of any of our fields."""
+
+_PLAIN: Final = re.compile(r"[!-~]+( [!-~]+)*")
+_ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+( [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_QUOTABLE: Final = re.compile(r"[!-~]([ -~]{0,60}[!-~])?")
+_SENT: Final = re.compile(r"[A-Za-z-]+:( [!-~]([ -~]*[!-~])?\r\n)+")
+_ENCODED_WORD: Final = "=?"
+"""How what a receiver may decode begins."""
+
+
+class Mailbox(msgspec.Struct, frozen=True):
+    """An address, and the name of who is behind it."""
+
+    name: str
+    address: str
+    """In ASCII, its domain as the wire has it."""
+
+
+def field(name: str, words: Iterable[str]) -> bytes:
+    """Return a header field, folded between its words; raise ValueError if it would be anything but that one field."""
+    lines = [f"{name}:"]
+    fresh = True
+    for word in words:
+        if not fresh and len(lines[-1]) + 1 + len(word) > LINE_MAX:
+            lines.append("")
+        lines[-1] += f" {word}"
+        fresh = False
+    sent = "".join(f"{line}\r\n" for line in lines)
+    if not _SENT.fullmatch(sent):
+        raise ValueError(f"{name} has a character that no header can have")
+    return sent.encode("ascii")
+
+
+def text(value: str) -> list[str]:
+    """Return the words of an unstructured field, such as a subject."""
+    words = value.split(" ")
+    if _ENCODED_WORD in value or not _PLAIN.fullmatch(value) or max(map(len, words)) > LONGEST_WORD:
+        return _encoded(value)
+    return words
+
+
+def mailboxes(of: Sequence[Mailbox]) -> list[str]:
+    """Return the words of a list of mailboxes."""
+    found: list[str] = []
+    for mailbox in of:
+        if found:
+            found[-1] += ","
+        found += [*_phrase(mailbox.name), f"<{mailbox.address}>"] if mailbox.name else [mailbox.address]
+    return found
+
+
+def _phrase(name: str) -> list[str]:
+    if _ENCODED_WORD in name or not _QUOTABLE.fullmatch(name):
+        return _encoded(name)
+    if _ATOMS.fullmatch(name):
+        return name.split(" ")
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return [f'"{escaped}"']
+
+
+def _encoded(value: str) -> list[str]:
+    """Return the encoded words of a text; none ends within a character. A receiver drops the blanks between them."""
+    pieces = [b""]
+    for sign in value:
+        octets = sign.encode()
+        if len(pieces[-1]) + len(octets) > PIECE_BYTES:
+            pieces.append(b"")
+        pieces[-1] += octets
+    return [f"=?utf-8?b?{base64.b64encode(piece).decode()}?=" for piece in pieces if piece]
