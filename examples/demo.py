@@ -3,6 +3,8 @@
 python examples/demo.py            zips the libraries that were just installed: a few thousand files
 python examples/demo.py FOLDER     zips another folder
 python examples/demo.py --keep     and leaves the service running until Ctrl-C
+
+It is a system of its own: a key, a server or another setting of yours in the environment is not used.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from headway.client.sync.client import Client
+from headway.config import ignore_environment
 from headway.errors import HeadwayError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +33,7 @@ STOP_S = 40
 def main() -> int:
     """Run the demo; return the exit code of the run."""
     chosen = arguments()
+    ignore_environment()
     port = chosen.port or free_port()
     url = f"http://127.0.0.1:{port}"
     say(f"Starting the service on {chosen.store} …")

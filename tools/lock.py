@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -56,33 +57,44 @@ def stale() -> list[str]:
     ]
 
 
+def uv(folder: Path) -> list[str]:
+    """Install uv into a folder, as the lock has it; return the command that is `uv pip` with the index of pip."""
+    python = folder / "bin/python"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    subprocess.run([*install, "-r", LOCKS / "lock.txt"], check=True)
+    return [sys.executable, str(ROOT / "tools/index.py"), str(folder / "bin/uv"), "pip"]
+
+
 class Resolver:
-    """uv, as the lock has it, in an environment that is thrown away."""
+    """Finds versions that fit together."""
 
     def __init__(self, folder: Path) -> None:
-        """Install it into a folder, through the index that pip is configured with."""
-        self._folder = folder
-        python = folder / "bin/python"
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        subprocess.run([*install, "-r", LOCKS / "lock.txt"], check=True)
-        self._command = [sys.executable, str(ROOT / "tools/index.py"), str(folder / "bin/uv"), "pip", "compile"]
+        """Install uv into a folder."""
+        self._output, self._uv = folder / "requirements.txt", uv(folder)
+        project = tomllib.loads((ROOT / PROJECT).read_text(encoding="utf-8"))["project"]
+        self._python = project["requires-python"].removeprefix(">=")
 
     def resolve(self, known: str, *words: str) -> str:
         """Return the requirements for these words, with the versions of `known` where they fit."""
-        output = self._folder / "requirements.txt"
-        output.write_text(known)
-        lowest_python = tomllib.loads((ROOT / PROJECT).read_text())["project"]["requires-python"].removeprefix(">=")
-        options = ["--universal", f"--python-version={lowest_python}", "--generate-hashes", "--no-header", "--quiet"]
-        command = [*self._command, *options, f"--output-file={output}", *words]
+        self._output.write_text(known)
+        options = ["--universal", f"--python-version={self._python}", "--generate-hashes", "--no-header", "--quiet"]
+        command = [*self._uv, "compile", *options, f"--output-file={self._output}", *words]
         if subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode:
             raise SystemExit("there are no versions that fit together, or the index cannot be reached: see above")
-        return output.read_text()
+        return self._output.read_text()
 
 
-def pins(text: str) -> set[str]:
-    """Return the packages of a lock with their versions, `name==version`; where they are needed differs from part to part."""
-    return {line.split()[0] for line in text.splitlines() if line[:1].isalnum()}
+def pins(text: str) -> dict[str, str]:
+    """Return the versions of a lock's packages; where they are needed differs from part to part."""
+    return dict(line.split()[0].split("==") for line in text.splitlines() if line[:1].isalnum())
+
+
+def core_tools(locked: dict[str, str]) -> str:
+    """Return the requirements of the core tests, at their locked versions: it is not these whose ranges are tried."""
+    group = tomllib.loads((ROOT / PROJECT).read_text(encoding="utf-8"))["dependency-groups"]["core"]
+    names = [re.split(r"[\[<>=!~; ]", requirement)[0] for requirement in group]
+    return "".join(f"{name}=={locked[name]}\n" for name in names)
 
 
 def write(upgrades: list[str]) -> None:
@@ -96,12 +108,11 @@ def write(upgrades: list[str]) -> None:
         )
         for part, words in PARTS.items():
             text = resolver.resolve(everything, *words)
-            if other := pins(text) - pins(everything):
-                raise SystemExit(f"locks/{part}.txt would differ from the others in {', '.join(sorted(other))}")
+            if other := pins(text).items() - pins(everything).items():
+                raise SystemExit(f"locks/{part}.txt would differ from the others in {', '.join(sorted(dict(other)))}")
             (LOCKS / f"{part}.txt").write_text(header + text)
-        # What is asked for by its exact version stays at it, whatever is lowest.
-        tools = Path(folder) / "tools.in"
-        tools.write_text("\n".join(sorted(pins(resolver.resolve(everything, "--group=core")))))
+        tools = Path(folder) / "tools.txt"
+        tools.write_text(core_tools(pins(everything)))
         lowest = resolver.resolve("", *EXTRAS, str(tools), "--resolution=lowest-direct", "--no-annotate")
         (LOCKS / f"{LOWEST}.txt").write_text(header + lowest)
     subprocess.run([sys.executable, ROOT / "tools/bill.py"], check=True)

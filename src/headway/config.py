@@ -118,6 +118,12 @@ def from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) 
     return Settings(**values)
 
 
+def ignore_environment() -> None:
+    """Remove every HEADWAY_* variable from this process: a server that it starts and throws away, and its client, use none."""
+    for name in [name for name in os.environ if name.startswith("HEADWAY_")]:
+        del os.environ[name]
+
+
 def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
     try:
         if field.name.endswith("_ms") and not text.isdigit():

@@ -330,7 +330,7 @@ def test_unknown_events_do_not_upset_the_screen(headway):
 def test_every_command_is_loaded_by_the_table_and_has_help(headway):
     for name in TABLE:
         code, out, err = headway(name, "--help")
-        assert (code, out.startswith("Usage: headway"), err) == (0, True, ""), name
+        assert (code, "headway" in out.splitlines()[0], err) == (0, True, ""), name
 
 
 def test_help_and_version_import_nothing_heavy():

@@ -31,13 +31,14 @@ HOST = "http://localhost:8006"
 ID = "bdc8e99d-dd8a-40e9-8840-f9f8eef16c71"
 """The id that the CloudCoin programs say is to be replaced."""
 LIMIT_S = 60
+PACKAGES = {"node": "nodejs", "go": "golang-go"}
 
 
 def needs(program: str) -> str:
     """Return where a program is; skip where it is missing."""
     found = shutil.which(program)
     if found is None:
-        pytest.skip(f"{program} is not installed (`tools/setup dev` as root on Debian installs it)")
+        pytest.skip(f"{program} is not installed (apt-get install {PACKAGES.get(program, program)})")
     return found
 
 

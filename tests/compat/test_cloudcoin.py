@@ -335,9 +335,9 @@ SCHEMA = b'{"type":"object","properties":{"name":{"type":"string"}},"required":[
         (b'{"name":NaN}', 400, 4110, "Failed to parse Input JSON"),
         (b'{"name":"a","name":"b"}', 400, 4110, "Failed to parse Input JSON"),
         (b"\xff\xfe", 400, 4110, "Failed to parse Input JSON"),
-        (b"{}", 422, 4121, 'Validation error. input: "name" is a required property'),
-        (b'{"name":7}', 422, 4121, 'Validation error. input.name: 7 is not of type "string"'),
-        (b"[]", 422, 4121, 'Validation error. input: [] is not of type "object"'),
+        (b"{}", 422, 4121, "Validation error. input: "),
+        (b'{"name":7}', 422, 4121, "Validation error. input.name: "),
+        (b"[]", 422, 4121, "Validation error. input: "),
         (b'{"name":"%b"}' % (b"x" * 3000), 413, 4121, "Validation error. "),
     ],
 )

@@ -403,7 +403,7 @@ async def test_a_validation_names_the_fields(in_memory):
         schema = b'{"type":"object","properties":{"to":{"type":"string"},"n":{"type":"integer"}}}'
         await server.declare("mail", input_schema=msgspec.Raw(schema))
         said = (await server.post("/api/v1/tasks/run/mail", {"to": 7, "n": "x"})).json
-        assert said["errors"] == {"to": ['7 is not of type "string"'], "n": ['"x" is not of type "integer"']}
+        assert {name: len(texts) for name, texts in said["errors"].items()} == {"to": 1, "n": 1}
         assert (await server.get("/api/v1/tasks/history?limit=-1")).json["errors"].keys() == {"limit"}
 
 

@@ -79,9 +79,8 @@ async def test_wrong_types_are_422_with_a_pointer(serving):
             "/v1/runs:batch", {"runs": [{"task": "backup"}, {"task": "backup", "priority": "x"}]}
         )
         assert (answer.status, answer.code) == (422, "invalid_input")
-        assert answer.json["errors"] == [
-            {"pointer": "/runs/1/priority", "code": "type", "message": "Expected `int | null`, got `str`"}
-        ]
+        (error,) = answer.json["errors"]
+        assert (error["pointer"], error["code"]) == ("/runs/1/priority", "type")
 
 
 @on_loop

@@ -195,7 +195,7 @@ async def test_a_dial_goes_on_with_the_next_address():
     assert connection.getpeername() == ("127.0.0.1", port)
     connection.close()
     server.close()
-    with pytest.raises(OSError, match=r"Connection refused|Connect call failed"):
+    with pytest.raises(ConnectionRefusedError):
         await guard.dial(guard.mail_server("two.example", port))
 
 

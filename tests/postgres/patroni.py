@@ -45,8 +45,8 @@ AGREED: Final[Mapping[str, Any]] = {
 
 NAMES: Final = ("db1", "db2", "db3")
 MISSING: Final = {
-    "patroni": "Patroni is not installed: pip install --group patroni",
-    "etcd": "etcd is not installed: apt-get install etcd-server",
+    "patroni": "Patroni is not installed (tools/setup nightly does that)",
+    "etcd": "etcd is not installed (apt-get install etcd-server)",
 }
 
 

@@ -39,7 +39,7 @@ def _processes(node):
 
 @pytest.fixture(scope="session")
 def nodes():
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'headway[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed (tools/setup nightly does that)")
     found = Nodes()
     yield found
     found.close()

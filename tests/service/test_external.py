@@ -46,7 +46,7 @@ def mariadb(tmp_path_factory):
     base = Path(os.environ.get("HEADWAY_TEST_MARIADB", "/usr"))
     program, install = base / "sbin/mariadbd", base / "bin/mariadb-install-db"
     if not program.exists() or not install.exists():
-        pytest.skip("there is no MariaDB: install the packages mariadb-server-core and mariadb-client-core")
+        pytest.skip("MariaDB is not installed (apt-get install mariadb-server-core mariadb-client-core)")
     data = tmp_path_factory.mktemp("mariadb")
     subprocess.run(
         [install, "--no-defaults", f"--basedir={base}", f"--datadir={data / 'data'}", "--auth-root-authentication-method=normal",

@@ -21,6 +21,7 @@ import click
 from headway.cli import session, show
 from headway.cli.command import Command
 from headway.client.sync.client import Client
+from headway.config import ignore_environment
 from headway.errors import HeadwayError
 
 START_S: Final = 30
@@ -44,7 +45,8 @@ Figures = dict[str, Any]
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Worker processes.")
 def bench(seconds: float, only: tuple[str, ...], folder: str | None, workers: int) -> None:
-    """Measure Headway on this machine, every start safe on disk before it is acknowledged."""
+    """Measure Headway on this machine, every start safe on disk before it is acknowledged. Settings in the environment do not count."""
+    ignore_environment()
     with tempfile.TemporaryDirectory(prefix="headway-bench-", dir=folder) as at, serving(Path(at), workers) as server:
         url, process, cold_start_s = server
         load("prepare", url, 0)

@@ -42,8 +42,12 @@ def span(value: Span | None) -> str | None:
 def to_json(value: object, what: str = "the value") -> bytes:
     """Encode what JSON can say, dataclasses, structs, datetimes and UUIDs included; raise TypeError for the rest."""
     try:
-        text = _ENCODER.encode(value)
-        # msgspec writes NaN and infinities as null, and those of Decimal as they are: only then is a second look needed.
+        try:
+            text = _ENCODER.encode(value)
+        except ValueError:  # such as msgspec's own for a Decimal that is NaN, from its version 0.23 on
+            _refuse_not_finite(value)
+            raise
+        # msgspec writes NaN and infinities as null, and earlier versions those of Decimal as they are: a second look.
         if value is not None and any(word in text for word in _NOT_FINITE):
             _refuse_not_finite(value)
     except (TypeError, ValueError, RecursionError) as error:
