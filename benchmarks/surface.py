@@ -84,18 +84,21 @@ def reads(bench: Bench, seconds: float, name: str, path: str) -> None:
 
 
 def keyed(bench: Bench, seconds: float) -> None:
-    """One server, asked in turn by who shows a key and by who need not."""
-    with bench.folder() as folder, serving(folder, "--anonymous-loopback") as served:
+    """Two servers, asked in turn: one without keys, and one that asks for them."""
+    with bench.folder() as folder, bench.folder() as other, serving(folder) as served, serving(other) as without:
         served.declare("noop")
+        without.declare("noop")
+        free = without.ask("POST", "/v1/runs", {"task": "noop", "input": {"ts": 0}})
         run = served.ask("POST", "/v1/runs", {"task": "noop", "input": {"ts": 0}})
         key = served.ask("POST", "/v1/keys", {"name": "bench", "scopes": ["run:read", "key:admin"]})["key"]
         limits = {"per_minute": 1_000_000_000, "per_day": 1_000_000_000_000}
         key_id = key.split("_")[1]
-        served.ask("PATCH", f"/v1/keys/{key_id}", limits)
+        served.ask("PATCH", f"/v1/keys/{key_id}", limits, authorization=f"Bearer {key}")
         wrk(served.port, run["url"], 64, 1, key=key)
+        wrk(without.port, free["url"], 64, 1)
         plain, shown = [], []
         for _ in bench.repeat():
-            plain.append(wrk(served.port, run["url"], 64, seconds))
+            plain.append(wrk(without.port, free["url"], 64, seconds))
             shown.append(wrk(served.port, run["url"], 64, seconds, key=key))
     bench.emit("reads.keyed", "req/s", shown)
     bench.emit("reads.keyed.ratio", "x", [our / their for our, their in zip(shown, plain, strict=True)])

@@ -1,14 +1,19 @@
-"""Every setting once: name, type, default, meaning. Flags win over the environment, the environment over defaults."""
+"""Every setting once: name, type, default, meaning; and which of them are refused together.
+
+Flags win over the environment, the environment over defaults.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from headway.durations import parse_ms
+from headway.networks import is_loopback
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,12 +34,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many runs a local worker executes at once."""
     allow_host: tuple[str, ...] = ()
     """Names that may stand in the Host header, besides those of loopback."""
-    anonymous_loopback: bool = False
-    """Let whoever comes without a key do everything in the first organisation, although there are keys; on loopback only."""
+    allow_origin: tuple[str, ...] = ()
+    """Origins of web pages that may use the server from another site, such as https://app.example.org."""
+    loopback_without_key: bool = False
+    """Let every program and user of this machine do everything in the first organisation without a key, although there are
+    keys. Refused together with anything by which others' requests arrive: `host`, `behind_proxy`, `trusted_proxy`, `allow_host`."""
     behind_proxy: bool = False
     """Say that a proxy which speaks TLS with the world stands before this server: needed to listen on other addresses."""
     trusted_proxy: tuple[str, ...] = ()
-    """Addresses or networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8."""
+    """Addresses or networks of proxies whose X-Forwarded-For, -Host and -Proto are believed, such as 10.0.0.0/8."""
     key_per_minute: int = 600_000
     """How often a key may ask in a minute, if nothing else is said of it."""
     key_per_day: int = 100_000_000
@@ -96,22 +104,85 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cloudcoin_aliases: tuple[str, ...] = ()
     """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
     are no POST."""
-    cloudcoin_anonymous: bool = True
-    """Let programs on this machine use the CloudCoin surface without a key, although there are keys: they can start tasks of
-    the first organisation, and see what was started so. Never behind a proxy."""
+    cloudcoin_loopback_without_key: bool = False
+    """Let every program and user of this machine use the CloudCoin surface without a key, although there are keys: start tasks
+    of the first organisation, and see what was started so. Refused together with what `loopback_without_key` is."""
     cloudcoin_origins: tuple[str, ...] = ()
-    """Origins of web pages that may use the CloudCoin surface from another site, such as https://wallet.example.org."""
+    """Origins of web pages that may use the CloudCoin surface from another site, and nothing else."""
     cloudcoin_strict: bool = False
     """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
     access_log: bool = False
     """Whether each request is logged."""
 
 
+RENAMED: Final = {
+    "anonymous_loopback": "loopback_without_key", "cloudcoin_anonymous": "cloudcoin_loopback_without_key",
+}  # fmt: skip
+"""Settings of before and where to look instead: they are refused, as none of today means the same."""
+_KEYLESS: Final = ("loopback_without_key", "cloudcoin_loopback_without_key")
+_FORWARDING: Final = ("behind_proxy", "trusted_proxy", "allow_host")
+"""What is set where a proxy hands on the requests of others, which then come from loopback."""
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+)
+
+
+def check(settings: Settings, *, locked: bool = True) -> None:
+    """Raise ValueError, with what to do, for settings with which no server may run, alone or together.
+
+    `locked` says whether there is a key, which is known when the store is open: others than this machine are never served
+    without one.
+    """
+    host = settings.host
+    if not (settings.behind_proxy or is_loopback(host)):
+        raise ValueError(
+            f"refusing to listen on {host}: keys would go over the network in the clear; put a proxy that speaks TLS "
+            f"before it and say --behind-proxy, or listen on 127.0.0.1"
+        )
+    if not (locked or is_loopback(host)):
+        raise ValueError(
+            f"refusing to listen on {host}: without keys anyone who reaches it could run tasks; make one with  "
+            f"headway keys create admin --scope all --store URL  or listen on 127.0.0.1"
+        )
+    others = [name for name in _FORWARDING if getattr(settings, name)] + ([] if is_loopback(host) else ["host"])
+    for name in keyless(settings):
+        if others:
+            raise ValueError(
+                f"{variable(name)} is for this machine alone: with {variable(others[0])} the requests of others arrive here "
+                f"too; leave one of the two out"
+            )
+    for name in ("allow_origin", "cloudcoin_origins"):
+        for origin in getattr(settings, name):
+            _check_origin(name, origin)
+
+
+def keyless(settings: Settings) -> list[str]:
+    """Return the settings by which programs on this machine need no key although there are keys."""
+    return [name for name in _KEYLESS if getattr(settings, name)]
+
+
+def variable(name: str) -> str:
+    """Return how a setting is called in the environment."""
+    return f"HEADWAY_{name.upper()}"
+
+
+def _check_origin(name: str, origin: str) -> None:
+    found = _ORIGIN.fullmatch(origin)
+    if found is None or (found["scheme"], found["port"]) in (("http", "80"), ("https", "443")):
+        raise ValueError(
+            f"{variable(name)}: {origin[:100]!r} is not an origin as browsers write it: scheme://host or scheme://host:port, "
+            f"in lower case, without a path or a default port"
+        )
+
+
 def from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     """Return the settings; flags that are None are unset. Raise ValueError naming the variable that cannot be read."""
+    for old, new in RENAMED.items():
+        if variable(old) in environment:
+            raise ValueError(f"{variable(old)} is no more: see {variable(new)}, which is off unless it is set")
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
-        text = environment.get(f"HEADWAY_{field.name.upper()}")
+        text = environment.get(variable(field.name))
         if text is not None:
             values[field.name] = _read(field, text)
     values.update({name: value for name, value in flags.items() if value is not None})
@@ -132,4 +203,4 @@ def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
             return msgspec.convert(list(filter(None, text.split(","))), field.type, strict=False)
         return msgspec.convert(text, field.type, strict=False)
     except (ValueError, msgspec.ValidationError) as error:
-        raise ValueError(f"HEADWAY_{field.name.upper()}: {error}") from None
+        raise ValueError(f"{variable(field.name)}: {error}") from None

@@ -56,6 +56,14 @@ def is_public(address: Address) -> bool:
     return not within(address, NOT_PUBLIC)
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, by name or address, is reached from its own machine only."""
+    found = literal(host)
+    if found is None:
+        return host == "localhost"
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
+
+
 def within(address: Address, networks: Iterable[Network]) -> bool:
     """Tell whether the address lies in one of the networks."""
     return any(address.version == network.version and address in network for network in networks)

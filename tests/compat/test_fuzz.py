@@ -11,7 +11,7 @@ import pytest
 import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
-from tests.http.kit import Server
+from tests.http.kit import Server, from_here
 from tests.http.test_fuzz import so_many
 from tests.world import START, opened
 
@@ -30,7 +30,7 @@ TABLE = {"name": "things", "fields": [{"name": "Name"}, {"name": "Amount", "type
 
 def served(store: Store | None = None) -> tuple[Server, dict[str, str]]:
     """A server with the surfaces, and what is there: runs in several states, a table with a record."""
-    server = Server(store, (*ROUTES, *SURFACES), allow_host=("testserver",), wait_max_ms=1, anonymous_loopback=True)
+    server = Server(store, (*ROUTES, *SURFACES), wait_max_ms=1, loopback_without_key=True)
 
     async def prepare() -> dict[str, str]:
         server.store.start()
@@ -40,8 +40,8 @@ def served(store: Store | None = None) -> tuple[Server, dict[str, str]]:
         starts = [await server.service.of(1).runs.start(wire.StartRun(task="backup")) for _ in range(3)]
         (lease, *_) = await server.claim()
         await server.succeed(lease.run_id)
-        table = await server.post("/v1/tables", TABLE, host="testserver")
-        record = await server.post("/v1/tables/things/records", {"values": {"Name": "first"}}, host="testserver")
+        table = await server.post("/v1/tables", TABLE)
+        record = await server.post("/v1/tables/things/records", {"values": {"Name": "first"}})
         found = {f"run{number}": started.run.id for number, started in enumerate(starts)}
         return {**found, "table": table.json["id"], "record": record.json["id"]}
 
@@ -49,7 +49,7 @@ def served(store: Store | None = None) -> tuple[Server, dict[str, str]]:
 
 
 SERVER, THERE = served()
-schema = schemathesis.openapi.from_asgi("/openapi.json", SERVER.api)
+schema = schemathesis.openapi.from_asgi("/openapi.json", from_here(SERVER.api))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def on_postgres(postgres_cluster, _empty_store):
     """The surfaces on PostgreSQL, and how what is there is called on that server."""
     name = postgres_cluster.create_database(template=_empty_store)
     server, there = served(opened(postgres_cluster.url(name), ManualClock(START), threaded=False))
-    yield server.api, {THERE[noun]: there[noun] for noun in THERE}
+    yield from_here(server.api), {THERE[noun]: there[noun] for noun in THERE}
     asyncio.run(server.store.close())
     postgres_cluster.drop_database(name)
 

@@ -10,6 +10,13 @@ from headway.service.access import keytext
 ALL = [str(scope) for scope in GRANTABLE]
 OURS = [str(scope) for scope in GRANTABLE if scope not in OPERATING]
 
+ELSEWHERE = [
+    {"peer": "10.0.0.9"}, {"peer": "::ffff:10.0.0.9"}, {"peer": ""}, {"host": "headway.lan"}, {"host": "headway.lan:8006"},
+    {"x_forwarded_for": "127.0.0.1"}, {"x_forwarded_proto": "https"}, {"x_forwarded_host": "localhost"},
+    {"forwarded": "for=127.0.0.1"}, {"x_real_ip": "127.0.0.1"}, {"via": "1.1 proxy"}, {"cf_connecting_ip": "10.0.0.9"},
+]  # fmt: skip
+"""Requests that are not those of programs on this machine, or that say themselves that they are handed on."""
+
 
 def bearer(key):
     return {"authorization": f"Bearer {key}"}

@@ -27,7 +27,7 @@ MUTANTS = (
     ),
     Mutant(
         "open-without-a-key", "service/access/access.py",
-        "        return self.directory.locked and not", "        return False and not",
+        "        return self.directory.locked\n", "        return False\n",
         GATE + "test_no_route_lets_in_who_has_no_key_or_not_the_right_one",
     ),
     Mutant(

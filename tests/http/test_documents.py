@@ -55,7 +55,7 @@ async def invoices(server, example, *, made):
 @pytest.mark.parametrize("name", BODIES)
 @on_loop
 async def test_every_example_works(name, serving):
-    async with serving(anonymous_loopback=True) as server:
+    async with serving(loopback_without_key=True) as server:
         method, path = name.split(" ")
         text = json.dumps(BODIES[name])
         run_id = await server.running()

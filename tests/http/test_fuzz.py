@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
-from tests.http.kit import Server
+from tests.http.kit import Server, from_here
 from tests.world import START, opened
 
 from headway.clock import ManualClock
@@ -24,7 +24,7 @@ EXAMPLES, EXAMPLES_ON_POSTGRES = 8, 3
 
 def served(store: Store | None = None) -> tuple[Server, list[str]]:
     """A server, and the ids of what is there: its worker's, then those of runs, in the same states on every server."""
-    server = Server(store, allow_host=("testserver",), wait_max_ms=1, anonymous_loopback=True)
+    server = Server(store, wait_max_ms=1, loopback_without_key=True)
 
     async def prepare() -> list[str]:
         server.store.start()
@@ -43,7 +43,7 @@ def served(store: Store | None = None) -> tuple[Server, list[str]]:
 
 
 SERVER, (WORKER, SCHEDULE, *RUNS) = served()
-schema = schemathesis.openapi.from_asgi("/openapi.json", SERVER.api)
+schema = schemathesis.openapi.from_asgi("/openapi.json", from_here(SERVER.api))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def on_postgres(postgres_cluster, _empty_store):
     """The API on PostgreSQL, and by what its ids differ from those of the server in memory."""
     name = postgres_cluster.create_database(template=_empty_store)
     server, there = served(opened(postgres_cluster.url(name), ManualClock(START), threaded=False))
-    yield server.api, dict(zip([WORKER, SCHEDULE, *RUNS], there, strict=True))
+    yield from_here(server.api), dict(zip([WORKER, SCHEDULE, *RUNS], there, strict=True))
     asyncio.run(server.store.close())
     postgres_cluster.drop_database(name)
 

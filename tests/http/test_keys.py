@@ -8,7 +8,7 @@ import logging
 import re
 
 import pytest
-from tests.http.access_kit import ALL, bearer, first_key, key_of, second
+from tests.http.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
 from tests.http.kit import on_loop
 from tests.http.kit import serving as serving_in_memory
 
@@ -60,11 +60,30 @@ async def test_the_first_key_can_make_others():
 
 @on_loop
 async def test_loopback_can_stay_open_to_those_without_a_key():
-    async with serving_in_memory(anonymous_loopback=True) as server:
+    async with serving_in_memory(loopback_without_key=True) as server:
+        stream = await server.listen("/v1/events").begun()
         operator = await first_key(server)
+        assert [message.event for message in await stream.rest()][-1] == "reconnect", "who it is has changed"
         assert (await server.get("/v1/runs")).status == 200
+        assert (await server.get("/v1/whoami")).json["actor"] == "loopback"
         assert (await server.get("/v1/runs", **bearer(keytext.new()))).status == 401
         assert (await server.get("/v1/runs", **operator.headers)).status == 200
+        stream = await server.listen("/v1/events").begun()
+        await key_of(server, operator)
+        assert len(server.api.waiting) == 1, "another key changes nothing for who needs none"
+        await stream.leave()
+
+
+@pytest.mark.parametrize("asked", ELSEWHERE)
+@on_loop
+async def test_who_is_let_in_without_a_key_is_on_this_machine_and_forwards_nothing(asked):
+    async with serving_in_memory(loopback_without_key=True, allow_host=("headway.lan",)) as server:
+        operator = await first_key(server)
+        for _ in range(2):
+            assert (await server.get("/v1/runs")).status == 200
+            for method, path in (("GET", "/v1/runs"), ("POST", "/v1/keys"), ("GET", "/metrics")):
+                assert (await server.ask(method, path, **asked)).status == 401, path
+        assert (await server.get("/v1/runs", **asked, **operator.headers)).status == 200
 
 
 @on_loop

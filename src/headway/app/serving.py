@@ -14,14 +14,14 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from headway import __version__, logs
+from headway import __version__, config, logs
 from headway.app.opening import known_secret, on_a_file, on_postgres
 from headway.client.credential import WORKER_VARIABLE
 from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.http.addresses import Addresses
-from headway.http.listening import UnsafeBind, ensure_keys, listen
+from headway.http.listening import listen
 from headway.ids import Signer
 from headway.service.access import keytext
 from headway.storage.location import check_url, is_postgres, shown
@@ -35,6 +35,10 @@ log = logging.getLogger("headway")
 
 FAILED = 1
 USAGE = 2
+KEYLESS = (
+    "every program and user of this machine is let in without a key although there are keys, and with them whatever forwards "
+    "requests to this port, such as a proxy or a tunnel"
+)
 BROKEN = 74
 """Storage that broke a promise: the process ends, and recovery starts from what is on disk (EX_IOERR)."""
 
@@ -67,10 +71,9 @@ def serve(settings: Settings) -> int:
         check_url(settings.store)
         Commands(settings.cloudcoin_aliases)
         Addresses(settings.trusted_proxy)
-        sockets = listen(
-            settings.host, settings.port, behind_proxy=settings.behind_proxy, anonymous=settings.anonymous_loopback
-        )
-    except (ValueError, UnsafeBind) as error:
+        config.check(settings)
+        sockets = listen(settings.host, settings.port)
+    except ValueError as error:
         return _refuse(str(error), USAGE)
     except OSError as error:
         why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
@@ -163,6 +166,8 @@ async def _with_store(
             await supervisor.stop(settings.drain_ms / 1000)
 
     print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    for name in config.keyless(settings):
+        notices.say(f"{config.variable(name)} is set: {KEYLESS}")
     notices.release()
     gc.freeze()  # what is loaded now stays: no collection need look through it again
     try:
@@ -193,8 +198,8 @@ async def _lock_the_door(service: Service) -> str:
     """Get to know who may come in, before anybody is answered; return why this cannot be served, or nothing."""
     await service.access.load()
     try:
-        ensure_keys(service.settings.host, locked=service.access.directory.locked)
-    except UnsafeBind as error:
+        config.check(service.settings, locked=service.access.locked)
+    except ValueError as error:
         return str(error)
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -19,6 +20,13 @@ def duration_ms(_: click.Context, option: click.Parameter, text: str | None) -> 
         raise click.BadParameter(str(error), param=option) from None
 
 
+def renamed(_: click.Context, option: click.Parameter, value: bool) -> None:
+    """Refuse an option of before with the name of the one of today."""
+    if value:
+        name = config.RENAMED[option.name or ""].replace("_", "-")
+        raise click.UsageError(f"{option.opts[0]} is no more: see --{name}")
+
+
 @click.command(cls=Command)
 @click.argument("app", default=None, required=False, metavar="[MODULE:APP]")
 @click.option("--store", metavar="URL", help="Where everything is kept. Default: sqlite:///headway.db")
@@ -32,8 +40,18 @@ def duration_ms(_: click.Context, option: click.Parameter, text: str | None) -> 
 )
 @click.option("--trusted-proxy", multiple=True, metavar="NETWORK", help="Believe the X-Forwarded-For of this proxy.")
 @click.option(
-    "--anonymous-loopback", is_flag=True, default=None, help="Ask for no key on loopback, although there are keys."
+    "--allow-origin",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Web pages of https://HOST that may use it; may be repeated.",
 )
+@click.option(
+    "--loopback-without-key",
+    is_flag=True,
+    default=None,
+    help="Ask nobody on this machine for a key, although there are keys.",
+)
+@click.option("--anonymous-loopback", is_flag=True, expose_value=False, hidden=True, callback=renamed)
 @click.option("--lease", "lease_ms", metavar="DURATION", callback=duration_ms, help="How long a worker may be silent.")
 @click.option("--drain", "drain_ms", metavar="DURATION", callback=duration_ms, help="How long a stop may take.")
 @click.option(
@@ -41,7 +59,7 @@ def duration_ms(_: click.Context, option: click.Parameter, text: str | None) -> 
 )
 @click.option("--access-log", is_flag=True, default=None, help="Log each request.")
 @click.pass_context
-def serve(ctx: click.Context, /, allow_host: tuple[str, ...], trusted_proxy: tuple[str, ...], **options: Any) -> None:
+def serve(ctx: click.Context, /, **options: Any) -> None:
     """Run a server and, if MODULE:APP is given, workers for its tasks.
 
     \b
@@ -51,9 +69,8 @@ def serve(ctx: click.Context, /, allow_host: tuple[str, ...], trusted_proxy: tup
     Every option can also come from the environment: HEADWAY_STORE, HEADWAY_PORT …
     """  # noqa: D301
     try:
-        settings = config.from_environment(
-            allow_host=allow_host or None, trusted_proxy=trusted_proxy or None, **options
-        )
+        given = {name: None if value == () else value for name, value in options.items()}
+        settings = config.from_environment(os.environ, **given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     from headway.app import serving  # noqa: PLC0415 (the server, which `--help` does not need)

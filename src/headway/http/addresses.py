@@ -1,4 +1,4 @@
-"""Where a request comes from: the peer's address, or what a proxy that is trusted says of it."""
+"""Where a request comes from and where it was sent: the peer's address and the Host, or what a trusted proxy says of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from headway.networks import is_loopback
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""Names in a Host header that are this machine's own."""
 FORWARDED: Final = b"x-forwarded-for"
+_FORWARDING: Final = frozenset(
+    {
+        b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-original-host", b"true-client-ip",
+        b"cf-connecting-ip", b"x-envoy-external-address",
+    }
+)  # fmt: skip
 NET_BITS: Final = 64
 """Of IPv6: what one customer has; whoever is counted has all of it."""
 
@@ -42,8 +52,34 @@ class Addresses:
             return text
         return str(ipaddress.ip_network((found, NET_BITS), strict=False))
 
+    def said(self, peer: str, headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+        """Return a header in which a trusted proxy says what the client has sent; None if none of those asks, or says it."""
+        said = headers.get(name)
+        if said is None or not self._trusted or not self._trusts(_address(peer)):
+            return None
+        return said.decode("latin-1").partition(",")[0].strip()
+
     def _trusts(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
+
+
+def is_local(peer: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Tell whether a program on this machine asks, and for itself: by peer and Host, unless a header says that it forwards.
+
+    A proxy on this machine that adds no header, and leaves the Host to its client, cannot be told from such a program.
+    """
+    if any(name in _FORWARDING or name.startswith(b"x-forwarded-") for name in headers):
+        return False
+    host = read_host(headers.get(b"host", b"").decode("latin-1"))
+    return host is not None and host[0] in LOOPBACK and is_loopback(peer)
+
+
+def read_host(text: str) -> tuple[str, str] | None:
+    """Return the name, in small letters, and the port (or "") of what stands in a Host header; None if it is no host."""
+    name, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        return text.lower().rstrip("."), ""
+    return (name.lower().rstrip("."), port) if port.isascii() and port.isdigit() else None
 
 
 def _address(text: str) -> Address | None:

@@ -27,11 +27,11 @@ from headway.errors import (
     StorageFailed,
     Unauthenticated,
 )
-from headway.http import body, guard, problem
+from headway.http import body, guard, problem, sites
 from headway.http.addresses import Addresses
 from headway.http.call import Call, Receive, Send, check_key
 from headway.http.crowd import Crowd
-from headway.http.dialect import NATIVE, SAFE_METHODS, Dialect
+from headway.http.dialect import NATIVE, Dialect
 from headway.http.door import EXPECTED, Door
 from headway.http.frames import Frames
 from headway.http.meter import Meters
@@ -40,6 +40,7 @@ from headway.http.patience import Patient
 from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
+from headway.http.sites import SAFE_METHODS
 from headway.logs import Told
 from headway.service.service import Service
 from headway.storage.database import DatabaseLocked, StorageBroken
@@ -89,8 +90,12 @@ class Api:
         self.crowd = Crowd()
         self.frames = Frames()
         self.meters = Meters([route.name for route in self.routes])
-        self.guard = guard.Guard(service.settings.allow_host)
-        self.gate = guard.Gate(service.access, Addresses(service.settings.trusted_proxy))
+        settings = service.settings
+        addresses = Addresses(settings.trusted_proxy)
+        self.guard = sites.Guard(settings, addresses)
+        self.gate = guard.Gate(service.access, addresses)
+        self._shared = bool(settings.allow_origin or settings.cloudcoin_origins)
+        """Whether pages of other sites may read answers."""
         service.access.on_change = self._look_again
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
@@ -98,7 +103,7 @@ class Api:
         self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
         self._prepared: dict[int, Prepared] = {}
         self.door = Door(self)
-        self._body_max = service.settings.body_max
+        self._body_max = settings.body_max
         self._id_prefix = f"req_{secrets.token_hex(8)}"
         self._count = 0
         self._document = b""
@@ -165,8 +170,8 @@ class Api:
             log.exception("http.internal_error request_id=%s path=%r", call.request_id.decode(), call.path[:200])
             reply = self._refuse(problem.InternalError(), call)
         if reply is not None:
-            if call.dialect is not NATIVE:
-                reply = self._dialect(call).dress(reply, call)
+            if self._shared:
+                reply = self._shown(reply, call)
             call.status = reply.status
             await _send(reply, call, send)
         route = call.route
@@ -268,7 +273,14 @@ class Api:
     def refused(self, error: HeadwayError, call: Call) -> Reply:
         """Return the whole answer to somebody who gets no further."""
         reply = self._refuse(error, call)
-        return reply if call.dialect is NATIVE else self._dialect(call).dress(reply, call)
+        return self._shown(reply, call) if self._shared else reply
+
+    def readable(self, call: Call) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers by which pages of other sites may read an answer; none if the settings name no such pages."""
+        return sites.readable(call, self._dialect(call).welcome(self.service.settings)) if self._shared else ()
+
+    def _shown(self, reply: Reply, call: Call) -> Reply:
+        return msgspec.structs.replace(reply, headers=(*reply.headers, *self.readable(call)))
 
     def _refuse(self, error: HeadwayError, call: Call) -> Reply:
         if call.status:  # the answer has begun: that it breaks off is the only way to say that it is not whole

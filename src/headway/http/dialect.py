@@ -1,4 +1,4 @@
-"""How a surface speaks where none of its handlers does: its errors, what it adds to its answers, and whom it turns away.
+"""How a surface speaks where none of its handlers does: its errors, and whom it turns away.
 
 Every route has a dialect. A request that no route takes is answered by the first that claims it, so that a client of
 another task API never meets an answer that it cannot read, whatever went wrong: a limit, a drain, a missing key.
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.http import problem
 from headway.http.reply import Reply
@@ -17,9 +18,7 @@ from headway.model.access import Principal
 
 if TYPE_CHECKING:
     from headway.http.call import Call
-    from headway.http.guard import Guard
-
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+    from headway.http.sites import Guard
 
 
 class Dialect:
@@ -38,14 +37,17 @@ class Dialect:
         del call
         return False
 
-    def receive(self, call: Call, guard: Guard) -> None:
-        """Look at a request before the gate does: raise Forbidden for what a browser asks for, for a page that may not."""
-        if call.method not in SAFE_METHODS:
-            guard.check_site(call.headers)
+    def welcome(self, settings: Settings) -> tuple[str, ...]:
+        """Return the origins of web pages that may use the surface from another site."""
+        return settings.allow_origin
 
-    def visitor(self, call: Call) -> Principal | None:
-        """Return who somebody is that shows no key although there are keys; None: nobody, and not let in."""
-        del call
+    def receive(self, call: Call, guard: Guard) -> None:
+        """Look at a request before the gate does: raise Forbidden for what a browser asks for a page that may not."""
+        guard.check_site(call, self.welcome(call.api.service.settings), links=True)
+
+    def visitor(self, settings: Settings) -> Principal | None:
+        """Return who a program on this machine is that shows no key although there are keys; None: it is not let in."""
+        del settings
         return None
 
     def status(self, error: type[HeadwayError]) -> int:
@@ -55,11 +57,6 @@ class Dialect:
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error."""
         return problem.reply(error, call.path, call.request_id.decode())
-
-    def dress(self, reply: Reply, call: Call) -> Reply:
-        """Add to any answer what all of the surface have."""
-        del call
-        return reply
 
 
 NATIVE: Final = Dialect()

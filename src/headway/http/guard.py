@@ -1,7 +1,4 @@
-"""The gate: which hosts are answered, which browsers are not, who somebody is, and who may use a route.
-
-Loopback is not safe by itself: any web page that the operator looks at can send requests there. So the Host has to be
-one of ours (DNS rebinding), and a browser may not change anything from another site.
+"""The gate: who somebody is, who may use a route, and how often.
 
 There is one gate, and it decides on the route that was matched, never on how a path looks: what asks for a scope is
 refused to whoever does not have it, and a route without a scope does not import.
@@ -11,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from headway.engine.access import DAY_MS, MINUTE_MS, Window, may, spent
-from headway.errors import BadHost, Forbidden, HeadwayError, TooManyRequests, Unauthenticated
-from headway.http.addresses import Addresses
+from headway.errors import Forbidden, HeadwayError, TooManyRequests, Unauthenticated
+from headway.http.addresses import Addresses, is_local
 from headway.http.route import UNCOUNTED, Route
-from headway.model.access import Origin
+from headway.model.access import LOCAL, Origin, Principal
 from headway.service.access import keytext
 from headway.service.access.access import NEVER, Access, Admission
 from headway.service.access.keytext import KeyText
@@ -27,53 +24,16 @@ from headway.service.access.meters import UNLIMITED
 if TYPE_CHECKING:
     from headway.http.call import Call
 
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 CREDENTIALS: Final = frozenset(
     {b"authorization", b"x-tadabase-app-id", b"x-tadabase-app-key", b"x-tadabase-app-secret"}
 )
 _IN_ORDER: Final = tuple(sorted(CREDENTIALS))
 FAILURES_MAX: Final = 30
 """Attempts without a valid key in a minute, of one address, that are answered in full."""
-_REMEMBERED_MAX: Final = 256
 _ADMITTED_MAX: Final = 10_000
 _ADDRESSES_MAX: Final = 10_000
 
 Headers = tuple[tuple[bytes, bytes], ...]
-
-
-class Guard:
-    """Holds which hosts are allowed; one for each server."""
-
-    def __init__(self, allow_host: Iterable[str] = ()) -> None:
-        """`allow_host` are names without a port."""
-        self._hosts = LOOPBACK | {host.lower() for host in allow_host}
-        self._seen: set[bytes] = set()
-
-    def check_host(self, host: bytes | None) -> None:
-        """Raise BadHost unless the Host header names us; the port does not matter."""
-        if host in self._seen:
-            return
-        if host is None or not self._ours(host.decode("latin-1")):
-            shown = "" if host is None else host[:100].decode("latin-1")
-            raise BadHost(f"this server does not answer for the host {shown!r}")
-        if len(self._seen) < _REMEMBERED_MAX:
-            self._seen.add(host)
-
-    def check_site(self, headers: dict[bytes, bytes]) -> None:
-        """Raise Forbidden for a change that a browser asks for from another site."""
-        if headers.get(b"sec-fetch-site", b"").lower() == b"cross-site":
-            raise Forbidden("a web page of another site may not change anything here")
-        origin = headers.get(b"origin")
-        if origin is not None:
-            scheme, _, host = origin.decode("latin-1").partition("://")
-            if scheme not in ("http", "https") or not self._ours(host):
-                raise Forbidden(f"a web page of {origin[:100].decode('latin-1')!r} may not change anything here")
-
-    def _ours(self, host: str) -> bool:
-        name, colon, port = host.rpartition(":")
-        if not colon or host.endswith("]"):
-            name, port = host, "0"
-        return name.lower().rstrip(".") in self._hosts and port.isascii() and port.isdigit()
 
 
 class Gate:
@@ -156,8 +116,8 @@ class Gate:
     def _admit(self, call: Call, route: Route) -> Admission:
         try:
             shown, application = credential(call.headers)
-            visitor = route.dialect.visitor(call) if shown is None and self._access.locked else None
-            if visitor is not None:  # who is remembered is let in everywhere, a visitor on this surface only
+            visitor = self._visitor(call, route) if shown is None and self._access.locked else None
+            if visitor is not None:  # not remembered: the next request without a key may come from elsewhere
                 return Admission(visitor, NEVER, ())
             admission = self._access.admit(shown, application)
         except Unauthenticated as error:
@@ -168,6 +128,13 @@ class Gate:
             self._admitted.clear()
         self._admitted[self._mark(call.headers)] = admission
         return admission
+
+    @staticmethod
+    def _visitor(call: Call, route: Route) -> Principal | None:
+        """Return who somebody is that shows no key although there are keys, if the settings let programs on this machine in."""
+        settings = call.api.service.settings
+        visitor = LOCAL if settings.loopback_without_key else route.dialect.visitor(settings)
+        return visitor if visitor is not None and is_local(call.client, call.headers) else None
 
     def _slow_down(self, call: Call) -> None:
         """Answer an address that has failed often with 429. A valid key is let in from there all the same."""

@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import HeadwayError
-from headway.http.dialect import SAFE_METHODS
 from headway.http.examples import BODIES
 from headway.http.pages import group
 from headway.http.problem import Problem, every_error
 from headway.http.route import SCOPES, Route
 from headway.http.routes import ROUTES
+from headway.http.sites import SAFE_METHODS
 from headway.model.access import UNGRANTED
 
 _REF: Final = "#/components/schemas/{name}"

@@ -62,7 +62,7 @@ class Stream:
         """Send the head and the first bytes."""
         call = self._call
         call.status = 200
-        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits]
+        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits, *call.api.readable(call)]
         await call.send({"type": "http.response.start", "status": 200, "headers": headers})
         retry = RETRY_MS + random.randrange(-500, 501)  # noqa: S311 - so that a crowd does not come back as one
         await self.write(b"retry: %d\n\n%b" % (retry, first))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from headway.model.query import FIRST
 
@@ -175,3 +176,5 @@ EVERYBODY: Final = Principal(
     organisation=FIRST, key_id=None, secret=0, user_id=None, scopes=frozenset(GRANTABLE), queues=None, actor=ANONYMOUS
 )
 """Whoever is on the machine, as long as there are no keys."""
+LOCAL: Final = replace(EVERYBODY, actor="loopback")
+"""A program on this machine that shows no key although there are keys, if the settings let it in."""

@@ -1,4 +1,4 @@
-"""How errors are told to CloudCoin's clients, and which web pages may ask.
+"""How errors are told to CloudCoin's clients, and who may ask.
 
 Their three documented pollers end on different things: the one in JavaScript on the HTTP status, those in shell and Go on
 `payload.status`. So an error has both. What passes by itself (a limit, a drain) says nothing about the task, and its
@@ -7,7 +7,6 @@ Their three documented pollers end on different things: the one in JavaScript on
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -15,6 +14,7 @@ import msgspec
 
 from headway.compat.cloudcoin import words
 from headway.compat.cloudcoin.words import Generation, Word
+from headway.config import Settings
 from headway.errors import (
     BadParameter,
     BadRequest,
@@ -31,8 +31,8 @@ from headway.errors import (
 from headway.http import problem
 from headway.http.call import Call
 from headway.http.dialect import Dialect
-from headway.http.guard import LOOPBACK, Guard
 from headway.http.reply import Reply
+from headway.http.sites import Guard
 from headway.model.access import Principal
 from headway.model.query import FIRST
 
@@ -40,18 +40,14 @@ TASK_ID: Final = "task_id"
 """The parameter without which there is no poll."""
 ERROR: Final = Word("error", "error", "failed")
 PARAMETERS_MAX: Final = 20
-FORWARDING: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
 ANOTHERS: Final = b"x-tadabase-app-key"
 VISITOR: Final = Principal(
     organisation=FIRST, key_id=None, secret=0, user_id=None, scopes=frozenset({"run:start", "run:read"}), queues=None,
     actor="cloudcoin",
 )  # fmt: skip
-"""Whoever is on the machine and shows no key. Ids are no secrets: they are made of the time, so that what a visitor sees is
-what was started here, and not what they can guess."""
+"""A program on this machine that shows no key although there are keys, if the settings let it in. Ids are no secrets: they are
+made of the time, so that what a visitor sees is what was started here, and not what they can guess."""
 _PREFIXES: Final = ("/api/", "/get-task-status")
-_METHODS: Final = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, DELETE")
-_HEADERS: Final = (b"access-control-allow-headers", b"Content-Type, Accept, Authorization, Idempotency-Key")
-_VARY: Final = (b"vary", b"origin")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -70,26 +66,20 @@ class CloudcoinDialect(Dialect):
         return call.path.startswith(_PREFIXES)
 
     def receive(self, call: Call, guard: Guard) -> None:
-        """Turn away pages of other sites, also from reading, unless their origin is in the settings; find the `?token=`."""
+        """Turn away pages of other sites, also those that only link to it: a GET may be a command; find the `?token=`."""
         if ANOTHERS in call.headers:
             call.dialect = None  # who shows keys as another API's clients do is answered as one of those
-        if not _is_welcome(call):
-            guard.check_site(call.headers)
+        guard.check_site(call, self.welcome(call.api.service.settings), links=False)
         if b"token=" in call.raw_query:
             _show_token(call)
 
-    def visitor(self, call: Call) -> Principal | None:
-        """Return the visitor, if a program on this machine asks: their clients know of no keys.
+    def welcome(self, settings: Settings) -> tuple[str, ...]:
+        """Return the origins that may use every surface, and those that may use this one."""
+        return (*settings.allow_origin, *settings.cloudcoin_origins)
 
-        A proxy is such a program too, but it asks for others: it is told by its headers, or by the settings.
-        """
-        settings = call.api.service.settings
-        proxied = settings.behind_proxy or settings.trusted_proxy or not FORWARDING.isdisjoint(call.headers)
-        if proxied or not settings.cloudcoin_anonymous:
-            return None
-        name = call.headers.get(b"host", b"").decode("latin-1").rpartition(":")
-        host = name[0] if name[1] and not name[2].endswith("]") else "".join(name)
-        return VISITOR if host.lower() in LOOPBACK and _is_loopback(call.client) else None
+    def visitor(self, settings: Settings) -> Principal | None:
+        """Return the visitor, if the settings let them in: clients of the original know of no keys."""
+        return VISITOR if settings.cloudcoin_loopback_without_key else None
 
     def status(self, error: type[HeadwayError]) -> int:
         """Return the HTTP status of an error: a command that starts no task is a path that does not exist."""
@@ -112,16 +102,6 @@ class CloudcoinDialect(Dialect):
     def _word(self, error: HeadwayError) -> str:
         return words.UNAVAILABLE if error.retry_after_s is not None else str(getattr(ERROR, self.generation))
 
-    def dress(self, reply: Reply, call: Call) -> Reply:
-        """Let the pages read that are welcome."""
-        if not call.api.service.settings.cloudcoin_origins:
-            return reply
-        if not _is_welcome(call):
-            return msgspec.structs.replace(reply, headers=(*reply.headers, _VARY))
-        allow = (b"access-control-allow-origin", call.headers[b"origin"])
-        preflight = (_METHODS, _HEADERS) if call.method == "OPTIONS" else ()
-        return msgspec.structs.replace(reply, headers=(*reply.headers, allow, *preflight, _VARY))
-
 
 def _show_token(call: Call) -> None:
     """Put the token where the gate looks for keys; raise Unauthenticated if another key is there."""
@@ -138,19 +118,6 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
         return parse_qsl(query.decode("ascii"), errors="strict", max_num_fields=PARAMETERS_MAX)
     except ValueError:
         return []
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        found = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
-
-
-def _is_welcome(call: Call) -> bool:
-    origin = call.headers.get(b"origin")
-    return origin is not None and origin.decode("latin-1") in call.api.service.settings.cloudcoin_origins
 
 
 def _said(error: HeadwayError) -> tuple[int, str, list[str] | None]:

@@ -118,8 +118,8 @@ class Access:
 
     @property
     def locked(self) -> bool:
-        """Whether a key is needed."""
-        return self.directory.locked and not self._settings.anonymous_loopback
+        """Whether a key is needed: from the first one on, for ever."""
+        return self.directory.locked
 
     def admit(self, shown: KeyText | None, application: str | None = None) -> Admission:
         """Return who has shown this; raise Unauthenticated. `application` is the organisation that they say they mean.
@@ -178,7 +178,7 @@ class Access:
     def stands(self, principal: Principal) -> bool:
         """Whether someone who was let in before would be let in now, as the same: what lasts is looked at again."""
         if principal.key_id is None:
-            return not self.locked
+            return principal is not EVERYBODY or not self.locked  # others were let in by a setting
         entry = self.directory.entry(principal.key_id)
         if entry is None or replace(entry.principal, secret=principal.secret) != principal:
             return False

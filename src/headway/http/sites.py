@@ -1,0 +1,101 @@
+"""Which hosts are answered, and which web pages may ask.
+
+Loopback is not safe by itself: any page that somebody on the machine looks at can send requests there. So the Host has to be
+one of ours (against DNS rebinding), and a browser, which says what page it acts for, is answered for the server's own pages
+and those of origins that the settings name. An origin is scheme, host and port: another port of this machine is another
+site. Verbs without a body are sent without a preflight, so that only the server can refuse them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from headway.config import Settings
+from headway.errors import BadHost, Forbidden
+from headway.http.addresses import LOOPBACK, Addresses, read_host
+
+if TYPE_CHECKING:
+    from headway.http.call import Call
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_REMEMBERED_MAX: Final = 256
+_PORTS: Final = {"http": "80", "https": "443"}
+_ITSELF: Final = frozenset({b"same-origin", b"none"})
+"""Sec-Fetch-Site of what a page of the server asks for, or a person, by typing the address."""
+_VARY: Final = (b"vary", b"origin")
+_EXPOSED: Final = (b"access-control-expose-headers", b"*")
+_METHODS: Final = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE")
+_HEADERS: Final = (
+    b"access-control-allow-headers",
+    b"Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
+)
+
+
+class Guard:
+    """Holds which hosts are allowed; one for each server."""
+
+    def __init__(self, settings: Settings, addresses: Addresses) -> None:
+        """Take the names that a Host may have besides those of loopback, and the proxies that are believed."""
+        self._hosts = LOOPBACK | {host.lower() for host in settings.allow_host}
+        self._behind_proxy = settings.behind_proxy
+        self._addresses = addresses
+        self._seen: set[bytes] = set()
+
+    def check_host(self, host: bytes | None) -> None:
+        """Raise BadHost unless the Host header names us; the port does not matter."""
+        if host in self._seen:
+            return
+        if host is None or self._ours(host.decode("latin-1")) is None:
+            shown = "" if host is None else host[:100].decode("latin-1")
+            raise BadHost(f"this server does not answer for the host {shown!r}")
+        if len(self._seen) < _REMEMBERED_MAX:
+            self._seen.add(host)
+
+    def check_site(self, call: Call, welcome: Collection[str], *, links: bool) -> None:
+        """Raise Forbidden for what a browser asks for a page that is neither ours nor of a `welcome` origin.
+
+        `links` says whether a person may follow a link from any page, if nothing is changed by it. A request with neither
+        `Origin` nor `Sec-Fetch-Site` comes from no browser, or from an old one that reads.
+        """
+        origin, site = call.headers.get(b"origin"), call.headers.get(b"sec-fetch-site")
+        if origin is None and site is None:
+            return
+        safe = call.method in SAFE_METHODS
+        if origin is None:
+            linked = links and call.headers.get(b"sec-fetch-mode") == b"navigate"
+            if not (safe and (site in _ITSELF or linked)):
+                raise Forbidden("a web page of another site may not ask this")
+            return
+        text = origin.decode("latin-1")
+        if text not in welcome and not ((site is None or site in _ITSELF) and self._is_own(text, call)):
+            raise Forbidden(
+                f"a web page of {text[:100]!r} may not ask this: its origin is not one that the settings allow"
+            )
+
+    def _is_own(self, origin: str, call: Call) -> bool:
+        """Tell whether the page comes from where the request was sent to: the same scheme, as far as known, host and port."""
+        scheme, _, rest = origin.partition("://")
+        said = self._addresses.said(call.client, call.headers, b"x-forwarded-host")
+        theirs, ours = read_host(rest), self._ours(call.headers[b"host"].decode("latin-1") if said is None else said)
+        if scheme not in _PORTS or theirs is None or ours is None:
+            return False
+        known = self._addresses.said(call.client, call.headers, b"x-forwarded-proto")
+        if known is None and ours[0] in LOOPBACK and not self._behind_proxy:
+            known = "http"
+        port = _PORTS[scheme]
+        return (theirs[0], theirs[1] or port) == (ours[0], ours[1] or port) and known in (None, scheme)
+
+    def _ours(self, text: str) -> tuple[str, str] | None:
+        """Return name and port of a host that this server answers for; None for others."""
+        host = read_host(text)
+        return host if host is not None and host[0] in self._hosts else None
+
+
+def readable(call: Call, welcome: Collection[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers by which a browser lets pages of the `welcome` origins read an answer."""
+    origin = call.headers.get(b"origin", b"")
+    if origin.decode("latin-1") not in welcome:
+        return (_VARY,)
+    allowed = (b"access-control-allow-origin", origin)
+    return (allowed, _METHODS, _HEADERS, _VARY) if call.method == "OPTIONS" else (allowed, _EXPOSED, _VARY)
