@@ -56,7 +56,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upload_max: int = 1024 * 1024 * 1024
     """The largest file that can be uploaded to be imported, in bytes."""
     external_allow: tuple[str, ...] = ()
-    """Hosts, addresses and networks of external databases that may be connected to though they are not public."""
+    """Hosts (HOST or HOST:PORT), addresses and networks of external databases that may be connected to though they are not
+    public; a host that is named, on any port or on that one."""
+    external_ports: tuple[int, ...] = (3306, 5432)
+    """Ports of other hosts that external databases may be connected to on."""
     external_folders: tuple[str, ...] = ()
     """Folders whose SQLite files may be opened as external databases."""
     external_timeout_ms: int = 10_000

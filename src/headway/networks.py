@@ -1,4 +1,4 @@
-"""Which addresses are public: our own table, since `ipaddress.is_global` lets some through that lead inside.
+"""Which addresses are public, and how settings name hosts: our own table, since `ipaddress.is_global` lets some through that lead inside.
 
 Of IPv6 only global unicast (2000::/3) is public at all, less what embeds an IPv4 address (6to4, Teredo, ISATAP) or is set
 aside; that leaves out mapped, compatible, translated and NAT64 addresses without a list of their spellings.
@@ -6,6 +6,7 @@ aside; that leaves out mapped, compatible, translated and NAT64 addresses withou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -42,6 +43,8 @@ NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
         "3fff::/20",
     )
 )
+UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\\]")
+"""What no host has in it, and no URL."""
 GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
 """The upper half of an interface id behind which an IPv4 address stands."""
@@ -75,3 +78,22 @@ def literal(host: str) -> Address | None:
         return ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         return None
+
+
+def spelling(host: str) -> str:
+    """Return the one spelling under which a host is known."""
+    address = literal(host)
+    return str(address) if address is not None else host.lower().rstrip(".")
+
+
+def named(entry: str) -> tuple[str, int | None]:
+    """Read HOST, HOST:PORT, ADDRESS or [ADDRESS]:PORT; raise ValueError."""
+    text = entry.strip()
+    if literal(text) is not None:
+        return spelling(text), None
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        host, port = text, ""
+    if not host or UNFIT.search(host) or (colon and not (port.isdecimal() and 0 < int(port) < 65_536)):  # noqa: PLR2004
+        raise ValueError(f"{entry!r} is no host, such as mail.example.com or 127.0.0.1:8080")
+    return spelling(host), int(port) if port else None

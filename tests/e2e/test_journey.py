@@ -20,9 +20,9 @@ HEADWAY = [sys.executable, "-m", "headway"]
 def headway(place):
     """Call the command line for the server of this place; return what it printed."""
 
-    def call(*arguments, code=0, url=place.url):
+    def call(*arguments, code=0, url=place.url, **more):
         done = subprocess.run(
-            [*HEADWAY, *arguments], cwd=ROOT, env=place.environment(HEADWAY_URL=url),
+            [*HEADWAY, *arguments], cwd=ROOT, env=place.environment(HEADWAY_URL=url, **more),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr, place.logged()[-2000:])
@@ -129,6 +129,14 @@ def test_a_store_or_a_port_in_use_is_one_sentence(place, headway, tmp_path):
     assert (said.count("\n"), "give another --port" in said) == (1, True)
     assert not (tmp_path / "new.db").exists()
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["HEADWAY_OUTBOUND_ALLOW", "HEADWAY_OUTBOUND_REFUSE", "HEADWAY_EXTERNAL_ALLOW"])
+def test_a_network_that_cannot_be_read_is_one_sentence(headway, tmp_path, name):
+    said = headway(
+        "serve", "--store", f"sqlite:///{tmp_path / 'new.db'}", "--port", "0", code=2, **{name: "10.0.0.0/99"}
+    )
+    assert (said.count("\n"), "10.0.0.0/99" in said) == (1, True)
 
 
 def test_an_app_that_is_not_there_leaves_what_to_do_on_the_last_line(place, headway):

@@ -1,6 +1,7 @@
 """Tables whose rows are in the user's own database: SQLite, PostgreSQL and MySQL, found and changed as records are."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import sqlite3
@@ -119,7 +120,7 @@ def url(request, tmp_path):
 
 def allowing(runner, tmp_path, **settings):
     async def up():
-        return in_memory(external_folders=(str(tmp_path),), external_allow=("127.0.0.0/8", "::1"), **settings)
+        return in_memory(external_folders=(str(tmp_path),), external_allow=("127.0.0.1", "::1"), **settings)
 
     return runner.run(up())
 
@@ -264,6 +265,18 @@ async def test_the_url_is_sealed_and_shown_without_its_password(near, tmp_path, 
         ("postgresql://u@h/d?sslcert=/etc/x", "the option 'sslcert'"),
         ("postgresql:///d", "one host"),
         ("postgresql://a,b/d", "one host"),
+        ("postgresql://u:p@h1:5432,h2:5432/d", "no URL"),
+        ("postgresql://u@/d?host=a,b", "the option 'host'"),
+        ("postgresql://u@h/d?hostaddr=127.0.0.1", "the option 'hostaddr'"),
+        ("postgresql://u@h/d?port=22", "the option 'port'"),
+        ("postgresql://u@h/d?service=x", "the option 'service'"),
+        ("postgresql://u@h/d?servicefile=/etc/x", "the option 'servicefile'"),
+        ("postgresql://u@h/d?passfile=/etc/x", "the option 'passfile'"),
+        ("postgresql://u@h/d?sslrootcert=/etc/x", "the option 'sslrootcert'"),
+        ("postgresql://u@h/d?options=-c", "the option 'options'"),
+        ("mysql://u@h/d?unix_socket=/run/x", "the option 'unix_socket'"),
+        ("mysql://u@h/d?ssl_ca=/etc/x", "the option 'ssl_ca'"),
+        ("mysql://u@h/d?init_command=x", "the option 'init_command'"),
         ("postgresql://h", "no database"),
         ("mysql://u@h/d?read_default_file=/etc/x", "the option"),
         ("mysql://u@h/d?local_infile=1", "the option"),
@@ -299,9 +312,9 @@ def test_the_servers_own_store_is_no_external_table(tmp_path):
     ["127.0.0.1", "localhost", "10.1.2.3", "169.254.169.254", "::1", "::ffff:10.0.0.1", "0.0.0.0", "192.168.0.1"],
 )
 def test_addresses_inside_are_not_dialled_unless_the_operator_says_so(host):
-    with pytest.raises(ExternalRefused, match="not a public one"):
+    with pytest.raises(ExternalRefused, match="no public address"):
         checked_address(host, 5432, Rules())
-    assert checked_address(host, 5432, Rules(allow=(host,)))
+    assert checked_address(host, 5432, Rules.of([host]))
 
 
 @pytest.mark.parametrize(
@@ -314,13 +327,172 @@ def test_an_address_is_public_by_the_same_table_as_for_webhooks(host):
     assert checked_address("8.8.8.8", 5432, Rules()) == "8.8.8.8"
 
 
+PORT = "is not one that databases are connected to on"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_a_port_on_which_there_are_no_databases_is_refused_when_it_is_named_and_when_it_is_dialled(scheme):
+    for port in (1, 22, 25, 80, 443, 5433, 6379, 65_535):
+        with pytest.raises(ExternalRefused, match=PORT):
+            parsed(f"{scheme}://u@db.example.com:{port}/d", Rules())
+        with pytest.raises(ExternalRefused, match=PORT):
+            checked_address("8.8.8.8", port, Rules())
+    for port in ("", ":3306", ":5432"):
+        assert parsed(f"{scheme}://u@db.example.com{port}/d", Rules()).host == "db.example.com"
+
+
+def test_the_operator_names_ports_for_all_hosts_or_for_one():
+    assert parsed("mysql://u@db.example.com:6033/d", Rules.of([], [6033]))
+    one = Rules.of(["DB.example.com.:6033", "[::1]:5433"])
+    assert parsed("mysql://u@db.example.com:6033/d", one)
+    assert checked_address("::1", 5433, one) == "::1"
+    any_port = Rules.of(["db.example.com"])
+    assert parsed("mysql://u@db.example.com:22/d", any_port)
+    for url, rules in (
+        ("mysql://u@db.example.com:22/d", one), ("mysql://u@other.example.com:6033/d", one),
+        ("mysql://u@other.example.com:22/d", any_port), ("mysql://u@db.example.com/d", Rules.of([], [6033])),
+        ("mysql://u@10.1.2.3:22/d", Rules.of(["10.0.0.0/8"])),
+    ):  # fmt: skip
+        with pytest.raises(ExternalRefused, match=PORT):
+            parsed(url, rules)
+    assert checked_address("10.1.2.3", 3306, Rules.of(["10.0.0.0/8"])) == "10.1.2.3"
+    with pytest.raises(ExternalRefused, match="no public address"):
+        checked_address("127.0.0.1", 5432, Rules.of(["127.0.0.1:5433"]))
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.0/99", "a b", "", "h:0", "h:65536", "h:x", "::1/x"])
+def test_what_the_operator_names_has_to_be_a_host_or_a_network(entry):
+    with pytest.raises(ValueError, match=r"no host|does not appear"):
+        Rules.of([entry])
+
+
+def test_a_name_that_leads_nowhere_and_one_that_leads_inside_are_refused_alike(monkeypatch):
+    def found(*_, **__):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 5432))]
+
+    def nothing(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    with pytest.raises(ExternalRefused, match="no public address"):
+        checked_address("%2Fvar%2Frun%2Fpostgresql", 5432, Rules())  # no name, and no socket either
+    said = set()
+    for resolver in (found, nothing):
+        monkeypatch.setattr(socket, "getaddrinfo", resolver)
+        with pytest.raises(ExternalRefused) as refused:
+            checked_address("db.corp.example", 5432, Rules())
+        said.add(str(refused.value))
+    assert len(said) == 1
+
+
+def test_of_several_addresses_only_one_that_may_be_dialled_is(monkeypatch):
+    addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (at, 5432)) for at in ("127.0.0.1", "10.0.0.1", "8.8.4.4")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    assert checked_address("db.example.com", 5432, Rules()) == "8.8.4.4"
+
+
+BANNERS = {
+    "closed": None, "silent": {"closes": False}, "shuts": {}, "SSH": {"says": b"SSH-2.0-OpenSSH_9.2\r\n", "closes": False},
+    "SMTP": {"says": b"220 mx.example.org ESMTP\r\n"}, "HTTP": {"says": b"HTTP/1.1 400 Bad Request\r\n\r\n", "speaks_first": False},
+    "error": {"says": b"ERROR: secret banner\r\n"}, "E": {"says": b"E"}, "N": {"says": b"N"}, "drips": {"drips": b"x"},
+    "not MySQL": {"says": b"\xff\xff\xff\0\xff"}, "other database": {"says": "other"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+async def test_nothing_tells_a_port_that_is_closed_from_one_that_is_silent_or_another_services(liars_met, kind):
+    async def said(how):
+        other = GREETING if kind == "postgresql" else b"N" + TRUSTED
+        how = {"speaks_first": True, "says": b""} | (how or {})
+        how["says"] = other if how["says"] == "other" else how["says"]
+        async with Raw(**how) as there:
+            port = there.port
+            if how == {"speaks_first": True, "says": b""}:
+                there._server.close()
+            with pytest.raises(ExternalFailed) as failed:
+                await external(liars_met, f"{kind}://ann:geheim@127.0.0.1:{port}/d", f"t{port}")
+        return failed.value.code, str(failed.value).replace(str(port), "PORT"), failed.value.hint
+
+    answers = {name: await said(how) for name, how in BANNERS.items()}
+    assert len(set(answers.values())) == 1, answers
+
+
+async def test_a_port_whose_packets_are_dropped_is_told_from_none_of_them_either(liars_met):
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # the queue is full, and the kernel drops who comes next
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        for kind in ("PostgreSQL", "MySQL"):
+            with pytest.raises(ExternalFailed, match=f"nothing answers as {kind} does"):
+                await external(liars_met, f"{kind.lower()}://a@127.0.0.1:{full.getsockname()[1]}/d", kind)
+
+
+async def test_what_a_database_itself_refuses_is_said_in_its_words(near, request):
+    for fixture, wrong, words in (("postgres_url", "/nope", "does not exist"), ("mariadb", "/nope", "nope")):
+        place = request.getfixturevalue(fixture).rpartition("/")[0]
+        with pytest.raises(ExternalFailed, match=f"the database says: .*{words}") as failed:
+            await external(near, place + wrong)
+        assert "127.0.0.1" not in str(failed.value)
+
+
+async def test_a_url_names_a_database_and_no_options_of_libpq(near, postgres_url):
+    """The name of a database that is a connection string would be one, if it were handed over as the library's default is."""
+    for name in ("host%3D/tmp%20dbname%3Dpostgres", "postgresql:%2F%2F%2F"):
+        with pytest.raises(ExternalFailed, match=r"the database says: FATAL: .*does not exist"):
+            await external(near, postgres_url.rpartition("/")[0] + "/" + name)
+
+
+class Curious:
+    """A server that asks for the password, in PostgreSQL's words, and keeps what it is told."""
+
+    async def __aenter__(self):
+        self.told = []
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def _serve(self, reader, writer):
+        while (head := await reader.read(8)) and head[4:] in (bytes.fromhex("04d2162f"), bytes.fromhex("04d21630")):
+            writer.write(b"N")  # neither TLS nor GSSAPI
+        await reader.read(10_000)
+        writer.write(b"R\0\0\0\x08\0\0\0\x03")
+        self.told.append(await reader.read(10_000))
+        writer.close()
+
+
+@pytest.mark.parametrize("source", ["PGPASSWORD", "PGPASSFILE"])
+async def test_nobody_is_told_the_password_that_libpq_finds_in_the_servers_surroundings(
+    near, tmp_path, monkeypatch, source
+):
+    (tmp_path / "passwords").write_text("*:*:*:*:geheim\n")
+    (tmp_path / "passwords").chmod(0o600)
+    monkeypatch.setenv(source, {"PGPASSWORD": "geheim", "PGPASSFILE": str(tmp_path / "passwords")}[source])
+    monkeypatch.setenv("PGPORT", "1")
+    async with Curious() as server:
+        with pytest.raises(ExternalFailed):
+            await external(near, f"postgresql://ann@127.0.0.1:{server.port}/d")
+        assert server.told
+        assert b"geheim" not in b"".join(server.told)
+        with pytest.raises(ExternalFailed):
+            await external(near, f"postgresql://ann:ours@127.0.0.1:{server.port}/d")
+    assert b"ours" in server.told[-1]
+
+
 async def test_a_database_that_is_not_there_is_said_plainly(near):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     with pytest.raises(ExternalFailed) as failed:
         await external(near, f"postgresql://ann:geheim@127.0.0.1:{port}/x")
-    assert "refused" in str(failed.value)
+    assert str(failed.value) == (
+        f"the database cannot be reached: nothing answers as PostgreSQL does at 127.0.0.1, port {port};"
+        " look at host, port, firewall and TLS"
+    )
     assert "geheim" not in str(failed.value)
 
 

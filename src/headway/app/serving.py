@@ -23,7 +23,9 @@ from headway.errors import HeadwayError
 from headway.http.addresses import Addresses
 from headway.http.listening import listen
 from headway.ids import Signer
+from headway.outbound.guard import Guard
 from headway.service.access import keytext
+from headway.storage.external.target import Rules
 from headway.storage.location import check_url, is_postgres, shown
 from headway.worker.supervisor import Supervisor, worker_argv
 
@@ -72,6 +74,8 @@ def serve(settings: Settings) -> int:
         Commands(settings.cloudcoin_aliases)
         Addresses(settings.trusted_proxy)
         config.check(settings)
+        Guard.of(settings)
+        Rules.of(settings.external_allow)
         sockets = listen(settings.host, settings.port)
     except ValueError as error:
         return _refuse(str(error), USAGE)

@@ -18,7 +18,7 @@ import msgspec
 
 from headway.config import Settings
 from headway.errors import TargetRefused
-from headway.networks import Network, is_public, literal, within
+from headway.networks import UNFIT, Network, is_public, literal, named, spelling, within
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -35,7 +35,6 @@ RESOLVE_S: Final = 3.0
 CONNECT_S: Final = 5.0
 MAIL_PORTS: Final = frozenset({25, 465, 587, 2525})
 
-_UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\\]")
 _NAME: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))+\.?")
 _NUMBER: Final = re.compile(r"([0-9]+|0x[0-9a-f]*)\.?")
 _INSIDE: Final = re.compile(r"\.(localhost|local|internal|intranet|lan|localdomain|home\.arpa)\.?$")
@@ -74,7 +73,7 @@ class Guard:
         """
         entries = list(allowed)
         self._allowed = tuple(_network(entry) for entry in entries if "/" in entry)
-        self._named = {_named(entry) for entry in entries if "/" not in entry}
+        self._named = {named(entry) for entry in entries if "/" not in entry}
         self._refused = tuple(_network(entry) for entry in refused)
         self._ports = frozenset(ports) | ({80} if plain else frozenset())
         self._plain = plain
@@ -95,7 +94,7 @@ class Guard:
 
         if len(text) > URL_MAX:
             raise TargetRefused(f"the URL is longer than {URL_MAX} characters")
-        if _UNFIT.search(text):
+        if UNFIT.search(text):
             raise TargetRefused("the URL has a blank, a backslash or a control character in it")
         try:
             url = URL(text)
@@ -121,7 +120,7 @@ class Guard:
     def mail_server(self, host: str, port: int) -> Target:
         """Return the target of a mail server; raise TargetRefused."""
         trusted = self._trusts(host, port)
-        if _UNFIT.search(host) or len(host) > HOST_MAX:
+        if UNFIT.search(host) or len(host) > HOST_MAX:
             raise TargetRefused("the mail server's host is no host name")
         self._check_host(host, trusted=trusted)
         if not trusted and port not in MAIL_PORTS:
@@ -139,7 +138,7 @@ class Guard:
             raise TargetRefused(f"{target.host} leads to an address that is not public")
 
     def _trusts(self, host: str, port: int) -> bool:
-        name = _plain_host(host)
+        name = spelling(host)
         return (name, None) in self._named or (name, port) in self._named
 
     def _check_host(self, host: str, *, trusted: bool) -> None:
@@ -209,25 +208,6 @@ def _network(entry: str) -> Network:
         return ip_network(entry.strip())
     except ValueError as error:
         raise ValueError(f"{entry!r} is not a network such as 10.0.0.0/8 ({error})") from None
-
-
-def _named(entry: str) -> tuple[str, int | None]:
-    """Read HOST, HOST:PORT, ADDRESS or [ADDRESS]:PORT."""
-    text = entry.strip()
-    if literal(text) is not None:
-        return _plain_host(text), None
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        host, port = text, ""
-    if not host or _UNFIT.search(host) or (colon and not (port.isdecimal() and 0 < int(port) < 65_536)):  # noqa: PLR2004
-        raise ValueError(f"{entry!r} is no host, such as mail.example.com or 127.0.0.1:8080")
-    return _plain_host(host), int(port) if port else None
-
-
-def _plain_host(host: str) -> str:
-    """Return the one spelling under which a host is known."""
-    address = literal(host)
-    return str(address) if address is not None else host.lower().rstrip(".")
 
 
 def _listed(ports: Iterable[int]) -> str:

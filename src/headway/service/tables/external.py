@@ -29,10 +29,13 @@ KEY_ORDER = "created_at"
 
 
 def databases(settings: Settings) -> Databases:
-    """Return the external databases that the settings allow; none of them is the server's own."""
+    """Return the external databases that the settings allow; none of them is the server's own.
+
+    Raises ValueError for a host or network that cannot be read.
+    """
     own = settings.store.removeprefix("sqlite:///") if settings.store.startswith("sqlite:///") else ""
     files = [Path(own).resolve()] if own and own != ":memory:" else []
-    rules = Rules(settings.external_allow, settings.external_folders)
+    rules = Rules.of(settings.external_allow, settings.external_ports, settings.external_folders)
     return Databases(rules, settings.external_timeout_ms, files)
 
 

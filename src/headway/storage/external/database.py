@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
 from headway.storage.external.hands import Hands
-from headway.storage.external.target import PORTS, Rules, checked_address, checked_file, parsed
+from headway.storage.external.target import Rules, checked_address, checked_file, parsed, port_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
@@ -32,6 +32,10 @@ WAITING_MAX: Final = 32
 """Calls to one database that may wait."""
 CONNECT_S: Final = 5
 RECYCLE_S: Final = 300
+CLIENT_ERRORS: Final = range(2000, 3000)
+"""Numbers of MySQL's errors that its client makes, and no server."""
+NOWHERE: Final = "/nonexistent"
+"""A path at which there is nothing, for files that libpq would look for by itself."""
 
 
 class Far:
@@ -41,6 +45,8 @@ class Far:
         self.engine = engine
         self.hands = Hands(CONNECTIONS, "headway-external")
         self.waiting = 0
+        self.reached = False
+        """Whether there was a database at all."""
 
     def close(self) -> None:
         """Let go of it; what is still under way there ends by itself."""
@@ -79,13 +85,15 @@ class Databases:
         try:
             return await asyncio.wait_for(asyncio.shield(future), self._timeout_s + CONNECT_S)
         except TimeoutError:
+            if not far.reached:
+                raise _unreached(far.engine.url) from None
             raise ExternalFailed("the database does not answer") from None
 
     def _far(self, text: str) -> Far:
         far = self._known.get(text)
         if far is None:
             try:
-                far = Far(self._engine(parsed(text, self._rules, self._own)))
+                far = self._new(parsed(text, self._rules, self._own))
             except ImportError:
                 raise _missing() from None
             self._known[text] = far
@@ -94,7 +102,7 @@ class Databases:
         self._known.move_to_end(text)
         return far
 
-    def _engine(self, url: URL) -> Engine:
+    def _new(self, url: URL) -> Far:
         from sqlalchemy import create_engine, event  # noqa: PLC0415 - an extra, and slow to import
         from sqlalchemy.pool import QueuePool  # noqa: PLC0415
 
@@ -109,10 +117,13 @@ class Databases:
             connect_args=self._arguments(url),
             hide_parameters=True,
         )
-        event.listen(made, "do_connect", functools.partial(self._dial, url), named=False)
+        far = Far(made)
         if url.drivername == "sqlite":
+            event.listen(made, "do_connect", functools.partial(self._find, url), named=False)
             event.listen(made, "connect", _harden)
-        return made
+        else:
+            event.listen(made, "do_connect", functools.partial(self._connect, far), named=False)
+        return far
 
     def _arguments(self, url: URL) -> dict[str, Any]:
         seconds = max(1, round(self._timeout_s))
@@ -125,18 +136,31 @@ class Databases:
             "options": f"-c statement_timeout={seconds * 1000} -c idle_in_transaction_session_timeout={seconds * 1000}",
             "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": seconds * 1000,
             "application_name": "headway",
+            # What libpq would take from the server's surroundings, and send to whom a user has named.
+            "password": url.password or "", "passfile": NOWHERE, "sslcert": NOWHERE, "gssencmode": "disable",
         }  # fmt: skip
 
-    def _dial(self, url: URL, _dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> None:
-        """Look at the address, and let just that be dialled."""
-        if url.drivername == "sqlite":
-            path = checked_file(url.database or "", self._rules, self._own)
-            if not path.is_file():
-                raise ExternalRefused(f"there is no file {path.name!r}")
-            arguments[0] = f"{path.as_uri()}?mode=rw"
-            return
-        address = checked_address(url.host or "", url.port or PORTS[url.drivername], self._rules)
+    def _find(self, url: URL, _dialect: Any, _record: Any, arguments: list[Any], _named: dict[str, Any]) -> None:
+        """Look where the file is, and let just that be opened."""
+        path = checked_file(url.database or "", self._rules, self._own)
+        if not path.is_file():
+            raise ExternalRefused(f"there is no file {path.name!r}")
+        arguments[0] = f"{path.as_uri()}?mode=rw"
+
+    def _connect(self, far: Far, dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
+        """Look at the address, dial just that, and return the connection; say why not only if it was a database that said it."""
+        url = far.engine.url
+        address = checked_address(url.host or "", port_of(url), self._rules)
+        named["port"] = port_of(url)
         named["hostaddr" if url.drivername == "postgresql+psycopg" else "host"] = address
+        try:
+            connection = dialect.connect(*arguments, **named)
+        except Exception as error:  # noqa: BLE001 - whatever a driver stumbles over that speaks with no database
+            log.info("external.unreached host=%s port=%d error=%s", url.host, port_of(url), error)
+            said = _refusal(error) if isinstance(error, dialect.loaded_dbapi.Error) else None
+            raise (_unreached(url) if said is None else ExternalFailed(_says(far.engine, said))) from None
+        far.reached = True
+        return connection
 
     def close(self) -> None:
         """Let go of all of them."""
@@ -164,13 +188,39 @@ def _plainly(engine: Engine, error: Exception) -> HeadwayError:
     """Return what the driver says, in one line and without the password."""
     from sqlalchemy.exc import DataError, IntegrityError  # noqa: PLC0415
 
-    said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-    password = engine.url.password
-    if password:
-        said = said.replace(str(password), "***")
+    said = str(getattr(error, "orig", None) or error)
     if isinstance(error, (IntegrityError, DataError)):
-        return ExternalRefused(f"the database refuses it: {said}")
-    return ExternalFailed(f"the database says: {said}")
+        return ExternalRefused(_says(engine, said, "the database refuses it"))
+    return ExternalFailed(_says(engine, said))
+
+
+def _says(engine: Engine, said: str, who: str = "the database says") -> str:
+    line = " ".join(said.split())[:300]
+    password = engine.url.password
+    return f"{who}: {line.replace(str(password), '***') if password else line}"
+
+
+def _refusal(error: Exception) -> str | None:
+    """Return why a database does not let us in, in its words; None if what is there may be no database."""
+    number = error.args[0] if error.args else None
+    if isinstance(number, int):  # MySQL
+        return None if number in CLIENT_ERRORS else str(error)
+    words = str(error)
+    if "FATAL:" in words:  # PostgreSQL; before that libpq says which address it has dialled
+        return words[words.index("FATAL:") :]
+    asked = getattr(error, "pgconn", None)
+    return (
+        words.rpartition("failed: ")[2] if asked is not None and (asked.needs_password or asked.used_password) else None
+    )
+
+
+def _unreached(url: URL) -> ExternalFailed:
+    """Return the one error for a port that is closed, filtered, silent, or another service's: it tells none of them apart."""
+    kind = "MySQL" if url.drivername == "mysql+pymysql" else "PostgreSQL"
+    return ExternalFailed(
+        f"the database cannot be reached: nothing answers as {kind} does at {url.host}, port {port_of(url)};"
+        " look at host, port, firewall and TLS"
+    )
 
 
 def _over(far: Far, future: asyncio.Future[Any]) -> None:

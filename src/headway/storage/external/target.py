@@ -2,22 +2,22 @@
 
 A URL comes from a user, and what it says could open a file of ours, a socket of this machine, or a neighbour in its network.
 So a URL may say little; a SQLite file lies in a folder that the operator has named; and an address is public, or one that
-the operator has named. Names are resolved here and the address that was looked at is the one that is dialled.
+the operator has named, on a port of databases. Names are resolved here and the address that was looked at is the one that is
+dialled. An address that is refused and a name that leads nowhere are one error, which does not tell what there is inside.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from headway.errors import ExternalRefused
-from headway.networks import Network, is_public, within
+from headway.networks import Network, is_public, literal, named, spelling, within
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -39,10 +39,28 @@ PORTS: Final = {"postgresql+psycopg": 5432, "mysql+pymysql": 3306}
 class Rules(msgspec.Struct, frozen=True):
     """What the operator allows."""
 
-    allow: tuple[str, ...] = ()
-    """Names, addresses or networks that may be dialled though they are not public."""
+    hosts: frozenset[tuple[str, int | None]] = frozenset()
+    """Names and addresses that may be dialled though they are not public: on a port, or on any (None)."""
+    networks: tuple[Network, ...] = ()
+    """Networks that count as public."""
+    ports: tuple[int, ...] = (3306, 5432)
+    """Where databases are, on hosts that are not named."""
     folders: tuple[str, ...] = ()
     """Folders whose SQLite files may be opened."""
+
+    @classmethod
+    def of(cls, allow: Iterable[str], ports: Iterable[int] = (3306, 5432), folders: Iterable[str] = ()) -> Self:
+        """Read what the settings say; raise ValueError for an entry that is neither host, address nor network."""
+        entries = [entry.strip() for entry in allow]
+        hosts = frozenset(named(entry) for entry in entries if "/" not in entry)
+        networks = [ip_network(entry, strict=False) for entry in entries if "/" in entry]
+        addresses = [ip_network(host) for host, port in hosts if port is None and literal(host) is not None]
+        return cls(hosts, (*networks, *addresses), tuple(ports), tuple(folders))
+
+    def names(self, host: str, port: int) -> bool:
+        """Whether the operator has named the host for this port."""
+        known = spelling(host)
+        return (known, None) in self.hosts or (known, port) in self.hosts
 
 
 def parsed(text: str, rules: Rules, own: Iterable[Path] = ()) -> URL:
@@ -70,7 +88,22 @@ def parsed(text: str, rules: Rules, own: Iterable[Path] = ()) -> URL:
         raise ExternalRefused("the URL names one host, and no socket")
     if not url.database:
         raise ExternalRefused("the URL names no database")
+    checked_port(host, port_of(url), rules)
     return url
+
+
+def port_of(url: URL) -> int:
+    """Return the port that the URL names, or that of its kind of database."""
+    return url.port or PORTS[url.drivername]
+
+
+def checked_port(host: str, port: int, rules: Rules) -> None:
+    """Raise ExternalRefused for a port on which there are no databases."""
+    if port not in rules.ports and not rules.names(host, port):
+        known = ", ".join(map(str, sorted(rules.ports)))
+        raise ExternalRefused(
+            f"port {port} is not one that databases are connected to on: {known}; the operator can allow it (external_ports)"
+        )
 
 
 def checked_file(text: str, rules: Rules, own: Iterable[Path] = ()) -> Path:
@@ -87,22 +120,13 @@ def checked_file(text: str, rules: Rules, own: Iterable[Path] = ()) -> Path:
 
 def checked_address(host: str, port: int, rules: Rules) -> str:
     """Return an address of the host that may be dialled; raise ExternalRefused if there is none."""
+    checked_port(host, port, rules)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise ExternalRefused(f"the host {host[:100]!r} has no address") from None
-    named = host.lower().rstrip(".") in {entry.lower() for entry in rules.allow}
+        found = []
     for _, _, _, _, place in found:
         address = ip_address(str(place[0]).partition("%")[0])
-        if named or is_public(address) or within(address, _allowed(rules.allow)):
+        if rules.names(host, port) or is_public(address) or within(address, rules.networks):
             return str(address)
-    raise ExternalRefused(f"the host {host[:100]!r} is not a public one; the operator can allow it (external_allow)")
-
-
-def _allowed(entries: Iterable[str]) -> list[Network]:
-    """Return the entries that are addresses or networks; the others are names."""
-    found = []
-    for entry in entries:
-        with contextlib.suppress(ValueError):
-            found.append(ip_network(entry, strict=False))
-    return found
+    raise ExternalRefused(f"the host {host[:100]!r} has no public address; the operator can allow it (external_allow)")
