@@ -29,6 +29,7 @@ from headway.config import Settings
 from headway.durations import format_ms
 from headway.errors import HeadwayError
 from headway.http.route import SCOPES, Route
+from headway.model.effects import NEEDS
 from headway.wire.schedules import ScheduleDeclaration
 from headway.worker.options import TaskOptions
 from headway.worker.schedule import ScheduleOptions
@@ -292,7 +293,7 @@ def http() -> str:
     found = routes()
     structs: dict[str, type[msgspec.Struct]] = {}
     for entry in found:
-        for kind in (entry.takes, entry.gives):
+        for kind in (entry.takes, entry.gives, entry.shows.brief if entry.shows else None):
             _collect(kind, structs)
     parts = [
         "# HTTP API\n",
@@ -308,6 +309,12 @@ def http() -> str:
             " use every route.\n"
         ),
         table(("scope", "allows"), ([f"`{scope}`", meaning] for scope, meaning in SCOPES.items())),
+        (
+            "\n### What an effect needs\n\nWhatever the route, an answer shows what the key may read, and what a request does needs what"
+            " that takes: the scope here, besides that of the route. An answer to a key that may change a noun and not read it is"
+            ' *brief*: `"brief": true`, which one it is, its state and its version.\n'
+        ),
+        table(("to …", "takes", "where"), ([effect, f"`{need.scope}`", need.where] for effect, need in NEEDS.items())),
         "\n## Parameters\n",
         "Parameters that are not known are refused. Lists take `a,b`; labels are `label.NAME=value`.\n",
         *_queries(found),
@@ -336,7 +343,7 @@ def _route_row(entry: Route) -> list[str]:
         one_line(entry.summary),
         takes,
         f"{statuses} {_link(entry.gives)}{streams}".strip(),
-        f"`{entry.scope}`",
+        ", ".join(f"`{scope}`" for scope in entry.scopes),
     ]
 
 

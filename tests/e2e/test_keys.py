@@ -72,6 +72,10 @@ def test_a_day_behind_a_lock(place, headway):
     headway.key = reader["key"]
     assert "backup" in headway("tasks", "list")
     assert "scope run:start" in headway("run", "backup", "folder=/", code=1)
+    headway.key = admin
+    headway.key = headway("keys", "create", "starter", "--scope", "run:start").strip()
+    run_id = headway("run", "backup", f"folder={data}", f"target={place.folder / 'b.zip'}", "--detach").strip()
+    assert "scope run:read" in headway("runs", "show", run_id, code=1)
     headway.key = shops
     assert json.loads(headway("runs", "list", "--json"))["data"] == []
     headway.key = None

@@ -79,14 +79,18 @@ async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
         for route in ROUTES:
             if route.name in PUBLIC | BY_TOKEN or route.scope == "caller":
                 continue
-            wanted = {route.scope, route.or_scope}
-            without = await key_of(server, operator, scopes=[scope for scope in ALL if scope not in wanted])
-            refused = await server.ask(route.method, target(route), BODIES.get(route.name), **bearer(without["key"]))
-            assert (refused.status, refused.code) == (403, "forbidden"), route.name
-            for scope in wanted - {None}:
-                just = await key_of(server, operator, scopes=[scope])
+            ways = [set(route.scopes)] if route.or_scope is None else [{route.scope}, {route.or_scope}]
+            for scope in route.scopes:
+                lost = {scope, route.or_scope}
+                without = await key_of(server, operator, scopes=[one for one in ALL if one not in lost])
+                refused = await server.ask(
+                    route.method, target(route), BODIES.get(route.name), **bearer(without["key"])
+                )
+                assert (refused.status, refused.code, refused.json["scope"]) == (403, "forbidden", scope), route.name
+            for scopes in ways:
+                just = await key_of(server, operator, scopes=sorted(scopes))
                 with_it = await server.ask(route.method, target(route), b"", **bearer(just["key"]))
-                assert with_it.status not in (401, 403), (route.name, scope)
+                assert with_it.status not in (401, 403), (route.name, scopes)
 
 
 @on_loop

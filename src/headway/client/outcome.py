@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.client.errors import RunFailed, RunTerminated
+from headway.errors import Forbidden
 from headway.model.run import Reason, RunError
 from headway.wire.runs import RunOut
 
@@ -29,7 +30,12 @@ def labels_of(run: RunOut) -> dict[str, str]:
 
 
 def output_of(run: RunOut, kind: Any = _ANY) -> Any:
-    """Return what a finished run returned, decoded to `kind`; raise RunFailed or RunTerminated if it returned nothing."""
+    """Return what a finished run returned, decoded to `kind`; raise RunFailed or RunTerminated if it returned nothing.
+
+    Raises Forbidden for one that the key may not read.
+    """
+    if run.brief is True:
+        raise Forbidden("the key may not see what the run returned: it needs the scope run:read", scope="run:read")
     if run.state == "succeeded":
         return msgspec.json.decode(run.output or b"null", type=kind)
     error = error_of(run)

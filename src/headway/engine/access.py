@@ -12,9 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from headway.model.access import (
-    OF_BUILT_IN,
     OPERATING,
-    RESERVED,
     AuditEvent,
     Key,
     Principal,
@@ -22,6 +20,7 @@ from headway.model.access import (
     Secret,
     User,
 )
+from headway.model.effects import NEEDS, Effect
 from headway.model.organisation import Organisation
 from headway.model.query import FIRST
 from headway.model.space import Space
@@ -83,23 +82,24 @@ def may(principal: Principal, scope: Scope) -> bool:
     return scope in principal.scopes
 
 
-def needed_to_start(task: str) -> Scope | None:
-    """Return the scope that starting a run of the task asks for besides that of the way it is started by."""
-    return OF_BUILT_IN.get(task, "run:control") if task.startswith(RESERVED) else None
+def lacking(principal: Principal, effects: Iterable[Effect]) -> Effect | None:
+    """Return the first of the effects whose scope the principal does not have, or None."""
+    return next((effect for effect in effects if not may(principal, NEEDS[effect].scope)), None)
 
 
-def missing_for_child(principal: Principal, task: str, *, within: bool) -> Scope | None:
-    """Return the scope without which a worker may not start a run of the task as a child of one that it holds, or None.
+def lacking_for_child(principal: Principal, effects: Iterable[Effect], queue: str) -> Effect | None:
+    """Return what a worker may not do by starting a run in the queue as a child of one that it holds, or None.
 
-    It acts for its organisation, whose tasks it may all start. Of the built-in ones that is so for an export: the worker
-    gets a name of a file by it, which it cannot read without record:read. What changes records or other runs asks for the
-    scope to do so. `within` says whether the child's queue is one of the key's; in others a key that is bound to queues
-    starts runs with the scope for that.
+    It acts for its organisation: in the queues of its key it starts runs of any task. Of the built-in ones that is so for an
+    export: the worker gets a name of a file by it, which it cannot read without record:read. A key that is not bound to
+    queues may also replace and delay runs, as it could claim and end each of them. All else needs what it does.
     """
-    scope = needed_to_start(task)
-    if scope is not None and not may(principal, scope) and not (within and scope == "record:read"):
-        return scope
-    return None if within or scope is not None or may(principal, "run:start") else "run:start"
+    given: set[Effect] = set()
+    if within(principal, queue):
+        given |= {"start a run", "export records"}
+    if principal.queues is None:
+        given |= {"replace a run", "delay a run"}
+    return lacking(principal, (effect for effect in effects if effect not in given))
 
 
 def within(principal: Principal, queue: str) -> bool:

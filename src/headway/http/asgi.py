@@ -29,6 +29,7 @@ from headway.errors import (
 )
 from headway.http import body, guard, problem, sites
 from headway.http.addresses import Addresses
+from headway.http.brief import in_brief
 from headway.http.call import Call, Receive, Send, check_key
 from headway.http.crowd import Crowd
 from headway.http.dialect import NATIVE, Dialect
@@ -211,6 +212,9 @@ class Api:
             if (method == "POST" or method == "PATCH" or method == "PUT") and not route.raw:  # noqa: PLR1714 - no tuple is built
                 await self._read_body(call, route, prepared)
         reply = await route.handler(call)
+        shows = route.shows
+        if shows is not None and reply is not None and reply.body and not call.may(shows.effect):
+            reply = in_brief(reply, shows.brief)
         if route.logged:
             await self._log(call, route, reply)
         return reply

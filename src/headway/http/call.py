@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from headway.engine.access import may, needed_to_start
-from headway.errors import BadCursor, BadParameter, Forbidden, RunNotFound
+from headway.engine.access import may
+from headway.errors import BadCursor, BadParameter, RunNotFound
 from headway.http.patience import Patient
 from headway.ids import canonical
 from headway.model.access import EVERYBODY, Origin, Principal
+from headway.model.effects import NEEDS, Effect
 from headway.service.desk import Desk
 from headway.service.idempotency import RequestKey, request_key
 
@@ -133,11 +134,13 @@ class Call:
             return said
         return f"{said} ({self.principal.actor})"[:ACTOR_MAX] if said else self.principal.actor
 
-    def check_start(self, task: str) -> None:
-        """Raise Forbidden unless the caller may start runs of the task: built-in ones act on what is there."""
-        scope = needed_to_start(task)
-        if scope is not None and not may(self.principal, scope):
-            raise Forbidden(f"starting {task[:200]} needs the scope {scope}", scope=scope)
+    def may(self, effect: Effect) -> bool:
+        """Whether the caller's key has the scope for the effect."""
+        return may(self.principal, NEEDS[effect].scope)
+
+    def check(self, *effects: Effect) -> None:
+        """Raise Forbidden for the first of the effects whose scope the caller's key does not have."""
+        self.api.gate.check(self, effects)
 
     def origin(self) -> Origin:
         """Return where the call comes from, for the log."""

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from headway.engine.access import DAY_MS, MINUTE_MS, Window, may, spent
+from headway.engine.access import DAY_MS, MINUTE_MS, Window, lacking, may, spent
 from headway.errors import Forbidden, HeadwayError, TooManyRequests, Unauthenticated
 from headway.http.addresses import Addresses, is_local
 from headway.http.route import UNCOUNTED, Route
 from headway.model.access import LOCAL, Origin, Principal
+from headway.model.effects import NEEDS, Effect
 from headway.service.access import keytext
 from headway.service.access.access import NEVER, Access, Admission
 from headway.service.access.keytext import KeyText
@@ -60,10 +61,22 @@ class Gate:
             error = Forbidden(f"this needs the scope {scope}", scope=scope)
             self._refused(call, route, error)
             raise error
+        if route.does:
+            self.check(call, route.does)
         if admission.windows and scope not in UNCOUNTED:
             self._count(admission, call, now_ms)
         if admission.key_id is not None:
             self._access.used(admission.key_id, now_ms)
+
+    def check(self, call: Call, effects: Iterable[Effect]) -> None:
+        """Raise Forbidden for an effect of the call whose scope its key does not have."""
+        effect = lacking(call.principal, effects)
+        if effect is not None:
+            scope = NEEDS[effect].scope
+            error = Forbidden(f"this needs the scope {scope}, to {effect}", scope=scope)
+            if call.route is not None:
+                self._refused(call, call.route, error)
+            raise error
 
     def origin(self, call: Call) -> Origin:
         """Return where a call comes from, for the log."""

@@ -66,6 +66,7 @@ def document(routes: Iterable[Route] = ROUTES, version: str = "0.1.0") -> dict[s
     """Return the document."""
     routes = tuple(routes)
     kinds = {kind for route in routes for kind in (route.takes, route.gives, route.gives_then) if kind is not None}
+    kinds |= {route.shows.brief for route in routes if route.shows is not None}
     kinds |= {Problem, *(route.dialect.problem for route in routes)}
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
@@ -133,7 +134,7 @@ def _operation(route: Route) -> dict[str, Any]:
 def _security(route: Route) -> list[dict[str, list[str]]]:
     if route.scope in ("public", "token"):
         return []
-    scopes: list[str] = [] if route.scope == "caller" else [route.scope]
+    scopes: list[str] = [] if route.scope == "caller" else list(route.scopes)
     ways: list[list[str]] = [scopes] if route.or_scope is None else [scopes, [route.or_scope]]
     shown: list[dict[str, list[str]]] = [{}]
     for way in ways:
@@ -198,7 +199,9 @@ def _success(route: Route, status: int) -> dict[str, Any]:
     content: dict[str, Any] = {}
     gives = route.gives if status == route.status else route.gives_then or route.gives
     if gives is not None:
-        content["application/json"] = {"schema": _ref(gives)}
+        brief = route.shows if gives is route.gives else None
+        schema = _ref(gives) if brief is None else {"anyOf": [_ref(gives), _ref(brief.brief)]}
+        content["application/json"] = {"schema": schema}
     elif route.status != 204:  # noqa: PLR2004 - no content
         content[route.kind] = {"schema": {"type": "string"}}
     if route.streams and status == route.status:

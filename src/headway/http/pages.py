@@ -45,7 +45,7 @@ def docs(routes: Iterable[Route], version: str) -> bytes:
     for name, members in groups.items():
         rows = "".join(
             f'<tr><td class="m">{route.method}<td><code>{escape(route.path)}</code><br>{escape(route.summary)}'
-            f'<td class="s" title="{escape(SCOPES[route.scope])}">{route.scope}'
+            f'<td class="s" title="{escape(SCOPES[route.scope])}">{", ".join(route.scopes)}'
             for route in members
         )
         content += f"<h2>{escape(name)}</h2><table>{rows}</table>"

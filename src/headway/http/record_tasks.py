@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from headway.http.queries import ListRecordErrors
 from headway.http.reply import NO_CONTENT, Reply, json
 from headway.http.route import Route, route
 from headway.http.runs import accepted
+from headway.model.effects import OF_ACTION, of_start
 from headway.model.record_task import (
     Action,
     Constant,
@@ -105,11 +107,13 @@ async def _tables(call: Call) -> dict[str, Table]:
     return {table.id: table for table in await call.service.tables.list()}
 
 
-def _check(call: Call, actions: list[wire.AnyAction]) -> None:
-    """Whoever has a run of another task started for records has to be allowed to start one."""
+def _check(call: Call, actions: Iterable[wire.AnyAction | Action]) -> None:
+    """Raise Forbidden for actions that do what the caller may not: whoever starts the task answers for starting it alone."""
     for action in actions:
-        if isinstance(action, wire.StartTask):
-            call.check_start(action.task)
+        config = action.__struct_config__
+        call.check(*OF_ACTION[str(config.tag)])
+        if isinstance(action, wire.StartTask | Start):
+            call.check(*of_start(action.task))
 
 
 async def create(call: Call) -> Reply:
@@ -137,10 +141,14 @@ async def get(call: Call) -> Reply:
 
 async def patch(call: Call) -> Reply:
     """PATCH /v1/record-tasks/{name}."""
-    asked = call.asked(wire.PatchRecordTask)
+    asked, version = call.asked(wire.PatchRecordTask), call.expected_version()
     if asked.actions is not UNSET:
         _check(call, asked.actions)
-    kept = await call.service.record_tasks.patch(call.name(), asked, call.expected_version())
+    else:
+        before = await call.service.record_tasks.get(call.name())
+        _check(call, before.actions)
+        version = before.version if version is None else version  # others than these would not have been checked
+    kept = await call.service.record_tasks.patch(call.name(), asked, version)
     return json(_shown(call, kept, await _tables(call)), 200, etag(kept.version))
 
 
@@ -208,12 +216,14 @@ _MADE: Final = ("invalid_input", "table_not_found", "target_refused", "conflict"
 
 ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/record-tasks", create, "task:write", "Make a task without code, over the records of a table.",
+          does=("choose records",),
           takes=wire.CreateRecordTask, gives=wire.RecordTaskOut, status=201, problems=_MADE,
           logged="record_task.create"),
     route("GET", "/v1/record-tasks", list_record_tasks, "task:read", "List record tasks.", gives=wire.RecordTaskList),
     route("GET", "/v1/record-tasks/{name}", get, "task:read", "Look at a record task.",
           gives=wire.RecordTaskOut, problems=_ABSENT),
     route("PATCH", "/v1/record-tasks/{name}", patch, "task:write", "Change a record task.",
+          does=("choose records",),
           takes=wire.PatchRecordTask, gives=wire.RecordTaskOut, problems=(*_ABSENT, *_MADE, "version_mismatch"),
           headers=("If-Match",),
           logged="record_task.patch"),
@@ -221,6 +231,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           status=204, problems=(*_ABSENT, "version_mismatch"), headers=("If-Match",),
           logged="record_task.delete"),
     route("GET", "/v1/runs/{id}/record-errors", errors, "run:read", "Which records failed in a run, and why.",
+          does=("see why records failed",),
           query=ListRecordErrors, gives=wire.RecordErrorList, problems=("run_not_found", "run_purged")),
     route("POST", "/v1/runs/{id}:run-failed-records", run_failed, "run:start", "Run the records again that failed, alone.",
           gives=RunOut, status=202, also=(200,), problems=("run_not_found", "run_purged", *_ABSENT, "invalid_state", "conflict"),

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import msgspec
 
+from headway.http.brief import Shown, shown
 from headway.http.dialect import NATIVE, Dialect
 from headway.model.access import SCOPES, UNGRANTED, Scope
+from headway.model.effects import NEEDS, Effect
 
 if TYPE_CHECKING:
     from headway.http.call import Call
@@ -47,6 +49,10 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     kind: str = "application/json"
     or_scope: Scope | None = None
     """Another scope with which it may be used as well."""
+    does: tuple[Effect, ...] = ()
+    """What it does or shows whatever it is given; each effect needs its scope besides."""
+    shows: Shown | None = None
+    """What its answer shows that not everybody may read who may use it: they are answered in brief."""
     raw: bool = False
     """Whether the handler reads the body itself, piece by piece: a file."""
     streams: bool = False
@@ -66,11 +72,19 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             raise AssertionError(f"{self.method} {self.path} has no scope")
 
     @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Every scope that it asks for, whatever it is given."""
+        return tuple(dict.fromkeys((self.scope, *(NEEDS[effect].scope for effect in self.does))))
+
+    @property
     def name(self) -> str:
         """How metrics call it."""
         return f"{self.method} {self.path}"
 
 
-def route(method: str, path: str, handler: Handler, scope: Scope, summary: str, **more: Any) -> Route:
-    """Return the entry; the shape in which the list is written."""
-    return Route(method=method, path=path, handler=handler, scope=scope, summary=summary, **more)
+def route(
+    method: str, path: str, handler: Handler, scope: Scope, summary: str, *, own: bool = False, **more: Any
+) -> Route:
+    """Return the entry; the shape in which the list is written. `own`: it shows what it gives to whoever may use it."""
+    shows = None if own else shown(more.get("gives"), scope)
+    return Route(method=method, path=path, handler=handler, scope=scope, summary=summary, shows=shows, **more)

@@ -117,7 +117,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     # -- schedules -----------------------------------------------------------------------------------------------------
     *schedules.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------
-    route("POST", "/v1/workers", workers.register, "worker:protocol", "Register a worker and its tasks.",
+    route("POST", "/v1/workers", workers.register, "worker:protocol", "Register a worker and its tasks.", own=True,
           takes=worker_wire.RegisterWorker, gives=worker_wire.WorkerOut, status=201),
     route("GET", "/v1/workers", workers.list_workers, "worker:read", "List workers.", gives=worker_wire.WorkerList),
     route("GET", "/v1/workers/{id}", workers.get, "worker:read", "Look at a worker.",

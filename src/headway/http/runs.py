@@ -13,6 +13,7 @@ from headway.http.call import Call, etag, version_of
 from headway.http.paging import in_query, next_link, next_token, page_of
 from headway.http.queries import Children, CountRuns, GetRun, ListAfter
 from headway.http.reply import NO_CONTENT, Reply, encode, json
+from headway.model.effects import OF_BUILT_IN, Effect, of_start, of_task
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Reason, Run
 from headway.service.filters import to_filter
@@ -33,12 +34,16 @@ async def start(call: Call) -> Reply:
     """POST /v1/runs."""
     spec: wire.StartRun = call.body
     call.api.refuse_if_draining()
-    call.check_start(spec.task)
+    call.check(*_effects(spec))
     with call.api.crowd.visit():
         started = await call.service.runs.start(spec, call.request_key())
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
     return accepted(started, validated=spec.validate_only)
+
+
+def _effects(spec: wire.StartRun) -> tuple[Effect, ...]:
+    return of_start(spec.task) if spec.dedupe is None else of_start(spec.task, spec.dedupe.on_conflict)
 
 
 def accepted(started: Started, *applied: tuple[bytes, bytes], validated: bool = False) -> Reply:
@@ -89,8 +94,7 @@ async def start_batch(call: Call) -> Reply:
     """POST /v1/runs:batch."""
     call.api.refuse_if_draining()
     asked = call.asked(wire.StartBatch)
-    for spec in asked.runs:
-        call.check_start(spec.task)
+    call.check(*{effect: None for spec in asked.runs for effect in _effects(spec)})
     with call.api.crowd.visit():
         outcomes = await call.service.runs.start_batch(asked, call.request_key())
     replayed = any(isinstance(outcome, Started) and outcome.replayed for outcome in outcomes)
@@ -269,10 +273,17 @@ async def signal(call: Call) -> Reply:
 
 async def retry(call: Call) -> Reply:
     """POST /v1/runs/{id}:retry."""
+    await _check_repeat(call)
     key = call.request_key()
     run = await call.service.runs.retry(call.run_id(), _reason(call, "retried"), key)
     replayed = key is not None and key.replayed
     return accepted(Started(run, created=not replayed, replayed=replayed))
+
+
+async def _check_repeat(call: Call) -> None:
+    """Raise Forbidden for a run of a built-in task whose effects the caller could not have by a start of its own."""
+    if not all(map(call.may, OF_BUILT_IN.values())):
+        call.check(*of_task((await call.service.runs.get(call.run_id())).task))
 
 
 async def protect(call: Call) -> Reply:
@@ -313,6 +324,7 @@ async def bulk(call: Call) -> Reply:
     wanted = to_filter(action.filter)
     _refuse_paging(action.filter)
     if action.dry_run:
+        call.check("count runs")
         counts = await call.service.runs.count(wanted, None)
         return json(wire.BulkPreview(count=sum(counts.values()), action=action.action))
     call.api.refuse_if_draining()

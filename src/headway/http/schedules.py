@@ -16,6 +16,7 @@ from headway.http.paging import next_link
 from headway.http.parameters import PAGE_MAX
 from headway.http.reply import NO_CONTENT, Reply, json
 from headway.http.route import Route, route
+from headway.model.effects import of_task
 from headway.model.run import Run
 from headway.model.schedule import PastSlot, Schedule
 from headway.service.schedule_terms import spelled
@@ -111,7 +112,7 @@ def _named(call: Call) -> str:
 async def create(call: Call) -> Reply:
     """POST /v1/schedules."""
     spec = call.asked(wire.CreateSchedule)
-    call.check_start(spec.task)
+    call.check(*of_task(spec.task))
     schedule = await call.service.schedules.create(spec, call.request_key())
     if spec.validate_only:
         return json(schedule_out(schedule))
@@ -138,16 +139,16 @@ async def get(call: Call) -> Reply:
 async def patch(call: Call) -> Reply:
     """PATCH /v1/schedules/{id}."""
     asked = call.asked(wire.PatchSchedule)
-    await _check_patch(call, asked)
+    await _check_task(call)
+    if isinstance(asked.task, str):
+        call.check(*of_task(asked.task))
     schedules = call.service.schedules
     return _shown(await schedules.patch(_named(call), asked, call.expected_version(), call.request_key()))
 
 
-async def _check_patch(call: Call, asked: wire.PatchSchedule) -> None:
-    """Whoever changes a schedule of a built-in task says what that does, as who makes one."""
-    call.check_start((await call.service.schedules.get(_named(call))).task)
-    if isinstance(asked.task, str):
-        call.check_start(asked.task)
+async def _check_task(call: Call) -> None:
+    """Raise Forbidden for a schedule of a built-in task whose effects the caller could not have by a start of its own."""
+    call.check(*of_task((await call.service.schedules.get(_named(call))).task))
 
 
 async def delete(call: Call) -> Reply:
@@ -164,6 +165,7 @@ async def pause(call: Call) -> Reply:
 async def resume(call: Call) -> Reply:
     """POST /v1/schedules/{id}:resume."""
     how = call.asked(wire.ResumeSchedule)
+    await _check_task(call)
     return _shown(await call.service.schedules.resume(_named(call), how, call.request_key()))
 
 
@@ -171,6 +173,7 @@ async def trigger(call: Call) -> Reply:
     """POST /v1/schedules/{id}:trigger."""
     call.api.refuse_if_draining()
     how = call.asked(wire.TriggerSchedule)
+    await _check_task(call)
     run: Run = await call.service.schedules.trigger(_named(call), how, call.request_key())
     return json(present.run_out(run), 202, etag(run.version), (b"location", f"/v1/runs/{run.id}".encode()))
 
@@ -179,6 +182,9 @@ async def backfill(call: Call) -> Reply:
     """POST /v1/schedules/{id}:backfill."""
     call.api.refuse_if_draining()
     asked = call.asked(wire.BackfillSchedule)
+    await _check_task(call)
+    if asked.dry_run:
+        call.check("see missed slots")
     filled = await call.service.schedules.backfill(_named(call), asked, call.request_key())
     data = [wire.BackfilledSlot(slot=to_text(slot.nominal), run_id=slot.run_id) for slot in filled.slots]
     return json(wire.BackfillOut(dry_run=filled.dry_run, data=data))
@@ -224,13 +230,14 @@ def _links(call: Call, token: str) -> tuple[tuple[bytes, bytes], ...]:
 
 # -- routes --------------------------------------------------------------------------------------------------------------
 
+_START: Final = ("start a run",)
 _KEYED: Final = ("Idempotency-Key",)
 _KNOWN: Final = ("schedule_not_found",)
 _SAID: Final = ("unknown_task", "invalid_schedule", "idempotency_key_reused", "storage_full", "overloaded")
 _STARTS: Final = (*_KNOWN, *_SAID, "task_inactive", "draining")
 
 ROUTES: Final[tuple[Route, ...]] = (
-    route("POST", "/v1/schedules", create, "schedule:write", "Make a schedule.",
+    route("POST", "/v1/schedules", create, "schedule:write", "Make a schedule.", does=_START,
           takes=wire.CreateSchedule, gives=wire.ScheduleOut, status=201, also=(200,), problems=(*_SAID, "schedule_exists"),
           headers=_KEYED,
           logged="schedule.create"),
@@ -240,7 +247,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=wire.PreviewSchedule, gives=wire.PreviewOut, problems=("invalid_schedule",)),
     route("GET", "/v1/schedules/{id}", get, "schedule:read", "Look at a schedule, by its id or its name.",
           gives=wire.ScheduleOut, problems=_KNOWN),
-    route("PATCH", "/v1/schedules/{id}", patch, "schedule:write", "Change a schedule.",
+    route("PATCH", "/v1/schedules/{id}", patch, "schedule:write", "Change a schedule.", does=_START,
           takes=wire.PatchSchedule, gives=wire.ScheduleOut,
           problems=(*_KNOWN, *_SAID, "schedule_exists", "version_mismatch"),
           headers=("If-Match", *_KEYED),
@@ -251,15 +258,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/schedules/{id}:pause", pause, "schedule:write", "Let no slot come.",
           takes=Because, optional=True, gives=wire.ScheduleOut, problems=_KNOWN, headers=_KEYED,
           logged="schedule.pause"),
-    route("POST", "/v1/schedules/{id}:resume", resume, "schedule:write", "Let slots come again.",
+    route("POST", "/v1/schedules/{id}:resume", resume, "schedule:write", "Let slots come again.", does=_START,
           takes=wire.ResumeSchedule, optional=True, gives=wire.ScheduleOut, problems=(*_KNOWN, "invalid_schedule"),
           headers=_KEYED,
           logged="schedule.resume"),
-    route("POST", "/v1/schedules/{id}:trigger", trigger, "schedule:write", "Start a run now, beside the slots.",
+    route("POST", "/v1/schedules/{id}:trigger", trigger, "schedule:write", "Start a run now, beside the slots.", does=_START,
           takes=wire.TriggerSchedule, optional=True, gives=RunOut, status=202, problems=(*_STARTS, "schedule_busy"),
           headers=_KEYED,
           logged="schedule.trigger"),
-    route("POST", "/v1/schedules/{id}:backfill", backfill, "schedule:write", "Run slots that have passed without a run.",
+    route("POST", "/v1/schedules/{id}:backfill", backfill, "schedule:write", "Run slots that have passed without a run.", does=_START,
           takes=wire.BackfillSchedule, gives=wire.BackfillOut, problems=_STARTS, headers=_KEYED,
           logged="schedule.backfill"),
     route("GET", "/v1/schedules/{id}/slots", slots, "schedule:read", "What became of slots, newest first.",

@@ -162,6 +162,8 @@ async def add_field(call: Call) -> Reply:
 async def patch_field(call: Call) -> Reply:
     """PATCH /v1/tables/{table}/fields/{field}."""
     spec, names = call.asked(wire.PatchField), call.arguments
+    if spec != wire.PatchField(name=spec.name, default=spec.default, on_delete=spec.on_delete):
+        call.check("convert records", "see records")
     table, field = await call.service.tables.patch_field(names["table"], names["field"], spec, call.expected_version())
     return json(field_out(field), 200, etag(table.version))
 
@@ -305,7 +307,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/v1/tables/{table}", get, "table:read", "Look at a table.", gives=wire.TableOut, problems=_TABLE),
     route("PATCH", "/v1/tables/{table}", patch, "table:write", "Rename or describe a table.",
           takes=wire.PatchTable, gives=wire.TableOut, problems=(*_TABLE, "conflict", "version_mismatch"), headers=_MATCH),
-    route("DELETE", "/v1/tables/{table}", delete, "table:write", "Remove a table and its records.",
+    route("DELETE", "/v1/tables/{table}", delete, "table:write", "Remove a table and its records.", does=("remove records",),
           status=204, problems=(*_TABLE, "table_in_use", "version_mismatch"), headers=_MATCH,
           logged="table.delete"),
     route("POST", "/v1/tables/{table}:refresh", refresh, "table:write", "Read the fields of an external table again.",
@@ -317,7 +319,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           problems=(*_TABLE, "table_in_use", "version_mismatch")),
     route("PATCH", "/v1/tables/{table}/fields/{field}", patch_field, "table:write", "Change a field, if its records fit.",
           takes=wire.PatchField, gives=wire.FieldOut, problems=_FIELD, headers=_MATCH),
-    route("DELETE", "/v1/tables/{table}/fields/{field}", delete_field, "table:write", "Remove a field.",
+    route("DELETE", "/v1/tables/{table}/fields/{field}", delete_field, "table:write", "Remove a field.", does=("remove records",),
           status=204, problems=_FIELD, headers=_MATCH),
     route("GET", "/v1/tables/{table}/records", list_records, "record:read", "List records, oldest first.", gives_way=True,
           query=ListRecords, gives=wire.RecordList, problems=(*_TABLE, *_FAR, "bad_cursor", "invalid_input")),

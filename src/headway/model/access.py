@@ -25,16 +25,16 @@ SCOPES: Final[Mapping[Scope, str]] = {
     "run:start": "Start runs.",
     "run:control": "Change, stop, repeat and remove runs.",
     "task:read": "Look at tasks.",
-    "task:write": "Switch tasks on and off.",
+    "task:write": "Switch tasks on and off; make and change record tasks, which can send mails and call URLs.",
     "queue:read": "Look at queues.",
     "queue:write": "Pause and limit queues.",
     "worker:read": "Look at workers.",
     "worker:write": "Drain workers.",
     "worker:protocol": "Be a worker.",
     "schedule:read": "Look at schedules.",
-    "schedule:write": "Make and change schedules.",
+    "schedule:write": "Make and change schedules; what starts runs needs run:start too.",
     "table:read": "Look at data tables.",
-    "table:write": "Make and change data tables.",
+    "table:write": "Make and change data tables; what removes or converts records needs record:write too.",
     "record:read": "Look at records.",
     "record:write": "Make, change and remove records.",
     "mail:read": "Look at the mail server, without its password.",
@@ -57,10 +57,6 @@ READING: Final[tuple[Scope, ...]] = tuple(
 """What a new key is given if nothing is said: to look, and at nothing that is about others."""
 RESERVED: Final = "headway."
 """What the names of built-in tasks begin with."""
-OF_BUILT_IN: Final[Mapping[str, Scope]] = {
-    "headway.bulk": "run:control", "headway.import": "record:write", "headway.export": "record:read",
-}  # fmt: skip
-"""What who starts a run of a built-in task has to be allowed besides: what the run does. Of others, run:control."""
 ANONYMOUS: Final = "anonymous"
 
 

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from headway.errors import BadParameter, HeadwayError
+from headway.errors import BadParameter, HeadwayError, InvalidState
 from headway.ids import IdSource
+from headway.model.access import RESERVED
 from headway.model.query import RunFilter
 from headway.model.run import Reason, Run
 from headway.service import verbs
@@ -94,6 +95,10 @@ def _one(unit: Unit, run: Run, verb: str, reason: Reason, source: IdSource) -> N
     match verb:
         case "terminate":
             verbs.terminate(unit, run, reason)
+        case "retry" if run.task.startswith(RESERVED):
+            raise InvalidState(
+                "runs of built-in tasks are repeated one by one, by who may do what they do", state=str(run.state)
+            )
         case "retry":
             verbs.retry(unit, run, source.new(unit.now_ms), reason)
         case "suspend":

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from typing import Any, Final, assert_never
 
 import msgspec
 
 from headway.config import Settings
 from headway.engine import lifecycle, progress
-from headway.engine.access import missing_for_child, within
+from headway.engine.access import lacking_for_child, within
 from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
 from headway.ids import Signer
 from headway.ids import canonical as canonical_id
 from headway.model.access import EVERYBODY, Principal
+from headway.model.effects import NEEDS, Effect, of_start
 from headway.model.query import FIRST
 from headway.model.run import FINAL, Blocker, Run, RunError, State
 from headway.model.space import Space
@@ -83,7 +85,7 @@ class Reporter:
                 case wire.ChildReport():
                     spec = msgspec.structs.replace(report.run, parent_id=report.run_id)
                     draft = self._drafter.draft(spec, Space(organisation), run_type="child", shared_first=shared)
-                    _check_child(by, draft)
+                    _check_child(by, draft, of_start(spec.task, spec.dedupe.on_conflict if spec.dedupe else "return"))
                     return Ready(report, draft=draft, organisation=organisation, by=by)
                 case _:
                     return Ready(report)
@@ -185,13 +187,13 @@ class Reporter:
         return wire.Reply(index=0, run_id=child.id)
 
 
-def _check_child(by: Principal, draft: Draft) -> None:
+def _check_child(by: Principal, draft: Draft, effects: Iterable[Effect]) -> None:
     """Raise Forbidden for a child that the worker's key may not start."""
-    task, queue = Space.outside(draft.run.task), Space.outside(draft.run.queue)
-    scope = missing_for_child(by, task, within=within(by, draft.run.queue))
-    if scope is not None:
-        elsewhere = "" if by.queues is None else f", or a key for the queue {queue[:200]}"
-        raise Forbidden(f"starting {task[:200]} needs the scope {scope}{elsewhere}", scope=scope)
+    effect = lacking_for_child(by, effects, draft.run.queue)
+    if effect is not None:
+        scope, queue = NEEDS[effect].scope, Space.outside(draft.run.queue)
+        elsewhere = "" if within(by, draft.run.queue) else f", or a key for the queue {queue[:200]}"
+        raise Forbidden(f"to {effect} in the queue {queue[:200]} needs the scope {scope}{elsewhere}", scope=scope)
 
 
 def _step(unit: Unit, run: Run, name: str, value: str) -> None:

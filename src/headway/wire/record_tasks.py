@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from headway.wire.runs import Name, Open, Strict, Text
+from headway.wire.runs import Name, Noun, Open, Strict, Text
 from headway.wire.tables import FieldName, TableName
 
 Template = Annotated[str, Meta(max_length=32_768)]
@@ -100,7 +100,7 @@ class PatchRecordTask(Strict, frozen=True, kw_only=True):
     queue: Name | UnsetType = UNSET
 
 
-class RecordTaskOut(Open, frozen=True, kw_only=True):
+class RecordTaskOut(Noun, frozen=True, kw_only=True):
     """A record task as the API shows it, without secrets."""
 
     name: str
@@ -168,7 +168,7 @@ class MailServerIn(Strict, frozen=True, kw_only=True):
     reply_to: Annotated[str, Meta(max_length=320)] = ""
 
 
-class MailServerOut(Open, frozen=True, kw_only=True):
+class MailServerOut(Noun, frozen=True, kw_only=True):
     """The mail server, without its password."""
 
     object: str = "mail_server"

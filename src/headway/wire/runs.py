@@ -38,6 +38,13 @@ class Open(msgspec.Struct, frozen=True, kw_only=True):
     """The root of all answers: more fields may come in later versions, and readers ignore those they do not know."""
 
 
+class Noun(Open, frozen=True, kw_only=True):
+    """The root of answers that show a noun: to a key that may change it and not read it, in brief."""
+
+    brief: bool | UnsetType = UNSET
+    """true: the key may not read it, and there is nothing else but which one it is, its state and its version."""
+
+
 class Dedupe(Strict, frozen=True, kw_only=True):
     """At most one run for a business key of the same task."""
 
@@ -94,7 +101,7 @@ class ProgressOut(Open, frozen=True, kw_only=True):
     """When it may be finished, at this rate."""
 
 
-class RunOut(Open, frozen=True, kw_only=True):
+class RunOut(Noun, frozen=True, kw_only=True):
     """A run as the API shows it."""
 
     id: str

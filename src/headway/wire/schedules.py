@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from headway.wire.runs import Because, Duration, Key, Label, Name, Open, Priority, Strict, Text, Timestamp, raw
+from headway.wire.runs import Because, Duration, Key, Label, Name, Noun, Open, Priority, Strict, Text, Timestamp, raw
 
 Occurrence = Annotated[
     str,
@@ -154,7 +154,7 @@ class PreviewQuery(Strict, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=100)] = 10
 
 
-class ScheduleOut(Open, frozen=True, kw_only=True):
+class ScheduleOut(Noun, frozen=True, kw_only=True):
     """A schedule as the API shows it."""
 
     id: str

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from headway.wire.runs import Open, Strict, Text
+from headway.wire.runs import Noun, Open, Strict, Text
 
 BATCH_MAX = 1_000
 TableName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -80,7 +80,7 @@ class PatchField(Strict, frozen=True, kw_only=True):
     on_delete: OnDelete | UnsetType = UNSET
 
 
-class FieldOut(Open, frozen=True, kw_only=True):
+class FieldOut(Noun, frozen=True, kw_only=True):
     """A field as the API shows it."""
 
     id: str
@@ -107,7 +107,7 @@ class ExternalOut(Open, frozen=True, kw_only=True):
     key: list[str]
 
 
-class TableOut(Open, frozen=True, kw_only=True):
+class TableOut(Noun, frozen=True, kw_only=True):
     """A table as the API shows it."""
 
     id: str
@@ -136,7 +136,7 @@ class FieldList(Open, frozen=True, kw_only=True):
     data: list[FieldOut]
 
 
-class RecordOut(Open, frozen=True, kw_only=True):
+class RecordOut(Noun, frozen=True, kw_only=True):
     """A record as the API shows it: every field of its table by name, blanks as null."""
 
     id: str

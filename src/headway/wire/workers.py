@@ -10,7 +10,20 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from headway.wire.runs import Duration, Id, Name, Open, Priority, RawOrNull, StartRun, Strict, Text, Timestamp, raw
+from headway.wire.runs import (
+    Duration,
+    Id,
+    Name,
+    Noun,
+    Open,
+    Priority,
+    RawOrNull,
+    StartRun,
+    Strict,
+    Text,
+    Timestamp,
+    raw,
+)
 from headway.wire.schedules import ScheduleDeclaration
 
 Executor = Literal["inline", "thread", "process", "ray"]
@@ -92,7 +105,7 @@ class RegisterWorker(Strict, frozen=True, kw_only=True):
     """When its code was started; now, if absent. Of several versions at work the one that was started last counts."""
 
 
-class WorkerOut(Open, frozen=True, kw_only=True):
+class WorkerOut(Noun, frozen=True, kw_only=True):
     """A worker as the API shows it; `lease_ms` and `heartbeat_ms` are what it has to keep to."""
 
     id: str
@@ -342,7 +355,7 @@ class RetentionOut(RetentionDeclaration, frozen=True, kw_only=True, forbid_unkno
     """How long finished runs are kept, as the API shows it."""
 
 
-class TaskOut(Open, frozen=True, kw_only=True):
+class TaskOut(Noun, frozen=True, kw_only=True):
     """A task as the API shows it; durations in the shortest spelling."""
 
     name: str
@@ -389,7 +402,7 @@ class TerminateTask(Strict, frozen=True, kw_only=True):
     grace: Duration | None = None
 
 
-class QueueOut(Open, frozen=True, kw_only=True):
+class QueueOut(Noun, frozen=True, kw_only=True):
     """A queue as the API shows it."""
 
     name: str

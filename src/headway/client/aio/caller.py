@@ -144,7 +144,19 @@ def decode(response: Response, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(response.body, type=kind)
     except msgspec.MsgspecError as error:
-        raise UnexpectedAnswer(f"the answer cannot be read: {error}", body=_beginning(response.body)) from error
+        found = _in_brief(response.body, kind)
+        if found is None:
+            raise UnexpectedAnswer(f"the answer cannot be read: {error}", body=_beginning(response.body)) from error
+        return found
+
+
+def _in_brief(body: bytes, kind: type[T]) -> T | None:
+    from headway.client.brief import whole  # noqa: PLC0415 - most keys may read what they change
+
+    try:
+        return whole(body, kind)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _beginning(body: bytes) -> Any:

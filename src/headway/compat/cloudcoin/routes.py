@@ -18,6 +18,7 @@ from headway.http.reply import Reply
 from headway.http.route import Route, Scope, route
 from headway.http.runs import REPLAYED
 from headway.ids import canonical
+from headway.model.effects import of_start
 from headway.model.run import Run
 from headway.wire.runs import StartRun
 
@@ -46,12 +47,16 @@ class Commanding:
             call.dialect = None  # it may be meant for another surface: whoever claims it says that there is nothing
             raise RouteNotFound(f"{call.method} {command[:80]} is no command")
         call.api.refuse_if_draining()
-        call.check_start(task)
+        call.check(*of_start(task))
         spec = StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}"))
         with call.api.crowd.visit():
             started = await call.service.runs.start(spec, call.request_key(), run_type=RUN_TYPE)
         url = f"{_here(call)}/api/system/tasks?id={started.run.id}"
-        return Reply(200, words.kicked_off(started.run, command, url), (REPLAYED,) if started.replayed else ())
+        return Reply(
+            200,
+            words.kicked_off(started.run, command, url, whole=call.may("see a run")),
+            (REPLAYED,) if started.replayed else (),
+        )
 
 
 class Polling:

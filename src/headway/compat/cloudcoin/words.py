@@ -179,12 +179,16 @@ def told(run: Run, generation: Generation, partial: str | None = None) -> bytes:
             return _encode(NewerReply(payload=NewerTask(run.id, status, progress, message, data)))
 
 
-def kicked_off(run: Run, command: str, url: str) -> bytes:
-    """Return the answer to a command, for the clients of every generation."""
-    message, data = _outcome(run, None)
-    task = _task(run, WORDS[run.state].current, progress_of(run), message, data)
+def kicked_off(run: Run, command: str, url: str, *, whole: bool = True) -> bytes:
+    """Return the answer to a command, for the clients of every generation; not `whole`: to who may start runs, not see them."""
+    status = WORDS[run.state].current
+    if whole:
+        message, data = _outcome(run, None)
+        task = _task(run, status, progress_of(run), message, data)
+    else:
+        task = Task(run.id, status, 0, 0, 0, STARTED, _NULL)
     payload = StartedTask(**msgspec.structs.asdict(task), url=url)
-    return _encode(StartedReply(command=command, task_id=run.id, message=message, url=url, payload=payload))
+    return _encode(StartedReply(command=command, task_id=run.id, message=task.message, url=url, payload=payload))
 
 
 def progress_of(run: Run) -> int:

@@ -12,6 +12,7 @@ from headway.http.call import Call
 from headway.http.frames import Kept
 from headway.http.reply import Reply, encode, json
 from headway.http.runs import REPLAYED
+from headway.model.effects import of_start
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, State
 from headway.model.task import Task
@@ -53,7 +54,7 @@ async def list_tasks(call: Call) -> Reply:
 async def run(call: Call) -> Reply:
     """POST /api/v1/tasks/run/{name}; what the body says, if there is one, is the input."""
     call.api.refuse_if_draining()
-    call.check_start(call.name())
+    call.check(*of_start(call.name()))
     task = call.service.tasks.get(call.name())
     spec = StartRun(task=task.name, input=msgspec.Raw(_input(call, task)))
     with call.api.crowd.visit():
