@@ -68,13 +68,6 @@ def test_the_key_that_is_given_goes_before_that_of_the_environment(monkeypatch, 
     ]  # fmt: skip
 
 
-def test_the_key_of_a_local_worker_is_taken_out_of_the_environment(monkeypatch):
-    monkeypatch.setenv("HEADWAY_WORKER_KEY", "local")
-    monkeypatch.setenv("HEADWAY_KEY", "other")
-    assert credential.worker_key() == "local"
-    assert credential.worker_key() == "other"
-
-
 @pytest.mark.parametrize("text", ["two words", "ends\nhere", "ä"])
 def test_what_would_break_a_header_is_no_key(text):
     with pytest.raises(BadParameter):

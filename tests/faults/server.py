@@ -95,9 +95,10 @@ class Place:
 
     def survivors(self) -> list[int]:
         """Return the processes that were started for this place and still live."""
-        wanted, found = f"{MARK}={self.mark}".encode(), []
+        wanted = f"{MARK}={self.mark}".encode()
+        found = [process.pid for process in self.processes if process.poll() is None]  # servers hide their environment
         for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
+            if entry.name.isdigit() and int(entry.name) not in (os.getpid(), *found):
                 with contextlib.suppress(OSError):
                     if wanted in (entry / "environ").read_bytes():
                         found.append(int(entry.name))

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from headway import __version__, config, logs
 from headway.app.opening import known_secret, on_a_file, on_postgres
-from headway.client.credential import WORKER_VARIABLE
 from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
@@ -27,6 +26,7 @@ from headway.outbound.guard import Guard
 from headway.service.access import keytext
 from headway.storage.external.target import Rules
 from headway.storage.location import check_url, is_postgres, shown
+from headway.worker.environment import conceal
 from headway.worker.supervisor import Supervisor, worker_argv
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Notices:
 def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; return the process's exit code."""
     logs.configure()
+    conceal()  # the store's secrets are in its memory, and local workers run user code as the same user
     try:
         check_url(settings.store)
         Commands(settings.cloudcoin_aliases)
@@ -238,8 +239,8 @@ def _supervisor(settings: Settings, url: str, notices: Notices, secret: bytes) -
         sys.stderr.buffer.write(output)
         sys.stderr.buffer.flush()
 
-    environment = {WORKER_VARIABLE: str(keytext.lent(Signer(secret)))}
-    return Supervisor(settings.workers, argv, say=notices.say, write=write, environment=environment)
+    key = str(keytext.lent(Signer(secret)))
+    return Supervisor(settings.workers, argv, say=notices.say, write=write, key=key)
 
 
 def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from typing import Any, Final
@@ -13,10 +12,11 @@ import click
 from headway.cli import session
 from headway.cli.command import Command
 from headway.cli.exits import Exit
-from headway.client.credential import VARIABLE, key
+from headway.client.credential import key
 from headway.client.servers import urls
 from headway.client.transport import Address
 from headway.durations import format_ms, parse_ms
+from headway.worker.environment import conceal
 from headway.worker.supervisor import Supervisor, worker_argv
 
 KILL_AFTER_S: Final = 10.0
@@ -49,22 +49,20 @@ def worker(ctx: click.Context, /, app: str, processes: int, drain: str, **option
     """
     shown = session.current()
     url = ",".join(Address.parse(one).url for one in urls(shown.url))
-    if shown.key_file:
-        os.environ[VARIABLE] = (
-            key(file=shown.key_file) or ""
-        )  # not as an argument, which everyone on the machine can read
+    credential = key(file=shown.key_file) or ""
+    conceal()  # the key may be in the environment of this process, and user code runs beside it
     try:
         drain_ms = parse_ms(drain)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--drain") from None
     given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if value != ""]
     argv = worker_argv(url, app, *given, f"--drain-grace={format_ms(drain_ms)}")
-    ctx.exit(asyncio.run(_supervise(processes, argv, drain_ms / 1000 + KILL_AFTER_S)))
+    ctx.exit(asyncio.run(_supervise(processes, argv, credential, drain_ms / 1000 + KILL_AFTER_S)))
 
 
-async def _supervise(processes: int, argv: list[str], grace_s: float) -> int:
+async def _supervise(processes: int, argv: list[str], credential: str, grace_s: float) -> int:
     """Keep the processes alive until a signal comes, or until the app turns out not to load."""
-    supervisor = Supervisor(processes, lambda _: argv, say=_say, write=_write, retry_not_loaded=False)
+    supervisor = Supervisor(processes, lambda _: argv, say=_say, write=_write, retry_not_loaded=False, key=credential)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -10,8 +10,6 @@ from headway.errors import BadParameter
 
 VARIABLE: Final = "HEADWAY_KEY"
 FILE_VARIABLE: Final = "HEADWAY_KEY_FILE"
-WORKER_VARIABLE: Final = "HEADWAY_WORKER_KEY"
-"""What a server gives its own workers; it is taken out of the environment, and user code does not get it."""
 
 
 def key(given: str | None = None, file: str | None = None) -> str | None:
@@ -23,11 +21,6 @@ def key(given: str | None = None, file: str | None = None) -> str | None:
     if any(not "!" <= sign <= "~" for sign in text):
         raise BadParameter("a key is one word of visible characters: hw_…")
     return text or None
-
-
-def worker_key(given: str | None = None) -> str | None:
-    """Return the key of a worker: the one that its server made for it, else as `key` does."""
-    return os.environ.pop(WORKER_VARIABLE, None) or key(given)
 
 
 def _read(path: str) -> str:

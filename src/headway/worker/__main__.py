@@ -10,11 +10,12 @@ import signal
 import sys
 from typing import Final, NoReturn
 
-from headway.client.credential import worker_key
+from headway.client.credential import key
 from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Transport
 from headway.durations import parse_ms
 from headway.errors import HeadwayError, UnknownField
+from headway.worker.environment import withhold
 from headway.worker.link import HttpLink
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
@@ -35,6 +36,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def _work(chosen: argparse.Namespace) -> int:
     try:
+        credential = (sys.stdin.readline().strip() or None) if chosen.key_stdin else key()
+    except HeadwayError as error:
+        _say(str(error))
+        return REFUSED_CODE
+    withhold()  # the key is the worker's, and user code begins here
+    try:
         app = load_app(chosen.app)
     except AppNotLoaded as error:
         _say(str(error))
@@ -43,9 +50,9 @@ def _work(chosen: argparse.Namespace) -> int:
         _say(f"{chosen.app!r} has no tasks.")
         return NOT_LOADED_CODE
     try:
-        key, known = worker_key(), urls(chosen.url)
+        known = urls(chosen.url)
         connect_s = CONNECT_S if len(known) > 1 else None
-        link = HttpLink(*(Transport(url, key=key, connect_s=connect_s) for url in known))
+        link = HttpLink(*(Transport(url, key=credential, connect_s=connect_s) for url in known))
         options = WorkerOptions(
             name=chosen.name,
             queues=tuple(name for name in chosen.queues.split(",") if name),
@@ -87,6 +94,9 @@ def _parser() -> argparse.ArgumentParser:
         "--ray-capacity", type=int, default=100, help="how many runs on Ray; 0: that is for other workers"
     )
     parser.add_argument("--drain-grace", type=_duration, default=20_000, help="how long runs may finish, such as 20s")
+    parser.add_argument(
+        "--key-stdin", action="store_true", help="its key is the first line of standard input, and not in HEADWAY_KEY"
+    )
     parser.add_argument("--parent", type=int, default=0, help="die with the process of this id")
     return parser
 

@@ -13,7 +13,12 @@ _PR_SET_PDEATHSIG: Final = 1
 
 def die_with(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
     """Have the kernel send `by` to this process when the thread that started it ends; exit if it has ended already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(by), 0, 0, 0)
+    prctl(_PR_SET_PDEATHSIG, int(by))
     if parent_pid and os.getppid() != parent_pid:
         os._exit(0)
+
+
+def prctl(option: int, value: int) -> None:
+    """Tell the Linux kernel something about this process; elsewhere nothing happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

@@ -11,11 +11,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from headway.clock import Clock, SystemClock
+from headway.worker.environment import handed_on
 from headway.worker.stdio import READ_BYTES, Throttle
 
 ArgvFactory = Callable[[int], Sequence[str]]
@@ -38,8 +39,20 @@ LINE_MAX: Final = 8_192
 
 
 def worker_argv(url: str, spec: str, *options: str) -> list[str]:
-    """Return the command line of a worker that dies with this process."""
-    return [sys.executable, "-m", "headway.worker", url, spec, "--parent", str(os.getpid()), *options]
+    """Return the command line of a worker that dies with this process, and reads its key from standard input."""
+    return [sys.executable, "-m", "headway.worker", url, spec, "--parent", str(os.getpid()), "--key-stdin", *options]
+
+
+@contextlib.contextmanager
+def _holding(content: bytes) -> Iterator[int]:
+    """Hold the end of a pipe from which this little can be read, and then nothing more."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, content)
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)
 
 
 @dataclass
@@ -72,13 +85,13 @@ class Supervisor:
         write: Write,
         retry_not_loaded: bool = True,
         clock: Clock | None = None,
-        environment: Mapping[str, str] | None = None,
+        key: str = "",
     ) -> None:
         """`argv(number)` is a command line; `say` gets notices, `write` the processes' output with a prefix to each line.
 
-        `environment` is added to that of this process.
+        `key` is what each process finds on its standard input: neither its arguments nor its environment shows it.
         """
-        self._environment = {**os.environ, **(environment or {})}
+        self._key = key.encode()
         self.slots = [Slot(number) for number in range(1, processes + 1)]
         self.not_loaded: int = 0
         """How many processes have given up since the app cannot be loaded; only if it is not tried again."""
@@ -119,14 +132,15 @@ class Supervisor:
 
     async def _spawn(self, slot: Slot) -> None:
         slot.starts += 1
-        slot.process = await asyncio.create_subprocess_exec(
-            *self._argv(slot.number),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C at the terminal is for us; the workers are told to drain
-        )
+        with _holding(self._key) as stdin:
+            slot.process = await asyncio.create_subprocess_exec(
+                *self._argv(slot.number),
+                stdin=stdin,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env=handed_on(),
+                start_new_session=True,  # Ctrl-C at the terminal is for us; the workers are told to drain
+            )
         if self._stopping.is_set():  # the order to drain came while this one was being started
             with contextlib.suppress(ProcessLookupError):
                 slot.process.terminate()
