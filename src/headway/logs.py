@@ -7,7 +7,9 @@ import re
 import time
 from typing import Final
 
-_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), 127, 0x85, 0x2028, 0x2029)} | {0x09: " "}
+_ESCAPED: Final = (*range(32), *range(127, 160), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+"""Controls, ends of lines, and what turns the direction of writing: what a terminal obeys, or shows in another order."""
+_ESCAPES: Final = {code: f"\\x{code:02x}" for code in _ESCAPED} | {0x09: " "}
 
 _KEY: Final = re.compile(r"(hw_[0-9a-z]{4,40}_)[A-Za-z0-9_-]{20,200}")
 """A key, which some clients can put into a URL only: its secret is in no line."""
