@@ -70,6 +70,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The largest output of a run, in bytes."""
     depth_max: int = 100
     """How deep JSON may be nested."""
+    query_max_ms: int = 10_000
+    """How long a query of a request may take in the database (a list, a filter, a count); one that takes longer is ended, and
+    refused as `query_too_costly`. On PostgreSQL no read takes longer than 30 seconds in any case."""
     wait_max_ms: int = 60_000
     """The longest that a request may wait for a change."""
     drain_ms: int = 30_000

@@ -151,6 +151,16 @@ class ExternalRefused(InvalidInput):
     code, title = "external_refused", "The external database cannot be used so"
 
 
+class QueryTooCostly(InvalidInput):
+    """A filter, a count or a list would have taken longer than one request may hold the database; it was ended."""
+
+    code, title = "query_too_costly", "The query takes too long"
+    hint = (
+        "Narrow it: compare an indexed field by is or any of, drop comparisons, ask for fewer records. An export and a record "
+        "task read the same page by page and have more time; HEADWAY_QUERY_MAX_MS is the operator's limit."
+    )
+
+
 class Unauthenticated(HeadwayError):
     """There is no valid credential in the request."""
 

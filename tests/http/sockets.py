@@ -44,9 +44,10 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(on_drain=None, *, path=None, **options):
+async def serving(on_drain=None, *, path=None, store=None, **options):
     settings = Settings(**options)
-    store = open_memory(SystemClock()) if path is None else open_file(path, SystemClock(), reserve_bytes=0)
+    if store is None:
+        store = open_memory(SystemClock()) if path is None else open_file(path, SystemClock(), reserve_bytes=0)
     store.start()
     service = Service(store, Signer(b"x" * 32), settings)
     await service.workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))

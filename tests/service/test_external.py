@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from tests.faults.waiting import until
 from tests.outbound.receivers import Raw
 from tests.service.test_tables import field
 from tests.world import in_memory
@@ -28,6 +29,7 @@ from headway.errors import (
 from headway.service.tables import external as far_tables
 from headway.storage.external import database
 from headway.storage.external.target import Rules, checked_address, parsed
+from headway.storage.requester import REQUESTER, Requester, RequesterGone
 from headway.wire import tables as wire
 
 ROWS = 25
@@ -589,3 +591,44 @@ def runner_loop_free(runner, tmp_path):
         yield world, silent.getsockname()[1]
     world.service.databases.close()
     runner.run(world.close())
+
+
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    "postgresql": "SELECT pg_sleep(600)",
+    "mysql+pymysql": "SELECT BENCHMARK(1000000000000, MD5('x'))",
+}
+
+
+@pytest.mark.parametrize("how", ["the client leaves", "the task is cancelled", "the time is up"])
+async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(runner, tmp_path, url, monkeypatch, how):
+    monkeypatch.setattr(database, "CONNECT_S", 1)
+    world = in_memory(
+        external_folders=(str(tmp_path),), external_allow=("127.0.0.1", "::1"),
+        external_timeout_ms=1_000 if how == "the time is up" else 600_000,
+    )  # fmt: skip
+    await external(world, url)
+    databases, statement = world.service.databases, ENDLESS[url.partition(":")[0]]
+    requester, begun = Requester(1, 600), threading.Event()
+
+    def endless(connection):
+        begun.set()
+        return connection.exec_driver_sql(statement).all()
+
+    async def ask():
+        REQUESTER.set(requester)
+        return await databases.call(url, endless, reads=True)
+
+    asking = asyncio.create_task(ask())
+    await asyncio.to_thread(begun.wait, 20)
+    if how == "the client leaves":
+        requester.leave()
+    elif how == "the task is cancelled":
+        asking.cancel()
+    with pytest.raises((RequesterGone, asyncio.CancelledError, ExternalFailed)):
+        await asking
+    (far,) = databases._known.values()
+    await asyncio.to_thread(until, lambda: far.waiting == 0, 20, "its thread is free")
+    assert ROWS == await world.desk.records.count(await world.desk.tables.get("people"))
+    databases.close()
+    await world.close()

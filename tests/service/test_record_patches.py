@@ -173,9 +173,9 @@ async def test_many_are_looked_at_if_few_fit_and_fewer_if_they_are_large(office,
     looked = []
     patch = record_runs.RecordRun.patch_more
 
-    async def watched(self, dialect, limit):
+    async def watched(self, limit):
         looked.append(limit)
-        return await patch(self, dialect, limit)
+        return await patch(self, limit)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", watched)
     assert await office.run() == {"total": 10, "done": 10, "failed": 0}
@@ -184,3 +184,45 @@ async def test_many_are_looked_at_if_few_fit_and_fewer_if_they_are_large(office,
     monkeypatch.setattr(record_runs, "PATCHED_BYTES", 5_000)
     assert await office.run("large") == {"total": 100, "done": 100, "failed": 0}
     assert looked[:4] == [3, 6, 3, 6]
+
+
+async def test_records_that_change_between_look_and_transaction_are_looked_at_again(office, monkeypatch):
+    world = office.world
+    await table(world, field("N", "number"), field("Note"))
+    made = await fill(world, *({"N": number} for number in range(20)))
+    await office.make(update(Note="x"), filter={"field": "N", "operator": "at least", "value": 5})
+    fitting = record_runs.RecordRun._fitting
+    changes = iter([{made[6].id: 0, made[4].id: 40}, {made[7].id: 70}])
+
+    async def meddled(self, limit):
+        found = await fitting(self, limit)
+        for record_id, number in next(changes, {}).items() if self.reached.number == 1 else ():
+            await world.desk.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
+        return found
+
+    monkeypatch.setattr(record_runs.RecordRun, "_fitting", meddled)
+    assert await office.run() == {"total": 15, "done": 15, "failed": 0}
+    noted = [values["field_1"] for values in await shown(world, "things") if values.get("field_2") == "x"]
+    assert noted == [40, 5, 70, *range(8, 20)]
+
+
+async def test_the_writer_carries_out_no_condition_of_a_user(disk, runner):
+    """It may take long, and everybody waits for the writer. Here it has a connection of its own."""
+    allow(disk, Guard([]))
+    office = Office(disk)
+    await table(disk, field("Note"), field("Team", indexed=True))
+    await fill(disk, *({"Note": f"n{n}", "Team": "red"} for n in range(40)))
+    few = {"field": "Note", "operator": "contains", "value": "1"}
+    await office.make(update(Team="blue"), filter=few)
+    await office.make(update(Note="{{ record.Note }}!"), name="each", filter=few)
+    asked = []
+    for writer in disk.store.writers:
+
+        def watched(sql, binds, select=writer._database.select):
+            asked.append(sql)
+            return select(sql, binds)
+
+        writer._database.select = watched
+    assert (await office.run())["done"] == 13
+    assert (await office.run("each"))["done"] == 13
+    assert not [sql for sql in asked if "instr" in sql or "strpos" in sql]

@@ -264,31 +264,19 @@ async def test_a_patch_gives_many_the_same_values_in_one_statement(world):
     records = await fill(world, *({"N": number, "S": "x"} for number in range(10)))
     found = await world.desk.tables.get("things")
     condition = world.desk.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
-    dialect = world.store.dialect
+    fitting = await world.store.read.ask(
+        lambda database, dialect: storage.read_fitting(
+            database, dialect, found, condition, records[0].id, records[9].id, 7
+        )
+    )
 
     def work(unit):
         held = changing.hold(unit, 1, "things")
-        span = storage.span_of_records(unit, held, records[0].id, records[9].id, 7)
+        span = storage.span_of_records(unit, held, records[0].id, fitting.edge, 7)
         given = {"field_2": None, "field_3": ["a"]}
-        return span, changing.give(unit, dialect, held, condition, span, given)
+        return span, changing.give(unit, held, span, given, fitting.versions)
 
     span, (fit, _) = await world.store.write(work)
     assert (span.edge, span.count, fit) == (records[7].id, 7, 3)
     assert [each.get("L") for each in await values(world)] == [None] * 5 + [["a"]] * 3 + [None] * 2
     assert [each.get("S") for each in await values(world)] == ["x"] * 5 + [None] * 3 + ["x"] * 2
-
-
-async def test_a_span_is_changed_as_it_is_in_the_transaction(world):
-    await table(world, field("N", "number"))
-    records = await fill(world, *({"N": number} for number in range(10)))
-    found = await world.desk.tables.get("things")
-    condition = world.desk.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
-
-    def work(unit):
-        held = changing.hold(unit, 1, "things")
-        loaded = storage.load_span(unit, world.store.dialect, held, condition, records[1].id, records[6].id)
-        return changing.change_loaded(unit, held, loaded, lambda it: {"field_1": it.values["field_1"] * 10})
-
-    done = await world.store.write(work)
-    assert done.changed == [record.id for record in records[5:7]]
-    assert [each["N"] for each in await values(world)] == [0, 1, 2, 3, 4, 50, 60, 7, 8, 9]

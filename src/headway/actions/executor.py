@@ -16,6 +16,7 @@ from headway.model.record_task import EXECUTOR
 from headway.model.run import Run
 from headway.service.service import Service
 from headway.service.sessions import Session
+from headway.storage.requester import BACKGROUND_S, REQUESTER, Requester
 from headway.wire.runs import BulkAction
 from headway.wire.tables import ExportTable, ImportFile
 from headway.wire.workers import (
@@ -204,8 +205,13 @@ class BuiltInWorker:
         await _in_the_end(lambda: self._report(worker_id, report))
 
     async def _handle(self, handler: Handler, lease: Lease) -> msgspec.Raw:
-        """Execute the task; it goes on where an earlier try has stood."""
-        return await handler(self._service, await leased(self._service, lease))
+        """Execute the task; it goes on where an earlier try has stood. What it reads takes its organisation's turns."""
+        run = await leased(self._service, lease)
+        before = REQUESTER.set(Requester(run.organisation, BACKGROUND_S))
+        try:
+            return await handler(self._service, run)
+        finally:
+            REQUESTER.reset(before)
 
     async def _report(self, worker_id: str, report: AnyReport) -> None:
         await self._service.workers.report(ReportRuns(worker_id=worker_id, reports=[report]))

@@ -54,10 +54,9 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
 
 async def _patch(record_run: RecordRun) -> bool:
     """Give the same values to all, many with one statement; False if the rest has to be done one by one."""
-    dialect = await record_run.desk.store.read.ask(lambda _, dialect: dialect)
     limit: int | None = PATCHED_FIRST
     while limit is not None and not record_run.dry:
-        limit = await record_run.patch_more(dialect, limit)
+        limit = await record_run.patch_more(limit)
     return limit is not None
 
 

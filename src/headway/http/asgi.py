@@ -30,7 +30,7 @@ from headway.errors import (
 from headway.http import body, guard, problem, sites
 from headway.http.addresses import Addresses
 from headway.http.brief import in_brief
-from headway.http.call import Call, Receive, Send, check_key
+from headway.http.call import REQUESTED, Call, Receive, Send, check_key
 from headway.http.crowd import Crowd
 from headway.http.dialect import NATIVE, Dialect
 from headway.http.door import EXPECTED, Door
@@ -45,6 +45,7 @@ from headway.http.sites import SAFE_METHODS
 from headway.logs import Told
 from headway.service.service import Service
 from headway.storage.database import DatabaseLocked, StorageBroken
+from headway.storage.requester import REQUESTER, Requester, RequesterGone
 
 log = logging.getLogger("headway.http")
 
@@ -105,6 +106,7 @@ class Api:
         self._prepared: dict[int, Prepared] = {}
         self.door = Door(self)
         self._body_max = settings.body_max
+        self._query_max_s = settings.query_max_ms / 1000
         self._id_prefix = f"req_{secrets.token_hex(8)}"
         self._count = 0
         self._document = b""
@@ -156,7 +158,7 @@ class Api:
             reply = await self._answer(call, scope)
         except HeadwayError as error:
             reply = self._refuse(error, call)
-        except body.ClientGone:
+        except (body.ClientGone, RequesterGone):
             return
         except asyncio.CancelledError:
             if not self.closing or call.status:
@@ -201,6 +203,11 @@ class Api:
         dialect.receive(call, self.guard)
         self.gate.permit(route, call)
         call.service = self.service.of(call.principal.organisation)
+        organisation = call.service.organisation
+        requester = Requester(None if route.scope == "worker:protocol" else organisation, self._query_max_s)
+        REQUESTER.set(requester)
+        if not route.logged:  # what it has done would be left half done, or not be in the log
+            scope[REQUESTED] = requester
         if self.crowd.pressed:
             self.crowd.check(route)
         if route.unparsed:

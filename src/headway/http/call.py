@@ -24,6 +24,8 @@ T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+REQUESTED: Final = "headway.requester"
+"""Where a request's scope has its `storage.requester.Requester`, if its queries may be ended when the client leaves."""
 KEY_MAX: Final = 255
 ACTOR_MAX: Final = 1000
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from headway.http.call import REQUESTED
 from headway.http.door import HELD_MAX, Door, Refusal
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -154,13 +155,16 @@ class Connection(HttpToolsProtocol):
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the timers."""
+        """Let go of the timers, and of what is queried for an answer that nobody will read."""
         self._stop_head_timer()
         if self._held is not None:
             self._let_go()
         for timer in (self._stuck_timer, self._idle_timer, self._body_timer):
             if timer is not None:
                 timer.cancel()
+        scope = getattr(self.cycle, "scope", None)  # one that was turned away has none
+        if scope is not None and REQUESTED in scope:
+            scope[REQUESTED].leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

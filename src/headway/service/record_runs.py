@@ -22,7 +22,7 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.engine.record_tasks import connections, named_records, patch_of
-from headway.engine.tables.conditions import BadCondition, Condition, Moment, matches, read
+from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, matches, read
 from headway.engine.tables.values import BadValue, normal
 from headway.errors import Conflict, InvalidInput, NotFound, RecordNotFound, RecordTaskNotFound
 from headway.ids import canonical
@@ -47,7 +47,6 @@ from headway.service.tables.changing import Refused, filled, fresh, give, hold, 
 from headway.storage import record_tasks as storage
 from headway.storage import tables as table_storage
 from headway.storage.records import Walk
-from headway.storage.statements import Dialect
 from headway.storage.unit import Unit
 from headway.wire.record_tasks import RunOver
 from headway.wire.tables import BATCH_MAX, RecordPatch
@@ -191,13 +190,21 @@ class RecordRun:
             return there, ids[-1] if len(ids) == limit else ""
         if self._over.records is not None:
             ids = sorted(each for each in {canonical(each) or each for each in self._over.records} if each > after)
-            there = await self._read(table, ids[:limit])
-            fit = [record for record in there if matches(self._condition, record.values)]
+            fit = await self._chosen(ids[:limit])
             return fit, ids[limit - 1] if len(ids) > limit else ""
         if table.external is not None:
             return await self.desk.records.page(table, self._condition, after, limit)
         return await ask(
             lambda database, dialect: table_storage.read_page(database, dialect, table, self._condition, after, limit),
+            slow=True,
+        )
+
+    async def _chosen(self, ids: list[str]) -> list[Record]:
+        """Return those of these records that fit."""
+        if self.table.external is not None:
+            return [record for record in await self._read(self.table, ids) if matches(self._condition, record.values)]
+        return await self.desk.store.read.ask(
+            lambda database, dialect: table_storage.read_chosen(database, dialect, self.table, self._condition, ids),
             slow=True,
         )
 
@@ -243,12 +250,13 @@ class RecordRun:
 
     # -- what is done --------------------------------------------------------------------------------------------------
 
-    async def patch_more(self, dialect: Dialect, limit: int) -> int | None:
+    async def patch_more(self, limit: int) -> int | None:
         """Give the values to the next `limit` records, as far as they fit, with the cursor; return how many to look at next.
 
         None, with nothing changed: from here on each has to be looked at for itself, since some may be refused.
         """
         before = self.reached
+        fitting = await self._fitting(limit)
 
         def work(unit: Unit) -> tuple[Reached, int] | None:
             held(unit, self.run)
@@ -258,14 +266,19 @@ class RecordRun:
             patch = patch_of(before.task, table)
             if patch is None:
                 return None
-            span = table_storage.span_of_records(unit, table, before.after, before.upto, limit)
+            if fitting is not None and table_storage.lock_records(unit, table, fitting.versions) != fitting.versions:
+                return before, max(
+                    1, limit // 2
+                )  # some were changed since they were looked at: they are looked at again
+            upto = before.upto if fitting is None else fitting.edge
+            span = table_storage.span_of_records(unit, table, before.after, upto, limit)
             fit, size = 0, 0
             if span is not None:
-                given = give(unit, dialect, table, self._condition, span, patch)
+                given = give(unit, table, span, patch, None if fitting is None else fitting.versions)
                 if given is None:
                     return None
                 fit, size = given
-            edge = before.upto if span is None or span.count < limit else span.edge
+            edge = upto if span is None or span.count < limit else span.edge
             after = replace(before, after=edge, number=before.number + 1, done=before.done + fit)
             self._keep(unit, after)
             if size > PATCHED_BYTES:
@@ -278,6 +291,19 @@ class RecordRun:
         self.reached, more = done
         self.dry = self.reached.after >= self.reached.upto
         return more
+
+    async def _fitting(self, limit: int) -> table_storage.Fitting | None:
+        """Return which of the next records fit; None if all do."""
+        if self._condition == EVERY:
+            return None
+        reached = self.reached
+        found = await self.desk.store.read.ask(
+            lambda database, dialect: table_storage.read_fitting(
+                database, dialect, self.table, self._condition, reached.after, reached.upto, limit
+            ),
+            slow=True,
+        )
+        return found or table_storage.Fitting(reached.upto, {})
 
     async def commit(self, jobs: Sequence[Job]) -> int:
         """Write what the jobs have come to, together with the cursor; return how many of them, from the first on.

@@ -63,6 +63,10 @@ class Reading(Database, Protocol):
     The first row is always in; what comes before the one that would not fit is a page, and the rest is not fetched.
     """
 
+    def interrupt(self) -> None:
+        """End the statement that is carried out just now with Interrupted, if there is one; from any thread."""
+        ...
+
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of the statement, up to so much text, and whether that has cut them off."""
         ...
@@ -94,6 +98,10 @@ class Outdated(Exception):
 
 class DatabaseLocked(Exception):
     """Another process held the database for longer than is waited; nothing was changed, and it may be tried again."""
+
+
+class Interrupted(DatabaseLocked):
+    """The statement was ended before it was done, because that was asked for or its time was up."""
 
 
 class DatabaseGone(Exception):

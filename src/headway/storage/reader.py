@@ -2,24 +2,23 @@
 
 On an embedded file, look-ups by id and short pages take microseconds and are answered on the event loop's own
 connection; what may take longer (filters, counts, everything that goes over a network) runs on threads with connections
-of their own. No read holds its snapshot across an await.
+of their own, which organisations share (see threads.py). What a request puts together itself, a filter or a count, ends
+within the requester's time. No read holds its snapshot across an await.
 
 What is read in pages ends at a number of rows or at so much text, whichever comes first, and says whether there is more.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.engine.admission import Room
-from headway.errors import StorageBusy, StorageUnavailable
+from headway.errors import QueryTooCostly
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Run, State
@@ -27,11 +26,13 @@ from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
-from headway.storage.database import Database, DatabaseGone, DatabaseLocked, Reading
+from headway.storage.database import Database, Interrupted, Reading
 from headway.storage.leads import choose
 from headway.storage.lists import BY_ID
 from headway.storage.peers import Server
+from headway.storage.requester import REQUESTER
 from headway.storage.statements import Dialect
+from headway.storage.threads import AGAIN_S, Threads
 from headway.storage.unit import as_rows, make_run
 
 T = TypeVar("T")
@@ -41,8 +42,6 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 """The text of one page: what the event loop can encode, and a client take, without anyone noticing."""
 OWNED_MAX: Final = 20_000
 """Runs of which it is remembered whose they are."""
-GONE_MS: Final = 500
-"""For so long nobody tries to connect again after an attempt that failed."""
 WINDOW: Final = 2_000
 """How many runs a page of a list looks at, at most, if not each of them is in the list: about a millisecond's worth."""
 WINDOWS: Final = 4
@@ -68,13 +67,9 @@ class Reader:
         self._catalog = catalog
         self.near = near
         self.window = WINDOW
-        self._open_far = far
-        self._far = threading.local()
-        self._opened: list[Reading] = []
-        self._gone_until = 0
         self._owned: dict[str, int] = {}
         """Runs of which events were read, and whose they are."""
-        self._threads = ThreadPoolExecutor(threads, "headway-reader") if far is not None else None
+        self._threads = Threads(threads, far, clock) if far is not None else None
 
     async def run(self, run_id: str) -> Run | None:
         """Return a run, or None."""
@@ -224,7 +219,7 @@ class Reader:
             runs = [make_run(row) for row in rows]
             return runs, lists.cursor(runs[-1], at) if more else edge
 
-        return await self._slowly(read)
+        return await self._on_thread(read, limited=True)
 
     async def ids(self, wanted: RunFilter, after: str, limit: int) -> list[str]:
         """Return the ids of the runs wanted, in order: as many as asked for, unless there are no more."""
@@ -238,7 +233,7 @@ class Reader:
             sql, binds = lists.ids(self._dialect, wanted, after, limit, lead)
             return [row[0] for row in database.select(sql, binds)]
 
-        return await self._slowly(read)
+        return await self._on_thread(read, limited=True)
 
     def _of_one(self, wanted: RunFilter) -> RunFilter:
         """The ids are everybody's: where several share the store, all runs of one are found by their states."""
@@ -256,62 +251,74 @@ class Reader:
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
         """Return how many runs are wanted, by group or under the empty name."""
         sql, binds = lists.count(self._dialect, wanted, group_by)
-        return await self._slowly(lambda database: {str(group): n for group, n in database.select(sql, binds)})
+        return await self._on_thread(
+            lambda database: {str(group): n for group, n in database.select(sql, binds)}, limited=True
+        )
+
+    @property
+    def busy(self) -> int:
+        """How many reads are under way on threads."""
+        return 0 if self._threads is None else self._threads.busy
 
     async def ask(self, read: Callable[[Reading, Dialect], T], *, slow: bool = False) -> T:
-        """Return what a noun's own reading returns; one that is `slow` keeps off the event loop, if there is another place."""
+        """Return what a noun's own reading returns; one that is `slow` keeps off the event loop, and ends in time."""
         if self.near is not None and not slow:
             return read(self.near, self._dialect)
-        return await self._slowly(lambda database: read(database, self._dialect))
+        return await self._on_thread(lambda database: read(database, self._dialect), limited=slow)
 
     async def on(self, read: Callable[[Database], T]) -> T:
         """Return what `read` makes of a connection: how nouns with statements of their own read."""
-        return await self._slowly(read) if self.near is None else read(self.near)
+        return await self._on_thread(read) if self.near is None else read(self.near)
 
     async def _rows(self, name: str, /, **binds: Any) -> list[Row]:
         near = self.near
-        return near.rows(name, **binds) if near is not None else await self._slowly(lambda far: far.rows(name, **binds))
+        return (
+            near.rows(name, **binds) if near is not None else await self._on_thread(lambda far: far.rows(name, **binds))
+        )
 
     async def _within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[Row], bool]:
         near = self.near
         if near is not None:
             return near.rows_within(bytes_max, name, **binds)
-        return await self._slowly(lambda far: far.rows_within(bytes_max, name, **binds))
+        return await self._on_thread(lambda far: far.rows_within(bytes_max, name, **binds))
 
-    async def _slowly(self, read: Callable[[Reading], T]) -> T:
-        if self._threads is None:
-            assert self.near is not None
+    async def _on_thread(self, read: Callable[[Reading], T], *, limited: bool = False) -> T:
+        """Read on a thread, if there are any; what is put together from a request is `limited` in time."""
+        requester = REQUESTER.get()
+        if self._threads is not None:
+            return await self._threads.read(read, requester, limited=limited)
+        assert self.near is not None
+        if requester is None or not limited:
             return read(self.near)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._on_thread, read)
-
-    def _on_thread(self, read: Callable[[Reading], T]) -> T:
-        assert self._open_far is not None
-        mine: Reading | None = getattr(self._far, "connection", None)
-        if self._clock.monotonic_ms() < self._gone_until:
-            raise StorageUnavailable
-        try:
-            if mine is None:
-                mine = self._far.connection = self._open_far()
-                self._opened.append(mine)
-            try:
-                return read(mine)
-            except DatabaseGone:  # perhaps only this connection: reading once more does no harm
-                mine.reopen()
-                return read(mine)
-        except DatabaseGone:
-            self._gone_until = self._clock.monotonic_ms() + GONE_MS
-            raise StorageUnavailable from None
-        except DatabaseLocked:
-            raise StorageBusy from None
+        return _within(requester.within_s, self.near, read)
 
     def close(self) -> None:
         """Let go of the connections."""
         if self._threads is not None:
-            self._threads.shutdown()
-        for connection in self._opened:
-            connection.close()
+            self._threads.close()
         if self.near is not None:
             self.near.close()
+
+
+def _within(seconds: float, database: Reading, read: Callable[[Reading], T]) -> T:
+    """Read on the caller's thread, and raise QueryTooCostly if that takes too long."""
+    ended = threading.Event()
+
+    def interrupt() -> None:
+        wait_s = seconds
+        while not ended.wait(wait_s):
+            database.interrupt()
+            wait_s = AGAIN_S
+
+    watching = threading.Thread(target=interrupt, name="headway-interrupt", daemon=True)
+    watching.start()
+    try:
+        return read(database)
+    except Interrupted:
+        raise QueryTooCostly from None
+    finally:
+        ended.set()
+        watching.join()
 
 
 def _page(limit: int, read: tuple[list[Row], bool]) -> tuple[list[Row], bool]:

@@ -76,8 +76,8 @@ class Spelling:
                 return "1 = 0" if operator == "any_of" else "1 = 1"
             case "any_of" | "none_of":
                 return f"{at} {'NOT ' if operator == 'none_of' else ''}IN ({', '.join(map(each, values))})"
-            case "all_of":
-                return " AND ".join(f"{at} = {each(value)}" for value in values) or "1 = 1"
+            case "all_of":  # of a field with one value
+                return f"{at} = {each(values[0])}" if len(values) == 1 else "1 = 0" if values else "1 = 1"
             case "contains":
                 return self._words["found_in"].format(at, each(values[0]))
             case "not_contains":
@@ -94,23 +94,20 @@ class Spelling:
 
     def _list(self, term: Term) -> str:
         items = f"{self._words['items_at'].format(term.field)} AS item"
-        has = [f"EXISTS (SELECT 1 FROM {items} WHERE item.value = {self._text(value)})" for value in term.values]  # noqa: S608
-        size = f"(SELECT count(*) FROM {items}) = {len(term.values)}"  # noqa: S608
+        if not term.values:
+            return "1 = 1" if term.operator in ("none_of", "all_of") else "1 = 0"
+        # One walk over the record's list however many values are named: one for each would be their product.
+        among = f"item.value IN ({', '.join(map(self._text, term.values))})"
         match term.operator:
-            case "is":
-                return f"({' AND '.join([*has, size])})"
-            case "is_not":
-                return f"NOT ({' AND '.join([*has, size])})"
-            case "any_of":
-                return f"({' OR '.join(has)})" if has else "1 = 0"
-            case "none_of":
-                return f"NOT ({' OR '.join(has)})" if has else "1 = 1"
-            case "all_of":
-                return f"({' AND '.join(has)})" if has else "1 = 1"
-            case "contains":
-                return has[0]
-        assert term.operator == "not_contains", term.operator
-        return f"NOT {has[0]}"
+            case "any_of" | "contains":
+                return f"EXISTS (SELECT 1 FROM {items} WHERE {among})"  # noqa: S608
+            case "none_of" | "not_contains":
+                return f"NOT EXISTS (SELECT 1 FROM {items} WHERE {among})"  # noqa: S608
+        every = f"(SELECT count(DISTINCT item.value) FROM {items} WHERE {among}) = {len(set(term.values))}"  # noqa: S608
+        if term.operator == "all_of":
+            return every
+        same = f"({every} AND (SELECT count(*) FROM {items}) = {len(term.values)})"  # noqa: S608
+        return same if term.operator == "is" else f"NOT {same}"
 
     def _text(self, value: Any) -> str:
         return f"CAST({self.bind(str(value))} AS text)"
@@ -239,14 +236,19 @@ def at_offset(dialect: Dialect, table: Table, condition: Condition, offset: int,
     return f"{sql} OFFSET {int(offset)}", binds
 
 
-def span(
-    dialect: Dialect, table: Table, condition: Condition, after: str, edge: str, columns: str = COLUMNS
-) -> Statement:
-    """Return the statement for the records after one, up to another, of which a condition is true, to change them."""
+def fitting(dialect: Dialect, table: Table, condition: Condition, after: str, edge: str) -> Statement:
+    """Return the statement for id and version of the records after one, up to another, of which a condition is true."""
     spelling = Spelling(dialect)
     term = spelling.spell(condition)
     binds = spelling.binds | {"table_number": table.number, "after": after, "edge": edge}
     return dialect.spell(
-        f"SELECT {columns} FROM records"  # noqa: S608
-        f" WHERE table_number = :table_number AND id > :after AND id <= :edge AND {term} ORDER BY id @lock"
+        f"SELECT id, version FROM records WHERE table_number = :table_number AND id > :after AND id <= :edge AND {term}"  # noqa: S608
     ), binds
+
+
+def chosen(dialect: Dialect, table: Table, condition: Condition) -> Statement:
+    """Return the statement for the records of `ids`, a JSON array that is still to be bound, of which a condition is true."""
+    spelling = Spelling(dialect)
+    term = spelling.spell(condition)
+    sql = f"SELECT {COLUMNS} FROM records WHERE table_number = :table_number AND id IN @ids AND {term} ORDER BY id"  # noqa: S608
+    return dialect.spell(sql), spelling.binds | {"table_number": table.number}

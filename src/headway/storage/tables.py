@@ -46,6 +46,16 @@ class Span(msgspec.Struct, frozen=True):
     """How many there are, whatever they are like."""
 
 
+class Fitting(msgspec.Struct, frozen=True):
+    """The records after one, up to another, of which a condition was true when they were read, by id with their version.
+
+    A condition is what a user has put together, and may take long: it is carried out while nobody waits for the writer.
+    """
+
+    edge: str
+    versions: dict[str, int]
+
+
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is kept of a table as a document."""
 
@@ -176,12 +186,6 @@ def lock_records(unit: Unit, table: Table, ids: Collection[str]) -> dict[str, in
     return dict(unit.database.rows("lock_records", table_number=table.number, ids=as_rows(list(ids))))
 
 
-def load_span(unit: Unit, dialect: Dialect, table: Table, condition: Condition, after: str, edge: str) -> list[Record]:
-    """Return the records after one, up to another, of which a condition is true, as `load_records` does."""
-    sql, binds = statements.span(dialect, table, condition, after, edge)
-    return [make_record(row) for row in unit.database.select(sql, binds)]
-
-
 def span_of_records(unit: Unit, table: Table, after: str, upto: str, limit: int) -> Span | None:
     """Return the next records after one, up to another, so many at the most: what a chunk is; None if there are none."""
     binds = {"table_number": table.number, "after": after, "upto": upto, "limit": limit}
@@ -189,13 +193,14 @@ def span_of_records(unit: Unit, table: Table, after: str, upto: str, limit: int)
     return Span(after, edge, count) if count else None
 
 
-def load_values(
-    unit: Unit, dialect: Dialect, table: Table, condition: Condition, span: Span
-) -> tuple[list[Valued], int]:
-    """Return id and values of the records of a span of which a condition is true, as `load_records` does; and their size."""
-    sql, binds = statements.span(dialect, table, condition, span.after, span.edge, "id, data")
-    rows = unit.database.select(sql, binds)
-    return [(record_id, _values(data)) for record_id, data in rows], sum([len(data) for _, data in rows])
+def load_span(unit: Unit, table: Table, span: Span, ids: Collection[str] | None = None) -> tuple[list[Valued], int]:
+    """Return id and values of the records of a span, or of these in it, as `load_records` does; and their size."""
+    binds = {"table_number": table.number}
+    if ids is None:
+        rows = unit.database.rows("load_span", after=span.after, edge=span.edge, **binds)
+    else:
+        rows = unit.database.rows("load_records", ids=as_rows(list(ids)), **binds)
+    return [(row[0], _values(row[2])) for row in rows], sum([len(row[2]) for row in rows])
 
 
 def holders(
@@ -344,6 +349,14 @@ def read_records(database: Database, table: Table, ids: Collection[str]) -> list
     ]
 
 
+def read_chosen(
+    database: Database, dialect: Dialect, table: Table, condition: Condition, ids: Collection[str]
+) -> list[Record]:
+    """Return those of these ids of which a condition is true, in order of id."""
+    sql, binds = statements.chosen(dialect, table, condition)
+    return [make_record(row) for row in database.select(sql, binds | {"ids": as_rows(list(ids))})]
+
+
 def read_span(database: Database, table: Table, after: str, limit: int) -> list[Record]:
     """Return the next records after one, in order of id."""
     rows = database.rows("read_all_records", table_number=table.number, after=after, limit=limit)
@@ -388,6 +401,18 @@ def _edge(
     for row in database.select(sql, binds):
         return place(walk, row[0], row[1] if len(row) > 1 else None)
     return ""
+
+
+def read_fitting(
+    database: Database, dialect: Dialect, table: Table, condition: Condition, after: str, upto: str, limit: int
+) -> Fitting | None:
+    """Return which of the next records after one, up to another, fit: so many are looked at. None if there are none."""
+    binds = {"table_number": table.number, "after": after, "upto": upto, "limit": limit}
+    ((edge, count),) = database.rows("edge_of_records", **binds)
+    if not count:
+        return None
+    sql, binds = statements.fitting(dialect, table, condition, after, edge)
+    return Fitting(edge, dict(database.select(sql, binds)))
 
 
 def read_at(

@@ -19,8 +19,13 @@ from headway.model.table import Field, FieldType, Table
 
 DEPTH_MAX: Final = 10
 TERMS_MAX: Final = 100
+WORDS_MAX: Final = 5_000
+"""Characters that the words of `contains` and `not_contains` may have together. Databases look for a word by comparing it at
+each place of the text, within one step that nothing can interrupt: the product of both has to be bounded."""
 ANY_MAX: Final = 1_000
 """Values that one comparison may name."""
+VALUES_MAX: Final = 10_000
+"""Values that all comparisons of a condition may name together: a statement takes so many, and not many more."""
 
 OPERATORS: Final[Mapping[FieldType, tuple[str, ...]]] = {
     of: (
@@ -122,6 +127,9 @@ class _Reading:
         self._table = table
         self._moment = moment
         self._terms = 0
+        self._groups = 0
+        self._words = 0
+        self._values_left = VALUES_MAX
 
     def node(self, given: Any, pointer: str, depth: int) -> Condition:
         if depth > DEPTH_MAX:
@@ -140,6 +148,9 @@ class _Reading:
         return self._term(given, pointer)
 
     def _items(self, given: list[Any], pointer: str, depth: int) -> tuple[Condition, ...]:
+        self._groups += 1
+        if self._groups > TERMS_MAX:
+            raise BadCondition(pointer, f"there may be up to {TERMS_MAX} groups")
         return tuple(self.node(item, f"{pointer}/{index}", depth + 1) for index, item in enumerate(given))
 
     def _term(self, given: dict[str, Any], pointer: str) -> Term:
@@ -163,6 +174,9 @@ class _Reading:
             values = self._values(field, operator, given.get("value"))
         except BadValue as error:
             raise BadCondition(f"{pointer}/value", f"{field.name}: the value {error}") from None
+        self._values_left -= len(values)
+        if self._values_left < 0:
+            raise BadCondition(f"{pointer}/value", f"a condition may name up to {VALUES_MAX:,} values")
         if values == () and operator in ("is", "is_not"):
             operator = "is_blank" if operator == "is" else "is_not_blank"
         return Term(field.id, field.type, field.lists, operator, values)
@@ -171,7 +185,11 @@ class _Reading:
         if operator in _NO_VALUE:
             return ()
         if operator in _WORDS and not field.lists and field.type is not FieldType.CONNECTION:
-            return (_word(field, given),)
+            word = _word(field, given)
+            self._words += len(word) if operator in ("contains", "not_contains") else 0
+            if self._words > WORDS_MAX:
+                raise BadValue(f"is too long: what is looked for in texts may have {WORDS_MAX:,} characters together")
+            return (word,)
         if operator in _MANY:
             return self._many(field, given)
         if operator == "between":

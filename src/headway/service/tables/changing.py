@@ -7,8 +7,7 @@ transaction, so that a built-in task changes its records and its cursor together
         held(unit, run)                                       # the run is still under this lease
         table = hold(unit, organisation, table_id)
         span = span_of_records(unit, table, cursor.after, cursor.upto, 1000)   # this chunk; None: all is done
-        found = load_span(unit, store.dialect, table, condition, span.after, span.edge)
-        done = change_loaded(unit, table, found, decide)      # or change, insert, remove, give
+        done = give(unit, table, span, patch)                 # or change, insert, remove
         keep(unit, run, cursor)
         return done
 
@@ -26,13 +25,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.engine.tables.conditions import EVERY, Condition
 from headway.engine.tables.keys import entries, keys
 from headway.engine.tables.values import completed
 from headway.errors import Conflict, RecordInUse, TableNotFound
 from headway.model.table import Field, FieldType, Record, RecordChange, Table, Values
 from headway.storage import tables as storage
-from headway.storage.statements import Dialect
 from headway.storage.unit import Unit
 
 FAMILY_MAX: Final = 10_000
@@ -144,16 +141,9 @@ def change(unit: Unit, table: Table, ids: Collection[str], decide: Callable[[Rec
     Refused for one that cannot be changed; that one stays as it is, the others are changed.
     """
     found = storage.load_records(unit, table, ids)
-    done = change_loaded(unit, table, list(found.values()), decide)
-    done.passed += [record_id for record_id in ids if record_id not in found]
-    return done
-
-
-def change_loaded(unit: Unit, table: Table, found: Iterable[Record], decide: Callable[[Record], Values | None]) -> Done:
-    """Do as `change` does with records that this transaction has loaded (`storage.tables.load_span`): no second look."""
     done = Done()
     drafts = []
-    for record in found:
+    for record in found.values():
         try:
             values = decide(record)
         except Refused as refusal:
@@ -165,13 +155,14 @@ def change_loaded(unit: Unit, table: Table, found: Iterable[Record], decide: Cal
             drafts.append(Draft(record.id, values, record))
     done.refused |= save(unit, table, drafts)
     done.changed = [draft.id for draft in drafts if draft.id not in done.refused]
+    done.passed += [record_id for record_id in ids if record_id not in found]
     return done
 
 
 def give(
-    unit: Unit, dialect: Dialect, table: Table, condition: Condition, span: storage.Span, patch: Values
+    unit: Unit, table: Table, span: storage.Span, patch: Values, ids: Collection[str] | None = None
 ) -> tuple[int, int] | None:
-    """Give the same values to all records of a span of which the condition is true: how many, and how much was read.
+    """Give the same values to all records of a span, or to these in it: how many they are, and how much was read.
 
     Those that have them already stay as they are. The values are in normal form, and not those of a unique field, except
     blanks. Returns None, with nothing changed, if some of the records may be refused: each has to be looked at.
@@ -180,10 +171,10 @@ def give(
         asked = set(keys(field, patch.get(field.id))) if field.type is FieldType.CONNECTION else set()
         if asked and asked - _there(unit, table, field, asked):
             return None
-    if condition == EVERY and not any(field.kept for field in table.fields if field.id in patch):
+    if ids is None and not any(field.kept for field in table.fields if field.id in patch):
         storage.patch_span(unit, table, span, patch)
         return span.count, 0
-    found, size = storage.load_values(unit, dialect, table, condition, span)
+    found, size = storage.load_span(unit, table, span, ids)
     given = list(patch.items())
     lacking = []
     for each in found:

@@ -80,22 +80,22 @@ class FarTables:
             message = "order_by: rows of an external table come in the order of their key"
             raise InvalidInput(message, errors=[{"pointer": "/order_by", "code": "value", "message": message}])
         rows = Rows(table)
-        return await self._call(table, lambda connection: rows.page(connection, condition, after, size))
+        return await self._call(table, lambda connection: rows.page(connection, condition, after, size), reads=True)
 
     async def at(self, table: Table, condition: Condition, offset: int, size: int) -> builtins.list[Record]:
         """Return a page by its number."""
         rows = Rows(table)
-        return await self._call(table, lambda connection: rows.at(connection, condition, offset, size))
+        return await self._call(table, lambda connection: rows.at(connection, condition, offset, size), reads=True)
 
     async def count(self, table: Table, condition: Condition) -> int:
         """Return of how many rows the condition is true."""
         rows = Rows(table)
-        return await self._call(table, lambda connection: rows.count(connection, condition))
+        return await self._call(table, lambda connection: rows.count(connection, condition), reads=True)
 
     async def get(self, table: Table, record_id: str) -> Record:
         """Return one row; raise RecordNotFound."""
         rows = Rows(table)
-        return await self._call(table, lambda connection: rows.get(connection, record_id))
+        return await self._call(table, lambda connection: rows.get(connection, record_id), reads=True)
 
     async def insert(self, table: Table, given: Sequence[Values]) -> builtins.list[Record]:
         """Add rows, all or none."""
@@ -112,12 +112,12 @@ class FarTables:
         rows = Rows(table)
         return await self._call(table, lambda connection: rows.delete(connection, ids))
 
-    async def _call(self, table: Table, work: Callable[[Any], T]) -> T:
+    async def _call(self, table: Table, work: Callable[[Any], T], *, reads: bool = False) -> T:
         try:
             url = self._vault.open(_place(table.id), _far(table).url)
         except NotOpened as error:
             raise ExternalFailed(str(error)) from None
-        return await self._databases.call(url, work)
+        return await self._databases.call(url, work, reads=reads)
 
 
 def _place(table_id: str) -> str:

@@ -103,7 +103,7 @@ class Records:
         walk = _walk(table, order_by)
         return await self._store.read.ask(
             lambda database, dialect: storage.read_page(database, dialect, table, condition, after, size, walk),
-            slow=condition != EVERY,
+            slow=condition != EVERY or bool(order_by),  # blanks are looked for record by record
         )
 
     async def at(

@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
+from headway.storage.external.cancelling import Statements
 from headway.storage.external.hands import Hands
 from headway.storage.external.target import Rules, checked_address, checked_file, parsed, port_of
+from headway.storage.requester import REQUESTER
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
+    from sqlalchemy.pool import Pool
 
 T = TypeVar("T")
 log = logging.getLogger("headway.external")
@@ -71,23 +75,42 @@ class Databases:
         except ImportError:
             raise _missing() from None
 
-    async def call(self, text: str, work: Callable[[Connection], T]) -> T:
+    async def call(self, text: str, work: Callable[[Connection], T], *, reads: bool = False) -> T:
         """Return what `work` returns on a connection, in a transaction of that database.
 
-        Raises ExternalFailed if that is not possible in time, with words that say why and without the password.
+        What only reads ends with RequesterGone when the client leaves. Raises ExternalFailed if it is not possible in time,
+        with words that say why and without the password. What nobody waits for any more is ended in the database.
         """
         far = self._far(text)
         if far.waiting >= WAITING_MAX:
             raise ExternalFailed("too many calls wait for the database")
         far.waiting += 1
-        future = asyncio.wrap_future(far.hands.submit(functools.partial(_carry_out, far.engine, work)))
+        statements = Statements()
+        job = far.hands.submit(functools.partial(_carry_out, far.engine, work, statements))
+        future = asyncio.wrap_future(job)
         future.add_done_callback(functools.partial(_over, far))
+        waiting = asyncio.shield(future)
+        requester = REQUESTER.get()
+        if reads and requester is not None:
+            requester.wait_for(waiting)
         try:
-            return await asyncio.wait_for(asyncio.shield(future), self._timeout_s + CONNECT_S)
+            return await asyncio.wait_for(waiting, self._timeout_s + CONNECT_S)
         except TimeoutError:
             if not far.reached:
                 raise _unreached(far.engine.url) from None
             raise ExternalFailed("the database does not answer") from None
+        finally:
+            if not job.done():
+                ending = functools.partial(statements.end, job.done, functools.partial(self._kill, text))
+                threading.Thread(target=ending, name="headway-external-end", daemon=True).start()
+
+    def _kill(self, text: str, query: int) -> None:
+        """End the query of a MySQL connection, by another one."""
+        from sqlalchemy.pool import NullPool  # noqa: PLC0415
+
+        far = self._new(parsed(text, self._rules, self._own), NullPool)
+        with far.engine.connect() as connection:
+            connection.exec_driver_sql(f"KILL QUERY {int(query)}")
 
     def _far(self, text: str) -> Far:
         far = self._known.get(text)
@@ -102,23 +125,23 @@ class Databases:
         self._known.move_to_end(text)
         return far
 
-    def _new(self, url: URL) -> Far:
+    def _new(self, url: URL, pool: type[Pool] | None = None) -> Far:
+        """Return a way to the database; without another `pool` a few connections are kept."""
         from sqlalchemy import create_engine, event  # noqa: PLC0415 - an extra, and slow to import
         from sqlalchemy.pool import QueuePool  # noqa: PLC0415
 
+        kept: dict[str, Any] = {"pool_size": CONNECTIONS, "max_overflow": 0, "pool_timeout": self._timeout_s}
+        kept |= {"pool_pre_ping": True, "pool_recycle": RECYCLE_S}
         made = create_engine(
             url,
-            poolclass=QueuePool,
-            pool_size=CONNECTIONS,
-            max_overflow=0,
-            pool_timeout=self._timeout_s,
-            pool_pre_ping=True,
-            pool_recycle=RECYCLE_S,
+            poolclass=pool or QueuePool,
+            **({} if pool else kept),
             connect_args=self._arguments(url),
             hide_parameters=True,
         )
         far = Far(made)
         if url.drivername == "sqlite":
+            far.reached = True  # a file is there or not, and either is said at once
             event.listen(made, "do_connect", functools.partial(self._find, url), named=False)
             event.listen(made, "connect", _harden)
         else:
@@ -168,11 +191,11 @@ class Databases:
             self._known.popitem()[1].close()
 
 
-def _carry_out(engine: Engine, work: Callable[[Connection], T]) -> T:
+def _carry_out(engine: Engine, work: Callable[[Connection], T], statements: Statements) -> T:
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     try:
-        with engine.begin() as connection:
+        with engine.begin() as connection, statements.on(connection):
             return work(connection)
     except HeadwayError:
         raise

@@ -13,7 +13,15 @@ from psycopg import errors, pq
 from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from headway.storage.database import DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken, bytes_of
+from headway.storage.database import (
+    DatabaseGone,
+    DatabaseLocked,
+    DiskFull,
+    Interrupted,
+    Outdated,
+    StorageBroken,
+    bytes_of,
+)
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.postgres.trouble import no_connection, unwritable
 from headway.storage.statements import load
@@ -54,6 +62,8 @@ keeps its connections open, and its kernel answers for it, so that no other limi
 has become of that is unknown then, as whenever a connection is lost, and `_confirm` sees to the standby."""
 CONFIRM_WITHIN: Final = "5s"
 """How long a writer that is connected again waits for the standby to have what is there; then it tries again."""
+INTERRUPT_S: Final = 3.0
+"""How long it may take to ask the database to end a statement."""
 STATEMENTS: Final = load(POSTGRES)
 PREPARE_AFTER: Final = 2
 """Executions after which a statement is prepared."""
@@ -236,6 +246,11 @@ class PostgresDatabase:
             raise self._translated(error) from error
         self._expected.append((count, name, cursor))
 
+    def interrupt(self) -> None:
+        """Ask the database to end the statement that it carries out just now; from any thread, and only while one waits for it."""
+        with contextlib.suppress(psycopg.Error):  # it cannot be asked: then the statement's own limit ends it
+            self._connection.cancel_safe(timeout=INTERRUPT_S)
+
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of a named statement, up to so much text, and whether that has cut them off."""
         return self.select_within(bytes_max, STATEMENTS[name], binds)
@@ -302,8 +317,10 @@ def translated(error: psycopg.Error) -> Exception:
     match error:
         case errors.SerializationFailure() | errors.DeadlockDetected() | errors.UniqueViolation():
             return Outdated(_line(error))
-        case errors.LockNotAvailable() | errors.QueryCanceled():
+        case errors.LockNotAvailable():
             return DatabaseLocked(_line(error))
+        case errors.QueryCanceled():
+            return Interrupted(_line(error))
         case errors.DiskFull():
             return DiskFull(_line(error))
         case errors.DataCorrupted() | errors.IndexCorrupted():

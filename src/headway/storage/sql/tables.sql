@@ -55,6 +55,11 @@ DELETE FROM records WHERE table_number = :table_number AND id IN @ids;
 SELECT id, version, data, created_at, updated_at FROM records
 WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;
 
+-- name: load_span
+-- The records after one, up to another, as load_records does.
+SELECT id, version, data FROM records
+WHERE table_number = :table_number AND id > :after AND id <= :edge ORDER BY id @lock;
+
 -- name: lock_records
 -- As load_records, for who has read them before and wants to know whether they are still the same.
 SELECT id, version FROM records WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;

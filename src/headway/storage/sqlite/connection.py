@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import apsw
 
-from headway.storage.database import DatabaseLocked, DiskFull, Outdated, StorageBroken
+from headway.storage.database import DatabaseLocked, DiskFull, Interrupted, Outdated, StorageBroken
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.statements import load
 
@@ -117,7 +117,7 @@ class SqliteDatabase:
 
 
 def translated(error: apsw.Error) -> Exception:
-    """Return our error for the driver's: locked, full, broken, or the driver's own (a programmer's mistake).
+    """Return our error for the driver's: locked, full, interrupted, broken, or the driver's own (a programmer's mistake).
 
     A "locking protocol" is broken for SQLite when another process, which may be stopped, has the log for itself for ten seconds.
     """
@@ -127,6 +127,8 @@ def translated(error: apsw.Error) -> Exception:
         return DiskFull(str(error))
     if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _NO_SPACE_MAY_CAUSE:
         return DiskFull(str(error))
+    if isinstance(error, apsw.InterruptError):
+        return Interrupted(str(error))
     if isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError)):
         return StorageBroken(str(error))
     return error

@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import apsw
 from msgspec.structs import asdict
@@ -20,6 +21,9 @@ from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.migrate import migrate
 from headway.storage.sqlite.reading import SqliteReading
 from headway.storage.store import Store
+
+READERS: Final = 4
+"""Threads that read, each with a connection of its own, as they are needed; see `storage.turns` for who has how many."""
 
 
 class StoreInUse(StoreRefused):
@@ -50,6 +54,7 @@ def open_file(
             writing=writing,
             near=SqliteReading(str(path)),
             far=lambda: SqliteReading(str(path)),
+            readers=READERS,
             reserve=Reserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None,
             on_close=lambda: os.close(lock),
         )

@@ -13,6 +13,10 @@ from headway.storage.sqlite.connection import STATEMENTS, SqliteDatabase, transl
 class SqliteReading(SqliteDatabase):
     """One connection to one file, also for what may be large."""
 
+    def interrupt(self) -> None:
+        """End the statement that is carried out just now; from any thread."""
+        self.connection.interrupt()
+
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of a named statement, up to so much text, and whether that has cut them off."""
         return self._within(bytes_max, STATEMENTS[name], binds)

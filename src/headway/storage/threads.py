@@ -1,0 +1,239 @@
+"""Threads that read, each with a connection of its own: reads have turns, end in time, and can be given up.
+
+A read that takes too long, or that nobody waits for any more, is interrupted in the database. Its thread, and its
+organisation's turn, are free again when the database has noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import monotonic
+from typing import Any, Final, Generic, TypeVar
+
+from headway.clock import Clock
+from headway.errors import Overloaded, QueryTooCostly, StorageBusy, StorageUnavailable
+from headway.storage.database import DatabaseGone, DatabaseLocked, Interrupted, Reading
+from headway.storage.requester import Requester
+from headway.storage.turns import Turns
+
+T = TypeVar("T")
+
+TURN_S: Final = 30.0
+"""How long a read waits for its turn before it is refused."""
+LOOK_S: Final = 0.5
+"""How often is looked whether the turn of a read that waits has come."""
+NOTICED_S: Final = 5.0
+"""Within this a database notices that it is interrupted, or it does not answer at all."""
+AGAIN_S: Final = 0.02
+"""Between two interrupts of the same read: one that comes between two of its statements ends neither."""
+GONE_MS: Final = 500
+"""For so long nobody tries to connect again after an attempt that failed."""
+
+
+class _Read(Generic[T]):
+    """One read: what it does, and who waits for it."""
+
+    __slots__ = ("began_s", "ended", "future", "lane", "loop", "over", "timer", "work")
+
+    def __init__(self, work: Callable[[Reading], T], lane: int | None) -> None:
+        self.work = work
+        self.lane = lane
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self.loop.create_future()
+        self.timer: asyncio.TimerHandle | None = None
+        self.began_s = 0.0
+        """When a thread took it; 0 before."""
+        self.over = False
+        """Whether it is interrupted: nothing more is to be asked of the database for it."""
+        self.ended = False
+        """Whether its thread has done with it."""
+
+    def settle(self, result: T | None, failure: BaseException | None) -> None:
+        """Answer who waits, if somebody still does; on the event loop."""
+        if self.future.done():
+            return
+        if failure is None:
+            self.future.set_result(result)  # type: ignore[arg-type]  # work returned a T
+        else:
+            self.future.set_exception(failure)
+
+
+class _Seat:
+    """A thread's connection, and what is read on it.
+
+    The lock is held while a read is interrupted, so that this cannot meet the next one on the connection.
+    """
+
+    __slots__ = ("connection", "lock", "read")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection: Reading | None = None
+        self.read: _Read[Any] | None = None
+
+    def interrupt(self, read: _Read[Any]) -> None:
+        """Interrupt this read, if it is the one that is carried out here."""
+        with self.lock:
+            if self.read is read and self.connection is not None:
+                self.connection.interrupt()
+
+
+class Threads:
+    """Up to so many threads, which are started as they are needed."""
+
+    def __init__(self, number: int, connect: Callable[[], Reading], clock: Clock) -> None:
+        """`connect` opens the connection of a thread, and is called on it."""
+        self._connect = connect
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._turns: Turns[_Read[Any]] = Turns(number)
+        self._ready: SimpleQueue[_Read[Any] | None] = SimpleQueue()
+        """Reads whose turn it is: there is a thread for each of them."""
+        self._seats: list[_Seat] = []
+        self._threads: list[threading.Thread] = []
+        self._gone_until_ms = 0
+        self._closing = False
+
+    @property
+    def busy(self) -> int:
+        """How many reads are under way."""
+        return self._turns.busy
+
+    async def read(self, work: Callable[[Reading], T], requester: Requester | None, *, limited: bool = False) -> T:
+        """Return what `work` returns on one of the connections, when it is the requester's turn.
+
+        What is `limited` ends with QueryTooCostly when it has taken as long as its requester may, and with RequesterGone when
+        that leaves; what the server asks for itself has no limit. Raises Overloaded if its turn does not come in time,
+        StorageBusy or StorageUnavailable as the database is.
+        """
+        read = _Read(work, None if requester is None else requester.organisation)
+        if requester is not None and limited:
+            requester.wait_for(read.future)
+            if read.future.done():
+                return await read.future
+            read.timer = read.loop.call_later(requester.within_s, self._look, read, requester.within_s, monotonic())
+        self._submit(read)
+        try:
+            return await read.future
+        finally:
+            if read.timer is not None:
+                read.timer.cancel()
+            if not read.ended:
+                self._give_up(read)
+
+    def close(self) -> None:
+        """Interrupt what is under way, end the threads, and let go of the connections."""
+        self._closing = True
+        for seat in self._seats:
+            if seat.read is not None:
+                self._give_up(seat.read)
+            self._ready.put(None)
+        for thread in self._threads:
+            thread.join()
+        for seat in self._seats:
+            if seat.connection is not None:
+                seat.connection.close()
+
+    def _submit(self, read: _Read[Any]) -> None:
+        if self._closing:
+            raise StorageUnavailable
+        with self._lock:
+            if not self._turns.begin(read.lane, read):
+                return
+            one_more = self._turns.busy > len(self._threads)
+        if one_more:
+            seat = _Seat()
+            thread = threading.Thread(target=self._serve, args=(seat,), name="headway-reader", daemon=True)
+            self._seats.append(seat)
+            self._threads.append(thread)
+            thread.start()
+        self._ready.put(read)
+
+    # -- reads that do not end by themselves -----------------------------------------------------------------------------
+
+    def _look(self, read: _Read[Any], within_s: float, asked_s: float) -> None:
+        """Interrupt a read whose time is up: it begins with its turn, for which the read may wait for a while as well."""
+        if read.future.done():
+            return
+        if read.over:
+            read.future.set_exception(StorageUnavailable())
+            return
+        left_s = (read.began_s + within_s if read.began_s else asked_s + TURN_S) - monotonic()
+        if left_s <= 0 and not read.began_s:
+            read.future.set_exception(Overloaded())
+            return
+        if left_s <= 0:
+            self._give_up(read)
+            left_s = NOTICED_S
+        elif not read.began_s:
+            left_s = min(left_s, LOOK_S)  # its turn may come soon
+        read.timer = read.loop.call_later(left_s, self._look, read, within_s, asked_s)
+
+    def _give_up(self, read: _Read[Any]) -> None:
+        with self._lock:
+            if self._turns.forget(read.lane, read) or read.over:
+                return
+            read.over = True
+        # On a thread of its own: a database may have to be asked over the network.
+        threading.Thread(target=self._interrupt, args=(read,), name="headway-interrupt", daemon=True).start()
+
+    def _interrupt(self, read: _Read[Any]) -> None:
+        pause = threading.Event()
+        while not read.ended:
+            for seat in self._seats:
+                seat.interrupt(read)
+            pause.wait(AGAIN_S)
+
+    # -- on a reading thread ---------------------------------------------------------------------------------------------
+
+    def _serve(self, seat: _Seat) -> None:
+        while (read := self._ready.get()) is not None:
+            following: _Read[Any] | None = read
+            while following is not None:
+                following = self._carry_out(seat, following)
+
+    def _carry_out(self, seat: _Seat, read: _Read[Any]) -> _Read[Any] | None:
+        """Carry out a read, and return the one whose turn it is then."""
+        result, failure = None, None
+        with seat.lock:
+            seat.read = read
+        read.began_s = monotonic()
+        try:
+            result = self._on_connection(seat, read)
+        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+            failure = error
+        with seat.lock:
+            seat.read = None
+        read.ended = True
+        with self._lock:
+            following = self._turns.end(read.lane)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            read.loop.call_soon_threadsafe(read.settle, result, failure)
+        return following
+
+    def _on_connection(self, seat: _Seat, read: _Read[T]) -> T:
+        if self._clock.monotonic_ms() < self._gone_until_ms:
+            raise StorageUnavailable
+        try:
+            if read.over or self._closing:
+                raise Interrupted
+            if seat.connection is None:
+                seat.connection = self._connect()
+            try:
+                return read.work(seat.connection)
+            except DatabaseGone:  # perhaps only this connection: reading once more does no harm
+                if read.over:
+                    raise
+                seat.connection.reopen()
+                return read.work(seat.connection)
+        except DatabaseGone:
+            self._gone_until_ms = self._clock.monotonic_ms() + GONE_MS
+            raise StorageUnavailable from None
+        except DatabaseLocked:
+            if self._closing:
+                raise StorageUnavailable from None
+            raise (QueryTooCostly if read.over else StorageBusy) from None
