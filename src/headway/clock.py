@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Final, Protocol
+
+STEADY: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
+"""A monotonic clock that goes on while the machine is suspended: a lease does not last longer because a lid was closed."""
 
 
 class Clock(Protocol):
@@ -27,11 +30,14 @@ class SystemClock:
 
     def monotonic_ms(self) -> int:
         """Return milliseconds since some moment, never going back."""
-        return time.monotonic_ns() // 1_000_000
+        return time.clock_gettime_ns(STEADY) // 1_000_000
 
 
 class ManualClock:
     """A clock that stands still until it is told to advance. Both its times advance together."""
+
+    set_by_ms = 0
+    """By how much the wall clock was set since, ahead or back."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         """Start at `now_ms`."""
@@ -39,7 +45,7 @@ class ManualClock:
 
     def now_ms(self) -> int:
         """Return the time that was set."""
-        return self._now_ms
+        return self._now_ms + self.set_by_ms
 
     def monotonic_ms(self) -> int:
         """Return the time that was set."""

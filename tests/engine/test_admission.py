@@ -51,10 +51,20 @@ def test_a_rate_lets_through_what_a_bucket_of_tokens_does(limit, visits):
         saved |= room.spent
 
 
+@given(limits, st.integers(1, 10**12))
+def test_a_rate_that_is_further_ahead_than_its_period_is_of_a_clock_that_was_set_back(limit, too_far_us):
+    task, now_ms = Task(name="t", rate=limit), 10**9
+    room = Room({}, now_ms)
+    room.know({("t", ""): (now_ms + limit.period_ms) * 1000 + too_far_us})
+    assert room.opens_at_ms(task) is None
+    assert limit.count == room.of_lane(task, Queue("q", 0, None, 0, 0))
+
+
 @given(limits, st.integers(0, 10**7))
 def test_the_moment_at_which_a_rate_opens_is_the_first_one(limit, ahead_us):
     task, now_ms = Task(name="t", rate=limit), 10**9
     room = Room({}, now_ms)
+    ahead_us %= limit.period_ms * 1000 + 1  # more there cannot be
     room.know({("t", ""): now_ms * 1000 + ahead_us})
     opens = room.opens_at_ms(task)
     if opens is None:

@@ -86,6 +86,14 @@ async def gated(ctx: headway.Context, name: str) -> int:
     return ctx.fencing_token
 
 
+@app.task
+async def innocent(ctx: headway.Context, name: str) -> None:
+    """Go on when the test says so; with as much patience for crashes as any other task."""
+    note("begun", ctx)
+    while not gate(name):  # noqa: ASYNC110 - another process opens it
+        await asyncio.sleep(0.02)
+
+
 @app.task(executor="process", timeout="60s", **STUBBORN)
 def gated_in_process(ctx: headway.SyncContext, name: str) -> str:
     note("begun", ctx)

@@ -248,7 +248,8 @@ MUTANTS = (
     ),
     Mutant(
         "lease-never-lapses", "service/sessions.py",
-        "        over = self.heard_ms + lease_ms\n", "        over = self.heard_ms + lease_ms * 3\n",
+        "        over = max(self.heard_ms, since_ms) + lease_ms\n",
+        "        over = max(self.heard_ms, since_ms) + lease_ms * 3\n",
         "test_worker_kills.py::test_a_paused_worker_loses_its_run_and_changes_nothing_when_it_wakes",
     ),
     Mutant(
@@ -452,18 +453,43 @@ MUTANTS = (
     ),
     Mutant(
         "leases-by-the-wall-clock", "clock.py",
-        "time.monotonic_ns()", "time.time_ns()",
+        "time.clock_gettime_ns(STEADY)", "time.time_ns()",
         "test_clock.py::test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run",
     ),
     Mutant(
         "leases-by-the-wall-clock-2", "clock.py",
-        "time.monotonic_ns()", "time.time_ns()",
+        "time.clock_gettime_ns(STEADY)", "time.time_ns()",
         "test_clock.py::test_a_worker_whose_clock_is_wrong_and_jumps_keeps_its_lease_and_ends_its_runs_once",
     ),
     Mutant(
-        "loops-sleep-for-ever", "loops/loop.py",
-        "LONGEST_S = 30.0\n", "LONGEST_S = 1e9\n",
-        "test_clock.py::test_what_a_jump_makes_due_begins_by_itself_within_half_a_minute[+1h-sqlite]", long=True,
+        "clock-is-set-unnoticed", "loops/timekeeper.py",
+        "            self._wake()\n", "            pass\n",
+        "test_clock.py::test_what_a_jump_makes_due_begins_by_itself_within_seconds[+1h-sqlite]", long=True,
+    ),
+    Mutant(
+        "pause-held-against-workers", "service/listening.py",
+        "if self._good_until_ms is not None and now_ms > self._good_until_ms:", "if False:",
+        "test_pauses.py::test_a_server_that_stood_still_three_times_counts_no_crash_and_fails_no_run[sqlite]",
+    ),
+    Mutant(
+        "pause-held-against-workers-2", "service/listening.py",
+        "if self._good_until_ms is not None and now_ms > self._good_until_ms:", "if False:",
+        "test_pauses.py::test_what_is_claimed_when_a_server_wakes_is_executed_once[sqlite]",
+    ),
+    Mutant(
+        "pause-held-against-servers", "service/servers.py",
+        "min(self._look_ms - before_ms, LOOK_MAX_MS)", "self._look_ms - before_ms",
+        "test_pauses.py::test_servers_on_one_database_take_nothing_from_who_was_not_heard_while_they_stood_still[both]",
+    ),
+    Mutant(
+        "still-is-dead", "service/servers.py",
+        "session.kept_silent = worker_id in still", "session.kept_silent = False",
+        "test_pauses.py::test_a_run_of_a_worker_that_knows_only_a_server_which_stands_still_has_not_crashed",
+    ),
+    Mutant(
+        "deaf-workers-keep-their-leases", "service/workers.py",
+        "if asked.claiming is not None and self._sessions.misses_answers(session, asked.heard):", "if False:",
+        "test_partitions.py::test_a_worker_that_is_cut_off_one_way_loses_its_run_to_one_that_is_not[back-sqlite]",
     ),
     Mutant(
         "answered-before-commit", "storage/writer.py",
@@ -501,7 +527,8 @@ MUTANTS = (
     ),
     Mutant(
         "lease-never-lapses-2", "service/sessions.py",
-        "        over = self.heard_ms + lease_ms\n", "        over = self.heard_ms + lease_ms * 100\n",
+        "        over = max(self.heard_ms, since_ms) + lease_ms\n",
+        "        over = max(self.heard_ms, since_ms) + lease_ms * 100\n",
         "test_partitions.py::test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back",
         ("            over = min(over, self.broke_ms + disconnect_ms)", "            over = over"),
     ),
@@ -735,7 +762,7 @@ MUTANTS = (
     ),
     Mutant(
         "lapses-though-another-hears", "service/workers.py",
-        "                if heard_by and heard_by[0][0] not in (None, self._server_id):", "                if False:",
+        '                    if heard_by not in (None, self._server_id) and state != "gone":', "                    if False:",
         SHARED + "test_a_worker_that_moves_to_another_server_keeps_its_leases",
     ),
     Mutant(

@@ -18,8 +18,8 @@ pytestmark = needs_faketime
 
 LEASE_S = 8
 HOUR, DAY = 3600, 86_400
-HALF_A_MINUTE_S = 30
-"""What is promised; the loops have the number from elsewhere, and it may be wrong there."""
+AT_ONCE_S = 8
+"""Half a second is promised, and the machine may be busy; loops that do not notice the jump sleep for half a minute."""
 LATE_S = 2
 """How much later than it was due a run may begin on a busy machine."""
 
@@ -99,10 +99,11 @@ def begins(scene, number, within_s, since_s=0.0):
 def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(place):
     scene = Scene(place)
     started(scene.server, place, 1, delay="30m")
+    scene.server.post("/v1/schedules", {"name": "s", "task": "noop", "occurrence": "every 40m"})
     scene.clock.set(HOUR)
-    started(scene.server, place, 2, delay="100ms")  # the next moment that is due shows what else is
-    begins(scene, 1, 10)
-    begins(scene, 2, 10)
+    begins(scene, 1, AT_ONCE_S)
+    until(lambda: scene.server.get("/v1/runs?task=noop")["data"], AT_ONCE_S, "the schedule fires")
+    scene.server.post("/v1/schedules/s:pause")
     scene.stays_whole(HOUR)
     started(scene.server, place, 3, delay="30m")
     scene.clock.set(0)
@@ -111,22 +112,23 @@ def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(pla
     assert 0.9 < begins(scene, 4, 10, asked_s)
     scene.loses_who_is_silent()
     assert not any(line.get("n") == 3 for line in place.ledger.lines("effect"))
+    runs = [scene.server.run(line["run_id"]) for line in place.ledger.lines("effect")]
+    assert all(run["created_at"] <= run["started_at"] <= (run["finished_at"] or "~") for run in runs)
     scene.clock.set(2 * HOUR)
-    started(scene.server, place, 5, delay="100ms")
-    begins(scene, 3, 10)
+    begins(scene, 3, AT_ONCE_S)
     scene.end(fault="the server's clock jumps", jumps=16)
 
 
 @pytest.mark.parametrize("place", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
 @pytest.mark.parametrize("jump_s", [-HOUR, HOUR, DAY, 400 * DAY], ids=["-1h", "+1h", "+1d", "+400d"])
-def test_what_a_jump_makes_due_begins_by_itself_within_half_a_minute(place, jump_s):
+def test_what_a_jump_makes_due_begins_by_itself_within_seconds(place, jump_s):
     scene = Scene(place)
     due = [started(scene.server, place, n, delay=f"{abs(jump_s) - 60 * n}s") for n in range(1, 6)]
     scene.clock.set(jump_s)
     if jump_s > 0:
         until(
             lambda: {line.get("n") for line in place.ledger.lines("effect")} >= set(range(1, 6)),
-            HALF_A_MINUTE_S + 5,
+            AT_ONCE_S,
             "what has come due begins",
         )
     scene.stays_whole(jump_s)
@@ -137,7 +139,7 @@ def test_what_a_jump_makes_due_begins_by_itself_within_half_a_minute(place, jump
     if jump_s < 0:
         assert {scene.server.run(run_id)["state"] for run_id in due} == {"scheduled"}
         scene.clock.set(2 * HOUR)
-        until(lambda: all(scene.server.run(run_id)["final"] for run_id in due), HALF_A_MINUTE_S + 5, "they are due now")
+        until(lambda: all(scene.server.run(run_id)["final"] for run_id in due), AT_ONCE_S, "they are due now")
     scene.end(fault="the server's clock jumps", jumps=13 + (jump_s < 0))
 
 

@@ -84,6 +84,31 @@ def test_what_a_worker_reports_after_it_was_cut_off_changes_nothing(place, way):
     server.kill()
 
 
+@FILE_FIRST
+@pytest.mark.parametrize("way", ["back", "there"])
+def test_a_worker_that_is_cut_off_one_way_loses_its_run_to_one_that_is_not(place, way):
+    """The worker cannot tell the two ways apart; the server can, and knows of the one that its worker is alive."""
+    server = Server(place, "--lease", f"{LEASE_S}s").start()
+    with Wire(place.port) as wire:
+        WorkerProcess(place, "--name", "far", at=wire.url)
+        server.knows("gated")
+        run_id = server.started("gated", name="late")
+        begun(place, run_id, 1)
+        WorkerProcess(place, "--name", "near")
+        server.connected(2)
+        wire.cut(way)
+        begun(place, run_id, 2, 2 * LEASE_S + 10)  # a heartbeat without an answer is given up after 5 s
+        place.open_gate("late")
+        final = server.final(run_id)
+        wire.heal()
+        until(lambda: works(server, "far"), STUCK_S, "who was cut off works again")
+    assert (final["state"], final["output"]) == ("succeeded", 2)
+    assert (final["attempt"], final["crashes"]) == ((1, 0) if way == "back" else (2, 1))
+    assert [line["epoch"] for line in place.ledger.lines("effect")] == [2]
+    assert server.run(run_id) == final
+    assert server.stop() == 0
+
+
 def through(url, port):
     """Return a database's URL by another port."""
     parts = psycopg.conninfo.conninfo_to_dict(url)

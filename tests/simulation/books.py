@@ -51,6 +51,8 @@ class Story:
         self.causes: Counter[str] = Counter()
         self.steps: dict[str, int] = {}
         """The epoch under which each step was recorded."""
+        self.time = 0
+        """When its last line was written, by a clock that may be set back."""
         self.held = False
         """Whether a person has suspended it."""
 
@@ -98,13 +100,16 @@ class Books:
     def committed(self) -> None:
         """Read what the transaction has added, and hold it against what there was."""
         rows = self._connection.execute(
-            "SELECT position, run_id, seq, type, data FROM events WHERE position > ? ORDER BY position",
+            "SELECT position, run_id, seq, type, time, data FROM events WHERE position > ? ORDER BY position",
             (self._position,),
         ).fetchall()
-        for position, run_id, seq, kind, data in rows:
+        for position, run_id, seq, kind, time, data in rows:
             self._position = position
             self._say("wrote", run_id, seq, kind, data)
             self._line(run_id, seq, kind, json.loads(data))
+            story = self.stories[run_id]
+            hold(time >= story.time, run_id, f"line {seq} is of {time}, an earlier one of {story.time}")
+            story.time = time
         if rows:
             self._limits()
 

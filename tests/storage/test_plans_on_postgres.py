@@ -70,7 +70,7 @@ BINDS = {
     "id": place(700), "run_id": place(700), "parent_id": place(700), "root_id": place(700), "worker_id": "w3", "key": "k7",
     "task": "t7", "queue": "q2", "name": "s2", "type": "run.log", "first": "s", "marks": 0, "limit": 50,
     "organisation": 1, "schedule_id": "s3", "last": "t", "behind": "[]", "outcome": "skipped",
-    "each": 50, "after": 0, "before": START + 10, "before_us": START, "now_ms": START + 10, "priority": 5, "run_at": START,
+    "each": 50, "after": 0, "before": START + 10, "before_us": START, "leased_ms": START + 10, "now_ms": START + 10, "priority": 5, "run_at": START,
     "ids": json.dumps([place(n) for n in range(700, 750)]),
 }  # fmt: skip
 ROWS = {

@@ -96,7 +96,7 @@ def test_who_listens_notices_that_nobody_speaks_any_more(wire, postgres_cluster,
     """The old primary stands still, the new one speaks: without a look of its own it would listen to the old one for ever."""
     monkeypatch.setattr(listener, "LOOK_S", 0.05)
     heard = []
-    ears = Listener(wire.store, heard.append)
+    ears = Listener(wire.store, "server", heard.append)
     ears.start()
     until(lambda: heard == [None], 10, "it listens")
     wire.cut("full")
@@ -117,7 +117,7 @@ def test_who_listens_tries_on_whatever_goes_wrong(wire, monkeypatch, caplog):
         if len(heard) == 1:
             raise ZeroDivisionError("nobody has thought of this")
 
-    ears = Listener(wire.store, fail_once)
+    ears = Listener(wire.store, "server", fail_once)
     ears.start()
     until(lambda: len(heard) == 2, 10, "it listens again")
     assert "nobody has thought of this" in caplog.text

@@ -9,6 +9,7 @@ from headway.loops.pulse import Pulse
 from headway.loops.rescuer import Rescuer
 from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
+from headway.loops.timekeeper import Timekeeper
 from headway.service.servers import PULSE_MS
 from headway.service.service import Service
 
@@ -41,6 +42,12 @@ def begin_loops(service: Service) -> list[Loop]:
         store.on_heard = heard
         # Others take it for gone before a longer wait is over.
         running.append(Loop(Pulse(service), back_off_max_s=PULSE_MS / 1000))
+
+    def look_again() -> None:
+        for loop in running:
+            loop.wake()
+
+    running.append(Loop(Timekeeper(service, look_again)))
     for loop in running:
         loop.start()
     return running

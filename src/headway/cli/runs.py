@@ -250,7 +250,8 @@ def attempts(run_id: str) -> None:
         show.as_json({"data": found})
         return
     rows = [
-        [attempt.number, attempt.outcome, attempt.started_at, attempt.finished_at, attempt.worker_id,
+        [attempt.number, attempt.outcome, attempt.started_at,
+         f"{attempt.finished_at} (clock set back)" if attempt.clock_set_back else attempt.finished_at, attempt.worker_id,
          (show.decoded(attempt.error) or {}).get("message", "")]
         for attempt in found
     ]  # fmt: skip

@@ -48,7 +48,7 @@ class Room:
         if task.concurrency is not None:
             room = min(room, task.concurrency - self._tasks.get(task.name, 0))
         if task.rate is not None:
-            room = min(room, starts_now(task.rate, self._rate(task.name, ""), self._now_us))
+            room = min(room, starts_now(task.rate, self._rate(task.rate, task.name, ""), self._now_us))
         return max(0, room)
 
     def opens_at_ms(self, task: Task) -> int | None:
@@ -82,15 +82,17 @@ class Room:
         if task.rate_per_key is not None and run.key is not None:
             self._draw(task.rate_per_key, task.name, run.key)
 
-    def _rate(self, task: str, key: str) -> int:
-        return self._rates.get((task, key), 0)
+    def _rate(self, limit: Limit, task: str, key: str) -> int:
+        """Return the next start on time. More than a period away is none: the wall clock was set back, or the limit changed."""
+        next_at_us = self._rates.get((task, key), 0)
+        return next_at_us if next_at_us <= self._now_us + limit.period_ms * 1000 else 0
 
     def _draw(self, limit: Limit, task: str, key: str) -> None:
-        due = max(self._rate(task, key), self._now_us) + interval_us(limit)
+        due = max(self._rate(limit, task, key), self._now_us) + interval_us(limit)
         self._rates[task, key] = self.spent[task, key] = due
 
     def _opens_at_ms(self, limit: Limit, task: str, key: str) -> int | None:
-        opens_us = self._rate(task, key) - limit.period_ms * 1000 + interval_us(limit)
+        opens_us = self._rate(limit, task, key) - limit.period_ms * 1000 + interval_us(limit)
         return None if opens_us <= self._now_us else -(-opens_us // 1000)
 
 

@@ -23,6 +23,8 @@ class Attempt(msgspec.Struct, frozen=True):
     outcome: str
     """running, or the cause that ended it: succeeded, errored, crashed, suspended, slept, released, held, stopped …"""
     error: Any
+    clock_set_back: bool = False
+    """Whether the wall clock was set back while it ran, so that it took longer than its times say."""
 
 
 ENDS = frozenset({"succeeded", "errored", "crashed", "suspended", "slept", "released", "held", "stopped", "abandoned"})
@@ -39,6 +41,10 @@ def attempts(events: Iterable[Event]) -> list[Attempt]:
             found.append(Attempt(data["attempt"], data["epoch"], data["worker_id"], event.time, None, "running", None))
         elif cause in ENDS and found and found[-1].finished_at is None:
             found[-1] = msgspec.structs.replace(
-                found[-1], finished_at=event.time, outcome=cause, error=data.get("error")
+                found[-1],
+                finished_at=event.time,
+                outcome=cause,
+                error=data.get("error"),
+                clock_set_back="clock_set_back_ms" in data,
             )
     return found

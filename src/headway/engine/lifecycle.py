@@ -62,7 +62,10 @@ class Errored(msgspec.Struct, frozen=True):
 
 
 class Crashed(msgspec.Struct, frozen=True):
-    """The worker vanished with it, or the process that executed it died."""
+    """The worker vanished with it, or the process that executed it died.
+
+    A worker has vanished if its connection broke, or if it was silent for a lease in which the server could hear it.
+    """
 
     message: str = "the worker was not heard from any more"
 
@@ -81,7 +84,7 @@ class Slept(msgspec.Struct, frozen=True):
 
 
 class Released(msgspec.Struct, frozen=True):
-    """The worker handed it back undone."""
+    """The worker handed it back undone, or never got it, or has given it up since it heard no answers: no crash of the run."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -211,7 +214,18 @@ def decide(run: Run, event: Event, task: Task, now_ms: int) -> Run:
         )
     after = _stopped(run, event, task, now_ms) if run.state is STOPPING else _moved(run, event, task, now_ms)
     assert after.state in allowed, (event, after.state, allowed)
-    return after
+    return after if now_ms >= run.updated_at else _in_order(run, after)
+
+
+def _in_order(run: Run, after: Run) -> Run:
+    """A run's own times never go back, though the wall clock was set back; what is to come counts from the clock as it is."""
+    at_ms = run.updated_at
+    return replace(
+        after,
+        started_at=at_ms if after.started_at is not None and run.started_at is None else after.started_at,
+        finished_at=None if after.finished_at is None else at_ms,
+        updated_at=at_ms,
+    )
 
 
 def _moved(run: Run, event: Event, task: Task, now_ms: int) -> Run:

@@ -142,6 +142,7 @@ def attempt_out(attempt: Attempt) -> wire.AttemptOut:
         finished_at=to_text_or_none(attempt.finished_at),
         outcome=attempt.outcome,
         error=None if attempt.error is None else Raw(_encode(attempt.error)),
+        clock_set_back=attempt.clock_set_back,
     )
 
 

@@ -42,15 +42,19 @@ class Rescuer:
         store, sessions = self._store, self._service.sessions
         store.check_space()
         for session in sessions.lapsed():
-            lost = await self._service.workers.lapse(session)
-            if lost:
+            why = "the server that its worker spoke to stood still" if session.kept_silent else ""
+            lost = await self._service.workers.lapse(session, given_up=why)
+            if lost is None:
+                log.info("worker.heard worker_id=%s", session.worker_id)
+            elif lost:
                 log.warning("worker.lapsed worker_id=%s runs=%d", session.worker_id, lost)
             else:  # nothing is lost: as a rule it was told to go, and had handed everything back
                 log.info("worker.gone worker_id=%s", session.worker_id)
         while self._deadline_ms is not None and self._deadline_ms <= store.clock.now_ms():
             passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
+            unheard_ms = sessions.listening.unheard_ms()
             try:
-                next_ms = await store.write(self._end_overdue)
+                next_ms = await store.write(lambda unit, unheard_ms=unheard_ms: self._end_overdue(unit, unheard_ms))  # type: ignore[misc]  # the default binds the loop's variable
             except BaseException:
                 self.note(passed)
                 raise
@@ -62,17 +66,21 @@ class Rescuer:
         waits = [SPACE_EVERY_MS]
         if self._deadline_ms is not None:
             waits.append(self._deadline_ms - store.clock.now_ms())
-        expiry_ms = sessions.next_expiry_ms()
+        expiry_ms = sessions.next_expiry_in_ms()
         if expiry_ms is not None:
-            waits.append(expiry_ms - store.clock.monotonic_ms())
+            waits.append(expiry_ms)
         return max(1, min(waits))
 
-    def _end_overdue(self, unit: Unit) -> int | None:
-        overdue = unit.find("find_overdue", now_ms=unit.now_ms, limit=CHUNK)
+    def _end_overdue(self, unit: Unit, unheard_ms: int) -> int | None:
+        """End what has gone on too long; return the next deadline. What workers may have reported by then waits for `unheard_ms`."""
+        leased_ms = 0 if unheard_ms else unit.now_ms
+        overdue = unit.find("find_overdue", now_ms=unit.now_ms, leased_ms=leased_ms, limit=CHUNK)
         for run in overdue:
             _end(unit, run)
         unit.flush()
         deadline_at: int | None = unit.database.rows("next_due")[0][1]
+        if deadline_at is not None and unheard_ms and len(overdue) < CHUNK:
+            return max(deadline_at, unit.now_ms + unheard_ms)
         return deadline_at
 
 

@@ -133,9 +133,11 @@ class Reporter:
     def _one(self, unit: Unit, run: Run, ready: Ready) -> wire.Reply | None:
         report = ready.report
         match report:
-            case wire.Succeeded() | wire.Errored() | wire.Slept() | wire.Released() | wire.Stopped():
+            case wire.Succeeded() | wire.Errored() | wire.Slept() | wire.Stopped():
                 assert ready.event is not None
                 _outcome(unit, run, ready.event)
+            case wire.Released():
+                move(unit, run, lifecycle.Released(), **({"note": report.note} if report.note else {}))
             case wire.Suspended():
                 assert isinstance(ready.event, lifecycle.Suspended)
                 _suspend(unit, run, ready.event)

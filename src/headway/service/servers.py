@@ -21,6 +21,8 @@ PULSE_MS: Final = 2_000
 """How often a server gives a sign of life, and looks at what it may not have been told."""
 GONE_MS: Final = 7_000
 """A server of which nothing is heard for so long is gone: three signs of life did not come."""
+LOOK_MAX_MS: Final = 3_000
+"""How much of that the time between two looks may count: who looks late has stood still itself, perhaps with its database."""
 SILENT_MS: Final = 15_000
 """A server that could give no sign of life for so long says that it is not ready: it stands still, or its database does."""
 DEFINED_EVERY: Final = 5
@@ -34,12 +36,14 @@ log = logging.getLogger("headway.servers")
 class Servers:
     """The place of this server among the others. Of a store that is not shared it does nothing."""
 
-    def __init__(self, store: Store, sessions: Sessions, lease_ms: int) -> None:
+    def __init__(self, store: Store, sessions: Sessions) -> None:
         self._store = store
         self._sessions = sessions
-        self._lease_ms = lease_ms
         self._seen: dict[str, tuple[int, int]] = {}
-        """Server → its beat, and when that was first seen, by this server's monotonic clock."""
+        """Server → its beat, and when that was first seen, by the time in which this server has looked."""
+        self._looked_ms = 0
+        self._look_ms = store.clock.monotonic_ms()
+        """How much time the looks have covered, and when the last one was."""
         self._beat = 0
         self._pulsed_ms = store.clock.monotonic_ms()
         self._position: int | None = None
@@ -80,17 +84,23 @@ class Servers:
             await self._store.write(lambda unit: unit.later("delete_servers", ids=as_rows([peers.server_id])))
 
     async def _say_alive(self, peers: Peers) -> None:
-        heard = self._sessions.heard_within(self._lease_ms)  # not on the writer's thread: they change on this one
-        self._open(await self._store.write(lambda unit: self._pulse(unit, peers, heard)))
+        heard = self._sessions.heard_lately()  # not on the writer's thread: they change on this one
+        workers, still = await self._store.write(lambda unit: self._pulse(unit, peers, heard))
+        self._open(workers, still)
         self._pulsed_ms = self._clock.monotonic_ms()
 
-    def _pulse(self, unit: Unit, peers: Peers, heard: list[str]) -> list[tuple[str, str]]:
-        """Return the workers that this server has to hear, and their states; `heard` are those that it hears."""
+    def _pulse(self, unit: Unit, peers: Peers, heard: list[str]) -> tuple[list[tuple[str, str]], set[str]]:
+        """Return the workers that this server has to hear, and their states; `heard` are those that it hears.
+
+        And those of them that it has taken over from servers which stand still, and keep them from being heard.
+        """
         found = [Server(*row) for row in unit.database.rows("read_servers")]
         mine = next((server for server in found if server.id == peers.server_id), None)
         gone = self._gone([server for server in found if server is not mine])
         ownerless: list[str] = []
+        still: set[str] = set()
         if mine is None or gone:
+            still = self._who_stands_still(unit, gone)
             ownerless = self._take_place(unit, peers, gone, heard)
         else:
             self._say(unit, peers, mine.shard)
@@ -101,11 +111,22 @@ class Servers:
         for queue, task in unit.catalog.lanes_with_work():
             unit.ready[queue, task] = None
         known = unit.database.rows("workers_of", server_id=peers.server_id)
-        return [*((worker_id, state) for worker_id, state in known), *((worker_id, "") for worker_id in ownerless)]
+        return [
+            *((worker_id, state) for worker_id, state in known),
+            *((worker_id, "") for worker_id in ownerless),
+        ], still
+
+    @staticmethod
+    def _who_stands_still(unit: Unit, gone: list[str]) -> set[str]:
+        """Return the workers of those servers whose process is still there."""
+        rows = unit.database.rows
+        held = [server_id for server_id in gone if any(is_held for (is_held,) in rows("place_is_held", id=server_id))]
+        return {worker_id for server_id in held for worker_id, _ in rows("workers_of", server_id=server_id)}
 
     def _gone(self, others: list[Server]) -> list[str]:
         """Return the servers whose beat has stood still. If one of them only slept, it takes its place again."""
-        now_ms = self._clock.monotonic_ms()
+        before_ms, self._look_ms = self._look_ms, self._clock.monotonic_ms()
+        now_ms = self._looked_ms = self._looked_ms + min(self._look_ms - before_ms, LOOK_MAX_MS)
         self._seen = {
             server.id: seen if (seen := self._seen.get(server.id)) and seen[0] == server.beat else (server.beat, now_ms)
             for server in others
@@ -141,11 +162,13 @@ class Servers:
             beat=self._beat, created_at=unit.now_ms, heard_at=unit.now_ms,
         )  # fmt: skip
 
-    def _open(self, workers: list[tuple[str, str]]) -> None:
+    def _open(self, workers: list[tuple[str, str]], still: set[str]) -> None:
         """Give each worker that this server has to hear a full lease to be heard from."""
         for worker_id, state in workers:
             if self._sessions.get(worker_id) is None:
-                self._sessions.open(worker_id).draining = state == "draining"
+                session = self._sessions.open(worker_id)
+                session.draining = state == "draining"
+                session.kept_silent = worker_id in still
 
     async def _tell_the_time(self) -> None:
         """Let the loops know of moments that other servers have set: those may be gone when they come."""

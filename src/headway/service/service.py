@@ -51,7 +51,7 @@ class Service:
         self.bulk = Bulk(store, self.ids)
         self.slots = Slots(store, self.drafter)
         self.workers = Workers(store, self.sessions, reporter, self.schemas, self.slots, self.ids, settings)
-        self.servers = Servers(store, self.sessions, settings.lease_ms)
+        self.servers = Servers(store, self.sessions)
         self.access = Access(store, signer, settings)
         """Who is let in; see `headway.service.access`."""
         self.organisations = Organisations(store, self.access, self.ids)

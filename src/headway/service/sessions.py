@@ -1,8 +1,11 @@
 """Who is alive: a worker's session, which its leases live and die with.
 
 A lease is good as long as its worker is heard from: by heartbeats, and by the signals stream that it keeps open. Both
-are timed by the monotonic clock of this process. A server that restarts gives every worker it finds in the store a full
-lease to be heard from again.
+are timed by the time in which this server could hear (see `listening`). A server that restarts gives every worker it
+finds in the store a full lease to be heard from again.
+
+A worker trusts its leases for as long after a heartbeat whose answer it has heard. So each heartbeat says which answer
+was the last: one whose answers have not arrived for a whole lease has given its leases up, and the server does too.
 """
 
 from __future__ import annotations
@@ -10,14 +13,17 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from headway.clock import Clock
+from headway.service.listening import BEATS_OF_A_LEASE, Listening
 from headway.wire.workers import StopAsked
 
 SIGNALS_MAX = 10_000
 """Messages that wait for a worker; older ones are dropped, because heartbeats repeat what matters."""
+UNANSWERED_MAX = 100
+"""Answers to heartbeats that are remembered until one of them has arrived; a worker waits for one after the other."""
 
 
 Lease = tuple[str, int]
@@ -77,58 +83,112 @@ class Claims:
         return sorted(lost), self._beat
 
 
+class Answers:
+    """Whether the answers to a worker's heartbeats arrive: by these the worker measures the end of its leases."""
+
+    def __init__(self, now_ms: int) -> None:
+        self._heard = 0
+        self._heard_ms = now_ms
+        """When the last answer that has arrived was sent; at first, when the session began."""
+        self._sent: deque[tuple[int, int]] = deque(maxlen=UNANSWERED_MAX)
+        """Answers since then: the numbers of their heartbeats, and when they were sent."""
+
+    def sent(self, beat: int, now_ms: int) -> None:
+        """Note the answer to a heartbeat."""
+        self._sent.append((beat, now_ms))
+
+    def missed(self, heard: int, since_ms: int, now_ms: int, lease_ms: int) -> bool:
+        """Take in which answer was the last to arrive; return whether none has for a lease, nor since `since_ms`.
+
+        One must have been sent for a while: who was silent for long, and now speaks, has missed nothing.
+        """
+        if heard != self._heard:
+            self._heard = heard
+            self._heard_ms = now_ms  # another server may have sent it just now
+            while self._sent:
+                beat, sent_ms = self._sent.popleft()
+                if beat == heard:
+                    self._heard_ms = sent_ms
+                    break
+        if not self._sent or self._sent[0][1] + lease_ms // BEATS_OF_A_LEASE > now_ms:
+            return False
+        if self._sent[-1][1] + lease_ms <= now_ms:  # none was sent lately: the server, or its database, stood still
+            return False
+        return max(self._heard_ms, since_ms) + lease_ms <= now_ms
+
+
 class Session:
     """One worker, as this server hears it."""
 
     def __init__(self, worker_id: str, now_ms: int) -> None:
         self.worker_id = worker_id
         self.heard_ms = now_ms
-        self.noted_ms = 0
-        """When the store was last told that it is alive (wall clock, for people)."""
+        self.noted_ms: int | None = None
+        """When the store was last told that it is alive, by the monotonic clock."""
+        self.kept_silent = False
+        """Whether it was never heard here, and is a worker of a server that stands still and may be all that it knows."""
         self.streams = 0
         self.broke_ms: int | None = None
         """When its last signals stream broke."""
         self.draining = False
         self.over = False
         """Set when its leases are being taken away."""
+        self.settled = asyncio.Event()
+        """Clear while that is being written."""
+        self.settled.set()
         self.claims = Claims()
+        self.answers = Answers(now_ms)
+        self.patient: set[asyncio.Future[None]] = set()
+        """Claims that wait; done when the session is closed, since they will not get anything."""
         self.cramped: set[asyncio.Future[None]] = set()
         """Claims that wait although some executor has no room; done when a run ends, since there may be room then."""
         self.messages: deque[StopAsked] = deque(maxlen=SIGNALS_MAX)
         self.wake = asyncio.Event()
 
     @contextmanager
-    def waiting(self, *, cramped: bool) -> Iterator[asyncio.Future[None] | None]:
-        """Give what a claim waits for besides runs: for `make_room`, if some executor has no room; else for nothing."""
-        if not cramped:
-            yield None
-            return
+    def waiting(self, *, cramped: bool) -> Iterator[asyncio.Future[None]]:
+        """Give what a claim waits for besides runs: the end of the session, and `make_room` if some executor has no room."""
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.cramped.add(enough)
+        self.patient.add(enough)
+        if cramped:
+            self.cramped.add(enough)
         try:
             yield enough
         finally:
+            self.patient.discard(enough)
             self.cramped.discard(enough)
 
     def make_room(self) -> None:
         """End the cramped claims: the worker asks again with the room that it has now."""
-        for claim in self.cramped:
-            if not claim.done():
-                claim.set_result(None)
+        _end(self.cramped)
 
-    def expires_ms(self, lease_ms: int, disconnect_ms: int) -> int:
-        """Return when the session is over if nothing more is heard."""
-        over = self.heard_ms + lease_ms
-        if self.broke_ms is not None and self.streams == 0:
+    def close(self) -> None:
+        """End all that waits: the worker asks again, and learns that it is not known any more."""
+        self.wake.set()
+        _end(self.patient)
+
+    def expires_ms(self, lease_ms: int, disconnect_ms: int, since_ms: int) -> int:
+        """Return when the session is over if nothing more is heard, where the server hears without a break `since_ms`.
+
+        For a lease after a break a stream that breaks says nothing: its worker may have closed it for want of answers.
+        """
+        over = max(self.heard_ms, since_ms) + lease_ms
+        if self.broke_ms is not None and self.streams == 0 and self.broke_ms >= since_ms + lease_ms:
             over = min(over, self.broke_ms + disconnect_ms)
         return over
+
+
+def _end(claims: Iterable[asyncio.Future[None]]) -> None:
+    for claim in claims:
+        if not claim.done():
+            claim.set_result(None)
 
 
 class Sessions:
     """All workers that this server hears."""
 
     def __init__(self, clock: Clock, *, lease_ms: int, disconnect_ms: int) -> None:
-        self._clock = clock
+        self.listening = Listening(clock, lease_ms)
         self._lease_ms = lease_ms
         self._disconnect_ms = disconnect_ms
         self._sessions: dict[str, Session] = {}
@@ -145,13 +205,14 @@ class Sessions:
         """Open the session, or find it open."""
         session = self._sessions.get(worker_id)
         if session is None:
-            session = self._sessions[worker_id] = Session(worker_id, self._clock.monotonic_ms())
+            session = self._sessions[worker_id] = Session(worker_id, self.listening.now_ms())
             self.on_change()
         return session
 
     def heard(self, session: Session) -> None:
         """Note a sign of life."""
-        session.heard_ms = self._clock.monotonic_ms()
+        session.heard_ms = self.listening.now_ms()
+        session.kept_silent = False
 
     def connected(self, session: Session) -> None:
         """Note that its signals stream is open."""
@@ -161,15 +222,17 @@ class Sessions:
 
     def excuse(self) -> None:
         """Give everyone a full lease to be heard from: without a database nobody could report or open a stream."""
-        for session in self._sessions.values():
-            session.broke_ms = None
-            self.heard(session)
+        self.listening.interrupted()
+
+    def silent_ms(self, session: Session) -> int:
+        """Return for how long this server could hear the worker, and did not."""
+        return self.listening.now_ms() - session.heard_ms
 
     def disconnected(self, session: Session) -> None:
         """Note that a signals stream of it has broken."""
         session.streams -= 1
         if session.streams == 0:
-            session.broke_ms = self._clock.monotonic_ms()
+            session.broke_ms = self.listening.now_ms()
             self.on_change()
 
     def tell(self, worker_id: str, message: object) -> None:
@@ -191,25 +254,37 @@ class Sessions:
             session.draining = True
             session.wake.set()
 
-    def heard_within(self, ms: int) -> list[str]:
-        """Return the workers that were heard from in the last `ms`."""
-        now_ms = self._clock.monotonic_ms()
-        return [s.worker_id for s in self._sessions.values() if s.heard_ms + ms > now_ms]
+    def heard_lately(self) -> list[str]:
+        """Return the workers that were heard from within a lease, and since the last break: others may be another server's."""
+        after_ms = max(self.listening.now_ms() - self._lease_ms, self.listening.since_ms)
+        return [s.worker_id for s in self._sessions.values() if s.heard_ms > after_ms]
 
     def lapsed(self) -> list[Session]:
         """Return the sessions that are over."""
-        now_ms = self._clock.monotonic_ms()
-        return [s for s in self._sessions.values() if s.expires_ms(self._lease_ms, self._disconnect_ms) <= now_ms]
+        now_ms = self.listening.now_ms()
+        return [s for s in self._sessions.values() if self._expires_ms(s) <= now_ms]
 
-    def next_expiry_ms(self) -> int | None:
-        """Return when the next session would be over, in monotonic milliseconds."""
-        return min((s.expires_ms(self._lease_ms, self._disconnect_ms) for s in self._sessions.values()), default=None)
+    def next_expiry_in_ms(self) -> int | None:
+        """Return in how many milliseconds the next session would be over."""
+        now_ms = self.listening.now_ms()
+        return min((self._expires_ms(s) - now_ms for s in self._sessions.values()), default=None)
+
+    def _expires_ms(self, session: Session) -> int:
+        return session.expires_ms(self._lease_ms, self._disconnect_ms, self.listening.since_ms)
+
+    def misses_answers(self, session: Session, heard: int) -> bool:
+        """Tell whether no answer has come to the worker for a lease; `heard` is the last heartbeat that it heard one to."""
+        return session.answers.missed(heard, self.listening.since_ms, session.heard_ms, self._lease_ms)
+
+    def answers(self, session: Session, beat: int) -> None:
+        """Note that a heartbeat is answered."""
+        session.answers.sent(beat, self.listening.now_ms())
 
     def close(self, session: Session) -> None:
         """Forget a session; whoever waits on it finds it gone."""
         if self._sessions.get(session.worker_id) is session:
             del self._sessions[session.worker_id]
-        session.wake.set()
+        session.close()
 
     def __len__(self) -> int:
         """Return how many are open."""

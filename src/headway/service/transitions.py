@@ -16,6 +16,8 @@ from headway.wire.workers import StopAsked as StopMessage
 _encode: Final = msgspec.json.Encoder().encode
 _decode_blockers: Final = msgspec.json.Decoder(list[Blocker]).decode
 
+SET_BACK_MS: Final = 1_000
+"""How far behind a run's last change the wall clock has to be, to have been set back: those of servers differ a little."""
 CHILD_RESULT: Final = "child-result:"
 """The step under which a parent finds how its child ended."""
 
@@ -27,6 +29,8 @@ def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
     """
     after = decide(run, event, unit.task(run.task), unit.now_ms)
     after = replace(after, seq=run.seq + 1, version=run.version + 1)
+    if run.updated_at - unit.now_ms > SET_BACK_MS:
+        detail["clock_set_back_ms"] = run.updated_at - unit.now_ms
     if type(event) is Claimed and run.parked_until is None:
         unit.save(after, run, "save_claimed")
     elif run.worker_id is not None and after.state in FINAL:
@@ -46,10 +50,11 @@ def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
 def _line(run: Run, cause: str, detail: dict[str, Any]) -> str:
     """Return the data of a line of history; states, causes and worker ids need no escaping."""
     if cause == "claimed":
-        return (
+        claimed = (
             f'{{"state":"running","cause":"claimed","attempt":{run.attempt},"epoch":{run.epoch},'
             f'"worker_id":"{run.worker_id}"}}'
         )
+        return claimed if not detail else _encode(msgspec.json.decode(claimed) | detail).decode()
     if cause == "succeeded" and run.state is State.SUCCEEDED and not detail:
         return '{"state":"succeeded","cause":"succeeded"}'
     data: dict[str, Any] = {"state": run.state, "cause": cause}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Container, Iterable
 from typing import Final
 
@@ -39,6 +40,8 @@ from headway.wire import workers as wire
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
+
+log = logging.getLogger("headway.workers")
 
 NOTED_EVERY_MS: Final = 60_000
 """How often the store is told that a worker is alive; only people read that."""
@@ -285,19 +288,33 @@ class Workers:
         session.draining = worker.state == "draining"
         return session
 
-    async def lapse(self, session: Session, message: str = "its worker was not heard from any more") -> int:
-        """End a session: its runs go back to their queues, or fail as poison. Return how many it held."""
-        session.over = True  # from here on its claims get nothing, also those that wait at the writer
+    async def lapse(self, session: Session, *, given_up: str = "", though_heard: bool = False) -> int | None:
+        """End a session: its runs go back to their queues, or fail as poison. Return how many it held.
 
-        def work(unit: Unit) -> int:
+        They have not crashed if it is known why its worker has `given_up` its runs. None is returned, and the worker keeps
+        its leases, if it was heard from before this could be done, unless it is to end `though_heard`, or if it may have
+        spoken while the database stood still.
+        """
+        event = Released() if given_up else Crashed("its worker was not heard from any more")
+        detail = {"note": given_up} if given_up else {}
+        session.over = True  # from here on its claims get nothing, also those that wait at the writer
+        session.settled.clear()
+        listening, clock = self._sessions.listening, self._store.clock
+        heard_ms, since_ms, asked_ms = session.heard_ms, listening.since_ms, clock.monotonic_ms()
+
+        def work(unit: Unit) -> int | None:
+            # The database may have stood still meanwhile, or this server: what it has heard by now counts.
+            waited = clock.monotonic_ms() - asked_ms >= listening.beat_ms
+            if not though_heard and (waited or (session.heard_ms, listening.since_ms) != (heard_ms, since_ms)):
+                return None
             lost = 0
             if self._store.peers is not None:
-                heard_by = unit.database.rows("who_hears", id=session.worker_id)
-                if heard_by and heard_by[0][0] not in (None, self._server_id):
-                    return 0  # another server hears it now
+                for heard_by, state in unit.database.rows("who_hears", id=session.worker_id):
+                    if heard_by not in (None, self._server_id) and state != "gone":
+                        return 0  # another server hears it now
             while found := unit.find("find_leased", worker_id=session.worker_id, limit=1000):
                 for run in found:
-                    move(unit, run, Crashed(message), worker_id=session.worker_id)
+                    move(unit, run, event, worker_id=session.worker_id, **detail)
                 lost += len(found)
             unit.later("end_worker", id=session.worker_id, heard_at=unit.now_ms)
             return lost
@@ -307,6 +324,13 @@ class Workers:
         except Unavailable:  # it may be heard from again before this can be done
             session.over = False
             raise
+        finally:
+            session.settled.set()
+        if lost is None:
+            session.over = False
+            if session.heard_ms == heard_ms:
+                self._sessions.excuse()
+            return None
         self.leases_expired += lost
         self._sessions.close(session)
         self._known.pop(session.worker_id, None)
@@ -323,6 +347,9 @@ class Workers:
             raise Draining
         known, session = await self._session(asked.worker_id)
         self._sessions.heard(session)
+        if session.over:  # that its end is written may take long, if the database stands still
+            await session.settled.wait()
+            known, session = await self._session(asked.worker_id)
 
         def may_claim() -> bool:
             return not (session.draining or session.over or self.draining)
@@ -379,6 +406,14 @@ class Workers:
         """
         known, session = await self._session(asked.worker_id)
         self._sessions.heard(session)
+        if asked.claiming is not None and self._sessions.misses_answers(session, asked.heard):
+            held = await self.lapse(
+                session, given_up="the answers of the server did not arrive at its worker", though_heard=True
+            )
+            log.warning(
+                "worker.deaf worker_id=%s runs=%s: no answer has reached it for a lease", session.worker_id, held
+            )
+            raise WorkerNotFound(f"{asked.worker_id} has heard no answer for a lease, and is not known any more")
         organisation = known.worker.organisation
         rejected: list[wire.Rejected] = []
         replies: list[wire.Reply] = []
@@ -437,12 +472,17 @@ class Workers:
         self._note(session)
         if self._store.peers is not None:
             await self._as_others_see_it(session)
+        self._sessions.answers(session, beat)  # not before: the database may have kept it waiting
         return lost, stop, beat
 
     async def _as_others_see_it(self, session: Session) -> None:
         """The worker may have gone to another server and come back, or been told to drain there."""
         worker = await self._store.read.worker(session.worker_id)
-        if worker is not None and worker.state != "gone":
+        if worker is not None and worker.state == "gone":
+            # Another server did not hear it any more, when this one could not say that it does: it has stood still.
+            await self.lapse(session, given_up="another server had taken its worker for gone", though_heard=True)
+            raise WorkerNotFound(f"{session.worker_id} was taken for gone by another server")
+        if worker is not None:
             if worker.server_id != self._server_id:
                 await self._hear(session.worker_id)
             if worker.state == "draining" and not session.draining:
@@ -450,11 +490,11 @@ class Workers:
 
     def _note(self, session: Session) -> None:
         """Tell the store now and then that the worker is alive, for people to see: no heartbeat waits for that."""
-        now_ms = self._store.clock.now_ms()
+        now_ms = self._store.clock.monotonic_ms()
         known = self._known.get(session.worker_id)
-        if known is not None and now_ms - session.noted_ms >= NOTED_EVERY_MS:
+        if known is not None and (session.noted_ms is None or now_ms - session.noted_ms >= NOTED_EVERY_MS):
             session.noted_ms = now_ms
-            worker = replace(known.worker, heard_at=now_ms)
+            worker = replace(known.worker, heard_at=self._store.clock.now_ms())
             self._store.write(lambda unit: unit.save_worker(worker)).add_done_callback(_whatever_came_of_it)
 
     async def signals(self, worker_id: str) -> AsyncIterator[wire.StopAsked | str | None]:
@@ -493,8 +533,8 @@ class Workers:
         session = self._sessions.get(worker.id)
         if session is None or worker.state == "gone":
             return worker
-        clock = self._store.clock
-        return replace(worker, heard_at=max(worker.heard_at, clock.now_ms() - clock.monotonic_ms() + session.heard_ms))
+        heard_at = self._store.clock.now_ms() - self._sessions.silent_ms(session)
+        return replace(worker, heard_at=max(worker.heard_at, heard_at))
 
     async def get(self, worker_id: str) -> Worker:
         """Return a worker; raise WorkerNotFound."""

@@ -186,6 +186,12 @@ class Store:
         return any(writer.broken is not None for writer in self.writers)
 
     @property
+    def busy_ms(self) -> int:
+        """For how long the database has been carrying out what it was asked to: long if it stands still."""
+        since = [since_ms for writer in self.writers if (since_ms := writer.busy_since_ms) is not None]
+        return self.clock.monotonic_ms() - min(since) if since else 0
+
+    @property
     def cached_bytes(self) -> int:
         """How much of this process's memory the database's pages take."""
         return self._connections[0].cached_bytes()

@@ -297,8 +297,13 @@ class Unit:
         self._counts[place] = self._counts.get(place, 0) + delta
 
     def record(self, run: Run, kind: str, data: str) -> None:
-        """Append a line to the run's history; the run's `seq` must already say its number."""
-        self._events.append((run.id, run.seq, kind, self.now_ms, data))
+        """Append a line to the run's history; the run's `seq` must already say its number. Its times never go back."""
+        time = self.now_ms
+        if run.seq == 1:
+            time = run.created_at
+        elif time < run.updated_at:
+            time = run.updated_at
+        self._events.append((run.id, run.seq, kind, time, data))
 
     def add_step(self, run_id: str, name: str, value: str) -> None:
         """Record a step; the first record of a name counts."""

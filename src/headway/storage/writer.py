@@ -217,6 +217,8 @@ class Writer:
         self.down = False
         """Set while the database cannot be reached: everything is refused, and the writer tries to connect again."""
         self.broken: Exception | None = None
+        self.busy_since_ms: int | None = None
+        """When it began what it carries out now, by the monotonic clock."""
         self.batches = 0
         self.commands = 0
         self.times = Histogram()
@@ -334,7 +336,9 @@ class Writer:
         if batch and self._only_wait(batch):
             self._patient += batch
             batch = []
+        self.busy_since_ms = self._clock.monotonic_ms() if batch else None
         done, committed = self._commit(batch)
+        self.busy_since_ms = None
         if gone or done or committed is not None:  # a claim that goes on waiting may have parked what it has found
             self._answer(gone + done, committed)
         self._taken = []

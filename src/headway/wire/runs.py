@@ -330,6 +330,8 @@ class AttemptOut(Open, frozen=True, kw_only=True):
     outcome: str
     """running, succeeded, errored, crashed, suspended, held, slept, released, stopped, abandoned."""
     error: RawOrNull
+    clock_set_back: bool = False
+    """Whether the server's wall clock was set back while it ran, so that it took longer than its times say."""
 
 
 class AttemptList(Open, frozen=True, kw_only=True):

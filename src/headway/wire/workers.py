@@ -275,6 +275,9 @@ class Slept(Report, frozen=True, kw_only=True, tag="slept", omit_defaults=True):
 class Released(Report, frozen=True, kw_only=True, tag="released", omit_defaults=True):
     """The worker hands the run back; the attempt does not count."""
 
+    note: Text = ""
+    """Why, for the history."""
+
 
 class Stopped(Report, frozen=True, kw_only=True, tag="stopped", omit_defaults=True):
     """The function has stopped, as it was asked to."""

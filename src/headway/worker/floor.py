@@ -74,6 +74,8 @@ class Floor:
         """How many may run at once, as far as the executors of its tasks go."""
         self.running: dict[Key, Attempt] = {}
         self.held: dict[Key, Attempt] = {}
+        self._withheld: deque[AnyReport] = deque()
+        """The outcomes of those that have lapsed."""
         self.watched: dict[Key, Attempt] = {}
         """Those that someone has to look at when time passes."""
         self.closing = False
@@ -178,7 +180,9 @@ class Floor:
             return
         attempt.over = True
         self._in[attempt.executor].pop(attempt.key, None)
-        if outcome is not None:
+        if outcome is not None and attempt.cause is Cause.LAPSED:
+            self._withheld.append(outcome)
+        elif outcome is not None:
             self._outbox.finish(outcome)
         if attempt.watched:
             self.watched.pop(attempt.key, None)
@@ -186,6 +190,14 @@ class Floor:
             self._room.set()
         if self.closing:
             self.changed.set()
+
+    def heard(self) -> None:
+        """Report what has lapsed, since a server answers again.
+
+        Not before: a claim of this worker may still wait at the server, and take it again, for an answer that is lost.
+        """
+        while self._withheld:
+            self._outbox.finish(self._withheld.popleft())
 
     def acknowledged(self, key: Key) -> None:
         """Note that the server has taken the outcome, durably."""
@@ -203,8 +215,18 @@ class Floor:
         if attempt is not None and key in self.running:
             self.cancel(attempt, Cause.LOST, min(attempt.task.grace_ms, LOST_GRACE_MS))
 
+    def lapse_all(self) -> int:
+        """End all functions whose lease may be another's by now, to hand back what is not; return how many.
+
+        Those that have ended already are still reported: the server knows whose the lease is.
+        """
+        running = [attempt for attempt in list(self.running.values()) if attempt.cause is None]
+        for attempt in running:
+            self.cancel(attempt, Cause.LAPSED, min(attempt.task.grace_ms, LOST_GRACE_MS))
+        return len(running)
+
     def lose_all(self) -> None:
-        """End all functions, as above."""
+        """End all functions, and say nothing more about their runs."""
         for key in list(self.held):
             self.lose(key)
 

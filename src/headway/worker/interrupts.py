@@ -21,6 +21,8 @@ class Cause(StrEnum):
     """Someone asked for it: Stopped."""
     LOST = "lost"
     """The lease is another's: nothing is reported, since nothing would be taken."""
+    LAPSED = "lapsed"
+    """No server answered for a whole lease, which may be another's by now: Released, in case that it is not."""
     TIMEOUT = "timeout"
     """It took too long: Errored, and tried again if attempts are left."""
     HEARTBEAT_TIMEOUT = "heartbeat_timeout"

@@ -19,6 +19,7 @@ from headway.wire.workers import ClaimRuns, Lease, Leases, RegisterWorker, Repor
 T = TypeVar("T")
 REPORT_TIMEOUT_S: Final = 30.0
 HEARTBEAT_TIMEOUT_S: Final = 5.0
+"""At most; half a lease if that is less, so that another one is sent before the lease is over."""
 CLAIM_MARGIN_S: Final = 15.0
 """How much longer than the poll itself its answer may take."""
 SILENCE_MAX_S: Final = 20.0
@@ -85,6 +86,7 @@ class HttpLink:
         """Take a connection pool for each server, which has the credential."""
         self._servers = Servers(servers, left=self._left)
         self._stream: HttpSignals | None = None
+        self._heartbeat_s = HEARTBEAT_TIMEOUT_S
         self._encode = msgspec.json.Encoder().encode
         self._worker = msgspec.json.Decoder(WorkerOut)
         self._leases = msgspec.json.Decoder(Leases)
@@ -92,7 +94,9 @@ class HttpLink:
 
     def register(self, worker: RegisterWorker) -> WorkerOut:
         """POST /v1/workers."""
-        return self._worker.decode(self._call("/v1/workers", self._encode(worker)))
+        known = self._worker.decode(self._call("/v1/workers", self._encode(worker)))
+        self._heartbeat_s = min(HEARTBEAT_TIMEOUT_S, known.lease_ms / 2000)
+        return known
 
     def claim(self, wanted: ClaimRuns, number: Callable[[], int]) -> list[Lease]:
         """POST /v1/leases:claim."""
@@ -106,7 +110,7 @@ class HttpLink:
 
     def report(self, reports: ReportRuns) -> Reported:
         """POST /v1/leases:report."""
-        timeout_s = HEARTBEAT_TIMEOUT_S if reports.held is not None else REPORT_TIMEOUT_S
+        timeout_s = self._heartbeat_s if reports.held is not None else REPORT_TIMEOUT_S
         body = self._call("/v1/leases:report", self._encode(reports), timeout_s=timeout_s)
         return self._reported.decode(body)
 

@@ -34,7 +34,7 @@ DETAILS_MAX: Final = 20_000
 def of_value(value: object, lease: Lease, cause: Cause | None) -> AnyReport | None:
     """Return the report for a function that returned."""
     run_id, epoch = lease.run_id, lease.epoch
-    if cause is not None and cause is not Cause.STOP and cause is not Cause.DRAIN:
+    if cause not in {None, Cause.STOP, Cause.DRAIN, Cause.LAPSED}:
         return of_cause(cause, lease)  # it returned, but too late or for nobody
     if value is None:
         return Succeeded(run_id=run_id, epoch=epoch)
@@ -83,6 +83,8 @@ def of_cause(cause: Cause, lease: Lease) -> AnyReport | None:
             return None
         case Cause.DRAIN:
             return Released(run_id=lease.run_id, epoch=lease.epoch)
+        case Cause.LAPSED:
+            return Released(run_id=lease.run_id, epoch=lease.epoch, note="no server answered its worker for a lease")
         case Cause.TIMEOUT:
             return failed(lease, "timeout", "The attempt took longer than the task's timeout.")
         case Cause.HEARTBEAT_TIMEOUT:

@@ -211,6 +211,7 @@ class Pulse:
         except (HeadwayError, OSError, msgspec.MsgspecError):
             return False
         session.heard(sent_ms, answer.beat)
+        floor.heard()
         for run_id, epoch in answer.lost:
             floor.lose((run_id, epoch))
         for asked in answer.stop:

@@ -106,10 +106,11 @@ class Warden:
     def tick(self) -> int:
         """Do what is due; return when to look again."""
         now_ms = self._clock.monotonic_ms()
-        if now_ms >= self._session.lapses_ms() and self._floor.held and self.phase is not Phase.FLUSHING:
+        if now_ms >= self._session.lapses_ms() and self.phase is not Phase.FLUSHING:
             # Nothing was heard for as long as a lease lasts: others may have these runs by now.
-            self._session.tell_lapse(len(self._floor.held))
-            self._floor.lose_all()
+            ended = self._floor.lapse_all()
+            if ended:
+                self._session.tell_lapse(ended)
         due = [now_ms + 1_000, *(self._look(attempt, now_ms) for attempt in list(self._floor.watched.values()))]
         self._end(now_ms)
         return min(due)
@@ -138,7 +139,7 @@ class Warden:
             attempt.kill()
         elif attempt.killable:
             return now_ms + LOOK_AGAIN_MS  # its child is just being started
-        elif attempt.cause in {Cause.LOST, Cause.DRAIN}:
+        elif attempt.cause in {Cause.LOST, Cause.LAPSED, Cause.DRAIN}:
             attempt.escalate_ms = None  # nothing more will be said of it
         else:
             # The thread or the loop it holds cannot be freed; only the end of this process ends it. The others on it

@@ -198,7 +198,7 @@ class Access:
         if now_ms >= self._ends_at:
             self._changed()
         await self.audit.flush()
-        if self.shared or now_ms >= self._counted_at + COUNTED_EVERY_MS:
+        if self.shared or not 0 <= now_ms - self._counted_at < COUNTED_EVERY_MS:  # a clock that was set back too
             await self._count()
         await self._touch(TOUCHED_EVERY_MS)
         return SHARED_EVERY_MS if self.shared else COUNTED_EVERY_MS // 5

@@ -1,4 +1,7 @@
-"""Hears what other servers tell of their commits (LISTEN), on a thread and a connection of its own."""
+"""Hears what other servers tell of their commits (LISTEN), on a thread and a connection of its own.
+
+While it is connected it holds a lock, by which the others tell a server that is gone from one that only stands still.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ LOOK_S: Final = 30.0
 ANSWER_WITHIN_S: Final = 10.0
 BACK_OFF_S: Final = (0.1, 2.0)
 """The shortest and the longest wait before the next attempt to connect."""
+HOLD_PLACE: Final = "SELECT pg_try_advisory_lock_shared(hashtextextended(%s, 0))"
+"""The lock ends with the connection, and so with the process, but not while that only stands still (see `place_is_held`)."""
 
 log = logging.getLogger("headway.listener")
 
@@ -26,8 +31,9 @@ log = logging.getLogger("headway.listener")
 class Listener:
     """Calls `on_text` with every message, and with None when some may have been missed. On its own thread."""
 
-    def __init__(self, url: str, on_text: Callable[[str | None], None]) -> None:
+    def __init__(self, url: str, server_id: str, on_text: Callable[[str | None], None]) -> None:
         self._url = url
+        self._server_id = server_id
         self._on_text = on_text
         self._stopping = threading.Event()
         self._told, self._tell = os.pipe()
@@ -54,6 +60,7 @@ class Listener:
             try:
                 with connect(self._url, {}, ANSWER_WITHIN_S) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
+                    connection.execute(HOLD_PLACE, [self._server_id])
                     wait_s = BACK_OFF_S[0]
                     self._on_text(None)  # what was said before cannot be heard any more
                     self._listen(connection)

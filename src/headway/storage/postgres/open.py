@@ -55,7 +55,7 @@ def open_postgres(
 
         writing = writes()
         if threaded:
-            listener = Listener(url, peers.hear)
+            listener = Listener(url, server_id, peers.hear)
             peers.start, peers.stop = listener.start, listener.stop
         store = Store(
             clock=clock,

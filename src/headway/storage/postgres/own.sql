@@ -38,3 +38,6 @@ SELECT
     (SELECT @first_position) + :first::bigint + r.number,
     r.value ->> 0, (r.value ->> 1)::bigint, r.value ->> 2, (r.value ->> 3)::bigint, r.value ->> 4
 FROM jsonb_array_elements(:rows::jsonb) WITH ORDINALITY AS r(value, number);
+
+-- name: place_is_held
+SELECT NOT pg_try_advisory_xact_lock(hashtextextended(:id, 0));

@@ -134,8 +134,19 @@ SELECT @run_columns FROM runs WHERE parked_until IS NOT NULL AND parked_until <=
 SELECT @run_columns FROM runs @use(runs_due) WHERE state = 'scheduled' AND run_at <= :now_ms ORDER BY run_at LIMIT :limit @skip_locked(runs);
 
 -- name: find_overdue
--- Runs whose deadline has passed: too long an attempt, an unconfirmed stop, a wait that timed out.
-SELECT @run_columns FROM runs WHERE deadline_at IS NOT NULL AND deadline_at <= :now_ms ORDER BY deadline_at LIMIT :limit @skip_locked(runs);
+-- Runs whose deadline has passed: too long an attempt, an unconfirmed stop, a wait that timed out. Of those with a worker, who
+-- may have reported in time, only when it has passed before `leased_ms`.
+SELECT @run_columns FROM runs
+WHERE deadline_at IS NOT NULL AND deadline_at <= :now_ms AND (worker_id IS NULL OR deadline_at <= :leased_ms)
+ORDER BY deadline_at LIMIT :limit @skip_locked(runs);
+
+-- name: find_set_ahead
+-- Runs that wait for the end of a duration which began before the wall clock was set back: their last change is in the future.
+SELECT @run_columns FROM runs
+WHERE updated_at > :now_ms AND id > :after AND (
+    (state = 'scheduled' AND error IS NOT NULL) OR deadline_at IS NOT NULL OR (parked_until IS NOT NULL AND parked_until < :until)
+)
+ORDER BY id LIMIT :limit @lock;
 
 -- name: find_expired
 SELECT @run_columns FROM runs

@@ -44,8 +44,12 @@ SELECT DISTINCT worker_id FROM runs
 WHERE worker_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = worker_id);
 
 -- name: who_hears
--- The server that hears the worker; until the commit no other can take that over.
-SELECT server_id FROM workers WHERE id = :id @lock;
+-- The server that hears the worker, and whether it is gone; until the commit no other can take that over.
+SELECT server_id, state FROM workers WHERE id = :id @lock;
+
+-- name: place_is_held
+-- Whether the process of a server that gives no sign of life is still there: of a store in a file there is only one.
+SELECT false WHERE :id IS NULL;
 
 -- name: read_task
 SELECT definition FROM tasks WHERE name = :name @lock;
