@@ -217,8 +217,12 @@ class World:
         return {name: sorted(map(repr, self.sql(f"SELECT * FROM {name}"))) for (name,) in self.sql(named)}
 
     def wrong(self) -> list[Any]:
-        """Return what `doctor --verify` would say."""
-        return verify_postgres(self.connection()) if self.postgres else verify(self.connection())
+        """Return what `doctor --verify` would say that does not depend on the store's secret."""
+        return self.wrong_with()
+
+    def wrong_with(self, *signers: Any) -> list[Any]:
+        """Return what `doctor --verify` would say that knows these secrets."""
+        return (verify_postgres if self.postgres else verify)(self.connection(), signers)
 
     async def close(self) -> None:
         """Hold every row against every other, and the catalog against the rows; then let go."""

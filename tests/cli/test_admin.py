@@ -81,7 +81,7 @@ def test_a_row_that_cannot_be_read_is_a_finding(headway, store, data):
 
 
 def test_a_row_that_upsets_the_check_itself_is_a_finding_too(headway, store, monkeypatch):
-    def upset(_):
+    def upset(*_):
         yield "one finding"
         raise KeyError("odd")
 

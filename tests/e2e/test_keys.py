@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
 from headway.errors import Unauthenticated
+from headway.worker.__main__ import REFUSED_CODE
 
 
 class Caller:
@@ -112,3 +114,27 @@ def test_other_addresses_need_a_proxy_and_a_key(place, headway, options):
     said = headway("serve", "--host", "0.0.0.0", "--port", "0", "--store", f"sqlite:///{place.store}", *options, code=2)
     assert (said.count("\n"), "refusing to listen" in said) == (1, True)
     assert Unauthenticated.code not in said
+
+
+def test_a_worker_whose_key_is_for_other_queues_than_its_tasks_says_which_and_ends(place, headway):
+    store = f"sqlite:///{place.store}"
+    admin = headway("keys", "create", "admin", "--scope", "all", "--store", store).strip()
+    server = Server(place)
+    headway.key = admin
+    server.start(ready=False)
+    until(lambda: _alive(server), 20)
+    mailer = headway("keys", "create", "mailer", "--scope", "worker", "--queue", "mail").strip()
+    done = subprocess.run(
+        [sys.executable, "-m", "headway.worker", place.url, "examples.backup:app"], cwd=ROOT,
+        env=place.environment(HEADWAY_KEY=mailer), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == REFUSED_CODE, done.stderr
+    assert "the key is for the queues mail and does not declare backup (queue default)" in done.stderr
+    assert "backup" not in headway("tasks", "list")
+    assert server.stop() == 0
+
+
+def _alive(server):
+    with contextlib.suppress(ConnectionLost):
+        return server.http.request("GET", "/livez", timeout_s=5).status == 200
+    return False

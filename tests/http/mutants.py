@@ -11,6 +11,10 @@ from tests.faults.mutants import Mutant, main
 GATE = "tests/http/test_gate.py::"
 KEYS = "tests/http/test_keys.py::"
 SERVERS = "tests/servers/test_access.py::"
+WAYS = "tests/http/test_scopes.py::test_an_effect_takes_its_scopes_whatever_the_way_to_it"
+WALK = "tests/http/test_scopes.py::test_a_key_of_just_the_scopes_of_a_route_sees_and_does_nothing_beyond_them"
+BOUND = "tests/http/test_bound_workers.py::"
+LOG = "tests/storage/test_access.py::"
 
 MUTANTS = (
     Mutant(
@@ -127,6 +131,39 @@ MUTANTS = (
         "flood-on-the-disk", "service/access/audit.py",
         "            if self._room.left(now_ms) <= 0 or", "            if",
         KEYS + "test_a_flood_from_everywhere_does_not_fill_the_disk",
+    ),
+    Mutant("whole-for-all", "http/asgi.py", "        if shows is not None and", "        if False and", WALK),
+    Mutant("whole-for-all-of-cloudcoin", "compat/cloudcoin/routes.py", 'whole=call.may("see a run")', "whole=True", WALK),
+    Mutant(
+        "replaces-what-others-started", "model/effects.py",
+        '{"replace": ("replace a run",), "debounce": ("delay a run",)}', "{}", WAYS,
+    ),
+    Mutant("repeats-an-import", "http/runs.py", "    await _check_repeat(call)\n", "", WAYS),
+    Mutant("counts-before-a-bulk", "http/runs.py", '        call.check("count runs")\n', "", WAYS),
+    Mutant("schedules-start-runs", "http/schedules.py", '_START: Final = ("start a run",)', "_START: Final = ()", WAYS),
+    Mutant("triggers-a-bulk", "http/schedules.py", "    call.check(*of_task((await call.service", "    return\n    call.check(*of_task((await call.service", WAYS),
+    Mutant("other-conditions", "http/record_tasks.py", "        _check(call, before.actions)\n", "", WAYS),
+    Mutant("converts-records", "http/tables.py", '        call.check("convert records", "see records")\n', "        pass\n", WAYS),
+    Mutant(
+        "takes-a-task-over", "service/workers.py", "        if not beyond:", "        if True:",
+        BOUND + "test_a_task_of_another_queue_cannot_be_declared_anew",
+    ),
+    Mutant(
+        "pauses-schedules-of-others", "service/declaring.py",
+        "            if not within(by, _queue(unit, space, before)):", "            if False:",
+        BOUND + "test_a_schedule_of_another_queue_is_neither_taken_over_by_its_name_nor_paused",
+    ),
+    Mutant(
+        "children-anywhere", "engine/access.py", "    if within(principal, queue):", "    if True:",
+        BOUND + "test_children_are_started_in_the_queues_of_the_key_and_elsewhere_with_the_scope_to_start_runs",
+    ),
+    Mutant(
+        "seals-anything", "storage/access.py", "    if before is not None and before.number and not", "    if False and not",
+        LOG + "test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so",
+    ),
+    Mutant(
+        "no-witness-to-the-log", "storage/verify.py", '    for what, name in read("verify_audited"):', "    for what, name in ():",
+        LOG + "test_a_log_that_was_emptied_with_its_end_is_missed_by_what_was_made",
     ),
 )  # fmt: skip
 

@@ -1,10 +1,15 @@
 """What the store keeps of keys and of the log: the check of everything finds what was tampered with, on both stores."""
 
-import pytest
-from msgspec.structs import replace
+import json
 
+import pytest
+from msgspec.structs import astuple, replace
+
+from headway.app.offline import doctor
 from headway.engine.access import Head, chained
+from headway.ids import Signer
 from headway.model.access import EVERYBODY, AuditEvent, Origin
+from headway.service.access.audit import Audit
 from headway.storage.access import append
 from headway.wire.access import CreateKey, CreateUser
 
@@ -42,9 +47,122 @@ async def test_what_was_changed_removed_or_inserted_is_found(world, damage):
     world.sql(damage)
     found = [str(finding) for finding in world.wrong()]
     assert any(TAMPERED[damage] in finding for finding in found), found
+    clean(world)
+
+
+def clean(world):
+    """Leave nothing for the check at the end."""
     for table in ("audit_events", "keys", "users", "key_secrets"):
         world.sql(f"DELETE FROM {table}")
-    world.sql("DELETE FROM store WHERE name = 'audit'")
+    world.sql("DELETE FROM store WHERE name IN ('audit', 'audit_seal', 'access')")
+
+
+def write_anew(world, lines, *, head=True):
+    """Do what who has the database's rights and no secret can do: a chain that fits, with a head that fits."""
+    before = Head()
+    world.sql("DELETE FROM audit_events")
+    for event in lines:
+        made = chained(replace(event, number=before.number + 1), before.hash)
+        before = Head(made.number, made.hash)
+        world.sql(f"INSERT INTO audit_events VALUES ({', '.join('?' * 12)})", *astuple(made))
+    if head:
+        world.sql("UPDATE store SET value = ? WHERE name = 'audit'", json.dumps([before.number, before.hash]))
+
+
+async def test_a_log_that_was_emptied_with_its_end_is_missed_by_what_was_made(world):
+    await logged(world)
+    world.sql("DELETE FROM audit_events")
+    world.sql("DELETE FROM store WHERE name IN ('audit', 'audit_seal')")
+    found = [str(finding) for finding in world.wrong()]
+    assert any("nothing tells who has made the key" in finding for finding in found), found
+    assert any("nothing tells who has made the user" in finding for finding in found), found
+    assert any("were changed 2 times, and 0 lines tell of it" in finding for finding in found), found
+    clean(world)
+
+
+async def test_an_older_log_that_was_put_back_with_its_end_and_its_seal_is_missed_by_what_was_changed_since(world):
+    await logged(world)
+    signer, audit = world.service.signer, world.service.access.audit
+    await audit.seal()
+    older, _ = await audit.page(0, 0, 100)
+    facts = dict(world.sql("SELECT name, value FROM store WHERE name IN ('audit', 'audit_seal')"))
+    key = world.service.of(1).keys.list()[0].key
+    await world.service.of(1).keys.revoke(key.id, EVERYBODY, Origin())
+    await audit.seal()
+    assert world.wrong_with(signer) == []
+    write_anew(world, older)
+    for name, value in facts.items():
+        world.sql("UPDATE store SET value = ? WHERE name = ?", value, name)
+    found = [str(finding) for finding in world.wrong_with(signer)]
+    assert found == ["audit_events: keys, users and organisations were changed 3 times, and 2 lines tell of it"]
+    clean(world)
+
+
+@pytest.mark.parametrize(
+    ("kept", "seal", "told"),
+    [
+        (slice(None), True, "line 5: it is not the line that a server has sealed: the log was written anew"),
+        (slice(2), True, "line 5: a server has sealed the log with this line, and it ends with 2 now"),
+        (slice(None), "", "the log is not sealed"),
+        (slice(None), "eve's", "the log's seal was not made with this store's secret"),
+    ],
+    ids=["anew", "cut off", "its seal removed", "its seal made up"],
+)
+async def test_a_log_that_was_written_anew_is_missed_by_its_seal(world, kept, seal, told):
+    await logged(world)
+    signer, audit = world.service.signer, world.service.access.audit
+    await audit.seal()
+    assert world.wrong_with(signer) == []
+    lines, _ = await audit.page(0, 0, 100)
+    write_anew(world, [replace(line, actor="eve") for line in lines][kept])
+    if seal == "eve's":
+        made = Signer(b"e" * 32).seal("audit_seal", json.dumps([5, "x"]))
+        world.sql("UPDATE store SET value = ? WHERE name = 'audit_seal'", made)
+    elif not seal:
+        world.sql("DELETE FROM store WHERE name = 'audit_seal'")
+    assert world.wrong() == [], "the chain by itself fits"
+    found = [str(finding) for finding in world.wrong_with(signer)]
+    assert [finding.removeprefix("audit_events: ")[: len(told)] for finding in found] == [told]
+    clean(world)
+
+
+async def test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so(world, caplog):
+    await logged(world)
+    signer, audit = world.service.signer, world.service.access.audit
+    await audit.seal()
+    lines, _ = await audit.page(0, 0, 100)
+    write_anew(world, [replace(line, actor="eve") for line in lines])
+    await audit.append(Origin(), "run.terminate", "x", "done")
+    await audit.seal()
+    assert "audit.broken: line 5 of the log is not the one that was sealed" in caplog.text
+    assert "written anew" in str(world.wrong_with(signer))
+    clean(world)
+
+
+async def test_a_log_that_lost_its_seal_is_sealed_again_and_that_stands_in_it(world):
+    await logged(world)
+    signer, audit = world.service.signer, world.service.access.audit
+    world.sql("DELETE FROM store WHERE name = 'audit_seal'")
+    await audit.seal()
+    await audit.seal()
+    lines, _ = await audit.page(0, 5, 10)
+    assert [(line.actor, line.action, line.object) for line in lines] == [("server", "audit.seal", "lines 1 to 5")]
+    assert world.wrong_with(signer) == []
+    assert world.wrong_with(Signer(b"n" * 32), signer) == [], "after a change of the secret the earlier one is asked"
+    other = Audit(world.store, Signer(b"n" * 32), [signer])
+    await other.append(Origin(), "run.terminate", "x", "done")
+    await other.seal()
+    assert world.wrong_with(Signer(b"n" * 32)) == []
+    assert len((await audit.page(0, 0, 100))[0]) == 7, "a seal of the secret before is taken in silence"
+
+
+async def test_sealing_writes_nothing_when_nothing_is_new(world):
+    await logged(world)
+    audit = world.service.access.audit
+    await audit.seal()
+    before = world.dump()
+    await audit.seal()
+    assert world.dump() == before
 
 
 async def test_a_line_that_was_made_by_who_knows_how_is_missed_by_its_head(world):
@@ -55,8 +173,7 @@ async def test_a_line_that_was_made_by_who_knows_how_is_missed_by_its_head(world
     forged = chained(event, before[3].hash)
     world.sql(f"UPDATE audit_events SET actor = 'eve', hash = '{forged.hash}' WHERE number = 5")
     assert any("line 5" in str(finding) for finding in world.wrong())
-    world.sql("DELETE FROM audit_events")
-    world.sql("DELETE FROM store WHERE name = 'audit'")
+    clean(world)
 
 
 async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(world):
@@ -74,3 +191,23 @@ async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(world):
     found, _ = await world.service.access.audit.page(0, 0, 10)
     assert [event.number for event in found] == [1, 2, 3, 4, 5, 6]
     assert Head(6, found[-1].hash).number == 6
+
+
+async def test_the_doctor_looks_at_the_seal_with_the_secret_that_it_finds(disk, monkeypatch):
+    monkeypatch.setenv("HEADWAY_SECRET", disk.service.signer.secret.decode())
+    await logged(disk)
+    await disk.service.access.audit.seal()
+    url = disk.path if disk.postgres else f"sqlite:///{disk.path}"
+
+    def told():
+        return [finding.message for finding in doctor(url, verify=True) if finding.name == "verify"]
+
+    assert told() == ["every row agrees with every other"]
+    lines, _ = await disk.service.access.audit.page(0, 0, 100)
+    write_anew(disk, [replace(line, actor="eve") for line in lines])
+    assert "the log was written anew" in told()[0]
+    monkeypatch.setenv("HEADWAY_SECRET", "another " * 8)
+    assert "not made with this store's secret" in told()[0]
+    monkeypatch.setenv("HEADWAY_EARLIER_SECRETS", disk.service.signer.secret.decode())
+    assert "the log was written anew" in told()[0]
+    clean(disk)

@@ -70,14 +70,16 @@ def doctor(store: str, *, verify: bool = False) -> list[Finding]:
 
 
 def _checkup(store: str, *, verify: bool) -> Iterable[tuple[str, bool, str]]:
+    settings = config.from_environment(store=store)
     if is_postgres(store):
         need_driver()
         from headway.storage.postgres import checkup as of_postgres  # noqa: PLC0415 - only where it is asked for
 
-        return of_postgres.checkup(store, SystemClock(), verify=verify)
+        return of_postgres.checkup(
+            store, SystemClock(), verify=verify, secret=settings.secret, earlier=as_secrets(settings.earlier_secrets)
+        )
     from headway.storage.sqlite import checkup as of_sqlite  # noqa: PLC0415
 
-    settings = config.from_environment(store=store)
     earlier = as_secrets(settings.earlier_secrets)
     return of_sqlite.checkup(_file(store, "has no file"), verify=verify, secret=settings.secret, earlier=earlier)
 
@@ -117,6 +119,7 @@ async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str]:
         number = FIRST if asked.organisation is None else service.organisations.get(asked.organisation).id
         origin = Origin(organisation=number, actor=f"{getpass.getuser()}, without a server")
         issued = await service.of(number).keys.create(asked, EVERYBODY, origin)
+        await service.access.audit.seal()
         return issued.entry.key.id, str(issued.text)
     finally:
         await opened.close()

@@ -199,8 +199,11 @@ class Head(msgspec.Struct, frozen=True, array_like=True):
     hash: str = GENESIS
 
 
-def breaks(lines: Iterable[AuditEvent], head: Head) -> Iterable[tuple[int, str]]:
-    """Yield (number, what is wrong) of a log that was tampered with: lines changed, removed, inserted or cut off."""
+def breaks(lines: Iterable[AuditEvent], head: Head, sealed: Head | None = None) -> Iterable[tuple[int, str]]:
+    """Yield (number, what is wrong) of a log that was tampered with: lines changed, removed, inserted or cut off.
+
+    `sealed` is where the log ended when a server sealed it last: a log that was written anew does not have that line.
+    """
     number, before = 0, GENESIS
     for line in lines:
         if line.number != number + 1:
@@ -208,5 +211,9 @@ def breaks(lines: Iterable[AuditEvent], head: Head) -> Iterable[tuple[int, str]]
         elif chained(line, before).hash != line.hash:
             yield line.number, "it is not what was written, or does not follow the line before"
         number, before = line.number, line.hash
+        if sealed is not None and number == sealed.number and before != sealed.hash:
+            yield number, "it is not the line that a server has sealed: the log was written anew"
+    if sealed is not None and number < sealed.number:
+        yield sealed.number, f"a server has sealed the log with this line, and it ends with {number} now"
     if (number, before) != (head.number, head.hash):
         yield head.number, f"the log ended with this line, and ends with {number} now"

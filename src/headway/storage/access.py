@@ -6,13 +6,14 @@ kept out by what a database answers in time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec.structs import asdict, astuple
 
 from headway.engine.access import Head, chained
+from headway.ids import Signer
 from headway.model.access import Allowance, AuditEvent, Key, Secret, Usage, User
 from headway.model.organisation import Organisation
 from headway.storage.database import Database
@@ -25,6 +26,10 @@ VERSION: Final = "access"
 """The fact whose value rises with every change of what is here, but for the log."""
 HEAD: Final = "audit"
 """The fact that says where the log ends. Who appends to it locks it first: servers take turns."""
+
+SEAL: Final = "audit_seal"
+"""The fact that says the same of some moments before, signed with the store's secret: who has no more than the rights to
+write to the database cannot make it."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _head: Final = msgspec.json.Decoder(Head)
@@ -118,6 +123,34 @@ def append(database: Database, events: list[AuditEvent]) -> None:
         rows.append(astuple(line))
     database.run("insert_audit", rows=_encode(rows).decode())
     database.run("save_fact", name=HEAD, value=_encode(head).decode())
+
+
+def read_seal(database: Database) -> tuple[Head, str]:
+    """Return where the log ends, and its seal; "" if it has none."""
+    seals = database.rows("read_fact", name=SEAL)
+    return head_of(database.rows("read_fact", name=HEAD)), str(seals[0][0]) if seals else ""
+
+
+def seal(database: Database, signer: Signer, earlier: Sequence[Signer]) -> Head | None:
+    """Seal the log as it is, in a transaction; return where it was sealed before, None if it was not.
+
+    Raises ValueError for a log that does not have the line that it was sealed with.
+    """
+    database.run("insert_fact", name=HEAD, value=_encode(Head()).decode())
+    database.rows("lock_fact", name=HEAD)
+    head, text = read_seal(database)
+    before = unsealed(text, (signer, *earlier))
+    if before is not None and before.number and not database.rows("read_audit_line", **asdict(before)):
+        raise ValueError(f"line {before.number} of the log is not the one that was sealed")
+    database.run("insert_fact", name=SEAL, value="")
+    database.run("save_fact", name=SEAL, value=signer.seal(SEAL, _encode(head).decode()))
+    return before
+
+
+def unsealed(text: str, signers: Iterable[Signer]) -> Head | None:
+    """Return where the log ended when it was sealed; None for a seal that none of them has made."""
+    found = next((head for signer in signers if (head := signer.unseal(SEAL, text)) is not None), None)
+    return None if found is None else _head.decode(found)
 
 
 def head_of(rows: Iterable[tuple[str]]) -> Head:

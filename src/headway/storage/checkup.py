@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from headway.ids import Signer
 from headway.storage.statements import Dialect, migrations
 
 Check = tuple[str, bool, str]
@@ -24,6 +25,11 @@ def schema(dialect: Dialect, done: set[int]) -> tuple[Check, bool]:
     missing = known - done
     more = f"; {len(missing)} more when a server starts" if missing else ""
     return ("schema", True, f"migration {max(done)}{more}"), not missing
+
+
+def signers(secret: bytes | None, earlier: Iterable[bytes]) -> list[Signer]:
+    """Return what seals of the store are looked at with; nothing if its secret is not known."""
+    return [] if secret is None else [Signer(one) for one in (secret, *earlier)]
 
 
 def runs(states: Iterable[Sequence[object]]) -> Check:

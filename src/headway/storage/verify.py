@@ -6,7 +6,7 @@ one moment: servers may go on writing meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -17,12 +17,13 @@ from headway.engine.lifecycle import CAUSES, TRANSITIONS
 from headway.engine.schedules.occurrence import timetable
 from headway.engine.tables.keys import entries
 from headway.errors import InvalidSchedule
+from headway.ids import Signer
 from headway.model.access import AuditEvent
 from headway.model.run import FINAL, PARKED, State
 from headway.model.schedule import Schedule
 from headway.model.space import MARK, Space
 from headway.model.table import Field
-from headway.storage.access import head_of
+from headway.storage.access import SEAL, VERSION, head_of, unsealed
 from headway.storage.schedules import BEHIND_TEXT, make_schedule
 from headway.storage.tables import make_table
 
@@ -65,8 +66,11 @@ Read = Callable[..., Iterable[Any]]
 """Returns the rows of a named statement, one after the other, all of them as of one moment."""
 
 
-def findings(read: Read) -> Iterator[Finding]:
-    """Yield everything that is wrong; a healthy store has nothing of that, also right after a crash."""
+def findings(read: Read, signers: Sequence[Signer] = ()) -> Iterator[Finding]:
+    """Yield everything that is wrong; a healthy store has nothing of that, also right after a crash.
+
+    `signers` have the store's secrets, if these are known: then the seal of the log is looked at as well.
+    """
     yield from _histories(read("verify_runs"), read("verify_events"))
     for task, queue, state, kept, found in read("verify_counters"):
         yield Finding("counters", f"({_named(task)}, {_named(queue)}, {state}) says {kept}, there are {found}")
@@ -93,15 +97,37 @@ def findings(read: Read) -> Iterator[Finding]:
         yield Finding(run_id, "it waits for earlier runs of its schedule, and there are none")
     for what, name in read("verify_keys"):
         yield Finding(what, f"{name} is of something that is not there")
-    log = (AuditEvent(*row) for row in read("verify_audit"))
-    for number, message in breaks(log, head_of(read("verify_audit_head"))):
-        yield Finding("audit_events", f"line {number}: {message}")
+    yield from _log(read, signers)
     for name, kept, found in read("verify_table_counts"):
         yield Finding(name, f"the table says that it has {kept} records, there are {found}")
     for what, row_id in read("verify_record_orphans"):
         yield Finding(row_id, f"a {what} of nothing is left")
     fields = {table.number: table.fields for table in map(make_table, read("verify_tables"))}
     yield from _records(fields, read("verify_records"), read("verify_record_values"))
+
+
+def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
+    """Hold the log against its head, its seal, and what is there only because somebody made it."""
+    head, sealed = head_of(read("verify_audit_head")), None
+    if signers:
+        seal = next((str(value) for (value,) in read("read_fact", name=SEAL)), "")
+        sealed = unsealed(seal, signers)
+        if seal and sealed is None:
+            yield Finding("audit_events", "the log's seal was not made with this store's secret")
+        elif not seal and head.number:
+            yield Finding(
+                "audit_events", "the log is not sealed: a server does so when it starts, or somebody has removed it"
+            )
+    for number, message in breaks((AuditEvent(*row) for row in read("verify_audit")), head, sealed):
+        yield Finding("audit_events", f"line {number}: {message}")
+    for what, name in read("verify_audited"):
+        yield Finding("audit_events", f"nothing tells who has made the {what} {name}: lines are gone")
+    changes = next((int(value) for (value,) in read("read_fact", name=VERSION)), 0)
+    told = next(count for (count,) in read("verify_audit_changes"))
+    if told < changes:
+        yield Finding(
+            "audit_events", f"keys, users and organisations were changed {changes} times, and {told} lines tell of it"
+        )
 
 
 def _named(stored: str) -> str:

@@ -42,7 +42,8 @@ class RunHandle:
         """Made by `client.runs`."""
         self._caller = caller
         self.run = run
-        """The run as it was last seen; `refresh` looks again."""
+        """The run as it was last seen; `refresh` looks again. Of a run that the key may start or change and not read, `brief` is
+        True, and all but its id, state and version is blank."""
 
     @property
     def id(self) -> str:

@@ -27,6 +27,7 @@ from headway.service.access.meters import Meters
 from headway.storage.access import read_known, read_usage, read_version
 from headway.storage.store import Store
 from headway.storage.unit import Unit
+from headway.vault import as_secrets
 
 TOUCHED_EVERY_MS: Final = 60_000
 """How often it is written down that a key was used; only people read that."""
@@ -69,7 +70,7 @@ class Access:
         self._signer = signer
         self._settings = settings
         self.directory = Directory()
-        self.audit = Audit(store)
+        self.audit = Audit(store, signer, [Signer(secret) for secret in as_secrets(settings.earlier_secrets)])
         self.generation = 0
         """Raised when anybody may have become somebody else; whoever remembers an admission forgets it then."""
         self.on_change: Callable[[], None] = lambda: None
@@ -80,6 +81,7 @@ class Access:
         self._used: dict[str, int] = {}
         self._touched: dict[str, int] = {}
         self._counted_at = 0
+        self._sealed_at = 0
         self._ends_at = NEVER
         self._loading = asyncio.Lock()
         store.on_access = self.refresh
@@ -90,6 +92,7 @@ class Access:
         """Get to know everybody, and what they have used today. A server calls this before it answers anyone."""
         await self.refresh()
         await self._count()
+        await self.audit.seal()
 
     async def refresh(self) -> None:
         """Take in what has changed."""
@@ -200,6 +203,9 @@ class Access:
         await self.audit.flush()
         if self.shared or not 0 <= now_ms - self._counted_at < COUNTED_EVERY_MS:  # a clock that was set back too
             await self._count()
+        if now_ms >= self._sealed_at + COUNTED_EVERY_MS:
+            self._sealed_at = now_ms
+            await self.audit.seal()
         await self._touch(TOUCHED_EVERY_MS)
         return SHARED_EVERY_MS if self.shared else COUNTED_EVERY_MS // 5
 
@@ -208,6 +214,7 @@ class Access:
         await self.audit.flush()
         await self._count()
         await self._touch(0)
+        await self.audit.seal()
 
     async def _count(self) -> None:
         first, now_ms = not self._counted_at, self._store.clock.now_ms()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -9,8 +11,9 @@ from msgspec.structs import replace
 from headway.clock import Clock
 from headway.engine.access import Window
 from headway.errors import Unavailable
+from headway.ids import Signer
 from headway.model.access import AuditEvent, Origin
-from headway.storage.access import read_audit
+from headway.storage.access import read_audit, read_seal, seal, unsealed
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 
@@ -54,11 +57,19 @@ def _plain(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text[:TEXT_MAX])
 
 
+log: Final = logging.getLogger("headway.audit")
+
+
 class Audit:
     """The log."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, signer: Signer, earlier: Sequence[Signer] = ()) -> None:
+        """`earlier` have secrets that the store had before."""
         self._store = store
+        self._signer = signer
+        self._earlier = tuple(earlier)
+        self._broken = False
+        """Whether it was told that the log is not the one that was sealed."""
         self._refusals: dict[_Refusal, int] = {}
         self._room = Window(3_600_000, REFUSALS_PER_HOUR)
         self._rest_told_at = 0
@@ -71,6 +82,31 @@ class Audit:
         """Append a line; it is on disk when this returns."""
         event = line(origin, action, noun, outcome, self._clock.now_ms())
         await self._store.write(lambda unit: unit.audit(event))
+
+    async def seal(self) -> None:
+        """Sign where the log ends, unless that is done: what is below cannot be written anew without the store's secret.
+
+        That a log with lines has no seal of this store stands in the log from then on: an earlier version did not seal it,
+        or the secret is another one, or somebody has removed it.
+        """
+        head, text = await self._store.read.on(read_seal)
+        if self._broken or unsealed(text, (self._signer,)) == head:
+            return
+
+        def work(unit: Unit) -> None:
+            unit.flush()
+            before = seal(unit.database, self._signer, self._earlier)
+            unit.changes += 1
+            if before is None and head.number:
+                unit.audit(line(Origin(actor="server"), "audit.seal", f"lines 1 to {head.number}", "done", unit.now_ms))
+
+        try:
+            await self._store.write(work)
+        except Unavailable:  # it is tried again soon
+            return
+        except ValueError as error:
+            self._broken = True
+            log.error("audit.broken: %s; run headway doctor --verify", error)  # noqa: TRY400 - it is no mistake of ours
 
     def refused(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
         """Keep in mind that something was refused, to be appended soon. What happens often becomes one line with a number."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
 
 from headway.clock import Clock
+from headway.ids import Signer
 from headway.storage import checkup as checkup_of
 from headway.storage.checkup import Check
 from headway.storage.database import DatabaseGone
 from headway.storage.postgres.connection import connect
 from headway.storage.postgres.dialect import POSTGRES
-from headway.storage.postgres.open import VERSION_LEAST, half_moved, losing
+from headway.storage.postgres.open import SECRET, VERSION_LEAST, half_moved, losing
 from headway.storage.postgres.verify import verify as verify_rows
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -57,8 +58,13 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
 """
 
 
-def checkup(url: str, clock: Clock, *, verify: bool) -> Iterator[Check]:
-    """Look at a store, also while servers use it; nothing is changed. A URL that is none raises ValueError."""
+def checkup(
+    url: str, clock: Clock, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()
+) -> Iterator[Check]:
+    """Look at a store, also while servers use it; nothing is changed. A URL that is none raises ValueError.
+
+    Secrets are those that settings name, if any.
+    """
     try:
         connection = connect(url)
     except DatabaseGone as error:
@@ -66,7 +72,7 @@ def checkup(url: str, clock: Clock, *, verify: bool) -> Iterator[Check]:
         return
     try:
         yield from _server(connection, clock)
-        yield from _contents(connection, clock, verify=verify)
+        yield from _contents(connection, clock, secret, earlier, verify=verify)
     except psycopg.Error as error:
         yield "store", False, f"the database cannot be read: {' '.join(str(error).split())}"
     finally:
@@ -151,7 +157,15 @@ def _clocks(connection: Connection, clock: Clock) -> Check:
     )
 
 
-def _contents(connection: Connection, clock: Clock, *, verify: bool) -> Iterator[Check]:
+def _signers(connection: Connection, secret: str, earlier: Sequence[bytes]) -> list[Signer]:
+    kept = connection.execute("SELECT value FROM store WHERE name = %s", (SECRET,)).fetchone()
+    in_store = None if kept is None else bytes.fromhex(str(kept[0]))
+    return checkup_of.signers(secret.encode() if secret else in_store, earlier)
+
+
+def _contents(
+    connection: Connection, clock: Clock, secret: str, earlier: Sequence[bytes], *, verify: bool
+) -> Iterator[Check]:
     if not _one(connection, "SELECT coalesce(to_regclass('migrations')::text, '')"):
         yield "schema", False, "there is no store in this database; `headway serve` makes one"
         return
@@ -167,7 +181,8 @@ def _contents(connection: Connection, clock: Clock, *, verify: bool) -> Iterator
     yield _servers(connection, clock)
     yield _dead(connection)
     if verify:
-        yield from checkup_of.rows(lambda: verify_rows(connection), psycopg.Error)
+        signers = _signers(connection, secret, earlier)
+        yield from checkup_of.rows(lambda: verify_rows(connection, signers), psycopg.Error)
 
 
 def _servers(connection: Connection, clock: Clock) -> Check:

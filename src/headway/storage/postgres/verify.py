@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import psycopg
 from psycopg import IsolationLevel
 
+from headway.ids import Signer
 from headway.storage.postgres.connection import STATEMENTS
 from headway.storage.verify import Finding, findings
 
@@ -16,7 +17,7 @@ FETCHED: Final = 2_000
 """Rows that are in memory at once."""
 
 
-def verify(connection: psycopg.Connection[tuple[Any, ...]]) -> list[Finding]:
+def verify(connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Signer] = ()) -> list[Finding]:
     """Return everything that is wrong; all of it is read in one transaction, of which servers take no notice."""
     numbers = itertools.count()
 
@@ -31,6 +32,6 @@ def verify(connection: psycopg.Connection[tuple[Any, ...]]) -> list[Finding]:
         with connection.transaction():
             connection.execute("SET LOCAL statement_timeout = 0")
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            return list(findings(read))
+            return list(findings(read, signers))
     finally:
         connection.isolation_level = level

@@ -91,8 +91,29 @@ FROM @rows(
 SELECT number, time, organisation, actor, key_id, ip, agent, action, object, outcome, request_id, hash
 FROM audit_events ORDER BY number;
 
+-- name: read_audit_line
+SELECT 1 FROM audit_events WHERE number = :number AND hash = :hash;
+
 -- name: verify_audit_head
 SELECT value FROM store WHERE name = 'audit';
+
+-- name: verify_audited
+-- Keys, users and organisations whose making does not stand in the log; organisations that are older than the log are left out.
+SELECT 'key', id FROM keys WHERE id NOT IN (SELECT object FROM audit_events WHERE action = 'key.create')
+UNION ALL
+SELECT 'user', id FROM users WHERE id NOT IN (SELECT object FROM audit_events WHERE action = 'user.create')
+UNION ALL
+SELECT 'organisation', public_id FROM organisations
+WHERE created_at >= (SELECT applied_at FROM migrations WHERE number = 3) AND id > 1
+  AND public_id NOT IN (SELECT object FROM audit_events WHERE action = 'organisation.create');
+
+-- name: verify_audit_changes
+-- How many lines tell of changes of keys, users and organisations: one for each change.
+SELECT count(*) FROM audit_events
+WHERE outcome = 'done' AND action IN (
+    'key.create', 'key.change', 'key.revoke', 'key.rotate', 'user.create', 'user.change', 'organisation.create',
+    'organisation.change'
+);
 
 -- name: verify_keys
 -- Keys, users and secrets of what is not there.

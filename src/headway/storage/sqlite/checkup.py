@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
 
+from headway.ids import Signer
 from headway.model.run import FINAL
 from headway.storage import checkup as checkup_of
 from headway.storage.checkup import Check
@@ -52,7 +54,7 @@ def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[byt
         yield check
         if readable:
             yield _key(connection, path, secret, earlier)
-            yield from _contents(connection, path, verify=verify)
+            yield from _contents(connection, path, _signers(path, secret, earlier), verify=verify)
     except apsw.Error as error:
         yield "store", False, f"{path} cannot be read: {error}; restore a backup with `headway restore`"
     finally:
@@ -97,11 +99,17 @@ def _log(path: Path) -> Check:
     return "log", size < WAL_LARGE, f"the write-ahead log has {size // 2**20:,} MiB{advice}"
 
 
-def _contents(connection: apsw.Connection, path: Path, *, verify: bool) -> Iterator[Check]:
+def _signers(path: Path, secret: str, earlier: Sequence[bytes]) -> list[Signer]:
+    with suppress(ValueError):  # that is said already
+        return checkup_of.signers(kept_secret(path, secret), earlier)
+    return []
+
+
+def _contents(connection: apsw.Connection, path: Path, signers: Sequence[Signer], *, verify: bool) -> Iterator[Check]:
     yield checkup_of.runs(connection.execute(checkup_of.STATES))
     yield _room(path.stat().st_size, _log_bytes(path), _pace(connection))
     if verify:
-        yield from checkup_of.rows(lambda: verify_rows(connection), apsw.Error)
+        yield from checkup_of.rows(lambda: verify_rows(connection, signers), apsw.Error)
 
 
 def _pace(connection: apsw.Connection) -> float:

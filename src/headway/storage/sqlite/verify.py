@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import apsw
 
+from headway.ids import Signer
 from headway.storage.sqlite.connection import STATEMENTS
 from headway.storage.verify import Finding, findings
 
 
-def verify(store: Path | apsw.Connection) -> list[Finding]:
+def verify(store: Path | apsw.Connection, signers: Sequence[Signer] = ()) -> list[Finding]:
     """Return everything that is wrong; all of it is read in one transaction."""
     connection = store if isinstance(store, apsw.Connection) else apsw.Connection(str(store))
     try:
         if connection.in_transaction:
-            return list(_findings(connection))
+            return list(_findings(connection, signers))
         connection.execute("BEGIN")
         try:
-            return list(_findings(connection))
+            return list(_findings(connection, signers))
         finally:
             connection.execute("ROLLBACK")
     finally:
@@ -28,7 +29,7 @@ def verify(store: Path | apsw.Connection) -> list[Finding]:
             connection.close()
 
 
-def _findings(connection: apsw.Connection) -> Iterator[Finding]:
+def _findings(connection: apsw.Connection, signers: Sequence[Signer]) -> Iterator[Finding]:
     for (text,) in connection.execute("PRAGMA integrity_check"):
         if text != "ok":
             yield Finding("file", str(text))
@@ -38,7 +39,7 @@ def _findings(connection: apsw.Connection) -> Iterator[Finding]:
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
         return connection.execute(STATEMENTS[name], binds)
 
-    yield from findings(read)
+    yield from findings(read, signers)
 
 
 def _unreadable(connection: apsw.Connection) -> Iterator[Finding]:
