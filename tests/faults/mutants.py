@@ -575,7 +575,7 @@ MUTANTS = (
     ),
     Mutant(
         "damage-not-explained", "storage/sqlite/open.py",
-        "        raise StorageBroken(_why(path, error)) from error", "        raise",
+        "            raise StorageBroken(why(path, error)) from error", "            raise",
         "test_disk.py::test_a_damaged_file_is_refused_with_what_to_do",
     ),
     Mutant(
@@ -1119,7 +1119,7 @@ MUTANTS = (
     Mutant(
         "copied-without-its-log", "storage/sqlite/backup.py",
         '        with writing.backup("main", reading, "main") as copying:\n            while not copying.done:\n                copying.step(PAGES_AT_ONCE)\n',
-        "        draft.write_bytes(source.read_bytes())\n",
+        "        draft.write_bytes(Path(reading.filename).read_bytes())\n",
         "test_damage.py::test_a_backup_under_load_has_all_that_was_acknowledged_before_it_and_can_be_served",
     ),
     Mutant(

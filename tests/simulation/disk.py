@@ -133,5 +133,8 @@ class Mounted:
         self._statement()
         return self._inner.select(sql, binds)
 
+    def abandon(self) -> None:
+        """The disk stays."""
+
     def close(self) -> None:
         """The disk stays."""

@@ -104,6 +104,9 @@ class Faulty:
     def close(self):
         self.inner.close()
 
+    def abandon(self):
+        self.inner.abandon()
+
 
 def faulty_world(url=None):
     """Return a world in memory, or on the PostgreSQL of the URL, and the database under it; all on the caller's thread."""

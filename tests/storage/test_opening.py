@@ -15,8 +15,9 @@ from headway.errors import RunPurged
 from headway.model.query import Page, RunFilter
 from headway.storage.database import StorageBroken
 from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.lock import StoreInUse
 from headway.storage.sqlite.migrate import SchemaTooNew, migrate
-from headway.storage.sqlite.open import StoreInUse, open_file
+from headway.storage.sqlite.open import open_file
 from headway.storage.sqlite.verify import verify
 from headway.storage.statements import migrations
 

@@ -55,10 +55,8 @@ def accept_loss(store: str) -> list[str]:
 
     settings = config.from_environment(store=store)
     earlier = as_secrets(settings.earlier_secrets)
-    given_up = loss.accept_loss(
-        _file(store, "loses everything"), SystemClock(), secret=settings.secret, earlier=earlier
-    )
-    return list(given_up)
+    path = _file(store, "loses everything")
+    return loss.accept_loss(path, SystemClock(), secret=settings.secret, earlier=earlier)
 
 
 def doctor(store: str, *, verify: bool = False) -> list[Finding]:

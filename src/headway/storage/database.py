@@ -52,6 +52,10 @@ class Database(Protocol):
         """Let go of the connection."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of the connection after StorageBroken, and touch nothing any more."""
+        ...
+
     def cached_bytes(self) -> int:
         """Return how much of this process's memory the database's pages take, over all its connections; from any thread."""
         ...

@@ -46,12 +46,13 @@ class Store:
         peers: Peers | None = None,
         reserve: Reserve | None = None,
         threaded: bool = True,
+        look: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         """Connections come opened and migrated; see `storage.sqlite.open` and `storage.postgres.open`.
 
         With `peers` the database is shared with other servers. It may then have a second connection that writes: for
-        what workers report.
+        what workers report. `look` tells whether what is written will be found again.
         """
         self.clock = clock
         self.dialect = dialect
@@ -81,6 +82,7 @@ class Store:
         """Called on the event loop when nothing can be written any more."""
         self._connections = [writing] if reporting is None else [writing, reporting]
         self._reserve = reserve
+        self._look = look
         self._on_close = on_close
         self._tasks: set[asyncio.Task[None]] = set()
         cache: dict[str, Run] = {}
@@ -197,7 +199,13 @@ class Store:
         return self._connections[0].cached_bytes()
 
     def check_space(self) -> None:
-        """Release the reserve on a full disk, restore it when there is space again; called by a loop."""
+        """Release the reserve on a full disk, restore it when there is space again; called by a loop.
+
+        Where nothing is written, it is also what finds out that the store is gone.
+        """
+        if not self._look():
+            self._soon(lambda: self.write(lambda unit: None))  # the writer hears of it at its next commit, and ends
+            return
         if self._reserve is None:
             for writer in self.writers:
                 writer.full = False  # the next start finds out
@@ -296,7 +304,7 @@ class Store:
         self.read.close()
         for connection in self._connections:
             if connection is not self.read.near:
-                connection.close()
+                (connection.abandon if self.broken else connection.close)()
         self._on_close()
 
 

@@ -15,7 +15,8 @@ from headway.storage.database import SchemaTooNew, StorageBroken, StoreRefused
 from headway.storage.location import kept_secret
 from headway.storage.moving.schema import Table
 from headway.storage.sqlite.dialect import SQLITE
-from headway.storage.sqlite.open import StoreInUse, hold
+from headway.storage.sqlite.fit import check, looking
+from headway.storage.sqlite.lock import StoreInUse, hold
 from headway.storage.statements import migrations
 
 Row = tuple[Any, ...]
@@ -45,8 +46,8 @@ class Source:
         except StoreInUse:
             raise StoreInUse(f"{path} is in use by a server: stop that first; its workers may go on") from None
         try:
-            self._connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-            self._connection.execute("PRAGMA busy_timeout = 2000")
+            check(path)
+            self._connection = looking(path)
             self._check()
         except BaseException:
             os.close(self._lock)

@@ -303,6 +303,8 @@ class PostgresDatabase:
         """Let go of the connection."""
         self._connection.close()
 
+    abandon = close
+
     def cached_bytes(self) -> int:
         """Return none: the pages are in the database's own memory."""
         return 0

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import tempfile
 from pathlib import Path
 
 import apsw
 
 from headway.storage.database import StorageBroken
+from headway.storage.location import aside
+from headway.storage.sqlite.fit import check_unserved, log_path_of, looking
+from headway.storage.sqlite.lock import forget, hold
+from headway.storage.sqlite.trouble import place
+
+log = logging.getLogger("headway")
 
 PAGES_AT_ONCE = 2_000
 """Pages copied before the writer may have its turn."""
+
+MARGIN_BYTES = 1024 * 1024
+"""What may be in the log and not in the file yet, about."""
 
 
 def backup(source: Path, destination: Path) -> int:
@@ -20,22 +32,52 @@ def backup(source: Path, destination: Path) -> int:
     Raises FileNotFoundError, FileExistsError, or StorageBroken if the source cannot be read or the copy does not check
     out.
     """
+    check_unserved(source)
     if not source.is_file():
         raise FileNotFoundError(f"there is no store at {source}")
     if destination.exists():
         raise FileExistsError(f"{destination} exists; give a backup a new name")
     if not destination.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {destination.parent}")
+    with contextlib.closing(looking(source)) as reading:
+        try:
+            return _write(reading, destination)
+        except apsw.NotADBError:
+            raise StorageBroken(f"{source} is not a store") from None
+        except (apsw.Error, OSError) as error:
+            reason = place(destination, source.stat().st_size + MARGIN_BYTES, error) or str(error)
+            raise StorageBroken(f"{source} cannot be copied: {reason}") from None
+
+
+def rescue(connection: apsw.Connection, path: Path, now_ms: int, *, whole: bool) -> None:
+    """Save what is only in files that are open and cannot be found any more, and say in the log where that is.
+
+    `whole`: nothing of these files was cut, so that all of it can be read.
+    """
+    what = "all that was acknowledged" if whole else "what could still be read"
+    for folder in (path.parent, Path(tempfile.gettempdir())):
+        destination = aside(folder / path.name, "rescued", now_ms)
+        try:
+            _write(connection, destination)
+        except (apsw.Error, OSError, StorageBroken) as error:
+            log.critical("storage.not_rescued file=%s error=%s", destination, error)
+            continue
+        log.critical(
+            "storage.rescued file=%s: %s is in it; move what is left of %s away, then: headway restore %s --store sqlite:///%s",
+            destination, what, path, destination, path,
+        )  # fmt: skip
+        return
+
+
+def _write(reading: apsw.Connection, destination: Path) -> int:
     draft = destination.with_name(destination.name + ".part")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_WRONLY, 0o600))
     try:
-        _copy(source, draft)
+        _copy(reading, draft)
         _check(draft)
         draft.rename(destination)
         _sync(destination)
-    except apsw.Error as error:
-        raise StorageBroken(f"{source} cannot be copied: {error}") from None
     finally:
         for left in (draft, draft.with_name(draft.name + "-wal"), draft.with_name(draft.name + "-shm")):
             left.unlink(missing_ok=True)
@@ -46,18 +88,20 @@ def restore(source: Path, destination: Path) -> None:
     """Make a store from a backup; the destination must not exist, its folder may not. Raises as `backup` does."""
     if not source.is_file():
         raise FileNotFoundError(f"there is no backup at {source}")
-    for left in (destination, destination.with_name(destination.name + "-wal")):  # the log of another store is poison
+    for left in (destination, log_path_of(destination)):  # the log of another store is poison
         if left.exists():
             raise FileExistsError(f"{left} exists: stop the server that uses it and move that store away first")
     destination.parent.mkdir(parents=True, exist_ok=True)
-    backup(source, destination)
-
-
-def _copy(source: Path, draft: Path) -> None:
-    reading = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)
-    writing = apsw.Connection(str(draft))
+    lock = hold(destination)
     try:
-        reading.execute("PRAGMA busy_timeout = 10000")
+        backup(source, destination)
+        forget(lock)
+    finally:
+        os.close(lock)
+
+
+def _copy(reading: apsw.Connection, draft: Path) -> None:
+    with contextlib.closing(apsw.Connection(str(draft))) as writing:
         # One read transaction over the whole copy: the backup API would begin anew after every commit of the server.
         reading.execute("BEGIN").execute("SELECT count(*) FROM sqlite_master").fetchall()
         with writing.backup("main", reading, "main") as copying:
@@ -65,11 +109,6 @@ def _copy(source: Path, draft: Path) -> None:
                 copying.step(PAGES_AT_ONCE)
         reading.execute("COMMIT")
         writing.execute("PRAGMA journal_mode = DELETE")  # one file, nothing beside it
-    except apsw.NotADBError:
-        raise StorageBroken(f"{source} is not a store") from None
-    finally:
-        writing.close()
-        reading.close()
 
 
 def _check(path: Path) -> None:

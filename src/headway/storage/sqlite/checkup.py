@@ -16,12 +16,16 @@ from headway.storage import checkup as checkup_of
 from headway.storage.checkup import Check
 from headway.storage.location import kept_secret, key_path_of
 from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.fit import Unfit, check_unserved, log_path_of, looking
 from headway.storage.sqlite.secret import misfit
+from headway.storage.sqlite.trouble import place, why
 from headway.storage.sqlite.verify import verify as verify_rows
 
 WAL_LARGE = 256 * 1024 * 1024
 """A write-ahead log of this size says that something reads without end."""
 FREE_LEAST = 256 * 1024 * 1024
+PROBE_BYTES = 1024 * 1024
+"""Taken for a moment to see that the disk can be written."""
 FILE_LARGE = 50 * 1024**3
 """From this size on the file is copied and checked for the better part of an hour."""
 PACE_HIGH = 1_000
@@ -36,6 +40,14 @@ _ENDED_SINCE = "SELECT count(*) FROM runs WHERE state = ? AND finished_at > ?"
 def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()) -> Iterator[Check]:
     """Look at a store, also while a server uses it; nothing is changed. Secrets are those that settings name, if any."""
     yield "sqlite", True, apsw.sqlite_lib_version()
+    try:
+        check_unserved(path)
+    except Unfit as error:
+        yield "store", False, str(error)
+        return
+    except (apsw.Error, OSError) as error:
+        yield "store", False, why(path, error)
+        return
     if not path.is_file():
         yield "store", False, _no_store(path)
         return
@@ -43,12 +55,11 @@ def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[byt
     yield _disk(path)
     yield _log(path)
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection = looking(path)
     except apsw.Error as error:
-        yield "store", False, f"{path} cannot be opened: {error}"
+        yield "store", False, why(path, error)
         return
     try:
-        connection.execute("PRAGMA busy_timeout = 5000")
         done = {number for (number,) in connection.execute("SELECT number FROM migrations")}
         check, readable = checkup_of.schema(SQLITE, done)
         yield check
@@ -56,7 +67,7 @@ def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[byt
             yield _key(connection, path, secret, earlier)
             yield from _contents(connection, path, _signers(path, secret, earlier), verify=verify)
     except apsw.Error as error:
-        yield "store", False, f"{path} cannot be read: {error}; restore a backup with `headway restore`"
+        yield "store", False, why(path, error)
     finally:
         connection.close()
 
@@ -88,6 +99,8 @@ def _access(path: Path) -> Check:
 
 
 def _disk(path: Path) -> Check:
+    if wrong := place(path, PROBE_BYTES):
+        return "disk", False, wrong
     disk = os.statvfs(path.parent)
     free = disk.f_bavail * disk.f_frsize
     return "disk", free >= FREE_LEAST, f"{free // 2**20:,} MiB free, the store has {path.stat().st_size // 2**20:,} MiB"
@@ -140,7 +153,7 @@ def _room(store_bytes: int, log_bytes: int, a_second: float) -> Check:
 
 
 def _log_bytes(path: Path) -> int:
-    log = path.with_name(path.name + "-wal")
+    log = log_path_of(path)
     return log.stat().st_size if log.exists() else 0
 
 

@@ -8,7 +8,9 @@ from typing import Any, Final
 import apsw
 
 from headway.storage.database import DatabaseLocked, DiskFull, Interrupted, Outdated, StorageBroken
+from headway.storage.sqlite.backup import rescue
 from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.watch import Watch
 from headway.storage.statements import load
 
 # FULL: the commit's fdatasync comes before the answer. The checkpoint happens every 4,000 pages (16 MB), which keeps the
@@ -44,6 +46,8 @@ class SqliteDatabase:
         except apsw.Error as error:
             raise translated(error) from error
         self._execute = self._connection.execute
+        self.watch: Watch | None = None
+        """Whom a writer asks after each commit whether that can be found again."""
 
     def begin(self) -> None:
         """Take the write lock."""
@@ -56,12 +60,14 @@ class SqliteDatabase:
         """Every statement is carried out when it is asked for."""
 
     def commit(self, tell: Sequence[str] = ()) -> None:
-        """Return when the log is on disk; nobody else has to be told."""
+        """Return when the log is on disk, and is where the next start will look for it; nobody else has to be told."""
         del tell
         try:
             self._execute("COMMIT")
         except apsw.Error as error:
             raise translated(error) from error
+        if self.watch is not None:
+            self.watch.committed()
 
     def rollback(self) -> None:
         """Undo, if there is anything to undo (SQLite itself rolls back on some errors)."""
@@ -109,6 +115,15 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Close; the last connection to a file checkpoints and removes its log."""
+        if self.watch is not None:
+            self.watch.forget()
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """Close and leave everything as it is on disk: what stands where the store was may be another's."""
+        if self.watch is not None and self.watch.gone is not None and self.watch.gone.data:
+            rescue(self._connection, self.watch.path, self.watch.clock.now_ms(), whole=self.watch.gone.whole)
+        self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._connection.close()
 
     def cached_bytes(self) -> int:

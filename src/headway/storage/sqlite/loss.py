@@ -3,28 +3,65 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import apsw
+
 from headway.clock import Clock
-from headway.storage.database import StoreRefused
+from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken, StoreRefused
+from headway.storage.location import aside
 from headway.storage.sqlite.connection import SqliteDatabase
-from headway.storage.sqlite.open import hold, make_ready
+from headway.storage.sqlite.fit import Unfit, check, log_path_of
+from headway.storage.sqlite.lock import forget, hold
+from headway.storage.sqlite.open import make_ready
 from headway.storage.sqlite.secret import renew
+from headway.storage.sqlite.trouble import why
 
 
-def accept_loss(path: Path, clock: Clock, *, secret: str, earlier: Sequence[bytes]) -> Iterator[str]:
-    """Yield what was given up; what is no use any more is kept beside the store. Raises StoreRefused if it is served."""
-    if not path.is_file():
-        raise StoreRefused(f"there is no store at {path}")
+def accept_loss(path: Path, clock: Clock, *, secret: str, earlier: Sequence[bytes]) -> list[str]:
+    """Return what was given up; what is no use any more is kept beside the store.
+
+    Raises StoreRefused if it is served, and StorageBroken if it cannot be read or written.
+    """
+    if not path.parent.is_dir():
+        raise StoreRefused(f"there is no folder {path.parent}")
     lock = hold(path)
     try:
-        database = SqliteDatabase(str(path))
-        try:
-            make_ready(database, clock.now_ms())
-            if said := renew(database.connection, path, secret, earlier, clock.now_ms()):
-                yield said
-        finally:
-            database.close()
+        return list(_given_up(path, lock, clock.now_ms(), secret, earlier))
+    except (apsw.Error, OSError, DatabaseLocked, DiskFull, StorageBroken) as error:
+        raise StorageBroken(why(path, error)) from error
     finally:
         os.close(lock)
+
+
+def _given_up(path: Path, lock: int, now_ms: int, secret: str, earlier: Sequence[bytes]) -> Iterator[str]:
+    try:
+        check(path)
+    except Unfit as error:
+        yield _without_log(path, lock, now_ms, error)
+    if not path.is_file():
+        raise StoreRefused(f"there is no store at {path}")
+    database = SqliteDatabase(str(path))
+    try:
+        make_ready(database, now_ms)
+        if said := renew(database.connection, path, secret, earlier, now_ms):
+            yield said
+    finally:
+        database.close()
+
+
+def _without_log(path: Path, lock: int, now_ms: int, error: Unfit) -> str:
+    """Take of the log what can be read, if it is the store's own, and set it aside as it was found."""
+    log_path = log_path_of(path)
+    kept = aside(log_path, "damaged", now_ms)
+    if error.foreign:
+        log_path.rename(kept)
+    elif log_path.exists():
+        shutil.copy2(log_path, kept)
+        SqliteDatabase(str(path)).close()  # the last connection writes back what it can read
+    forget(lock)
+    return f"what was acknowledged and is not in the store any more ({error})" + (
+        f"; the log is kept as {kept}" if kept.exists() else ""
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,20 +13,20 @@ from msgspec.structs import asdict
 from headway.clock import Clock
 from headway.ids import IdSource
 from headway.model.organisation import first
-from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken, StoreRefused
+from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken
 from headway.storage.reserve import Reserve
 from headway.storage.sqlite.connection import SqliteDatabase
 from headway.storage.sqlite.dialect import SQLITE
+from headway.storage.sqlite.fit import check
+from headway.storage.sqlite.lock import hold
 from headway.storage.sqlite.migrate import migrate
 from headway.storage.sqlite.reading import SqliteReading
+from headway.storage.sqlite.trouble import is_full, why
+from headway.storage.sqlite.watch import Watch
 from headway.storage.store import Store
 
 READERS: Final = 4
 """Threads that read, each with a connection of its own, as they are needed; see `storage.turns` for who has how many."""
-
-
-class StoreInUse(StoreRefused):
-    """Another server has the file."""
 
 
 def open_file(
@@ -41,13 +40,29 @@ def open_file(
 
     New files are readable by their owner only. `claim` is called when the schema is there; what it raises closes the file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = hold(path)
+    reserve = Reserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None
     try:
+        return _open(path, clock, reserve, claim)
+    except StorageBroken:
+        if reserve is None or not is_full(path.parent) or not reserve.held:
+            raise
+        reserve.release()  # so that what is under way can finish, as on a disk that fills up while it is served
+        return _open(path, clock, reserve, claim)
+
+
+def _open(path: Path, clock: Clock, reserve: Reserve | None, claim: Callable[[apsw.Connection], object]) -> Store:
+    lock: int | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = hold(path)
+        check(path)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         writing = SqliteDatabase(str(path), writer=True)
+        watch = Watch(path, lock, clock, writing.connection)
         make_ready(writing, clock.now_ms())
         claim(writing.connection)
+        writing.watch = watch
+        watch.committed()
         return Store(
             clock=clock,
             dialect=SQLITE,
@@ -55,30 +70,16 @@ def open_file(
             near=SqliteReading(str(path)),
             far=lambda: SqliteReading(str(path)),
             readers=READERS,
-            reserve=Reserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None,
-            on_close=lambda: os.close(lock),
+            reserve=reserve,
+            look=watch.look,
+            on_close=watch.close,
         )
-    except (apsw.Error, DatabaseLocked, DiskFull, StorageBroken) as error:
-        os.close(lock)
-        raise StorageBroken(_why(path, error)) from error
-    except BaseException:
-        os.close(lock)
+    except BaseException as error:
+        if lock is not None:
+            os.close(lock)
+        if isinstance(error, (apsw.Error, OSError, DatabaseLocked, DiskFull, StorageBroken)):
+            raise StorageBroken(why(path, error)) from error
         raise
-
-
-def _why(path: Path, error: Exception) -> str:
-    """Say what to do about a file that cannot be opened."""
-    match error if isinstance(error, apsw.Error) else error.__cause__:
-        case apsw.CorruptError() | apsw.NotADBError():
-            return (
-                f"{path} is damaged or is no store ({error}): keep a copy, and restore a backup with `headway restore`"
-            )
-        case apsw.FullError():
-            return f"the disk of {path} is full: make room and start again"
-        case apsw.BusyError() | apsw.LockedError():
-            return f"{path} is locked by another program: close it and start again"
-        case _:
-            return f"{path} cannot be read or written ({error}): look at its disk and its permissions"
 
 
 def open_memory(clock: Clock) -> Store:
@@ -92,16 +93,3 @@ def make_ready(database: SqliteDatabase, now_ms: int) -> None:
     """Bring the schema up to date; a new store begins with one organisation."""
     migrate(database.connection, now_ms)
     database.run("first_organisation", **asdict(first(IdSource().new(now_ms), now_ms)))
-
-
-def hold(path: Path) -> int:
-    """Take the file for this process, or raise StoreInUse. The lock goes with the process, however it ends."""
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreInUse(
-            f"{path} is in use by another server; stop it first, or give this one another --store"
-        ) from None
-    return descriptor

@@ -1,0 +1,163 @@
+"""Whether a store's files fit each other and have all that was acknowledged: looked at before SQLite throws anything away.
+
+`serve` does not start on what is found here, `backup` and `migrate-store` copy nothing of it, and `doctor` says it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from headway.storage.database import StorageBroken
+from headway.storage.sqlite.lock import StoreInUse, hold, note_of
+from headway.storage.sqlite.wal import HEADER_BYTES, INDEX_BYTES, Log, Note, continues, read_index
+
+WAY_OUT: Final = (
+    "restore a backup with `headway restore`, or go on without what is lost: `headway doctor --accept-loss`"
+)
+COMMITS_TORN: Final = 2
+"""From so many commits on that follow what cannot be read, it is not what a power cut has torn: that is one, and unacknowledged."""
+
+
+class Unfit(StorageBroken):
+    """Something that was acknowledged is not there any more, or would be damaged by opening the store."""
+
+    def __init__(self, trouble: str, *, foreign: bool = False) -> None:
+        """`foreign`: the log is not of the file beside it."""
+        super().__init__(trouble)
+        self.foreign = foreign
+
+
+def check(path: Path) -> None:
+    """Raise Unfit, with what happened and what to do, if a store that nobody serves cannot be opened without a loss."""
+    if trouble := _strangers(path):
+        raise Unfit(trouble, foreign=True)
+    if trouble := _loss(path, note_of(path)):
+        raise Unfit(trouble)
+
+
+def check_unserved(path: Path) -> None:
+    """Check a store that may be served: what a server is just writing looks as if it were damaged, and is its own affair."""
+    try:
+        check(path)
+    except (Unfit, FileNotFoundError):
+        try:
+            lock = hold(path)
+        except StoreInUse:
+            return
+        try:
+            check(path)
+        finally:
+            os.close(lock)
+
+
+def log_path_of(path: Path) -> Path:
+    """Return where the write-ahead log of a file is: beside the file itself, if `path` is a link."""
+    return Path(f"{path.resolve()}-wal")
+
+
+def _strangers(path: Path) -> str | None:
+    """Say of a log that it does not belong to the file beside it: SQLite would delete it, or write it over the file."""
+    log_path = log_path_of(path)
+    if _size(log_path) == 0:
+        return None
+    if _size(path) == 0:
+        what = "is empty" if path.exists() else "is not there"
+        return (
+            f"{path} {what}, but its write-ahead log {log_path.name} is: the store was lost or moved without it; put both back, "
+            f"or move the log away too and restore a backup with `headway restore`"
+        )
+    if _head(path)[18:20] == b"\1\1":  # a copy that was never served: its first server gives it a log
+        return (
+            f"{path} is a copy that was never served, and {log_path.name} is the log of another store: move the log away, as it "
+            f"would be written over the copy"
+        )
+    return None
+
+
+def _loss(path: Path, note: Note | None) -> str | None:
+    """Say what the log should have and has not."""
+    if note is not None and not path.exists():
+        return f"{path} is not there, and the server that used it last did not close it: put it back, or {WAY_OUT}"
+    if not path.exists():
+        return None
+    log_path, page_bytes = log_path_of(path), _page_bytes(path)
+    if _size(log_path) <= HEADER_BYTES:
+        return None if note is None or _written_back(path, note, page_bytes) else _without_log(log_path)
+    readable = _readable(path)
+    with contextlib.closing(Log(log_path, page_bytes)) as log:
+        if log.commits_after(readable) >= COMMITS_TORN:
+            return (
+                f"{log_path} is damaged: the first {readable:,} of its {log.count:,} frames can be read, and what follows are "
+                f"further commits that were acknowledged; {WAY_OUT}"
+            )
+        if note is None:
+            return None
+        if log.salt is None:
+            whole = _written_back(path, note, page_bytes)
+            return None if whole else f"{log_path} is damaged: nothing of it can be read; {WAY_OUT}"
+        if log.salt == note.salt:
+            if readable >= note.frames and log.frame(note.frames).checksum == note.checksum:
+                return None
+            return (
+                f"{log_path} is damaged or was cut: {note.frames:,} of its frames were acknowledged, and the first {readable:,} "
+                f"can be read; {WAY_OUT}"
+            )
+        if continues(log.salt, note):
+            return None
+        return f"{log_path} is not the log that the last server wrote, but another or an older one; {WAY_OUT}"
+
+
+def _without_log(log_path: Path) -> str:
+    return (
+        f"{log_path} is gone or empty, and the last commit that was acknowledged is not in the store: put the log back, or {WAY_OUT}. "
+        f"(If another program has changed the store since, or a copy was put in its place by hand, nothing else is lost)"
+    )
+
+
+def _written_back(path: Path, note: Note, page_bytes: int) -> bool:
+    """Tell whether the file has the last page of the last commit: some other program has then written the log back."""
+    with path.open("rb") as file:
+        file.seek((note.page - 1) * page_bytes)
+        return zlib.crc32(file.read(page_bytes)) == note.crc
+
+
+def _readable(path: Path) -> int:
+    """Return how many frames of the log SQLite can read. That changes nothing of it."""
+    with contextlib.ExitStack() as later, contextlib.closing(looking(path)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        # Closed before the connection it would take that one's locks with it.
+        file = later.enter_context(Path(f"{path.resolve()}-shm").open("rb"))
+        index = read_index(file.read(INDEX_BYTES))
+    return 0 if index is None else index.frames
+
+
+def looking(path: Path) -> apsw.Connection:
+    """Return a connection that leaves the log as it found it, if there is one: closing others may write it back and remove it."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    if _size(log_path_of(path)) > 0:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute("PRAGMA busy_timeout = 5000")
+    return connection
+
+
+def _page_bytes(path: Path) -> int:
+    size = int.from_bytes(_head(path)[16:18], "big")
+    return 65_536 if size == 1 else size or 4_096
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(100)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
