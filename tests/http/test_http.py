@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from tests.http.kit import NOBODY, on_loop, serving
 
@@ -133,9 +135,20 @@ async def test_a_request_id_is_echoed_if_it_is_sane_and_made_if_not():
             for bad in ("", "a b", "x" * 129, None)
         }
         assert len(made) == 4
-        assert all(name.startswith("req_") and len(name) == 30 for name in made)
+        assert all(name.startswith("req_") and len(name) == 28 for name in made)
         problem = await server.get("/nope", x_request_id="abc-1")
         assert problem.json["request_id"] == "abc-1"
+
+
+@on_loop
+async def test_request_ids_say_nothing_of_how_many_requests_there_were():
+    async with serving() as server:
+        made = [(await server.get("/nope")).json["request_id"] for _ in range(300)]
+        assert len(set(made)) == 300
+        digits = [name.removeprefix("req_") for name in made]
+        assert all(len(set(place)) > 8 for place in zip(*digits, strict=True)), "a part of them stays the same"
+        steps = {int(after, 16) - int(before, 16) for before, after in pairwise(digits)}
+        assert (len(steps), min(steps) < 0) == (299, True), "they count"
 
 
 @on_loop

@@ -188,6 +188,38 @@ async def test_histories_are_read_in_pieces(serving):
 
 
 @on_loop
+async def test_a_list_of_events_from_now_is_empty_and_says_where_to_go_on(serving):
+    async with serving() as server:
+        run_id = await server.running()
+        other = await server.start()
+        for path in (f"/v1/runs/{run_id}/events?", "/v1/events?", f"/v1/events?run_id={run_id}&"):
+            now = (await server.get(f"{path}from=now")).json
+            start = (await server.get(f"{path}from=start")).json
+            plain = (await server.get(path.rstrip("?&"))).json
+            first = (await server.get(f"{path}page_size=1")).json["next_after"]
+            assert (now["data"], now["has_more"]) == ([], False), path
+            assert now["next_after"] >= start["next_after"] == plain["next_after"], path
+            assert (start["data"], len(start["data"]) > 1) == (plain["data"], True), path
+            both = (await server.get(f"{path}from=now&after={first}")).json
+            assert both["data"] == start["data"][1:], "what is known goes before"
+        position = (await server.get("/v1/events?from=now")).json["next_after"]
+        await server.post(f"/v1/runs/{other}:terminate")
+        found = (await server.get(f"/v1/events?after={position}")).json["data"]
+        assert [event["run_id"] for event in found] == [other]
+
+
+@on_loop
+async def test_a_list_does_not_begin_after_what_has_not_happened_yet(serving):
+    async with serving() as server:
+        run_id = await server.running()
+        for path in (f"/v1/runs/{run_id}/events", "/v1/events"):
+            last = (await server.get(path)).json["next_after"]
+            assert (await server.get(f"{path}?after={last}")).json["data"] == []
+            refused = await server.get(f"{path}?after={last + 1}")
+            assert (refused.status, refused.code) == (400, "bad_cursor")
+
+
+@on_loop
 async def test_a_parameter_that_says_null_is_taken_at_its_word(serving):
     async with serving() as server:
         await server.start(key="null")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from time import perf_counter
 from typing import Any, Final
@@ -42,6 +41,7 @@ from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
 from headway.http.sites import SAFE_METHODS
+from headway.ids import random_names
 from headway.logs import Told
 from headway.service.service import Service
 from headway.storage.database import DatabaseLocked, StorageBroken
@@ -107,8 +107,7 @@ class Api:
         self.door = Door(self)
         self._body_max = settings.body_max
         self._query_max_s = settings.query_max_ms / 1000
-        self._id_prefix = f"req_{secrets.token_hex(8)}"
-        self._count = 0
+        self._request_ids = random_names(b"req_")
         self._document = b""
 
     def document(self) -> bytes:
@@ -274,12 +273,9 @@ class Api:
         return Reply(204, b"", ((b"allow", ", ".join(allow).encode()),))
 
     def request_id(self, headers: dict[bytes, bytes]) -> bytes:
-        """Return how a request is called: as the client says, if that can be said again, or by a number."""
+        """Return how a request is called: as the client says, if that can be said again, or at random."""
         given = headers.get(b"x-request-id")
-        if given is not None and _sane(given):
-            return given
-        self._count = count = self._count + 1
-        return f"{self._id_prefix}{count:010x}".encode()
+        return given if given is not None and _sane(given) else next(self._request_ids)
 
     def refused(self, error: HeadwayError, call: Call) -> Reply:
         """Return the whole answer to somebody who gets no further."""

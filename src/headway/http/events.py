@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.errors import BadParameter
+from headway.errors import BadCursor, BadParameter
 from headway.http import present, sse
 from headway.http.call import Call, number
 from headway.http.queries import Feed, RunEvents
@@ -22,8 +22,9 @@ async def of_run(call: Call) -> Reply | None:
     asked = call.parameters(RunEvents)
     if _streams(call):
         return await sse.run_events(call, call.run_id(), asked)
-    after = 0 if asked.after is None else number(asked.after, "after")
-    found, more = await call.service.history.page(call.run_id(), after, asked.page_size)
+    run = await call.service.runs.get(call.run_id())
+    after = _after(asked, run.seq)
+    found, more = await call.service.history.page(run.id, after, asked.page_size)
     shown = [present.event_out(event) for event in found]
     return json(EventList(data=shown, next_after=shown[-1].seq if shown else after, has_more=more))
 
@@ -34,9 +35,19 @@ async def feed(call: Call) -> Reply | None:
     run_ids = tuple(_run_id(text) for text in asked.run_id)
     if _streams(call):
         return await sse.feed(call, run_ids, asked)
-    after = 0 if asked.after is None else number(asked.after, "after")
+    after = _after(asked, await call.service.history.last_position())
     found, reached, more = await call.service.history.all_events(after, asked.page_size, run_ids)
     return json(EventList(data=[present.event_out(event) for event in found], next_after=reached, has_more=more))
+
+
+def _after(asked: RunEvents | Feed, last: int) -> int:
+    """Return the number after which a page begins; raise BadCursor for one that is not handed out yet, as a stream does."""
+    if asked.after is None:
+        return last if asked.start == "now" else 0
+    after = number(asked.after, "after")
+    if after > last:
+        raise BadCursor(f"the last event is {last}; {after} has not been handed out")
+    return after
 
 
 def _run_id(text: str) -> str:

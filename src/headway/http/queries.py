@@ -46,6 +46,8 @@ class RunEvents(Strict, kw_only=True, frozen=True, rename={"start": "from"}):
     after: Annotated[str, Meta(max_length=20)] | None = None
     """The number of the last event that is known already. A stream's `Last-Event-ID` header goes before it."""
     start: Literal["start", "now"] | None = None
+    """Where to begin if nothing says what is known: a list and a run's stream at the start. `now` is an empty list whose
+    `next_after` is where to go on."""
     page_size: PageSize = 50
 
 
@@ -55,6 +57,8 @@ class Feed(Strict, kw_only=True, frozen=True, rename={"start": "from"}):
     after: Annotated[str, Meta(max_length=20)] | None = None
     """The position after which to begin. A stream's `Last-Event-ID` header goes before it."""
     start: Literal["start", "now"] | None = None
+    """Where to begin if nothing says what is known: a list at the start, a stream now. `now` is an empty list whose
+    `next_after` is where to go on."""
     run_id: Annotated[list[str], Meta(max_length=200)] = []
     page_size: PageSize = 50
 
