@@ -2,14 +2,16 @@
 
 Heads have to be whole within a time and a size, bodies have to get on, and a client that does not read what it asked for
 is cut off instead of holding memory for ever. So is one that asks for much more before it is answered; what cannot be
-read after other requests is answered after them. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
+read after other requests is answered after them. A client that still sends when it is answered can read the answer: what it
+sends is read for a while before the connection closes, which would be reset otherwise. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
 searched for what must not be in headers. Everything else is uvicorn's.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+import contextlib
+from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
 import httptools
@@ -29,8 +31,13 @@ PIPELINED_MAX: Final = 100
 """How many requests may wait for answers to those before them, on one connection."""
 STUCK_SECONDS: Final = 30.0
 """How long a client may leave a full buffer unread."""
+REST_BYTES_MAX: Final = 64 * 1024 * 1024
+"""How much of a body is read and thrown away after the answer."""
+REST_SECONDS: Final = 30.0
+"""How long, if the connection closes after that answer."""
 LAST_HEAD_SECONDS: Final = 0.5
-"""When the server goes: how long a connection is kept that has just come, or on which a head has begun."""
+"""When the server goes: how long a connection is kept that has just come, on which a head has begun, or whose client still
+sends what is answered."""
 
 _MEANT_FOR_US: Final = frozenset({b"content-length", b"connection"})
 _TOO_LARGE: Final = (
@@ -52,6 +59,8 @@ class Exchange(RequestResponseCycle):
 
     _head: list[bytes] | None = None
     """The head of an answer of known length, kept back until its body is there."""
+    last: Callable[[], None]
+    """Tells the connection that it closes after this answer."""
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]  # any mapping
         """Send a part of the answer."""
@@ -59,17 +68,21 @@ class Exchange(RequestResponseCycle):
             await self._send_whole(self._head, message)
             return
         if self.response_started or message["type"] != "http.response.start":
+            if not (self.keep_alive or message.get("more_body")):
+                self.last()
+                self.keep_alive = True  # it would be closed without a look at what is still to come
             await super().send(message)  # type: ignore[arg-type]
             return
         head = [STATUS_LINE[message["status"]]]
         whole = False
         for name, value in (*self.default_headers, *message["headers"]):
-            head += (name, b": ", value, b"\r\n")
             if name in _MEANT_FOR_US:
                 if name == b"content-length":
                     whole = True
                 else:  # of a connection ours say close, and nothing else
                     self.keep_alive = False
+                    continue
+            head += (name, b": ", value, b"\r\n")
         if not whole and message["status"] not in (204, 304):
             await super().send(message)  # type: ignore[arg-type]
             return
@@ -90,7 +103,7 @@ class Exchange(RequestResponseCycle):
         self.transport.write(b"".join(head))
         self.message_event.set()
         if not self.keep_alive:
-            self.transport.close()
+            self.last()
         self.on_response()
 
 
@@ -144,6 +157,12 @@ class Connection(HttpToolsProtocol):
     _last_words: bytes | None = None
     """What is to be said to what came after the requests that are still to be answered: nothing more is read."""
     _stuck_timer: asyncio.TimerHandle | None = None
+    _last = False
+    """Whether the connection closes after the answer that is given now."""
+    _rest: int | None = None
+    """How much more may come of a body that is answered already."""
+    _rest_timer: asyncio.TimerHandle | None = None
+    """Ends a connection that has had its last answer, and whose client was still sending."""
     _kept_until_s: float | None = None
     """When the server goes: until when a connection is kept on which a request is to be expected."""
 
@@ -159,7 +178,7 @@ class Connection(HttpToolsProtocol):
         self._stop_head_timer()
         if self._held is not None:
             self._let_go()
-        for timer in (self._stuck_timer, self._idle_timer, self._body_timer):
+        for timer in (self._stuck_timer, self._idle_timer, self._body_timer, self._rest_timer):
             if timer is not None:
                 timer.cancel()
         scope = getattr(self.cycle, "scope", None)  # one that was turned away has none
@@ -169,7 +188,12 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse; a head or body that is not whole after this is counted and timed."""
-        if self._last_words is not None:
+        if self._rest is not None:
+            self._rest -= len(data)
+            if self._rest < 0:
+                self.transport.close()
+                return
+        if self._rest_timer is not None or self._last_words is not None:
             return
         self._others_before = False
         super().data_received(data)
@@ -190,11 +214,16 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if self._last:
+            self._close(reads=self._body_bytes >= 0)
+            return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._last_words is not None:
             self._say_last_words()
             return
+        elif self._body_bytes >= 0:
+            self._rest = REST_BYTES_MAX
         if not self.pipeline:  # or as much again would come in with each answer
             self.flow.resume_reading()
 
@@ -214,7 +243,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head is whole."""
-        if len(self.pipeline) >= PIPELINED_MAX:
+        if len(self.pipeline) >= PIPELINED_MAX or self._last:
             raise TooManyPipelined
         self._head_bytes = -1
         self._body_bytes = 0
@@ -224,13 +253,16 @@ class Connection(HttpToolsProtocol):
         if door is not None and door.crowd.pressed and self._turned_away(door):
             return
         super().on_headers_complete()
-        self.cycle.__class__ = Exchange  # uvicorn makes it by name, and has not begun to run it
+        cycle: Any = self.cycle
+        cycle.__class__ = Exchange  # uvicorn makes it by name, and has not begun to run it
+        cycle.last = self._last_of_all
         if self.app.draining:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """A body is whole, or there is none."""
         self._body_bytes = -1
+        self._rest = None
         self._others_before = True
         if self._body_timer is not None:
             self._body_timer.cancel()
@@ -243,6 +275,8 @@ class Connection(HttpToolsProtocol):
 
     def _end_with(self, last_words: bytes) -> None:
         """Refuse what comes now; if others came before it, after they are answered, as whoever asked them counts."""
+        if self._rest_timer is not None:  # it has had its last answer
+            return
         self._last_words = last_words
         if self._body_bytes >= 0:
             before = bool(self.pipeline)
@@ -258,7 +292,21 @@ class Connection(HttpToolsProtocol):
     def _say_last_words(self) -> None:
         assert self._last_words is not None
         self.transport.write(self._last_words)
-        self.transport.close()
+        self._close(reads=True)
+
+    def _last_of_all(self) -> None:
+        self._last = True
+
+    def _close(self, *, reads: bool) -> None:
+        """Close after what was written; `reads`: when the client has closed too, or has sent for too long or too much."""
+        if not reads:
+            self.transport.close()
+            return
+        self._rest = REST_BYTES_MAX
+        self._rest_timer = self.loop.call_later(REST_SECONDS, self.transport.close)
+        with contextlib.suppress(OSError):  # it is closed already
+            self.transport.write_eof()
+        self.flow.resume_reading()
 
     def _turned_away(self, door: Door) -> bool:
         """Answer the request here, if there is no room for it and it is its turn to be answered."""
@@ -301,8 +349,7 @@ class Connection(HttpToolsProtocol):
         self._again_s = self.loop.time() + refusal.again_s
         cycle.response_complete = True
         self.transport.write(b"".join(parts))
-        if not cycle.keep_alive:
-            self.transport.close()
+        self._last = not cycle.keep_alive
         self.on_response_complete()
 
     def shutdown(self) -> None:
@@ -310,7 +357,7 @@ class Connection(HttpToolsProtocol):
 
         Somebody who has connected has something to ask, unless it was asked before; and a head that has begun will end.
         """
-        if self.cycle is None or self._head_bytes >= 0:
+        if self.cycle is None or self._head_bytes >= 0 or self._rest_timer is not None:
             if self._kept_until_s is None:
                 self._kept_until_s = self.loop.time() + LAST_HEAD_SECONDS
             if self.loop.time() < self._kept_until_s:
