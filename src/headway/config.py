@@ -87,7 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reserve_bytes: int = 64 * 1024 * 1024
     """Disk space held back so that runs can finish on a full disk; 0 holds none."""
     streams_max: int = 12_000
-    """How many event streams may be open at once."""
+    """How many event streams may be open at once. An eighth is kept for workers. Once there are keys, each may have half as
+    many as are still free (alone, a third of all), and an organisation twice as many (two thirds)."""
     log_lines_max: int = 10_000
     """How many lines of log a run may have; what comes after is dropped, and said so."""
     secret: str = ""

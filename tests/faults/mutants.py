@@ -375,7 +375,7 @@ MUTANTS = (
     ),
     Mutant(
         "closed-before-it-was-asked", "http/protocol.py",
-        "        if self.cycle is None or self._head_bytes >= 0:", "        if False:",
+        "        if self.cycle is None or self._head_bytes >= 0 or self._rest_timer is not None:", "        if False:",
         ENDS + "test_who_has_connected_and_asks_a_moment_later_is_answered_when_the_server_goes",
     ),
     Mutant(
@@ -1053,7 +1053,7 @@ MUTANTS = (
     ),
     Mutant(
         "everything-is-pipelined", "http/protocol.py",
-        "        if len(self.pipeline) >= PIPELINED_MAX:", "        if False:",
+        "        if len(self.pipeline) >= PIPELINED_MAX or self._last:", "        if False:",
         HOSTILE + "test_a_flood_of_pipelined_requests_is_cut_off_and_those_before_it_are_answered_in_order",
     ),
     Mutant(

@@ -144,7 +144,7 @@ async def test_a_drain_with_open_streams_ends_in_time_and_in_order():
         assert (status, b"event: reconnect" in body) == (200, True)
         assert (await polling)[0] == 200
         await server.task
-        assert server.api.streams == 0
+        assert server.api.streams.open == 0
 
 
 @on_loop

@@ -139,7 +139,7 @@ async def test_a_drain_asks_to_reconnect_and_closes(serving):
         server.api.drain()
         for stream in streams:
             assert (await stream.rest())[-1].event == "reconnect"
-        assert server.api.streams == 0
+        assert server.api.streams.open == 0
         assert (await server.listen(URL.format(run_id)).begun()).status == 503
 
 
@@ -149,9 +149,9 @@ async def test_a_client_that_leaves_leaves_nothing_behind(serving):
         run_id = await server.running()
         stream = server.listen(URL.format(run_id))
         await stream.until("snapshot")
-        assert server.api.streams == 1
+        assert server.api.streams.open == 1
         await stream.leave()
-        assert (server.api.streams, server.store.notifier.count, len(server.api.waiting)) == (0, 0, 0)
+        assert (server.api.streams.open, server.store.notifier.count, len(server.api.waiting)) == (0, 0, 0)
 
 
 @on_loop

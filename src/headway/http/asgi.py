@@ -41,6 +41,7 @@ from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
 from headway.http.sites import SAFE_METHODS
+from headway.http.streams import Streams
 from headway.ids import random_names
 from headway.logs import Told
 from headway.service.service import Service
@@ -88,7 +89,6 @@ class Api:
         """Long polls and event streams, which a drain ends."""
         self.signals: set[Patient] = set()
         """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
-        self.streams = 0
         self.crowd = Crowd()
         self.frames = Frames()
         self.meters = Meters([route.name for route in self.routes])
@@ -96,6 +96,7 @@ class Api:
         addresses = Addresses(settings.trusted_proxy)
         self.guard = sites.Guard(settings, addresses)
         self.gate = guard.Gate(service.access, addresses)
+        self.streams = Streams(settings.streams_max)
         self._shared = bool(settings.allow_origin or settings.cloudcoin_origins)
         """Whether pages of other sites may read answers."""
         service.access.on_change = self._look_again

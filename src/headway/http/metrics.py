@@ -151,7 +151,7 @@ class _Collector(Collector):
                 seconds.add_metric([name], times.cumulated(), sum_value=times.seconds)
         yield requests
         yield seconds
-        yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._api.streams)
+        yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._api.streams.open)
 
 
 def _lane(task: str, queue: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Final, TypeVar, cast
 
 import msgspec
 
-from headway.errors import BadCursor, Overloaded, Unauthenticated, Unavailable
+from headway.errors import BadCursor, Unauthenticated, Unavailable
 from headway.http import present
 from headway.http.call import Call, number
 from headway.http.frames import Frames
@@ -50,15 +50,13 @@ class Stream:
     __slots__ = ("_call", "_lasting", "_patient")
 
     def __init__(self, call: Call, *, lasting: bool = False) -> None:
-        """`lasting`: a drain leaves it open; only the server's very end closes it."""
+        """`lasting`: it is a worker's, and a drain leaves it open; only the server's very end closes it."""
         api = call.api
-        if api.streams >= call.service.settings.streams_max:
-            raise Overloaded(f"{api.streams:,} streams are open, which is the limit")
         self._call = call
         self._lasting = lasting
         self._patient = Patient(api.signals if lasting else api.waiting, call.receive, call.stands)
 
-    async def begin(self, first: bytes) -> None:
+    async def _begin(self, first: bytes) -> None:
         """Send the head and the first bytes."""
         call = self._call
         call.status = 200
@@ -71,16 +69,20 @@ class Stream:
         """Send bytes; waits as long as the client has too much unread."""
         await self._call.send({"type": "http.response.body", "body": frame, "more_body": True})
 
-    async def follow(self, source: AsyncIterator[T], frame: Callable[[T], bytes]) -> None:
-        """Send what comes until it ends, the client goes or the server drains; then close.
+    async def follow(self, source: AsyncIterator[T], frame: Callable[[T], bytes], first: bytes = b"") -> None:
+        """Send `first`, then what comes until it ends, the client goes or the server drains; then close.
+
+        Raise Overloaded or TooManyRequests, with nothing sent, where there is no room for another stream.
 
         A source that is not available now ends it too: the head is sent, so that the client can only be asked to come back.
         So does the end of the caller's key; whoever comes back then is told why.
         """
         api, patient = self._call.api, self._patient
         come_back = False
-        api.streams += 1
+        principal = self._call.principal
+        api.streams.enter(principal, worker=self._lasting, shared=api.service.access.locked)
         try:
+            await self._begin(first)
             async with aclosing(cast(AsyncGenerator[T, None], source)):
                 with patient:
                     if api.closing or (api.draining and not self._lasting):
@@ -90,7 +92,7 @@ class Stream:
         except (Unavailable, Unauthenticated):
             come_back = True
         finally:
-            api.streams -= 1
+            api.streams.leave(principal, worker=self._lasting)
         if patient.over == "gone":
             return
         if come_back or patient.over == "draining":
@@ -109,9 +111,8 @@ async def run_events(call: Call, run_id: str, asked: RunEvents) -> Reply | None:
         if run.state in FINAL and known == run.seq:
             return NO_CONTENT  # the standard's way to say that there is nothing to come back for
     after = known if known is not None else None if asked.start == "now" else 0
-    stream = Stream(call)
-    await stream.begin(b"")
-    await stream.follow(call.service.history.watch(run_id, after, _never), partial(_run_frame, call.api.frames, after))
+    source = call.service.history.watch(run_id, after, _never)
+    await Stream(call).follow(source, partial(_run_frame, call.api.frames, after))
     return None
 
 
@@ -164,9 +165,9 @@ async def feed(call: Call, run_ids: tuple[str, ...], asked: Feed) -> Reply | Non
     if known is not None and known > last:
         raise BadCursor(f"the feed ends at {last}; {known} has not been handed out", position=last)
     after = known if known is not None else 0 if asked.start == "start" else last
-    stream = Stream(call)
-    await stream.begin(b"id: %d\nevent: begin\ndata: {}\n\n" % after)
-    await stream.follow(call.service.history.feed(after, run_ids, _never), partial(_feed_frame, call.api.frames))
+    source = call.service.history.feed(after, run_ids, _never)
+    first = b"id: %d\nevent: begin\ndata: {}\n\n" % after
+    await Stream(call).follow(source, partial(_feed_frame, call.api.frames), first)
     return None
 
 
@@ -179,9 +180,7 @@ async def signals(call: Call, worker_id: str) -> Reply | None:
     await call.service.workers.get(worker_id)
     if call.method == "HEAD":
         return NO_CONTENT
-    stream = Stream(call, lasting=True)
-    await stream.begin(b"")
-    await stream.follow(call.service.workers.signals(worker_id), _signal_frame)
+    await Stream(call, lasting=True).follow(call.service.workers.signals(worker_id), _signal_frame)
     return None
 
 
