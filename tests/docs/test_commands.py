@@ -23,10 +23,12 @@ def test_the_scripts_are_bash():
         subprocess.run(["bash", "-n", ROOT / name], check=True)
 
 
-def test_continuous_integration_runs_the_second_command_and_nothing_else():
+def test_continuous_integration_runs_the_second_command_and_then_the_ranges_of_the_dependencies():
     lines = (ROOT / ".ci/run").read_text().splitlines()
     assert [line for line in lines if line and not line.startswith(("#", "set "))] == [
-        'exec "$(dirname "${BASH_SOURCE[0]}")/../test"'
+        'test="$(dirname "${BASH_SOURCE[0]}")/../test"',
+        '"$test"',
+        'exec "$test" --ranges',
     ]
 
 

@@ -171,6 +171,7 @@ class MailBox:
             for transport in (each.transport, each._original_transport):
                 if transport is not None:
                     transport.abort()
+        await asyncio.sleep(0)  # in the loop's next round they are closed
         accepting = asyncio.all_tasks() - {asyncio.current_task()}
         if accepting:
             await asyncio.wait(accepting, timeout=5)

@@ -10,7 +10,7 @@ import pytest
 from tests.faults import mutants as faults
 from tests.http import mutants as access
 from tests.ray import mutants as ray
-from tests.tidy.code import MODULES, PACKAGE, ROOT, everything, name, offenders
+from tests.tidy.code import KEPT, MODULES, PACKAGE, ROOT, everything, name, offenders
 
 NOBODYS = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "types", "shared", "stuff", "tools"}
 VAGUE = re.compile(r"^\s*class \w+(Manager|Helper|Impl|Util|Utils|Base|Data|Info|Handler)\b")
@@ -130,6 +130,12 @@ def test_nothing_is_left_to_be_done():
 
 def test_files_are_small():
     assert [str(path) for path in everything() if path.stat().st_size >= 400_000] == []
+
+
+def test_nothing_is_committed_that_a_tool_has_left_behind():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    strange = {path.partition("/")[0] for path in listed.stdout.splitlines() if "/" in path} - KEPT
+    assert strange == set()
 
 
 def test_no_machine_is_named():
