@@ -207,11 +207,11 @@ class BuiltInWorker:
     async def _handle(self, handler: Handler, lease: Lease) -> msgspec.Raw:
         """Execute the task; it goes on where an earlier try has stood. What it reads takes its organisation's turns."""
         run = await leased(self._service, lease)
-        before = REQUESTER.set(Requester(run.organisation, BACKGROUND_S))
+        REQUESTER.set(Requester(run.organisation, BACKGROUND_S))
         try:
             return await handler(self._service, run)
         finally:
-            REQUESTER.reset(before)
+            REQUESTER.set(None)  # and no reset: a server that dies closes its tasks in another context
 
     async def _report(self, worker_id: str, report: AnyReport) -> None:
         await self._service.workers.report(ReportRuns(worker_id=worker_id, reports=[report]))
