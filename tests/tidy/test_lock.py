@@ -52,6 +52,13 @@ def test_the_lock_has_a_version_that_fits_whatever_is_asked_for(part):
     assert wrong == []
 
 
+def test_the_lowest_ray_is_the_one_that_is_tested_each_night():
+    """It is too large for `./test --ranges`, which holds all other bounds."""
+    (asked,) = EXTRAS["ray"]
+    (locked,) = (each.version for each in bill.packages("ray") if each.name == "ray")
+    assert asked == f"ray>={locked}"
+
+
 def test_a_package_has_the_same_version_in_every_file_but_that_of_the_lowest():
     pins = {
         (each.name, each.version) for path in FILES if path.stem != lock.LOWEST for each in bill.packages(path.stem)
