@@ -79,6 +79,36 @@ def test_a_key_file_that_a_server_refuses_is_what_the_doctor_says_in_the_same_wo
     assert os.path.lexists(key_of(locked)) == there, "no new secret is made in place of the lost one"
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o620, 0o602, 0o666])
+def test_a_key_file_that_others_may_read_or_change_is_refused_until_that_is_mended(locked, mode):
+    before = key_of(locked).read_bytes()
+    key_of(locked).chmod(mode)
+    (said,) = diagnosis(locked)
+    assert f"others may read or change {key_of(locked)} (mode {mode:o})" in said
+    assert f"chmod 600 {key_of(locked)}" in said
+    assert refusal_of(locked) == said
+    assert headway(locked, "doctor", "--accept-loss").returncode != 0
+    assert key_of(locked).read_bytes() == before, "it is not lost"
+    key_of(locked).chmod(0o600)
+    assert diagnosis(locked) == []
+
+
+def test_a_store_or_a_key_of_a_client_that_others_may_read_is_warned_of(locked):
+    locked.store.chmod(0o644)
+    server = Server(locked).start(ready=False)
+    until(lambda: answers(server, locked.admin) == 200, 20, "it is served")
+    assert f"others may read {locked.store} (mode 644): chmod 600 it" in locked.logged()
+    kept = locked.folder / "admin.key"
+    kept.write_text(locked.admin)
+    for mode, warned in ((0o644, True), (0o600, False)):
+        kept.chmod(mode)
+        done = subprocess.run(
+            [sys.executable, "-m", "headway", "runs", "list", "--key-file", str(kept)], cwd=ROOT, env=locked.environment(HEADWAY_URL=locked.url),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, f"others may read {kept}" in done.stderr) == (0, warned), done.stderr
+
+
 def test_a_key_file_that_the_server_may_not_read_is_said_so(locked, monkeypatch):
     if os.geteuid() == 0:
         pytest.skip("root may read everything")

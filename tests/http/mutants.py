@@ -35,6 +35,26 @@ MUTANTS = (
         GATE + "test_no_route_lets_in_who_has_no_key_or_not_the_right_one",
     ),
     Mutant(
+        "whoever-is-on-the-machine", "http/guard.py",
+        "        return visitor if visitor is not None and is_local(call.client, call.headers) else None", "        return visitor",
+        KEYS + "test_who_is_let_in_without_a_key_is_on_this_machine_and_forwards_nothing",
+    ),
+    Mutant(
+        "any-port-is-ours", "http/sites.py",
+        "(theirs[0], theirs[1] or port) == (ours[0], ours[1] or port)", "theirs[0] == ours[0]",
+        "tests/http/test_sites.py::test_an_origin_is_the_hosts_with_its_port",
+    ),
+    Mutant(
+        "one-key-takes-all-streams", "http/streams.py",
+        "        if shared:\n", "        if False:\n",
+        "tests/http/test_stream_shares.py::test_a_key_that_only_reads_keeps_nobody_else_out",
+    ),
+    Mutant(
+        "closed-while-they-send", "http/protocol.py",
+        "        if not reads:\n", "        if True:\n",
+        "tests/http/test_early_answers.py::test_what_is_sent_after_the_last_answer_takes_that_from_nobody",
+    ),
+    Mutant(
         "opens-again-when-all-are-revoked", "service/access/directory.py",
         "        return bool(self.keys)",
         "        return any(entry.key.revoked_at is None for entry in self.keys.values())",

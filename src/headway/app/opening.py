@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from headway import __version__
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.private import exposed
 from headway.storage.location import is_postgres, kept_secret, need_driver, secret_of, sqlite_path
 from headway.vault import as_secrets
 
@@ -51,6 +52,8 @@ def on_a_file(settings: Settings) -> tuple[Store, bytes]:
     def claim(connection: apsw.Connection) -> None:
         found.append(settle(connection, path, settings.secret, earlier))
 
+    if path.exists() and (mode := exposed(path.stat())) is not None:
+        log.warning("store.exposed others may read %s (mode %s): chmod 600 it", path, mode)
     store = open_file(path, clock, reserve_bytes=settings.reserve_bytes, claim=claim)
     return store, found[0]
 

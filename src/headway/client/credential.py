@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Final
 
 from headway.errors import BadParameter
+from headway.private import exposed
+
+log = logging.getLogger("headway")
 
 VARIABLE: Final = "HEADWAY_KEY"
 FILE_VARIABLE: Final = "HEADWAY_KEY_FILE"
@@ -25,6 +29,10 @@ def key(given: str | None = None, file: str | None = None) -> str | None:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        with Path(path).open(encoding="utf-8") as file:
+            mode, text = exposed(os.fstat(file.fileno())), file.read()
+        if mode is not None:
+            log.warning("key.exposed others may read %s (mode %s): chmod 600 it", path, mode)
+        return text.strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadParameter(f"the key cannot be read from {path}: {error}") from None

@@ -29,6 +29,8 @@ class Dialect:
     problem: type[msgspec.Struct] = problem.Problem
     """What the body of an error is."""
     problem_kind: str = "application/problem+json"
+    links: bool = True
+    """Whether a person may come by a link from any page, to what changes nothing."""
     body_kinds: tuple[str, ...] = ("application/json",)
     """How bodies may be encoded that its handlers read themselves."""
 
@@ -43,7 +45,7 @@ class Dialect:
 
     def receive(self, call: Call, guard: Guard) -> None:
         """Look at a request before the gate does: raise Forbidden for what a browser asks for a page that may not."""
-        guard.check_site(call, self.welcome(call.api.service.settings), links=True)
+        guard.check_site(call, self)
 
     def visitor(self, settings: Settings) -> Principal | None:
         """Return who a program on this machine is that shows no key although there are keys; None: it is not let in."""

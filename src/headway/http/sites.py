@@ -17,6 +17,7 @@ from headway.http.addresses import LOOPBACK, Addresses, read_host
 
 if TYPE_CHECKING:
     from headway.http.call import Call
+    from headway.http.dialect import Dialect
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REMEMBERED_MAX: Final = 256
@@ -52,23 +53,24 @@ class Guard:
         if len(self._seen) < _REMEMBERED_MAX:
             self._seen.add(host)
 
-    def check_site(self, call: Call, welcome: Collection[str], *, links: bool) -> None:
-        """Raise Forbidden for what a browser asks for a page that is neither ours nor of a `welcome` origin.
+    def check_site(self, call: Call, dialect: Dialect) -> None:
+        """Raise Forbidden for what a browser asks for a page that is neither ours nor welcome to the dialect.
 
-        `links` says whether a person may follow a link from any page, if nothing is changed by it. A request with neither
-        `Origin` nor `Sec-Fetch-Site` comes from no browser, or from an old one that reads.
+        A request with neither `Origin` nor `Sec-Fetch-Site` comes from no browser, or from an old one that reads.
         """
         origin, site = call.headers.get(b"origin"), call.headers.get(b"sec-fetch-site")
         if origin is None and site is None:
             return
         safe = call.method in SAFE_METHODS
         if origin is None:
-            linked = links and call.headers.get(b"sec-fetch-mode") == b"navigate"
+            linked = dialect.links and call.headers.get(b"sec-fetch-mode") == b"navigate"
             if not (safe and (site in _ITSELF or linked)):
                 raise Forbidden("a web page of another site may not ask this")
             return
         text = origin.decode("latin-1")
-        if text not in welcome and not ((site is None or site in _ITSELF) and self._is_own(text, call)):
+        if text not in dialect.welcome(call.api.service.settings) and not (
+            (site is None or site in _ITSELF) and self._is_own(text, call)
+        ):
             raise Forbidden(
                 f"a web page of {text[:100]!r} may not ask this: its origin is not one that the settings allow"
             )

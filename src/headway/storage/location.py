@@ -11,6 +11,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from headway.private import exposed
 from headway.storage.database import StoreRefused
 
 MEMORY = ":memory:"
@@ -87,6 +88,10 @@ def kept_secret(path: Path | None, given: str) -> bytes | None:
     return _read_key(key_path_of(path))
 
 
+class ExposedKey(ValueError):
+    """The key file is a good one, and others of the machine may read or change it."""
+
+
 WITHOUT_IT: Final = (
     "if it is lost, `headway doctor --accept-loss` makes a new one, and all that was signed or sealed with it is void"
 )
@@ -104,18 +109,27 @@ def key_path_of(path: Path) -> Path:
 
 
 def _read_key(key_path: Path) -> bytes:
+    kept = b""
     try:
-        with contextlib.suppress(ValueError):
-            kept = bytes.fromhex(key_path.read_text())
-            if len(kept) >= 32:  # noqa: PLR2004 - as above
-                return kept
+        with key_path.open() as file:
+            mode = exposed(os.fstat(file.fileno()))
+            with contextlib.suppress(ValueError):
+                kept = bytes.fromhex(file.read())
     except OSError as error:
         raise ValueError(
             f"{key_path} cannot be read ({error.strerror}): it has to be a file that the server's user may read; {WITHOUT_IT}"
         ) from None
-    raise ValueError(
-        f"{key_path} is not a key as Headway writes one: put it back from a backup, or set HEADWAY_SECRET as it was; {WITHOUT_IT}"
-    )
+    if len(kept) < 32:  # noqa: PLR2004 - as above
+        raise ValueError(
+            f"{key_path} is not a key as Headway writes one: put it back from a backup, or set HEADWAY_SECRET as it was; "
+            f"{WITHOUT_IT}"
+        )
+    if mode is not None:
+        raise ExposedKey(
+            f"others may read or change {key_path} (mode {mode}), and with what it holds make keys and open what is sealed: "
+            f"chmod 600 {key_path}"
+        )
+    return kept
 
 
 def _make_key(key_path: Path) -> None:

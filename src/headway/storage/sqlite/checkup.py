@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import apsw
 
 from headway.ids import Signer
 from headway.model.run import FINAL
+from headway.private import exposed
 from headway.storage import checkup as checkup_of
 from headway.storage.checkup import Check
 from headway.storage.location import kept_secret, key_path_of
@@ -92,9 +92,9 @@ def _key(connection: apsw.Connection, path: Path, secret: str, earlier: Sequence
 
 
 def _access(path: Path) -> Check:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        return "access", False, f"others may read {path} (mode {mode:o}); chmod 600 it"
+    mode = exposed(path.stat())
+    if mode is not None:
+        return "access", False, f"others may read {path} (mode {mode}); chmod 600 it"
     return "access", True, f"only its owner may read {path}"
 
 

@@ -12,7 +12,7 @@ import apsw
 
 from headway.ids import Signer
 from headway.storage.database import StoreRefused
-from headway.storage.location import WITHOUT_IT, aside, kept_secret, key_path_of, secret_of
+from headway.storage.location import WITHOUT_IT, ExposedKey, aside, kept_secret, key_path_of, secret_of
 
 MARK: Final = "secret_mark"
 """The fact of the store that names its secret. It is a digest, which gives nothing away."""
@@ -66,11 +66,13 @@ def misfit(connection: apsw.Connection, path: Path, secret: bytes | None, earlie
 def renew(connection: apsw.Connection, path: Path, given: str, earlier: Sequence[bytes], now_ms: int) -> str | None:
     """Give up a secret that cannot be used, for the one that is given or a new one; return what was done, or None.
 
-    A key file that is no use is kept beside the new one.
+    A key file that is no use is kept beside the new one. Raises ExposedKey for one that is not lost, only open to others.
     """
     try:
         if misfit(connection, path, kept_secret(path, given), earlier) is None:
             return None
+    except ExposedKey:
+        raise
     except ValueError:
         pass
     if not given and os.path.lexists(key_path_of(path)):
