@@ -2,6 +2,7 @@
 
 import asyncio
 import email
+import gc
 import re
 import time
 from email.header import decode_header, make_header
@@ -289,10 +290,17 @@ async def test_a_mail_that_is_refused_fails_with_the_servers_words(mailer, mailb
     assert "\x1b" not in failed.message
 
 
+@pytest.fixture
+def collected():
+    """Have what a test leaves behind collected after its loop has ended and while its filters of warnings still hold."""
+    yield
+    gc.collect()
+
+
 # A listener of asyncio closes the socket of a handshake that failed later than the loop of the test lives.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", ["starttls", "tls"])
-async def test_mail_goes_encrypted_to_who_is_trusted_and_to_nobody_else(certified, trusting, kind):
+async def test_mail_goes_encrypted_to_who_is_trusted_and_to_nobody_else(collected, certified, trusting, kind):
     box = MailBox(
         certified,
         starttls=kind == "starttls",
