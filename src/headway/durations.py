@@ -17,12 +17,15 @@ _PART: Final = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([a-z]+)\s*")
 _ISO: Final = re.compile(
     r"P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,12}(?:\.\d{1,6})?)S)?)?"
 )
+TEXT_MAX: Final = 100
 LONGEST_MS: Final = 100 * 365 * 86_400_000
 """A hundred years: longer durations are taken for mistakes."""
 
 
 def parse_ms(text: str) -> int:
     """Return the duration in milliseconds; raise ValueError with what is accepted."""
+    if len(text) > TEXT_MAX:
+        raise ValueError(f"a duration has {TEXT_MAX} characters at most")
     found = _iso_ms(text) if text[:1] == "P" else _words_ms(text.lower())
     if found is None or found > LONGEST_MS:
         raise ValueError(f'{text[:40]!r} is not a duration; write "30s", "5m", "1h30m", "3 days" or "PT30S"')

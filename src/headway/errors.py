@@ -4,7 +4,7 @@
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
     │                    UnsupportedMediaType 415
     ├── InvalidInput 422 ─ UnknownTask, InvalidSchedule, TargetRefused, IdempotencyKeyReused, InvalidRecord,
-    │                        BadImport, ExternalRefused
+    │                        BadImport, ExternalRefused, InputTooCostly, SchemaTooCostly
     ├── Unauthenticated 401 / Forbidden 403
     ├── NotFound 404 ─ RunNotFound, TaskNotFound, QueueNotFound, WorkerNotFound, ScheduleNotFound, RouteNotFound,
     │                  KeyNotFound, UserNotFound, OrganisationNotFound, TableNotFound, FieldNotFound,
@@ -102,6 +102,23 @@ class InvalidInput(HeadwayError):
     """The JSON is well formed and has a value that it cannot have; `errors` point at each."""
 
     code, status, title = "invalid_input", 422, "The input does not match the schema"
+
+
+class InputTooCostly(InvalidInput):
+    """Checking the input against the schema of its task takes more time or memory than there is for one input."""
+
+    code, title = "input_too_costly", "The input costs too much to check"
+    hint = (
+        "Make the input smaller, or the schema simpler: fewer alternatives, fewer references to itself, shorter patterns. "
+        "Schedules take only what can be checked at once."
+    )
+
+
+class SchemaTooCostly(InvalidInput):
+    """The schema of a task is too large or applies too many subschemas to one value; `errors` point at the place."""
+
+    code, title = "schema_too_costly", "The schema costs too much to check with"
+    hint = "Make it simpler at the place that is named, and declare the task again."
 
 
 class UnknownTask(InvalidInput):

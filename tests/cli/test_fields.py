@@ -30,6 +30,29 @@ SCHEMA = {
     },
 }
 
+DOUBLED = {
+    "properties": {"n": {"$ref": "#/$defs/0"}},
+    "$defs": {
+        **{str(i): {"anyOf": [{"$ref": f"#/$defs/{i + 1}"}] * 2} for i in range(6)},
+        **{str(i): {"anyOf": [{"$ref": f"#/$defs/{i + 1}"} for _ in range(40)]} for i in range(6, 8)},
+        "8": {"type": "integer"},
+    },
+}
+"""A hundred thousand ways lead to one subschema."""
+
+
+def test_a_subschema_is_looked_at_once_however_many_ways_lead_to_it():
+    looked = []
+
+    class Root(dict):
+        def get(self, name, *other):
+            looked.append(name)
+            return super().get(name, *other)
+
+    assert fields.read("15", "n", Root(DOUBLED)) == 15
+    assert len(looked) < 1_000
+
+
 TASK = {
     "name": "count", "version": "1", "description": "", "active": True, "executor": "thread", "queue": "default",
     "priority": 5, "output_schema": None, "retry": {}, "max_crashes": 3, "timeout": None, "heartbeat_timeout": None,

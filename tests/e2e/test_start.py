@@ -8,7 +8,7 @@ from tests.faults.waiting import until
 LATE = {
     "aiohttp", "aiosmtplib", "cryptography", "email.headerregistry", "email.policy", "importlib.resources", "jinja2", "openpyxl",
     "psycopg", "rich", "sqlalchemy", "starlette", "yarl", "zoneinfo", "headway.http.openapi", "headway.outbound.http",
-    "headway.outbound.mail", "headway.outbound.render",
+    "headway.outbound.mail", "headway.evaluation.rendering",
 }  # fmt: skip
 """What only webhooks, mails, templates, secrets, schedules, other databases, forms and documents need."""
 

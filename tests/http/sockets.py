@@ -62,4 +62,5 @@ async def serving(on_drain=None, *, path=None, store=None, **options):
     finally:
         stop.set()
         await task
+        await service.gateway.close()
         await store.close()

@@ -1,6 +1,11 @@
 """How many starts are let in is learnt from how long they take."""
 
+import asyncio
+import json
+
+import msgspec
 import pytest
+from tests.http.kit import on_loop, serving
 
 from headway.errors import Overloaded
 from headway.http import crowd as module
@@ -83,3 +88,17 @@ def test_it_is_pressed_until_a_while_after_it_was_nearly_full(clock):
     assert crowd.pressed, "a commit answers all at once, and the next come at once"
     passes(crowd, clock, 1, SOON_S * 2)
     assert not crowd.pressed
+
+
+@on_loop
+async def test_an_input_that_is_checked_aside_teaches_the_crowd_nothing(monkeypatch):
+    monkeypatch.setattr(module, "SOON_S", 0.0)  # everything is late
+    schema = {"items": {"anyOf": [*({"const": f"x{i}"} for i in range(100)), {"type": "string"}]}}
+    async with serving() as server:
+        await server.declare("t", input_schema=msgspec.Raw(json.dumps(schema).encode()))
+        before = server.api.crowd.limit
+        assert (await server.post("/v1/runs", {"task": "t", "input": ["text"] * 40_000})).status == 202
+        assert server.api.crowd.limit == before
+        later = asyncio.ensure_future(server.post("/v1/runs", {"task": "t", "input": ["text"]}))
+        assert (await later).status == 202
+        assert server.api.crowd.limit < before

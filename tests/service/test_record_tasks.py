@@ -443,8 +443,8 @@ async def test_what_was_read_and_has_changed_is_read_again(office, monkeypatch):
     render = world.service.gateway.templates.render
     meddling = [{"id": ids[1], "values": {"Age": 7}}, {"id": ids[2], "values": {"Age": 99}}]
 
-    async def meddled(templates, rows):
-        done = await render(templates, rows)
+    async def meddled(*given):
+        done = await render(*given)
         if meddling:
             patches = msgspec.convert(meddling, list[table_wire.RecordPatch])
             meddling.clear()

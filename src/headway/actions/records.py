@@ -113,7 +113,7 @@ class _Pages:
                     job.inserts.append((place, resolved(action.values, job.values, texts)))
             case Start():
                 for job, texts in await self._rendered(index, action, jobs):
-                    self._start(index, action, job, resolved(action.input, job.values, texts))
+                    await self._start(index, action, job, resolved(action.input, job.values, texts))
             case Email():
                 rendered = await self._rendered(index, action, jobs)
                 await _each(rendered, lambda job, texts: self._sender.mail(index, action, job, texts))
@@ -150,19 +150,19 @@ class _Pages:
         for context, (_, place) in zip(contexts, there, strict=True):
             table, record = found[place]
             context["target"] = shown(table, record.id, record.values)
-        outcomes = await self._service.gateway.templates.render(templates, contexts)
+        outcomes = await self._service.gateway.templates.render(templates, contexts, self._run.desk.organisation)
         for (job, place), outcome in zip(there, outcomes, strict=True):
             if isinstance(outcome, SendFailed):
                 self._sender.failed(index, job, outcome)
             else:
                 job.others.append((place, resolved(action.values, job.values, outcome)))
 
-    def _start(self, index: int, action: Start, job: Job, given: dict[str, Any]) -> None:
+    async def _start(self, index: int, action: Start, job: Job, given: dict[str, Any]) -> None:
         body = msgspec.Raw(_encode(given or {"record": job.record.id}))
         labels = {"record_run": self._run.run.id, "record": job.record.id[:255]}
         spec = StartRun(task=action.task, input=body, labels=labels)
         try:
-            job.starts.append(self._service.drafter.draft(spec, self._run.desk.space, run_type="record"))
+            job.starts.append(await self._service.drafter.draft(spec, self._run.desk.space, run_type="record"))
         except HeadwayError as error:
             job.fail(index, error.code, error.detail)
 
@@ -180,7 +180,9 @@ class _Pages:
         templates = templates_of(action)
         if not templates:
             return [(job, []) for job in jobs]
-        outcomes = await self._service.gateway.templates.render(templates, await self._contexts(jobs))
+        outcomes = await self._service.gateway.templates.render(
+            templates, await self._contexts(jobs), self._run.desk.organisation
+        )
         done = []
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, SendFailed):

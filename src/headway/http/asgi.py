@@ -90,6 +90,7 @@ class Api:
         self.signals: set[Patient] = set()
         """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
         self.crowd = Crowd()
+        self.crowd.excused = service.schemas.has_judged
         self.frames = Frames()
         self.meters = Meters([route.name for route in self.routes])
         settings = service.settings

@@ -17,6 +17,7 @@ from headway.errors import (
     UnknownField,
     UnsupportedMediaType,
 )
+from headway.service.inputs import hold_many
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -100,6 +101,7 @@ def check_type(headers: dict[bytes, bytes]) -> None:
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Return the struct; raise MalformedJson, UnknownField or InvalidInput."""
     try:
+        hold_many(body)
         str(body, "utf-8")  # payloads that pass through unparsed have to be text as well
         return decoder.decode(body)
     except msgspec.ValidationError as error:

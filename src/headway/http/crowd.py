@@ -9,6 +9,7 @@ long answers take, as TCP learns how much a network carries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
@@ -45,6 +46,8 @@ class Crowd:
         """Until then starts are known to be refused."""
         self._learns_s = 0.0
         """When a late answer counts again: those that were let in together are late together."""
+        self.excused: Callable[[], bool] = lambda: False
+        """Whether the current request is late by what it asked for itself, of which nothing is learnt."""
 
     @property
     def full(self) -> bool:
@@ -84,7 +87,7 @@ class Crowd:
         """Learn from how long it took."""
         now_s = monotonic()
         if now_s - entered_s > SOON_S:
-            if now_s >= self._learns_s:
+            if now_s >= self._learns_s and not self.excused():
                 self.limit = max(LIMITS[0], min(self.limit, self.inside) * LESS)
                 self._learns_s = now_s + SOON_S
         elif self.inside * 2 > self.limit:

@@ -1,9 +1,10 @@
-"""The one way out: a server's guard, its callers and mailers, and the processes that its templates run in."""
+"""The one way out: a server's guard, its callers and mailers, and the processes that evaluate what users give."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headway.evaluation.children import Children
 from headway.outbound.guard import Guard
 from headway.outbound.templates import Templates
 
@@ -21,12 +22,14 @@ class Gateway:
         *,
         caller: Caller | None = None,
         mailer: Mailer | None = None,
-        templates: Templates | None = None,
+        children: Children | None = None,
     ) -> None:
         self.guard = guard
         self._caller = caller
         self._mailer = mailer
-        self.templates = templates or Templates()
+        self.children = children or Children()
+        """Where templates are rendered, and inputs checked that are too much for the event loop."""
+        self.templates = Templates(self.children)
 
     @property
     def caller(self) -> Caller:
@@ -52,4 +55,4 @@ class Gateway:
             await self._caller.close()
         if self._mailer is not None:
             await self._mailer.close()
-        await self.templates.close()
+        await self.children.close()

@@ -39,7 +39,7 @@ class Declaring:
         self._ids = ids
         self._settings = settings
 
-    def read(
+    async def read(
         self, asked: Sequence[ScheduleDeclaration], tasks: Mapping[str, Task], space: Space, started_at: int
     ) -> list[Schedule]:
         """Return what is declared, checked; raise InvalidInput or InvalidSchedule, which name the place.
@@ -57,6 +57,7 @@ class Declaring:
                 fields = said(spec, self._settings)
                 schedule = checked(Schedule(id="", organisation=space.organisation, **fields))  # type: ignore[arg-type]
                 self._slots.drafted(schedule, schedule.labels, replace(task, active=True))
+                await self._slots.rest()
             except HeadwayError as error:
                 raise _at(error, index) from None
             found[spec.name] = declared(schedule, started_at)

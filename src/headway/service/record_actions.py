@@ -169,7 +169,7 @@ class Builder:
         """Raise InvalidInput for a template that cannot be read, or asks for what it will not be given."""
         if not source:
             return
-        looked = await self._gateway.templates.look(source)
+        looked = await self._gateway.templates.look(source, self._table.organisation)
         if looked.error:
             raise invalid(at, f"the template cannot be read: {looked.error}")
         allowed = NAMES if target is None else NAMES | {"target"}

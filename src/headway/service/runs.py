@@ -104,7 +104,7 @@ class Runs:
         """
         space = self._space
         await self._store.know(space, (spec.task,))
-        draft = self._drafter.draft(spec, space, run_type=run_type)
+        draft = await self._drafter.draft(spec, space, run_type=run_type)
         if spec.validate_only:
             return Started(space.run(draft.run), created=False, replayed=False)
         made: list[tuple[Run, bool]] = []
@@ -132,7 +132,7 @@ class Runs:
         drafts: list[Draft | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
-                drafts.append(self._drafter.draft(spec, space))
+                drafts.append(await self._drafter.draft(spec, space))
             except HeadwayError as error:
                 if batch.atomic:
                     error.fields["index"] = index

@@ -13,8 +13,8 @@ from headway.service.access.organisations import Organisations
 from headway.service.bulk import Bulk
 from headway.service.claiming import Alarm, unpark_freed
 from headway.service.desk import Desk
-from headway.service.inputs import Schemas
 from headway.service.reporting import Reporter
+from headway.service.schemas import Schemas
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
 from headway.service.slots import Slots, let_next
@@ -44,7 +44,7 @@ class Service:
         """External databases that tables are of."""
         self.ids = ids or IdSource()
         self.gateway = gateway or Gateway(Guard.of(settings))
-        self.schemas = Schemas()
+        self.schemas = Schemas(self.gateway.children)
         self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)
         self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
         reporter = Reporter(self.drafter, signer, settings)

@@ -62,6 +62,10 @@ class Slots:
         self.decided: Counter[tuple[str, str]] = Counter()
         """(outcome, why) → how many slots, since this server began."""
 
+    async def rest(self) -> None:
+        """Let others have their turn, between two of many schedules whose inputs are checked."""
+        await self._drafter.rest()
+
     async def settle_due(self) -> int:
         """Decide about slots that are due, as many as fit into one transaction; return of how many schedules."""
         settled = await self._store.write(self._settle_due, grows=True, weight=AT_ONCE)
@@ -197,7 +201,7 @@ class Slots:
             max_attempts=schedule.max_attempts,
             run_at=None if at is None else to_text(at),
         )
-        return self._drafter.draft(spec, Space(schedule.organisation), run_type=RUN_TYPE, task=task)
+        return self._drafter.draft_at_once(spec, Space(schedule.organisation), run_type=RUN_TYPE, task=task)
 
     def start(self, unit: Unit, schedule: Schedule, draft: Draft, action: Action, **told: str) -> Run:
         """Start a run of the schedule; stop the others first, or let it wait for them, as the action says.

@@ -19,7 +19,8 @@ from headway.model.query import FIRST
 from headway.model.run import Reason, Run, State
 from headway.model.space import Space
 from headway.model.task import Task
-from headway.service.inputs import Schemas, canonical, pick_key
+from headway.service.inputs import canonical, pick_key
+from headway.service.schemas import TOGETHER_MAX, Question, Schemas
 from headway.service.stopping import terminate
 from headway.service.transitions import change, move
 from headway.storage.catalog import Catalog
@@ -52,20 +53,38 @@ class Drafter:
         self._schemas = schemas
         self._settings = settings
 
-    def draft(
-        self,
-        spec: StartRun,
-        space: Space,
-        *,
-        run_type: str = "api",
-        task: Task | None = None,
-        shared_first: bool = False,
-    ) -> Draft:
-        """Return the draft of a run of the organisation.
+    async def draft(self, spec: StartRun, space: Space, *, run_type: str = "api", shared_first: bool = False) -> Draft:
+        """Return the draft of a run of the organisation; an input that takes long to check is checked elsewhere meanwhile.
 
         With `shared_first` a name means a shared task rather than one of the organisation's own. Raises UnknownTask,
         TaskInactive, InvalidInput, PayloadTooLarge or MalformedJson.
         """
+        draft, question = self._draft(spec, space, run_type, None, shared_first=shared_first)
+        if question is not None:
+            await self._schemas.judge(question, space.organisation)
+        if self._schemas.spent > TOGETHER_MAX:
+            await self._schemas.rest()
+        return draft
+
+    async def rest(self) -> None:
+        """Let others have their turn, between two of many drafts that are made at once."""
+        await self._schemas.rest()
+
+    def draft_at_once(
+        self, spec: StartRun, space: Space, *, run_type: str, task: Task | None = None, shared_first: bool = False
+    ) -> Draft:
+        """Return the draft of a run, of this task if one is given, where nothing can be waited for: in a transaction.
+
+        Raises what `draft` does, and InputTooCostly for an input that takes long to check.
+        """
+        draft, question = self._draft(spec, space, run_type, task, shared_first=shared_first)
+        if question is not None:
+            raise question.refusal()
+        return draft
+
+    def _draft(
+        self, spec: StartRun, space: Space, run_type: str, task: Task | None, *, shared_first: bool = False
+    ) -> tuple[Draft, Question | None]:
         task = task or space.find(self._catalog.tasks, spec.task, shared_first=shared_first)
         if task is None:
             raise UnknownTask(f"no worker has declared a task named {spec.task!r}")
@@ -73,7 +92,7 @@ class Drafter:
             raise TaskInactive(f"the task {spec.task!r} is not active")
         limits = self._settings
         text, value = canonical(spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input")
-        self._schemas.check(task.input_schema, value)
+        question = self._schemas.check(task.input_schema, text, value)
         now_ms = self._clock.now_ms()
         ttl_ms = _ttl(spec.dedupe) if spec.dedupe is not None else None
         run_at = _run_at(spec, now_ms)
@@ -99,7 +118,7 @@ class Drafter:
             keep_ms=None if spec.retention is None else duration(spec.retention, "/retention"),
             organisation=space.organisation,
         )
-        return Draft(run, spec.labels, spec.dedupe, ttl_ms)
+        return Draft(run, spec.labels, spec.dedupe, ttl_ms), question
 
 
 def new_run(

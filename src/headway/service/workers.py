@@ -26,8 +26,9 @@ from headway.model.task import Limit, Retention, RetryPolicy, Task
 from headway.model.worker import Worker
 from headway.service.claiming import Claim, claim, unpark
 from headway.service.declaring import Declaring
-from headway.service.inputs import Schemas, canonical
+from headway.service.inputs import canonical
 from headway.service.reporting import Reporter
+from headway.service.schemas import Schemas
 from headway.service.sessions import Session, Sessions
 from headway.service.slots import Slots
 from headway.service.starting import duration, timestamp
@@ -119,10 +120,10 @@ class Workers:
             _refuse_reserved(asked.tasks)
         now_ms = self._store.clock.now_ms()
         space = Space(organisation)
-        tasks = [self._declared(declaration, space, now_ms) for declaration in asked.tasks]
+        tasks = [await self._declared(declaration, space, now_ms) for declaration in asked.tasks]
         started_at = now_ms if asked.started_at is None else min(now_ms, timestamp(asked.started_at, "/started_at"))
         by_name = {space.outside(task.name): task for task in tasks}
-        schedules = self._declaring.read(asked.schedules, by_name, space, started_at)
+        schedules = await self._declaring.read(asked.schedules, by_name, space, started_at)
         queues = list(map(space.inside, asked.queues))
         worker = Worker(
             id=self._ids.new(now_ms),
@@ -160,7 +161,7 @@ class Workers:
         self._sessions.open(worker.id)
         return worker
 
-    def _declared(self, said: wire.TaskDeclaration, space: Space, now_ms: int) -> Task:
+    async def _declared(self, said: wire.TaskDeclaration, space: Space, now_ms: int) -> Task:
         retry, keep = said.retry, said.retention
         where = f"/tasks/{said.name}"
         if said.shared and space.organisation != FIRST:
@@ -173,8 +174,8 @@ class Workers:
             return canonical(raw, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer=f"{where}/{field}")[0]
 
         schema = json(said.input_schema, "input_schema")
-        if schema != "{}":
-            self._schemas.compile(schema)
+        await self._schemas.declare(schema, space.organisation, f"{where}/input_schema")
+        await self._schemas.rest()
 
         def ms(text: str | None, field: str) -> int | None:
             return None if text is None else duration(text, f"{where}/{field}")
@@ -420,7 +421,12 @@ class Workers:
         if asked.reports:
             children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
             await self._store.know(Space(organisation), children)
-            ready = [self._reporter.ready(report, organisation, by) for report in asked.reports]
+            ready = [
+                await self._reporter.read_child(report, organisation, by)
+                if isinstance(report, wire.ChildReport)
+                else self._reporter.ready(report, organisation, by)
+                for report in asked.reports
+            ]
             ids = {report.run_id for report in asked.reports}
             ids.update(
                 item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id

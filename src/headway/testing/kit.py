@@ -207,4 +207,5 @@ async def service(app: App, *, now_ms: int = 1_800_000_000_000, settings: Settin
     try:
         yield kit
     finally:
+        await kit.service.gateway.close()
         await store.close()

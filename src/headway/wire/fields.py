@@ -25,17 +25,31 @@ def read(text: str, name: str, schema: Mapping[str, Any]) -> Any:
     return value if found in wanted or (found == "integer" and "number" in wanted) else text
 
 
-def types(schema: Any, root: Mapping[str, Any], depth: int = 0) -> frozenset[str]:
-    """Return the JSON types that a schema names; none if it takes anything."""
+def types(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
+    """Return the JSON types that a schema names; none if it takes anything, or is too nested to tell."""
+    return _types(schema, root, {}, 0)
+
+
+def _types(schema: Any, root: Mapping[str, Any], known: dict[int, frozenset[str]], depth: int) -> frozenset[str]:
+    """`known` has what was found for each subschema, by identity: each is looked at once, however many lead to it."""
     if not isinstance(schema, dict) or depth > DEPTH_MAX:
         return frozenset()
+    if id(schema) not in known:
+        known[id(schema)] = frozenset()  # also for itself, while it is looked at
+        known[id(schema)] = _named(schema, root, known, depth)
+    return known[id(schema)]
+
+
+def _named(
+    schema: Mapping[str, Any], root: Mapping[str, Any], known: dict[int, frozenset[str]], depth: int
+) -> frozenset[str]:
     if isinstance(reference := schema.get("$ref"), str):
-        return types(_at(root, reference), root, depth + 1)
+        return _types(_at(root, reference), root, known, depth + 1)
     if named := schema.get("type"):
         return frozenset([named] if isinstance(named, str) else named)
     if values := schema.get("enum", [schema["const"]] if "const" in schema else []):
         return frozenset("string" if isinstance(value, str) else NAMES[type(value)] for value in values)
-    parts = [types(part, root, depth + 1) for part in schema.get("anyOf") or schema.get("oneOf") or ()]
+    parts = [_types(part, root, known, depth + 1) for part in schema.get("anyOf") or schema.get("oneOf") or ()]
     return frozenset().union(*parts) if all(parts) else frozenset()
 
 

@@ -27,7 +27,7 @@ BOM: Final = b"\xef\xbb\xbf"
 QUOTE: Final = "'"
 _SIGNS: Final = frozenset("=+-@")
 _CONTROLS: Final = frozenset(map(chr, range(0x20)))
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_BETWEEN: Final = re.compile(r"[ \t\r\n\[,]*")
 
 
 class BadFile(ValueError):
@@ -139,15 +139,12 @@ def _json(part: bytes, last: bool, encoding: str, delimiter: str) -> Iterator[Ro
     text = _whole_text(part, encoding, last)
     at, counted, end_byte = 0, 0, 0
     while True:
-        at = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it always matches
-        if text[at : at + 1] in ("[", ","):
-            at += 1
-            continue
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it always matches
         if text[at : at + 1] in ("]", ""):
             return
         try:
             value, end = _decoder.raw_decode(text, at)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # also for a number of too many digits
             if last:
                 raise BadFile(f"this is no JSON: {error}") from None
             return

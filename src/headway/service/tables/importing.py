@@ -6,6 +6,7 @@ is refused is kept with its reasons in the run's results, and the others go on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final, cast
@@ -33,6 +34,7 @@ ROWS: Final = 500
 """Rows of one transaction."""
 PARTS: Final = (4, 32)
 """Chunks of the file that are read at once; the most of them if there is no whole row in fewer."""
+COLUMNS_MAX: Final = 10_000
 RESULT: Final = "refused_row"
 _ENDINGS: Final[Mapping[str, Format]] = {
     "csv": "csv", "txt": "csv", "tsv": "csv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl",
@@ -157,11 +159,14 @@ def _delimiter(spec: ImportFile, file: StoredFile) -> str:
 
 def _columns(header: Sequence[str], table: Table, spec: ImportFile) -> tuple[str | None, ...]:
     """Return the field of each column; raise BadFile for a column that is none, or a field that has two."""
+    if len(header) > COLUMNS_MAX:
+        raise BadFile(f"there are {len(header):,} columns; there may be up to {COLUMNS_MAX:,}")
     names = [unquoted(name) for name in header] if spec.spreadsheet_safe else header
     found = [_member(name.strip(), table, spec) for name in names]
     named = [name for name in found if name is not None]
-    if len(set(named)) < len(named):
-        raise BadFile(f"two columns are of the field {next(name for name in named if named.count(name) > 1)!r}")
+    twice = [name for name, times in Counter(named).items() if times > 1]
+    if twice:
+        raise BadFile(f"two columns are of the field {twice[0]!r}")
     if not named:
         raise BadFile("no column is a field of the table")
     return tuple(found)

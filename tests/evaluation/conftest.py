@@ -1,0 +1,1 @@
+from tests.running import *  # all of them: the fixtures use each other
