@@ -74,7 +74,7 @@ def wire(folder: Path, port: int):
 def proxied(request, place):
     """A server with a key, the way to it through a proxy, and the key."""
     if request.param is nginx and NGINX is None:
-        pytest.skip("needs nginx: apt-get install nginx-light")
+        pytest.skip("needs nginx: apt-get install nginx")
     key = Caller(place)("keys", "create", "admin", "--scope", "all", "--store", place.store_url).strip()
     server = Server(place, "--allow-host", PUBLIC, app="examples.backup:app")
     server.start(ready=False)
