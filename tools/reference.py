@@ -260,6 +260,7 @@ RUN_ERRORS: Final = {
     "invalid_output": "What the function returned is not JSON; it is not tried again.",
     "output_too_large": "What the function returned is larger than `HEADWAY_OUTPUT_MAX`; it is not tried again.",
     "task_missing": "The worker that claimed the run does not have the task.",
+    "damaged": "A part of the run was damaged on the server's disk and cannot be read, so that it is not executed.",
     "abandoned": "It was asked to stop, and its worker never confirmed that it had.",
 }
 """The codes that a run's `error` can have."""

@@ -312,6 +312,13 @@ class InvalidState(Conflict):
     code, title = "invalid_state", "The run is not in a state in which this can happen"
 
 
+class Damaged(Conflict):
+    """What this would be made from was damaged on the server's disk and cannot be read."""
+
+    code, title = "damaged", "It was damaged on the server's disk"
+    hint = "`headway doctor --verify` names everything that is damaged; a backup may have it whole."
+
+
 class LeaseLost(Conflict):
     """The worker's lease epoch is not the run's: another attempt owns it, or none does. Nothing was changed."""
 

@@ -1108,7 +1108,7 @@ MUTANTS = (
     ),
     Mutant(
         "texts-not-looked-at", "storage/sqlite/verify.py",
-        "    yield from _unreadable(connection)\n", "",
+        "    yield from damaged\n", "",
         "test_damage.py::test_a_text_that_is_none_any_more_is_found",
     ),
     Mutant(

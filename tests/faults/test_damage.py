@@ -115,7 +115,7 @@ def test_a_text_that_is_none_any_more_is_found(tmp_path):
     whole = path.read_bytes()
     at = whole.rindex(b"xxxxxxxxxx")
     path.write_bytes(whole[:at] + b"\xf8" + whole[at + 1 :])
-    assert any("a value cannot be read" in message for message in looked_at(path))
+    assert any("cannot be read" in message for message in looked_at(path))
 
 
 @pytest.mark.parametrize("flips", [30, pytest.param(500, marks=MINUTES)])

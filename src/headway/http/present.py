@@ -6,14 +6,14 @@ from typing import Final
 from urllib.parse import quote
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from headway.durations import format_ms
 from headway.engine.history import Attempt
 from headway.engine.progress import eta, percent
 from headway.engine.waiting import Cause
 from headway.model.event import Event, Result
-from headway.model.run import PARKED, Run
+from headway.model.run import PARKED, DamagedRun, Run
 from headway.model.task import Limit, Task
 from headway.model.worker import Queue, Worker
 from headway.wire import runs as wire
@@ -29,6 +29,10 @@ _NONE: Final = Raw(b"[]")
 
 def run_out(run: Run) -> wire.RunOut:
     """Show a run. JSON that the store keeps goes through as it is."""
+    damaged: list[str] | UnsetType = UNSET
+    if run.__class__ is not Run:
+        assert isinstance(run, DamagedRun)
+        run, damaged = run.without(), list(run.damaged)
     created_at = to_text(run.created_at)
     return wire.RunOut(
         id=run.id,
@@ -65,6 +69,7 @@ def run_out(run: Run) -> wire.RunOut:
         expires_at=to_text_or_none(run.expires_at),
         version=run.version,
         url=f"/v1/runs/{run.id}",
+        damaged=damaged,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 
 from headway.engine.tables.conditions import OPERATORS
 from headway.errors import BadCursor, BadParameter, RecordNotFound
@@ -88,6 +89,7 @@ def record_out(table: Table, record: Record) -> wire.RecordOut:
         version=record.version,
         created_at=to_text_or_none(record.created_at),
         updated_at=to_text_or_none(record.updated_at),
+        damaged=record.damaged or UNSET,
     )
 
 

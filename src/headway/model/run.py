@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 
 class State(StrEnum):
@@ -112,6 +113,21 @@ class Run(msgspec.Struct, frozen=True):
         return self.state in FINAL
 
 
+class DamagedRun(Run, frozen=True):
+    """A run of which a part cannot be read any more: it is shown, can be removed, and is not executed."""
+
+    damaged: tuple[str, ...] = ()
+    """The names of its fields that cannot be read. As documents they are none, so they stay so wherever they are written."""
+
+    def without(self) -> DamagedRun:
+        """Return the run with nothing in place of the documents that cannot be read."""
+        return replace(self, **{name: _NEUTRAL[name] for name in self.damaged if name in _NEUTRAL})
+
+
+_NEUTRAL: Final = {
+    "input": "null", "output": None, "error": None, "reason": None, "labels": "{}", "blocked_on": "[]",
+}  # fmt: skip
+
 PARKED: Final = 1 << 62
 """`parked_until` of a run that waits for a slot of its key, not for a time."""
 
@@ -149,7 +165,7 @@ class RunError(msgspec.Struct, frozen=True, omit_defaults=True):
     """What went wrong in a run's own code, or with its worker."""
 
     code: str
-    """exception, timeout, heartbeat_timeout, crashed, poison, invalid_output, output_too_large, task_missing …"""
+    """exception, timeout, heartbeat_timeout, crashed, poison, damaged, invalid_output, output_too_large, task_missing …"""
     type: str = ""
     """The exception's class."""
     message: str = ""

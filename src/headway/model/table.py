@@ -122,6 +122,8 @@ class Record(msgspec.Struct, frozen=True):
     created_at: int | None
     """Milliseconds UTC; an external row does not say."""
     updated_at: int | None
+    damaged: bool = False
+    """Whether its values cannot be read: there are none of them here."""
 
 
 class RecordChange(msgspec.Struct, frozen=True):

@@ -10,13 +10,14 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.engine.admission import Live, Room, fairly
-from headway.engine.lifecycle import Claimed
-from headway.model.run import PARKED, Run, State
+from headway.engine.lifecycle import Claimed, Errored
+from headway.model.run import PARKED, DamagedRun, Run, RunError, State
 from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.service.transitions import move
 from headway.storage.catalog import Lane
+from headway.storage.damage import is_json
 from headway.storage.unit import Unit, as_rows, place
 from headway.wire.workers import Lease
 
@@ -96,7 +97,18 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 def claim(unit: Unit, wanted: Claim) -> list[Lease]:
-    """Let the worker have up to `max` runs: highest priority first, then the one that has been due longest."""
+    """Let the worker have up to `max` runs: highest priority first, then the one that has been due longest.
+
+    A run that was damaged on disk is not executed with what is left of it: it fails, and the next ones have their turn.
+    """
+    while True:
+        taken = _take(unit, wanted)
+        leases = _leases(unit, taken)
+        if leases or not taken:
+            return leases
+
+
+def _take(unit: Unit, wanted: Claim) -> list[Run]:
     lanes = {lane for lane in (*unit.catalog.lanes_with_work(), *unit.ready) if wanted.wants(lane)}
     lanes = {lane for lane in lanes if unit.task(lane[1]).active and not unit.queue(lane[0]).paused}
     plain = [lane for lane in lanes if not _limited(unit.task(lane[1]), unit.queue(lane[0]))]
@@ -106,7 +118,7 @@ def claim(unit: Unit, wanted: Claim) -> list[Lease]:
         taken = _claim_within_limits(unit, wanted, plain, lanes)
     if _several(unit, lanes):
         unit.catalog.serve(run.organisation for run in taken)
-    return _leases(unit, taken)
+    return taken
 
 
 def _several(unit: Unit, lanes: Iterable[Lane]) -> bool:
@@ -326,12 +338,26 @@ def unpark_freed(unit: Unit) -> None:
     unit.flush()
 
 
+def error_of_damage(what: tuple[str, ...]) -> RunError:
+    """Return why a damaged run fails."""
+    message = f"it was damaged on the server's disk: its {', '.join(what)[:500]} cannot be read"
+    return RunError(code="damaged", message=message, retryable=False)
+
+
 def _leases(unit: Unit, runs: list[Run]) -> list[Lease]:
     steps: dict[str, dict[str, msgspec.Raw]] = {}
     # A run whose only history is that it was started and claimed has no steps; signals have lines of their own.
     known = [run.id for run in runs if run.seq > 2]  # noqa: PLR2004
+    damaged = {run.id: run.damaged for run in runs if isinstance(run, DamagedRun)}
     for run_id, name, value, _ in unit.database.rows("read_steps", ids=as_rows(known)) if known else ():
         steps.setdefault(run_id, {})[name] = msgspec.Raw(value.encode())
+        if not is_json(value):
+            damaged[run_id] = (*damaged.get(run_id, ()), f"step {name}")
+    if damaged:
+        for run in runs:
+            if run.id in damaged:
+                move(unit, run, Errored(error_of_damage(damaged[run.id])))
+        runs = [run for run in runs if run.id not in damaged]
     return [
         Lease(
             run_id=run.id,

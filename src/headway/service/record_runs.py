@@ -174,6 +174,9 @@ class RecordRun:
             far = self.table.external is not None  # whose rows say neither when they came nor in which order
             jobs = [Job(self.table, record) for record in found if far or record.id <= self.reached.upto]
             self.dry = not after or len(jobs) < len(found)
+            for job in jobs:
+                if job.record.damaged:
+                    job.fail(0, "damaged", "it was damaged on the server's disk, and cannot be read")
             if not jobs and after:
                 self.reached = replace(self.reached, after=after)
         return jobs

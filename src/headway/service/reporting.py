@@ -22,6 +22,7 @@ from headway.model.space import Space
 from headway.service.inputs import canonical
 from headway.service.starting import Draft, Drafter, duration, insert, timestamp
 from headway.service.transitions import CHILD_RESULT, change, move, unblock
+from headway.storage.damage import is_json
 from headway.storage.unit import Unit
 from headway.wire import workers as wire
 from headway.wire.runs import StartRun
@@ -196,7 +197,7 @@ class Reporter:
         """Start a child once: what an earlier attempt started is found again by its step."""
         known = unit.step(run.id, report.name)
         if known is not None:
-            child_id = _decode(known.value)
+            child_id = _decode(known.value) if is_json(known.value) else None
             if not isinstance(child_id, str):
                 raise InvalidInput(f"the step {report.name!r} of this run started no child")
             return wire.Reply(index=0, run_id=child_id)

@@ -115,7 +115,9 @@ class Slots:
         except InvalidSchedule as error:
             log.error("schedule.paused schedule_id=%s error=%s", schedule.id, error)  # noqa: TRY400 - it is the user's
             version = schedule.version + 1
-            broken = replace(schedule, paused=True, next_at=None, problem=error.detail, version=version)
+            broken = replace(
+                schedule, paused=True, next_at=None, problem=schedule.problem or error.detail, version=version
+            )
             return replace(broken, updated_at=unit.now_ms), []
         return after, self._carry_out(unit, schedule, decisions)
 

@@ -8,8 +8,8 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.engine.lifecycle import Held, Resumed
-from headway.errors import InvalidState, Protected, TaskInactive, UnknownTask
-from headway.model.run import FINAL, Blocker, Reason, Run, State
+from headway.errors import Damaged, InvalidState, Protected, TaskInactive, UnknownTask
+from headway.model.run import FINAL, Blocker, DamagedRun, Reason, Run, State
 from headway.model.space import Space
 from headway.service import stopping
 from headway.service.reporting import SIGNAL
@@ -62,6 +62,8 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
     """Start a run anew with the same input, under a new id; its history begins with who wanted that, and why."""
     if run.state not in (State.FAILED, State.TERMINATED):
         raise InvalidState(f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state))
+    if isinstance(run, DamagedRun):
+        raise Damaged(f"the run's {', '.join(run.damaged)} cannot be read")
     task, name = unit.task(run.task), Space.outside(run.task)
     if not Space(run.organisation).may_start(task):
         raise UnknownTask(f"no worker has declared a task named {name!r}")

@@ -7,15 +7,16 @@ kept out by what a database answers in time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict, astuple, replace
 
 from headway.engine.access import Head, chained
 from headway.ids import Signer
 from headway.model.access import Allowance, AuditEvent, Key, Secret, Usage, User
 from headway.model.organisation import Organisation
+from headway.storage.damage import is_json
 from headway.storage.database import Database
 
 if TYPE_CHECKING:
@@ -53,9 +54,17 @@ def read_known(database: Database) -> Known:
         [Organisation(*row) for row in database.rows("read_organisations")],
         [Allowance(*row) for row in database.rows("read_allowances")],
         [User(*row) for row in database.rows("read_users")],
-        [Key(*row) for row in database.rows("read_keys")],
+        [_key(row) for row in database.rows("read_keys")],
         [Secret(*row) for row in database.rows("read_secrets")],
     )
+
+
+def _key(row: tuple[Any, ...]) -> Key:
+    """Return the key of a row. One of which was damaged on disk what it may do, may do nothing."""
+    key = Key(*row)
+    if is_json(key.scopes) and (key.queues is None or is_json(key.queues)):
+        return key
+    return replace(key, scopes="[]", queues="[]")
 
 
 def read_version(database: Database) -> str:

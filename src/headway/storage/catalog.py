@@ -6,6 +6,7 @@ Writers alone change it, after the commit that made the change durable.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, TypeVar
@@ -21,6 +22,8 @@ from headway.model.worker import Queue
 from headway.storage.database import Database
 
 T = TypeVar("T")
+
+log = logging.getLogger("headway.catalog")
 
 decode_task = msgspec.json.Decoder(Task).decode
 
@@ -68,7 +71,7 @@ class Catalog:
 
         def read() -> tuple[list[Task], list[Queue], list[Organisation], Counts]:
             return (
-                [decode_task(text) for (text,) in database.rows("read_tasks")],
+                _tasks_in(database),
                 [Queue(*row) for row in database.rows("read_queues")],
                 [Organisation(*row) for row in database.rows("read_organisations")],
                 _counts_in(database),
@@ -209,6 +212,17 @@ class Catalog:
     def lanes_with_work(self) -> set[Lane]:
         """Return the lanes that have queued runs."""
         return {(queue, task) for (task, queue, state), n in self.counts.items() if n > 0 and state == State.QUEUED}
+
+
+def _tasks_in(database: Database) -> list[Task]:
+    """Return the tasks; one that was damaged on disk is as one that nobody has declared, until a worker does."""
+    found = []
+    for (text,) in database.rows("read_tasks"):
+        try:
+            found.append(decode_task(text))
+        except msgspec.DecodeError:
+            log.error("catalog.damaged definition=%r", text[:200])  # noqa: TRY400 - where it was read says nothing
+    return found
 
 
 def _counts_in(database: Database) -> Counts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 
@@ -83,6 +83,18 @@ class Reading(Database, Protocol):
 def bytes_of(row: tuple[Any, ...]) -> int:
     """Return how much text is in a row."""
     return sum([len(cell) if cell.isascii() else len(cell.encode()) for cell in row if cell.__class__ is str])
+
+
+def first_of(bytes_max: int, rows: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], bool]:
+    """Return the first rows, up to so much text, and whether that has cut them off."""
+    found: list[tuple[Any, ...]] = []
+    left = bytes_max
+    for row in rows:
+        left -= bytes_of(row)
+        if left < 0 and found:
+            return found, True
+        found.append(row)
+    return found, False
 
 
 class DiskFull(Exception):

@@ -21,11 +21,12 @@ from headway.engine.admission import Room
 from headway.errors import QueryTooCostly
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
-from headway.model.run import FINAL, Run, State
+from headway.model.run import FINAL, DamagedRun, Run, State
 from headway.model.task import Task
 from headway.model.worker import Worker
 from headway.storage import lists
 from headway.storage.catalog import Catalog
+from headway.storage.damage import DAMAGED, is_json
 from headway.storage.database import Database, Interrupted, Reading
 from headway.storage.leads import choose
 from headway.storage.lists import BY_ID
@@ -74,7 +75,7 @@ class Reader:
     async def run(self, run_id: str) -> Run | None:
         """Return a run, or None."""
         rows = await self._rows("read_run", id=run_id)
-        return make_run(rows[0]) if rows else None
+        return _shown(rows[0]) if rows else None
 
     async def tombstone(self, run_id: str) -> Tombstone | None:
         """Return what is left of a removed run."""
@@ -91,7 +92,7 @@ class Reader:
         else:
             read = await self._within(bytes_max, "read_events_of_type", **binds, type=kind)
         rows, more = _page(limit, read)
-        return [Event(*row) for row in rows], more
+        return [_event(row) for row in rows], more
 
     async def feed(
         self, organisation: int, after: int, limit: int, run_ids: tuple[str, ...] = (), bytes_max: int = PAGE_BYTES
@@ -107,7 +108,7 @@ class Reader:
             read = await self._within(bytes_max, "read_feed", **binds)
         rows, more = _page(limit, read)
         owners = await self._owners({row[1] for row in rows})
-        own = [Event(*row) for row in rows if owners.get(row[1]) == organisation]
+        own = [_event(row) for row in rows if owners.get(row[1]) == organisation]
         return own, rows[-1][0] if rows else after, more
 
     async def _owners(self, run_ids: set[str]) -> dict[str, int]:
@@ -129,12 +130,12 @@ class Reader:
         """Return a page of the results of a run after a number."""
         read = await self._within(PAGE_BYTES, "read_results", run_id=run_id, after=after, limit=limit + 1)
         rows, more = _page(limit, read)
-        return [Result(*row) for row in rows], more
+        return [_result(row) for row in rows], more
 
     async def newest_result(self, run_id: str) -> Result | None:
         """Return what a run published last."""
         rows = await self._rows("newest_result", run_id=run_id)
-        return Result(*rows[0]) if rows else None
+        return _result(rows[0]) if rows else None
 
     async def steps(self, run_id: str) -> list[Step]:
         """Return the recorded steps of a run."""
@@ -216,7 +217,7 @@ class Reader:
                 if rows or not edge:
                     break
                 start = replace(at, after=edge)
-            runs = [make_run(row) for row in rows]
+            runs = [_shown(row) for row in rows]
             return runs, lists.cursor(runs[-1], at) if more else edge
 
         return await self._on_thread(read, limited=True)
@@ -298,6 +299,22 @@ class Reader:
             self._threads.close()
         if self.near is not None:
             self.near.close()
+
+
+def _shown(row: Row) -> Run:
+    """Return the run of a row; one that is damaged without the documents that cannot be read."""
+    run = make_run(row)
+    return run.without() if isinstance(run, DamagedRun) else run
+
+
+def _event(row: Row) -> Event:
+    event = Event(*row)
+    return event if is_json(event.data) else replace(event, data=DAMAGED)
+
+
+def _result(row: Row) -> Result:
+    result = Result(*row)
+    return result if is_json(result.value) else replace(result, value=DAMAGED)
 
 
 def _within(seconds: float, database: Reading, read: Callable[[Reading], T]) -> T:

@@ -30,6 +30,7 @@ _COLUMNS: Final = (
 _IN_DOCUMENT: Final = tuple(name for name in Schedule.__struct_fields__ if name not in _COLUMNS)
 BEHIND_TEXT: Final = msgspec.json.encode([BEHIND]).decode()
 """`blocked_on` of a run that waits for earlier ones of its schedule."""
+DAMAGED: Final = "what it says was damaged on the server's disk: say it anew"
 NEWEST: Final = 1 << 62
 """After every slot."""
 
@@ -38,10 +39,13 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 def make_schedule(row: Row) -> Schedule:
-    """Return the schedule of a row with all columns."""
+    """Return the schedule of a row with all columns; one that was damaged on disk is one that cannot be kept to."""
     columns = dict(zip(_COLUMNS, row, strict=True))
     columns |= {name: bool(columns[name]) for name in ("paused", "declared")}
-    return msgspec.convert(_decode(columns.pop("definition")) | columns, Schedule)
+    try:
+        return msgspec.convert(_decode(columns.pop("definition")) | columns, Schedule)
+    except (msgspec.MsgspecError, TypeError):
+        return msgspec.convert({"occurrence": "", "description": DAMAGED, "problem": DAMAGED} | columns, Schedule)
 
 
 def _binds(schedule: Schedule) -> dict[str, Any]:

@@ -80,8 +80,11 @@ def make_table(row: tuple[Any, ...]) -> Table:
 
 
 def make_record(row: tuple[Any, ...]) -> Record:
-    """Return the record of a row."""
-    return Record(row[0], row[1], _values(row[2]), row[3], row[4])
+    """Return the record of a row; without values, if they cannot be read."""
+    try:
+        return Record(row[0], row[1], _values(row[2]), row[3], row[4])
+    except msgspec.DecodeError:
+        return Record(row[0], row[1], {}, row[3], row[4], damaged=True)
 
 
 # -- definitions -------------------------------------------------------------------------------------------------------
@@ -229,6 +232,7 @@ def write_records(
             was, now = entries(table.fields, change.before.values), entries(table.fields, change.values)
             old += [(table.number, field, value, record_id) for field, value, _ in was - now]
             new += [(field, value, record_id, unique) for field, value, unique in now - was]
+        _forget(unit, table, [change.before for change in changed])
     if inserted:
         rows: list[Any] = [(record_id, _encode(values).decode()) for record_id, values in inserted]
         unit.database.run("insert_records", table_number=table.number, rows=as_rows(rows), now_ms=unit.now_ms)
@@ -249,10 +253,18 @@ def remove_records(unit: Unit, table: Table, found: Sequence[Record]) -> None:
         for record in found
         for field, value, _ in entries(table.fields, record.values)
     ]
+    _forget(unit, table, found)
     ids = [record.id for record in found]
     unit.database.must(len(ids), "delete_records", table_number=table.number, ids=as_rows(ids))
     unit.database.run("add_to_table", number=table.number, delta=-len(ids))
     _index(unit, table, old, [])
+
+
+def _forget(unit: Unit, table: Table, found: Iterable[Record]) -> None:
+    """Remove all that the index has of damaged records: which values these had, nobody knows any more."""
+    damaged = [record.id for record in found if record.damaged]
+    if damaged:
+        unit.database.run("forget_values", table_number=table.number, ids=as_rows(damaged))
 
 
 def _index(

@@ -12,17 +12,18 @@ from operator import attrgetter
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple, replace
 
 from headway.model.access import AuditEvent
 from headway.model.event import Step
 from headway.model.organisation import Organisation
-from headway.model.run import Run, State
+from headway.model.run import DamagedRun, Run, State
 from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
 from headway.storage import access
 from headway.storage.catalog import Catalog, Lane, decode_task
+from headway.storage.damage import MARK, is_json
 from headway.storage.database import Database, Outdated
 from headway.storage.statements import RUN_COLUMNS
 
@@ -355,7 +356,7 @@ class Unit:
         if self.catalog.shared:
             self.flush()
             for (text,) in self.database.rows("read_task", name=name):
-                return decode_task(text)
+                return decode_task(text) if is_json(text) else None
         return self.tasks.get(name) or self.catalog.tasks.get(name)
 
     def take_turn(self) -> None:
@@ -493,5 +494,27 @@ def label_rows(run: Run, labels: dict[str, str]) -> list[tuple[str, str, str]]:
 
 
 def make_run(row: tuple[Any, ...]) -> Run:
-    """Return the run of a row with `@run_columns`."""
-    return Run(row[0], row[1], row[2], row[3], _STATES[row[4]], *row[5:])
+    """Return the run of a row with `@run_columns`: a DamagedRun, if a part of it cannot be read."""
+    try:
+        run = Run(row[0], row[1], row[2], row[3], _STATES[row[4]], *row[5:])
+    except KeyError:  # whatever its state was, nothing will come of it
+        run = Run(row[0], row[1], row[2], row[3], State.FAILED, *row[5:])
+        return _damaged(run, row, "state")
+    for text in row[13:19]:  # the documents
+        if text is not None and text != "{}" and text != "[]" and not is_json(text):  # noqa: PLR1714 - this is faster
+            return _damaged(run, row)
+    return run
+
+
+def _damaged(run: Run, row: tuple[Any, ...], *names: str) -> DamagedRun:
+    wrong = {name for name in _DOCUMENTS if not is_json(getattr(run, name) or "null")}
+    wrong |= {
+        name for name, cell in zip(RUN_COLUMNS, row, strict=True) if cell.__class__ is str and cell.startswith(MARK)
+    }
+    made = DamagedRun(**asdict(run), damaged=tuple(sorted({*names, *wrong})))
+    # What others rely on is left out; what it was given and has returned stays, so that it is known to be damaged.
+    small = tuple(name for name in made.damaged if name not in ("input", "output"))
+    return replace(replace(made, damaged=small).without(), damaged=made.damaged)
+
+
+_DOCUMENTS: Final = ("input", "output", "error", "reason", "labels", "blocked_on")

@@ -6,7 +6,7 @@ one moment: servers may go on writing meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ from headway.model.schedule import Schedule
 from headway.model.space import MARK, Space
 from headway.model.table import Field
 from headway.storage.access import SEAL, VERSION, head_of, unsealed
+from headway.storage.damage import MARK as MARKED
+from headway.storage.damage import is_json
 from headway.storage.schedules import BEHIND_TEXT, make_schedule
 from headway.storage.tables import make_table
 
@@ -60,6 +62,41 @@ class Finding(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """Return it in one line."""
         return f"{self.about}: {self.message}"
+
+
+DOCUMENTS: Final = {
+    "runs": ("input", "output", "error", "reason", "labels", "blocked_on"), "events": ("data",), "results": ("value",),
+    "steps": ("value",), "tasks": ("definition",), "schedules": ("definition",), "tables": ("definition",),
+    "records": ("data",), "record_tasks": ("definition",),
+}  # fmt: skip
+"""Which columns have JSON documents."""
+_NAMED: Final = ("run_id", "id", "name")
+"""What rows are called by."""
+
+Rows = Iterable[Mapping[str, Any]]
+"""The rows of a table, by the names of their columns."""
+
+
+def unreadable(table: str, rows: Callable[[bool], Rows]) -> list[Finding]:
+    """Return which values of a table are no texts, or no JSON where they have to be.
+
+    `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads texts that are none as `storage.damage` has them.
+    """
+    try:
+        return list(_unreadable(table, rows(False), marked=False))
+    except UnicodeDecodeError:
+        return list(_unreadable(table, rows(True), marked=True))
+
+
+def _unreadable(table: str, rows: Rows, *, marked: bool) -> Iterator[Finding]:
+    documents = DOCUMENTS.get(table, ())
+    for row in rows:
+        for column, cell in row.items():
+            if cell.__class__ is not str:
+                continue
+            if (marked and cell.startswith(MARKED)) or (column in documents and not is_json(cell)):
+                about = next((str(row[name]) for name in _NAMED if name in row), table)
+                yield Finding(about, f"it is damaged: {column} of its row in {table} cannot be read")
 
 
 Read = Callable[..., Iterable[Any]]

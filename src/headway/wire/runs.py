@@ -140,6 +140,8 @@ class RunOut(Noun, frozen=True, kw_only=True):
     version: int
     durability: str = "full"
     url: str
+    damaged: list[str] | UnsetType = UNSET
+    """Only of a run that was damaged on the server's disk: which fields cannot be read. Documents among them are shown empty."""
 
 
 class BatchItem(Open, frozen=True, kw_only=True, omit_defaults=True):

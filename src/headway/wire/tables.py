@@ -145,6 +145,8 @@ class RecordOut(Noun, frozen=True, kw_only=True):
     version: int
     created_at: str | None
     updated_at: str | None
+    damaged: bool | UnsetType = UNSET
+    """Only of a record whose values were damaged on the server's disk: they cannot be read, and are shown as blanks."""
 
 
 class RecordList(Open, frozen=True, kw_only=True):

@@ -12,7 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.engine.tables.portable import BOM, ending, written
-from headway.errors import FieldNotFound
+from headway.errors import Damaged, FieldNotFound
 from headway.ids import IdSource
 from headway.model.file import StoredFile
 from headway.model.run import Run
@@ -83,6 +83,11 @@ class Exports:
         fields = _fields(table, spec)
         condition = self._records.condition(table, spec.filter)
         found, after = await self._records.page(table, condition, done.after, RECORDS)
+        for record in found:
+            if record.damaged:
+                raise Damaged(
+                    f"the record {record.id} cannot be read: delete it, or leave it out by a filter on others"
+                )
         text = written(
             [[record.values.get(field.id) for field in fields] for record in found],
             [field.name for field in fields],

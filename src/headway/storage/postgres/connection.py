@@ -10,9 +10,12 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors, pq
-from psycopg.abc import PQGen
+from psycopg.abc import Buffer, PQGen
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from headway.errors import Damaged
+from headway.storage.damage import legible
 from headway.storage.database import (
     DatabaseGone,
     DatabaseLocked,
@@ -20,7 +23,7 @@ from headway.storage.database import (
     Interrupted,
     Outdated,
     StorageBroken,
-    bytes_of,
+    first_of,
 )
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.postgres.trouble import no_connection, unwritable
@@ -228,6 +231,9 @@ class PostgresDatabase:
         """Return all rows of a list's statement."""
         try:
             return self._connection.execute(sql, binds).fetchall()
+        except UnicodeDecodeError:
+            with _legibly(self._connection) as cursor:
+                return cursor.execute(sql, binds).fetchall()
         except psycopg.Error as error:
             raise self._translated(error) from error
 
@@ -257,18 +263,14 @@ class PostgresDatabase:
 
     def select_within(self, bytes_max: int, sql: str, binds: dict[str, Any]) -> tuple[list[tuple[Any, ...]], bool]:
         """Return the first rows of a list's statement, up to so much text, and whether that has cut them off."""
-        found: list[tuple[Any, ...]] = []
-        left = bytes_max
         try:
             with self._connection.cursor() as cursor:
-                for row in cursor.stream(sql, binds, size=STREAMED):
-                    left -= bytes_of(row)
-                    if left < 0 and found:
-                        return found, True
-                    found.append(row)
+                return first_of(bytes_max, cursor.stream(sql, binds, size=STREAMED))
+        except UnicodeDecodeError:
+            with _legibly(self._connection) as cursor:
+                return first_of(bytes_max, cursor.stream(sql, binds, size=STREAMED))
         except psycopg.Error as error:
             raise self._translated(error) from error
-        return found, False
 
     @property
     def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -314,6 +316,21 @@ STREAMED: Final = 100
 """Rows that are fetched at once when what is read may be large."""
 
 
+class Legible(Loader):
+    """Reads texts that may be none, as `storage.damage` has them."""
+
+    def load(self, data: Buffer) -> str:
+        """Return the text."""
+        return legible(bytes(data))
+
+
+def _legibly(connection: psycopg.Connection[tuple[Any, ...]]) -> psycopg.Cursor[tuple[Any, ...]]:
+    """Return a cursor for what has texts that are none."""
+    cursor = connection.cursor()
+    cursor.adapters.register_loader("text", Legible)
+    return cursor
+
+
 def translated(error: psycopg.Error) -> Exception:
     """Return our error for the driver's: lost, locked, full, broken, or the driver's own (a programmer's mistake)."""
     match error:
@@ -323,6 +340,8 @@ def translated(error: psycopg.Error) -> Exception:
             return DatabaseLocked(_line(error))
         case errors.QueryCanceled():
             return Interrupted(_line(error))
+        case errors.InvalidTextRepresentation():  # of a document: whatever we bind is checked before
+            return Damaged("a record that was looked at cannot be read")
         case errors.DiskFull():
             return DiskFull(_line(error))
         case errors.DataCorrupted() | errors.IndexCorrupted():

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, sql
 
 from headway.ids import Signer
-from headway.storage.postgres.connection import STATEMENTS
-from headway.storage.verify import Finding, findings
+from headway.storage.postgres.connection import STATEMENTS, Legible
+from headway.storage.verify import Finding, Rows, findings, unreadable
 
 FETCHED: Final = 2_000
 """Rows that are in memory at once."""
@@ -32,6 +33,21 @@ def verify(connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Si
         with connection.transaction():
             connection.execute("SET LOCAL statement_timeout = 0")
             connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-            return list(findings(read, signers))
+            tables = connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+            ).fetchall()
+            damaged = [found for (name,) in tables for found in unreadable(name, partial(_rows, connection, name))]
+            return damaged or list(findings(read, signers))  # or they would break what compares them with others
     finally:
         connection.isolation_level = level
+
+
+def _rows(connection: psycopg.Connection[tuple[Any, ...]], table: str, legible: bool) -> Rows:
+    with connection.cursor(name=f"read_{table}") as cursor:
+        if legible:
+            cursor.adapters.register_loader("text", Legible)
+        cursor.itersize = FETCHED
+        cursor.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table)))
+        names = [column.name for column in cursor.description or ()]
+        for row in cursor:
+            yield dict(zip(names, row, strict=True))

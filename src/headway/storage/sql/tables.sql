@@ -122,6 +122,10 @@ LIMIT :limit;
 -- name: delete_values_of_field
 DELETE FROM record_values WHERE table_number = :table_number AND field = :field;
 
+-- name: forget_values
+-- Of records that were damaged. There is no index by record: it looks through that of the table.
+DELETE FROM record_values WHERE table_number = :table_number AND record_id IN @ids;
+
 -- name: leave_remains
 INSERT INTO table_remains (table_number, field) VALUES (:table_number, :field) ON CONFLICT (table_number, field) DO NOTHING;
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, Final
 
 import apsw
 
+from headway.errors import Damaged
+from headway.storage.damage import legible
 from headway.storage.database import DatabaseLocked, DiskFull, Interrupted, Outdated, StorageBroken
 from headway.storage.sqlite.backup import rescue
 from headway.storage.sqlite.dialect import SQLITE
@@ -80,10 +82,7 @@ class SqliteDatabase:
 
     def rows(self, name: str, /, **binds: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement."""
-        try:
-            return self._execute(STATEMENTS[name], binds).fetchall()
-        except apsw.Error as error:
-            raise translated(error) from error
+        return self.select(STATEMENTS[name], binds)
 
     def run(self, name: str, /, **binds: Any) -> None:
         """Carry out a named statement."""
@@ -102,6 +101,8 @@ class SqliteDatabase:
         """Return all rows of a list's statement."""
         try:
             return self._execute(sql, binds).fetchall()
+        except UnicodeDecodeError:
+            return list(legibly(self._connection, sql, binds))
         except apsw.Error as error:
             raise translated(error) from error
 
@@ -131,6 +132,18 @@ class SqliteDatabase:
         return apsw.memory_used()
 
 
+def legibly(connection: apsw.Connection, sql: str, binds: dict[str, Any]) -> Generator[tuple[Any, ...], None, None]:
+    """Yield the rows of a SELECT in which there are texts that are none, as `storage.damage` has them."""
+    cursor = connection.execute(sql, binds)
+    names = [f"column_{number}" for number, _ in enumerate(cursor.description)]
+    cursor.close()
+    cells = ", ".join(
+        f"typeof({name}), CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in names
+    )
+    for row in connection.execute(f"WITH read ({', '.join(names)}) AS (\n{sql}\n) SELECT {cells} FROM read", binds):  # noqa: S608
+        yield tuple(legible(cell) if of == "text" else cell for of, cell in zip(row[::2], row[1::2], strict=True))
+
+
 def translated(error: apsw.Error) -> Exception:
     """Return our error for the driver's: locked, full, interrupted, broken, or the driver's own (a programmer's mistake).
 
@@ -142,6 +155,8 @@ def translated(error: apsw.Error) -> Exception:
         return DiskFull(str(error))
     if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) in _NO_SPACE_MAY_CAUSE:
         return DiskFull(str(error))
+    if isinstance(error, apsw.SQLError) and "malformed JSON" in str(error):
+        return Damaged("a record that was looked at cannot be read")
     if isinstance(error, apsw.InterruptError):
         return Interrupted(str(error))
     if isinstance(error, (apsw.IOError, apsw.CorruptError, apsw.NotADBError)):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import apsw
 
-from headway.storage.database import bytes_of
-from headway.storage.sqlite.connection import STATEMENTS, SqliteDatabase, translated
+from headway.storage.database import first_of
+from headway.storage.sqlite.connection import STATEMENTS, SqliteDatabase, legibly, translated
 
 
 class SqliteReading(SqliteDatabase):
@@ -26,18 +27,15 @@ class SqliteReading(SqliteDatabase):
         return self._within(bytes_max, sql, binds)
 
     def _within(self, bytes_max: int, sql: str, binds: dict[str, Any]) -> tuple[list[tuple[Any, ...]], bool]:
-        found: list[tuple[Any, ...]] = []
-        left = bytes_max
         try:
-            cursor = self.connection.execute(sql, binds)
             try:
-                for row in cursor:
-                    left -= bytes_of(row)
-                    if left < 0 and found:
-                        return found, True
-                    found.append(row)
-            finally:
-                cursor.close()  # a statement that is left halfway would hold its snapshot, and with it the log
+                cursor = self.connection.execute(sql, binds)
+                try:
+                    return first_of(bytes_max, cursor)
+                finally:
+                    cursor.close()  # a statement that is left halfway would hold its snapshot, and with it the log
+            except UnicodeDecodeError:
+                with contextlib.closing(legibly(self.connection, sql, binds)) as rows:
+                    return first_of(bytes_max, rows)
         except apsw.Error as error:
             raise translated(error) from error
-        return found, False

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from headway.ids import Signer
-from headway.storage.sqlite.connection import STATEMENTS
-from headway.storage.verify import Finding, findings
+from headway.storage.sqlite.connection import STATEMENTS, legibly
+from headway.storage.verify import Finding, Rows, findings, unreadable
 
 
 def verify(store: Path | apsw.Connection, signers: Sequence[Signer] = ()) -> list[Finding]:
@@ -34,19 +35,21 @@ def _findings(connection: apsw.Connection, signers: Sequence[Signer]) -> Iterato
         if text != "ok":
             yield Finding("file", str(text))
 
-    yield from _unreadable(connection)
-
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
         return connection.execute(STATEMENTS[name], binds)
 
-    yield from findings(read, signers)
+    # Whether a text is one, SQLite itself does not look at.
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+    damaged = [
+        finding for (name,) in tables for finding in unreadable(str(name), partial(_rows, connection, str(name)))
+    ]
+    yield from damaged
+    if not damaged:  # or they would break what compares them with others
+        yield from findings(read, signers)
 
 
-def _unreadable(connection: apsw.Connection) -> Iterator[Finding]:
-    """Read every value: whether a text is one, SQLite itself does not look at."""
-    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall():
-        try:
-            for _ in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608 - it is the name of a table of ours
-                pass
-        except UnicodeDecodeError as error:
-            yield Finding(str(table), f"a value cannot be read: {error}")
+def _rows(connection: apsw.Connection, table: str, legible: bool) -> Rows:
+    sql = f'SELECT * FROM "{table}"'  # noqa: S608 - it is the name of a table of ours
+    names = [str(row[1]) for row in connection.execute(f'PRAGMA table_info("{table}")')]
+    for row in legibly(connection, sql, {}) if legible else connection.execute(sql):
+        yield dict(zip(names, row, strict=True))
