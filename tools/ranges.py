@@ -164,7 +164,7 @@ class Bench:
 def failed(program: Path, tests: Sequence[str], *, shown: bool) -> list[str]:
     """Run tests; return those that fail, or all where it does not even begin."""
     cache = program.parent / "cache"
-    options = ["-q", "-n", "2", "--dist", "loadfile", "-o", f"cache_dir={cache}", "--maxfail=20"]
+    options = ["-q", "-n", "2", "--dist", "loadfile", "-o", f"cache_dir={cache}", "--maxfail=20" if shown else "-x"]
     done = subprocess.run(
         [program, "-m", "pytest", *options, *tests], cwd=ROOT, check=False, capture_output=not shown,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
