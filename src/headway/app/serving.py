@@ -191,10 +191,11 @@ async def _with_store(
 async def _let_go(service: Service) -> None:
     """Close everything that the service holds."""
     await service.gateway.close()
-    with contextlib.suppress(HeadwayError):  # what was used in the last seconds is not counted then
-        await service.access.close()
-    with contextlib.suppress(HeadwayError):  # then the others find out by themselves
-        await service.servers.leave()
+    if not service.store.broken:  # else not even reading can be relied on
+        with contextlib.suppress(HeadwayError):  # what was used in the last seconds is not counted then
+            await service.access.close()
+        with contextlib.suppress(HeadwayError):  # then the others find out by themselves
+            await service.servers.leave()
     service.databases.close()
     await service.store.close()
 
