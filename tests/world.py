@@ -17,8 +17,10 @@ from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
 from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
+from headway.model.access import Origin
 from headway.model.organisation import Organisation
 from headway.model.run import Run
+from headway.service.access.audit import note
 from headway.service.idempotency import RequestKey, request_key
 from headway.service.service import Service
 from headway.storage.postgres.open import open_postgres
@@ -26,6 +28,7 @@ from headway.storage.postgres.verify import verify as verify_postgres
 from headway.storage.sqlite.open import open_file, open_memory
 from headway.storage.sqlite.verify import verify
 from headway.storage.store import Store
+from headway.storage.unit import Unit
 from headway.wire import workers as wire
 from headway.wire.runs import StartBatch, StartRun, Terminate
 
@@ -91,8 +94,7 @@ class World:
 
     async def act_for(self, organisation: int) -> None:
         """From now on everything is done for another organisation, which is made if it is not there."""
-        made = Organisation(organisation, f"public-{organisation}", f"number {organisation}", "UTC", START)
-        await self.store.write(lambda unit: unit.save_organisation(made))
+        await self.store.write(lambda unit: make_organisation(unit, organisation))
         self.organisation = organisation
         self._bind()
 
@@ -241,6 +243,13 @@ class World:
         if self._side is not None:
             self._side.close()
         await self.store.close()
+
+
+def make_organisation(unit: Unit, number: int) -> None:
+    """Make an organisation of this number, if it is not there, with its line in the log of who did what."""
+    made = Organisation(number, f"public-{number}", f"number {number}", "UTC", unit.now_ms)
+    unit.save_organisation(made)
+    note(unit, Origin(actor="test"), "organisation.create", made.public_id)
 
 
 def in_memory(**settings: Any) -> World:

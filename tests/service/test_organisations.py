@@ -5,7 +5,7 @@ import json
 from contextlib import aclosing
 
 import pytest
-from tests.world import declare, key, raw, spec
+from tests.world import declare, key, make_organisation, raw, spec
 
 from headway.actions import bulk
 from headway.errors import BadCursor, Forbidden, HeadwayError, InvalidInput, QueueNotFound, TaskNotFound, UnknownTask
@@ -13,7 +13,6 @@ from headway.http.asgi import Api
 from headway.http.metrics import exposition
 from headway.http.paging import next_token, page_of
 from headway.http.routes import ROUTES
-from headway.model.organisation import Organisation
 from headway.model.query import Page, RunFilter
 from headway.model.run import Reason, State
 from headway.model.space import MARK, Space
@@ -28,8 +27,7 @@ WHY = Reason(code="test")
 async def shared_by(world, *numbers):
     """Let organisations share the store; return the desk of each."""
     for number in numbers:
-        made = Organisation(number, f"public-{number}", f"number {number}", "UTC", world.clock.now_ms())
-        await world.store.write(lambda unit, made=made: unit.save_organisation(made))
+        await world.store.write(lambda unit, number=number: make_organisation(unit, number))
     return [world.service.of(number) for number in numbers]
 
 
