@@ -60,7 +60,7 @@ def read_known(database: Database) -> Known:
 
 
 def _key(row: tuple[Any, ...]) -> Key:
-    """Return the key of a row. One of which was damaged on disk what it may do, may do nothing."""
+    """Return the key of a row; one whose scopes were damaged on disk has none."""
     key = Key(*row)
     if is_json(key.scopes) and (key.queues is None or is_json(key.queues)):
         return key
@@ -135,7 +135,7 @@ def append(database: Database, events: list[AuditEvent]) -> None:
 
 
 def read_seal(database: Database) -> tuple[Head, str]:
-    """Return where the log ends, and its seal; "" if it has none."""
+    """Return the last entry of the audit log, and its seal; "" if it has none."""
     seals = database.rows("read_fact", name=SEAL)
     return head_of(database.rows("read_fact", name=HEAD)), str(seals[0][0]) if seals else ""
 
@@ -157,7 +157,7 @@ def seal(database: Database, signer: Signer, earlier: Sequence[Signer]) -> Head 
 
 
 def unsealed(text: str, signers: Iterable[Signer]) -> Head | None:
-    """Return where the log ended when it was sealed; None for a seal that none of them has made."""
+    """Return the sealed end of the log; None for a seal that none of the signers has made."""
     found = next((head for signer in signers if (head := signer.unseal(SEAL, text)) is not None), None)
     return None if found is None else _head.decode(found)
 

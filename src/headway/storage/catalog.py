@@ -215,7 +215,7 @@ class Catalog:
 
 
 def _tasks_in(database: Database) -> list[Task]:
-    """Return the tasks; one that was damaged on disk is as one that nobody has declared, until a worker does."""
+    """Return the tasks; one that was damaged on disk counts as not declared until a worker declares it."""
     found = []
     for (text,) in database.rows("read_tasks"):
         try:

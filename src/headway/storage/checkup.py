@@ -28,7 +28,7 @@ def schema(dialect: Dialect, done: set[int]) -> tuple[Check, bool]:
 
 
 def signers(secret: bytes | None, earlier: Iterable[bytes]) -> list[Signer]:
-    """Return what seals of the store are looked at with; nothing if its secret is not known."""
+    """Return the signers that verify seals of the store; none if its secret is not known."""
     return [] if secret is None else [Signer(one) for one in (secret, *earlier)]
 
 

@@ -1,7 +1,7 @@
-"""Values that were damaged on disk: a text that is none, or no JSON any more, spoils nothing but what it belongs to.
+"""Detection of values damaged on disk (text that is not UTF-8 or not JSON), which must affect only their own row.
 
-A database hands out what its pages say. A text with bytes that are no UTF-8 is read with U+FFFD before it and in place of
-these bytes, so that as JSON it is none, also after it was written again.
+A database returns whatever its pages contain. Text with invalid UTF-8 is read with U+FFFD before it and in place of the
+invalid bytes, so that it never parses as JSON, also after it was written again.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import msgspec
 
 MARK: Final = "\ufffd"
 DAMAGED: Final = '{"damaged":true}'
-"""What stands in a history in place of a document that cannot be read."""
+"""Replacement in a history for a document that cannot be read."""
 _whole: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def legible(data: bytes) -> str:
-    """Return a text, as much of it as can be read."""
+    """Decode UTF-8; if it is invalid, return MARK and the text with replacement characters."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -25,7 +25,7 @@ def legible(data: bytes) -> str:
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a document is whole."""
+    """Tell whether a text is valid JSON."""
     try:
         _whole(text)
     except (msgspec.DecodeError, RecursionError):

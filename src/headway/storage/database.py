@@ -53,7 +53,7 @@ class Database(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Let go of the connection after StorageBroken, and touch nothing any more."""
+        """Close the connection after StorageBroken without changing any file."""
         ...
 
     def cached_bytes(self) -> int:
@@ -68,7 +68,7 @@ class Reading(Database, Protocol):
     """
 
     def interrupt(self) -> None:
-        """End the statement that is carried out just now with Interrupted, if there is one; from any thread."""
+        """End the running statement with Interrupted, if there is one; callable from any thread."""
         ...
 
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
@@ -86,7 +86,7 @@ def bytes_of(row: tuple[Any, ...]) -> int:
 
 
 def first_of(bytes_max: int, rows: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], bool]:
-    """Return the first rows, up to so much text, and whether that has cut them off."""
+    """Return the first rows, up to a total length of text, and whether rows were left out."""
     found: list[tuple[Any, ...]] = []
     left = bytes_max
     for row in rows:
@@ -117,7 +117,7 @@ class DatabaseLocked(Exception):
 
 
 class Interrupted(DatabaseLocked):
-    """The statement was ended before it was done, because that was asked for or its time was up."""
+    """The statement was cancelled, or ended by its timeout."""
 
 
 class DatabaseGone(Exception):

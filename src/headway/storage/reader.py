@@ -258,11 +258,11 @@ class Reader:
 
     @property
     def busy(self) -> int:
-        """How many reads are under way on threads."""
+        """Number of running reads on threads."""
         return 0 if self._threads is None else self._threads.busy
 
     async def ask(self, read: Callable[[Reading, Dialect], T], *, slow: bool = False) -> T:
-        """Return what a noun's own reading returns; one that is `slow` keeps off the event loop, and ends in time."""
+        """Return what a noun's own reading returns; a `slow` one runs on a thread, with a timeout."""
         if self.near is not None and not slow:
             return read(self.near, self._dialect)
         return await self._on_thread(lambda database: read(database, self._dialect), limited=slow)
@@ -284,7 +284,7 @@ class Reader:
         return await self._on_thread(lambda far: far.rows_within(bytes_max, name, **binds))
 
     async def _on_thread(self, read: Callable[[Reading], T], *, limited: bool = False) -> T:
-        """Read on a thread, if there are any; what is put together from a request is `limited` in time."""
+        """Read on a thread, if there are any; a query put together from a request is `limited` by a timeout."""
         requester = REQUESTER.get()
         if self._threads is not None:
             return await self._threads.read(read, requester, limited=limited)

@@ -96,7 +96,7 @@ class Spelling:
         items = f"{self._words['items_at'].format(term.field)} AS item"
         if not term.values:
             return "1 = 1" if term.operator in ("none_of", "all_of") else "1 = 0"
-        # One walk over the record's list however many values are named: one for each would be their product.
+        # One pass over the record's list for all named values; a pass for each would multiply the cost.
         among = f"item.value IN ({', '.join(map(self._text, term.values))})"
         match term.operator:
             case "any_of" | "contains":

@@ -1,4 +1,4 @@
-"""On whose behalf something is read: whose turn it takes among the threads that read, how long it may take, and who still waits."""
+"""The request or run for which the database is read: its organisation, and the timeout and cancelling of its queries."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 BACKGROUND_S: Final = 25.0
-"""How long a query of a run that the server executes itself may take: longer than a request, since nobody sits and waits."""
+"""Timeout of a query of a built-in task, in seconds; longer than a request's, since no client waits."""
 
 
 class RequesterGone(Exception):
-    """The client has left: nobody waits for what was to be read."""
+    """The client has disconnected, so its queries are cancelled."""
 
 
 class Requester:
-    """A request, or a run that the server executes itself."""
+    """A request, or a run of a built-in task."""
 
     __slots__ = ("_waiting", "gone", "organisation", "within_s")
 
     def __init__(self, organisation: int | None, within_s: float) -> None:
-        """`organisation` shares the threads with the others; None: it has the server's own share, as workers do.
+        """`organisation` is the number whose share of the threads is used; None: the server's share, as for workers.
 
-        `within_s` is how long one of its queries may take, in seconds, once it has begun.
+        `within_s` is the timeout of each of its queries, in seconds from the moment it begins.
         """
         self.organisation = organisation
         self.within_s = within_s
@@ -30,7 +30,7 @@ class Requester:
         self._waiting: list[asyncio.Future[Any]] | None = None
 
     def wait_for(self, future: asyncio.Future[Any]) -> None:
-        """Let `leave` end the wait for a query; it is ended at once if the client has left already."""
+        """Register a query's future to be failed by `leave`; it fails at once if the client has disconnected."""
         if self.gone:
             future.set_exception(RequesterGone())
             return
@@ -40,7 +40,7 @@ class Requester:
         future.add_done_callback(self._waiting.remove)
 
     def leave(self) -> None:
-        """End what is queried for a client that has left; its later queries are not begun."""
+        """Cancel the queries of a client that has disconnected; its later queries do not begin."""
         self.gone = True
         for future in tuple(self._waiting or ()):
             if not future.done():
@@ -48,4 +48,4 @@ class Requester:
 
 
 REQUESTER: Final[ContextVar[Requester | None]] = ContextVar("headway_requester", default=None)
-"""Who asks, in this task; None: the server itself, for its loops."""
+"""The requester of the current asyncio task; None: the server itself, in its loops."""

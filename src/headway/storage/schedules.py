@@ -39,7 +39,7 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 def make_schedule(row: Row) -> Schedule:
-    """Return the schedule of a row with all columns; one that was damaged on disk is one that cannot be kept to."""
+    """Return the schedule of a row with all columns; one that was damaged on disk has a `problem` instead of times."""
     columns = dict(zip(_COLUMNS, row, strict=True))
     columns |= {name: bool(columns[name]) for name in ("paused", "declared")}
     try:

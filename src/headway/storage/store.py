@@ -189,7 +189,7 @@ class Store:
 
     @property
     def busy_ms(self) -> int:
-        """For how long the database has been carrying out what it was asked to: long if it stands still."""
+        """Milliseconds for which the current database operation has been running; large if the database hangs."""
         since = [since_ms for writer in self.writers if (since_ms := writer.busy_since_ms) is not None]
         return self.clock.monotonic_ms() - min(since) if since else 0
 
@@ -204,7 +204,7 @@ class Store:
         Where nothing is written, it is also what finds out that the store is gone.
         """
         if not self._look():
-            self._soon(lambda: self.write(lambda unit: None))  # the writer hears of it at its next commit, and ends
+            self._soon(lambda: self.write(lambda unit: None))  # an empty commit makes the writer fail, and end
             return
         if self._reserve is None:
             for writer in self.writers:

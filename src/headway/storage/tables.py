@@ -261,7 +261,7 @@ def remove_records(unit: Unit, table: Table, found: Sequence[Record]) -> None:
 
 
 def _forget(unit: Unit, table: Table, found: Iterable[Record]) -> None:
-    """Remove all that the index has of damaged records: which values these had, nobody knows any more."""
+    """Remove damaged records from the index; their old values are not known any more."""
     damaged = [record.id for record in found if record.damaged]
     if damaged:
         unit.database.run("forget_values", table_number=table.number, ids=as_rows(damaged))
@@ -418,7 +418,7 @@ def _edge(
 def read_fitting(
     database: Database, dialect: Dialect, table: Table, condition: Condition, after: str, upto: str, limit: int
 ) -> Fitting | None:
-    """Return which of the next records after one, up to another, fit: so many are looked at. None if there are none."""
+    """Return the matches among the next records of a span, up to a number of records; None at its end."""
     binds = {"table_number": table.number, "after": after, "upto": upto, "limit": limit}
     ((edge, count),) = database.rows("edge_of_records", **binds)
     if not count:

@@ -1,7 +1,7 @@
-"""Threads that read, each with a connection of its own: reads have turns, end in time, and can be given up.
+"""A pool of reading threads, each with a connection of its own; reads have timeouts and can be cancelled.
 
-A read that takes too long, or that nobody waits for any more, is interrupted in the database. Its thread, and its
-organisation's turn, are free again when the database has noticed.
+A read that times out, or whose client has disconnected, is interrupted in the database. Its thread, and its place in
+the organisation's share, are free again once the database has ended it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from headway.storage.turns import Turns
 T = TypeVar("T")
 
 TURN_S: Final = 30.0
-"""How long a read waits for its turn before it is refused."""
+"""Seconds that a read waits for a thread before it is refused."""
 LOOK_S: Final = 0.5
-"""How often is looked whether the turn of a read that waits has come."""
+"""Seconds between checks whether a waiting read has begun."""
 NOTICED_S: Final = 5.0
-"""Within this a database notices that it is interrupted, or it does not answer at all."""
+"""Seconds in which a database has to end an interrupted statement; after that it counts as unavailable."""
 AGAIN_S: Final = 0.02
-"""Between two interrupts of the same read: one that comes between two of its statements ends neither."""
+"""Seconds between interrupts of the same read: one that arrives between two of its statements has no effect."""
 GONE_MS: Final = 500
-"""For so long nobody tries to connect again after an attempt that failed."""
+"""Milliseconds after a failed connection attempt in which no other is made."""
 
 
 class _Read(Generic[T]):
-    """One read: what it does, and who waits for it."""
+    """One read: its work, and the future of its caller."""
 
     __slots__ = ("began_s", "ended", "future", "lane", "loop", "over", "timer", "work")
 
@@ -48,12 +48,12 @@ class _Read(Generic[T]):
         self.began_s = 0.0
         """When a thread took it; 0 before."""
         self.over = False
-        """Whether it is interrupted: nothing more is to be asked of the database for it."""
+        """Whether it is interrupted: it must not begin another statement."""
         self.ended = False
-        """Whether its thread has done with it."""
+        """Whether its thread has finished it."""
 
     def settle(self, result: T | None, failure: BaseException | None) -> None:
-        """Answer who waits, if somebody still does; on the event loop."""
+        """Set the future, unless it is done already; on the event loop."""
         if self.future.done():
             return
         if failure is None:
@@ -63,9 +63,9 @@ class _Read(Generic[T]):
 
 
 class _Seat:
-    """A thread's connection, and what is read on it.
+    """A thread's connection, and the read that runs on it.
 
-    The lock is held while a read is interrupted, so that this cannot meet the next one on the connection.
+    The lock is held during an interrupt, so that it cannot hit the next read on the connection.
     """
 
     __slots__ = ("connection", "lock", "read")
@@ -76,23 +76,23 @@ class _Seat:
         self.read: _Read[Any] | None = None
 
     def interrupt(self, read: _Read[Any]) -> None:
-        """Interrupt this read, if it is the one that is carried out here."""
+        """Interrupt this read, if it runs here."""
         with self.lock:
             if self.read is read and self.connection is not None:
                 self.connection.interrupt()
 
 
 class Threads:
-    """Up to so many threads, which are started as they are needed."""
+    """Reading threads, up to `number`, started as they are needed."""
 
     def __init__(self, number: int, connect: Callable[[], Reading], clock: Clock) -> None:
-        """`connect` opens the connection of a thread, and is called on it."""
+        """`connect` opens a thread's connection; it is called on that thread."""
         self._connect = connect
         self._clock = clock
         self._lock = threading.Lock()
         self._turns: Turns[_Read[Any]] = Turns(number)
         self._ready: SimpleQueue[_Read[Any] | None] = SimpleQueue()
-        """Reads whose turn it is: there is a thread for each of them."""
+        """Reads that may begin; there is a thread for each of them."""
         self._seats: list[_Seat] = []
         self._threads: list[threading.Thread] = []
         self._gone_until_ms = 0
@@ -104,11 +104,11 @@ class Threads:
         return self._turns.busy
 
     async def read(self, work: Callable[[Reading], T], requester: Requester | None, *, limited: bool = False) -> T:
-        """Return what `work` returns on one of the connections, when it is the requester's turn.
+        """Return what `work` returns, called with a connection on one of the threads.
 
-        What is `limited` ends with QueryTooCostly when it has taken as long as its requester may, and with RequesterGone when
-        that leaves; what the server asks for itself has no limit. Raises Overloaded if its turn does not come in time,
-        StorageBusy or StorageUnavailable as the database is.
+        A `limited` read ends with QueryTooCostly after its requester's timeout, and with RequesterGone when its client
+        disconnects; the server's own reads have no timeout. Raises Overloaded if no thread is free within TURN_S, and
+        StorageBusy or StorageUnavailable if the database is locked or cannot be reached.
         """
         read = _Read(work, None if requester is None else requester.organisation)
         if requester is not None and limited:
@@ -126,7 +126,7 @@ class Threads:
                 self._give_up(read)
 
     def close(self) -> None:
-        """Interrupt what is under way, end the threads, and let go of the connections."""
+        """Interrupt running reads, end the threads, and close the connections."""
         self._closing = True
         for seat in self._seats:
             if seat.read is not None:
@@ -153,10 +153,10 @@ class Threads:
             thread.start()
         self._ready.put(read)
 
-    # -- reads that do not end by themselves -----------------------------------------------------------------------------
+    # -- timeouts and cancelling ---------------------------------------------------------------------------------------
 
     def _look(self, read: _Read[Any], within_s: float, asked_s: float) -> None:
-        """Interrupt a read whose time is up: it begins with its turn, for which the read may wait for a while as well."""
+        """Interrupt a read that has timed out. Its timeout begins when it runs; until then TURN_S limits the wait."""
         if read.future.done():
             return
         if read.over:
@@ -178,7 +178,7 @@ class Threads:
             if self._turns.forget(read.lane, read) or read.over:
                 return
             read.over = True
-        # On a thread of its own: a database may have to be asked over the network.
+        # On a thread of its own: an interrupt may be a request over the network.
         threading.Thread(target=self._interrupt, args=(read,), name="headway-interrupt", daemon=True).start()
 
     def _interrupt(self, read: _Read[Any]) -> None:
@@ -197,14 +197,14 @@ class Threads:
                 following = self._carry_out(seat, following)
 
     def _carry_out(self, seat: _Seat, read: _Read[Any]) -> _Read[Any] | None:
-        """Carry out a read, and return the one whose turn it is then."""
+        """Carry out a read, and return the next one, if there is one."""
         result, failure = None, None
         with seat.lock:
             seat.read = read
         read.began_s = monotonic()
         try:
             result = self._on_connection(seat, read)
-        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+        except BaseException as error:  # noqa: BLE001 - it is raised in the caller
             failure = error
         with seat.lock:
             seat.read = None
@@ -225,7 +225,7 @@ class Threads:
                 seat.connection = self._connect()
             try:
                 return read.work(seat.connection)
-            except DatabaseGone:  # perhaps only this connection: reading once more does no harm
+            except DatabaseGone:  # perhaps only this connection was lost, and a read can be repeated
                 if read.over:
                     raise
                 seat.connection.reopen()

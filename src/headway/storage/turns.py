@@ -1,4 +1,4 @@
-"""Who reads next: organisations take turns at the threads, none of them gets all, and one is left for the server itself."""
+"""Fair scheduling of reads on threads: round robin among organisations, with one thread reserved for the server."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 Lane = int | None
-"""An organisation's number; None: the server itself, for its loops and workers."""
+"""An organisation's number; None: the server itself, its loops and workers."""
 
 
 class Turns(Generic[T]):
-    """Reads that wait for a thread, and how many are under way for whom. Not thread-safe: its owner holds a lock."""
+    """Queues of waiting reads and counts of running ones, by organisation. Not thread-safe: its owner holds a lock."""
 
     def __init__(self, threads: int) -> None:
-        """Of so many threads organisations have all but one, and one organisation all but two, but one in any case."""
+        """All organisations together use at most `threads - 1`, one organisation `threads - 2`; each at least 1."""
         self._all = threads
         self._shared = max(1, threads - 1)
         self._each = max(1, threads - 2)
         self._busy: Counter[Lane] = Counter()
         self._waiting: OrderedDict[Lane, deque[T]] = OrderedDict()
-        """In the order of their turns."""
+        """In round-robin order."""
 
     @property
     def busy(self) -> int:
@@ -29,7 +29,7 @@ class Turns(Generic[T]):
         return self._busy.total()
 
     def begin(self, lane: Lane, read: T) -> bool:
-        """Return whether the read may begin now; else it waits for its turn."""
+        """Return True if the read may begin now; else queue it."""
         if lane not in self._waiting and self._has_room(lane):
             self._busy[lane] += 1
             return True
@@ -37,19 +37,18 @@ class Turns(Generic[T]):
         return False
 
     def end(self, lane: Lane) -> T | None:
-        """Note that a read has ended; return the one whose turn it is, which has begun by that."""
+        """Note that a read has ended; return the next one, now counted as running, or None."""
         self._busy[lane] -= 1
         if not self._busy[lane]:
             del self._busy[lane]
-        for each in sorted(
-            self._waiting, key=lambda waiting: waiting is not None
-        ):  # stable: the server itself is first
+        # The server's own reads first; a stable sort keeps the order of the others.
+        for each in sorted(self._waiting, key=lambda waiting: waiting is not None):
             if self._has_room(each):
                 return self._take(each)
         return None
 
     def forget(self, lane: Lane, read: T) -> bool:
-        """Let a read not begin any more; return whether it had been waiting."""
+        """Remove a read from its queue; return whether it was waiting."""
         waiting = self._waiting.get(lane)
         if waiting is None or read not in waiting:
             return False

@@ -497,7 +497,7 @@ def make_run(row: tuple[Any, ...]) -> Run:
     """Return the run of a row with `@run_columns`: a DamagedRun, if a part of it cannot be read."""
     try:
         run = Run(row[0], row[1], row[2], row[3], _STATES[row[4]], *row[5:])
-    except KeyError:  # whatever its state was, nothing will come of it
+    except KeyError:  # an unknown state: the run cannot go on
         run = Run(row[0], row[1], row[2], row[3], State.FAILED, *row[5:])
         return _damaged(run, row, "state")
     for text in row[13:19]:  # the documents
@@ -512,7 +512,7 @@ def _damaged(run: Run, row: tuple[Any, ...], *names: str) -> DamagedRun:
         name for name, cell in zip(RUN_COLUMNS, row, strict=True) if cell.__class__ is str and cell.startswith(MARK)
     }
     made = DamagedRun(**asdict(run), damaged=tuple(sorted({*names, *wrong})))
-    # What others rely on is left out; what it was given and has returned stays, so that it is known to be damaged.
+    # Values that other rows rely on are dropped; input and result stay, so that the run is known to be damaged.
     small = tuple(name for name in made.damaged if name not in ("input", "output"))
     return replace(replace(made, damaged=small).without(), damaged=made.damaged)
 

@@ -69,16 +69,16 @@ DOCUMENTS: Final = {
     "steps": ("value",), "tasks": ("definition",), "schedules": ("definition",), "tables": ("definition",),
     "records": ("data",), "record_tasks": ("definition",),
 }  # fmt: skip
-"""Which columns have JSON documents."""
+"""Columns with JSON documents, by table."""
 _NAMED: Final = ("run_id", "id", "name")
-"""What rows are called by."""
+"""The column by which a row is named in findings."""
 
 Rows = Iterable[Mapping[str, Any]]
 """The rows of a table, by the names of their columns."""
 
 
 def unreadable(table: str, rows: Callable[[bool], Rows]) -> list[Finding]:
-    """Return which values of a table are no texts, or no JSON where they have to be.
+    """Return the values of a table that are not UTF-8, or not JSON where they have to be.
 
     `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads texts that are none as `storage.damage` has them.
     """
@@ -144,7 +144,7 @@ def findings(read: Read, signers: Sequence[Signer] = ()) -> Iterator[Finding]:
 
 
 def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
-    """Hold the log against its head, its seal, and what is there only because somebody made it."""
+    """Compare the audit log with its head, its seal, and the rows that only an audited action can have made."""
     head, sealed = head_of(read("verify_audit_head")), None
     if signers:
         seal = next((str(value) for (value,) in read("read_fact", name=SEAL)), "")

@@ -218,7 +218,7 @@ class Writer:
         """Set while the database cannot be reached: everything is refused, and the writer tries to connect again."""
         self.broken: Exception | None = None
         self.busy_since_ms: int | None = None
-        """When it began what it carries out now, by the monotonic clock."""
+        """Start of the current database operation, by the monotonic clock."""
         self.batches = 0
         self.commands = 0
         self.times = Histogram()

@@ -1,4 +1,4 @@
-"""Ending a statement in an external database for which nobody waits any more: each driver has its own way."""
+"""Cancelling of statements in external databases, by each driver's own method."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("headway.external")
 
 CANCEL_S: Final = 3.0
-"""How long it may take to ask the database for it."""
+"""Timeout of one request to cancel, in seconds."""
 AGAIN_S: Final = 0.1
-"""Between two attempts: one that comes between two statements of a call ends neither."""
+"""Seconds between attempts: one that arrives between two statements of a call has no effect."""
 
 
 class Statements:
-    """What a call has under way on its connection; it can be ended from another thread."""
+    """The running statement of one call, which can be cancelled from another thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +43,7 @@ class Statements:
                 self._connection = None
 
     def end(self, done: Callable[[], bool], kill: Callable[[int], None]) -> None:
-        """End what is under way, as often as is needed until the call is done; `kill` ends the query of a MySQL connection."""
+        """Cancel the call's statements until the call is done; `kill` ends the query of a MySQL connection."""
         self._over = True
         pause = threading.Event()
         while not done():

@@ -37,9 +37,9 @@ WAITING_MAX: Final = 32
 CONNECT_S: Final = 5
 RECYCLE_S: Final = 300
 CLIENT_ERRORS: Final = range(2000, 3000)
-"""Numbers of MySQL's errors that its client makes, and no server."""
+"""MySQL error numbers that the client raises, not the server."""
 NOWHERE: Final = "/nonexistent"
-"""A path at which there is nothing, for files that libpq would look for by itself."""
+"""A path that does not exist, given for files that libpq would read by default."""
 
 
 class Far:
@@ -50,7 +50,7 @@ class Far:
         self.hands = Hands(CONNECTIONS, "headway-external")
         self.waiting = 0
         self.reached = False
-        """Whether there was a database at all."""
+        """Whether a database answered."""
 
     def close(self) -> None:
         """Let go of it; what is still under way there ends by itself."""
@@ -105,7 +105,7 @@ class Databases:
                 threading.Thread(target=ending, name="headway-external-end", daemon=True).start()
 
     def _kill(self, text: str, query: int) -> None:
-        """End the query of a MySQL connection, by another one."""
+        """End the query of a MySQL connection with KILL QUERY on another connection."""
         from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
         far = self._new(parsed(text, self._rules, self._own), NullPool)
@@ -141,7 +141,7 @@ class Databases:
         )
         far = Far(made)
         if url.drivername == "sqlite":
-            far.reached = True  # a file is there or not, and either is said at once
+            far.reached = True  # errors about a file are shown as they are
             event.listen(made, "do_connect", functools.partial(self._find, url), named=False)
             event.listen(made, "connect", _harden)
         else:
@@ -159,19 +159,19 @@ class Databases:
             "options": f"-c statement_timeout={seconds * 1000} -c idle_in_transaction_session_timeout={seconds * 1000}",
             "keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": seconds * 1000,
             "application_name": "headway",
-            # What libpq would take from the server's surroundings, and send to whom a user has named.
+            # Else libpq would send credentials of the server's environment to a host that a user has named.
             "password": url.password or "", "passfile": NOWHERE, "sslcert": NOWHERE, "gssencmode": "disable",
         }  # fmt: skip
 
     def _find(self, url: URL, _dialect: Any, _record: Any, arguments: list[Any], _named: dict[str, Any]) -> None:
-        """Look where the file is, and let just that be opened."""
+        """Check the file's path, and open that path."""
         path = checked_file(url.database or "", self._rules, self._own)
         if not path.is_file():
             raise ExternalRefused(f"there is no file {path.name!r}")
         arguments[0] = f"{path.as_uri()}?mode=rw"
 
     def _connect(self, far: Far, dialect: Any, _record: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
-        """Look at the address, dial just that, and return the connection; say why not only if it was a database that said it."""
+        """Check the address, connect to it, and return the connection; only a database's own errors are shown."""
         url = far.engine.url
         address = checked_address(url.host or "", port_of(url), self._rules)
         named["port"] = port_of(url)
@@ -224,7 +224,7 @@ def _says(engine: Engine, said: str, who: str = "the database says") -> str:
 
 
 def _refusal(error: Exception) -> str | None:
-    """Return why a database does not let us in, in its words; None if what is there may be no database."""
+    """Return a database's own error on connecting; None if the service may not be a database."""
     number = error.args[0] if error.args else None
     if isinstance(number, int):  # MySQL
         return None if number in CLIENT_ERRORS else str(error)
@@ -238,7 +238,7 @@ def _refusal(error: Exception) -> str | None:
 
 
 def _unreached(url: URL) -> ExternalFailed:
-    """Return the one error for a port that is closed, filtered, silent, or another service's: it tells none of them apart."""
+    """Return the error for a port that is closed, filtered, silent or not a database's, so that ports cannot be scanned."""
     kind = "MySQL" if url.drivername == "mysql+pymysql" else "PostgreSQL"
     return ExternalFailed(
         f"the database cannot be reached: nothing answers as {kind} does at {url.host}, port {port_of(url)};"

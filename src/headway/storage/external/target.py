@@ -40,17 +40,17 @@ class Rules(msgspec.Struct, frozen=True):
     """What the operator allows."""
 
     hosts: frozenset[tuple[str, int | None]] = frozenset()
-    """Names and addresses that may be dialled though they are not public: on a port, or on any (None)."""
+    """Allowed hosts and addresses that are not public, each with its port, or None for any port."""
     networks: tuple[Network, ...] = ()
     """Networks that count as public."""
     ports: tuple[int, ...] = (3306, 5432)
-    """Where databases are, on hosts that are not named."""
+    """Ports allowed on hosts that are not named."""
     folders: tuple[str, ...] = ()
     """Folders whose SQLite files may be opened."""
 
     @classmethod
     def of(cls, allow: Iterable[str], ports: Iterable[int] = (3306, 5432), folders: Iterable[str] = ()) -> Self:
-        """Read what the settings say; raise ValueError for an entry that is neither host, address nor network."""
+        """Parse the settings; raise ValueError for an entry that is neither host, address nor network."""
         entries = [entry.strip() for entry in allow]
         hosts = frozenset(named(entry) for entry in entries if "/" not in entry)
         networks = [ip_network(entry, strict=False) for entry in entries if "/" in entry]
@@ -98,7 +98,7 @@ def port_of(url: URL) -> int:
 
 
 def checked_port(host: str, port: int, rules: Rules) -> None:
-    """Raise ExternalRefused for a port on which there are no databases."""
+    """Raise ExternalRefused for a port that is not allowed."""
     if port not in rules.ports and not rules.names(host, port):
         known = ", ".join(map(str, sorted(rules.ports)))
         raise ExternalRefused(

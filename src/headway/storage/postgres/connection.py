@@ -66,7 +66,7 @@ has become of that is unknown then, as whenever a connection is lost, and `_conf
 CONFIRM_WITHIN: Final = "5s"
 """How long a writer that is connected again waits for the standby to have what is there; then it tries again."""
 INTERRUPT_S: Final = 3.0
-"""How long it may take to ask the database to end a statement."""
+"""Timeout of a request to cancel a statement, in seconds."""
 STATEMENTS: Final = load(POSTGRES)
 PREPARE_AFTER: Final = 2
 """Executions after which a statement is prepared."""
@@ -253,8 +253,8 @@ class PostgresDatabase:
         self._expected.append((count, name, cursor))
 
     def interrupt(self) -> None:
-        """Ask the database to end the statement that it carries out just now; from any thread, and only while one waits for it."""
-        with contextlib.suppress(psycopg.Error):  # it cannot be asked: then the statement's own limit ends it
+        """Ask the database to cancel the running statement; callable from any thread, while another waits for it."""
+        with contextlib.suppress(psycopg.Error):  # the request failed: `statement_timeout` ends the statement
             self._connection.cancel_safe(timeout=INTERRUPT_S)
 
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
@@ -317,7 +317,7 @@ STREAMED: Final = 100
 
 
 class Legible(Loader):
-    """Reads texts that may be none, as `storage.damage` has them."""
+    """Loads texts that may not be UTF-8; see `storage.damage`."""
 
     def load(self, data: Buffer) -> str:
         """Return the text."""
@@ -325,7 +325,7 @@ class Legible(Loader):
 
 
 def _legibly(connection: psycopg.Connection[tuple[Any, ...]]) -> psycopg.Cursor[tuple[Any, ...]]:
-    """Return a cursor for what has texts that are none."""
+    """Return a cursor that reads texts which are not UTF-8."""
     cursor = connection.cursor()
     cursor.adapters.register_loader("text", Legible)
     return cursor
@@ -340,7 +340,7 @@ def translated(error: psycopg.Error) -> Exception:
             return DatabaseLocked(_line(error))
         case errors.QueryCanceled():
             return Interrupted(_line(error))
-        case errors.InvalidTextRepresentation():  # of a document: whatever we bind is checked before
+        case errors.InvalidTextRepresentation():  # a damaged document: bound values are checked before
             return Damaged("a record that was looked at cannot be read")
         case errors.DiskFull():
             return DiskFull(_line(error))

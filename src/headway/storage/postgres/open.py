@@ -24,7 +24,7 @@ from headway.storage.store import Store
 VERSION_LEAST: Final = 15
 DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 READERS: Final = 6
-"""Threads that read, each with a connection of its own, as they are needed; see `storage.turns` for who has how many."""
+"""Maximum number of reading threads, each with its connection; `storage.turns` shares them among organisations."""
 POSITIONS: Final = "position_base"
 TURNS: Final = ("servers", "limits")
 """Rows that servers lock to do something one after the other."""

@@ -37,7 +37,7 @@ def verify(connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Si
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
             ).fetchall()
             damaged = [found for (name,) in tables for found in unreadable(name, partial(_rows, connection, name))]
-            return damaged or list(findings(read, signers))  # or they would break what compares them with others
+            return damaged or list(findings(read, signers))  # damaged values would break the comparisons
     finally:
         connection.isolation_level = level
 

@@ -22,7 +22,7 @@ PAGES_AT_ONCE = 2_000
 """Pages copied before the writer may have its turn."""
 
 MARGIN_BYTES = 1024 * 1024
-"""What may be in the log and not in the file yet, about."""
+"""Approximate bytes in the WAL that are not in the file yet."""
 
 
 def backup(source: Path, destination: Path) -> int:
@@ -50,7 +50,7 @@ def backup(source: Path, destination: Path) -> int:
 
 
 def rescue(connection: apsw.Connection, path: Path, now_ms: int, *, whole: bool) -> None:
-    """Save what is only in files that are open and cannot be found any more, and say in the log where that is.
+    """Copy a store whose files were deleted or replaced from its open connection, and log the path of the copy.
 
     `whole`: nothing of these files was cut, so that all of it can be read.
     """
@@ -88,7 +88,7 @@ def restore(source: Path, destination: Path) -> None:
     """Make a store from a backup; the destination must not exist, its folder may not. Raises as `backup` does."""
     if not source.is_file():
         raise FileNotFoundError(f"there is no backup at {source}")
-    for left in (destination, log_path_of(destination)):  # the log of another store is poison
+    for left in (destination, log_path_of(destination)):  # SQLite would apply another store's WAL to it
         if left.exists():
             raise FileExistsError(f"{left} exists: stop the server that uses it and move that store away first")
     destination.parent.mkdir(parents=True, exist_ok=True)

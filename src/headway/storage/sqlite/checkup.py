@@ -25,7 +25,7 @@ WAL_LARGE = 256 * 1024 * 1024
 """A write-ahead log of this size says that something reads without end."""
 FREE_LEAST = 256 * 1024 * 1024
 PROBE_BYTES = 1024 * 1024
-"""Taken for a moment to see that the disk can be written."""
+"""Bytes that are written and removed to see that the disk can be written."""
 FILE_LARGE = 50 * 1024**3
 """From this size on the file is copied and checked for the better part of an hour."""
 PACE_HIGH = 1_000
@@ -38,7 +38,7 @@ _ENDED_SINCE = "SELECT count(*) FROM runs WHERE state = ? AND finished_at > ?"
 
 
 def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()) -> Iterator[Check]:
-    """Look at a store, also while a server uses it; nothing is changed. Secrets are those that settings name, if any."""
+    """Check a store without changing it, also while a server uses it; `secret` and `earlier` are from the settings."""
     yield "sqlite", True, apsw.sqlite_lib_version()
     try:
         check_unserved(path)
@@ -79,7 +79,7 @@ def _no_store(path: Path) -> str:
 
 
 def _key(connection: apsw.Connection, path: Path, secret: str, earlier: Sequence[bytes]) -> Check:
-    """Look at the secret as a server does when it starts."""
+    """Check the secret as a server does when it starts."""
     try:
         kept = kept_secret(path, secret)
     except ValueError as error:

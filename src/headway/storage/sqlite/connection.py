@@ -49,7 +49,7 @@ class SqliteDatabase:
             raise translated(error) from error
         self._execute = self._connection.execute
         self.watch: Watch | None = None
-        """Whom a writer asks after each commit whether that can be found again."""
+        """Checks after each commit of a server's writer that the store's files are still in place; else None."""
 
     def begin(self) -> None:
         """Take the write lock."""
@@ -62,7 +62,7 @@ class SqliteDatabase:
         """Every statement is carried out when it is asked for."""
 
     def commit(self, tell: Sequence[str] = ()) -> None:
-        """Return when the log is on disk, and is where the next start will look for it; nobody else has to be told."""
+        """Commit, and return once the WAL is synced; raise FilesGone if the store's files are no longer in place."""
         del tell
         try:
             self._execute("COMMIT")
@@ -121,7 +121,7 @@ class SqliteDatabase:
         self._connection.close()
 
     def abandon(self) -> None:
-        """Close and leave everything as it is on disk: what stands where the store was may be another's."""
+        """Close without a checkpoint, so that no file at the store's path is changed; it may be another store's."""
         if self.watch is not None and self.watch.gone is not None and self.watch.gone.data:
             rescue(self._connection, self.watch.path, self.watch.clock.now_ms(), whole=self.watch.gone.whole)
         self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

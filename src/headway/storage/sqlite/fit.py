@@ -1,6 +1,6 @@
-"""Whether a store's files fit each other and have all that was acknowledged: looked at before SQLite throws anything away.
+"""Checks, before SQLite opens a store, that its files belong together and contain every acknowledged commit.
 
-`serve` does not start on what is found here, `backup` and `migrate-store` copy nothing of it, and `doctor` says it.
+`serve` does not start if this check fails, `backup` and `migrate-store` do not copy, and `doctor` reports it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ WAY_OUT: Final = (
     "restore a backup with `headway restore`, or go on without what is lost: `headway doctor --accept-loss`"
 )
 COMMITS_TORN: Final = 2
-"""From so many commits on that follow what cannot be read, it is not what a power cut has torn: that is one, and unacknowledged."""
+"""Whole commits after an unreadable frame that prove damage: a power cut tears one commit at most."""
 
 
 class Unfit(StorageBroken):
-    """Something that was acknowledged is not there any more, or would be damaged by opening the store."""
+    """An acknowledged commit is missing, or opening the store would damage it."""
 
     def __init__(self, trouble: str, *, foreign: bool = False) -> None:
-        """`foreign`: the log is not of the file beside it."""
+        """`foreign`: the WAL belongs to another store than the file beside it."""
         super().__init__(trouble)
         self.foreign = foreign
 
@@ -42,7 +42,7 @@ def check(path: Path) -> None:
 
 
 def check_unserved(path: Path) -> None:
-    """Check a store that may be served: what a server is just writing looks as if it were damaged, and is its own affair."""
+    """Check a store unless a server has it: what the server is just writing could look damaged."""
     try:
         check(path)
     except (Unfit, FileNotFoundError):
@@ -62,7 +62,7 @@ def log_path_of(path: Path) -> Path:
 
 
 def _strangers(path: Path) -> str | None:
-    """Say of a log that it does not belong to the file beside it: SQLite would delete it, or write it over the file."""
+    """Say why the WAL does not belong to the file beside it; SQLite would delete it, or write it over the file."""
     log_path = log_path_of(path)
     if _size(log_path) == 0:
         return None
@@ -81,7 +81,7 @@ def _strangers(path: Path) -> str | None:
 
 
 def _loss(path: Path, note: Note | None) -> str | None:
-    """Say what the log should have and has not."""
+    """Say which acknowledged commits the WAL does not contain."""
     if note is not None and not path.exists():
         return f"{path} is not there, and the server that used it last did not close it: put it back, or {WAY_OUT}"
     if not path.exists():
@@ -121,14 +121,14 @@ def _without_log(log_path: Path) -> str:
 
 
 def _written_back(path: Path, note: Note, page_bytes: int) -> bool:
-    """Tell whether the file has the last page of the last commit: some other program has then written the log back."""
+    """Tell whether the file has the last page of the noted commit: then another program has checkpointed the WAL."""
     with path.open("rb") as file:
         file.seek((note.page - 1) * page_bytes)
         return zlib.crc32(file.read(page_bytes)) == note.crc
 
 
 def _readable(path: Path) -> int:
-    """Return how many frames of the log SQLite can read. That changes nothing of it."""
+    """Return how many frames of the WAL SQLite can read; the WAL is not changed."""
     with contextlib.ExitStack() as later, contextlib.closing(looking(path)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         # Closed before the connection it would take that one's locks with it.
@@ -138,7 +138,7 @@ def _readable(path: Path) -> int:
 
 
 def looking(path: Path) -> apsw.Connection:
-    """Return a connection that leaves the log as it found it, if there is one: closing others may write it back and remove it."""
+    """Return a connection that does not checkpoint on close, as that could remove the WAL; if there is none, it may."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     if _size(log_path_of(path)) > 0:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

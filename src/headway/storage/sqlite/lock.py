@@ -1,4 +1,4 @@
-"""The lock of a store in a file: one process has it, and notes in its file what it has committed last."""
+"""The lock file of a SQLite store: held by one process, which notes its last commit in it."""
 
 from __future__ import annotations
 

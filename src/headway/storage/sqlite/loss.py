@@ -1,4 +1,4 @@
-"""Gives up what is lost for good, when somebody says so: afterwards the store can be served again."""
+"""`headway doctor --accept-loss`: gives up lost data or a lost secret, so that the store can be served again."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _given_up(path: Path, lock: int, now_ms: int, secret: str, earlier: Sequence
 
 
 def _without_log(path: Path, lock: int, now_ms: int, error: Unfit) -> str:
-    """Take of the log what can be read, if it is the store's own, and set it aside as it was found."""
+    """Write back what can be read of the store's own WAL, and keep a copy of the WAL as it was found."""
     log_path = log_path_of(path)
     kept = aside(log_path, "damaged", now_ms)
     if error.foreign:

@@ -26,7 +26,7 @@ from headway.storage.sqlite.watch import Watch
 from headway.storage.store import Store
 
 READERS: Final = 4
-"""Threads that read, each with a connection of its own, as they are needed; see `storage.turns` for who has how many."""
+"""Maximum number of reading threads, each with its connection; `storage.turns` shares them among organisations."""
 
 
 def open_file(
@@ -46,7 +46,7 @@ def open_file(
     except StorageBroken:
         if reserve is None or not is_full(path.parent) or not reserve.held:
             raise
-        reserve.release()  # so that what is under way can finish, as on a disk that fills up while it is served
+        reserve.release()  # so that active runs can finish, as on a disk that fills up while it is served
         return _open(path, clock, reserve, claim)
 
 

@@ -15,7 +15,7 @@ class SqliteReading(SqliteDatabase):
     """One connection to one file, also for what may be large."""
 
     def interrupt(self) -> None:
-        """End the statement that is carried out just now; from any thread."""
+        """Interrupt the running statement; callable from any thread."""
         self.connection.interrupt()
 
     def rows_within(self, bytes_max: int, name: str, /, **binds: Any) -> tuple[list[tuple[Any, ...]], bool]:
@@ -33,7 +33,7 @@ class SqliteReading(SqliteDatabase):
                 try:
                     return first_of(bytes_max, cursor)
                 finally:
-                    cursor.close()  # a statement that is left halfway would hold its snapshot, and with it the log
+                    cursor.close()  # an unfinished statement would hold its snapshot, and keep the WAL from shrinking
             except UnicodeDecodeError:
                 with contextlib.closing(legibly(self.connection, sql, binds)) as rows:
                     return first_of(bytes_max, rows)

@@ -1,4 +1,4 @@
-"""Which secret a store in a file was used with: its mark stands in the store, so that a wrong key is noticed at the start."""
+"""The check of a SQLite store's secret: the store has its digest, so that a wrong secret is noticed at the start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from headway.storage.database import StoreRefused
 from headway.storage.location import WITHOUT_IT, ExposedKey, aside, kept_secret, key_path_of, secret_of
 
 MARK: Final = "secret_mark"
-"""The fact of the store that names its secret. It is a digest, which gives nothing away."""
+"""Name under which the digest of the secret is kept; the digest does not reveal the secret."""
 
 _READ: Final = "SELECT value FROM store WHERE name = ?"
 _WRITE: Final = "INSERT INTO store (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"

@@ -1,4 +1,4 @@
-"""What stands in the way of a store in a file, in a sentence: SQLite says "disk I/O error" of nearly all of it."""
+"""Error messages for a SQLite store that cannot be opened or written: SQLite itself mostly says "disk I/O error"."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Final
 import apsw
 
 NEEDED_BYTES: Final = 8 * 1024 * 1024
-"""What a start takes, at most: shared memory for a log that could not be written back for long, and the first commits."""
+"""Bytes of disk that a start needs at most: shared memory for a long log, and the first commits."""
 NEEDED_FILES: Final = 16
-"""Files that a store has open, about."""
+"""Approximate number of files that a store has open."""
 _NETWORK: Final = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "fuse.sshfs")
 
 
@@ -23,7 +23,7 @@ def why(path: Path, error: Exception) -> str:
     """Return why a file cannot be opened, read or written, and what to do about it."""
     cause = error if isinstance(error, (apsw.Error, OSError)) else error.__cause__
     match cause:
-        case None:  # it says all that there is to say
+        case None:  # its message is complete
             return str(error)
         case apsw.CorruptError() | apsw.NotADBError():
             return (
@@ -37,7 +37,7 @@ def why(path: Path, error: Exception) -> str:
 
 
 def place(path: Path, needed_bytes: int, cause: BaseException | None = None) -> str | None:
-    """Return what is wrong with where a file is, found out by trying: with its folder, its disk, or who it belongs to."""
+    """Return what is wrong with a file's folder, disk or owner; found by trying to create files there."""
     folder = path.parent
     match _tried(folder, needed_bytes) or _number_of(cause):
         case errno.ENOENT | errno.ENOTDIR:
@@ -70,12 +70,12 @@ def place(path: Path, needed_bytes: int, cause: BaseException | None = None) -> 
 
 
 def is_full(folder: Path) -> bool:
-    """Tell whether a disk has not what a start takes."""
+    """Tell whether a disk has too little space for a start."""
     return _tried(folder, NEEDED_BYTES) == errno.ENOSPC
 
 
 def _tried(folder: Path, needed_bytes: int) -> int:
-    """Return the errno of taking files and so much space in a folder, all given back at once; 0: it can be had."""
+    """Return the errno of creating files of so many bytes in a folder, which are removed at once; 0 if that works."""
     try:
         with contextlib.ExitStack() as taken:
             file = taken.enter_context(tempfile.TemporaryFile(dir=folder))
@@ -88,7 +88,7 @@ def _tried(folder: Path, needed_bytes: int) -> int:
 
 
 def _number_of(cause: BaseException | None) -> int:
-    """Return the errno of what has happened, which may be over."""
+    """Return the errno of an error, whose cause may be gone by now."""
     if isinstance(cause, apsw.FullError):
         return errno.ENOSPC
     return cause.errno or 0 if isinstance(cause, OSError) else 0

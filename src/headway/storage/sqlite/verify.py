@@ -38,13 +38,13 @@ def _findings(connection: apsw.Connection, signers: Sequence[Signer]) -> Iterato
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
         return connection.execute(STATEMENTS[name], binds)
 
-    # Whether a text is one, SQLite itself does not look at.
+    # SQLite's own check does not notice texts that are not UTF-8.
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
     damaged = [
         finding for (name,) in tables for finding in unreadable(str(name), partial(_rows, connection, str(name)))
     ]
     yield from damaged
-    if not damaged:  # or they would break what compares them with others
+    if not damaged:  # damaged values would break the comparisons
         yield from findings(read, signers)
 
 

@@ -1,8 +1,9 @@
-"""Reads a write-ahead log as https://sqlite.org/walformat.html describes it, and says whether what was acknowledged is still in it.
+"""Reader of SQLite's write-ahead log (https://sqlite.org/walformat.html), which finds commits that SQLite would drop.
 
-SQLite takes a log up to the last commit before the first frame whose checksum fails, and says nothing of what follows. That
-is right for what a power cut has torn, which nobody was told of, and hides what was damaged. Two things tell them apart: a note
-of the last commit, kept outside the log; and commits that follow the frame that fails, of which a cut leaves one at most.
+SQLite reads a log up to the last commit before the first frame whose checksum fails, and drops the rest without an error.
+That is right for a commit torn by a power cut, which was not acknowledged, but it hides damage. Two things tell them apart:
+a note of the last commit, kept outside the log; and the commits after the failing frame, of which a power cut leaves one at
+most.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _NOTE: Final = struct.Struct(">8s8sIIIIII")
 _NOTE_MAGIC: Final = b"headway1"
 NOTE_BYTES: Final = _NOTE.size
 GENERATIONS_MAX: Final = 1 << 20
-"""How often a log may have begun anew since a note of it was written, and still be the same one."""
+"""Restarts of a log since a note of it was written, up to which it counts as the same log."""
 
 Checksum = tuple[int, int]
 
@@ -46,10 +47,10 @@ class Note(NamedTuple):
     checksum: Checksum
     page: int
     crc: int
-    """Of the page, by which it is known again once it was written back."""
+    """CRC-32 of the page, by which it is recognised in the file after a checkpoint."""
 
     def packed(self) -> bytes:
-        """Return it as it is kept."""
+        """Return the note as the bytes that are stored."""
         body = _NOTE.pack(_NOTE_MAGIC, self.salt, self.frames, *self.checksum, self.page, self.crc, 0)[:-4]
         return body + zlib.crc32(body).to_bytes(4, "big")
 
@@ -63,7 +64,7 @@ def read_note(raw: bytes) -> Note | None:
 
 
 def read_index(raw: bytes) -> Index | None:
-    """Return what the shared memory says, or None if it was not set up."""
+    """Return the header of the shared memory, or None if it was not initialised."""
     if len(raw) < INDEX_BYTES:
         return None
     _, _, _, ready, _, page_bytes, frames, _, first, second, salt, _, _ = _INDEX.unpack(raw[:INDEX_BYTES])
@@ -78,7 +79,7 @@ class Frame(NamedTuple):
     """Whether it is the last one of its transaction."""
     salt: bytes
     checksum: Checksum
-    """Of everything in the log up to and with this frame."""
+    """Running checksum of the log up to and including this frame."""
 
 
 def read_frame(raw: bytes) -> Frame:
@@ -96,7 +97,7 @@ class Log:
         self._page_bytes = page_bytes
         raw = self._file.read(HEADER_BYTES)
         self.salt: bytes | None = None
-        """Which generation of the log it is; None if its header is damaged or not there."""
+        """The salt, which changes each time the log restarts; None if the header is missing or damaged."""
         self._big = False
         if len(raw) == HEADER_BYTES:
             magic, _, size, _, salt, first, second = _HEADER.unpack(raw)
@@ -112,7 +113,7 @@ class Log:
         """Whole frames in the file, of whatever generation."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def frame(self, number: int) -> Frame:
@@ -120,14 +121,14 @@ class Log:
         return read_frame(self._read(number, FRAME_BYTES))
 
     def follows(self, number: int) -> bool:
-        """Tell whether a frame is whole, and was written after the one that is before it now."""
+        """Tell whether a frame's checksum continues that of the frame before it."""
         raw = self._read(number, FRAME_BYTES + self._page_bytes)
         before = self.frame(number - 1).checksum
         sum_ = checksum(checksum(before, raw[:8], big=self._big), raw[FRAME_BYTES:], big=self._big)
         return sum_ == self.frame(number).checksum
 
     def commits_after(self, number: int, enough: int = 2) -> int:
-        """Return how many whole commits of this generation follow a frame, the one right after it left out."""
+        """Return how many whole commits with this salt follow a frame, not counting the one right after it."""
         salt = self.salt if self.salt is not None or not self.count else self.frame(1).salt
         found = 0
         for each in range(number + 2, self.count + 1):
@@ -143,7 +144,7 @@ class Log:
 
 
 def checksum(before: Checksum, data: bytes, *, big: bool) -> Checksum:
-    """Return SQLite's checksum of some bytes, a multiple of eight, after what was summed up before."""
+    """Return SQLite's running checksum, continued over some bytes, a multiple of eight."""
     first, second = before
     words = struct.unpack(f"{'>' if big else '<'}{len(data) // 4}I", data)
     for at in range(0, len(words), 2):
@@ -153,6 +154,6 @@ def checksum(before: Checksum, data: bytes, *, big: bool) -> Checksum:
 
 
 def continues(salt: bytes, note: Note) -> bool:
-    """Tell whether a log has begun anew since the note: SQLite counts the first half of the salt up, and writes back first."""
+    """Tell whether a log was restarted since the note: SQLite checkpoints first, then increments half of the salt."""
     begun = (int.from_bytes(salt[:4], "big") - int.from_bytes(note.salt[:4], "big")) % 2**32
     return 0 < begun < GENERATIONS_MAX

@@ -1,8 +1,8 @@
-"""Watches the files of a store that is served: that they stay where they are, and which commit was the last.
+"""Watches the files of a store while it is served, and notes its last commit.
 
-Linux lets a file be deleted, moved or replaced while it is open: all that is written then goes where nobody finds it. So after
-each commit, and before anybody is told of it, the paths are looked at; and the commit is noted in the lock's file, by which
-the next start knows whether its log still has all that was acknowledged. A note is not synced: after a power cut it may be
+Linux lets a file be deleted, moved or replaced while it is open: what is written to it afterwards is lost. So the paths
+are checked after each commit, before the commit is acknowledged. The commit is noted in the lock file, so that the next
+start can tell whether the WAL still has everything that was acknowledged. A note is not synced: after a power cut it may be
 older than the log, never newer, since the log was synced before.
 """
 
@@ -33,28 +33,31 @@ from headway.storage.sqlite.wal import (
 )
 
 Known = tuple[str, tuple[int, int], bool]
-"""Of a file: its path, its device and its number there, and whether it has data of the store."""
+"""A file: its path, its device and inode, and whether it has data of the store."""
 
 
 class FilesGone(StorageBroken):
     """A file of the store is not where it was, or was cut: what is written now would be lost."""
 
     def __init__(self, why: str, *, data: bool, whole: bool = True) -> None:
-        """`data`: only the connections that are open have all of the store now; unless `whole`, not even they."""
+        """`data`: the files on disk are incomplete, so the store has to be saved from the open connections.
+
+        `whole`: the open connections still have all of it.
+        """
         super().__init__(f"{why} while it was served")
         self.data = data
         self.whole = whole
 
 
 class Watch:
-    """Of one store, for as long as its writer has it open."""
+    """Watches the files of one store for as long as its writer has it open."""
 
     def __init__(self, path: Path, lock: int, clock: Clock, connection: apsw.Connection) -> None:
         """Begin, with the connection that writes; `lock` is the descriptor of the lock, in whose file notes are kept."""
         self.path = path = path.absolute()
         self.clock = clock
         self.gone: FilesGone | None = None
-        """What was found, after which the store is given up."""
+        """The first fault found; every commit after it fails with this error."""
         self._lock = lock
         self._seen = b""
         self._noted: Note | None = None
@@ -73,7 +76,7 @@ class Watch:
         os.fsync(lock)  # else a power cut could bring back a note of another log
 
     def _cut_torn(self) -> None:
-        """Cut off what a kill or a power cut has left of a commit that nobody was told of.
+        """Truncate the rest of a commit that a kill or a power cut has interrupted, and that was not acknowledged.
 
         Left where it is, it could be taken for a damaged commit later.
         """
@@ -82,7 +85,7 @@ class Watch:
             os.fsync(self._log)
 
     def committed(self) -> None:
-        """Note the last commit; raise FilesGone if what it has written may not be found again."""
+        """Note the last commit; raise FilesGone if a file of the store is missing, replaced or cut."""
         raw = self._index[:INDEX_BYTES]
         if raw != self._seen and (index := read_index(raw)) is not None:
             self._note(index)
@@ -92,9 +95,9 @@ class Watch:
             raise self.gone
 
     def look(self) -> bool:
-        """Tell whether every file is where it was, for when nothing is written; if not, the next commit raises FilesGone.
+        """Tell whether every file is in place, while nothing is written; if not, the next commit raises FilesGone.
 
-        Without the files that keep others away, other processes would take the store for their own.
+        The lock file and the shared memory are checked too: without them another process could open the store.
         """
         self.gone = self.gone or self._missing(self._data + self._aside, sizes=False)
         return self.gone is None
@@ -102,7 +105,7 @@ class Watch:
     def _note(self, index: Index) -> None:
         frame_bytes = FRAME_BYTES + index.page_bytes
         if self._noted is not None and self._noted.salt == index.salt:
-            # SQLite writes on where the end was, whatever became of what is before it.
+            # SQLite appends at the old end even if the frames before it were overwritten, so compare the last one.
             raw = os.pread(self._log, FRAME_BYTES, self._log_bytes - frame_bytes)
             if len(raw) < FRAME_BYTES or read_frame(raw).checksum != self._noted.checksum:
                 self.gone = FilesGone(f"{self._log_path} was emptied or written over", data=True, whole=False)
@@ -111,7 +114,7 @@ class Watch:
         if len(frame) == frame_bytes:
             page = int.from_bytes(frame[:4], "big")
             self._noted = Note(index.salt, index.frames, index.checksum, page, zlib.crc32(frame[FRAME_BYTES:]))
-            with contextlib.suppress(OSError):  # the disk is full: one that is older notices less, and is not wrong
+            with contextlib.suppress(OSError):  # the disk is full: an older note detects less, but is not wrong
                 self._keep(self._noted.packed())
 
     def _keep(self, note: bytes) -> None:
@@ -130,11 +133,11 @@ class Watch:
         return None
 
     def forget(self) -> None:
-        """Note that nothing is in the log that is not in the file, or will not be."""
+        """Clear the note: the WAL was written back to the file."""
         forget(self._lock)
 
     def close(self) -> None:
-        """Let go of the store, when every connection to it is closed."""
+        """Close the descriptors and release the lock; call it after every connection is closed."""
         self._index.close()
         for descriptor in (self._log, self._index_file, self._lock):
             os.close(descriptor)
