@@ -37,8 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_origin: tuple[str, ...] = ()
     """Origins of web pages that may use the server from another site, such as https://app.example.org."""
     loopback_without_key: bool = False
-    """Let every program and user of this machine do everything in the first organisation without a key, although there are
-    keys. Refused together with anything by which others' requests arrive: `host`, `behind_proxy`, `trusted_proxy`, `allow_host`."""
+    """Accept requests of this machine without a key even when keys exist: any local program and user may then do
+    everything in the first organisation. Refused together with `host`, `behind_proxy`, `trusted_proxy` and
+    `allow_host`."""
     behind_proxy: bool = False
     """Say that a proxy which speaks TLS with the world stands before this server: needed to listen on other addresses."""
     trusted_proxy: tuple[str, ...] = ()
@@ -56,10 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upload_max: int = 1024 * 1024 * 1024
     """The largest file that can be uploaded to be imported, in bytes."""
     external_allow: tuple[str, ...] = ()
-    """Hosts (HOST or HOST:PORT), addresses and networks of external databases that may be connected to though they are not
-    public; a host that is named, on any port or on that one."""
+    """Hosts (HOST or HOST:PORT), addresses and networks of external databases that are allowed although they are not
+    public; without a port a host is allowed on any."""
     external_ports: tuple[int, ...] = (3306, 5432)
-    """Ports of other hosts that external databases may be connected to on."""
+    """Ports of external databases on hosts that are not in `external_allow`."""
     external_folders: tuple[str, ...] = ()
     """Folders whose SQLite files may be opened as external databases."""
     external_timeout_ms: int = 10_000
@@ -71,8 +72,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     depth_max: int = 100
     """How deep JSON may be nested."""
     query_max_ms: int = 10_000
-    """How long a query of a request may take in the database (a list, a filter, a count); one that takes longer is ended, and
-    refused as `query_too_costly`. On PostgreSQL no read takes longer than 30 seconds in any case."""
+    """Timeout of a request's query in the database (a list, a filter, a count); one that takes longer is cancelled, and
+    the request answered with 422 `query_too_costly`. On PostgreSQL every read ends after 30 seconds at the latest."""
     wait_max_ms: int = 60_000
     """The longest that a request may wait for a change."""
     drain_ms: int = 30_000
@@ -87,8 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reserve_bytes: int = 64 * 1024 * 1024
     """Disk space held back so that runs can finish on a full disk; 0 holds none."""
     streams_max: int = 12_000
-    """How many event streams may be open at once. An eighth is kept for workers. Once there are keys, each may have half as
-    many as are still free (alone, a third of all), and an organisation twice as many (two thirds)."""
+    """How many event streams may be open at once. An eighth is reserved for workers. Once keys exist, a key may hold
+    half as many as are still free (alone, a third of all), and an organisation twice as many (two thirds)."""
     log_lines_max: int = 10_000
     """How many lines of log a run may have; what comes after is dropped, and said so."""
     secret: str = ""
@@ -112,8 +113,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
     are no POST."""
     cloudcoin_loopback_without_key: bool = False
-    """Let every program and user of this machine use the CloudCoin surface without a key, although there are keys: start tasks
-    of the first organisation, and see what was started so. Refused together with what `loopback_without_key` is."""
+    """Accept requests of this machine on the CloudCoin surface without a key even when keys exist: they may start tasks
+    of the first organisation and see the runs started so. Refused together with the same settings as
+    `loopback_without_key`."""
     cloudcoin_origins: tuple[str, ...] = ()
     """Origins of web pages that may use the CloudCoin surface from another site, and nothing else."""
     cloudcoin_strict: bool = False
@@ -125,10 +127,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 RENAMED: Final = {
     "anonymous_loopback": "loopback_without_key", "cloudcoin_anonymous": "cloudcoin_loopback_without_key",
 }  # fmt: skip
-"""Settings of before and where to look instead: they are refused, as none of today means the same."""
+"""Removed settings and where to look instead; they are refused, since the new ones do not mean the same."""
 _KEYLESS: Final = ("loopback_without_key", "cloudcoin_loopback_without_key")
 _FORWARDING: Final = ("behind_proxy", "trusted_proxy", "allow_host")
-"""What is set where a proxy hands on the requests of others, which then come from loopback."""
+"""Settings used behind a proxy, where requests of other machines arrive from loopback."""
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -164,12 +166,12 @@ def check(settings: Settings, *, locked: bool = True) -> None:
 
 
 def keyless(settings: Settings) -> list[str]:
-    """Return the settings by which programs on this machine need no key although there are keys."""
+    """Return the names of the settings that are on and let requests of this machine in without a key."""
     return [name for name in _KEYLESS if getattr(settings, name)]
 
 
 def variable(name: str) -> str:
-    """Return how a setting is called in the environment."""
+    """Return the name of a setting's environment variable."""
     return f"HEADWAY_{name.upper()}"
 
 
@@ -197,7 +199,7 @@ def from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) 
 
 
 def ignore_environment() -> None:
-    """Remove every HEADWAY_* variable from this process: a server that it starts and throws away, and its client, use none."""
+    """Remove every HEADWAY_* variable from this process's environment; for a temporary server and its client."""
     for name in [name for name in os.environ if name.startswith("HEADWAY_")]:
         del os.environ[name]
 

@@ -36,7 +36,7 @@ MUTANTS = (
     ),
     Mutant(
         "whoever-is-on-the-machine", "http/guard.py",
-        "        return visitor if visitor is not None and is_local(call.client, call.headers) else None", "        return visitor",
+        "        return keyless if keyless is not None and is_local(call.client, call.headers) else None", "        return keyless",
         KEYS + "test_who_is_let_in_without_a_key_is_on_this_machine_and_forwards_nothing",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""Where a request comes from and where it was sent: the peer's address and the Host, or what a trusted proxy says of them."""
+"""The client's address and the host of a request: of the connection and the Host, or of a trusted proxy's headers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Addresses:
         return str(ipaddress.ip_network((found, NET_BITS), strict=False))
 
     def said(self, peer: str, headers: Mapping[bytes, bytes], name: bytes) -> str | None:
-        """Return a header in which a trusted proxy says what the client has sent; None if none of those asks, or says it."""
+        """Return the value of an X-Forwarded header; None if it is missing or does not come from a trusted proxy."""
         said = headers.get(name)
         if said is None or not self._trusted or not self._trusts(_address(peer)):
             return None
@@ -64,7 +64,7 @@ class Addresses:
 
 
 def is_local(peer: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a program on this machine asks, and for itself: by peer and Host, unless a header says that it forwards.
+    """Tell whether a request comes from this machine: by its address and Host, and without a header of a proxy.
 
     A proxy on this machine that adds no header, and leaves the Host to its client, cannot be told from such a program.
     """
@@ -75,7 +75,7 @@ def is_local(peer: str, headers: Mapping[bytes, bytes]) -> bool:
 
 
 def read_host(text: str) -> tuple[str, str] | None:
-    """Return the name, in small letters, and the port (or "") of what stands in a Host header; None if it is no host."""
+    """Return the name in lower case and the port (or "") of a Host header; None if it is malformed."""
     name, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
         return text.lower().rstrip("."), ""

@@ -99,7 +99,7 @@ class Api:
         self.gate = guard.Gate(service.access, addresses)
         self.streams = Streams(settings.streams_max)
         self._shared = bool(settings.allow_origin or settings.cloudcoin_origins)
-        """Whether pages of other sites may read answers."""
+        """Whether any origin of another site is allowed."""
         service.access.on_change = self._look_again
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
@@ -207,7 +207,7 @@ class Api:
         organisation = call.service.organisation
         requester = Requester(None if route.scope == "worker:protocol" else organisation, self._query_max_s)
         REQUESTER.set(requester)
-        if not route.logged:  # what it has done would be left half done, or not be in the log
+        if not route.logged:  # a logged change must not be cancelled between its effect and its line in the audit log
             scope[REQUESTED] = requester
         if self.crowd.pressed:
             self.crowd.check(route)
@@ -275,7 +275,7 @@ class Api:
         return Reply(204, b"", ((b"allow", ", ".join(allow).encode()),))
 
     def request_id(self, headers: dict[bytes, bytes]) -> bytes:
-        """Return how a request is called: as the client says, if that can be said again, or at random."""
+        """Return the request's id: the client's `X-Request-Id` if it is well-formed, else a random one."""
         given = headers.get(b"x-request-id")
         return given if given is not None and _sane(given) else next(self._request_ids)
 
@@ -284,12 +284,14 @@ class Api:
         reply = self._refuse(error, call)
         return self._shown(reply, call) if self._shared else reply
 
-    def readable(self, call: Call) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the headers by which pages of other sites may read an answer; none if the settings name no such pages."""
-        return sites.readable(call, self._dialect(call).welcome(self.service.settings)) if self._shared else ()
+    def cors_headers(self, call: Call) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers of CORS; none if the settings allow no origins of other sites."""
+        return (
+            sites.cors_headers(call, self._dialect(call).allowed_origins(self.service.settings)) if self._shared else ()
+        )
 
     def _shown(self, reply: Reply, call: Call) -> Reply:
-        return msgspec.structs.replace(reply, headers=(*reply.headers, *self.readable(call)))
+        return msgspec.structs.replace(reply, headers=(*reply.headers, *self.cors_headers(call)))
 
     def _refuse(self, error: HeadwayError, call: Call) -> Reply:
         if call.status:  # the answer has begun: that it breaks off is the only way to say that it is not whole

@@ -1,4 +1,4 @@
-"""Answers in brief: whoever may change a noun and not read it is told which one it is and in what state, and no more."""
+"""Answers in brief, for keys without the scope to read what they change: id, state and version only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from headway.wire.workers import QueueOut, TaskOut, WorkerOut
 
 
 class Shown(NamedTuple):
-    """What an answer shows, and what is left of it without the scope for that."""
+    """The effect of showing an answer, and the struct that replaces it for keys without that effect's scope."""
 
     effect: Effect
     brief: type[msgspec.Struct]
@@ -40,11 +40,11 @@ SHOWN: Final[Mapping[type[msgspec.Struct], Shown]] = {
     RecordsOut: Shown("see records", wire.RecordsBrief),
     MailServerOut: Shown("see the mail server", wire.MailServerBrief),
 }
-"""By what a route gives. What is not here shows nothing but what the request itself said or did."""
+"""By the struct that a route returns. Others show nothing beyond the request itself."""
 
 
 def shown(gives: type[msgspec.Struct] | None, scope: Scope) -> Shown | None:
-    """Return what a route shows that its own scope does not allow to read, or None."""
+    """Return what a route shows beyond its own scope, or None."""
     found = None if gives is None else SHOWN.get(gives)
     return None if found is None or NEEDS[found.effect].scope == scope else found
 
@@ -55,5 +55,5 @@ def _decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[msgspec.Struct]
 
 
 def in_brief(reply: Reply, kind: type[msgspec.Struct]) -> Reply:
-    """Return the answer with nothing but the members that `kind` has."""
+    """Return the answer reduced to the members of `kind`."""
     return msgspec.structs.replace(reply, body=encode(_decoder(kind).decode(reply.body)))

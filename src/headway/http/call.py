@@ -25,7 +25,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 REQUESTED: Final = "headway.requester"
-"""Where a request's scope has its `storage.requester.Requester`, if its queries may be ended when the client leaves."""
+"""Key of the ASGI scope under which the request's `storage.requester.Requester` is, if its queries may be cancelled."""
 KEY_MAX: Final = 255
 ACTOR_MAX: Final = 1000
 
@@ -141,7 +141,7 @@ class Call:
         return may(self.principal, NEEDS[effect].scope)
 
     def check(self, *effects: Effect) -> None:
-        """Raise Forbidden for the first of the effects whose scope the caller's key does not have."""
+        """Raise Forbidden for the first effect whose scope the caller's key lacks."""
         self.api.gate.check(self, effects)
 
     def origin(self) -> Origin:

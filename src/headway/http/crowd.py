@@ -47,7 +47,7 @@ class Crowd:
         self._learns_s = 0.0
         """When a late answer counts again: those that were let in together are late together."""
         self.excused: Callable[[], bool] = lambda: False
-        """Whether the current request is late by what it asked for itself, of which nothing is learnt."""
+        """Whether the current request is slow because of its own work, and so says nothing about the load."""
 
     @property
     def full(self) -> bool:

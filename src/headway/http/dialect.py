@@ -1,4 +1,4 @@
-"""How a surface speaks where none of its handlers does: its errors, and whom it turns away.
+"""The dialect of a surface: the form of its errors, and its checks before the handlers.
 
 Every route has a dialect. A request that no route takes is answered by the first that claims it, so that a client of
 another task API never meets an answer that it cannot read, whatever went wrong: a limit, a drain, a missing key.
@@ -30,7 +30,7 @@ class Dialect:
     """What the body of an error is."""
     problem_kind: str = "application/problem+json"
     links: bool = True
-    """Whether a person may come by a link from any page, to what changes nothing."""
+    """Whether a browser may follow a link from another site to a GET route."""
     body_kinds: tuple[str, ...] = ("application/json",)
     """How bodies may be encoded that its handlers read themselves."""
 
@@ -39,16 +39,16 @@ class Dialect:
         del call
         return False
 
-    def welcome(self, settings: Settings) -> tuple[str, ...]:
-        """Return the origins of web pages that may use the surface from another site."""
+    def allowed_origins(self, settings: Settings) -> tuple[str, ...]:
+        """Return the origins of web pages of other sites that may use the surface."""
         return settings.allow_origin
 
     def receive(self, call: Call, guard: Guard) -> None:
-        """Look at a request before the gate does: raise Forbidden for what a browser asks for a page that may not."""
+        """Check a request before authentication; raise Forbidden for one from a web page that is not allowed."""
         guard.check_site(call, self)
 
-    def visitor(self, settings: Settings) -> Principal | None:
-        """Return who a program on this machine is that shows no key although there are keys; None: it is not let in."""
+    def keyless(self, settings: Settings) -> Principal | None:
+        """Return the principal of loopback requests without a key, once keys exist; None: they need one."""
         del settings
         return None
 

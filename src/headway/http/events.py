@@ -41,7 +41,7 @@ async def feed(call: Call) -> Reply | None:
 
 
 def _after(asked: RunEvents | Feed, last: int) -> int:
-    """Return the number after which a page begins; raise BadCursor for one that is not handed out yet, as a stream does."""
+    """Return the number after which a page begins; raise BadCursor for a future one, as a stream does."""
     if asked.after is None:
         return last if asked.start == "now" else 0
     after = number(asked.after, "after")

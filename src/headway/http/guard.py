@@ -1,4 +1,4 @@
-"""The gate: who somebody is, who may use a route, and how often.
+"""The gate: authentication, authorisation and rate limits of requests.
 
 There is one gate, and it decides on the route that was matched, never on how a path looks: what asks for a scope is
 refused to whoever does not have it, and a route without a scope does not import.
@@ -69,7 +69,7 @@ class Gate:
             self._access.used(admission.key_id, now_ms)
 
     def check(self, call: Call, effects: Iterable[Effect]) -> None:
-        """Raise Forbidden for an effect of the call whose scope its key does not have."""
+        """Raise Forbidden for an effect of the call whose scope the key lacks."""
         effect = lacking(call.principal, effects)
         if effect is not None:
             scope = NEEDS[effect].scope
@@ -129,9 +129,9 @@ class Gate:
     def _admit(self, call: Call, route: Route) -> Admission:
         try:
             shown, application = credential(call.headers)
-            visitor = self._visitor(call, route) if shown is None and self._access.locked else None
-            if visitor is not None:  # not remembered: the next request without a key may come from elsewhere
-                return Admission(visitor, NEVER, ())
+            keyless = self._keyless(call, route) if shown is None and self._access.locked else None
+            if keyless is not None:  # not cached: the next request without a key may have another origin
+                return Admission(keyless, NEVER, ())
             admission = self._access.admit(shown, application)
         except Unauthenticated as error:
             self._refused(call, route, error)
@@ -143,11 +143,11 @@ class Gate:
         return admission
 
     @staticmethod
-    def _visitor(call: Call, route: Route) -> Principal | None:
-        """Return who somebody is that shows no key although there are keys, if the settings let programs on this machine in."""
+    def _keyless(call: Call, route: Route) -> Principal | None:
+        """Return the principal of a loopback request without a key, if the settings allow it once keys exist."""
         settings = call.api.service.settings
-        visitor = LOCAL if settings.loopback_without_key else route.dialect.visitor(settings)
-        return visitor if visitor is not None and is_local(call.client, call.headers) else None
+        keyless = LOCAL if settings.loopback_without_key else route.dialect.keyless(settings)
+        return keyless if keyless is not None and is_local(call.client, call.headers) else None
 
     def _slow_down(self, call: Call) -> None:
         """Answer an address that has failed often with 429. A valid key is let in from there all the same."""

@@ -1,9 +1,10 @@
 """The server's side of a connection: uvicorn's httptools protocol, with the limits that it lacks, and a shorter way out.
 
-Heads have to be whole within a time and a size, bodies have to get on, and a client that does not read what it asked for
-is cut off instead of holding memory for ever. So is one that asks for much more before it is answered; what cannot be
-read after other requests is answered after them. A client that still sends when it is answered can read the answer: what it
-sends is read for a while before the connection closes, which would be reset otherwise. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
+Heads have to be whole within a time and a size, bodies have to get on, and a client that does not read what it asked
+for is cut off instead of holding memory for ever. So is one that asks for much more before it is answered; what cannot
+be read after other requests is answered after them. If a client is still sending its body when it is answered, the
+server goes on reading and discards it for a while before it closes: else the connection would be reset, and the client
+could not read the answer. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
 searched for what must not be in headers. Everything else is uvicorn's.
 """
 
@@ -32,12 +33,12 @@ PIPELINED_MAX: Final = 100
 STUCK_SECONDS: Final = 30.0
 """How long a client may leave a full buffer unread."""
 REST_BYTES_MAX: Final = 64 * 1024 * 1024
-"""How much of a body is read and thrown away after the answer."""
+"""Bytes of a body that are read and discarded after the answer."""
 REST_SECONDS: Final = 30.0
-"""How long, if the connection closes after that answer."""
+"""Seconds for which they are, if the connection closes after that answer."""
 LAST_HEAD_SECONDS: Final = 0.5
-"""When the server goes: how long a connection is kept that has just come, on which a head has begun, or whose client still
-sends what is answered."""
+"""Seconds for which a stopping server keeps a connection that is new, on which a head has begun, or whose client is
+still sending a body that is answered."""
 
 _MEANT_FOR_US: Final = frozenset({b"content-length", b"connection"})
 _TOO_LARGE: Final = (
@@ -70,7 +71,7 @@ class Exchange(RequestResponseCycle):
         if self.response_started or message["type"] != "http.response.start":
             if not (self.keep_alive or message.get("more_body")):
                 self.last()
-                self.keep_alive = True  # it would be closed without a look at what is still to come
+                self.keep_alive = True  # else uvicorn would close it before the rest of the body has come
             await super().send(message)  # type: ignore[arg-type]
             return
         head = [STATUS_LINE[message["status"]]]
@@ -158,11 +159,11 @@ class Connection(HttpToolsProtocol):
     """What is to be said to what came after the requests that are still to be answered: nothing more is read."""
     _stuck_timer: asyncio.TimerHandle | None = None
     _last = False
-    """Whether the connection closes after the answer that is given now."""
+    """Whether the connection closes after the current answer."""
     _rest: int | None = None
-    """How much more may come of a body that is answered already."""
+    """Bytes that may still come of a body that is answered already."""
     _rest_timer: asyncio.TimerHandle | None = None
-    """Ends a connection that has had its last answer, and whose client was still sending."""
+    """Closes a connection after its last answer if the client goes on sending."""
     _kept_until_s: float | None = None
     """When the server goes: until when a connection is kept on which a request is to be expected."""
 
@@ -174,14 +175,14 @@ class Connection(HttpToolsProtocol):
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the timers, and of what is queried for an answer that nobody will read."""
+        """Cancel the timers, and the queries for answers that cannot be sent any more."""
         self._stop_head_timer()
         if self._held is not None:
             self._let_go()
         for timer in (self._stuck_timer, self._idle_timer, self._body_timer, self._rest_timer):
             if timer is not None:
                 timer.cancel()
-        scope = getattr(self.cycle, "scope", None)  # one that was turned away has none
+        scope = getattr(self.cycle, "scope", None)  # a refused request has none
         if scope is not None and REQUESTED in scope:
             scope[REQUESTED].leave()
         super().connection_lost(exc)

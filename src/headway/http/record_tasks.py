@@ -108,7 +108,7 @@ async def _tables(call: Call) -> dict[str, Table]:
 
 
 def _check(call: Call, actions: Iterable[wire.AnyAction | Action]) -> None:
-    """Raise Forbidden for actions that do what the caller may not: whoever starts the task answers for starting it alone."""
+    """Raise Forbidden for actions whose effects the caller lacks; starting the task later needs `run:start` alone."""
     for action in actions:
         config = action.__struct_config__
         call.check(*OF_ACTION[str(config.tag)])
@@ -147,7 +147,7 @@ async def patch(call: Call) -> Reply:
     else:
         before = await call.service.record_tasks.get(call.name())
         _check(call, before.actions)
-        version = before.version if version is None else version  # others than these would not have been checked
+        version = before.version if version is None else version  # pins the version whose actions were checked
     kept = await call.service.record_tasks.patch(call.name(), asked, version)
     return json(_shown(call, kept, await _tables(call)), 200, etag(kept.version))
 

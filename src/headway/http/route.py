@@ -50,9 +50,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     or_scope: Scope | None = None
     """Another scope with which it may be used as well."""
     does: tuple[Effect, ...] = ()
-    """What it does or shows whatever it is given; each effect needs its scope besides."""
+    """Effects that every request of the route has; each needs its scope besides the route's."""
     shows: Shown | None = None
-    """What its answer shows that not everybody may read who may use it: they are answered in brief."""
+    """The effect of showing its answer; callers without that effect's scope are answered in brief."""
     raw: bool = False
     """Whether the handler reads the body itself, piece by piece: a file."""
     streams: bool = False
@@ -73,7 +73,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
-        """Every scope that it asks for, whatever it is given."""
+        """The scopes that every request of the route needs."""
         return tuple(dict.fromkeys((self.scope, *(NEEDS[effect].scope for effect in self.does))))
 
     @property
@@ -85,6 +85,6 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 def route(
     method: str, path: str, handler: Handler, scope: Scope, summary: str, *, own: bool = False, **more: Any
 ) -> Route:
-    """Return the entry; the shape in which the list is written. `own`: it shows what it gives to whoever may use it."""
+    """Return the entry; the shape in which the list is written. `own`: the answer needs no further scope."""
     shows = None if own else shown(more.get("gives"), scope)
     return Route(method=method, path=path, handler=handler, scope=scope, summary=summary, shows=shows, **more)

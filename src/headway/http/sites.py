@@ -1,9 +1,9 @@
-"""Which hosts are answered, and which web pages may ask.
+"""Checks of `Host` and `Origin` against DNS rebinding and cross-site requests, and the headers of CORS.
 
-Loopback is not safe by itself: any page that somebody on the machine looks at can send requests there. So the Host has to be
-one of ours (against DNS rebinding), and a browser, which says what page it acts for, is answered for the server's own pages
-and those of origins that the settings name. An origin is scheme, host and port: another port of this machine is another
-site. Verbs without a body are sent without a preflight, so that only the server can refuse them.
+Loopback is not safe by itself: any web page open on the machine can send requests there. So the Host has to be an
+allowed one (against DNS rebinding), and requests of browsers are accepted from the server's own pages and from origins
+in the settings. An origin is scheme, host and port: another port of this machine is another site. Browsers send
+requests without a body without a preflight, so only the server can refuse them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REMEMBERED_MAX: Final = 256
 _PORTS: Final = {"http": "80", "https": "443"}
 _ITSELF: Final = frozenset({b"same-origin", b"none"})
-"""Sec-Fetch-Site of what a page of the server asks for, or a person, by typing the address."""
+"""Sec-Fetch-Site of requests from the server's own pages, and of an address that a person typed."""
 _VARY: Final = (b"vary", b"origin")
 _EXPOSED: Final = (b"access-control-expose-headers", b"*")
 _METHODS: Final = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE")
@@ -34,17 +34,17 @@ _HEADERS: Final = (
 
 
 class Guard:
-    """Holds which hosts are allowed; one for each server."""
+    """Checks the hosts and origins of one server's requests."""
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
-        """Take the names that a Host may have besides those of loopback, and the proxies that are believed."""
+        """`addresses` knows the trusted proxies; allowed hosts besides loopback are in the settings."""
         self._hosts = LOOPBACK | {host.lower() for host in settings.allow_host}
         self._behind_proxy = settings.behind_proxy
         self._addresses = addresses
         self._seen: set[bytes] = set()
 
     def check_host(self, host: bytes | None) -> None:
-        """Raise BadHost unless the Host header names us; the port does not matter."""
+        """Raise BadHost unless the Host header has an allowed host; any port will do."""
         if host in self._seen:
             return
         if host is None or self._ours(host.decode("latin-1")) is None:
@@ -54,9 +54,9 @@ class Guard:
             self._seen.add(host)
 
     def check_site(self, call: Call, dialect: Dialect) -> None:
-        """Raise Forbidden for what a browser asks for a page that is neither ours nor welcome to the dialect.
+        """Raise Forbidden for a browser's request from a page that is not the server's own or of an allowed origin.
 
-        A request with neither `Origin` nor `Sec-Fetch-Site` comes from no browser, or from an old one that reads.
+        A request with neither `Origin` nor `Sec-Fetch-Site` comes from no browser, or is a GET of an old one.
         """
         origin, site = call.headers.get(b"origin"), call.headers.get(b"sec-fetch-site")
         if origin is None and site is None:
@@ -68,7 +68,7 @@ class Guard:
                 raise Forbidden("a web page of another site may not ask this")
             return
         text = origin.decode("latin-1")
-        if text not in dialect.welcome(call.api.service.settings) and not (
+        if text not in dialect.allowed_origins(call.api.service.settings) and not (
             (site is None or site in _ITSELF) and self._is_own(text, call)
         ):
             raise Forbidden(
@@ -76,7 +76,7 @@ class Guard:
             )
 
     def _is_own(self, origin: str, call: Call) -> bool:
-        """Tell whether the page comes from where the request was sent to: the same scheme, as far as known, host and port."""
+        """Tell whether the page's origin is the request's target: same host and port, and the same scheme if known."""
         scheme, _, rest = origin.partition("://")
         said = self._addresses.said(call.client, call.headers, b"x-forwarded-host")
         theirs, ours = read_host(rest), self._ours(call.headers[b"host"].decode("latin-1") if said is None else said)
@@ -89,15 +89,15 @@ class Guard:
         return (theirs[0], theirs[1] or port) == (ours[0], ours[1] or port) and known in (None, scheme)
 
     def _ours(self, text: str) -> tuple[str, str] | None:
-        """Return name and port of a host that this server answers for; None for others."""
+        """Return name and port of an allowed host; None for others."""
         host = read_host(text)
         return host if host is not None and host[0] in self._hosts else None
 
 
-def readable(call: Call, welcome: Collection[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers by which a browser lets pages of the `welcome` origins read an answer."""
+def cors_headers(call: Call, allowed: Collection[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers of CORS that let pages of the `allowed` origins read an answer."""
     origin = call.headers.get(b"origin", b"")
-    if origin.decode("latin-1") not in welcome:
+    if origin.decode("latin-1") not in allowed:
         return (_VARY,)
-    allowed = (b"access-control-allow-origin", origin)
-    return (allowed, _METHODS, _HEADERS, _VARY) if call.method == "OPTIONS" else (allowed, _EXPOSED, _VARY)
+    ours = (b"access-control-allow-origin", origin)
+    return (ours, _METHODS, _HEADERS, _VARY) if call.method == "OPTIONS" else (ours, _EXPOSED, _VARY)

@@ -50,7 +50,7 @@ class Stream:
     __slots__ = ("_call", "_lasting", "_patient")
 
     def __init__(self, call: Call, *, lasting: bool = False) -> None:
-        """`lasting`: it is a worker's, and a drain leaves it open; only the server's very end closes it."""
+        """`lasting`: a worker's stream, which stays open while the server drains."""
         api = call.api
         self._call = call
         self._lasting = lasting
@@ -60,7 +60,7 @@ class Stream:
         """Send the head and the first bytes."""
         call = self._call
         call.status = 200
-        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits, *call.api.readable(call)]
+        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits, *call.api.cors_headers(call)]
         await call.send({"type": "http.response.start", "status": 200, "headers": headers})
         retry = RETRY_MS + random.randrange(-500, 501)  # noqa: S311 - so that a crowd does not come back as one
         await self.write(b"retry: %d\n\n%b" % (retry, first))

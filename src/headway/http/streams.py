@@ -1,8 +1,8 @@
-"""How many event streams are open, and who may open another.
+"""Quotas of event streams, by key and organisation.
 
-The server holds a limited number, which has to do for everybody. From the first key on, a key may have half as many as are
-still free, and an organisation twice as many: whoever comes next finds room, however many one has opened. A part is kept for
-what workers are told, since a worker without its stream hears late what it is to stop.
+A server holds a limited number of streams. From the first key on, a key may have half as many as are still free, and an
+organisation twice as many, so that there is room for the next caller however many one has opened. A part is reserved
+for workers' signals streams, since without one a worker is late to learn which runs it must stop.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from headway.errors import Overloaded, TooManyRequests
 from headway.model.access import Principal
 
 KEPT: Final = 8
-"""One part in so many is kept for workers."""
+"""A KEPT-th part of all streams is reserved for workers."""
 OF_KEY: Final = 0.5
 OF_ORGANISATION: Final = 2
-"""How many streams each may have for one that is free: alone, a third and two thirds of all."""
+"""Streams that a key or an organisation may hold for each free one: alone, a third or two thirds of all."""
 AGAIN_S: Final = 5
 
 
@@ -25,18 +25,18 @@ class Streams:
     """The open streams of a server."""
 
     def __init__(self, streams_max: int) -> None:
-        """`streams_max` is how many there may be, those of workers among them."""
+        """`streams_max` is the limit, workers' streams included."""
         self._max = streams_max
         self._watching_max = streams_max - streams_max // KEPT
         self._watching = 0
         self._held: Counter[tuple[bool, str | int]] = Counter()
-        """How many each key, by its id, and each organisation, by its number, has; those of workers apart."""
+        """Open streams by (whether a worker's, id of the key or number of the organisation)."""
         self.open = 0
 
     def enter(self, principal: Principal, *, worker: bool, shared: bool) -> None:
-        """Count one more; raise Overloaded if there is no room, TooManyRequests if the caller has their share.
+        """Count a new stream; raise Overloaded if all are taken, TooManyRequests if the caller's quota is used up.
 
-        `worker` says that it is what a worker is told, `shared` that callers are told apart, by their keys.
+        `worker`: a worker's signals stream. `shared`: keys exist, so quotas apply.
         """
         free = self._max - self.open
         if not worker:
@@ -49,7 +49,7 @@ class Streams:
         self._count(principal, 1, worker=worker)
 
     def leave(self, principal: Principal, *, worker: bool) -> None:
-        """Count one less."""
+        """Count a stream that has ended."""
         self._count(principal, -1, worker=worker)
 
     @staticmethod

@@ -173,4 +173,4 @@ EVERYBODY: Final = Principal(
 )
 """Whoever is on the machine, as long as there are no keys."""
 LOCAL: Final = replace(EVERYBODY, actor="loopback")
-"""A program on this machine that shows no key although there are keys, if the settings let it in."""
+"""The principal of loopback requests without a key, if `loopback_without_key` is set and keys exist."""

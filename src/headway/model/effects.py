@@ -1,7 +1,7 @@
-"""The table of effects: what a request does or shows, and which scope it needs, whatever the route that does it.
+"""The table of effects: what requests do or show, and the scope that each effect needs on every route.
 
-A route asks for its own scope. What it does or shows beyond that is named here, and every surface asks this table: a run
-that is started by a schedule needs what a run needs that is started at once.
+A route checks its own scope. Its further effects are listed here, and every surface checks them against this table: to
+start a run by a schedule needs the same scope as to start it at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Effect = Literal[
 
 
 class Need(NamedTuple):
-    """What an effect needs, and where it occurs."""
+    """The scope that an effect needs, and the requests that have it."""
 
     scope: Scope
     where: str
@@ -63,25 +63,25 @@ NEEDS: Final[Mapping[Effect, Need]] = {
 OF_BUILT_IN: Final[Mapping[str, Effect]] = {
     "headway.bulk": "act on many runs", "headway.import": "import records", "headway.export": "export records",
 }  # fmt: skip
-"""What a run of a built-in task does, by the task; one that is not here acts on many runs."""
+"""The effect of a run of a built-in task, by task; those not listed act on many runs."""
 OF_CONFLICT: Final[Mapping[str, tuple[Effect, ...]]] = {"replace": ("replace a run",), "debounce": ("delay a run",)}
-"""What a start does with the run that has its dedupe key, by `on_conflict`."""
+"""The effect of a start on the run with the same dedupe key, by `on_conflict`."""
 OF_ACTION: Final[Mapping[str, tuple[Effect, ...]]] = {
     "update": ("change records",), "update_connected": ("change records",), "insert": ("change records",),
     "email": ("send records",), "webhook": ("send records",), "run": ("send records",),
 }  # fmt: skip
-"""What an action of a record task does with records, by its name."""
+"""The effect of a record task's action on records, by its name."""
 
 _START: Final[tuple[Effect, ...]] = ("start a run",)
 
 
 def of_task(task: str) -> tuple[Effect, ...]:
-    """Return what a run of the task does that needs a scope; of a task that workers execute nothing."""
+    """Return the effects of a run of the task; none for a task that workers execute."""
     return (OF_BUILT_IN.get(task, "act on many runs"),) if task.startswith(RESERVED) else ()
 
 
 def of_start(task: str, on_conflict: str = "return") -> tuple[Effect, ...]:
-    """Return what starting a run of the task does."""
+    """Return the effects of starting a run of the task."""
     if on_conflict == "return" and not task.startswith(RESERVED):
         return _START
     return (*_START, *of_task(task), *OF_CONFLICT.get(on_conflict, ()))

@@ -1,4 +1,4 @@
-"""The request or run for which the database is read: its organisation, and the timeout and cancelling of its queries."""
+"""The request or run for which the database is read: its organisation, the timeout of its queries, and their end."""
 
 from __future__ import annotations
 

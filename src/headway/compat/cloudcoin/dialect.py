@@ -1,4 +1,4 @@
-"""How errors are told to CloudCoin's clients, and who may ask.
+"""The dialect of CloudCoin's clients: the form of errors, and which requests are accepted.
 
 Their three documented pollers end on different things: the one in JavaScript on the HTTP status, those in shell and Go on
 `payload.status`. So an error has both. What passes by itself (a limit, a drain) says nothing about the task, and its
@@ -41,12 +41,12 @@ TASK_ID: Final = "task_id"
 ERROR: Final = Word("error", "error", "failed")
 PARAMETERS_MAX: Final = 20
 ANOTHERS: Final = b"x-tadabase-app-key"
-VISITOR: Final = Principal(
+KEYLESS: Final = Principal(
     organisation=FIRST, key_id=None, secret=0, user_id=None, scopes=frozenset({"run:start", "run:read"}), queues=None,
     actor="cloudcoin",
 )  # fmt: skip
-"""A program on this machine that shows no key although there are keys, if the settings let it in. Ids are no secrets: they are
-made of the time, so that what a visitor sees is what was started here, and not what they can guess."""
+"""The principal of loopback requests without a key, if the settings allow these once keys exist. It sees only runs that
+were started on this surface: ids contain the time, so others could be guessed."""
 _PREFIXES: Final = ("/api/", "/get-task-status")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -67,20 +67,20 @@ class CloudcoinDialect(Dialect):
         return call.path.startswith(_PREFIXES)
 
     def receive(self, call: Call, guard: Guard) -> None:
-        """Turn away pages of other sites; find the `?token=`."""
+        """Refuse web pages of other sites; read the key in `?token=`."""
         if ANOTHERS in call.headers:
-            call.dialect = None  # who shows keys as another API's clients do is answered as one of those
+            call.dialect = None  # a key in another API's header: that API's dialect answers
         guard.check_site(call, self)
         if b"token=" in call.raw_query:
             _show_token(call)
 
-    def welcome(self, settings: Settings) -> tuple[str, ...]:
-        """Return the origins that may use every surface, and those that may use this one."""
+    def allowed_origins(self, settings: Settings) -> tuple[str, ...]:
+        """Return the origins allowed on every surface, and those allowed on this one."""
         return (*settings.allow_origin, *settings.cloudcoin_origins)
 
-    def visitor(self, settings: Settings) -> Principal | None:
-        """Return the visitor, if the settings let them in: clients of the original know of no keys."""
-        return VISITOR if settings.cloudcoin_loopback_without_key else None
+    def keyless(self, settings: Settings) -> Principal | None:
+        """Return KEYLESS if the settings allow it: clients of the original API send no keys."""
+        return KEYLESS if settings.cloudcoin_loopback_without_key else None
 
     def status(self, error: type[HeadwayError]) -> int:
         """Return the HTTP status of an error: a command that starts no task is a path that does not exist."""

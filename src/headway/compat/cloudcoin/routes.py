@@ -23,7 +23,7 @@ from headway.model.run import Run
 from headway.wire.runs import StartRun
 
 RUN_TYPE: Final = "cloudcoin"
-"""What is known of a run that was started here: visitors see no others."""
+"""The type of runs started on this surface; requests without a key see no others."""
 
 
 class TaskQuery(msgspec.Struct):
@@ -81,7 +81,7 @@ class Polling:
         if run_id is None:
             raise RunNotFound(f"{text[:80]!r} is not the id of a task")
         run = await call.service.runs.get(run_id)
-        if call.principal is dialect.VISITOR and run.run_type != RUN_TYPE:
+        if call.principal is dialect.KEYLESS and run.run_type != RUN_TYPE:
             raise RunNotFound(f"there is no run {run_id}")
         return Reply(200, self._kept.get(run) or self._kept.put(run, await self._words(call, run)))
 

@@ -180,7 +180,7 @@ def told(run: Run, generation: Generation, partial: str | None = None) -> bytes:
 
 
 def kicked_off(run: Run, command: str, url: str, *, whole: bool = True) -> bytes:
-    """Return the answer to a command, for the clients of every generation; not `whole`: to who may start runs, not see them."""
+    """Return the answer to a command, for clients of every generation; not `whole`: for a key without `run:read`."""
     status = WORDS[run.state].current
     if whole:
         message, data = _outcome(run, None)

@@ -18,10 +18,10 @@ from headway.service.inputs import hold_many
 
 FIELDS_MAX: Final = 1000
 FORM_MAX: Final = 1024 * 1024
-"""Bytes of a form; reading one takes longer than reading JSON."""
+"""The largest form, in bytes; parsing one takes longer than parsing JSON."""
 NAME_MAX: Final = 1000
 HEAD_MAX: Final = 8 * 1024
-"""Bytes before the content of a part."""
+"""The largest head of a part, in bytes."""
 DEPTH_MAX: Final = 8
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")
@@ -112,7 +112,7 @@ def _parts(raw: bytes, declared: str) -> Iterable[tuple[str, str]]:
     if ends > FIELDS_MAX:
         raise BadParameter(f"there are more than {FIELDS_MAX:,} fields")
     for part in parts[:ends]:
-        # Only the head is parsed: what the library does with whole messages takes a millisecond for each part.
+        # Only the head is parsed with the library, which takes a millisecond for each whole message.
         head, *rest = _BLANK.split(part, maxsplit=1)
         if len(head) > HEAD_MAX:
             raise BadParameter("a part has too long a head")

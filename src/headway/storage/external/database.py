@@ -238,7 +238,7 @@ def _refusal(error: Exception) -> str | None:
 
 
 def _unreached(url: URL) -> ExternalFailed:
-    """Return the error for a port that is closed, filtered, silent or not a database's, so that ports cannot be scanned."""
+    """Return the error for a port that is closed, filtered, silent or not a database's: no port scans."""
     kind = "MySQL" if url.drivername == "mysql+pymysql" else "PostgreSQL"
     return ExternalFailed(
         f"the database cannot be reached: nothing answers as {kind} does at {url.host}, port {port_of(url)};"
