@@ -6,7 +6,7 @@ import time
 from typing import Final, Protocol
 
 STEADY: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", 0))
-"""A monotonic clock that goes on while the machine is suspended: a lease does not last longer because a lid was closed."""
+"""The monotonic clock that also counts while the machine is suspended, so that this does not prolong leases."""
 
 
 class Clock(Protocol):
@@ -37,7 +37,7 @@ class ManualClock:
     """A clock that stands still until it is told to advance. Both its times advance together."""
 
     set_by_ms = 0
-    """By how much the wall clock was set since, ahead or back."""
+    """Milliseconds by which the wall clock was set since, ahead or back."""
 
     def __init__(self, now_ms: int = 1_800_000_000_000) -> None:
         """Start at `now_ms`."""

@@ -48,7 +48,7 @@ class IdSource:
 
 
 def random_names(prefix: bytes) -> Iterator[bytes]:
-    """Yield names of 96 random bits: whoever sees some learns nothing of how many there are. Drawn in blocks, they cost next to nothing."""
+    """Yield ids of 96 random bits, which do not reveal how many there are; drawn in blocks, as that is cheap."""
     while True:
         block = os.urandom(12 * 256).hex().encode()
         for at in range(0, len(block), 24):

@@ -8,7 +8,7 @@ import time
 from typing import Final
 
 _ESCAPED: Final = (*range(32), *range(127, 160), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-"""Controls, ends of lines, and what turns the direction of writing: what a terminal obeys, or shows in another order."""
+"""Control characters, line ends and bidirectional marks, which can control a terminal or reorder what it shows."""
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in _ESCAPED} | {0x09: " "}
 
 _KEY: Final = re.compile(r"(hw_[0-9a-z]{4,40}_)[A-Za-z0-9_-]{20,200}")

@@ -44,7 +44,7 @@ NOT_PUBLIC: Final[tuple[Network, ...]] = tuple(
     )
 )
 UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\\]")
-"""What no host has in it, and no URL."""
+"""Characters that are invalid in hosts and URLs."""
 GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
 """The upper half of an interface id behind which an IPv4 address stands."""
@@ -60,7 +60,7 @@ def is_public(address: Address) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, by name or address, is reached from its own machine only."""
+    """Tell whether a host, by name or address, is loopback."""
     found = literal(host)
     if found is None:
         return host == "localhost"
@@ -81,7 +81,7 @@ def literal(host: str) -> Address | None:
 
 
 def spelling(host: str) -> str:
-    """Return the one spelling under which a host is known."""
+    """Return the canonical spelling of a host."""
     address = literal(host)
     return str(address) if address is not None else host.lower().rstrip(".")
 

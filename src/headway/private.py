@@ -1,4 +1,4 @@
-"""Which files are their owner's alone: what is secret is not to lie where others of the machine can read or change it."""
+"""Checks of file permissions: files with secrets must be readable and writable by their owner only."""
 
 from __future__ import annotations
 

@@ -205,13 +205,13 @@ class BuiltInWorker:
         await _in_the_end(lambda: self._report(worker_id, report))
 
     async def _handle(self, handler: Handler, lease: Lease) -> msgspec.Raw:
-        """Execute the task; it goes on where an earlier try has stood. What it reads takes its organisation's turns."""
+        """Execute the task from where an earlier try ended. Its reads use its organisation's share of the threads."""
         run = await leased(self._service, lease)
         REQUESTER.set(Requester(run.organisation, BACKGROUND_S))
         try:
             return await handler(self._service, run)
         finally:
-            REQUESTER.set(None)  # and no reset: a server that dies closes its tasks in another context
+            REQUESTER.set(None)  # not `reset`: a dying server closes its tasks in another context
 
     async def _report(self, worker_id: str, report: AnyReport) -> None:
         await self._service.workers.report(ReportRuns(worker_id=worker_id, reports=[report]))

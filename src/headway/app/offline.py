@@ -48,7 +48,7 @@ def restore(source: str, store: str) -> None:
 
 
 def accept_loss(store: str) -> list[str]:
-    """Give up what a store in a file has lost for good, so that it can be served again; return what that is."""
+    """Accept the loss of a SQLite store's data or secret, so that it can be served again; return what was given up."""
     if is_postgres(store):
         raise ValueError("--accept-loss is for a store in a file; a database is brought back with its own tools")
     from headway.storage.sqlite import loss  # noqa: PLC0415 - only where it is asked for

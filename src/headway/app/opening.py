@@ -32,7 +32,7 @@ def known_secret(settings: Settings) -> bytes | None:
     path = None if is_postgres(settings.store) else sqlite_path(settings.store)
     try:
         return kept_secret(path, settings.secret)
-    except ValueError:  # it is said when the store is opened
+    except ValueError:  # opening the store reports it
         return None
 
 
@@ -45,7 +45,7 @@ def on_a_file(settings: Settings) -> tuple[Store, bytes]:
     path = sqlite_path(settings.store)
     if path is None:
         return open_memory(clock), secret_of(path, settings.secret)
-    kept_secret(path, settings.secret)  # one that cannot be used is said before anything is touched
+    kept_secret(path, settings.secret)  # raises for an unusable key file before any file is changed
     earlier = as_secrets(settings.earlier_secrets)
     found: list[bytes] = []
 

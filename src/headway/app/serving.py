@@ -69,7 +69,7 @@ class Notices:
 def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; return the process's exit code."""
     logs.configure()
-    conceal()  # the store's secrets are in its memory, and local workers run user code as the same user
+    conceal()  # user code in local workers runs as the same user, and could read this process's secrets
     try:
         check_url(settings.store)
         Commands(settings.cloudcoin_aliases)
@@ -191,10 +191,10 @@ async def _with_store(
 async def _let_go(service: Service) -> None:
     """Close everything that the service holds."""
     await service.gateway.close()
-    if not service.store.broken:  # else not even reading can be relied on
-        with contextlib.suppress(HeadwayError):  # what was used in the last seconds is not counted then
+    if not service.store.broken:  # a broken store must not be read or written
+        with contextlib.suppress(HeadwayError):  # the last seconds of usage are not counted then
             await service.access.close()
-        with contextlib.suppress(HeadwayError):  # then the others find out by themselves
+        with contextlib.suppress(HeadwayError):  # else the other servers notice its absence
             await service.servers.leave()
     service.databases.close()
     await service.store.close()

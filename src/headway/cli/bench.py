@@ -45,7 +45,7 @@ Figures = dict[str, Any]
 )
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Worker processes.")
 def bench(seconds: float, only: tuple[str, ...], folder: str | None, workers: int) -> None:
-    """Measure Headway on this machine, every start safe on disk before it is acknowledged. Settings in the environment do not count."""
+    """Measure Headway on this machine, each start synced before it is acknowledged; HEADWAY_* variables are ignored."""
     ignore_environment()
     with tempfile.TemporaryDirectory(prefix="headway-bench-", dir=folder) as at, serving(Path(at), workers) as server:
         url, process, cold_start_s = server

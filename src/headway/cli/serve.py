@@ -21,7 +21,7 @@ def duration_ms(_: click.Context, option: click.Parameter, text: str | None) -> 
 
 
 def renamed(_: click.Context, option: click.Parameter, value: bool) -> None:
-    """Refuse an option of before with the name of the one of today."""
+    """Refuse a renamed option with its new name."""
     if value:
         name = config.RENAMED[option.name or ""].replace("_", "-")
         raise click.UsageError(f"{option.opts[0]} is no more: see --{name}")

@@ -50,7 +50,7 @@ def worker(ctx: click.Context, /, app: str, processes: int, drain: str, **option
     shown = session.current()
     url = ",".join(Address.parse(one).url for one in urls(shown.url))
     credential = key(file=shown.key_file) or ""
-    conceal()  # the key may be in the environment of this process, and user code runs beside it
+    conceal()  # user code runs as the same user, and could read the key in this process's environment
     try:
         drain_ms = parse_ms(drain)
     except ValueError as error:

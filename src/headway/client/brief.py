@@ -1,4 +1,4 @@
-"""Answers in brief, made whole: what the key may not read is blank, so that a start returns a handle without `run:read` too."""
+"""Decoder of answers in brief: members that the key may not read are blank, so that a start returns a handle."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BLANKS: Final[dict[type[inspect.Type], Any]] = {
     inspect.DictType: {},
 }  # fmt: skip
 _UNDECODED: Final[dict[str, Any]] = {"input": {}, "labels": {}, "input_schema": {}, "blocked_on": []}
-"""What is undecoded JSON and not null when it is blank."""
+"""Blank values of members with raw JSON that are not null."""
 
 
 def whole(body: bytes, kind: type[T]) -> T | None:
-    """Return the answer with blanks where it has nothing; None if no part of it says that it is in brief."""
+    """Return the answer with blanks for missing members; None if no part of it has `brief`."""
     found: list[bool] = []
     answer = _filled(inspect.type_info(kind), msgspec.json.decode(body), found)
     return msgspec.json.decode(msgspec.json.encode(answer), type=kind) if found else None

@@ -88,7 +88,7 @@ def lacking(principal: Principal, effects: Iterable[Effect]) -> Effect | None:
 
 
 def lacking_for_child(principal: Principal, effects: Iterable[Effect], queue: str) -> Effect | None:
-    """Return what a worker may not do by starting a run in the queue as a child of one that it holds, or None.
+    """Return the first effect of starting a child run in the queue that the worker's key does not allow, or None.
 
     It acts for its organisation: in the queues of its key it starts runs of any task. Of the built-in ones that is so for an
     export: the worker gets a name of a file by it, which it cannot read without record:read. A key that is not bound to
@@ -103,7 +103,7 @@ def lacking_for_child(principal: Principal, effects: Iterable[Effect], queue: st
 
 
 def within(principal: Principal, queue: str) -> bool:
-    """Whether a queue, as it is kept, is one of those that the principal's key is for; a key that is not bound is for all."""
+    """Tell whether the principal's key may use a queue (a qualified name); a key that is not bound may use all."""
     return principal.queues is None or queue in map(Space(principal.organisation).inside, principal.queues)
 
 

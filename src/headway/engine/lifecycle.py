@@ -84,7 +84,7 @@ class Slept(msgspec.Struct, frozen=True):
 
 
 class Released(msgspec.Struct, frozen=True):
-    """The worker handed it back undone, or never got it, or has given it up since it heard no answers: no crash of the run."""
+    """The run was handed back undone, never arrived, or was given up by a worker without answers; not a crash."""
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -218,7 +218,7 @@ def decide(run: Run, event: Event, task: Task, now_ms: int) -> Run:
 
 
 def _in_order(run: Run, after: Run) -> Run:
-    """A run's own times never go back, though the wall clock was set back; what is to come counts from the clock as it is."""
+    """Return the run with times not before its last change, for a wall clock that was set back; future times stay."""
     at_ms = run.updated_at
     return replace(
         after,

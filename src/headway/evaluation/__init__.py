@@ -1,1 +1,1 @@
-"""Child processes that evaluate what users give: templates, and inputs against schemas; each within limits of time and memory."""
+"""Child processes with limits of time and memory, which render users' templates and check inputs against schemas."""

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     import jsonschema_rs
 
 FAULTS_MAX: Final = 20
-"""Faults of an input that are told."""
+"""Most faults of an input that are reported."""
 MESSAGE_MAX: Final = 500
 DFA_BYTES: Final = 256 * 1024
-"""Memory that matching may use as a cache, for each pattern."""
+"""Bytes of each pattern's cache for matching."""
 
 
 class Unusable(Exception):
-    """The schema is no schema, or refers to something outside itself."""
+    """The schema is invalid or has an external reference."""
 
 
 def compiled(schema: Mapping[str, Any] | bool) -> jsonschema_rs.Draft202012Validator:
@@ -42,7 +42,7 @@ def compiled(schema: Mapping[str, Any] | bool) -> jsonschema_rs.Draft202012Valid
 
 
 def faults(validator: jsonschema_rs.Draft202012Validator, value: Any) -> list[Fault]:
-    """Return the first faults of a value that does not fit.
+    """Return the first faults of an invalid value.
 
     The library collects every error before the first can be seen, each with a copy of its part of the value: call this
     only where there can be few, or in a child process.
@@ -51,7 +51,7 @@ def faults(validator: jsonschema_rs.Draft202012Validator, value: Any) -> list[Fa
 
 
 def first_fault(validator: jsonschema_rs.Draft202012Validator, value: Any) -> Fault:
-    """Return the first fault of a value that does not fit; the others are not looked for."""
+    """Return the first fault of an invalid value, without searching for others."""
     import jsonschema_rs  # noqa: PLC0415 - see above
 
     try:

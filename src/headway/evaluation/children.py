@@ -1,7 +1,7 @@
-"""The pool of child processes that evaluate for the server: organisations have their turns round robin.
+"""The pool of child processes for evaluation, shared round robin among organisations.
 
-Children are started when they are first needed. No organisation holds all of them: one is always left for the others, and a
-turn is short, so that nobody waits long for an organisation whose work is slow.
+Children are started when they are first needed. One organisation never holds all of them, and each request is short, so
+that slow work of one organisation does not delay the others for long.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from headway.evaluation.messages import LENGTH_BYTES, Request
 
 CHILDREN: Final = 3
 WAITING_MAX: Final = 20
-"""Turns that requests of an organisation may wait for at once."""
+"""Most waiting requests of one organisation."""
 ANSWER_S: Final = 10.0
-"""How long an answer may take by the clock on the wall; a child that is at work is ended long before, by its own limits."""
+"""Timeout of an answer, in seconds; a child's own limits of processor time end its work long before."""
 ANSWER_MAX: Final = 32 * 1024 * 1024
 RESIDENT_MAX: Final = 256 * 1024 * 1024
-"""Memory in use with which a child is replaced, so that what one organisation has left there harms no other."""
+"""Resident memory, in bytes, above which a child is replaced, so that the next request has enough."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class ChildDied(Exception):
-    """The child is gone, or had to be ended."""
+    """The child process has died, or was killed at its timeout."""
 
 
 class Children:
-    """Hands out children, fairly."""
+    """The pool; lends one child to one request at a time."""
 
     def __init__(self, count: int = CHILDREN) -> None:
         self._idle = [Child() for _ in range(count)]
         self._count = count
         self._held: Counter[int] = Counter()
-        """How many children each organisation holds."""
+        """Organisation → number of children it uses."""
         self._waiting: dict[int, deque[asyncio.Future[Child]]] = {}
-        """Who waits, by organisation; in the order in which these have their turns."""
+        """Organisation → its waiting requests; organisations in round-robin order."""
 
     @asynccontextmanager
     async def turn(self, organisation: int, most: float = WAITING_MAX) -> AsyncIterator[Child]:
-        """Have a child for one request; raise Overloaded where so many of the organisation wait already."""
+        """Borrow a child for one request; raise Overloaded if `most` requests of the organisation wait already."""
         child = await self._take(organisation, most)
         try:
             yield child
@@ -70,7 +70,7 @@ class Children:
         try:
             return await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it came at the moment at which nobody wanted it any more
+            if turn.done() and not turn.cancelled():  # a child was assigned just before the cancellation
                 self._give_back(turn.result(), organisation)
             raise
 
@@ -82,16 +82,16 @@ class Children:
         self._hand_out()
 
     def _hand_out(self) -> None:
-        """Give idle children to those who wait."""
+        """Assign idle children to waiting requests."""
         while self._idle and (organisation := self._next()) is not None:
             queue = self._waiting.pop(organisation)
             self._held[organisation] += 1
             queue.popleft().set_result(self._idle.pop())
             if queue:
-                self._waiting[organisation] = queue  # behind all others
+                self._waiting[organisation] = queue  # to the end of the round
 
     def _next(self) -> int | None:
-        """Return the first organisation that waits and may hold one more."""
+        """Return the first organisation that waits and may use one more child."""
         most = max(1, self._count - 1)
         for organisation, queue in list(self._waiting.items()):
             while queue and queue[0].done():  # cancelled while it waited
@@ -103,7 +103,7 @@ class Children:
         return None
 
     async def close(self) -> None:
-        """End the children; nobody may use them any more."""
+        """Kill the children; the pool cannot be used any more."""
         while self._idle:
             await self._idle.pop().close()
 
@@ -116,13 +116,13 @@ class Child:
         self._ended = False
 
     async def ask(self, request: Request) -> None:
-        """Send a request; its answers have to be taken, all of them."""
+        """Send a request; all its answers have to be read with `answer`."""
         if self._process is None or self._ended or self._process.returncode is not None:
             await self.close()
             self._process, self._ended = await _begin(), False
         assert self._process.stdin is not None
         text = _encode(request)
-        # Not waited for: the child answers while it reads on, and who only writes would never take the answers.
+        # Without `drain`: the child may block on its answers until we read them, and would not read on.
         with contextlib.suppress(OSError):
             self._process.stdin.write(len(text).to_bytes(LENGTH_BYTES) + text)
 
@@ -134,7 +134,7 @@ class Child:
             async with asyncio.timeout(ANSWER_S):
                 length = int.from_bytes(await self._process.stdout.readexactly(LENGTH_BYTES))
                 return await self._process.stdout.readexactly(min(length, ANSWER_MAX))
-        except BaseException as error:  # cancelled as well: the answers that are to come are nobody's
+        except BaseException as error:  # also when cancelled: its late answers must not reach the next request
             self._end()
             if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError):
                 raise ChildDied from None
@@ -142,12 +142,12 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The number of its process, if there is one."""
+        """The process id, if it runs."""
         return None if self._process is None or self._ended else self._process.pid
 
     def renew_if_large(self) -> None:
-        """End the process if it has kept much memory; it is started again when it is needed."""
-        with contextlib.suppress(OSError, ValueError):  # where there is no /proc its own limit has to do
+        """Kill the process if it holds much memory; it is started again when it is needed."""
+        with contextlib.suppress(OSError, ValueError):  # without /proc only the child's own limit applies
             if self.pid is not None and _resident(self.pid) > RESIDENT_MAX:
                 self._end()
 
@@ -171,7 +171,7 @@ def _resident(pid: int) -> int:
 
 
 async def _begin() -> Process:
-    """Start a child with nothing of our surroundings but where to find its program."""
+    """Start a child process with a minimal environment."""
     source = str(Path(headway.__file__).parent.parent)
     return await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "headway.evaluation.program",

@@ -1,4 +1,4 @@
-"""Limits of a child process: what it gives up when it starts, and the time of each piece of work."""
+"""Resource limits of an evaluating child process, and the processor time of each piece of its work."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 SOFT_S: Final = 0.5
-"""Processor time after which work is interrupted, if it is in Python."""
+"""Processor time, in seconds, after which Python code is interrupted with TooMuch."""
 HARD_S: Final = 1.0
-"""Processor time after which the system ends the process."""
+"""Processor time, in seconds, after which the kernel kills the process."""
 MEMORY_BYTES: Final = 512 * 1024 * 1024
 RECURSION_MAX: Final = 500
 
 
 class TooMuch(Exception):
-    """A piece of work has reached a limit."""
+    """A piece of work has exceeded a limit."""
 
 
 def confine() -> None:
-    """Give up what evaluating does not need: memory beyond a limit, and files and sockets that are not open yet."""
+    """Limit this process's memory for good, and forbid it to open files and sockets."""
     os.nice(5)
     sys.setrecursionlimit(RECURSION_MAX)
     signal.signal(signal.SIGPROF, _interrupt)
-    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)  # ends the process, whatever it is at
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked to stop, and ends us
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)  # kills the process, also within C code
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent stops us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
@@ -37,7 +37,7 @@ def confine() -> None:
 
 @contextmanager
 def limited(*, soft: bool = True) -> Iterator[None]:
-    """Have work interrupted by TooMuch after SOFT_S, and the process ended after HARD_S."""
+    """Interrupt the block with TooMuch after SOFT_S, if `soft`, and kill the process after HARD_S."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     spent = int(used.ru_utime + used.ru_stime)
     # The timer of HARD_S counts no time in the kernel; this limit does, in whole seconds.

@@ -7,11 +7,11 @@ from typing import Any, Final
 import msgspec
 
 LENGTH_BYTES: Final = 4
-"""The size of the length in front of each message."""
+"""Size of the length prefix of each message."""
 
 
 class Render(msgspec.Struct, frozen=True, tag="render"):
-    """Asks for one `Rendered` for each row, until one says `later`."""
+    """Request for one `Rendered` for each row, up to one with `later`."""
 
     templates: list[tuple[str, bool]]
     """(source, whether it is HTML)."""
@@ -19,13 +19,13 @@ class Render(msgspec.Struct, frozen=True, tag="render"):
 
 
 class Look(msgspec.Struct, frozen=True, tag="look"):
-    """Asks for one `Looked`."""
+    """Request for one `Looked`."""
 
     source: str
 
 
 class Check(msgspec.Struct, frozen=True, tag="check"):
-    """Asks for a `Verdict`; if it says that the input does not fit, for one with the first fault and one with the first few."""
+    """Request for a `Verdict`; if the input is invalid, one with the first fault and one with the first few follow."""
 
     schema: str
     """JSON text."""
@@ -37,18 +37,18 @@ Request = Render | Look | Check
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """The texts of one row, one for each template; or why there are none."""
+    """The texts of one row, one for each template; or an error."""
 
     texts: list[str] | None = None
     error: str = ""
     slow: bool = False
-    """Whether a limit was reached: of time, of memory, or of the text's length."""
+    """Whether a limit of time, memory or length was exceeded."""
     later: bool = False
-    """Whether the time of the request was over before this row; nothing follows."""
+    """Whether the request's time was up before this row; this and later rows are not rendered."""
 
 
 class Looked(msgspec.Struct, frozen=True):
-    """What a template refers to: variables, and fields of `record`; or why it cannot be used."""
+    """The variables and fields of `record` that a template refers to; or an error."""
 
     names: list[str] = []
     fields: list[str] = []
@@ -56,17 +56,17 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """One place where an input does not fit its schema."""
+    """One violation of a schema."""
 
     path: str
     """A JSON pointer into the input."""
     code: str
-    """The keyword of the schema that refuses it."""
+    """The violated keyword."""
     message: str
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether the input fits, the first of its faults, or why the schema cannot be used."""
+    """Whether the input is valid, its first faults, or why the schema cannot be used."""
 
     valid: bool = False
     faults: list[Fault] = []

@@ -1,7 +1,7 @@
-"""The program of a child process: `python -m headway.evaluation.program`, which answers requests until there are no more.
+"""The main program of an evaluating child process: `python -m headway.evaluation.program`.
 
-It reads from its standard input and answers on its output. What breaks its limits ends it, and fails the one piece of work
-that it was at.
+It reads requests from its standard input, and answers on its standard output, until the input ends. Work that exceeds
+the limits kills the process, and fails that piece of work alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from headway.evaluation import checking, limits, rendering
 from headway.evaluation.messages import LENGTH_BYTES, Check, Fault, Look, Render, Rendered, Request, Verdict
 
 TURN_S: Final = 0.5
-"""Time after which no further row is begun, so that others have their turn."""
+"""Seconds after which no further row is begun, so that other requests get the child."""
 SCHEMAS_MAX: Final = 64
-"""Compiled schemas that are kept."""
+"""Size of the cache of compiled schemas."""
 
 _decode: Final = msgspec.json.decode
 
@@ -69,7 +69,7 @@ class Answers:
             valid = validator.is_valid(value)
         self.send(Verdict(valid=valid))
         if not valid:
-            for find in (_first, checking.faults):  # the first alone is found where all would take too long
+            for find in (_first, checking.faults):  # the first is found even where all exceed the limits
                 with limits.limited(soft=False):
                     found = find(validator, value)
                 self.send(Verdict(faults=found))
@@ -85,7 +85,7 @@ def _validator(schema: str) -> Any:
 
 
 def warm() -> None:
-    """Have everything imported that may be needed, before there are no files any more."""
+    """Import everything that may be needed, since no files can be opened afterwards."""
     rendering.warm()
     _validator('{"type":"string","pattern":"^a$"}').is_valid(1)
     try:

@@ -120,15 +120,15 @@ KNOWN: Final = (
 _ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 Limit = Callable[[], AbstractContextManager[None]]
-"""What a row is rendered within; in a process that is not a child, nothing."""
+"""Context manager that limits the rendering of a row; outside of a child process it does nothing."""
 
 
 class Refused(SecurityError):
-    """A template asks for what it may not do; the message is for its author."""
+    """A template uses something forbidden; the message is for its author."""
 
 
 class Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, without what makes much out of little.
+    """Jinja's sandbox without operations that make large values out of small ones.
 
     Constants are not folded: reading a template computes nothing, and what it says is held to the limits of its row.
     """
@@ -141,7 +141,7 @@ class Environment(ImmutableSandboxedEnvironment):
         self.filters = {name: FILTERS[name] for name in KNOWN} | BOUNDED | {"date": _date, "quoted": _quoted}
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Multiply and divide small numbers; nothing else."""
+        """Allow products and quotients of small numbers only."""
         if operator == "**":
             raise Refused("** is not known here")
         if not all(isinstance(each, int | float) and abs(each) < 1 << 64 for each in (left, right)):
@@ -149,7 +149,7 @@ class Environment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Only some methods of texts, dicts and lists, and the loop's own."""
+        """Allow only some methods of texts, dicts and lists, and those of the loop."""
         owner = getattr(obj, "__self__", None)
         for kind, names in CALLABLE.items():
             if isinstance(owner, kind):
@@ -157,7 +157,7 @@ class Environment(ImmutableSandboxedEnvironment):
         return type(owner).__module__ == "jinja2.runtime" and super().is_safe_callable(obj)
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call what may be called; texts that methods make are bounded."""
+        """Call an allowed method; the length of its text is limited."""
         if not self.is_safe_callable(obj):
             raise Refused("that cannot be called in a template")
         if isinstance(owner := getattr(obj, "__self__", None), str):
@@ -170,7 +170,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
 
 class Missing(StrictUndefined):
-    """A variable or field that is not there: said by its name."""
+    """A missing variable or field, whose error has its name."""
 
     @property
     def _undefined_message(self) -> str:
@@ -179,7 +179,7 @@ class Missing(StrictUndefined):
         return f"{self._undefined_name!r} is not known here"
 
 
-@pass_context  # which keeps Jinja from computing constants while it reads a template
+@pass_context  # keeps Jinja from folding constants while it compiles a template
 def _finalize(context: Any, value: Any) -> Any:
     del context
     if isinstance(value, Iterator) or (callable(value) and not isinstance(value, Undefined)):
@@ -340,7 +340,7 @@ def _render(template: Template, row: dict[str, Any]) -> str:
 
 
 def words(error: BaseException) -> str:
-    """Return what a template's author is told: never a path, an address in memory, or how this machine is set up."""
+    """Return the message for a template's author, without paths, addresses in memory or details of this machine."""
     match error:
         case TooMuch():
             said = str(error)
@@ -362,7 +362,7 @@ def words(error: BaseException) -> str:
 
 
 def warm() -> None:
-    """Have everything imported that rendering may need, before there are no files any more."""
+    """Import everything that rendering may need, since no files can be opened afterwards."""
     row = {"record": {"a": "2026-01-01", "b": "é"}}
     render(
         [("{% for each in record.items() %}{{ each[1] | upper }}{% endfor %}{{ record.a | date('%d %b') }}", True)], row

@@ -72,7 +72,7 @@ class Rescuer:
         return max(1, min(waits))
 
     def _end_overdue(self, unit: Unit, unheard_ms: int) -> int | None:
-        """End what has gone on too long; return the next deadline. What workers may have reported by then waits for `unheard_ms`."""
+        """End runs past their deadline, with `unheard_ms` for reports that are late; return the next deadline."""
         leased_ms = 0 if unheard_ms else unit.now_ms
         overdue = unit.find("find_overdue", now_ms=unit.now_ms, leased_ms=leased_ms, limit=CHUNK)
         for run in overdue:

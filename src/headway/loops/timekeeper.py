@@ -1,4 +1,4 @@
-"""Notices that this server has stood still, or that its wall clock was set."""
+"""The loop that detects pauses of this server and changes of its wall clock."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from headway.service.service import Service
 from headway.service.setback import bring_forward
 
 JUMP_MS: Final = 1_000
-"""By how much the wall clock has to differ from the monotonic one, since the last look, to count as set."""
+"""Milliseconds of drift between the wall clock and the monotonic clock, since the last look, that count as a change."""
 
 log = logging.getLogger("headway.timekeeper")
 
 
 class Timekeeper:
-    """Tells the sessions that the event loop turns, and the loops that what they wait for may have come."""
+    """Reports to the sessions that the event loop runs, and wakes the loops after a pause or a change of the clock."""
 
     name = "timekeeper"
 
     def __init__(self, service: Service, wake: Callable[[], None]) -> None:
-        """`wake` makes all loops look again: they sleep by the monotonic clock, which stops while the machine is suspended."""
+        """`wake` wakes all loops: they sleep by a clock that stops while the machine is suspended."""
         self._service = service
         self._clock = service.store.clock
         self._listening = service.sessions.listening
         self._wake = wake
         self._apart_ms = self._clock.now_ms() - self._clock.monotonic_ms()
         self._set_back_ms = 0
-        """By how much the wall clock was set back, as far as nothing was done about that yet."""
+        """Milliseconds by which the wall clock was set back, not corrected yet."""
 
     async def tick(self) -> int | None:
         """Look at both clocks; return when the next look is due."""

@@ -114,13 +114,13 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class DamagedRun(Run, frozen=True):
-    """A run of which a part cannot be read any more: it is shown, can be removed, and is not executed."""
+    """A run with fields that were damaged on disk: it can be shown and removed, but is not executed."""
 
     damaged: tuple[str, ...] = ()
-    """The names of its fields that cannot be read. As documents they are none, so they stay so wherever they are written."""
+    """Names of the fields that cannot be read. Their texts are not valid JSON, also after they are written again."""
 
     def without(self) -> DamagedRun:
-        """Return the run with nothing in place of the documents that cannot be read."""
+        """Return the run with empty values for the documents that cannot be read."""
         return replace(self, **{name: _NEUTRAL[name] for name in self.damaged if name in _NEUTRAL})
 
 

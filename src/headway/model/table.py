@@ -123,7 +123,7 @@ class Record(msgspec.Struct, frozen=True):
     """Milliseconds UTC; an external row does not say."""
     updated_at: int | None
     damaged: bool = False
-    """Whether its values cannot be read: there are none of them here."""
+    """Whether its values were damaged on disk; `values` is empty then."""
 
 
 class RecordChange(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ class Gateway:
         self._caller = caller
         self._mailer = mailer
         self.children = children or Children()
-        """Where templates are rendered, and inputs checked that are too much for the event loop."""
+        """Child processes that render templates, and check inputs too costly for the event loop."""
         self.templates = Templates(self.children)
 
     @property

@@ -1,4 +1,4 @@
-"""Header fields of a mail: each text is written so that a receiver reads it as it is, whatever stands in it.
+"""Header fields of mails, encoded so that no text can add headers or recipients.
 
 Texts are never parsed or decoded here. What is plain ASCII stands as it is; all else, also what looks like an encoded word
 (`=?utf-8?q?…?=`), becomes encoded words of RFC 2047 that decode to the text. What is written is checked as it is sent.
@@ -14,26 +14,26 @@ from typing import Final
 import msgspec
 
 LINE_MAX: Final = 76
-"""Where a line is folded, if there is a blank to fold it at."""
+"""Length at which a line is folded, if it has a blank."""
 LONGEST_WORD: Final = 900
-"""What is longer is encoded, so that no line is longer than the 998 characters of RFC 5322."""
+"""Length from which text is encoded, so that no line exceeds the 998 characters of RFC 5322."""
 PIECE_BYTES: Final = 36
-"""Of one encoded word: 60 characters, so that it fits into a line behind the name of any of our fields."""
+"""Bytes of text in one encoded word: 60 characters, which fit into a line after the name of any of our fields."""
 
 _PLAIN: Final = re.compile(r"[!-~]+( [!-~]+)*")
 _ATOMS: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+( [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _QUOTABLE: Final = re.compile(r"[!-~]([ -~]{0,60}[!-~])?")
 _SENT: Final = re.compile(r"[A-Za-z-]+:( [!-~]([ -~]*[!-~])?\r\n)+")
 _ENCODED_WORD: Final = "=?"
-"""How what a receiver may decode begins."""
+"""Start of an encoded word, which receivers decode."""
 
 
 class Mailbox(msgspec.Struct, frozen=True):
-    """An address, and the name of who is behind it."""
+    """An address with its display name."""
 
     name: str
     address: str
-    """In ASCII, its domain as the wire has it."""
+    """In ASCII, with the domain in its IDNA form."""
 
 
 def field(name: str, words: Iterable[str]) -> bytes:
@@ -79,7 +79,7 @@ def _phrase(name: str) -> list[str]:
 
 
 def _encoded(value: str) -> list[str]:
-    """Return the encoded words of a text; none ends within a character. A receiver drops the blanks between them."""
+    """Return the encoded words of a text, split between characters. Receivers drop the blanks between them."""
     pieces = [b""]
     for sign in value:
         octets = sign.encode()

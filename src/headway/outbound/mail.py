@@ -38,7 +38,7 @@ _MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """A mail as it is handed over."""
+    """A complete mail, ready to be sent by SMTP."""
 
     sender: str
     recipients: list[str]
@@ -175,7 +175,7 @@ class _Pool:
 
 
 def compose(server: MailServer, mail: Mail) -> Envelope:
-    """Return the mail as it is handed over; raise SendFailed if a header or an address cannot be as it is."""
+    """Return the complete mail; raise SendFailed for an invalid header or address."""
     try:
         to, cc, bcc = (addresses(given, name) for name, given in (("to", mail.to), ("cc", mail.cc), ("bcc", mail.bcc)))
         everyone = list(dict.fromkeys(mailbox.address for mailbox in (*to, *cc, *bcc)))

@@ -1,4 +1,4 @@
-"""Templates of users, rendered in child processes: what a template does there hurts only its own row."""
+"""Users' templates, rendered in child processes, so that one which exceeds the limits fails only its own row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headway.outbound.failure import SendFailed
 
 SOURCE_MAX: Final = 32 * 1024
 ROWS_AT_ONCE: Final = 50
-"""Rows of one request; a child does as many of them as it can before the others have their turn."""
+"""Most rows of one request; a child renders as many of them as its time allows."""
 
 _rendered: Final = msgspec.json.Decoder(Rendered).decode
 _looked: Final = msgspec.json.Decoder(Looked).decode
@@ -38,7 +38,7 @@ class Templates:
     async def _turn(
         self, templates: list[tuple[str, bool]], rows: Sequence[dict[str, Any]], organisation: int
     ) -> list[list[str] | SendFailed]:
-        """Render the first rows; a row at which the child dies has failed, and is the last of its turn."""
+        """Render the first rows; a row at which the child dies has failed, and is the last one rendered."""
         done: list[list[str] | SendFailed] = []
         async with self._children.turn(organisation, most=math.inf) as child:  # record tasks run few at once
             try:
@@ -54,7 +54,7 @@ class Templates:
         return done
 
     async def look(self, source: str, organisation: int) -> Looked:
-        """Return what a template refers to, or why it cannot be used."""
+        """Return the names that a template refers to, or its error."""
         if len(source) > SOURCE_MAX:
             return Looked(error=f"a template has {SOURCE_MAX} characters at most")
         async with self._children.turn(organisation) as child:

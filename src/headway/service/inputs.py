@@ -15,14 +15,14 @@ _encode: Final = msgspec.json.Encoder().encode
 _LONG: Final = re.compile(rb"[0-9]{19}")
 _KEY: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
 _TEXT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A string, to the end where none is: no byte is looked at twice."""
+"""A JSON string, or the rest of the text if it is not closed: linear time."""
 _INTEGER: Final = re.compile(rb"(?<![^\[,:\s])-?[0-9]{19,}(?![^\],}\s])")
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
 CONTAINERS_MAX: Final = 500_000
-"""Lists and objects of one value: each takes far more memory, and time, than its two characters."""
+"""Most lists and objects in one value; each takes far more memory and time than its two characters suggest."""
 DIGITS_MAX: Final = 20
-"""Characters of the longest integer that fits, with its sign."""
+"""Characters of the longest 64-bit integer, with its sign."""
 
 
 def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, pointer: str) -> tuple[str, Any]:
@@ -67,7 +67,7 @@ def _refuse_doubled(data: bytes, pointer: str) -> None:
 
 
 def _fits(data: bytes) -> bool:
-    """Tell whether every integer has 64 bits with its sign: others are not the same number everywhere."""
+    """Tell whether every integer fits in 64 signed bits; larger ones are not the same number in every language."""
     found = _INTEGER.findall(_TEXT.sub(b"", data))
     return all(len(each) <= DIGITS_MAX and -(1 << 63) <= int(each) < 1 << 63 for each in found)
 
@@ -91,7 +91,7 @@ def _brackets(data: bytes) -> bytes:
 
 
 def _hold_shape(data: bytes, depth_max: int, pointer: str) -> None:
-    """Raise InvalidInput for too many lists and objects, or too deep ones; what is not closed is for the decoder to refuse."""
+    """Raise InvalidInput for too many or too deeply nested lists and objects; the decoder refuses unclosed ones."""
     brackets = _brackets(data)
     _hold_many(brackets, pointer)
     for _ in range(depth_max):

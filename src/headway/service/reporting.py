@@ -49,7 +49,7 @@ class Ready(msgspec.Struct, frozen=True):
     organisation: int = FIRST
     """Whose run it was read for."""
     by: Principal = EVERYBODY
-    """Whose key the worker has shown."""
+    """The principal of the worker's key."""
 
 
 def _of_child(report: wire.ChildReport) -> StartRun:

@@ -1,7 +1,8 @@
-"""Checks inputs against the schemas of their tasks: at once where that is quick, else in a child process with limits.
+"""Checks inputs against the schemas of their tasks: on the event loop if that is quick, else in a child process.
 
-What a check costs at most is known beforehand, from the schema (`engine.schemas.cost`) and the size of the input. Nearly all
-inputs are checked where the request is, in microseconds; the validator cannot be interrupted there and lets nothing else run.
+An upper bound of the cost of a check is known beforehand, from the schema (`engine.schemas.cost`) and the size of the
+input. Nearly all inputs are checked on the event loop, in microseconds. The validator cannot be interrupted and blocks
+the loop, so costly checks are sent to a child process.
 """
 
 from __future__ import annotations
@@ -20,55 +21,55 @@ from headway.evaluation.children import ChildDied, Children
 from headway.evaluation.messages import Check, Fault, Verdict
 
 STEPS_MAX: Final = 500_000
-"""Steps of a check on the event loop: 7 ms."""
+"""Most steps of a check on the event loop: 7 ms."""
 WEIGHT_MAX: Final = 50_000
-"""Weight of the patterns of a schema that is compiled on the event loop: 10 ms."""
+"""Most weight of the patterns of a schema that is compiled on the event loop: 10 ms."""
 SIZE_MAX: Final = 128 * 1024
-"""Characters of such a schema."""
+"""Most characters of a schema that is compiled on the event loop."""
 EXPLAINED_MAX: Final = 5_000
-"""Steps, times how deep errors can lie within errors, up to which the event loop finds out what is wrong with an input."""
+"""Most steps, times the depth of nested errors, of collecting an input's errors on the event loop."""
 COPIED_MAX: Final = 5_000_000
-"""The same steps, times the characters of the input: each error has a copy of its part of it."""
+"""Most steps, times the characters of the input, of the same: each error has a copy of its part of the input."""
 TOGETHER_MAX: Final = 100_000
-"""Steps after which others have their turn."""
+"""Steps after which a loop of checks yields to the event loop."""
 LEARNED_STEPS: Final = 10
-"""Steps for each character of a schema that is new."""
+"""Steps counted for each character of a schema that is compiled."""
 MEMORY_MAX: Final = 512 * 1024 * 1024
-"""Memory that compiled schemas may take, as estimated."""
+"""Most estimated bytes of the compiled schemas in the cache."""
 
 _decode: Final = msgspec.json.Decoder().decode
 _verdict: Final = msgspec.json.Decoder(Verdict).decode
 
 
 class Question(msgspec.Struct, frozen=True):
-    """An input that is not checked yet, or whose errors are not known yet: `Schemas.judge` answers it."""
+    """A check too costly for the event loop: `Schemas.judge` carries it out in a child process."""
 
     schema: str
     text: str
     pointer: str
     refuted: bool
-    """Whether it is known that the input does not fit."""
+    """Whether the input is known to be invalid, and only its errors are missing."""
 
     def refusal(self) -> InvalidInput:
-        """Return the error for where nobody can wait for the answer."""
+        """Return the error for callers that cannot wait for a child process."""
         if self.refuted:
             return refused(self.pointer, [])
         return _input_too_costly(self.pointer, "takes too long to be done here")
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What is known of a schema."""
+    """The cost and the validator of a schema."""
 
     cost: Cost | None = None
     too_costly: TooCostly | None = None
     validator: Any = None
-    """Its validator; None if it is too large to be compiled on the event loop."""
+    """None if the schema is too large to be compiled on the event loop."""
     rate: float = float("inf")
-    """Steps for each character of an input, at most."""
+    """Upper bound of the steps for each character of an input."""
 
 
 class Schemas:
-    """The schemas of all tasks: compiled once, which takes a hundred times longer than checking."""
+    """A cache of the schemas of all tasks: compiling takes a hundred times longer than checking."""
 
     def __init__(self, children: Children) -> None:
         self._children = children
@@ -76,13 +77,13 @@ class Schemas:
         self._memory = 0
         self._judged: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.spent = 0.0
-        """Steps since others had their turn."""
+        """Steps since the last yield to the event loop."""
 
     def check(self, schema: str, text: str, value: Any, pointer: str = "/input") -> Question | None:
-        """Return None for an input that fits; raise InvalidInput with pointers to what does not.
+        """Return None for a valid input; raise InvalidInput with JSON pointers to its errors.
 
-        `text` is the input as JSON, `value` what it says. Returns a Question where the answer takes too long, and raises
-        SchemaTooCostly for a schema that no input can be checked against.
+        `text` is the input as JSON, `value` the same decoded. Returns a Question if the check is too costly for the
+        event loop, and raises SchemaTooCostly if the schema is too costly for any input.
         """
         if schema == "{}":
             return None
@@ -101,15 +102,15 @@ class Schemas:
         raise refused(pointer, checking.faults(known.validator, value))
 
     async def rest(self) -> None:
-        """Let others have their turn, if much was checked since they had one; to be called between two checks."""
+        """Yield to the event loop if much was checked since the last yield; call it between two checks."""
         if self.spent > TOGETHER_MAX:
             self.spent = 0.0
             await asyncio.sleep(0)
 
     async def judge(self, question: Question, organisation: int) -> None:
-        """Answer a question in a child process, in a turn of the organisation.
+        """Carry out a check in a child process, within the organisation's share of these.
 
-        Raises InvalidInput, InputTooCostly if the answer takes more time or memory than a child has, and Overloaded.
+        Raises InvalidInput, InputTooCostly if the check exceeds the child's time or memory, and Overloaded.
         """
         if (task := asyncio.current_task()) is not None:
             self._judged.add(task)
@@ -127,7 +128,7 @@ class Schemas:
                 raise _unusable("/input_schema", verdict.unusable)
             if not verdict.valid:
                 faults: list[Fault] = []
-                with contextlib.suppress(ChildDied):  # then what was found until then has to do
+                with contextlib.suppress(ChildDied):  # the errors found until then are returned
                     for _ in range(2):
                         faults = _verdict(await child.answer()).faults
                 raise refused(question.pointer, faults)
@@ -137,7 +138,7 @@ class Schemas:
         return asyncio.current_task() in self._judged
 
     async def declare(self, schema: str, organisation: int, pointer: str = "/input_schema") -> None:
-        """Raise InvalidInput for a schema that is none or refers elsewhere, SchemaTooCostly for one that costs too much."""
+        """Raise InvalidInput for a schema that is invalid or has external references, SchemaTooCostly if too costly."""
         if schema == "{}":
             return
         try:
@@ -159,7 +160,7 @@ class Schemas:
             raise _unusable(pointer, verdict.unusable)
 
     def _learn(self, schema: str) -> Known:
-        """Find out what a schema costs, and compile it if that is quick; raise InvalidInput for one that is none."""
+        """Compute a schema's cost, and compile it if that is quick; raise InvalidInput for an invalid one."""
         said = _decode(schema)
         self.spent += LEARNED_STEPS * len(schema)
         try:
@@ -180,7 +181,7 @@ class Schemas:
         self._known[schema] = known
         self._memory += _memory(schema, known)
         while self._memory > MEMORY_MAX and len(self._known) > 1:
-            oldest = next(iter(list(self._known)))  # as it is now: a writer's thread may learn as well
+            oldest = next(iter(list(self._known)))  # a copy: the writer's thread may add a schema meanwhile
             gone = self._known.pop(oldest, None)
             self._memory -= 0 if gone is None else _memory(oldest, gone)
 
@@ -192,7 +193,7 @@ def _memory(schema: str, known: Known) -> int:
 
 
 def _rate(cost: Cost) -> float:
-    """Return the steps for each character of an input, at most; every value and every name has two or more."""
+    """Return an upper bound of the steps for each character of an input; a value or a name has at least two."""
     if cost.grows:
         return float("inf")
     most = cost.by_depth[-1]
@@ -200,13 +201,13 @@ def _rate(cost: Cost) -> float:
 
 
 def _steps(known: Known, text: str, value: Any) -> tuple[float, float, float]:
-    """Return how many steps a check takes, how many errors it can find, and how deep those can lie within each other."""
+    """Return upper bounds of a check's steps, of its errors, and of the depth to which these are nested."""
     assert known.cost is not None
     containers = text.count("{") + text.count("[")
     values = 1 + containers + text.count(",") + text.count(":")
     depth = containers
     if known.cost.grows and values <= EXPLAINED_MAX:
-        depth = _depth(value)  # what counts is how deep it is, not how many there are
+        depth = _depth(value)  # else the number of containers is the bound
     steps = known.cost.steps(containers=containers, values=values, size=len(text), depth=depth)
     errors = known.cost.steps(containers=containers, values=values, size=0, depth=depth)
     return steps, errors, 1.0 + known.cost.chain * min(containers, 100)
@@ -218,7 +219,7 @@ def _depth(value: Any) -> int:
 
 
 def refused(pointer: str, faults: list[Fault]) -> InvalidInput:
-    """Return the error for an input that does not fit, with the faults that are known."""
+    """Return the error for an invalid input, with the known faults."""
     if not faults:
         message = "it does not fit the schema; where cannot be said in the time that there is"
         faults = [Fault("", "schema", message)]

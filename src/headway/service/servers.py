@@ -22,7 +22,7 @@ PULSE_MS: Final = 2_000
 GONE_MS: Final = 7_000
 """A server of which nothing is heard for so long is gone: three signs of life did not come."""
 LOOK_MAX_MS: Final = 3_000
-"""How much of that the time between two looks may count: who looks late has stood still itself, perhaps with its database."""
+"""Milliseconds counted at most between two looks: a server that looks late was paused itself, or its database was."""
 SILENT_MS: Final = 15_000
 """A server that could give no sign of life for so long says that it is not ready: it stands still, or its database does."""
 DEFINED_EVERY: Final = 5
@@ -40,10 +40,10 @@ class Servers:
         self._store = store
         self._sessions = sessions
         self._seen: dict[str, tuple[int, int]] = {}
-        """Server → its beat, and when that was first seen, by the time in which this server has looked."""
+        """Server → its last beat, and when that was first seen, in milliseconds of `_looked_ms`."""
         self._looked_ms = 0
         self._look_ms = store.clock.monotonic_ms()
-        """How much time the looks have covered, and when the last one was."""
+        """`_looked_ms`: the counted milliseconds. `_look_ms`: the time of the last look, by the monotonic clock."""
         self._beat = 0
         self._pulsed_ms = store.clock.monotonic_ms()
         self._position: int | None = None
@@ -84,15 +84,15 @@ class Servers:
             await self._store.write(lambda unit: unit.later("delete_servers", ids=as_rows([peers.server_id])))
 
     async def _say_alive(self, peers: Peers) -> None:
-        heard = self._sessions.heard_lately()  # not on the writer's thread: they change on this one
+        heard = self._sessions.heard_lately()  # read here, since sessions change on this thread
         workers, still = await self._store.write(lambda unit: self._pulse(unit, peers, heard))
         self._open(workers, still)
         self._pulsed_ms = self._clock.monotonic_ms()
 
     def _pulse(self, unit: Unit, peers: Peers, heard: list[str]) -> tuple[list[tuple[str, str]], set[str]]:
-        """Return the workers that this server has to hear, and their states; `heard` are those that it hears.
+        """Return this server's workers with their states; `heard` are those heard lately.
 
-        And those of them that it has taken over from servers which stand still, and keep them from being heard.
+        Also return those of them that were taken over from paused servers, and may know no other server.
         """
         found = [Server(*row) for row in unit.database.rows("read_servers")]
         mine = next((server for server in found if server.id == peers.server_id), None)
@@ -118,7 +118,7 @@ class Servers:
 
     @staticmethod
     def _who_stands_still(unit: Unit, gone: list[str]) -> set[str]:
-        """Return the workers of those servers whose process is still there."""
+        """Return the workers of those servers whose process still exists."""
         rows = unit.database.rows
         held = [server_id for server_id in gone if any(is_held for (is_held,) in rows("place_is_held", id=server_id))]
         return {worker_id for server_id in held for worker_id, _ in rows("workers_of", server_id=server_id)}

@@ -1,8 +1,8 @@
-"""What is done when the wall clock was set back: what waits for the end of a duration goes on waiting for that duration.
+"""Correction of durations after the wall clock was set back: retries, timeouts and rates are not delayed by that.
 
-Times are kept by the wall clock. A retry in five seconds, the backstop of a timeout and the next start of a rate would come
-an hour late if the clock was set back by an hour meanwhile. A time of day stays one: schedules, `run_at`, sleeps and what a
-start was delayed to follow the clock.
+Times are stored by the wall clock. If it is set back by an hour, a retry in five seconds, the backstop of a timeout and
+the next start of a rate would come an hour late. Times of day are not corrected: schedules, `run_at`, sleeps and
+delayed starts follow the clock.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ CHUNK: Final = 1_000
 
 
 async def bring_forward(service: Service, by_ms: int) -> int:
-    """Bring forward what began before the clock was set back `by_ms`; return how many runs.
+    """Bring forward the durations that began before the clock was set back `by_ms`; return the number of runs.
 
-    In a shared store nothing is: the clocks of the other servers are right, or each of them would do the same again.
+    Does nothing in a shared store: the clocks of the other servers may be right, and each of them would do it again.
     """
     store = service.store
     if store.peers is not None:

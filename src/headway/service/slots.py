@@ -63,7 +63,7 @@ class Slots:
         """(outcome, why) → how many slots, since this server began."""
 
     async def rest(self) -> None:
-        """Let others have their turn, between two of many schedules whose inputs are checked."""
+        """Yield to the event loop between the checks of many schedules' inputs."""
         await self._drafter.rest()
 
     async def settle_due(self) -> int:

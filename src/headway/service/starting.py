@@ -67,7 +67,7 @@ class Drafter:
         return draft
 
     async def rest(self) -> None:
-        """Let others have their turn, between two of many drafts that are made at once."""
+        """Yield to the event loop between two of many drafts."""
         await self._schemas.rest()
 
     def draft_at_once(

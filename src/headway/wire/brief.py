@@ -1,4 +1,4 @@
-"""Nouns in brief: what an answer has of one that the caller's key may change or start, but not read."""
+"""Answers in brief: the members shown to a key that may change or start a noun, but not read it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headway.wire.runs import Open
 
 
 class Brief(Open, frozen=True, kw_only=True):
-    """The root of all. Members that are missing are those that the key may not read."""
+    """Base of all. Missing members are those that the key may not read."""
 
     brief: bool = True
 

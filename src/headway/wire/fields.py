@@ -26,16 +26,16 @@ def read(text: str, name: str, schema: Mapping[str, Any]) -> Any:
 
 
 def types(schema: Any, root: Mapping[str, Any]) -> frozenset[str]:
-    """Return the JSON types that a schema names; none if it takes anything, or is too nested to tell."""
+    """Return the JSON types that a schema allows; empty if it allows any, or is nested too deep to tell."""
     return _types(schema, root, {}, 0)
 
 
 def _types(schema: Any, root: Mapping[str, Any], known: dict[int, frozenset[str]], depth: int) -> frozenset[str]:
-    """`known` has what was found for each subschema, by identity: each is looked at once, however many lead to it."""
+    """`known` caches the types of subschemas by identity, so that each is visited once."""
     if not isinstance(schema, dict) or depth > DEPTH_MAX:
         return frozenset()
     if id(schema) not in known:
-        known[id(schema)] = frozenset()  # also for itself, while it is looked at
+        known[id(schema)] = frozenset()  # ends recursion on itself
         known[id(schema)] = _named(schema, root, known, depth)
     return known[id(schema)]
 

@@ -244,7 +244,7 @@ class DeletedOut(Open, frozen=True, kw_only=True):
 
 
 Delimiter = Annotated[str, Meta(min_length=1, max_length=1, pattern=r'^[^"\x00\r\n]')]
-"""What stands between the cells of a CSV file: one character, and none that ends a cell or a line by itself."""
+"""The delimiter of a CSV file: one character, but not a quote, a line break or NUL."""
 
 
 class ImportFile(Strict, frozen=True, kw_only=True):

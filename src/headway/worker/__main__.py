@@ -40,7 +40,7 @@ def _work(chosen: argparse.Namespace) -> int:
     except HeadwayError as error:
         _say(str(error))
         return REFUSED_CODE
-    withhold()  # the key is the worker's, and user code begins here
+    withhold()  # user code is loaded next, and must not see the key
     try:
         app = load_app(chosen.app)
     except AppNotLoaded as error:

@@ -1,7 +1,7 @@
-"""The environment of user code: that of our process, without what is Headway's own.
+"""The environment variables of user code: those of the process without Headway's settings and keys.
 
-User code has no business with the secret of the store, the store's URL and its password, or anybody's key. So no setting
-of the server is handed on at all, which holds for settings to come as well, and a worker is given its key through a pipe.
+User code must not see the store's secret, the URL of the store with its password, or a key. So no setting of the server
+is passed on, future ones included, and a worker gets its key through a pipe.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ WITHHELD: Final = frozenset({
 
 
 def handed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what a process that executes user code is given of this environment."""
+    """Return the variables that a process which executes user code inherits."""
     return {name: value for name, value in environment.items() if name not in WITHHELD}
 
 
 def withhold() -> None:
-    """Remove what is not handed on from this process's environment, before user code is loaded into it."""
+    """Remove Headway's settings and keys from this process's environment, before it loads user code."""
     for name in WITHHELD & os.environ.keys():
         del os.environ[name]
 
 
 def conceal() -> None:
-    """Have the kernel keep this process's memory and first environment (`/proc/PID/environ`) from others of the same user.
+    """Make this process undumpable, so that processes of the same user cannot read its memory or `/proc/PID/environ`.
 
-    User code runs in such processes. On Linux only; who may trace any process (root) can still look. There is no core dump
-    either, and tools such as py-spy need root.
+    User code runs in such processes. On Linux only, and not against root. There are no core dumps either, and tools
+    such as py-spy need root.
     """
     prctl(_PR_SET_DUMPABLE, 0)

@@ -75,7 +75,7 @@ class Floor:
         self.running: dict[Key, Attempt] = {}
         self.held: dict[Key, Attempt] = {}
         self._withheld: deque[AnyReport] = deque()
-        """The outcomes of those that have lapsed."""
+        """Outcomes of runs whose lease has lapsed."""
         self.watched: dict[Key, Attempt] = {}
         """Those that someone has to look at when time passes."""
         self.closing = False
@@ -192,7 +192,7 @@ class Floor:
             self.changed.set()
 
     def heard(self) -> None:
-        """Report what has lapsed, since a server answers again.
+        """Hand back the runs whose lease has lapsed, once a server answers again.
 
         Not before: a claim of this worker may still wait at the server, and take it again, for an answer that is lost.
         """
@@ -216,7 +216,7 @@ class Floor:
             self.cancel(attempt, Cause.LOST, min(attempt.task.grace_ms, LOST_GRACE_MS))
 
     def lapse_all(self) -> int:
-        """End all functions whose lease may be another's by now, to hand back what is not; return how many.
+        """Cancel all functions whose lease has lapsed; return how many. Their runs are handed back later.
 
         Those that have ended already are still reported: the server knows whose the lease is.
         """
@@ -226,7 +226,7 @@ class Floor:
         return len(running)
 
     def lose_all(self) -> None:
-        """End all functions, and say nothing more about their runs."""
+        """Cancel all functions without reporting their runs."""
         for key in list(self.held):
             self.lose(key)
 

@@ -22,7 +22,7 @@ class Cause(StrEnum):
     LOST = "lost"
     """The lease is another's: nothing is reported, since nothing would be taken."""
     LAPSED = "lapsed"
-    """No server answered for a whole lease, which may be another's by now: Released, in case that it is not."""
+    """No server has answered for a whole lease, which may have been given to another worker: reported as Released."""
     TIMEOUT = "timeout"
     """It took too long: Errored, and tried again if attempts are left."""
     HEARTBEAT_TIMEOUT = "heartbeat_timeout"

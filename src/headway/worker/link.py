@@ -19,7 +19,7 @@ from headway.wire.workers import ClaimRuns, Lease, Leases, RegisterWorker, Repor
 T = TypeVar("T")
 REPORT_TIMEOUT_S: Final = 30.0
 HEARTBEAT_TIMEOUT_S: Final = 5.0
-"""At most; half a lease if that is less, so that another one is sent before the lease is over."""
+"""Longest timeout of a heartbeat, in seconds; half a lease if that is less, to send another before the lease ends."""
 CLAIM_MARGIN_S: Final = 15.0
 """How much longer than the poll itself its answer may take."""
 SILENCE_MAX_S: Final = 20.0

@@ -19,6 +19,6 @@ def die_with(parent_pid: int, by: signal.Signals = signal.SIGKILL) -> None:
 
 
 def prctl(option: int, value: int) -> None:
-    """Tell the Linux kernel something about this process; elsewhere nothing happens."""
+    """Call Linux's prctl for this process; does nothing on other systems."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

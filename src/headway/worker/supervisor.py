@@ -45,7 +45,7 @@ def worker_argv(url: str, spec: str, *options: str) -> list[str]:
 
 @contextlib.contextmanager
 def _holding(content: bytes) -> Iterator[int]:
-    """Hold the end of a pipe from which this little can be read, and then nothing more."""
+    """Yield the read end of a pipe that contains a short text, and then ends."""
     reading, writing = os.pipe()
     try:
         os.write(writing, content)
@@ -139,7 +139,7 @@ class Supervisor:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 env=handed_on(),
-                start_new_session=True,  # Ctrl-C at the terminal is for us; the workers are told to drain
+                start_new_session=True,  # so that Ctrl-C reaches only this process, which drains its workers
             )
         if self._stopping.is_set():  # the order to drain came while this one was being started
             with contextlib.suppress(ProcessLookupError):

@@ -1,1 +1,1 @@
-"""What it costs at most to check an input against a JSON Schema: found from the schema alone, before it is used."""
+"""Upper bounds of the cost of validating inputs against a JSON Schema, computed from the schema alone."""

@@ -1,8 +1,8 @@
-"""What checking an input costs at most, in steps of about 15 ns, and which schemas cost too much for any input.
+"""Upper bounds of the cost of validating an input, in steps of about 15 ns; schemas above the limits are refused.
 
-The cost of a subschema for one value is its own and that of all it applies in place; the cost for what the value contains is
-that of the dearest place that a contained value can be in. Schemas that refer to themselves cost more the deeper an input
-is, so that the cost is a table by depth.
+The cost of a subschema for one value is its own and that of all subschemas applied in place; the cost of what the value
+contains is that of the most costly place for a contained value. Recursive schemas cost more the deeper an input is
+nested, so the cost is a table by depth.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any, Final, NamedTuple
 from headway.engine.schemas.graph import Graph, Subschema, TooLarge
 
 IN_PLACE_MAX: Final = 100_000
-"""Steps that a schema may take for one value."""
+"""Most steps of a schema for one value."""
 CHAIN_MAX: Final = 100
-"""How many subschemas may be applied in place within each other."""
+"""Longest chain of subschemas applied in place within each other."""
 WEIGHT_MAX: Final = 1_000_000
-"""What the patterns of a schema may weigh together; see `patterns`."""
+"""Most weight of a schema's patterns together; see `patterns`."""
 REWALKED: Final = 3
-"""How often `unevaluated…` applies what is in place."""
+"""Times that `unevaluated…` applies the subschemas in place."""
 DEPTH_MAX: Final = 100
 WORK_MAX: Final = 50_000
-"""Edges of the graph that are looked at, over and over, until the table does not change any more."""
+"""Most edges of the graph that are visited until the table is stable."""
 _CEILING: Final = 1e15
 
 
@@ -42,21 +42,21 @@ class Steps(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a schema costs."""
+    """Upper bounds of the cost of a schema."""
 
     by_depth: tuple[Steps, ...]
-    """The steps for inputs that are nested so deep; what is deeper costs as the last, unless `grows`."""
+    """Steps by the depth of an input; deeper ones cost as the last entry, unless `grows`."""
     grows: bool
-    """Whether the table ends although deeper inputs cost more."""
+    """Whether inputs deeper than the table cost more than its last entry."""
     chain: int
-    """How many subschemas are applied in place within each other."""
+    """The longest chain of subschemas applied in place within each other."""
     weight: int
-    """What its patterns weigh when they are made ready."""
+    """The weight of compiling its patterns."""
     patterns: int
     """How many patterns it has."""
 
     def steps(self, *, containers: int, values: int, size: int, depth: int) -> float:
-        """Return the steps at most for an input of so many lists and objects, values and names, and bytes."""
+        """Return an upper bound of the steps for an input of this size."""
         last = len(self.by_depth) - 1
         if depth > last and self.grows:
             return _CEILING
@@ -69,7 +69,7 @@ UNKNOWN: Final = Cost((), grows=True, chain=CHAIN_MAX, weight=0, patterns=0)
 
 
 def cost_of(schema: Any) -> Cost:
-    """Return what a schema costs; raise TooCostly."""
+    """Return the cost of a schema; raise TooCostly if it is above a limit."""
     try:
         graph = Graph(schema)
     except TooLarge as error:
@@ -87,7 +87,7 @@ def cost_of(schema: Any) -> Cost:
 
 
 def _ordered(subschemas: list[Subschema]) -> tuple[list[int], int]:
-    """Return the subschemas so that each comes after those that it applies in place, and the longest such chain."""
+    """Return the subschemas in topological order, those applied in place first, and the longest chain of these."""
     order: list[int] = []
     heights = [0] * len(subschemas)  # -1 while it is being looked at
     for start in reversed(range(len(subschemas))):
@@ -186,7 +186,7 @@ def _next_level(graph: Graph, applying: list[int], above: dict[int, Steps]) -> d
 
 
 def _with_branches(graph: Graph, index: int, cost: Steps, level: dict[int, Steps]) -> Steps:
-    """Return a cost together with that of what is applied in place."""
+    """Return a cost plus that of the subschemas applied in place."""
     times = REWALKED if index in graph.rewalking else 1
     for each in graph.subschemas[index].branches:
         if each in level:

@@ -1,7 +1,7 @@
-"""A JSON Schema (draft 2020-12) as a graph: its subschemas, and which of them are applied where.
+"""A JSON Schema (draft 2020-12) as a graph of subschemas, for computing its cost.
 
 A subschema is applied in place (`allOf`, `$ref`, …) to the same value, or to what the value contains (`items`,
-`properties`, …). Keywords of earlier drafts are read as well: more than is used is counted, never less.
+`properties`, …). Keywords of earlier drafts count too, so that the cost is never underestimated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from headway.engine.schemas.patterns import size
 
 SUBSCHEMAS_MAX: Final = 3_000
 PATTERNS_MAX: Final = 50_000
-"""Characters of all patterns together."""
+"""Most characters of all patterns together."""
 
 _GROUPS: Final = {
     **dict.fromkeys(("not", "if", "then", "else", "allOf", "anyOf", "oneOf"), "branches"),
@@ -26,19 +26,19 @@ _GROUPS: Final = {
     **dict.fromkeys(("contains", "unevaluatedItems"), "every"),
     **dict.fromkeys(("$defs", "definitions"), ""),
 }
-"""Keywords that have subschemas, and the group of `Subschema` that these belong to; none: they are only referred to."""
+"""Keywords with subschemas, and the list of `Subschema` these belong to; "": only applied by reference."""
 _MAPS: Final = frozenset(
     {"dependentSchemas", "dependencies", "properties", "patternProperties", "$defs", "definitions"}
 )
-"""Those that have an object of subschemas; others have one, or a list."""
+"""Keywords with an object of subschemas; others have one subschema, or a list."""
 _REFERENCES: Final = frozenset({"$ref", "$dynamicRef", "$recursiveRef"})
 
 FLAT_STEPS: Final = 10
-"""Steps of 15 ns that a keyword with some work to do takes."""
+"""Steps of a keyword that takes more than a comparison, such as `pattern`; a step is about 15 ns."""
 COMPARED_STEPS: Final = 10
 """Steps to compare with one value that is a list or an object, or within one."""
 DIVIDED_STEPS: Final = 100
-"""Steps to divide, and of a divisor far from 1 twenty times as many."""
+"""Steps of `multipleOf`; twenty times as many for a divisor far from 1."""
 
 
 class TooLarge(Exception):
@@ -46,13 +46,13 @@ class TooLarge(Exception):
 
 
 class Subschema:
-    """One subschema: what it costs by itself, and which others it applies. Indices are places in `Graph.subschemas`."""
+    """One subschema: its own cost, and the others that it applies, as indices into `Graph.subschemas`."""
 
     __slots__ = ("base", "branches", "bytes", "containers", "deep", "every", "first", "items", "path", "values")
 
     def __init__(self, path: tuple[Any, ...], base: str) -> None:
         self.path = path
-        """Where it stands: the place above it, a keyword, and what else leads there."""
+        """The parent's path, the keyword, and the key or index below it."""
         self.base = base
         self.containers = 0.0
         """Steps for each list and object."""
@@ -61,15 +61,15 @@ class Subschema:
         self.bytes = 0.0
         """Steps for each byte of a text."""
         self.deep = 0.0
-        """Steps for each value, however deep, that is contained in the one it is applied to."""
+        """Steps for each value at any depth below the one it is applied to."""
         self.branches: list[int] = []
-        """Applied in place; all of them."""
+        """Subschemas applied in place, all of them."""
         self.first: list[int] = []
-        """Applied to members: one of these to each."""
+        """Subschemas for members; one of these applies to each."""
         self.items: list[int] = []
-        """Applied to items: one of these to each."""
+        """Subschemas for items; one of these applies to each."""
         self.every: list[int] = []
-        """Applied to members or items beside those."""
+        """Subschemas that apply to members or items besides those."""
 
     @property
     def pointer(self) -> str:
@@ -90,12 +90,12 @@ class Graph:
         self._root = schema
         self.subschemas: list[Subschema] = []
         self.pattern_weight = 0
-        """What it takes to make the automata of all patterns."""
+        """The weight of compiling all patterns."""
         self.patterns = 0
         self.opaque = False
-        """Whether it refers to something that is not in it, as to the schema of schemas: its cost is unknown."""
+        """Whether it has an external reference, such as to the meta-schema; its cost is unknown then."""
         self.rewalking: set[int] = set()
-        """Subschemas with `unevaluated…`, which apply what is in place again to find what was evaluated."""
+        """Subschemas with `unevaluated…`, which apply those in place again to find the evaluated members and items."""
         self._pattern_length = 0
         self._by_identity: dict[int, int] = {}
         self._resources: dict[str, Any] = {"": schema}
@@ -104,13 +104,13 @@ class Graph:
         self._todo: list[tuple[int, Any]] = []
         self._add(schema, (), "")
         self._walk()
-        while self._references:  # what is referred to may stand where no keyword has led
+        while self._references:  # a reference may lead to a place that no keyword led to
             index, reference = self._references.pop()
             self._resolve(index, reference)
             self._walk()
 
     def _add(self, schema: Any, path: tuple[Any, ...], base: str) -> int | None:
-        """Return the index of a subschema; None for what is none, and for true and false, which cost nothing."""
+        """Return the index of a subschema; None for true and false, which cost nothing, and for an invalid one."""
         if not isinstance(schema, dict):
             return None
         known = self._by_identity.get(id(schema))
@@ -154,7 +154,7 @@ class Graph:
         self._weigh(node, schema)
 
     def _weigh(self, node: Subschema, schema: Mapping[str, Any]) -> None:
-        """Note what a subschema costs by itself."""
+        """Add up a subschema's own cost."""
         node.values += len(schema)
         for word, value in schema.items():
             match word:
@@ -196,7 +196,7 @@ class Graph:
         fragment = unquote(fragment)
         found: list[Any] = []
         if fragment and not fragment.startswith("/"):
-            # Which one a dynamic reference comes to is known only when it is used: all are counted.
+            # The target of a dynamic reference is known only at validation, so all candidates are counted.
             found = [each for (_, name), named in self._anchors.items() if name == fragment for each in named]
         elif base in self._resources:
             target = _at(self._resources[base], fragment)
@@ -210,14 +210,14 @@ class Graph:
 
 
 def _parts(word: str, value: dict[str, Any] | list[Any]) -> Iterable[tuple[tuple[Any, ...], Any]]:
-    """Yield what stands under a keyword, each with what leads there from the keyword."""
+    """Yield the subschemas of a keyword, each with its key or index there."""
     if isinstance(value, list):
         return (((place,), each) for place, each in enumerate(value))
     return (((name,), each) for name, each in value.items()) if word in _MAPS else (((), value),)
 
 
 def _count(value: Any) -> int:
-    """Return how many values there are in a value, itself included."""
+    """Return the number of values in a value, itself included."""
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(_count, parts))
 

@@ -20,12 +20,12 @@ from headway.model.table import Field, FieldType, Table
 DEPTH_MAX: Final = 10
 TERMS_MAX: Final = 100
 WORDS_MAX: Final = 5_000
-"""Characters that the words of `contains` and `not_contains` may have together. Databases look for a word by comparing it at
-each place of the text, within one step that nothing can interrupt: the product of both has to be bounded."""
+"""Most characters of all words of `contains` and `not_contains` together. Databases compare a word at each place of the
+text, in one step that cannot be interrupted, so the product of both lengths has to be bounded."""
 ANY_MAX: Final = 1_000
 """Values that one comparison may name."""
 VALUES_MAX: Final = 10_000
-"""Values that all comparisons of a condition may name together: a statement takes so many, and not many more."""
+"""Most values of all comparisons of a condition together; a statement's number of parameters is limited."""
 
 OPERATORS: Final[Mapping[FieldType, tuple[str, ...]]] = {
     of: (

@@ -121,7 +121,7 @@ class Access:
 
     @property
     def locked(self) -> bool:
-        """Whether a key is needed: from the first one on, for ever."""
+        """Whether requests need a key: from the first key on, even after all are revoked."""
         return self.directory.locked
 
     def admit(self, shown: KeyText | None, application: str | None = None) -> Admission:

@@ -64,12 +64,12 @@ class Audit:
     """The log."""
 
     def __init__(self, store: Store, signer: Signer, earlier: Sequence[Signer] = ()) -> None:
-        """`earlier` have secrets that the store had before."""
+        """`earlier` are signers with earlier secrets of the store."""
         self._store = store
         self._signer = signer
         self._earlier = tuple(earlier)
         self._broken = False
-        """Whether it was told that the log is not the one that was sealed."""
+        """Whether a broken seal was logged already."""
         self._refusals: dict[_Refusal, int] = {}
         self._room = Window(3_600_000, REFUSALS_PER_HOUR)
         self._rest_told_at = 0
@@ -84,10 +84,10 @@ class Audit:
         await self._store.write(lambda unit: unit.audit(event))
 
     async def seal(self) -> None:
-        """Sign where the log ends, unless that is done: what is below cannot be written anew without the store's secret.
+        """Seal the audit log: sign its last entry with the store's secret, without which it cannot be rewritten then.
 
-        That a log with lines has no seal of this store stands in the log from then on: an earlier version did not seal it,
-        or the secret is another one, or somebody has removed it.
+        Nothing is done if the seal is current. If a log with entries has no valid seal, an entry `audit.seal` records
+        that: an earlier version has not sealed it, the secret has changed, or the seal was removed.
         """
         head, text = await self._store.read.on(read_seal)
         if self._broken or unsealed(text, (self._signer,)) == head:
