@@ -7,6 +7,7 @@ import pytest
 
 from headway.compat.tadabase import fields
 from headway.durations import parse_ms
+from headway.engine import record_tasks
 from headway.engine.tables import conditions, portable
 from headway.errors import BadParameter, HeadwayError, PayloadTooLarge
 from headway.http import body
@@ -35,6 +36,8 @@ def parts(raw):
 
 PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
 
+FAR = b"[" + b",".join([b"1e308"] * 1_000_000) + b"]"
+
 COSTLY = {
     "a name that is there twice, after many": twice,
     "millions of lists": lambda: read(b"[" + b"[]," * 2_700_000 + b"1]"),
@@ -47,6 +50,12 @@ COSTLY = {
     "a part with many headers": lambda: parts(b"--x\r\n" + b"a: b\r\n" * 1_300_000 + b"\r\n1\r\n--x--"),
     "a name with many brackets": lambda: fields.nested([("a" + "[]" * 4_000_000, "1")]),
     "many columns": lambda: importing._columns(["a"] * 1_000_000, TABLE, ImportFile(file="f", table="t")),
+    "numbers that are far": lambda: read(FAR),
+    "a body of far numbers": lambda: body.decode(msgspec.json.Decoder(), b'{"a":' + FAR + b"}"),
+    "far numbers that are written otherwise": lambda: read(FAR.replace(b"e", b"E+0")),
+    "far numbers of Tadabase's clients": lambda: fields._object(b'{"a":' + FAR + b"}"),
+    "a row of far numbers": lambda: portable.rows(b'{"a":' + FAR + b"}", "jsonl", last=True, limit=1),
+    "a webhook of far numbers": lambda: record_tasks.body_of("t", "r", {}, "1", FAR.decode()),
     "a number of many digits": lambda: portable.rows(b'[{"a":' + b"1" * 9_000 + b"}]", "json", last=True, limit=1),
 }
 
@@ -63,6 +72,8 @@ LARGE = {
     "objects": b"[" + b",".join([b'{"a":[1,{"b":"c"}]}'] * 100_000) + b"]",
     "quotes": b'["' + b'\\"[' * 1_000_000 + b'"]',
     "digits": b"[" + b"1," * 1_500_000 + b"1234567890123456789]",
+    "numbers that are not far": b"[" + b"1.5e-300," * 100_000 + b"1e300]",
+    "far numbers in texts": b'["' + b"1e308," * 1_000_000 + b'"]',
     "digits in texts": b'["' + b"1234567890123456789," * 200_000 + b'"]',
 }
 

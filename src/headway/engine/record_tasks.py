@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.engine.numbers import FAR_MAX, too_many_far
 from headway.model.record_task import (
     Action,
     Constant,
@@ -136,6 +137,8 @@ def body_of(task: str, run_id: str, record: Mapping[str, Any], record_id: str, r
     if rendered is None:
         body = msgspec.json.encode({"task": task, "run": run_id, "record": {"id": record_id, "values": dict(record)}})
     else:
+        if too_many_far(rendered.encode()):
+            raise Unfit(f"the body has more than {FAR_MAX:,} numbers with an exponent of three digits")
         try:
             body = msgspec.json.encode(msgspec.json.decode(rendered))
         except (msgspec.DecodeError, ValueError, RecursionError) as error:

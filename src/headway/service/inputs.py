@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import msgspec
 
+from headway.engine.numbers import FAR_MAX, TEXT, too_many_far
 from headway.errors import InvalidInput, MalformedJson, PayloadTooLarge
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 _LONG: Final = re.compile(rb"[0-9]{19}")
 _KEY: Final = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
-_TEXT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A JSON string, or the rest of the text if it is not closed: linear time."""
 _INTEGER: Final = re.compile(rb"(?<![^\[,:\s])-?[0-9]{19,}(?![^\],}\s])")
 _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
@@ -28,7 +27,7 @@ DIGITS_MAX: Final = 20
 def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, pointer: str) -> tuple[str, Any]:
     """Return the JSON as compact text and as objects; raise PayloadTooLarge, MalformedJson or InvalidInput.
 
-    Refused: more than `bytes_max` bytes, deeper than `depth_max`, more than CONTAINERS_MAX lists and objects, NaN and infinities, numbers that do not fit (integers
+    Refused: more than `bytes_max` bytes, deeper than `depth_max`, more than CONTAINERS_MAX lists and objects or FAR_MAX numbers like 1e308, NaN and infinities, numbers that do not fit (integers
     beyond 64 bits, floats beyond a double), lone surrogates, names that an object has twice, anything that is not UTF-8.
     """
     data = bytes(raw)
@@ -39,6 +38,7 @@ def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, point
     try:
         if data.count(b"[") + data.count(b"{") > depth_max:
             _hold_shape(data, depth_max, pointer)
+        _hold_far(data, pointer)
         value = _decode(data)
         if _LONG.search(data) and not _fits(data):
             raise InvalidInput(
@@ -68,14 +68,21 @@ def _refuse_doubled(data: bytes, pointer: str) -> None:
 
 def _fits(data: bytes) -> bool:
     """Tell whether every integer fits in 64 signed bits; larger ones are not the same number in every language."""
-    found = _INTEGER.findall(_TEXT.sub(b"", data))
+    found = _INTEGER.findall(TEXT.sub(b"", data))
     return all(len(each) <= DIGITS_MAX and -(1 << 63) <= int(each) < 1 << 63 for each in found)
 
 
 def hold_many(data: bytes, pointer: str = "") -> None:
-    """Raise InvalidInput for JSON of more than CONTAINERS_MAX lists and objects; cheap for what is not large."""
+    """Raise InvalidInput for JSON of more than CONTAINERS_MAX lists and objects, or FAR_MAX far numbers; cheap for what is not large."""
     if len(data) > 2 * CONTAINERS_MAX and data.count(b"[") + data.count(b"{") > CONTAINERS_MAX:
         _hold_many(_brackets(data), pointer)
+    _hold_far(data, pointer)
+
+
+def _hold_far(data: bytes, pointer: str) -> None:
+    if too_many_far(data):
+        message = f"it has more than {FAR_MAX:,} numbers with an exponent of three digits"
+        raise InvalidInput(f"{pointer or 'the body'}: {message}", errors=[_error(pointer, "size", message)])
 
 
 def _hold_many(brackets: bytes, pointer: str) -> None:
@@ -87,7 +94,7 @@ def _hold_many(brackets: bytes, pointer: str) -> None:
 
 def _brackets(data: bytes) -> bytes:
     """Return the brackets outside of strings, all of them as square ones."""
-    return _TEXT.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
+    return TEXT.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
 
 
 def _hold_shape(data: bytes, depth_max: int, pointer: str) -> None:

@@ -20,6 +20,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from headway.engine.numbers import FAR_MAX, too_many_far
+
 Format = Literal["csv", "json", "jsonl"]
 ROW_BYTES_MAX: Final = 4 * 1024 * 1024
 """The longest row of a file."""
@@ -127,6 +129,8 @@ def _jsonl(part: bytes, last: bool, encoding: str, delimiter: str) -> Iterator[R
 
 
 def _parsed(text: str) -> Any:
+    if too_many_far(text.encode()):
+        raise BadFile(f"a row has more than {FAR_MAX:,} numbers with an exponent of three digits")
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
