@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 BILL: Final = ROOT / "locks/headway.cdx.json"
 PIN: Final = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)(?: ; ([^\\]+?))?(?: \\)?")
 PROJECT: Final = "headway (pyproject.toml)"
-"""How the lock names what pyproject.toml itself asks for; a group has its name behind it."""
+"""The name in the lock's comments for direct requirements of pyproject.toml; a group's name follows it."""
 
 
 class Package(NamedTuple):

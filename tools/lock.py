@@ -33,9 +33,9 @@ PARTS: Final = {
     "patroni": ("--group=patroni",),
     "lock": ("--group=lock",),
 }
-"""The files and what is in them. What the nightly tests need besides is apart: not every Python has it."""
+"""The files and their extras and groups. Those of the nightly tests are apart, as not every Python has them."""
 LOWEST: Final = "lowest"
-"""The file with the oldest version that pyproject.toml allows of what Headway depends on, and the tools of the core tests."""
+"""The file with the oldest allowed version of each dependency, and the tools of the core tests."""
 HEADER: Final = "# Written by tools/lock.py from the requirements of pyproject.toml, whose hash is {}.\n"
 
 
@@ -91,7 +91,7 @@ def pins(text: str) -> dict[str, str]:
 
 
 def core_tools(locked: dict[str, str]) -> str:
-    """Return the requirements of the core tests, at their locked versions: it is not these whose ranges are tried."""
+    """Return the requirements of the core tests at their locked versions; their ranges are not tested."""
     group = tomllib.loads((ROOT / PROJECT).read_text(encoding="utf-8"))["dependency-groups"]["core"]
     names = [re.split(r"[\[<>=!~; ]", requirement)[0] for requirement in group]
     return "".join(f"{name}=={locked[name]}\n" for name in names)
@@ -119,7 +119,7 @@ def write(upgrades: list[str]) -> None:
 
 
 def main() -> int:
-    """Write the lock, or say what of it is stale."""
+    """Write the lock, or report its stale files."""
     parser = argparse.ArgumentParser(description="Write the lock from pyproject.toml.")
     parser.add_argument("--upgrade", nargs="*", metavar="PACKAGE", help="take the newest of these, or of all")
     parser.add_argument("--check", action="store_true", help="say whether the lock fits pyproject.toml")

@@ -50,9 +50,9 @@ CORE: Final = (
     "tests/vault",
     "tests/e2e/test_backup.py",
 )
-"""What touches each dependency, in a minute or two."""
+"""Tests that use each dependency, and take a minute or two."""
 NEWER_PYTHON: Final = ROOT.parent / "shared/tools/newer-python"
-"""A program that makes a newer Python in a folder, where somebody has put one beside the repository."""
+"""An optional program beside the repository that makes a newer Python in a folder."""
 CULPRITS_MAX: Final = 3
 
 Pins = dict[str, str]
@@ -98,7 +98,7 @@ def newer_python() -> Python | None:
 
 
 def isolated(path: str) -> Python:
-    """Return the Python of an empty environment, which sees nothing of what is installed beside it; where none works, it itself."""
+    """Return the Python of a new empty virtual environment; the given one if none can be made."""
     version = ".".join(map(str, version_of(path)))
     at = FOLDER / f"python-{version}"
     shutil.rmtree(at, ignore_errors=True)
@@ -117,7 +117,7 @@ class Bench:
         self.locked: Pins = lock.pins((ROOT / "locks/dev.txt").read_text(encoding="utf-8"))
 
     def pins(self, python: Python, *words: str) -> Pins:
-        """Return what is installed for these words, on a Python."""
+        """Return the versions that a Python gets for these requirements."""
         options = [f"--python-version={python.version}", "--quiet", "--no-header", "--no-annotate"]
         done = subprocess.run(
             [*self._uv, "compile", *options, *words], cwd=ROOT, capture_output=True, text=True, check=False
@@ -162,7 +162,7 @@ class Bench:
 
 
 def failed(program: Path, tests: Sequence[str], *, shown: bool) -> list[str]:
-    """Run tests; return those that fail, or all where it does not even begin."""
+    """Run tests; return those that fail, or all if the run does not begin."""
     cache = program.parent / "cache"
     options = ["-q", "-n", "2", "--dist", "loadfile", "-o", f"cache_dir={cache}", "--maxfail=20" if shown else "-x"]
     done = subprocess.run(
@@ -176,7 +176,7 @@ def failed(program: Path, tests: Sequence[str], *, shown: bool) -> list[str]:
 
 
 def culprits(ours: Pins, theirs: Pins, fails: Callable[[Pins], bool]) -> list[str]:
-    """Return the packages because of which it fails with their versions and not with ours.
+    """Return the packages whose versions make the tests fail, where the locked versions pass.
 
     Packages are taken back to our version one by one, in halves, until it does not fail any more; what belongs together by its
     name (psycopg, psycopg-binary) goes together.
@@ -189,7 +189,7 @@ def culprits(ours: Pins, theirs: Pins, fails: Callable[[Pins], bool]) -> list[st
     found: list[str] = []
 
     def mixed(count: int) -> Pins:
-        """The first groups have their versions, but for those that are found already; all others ours."""
+        """The first groups have the tried versions, except packages found already; all others have the locked ones."""
         taken = {name for group in groups[:count] for name in group} - set(found)
         return ours | theirs | {name: ours[name] for name in changed if name not in taken}
 
@@ -205,7 +205,7 @@ def culprits(ours: Pins, theirs: Pins, fails: Callable[[Pins], bool]) -> list[st
 
 
 def tried(bench: Bench, name: str, python: Python, pins: Pins, tests: Sequence[str]) -> str:
-    """Run tests with versions; return what is wrong, or nothing."""
+    """Run tests with versions; return the failures, or nothing."""
     print(f"── the {name} of each range on Python {python.version}", flush=True)
     at = FOLDER / f"{name}-{python.version}"
     wrong = failed(bench.install(python, pins, at), tests, shown=True)

@@ -105,7 +105,7 @@ class InvalidInput(HeadwayError):
 
 
 class InputTooCostly(InvalidInput):
-    """Checking the input against the schema of its task takes more time or memory than there is for one input."""
+    """Checking the input against its task's schema exceeds the limits of time or memory for one input."""
 
     code, title = "input_too_costly", "The input costs too much to check"
     hint = (
@@ -169,7 +169,7 @@ class ExternalRefused(InvalidInput):
 
 
 class QueryTooCostly(InvalidInput):
-    """A filter, a count or a list would have taken longer than one request may hold the database; it was ended."""
+    """A filter, a count or a list was cancelled at the timeout for one request's query."""
 
     code, title = "query_too_costly", "The query takes too long"
     hint = (
@@ -313,7 +313,7 @@ class InvalidState(Conflict):
 
 
 class Damaged(Conflict):
-    """What this would be made from was damaged on the server's disk and cannot be read."""
+    """A stored value that the answer needs was damaged on the server's disk and cannot be read."""
 
     code, title = "damaged", "It was damaged on the server's disk"
     hint = "`headway doctor --verify` names everything that is damaged; a backup may have it whole."

@@ -55,7 +55,7 @@ class _Unreachable(click.ClickException):
 @click.option(
     "--accept-loss",
     is_flag=True,
-    help="First give up what the store has lost for good, so that it can be served again.",
+    help="First accept the loss of data or a secret that the store cannot get back, so that it can be served again.",
 )
 @click.pass_context
 def doctor(ctx: click.Context, /, store: str, verify: bool, accept_loss: bool) -> None:

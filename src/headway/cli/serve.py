@@ -43,13 +43,13 @@ def renamed(_: click.Context, option: click.Parameter, value: bool) -> None:
     "--allow-origin",
     multiple=True,
     metavar="ORIGIN",
-    help="Web pages of https://HOST that may use it; may be repeated.",
+    help="Origin of web pages that may use the server, such as https://HOST; may be repeated.",
 )
 @click.option(
     "--loopback-without-key",
     is_flag=True,
     default=None,
-    help="Ask nobody on this machine for a key, although there are keys.",
+    help="Accept requests of this machine without a key even when keys exist.",
 )
 @click.option("--anonymous-loopback", is_flag=True, expose_value=False, hidden=True, callback=renamed)
 @click.option("--lease", "lease_ms", metavar="DURATION", callback=duration_ms, help="How long a worker may be silent.")

@@ -13,7 +13,7 @@ TEXT: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 
 
 def too_many_far(data: bytes) -> bool:
-    """A count of three-digit exponents tells whether JSON has more than FAR_MAX numbers like 1e308.
+    """Tell whether JSON has more than FAR_MAX numbers like 1e308, by counting exponents of three digits.
 
     From 2**960 on msgspec parses numbers with big-integer arithmetic, which holds the GIL and the event loop.
     """

@@ -27,8 +27,9 @@ DIGITS_MAX: Final = 20
 def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, pointer: str) -> tuple[str, Any]:
     """Return the JSON as compact text and as objects; raise PayloadTooLarge, MalformedJson or InvalidInput.
 
-    Refused: more than `bytes_max` bytes, deeper than `depth_max`, more than CONTAINERS_MAX lists and objects or FAR_MAX numbers like 1e308, NaN and infinities, numbers that do not fit (integers
-    beyond 64 bits, floats beyond a double), lone surrogates, names that an object has twice, anything that is not UTF-8.
+    Refused: more than `bytes_max` bytes, deeper than `depth_max`, more than CONTAINERS_MAX lists and objects or FAR_MAX
+    numbers like 1e308, NaN and infinities, integers beyond 64 bits, floats beyond a double, lone surrogates, names that
+    an object has twice, anything that is not UTF-8.
     """
     data = bytes(raw)
     if len(data) > bytes_max:
@@ -73,7 +74,10 @@ def _fits(data: bytes) -> bool:
 
 
 def hold_many(data: bytes, pointer: str = "") -> None:
-    """Raise InvalidInput for JSON of more than CONTAINERS_MAX lists and objects, or FAR_MAX far numbers; cheap for what is not large."""
+    """Raise InvalidInput for JSON with more than CONTAINERS_MAX lists and objects, or FAR_MAX far numbers.
+
+    Cheap for small inputs.
+    """
     if len(data) > 2 * CONTAINERS_MAX and data.count(b"[") + data.count(b"{") > CONTAINERS_MAX:
         _hold_many(_brackets(data), pointer)
     _hold_far(data, pointer)
