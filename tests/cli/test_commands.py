@@ -57,6 +57,24 @@ def test_run_shows_the_life_of_a_run_and_prints_its_result(headway):
     assert (body["labels"], body["priority"]) == ({"customer": "7"}, 9)
 
 
+def test_a_run_that_the_key_may_not_watch_is_named_so_that_nobody_starts_it_again(headway):
+    brief = {
+        "brief": True,
+        "id": ID,
+        "object": "run",
+        "state": "queued",
+        "final": False,
+        "version": 1,
+        "url": f"/v1/runs/{ID}",
+    }
+    refused = problem(403, "forbidden", "this needs the scope run:read", scope="run:read")
+    for options in ([], ["--json"]):
+        with serving(script(Answer(202, brief), refused)) as fake:
+            code, out, err = headway("run", "backup", "--url", fake.url, *options)
+        assert (code, out) == (1, "")
+        assert f"run {ID} is queued, and the key may not watch it: this needs the scope run:read" in err
+
+
 def test_run_as_json_prints_one_document(headway):
     with serving(life(line(1, state="running"))) as fake:
         code, out, err = headway("--json", "--url", fake.url, "run", "backup")

@@ -18,6 +18,7 @@ from headway.client.errors import ConnectionLost, WaitTimeout
 from headway.client.events import Event
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
+from headway.errors import Forbidden
 from headway.wire.runs import RunOut
 
 
@@ -85,6 +86,12 @@ def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = N
             err=True,
         )
         return Exit.DETACHED
+    except Forbidden as error:
+        if handle.run.brief is not True:
+            raise
+        # It is there, and whoever does not know so starts another one.
+        said = f"run {handle.id} is {handle.state}, and the key may not watch it: {error.detail}"
+        raise Forbidden(said, **error.fields) from None
     conclude(run)
     return OF_STATE[run.state]
 
