@@ -23,7 +23,7 @@ from headway.wire.workers import StopAsked
 SIGNALS_MAX = 10_000
 """Messages that wait for a worker; older ones are dropped, because heartbeats repeat what matters."""
 UNANSWERED_MAX = 100
-"""Answers to heartbeats that are remembered until one of them has arrived; a worker waits for one after the other."""
+"""Most unacknowledged answers to heartbeats that are remembered; a worker sends one heartbeat after the other."""
 
 
 Lease = tuple[str, int]
@@ -84,23 +84,23 @@ class Claims:
 
 
 class Answers:
-    """Whether the answers to a worker's heartbeats arrive: by these the worker measures the end of its leases."""
+    """Tracks whether a worker receives the answers to its heartbeats, from which it counts its leases."""
 
     def __init__(self, now_ms: int) -> None:
         self._heard = 0
         self._heard_ms = now_ms
-        """When the last answer that has arrived was sent; at first, when the session began."""
+        """When the last received answer was sent; at first, the start of the session."""
         self._sent: deque[tuple[int, int]] = deque(maxlen=UNANSWERED_MAX)
-        """Answers since then: the numbers of their heartbeats, and when they were sent."""
+        """Later answers as (number of the heartbeat, when it was answered)."""
 
     def sent(self, beat: int, now_ms: int) -> None:
         """Note the answer to a heartbeat."""
         self._sent.append((beat, now_ms))
 
     def missed(self, heard: int, since_ms: int, now_ms: int, lease_ms: int) -> bool:
-        """Take in which answer was the last to arrive; return whether none has for a lease, nor since `since_ms`.
+        """Note the last received answer; return True if none was received for a whole lease, counted from `since_ms`.
 
-        One must have been sent for a while: who was silent for long, and now speaks, has missed nothing.
+        An answer must have been under way for a while: a worker that was silent and speaks again has missed none.
         """
         if heard != self._heard:
             self._heard = heard
@@ -112,7 +112,7 @@ class Answers:
                     break
         if not self._sent or self._sent[0][1] + lease_ms // BEATS_OF_A_LEASE > now_ms:
             return False
-        if self._sent[-1][1] + lease_ms <= now_ms:  # none was sent lately: the server, or its database, stood still
+        if self._sent[-1][1] + lease_ms <= now_ms:  # none was sent lately: the server or its database was paused
             return False
         return max(self._heard_ms, since_ms) + lease_ms <= now_ms
 
@@ -124,9 +124,9 @@ class Session:
         self.worker_id = worker_id
         self.heard_ms = now_ms
         self.noted_ms: int | None = None
-        """When the store was last told that it is alive, by the monotonic clock."""
+        """When its sign of life was last stored, by the monotonic clock."""
         self.kept_silent = False
-        """Whether it was never heard here, and is a worker of a server that stands still and may be all that it knows."""
+        """Whether it was taken over from a paused server, was not heard here yet, and may know no other server."""
         self.streams = 0
         self.broke_ms: int | None = None
         """When its last signals stream broke."""
@@ -134,12 +134,12 @@ class Session:
         self.over = False
         """Set when its leases are being taken away."""
         self.settled = asyncio.Event()
-        """Clear while that is being written."""
+        """Clear while the loss of its leases is being written."""
         self.settled.set()
         self.claims = Claims()
         self.answers = Answers(now_ms)
         self.patient: set[asyncio.Future[None]] = set()
-        """Claims that wait; done when the session is closed, since they will not get anything."""
+        """Waiting claims, which end empty when the session is closed."""
         self.cramped: set[asyncio.Future[None]] = set()
         """Claims that wait although some executor has no room; done when a run ends, since there may be room then."""
         self.messages: deque[StopAsked] = deque(maxlen=SIGNALS_MAX)
@@ -147,7 +147,7 @@ class Session:
 
     @contextmanager
     def waiting(self, *, cramped: bool) -> Iterator[asyncio.Future[None]]:
-        """Give what a claim waits for besides runs: the end of the session, and `make_room` if some executor has no room."""
+        """Yield a future that ends a claim's wait when the session closes, or on `make_room` if an executor is full."""
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.patient.add(enough)
         if cramped:
@@ -163,14 +163,14 @@ class Session:
         _end(self.cramped)
 
     def close(self) -> None:
-        """End all that waits: the worker asks again, and learns that it is not known any more."""
+        """End all waiting requests: the worker repeats them, and learns that its session is over."""
         self.wake.set()
         _end(self.patient)
 
     def expires_ms(self, lease_ms: int, disconnect_ms: int, since_ms: int) -> int:
-        """Return when the session is over if nothing more is heard, where the server hears without a break `since_ms`.
+        """Return when the session expires if nothing more is heard; `since_ms` is the end of the server's last pause.
 
-        For a lease after a break a stream that breaks says nothing: its worker may have closed it for want of answers.
+        A stream that breaks within a lease after a pause is ignored: its worker may have closed it without answers.
         """
         over = max(self.heard_ms, since_ms) + lease_ms
         if self.broke_ms is not None and self.streams == 0 and self.broke_ms >= since_ms + lease_ms:
@@ -225,7 +225,7 @@ class Sessions:
         self.listening.interrupted()
 
     def silent_ms(self, session: Session) -> int:
-        """Return for how long this server could hear the worker, and did not."""
+        """Return the milliseconds since the worker was heard, without the server's pauses."""
         return self.listening.now_ms() - session.heard_ms
 
     def disconnected(self, session: Session) -> None:
@@ -255,7 +255,7 @@ class Sessions:
             session.wake.set()
 
     def heard_lately(self) -> list[str]:
-        """Return the workers that were heard from within a lease, and since the last break: others may be another server's."""
+        """Return the workers heard within a lease and since the last pause; others may have gone to another server."""
         after_ms = max(self.listening.now_ms() - self._lease_ms, self.listening.since_ms)
         return [s.worker_id for s in self._sessions.values() if s.heard_ms > after_ms]
 
@@ -265,7 +265,7 @@ class Sessions:
         return [s for s in self._sessions.values() if self._expires_ms(s) <= now_ms]
 
     def next_expiry_in_ms(self) -> int | None:
-        """Return in how many milliseconds the next session would be over."""
+        """Return the milliseconds until the next session expires."""
         now_ms = self.listening.now_ms()
         return min((self._expires_ms(s) - now_ms for s in self._sessions.values()), default=None)
 
@@ -273,7 +273,7 @@ class Sessions:
         return session.expires_ms(self._lease_ms, self._disconnect_ms, self.listening.since_ms)
 
     def misses_answers(self, session: Session, heard: int) -> bool:
-        """Tell whether no answer has come to the worker for a lease; `heard` is the last heartbeat that it heard one to."""
+        """Tell whether the worker received no answer for a lease; `heard` is the last heartbeat with an answer."""
         return session.answers.missed(heard, self.listening.since_ms, session.heard_ms, self._lease_ms)
 
     def answers(self, session: Session, beat: int) -> None:

@@ -298,13 +298,13 @@ class Workers:
         """
         event = Released() if given_up else Crashed("its worker was not heard from any more")
         detail = {"note": given_up} if given_up else {}
-        session.over = True  # from here on its claims get nothing, also those that wait at the writer
+        session.over = True  # its claims get nothing from here on, also those queued at the writer
         session.settled.clear()
         listening, clock = self._sessions.listening, self._store.clock
         heard_ms, since_ms, asked_ms = session.heard_ms, listening.since_ms, clock.monotonic_ms()
 
         def work(unit: Unit) -> int | None:
-            # The database may have stood still meanwhile, or this server: what it has heard by now counts.
+            # The database or this server may have been paused meanwhile: heartbeats received by now count.
             waited = clock.monotonic_ms() - asked_ms >= listening.beat_ms
             if not though_heard and (waited or (session.heard_ms, listening.since_ms) != (heard_ms, since_ms)):
                 return None
@@ -348,7 +348,7 @@ class Workers:
             raise Draining
         known, session = await self._session(asked.worker_id)
         self._sessions.heard(session)
-        if session.over:  # that its end is written may take long, if the database stands still
+        if session.over:  # writing its end may take long, if the database hangs
             await session.settled.wait()
             known, session = await self._session(asked.worker_id)
 
@@ -478,14 +478,14 @@ class Workers:
         self._note(session)
         if self._store.peers is not None:
             await self._as_others_see_it(session)
-        self._sessions.answers(session, beat)  # not before: the database may have kept it waiting
+        self._sessions.answers(session, beat)  # only now, since the database may have delayed the answer
         return lost, stop, beat
 
     async def _as_others_see_it(self, session: Session) -> None:
         """The worker may have gone to another server and come back, or been told to drain there."""
         worker = await self._store.read.worker(session.worker_id)
         if worker is not None and worker.state == "gone":
-            # Another server did not hear it any more, when this one could not say that it does: it has stood still.
+            # Another server has taken it over and ended it, while this one was paused.
             await self.lapse(session, given_up="another server had taken its worker for gone", though_heard=True)
             raise WorkerNotFound(f"{session.worker_id} was taken for gone by another server")
         if worker is not None:
@@ -576,7 +576,7 @@ def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
 
 
 def _define(unit: Unit, tasks: Iterable[Task], space: Space, by: Principal) -> list[str]:
-    """Save the declarations that say anything new; return those names among them that are in queues of the worker's key.
+    """Save the declarations that change a task; return the names of all that are in queues of the worker's key.
 
     Raises Forbidden with every task that the key may not change.
     """
@@ -603,7 +603,7 @@ def _define(unit: Unit, tasks: Iterable[Task], space: Space, by: Principal) -> l
 
 
 def _meant(unit: Unit, space: Space, stored: str) -> Task | None:
-    """Return what the organisation's runs of that name are of until now: its own task, or one that is shared with it."""
+    """Return the task that the name has meant until now: the organisation's own, or one shared with it."""
     found = map(unit.task_now, space.tasks(space.outside(stored)))
     return next((task for task in found if task is not None and space.may_start(task)), None)
 

@@ -89,7 +89,7 @@ def kept_secret(path: Path | None, given: str) -> bytes | None:
 
 
 class ExposedKey(ValueError):
-    """The key file is a good one, and others of the machine may read or change it."""
+    """The key file is valid, but other users of the machine may read or change it."""
 
 
 WITHOUT_IT: Final = (
@@ -98,13 +98,13 @@ WITHOUT_IT: Final = (
 
 
 def aside(path: Path, why: str, now_ms: int) -> Path:
-    """Return the name under which a file is kept that is no use where it is: `headway.db.key.useless-20261130T112500Z`."""
+    """Return the name under which a file is set aside: `headway.db.key.useless-20261130T112500Z`."""
     at = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
     return path.with_name(f"{path.name}.{why}-{at:%Y%m%dT%H%M%SZ}")
 
 
 def key_path_of(path: Path) -> Path:
-    """Return where the secret of a file is kept."""
+    """Return the path of a SQLite store's key file."""
     return path.with_name(path.name + ".key")
 
 

@@ -80,7 +80,7 @@ Rows = Iterable[Mapping[str, Any]]
 def unreadable(table: str, rows: Callable[[bool], Rows]) -> list[Finding]:
     """Return the values of a table that are not UTF-8, or not JSON where they have to be.
 
-    `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads texts that are none as `storage.damage` has them.
+    `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads invalid UTF-8 as `storage.damage` describes.
     """
     try:
         return list(_unreadable(table, rows(False), marked=False))

@@ -31,7 +31,7 @@ class Statements:
 
     @contextlib.contextmanager
     def on(self, connection: Connection) -> Iterator[None]:
-        """Note that the call uses this connection for as long as the block lasts; raise ExternalFailed if it was ended."""
+        """Register the connection of the call for the block; raise ExternalFailed if the call was cancelled."""
         with self._lock:
             if self._over:
                 raise ExternalFailed("nobody waits for it any more")

@@ -133,7 +133,7 @@ class SqliteDatabase:
 
 
 def legibly(connection: apsw.Connection, sql: str, binds: dict[str, Any]) -> Generator[tuple[Any, ...], None, None]:
-    """Yield the rows of a SELECT in which there are texts that are none, as `storage.damage` has them."""
+    """Yield the rows of a SELECT with texts that are not UTF-8; see `storage.damage`."""
     cursor = connection.execute(sql, binds)
     names = [f"column_{number}" for number, _ in enumerate(cursor.description)]
     cursor.close()
