@@ -89,7 +89,7 @@ def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = N
     except Forbidden as error:
         if handle.run.brief is not True:
             raise
-        # It is there, and whoever does not know so starts another one.
+        # The run was started: without its id the caller would start another.
         said = f"run {handle.id} is {handle.state}, and the key may not watch it: {error.detail}"
         raise Forbidden(said, **error.fields) from None
     conclude(run)

@@ -351,7 +351,7 @@ def words(error: BaseException) -> str:
         case UndefinedError() | Refused():
             said = str(error.message)
         case UnicodeError():
-            said = "the text has a character that is none, such as half a surrogate pair"
+            said = "the text has an invalid character, such as half a surrogate pair"
         case TemplateError() | ArithmeticError() | AssertionError() | AttributeError() | NameError():
             said = f"{type(error).__name__}: {error}"
         case IndexError() | KeyError() | TypeError() | ValueError():

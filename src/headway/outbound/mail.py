@@ -190,7 +190,7 @@ def compose(server: MailServer, mail: Mail) -> Envelope:
             ("Subject", text(one_line(mail.subject, "subject"))),
             ("Date", [format_datetime(datetime.fromtimestamp(mail.at_ms / 1000, UTC))]),
             ("Message-ID", [_message_id(mail, sender)]),
-            ("Auto-Submitted", ["auto-generated"]),  # so that nobody's absence is answered to it
+            ("Auto-Submitted", ["auto-generated"]),  # no out-of-office replies
         ]
         head = b"".join(field(name, words) for name, words in fields if words)
         return Envelope(sender.address, everyone, head + _content(mail))

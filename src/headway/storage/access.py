@@ -29,8 +29,8 @@ HEAD: Final = "audit"
 """The fact that says where the log ends. Who appends to it locks it first: servers take turns."""
 
 SEAL: Final = "audit_seal"
-"""The fact that says the same of some moments before, signed with the store's secret: who has no more than the rights to
-write to the database cannot make it."""
+"""The fact with the seal: an earlier end of the log, signed with the store's secret, so that write access to the
+database alone cannot forge it."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _head: Final = msgspec.json.Decoder(Head)

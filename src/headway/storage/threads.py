@@ -211,7 +211,7 @@ class Threads:
         read.ended = True
         with self._lock:
             following = self._turns.end(read.lane)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and the caller gone
             read.loop.call_soon_threadsafe(read.settle, result, failure)
         return following
 

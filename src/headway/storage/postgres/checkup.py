@@ -61,7 +61,7 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
 def checkup(
     url: str, clock: Clock, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()
 ) -> Iterator[Check]:
-    """Look at a store, also while servers use it; nothing is changed. A URL that is none raises ValueError.
+    """Check a store without changing it, also while servers use it. An invalid URL raises ValueError.
 
     Secrets are those that settings name, if any.
     """

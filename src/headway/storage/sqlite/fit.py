@@ -34,7 +34,7 @@ class Unfit(StorageBroken):
 
 
 def check(path: Path) -> None:
-    """Raise Unfit, with what happened and what to do, if a store that nobody serves cannot be opened without a loss."""
+    """Raise Unfit, with what happened and what to do, if opening a store that is not served would lose data."""
     if trouble := _strangers(path):
         raise Unfit(trouble, foreign=True)
     if trouble := _loss(path, note_of(path)):

@@ -63,7 +63,7 @@ class Watch:
         self._noted: Note | None = None
         self._log_bytes = 0
         self._store, self._log_path, index_path = str(path), str(log_path_of(path)), f"{path.resolve()}-shm"
-        connection.execute("BEGIN IMMEDIATE")  # so that all files are there, and nobody else appends to the log
+        connection.execute("BEGIN IMMEDIATE")  # creates all files, and keeps others from appending to the WAL
         # Closing the index would drop SQLite's locks on it, so it stays open until its connections are closed.
         self._log, self._index_file = os.open(self._log_path, os.O_RDWR), os.open(index_path, os.O_RDONLY)
         self._index = mmap.mmap(self._index_file, INDEX_BYTES, access=mmap.ACCESS_READ)
