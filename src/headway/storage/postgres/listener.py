@@ -23,7 +23,7 @@ ANSWER_WITHIN_S: Final = 10.0
 BACK_OFF_S: Final = (0.1, 2.0)
 """The shortest and the longest wait before the next attempt to connect."""
 HOLD_PLACE: Final = "SELECT pg_try_advisory_lock_shared(hashtextextended(%s, 0))"
-"""The lock ends with the connection, and so with the process, but not while the process is paused (see `place_is_held`)."""
+"""The lock ends with the connection, so when the process dies, but not while it is paused (see `place_is_held`)."""
 
 log = logging.getLogger("headway.listener")
 
