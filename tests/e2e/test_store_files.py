@@ -93,10 +93,10 @@ def test_a_store_that_is_taken_away_is_noticed_before_anything_is_acknowledged_a
     assert len(books.acknowledged) >= 5
 
 
-@pytest.mark.parametrize("how", ["deleted", "its log deleted", "its folder moved"])
+@pytest.mark.parametrize("how", ["deleted", "emptied", "its log emptied", "its log deleted", "its folder moved"])
 def test_a_store_that_is_taken_away_is_noticed_although_nothing_is_written(server, place, how):
     LOST[how](place)
-    assert server.process.wait(20) == BROKEN
+    assert server.process.wait(10) == BROKEN
     assert saved(place)
 
 

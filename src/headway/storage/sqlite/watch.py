@@ -97,10 +97,11 @@ class Watch:
     def look(self) -> bool:
         """Tell whether every file is in place, while nothing is written; if not, the next commit raises FilesGone.
 
-        The lock file and the shared memory are checked too: without them another process could open the store.
+        The lock file and the shared memory are checked too: without them another process could open the store. A commit
+        that goes on meanwhile may make the log shorter, so whether a file was cut is decided by the next commit alone.
         """
         self.gone = self.gone or self._missing(self._data + self._aside, sizes=False)
-        return self.gone is None
+        return self.gone is None and self._missing(self._data) is None
 
     def _note(self, index: Index) -> None:
         frame_bytes = FRAME_BYTES + index.page_bytes
