@@ -52,9 +52,9 @@ def on_a_file(settings: Settings) -> tuple[Store, bytes]:
     def claim(connection: apsw.Connection) -> None:
         found.append(settle(connection, path, settings.secret, earlier))
 
-    if path.exists() and (mode := exposed(path.stat())) is not None:
-        log.warning("store.exposed others may read %s (mode %s): chmod 600 it", path, mode)
     store = open_file(path, clock, reserve_bytes=settings.reserve_bytes, claim=claim)
+    if (mode := exposed(path.stat())) is not None:
+        log.warning("store.exposed others may read %s (mode %s): chmod 600 it", path, mode)
     return store, found[0]
 
 

@@ -78,10 +78,13 @@ class Rescuer:
         for run in overdue:
             _end(unit, run)
         unit.flush()
-        deadline_at: int | None = unit.database.rows("next_due")[0][1]
-        if deadline_at is not None and unheard_ms and len(overdue) < CHUNK:
-            return max(deadline_at, unit.now_ms + unheard_ms)
-        return deadline_at
+        if not unheard_ms:
+            deadline_at: int | None = unit.database.rows("next_due")[0][1]
+            return deadline_at
+        waiting_at, leased_at = unit.database.rows("next_deadlines")[0]
+        if leased_at is not None:  # a run without a worker has no reports to wait for
+            leased_at = max(leased_at, unit.now_ms + unheard_ms)
+        return min((at for at in (waiting_at, leased_at) if at is not None), default=None)
 
 
 def _end(unit: Unit, run: Run) -> None:

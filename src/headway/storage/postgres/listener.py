@@ -59,8 +59,8 @@ class Listener:
         while not self._stopping.is_set():
             try:
                 with connect(self._url, {}, ANSWER_WITHIN_S) as connection:
-                    connection.execute(f"LISTEN {CHANNEL}")
                     connection.execute(HOLD_PLACE, [self._server_id])
+                    connection.execute(f"LISTEN {CHANNEL}")
                     wait_s = BACK_OFF_S[0]
                     self._on_text(None)  # what was said before cannot be heard any more
                     self._listen(connection)

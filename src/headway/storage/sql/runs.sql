@@ -196,6 +196,12 @@ SELECT
     (SELECT min(parked_until) FROM runs WHERE parked_until IS NOT NULL),
     (SELECT min(expires_at) FROM runs WHERE expires_at IS NOT NULL AND protected = 0);
 
+-- name: next_deadlines
+-- The next deadline of the runs without a worker, and of those with one.
+SELECT
+    (SELECT min(deadline_at) FROM runs WHERE deadline_at IS NOT NULL AND worker_id IS NULL),
+    (SELECT min(deadline_at) FROM runs WHERE deadline_at IS NOT NULL AND worker_id IS NOT NULL);
+
 -- name: delete_runs
 DELETE FROM runs WHERE id IN @ids;
 
