@@ -118,6 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `loopback_without_key`."""
     cloudcoin_origins: tuple[str, ...] = ()
     """Origins of web pages that may use the CloudCoin surface from another site, and nothing else."""
+    tadabase_origins: tuple[str, ...] = ()
+    """Origins of web pages that may use the Tadabase surface from another site, and nothing else."""
     cloudcoin_strict: bool = False
     """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
     access_log: bool = False
@@ -160,7 +162,7 @@ def check(settings: Settings, *, locked: bool = True) -> None:
                 f"{variable(name)} is for this machine alone: with {variable(others[0])} the requests of others arrive here "
                 f"too; leave one of the two out"
             )
-    for name in ("allow_origin", "cloudcoin_origins"):
+    for name in ("allow_origin", "cloudcoin_origins", "tadabase_origins"):
         for origin in getattr(settings, name):
             _check_origin(name, origin)
 

@@ -472,6 +472,35 @@ async def test_what_no_route_takes_is_answered_by_prefix_and_credential(in_memor
         assert (await server.get("/v1/nothing")).headers["content-type"] == "application/problem+json"
 
 
+# -- web pages ---------------------------------------------------------------------------------------------------------
+
+PAGE = "https://app.example"
+THREE = "x-tadabase-app-id, x-tadabase-app-key, x-tadabase-app-secret"
+
+
+@on_loop
+async def test_a_page_of_a_listed_origin_may_use_this_surface_with_its_three_headers(in_memory):
+    async with in_memory(tadabase_origins=(PAGE,)) as server:
+        page = {"origin": PAGE, "sec_fetch_site": "cross-site"}
+        asking = {**page, "access_control_request_method": "POST", "access_control_request_headers": THREE}
+        preflight = await server.ask("OPTIONS", RUN, **asking)
+        assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (204, PAGE)
+        allowed = preflight.headers["access-control-allow-headers"].lower().split(", ")
+        assert {"content-type", "x-tadabase-queue-equation", *THREE.split(", ")} <= set(allowed)
+        for answer in (await server.post(RUN, **page), await server.get("/api/v1/tasks/status/queue/none", **page)):
+            assert (answer.headers["access-control-allow-origin"], answer.headers["vary"]) == (PAGE, "origin")
+        assert (await server.post(RUN, origin="https://evil.example")).status == 403
+
+
+@on_loop
+async def test_a_listed_origin_may_nothing_on_other_surfaces(in_memory):
+    async with in_memory(tadabase_origins=(PAGE,)) as server:
+        for method, path in (("POST", "/v1/runs"), ("POST", "/api/v1/backup"), ("GET", f"/api/v1/tasks/{NOBODY}")):
+            assert (await server.ask(method, path, origin=PAGE)).status == 403, path
+            asked = await server.ask("OPTIONS", path, origin=PAGE, access_control_request_method=method)
+            assert "access-control-allow-origin" not in asked.headers, path
+
+
 def test_brackets_are_objects_and_lists():
     pairs = [
         ("filters[items][0][field_id]", "a"),

@@ -37,7 +37,7 @@ def test_others_than_loopback_are_not_listened_on_without_a_proxy_and_a_key():
         check(Settings(host=host, behind_proxy=True))
 
 
-@pytest.mark.parametrize("name", ["allow_origin", "cloudcoin_origins"])
+@pytest.mark.parametrize("name", ["allow_origin", "cloudcoin_origins", "tadabase_origins"])
 def test_origins_are_written_as_browsers_write_them(name):
     for origin in ("https://a.example", "http://localhost:3000", "http://[::1]:9", "chrome-extension://abcdef"):
         check(Settings(**{name: (origin,)}))

@@ -98,12 +98,12 @@ class Api:
         self.guard = sites.Guard(settings, addresses)
         self.gate = guard.Gate(service.access, addresses)
         self.streams = Streams(settings.streams_max)
-        self._shared = bool(settings.allow_origin or settings.cloudcoin_origins)
-        """Whether any origin of another site is allowed."""
         service.access.on_change = self._look_again
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
         """In the order of their first routes: who comes first may claim first."""
+        self._shared = any(dialect.allowed_origins(settings) for dialect in (NATIVE, *self._dialects))
+        """Whether any origin of another site is allowed."""
         self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
         self._prepared: dict[int, Prepared] = {}
         self.door = Door(self)

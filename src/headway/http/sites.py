@@ -29,7 +29,12 @@ _EXPOSED: Final = (b"access-control-expose-headers", b"*")
 _METHODS: Final = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE")
 _HEADERS: Final = (
     b"access-control-allow-headers",
-    b"Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
+    b", ".join(
+        (
+            b"Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
+            b"X-Tadabase-App-Id, X-Tadabase-App-Key, X-Tadabase-App-Secret, X-Tadabase-Queue-Equation",
+        )
+    ),
 )
 
 

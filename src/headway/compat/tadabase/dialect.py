@@ -12,6 +12,7 @@ import msgspec
 
 from headway.compat.tadabase import words
 from headway.compat.tadabase.fields import FORM, JSON, PARTS
+from headway.config import Settings
 from headway.errors import (
     BadCursor,
     BadParameter,
@@ -60,6 +61,10 @@ class TadabaseDialect(Dialect):
         if path.startswith(_OWN) or path in ("/api/v1/tasks", "/api/v1/status", "/api/v1/data-tables"):
             return True
         return path.startswith("/api/") and any(name.startswith(HEADER) for name in call.headers)
+
+    def allowed_origins(self, settings: Settings) -> tuple[str, ...]:
+        """Return the origins allowed on every surface, and those allowed on this one."""
+        return (*settings.allow_origin, *settings.tadabase_origins)
 
     def status(self, error: type[HeadwayError]) -> int:
         """Return the status that their documentation has for it, where it has one."""
