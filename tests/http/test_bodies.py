@@ -51,6 +51,14 @@ async def test_what_is_not_json_is_400_malformed_json(route):
         await unchanged(server)
 
 
+@on_loop
+async def test_a_body_that_begins_with_a_byte_order_mark_is_refused_by_that_name():
+    async with serving() as server:
+        answer = await server.ask("POST", "/v1/runs", MALFORMED["byte order mark"])
+        assert answer.code == "malformed_json"
+        assert "byte order mark" in answer.json["detail"]
+
+
 @pytest.mark.parametrize("route", TAKING, ids=lambda route: route.name)
 @on_loop
 async def test_json_that_is_no_object_is_422(route):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from headway.cli import session, show
 from headway.cli.command import Group
+from headway.cli.run import file_text
 from headway.wire.record_tasks import MailServerOut
 
 
@@ -54,11 +53,7 @@ def delete() -> None:
 
 def _read(path: str) -> str:
     """Return the first line: the command line itself is seen by every process of the machine."""
-    try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise click.UsageError(f"cannot read {path}: {error}") from None
-    return text.partition("\n")[0].removesuffix("\r")
+    return file_text(path).partition("\n")[0].removesuffix("\r")
 
 
 def _show(kept: MailServerOut) -> None:

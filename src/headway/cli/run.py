@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from headway import texts
 from headway.cli import session, show, watch
 from headway.cli.command import Command
 from headway.cli.printable import printable
@@ -126,18 +127,25 @@ def input_document(text: str | None) -> dict[str, Any]:
     return document(text, "--input")
 
 
+def file_text(path: str) -> str:
+    """Return the text of a file, or of standard input for "-", without its byte order mark."""
+    try:
+        if path != "-":
+            return texts.decoded(Path(path).read_bytes())
+        data = getattr(sys.stdin, "buffer", sys.stdin).read()
+        return texts.decoded(data) if isinstance(data, bytes) else data.removeprefix("\ufeff")
+    except (OSError, ValueError) as error:
+        named = "standard input" if path == "-" else path
+        raise click.UsageError(f"cannot read {named}: {error}") from None
+
+
 def document(text: str | None, option: str) -> dict[str, Any]:
     """Return the object that an option gives: JSON, a file, or stdin."""
     if text is None:
         return {}
-    if text == "-":
-        text = sys.stdin.read()
-    elif text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeError) as error:
-            raise click.UsageError(f"cannot read {text[1:]}: {error}") from None
-    found = json_value(text, option)
+    if text == "-" or text.startswith("@"):
+        text = file_text(text.removeprefix("@"))
+    found = json_value(text.removeprefix("\ufeff"), option)
     if not isinstance(found, dict):
         raise click.UsageError(f"{option} has to be a JSON object")
     return found

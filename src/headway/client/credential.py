@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from headway import texts
 from headway.errors import BadParameter
 from headway.private import exposed
 
@@ -29,10 +30,10 @@ def key(given: str | None = None, file: str | None = None) -> str | None:
 
 def _read(path: str) -> str:
     try:
-        with Path(path).open(encoding="utf-8") as file:
-            mode, text = exposed(os.fstat(file.fileno())), file.read()
+        with Path(path).open("rb") as file:
+            mode, text = exposed(os.fstat(file.fileno())), texts.decoded(file.read())
         if mode is not None:
             log.warning("key.exposed others may read %s (mode %s): chmod 600 it", path, mode)
         return text.strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadParameter(f"the key cannot be read from {path}: {error}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeVar
 
@@ -111,7 +112,13 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except RecursionError:
         raise InvalidInput("the body is nested too deep", errors=[_error("", "depth", "nested too deep")]) from None
     except (msgspec.DecodeError, ValueError) as error:
-        raise MalformedJson(str(error)[:500]) from None
+        raise _not_json(body, error) from None
+
+
+def _not_json(body: bytes, error: Exception) -> MalformedJson:
+    if body.startswith(BOM_UTF8):
+        return MalformedJson("the body begins with a byte order mark; send it without")
+    return MalformedJson(str(error)[:500])
 
 
 def _malformed(body: bytes) -> MalformedJson | None:
@@ -121,7 +128,7 @@ def _malformed(body: bytes) -> MalformedJson | None:
     except (msgspec.ValidationError, RecursionError):
         return None
     except (msgspec.DecodeError, ValueError) as error:
-        return MalformedJson(str(error)[:500])
+        return _not_json(body, error)
     return None
 
 
