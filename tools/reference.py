@@ -25,11 +25,13 @@ import headway
 import headway.testing
 from headway.cli import exits, main
 from headway.cli.command import global_options
-from headway.config import Settings
+from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.durations import format_ms
 from headway.errors import HeadwayError
 from headway.http.route import SCOPES, Route
+from headway.kinds import format_bytes
 from headway.model.effects import NEEDS
+from headway.setting import settings_of
 from headway.wire.schedules import ScheduleDeclaration
 from headway.worker.options import TaskOptions
 from headway.worker.schedule import ScheduleOptions
@@ -115,28 +117,39 @@ def everything() -> None:
 
 def settings() -> str:
     """Return the page of settings."""
-    docs = field_docs(Settings)
-    flags = {option.name: option.opts[0] for option in _options(_command("serve"))}
-    rows = []
-    for field in msgspec.structs.fields(Settings):
-        flag = flags.get(field.name)
-        rows.append(
-            [
-                f"`HEADWAY_{field.name.upper()}`",
-                f"`{flag}`" if flag and flag.startswith("--") else "`MODULE:APP`" if flag else "",
-                f"`{_default(field.name, field.default)}`",
-                docs[field.name],
-            ]
-        )
     return (
         "# Settings\n\n"
-        "Every setting of `headway serve`. Options win over the environment, the environment over defaults. Durations are"
-        ' written as `"30s"`, `"1h30m"`, `"3 days"` or ISO 8601; bytes as whole numbers; lists with commas.\n\n'
-        + table(("environment", "option", "default", "meaning"), rows)
-        + "\n\nClients, workers and commands also read `HEADWAY_URL` (where the server is, `http://127.0.0.1:8006` if"
-        " absent; several servers on one store with commas between; `HEADWAY_SERVER` says the same and goes before it) and"
-        " `HEADWAY_KEY` (or `HEADWAY_KEY_FILE`, a file that holds it).\n"
+        "What can be set, in one table for each program. Options win over the environment, the environment over defaults. An"
+        " empty variable is an absent one; a value out of range ends the program with a message that shows it. Durations"
+        ' are written as `"30s"`, `"1h30m"`, `"3 days"` or ISO 8601 (a bare number in a variable whose name ends in `_MS` is'
+        ' milliseconds); sizes as `"8 MiB"` or a number of bytes; flags as true or false; lists with commas, or by'
+        " repeating the option. A variable that begins with `HEADWAY_` and is not in these tables is named in a warning when a"
+        " server or a worker starts. Those that Kubernetes sets for a service called `headway`"
+        " (`HEADWAY_PORT=tcp://…`, `HEADWAY_SERVICE_HOST` …) count for nothing.\n\n"
+        "## The server\n\n`headway serve`; commands on a store without a server (`doctor`, `keys create --store` …) read"
+        " the variables too.\n\n"
+        + _settings_table(Settings)
+        + "\n\n## Workers\n\n`headway worker`. What it is told about its server is the client's.\n\n"
+        + _settings_table(WorkerSettings)
+        + "\n\n`HEADWAY_RAY_RUNTIME_ENV` is the JSON of a [Ray runtime environment](../how-to/ray.md)."
+        + "\n\n## Clients\n\nClients in Python, workers and commands. Settings without a variable are arguments of"
+        " `headway.Client`.\n\n" + _settings_table(ClientSettings) + "\n"
     )
+
+
+def _settings_table(kind: type[msgspec.Struct]) -> str:
+    docs = field_docs(kind)
+    rows = [
+        [
+            f"`{each.variable}`" if each.variable else f"(`{each.name}`)",
+            f"`{each.option}`" if each.option else "",
+            one_line(each.kind.accepts),
+            f"`{_default(each.name, each.default)}`",
+            docs[each.name],
+        ]
+        for each in settings_of(kind)
+    ]
+    return table(("environment", "option", "accepted", "default", "meaning"), rows)
 
 
 def _default(name: str, value: Any) -> str:
@@ -145,10 +158,10 @@ def _default(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and value >= KIB * KIB and value % (KIB * KIB) == 0:
-        return f"{value} ({value // (KIB * KIB)} MiB)"
+        return format_bytes(value)
     if value in ("", ()):
         return " "
-    return str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 # -- the command line --------------------------------------------------------------------------------------------------

@@ -1,129 +1,205 @@
-"""Every setting once: name, type, default, meaning; and which of them are refused together.
+"""Every setting once: type, range, unit, option, default and meaning; and which of them are refused together.
 
-Flags win over the environment, the environment over defaults.
+Options win over the environment, the environment over defaults. `headway.setting` reads and checks what stands here.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from headway.durations import parse_ms
+from headway.kinds import (
+    EXACT_NETWORK,
+    HOST,
+    NAMED,
+    NETWORK,
+    ORIGIN,
+    PORT,
+    SECRET,
+    TARGET,
+    Bytes,
+    Duration,
+    Flag,
+    Many,
+    Seconds,
+    Text,
+    Whole,
+)
 from headway.networks import is_loopback
+from headway.setting import PREFIX, PYTHON_ONLY, check_all, doubts, read, setting, settings_of
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+GIB: Final = 1 << 30
+WORKERS_MAX: Final = 1_000
+CAPACITY: Final = Whole(1, 100_000)
+RAY_CAPACITY: Final = Whole(0, 100_000)
+RETRIES: Final = 7
+"""So many tries take at least six seconds, and about ten: as long as a server is away on a busy machine that restarts it."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server runs. In the environment each is HEADWAY_ and its name in capitals."""
+    """How a server runs. In the environment each is HEADWAY_ and its name in capitals. Raises ValueError for bad values."""
 
-    store: str = "sqlite:///headway.db"
+    store: Annotated[str, Text("the URL of a store", 1), "--store"] = "sqlite:///headway.db"
     """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
     postgresql://USER@HOST/DATABASE, which several servers may share."""
-    host: str = "127.0.0.1"
+    host: Annotated[str, Text("an address or a host name", 1, 255), "--host"] = "127.0.0.1"
     """The address to listen on. Others than loopback need a key, and `behind_proxy`."""
-    port: int = 8006
+    port: Annotated[int, Whole(0, 65_535), "--port"] = 8006
     """The port to listen on; 0 takes a free one."""
-    app: str = ""
+    app: Annotated[str, Text("MODULE:APP"), "MODULE:APP"] = ""
     """MODULE:APP of the tasks that local workers execute; without it there are no local workers."""
-    workers: int = 1
+    workers: Annotated[int, Whole(0, WORKERS_MAX), "--workers"] = 1
     """How many local worker processes are started and kept alive."""
-    capacity: int = 100
+    capacity: Annotated[int, CAPACITY, "--capacity"] = 100
     """How many runs a local worker executes at once."""
-    allow_host: tuple[str, ...] = ()
+    allow_host: Annotated[tuple[str, ...], Many(HOST), "--allow-host"] = ()
     """Names that may stand in the Host header, besides those of loopback."""
-    allow_origin: tuple[str, ...] = ()
+    allow_origin: Annotated[tuple[str, ...], Many(ORIGIN), "--allow-origin"] = ()
     """Origins of web pages that may use the server from another site, such as https://app.example.org."""
-    loopback_without_key: bool = False
+    loopback_without_key: Annotated[bool, Flag(), "--loopback-without-key"] = False
     """Accept requests of this machine without a key even when keys exist: any local program and user may then do
     everything in the first organisation. Refused together with `host`, `behind_proxy`, `trusted_proxy` and
     `allow_host`."""
-    behind_proxy: bool = False
+    behind_proxy: Annotated[bool, Flag(), "--behind-proxy"] = False
     """Say that a proxy which speaks TLS with the world stands before this server: needed to listen on other addresses."""
-    trusted_proxy: tuple[str, ...] = ()
+    trusted_proxy: Annotated[tuple[str, ...], Many(NETWORK), "--trusted-proxy"] = ()
     """Addresses or networks of proxies whose X-Forwarded-For, -Host and -Proto are believed, such as 10.0.0.0/8."""
-    key_per_minute: int = 600_000
+    key_per_minute: Annotated[int, Whole(1, 10**9)] = 600_000
     """How often a key may ask in a minute, if nothing else is said of it."""
-    key_per_day: int = 100_000_000
+    key_per_day: Annotated[int, Whole(1, 10**12)] = 100_000_000
     """How often a key may ask in a day (UTC), if nothing else is said of it."""
-    lease_ms: int = 15_000
+    lease_ms: Annotated[int, Duration(500, DAY_MS), "--lease"] = 15_000
     """How long a worker may go unheard before its runs are taken from it."""
-    disconnect_ms: int = 1_000
+    disconnect_ms: Annotated[int, Duration(0, HOUR_MS)] = 1_000
     """How long a worker whose signals connection broke has to come back."""
-    body_max: int = 8 * 1024 * 1024
+    body_max: Annotated[int, Bytes(100, GIB)] = 8 * 1024 * 1024
     """The largest request body, in bytes."""
-    upload_max: int = 1024 * 1024 * 1024
+    upload_max: Annotated[int, Bytes(100, 1024 * GIB)] = 1024 * 1024 * 1024
     """The largest file that can be uploaded to be imported, in bytes."""
-    external_allow: tuple[str, ...] = ()
+    external_allow: Annotated[tuple[str, ...], Many(NAMED)] = ()
     """Hosts (HOST or HOST:PORT), addresses and networks of external databases that are allowed although they are not
     public; without a port a host is allowed on any."""
-    external_ports: tuple[int, ...] = (3306, 5432)
+    external_ports: Annotated[tuple[int, ...], Many(PORT)] = (3306, 5432)
     """Ports of external databases on hosts that are not in `external_allow`."""
-    external_folders: tuple[str, ...] = ()
+    external_folders: Annotated[tuple[str, ...], Many(Text("a folder", 1))] = ()
     """Folders whose SQLite files may be opened as external databases."""
-    external_timeout_ms: int = 10_000
+    external_timeout_ms: Annotated[int, Duration(100, HOUR_MS)] = 10_000
     """How long an external database may take to answer."""
-    input_max: int = 1024 * 1024
+    input_max: Annotated[int, Bytes(100, GIB // 4)] = 1024 * 1024
     """The largest input of a run, in bytes."""
-    output_max: int = 8 * 1024 * 1024
+    output_max: Annotated[int, Bytes(100, GIB // 4)] = 8 * 1024 * 1024
     """The largest output of a run, in bytes."""
-    depth_max: int = 100
+    depth_max: Annotated[int, Whole(1, 500)] = 100
     """How deep JSON may be nested."""
-    query_max_ms: int = 10_000
+    query_max_ms: Annotated[int, Duration(10, HOUR_MS)] = 10_000
     """Timeout of a request's query in the database (a list, a filter, a count); one that takes longer is cancelled, and
     the request answered with 422 `query_too_costly`. On PostgreSQL every read ends after 30 seconds at the latest."""
-    wait_max_ms: int = 60_000
+    wait_max_ms: Annotated[int, Duration(0, HOUR_MS)] = 60_000
     """The longest that a request may wait for a change."""
-    drain_ms: int = 30_000
+    drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 30_000
     """How long a stopping server lets requests and local runs finish."""
-    idempotency_ms: int = 7 * 86_400_000
+    idempotency_ms: Annotated[int, Duration(1_000, 3650 * DAY_MS)] = 7 * 86_400_000
     """How long replies are kept under their Idempotency-Key."""
-    tombstone_ms: int = 90 * 86_400_000
+    tombstone_ms: Annotated[int, Duration(0, 3650 * DAY_MS)] = 90 * 86_400_000
     """How long a removed run answers 410 before it answers 404."""
-    slots_ms: int = 30 * 86_400_000
+    slots_ms: Annotated[int, Duration(0, 3650 * DAY_MS)] = 30 * 86_400_000
     """How long it is kept what became of a schedule's slots; never longer than `tombstone_ms`. So far back slots can be
     back-filled."""
-    reserve_bytes: int = 64 * 1024 * 1024
+    reserve_bytes: Annotated[int, Bytes(0, 1024 * GIB)] = 64 * 1024 * 1024
     """Disk space held back so that runs can finish on a full disk; 0 holds none."""
-    streams_max: int = 12_000
+    streams_max: Annotated[int, Whole(1, 1_000_000)] = 12_000
     """How many event streams may be open at once. An eighth is reserved for workers. Once keys exist, a key may hold
     half as many as are still free (alone, a third of all), and an organisation twice as many (two thirds)."""
-    log_lines_max: int = 10_000
+    log_lines_max: Annotated[int, Whole(0, 10**9)] = 10_000
     """How many lines of log a run may have; what comes after is dropped, and said so."""
-    secret: str = ""
+    secret: Annotated[str, SECRET] = ""
     """What tokens and cursors are signed with, the same for all servers of a store. If empty it is made once and kept: beside
     a file, readable by its owner only; of PostgreSQL in the database."""
-    earlier_secrets: tuple[str, ...] = ()
+    earlier_secrets: Annotated[tuple[str, ...], Many(SECRET)] = ()
     """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
-    outbound_allow: tuple[str, ...] = ()
+    outbound_allow: Annotated[tuple[str, ...], Many(TARGET)] = ()
     """What webhooks and mails may go to although it is not public: hosts (HOST or HOST:PORT, by http too) and networks
     (10.0.0.0/8). By default the server calls nothing inside its own network."""
-    outbound_refuse: tuple[str, ...] = ()
+    outbound_refuse: Annotated[tuple[str, ...], Many(EXACT_NETWORK)] = ()
     """Networks that are never called, also if a host that is allowed leads there."""
-    outbound_ports: tuple[int, ...] = (443,)
+    outbound_ports: Annotated[tuple[int, ...], Many(PORT)] = (443,)
     """Ports of public hosts that webhooks may go to."""
-    outbound_http: bool = False
+    outbound_http: Annotated[bool, Flag()] = False
     """Whether webhooks may go to public hosts by http, on port 80."""
-    accept_loss: bool = False
+    accept_loss: Annotated[bool, Flag(), "--accept-loss"] = False
     """Serve although the database is set to lose acknowledged changes when it crashes (fsync, full_page_writes or
     synchronous_commit off) or fails over (synchronous_commit = local beside synchronous standbys)."""
-    cloudcoin_aliases: tuple[str, ...] = ()
+    cloudcoin_aliases: Annotated[tuple[str, ...], Many(Text("an alias, command=task or GET command=task", 1))] = ()
     """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
     are no POST."""
-    cloudcoin_loopback_without_key: bool = False
+    cloudcoin_loopback_without_key: Annotated[bool, Flag()] = False
     """Accept requests of this machine on the CloudCoin surface without a key even when keys exist: they may start tasks
     of the first organisation and see the runs started so. Refused together with the same settings as
     `loopback_without_key`."""
-    cloudcoin_origins: tuple[str, ...] = ()
+    cloudcoin_origins: Annotated[tuple[str, ...], Many(ORIGIN)] = ()
     """Origins of web pages that may use the CloudCoin surface from another site, and nothing else."""
-    tadabase_origins: tuple[str, ...] = ()
+    tadabase_origins: Annotated[tuple[str, ...], Many(ORIGIN)] = ()
     """Origins of web pages that may use the Tadabase surface from another site, and nothing else."""
-    cloudcoin_strict: bool = False
+    cloudcoin_strict: Annotated[bool, Flag()] = False
     """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
-    access_log: bool = False
+    access_log: Annotated[bool, Flag(), "--access-log"] = False
     """Whether each request is logged."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that their settings do not take."""
+        check_all(self)
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How `headway worker` works. Raises ValueError for bad values."""
+
+    app: Annotated[str, Text("MODULE:APP"), "MODULE:APP"] = ""
+    """MODULE:APP of the tasks to execute."""
+    processes: Annotated[int, Whole(1, WORKERS_MAX), "--processes", "HEADWAY_WORKERS"] = 1
+    """How many worker processes are started and kept alive."""
+    capacity: Annotated[int, CAPACITY, "--capacity"] = 100
+    """How many runs each executes at once."""
+    queues: Annotated[tuple[str, ...], Many(Text("a queue", 1, 200)), "--queues"] = ()
+    """The queues to claim from; all if there are none."""
+    ray_address: Annotated[str, Text("the address of a Ray cluster"), "--ray-address"] = ""
+    """The Ray cluster; RAY_ADDRESS, or the one of this machine, if absent."""
+    ray_capacity: Annotated[int, RAY_CAPACITY, "--ray-capacity"] = 100
+    """How many runs may be on Ray at once; 0 leaves them to others."""
+    name: Annotated[str, Text("a name", 0, 200), "--name", "HEADWAY_WORKER_NAME"] = ""
+    """What people call it; host and process id if absent."""
+    drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 20_000
+    """How long runs may finish when it is stopped."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that their settings do not take."""
+        check_all(self)
+
+
+class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How clients, workers and commands reach a server. Raises ValueError for bad values."""
+
+    url: Annotated[str, Text("the URL of a server", 0, 65_536), "--url"] = ""
+    """The server, http://127.0.0.1:8006 if absent; several on one store with commas between."""
+    server: Annotated[str, Text("the URL of a server", 0, 65_536), "--server"] = ""
+    """The same as `url`, and goes before it."""
+    key: Annotated[str, Text("a key, hw_…", secret=True)] = ""
+    """The key, hw_…, that a server has made."""
+    key_file: Annotated[str, Text("a file"), "--key-file"] = ""
+    """A file that holds the key; `key` goes before it."""
+    timeout: Annotated[float, Seconds(0.001, 86_400), PYTHON_ONLY] = 30.0
+    """How long the server may be silent, in seconds."""
+    retries: Annotated[int, Whole(0, 1_000), PYTHON_ONLY] = RETRIES
+    """How often a request is tried again that fails because of the connection or the server's load."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that their settings do not take."""
+        check_all(self)
 
 
 RENAMED: Final = {
@@ -133,9 +209,10 @@ RENAMED: Final = {
 _KEYLESS: Final = ("loopback_without_key", "cloudcoin_loopback_without_key")
 _FORWARDING: Final = ("behind_proxy", "trusted_proxy", "allow_host")
 """Settings used behind a proxy, where requests of other machines arrive from loopback."""
-_ORIGIN: Final = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
-)
+OTHERS: Final = frozenset({"HEADWAY_RAY_RUNTIME_ENV"})
+"""Variables that are read elsewhere."""
+SHARED: Final = OTHERS | {"HEADWAY_URL", "HEADWAY_SERVER"}
+"""Variables that user code may see: how it, too, reaches the server."""
 
 
 def check(settings: Settings, *, locked: bool = True) -> None:
@@ -162,9 +239,6 @@ def check(settings: Settings, *, locked: bool = True) -> None:
                 f"{variable(name)} is for this machine alone: with {variable(others[0])} the requests of others arrive here "
                 f"too; leave one of the two out"
             )
-    for name in ("allow_origin", "cloudcoin_origins", "tadabase_origins"):
-        for origin in getattr(settings, name):
-            _check_origin(name, origin)
 
 
 def keyless(settings: Settings) -> list[str]:
@@ -173,45 +247,45 @@ def keyless(settings: Settings) -> list[str]:
 
 
 def variable(name: str) -> str:
-    """Return the name of a setting's environment variable."""
-    return f"HEADWAY_{name.upper()}"
-
-
-def _check_origin(name: str, origin: str) -> None:
-    found = _ORIGIN.fullmatch(origin)
-    if found is None or (found["scheme"], found["port"]) in (("http", "80"), ("https", "443")):
-        raise ValueError(
-            f"{variable(name)}: {origin[:100]!r} is not an origin as browsers write it: scheme://host or scheme://host:port, "
-            f"in lower case, without a path or a default port"
-        )
+    """Return the name of the environment variable of a server's setting."""
+    return setting(Settings, name).variable
 
 
 def from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
-    """Return the settings; flags that are None are unset. Raise ValueError naming the variable that cannot be read."""
+    """Return a server's settings; flags that are None are unset. Raise ValueError naming the variable that cannot be read."""
     for old, new in RENAMED.items():
-        if variable(old) in environment:
-            raise ValueError(f"{variable(old)} is no more: see {variable(new)}, which is off unless it is set")
-    values: dict[str, Any] = {}
-    for field in msgspec.structs.fields(Settings):
-        text = environment.get(variable(field.name))
-        if text is not None:
-            values[field.name] = _read(field, text)
-    values.update({name: value for name, value in flags.items() if value is not None})
-    return Settings(**values)
+        if environment.get(f"{PREFIX}{old.upper()}"):
+            raise ValueError(f"{PREFIX}{old.upper()} is no more: see {variable(new)}, which is off unless it is set")
+    return read(Settings, environment, flags)
+
+
+def worker_from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) -> WorkerSettings:
+    """Return a worker's settings, as `from_environment` does a server's."""
+    return read(WorkerSettings, environment, flags)
+
+
+def variables() -> frozenset[str]:
+    """Return every environment variable that is a setting, removed ones included."""
+    tables = (Settings, WorkerSettings, ClientSettings)
+    found = {each.variable for table in tables for each in settings_of(table) if each.variable}
+    return OTHERS | found | {f"{PREFIX}{old.upper()}" for old in RENAMED}
+
+
+def strange(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a sentence about each variable of the environment that looks like a setting, and is none or is ignored."""
+    return doubts(environment, variables())
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Name a server's setting in a ValueError that is raised within: one of a check that only what uses it can make."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{setting(Settings, name).where}: {error}") from None
 
 
 def ignore_environment() -> None:
     """Remove every HEADWAY_* variable from this process's environment; for a temporary server and its client."""
-    for name in [name for name in os.environ if name.startswith("HEADWAY_")]:
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
         del os.environ[name]
-
-
-def _read(field: msgspec.structs.FieldInfo, text: str) -> Any:
-    try:
-        if field.name.endswith("_ms") and not text.isdigit():
-            return parse_ms(text)
-        if isinstance(field.default, tuple):
-            return msgspec.convert(list(filter(None, text.split(","))), field.type, strict=False)
-        return msgspec.convert(text, field.type, strict=False)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise ValueError(f"{variable(field.name)}: {error}") from None

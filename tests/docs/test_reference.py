@@ -3,16 +3,16 @@
 import importlib
 import re
 
-import msgspec
 import pytest
 from tests.docs.pages import ROOT
 from tools import faults, reference, tree
 
 import headway
 from headway.cli.main import TABLE
-from headway.config import Settings
+from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.errors import BY_CODE
 from headway.http.routes import ROUTES
+from headway.setting import settings_of
 
 FOLDER = ROOT / "docs/reference"
 
@@ -61,7 +61,10 @@ def test_architecture_is_short():
 
 def test_every_setting_is_there():
     shown = set(re.findall(r"`HEADWAY_(\w+)` \|", page("settings")))
-    assert shown == {field.name.upper() for field in msgspec.structs.fields(Settings)}
+    tables = (Settings, WorkerSettings, ClientSettings)
+    assert shown == {
+        each.variable.removeprefix("HEADWAY_") for table in tables for each in settings_of(table) if each.variable
+    }
 
 
 def test_every_command_is_there():

@@ -400,7 +400,7 @@ MUTANTS = (
         CLIENT + "test_a_delete_of_what_leaves_no_trace_has_happened_if_its_first_answer_was_lost",
     ),
     Mutant(
-        "gives-up-soon", "client/backoff.py",
+        "gives-up-soon", "config.py",
         "RETRIES: Final = 7", "RETRIES: Final = 5",
         CLIENT + "test_a_server_that_is_away_for_six_seconds_is_waited_for",
     ),

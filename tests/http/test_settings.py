@@ -29,7 +29,7 @@ def test_nobody_is_let_in_without_a_key_where_the_requests_of_others_arrive(keyl
 def test_others_than_loopback_are_not_listened_on_without_a_proxy_and_a_key():
     for host in ("127.0.0.1", "::1", "[::1]", "localhost", "127.9.9.9"):
         check(Settings(host=host), locked=False)
-    for host in ("0.0.0.0", "::", "10.0.0.1", "example.com", ""):
+    for host in ("0.0.0.0", "::", "10.0.0.1", "example.com"):
         with pytest.raises(ValueError, match=r"refusing to listen.*in the clear"):
             check(Settings(host=host))
         with pytest.raises(ValueError, match=r"refusing to listen.*without keys"):
@@ -44,7 +44,7 @@ def test_origins_are_written_as_browsers_write_them(name):
     for origin in (
         "*", "null", "a.example", "https://a.example/", "https://A.example", "https://a.example:443", "http://a:80", "https://*.a",
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=rf"{variable(name)}.*is not an origin"):
+        with pytest.raises(ValueError, match=rf"{name}.*is not an origin"):
             check(Settings(**{name: (origin,)}))
 
 

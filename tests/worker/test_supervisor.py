@@ -113,7 +113,22 @@ def test_an_app_that_cannot_be_loaded_is_told_once_and_given_up_if_wanted():
         del os.environ["PYTHONPATH"]
     assert watched.said == ["worker 1 cannot load the app (see above): correct it, or name another MODULE:APP"]
     assert b"[worker 1] headway worker: There is no module 'no.such'" in watched.written
-    assert watched.supervisor.not_loaded == 1
+    assert watched.supervisor.given_up == 1
+
+
+@pytest.mark.parametrize("retry_not_loaded", [True, False])
+def test_a_process_that_cannot_work_with_its_settings_is_told_once_and_not_started_again(retry_not_loaded):
+    async def scenario():
+        watched = Watched("", retry_not_loaded=retry_not_loaded)
+        watched.supervisor._argv = lambda _: worker_argv("http://127.0.0.1:1", "no.such:app", "--capacity=0")
+        await watched.supervisor.start()
+        await watched.supervisor.wait()
+        return watched
+
+    watched = asyncio.run(scenario())
+    assert watched.said == ["worker 1 cannot work with its settings (see above); it is not started again"]
+    assert b"capacity: '0' is not a whole number from 1 to 100000" in watched.written
+    assert (watched.supervisor.slots[0].starts, watched.supervisor.given_up) == (1, 1)
 
 
 def test_a_flood_is_cut_to_the_rate_and_says_so():

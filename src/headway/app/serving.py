@@ -19,12 +19,9 @@ from headway.app.opening import known_secret, on_a_file, on_postgres
 from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
-from headway.http.addresses import Addresses
 from headway.http.listening import listen
 from headway.ids import Signer
-from headway.outbound.guard import Guard
 from headway.service.access import keytext
-from headway.storage.external.target import Rules
 from headway.storage.location import check_url, is_postgres, shown
 from headway.worker.environment import conceal
 from headway.worker.supervisor import Supervisor, worker_argv
@@ -71,12 +68,11 @@ def serve(settings: Settings) -> int:
     logs.configure()
     conceal()  # user code in local workers runs as the same user, and could read this process's secrets
     try:
-        check_url(settings.store)
-        Commands(settings.cloudcoin_aliases)
-        Addresses(settings.trusted_proxy)
+        with config.about("store"):
+            check_url(settings.store)
+        with config.about("cloudcoin_aliases"):
+            Commands(settings.cloudcoin_aliases)
         config.check(settings)
-        Guard.of(settings)
-        Rules.of(settings.external_allow)
         sockets = listen(settings.host, settings.port)
     except ValueError as error:
         return _refuse(str(error), USAGE)
@@ -171,6 +167,8 @@ async def _with_store(
             await supervisor.stop(settings.drain_ms / 1000)
 
     print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    for doubt in config.strange():
+        notices.say(doubt)
     for name in config.keyless(settings):
         notices.say(f"{config.variable(name)} is set: {KEYLESS}")
     notices.release()

@@ -7,8 +7,6 @@ from typing import Final
 from headway.client.errors import ConnectionLost
 from headway.errors import HeadwayError, IdempotencyInProgress, TooManyRequests, Unavailable
 
-RETRIES: Final = 7
-"""So many tries take at least six seconds, and about ten: as long as a server is away on a busy machine that restarts it."""
 FIRST_S: Final = 0.1
 LONGEST_S: Final = 10.0
 RETRY_AFTER_MAX_S: Final = 120

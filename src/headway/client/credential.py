@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from headway import texts
+from headway.config import ClientSettings
 from headway.errors import BadParameter
 from headway.private import exposed
+from headway.setting import setting
 
 log = logging.getLogger("headway")
 
-VARIABLE: Final = "HEADWAY_KEY"
-FILE_VARIABLE: Final = "HEADWAY_KEY_FILE"
+VARIABLE: Final = setting(ClientSettings, "key").variable
+FILE_VARIABLE: Final = setting(ClientSettings, "key_file").variable
 
 
 def key(given: str | None = None, file: str | None = None) -> str | None:
@@ -34,6 +36,8 @@ def _read(path: str) -> str:
             mode, text = exposed(os.fstat(file.fileno())), texts.decoded(file.read())
         if mode is not None:
             log.warning("key.exposed others may read %s (mode %s): chmod 600 it", path, mode)
-        return text.strip()
     except (OSError, ValueError) as error:
         raise BadParameter(f"the key cannot be read from {path}: {error}") from None
+    if not text.strip():
+        raise BadParameter(f"the key file {path} is empty: put the key into it, hw_…, or leave the file out")
+    return text.strip()

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from headway.client.backoff import another_may_do_better
+from headway.config import ClientSettings
 from headway.errors import BadParameter, HeadwayError
+from headway.setting import setting
 
 T = TypeVar("T")
 DEFAULT_URL: Final = "http://127.0.0.1:8006"
-VARIABLES: Final = ("HEADWAY_SERVER", "HEADWAY_URL")
+VARIABLES: Final = tuple(setting(ClientSettings, name).variable for name in ("server", "url"))
 CONNECT_S: Final = 2.0
 """How long to wait for a connection while there is another server to go to: a machine that is gone refuses nothing."""
 
@@ -27,7 +29,7 @@ def urls(said: str | Iterable[str] | None = None) -> list[str]:
     Each stands there once. Raises BadParameter if something was said and there is no URL in it.
     """
     if said is None or said == "":
-        said = next((value for name in VARIABLES if (value := os.environ.get(name))), DEFAULT_URL)
+        said = next((value for name in VARIABLES if (value := os.environ.get(name, "").strip())), DEFAULT_URL)
     given = [said] if isinstance(said, str) else list(said)
     found = dict.fromkeys(url.strip().rstrip("/") for text in given for url in text.split(",") if url.strip())
     if not found:

@@ -8,13 +8,16 @@ import gc
 import os
 import signal
 import sys
-from typing import Final, NoReturn
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import msgspec
 
 from headway.client.credential import key
 from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Transport
-from headway.durations import parse_ms
 from headway.errors import HeadwayError, UnknownField
+from headway.setting import setting
 from headway.worker.environment import withhold
 from headway.worker.link import HttpLink
 from headway.worker.loading import AppNotLoaded, load_app
@@ -84,16 +87,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("app", help="module:app, or folder/file.py:app")
     parser.add_argument("--name", default="", help="what people call this worker; host and process id if absent")
     parser.add_argument("--queues", default="", help="comma-separated; all if absent")
-    parser.add_argument("--capacity", type=int, default=100, help="how many runs at once")
-    parser.add_argument("--threads", type=int, help="how many of them in threads")
-    parser.add_argument("--processes", type=int, help="how many of them in child processes")
+    parser.add_argument("--capacity", type=_of(WorkerOptions, "capacity"), default=100, help="how many runs at once")
+    parser.add_argument("--threads", type=_of(WorkerOptions, "threads"), help="how many of them in threads")
+    parser.add_argument("--processes", type=_of(WorkerOptions, "processes"), help="how many of them in child processes")
     parser.add_argument(
         "--ray-address", default="", help="of the Ray cluster; RAY_ADDRESS, or this machine's, if absent"
     )
     parser.add_argument(
-        "--ray-capacity", type=int, default=100, help="how many runs on Ray; 0: that is for other workers"
+        "--ray-capacity",
+        type=_of(RayOptions, "capacity"),
+        default=100,
+        help="how many runs on Ray; 0: that is for other workers",
     )
-    parser.add_argument("--drain-grace", type=_duration, default=20_000, help="how long runs may finish, such as 20s")
+    parser.add_argument(
+        "--drain-grace",
+        type=_of(WorkerOptions, "drain_grace_ms"),
+        default=20_000,
+        help="how long runs may finish, such as 20s",
+    )
     parser.add_argument(
         "--key-stdin", action="store_true", help="its key is the first line of standard input, and not in HEADWAY_KEY"
     )
@@ -101,11 +112,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _duration(text: str) -> int:
-    try:
-        return parse_ms(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _of(table: type[msgspec.Struct], name: str) -> Callable[[str], Any]:
+    """Return what reads an argument as the setting of an options struct."""
+
+    def read(text: str) -> Any:
+        try:
+            return setting(table, name).of_argument(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def _say(text: str) -> None:

@@ -10,16 +10,12 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
-from headway.client.credential import FILE_VARIABLE, VARIABLE
-from headway.config import RENAMED, Settings, variable
+from headway import config
 from headway.worker.orphan import prctl
 
 _PR_SET_DUMPABLE: Final = 4
-WITHHELD: Final = frozenset({
-    VARIABLE, FILE_VARIABLE, *map(variable, RENAMED), *(variable(field.name) for field in msgspec.structs.fields(Settings)),
-})  # fmt: skip
+WITHHELD: Final = config.variables() - config.SHARED
+"""Every setting, future ones included, except those that say where the server is."""
 
 
 def handed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
@@ -10,14 +9,11 @@ from typing import Any, Literal
 import msgspec
 
 from headway.durations import LONGEST_MS, format_ms, parse_ms
+from headway.kinds import parse_bytes
 from headway.wire.workers import RateSpec, RetentionDeclaration, RetrySpec
 
 Duration = str | int | float | timedelta
 """As people write it ("1h30m"), seconds, or a timedelta."""
-
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(|B|kB|KB|KiB|MB|MiB|GB|GiB|TB|TiB)\s*")
-_UNITS = {"": 1, "B": 1, "kB": 1000, "KB": 1000, "KiB": 1 << 10, "MB": 1000**2, "MiB": 1 << 20, "GB": 1000**3,
-          "GiB": 1 << 30, "TB": 1000**4, "TiB": 1 << 40}  # fmt: skip
 
 
 def to_ms(duration: Duration) -> int:
@@ -39,10 +35,7 @@ def to_bytes(size: str | int) -> int:
     """Return the number of bytes in "512MiB"; raise ValueError for what is no size."""
     if isinstance(size, int):
         return size
-    match = _SIZE.fullmatch(size)
-    if match is None:
-        raise ValueError(f'{size[:40]!r} is not a size; write "512MiB"')
-    return round(float(match[1]) * _UNITS[match[2]])
+    return parse_bytes(size)
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,8 @@ DRAINED_CODE: Final = 76
 """Its server has drained it: someone wants it gone, so it does not come back by itself."""
 NOT_LOADED_CODE: Final = 3
 """The app cannot be loaded: trying again helps only after someone has changed it."""
+UNUSABLE_CODE: Final = 2
+"""The settings cannot be used: trying again with the same ones helps nobody."""
 NOT_LOADED_BACKOFF_S: Final = 2.0
 LINE_MAX: Final = 8_192
 """Longer lines are passed on in pieces."""
@@ -93,8 +95,8 @@ class Supervisor:
         """
         self._key = key.encode()
         self.slots = [Slot(number) for number in range(1, processes + 1)]
-        self.not_loaded: int = 0
-        """How many processes have given up since the app cannot be loaded; only if it is not tried again."""
+        self.given_up: int = 0
+        """How many processes are not started again, since their settings or (if it is not tried again) the app cannot be used."""
         self._argv = argv
         self._say = say
         self._write = write
@@ -159,7 +161,7 @@ class Supervisor:
             lived_s = (self._clock.monotonic_ms() - born_ms) / 1000
             delay_s = self._after(slot, code, lived_s)
             if delay_s is None:
-                self.not_loaded += 1
+                self.given_up += 1
                 return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
@@ -182,6 +184,9 @@ class Supervisor:
                 self._say(f"worker {slot.number} cannot load the app (see above){again}")
             slot.complained = True
             return delay_s if self._retry_not_loaded else None
+        if code == UNUSABLE_CODE:
+            self._say(f"worker {slot.number} cannot work with its settings (see above); it is not started again")
+            return None
         slot.complained = False
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         self._say(f"worker {slot.number} {how}; it starts again in {delay_s:g} s")

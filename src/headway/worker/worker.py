@@ -19,11 +19,14 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
 from headway.clock import Clock, SystemClock
+from headway.config import CAPACITY, DAY_MS
+from headway.kinds import Duration
+from headway.setting import PYTHON_ONLY, check_all
 from headway.wire.times import to_text
 from headway.wire.workers import RegisterWorker
 from headway.worker import capture
@@ -52,16 +55,21 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     queues: tuple[str, ...] = ()
     """Which queues it claims from; none named means all."""
-    capacity: int = 100
+    capacity: Annotated[int, CAPACITY, PYTHON_ONLY] = 100
     """How many runs it executes at once."""
-    threads: int | None = None
+    threads: Annotated[int | None, CAPACITY, PYTHON_ONLY] = None
     """How many of them in threads; as many as its capacity if absent."""
-    processes: int | None = None
+    processes: Annotated[int | None, CAPACITY, PYTHON_ONLY] = None
     """How many of them in child processes; twice the machine's cores, and at least 4, if absent."""
     ray: RayOptions = RayOptions()
     """How it reaches the Ray cluster, if its app has Ray tasks."""
-    drain_grace_ms: int = 20_000
+    drain_grace_ms: Annotated[int, Duration(0, DAY_MS), PYTHON_ONLY] = 20_000
+    """How long runs may finish when it is told to drain."""
     version: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no worker can work with: raise ValueError."""
+        check_all(self)
 
 
 class Worker:

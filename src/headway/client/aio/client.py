@@ -20,9 +20,9 @@ from headway.client.aio.tables import AsyncTables
 from headway.client.aio.tasks import AsyncTasks
 from headway.client.aio.workers import AsyncWorkers
 from headway.client.async_transport import AsyncTransport
-from headway.client.backoff import RETRIES
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
+from headway.config import RETRIES, ClientSettings
 from headway.wire.access import Whoami
 from headway.wire.workers import PeerList, PeerOut, ServerOut
 
@@ -51,7 +51,11 @@ class AsyncClient:
         retries: int = RETRIES,
         pace: AsyncPace | None = None,
     ) -> None:
-        """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""
+        """Connect to nothing yet; raise ValueError for a timeout or a number of retries that is out of range.
+
+        `timeout` bounds, in seconds, how long the server may be silent.
+        """
+        ClientSettings(timeout=timeout, retries=retries)
         key = credential.key(key)
         known = servers.urls(url)
         connect_s = servers.CONNECT_S if len(known) > 1 else None

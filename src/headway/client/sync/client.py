@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from headway.client import credential, encoding, servers
-from headway.client.backoff import RETRIES
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
 from headway.client.sync.access import Audit, Keys, Organisations, Users
@@ -24,6 +23,7 @@ from headway.client.sync.tables import Tables
 from headway.client.sync.tasks import Tasks
 from headway.client.sync.workers import Workers
 from headway.client.transport import Transport
+from headway.config import RETRIES, ClientSettings
 from headway.wire.access import Whoami
 from headway.wire.workers import PeerList, PeerOut, ServerOut
 
@@ -52,7 +52,11 @@ class Client:
         retries: int = RETRIES,
         pace: Pace | None = None,
     ) -> None:
-        """Connect to nothing yet. `timeout` bounds, in seconds, how long the server may be silent."""
+        """Connect to nothing yet; raise ValueError for a timeout or a number of retries that is out of range.
+
+        `timeout` bounds, in seconds, how long the server may be silent.
+        """
+        ClientSettings(timeout=timeout, retries=retries)
         key = credential.key(key)
         known = servers.urls(url)
         connect_s = servers.CONNECT_S if len(known) > 1 else None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Annotated
 
 import msgspec
 from msgspec import Raw
 
+from headway.config import RAY_CAPACITY
+from headway.setting import PYTHON_ONLY, check_all
 from headway.worker.loading import as_module
 
 
@@ -32,8 +35,12 @@ class RayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Of the cluster; RAY_ADDRESS if absent, and "auto" without that: the one that this machine is part of."""
     runtime_env: str = ""
     """What Ray is to bring to the nodes, as the JSON of a Ray runtime environment; HEADWAY_RAY_RUNTIME_ENV if absent."""
-    capacity: int = 100
+    capacity: Annotated[int, RAY_CAPACITY, PYTHON_ONLY] = 100
     """How many runs may be on Ray at once; with 0 the worker leaves them to others, and needs no Ray."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be used: raise ValueError."""
+        check_all(self)
 
     def settings(self, spec: str) -> Settings:
         """Return what a driver is started with; raise RayUnusable for what cannot work."""

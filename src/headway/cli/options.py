@@ -1,0 +1,59 @@
+"""Options read off the tables of settings: one type, one range and one message for option and environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from headway import setting
+from headway.kinds import Flag, Many
+from headway.setting import Setting
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """Reads the text of an option as its setting does."""
+
+    name = "text"
+
+    def __init__(self, one: Setting) -> None:
+        self._setting = one
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value; raise UsageError with what is accepted."""
+        del param
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._setting.of_option(value)
+        except ValueError as error:
+            raise click.UsageError(str(error), ctx) from None
+
+
+def option(
+    table: type[msgspec.Struct], name: str, text: str, metavar: str = "NUMBER", *, also: tuple[str, ...] = ()
+) -> Callable[[Decorated], Decorated]:
+    """Return the decorator of a setting's option; what is not given is None. `also` are further spellings."""
+    one = setting.setting(table, name)
+    names = (one.option, *also, name)
+    if isinstance(one.kind, Flag):
+        return click.option(*names, is_flag=True, default=None, help=text)
+    kind = OfSetting(one)
+    if isinstance(one.kind, Many):
+        return click.option(*names, type=kind, multiple=True, metavar=metavar, help=text, callback=_joined)
+    return click.option(*names, type=kind, metavar=metavar, help=text)
+
+
+def argument(table: type[msgspec.Struct], name: str) -> Callable[[Decorated], Decorated]:
+    """Return the decorator of a setting's argument, which may be absent."""
+    one = setting.setting(table, name)
+    return click.argument(name, type=OfSetting(one), default=None, required=False, metavar=f"[{one.option}]")
+
+
+def _joined(_: click.Context, __: click.Parameter, values: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...] | None:
+    """Return what an option that may be repeated was given altogether; None if it was not."""
+    return tuple(one for each in values for one in each) or None

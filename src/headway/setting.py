@@ -1,0 +1,157 @@
+"""A setting: one value that people can set by an option, a variable of the environment or in Python, checked in each alike.
+
+A struct of settings is the table: each field says its type, its kind and its option, all in one annotation.
+
+    port: Annotated[int, Whole(0, 65_535), "--port"] = 8006
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, Final, TypeVar, get_type_hints
+
+import msgspec
+
+from headway.kinds import Kind, Many, first_refused, shown
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+PREFIX: Final = "HEADWAY_"
+PYTHON_ONLY: Final = ""
+"""Marks a setting that has neither option nor variable."""
+FOREIGN: Final = re.compile(r"HEADWAY_(TEST|BENCH|FAULT)_|HEADWAY_FAIL_POINT$")
+"""Variables of our tests and benchmarks."""
+_KUBERNETES: Final = re.compile(
+    r"HEADWAY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes sets for a service whose name begins with ours, beside `…_PORT`."""
+_KUBERNETES_PORT: Final = re.compile(r"(tcp|udp|sctp)://.*")
+"""What it sets `…_PORT` to."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table."""
+
+    name: str
+    kind: Kind | Many
+    default: Any
+    variable: str
+    """Its variable in the environment."""
+    option: str = ""
+    """Its option on the command line; empty if it has none."""
+
+    @property
+    def where(self) -> str:
+        """How messages name it: by its option and its variable."""
+        return f"{self.option} ({self.variable})" if self.option else self.variable
+
+    def of_option(self, text: str) -> Any:
+        """Return the value of its option; raise ValueError, naming the option and the variable, with what is accepted."""
+        return self._read(text, self.where)
+
+    def of_variable(self, text: str) -> Any:
+        """Return the value of its variable; raise ValueError as `of_option` does. Bare numbers of `…_MS` are milliseconds."""
+        bare = self.variable.endswith("_MS") and text.strip().isdigit()
+        where = f"{self.variable} ({self.option})" if self.option else self.variable
+        return self._read(f"{text.strip()}ms" if bare else text, where, text)
+
+    def of_argument(self, text: str) -> Any:
+        """Return the value of an argument of a program that is not for people; raise ValueError as `of_option` does."""
+        return self._read(text, self.name)
+
+    def check(self, value: Any, where: str = "") -> None:
+        """Raise ValueError, with what is accepted, for a value that it does not take."""
+        if not self.kind.holds(value):
+            raise self._refusal(where or self.name, first_refused(self.kind, value))
+
+    def _read(self, text: str, where: str, given: str | None = None) -> Any:
+        if not text.strip():
+            raise ValueError(f"{where}: it is empty; write {self.kind.accepts}, or leave it out")
+        if isinstance(self.kind, Many):
+            parts = [part.strip() for part in text.split(",")]
+            return tuple(self._one(self.kind.item, part, where, part) for part in parts if part)
+        return self._one(self.kind, text, where, text if given is None else given)
+
+    def _one(self, kind: Kind, text: str, where: str, given: str) -> Any:
+        try:
+            value = kind.read(text)
+        except ValueError:
+            value = None  # which no kind holds
+        if not kind.holds(value):
+            raise self._refusal(where, given)
+        return value
+
+    def _refusal(self, where: str, value: Any) -> ValueError:
+        told = "what it is set to" if getattr(self.kind, "secret", False) else shown(value)
+        return ValueError(f"{where}: {told} is not {self.kind.accepts}")
+
+
+@cache
+def settings_of(table: type[msgspec.Struct]) -> tuple[Setting, ...]:
+    """Return the settings that a struct declares, in its order; fields without a kind are none."""
+    hints = get_type_hints(table, include_extras=True)
+    found = []
+    for field in msgspec.structs.fields(table):
+        said = getattr(hints[field.name], "__metadata__", ())
+        words = [word for word in said if isinstance(word, str)]
+        kinds = [each for each in said if not isinstance(each, str)]
+        if kinds:
+            variable = next((word for word in words if word.startswith(PREFIX)), f"{PREFIX}{field.name.upper()}")
+            option = next((word for word in words if not word.startswith(PREFIX)), "")
+            if PYTHON_ONLY in words:
+                variable = ""
+            found.append(Setting(field.name, kinds[0], field.default, variable, option))
+    return tuple(found)
+
+
+def setting(table: type[msgspec.Struct], name: str) -> Setting:
+    """Return one setting of a table."""
+    return next(each for each in settings_of(table) if each.name == name)
+
+
+def check_all(values: msgspec.Struct) -> None:
+    """Raise ValueError for the first value that its setting does not take; one that equals the default is fine."""
+    for each in settings_of(type(values)):
+        value = getattr(values, each.name)
+        if value is not each.default:
+            each.check(value, f"{type(values).__name__}.{each.name}")
+
+
+def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any]) -> T:
+    """Return the settings: what was given (None: not), else the environment, else the default.
+
+    Raises ValueError naming the variable that cannot be read. An empty variable is an absent one, and so is one that
+    Kubernetes has set for a service of our name.
+    """
+    values = {}
+    for each in settings_of(table):
+        text = environment.get(each.variable, "") if each.variable else ""
+        if text.strip() and not _KUBERNETES_PORT.fullmatch(text):
+            values[each.name] = each.of_variable(text)
+    values.update({name: value for name, value in given.items() if value is not None})
+    return table(**values)
+
+
+def doubts(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
+    """Return a sentence about each variable that begins like ours and means nothing to us."""
+    import difflib  # noqa: PLC0415 - only here, and it takes a while
+
+    names = sorted(known)
+    found = []
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or FOREIGN.match(name) or _KUBERNETES.fullmatch(name):
+            continue
+        if name.endswith("_PORT") and _KUBERNETES_PORT.fullmatch(environment[name]):
+            if name in names:
+                found.append(
+                    f"{name} is ignored: it is what Kubernetes sets for a service called headway, not a port; "
+                    f"set enableServiceLinks: false, or give the service another name"
+                )
+            continue
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1, 0.75)
+            hint = f": did you mean {near[0]}?" if near else ", and has no effect"
+            found.append(f"{name} is no setting of Headway{hint}")
+    return found
