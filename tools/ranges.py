@@ -47,6 +47,7 @@ CORE: Final = (
     "tests/storage/test_opening_on_postgres.py",
     "tests/service/test_starting.py",
     "tests/service/test_external.py",
+    "tests/service/test_external_cells.py",
     "tests/vault",
     "tests/e2e/test_backup.py",
 )

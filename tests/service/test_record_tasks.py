@@ -824,6 +824,43 @@ async def test_rows_of_an_external_table_are_updated_too(office, tmp_path, runne
     world.service.databases.close()
 
 
+async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_task_reads_it(office, tmp_path):
+    world = office.world
+    where = tmp_path / "people.db"
+    with sqlite3.connect(where) as database:
+        database.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, age REAL NOT NULL, seen DATETIME)")
+        database.executemany(
+            "INSERT INTO people (name, age, seen) VALUES (?, ?, ?)",
+            [("a", 1, None), ("b", "abc", "2026-01-01 00:00:00"), ("c", 3, 1_700_000_000), ("d", 4, "")],
+        )
+    world.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
+    allow(world, Guard())
+    office.tasks = world.desk.record_tasks
+    far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
+    await world.desk.tables.create(table_wire.CreateTable(name="people", external=far))
+    await office.make(update(name=template("{{ record.name | upper }}")), on="people")
+    run = await office.begin()
+    assert await office.execute(run) == {"total": 4, "done": 4, "failed": 2}
+    errors, _ = await office.tasks.errors(run.id)
+    assert [(each.record_id, each.code, each.message) for each in errors] == [
+        (
+            "2",
+            "invalid_cell",
+            "the row 2: age is 'abc'; it takes a number such as 12.5, without separators of thousands",
+        ),
+        ("3", "invalid_cell", "the row 3: seen is 1700000000; it takes a time such as 2026-12-01T02:00:00Z"),
+    ]
+    await office.tasks.patch(
+        "T", wire.PatchRecordTask(actions=msgspec.convert([update(seen=None, name={"field": "name"})], wire.Actions))
+    )
+    assert await office.run("T") == {"total": 4, "done": 4, "failed": 0}, "a task that reads no such cell can mend it"
+    with sqlite3.connect(where) as database:
+        found = database.execute("SELECT name, age, seen FROM people ORDER BY id").fetchall()
+    database.close()
+    assert found == [("A", 1, None), ("b", "abc", None), ("c", 3, None), ("D", 4, None)]
+    world.service.databases.close()
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [("gone", "the database says: "), ("garbage", "the database says: "), ("locked", "the database says: "),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from headway.cli import session, show
+from headway.cli import printable, session, show
 from headway.cli.command import Group
 from headway.wire.tables import FieldOut, RecordOut, TableOut
 
@@ -56,6 +56,13 @@ def _show(table: TableOut) -> None:
     )
     rows = [[field.name, field.type, ", ".join(_options(field)), field.id] for field in table.fields]
     show.table(("FIELD", "TYPE", "OPTIONS", "ID"), rows, empty="No fields.", whole=("FIELD",))
+    _say_left_out(table)
+
+
+def _say_left_out(table: TableOut) -> None:
+    """Name the columns of an external table that are no fields, on stderr."""
+    for column, why in ({} if table.external is None else table.external.left_out).items():
+        click.echo(printable.one_line(f"left out: {column}: {why}"), err=True)
 
 
 def _options(field: FieldOut) -> Iterable[str]:
@@ -87,6 +94,7 @@ def create(
     with session.current().client() as client:
         made = client.tables.create(name, map(_field, fields), description=description, external=external)
     show.answer(made, f"{made.name} has {show.counted(len(made.fields), 'field')}: {made.id}")
+    _say_left_out(made)
 
 
 def _field(text: str) -> dict[str, Any]:
@@ -182,6 +190,9 @@ def records(table: str, where: tuple[tuple[str, str, str], ...], text: str | Non
         return
     rows = [[*(_shown(record.values.get(name)) for name in names), record.id] for record in found]
     show.table((*names, "ID"), rows, empty="No records.")
+    for record in found:
+        for name, why in ({} if record.invalid is msgspec.UNSET else record.invalid).items():
+            click.echo(printable.one_line(f"{record.id}: {name} {why}"), err=True)
 
 
 def _shown(value: Any) -> str | None:

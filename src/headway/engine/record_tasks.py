@@ -24,7 +24,7 @@ from headway.model.record_task import (
     Webhook,
     Written,
 )
-from headway.model.table import Field, FieldType, Record, Table, Values
+from headway.model.table import Field, FieldId, FieldType, Record, Table, Values
 
 NAMES: Final = frozenset({"record", "connected", "task", "run", "today", "now"})
 """What every template can ask for; those of connected records also for `target`."""
@@ -75,6 +75,20 @@ def _one(source: Source, values: Values, texts: Iterator[str]) -> Any:
 def sends(actions: Iterable[Action]) -> bool:
     """Tell whether any of the actions leaves the store, where nothing can be undone."""
     return any(isinstance(action, Email | Webhook) for action in actions)
+
+
+def unreadable(task: RecordTask, record: Record) -> list[FieldId]:
+    """Return the invalid cells of a record that the task would read: with a template or a call that may be any of them."""
+    invalid = list(record.invalid or ())
+    if not invalid or any(templates_of(action) or isinstance(action, Email | Webhook) for action in task.actions):
+        return invalid
+    copied = {
+        source.field
+        for action in task.actions
+        for source in (action.input if isinstance(action, Start) else action.values).values()  # type: ignore[union-attr]
+        if isinstance(source, Copied)
+    }
+    return [field for field in invalid if field in copied]
 
 
 def patch_of(task: RecordTask, table: Table) -> Values | None:

@@ -17,7 +17,7 @@ from headway.http.parameters import PAGE_MAX
 from headway.http.queries import PageSize
 from headway.http.reply import NO_CONTENT, Reply, json
 from headway.http.route import Route, route
-from headway.model.table import Field, Record, Table
+from headway.model.table import Field, Invalid, Record, Table
 from headway.service.idempotency import RequestKey
 from headway.service.tables.records import Batch
 from headway.wire import tables as wire
@@ -73,7 +73,9 @@ def table_out(table: Table) -> wire.TableOut:
         records=table.count if far is None else None,
         external=None
         if far is None
-        else wire.ExternalOut(url=far.shown, relation=far.relation, namespace=far.namespace, key=list(far.key)),
+        else wire.ExternalOut(
+            url=far.shown, relation=far.relation, namespace=far.namespace, key=list(far.key), left_out=far.left_out
+        ),
         version=table.version,
         created_at=to_text(table.created_at),
         updated_at=to_text(table.updated_at),
@@ -85,12 +87,17 @@ def record_out(table: Table, record: Record) -> wire.RecordOut:
     """Return a record as the API shows it."""
     return wire.RecordOut(
         id=record.id,
-        values={field.name: record.values.get(field.id) for field in table.fields},
+        values={field.name: record.shown(field.id) for field in table.fields},
         version=record.version,
         created_at=to_text_or_none(record.created_at),
         updated_at=to_text_or_none(record.updated_at),
         damaged=record.damaged or UNSET,
+        invalid=UNSET if record.invalid is None else _invalid(table, record.invalid),
     )
+
+
+def _invalid(table: Table, found: dict[str, Invalid]) -> dict[str, str]:
+    return {field.name: found[field.id].message for field in table.fields if field.id in found}
 
 
 def _batch(batch: Batch, request: RequestKey | None, status: int = 200) -> Reply:

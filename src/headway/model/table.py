@@ -85,6 +85,8 @@ class External(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The columns of its primary key."""
     columns: dict[FieldId, str] = {}
     """The column of each field."""
+    left_out: dict[str, str] = {}
+    """The columns that are no fields, and why."""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +115,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         return next((field for field in self.fields if field.name == name), None)
 
 
+class Invalid(msgspec.Struct, frozen=True):
+    """A cell of an external row whose content is no value of its field."""
+
+    content: Any
+    """The content: a number, or a text."""
+    message: str
+    """Why it is none, such as: is 'abc'; it takes a number."""
+
+
 class Record(msgspec.Struct, frozen=True):
     """One line of a table."""
 
@@ -124,6 +135,13 @@ class Record(msgspec.Struct, frozen=True):
     updated_at: int | None
     damaged: bool = False
     """Whether its values were damaged on disk; `values` is empty then."""
+    invalid: dict[FieldId, Invalid] | None = None
+    """Of an external row: the cells that `values` does not have since they hold no value of their field."""
+
+    def shown(self, field: FieldId) -> Any:
+        """Return the value of a field, or what its cell holds instead."""
+        found = None if self.invalid is None else self.invalid.get(field)
+        return self.values.get(field) if found is None else found.content
 
 
 class RecordChange(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from headway.engine.record_tasks import connections, named_records, patch_of
+from headway.engine.record_tasks import connections, named_records, patch_of, unreadable
 from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, matches, read
 from headway.engine.tables.values import BadValue, normal
 from headway.errors import Conflict, InvalidInput, NotFound, RecordNotFound, RecordTaskNotFound
@@ -38,12 +38,12 @@ from headway.model.record_task import (
     UpdateConnected,
 )
 from headway.model.run import Run
-from headway.model.table import Field, Record, Table, Values
+from headway.model.table import Field, Invalid, Record, Table, Values
 from headway.service.cursor import held, keep, last
 from headway.service.desk import Desk
 from headway.service.starting import Draft, insert
 from headway.service.tables.changing import Draft as RecordDraft
-from headway.service.tables.changing import Refused, filled, fresh, give, hold, save
+from headway.service.tables.changing import Refused, filled, fresh, give, hold, loose, save
 from headway.storage import record_tasks as storage
 from headway.storage import tables as table_storage
 from headway.storage.records import Walk
@@ -86,7 +86,7 @@ class Job:
     """What is to be done for one record."""
 
     def __init__(self, table: Table, record: Record) -> None:
-        self.table = table
+        self.table = table if table.external is None else loose(table)
         self.record = record
         self.values: Values = record.values
         """As the actions so far have left them."""
@@ -177,9 +177,17 @@ class RecordRun:
             for job in jobs:
                 if job.record.damaged:
                     job.fail(0, "damaged", "it was damaged on the server's disk, and cannot be read")
+                if job.record.invalid is not None:
+                    self._look_at_invalid(job, job.record.invalid)
             if not jobs and after:
                 self.reached = replace(self.reached, after=after)
         return jobs
+
+    def _look_at_invalid(self, job: Job, invalid: dict[str, Invalid]) -> None:
+        """Fail a job that would use a cell which holds no value of its field."""
+        if unreadable(self.reached.task, job.record):
+            named = [f"{field.name} {invalid[field.id].message}" for field in job.table.fields if field.id in invalid]
+            job.fail(0, "invalid_cell", f"the row {job.record.id[:80]}: {'; '.join(named)}")
 
     async def _found(self, limit: int) -> tuple[list[Record], str]:
         """Return records, and the place after which it goes on."""

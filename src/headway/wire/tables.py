@@ -105,6 +105,8 @@ class ExternalOut(Open, frozen=True, kw_only=True):
     relation: str
     namespace: str | None
     key: list[str]
+    left_out: dict[str, str] = {}
+    """The columns that are no fields, and why, such as: no field takes values of the type JSON."""
 
 
 class TableOut(Noun, frozen=True, kw_only=True):
@@ -147,6 +149,9 @@ class RecordOut(Noun, frozen=True, kw_only=True):
     updated_at: str | None
     damaged: bool | UnsetType = UNSET
     """Only of a record whose values were damaged on the server's disk: they cannot be read, and are shown as blanks."""
+    invalid: dict[str, str] | UnsetType = UNSET
+    """Only of a row of an external table with cells that hold no value of their field: each such field, and why. `values` has
+    what the cell holds, as a text or a number; for filters it is not any value."""
 
 
 class RecordList(Open, frozen=True, kw_only=True):

@@ -116,9 +116,15 @@ def _term(item: Any, index: int) -> dict[str, Any]:
 
 
 def _shown(table: Table, record: Record, zone: str) -> dict[str, Any]:
+    invalid = record.invalid or {}
     return {
         "id": record.id,
-        **{field.id: _value(field, record.values.get(field.id), zone) for field in table.fields},
+        **{
+            field.id: invalid[field.id].content
+            if field.id in invalid
+            else _value(field, record.values.get(field.id), zone)
+            for field in table.fields
+        },
     }
 
 

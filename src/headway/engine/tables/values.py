@@ -96,12 +96,13 @@ def _text(given: Any) -> str:
         raise BadValue(f"is {_shown(given)}; it takes a text")
     if len(given) > TEXT_MAX:
         raise BadValue(f"has {len(given):,} characters; it takes up to {TEXT_MAX:,}")
-    if "\x00" in given or _has_surrogate(given):
+    if "\x00" in given or has_surrogate(given):
         raise BadValue("has a character that cannot be stored (NUL, or half of a pair)")
     return given
 
 
-def _has_surrogate(text: str) -> bool:
+def has_surrogate(text: str) -> bool:
+    """Tell whether the text has half of a surrogate pair, which no encoding has."""
     return not text.isascii() and _SURROGATE.search(text) is not None
 
 
@@ -181,19 +182,19 @@ def _choice(field: Field, given: Any) -> str:
 
 def _email(given: Any) -> str:
     text = given.strip().lower() if isinstance(given, str) else ""
-    if _EMAIL.fullmatch(text) and len(text) <= 254 and not _has_surrogate(text):  # noqa: PLR2004 - RFC 5321
+    if _EMAIL.fullmatch(text) and len(text) <= 254 and not has_surrogate(text):  # noqa: PLR2004 - RFC 5321
         return text
     raise BadValue(f"is {_shown(given)}; it takes an e-mail address such as ann@example.com")
 
 
 def _record(given: Any) -> str:
-    if isinstance(given, str) and _RECORD.fullmatch(given) and not _has_surrogate(given):
+    if isinstance(given, str) and _RECORD.fullmatch(given) and not has_surrogate(given):
         return given
     raise BadValue(f"is {_shown(given)}; it takes the id of a record")
 
 
 def _shown(given: Any) -> str:
-    text = ascii(given) if isinstance(given, str) and _has_surrogate(given) else repr(given)
+    text = ascii(given) if isinstance(given, str) and has_surrogate(given) else repr(given)
     return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - enough to know it again
 
 

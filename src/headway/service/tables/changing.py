@@ -104,6 +104,12 @@ def filled(table: Table, given: Mapping[str, Any], was: Values, zone: tzinfo = U
     return values
 
 
+def loose(table: Table) -> Table:
+    """Return an external table as changes of its rows see it: what is required of them is their database's affair."""
+    fields = tuple(msgspec.structs.replace(field, required=False) for field in table.fields)
+    return msgspec.structs.replace(table, fields=fields)
+
+
 def fresh(table: Table, given: Mapping[str, Any], zone: tzinfo = UTC) -> Values:
     """Return the values of a new record: what is not given has its default. Raise Refused."""
     return filled(table, given, {field.id: field.default for field in table.fields if field.default is not None}, zone)

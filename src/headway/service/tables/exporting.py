@@ -89,7 +89,7 @@ class Exports:
                     f"the record {record.id} cannot be read: delete it, or leave it out by a filter on others"
                 )
         text = written(
-            [[record.values.get(field.id) for field in fields] for record in found],
+            [[record.shown(field.id) for field in fields] for record in found],
             [field.name for field in fields],
             spec.format,
             first=done.records == 0 and done.file.bytes == 0,

@@ -6,6 +6,7 @@ A change of rows is a transaction of their database, and none of ours: what is a
 from __future__ import annotations
 
 import builtins
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,13 +17,15 @@ from headway.config import Settings
 from headway.engine.tables.conditions import Condition
 from headway.errors import ExternalFailed, InvalidInput
 from headway.model.table import External, Field, Record, Table, Values
+from headway.storage.external.columns import Reflected, reflected
 from headway.storage.external.database import Databases
-from headway.storage.external.rows import Rows, reflected
+from headway.storage.external.rows import Rows
 from headway.storage.external.target import Rules
 from headway.vault import NotOpened, Vault
 from headway.wire.tables import ExternalSpec
 
 T = TypeVar("T")
+log = logging.getLogger("headway.external")
 
 KEY_ORDER = "created_at"
 """What lists call the order that there is without an index: here it is that of the key."""
@@ -49,28 +52,30 @@ class FarTables:
     async def reflect(self, table_id: str, spec: ExternalSpec) -> tuple[tuple[Field, ...], External]:
         """Return fields and place of a table elsewhere; raise ExternalRefused or ExternalFailed."""
         shown = self._databases.shown(spec.url)
-        fields, key, columns = await self._databases.call(
+        found = await self._databases.call(
             spec.url, lambda connection: reflected(connection, spec.relation, spec.namespace)
         )
+        _log_left_out(table_id, found)
         url = self._vault.seal(_place(table_id), spec.url)
-        return fields, External(
-            url=url, shown=shown, relation=spec.relation, namespace=spec.namespace, key=key, columns=columns
-        )
+        return found.fields, External(
+            url=url, shown=shown, relation=spec.relation, namespace=spec.namespace, key=found.key,
+            columns=found.columns, left_out=found.left_out,
+        )  # fmt: skip
 
     async def reflect_again(self, table: Table) -> tuple[tuple[Field, ...], External]:
         """Return the fields that the table has now; columns that were known keep their ids."""
         far = _far(table)
-        fields, key, columns = await self._call(
-            table, lambda connection: reflected(connection, far.relation, far.namespace)
-        )
+        found = await self._call(table, lambda connection: reflected(connection, far.relation, far.namespace))
+        _log_left_out(table.id, found)
         known = {name: field for field, name in far.columns.items()}
         following = table.next_field
         ids: dict[str, str] = {}
-        for field in fields:
+        for field in found.fields:
             ids[field.id] = known.get(field.name, f"field_{following}")
             following += field.name not in known
-        of = {ids[field]: name for field, name in columns.items()}
-        return tuple(replace(field, id=ids[field.id]) for field in fields), replace(far, key=key, columns=of)
+        of = {ids[field]: name for field, name in found.columns.items()}
+        after = replace(far, key=found.key, columns=of, left_out=found.left_out)
+        return tuple(replace(field, id=ids[field.id]) for field in found.fields), after
 
     async def page(
         self, table: Table, condition: Condition, after: str, size: int, order_by: str
@@ -79,38 +84,35 @@ class FarTables:
         if order_by.strip() not in ("", KEY_ORDER):
             message = "order_by: rows of an external table come in the order of their key"
             raise InvalidInput(message, errors=[{"pointer": "/order_by", "code": "value", "message": message}])
-        rows = Rows(table)
-        return await self._call(table, lambda connection: rows.page(connection, condition, after, size), reads=True)
+        return await self._call(
+            table, lambda connection: Rows(connection, table).page(condition, after, size), reads=True
+        )
 
     async def at(self, table: Table, condition: Condition, offset: int, size: int) -> builtins.list[Record]:
         """Return a page by its number."""
-        rows = Rows(table)
-        return await self._call(table, lambda connection: rows.at(connection, condition, offset, size), reads=True)
+        return await self._call(
+            table, lambda connection: Rows(connection, table).at(condition, offset, size), reads=True
+        )
 
     async def count(self, table: Table, condition: Condition) -> int:
         """Return of how many rows the condition is true."""
-        rows = Rows(table)
-        return await self._call(table, lambda connection: rows.count(connection, condition), reads=True)
+        return await self._call(table, lambda connection: Rows(connection, table).count(condition), reads=True)
 
     async def get(self, table: Table, record_id: str) -> Record:
         """Return one row; raise RecordNotFound."""
-        rows = Rows(table)
-        return await self._call(table, lambda connection: rows.get(connection, record_id), reads=True)
+        return await self._call(table, lambda connection: Rows(connection, table).get(record_id), reads=True)
 
     async def insert(self, table: Table, given: Sequence[Values]) -> builtins.list[Record]:
         """Add rows, all or none."""
-        rows = Rows(table)
-        return await self._call(table, lambda connection: rows.insert(connection, given))
+        return await self._call(table, lambda connection: Rows(connection, table).insert(given))
 
     async def update(self, table: Table, changes: Sequence[tuple[str, Values]]) -> builtins.list[Record]:
         """Change rows, all or none; raise RecordNotFound."""
-        rows = Rows(table)
-        return await self._call(table, lambda connection: rows.update(connection, changes))
+        return await self._call(table, lambda connection: Rows(connection, table).update(changes))
 
     async def delete(self, table: Table, ids: Sequence[str]) -> int:
         """Delete rows, all or none; raise RecordNotFound."""
-        rows = Rows(table)
-        return await self._call(table, lambda connection: rows.delete(connection, ids))
+        return await self._call(table, lambda connection: Rows(connection, table).delete(ids))
 
     async def _call(self, table: Table, work: Callable[[Any], T], *, reads: bool = False) -> T:
         try:
@@ -118,6 +120,11 @@ class FarTables:
         except NotOpened as error:
             raise ExternalFailed(str(error)) from None
         return await self._databases.call(url, work, reads=reads)
+
+
+def _log_left_out(table_id: str, found: Reflected) -> None:
+    for column, why in found.left_out.items():
+        log.warning("external.left_out table=%s column=%r why=%r", table_id, column, why)
 
 
 def _place(table_id: str) -> str:

@@ -17,7 +17,7 @@ from headway.ids import IdSource, canonical
 from headway.model.space import Space
 from headway.model.table import Field, Record, Table, Values
 from headway.service.idempotency import RequestKey, keys_of, once
-from headway.service.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, remove, save
+from headway.service.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, loose, remove, save
 from headway.service.tables.definitions import Tables
 from headway.service.tables.external import FarTables
 from headway.storage import tables as storage
@@ -243,13 +243,11 @@ class Records:
         ]
 
     async def _update_far(self, table: Table, given: Sequence[wire.RecordPatch]) -> Batch:
-        """Rows have no versions, and what is required of them is their database's affair: a blank is a NULL."""
+        """Change rows, which have no versions; a blank is a NULL."""
         if any(patch.version is not None for patch in given):
             raise InvalidInput("rows of an external table have no versions")
-        loose = msgspec.structs.replace(
-            table, fields=tuple(msgspec.structs.replace(field, required=False) for field in table.fields)
-        )
-        drafts = self._each(given, [], lambda index: Draft("", filled(loose, given[index].values, {}, self._zone())))
+        taken = loose(table)
+        drafts = self._each(given, [], lambda index: Draft("", filled(taken, given[index].values, {}, self._zone())))
         changes = []
         for patch, draft in zip(given, drafts, strict=True):
             named = {field.id for name in patch.values if (field := table.find(name)) is not None}

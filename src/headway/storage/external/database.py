@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
 from headway.storage.external.cancelling import Statements
+from headway.storage.external.drivers import prepare_postgresql, prepare_sqlite
 from headway.storage.external.hands import Hands
 from headway.storage.external.target import Rules, checked_address, checked_file, parsed, port_of
 from headway.storage.requester import REQUESTER
@@ -143,9 +144,11 @@ class Databases:
         if url.drivername == "sqlite":
             far.reached = True  # errors about a file are shown as they are
             event.listen(made, "do_connect", functools.partial(self._find, url), named=False)
-            event.listen(made, "connect", _harden)
+            event.listen(made, "connect", prepare_sqlite)
         else:
             event.listen(made, "do_connect", functools.partial(self._connect, far), named=False)
+        if url.drivername == "postgresql+psycopg":
+            event.listen(made, "connect", prepare_postgresql)
         return far
 
     def _arguments(self, url: URL) -> dict[str, Any]:
@@ -250,11 +253,6 @@ def _over(far: Far, future: asyncio.Future[Any]) -> None:
     far.waiting -= 1
     if not future.cancelled():
         future.exception()  # who waited may have gone
-
-
-def _harden(connection: Any, _record: Any) -> None:
-    """A file may come from anyone: its views and triggers call no functions that have effects."""
-    connection.execute("PRAGMA trusted_schema = OFF")
 
 
 def _missing() -> ExternalFailed:

@@ -1,21 +1,21 @@
-"""Rows of an external table as records: read by the columns' types, found by the same conditions, changed by their key.
+"""Rows of an external table as records: found by the same conditions as ours, changed by their key.
 
 Conditions are carried out by the database in its own way: MySQL and SQLite may compare texts without regard to case.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, tzinfo
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from headway.engine.tables.conditions import EVERY, NEGATIVE, Condition, Group, Term
-from headway.engine.tables.fields import FIELDS_MAX, NAME
-from headway.engine.tables.values import TEXT_MAX, BadValue, moment_text, number
 from headway.errors import ExternalRefused, RecordNotFound
-from headway.model.table import External, Field, FieldType, Record, Table, Values
+from headway.model.table import External, FieldType, Record, Table, Values
+from headway.storage.external import keys
+from headway.storage.external.cells import BYTES_MAX, as_cell, cells
+from headway.storage.external.columns import ANY, is_bytes, relation
+from headway.storage.external.keys import raw
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, ColumnElement
@@ -25,346 +25,226 @@ if TYPE_CHECKING:
 _SIGNS: Final = {
     "is": "__eq__", "is_not": "__ne__", "greater": "__gt__", "at_least": "__ge__", "less": "__lt__", "at_most": "__le__",
 }  # fmt: skip
-
-
-def reflected(
-    connection: Connection, relation: str, namespace: str | None
-) -> tuple[tuple[Field, ...], tuple[str, ...], dict[str, str]]:
-    """Return fields, key columns, and the column of each field; raise ExternalRefused for what has no key.
-
-    Columns of types that no field has (bytes, JSON, arrays) are left out, and so are those that a name cannot be.
-    """
-    from sqlalchemy import inspect  # noqa: PLC0415 - an extra, and slow to import
-    from sqlalchemy.exc import NoSuchTableError  # noqa: PLC0415
-
-    looked = inspect(connection)
-    try:
-        columns = looked.get_columns(relation, namespace)
-        key = tuple(looked.get_pk_constraint(relation, namespace)["constrained_columns"])
-    except NoSuchTableError:
-        columns, key = [], ()
-    if not columns:
-        known = ", ".join(repr(name) for name in sorted(looked.get_table_names(namespace))[:20]) or "none"
-        raise ExternalRefused(f"the database has no table {relation[:80]!r}; it has {known}")
-    if not key:
-        raise ExternalRefused(f"{relation[:80]!r} has no primary key, so its rows could not be told apart")
-    fields: list[Field] = []
-    of: dict[str, str] = {}
-    for column in columns:
-        kind = _type_of(column["type"])
-        if kind is None or NAME.fullmatch(column["name"]) is None or len(fields) == FIELDS_MAX:
-            continue
-        needed = not column["nullable"] and column.get("default") is None and not _by_itself(column, key)
-        field = Field(id=f"field_{len(fields) + 1}", name=column["name"], type=kind, required=needed)
-        fields.append(field)
-        of[field.id] = column["name"]
-    if not set(key) <= set(of.values()):
-        raise ExternalRefused(f"the primary key of {relation[:80]!r} is of a type that cannot be written down")
-    return tuple(fields), key, of
-
-
-def _by_itself(column: Mapping[str, Any], key: tuple[str, ...]) -> bool:
-    """Whether the database gives the value."""
-    from sqlalchemy import types  # noqa: PLC0415
-
-    rising = key == (column["name"],) and isinstance(column["type"], types.Integer)
-    return rising or bool(column.get("autoincrement") is True or column.get("identity") or column.get("computed"))
-
-
-def _type_of(kind: Any) -> FieldType | None:
-    from sqlalchemy import types  # noqa: PLC0415
-
-    if getattr(kind, "display_width", None) == 1:  # what MySQL makes of BOOLEAN: TINYINT(1)
-        return FieldType.BOOLEAN
-    for found, of in (
-        (types.Boolean, FieldType.BOOLEAN),
-        (types.DateTime, FieldType.DATE_TIME),
-        (types.Date, FieldType.DATE),
-        (types.Numeric, FieldType.NUMBER),
-        (types.Integer, FieldType.NUMBER),
-        (types.Uuid, FieldType.TEXT),
-        (types.String, FieldType.TEXT),
-    ):
-        if isinstance(kind, found):
-            return of
-    return None
+_PARTS: Final = frozenset({"contains", "not_contains", "starts_with", "ends_with"})
 
 
 class Rows:
     """The rows of one table, on a connection."""
 
-    def __init__(self, table: Table, zone: tzinfo = UTC) -> None:
+    def __init__(self, connection: Connection, table: Table, zone: tzinfo = UTC) -> None:
         """`zone` is that of times which the database keeps without one."""
         assert table.external is not None
+        self._connection = connection
+        self._dialect = connection.dialect.name
         self._table = table
         self._far: External = table.external
         self._zone = zone
+        self._relation: Relation = relation(connection, table.external)
+        self._key = [self._relation.columns[name] for name in self._far.key]
+        self._columns = [self._column(field.id) for field in table.fields]
+        self._octets = [is_bytes(column.type) for column in self._columns]
 
-    def _relation(self, connection: Connection) -> Relation:
-        """Return the table with the types that its columns have now: what was deleted since is said plainly."""
-        from sqlalchemy import MetaData  # noqa: PLC0415
-        from sqlalchemy import Table as Relation  # noqa: PLC0415
-        from sqlalchemy.exc import NoSuchTableError  # noqa: PLC0415
-
-        try:
-            found = Relation(
-                self._far.relation, MetaData(), schema=self._far.namespace, autoload_with=connection, resolve_fks=False
-            )
-        except NoSuchTableError:
-            raise ExternalRefused(f"the database has no table {self._far.relation!r} any more") from None
-        for name in (*self._far.columns.values(), *self._far.key):
-            if name not in found.columns:
-                raise ExternalRefused(f"{self._far.relation!r} has no column {name!r} any more")
-        return found
+    def _column(self, field_id: str) -> Column[Any]:
+        return self._relation.columns[self._far.columns[field_id]]
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
-    def page(self, connection: Connection, condition: Condition, after: str, limit: int) -> tuple[list[Record], str]:
+    def page(self, condition: Condition, after: str, limit: int) -> tuple[list[Record], str]:
         """Return rows after one, in order of the key, and where it goes on ("" at the end)."""
-        relation = self._relation(connection)
-        query = self._select(relation).order_by(*self._key(relation)).limit(limit + 1)
-        if condition != EVERY:
-            query = query.where(self._term(relation, condition))
+        query = self._select(condition).limit(limit + 1)
         if after:
-            query = query.where(self._after(relation, self._parsed(relation, after)))
-        found = [self._record(row) for row in connection.execute(query).mappings()]
+            query = query.where(keys.follows(self._key, self._parsed(after)))
+        found = [self._record(row) for row in self._connection.execute(query)]
         return found[:limit], found[limit - 1].id if len(found) > limit else ""
 
-    def at(self, connection: Connection, condition: Condition, offset: int, limit: int) -> list[Record]:
+    def at(self, condition: Condition, offset: int, limit: int) -> list[Record]:
         """Return a page by its number."""
-        relation = self._relation(connection)
-        query = self._select(relation).where(self._term(relation, condition)).order_by(*self._key(relation))
-        return [self._record(row) for row in connection.execute(query.limit(limit).offset(offset)).mappings()]
+        query = self._select(condition).limit(limit).offset(offset)
+        return [self._record(row) for row in self._connection.execute(query)]
 
-    def count(self, connection: Connection, condition: Condition) -> int:
+    def count(self, condition: Condition) -> int:
         """Return of how many rows the condition is true."""
         from sqlalchemy import func, select  # noqa: PLC0415
 
-        relation = self._relation(connection)
-        query = select(func.count()).select_from(relation).where(self._term(relation, condition))
-        return int(connection.execute(query).scalar_one())
+        query = select(func.count()).select_from(self._relation).where(self._term(condition))
+        return int(self._connection.execute(query).scalar_one())
 
-    def get(self, connection: Connection, record_id: str) -> Record:
+    def get(self, record_id: str) -> Record:
         """Return one row; raise RecordNotFound."""
-        return self._one(connection, self._relation(connection), record_id)
+        return self._record(self._one(self._parsed(record_id), record_id))
 
-    def _one(self, connection: Connection, relation: Relation, record_id: str) -> Record:
-        query = self._select(relation).where(self._is(relation, record_id))
-        row = connection.execute(query).mappings().first()
-        if row is None:
-            raise RecordNotFound(f"the table {self._table.name!r} has no record {record_id[:80]!r}")
-        return self._record(row)
+    def _select(self, condition: Condition) -> Any:
+        """Return the query for fields and key of rows, in order of the key, as the driver gives them."""
+        from sqlalchemy import func, select  # noqa: PLC0415
 
-    # -- changing --------------------------------------------------------------------------------------------------------
+        # Bytes may be many, and not more of them are read than are shown.
+        shown = [
+            func.substr(column, 1, BYTES_MAX + 1) if octets else raw(column)
+            for column, octets in zip(self._columns, self._octets, strict=True)
+        ]
+        query = select(*shown, *map(raw, self._key)).order_by(*self._key)
+        return query if condition == EVERY else query.where(self._term(condition))
 
-    def insert(self, connection: Connection, given: Sequence[Values]) -> list[Record]:
-        """Add rows, all or none."""
-        relation = self._relation(connection)
-        made = []
-        for values in given:
-            done = connection.execute(relation.insert().values(self._cells(relation, values)))
-            key = done.inserted_primary_key
-            assert key is not None
-            made.append(self._one(connection, relation, self._id(key)))
-        return made
+    def _one(self, key: Sequence[Any], shown: str) -> Sequence[Any]:
+        """Return the row that has the key, as the driver gives it."""
+        found: Sequence[Any] | None = self._connection.execute(
+            self._select(EVERY).where(keys.matches(self._key, key))
+        ).first()
+        if found is None:
+            raise RecordNotFound(f"the table {self._table.name!r} has no record {shown[:80]!r}")
+        return found
 
-    def update(self, connection: Connection, changes: Sequence[tuple[str, Values]]) -> list[Record]:
-        """Change rows, all or none; raise RecordNotFound. A value of None makes a blank."""
-        relation = self._relation(connection)
-        after = []
-        for record_id, values in changes:
-            before = self._one(connection, relation, record_id)
-            if values:
-                connection.execute(
-                    relation.update().where(self._is(relation, record_id)).values(self._cells(relation, values))
-                )
-            key = [
-                values.get(field, before.values.get(field))
-                for name in self._far.key
-                for field in [self._field_of(name)]
-            ]
-            after.append(self._one(connection, relation, self._id(key)))
-        return after
+    def _record(self, row: Sequence[Any]) -> Record:
+        values, invalid = cells(self._table.fields, self._octets, row, self._zone)
+        return Record(keys.id_of(self._key, row[len(self._columns) :]), 1, values, None, None, invalid=invalid)
 
-    def delete(self, connection: Connection, ids: Sequence[str]) -> int:
-        """Delete rows, all or none; raise RecordNotFound."""
-        relation = self._relation(connection)
-        for record_id in ids:
-            self._one(connection, relation, record_id)
-            connection.execute(relation.delete().where(self._is(relation, record_id)))
-        return len(ids)
-
-    # -- keys ------------------------------------------------------------------------------------------------------------
-
-    def _key(self, relation: Relation) -> list[Column[Any]]:
-        return [relation.columns[name] for name in self._far.key]
-
-    def _field_of(self, column: str) -> str:
-        return next(field for field, name in self._far.columns.items() if name == column)
-
-    def _id(self, key: Sequence[Any]) -> str:
-        """Return a key as text: of one column its value, of several a list."""
-        texts = [_as_text(value) for value in key]
-        return texts[0] if len(texts) == 1 else json.dumps(texts, ensure_ascii=False)
-
-    def _parsed(self, relation: Relation, record_id: str) -> list[Any]:
-        texts: Any = [record_id]
-        if len(self._far.key) > 1:
-            try:
-                texts = json.loads(record_id)
-            except ValueError:
-                texts = []
-        if not isinstance(texts, list) or len(texts) != len(self._far.key):
-            raise RecordNotFound(f"{record_id[:80]!r} is no key of {self._table.name!r}")
+    def _parsed(self, record_id: str) -> list[Any]:
         try:
-            return [
-                _of_text(relation.columns[name].type, str(text))
-                for name, text in zip(self._far.key, texts, strict=True)
-            ]
+            return keys.key_of(self._key, record_id, self._dialect)
         except ValueError:
             raise RecordNotFound(f"{record_id[:80]!r} is no key of {self._table.name!r}") from None
 
-    def _is(self, relation: Relation, record_id: str) -> ColumnElement[bool]:
+    # -- changing --------------------------------------------------------------------------------------------------------
+
+    def insert(self, given: Sequence[Values]) -> list[Record]:
+        """Add rows, all or none."""
+        made = []
+        for values in given:
+            done = self._connection.execute(self._relation.insert().values(self._cells(values)))
+            key = done.inserted_primary_key
+            assert key is not None
+            made.append(self._again(key))
+        return made
+
+    def update(self, changes: Sequence[tuple[str, Values]]) -> list[Record]:
+        """Change rows, all or none; raise RecordNotFound. A value of None makes a blank."""
+        after = []
+        for record_id, values in changes:
+            key = self._known(record_id)
+            if not values:
+                after.append(self.get(record_id))
+                continue
+            given = self._cells(values)
+            self._connection.execute(self._relation.update().where(keys.matches(self._key, key)).values(given))
+            if given.keys().isdisjoint(self._far.key):
+                after.append(self.get(record_id))
+            else:
+                after.append(self._again([given.get(name, old) for name, old in zip(self._far.key, key, strict=True)]))
+        return after
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete rows, all or none; raise RecordNotFound."""
+        for record_id in ids:
+            key = self._known(record_id)
+            self._connection.execute(self._relation.delete().where(keys.matches(self._key, key)))
+        return len(ids)
+
+    def _known(self, record_id: str) -> list[Any]:
+        """Return the key of a row that is there and can be told from all others."""
+        key = self._parsed(record_id)
+        if None in key:
+            raise ExternalRefused(f"the row {record_id[:80]} has no key, so it cannot be told from others like it")
+        self._one(key, record_id)
+        return key
+
+    def _again(self, key: Sequence[Any]) -> Record:
+        """Return the row with a key in the column's own types, as it was written."""
         from sqlalchemy import and_  # noqa: PLC0415
 
-        pairs = zip(self._key(relation), self._parsed(relation, record_id), strict=True)
-        return and_(*(column == value for column, value in pairs))
+        same = and_(*(column == value for column, value in zip(self._key, key, strict=True)))
+        row = self._connection.execute(self._select(EVERY).where(same)).first()
+        if row is None:
+            raise ExternalRefused("the database does not say which key the row has")
+        return self._record(row)
 
-    def _after(self, relation: Relation, key: Sequence[Any]) -> ColumnElement[bool]:
-        from sqlalchemy import and_, or_  # noqa: PLC0415
-
-        columns = self._key(relation)
-        return or_(
-            *(
-                and_(*(columns[index] == key[index] for index in range(place)), columns[place] > key[place])
-                for place in range(len(columns))
-            )
-        )
-
-    # -- values ----------------------------------------------------------------------------------------------------------
-
-    def _select(self, relation: Relation) -> Any:
-        from sqlalchemy import select  # noqa: PLC0415
-
-        return select(*(relation.columns[name] for name in self._far.columns.values()))
-
-    def _record(self, row: Mapping[Any, Any]) -> Record:
-        columns = self._far.columns
-        values = {field.id: self._normal(field, row[columns[field.id]]) for field in self._table.fields}
-        key = [row[name] for name in self._far.key]
-        return Record(
-            self._id(key), 1, {field: value for field, value in values.items() if value is not None}, None, None
-        )
-
-    def _normal(self, field: Field, value: Any) -> Any:
-        if field.type is FieldType.BOOLEAN and value is not None:
-            return bool(value)
-        match value:
-            case None | "" | bool():
-                return None if value == "" else value
-            case int() | float() | Decimal():
-                try:
-                    return number(value)
-                except BadValue:  # a key of eighteen digits is a name, not an amount
-                    return str(value)
-            case datetime():
-                return moment_text(value if value.tzinfo else value.replace(tzinfo=self._zone))
-            case date():
-                return value.isoformat()
-        return str(value)[:TEXT_MAX]
-
-    def _cells(self, relation: Relation, values: Values) -> dict[str, Any]:
+    def _cells(self, values: Values) -> dict[str, Any]:
         return {
-            (name := self._far.columns[field]): None
-            if value is None
-            else self._cell(relation.columns[name], field, value)
+            self._far.columns[field]: None if value is None else self._cell(field, value)
             for field, value in values.items()
         }
 
-    def _cell(self, column: Column[Any], field_id: str, value: Any) -> Any:
-        """Return a value in normal form as its column takes it."""
-        from sqlalchemy import types  # noqa: PLC0415
-
-        field = self._table.find(field_id)
-        match None if field is None else field.type:
-            case FieldType.DATE:
-                return date.fromisoformat(value)
-            case FieldType.DATE_TIME:
-                moment = datetime.fromisoformat(value).astimezone(self._zone)
-                return moment if getattr(column.type, "timezone", False) else moment.replace(tzinfo=None)
-            case FieldType.NUMBER:
-                if isinstance(column.type, types.Integer) and isinstance(value, float):
-                    raise ExternalRefused(f"{column.name} takes whole numbers, not {value}")
-                return value if isinstance(value, int) or isinstance(column.type, types.Float) else Decimal(repr(value))
-        return _of_text(column.type, value) if isinstance(value, str) else value
+    def _cell(self, field_id: str, value: Any) -> Any:
+        return as_cell(self._table.find(field_id), self._column(field_id), value, self._zone)
 
     # -- conditions ------------------------------------------------------------------------------------------------------
 
-    def _term(self, relation: Relation, condition: Condition) -> ColumnElement[bool]:
+    def _term(self, condition: Condition) -> ColumnElement[bool]:
         from sqlalchemy import and_, false, or_, true  # noqa: PLC0415
 
         if isinstance(condition, Group):
-            terms = [self._term(relation, item) for item in condition.items]
+            terms = [self._term(item) for item in condition.items]
             return and_(true(), *terms) if condition.all else or_(false(), *terms)
-        column = relation.columns[self._far.columns[condition.field]]
+        column = self._column(condition.field)
         blank: ColumnElement[bool] = column.is_(None)
-        if condition.type is FieldType.TEXT and _is_text(column.type):
-            blank = or_(blank, column == "")
+        if self._dialect == "sqlite" or _is_text(column.type):
+            blank = or_(blank, raw(column) == "")
         if condition.operator == "is_blank":
             return blank
         if condition.operator == "is_not_blank":
             return ~blank
-        found = self._comparison(column, condition)
-        return or_(blank, found) if condition.operator in NEGATIVE else and_(~blank, found)
+        if is_bytes(column.type) and condition.operator in _PARTS:
+            raise ExternalRefused(f"{column.name} holds bytes, which are compared as a whole")
+        compared, values = self._compared(column, condition)
+        valid = self._valid(column, condition.type)
+        found = and_(valid, _comparison(compared, condition.operator, values))
+        if condition.operator in NEGATIVE:
+            return or_(blank, ~valid, found)
+        return and_(~blank, found)
 
-    def _comparison(self, column: Column[Any], term: Term) -> ColumnElement[bool]:
-        values = [self._cell(column, term.field, value) for value in term.values]
-        match term.operator:
-            case "any_of":
-                return column.in_(values)
-            case "none_of":
-                return column.not_in(values)
-            case "between":
-                return column.between(values[0], values[1])
-            case "contains":
-                return column.contains(values[0], autoescape=True)
-            case "not_contains":
-                return ~column.contains(values[0], autoescape=True)
-            case "starts_with":
-                return column.startswith(values[0], autoescape=True)
-            case "ends_with":
-                return column.endswith(values[0], autoescape=True)
-        found: ColumnElement[bool] = getattr(column, _SIGNS[term.operator])(values[0])
-        return found
+    def _compared(self, column: Column[Any], term: Term) -> tuple[Any, list[Any]]:
+        """Return what is compared with what. SQLite has no type for dates: they are texts, of several forms."""
+        from sqlalchemy import Text, cast, func  # noqa: PLC0415
+
+        if self._dialect == "sqlite" and term.type is FieldType.DATE:
+            return func.date(raw(column)), list(term.values)
+        if self._dialect == "sqlite" and term.type is FieldType.DATE_TIME:
+            moments = [datetime.fromisoformat(value).astimezone(self._zone) for value in term.values]
+            texts = [each.replace(tzinfo=None).isoformat(" ", "milliseconds") for each in moments]
+            return func.strftime("%Y-%m-%d %H:%M:%f", raw(column)), texts
+        compared = cast(column, Text()) if ANY in column.info else column
+        return compared, [self._cell(term.field, value) for value in term.values]
+
+    def _valid(self, column: Column[Any], kind: FieldType) -> ColumnElement[bool]:
+        """Return the condition that a cell holds a value of its field: what does not is neither more nor less than one."""
+        from sqlalchemy import func, literal, true, types  # noqa: PLC0415
+
+        moments = kind in (FieldType.DATE, FieldType.DATE_TIME)
+        match self._dialect:
+            case "sqlite" if kind is FieldType.NUMBER:
+                return func.typeof(column).in_(["integer", "real"])
+            case "sqlite" if moments:
+                return func.typeof(column) == "text"
+            case "mysql" if moments:
+                first = date(1, 1, 1)
+                return column >= (first if kind is FieldType.DATE else datetime(1, 1, 1))  # noqa: DTZ001 - as MySQL has it
+            case "postgresql" if isinstance(column.type, (types.Numeric, types.Float)):
+                return raw(column) != literal("NaN", types.NullType())
+        return true()
+
+
+def _comparison(column: Any, operator: str, values: Sequence[Any]) -> ColumnElement[bool]:
+    found: ColumnElement[bool]
+    match operator:
+        case "any_of":
+            found = column.in_(values)
+        case "none_of":
+            found = column.not_in(values)
+        case "between":
+            found = column.between(values[0], values[1])
+        case "contains":
+            found = column.contains(values[0], autoescape=True)
+        case "not_contains":
+            found = ~column.contains(values[0], autoescape=True)
+        case "starts_with":
+            found = column.startswith(values[0], autoescape=True)
+        case "ends_with":
+            found = column.endswith(values[0], autoescape=True)
+        case _:
+            found = getattr(column, _SIGNS[operator])(values[0])
+    return found
 
 
 def _is_text(kind: Any) -> bool:
     from sqlalchemy import types  # noqa: PLC0415
 
     return isinstance(kind, types.String) and not isinstance(kind, types.Enum)
-
-
-def _as_text(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _of_text(kind: Any, text: str) -> Any:
-    """Return a text as the value that a column of this type has; raise ValueError."""
-    from uuid import UUID  # noqa: PLC0415
-
-    from sqlalchemy import types  # noqa: PLC0415
-
-    if isinstance(kind, types.Integer):
-        return int(text)
-    if isinstance(kind, types.Numeric):
-        try:
-            return Decimal(text)
-        except ArithmeticError:
-            raise ValueError(text) from None
-    if isinstance(kind, types.DateTime):
-        return datetime.fromisoformat(text)
-    if isinstance(kind, types.Date):
-        return date.fromisoformat(text)
-    if isinstance(kind, types.Uuid):
-        return UUID(text)
-    return text

@@ -1,0 +1,40 @@
+"""Driver settings under which one value that Python has no type for does not fail the whole result.
+
+SQLite may hold bytes in a text that are no UTF-8, PostgreSQL has dates that Python's do not reach (`infinity`, years before 1
+and after 9999). Such a value comes as text; `cells` says that it is none of its field. PyMySQL does so by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_DATES: Final = {"date": "DateLoader", "timestamp": "TimestampLoader", "timestamptz": "TimestamptzLoader"}
+"""PostgreSQL's type, and psycopg's loader of it."""
+
+
+def prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Set up a connection to a SQLite file."""
+    # A file may come from anyone: its views and triggers call no functions that have effects.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+
+
+def prepare_postgresql(connection: Any, _record: Any) -> None:
+    """Set up a connection to PostgreSQL."""
+    from psycopg.types import datetime as native  # noqa: PLC0415 - an extra
+
+    for name, loader in _DATES.items():
+        connection.adapters.register_loader(name, _lenient(getattr(native, loader)))
+
+
+def _lenient(native: type) -> type:
+    """Return a loader that gives the database's own text where `native` fails."""
+    from psycopg import DataError  # noqa: PLC0415 - an extra
+
+    def load(self: Any, data: Any) -> Any:
+        try:
+            return native.load(self, data)  # type: ignore[attr-defined]
+        except DataError:
+            return bytes(data).decode()
+
+    return type(native.__name__, (native,), {"load": load})
