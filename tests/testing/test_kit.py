@@ -33,6 +33,11 @@ async def remind(ctx: headway.Context, customer: int) -> dict[str, int]:
 
 
 @app.task
+async def noted(ctx: headway.Context, word: str) -> str:
+    return await ctx.step("note", str, word)
+
+
+@app.task
 async def approval(ctx: headway.Context) -> str:
     try:
         return f"approved by {await ctx.wait_for_signal('approved', timeout='1 day')}"
@@ -78,6 +83,14 @@ async def test_a_sleep_of_days_takes_no_time_and_repeats_no_step(t):
     await t.advance("1h")
     assert calls == ["first", "second"]
     assert await run.result() == {"customer": 7, "attempt": 1}
+
+
+def test_the_steps_of_one_run_are_not_those_of_the_next():
+    async def go():
+        async with headway.testing.service(app) as t:
+            return [await (await t.start(noted, word=word)).result() for word in ("a", "b")]
+
+    assert asyncio.run(go()) == ["a", "b"]
 
 
 @in_kit

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -106,7 +107,9 @@ class Attempt(Running):
         if task.is_async:
             context: Context | SyncContext = Context(self)
             current.set(context)
-            value = await task.call(context, lease.input)
+            value = task.call(context, lease.input)
+            if inspect.isawaitable(value):  # a decorator may have an answer without calling what it wraps
+                value = await value
         else:
             context = SyncContext(self)
             current.set(context)

@@ -26,7 +26,7 @@ class Journal:
 
     def __init__(self, steps: dict[str, Raw]) -> None:
         """Take the steps of the lease."""
-        self._steps = steps
+        self._steps = dict(steps)  # in one process the server hands out the same empty ones to many
         self._counts: dict[str, int] = {}
 
     def count(self, name: str) -> int:

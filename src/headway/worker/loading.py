@@ -35,6 +35,10 @@ def load_app(spec: str) -> App:
             raise AppNotLoaded(f"Module {module!r} has no attribute {attribute!r}.") from None
     if not isinstance(found, App):
         raise AppNotLoaded(f"{spec!r} is {type(found).__name__}, not a headway.App.")
+    try:
+        _ = found.tasks
+    except TypeError as error:  # of annotations that name what is not defined further below either
+        raise AppNotLoaded(f"{spec!r} cannot be used: {error}.") from None
     return found
 
 

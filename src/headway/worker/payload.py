@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import msgspec
@@ -17,8 +18,18 @@ def to_json(value: object) -> bytes:
         if value is not None and b"null" in text:
             json.dumps(msgspec.to_builtins(value, str_keys=True), allow_nan=False)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(_unsaid(value) or str(error)) from None
     return text
+
+
+def _unsaid(value: object) -> str:
+    """Return what to do about a value that is most often a mistake in the code, such as a coroutine."""
+    if inspect.iscoroutine(value):
+        value.close()  # nobody will await it
+        return "a coroutine that nobody has awaited; declare the function with `async def`"
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        return "a generator; make a list of it, or publish each result with ctx.publish"
+    return ""
 
 
 def clean(text: str, limit: int) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import msgspec
 from msgspec import Raw
@@ -14,6 +14,7 @@ from msgspec import Raw
 from headway.durations import parse_ms
 from headway.wire.schedules import ScheduleDeclaration
 from headway.wire.workers import Executor, TaskDeclaration
+from headway.worker.function import Function, Unresolved
 from headway.worker.options import TaskOptions, to_bytes
 from headway.worker.ray.resources import checked
 from headway.worker.schedule import ScheduleOptions, declare
@@ -25,25 +26,57 @@ EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process", "ray")
 class TaskFunction:
     """A declared task. Calling it calls the function, as if it had not been declared."""
 
+    function: Callable[..., Any]
+    signature: Signature
+    declaration: TaskDeclaration
+    executor: Executor
+    memory_limit: int | None
+    do_not_retry: frozenset[str]
+    grace_ms: int
+    timeout_ms: int | None
+    heartbeat_timeout_ms: int | None
+    timed: bool
+
     def __init__(self, function: Callable[..., Any], options: TaskOptions) -> None:
         """Raise TypeError for what cannot work, here and not in the first run."""
-        functools.update_wrapper(self, function)
-        self.function = function
-        self.name = str(options.name or getattr(function, "__name__", ""))
-        self.is_async = inspect.iscoroutinefunction(function)
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise TypeError(f"task {self.name}: a generator cannot be a task; publish results with ctx.publish")
-        self.signature = Signature(function, self.name)
-        self.executor = options.executor or ("inline" if self.is_async else "thread")
-        if self.executor not in EXECUTORS:
-            raise TypeError(f"task {self.name}: {self.executor!r} is no executor: {', '.join(EXECUTORS)}")
-        self.declaration = self._declare(options)
+        made = Function(function.function if isinstance(function, TaskFunction) else function, options.name)
+        functools.update_wrapper(self, made.call, updated=())
+        self.function = made.call
+        self.name = made.name
+        self.is_async = made.is_async
+        self.takes_context = made.takes_context
+        self._unfinished: tuple[Function, TaskOptions] | None = made, options
+        with contextlib.suppress(Unresolved):  # what its annotations name may be defined further below
+            self.finish(early=True)
+
+    def finish(self, *, early: bool = False) -> None:
+        """Read the annotations, if they could not be read yet; raise TypeError for one that still cannot be."""
+        if self._unfinished is None:
+            return
+        function, options = self._unfinished
+        self.signature = Signature(function, early=early)
+        executor = options.executor or ("inline" if self.is_async else "thread")
+        if executor not in EXECUTORS:
+            raise TypeError(f"task {self.name}: {executor!r} is no executor: {', '.join(EXECUTORS)}")
+        self.executor = executor
+        self.declaration = self._declare(function, options)
         self.do_not_retry = frozenset(self.declaration.retry.do_not_retry)
         self.grace_ms = parse_ms(self.declaration.grace)
         self.timeout_ms = _ms(self.declaration.timeout)
         self.heartbeat_timeout_ms = _ms(self.declaration.heartbeat_timeout)
         self.timed = self.timeout_ms is not None or self.heartbeat_timeout_ms is not None
-        self._takes_context = self.signature.takes_context
+        self._unfinished = None
+
+    if not TYPE_CHECKING:  # a type checker is to find names that are not there
+
+        def __getattr__(self, name: str) -> Any:
+            """Finish the declaration when it is first needed; what else is asked for is the function's."""
+            if name in TaskFunction.__annotations__ and self._unfinished is not None:
+                self.finish()
+                return getattr(self, name)
+            if name.startswith("__") or "function" not in self.__dict__:
+                raise AttributeError(name)
+            return getattr(self.function, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself."""
@@ -56,12 +89,10 @@ class TaskFunction:
     def call(self, context: object, given: Raw) -> Any:
         """Call the function with a run's input; of an async function, return what is to be awaited."""
         arguments = self.signature.bind(given)
-        return self.function(context, **arguments) if self._takes_context else self.function(**arguments)
+        return self.function(context, **arguments) if self.takes_context else self.function(**arguments)
 
-    def _declare(self, options: TaskOptions) -> TaskDeclaration:
-        description = options.description
-        if description is None:
-            description = (inspect.getdoc(self.function) or "").partition("\n\n")[0].replace("\n", " ")
+    def _declare(self, function: Function, options: TaskOptions) -> TaskDeclaration:
+        description = function.described() if options.description is None else options.description
         try:
             self.memory_limit = None if options.memory_limit is None else to_bytes(options.memory_limit)
             schema = self.signature.output_schema
@@ -109,7 +140,9 @@ class App:
 
     @property
     def tasks(self) -> Mapping[str, TaskFunction]:
-        """The tasks by name."""
+        """The tasks by name; raises TypeError for one whose annotations name what does not exist."""
+        for task in self._tasks.values():
+            task.finish()
         return MappingProxyType(self._tasks)
 
     @property

@@ -6,51 +6,68 @@ The struct is built once, when the task is declared; an execution only decodes.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
-import types
-from collections.abc import Callable
-from typing import Any, Final, get_type_hints
+from typing import (
+    Any,
+    Final,
+    NotRequired,
+    Required,
+    Unpack,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
+from headway.worker.function import Function, Unresolved
 from headway.worker.interrupts import Fail
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_QUALIFIERS: Final = (Required, NotRequired)
 
 
 class Signature:
     """The input and the output of one task."""
 
-    __slots__ = ("_decoder", "_extras", "_struct", "input_schema", "output_schema", "takes_context")
+    __slots__ = ("_decoder", "_extras", "_optional", "_renamed", "input_schema", "output_schema")
 
-    def __init__(self, function: Callable[..., Any], name: str) -> None:
-        """Read `function`; raise TypeError for a parameter that JSON cannot fill."""
-        parameters = list(inspect.signature(function).parameters.values())
-        self.takes_context = bool(parameters) and _is_context(parameters[0])
-        if self.takes_context:
-            parameters.pop(0)
-        hints = _resolve(function, name, without=_context_name(function) if self.takes_context else None)
+    def __init__(self, function: Function, *, early: bool = False) -> None:
+        """Raise TypeError for a parameter that JSON cannot fill, Unresolved for a type that does not exist yet.
+
+        `early`: what is returned may still get a type; later one that is for type checkers only is passed over.
+        """
+        hints = function.hints()
         extras: list[Any] = []
-        fields: list[Any] = []
-        for parameter in parameters:
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
-                raise TypeError(f"task {name}: {parameter} cannot be filled from JSON; inputs are passed by name")
+        fields: dict[str, Any] = {}
+        for parameter in function.parameters:
             hint = hints.get(parameter.name, Any)
-            if parameter.kind is parameter.VAR_KEYWORD:
-                extras.append(hint)
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+                raise TypeError(f"{function.what}: {_unfilled(function, parameter)}")
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                fields[parameter.name] = _field(function, parameter, hint)
+            elif get_origin(hint) is Unpack:
+                fields |= _unpacked(function, get_args(hint)[0])
             else:
-                fields.append(_field(parameter, hint))
-        self._struct = _struct(name, fields, strict=not extras)
-        self._decoder = msgspec.json.Decoder(self._struct)
+                extras.append(hint)
+        self._renamed = _renamed(fields)
+        struct = _struct(function, fields, self._renamed, strict=not extras)
+        self._optional = any(field[1:] == (UNSET,) for field in fields.values())
+        self._decoder = msgspec.json.Decoder(struct)
         self._extras = msgspec.json.Decoder(dict[str, Any]), extras[0] if extras else None
-        self.input_schema = _schema(self._struct, f"task {name}: an input parameter")
-        self.output_schema = _schema_of_output(hints.get("return", inspect.Parameter.empty))
+        self.input_schema = _schema(struct, f"{function.what}: an input parameter")
+        self.output_schema = _schema_of_output(function, early=early)
 
     def bind(self, given: Raw) -> dict[str, Any]:
         """Return keyword arguments; raise Fail with code `invalid_input`, since another attempt would not help."""
         try:
             arguments: dict[str, Any] = msgspec.structs.asdict(self._decoder.decode(given))
+            if self._renamed or self._optional:
+                names = self._renamed
+                arguments = {names.get(key, key): value for key, value in arguments.items() if value is not UNSET}
             if self._extras[1] is not None:
                 rest = {key: value for key, value in self._extras[0].decode(given).items() if key not in arguments}
                 arguments.update({key: msgspec.convert(value, self._extras[1]) for key, value in rest.items()})
@@ -59,43 +76,64 @@ class Signature:
         return arguments
 
 
-def _is_context(first: inspect.Parameter) -> bool:
-    hint = first.annotation
-    named = hint if isinstance(hint, str) else getattr(hint, "__name__", "")
-    return first.name == "ctx" or named.rpartition(".")[2] in {"Context", "SyncContext"}
+def _unfilled(function: Function, parameter: inspect.Parameter) -> str:
+    kinds = {each.kind for each in function.parameters}
+    wrapped = (
+        " (a decorator's function needs functools.wraps)"
+        if kinds >= {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+        else ""
+    )
+    return f"{parameter} cannot be filled from JSON; inputs are passed by name{wrapped}"
 
 
-def _context_name(function: Callable[..., Any]) -> str:
-    return next(iter(inspect.signature(function).parameters))
-
-
-def _resolve(function: Callable[..., Any], name: str, *, without: str | None) -> dict[str, Any]:
-    # The context's annotation is left out: it is often imported for type checkers only.
-    annotations = {key: hint for key, hint in inspect.get_annotations(function).items() if key != without}
-    target = inspect.unwrap(function)
-    code, cells = getattr(target, "__code__", None), getattr(target, "__closure__", None) or ()
-    closure = {key: cell.cell_contents for key, cell in zip(code.co_freevars, cells, strict=True)} if code else {}
-    try:
-        holder = types.SimpleNamespace(__annotations__=annotations)
-        return get_type_hints(holder, getattr(target, "__globals__", {}), closure, include_extras=True)
-    except Exception as error:  # noqa: BLE001 - annotations are code
-        raise TypeError(f"task {name}: an annotation cannot be resolved: {error}") from None
-
-
-def _field(parameter: inspect.Parameter, hint: Any) -> tuple[str, Any] | tuple[str, Any, Any]:
+def _field(function: Function, parameter: inspect.Parameter, hint: Any) -> tuple[Any, ...]:
+    """Return the type and, if there is one, the default."""
     default = parameter.default
     if default is parameter.empty:
-        return parameter.name, hint
+        return (hint,)
     if default is None or isinstance(default, bool | int | float | str):
-        return parameter.name, hint, default
-    return parameter.name, hint, msgspec.field(default_factory=lambda: copy.deepcopy(default))
+        return hint, default
+    if isinstance(default, dataclasses.Field | type(msgspec.field())):
+        raise TypeError(f"{function.what}: {parameter.name}: a field() is for classes; write the default itself")
+    return hint, msgspec.field(default_factory=lambda: copy.deepcopy(default))
 
 
-def _struct(name: str, fields: list[Any], *, strict: bool) -> type[msgspec.Struct]:
+def _renamed(fields: dict[str, Any]) -> dict[str, str]:
+    """Return other names for parameters that a struct's field cannot have the name of, such as __x."""
+    found: dict[str, str] = {}
+    for name in fields:
+        if name.startswith("__"):
+            own = "p"
+            while own in fields or own in found:
+                own += "_"
+            found[own] = name
+    return found
+
+
+def _unpacked(function: Function, kind: Any) -> dict[str, Any]:
+    """Return the fields of `**kwargs: Unpack[kind]`; those that may be missing have the default UNSET."""
+    if not is_typeddict(get_origin(kind) or kind):
+        raise TypeError(f"{function.what}: Unpack takes a TypedDict, not {kind!r}")
+    fields = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        required = name in kind.__required_keys__
+        inner = hint
+        while (origin := get_origin(inner)) in _QUALIFIERS:  # with text annotations only these say it
+            required = {Required: True, NotRequired: False}.get(origin, required)
+            inner = get_args(inner)[0]
+        fields[name] = (inner,) if required else (inner | UnsetType, UNSET)
+    return fields
+
+
+def _struct(
+    function: Function, fields: dict[str, Any], renamed: dict[str, str], *, strict: bool
+) -> type[msgspec.Struct]:
+    inside = {name: own for own, name in renamed.items()}
+    members = [(inside.get(name, name), *field) for name, field in fields.items()]
     try:
-        return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=strict)
+        return msgspec.defstruct(function.name, members, kw_only=True, forbid_unknown_fields=strict, rename=renamed)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"task {name}: {error}") from None
+        raise TypeError(f"{function.what}: {error}") from None
 
 
 def _schema(kind: Any, what: str) -> bytes:
@@ -112,10 +150,11 @@ def _schema(kind: Any, what: str) -> bytes:
     return msgspec.json.encode({"$schema": _DIALECT, **schema, **({"$defs": definitions} if definitions else {})})
 
 
-def _schema_of_output(hint: Any) -> bytes | None:
-    if hint is inspect.Parameter.empty:
-        return None
+def _schema_of_output(function: Function, *, early: bool) -> bytes | None:
     try:
-        return _schema(hint, "the output")
-    except TypeError:
+        hint = function.return_hint()
+        return None if hint is inspect.Parameter.empty else _schema(hint, "the output")
+    except TypeError as error:
+        if early and isinstance(error, Unresolved):
+            raise
         return None  # An output is checked by encoding it; its schema is only a courtesy.
