@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -39,36 +39,27 @@ Handler = Callable[[Service, Run], Awaitable[msgspec.Raw]]
 MAX_CRASHES = 100
 """Of tasks with a cursor: that servers are restarted while they go on is no fault of theirs."""
 
+
+def _declared(name: str, description: str, takes: type[msgspec.Struct], **more: Any) -> TaskDeclaration:
+    """Return the declaration of a built-in task: shared, as every organisation starts them."""
+    schema = msgspec.Raw(msgspec.json.encode(msgspec.json.schema(takes)))
+    return TaskDeclaration(
+        name=name, description=description, queue="headway", input_schema=schema, shared=True, **more
+    )
+
+
 BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
     bulk.NAME: (
         bulk.execute,
-        TaskDeclaration(
-            name=bulk.NAME,
-            description="One verb on every run that a filter names.",
-            queue="headway",
-            input_schema=msgspec.Raw(msgspec.json.encode(msgspec.json.schema(BulkAction))),
-            shared=True,
-        ),
+        _declared(bulk.NAME, "One verb on every run that a filter names.", BulkAction),
     ),
     importing.NAME: (
         importing.execute,
-        TaskDeclaration(
-            name=importing.NAME,
-            max_crashes=MAX_CRASHES,
-            description="Records from an uploaded file.",
-            queue="headway",
-            input_schema=msgspec.Raw(msgspec.json.encode(msgspec.json.schema(ImportFile))),
-        ),
+        _declared(importing.NAME, "Records from an uploaded file.", ImportFile, max_crashes=MAX_CRASHES),
     ),
     exporting.NAME: (
         exporting.execute,
-        TaskDeclaration(
-            name=exporting.NAME,
-            max_crashes=MAX_CRASHES,
-            description="The records of a table as a file.",
-            queue="headway",
-            input_schema=msgspec.Raw(msgspec.json.encode(msgspec.json.schema(ExportTable))),
-        ),
+        _declared(exporting.NAME, "The records of a table as a file.", ExportTable, max_crashes=MAX_CRASHES),
     ),
 }
 
