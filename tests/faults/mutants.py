@@ -327,7 +327,7 @@ MUTANTS = (
     ),
     Mutant(
         "exit-without-drain", "http/server.py",
-        "        self._loop.call_soon_threadsafe(self.asked_to_stop.set)",
+        "        self._soon(self.asked_to_stop.set)",
         "        self.should_exit = self.force_exit = True",
         "test_drain.py::test_clients_notice_nothing_of_a_rolling_restart[sqlite]",
     ),
@@ -343,7 +343,7 @@ MUTANTS = (
     ),
     Mutant(
         "asked-is-ordered", "worker/warden.py",
-        "        self._asked = True\n", "        self._orders += 1\n",
+        "        self._asked = True\n", "        self._asked, self._at_once = True, self._asked\n",
         "test_drain.py::test_a_draining_server_goes_on_answering_while_a_run_takes_its_time",
     ),
     Mutant(

@@ -10,7 +10,7 @@ from headway.config import Settings
 from headway.http.asgi import Api
 from headway.http.listening import listen
 from headway.http.routes import ROUTES
-from headway.http.server import serve_http
+from headway.http.server import Duties, serve_http
 from headway.ids import Signer
 from headway.service.service import Service
 from headway.storage.sqlite.open import open_file, open_memory
@@ -56,7 +56,8 @@ async def serving(on_drain=None, *, path=None, store=None, **options):
     (opened,) = listen("127.0.0.1", 0)
     port = opened.getsockname()[1]
     stop = asyncio.Event()
-    task = asyncio.ensure_future(serve_http(api, settings, [opened], on_drain, stop))
+    duties = Duties(on_drain=on_drain or (lambda: None))
+    task = asyncio.ensure_future(serve_http(api, settings, [opened], duties, stop))
     try:
         yield Serving(service, api, port, stop, task)
     finally:

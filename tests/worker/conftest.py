@@ -45,5 +45,5 @@ def start():
     yield begin
     for works in started:
         if works.code is None:
-            works.worker.drain()
-            works.end()
+            works.worker.drain(at_once=True)
+            works.join()

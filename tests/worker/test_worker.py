@@ -435,8 +435,10 @@ def test_a_second_drain_hands_back_at_once(start):
     works.link.give(lease("work"))
     assert begun.wait(10)
     works.worker.drain()
-    assert works.end() == 0
+    works.worker.drain(at_once=True)
+    assert works.join() == 0
     assert isinstance(works.link.outcomes["run"], Released)
+    assert "draining: waits for 1 run, 10 s at most; what is left is handed back" in works.said
     free.set()
 
 

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from headway import __version__, config, logs
+from headway import __version__, config, hangup, logs
 from headway.app.opening import known_secret, on_a_file, on_postgres
+from headway.app.reloading import Reloads
 from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
@@ -24,9 +25,12 @@ from headway.ids import Signer
 from headway.service.access import keytext
 from headway.storage.location import check_url, is_postgres, shown
 from headway.worker.environment import conceal
+from headway.worker.reaper import leave_process_1
+from headway.worker.stdio import let_go_of_lost, to_stderr
 from headway.worker.supervisor import Supervisor, worker_argv
 
 if TYPE_CHECKING:
+    from headway.http.server import Duties
     from headway.service.service import Service
     from headway.storage.store import Store
 
@@ -65,6 +69,8 @@ class Notices:
 
 def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; return the process's exit code."""
+    leave_process_1()
+    hangup.put_off()
     logs.configure()
     conceal()  # user code in local workers runs as the same user, and could read this process's secrets
     try:
@@ -79,7 +85,9 @@ def serve(settings: Settings) -> int:
     except OSError as error:
         why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
         return _refuse(f"{why}; give another --port, or 0 for a free one", USAGE)
-    return _run(_serve(settings, sockets))
+    code = _run(_serve(settings, sockets))
+    let_go_of_lost()
+    return code
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -161,10 +169,7 @@ async def _with_store(
     checks = _readiness(service, expects_workers=supervisor is not None)
     api = Api(service, (*ROUTES, *surfaces.routes(settings)), checks=checks, version=__version__)
 
-    async def drain() -> None:
-        service.workers.draining = True
-        if supervisor is not None:
-            await supervisor.stop(settings.drain_ms / 1000)
+    reloads = Reloads()
 
     print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
     for doubt in config.strange():
@@ -174,7 +179,7 @@ async def _with_store(
     notices.release()
     gc.freeze()  # what is loaded now stays: no collection need look through it again
     try:
-        await serve_http(api, settings, sockets, on_drain=drain, stop=drained)
+        await serve_http(api, settings, sockets, _duties(service, supervisor, reloads), stop=drained)
     finally:
         for each in built_in:
             await each.stop()
@@ -184,6 +189,18 @@ async def _with_store(
             await supervisor.stop(1)
         await _let_go(service)
     return code
+
+
+def _duties(service: Service, supervisor: Supervisor | None, reloads: Reloads) -> Duties:
+    """Return what is done when the server is signalled."""
+    from headway.http.server import Duties  # noqa: PLC0415 - as in _serve
+
+    async def drain() -> None:
+        service.workers.draining = True
+        if supervisor is not None:
+            await supervisor.stop(service.settings.drain_ms / 1000)
+
+    return Duties(on_drain=drain, on_hurry=None if supervisor is None else supervisor.hurry, on_reload=reloads.run)
 
 
 async def _let_go(service: Service) -> None:
@@ -234,12 +251,8 @@ def _supervisor(settings: Settings, url: str, notices: Notices, secret: bytes) -
         options = ("--name", name, "--capacity", str(settings.capacity), "--drain-grace", grace)
         return list(worker_argv(url, settings.app, *options))
 
-    def write(output: bytes) -> None:
-        sys.stderr.buffer.write(output)
-        sys.stderr.buffer.flush()
-
     key = str(keytext.lent(Signer(secret)))
-    return Supervisor(settings.workers, argv, say=notices.say, write=write, key=key)
+    return Supervisor(settings.workers, argv, say=notices.say, write=to_stderr, key=key)
 
 
 def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from functools import partial
 from typing import Any, Final
 
 import click
 
-from headway import config
+from headway import config, hangup
 from headway.cli import session
 from headway.cli.command import Command
 from headway.cli.exits import Exit
@@ -21,6 +20,8 @@ from headway.client.transport import Address
 from headway.config import WorkerSettings
 from headway.durations import format_ms
 from headway.worker.environment import conceal
+from headway.worker.reaper import leave_process_1
+from headway.worker.stdio import let_go_of_lost, to_stderr
 from headway.worker.supervisor import Supervisor, worker_argv
 
 KILL_AFTER_S: Final = 10.0
@@ -45,10 +46,13 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
 
     With several servers on one store it works for one of them, and moves to the next, with what it runs, when that fails.
     Processes that die are started again. On SIGTERM or Ctrl-C runs may finish; those that do not are handed back to the
-    server, and the attempt does not count.
+    server, and the attempt does not count. A second one hands them back at once. On SIGHUP the processes drain and start
+    again, with the app as it is then; if the terminal was closed, they end.
 
     Every option can also come from the environment: HEADWAY_WORKERS, HEADWAY_QUEUES … (docs/reference/settings.md).
     """
+    leave_process_1()
+    hangup.put_off()
     try:
         settings = config.worker_from_environment(**options)
     except ValueError as error:
@@ -76,11 +80,27 @@ def _options(settings: WorkerSettings) -> list[str]:
 
 async def _supervise(processes: int, argv: list[str], credential: str, grace_s: float) -> int:
     """Keep the processes alive until a signal comes, or until the app or the settings turn out to be unusable."""
-    supervisor = Supervisor(processes, lambda _: argv, say=_say, write=_write, retry_not_loaded=False, key=credential)
+    supervisor = Supervisor(
+        processes, lambda _: argv, say=_say, write=to_stderr, retry_not_loaded=False, key=credential
+    )
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        if not told.is_set():
+            told.set()
+            let_go_of_lost()
+            _say(f"draining: runs may finish for {grace_s - KILL_AFTER_S:g} s; a second signal ends at once")
+
+    def stop() -> None:
+        if told.is_set():
+            supervisor.hurry()
+        drain()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, stop)
+    if not hangup.ignored():
+        loop.add_signal_handler(signal.SIGHUP, hangup.Terminal().told_by(drain, supervisor.renew))
     await supervisor.start()
     ended = asyncio.create_task(supervisor.wait())
     stopped = asyncio.create_task(told.wait())
@@ -88,13 +108,9 @@ async def _supervise(processes: int, argv: list[str], credential: str, grace_s: 
     stopped.cancel()
     await supervisor.stop(grace_s)
     await ended
+    let_go_of_lost()
     return Exit.USAGE if supervisor.given_up else Exit.SUCCEEDED
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
-
-
-def _write(data: bytes) -> None:
-    sys.stderr.buffer.write(data)
-    sys.stderr.flush()
+    to_stderr(f"{text}\n".encode())

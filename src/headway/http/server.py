@@ -4,7 +4,10 @@ The first signal begins the drain: readiness says no, event streams send `reconn
 have, nothing more is claimed, and `on_drain` lets the application's own work end. Workers can report all the while, and
 each answer closes its connection, so that clients are elsewhere by the end. When that is done, or its time is up, the
 server takes who has connected already, then no more connections, finishes what it is answering, and ends: what it cannot
-finish in time is told so, and is safe to ask again. The second signal ends it at once.
+finish in time is told so, and is safe to ask again. The second signal ends it at once: `on_hurry` lets the application's
+work be handed back, which takes a moment, and nothing is waited for after that; the third does not wait for that either.
+
+SIGHUP reloads (`on_reload`), or begins the drain if the server's terminal was closed.
 """
 
 from __future__ import annotations
@@ -21,13 +24,16 @@ from time import monotonic
 from types import FrameType
 from typing import Any, Final, Protocol
 
+import msgspec
 import uvicorn
 
+from headway import hangup
 from headway.config import Settings
 from headway.http.call import Receive, Send
 from headway.http.door import Door
 from headway.http.listening import BACKLOG
 from headway.http.protocol import Connection
+from headway.worker.stdio import let_go_of_lost
 
 log = logging.getLogger("headway.server")
 
@@ -72,13 +78,26 @@ class Served(Protocol):
 OnDrain = Callable[[], Awaitable[None] | None]
 
 
+class Duties(msgspec.Struct, frozen=True, kw_only=True):
+    """What the application does when the server is signalled; all are called on the event loop."""
+
+    on_drain: OnDrain = lambda: None
+    """Called when the drain begins, and awaited for as long as `settings.drain_ms` allows."""
+    on_hurry: Callable[[], None] | None = None
+    """Has what `on_drain` waits for end at once; it must end then. None: nothing is waited for."""
+    on_reload: Callable[[], None] = lambda: None
+    """Called on SIGHUP."""
+
+
 class EmbeddedServer(uvicorn.Server):
     """uvicorn, with signals and shutdown as a service needs them."""
 
-    def __init__(self, api: Served, settings: Settings) -> None:
+    def __init__(self, api: Served, settings: Settings, duties: Duties) -> None:
         """Made for one application; nothing listens yet."""
         super().__init__(_config(api, settings))
         self._api = api
+        self._duties = duties
+        self._terminal = hangup.Terminal()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.asked_to_stop = asyncio.Event()
 
@@ -122,11 +141,16 @@ class EmbeddedServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT while serving; unlike uvicorn's, an orderly end is not turned into a death by signal."""
+        """Take signals while serving; unlike uvicorn's, an orderly end is not turned into a death by signal."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers: dict[signal.Signals, Callable[..., None]] = dict.fromkeys(
+            (signal.SIGTERM, signal.SIGINT), self.handle_exit
+        )
+        if not hangup.ignored():
+            handlers[signal.SIGHUP] = self._terminal.told_by(self._hung_up, self._reload)
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
@@ -134,14 +158,31 @@ class EmbeddedServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin the drain, or at the second signal end at once."""
+        """Begin the drain, at the second signal hand back what runs and end, and at the third end as it is."""
         del frame
-        if self.asked_to_stop.is_set():
-            self.should_exit = self.force_exit = True
+        if not self.asked_to_stop.is_set():
+            self._stop(sig)
             return
-        log.info("server.draining signal=%s", signal.Signals(sig).name)
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self.asked_to_stop.set)
+        third, self.force_exit = self.force_exit, True
+        if third or self._duties.on_hurry is None:
+            self.should_exit = True
+        else:
+            self._soon(self._duties.on_hurry)
+
+    def _stop(self, number: int) -> None:
+        log.info("server.draining signal=%s: a second one ends it at once", signal.Signals(number).name)
+        self._soon(self.asked_to_stop.set)
+
+    def _hung_up(self) -> None:
+        if not self.asked_to_stop.is_set():
+            self._stop(signal.SIGHUP)
+
+    def _reload(self) -> None:
+        self._soon(self._duties.on_reload)
+
+    def _soon(self, call: Callable[[], object]) -> None:
+        assert self._loop is not None, "signals are taken while it serves"
+        self._loop.call_soon_threadsafe(call)
 
 
 def _config(api: Served, settings: Settings) -> uvicorn.Config:
@@ -163,31 +204,29 @@ async def serve_http(
     api: Served,
     settings: Settings,
     sockets: Sequence[socket.socket],
-    on_drain: OnDrain | None = None,
+    duties: Duties | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve until a signal (or `stop`) asks for the end, then drain; return when the last answer is out.
-
-    `on_drain` is called when the drain begins, and awaited for as long as `settings.drain_ms` allows.
-    """
-    server = EmbeddedServer(api, settings)
+    """Serve until a signal (or `stop`) asks for the end, then drain; return when the last answer is out."""
+    duties = duties or Duties()
+    server = EmbeddedServer(api, settings, duties)
     if stop is not None:
         server.asked_to_stop = stop
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(server.serve(list(sockets)))
-        draining = group.create_task(_drain(server, api, settings, on_drain))
+        draining = group.create_task(_drain(server, api, settings, duties))
         serving.add_done_callback(lambda _: draining.cancel())
 
 
-async def _drain(server: EmbeddedServer, api: Served, settings: Settings, on_drain: OnDrain | None) -> None:
+async def _drain(server: EmbeddedServer, api: Served, settings: Settings, duties: Duties) -> None:
     await server.asked_to_stop.wait()
+    let_go_of_lost()
     try:
         api.drain()
         async with asyncio.timeout(settings.drain_ms / 1000):
-            if on_drain is not None:
-                waiting = on_drain()
-                if inspect.isawaitable(waiting):
-                    await waiting
+            waiting = duties.on_drain()
+            if inspect.isawaitable(waiting):
+                await waiting
     except TimeoutError:
         log.warning("server.drain_timed_out after_ms=%d", settings.drain_ms)
     finally:

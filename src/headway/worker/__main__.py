@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 
+from headway import hangup
 from headway.client.credential import key
 from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Transport
@@ -23,6 +25,7 @@ from headway.worker.link import HttpLink
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
 from headway.worker.ray.options import RayOptions, RayUnusable
+from headway.worker.reaper import leave_process_1
 from headway.worker.worker import Worker, WorkerOptions
 
 NOT_LOADED_CODE: Final = 3
@@ -32,6 +35,10 @@ REFUSED_CODE: Final = 4
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Work until told to stop, then end the process; stuck threads of user code do not hold it up."""
     chosen = _parser().parse_args(arguments)
+    leave_process_1()
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # no traceback of an app half loaded, until there is something to drain
     if chosen.parent:
         die_with(chosen.parent, signal.SIGTERM)
     _leave(_work(chosen))
@@ -66,8 +73,7 @@ def _work(chosen: argparse.Namespace) -> int:
             drain_grace_ms=chosen.drain_grace,
         )
         worker = Worker(app, link, options, spec=chosen.app, say=_say, abandon=_leave)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: worker.drain())
+        _take_signals(worker, supervised=bool(chosen.parent))
         gc.freeze()  # what is loaded now stays: no collection need look through it again
         return worker.run()
     except RayUnusable as error:
@@ -77,6 +83,22 @@ def _work(chosen: argparse.Namespace) -> int:
         older = "; it is of an earlier version: upgrade servers first, then workers"
         _say(f"the server refused the worker: {error}{older if isinstance(error, UnknownField) else ''}")
         return REFUSED_CODE
+
+
+def _take_signals(worker: Worker, *, supervised: bool) -> None:
+    """Have signals drain the worker. The second one ends it at once; from a supervisor only SIGINT does.
+
+    Whoever stops a whole service, as systemd does, sends SIGTERM to the supervisor and to the worker, and the supervisor
+    passes its own on: it still means once.
+    """
+    first = itertools.count()
+
+    def drain(number: int, _: object) -> None:
+        again = number == signal.SIGINT if supervised else number != signal.SIGHUP and next(first) > 0
+        worker.drain(at_once=again)
+
+    for number in (signal.SIGTERM, signal.SIGINT, *(() if hangup.ignored() else (signal.SIGHUP,))):
+        signal.signal(number, drain)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -36,6 +36,8 @@ NOT_LOADED_CODE: Final = 3
 UNUSABLE_CODE: Final = 2
 """The settings cannot be used: trying again with the same ones helps nobody."""
 NOT_LOADED_BACKOFF_S: Final = 2.0
+HURRY_S: Final = 2.0
+"""How long processes that are to end at once may take to hand back their runs."""
 LINE_MAX: Final = 8_192
 """Longer lines are passed on in pieces."""
 
@@ -67,6 +69,8 @@ class Slot:
     failures: int = 0
     """Lives in a row that ended soon."""
     complained: bool = False
+    renewed: bool = False
+    """Whether it drains to be started again with the code as it is now."""
     keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
@@ -114,10 +118,25 @@ class Supervisor:
         """Return when no process is kept alive any more."""
         await asyncio.gather(*(slot.keeper for slot in self.slots if slot.keeper is not None))
 
-    async def stop(self, grace_s: float) -> None:
-        """Have all drain; kill those that are still there after the grace."""
+    def renew(self) -> None:
+        """Have all drain, and start each again as soon as it has ended: it loads the app as it is then."""
+        for slot in self.slots:
+            if slot.pid is not None and not slot.renewed:
+                slot.renewed = True
+                self._retry_not_loaded = True  # the app could be loaded once: it is waited for until it can be again
+                self._send(slot, signal.SIGTERM)
+
+    def hurry(self) -> None:
+        """Have those that drain hand back their runs and end at once; kill what is still there after HURRY_S."""
         self._stopping.set()
-        self.signal(signal.SIGTERM)
+        self.signal(signal.SIGINT)
+        asyncio.get_running_loop().call_later(HURRY_S, self.signal, signal.SIGKILL)
+
+    async def stop(self, grace_s: float) -> None:
+        """Have all drain, at once if it is said again; kill those that are still there after the grace."""
+        again = self._stopping.is_set()
+        self._stopping.set()
+        self.signal(signal.SIGINT if again else signal.SIGTERM)
         keepers = [slot.keeper for slot in self.slots if slot.keeper is not None]
         if keepers:
             await asyncio.wait(keepers, timeout=grace_s)
@@ -128,9 +147,12 @@ class Supervisor:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all."""
         for slot in self.slots:
-            if slot.pid is not None and slot.process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    slot.process.send_signal(number)
+            self._send(slot, number)
+
+    def _send(self, slot: Slot, number: int) -> None:
+        if slot.pid is not None and slot.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                slot.process.send_signal(number)
 
     async def _spawn(self, slot: Slot) -> None:
         slot.starts += 1
@@ -159,7 +181,7 @@ class Supervisor:
                 self._say(f"worker {slot.number} was drained by its server; it is not started again")
                 return
             lived_s = (self._clock.monotonic_ms() - born_ms) / 1000
-            delay_s = self._after(slot, code, lived_s)
+            delay_s = 0.0 if self._renewal(slot) else self._after(slot, code, lived_s)
             if delay_s is None:
                 self.given_up += 1
                 return
@@ -170,6 +192,14 @@ class Supervisor:
                 await self._spawn(slot)
             except OSError as error:
                 self._say(f"worker {slot.number} cannot be started: {error}")
+
+    def _renewal(self, slot: Slot) -> bool:
+        """Tell whether the process has ended to be started again, which is no failure."""
+        renewed, slot.renewed = slot.renewed, False
+        if renewed:
+            slot.failures, slot.complained = 0, False
+            self._say(f"worker {slot.number} has drained and starts again")
+        return renewed
 
     def _after(self, slot: Slot, code: int, lived_s: float) -> float | None:
         """Return how long to wait before the next life; None for no more."""

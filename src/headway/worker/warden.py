@@ -70,7 +70,8 @@ class Warden:
         self._drain_grace_ms = drain_grace_ms
         self._closed = closed
         self._finish = finish
-        self._orders = 0
+        self._ordered = False
+        self._at_once = False
         self._asked = False
         self._stubborn: dict[Key, AnyReport | None] = {}
         """Functions that did not end in time and cannot be killed, and what is reported when this process ends them."""
@@ -80,9 +81,10 @@ class Warden:
         self.phase = Phase.OPEN
         self.exit_code = 0
 
-    def drain(self) -> None:
-        """Close the worker; said a second time: at once. Safe in a signal handler."""
-        self._orders += 1
+    def drain(self, *, at_once: bool = False) -> None:
+        """Close the worker: functions may finish, or are cancelled `at_once`. Safe in a signal handler."""
+        self._ordered = True
+        self._at_once = self._at_once or at_once
 
     def ask(self) -> None:
         """Close the worker as its server asks: only people mean "at once" by asking again."""
@@ -179,8 +181,8 @@ class Warden:
     def _end(self, now_ms: int) -> None:
         """Go as many phases on as are due."""
         floor = self._floor
-        if self.phase is Phase.OPEN and (self._orders or self._asked or self._stubborn):
-            if self._asked and not (self._orders or self._stubborn):
+        if self.phase is Phase.OPEN and (self._ordered or self._asked or self._stubborn):
+            if self._asked and not (self._ordered or self._stubborn):
                 self.exit_code = DRAINED_CODE
             self._enter(Phase.DRAINING, now_ms + self._drain_grace_ms)
             self._closed_ms = now_ms
@@ -188,7 +190,7 @@ class Warden:
             floor.wake()
             self._closed()
         if self.phase is Phase.DRAINING and self._due(now_ms):
-            self._enter(Phase.UNWINDING, now_ms + (0 if self._orders > 1 else UNWIND_MS))
+            self._enter(Phase.UNWINDING, now_ms + (0 if self._at_once else UNWIND_MS))
             for attempt in list(floor.running.values()):
                 floor.cancel(attempt, Cause.DRAIN, UNWIND_MS)
         if self.phase is Phase.UNWINDING and self._due(now_ms):
@@ -202,7 +204,7 @@ class Warden:
 
     def _due(self, now_ms: int) -> bool:
         """Tell whether the phase that waits for functions is over."""
-        return self._orders > 1 or now_ms >= self._until_ms or not self._may_finish(now_ms)
+        return self._at_once or now_ms >= self._until_ms or not self._may_finish(now_ms)
 
     def _enter(self, phase: Phase, until_ms: int) -> None:
         self.phase = phase

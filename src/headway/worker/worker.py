@@ -93,6 +93,7 @@ class Worker:
         self._say = say
         self._abandon = abandon
         self._exit_code = 0
+        self._drain_grace_ms = options.drain_grace_ms
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
@@ -119,9 +120,9 @@ class Worker:
         self._listener = Listener(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
         self._claimer = Claimer(self.floor, link, self.session, self._listener.listens, self._stopping)
 
-    def drain(self) -> None:
-        """Claim no more, finish what runs, hand back the rest, end; said a second time: at once. Safe in a signal handler."""
-        self.warden.drain()
+    def drain(self, *, at_once: bool = False) -> None:
+        """Claim no more, finish what runs or cancel it `at_once`, hand back the rest, end. Safe in a signal handler."""
+        self.warden.drain(at_once=at_once)
 
     def run(self) -> int:
         """Work until drained; return the exit code. Raises if the server refuses the worker."""
@@ -165,6 +166,11 @@ class Worker:
 
     def _closed(self) -> None:
         """Have the server end the claim that waits, so that nothing is handed to a worker that goes."""
+        if number := len(self.floor.running):
+            runs = "1 run" if number == 1 else f"{number:,} runs"
+            self._say(
+                f"draining: waits for {runs}, {self._drain_grace_ms / 1000:g} s at most; what is left is handed back"
+            )
         threading.Thread(target=self._tell_server, daemon=True).start()
 
     def _tell_server(self) -> None:

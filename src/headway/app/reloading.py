@@ -1,0 +1,32 @@
+"""What a server reads again on SIGHUP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+log = logging.getLogger("headway.server")
+
+
+class Reloads:
+    """Functions that read something again, by what that is called in the log."""
+
+    def __init__(self) -> None:
+        """Nothing is read again."""
+        self._reads: dict[str, Callable[[], None]] = {}
+
+    def add(self, name: str, read: Callable[[], None]) -> None:
+        """Call `read` on each reload. If it raises, what was read before has to stay in use."""
+        self._reads[name] = read
+
+    def run(self) -> None:
+        """Read everything again, and say so in the log."""
+        for name, read in self._reads.items():
+            try:
+                read()
+            except Exception as error:  # noqa: BLE001 - a file that is wrong now ends nothing
+                log.error("server.not_reloaded what=%s error=%s: what was read before stays in use", name, error)  # noqa: TRY400
+            else:
+                log.info("server.reloaded what=%s", name)
+        if not self._reads:
+            log.info("server.reloaded nothing: settings are read at the start alone")
