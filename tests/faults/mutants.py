@@ -343,7 +343,7 @@ MUTANTS = (
     ),
     Mutant(
         "asked-is-ordered", "worker/warden.py",
-        "        self._asked = True\n", "        self._asked, self._at_once = True, self._asked\n",
+        "        self._asked = True\n", "        self._asked, self._at_once = True, self._ordered\n",
         "test_drain.py::test_a_draining_server_goes_on_answering_while_a_run_takes_its_time",
     ),
     Mutant(
