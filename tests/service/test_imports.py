@@ -112,6 +112,109 @@ async def test_a_file_that_cannot_be_read_says_why(world, name, content, said):
         await imported(world, content, name=name)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Key,N,Note\n,,\na,1,\n,,\n,,\nb,2,\n,,\n",
+        ",,\n\nKey,N,Note\na,1,\nb,2,\n\n\n",
+        "Key,N\ra,1\rb,2\r",
+        "Key,N\ra,1\rb,2",
+        "Key,N\r\na,1\r\nb,2\r\n",
+        "sep=;\r\nKey;N\r\na;1\r\nb;2\r\n",
+        '\ufeff"sep=;"\nKey;N\na;1\nb;2\n',
+        "sep=\t\rKey\tN\ra\t1\rb\t2\r",
+        "Key;N\na;1\nb;2\n",
+        "\nKey\tN\na\t1\nb\t2\n",
+        "Key|N\na|1\nb|2\n",
+        "Key,N,\na,1,\nb,2,\n",
+        "Key,N,,\na,1\nb,2,,,,\n",
+        "KEY, n\na,1\nb,2\n",
+        "key\xa0,N\na,1\nb,2\n",
+    ],
+)
+async def test_csv_is_read_as_spreadsheets_of_every_kind_write_it(world, content):
+    await table(world, *MAIN)
+    output, wrong = await imported(world, content)
+    assert (output, wrong) == ({"rows": 2, "created": 2, "updated": 0, "refused": 0}, [])
+    assert await values(world) == [{"Key": "a", "N": 1}, {"Key": "b", "N": 2}]
+
+
+@pytest.mark.parametrize("ending", ["\r", "\n", "\r\n"])
+async def test_lines_end_as_they_do_wherever_a_part_of_the_file_is_cut(world, ending, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 7)
+    monkeypatch.setattr("headway.service.tables.importing.PARTS", (1, 6))
+    monkeypatch.setattr("headway.engine.tables.portable.ROW_BYTES_MAX", 42)
+    await table(world, *MAIN)
+    lines = ["Key,N,Note", "", *(f'k{n},{n},"{ending}{n}"' for n in range(12)), ",,", "z,x,"]
+    output, wrong = await imported(world, ending.join(lines) + ending)
+    assert output == {"rows": 13, "created": 12, "updated": 0, "refused": 1}
+    assert [each["Note"] for each in await values(world)] == [f"{ending}{n}" for n in range(12)]
+    assert wrong == [(13, ["N"])]
+
+
+async def test_a_row_that_is_refused_is_named_by_its_line(world):
+    await table(world, *MAIN)
+    content = 'sep=,\n\nKey,N,\n"a\nb",1,\n,,\nc,x,\nd,1,lost\ne,1,,lost\nf\n'
+    file = await upload(world, content)
+    run, _ = await begun(world, "headway.import", {"table": "things", "file": file.id})
+    await importing.execute(world.service, run)
+    found, _ = await world.store.read.results(run.id, 0, 1000)
+    told = [json.loads(each.value) for each in found]
+    assert [(each["row"], each["line"], each["errors"][0]["message"].partition(";")[0]) for each in told] == [
+        (2, 7, "N is 'x'"),
+        (3, 8, "has 'lost' in column 3, which has no name in the header"),
+        (4, 9, "has 4 cells, and the header has 3"),
+    ]
+    assert await values(world) == [{"Key": "a\nb", "N": 1}, {"Key": "f"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Key,N,Key\na,1,b\n", "two columns are of one field: 'Key' is there twice"),
+        ("Key,N,KEY \na,1,b\n", "the column 'KEY' is no field of 'things'"),
+        ("key,N,KEY\na,1,b\n", "two columns are of one field: 'key' and 'KEY' are both 'Key'"),
+        ("Key,field_1\na,b\n", "two columns are of one field: 'Key' and 'field_1' are both 'Key'"),
+        ('Key,N\na,1\nb,"2\nc,3\n', "line 3: this is no CSV: a quote is left open in the row that begins here"),
+        ('Key,N\na,1\n\nb,"2"2\n', "line 4: this is no CSV"),
+        ("Key,N\n".encode("utf-16-le"), "bytes a character"),
+        ("Key,N\n".encode("utf-32-be"), "bytes a character"),
+        ("\ufeffKey,N\n".encode("utf-16-be"), "the file is UTF-16"),
+        ("Key;Nmbr\na;1\n", "the column 'Key;Nmbr' is no field"),
+    ],
+)
+async def test_what_is_wrong_with_a_csv_file_is_said_in_the_words_of_the_file(world, content, said):
+    await table(world, *MAIN)
+    with pytest.raises(BadImport) as failed:
+        await imported(world, content)
+    assert said in str(failed.value)
+
+
+async def test_a_column_beside_the_one_that_is_spelt_as_the_field_is_passed_over(world):
+    await table(world, *MAIN)
+    output, _ = await imported(world, "key,Key,N\nx,a,1\n", ignore_unknown=True)
+    assert (output["created"], await values(world)) == (1, [{"Key": "a", "N": 1}])
+
+
+async def test_a_file_of_another_encoding_than_its_mark_says_is_refused(world):
+    await table(world, *MAIN)
+    with pytest.raises(BadImport, match="begins as UTF-8 does"):
+        await imported(world, "\ufeffKey\na\n", encoding="windows-1252")
+
+
+async def test_a_cell_that_is_too_long_and_one_with_nul_are_refused_with_their_row_alone(world):
+    await table(world, *MAIN)
+    content = f"Key,N\n{'x' * 200_000},1\na,1\nb\0c,1\n"
+    output, wrong = await imported(world, content)
+    assert (output["created"], wrong) == (1, [(1, ["Key"]), (3, ["Key"])])
+
+
+async def test_two_members_of_one_field_are_refused(world):
+    await table(world, *MAIN)
+    output, wrong = await imported(world, '{"Key": "a", "field_1": "b"}\n{"Key": "c"}\n', name="a.jsonl")
+    assert (output["created"], wrong) == (1, [(1, [""])])
+
+
 async def test_too_many_bad_rows_end_an_import(world):
     await table(world, *MAIN)
     content = "Key,N\n" + "".join(f"k{n},x\n" for n in range(ROWS + 5))

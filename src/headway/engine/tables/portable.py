@@ -32,8 +32,22 @@ _CONTROLS: Final = frozenset(map(chr, range(0x20)))
 _BETWEEN: Final = re.compile(r"[ \t\r\n\[,]*")
 
 
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_SEPARATOR: Final = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
+"""The first line by which Excel is told the delimiter."""
+DELIMITERS: Final = ",;\t|"
+UNNAMED: Final = ""
+"""Stands for a column whose header is empty."""
+csv.field_size_limit(ROW_BYTES_MAX)  # a cell that is too long is refused with its row, and not the whole file
+
+
 class BadFile(ValueError):
-    """The file is not what it is said to be; the text says where and why."""
+    """The file is not what it is said to be; the text says why."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+        """The line of the part at which that is, from 1; None if it is not known."""
 
 
 def _refuse(constant: str) -> Any:
@@ -44,17 +58,41 @@ _decoder: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row, and at which byte of the part it ends."""
+    """One row, and where in the part it is."""
 
     cells: list[str] | dict[str, Any]
     end: int
+    """The byte after it."""
+    line: int = 0
+    """The line at which it begins, from 1; 0 if rows are no lines."""
+    lines: int = 0
+    """Lines up to its end."""
+
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is in it: an empty line, or delimiters alone."""
+        return not (any(self.cells) if isinstance(self.cells, list) else self.cells)
 
 
-def beginning(part: bytes) -> int:
-    """Return how many bytes there are before the first row; raise BadFile for text of two bytes a character."""
+def beginning(part: bytes, encoding: str = "utf-8") -> int:
+    """Return how many bytes there are before the first row; raise BadFile for an encoding that is not the one said."""
     if part[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise BadFile("the file is UTF-16: save it as UTF-8")
-    return len(BOM) if part.startswith(BOM) else 0
+    if b"\0" in part[:4]:
+        raise BadFile("the file has two or four bytes a character, or is no text: save it as UTF-8")
+    if not part.startswith(BOM):
+        return 0
+    if encoding != "utf-8":
+        raise BadFile(f"the file begins as UTF-8 does, and is not {encoding}")
+    return len(BOM)
+
+
+def separator(part: bytes) -> tuple[str, int] | None:
+    """Return the delimiter that a first line `sep=;` names, and how many bytes that line has; None without one."""
+    end = _LINE_END.search(part)
+    first = part if end is None else part[: end.end()]
+    found = _SEPARATOR.fullmatch(first.decode("latin-1"))
+    return None if found is None else (found[1], len(first))
 
 
 def rows(
@@ -80,15 +118,16 @@ def rows(
 
 
 def _lines(part: bytes, last: bool) -> Iterator[tuple[bytes, int]]:
+    """Return each line with its end, and the byte after it. Lines end with LF, CR LF or, as on old Macs, CR."""
     at = 0
-    while at < len(part):
-        end = part.find(b"\n", at) + 1
-        if not end:
-            if not last:
-                return
-            end = len(part)
+    for found in _LINE_END.finditer(part):
+        end = found.end()
+        if end == len(part) and found[0] == b"\r" and not last:  # an LF may follow
+            return
         yield part[at:end], end
         at = end
+    if last and at < len(part):
+        yield part[at:], len(part)
 
 
 def _text(line: bytes, encoding: str) -> str:
@@ -109,23 +148,29 @@ def _csv(part: bytes, last: bool, encoding: str, delimiter: str) -> Iterator[Row
 
     reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     while True:
+        line = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            if last or "unexpected end" not in str(error):
-                raise BadFile(f"this is no CSV: {error}") from None
+            if "unexpected end" not in str(error):
+                raise BadFile(f"this is no CSV: {error}", line) from None
+            if last:
+                raise BadFile("this is no CSV: a quote is left open in the row that begins here", line) from None
             return  # the row goes on in the next part
-        yield Row(cells, at)
+        yield Row(cells, at, line, reader.line_num)
 
 
 def _jsonl(part: bytes, last: bool, encoding: str, delimiter: str) -> Iterator[Row]:
     del delimiter
-    for line, end in _lines(part, last):
+    for number, (line, end) in enumerate(_lines(part, last), 1):
         text = _text(line, encoding).strip()
         if text:
-            yield Row(_object(_parsed(text)), end)
+            try:
+                yield Row(_object(_parsed(text)), end, number, number)
+            except BadFile as error:
+                raise BadFile(str(error), number) from None
 
 
 def _parsed(text: str) -> Any:
@@ -235,9 +280,16 @@ def _cell(value: Any, safe: bool) -> str:
 
 
 def mapped(cells: Sequence[str], columns: Sequence[str | None], *, safe: bool) -> Mapping[str, str]:
-    """Return the cells of a row by field; columns without one are passed over. Raise BadFile for more cells than columns."""
-    if len(cells) > len(columns):
+    """Return the cells of a row by field; columns that are None are passed over.
+
+    Raises BadFile for a cell that is not empty where the header has no name or no column.
+    """
+    if any(cells[len(columns) :]):
         raise BadFile(f"has {len(cells)} cells, and the header has {len(columns)}")
-    return {
-        name: unquoted(cell) if safe else cell for name, cell in zip(columns, cells, strict=False) if name is not None
-    }
+    found = {}
+    for number, (name, cell) in enumerate(zip(columns, cells, strict=False), 1):
+        if name == UNNAMED and cell:
+            raise BadFile(f"has {cell[:40]!r} in column {number}, which has no name in the header")
+        if name:
+            found[name] = unquoted(cell) if safe else cell
+    return found

@@ -6,20 +6,30 @@ is refused is kept with its reasons in the run's results, and the others go on.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final, cast
 
 import msgspec
 from msgspec.structs import replace
 
-from headway.engine.tables.portable import BadFile, Format, Row, beginning, mapped, rows, unquoted
+from headway.engine.tables.portable import (
+    DELIMITERS,
+    UNNAMED,
+    BadFile,
+    Format,
+    Row,
+    beginning,
+    mapped,
+    rows,
+    separator,
+    unquoted,
+)
 from headway.errors import BadImport
 from headway.ids import IdSource
 from headway.model.file import StoredFile
 from headway.model.run import Run
-from headway.model.table import Record, Table
+from headway.model.table import Field, Record, Table
 from headway.service.cursor import held, keep, last
 from headway.service.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, save
 from headway.service.tables.definitions import Tables
@@ -48,8 +58,12 @@ class ImportDone(msgspec.Struct, frozen=True):
     at: int = 0
     """The byte after the last row."""
     rows: int = 0
+    lines: int = 0
+    """Lines before that byte; 0 if rows are no lines."""
     columns: tuple[str | None, ...] | None = None
-    """Of a CSV file: the field of each column."""
+    """Of a CSV file: the field of each column, None if it is passed over, `UNNAMED` if its header is empty."""
+    delimiter: str = ""
+    """Of a CSV file, as soon as it is known."""
     created: int = 0
     updated: int = 0
     refused: int = 0
@@ -96,7 +110,7 @@ class Imports:
             raise BadImport("the file has not come whole")
         table = await self._tables.get(spec.table)
         try:
-            found, columns, at = await self._rows(file, table, spec, done)
+            found, done = await self._rows(file, table, spec, done)
         except BadFile as error:
             raise BadImport(f"after row {done.rows:,}: {error}") from None
         if not found:
@@ -106,14 +120,16 @@ class Imports:
         def work(unit: Unit) -> ImportDone:
             held(unit, run)
             table = hold(unit, self._organisation, spec.table)
-            rows = _Rows(unit, table, spec, self._zone(), columns)
+            rows = _Rows(unit, table, spec, self._zone(), done.columns)
             rows.take([row.cells for row in found], new_ids)
-            after = ImportDone(
-                at, done.rows + len(found), columns, done.created + rows.created, done.updated + rows.updated,
-                done.refused + len(rows.refused),
+            after = replace(
+                done, at=done.at + found[-1].end, lines=done.lines + found[-1].lines, rows=done.rows + len(found),
+                created=done.created + rows.created, updated=done.updated + rows.updated,
+                refused=done.refused + len(rows.refused),
             )  # fmt: skip
             for index, refusals in sorted(rows.refused.items()):
-                _tell(unit, run, done.rows + index + 1, refusals)
+                line = found[index].line
+                _tell(unit, run, done.rows + index + 1, done.lines + line if line else None, refusals)
             keep(unit, run, after.rows, after, after.at, file.bytes, f"{after.rows:,} rows")
             return after
 
@@ -121,30 +137,41 @@ class Imports:
 
     async def _rows(
         self, file: StoredFile, table: Table, spec: ImportFile, done: ImportDone
-    ) -> tuple[list[Row], tuple[str | None, ...] | None, int]:
-        """Return the next rows, the fields of the columns, and where in the file the last of them ends."""
+    ) -> tuple[list[Row], ImportDone]:
+        """Return the next rows, and how far the file was read before them; raise BadFile."""
         form = spec.format or _ENDINGS.get(file.name.rpartition(".")[2].lower())
         if form is None:
             raise BadImport(
                 f"the name {file.name!r} does not say what the file is: say the format (csv, json or jsonl)"
             )
-        at, columns, chunks = done.at, done.columns, PARTS[0]
+        chunks = PARTS[0]
         while True:
-            part = await self._files.read(file, at, chunks)
-            skipped = beginning(part) if at == 0 else 0
-            part, start = part[skipped:], at + skipped
-            ended = start + len(part) >= file.bytes
-            read = rows(part, form, last=ended, limit=ROWS + 1, encoding=_codec(spec), delimiter=_delimiter(spec, file))
-            rest = read
-            if form == "csv" and columns is None and read:
-                columns, rest = _columns(cast("list[str]", read[0].cells), table, spec), read[1:]
-            found = [row for row in rest if row.cells][:ROWS]
+            part = await self._files.read(file, done.at, chunks)
+            if done.at == 0:
+                done, part = _begun(done, part, form, spec, file)
+            ended = done.at + len(part) >= file.bytes
+            try:
+                read = rows(
+                    part,
+                    form,
+                    last=ended,
+                    limit=ROWS + 1,
+                    encoding=_codec(spec),
+                    delimiter=done.delimiter or _delimiter(spec, file),
+                )
+                header = next((row for row in read if not row.blank), None)
+                if form == "csv" and done.columns is None and header is not None:
+                    done = _headed(done, part, header, table, spec)
+                    continue
+            except BadFile as error:
+                raise _placed(error, done) from None
+            found = [row for row in read if not row.blank][:ROWS]
             if found:
-                return found, columns, start + found[-1].end
-            if read:  # nothing but the header or empty lines: what comes after may be bad, and is looked at
-                at, chunks = start + read[-1].end, PARTS[0]
+                return found, done
+            if read:  # nothing but empty rows: what comes after may be bad, and is looked at
+                done, chunks = replace(done, at=done.at + read[-1].end, lines=done.lines + read[-1].lines), PARTS[0]
             elif ended:
-                return [], columns, file.bytes
+                return [], done
             else:
                 chunks = PARTS[1]
 
@@ -157,40 +184,116 @@ def _delimiter(spec: ImportFile, file: StoredFile) -> str:
     return "\t" if spec.delimiter == "," and file.name.lower().endswith(".tsv") else spec.delimiter
 
 
+def _begun(done: ImportDone, part: bytes, form: Format, spec: ImportFile, file: StoredFile) -> tuple[ImportDone, bytes]:
+    """Pass over what stands before the first row: a byte order mark, and a line that names the delimiter."""
+    at = beginning(part, spec.encoding)
+    delimiter, lines = _delimiter(spec, file), 0
+    named = separator(part[at:]) if form == "csv" else None
+    if named is not None:
+        delimiter, lines = named[0], 1
+        at += named[1]
+    return replace(done, at=at, lines=lines, delimiter=delimiter), part[at:]
+
+
+def _headed(done: ImportDone, part: bytes, header: Row, table: Table, spec: ImportFile) -> ImportDone:
+    """Return how far an import is when its header is read; raise BadFile.
+
+    A header that is one cell and no field is read with the other usual delimiters: spreadsheets write the one of their country.
+    """
+    cells = cast("list[str]", header.cells)
+    try:
+        columns = _columns(cells, table, spec)
+    except BadFile:
+        for delimiter in DELIMITERS if len(cells) == 1 else "":
+            again = _split(part, delimiter, table, spec) if delimiter in cells[0] else None
+            if again is not None:
+                columns, done = again, replace(done, delimiter=delimiter)
+                break
+        else:
+            raise
+    return replace(done, at=done.at + header.end, lines=done.lines + header.lines, columns=columns)
+
+
+def _split(part: bytes, delimiter: str, table: Table, spec: ImportFile) -> tuple[str | None, ...] | None:
+    """Return the columns of a header with this delimiter; None if they are not those of the table."""
+    try:
+        read = rows(part, "csv", last=True, limit=ROWS, encoding=_codec(spec), delimiter=delimiter)
+        header = next(row for row in read if not row.blank)
+        return _columns(cast("list[str]", header.cells), table, spec)
+    except BadFile:
+        return None
+
+
+def _placed(error: BadFile, done: ImportDone) -> BadFile:
+    """Return the error with the line of the file at which it is."""
+    return error if error.line is None else BadFile(f"line {done.lines + error.line:,}: {error}")
+
+
 def _columns(header: Sequence[str], table: Table, spec: ImportFile) -> tuple[str | None, ...]:
     """Return the field of each column; raise BadFile for a column that is none, or a field that has two."""
     if len(header) > COLUMNS_MAX:
         raise BadFile(f"there are {len(header):,} columns; there may be up to {COLUMNS_MAX:,}")
     names = [unquoted(name) for name in header] if spec.spreadsheet_safe else header
-    found = [_member(name.strip(), table, spec) for name in names]
-    named = [name for name in found if name is not None]
-    twice = [name for name, times in Counter(named).items() if times > 1]
-    if twice:
-        raise BadFile(f"two columns are of the field {twice[0]!r}")
-    if not named:
+    found = _fields_of([name.strip() for name in names], table, spec)
+    if not any(found):
         raise BadFile("no column is a field of the table")
     return tuple(found)
 
 
-def _member(name: str, table: Table, spec: ImportFile) -> str | None:
-    field = table.find(spec.columns.get(name, name))
-    if field is not None:
-        return field.id
+def _fields_of(names: Sequence[str], table: Table, spec: ImportFile) -> list[str | None]:
+    """Return the field of each column or member: None for one that is passed over, `UNNAMED` for one without a name.
+
+    Raises BadFile for one that is no field, and for two of the same field. Names may differ from the field's in case and
+    blanks, unless another one is spelt as the field.
+    """
+    exact = [table.find(spec.columns.get(name, name)) for name in names]
+    spelt = {field.id for field in exact if field is not None}
+    whose: dict[str, str] = {}
+    found: list[str | None] = []
+    for name, same in zip(names, exact, strict=True):
+        field = same or _alike(table, spec.columns.get(name, name), spelt)
+        if field is None:
+            found.append(_no_field(name, table, spec))
+            continue
+        if field.id in whose:
+            other = whose[field.id]
+            both = (
+                f"{other[:80]!r} is there twice"
+                if other == name
+                else f"{other[:80]!r} and {name[:80]!r} are both {field.name!r}"
+            )
+            raise BadFile(f"two columns are of one field: {both}")
+        whose[field.id] = name
+        found.append(field.id)
+    return found
+
+
+def _alike(table: Table, name: str, but: Collection[str]) -> Field | None:
+    """Return the one field whose name differs from this in case and blanks only."""
+    folded = " ".join(name.split()).casefold()
+    found = [each for each in table.fields if " ".join(each.name.split()).casefold() == folded and each.id not in but]
+    return found[0] if len(found) == 1 else None
+
+
+def _no_field(name: str, table: Table, spec: ImportFile) -> str | None:
+    """Return what stands for a column that is no field; raise BadFile if there may be none."""
     if spec.ignore_unknown:
         return None
+    if not name:
+        return UNNAMED
     known = ", ".join(repr(each.name) for each in table.fields[:20])
     raise BadFile(f"the column {name[:80]!r} is no field of {table.name!r}; it has {known}")
 
 
-def _tell(unit: Unit, run: Run, row: int, refusals: Sequence[Refusal]) -> None:
-    """Keep why a row was refused."""
-    value = _encode(
-        {"row": row, "errors": [{"field": r.field, "code": r.code, "message": str(r)} for r in refusals]}
-    ).decode()
+def _tell(unit: Unit, run: Run, row: int, line: int | None, refusals: Sequence[Refusal]) -> None:
+    """Keep why a row was refused, and the line of the file at which it begins."""
+    place = {"row": row} if line is None else {"row": row, "line": line}
+    errors = [{"field": r.field, "code": r.code, "message": str(r)} for r in refusals]
+    value = _encode({**place, "errors": errors}).decode()
     number = unit.add_result(run.id, RESULT, value)
-    line = _encode({"number": number, "name": RESULT, "value": msgspec.Raw(value.encode())}).decode()
+    event = _encode({"number": number, "name": RESULT, "value": msgspec.Raw(value.encode())}).decode()
     current = held(unit, run)
-    change(unit, current, current, "run.result", line)
+    change(unit, current, current, "run.result", event)
 
 
 class _Rows:
@@ -266,5 +369,7 @@ class _Rows:
         """Return what a row gives, by id of the field."""
         if isinstance(cells, list):
             return mapped(cells, self._columns or (), safe=self._spec.spreadsheet_safe)
-        members = {_member(name, self._table, self._spec): value for name, value in cells.items()}
-        return {name: value for name, value in members.items() if name is not None}
+        fields = _fields_of(list(cells), self._table, self._spec)
+        if UNNAMED in fields:
+            raise BadFile("has a member without a name")
+        return {field: value for field, value in zip(fields, cells.values(), strict=True) if field}
