@@ -312,7 +312,8 @@ def http() -> str:
     parts = [
         "# HTTP API\n",
         (
-            "The server describes itself in OpenAPI 3.1 at `/openapi.json` (`headway openapi` prints the same) and shows it at"
+            "The server describes itself in OpenAPI 3.1 at `/openapi.json`, its other surfaces at `/openapi/tadabase.json` and"
+            " `/openapi/cloudcoin.json` (`headway openapi --surface NAME` prints the same), and shows all at"
             ' `/docs`. Ids are UUIDs; times are RFC 3339 in UTC; durations are `"30s"` or ISO 8601. Unknown fields in requests'
             " are refused; answers may gain fields, which readers ignore. A verb follows its resource after a colon.\n"
         ),

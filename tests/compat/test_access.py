@@ -169,7 +169,7 @@ def target(route):
 def is_refusal(route, answer):
     """Whether it is an error in the words of the route's surface."""
     said = answer.json
-    if route.dialect.name == "tadabase":
+    if route.dialect.surface.name == "tadabase":
         return said["type"] == "error" and said["status"] == answer.status and bool(said["msg"])
     return said["status"] == "error" and said.get("payload", said)["data"]["message"] != ""
 

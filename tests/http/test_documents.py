@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import msgspec
@@ -10,9 +11,12 @@ from openapi_spec_validator import validate
 from tests.http.kit import NOBODY, on_loop, serving
 
 from headway import errors
+from headway.compat import surfaces
+from headway.config import Settings
 from headway.http.examples import BODIES
 from headway.http.openapi import document
 from headway.http.problem import every_error
+from headway.http.route import route
 from headway.http.routes import ROUTES
 from headway.model.access import EVERYBODY, Origin
 from headway.wire import workers as wire
@@ -20,16 +24,127 @@ from headway.wire.access import CreateKey
 from headway.wire.record_tasks import CreateRecordTask
 from headway.wire.tables import CreateTable
 
+SURFACES = ("native", "tadabase", "cloudcoin")
+EVERY_ROUTE = (*ROUTES, *surfaces.routes(Settings()))
 
-def test_the_openapi_document_is_valid():
-    validate(json.loads(json.dumps(document())))
+
+@functools.cache
+def written(surface, **settings):
+    """The document as JSON has it."""
+    return json.loads(json.dumps(document(EVERY_ROUTE, surface, Settings(**settings))))
 
 
-def test_the_document_has_every_route_and_every_operation_a_name_of_its_own():
-    paths = document()["paths"]
-    assert {(route.path, route.method.lower()) for route in ROUTES} == {(p, m) for p in paths for m in paths[p]}
-    names = [operation["operationId"] for item in paths.values() for operation in item.values()]
+def within(value):
+    """Every object in a document."""
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from within(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from within(inner)
+
+
+def operations(found):
+    return {(path, method): said for path, item in found["paths"].items() for method, said in item.items()}
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_every_document_is_valid(surface):
+    validate(written(surface))
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_every_reference_leads_somewhere_and_every_schema_is_referred_to(surface):
+    found = written(surface)
+    schemas = {f"#/components/schemas/{name}" for name in found["components"]["schemas"]}
+    assert schemas == {value["$ref"] for value in within(found) if "$ref" in value}
+
+
+def test_structs_of_one_name_have_schemas_of_their_own():
+    class Other(msgspec.Struct, frozen=True):
+        theirs: int
+
+    Other.__name__ = Other.__qualname__ = "Asked"
+    added = route("GET", "/v1/others", ROUTES[0].handler, "ops", "", gives=Other, operation="others")
+    found = document((*ROUTES, added), "native", Settings())
+
+    def members(path, method):
+        name = operations(found)[path, method]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+        return set(found["components"]["schemas"][name.rpartition("/")[2]]["properties"])
+
+    assert members("/v1/others", "get") == {"theirs"}
+    assert members("/v1/tasks/{name}:terminate", "post") == {"asked"}
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_what_is_a_list_says_of_what_with_a_schema_that_every_generator_can_read(surface):
+    lists = [value for value in within(written(surface)) if value.get("type") == "array"]
+    assert all(isinstance(value.get("items", {}), dict) for value in lists)
+    assert all(value["minItems"] == value["maxItems"] for value in lists if "prefixItems" in value)
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+def test_a_document_has_every_route_of_its_surface_and_every_operation_a_name_of_its_own(surface):
+    found = operations(written(surface))
+    mine = {(r.path, r.method.lower()) for r in EVERY_ROUTE if r.dialect.surface.name == surface}
+    assert set(found) == mine
+    names = [operation["operationId"] for operation in found.values()]
     assert len(names) == len(set(names))
+
+
+def test_each_route_is_in_one_document():
+    assert {route.dialect.surface.name for route in EVERY_ROUTE} == set(SURFACES)
+    assert not any(path.startswith("/api/") for path in written("native")["paths"])
+
+
+@pytest.mark.parametrize(
+    ("surface", "ways"),
+    [
+        ("native", [{"key"}]),
+        ("tadabase", [{"tadabase_id", "tadabase_key", "tadabase_secret"}, {"key"}]),
+        ("cloudcoin", [{"key"}, {"token"}]),
+    ],
+)
+def test_a_document_has_the_security_schemes_of_its_surface_and_no_others(surface, ways):
+    found = written(surface)
+    assert set(found["components"]["securitySchemes"]) == set.union(*ways)
+    said = [tuple(frozenset(way) for way in operation["security"]) for operation in operations(found).values()]
+    assert {way for each in said for way in each} == {frozenset(), *map(frozenset, ways)}
+
+
+@pytest.mark.parametrize(
+    ("surface", "names"),
+    [("native", {"Problem"}), ("tadabase", {"Refusal"}), ("cloudcoin", {"FailedReply", "FlatFailure"})],
+)
+def test_a_document_has_the_errors_of_its_surface(surface, names):
+    found = operations(written(surface))
+    refused = {
+        shown["schema"]["$ref"].rpartition("/")[2]
+        for operation in found.values()
+        for shown in operation["responses"]["500"]["content"].values()
+    }
+    assert refused == names
+
+
+def test_with_strict_every_error_of_cloudcoins_comes_with_200():
+    for operation in operations(written("cloudcoin", cloudcoin_strict=True)).values():
+        assert set(operation["responses"]) == {"200"}
+        shown = operation["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
+        assert len({option["$ref"] for option in shown}) == 2
+
+
+@on_loop
+async def test_a_server_shows_the_document_of_each_surface():
+    async with serving(routes=EVERY_ROUTE) as server:
+        for surface in SURFACES:
+            answer = await server.get("/openapi.json" if surface == "native" else f"/openapi/{surface}.json")
+            assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+            assert set(answer.json["paths"]) == set(written(surface)["paths"])
+        for path in ("/openapi/nothing.json", "/openapi/tadabase", "/openapi/tadabase.yaml"):
+            assert (await server.get(path)).status == 404
+        page = (await server.get("/docs")).body.decode()
+        assert all(f'href="/openapi{path}.json"' in page for path in ("", "/tadabase", "/cloudcoin"))
 
 
 def test_every_route_that_takes_a_body_has_an_example():
@@ -97,7 +212,7 @@ async def test_every_example_works(name, serving):
         target = path.format(**names, **things)
         answer = await server.ask(method, target, example)
         assert answer.status < 300, answer.body
-        documented = document()["paths"][path][method.lower()]["responses"]
+        documented = written("native")["paths"][path][method.lower()]["responses"]
         assert str(answer.status) in documented
 
 

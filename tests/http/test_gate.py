@@ -32,7 +32,7 @@ def target(route):
         token="t.t",
         code="forbidden",
         key="abcdef0123",
-        **dict.fromkeys(("table", "field", "record", "file"), "x"),
+        **dict.fromkeys(("table", "field", "record", "file", "document"), "x"),
     )
 
 
@@ -353,6 +353,7 @@ FOREIGN = {
     "GET /readyz": NONE,
     "GET /metrics": lambda of: [("/metrics", None, {})],
     "GET /openapi.json": NONE,
+    "GET /openapi/{document}": NONE,
     "GET /docs": NONE,
     "GET /errors": NONE,
     "GET /errors/{code}": NONE,

@@ -132,13 +132,18 @@ def _open(settings: Settings) -> tuple[Store, bytes]:
     return on_a_file(settings)
 
 
-def openapi() -> dict[str, Any]:
-    """Return the OpenAPI document of all that a server answers to."""
+def openapi(surface: str) -> dict[str, Any]:
+    """Return the OpenAPI document of a surface, with the default settings; raise ValueError for another name."""
     from headway.compat import surfaces  # noqa: PLC0415 - only where it is asked for
+    from headway.errors import NotFound  # noqa: PLC0415
     from headway.http.openapi import document  # noqa: PLC0415
     from headway.http.routes import ROUTES  # noqa: PLC0415
 
-    return document((*ROUTES, *surfaces.routes(Settings())))
+    settings = Settings()
+    try:
+        return document((*ROUTES, *surfaces.routes(settings)), surface, settings)
+    except NotFound as error:
+        raise ValueError(error.detail) from None
 
 
 def _file(store: str, otherwise: str) -> Path:

@@ -102,8 +102,10 @@ def restore(source: str, store: str) -> None:
 
 
 @click.command(cls=Command)
-def openapi() -> None:
-    """Print the OpenAPI document of the native API."""
+@click.option("--surface", default="native", show_default=True, help="native, tadabase or cloudcoin.")
+def openapi(surface: str) -> None:
+    """Print the OpenAPI document of a surface."""
     from headway.app import offline  # noqa: PLC0415
 
-    show.as_json(offline.openapi())
+    with plainly():
+        show.as_json(offline.openapi(surface))

@@ -110,15 +110,17 @@ class Api:
         self._body_max = settings.body_max
         self._query_max_s = settings.query_max_ms / 1000
         self._request_ids = random_names(b"req_")
-        self._document = b""
+        self._documents: dict[str, bytes] = {}
 
-    def document(self) -> bytes:
-        """Return the OpenAPI document; made when it is first asked for."""
-        if not self._document:
+    def document(self, surface: str) -> bytes:
+        """Return the OpenAPI document of a surface, made when it is first asked for; raise NotFound if there is none."""
+        found = self._documents.get(surface)
+        if found is None:
             from headway.http.openapi import document  # noqa: PLC0415 - most servers are never asked
 
-            self._document = msgspec.json.encode(document(self.routes, self.version or "0"))
-        return self._document
+            made = document(self.routes, surface, self.service.settings, self.version or "0")
+            found = self._documents[surface] = msgspec.json.encode(made)
+        return found
 
     def drain(self) -> None:
         """End what lasts: streams say `reconnect`, long polls answer with what they have."""

@@ -12,8 +12,9 @@ import msgspec
 
 from headway.config import Settings
 from headway.errors import HeadwayError
-from headway.http import problem
+from headway.http import problem, surface
 from headway.http.reply import Reply
+from headway.http.surface import Surface
 from headway.model.access import Principal
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 class Dialect:
     """The native API's way of speaking; each surface of another API says in a class of its own what differs."""
 
-    name: str = ""
-    """Under which heading its routes are documented; without one, under their nouns."""
+    surface: Surface = surface.NATIVE
+    """The API that it belongs to, which has a document of its own."""
     problem: type[msgspec.Struct] = problem.Problem
     """What the body of an error is."""
     problem_kind: str = "application/problem+json"
@@ -52,8 +53,9 @@ class Dialect:
         del settings
         return None
 
-    def status(self, error: type[HeadwayError]) -> int:
+    def status(self, error: type[HeadwayError], settings: Settings) -> int:
         """Return the HTTP status that an error has on this surface."""
+        del settings
         return error.status
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, read off the route list."""
+"""The OpenAPI 3.1 document of a surface, read off the route list."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.errors import HeadwayError
+from headway.config import Settings
+from headway.errors import HeadwayError, NotFound
 from headway.http.examples import BODIES
 from headway.http.pages import group
-from headway.http.problem import Problem, every_error
-from headway.http.route import SCOPES, Route
-from headway.http.routes import ROUTES
+from headway.http.problem import every_error
+from headway.http.route import Route
 from headway.http.sites import SAFE_METHODS
-from headway.model.access import UNGRANTED
+from headway.http.surface import Surface
 
 _REF: Final = "#/components/schemas/{name}"
 _IN_PATH: Final = re.compile(r"\{(\w+)\}")
@@ -23,19 +23,6 @@ _EVERYWHERE: Final = ("bad_parameter", "bad_host", "headers_too_large", "uri_too
 _WITH_BODY: Final = (
     "malformed_json", "unknown_field", "payload_too_large", "unsupported_media_type", "invalid_input", "storage_failed",
 )  # fmt: skip
-_DESCRIPTION: Final = """\
-Durable runs of tasks: start, watch, suspend, stop and remember them.
-
-Times are RFC 3339 in UTC, durations are texts such as "30s" or "PT30S". Unknown fields of a request are refused, unknown
-fields of an answer are to be ignored. Errors are problem documents (RFC 9457) with a stable `code`; `type` leads to a page
-about it. Every POST may carry an Idempotency-Key, so that repeating it is safe."""
-
-_TADABASE: Final = {
-    "id": "The id of the key's organisation.",
-    "key": "The public id of the key: what stands after `hw_`.",
-    "secret": "The secret of the key: what stands after its id.",
-}
-
 _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "id": {"type": "string", "format": "uuid"},
     "key": {"type": "string", "pattern": "^[0-9a-z]{4,40}$"},
@@ -46,6 +33,7 @@ _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "field": {"type": "string", "minLength": 1, "maxLength": 100},
     "record": {"type": "string", "minLength": 1, "maxLength": 1000},
     "file": {"type": "string", "format": "uuid"},
+    "document": {"type": "string", "pattern": "^[a-z]+\\.json$"},
 }
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "Idempotency-Key": (
@@ -60,86 +48,151 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "If-None-Match": ("The ETag that is known already.", {"type": "string"}),
     "Last-Event-ID": ("Of a stream: the id of the last event that was received.", {"type": "string"}),
 }
+_MEANINGS: Final = {
+    200: "Done, or found.",
+    201: "Made.",
+    202: "Accepted and stored for good; it goes on by itself.",
+    204: "Done; there is nothing to say.",
+    303: "See there.",
+    304: "It has not changed.",
+    503: "Not now.",
+}
 
 
-def document(routes: Iterable[Route] = ROUTES, version: str = "0.1.0") -> dict[str, Any]:
-    """Return the document."""
+def document(routes: Iterable[Route], surface: str, settings: Settings, version: str = "0.1.0") -> dict[str, Any]:
+    """Return the document of a surface, of those that the routes belong to; raise NotFound for another name."""
     routes = tuple(routes)
-    kinds = {kind for route in routes for kind in (route.takes, route.gives, route.gives_then) if kind is not None}
-    kinds |= {route.shows.brief for route in routes if route.shows is not None}
-    kinds |= {Problem, *(route.dialect.problem for route in routes)}
-    ordered = sorted(kinds, key=lambda kind: kind.__name__)
-    _, schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
-    paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Headway",
-            "version": version,
-            "description": _DESCRIPTION,
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(map(group, routes))],
-        "paths": paths,
-        "components": {
-            "schemas": {name: _tidied(schema) for name, schema in sorted(schemas.items())},
-            "securitySchemes": {
-                "key": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "`Authorization: Token` is the same. On loopback none is needed as long as there is no "
-                    "key at all. Scopes: "
-                    + " ".join(f"`{scope}`: {meaning}" for scope, meaning in SCOPES.items() if scope not in UNGRANTED),
-                },
-                **{
-                    f"tadabase_{part}": {
-                        "type": "apiKey",
-                        "in": "header",
-                        "name": f"X-Tadabase-App-{part}",
-                        "description": of,
-                    }
-                    for part, of in _TADABASE.items()
-                },
+    surfaces = {route.dialect.surface.name: route.dialect.surface for route in routes}
+    if surface not in surfaces:
+        raise NotFound(f"there is no surface {surface[:80]!r}; there are {', '.join(sorted(surfaces))}")
+    mine = tuple(route for route in routes if route.dialect.surface.name == surface)
+    return _Document(surfaces[surface], mine, settings).whole(version)
+
+
+class _Document:
+    """What operations refer to while they are written: the surface, its schemas by struct, and the settings."""
+
+    def __init__(self, surface: Surface, routes: tuple[Route, ...], settings: Settings) -> None:
+        self._surface = surface
+        self._routes = routes
+        self._settings = settings
+        kinds = {kind for route in routes for kind in (route.takes, route.gives, route.gives_then) if kind is not None}
+        kinds |= {route.shows.brief for route in routes if route.shows is not None}
+        kinds |= {route.dialect.problem for route in routes}
+        ordered = sorted(kinds, key=lambda kind: (kind.__name__, kind.__module__))
+        refs, self._schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
+        self._refs = dict(zip(ordered, refs, strict=True))
+        """By struct, as two of one name have longer names in the document."""
+
+    def whole(self, version: str) -> dict[str, Any]:
+        """Return the document."""
+        paths: dict[str, dict[str, Any]] = {}
+        for route in self._routes:
+            paths.setdefault(route.path, {})[route.method.lower()] = self._operation(route)
+        return {
+            "openapi": "3.1.0",
+            "info": {
+                "title": self._surface.title,
+                "version": version,
+                "description": self._surface.description,
+                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-        },
-    }
+            "servers": [{"url": "/"}],
+            "tags": [{"name": name} for name in dict.fromkeys(map(group, self._routes))],
+            "paths": paths,
+            "components": {
+                "schemas": {name: _tidied(schema) for name, schema in sorted(self._schemas.items())},
+                "securitySchemes": self._surface.schemes,
+            },
+        }
 
+    def _operation(self, route: Route) -> dict[str, Any]:
+        noun = group(route)
+        verb = route.operation or route.handler.__name__
+        said: dict[str, Any] = {
+            "operationId": f"{noun}_{verb}" if noun not in verb else verb,
+            "tags": [noun],
+            "summary": route.summary,
+            "security": self._security(route),
+            "parameters": _parameters(route),
+            "responses": self._responses(route),
+        }
+        if route.takes is not None:
+            content = {"schema": self._refs[route.takes], "example": BODIES[route.name]}
+            said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
+        elif route.raw:
+            content = {"application/octet-stream": {"schema": {"type": "string"}}}
+            said["requestBody"] = {"required": False, "content": content}  # an empty file is one, too
+        elif route.unparsed and route.method not in SAFE_METHODS:
+            anything = {kind: {"schema": {"type": "object"}} for kind in route.dialect.body_kinds}
+            said["requestBody"] = {"required": False, "content": anything}
+        return said
 
-def _operation(route: Route) -> dict[str, Any]:
-    noun = group(route)
-    verb = route.handler.__name__
-    said: dict[str, Any] = {
-        "operationId": f"{noun}_{verb}" if noun not in verb else verb,
-        "tags": [noun],
-        "summary": route.summary,
-        "security": _security(route),
-        "parameters": _parameters(route),
-        "responses": _responses(route),
-    }
-    if route.takes is not None:
-        content = {"schema": _ref(route.takes), "example": BODIES[route.name]}
-        said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
-    elif route.raw:
-        content = {"application/octet-stream": {"schema": {"type": "string"}}}
-        said["requestBody"] = {"required": False, "content": content}  # an empty file is one, too
-    elif route.unparsed and route.method not in SAFE_METHODS:
-        anything = {kind: {"schema": {"type": "object"}} for kind in route.dialect.body_kinds}
-        said["requestBody"] = {"required": False, "content": anything}
-    return said
+    def _security(self, route: Route) -> list[dict[str, list[str]]]:
+        if route.scope in ("public", "token"):
+            return []
+        scopes: list[str] = [] if route.scope == "caller" else list(route.scopes)
+        granted: list[list[str]] = [scopes] if route.or_scope is None else [scopes, [route.or_scope]]
+        shown: list[dict[str, list[str]]] = [{}]
+        for way in self._surface.ways:
+            *others, last = way
+            shown += [{**{name: [] for name in others}, last: needed} for needed in granted]
+        return shown
 
+    def _responses(self, route: Route) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for status in (route.status, *route.also):
+            found[str(status)] = self._success(route, status)
+        problem = {route.dialect.problem_kind: {"schema": self._refs[route.dialect.problem]}}
+        for status, errors in sorted(self._problems(route).items()):
+            meaning = "; ".join(f"`{error.code}`: {error.title}" for error in errors)
+            said = found.setdefault(str(status), {"description": meaning, "content": {}})
+            if str(status) in (str(route.status), *map(str, route.also)):
+                said["description"] += f" Or an error: {meaning}"
+            content = said.setdefault("content", {})
+            for kind, shown in problem.items():
+                also = content.get(kind)
+                content[kind] = shown if also is None else {"schema": {"anyOf": [also["schema"], shown["schema"]]}}
+        return found
 
-def _security(route: Route) -> list[dict[str, list[str]]]:
-    if route.scope in ("public", "token"):
-        return []
-    scopes: list[str] = [] if route.scope == "caller" else list(route.scopes)
-    ways: list[list[str]] = [scopes] if route.or_scope is None else [scopes, [route.or_scope]]
-    shown: list[dict[str, list[str]]] = [{}]
-    for way in ways:
-        shown += [{"key": way}, {"tadabase_id": [], "tadabase_key": [], "tadabase_secret": way}]
-    return shown
+    def _success(self, route: Route, status: int) -> dict[str, Any]:
+        said: dict[str, Any] = {"description": _MEANINGS.get(status, "Done.")}
+        named = {"description": "Names the request in the server's log.", "schema": {"type": "string"}}
+        headers = {"X-Request-Id": named}
+        if status == 202:  # noqa: PLR2004 - accepted
+            headers["Location"] = {"description": "Where the run is.", "schema": {"type": "string"}}
+        said["headers"] = headers
+        if status in (204, 304):
+            return said
+        content: dict[str, Any] = {}
+        gives = route.gives if status == route.status else route.gives_then or route.gives
+        if gives is not None:
+            brief = route.shows if gives is route.gives else None
+            schema = self._refs[gives] if brief is None else {"anyOf": [self._refs[gives], self._refs[brief.brief]]}
+            content["application/json"] = {"schema": schema}
+        elif route.status != 204:  # noqa: PLR2004 - no content
+            content[route.kind] = {"schema": {"type": "string"}}
+        if route.streams and status == route.status:
+            content["text/event-stream"] = {"schema": {"type": "string"}}
+        said["content"] = content
+        return said
+
+    def _problems(self, route: Route) -> dict[int, list[type[HeadwayError]]]:
+        codes = [*_EVERYWHERE, *route.problems]
+        if route.takes is not None:
+            codes += _WITH_BODY
+        if route.scope not in ("public", "token"):
+            codes += ["unauthenticated", "forbidden", "too_many_requests"]
+        elif route.method != "GET":
+            codes.append("forbidden")
+        if route.streams or route.kind == "text/event-stream":
+            codes.append("draining")
+        found: dict[int, list[type[HeadwayError]]] = {}
+        known = every_error()
+        for code in dict.fromkeys(codes):
+            error = known[code]
+            found.setdefault(route.dialect.status(error, self._settings), []).append(error)
+        return found
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -175,79 +228,13 @@ def _query(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
     return found
 
 
-def _responses(route: Route) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for status in (route.status, *route.also):
-        found[str(status)] = _success(route, status)
-    for status, errors in sorted(_problems(route).items()):
-        if str(status) in found:
-            continue
-        said = "; ".join(f"`{error.code}`: {error.title}" for error in errors)
-        dialect = route.dialect
-        found[str(status)] = {"description": said, "content": {dialect.problem_kind: {"schema": _ref(dialect.problem)}}}
-    return found
-
-
-def _success(route: Route, status: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": _MEANINGS.get(status, "Done.")}
-    headers = {"X-Request-Id": {"description": "Names the request in the server's log.", "schema": {"type": "string"}}}
-    if status == 202:  # noqa: PLR2004 - accepted
-        headers["Location"] = {"description": "Where the run is.", "schema": {"type": "string"}}
-    said["headers"] = headers
-    if status in (204, 304):
-        return said
-    content: dict[str, Any] = {}
-    gives = route.gives if status == route.status else route.gives_then or route.gives
-    if gives is not None:
-        brief = route.shows if gives is route.gives else None
-        schema = _ref(gives) if brief is None else {"anyOf": [_ref(gives), _ref(brief.brief)]}
-        content["application/json"] = {"schema": schema}
-    elif route.status != 204:  # noqa: PLR2004 - no content
-        content[route.kind] = {"schema": {"type": "string"}}
-    if route.streams and status == route.status:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
-    said["content"] = content
-    return said
-
-
-_MEANINGS: Final = {
-    200: "Done, or found.",
-    201: "Made.",
-    202: "Accepted and stored for good; it goes on by itself.",
-    204: "Done; there is nothing to say.",
-    303: "See there.",
-    304: "It has not changed.",
-    503: "Not now.",
-}
-
-
-def _problems(route: Route) -> dict[int, list[type[HeadwayError]]]:
-    codes = [*_EVERYWHERE, *route.problems]
-    if route.takes is not None:
-        codes += _WITH_BODY
-    if route.scope not in ("public", "token"):
-        codes += ["unauthenticated", "forbidden", "too_many_requests"]
-    elif route.method != "GET":
-        codes.append("forbidden")
-    if route.streams or route.kind == "text/event-stream":
-        codes.append("draining")
-    found: dict[int, list[type[HeadwayError]]] = {}
-    known = every_error()
-    for code in dict.fromkeys(codes):
-        error = known[code]
-        found.setdefault(route.dialect.status(error), []).append(error)
-    return found
-
-
-def _ref(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return {"$ref": _REF.format(name=kind.__name__)}
-
-
 def _tidied(schema: Any) -> Any:
-    """Say more than the types do: times are date-times."""
+    """Say more than the types do (times are date-times), and nothing twice: a tuple's length is said already."""
     if isinstance(schema, dict):
         schema = {name: _tidied(value) for name, value in schema.items()}
         if schema.get("examples") == ["2026-12-01T02:00:00Z"]:
             schema["format"] = "date-time"
+        if schema.get("items") is False:
+            del schema["items"]  # many generators cannot read a schema that is no object
         return schema
     return [_tidied(item) for item in schema] if isinstance(schema, list) else schema

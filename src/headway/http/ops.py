@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from headway.errors import NotFound
 from headway.http import pages
 from headway.http.call import Call
 from headway.http.reply import HTML, TEXT, Reply, json
+from headway.http.surface import NATIVE
 from headway.wire.workers import ServerOut
 
 
@@ -45,7 +47,15 @@ async def metrics(call: Call) -> Reply:
 
 async def openapi(call: Call) -> Reply:
     """GET /openapi.json."""
-    return Reply(200, call.api.document())
+    return Reply(200, call.api.document(NATIVE.name))
+
+
+async def openapi_of(call: Call) -> Reply:
+    """GET /openapi/{document}."""
+    name, _, kind = call.arguments["document"].rpartition(".")
+    if kind != "json":
+        raise NotFound("documents are called NAME.json")
+    return Reply(200, call.api.document(name))
 
 
 async def docs(call: Call) -> Reply:

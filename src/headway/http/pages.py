@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from html import escape
 from typing import Final
 
@@ -10,6 +10,7 @@ from headway.errors import HeadwayError, NotFound
 from headway.http.answers import ErrorPage, ErrorPages
 from headway.http.problem import every_error
 from headway.http.route import SCOPES, Route
+from headway.http.surface import NATIVE
 
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
@@ -33,15 +34,15 @@ def _page(title: str, content: str) -> bytes:
     ).encode()
 
 
-def docs(routes: Iterable[Route], version: str) -> bytes:
+def docs(routes: Collection[Route], version: str) -> bytes:
     """Return the page of all routes."""
     groups: dict[str, list[Route]] = {}
     for route in routes:
         groups.setdefault(group(route), []).append(route)
-    content = (
-        '<p>The document for machines is <a href="/openapi.json">/openapi.json</a>; '
-        'what errors mean is under <a href="/errors">/errors</a>.</p>'
-    )
+    others = sorted({route.dialect.surface.name for route in routes} - {NATIVE.name})
+    documents = ("/openapi.json", *(f"/openapi/{name}.json" for name in others))
+    links = ", ".join(f'<a href="{path}">{path}</a>' for path in documents)
+    content = f'<p>For machines: {links}. What errors mean is under <a href="/errors">/errors</a>.</p>'
     for name, members in groups.items():
         rows = "".join(
             f'<tr><td class="m">{route.method}<td><code>{escape(route.path)}</code><br>{escape(route.summary)}'
@@ -54,8 +55,8 @@ def docs(routes: Iterable[Route], version: str) -> bytes:
 
 def group(route: Route) -> str:
     """Return under which heading a route is shown: its surface or its noun."""
-    if route.dialect.name:
-        return route.dialect.name
+    if route.dialect.surface is not NATIVE:
+        return route.dialect.surface.name
     parts = route.path.split("/")
     return parts[2].partition(":")[0] if parts[1] == "v1" else "server"
 

@@ -51,6 +51,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Another scope with which it may be used as well."""
     does: tuple[Effect, ...] = ()
     """Effects that every request of the route has; each needs its scope besides the route's."""
+    operation: str = ""
+    """Its name in the document where that of the handler is another route's too."""
     shows: Shown | None = None
     """The effect of showing its answer; callers without that effect's scope are answered in brief."""
     raw: bool = False

@@ -142,6 +142,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),
     route("GET", "/metrics", ops.metrics, "ops", "Counters and gauges for Prometheus.", kind="text/plain"),
     route("GET", "/openapi.json", ops.openapi, "ops", "This API, as OpenAPI 3.1.", gives=answers.AnyObject),
+    route("GET", "/openapi/{document}", ops.openapi_of, "ops", "The API of another surface: tadabase.json, cloudcoin.json.",
+          gives=answers.AnyObject, problems=("not_found",)),
     route("GET", "/docs", ops.docs, "ops", "This API, for people.", kind="text/html"),
     route("GET", "/errors", ops.errors, "public", "All errors.", gives=answers.ErrorPages),
     route("GET", "/errors/{code}", ops.error, "public", "What an error means.",

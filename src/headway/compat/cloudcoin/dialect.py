@@ -33,6 +33,7 @@ from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
 from headway.http.sites import Guard
+from headway.http.surface import BEARER, Surface
 from headway.model.access import Principal
 from headway.model.query import FIRST
 
@@ -51,10 +52,31 @@ _PREFIXES: Final = ("/api/", "/get-task-status")
 _encode: Final = msgspec.json.Encoder().encode
 
 
+SURFACE: Final = Surface(
+    name="cloudcoin",
+    title="Headway as CloudCoin's task API",
+    description="""\
+Commands start tasks, and tasks are polled under the path of every generation of CloudCoin's programs.
+
+An error has `status` and, where the generation has an envelope, a `payload` that is a task that failed. Its `code` is one of
+theirs, from 4096 on. With `HEADWAY_CLOUDCOIN_STRICT` errors come with HTTP 200, as from the original.""",
+    schemes={
+        "key": BEARER,
+        "token": {
+            "type": "apiKey",
+            "in": "query",
+            "name": "token",
+            "description": "The key, for clients that can only be given a URL.",
+        },
+    },
+    ways=(("key",), ("token",)),
+)
+
+
 class CloudcoinDialect(Dialect):
     """The errors of one generation; sites and prefixes are the same for all."""
 
-    name = "cloudcoin"
+    surface = SURFACE
     problem_kind = "application/json"
     links = False  # a GET may be a command
 
@@ -82,8 +104,10 @@ class CloudcoinDialect(Dialect):
         """Return KEYLESS if the settings allow it: clients of the original API send no keys."""
         return KEYLESS if settings.cloudcoin_loopback_without_key else None
 
-    def status(self, error: type[HeadwayError]) -> int:
+    def status(self, error: type[HeadwayError], settings: Settings) -> int:
         """Return the HTTP status of an error: a command that starts no task is a path that does not exist."""
+        if settings.cloudcoin_strict:
+            return 200
         return RouteNotFound.status if issubclass(error, UnknownTask) else error.status
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
@@ -97,8 +121,7 @@ class CloudcoinDialect(Dialect):
         else:
             task = words.FailedTask(asked, status, progress, code, message, details, failure)
             body = _encode(words.FailedReply(payload=task))
-        http = 200 if call.api.service.settings.cloudcoin_strict else self.status(type(error))
-        return Reply(http, body, problem.headers(error))
+        return Reply(self.status(type(error), call.api.service.settings), body, problem.headers(error))
 
     def _word(self, error: HeadwayError) -> str:
         return words.UNAVAILABLE if error.retry_after_s is not None else str(getattr(ERROR, self.generation))

@@ -27,6 +27,7 @@ from headway.http import problem
 from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
+from headway.http.surface import BEARER, Surface
 
 HEADER: Final = b"x-tadabase-"
 _OWN: Final = (
@@ -43,10 +44,38 @@ _STATUSES: Final = {UnknownTask: 404, TaskInactive: 412, BadParameter: 422, BadC
 _encode: Final = msgspec.json.Encoder().encode
 
 
+SURFACE: Final = Surface(
+    name="tadabase",
+    title="Headway as Tadabase's Tasks API",
+    description="""\
+Tasks are listed, run, watched and terminated, and records of tables read and changed, as in Tadabase's REST API.
+
+Times are `YYYY-MM-DD HH:MM:SS` by the clock on the wall of the organisation's zone. Bodies are JSON, forms, multipart or
+absent. Errors have `type`, `msg` and `status`; `errors` says of a validation what is wrong, by field.""",
+    schemes={
+        **{
+            f"tadabase_{part}": {
+                "type": "apiKey",
+                "in": "header",
+                "name": f"X-Tadabase-App-{part}",
+                "description": of,
+            }
+            for part, of in (
+                ("id", "The id of the key's organisation."),
+                ("key", "The public id of the key: what stands after `hw_`."),
+                ("secret", "The secret of the key: what stands after its id."),
+            )
+        },
+        "key": BEARER,
+    },
+    ways=(("tadabase_id", "tadabase_key", "tadabase_secret"), ("key",)),
+)
+
+
 class TadabaseDialect(Dialect):
     """`{"type": "error", "msg": …}`."""
 
-    name = "tadabase"
+    surface = SURFACE
     problem = words.Refusal
     problem_kind = JSON
     body_kinds = (JSON, FORM, PARTS)
@@ -66,13 +95,14 @@ class TadabaseDialect(Dialect):
         """Return the origins allowed on every surface, and those allowed on this one."""
         return (*settings.allow_origin, *settings.tadabase_origins)
 
-    def status(self, error: type[HeadwayError]) -> int:
+    def status(self, error: type[HeadwayError], settings: Settings) -> int:
         """Return the status that their documentation has for it, where it has one."""
+        del settings
         return next((status for kind, status in _STATUSES.items() if issubclass(error, kind)), error.status)
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error."""
-        status = self.status(type(error))
+        status = self.status(type(error), call.api.service.settings)
         gone = self._polled and isinstance(error, RunNotFound)
         refusal = words.Refusal(
             type="error",

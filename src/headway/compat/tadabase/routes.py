@@ -63,7 +63,7 @@ def routes() -> tuple[Route, ...]:
         said("POST", "/tasks/terminate/task/{name}", tasks.terminate_all, "run:control",
              "Terminate all executions of a task.", gives=words.Done, problems=task, logged="task.terminate"),
         said("GET", "/status", status.status, "caller", "Look at the own key, what it may and what is left of its limits.",
-             gives=words.KeyStatus),
+             operation="key_status", gives=words.KeyStatus),
         said("GET", "/data-tables", records.list_tables, "table:read", "List all data tables.", gives=words.DataTables),
         said("GET", "/data-tables/{table}/fields", records.list_fields, "table:read", "List the fields of a table.",
              gives=words.FieldList, problems=table),
@@ -78,7 +78,7 @@ def routes() -> tuple[Route, ...]:
         said("POST", "/data-tables/{table}/records/{record}", records.update_record, "record:write", "Change a record.",
              gives=words.RecordDone, problems=(*record, *_BODY), headers=("Idempotency-Key",)),
         said("PUT", "/data-tables/{table}/records/{record}", records.update_record, "record:write", "The same.",
-             gives=words.RecordDone, problems=(*record, *_BODY), headers=("Idempotency-Key",)),
+             operation="replace_record", gives=words.RecordDone, problems=(*record, *_BODY), headers=("Idempotency-Key",)),
         said("DELETE", "/data-tables/{table}/records/{record}", records.delete_record, "record:write",
              "Delete a record.", gives=words.Done, problems=(*record, "record_in_use")),
     )  # fmt: skip
