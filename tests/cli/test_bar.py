@@ -1,22 +1,14 @@
 """The progress bar on a terminal, which here is a pseudo-terminal."""
 
-import fcntl
 import json
-import os
-import pty
 import re
-import struct
-import subprocess
-import sys
-import termios
-from pathlib import Path
 
 import pytest
+from tests.cli.terminal import on_a_terminal
 from tests.client import samples
 from tests.client.samples import END, line, progress, snapshot
 from tests.client.server import Answer, script, serving, stream
 
-ROOT = Path(__file__).parents[2]
 LIFE = [
     snapshot(0, "queued"),
     line(1, state="running"),
@@ -27,31 +19,6 @@ LIFE = [
     END,
 ]
 DONE = Answer(200, samples.run("succeeded", output=[1], started_at="2026-11-22T01:00:00.000Z"))
-
-
-def on_a_terminal(columns, *arguments, **environment):
-    """Run the command line with stderr on a terminal of that width; return stdout and what the terminal got."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT / "src"), **environment}
-    environment = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "headway", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        stdin=theirs,
-        env=environment,
-        cwd=ROOT,
-    )
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(ours, 65536)
-        except OSError:  # the other end is closed
-            break
-    os.close(ours)
-    return process.communicate(timeout=30)[0].decode(), shown.decode()
 
 
 @pytest.mark.parametrize("columns", [60, 80, 140])

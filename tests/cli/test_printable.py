@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.cli.test_bar import on_a_terminal
+from tests.cli.terminal import on_a_terminal
 from tests.client import samples
 from tests.client.samples import END, ID, line, progress, snapshot, sse
 from tests.client.server import Answer, problem, script, serving, stream

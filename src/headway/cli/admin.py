@@ -66,15 +66,16 @@ def doctor(ctx: click.Context, /, store: str, verify: bool, accept_loss: bool) -
         lost = offline.accept_loss(store) if accept_loss else []
         findings = offline.doctor(store, verify=verify)
     well = all(finding.ok for finding in findings)
+    session.current().outcome = Exit.SUCCEEDED if well else Exit.FAILED
     if session.current().json:
         show.as_json({"ok": well, "lost": lost, "checks": findings})
     else:
         for sentence in lost:
-            click.echo(f"{click.style('lost', fg='yellow')}  {one_line(sentence)}")
+            show.marked("lost", sentence, colour="yellow")
         for finding in findings:
-            mark = click.style("ok  ", fg="green") if finding.ok else click.style("FAIL", fg="red", bold=True)
-            click.echo(f"{mark}  {finding.name}: {one_line(finding.message)}")
-    ctx.exit(0 if well else 1)
+            mark, colour = ("ok  ", "green") if finding.ok else ("FAIL", "red")
+            show.marked(mark, f"{finding.name}: {finding.message}", colour=colour)
+    ctx.exit(session.current().outcome)
 
 
 @click.command(cls=Command)

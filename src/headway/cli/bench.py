@@ -144,7 +144,7 @@ def report(found: Figures) -> None:
         rate = f"{figures['per_s']:,.0f}/s" if "per_s" in figures else ""
         times = [f"{figures[p]:.2f} ms" if p in figures else "" for p in ("p50_ms", "p99_ms")]
         rows.append([SCENARIOS[name], rate, *times])
-    show.table(("MEASURED", "RATE", "P50", "P99"), rows, empty="Nothing was measured.", whole=("MEASURED",))
+    show.table(("MEASURED", "RATE", "P50", "P99"), rows, empty="Nothing was measured.", names=("MEASURED",))
     click.echo()
     memory = "  ".join(
         f"{who} {idle:.0f} MB idle, {found['memory_after_mb'].get(who, 0):.0f} MB after"

@@ -9,10 +9,12 @@ from typing import Any
 import click
 
 from headway.cli import session
+from headway.cli.printable import SURROGATES, printable
 
 
 def _remember(name: str) -> Any:
-    def take(_: click.Context, __: click.Parameter, value: Any) -> None:
+    def take(_: click.Context, option: click.Parameter, value: Any) -> None:
+        refuse_undecodable(option, value)
         if value:
             setattr(session.current(), name, ",".join(value) if isinstance(value, tuple) else value)
 
@@ -33,6 +35,7 @@ def global_options() -> list[click.Option]:
         click.Option(
             ["--key-file"],
             metavar="FILE",
+            type=click.Path(),
             expose_value=False,
             callback=_remember("key_file"),
             help="Where the key for the server is; the one in HEADWAY_KEY if absent.",
@@ -47,8 +50,27 @@ def global_options() -> list[click.Option]:
     ]
 
 
+def refuse_undecodable(parameter: click.Parameter, value: Any) -> None:
+    """Raise for a text with bytes that are not UTF-8, which Python keeps as halves of characters: no request can carry them.
+
+    Paths of files may have them.
+    """
+    if isinstance(value, (tuple, list)):
+        for one in value:
+            refuse_undecodable(parameter, one)
+    elif isinstance(value, str) and SURROGATES.search(value) and not isinstance(parameter.type, click.Path):
+        raise click.BadParameter(f"{printable(value)} is not UTF-8", param=parameter)
+
+
 class Command(click.Command):
     """A command that takes the global options too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments, and refuse what is not text."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            refuse_undecodable(parameter, ctx.params.get(parameter.name or ""))
+        return rest
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

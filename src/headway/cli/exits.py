@@ -27,8 +27,10 @@ class Exit(IntEnum):
     """The thing is not in a state in which this can be done."""
     TIMED_OUT = 7
     """The run was not finished in the time given; it goes on."""
+    UNWRITTEN = 8
+    """It was done, or the run succeeded, but the answer could not be written: the disk is full, for example."""
     DETACHED = 130
-    """Ctrl-C; the run goes on."""
+    """Ctrl-C, or whoever read the events has left; the run goes on."""
 
 
 _BY_ERROR: tuple[tuple[type[errors.HeadwayError], Exit], ...] = (

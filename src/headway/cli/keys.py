@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any, Final
 
 import click
@@ -85,8 +86,12 @@ def _answer(made: KeyOut) -> None:
 
 def _print_key(key_id: str, text: str) -> None:
     """Print nothing but the key on the output, so that it can go where it belongs without being seen."""
-    click.echo(text)
-    click.echo(f"This is the key {key_id}. It is not shown again: put it into HEADWAY_KEY, or into a file.", err=True)
+    try:
+        click.echo(text)
+    finally:  # also if the key could not be written: it has to be found, to be revoked
+        click.echo(
+            f"This is the key {key_id}. It is not shown again: put it into HEADWAY_KEY, or into a file.", err=True
+        )
 
 
 @keys.command("list")
@@ -100,11 +105,17 @@ def list_(everything: bool) -> None:
         return
     rows = [
         [key.id, key.name, key.state, ",".join(key.queues or []) or "any", show.age(key.last_used_at),
-         key.expires_at or "never", " ".join(key.scopes)]
+         key.expires_at or "never", _in_short(key.scopes)]
         for key in found
     ]  # fmt: skip
     columns = ("KEY", "NAME", "STATE", "QUEUES", "LAST USED", "EXPIRES", "SCOPES")
-    show.table(columns, rows, empty="No keys.", whole=("KEY",))
+    show.table(columns, rows, empty="No keys.", ids=("KEY",), names=("NAME",), texts=("SCOPES", "QUEUES"))
+
+
+def _in_short(scopes: Collection[str]) -> str:
+    """Return the word for many scopes, where they are exactly those, or else all of them."""
+    named = (word for word, group in GROUPS.items() if set(scopes) == set(group))
+    return next(named, " ".join(scopes))
 
 
 @keys.command("show")

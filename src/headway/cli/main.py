@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from headway import __version__
-from headway.cli import exits
+from headway.cli import exits, output
 from headway.cli.command import LazyGroup
 from headway.cli.printable import one_line, printable
 from headway.cli.session import Session
@@ -45,7 +45,7 @@ ALIASES: Final = {"orgs": "organisations"}
 
 EPILOG: Final = (
     "Exit codes: 0 succeeded, 1 failed, 2 wrong usage or input, 3 the run was stopped, 4 the server cannot be reached, "
-    "5 not found or gone, 6 conflict, 7 timed out, 130 detached with Ctrl-C."
+    "5 not found or gone, 6 conflict, 7 timed out, 8 done but the answer could not be written, 130 detached."
 )
 
 
@@ -70,21 +70,35 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command; end the process with the exit code that says how it went."""
     shown = Session()
-    colour = False if os.environ.get("NO_COLOR") else None  # None: as the terminal can
+    with output.streams():
+        sys.exit(_run(arguments, shown))
+
+
+def _run(arguments: Sequence[str] | None, shown: Session) -> int:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    colour = False if plain else None  # None: as the terminal can
     try:
         code = root.main(arguments, prog_name="headway", standalone_mode=False, obj=shown, color=colour)
+        sys.stdout.flush()
+        if shown.unwritten is not None:
+            raise shown.unwritten
     except click.ClickException as error:
         error.show()
         code = error.exit_code
     except click.Abort:
         code = exits.Exit.DETACHED
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = exits.Exit.SUCCEEDED
+    except output.Unwritten as error:
+        code = shown.outcome
+        if not error.reader_left:  # `| head` has seen enough; a full disk has lost the answer
+            _say(f"the answer could not be written: {error}", colour=colour)
+            code = exits.Exit.UNWRITTEN if code in {exits.Exit.SUCCEEDED, exits.Exit.DETACHED} else code
     except HeadwayError as error:
         _tell(error, as_json=shown.json, colour=colour)
         code = exits.of_error(error)
-    sys.exit(code if isinstance(code, int) else 0)
+    except OSError as error:
+        _say(f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error), colour=colour)
+        code = exits.Exit.FAILED
+    return code if isinstance(code, int) else 0
 
 
 def _tell(error: HeadwayError, *, as_json: bool, colour: bool | None) -> None:
@@ -94,9 +108,13 @@ def _tell(error: HeadwayError, *, as_json: bool, colour: bool | None) -> None:
         said = error.fields | {name: value for name, value in members.items() if value is not None}
         click.echo(json.dumps({"error": said}), err=True)
         return
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error.detail)}", err=True, color=colour)
+    _say(error.detail, colour=colour)
     for part in error.errors:
         if part.get("message"):
             click.echo(f"  {one_line(str(part.get('pointer', '')))}: {printable(str(part['message']))}", err=True)
     if error.hint:
         click.echo(f"{click.style('Hint:', bold=True)}  {printable(error.hint)}", err=True, color=colour)
+
+
+def _say(error: str, *, colour: bool | None) -> None:
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {printable(error)}", err=True, color=colour)

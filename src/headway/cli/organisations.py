@@ -35,7 +35,7 @@ def list_() -> None:
         return
     rows = [[one.id, one.name, one.zone, one.state, one.per_minute or "any", one.per_day or "any"] for one in found]
     columns = ("ORGANISATION", "NAME", "ZONE", "STATE", "PER MINUTE", "PER DAY")
-    show.table(columns, rows, empty="No organisations.", whole=("ORGANISATION",))
+    show.table(columns, rows, empty="No organisations.", ids=("ORGANISATION",), names=("NAME", "ZONE"))
 
 
 @organisations.command("update")

@@ -12,6 +12,9 @@ _UNPRINTABLE: Final = re.compile(
     "\ud800-\udfff]"  # halves of characters, which no encoding has
 )
 
+SURROGATES: Final = re.compile("[\ud800-\udfff]")
+"""Halves of characters: what Python makes of bytes that are not UTF-8."""
+
 
 def printable(text: str) -> str:
     r"""Return the text with each such character as `\u001b`, which in JSON means the same; tabs and line feeds stay."""

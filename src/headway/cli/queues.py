@@ -27,7 +27,7 @@ def list_() -> None:
         for queue in found
     ]  # fmt: skip
     columns = ("QUEUE", "PAUSED", "LIMIT", "QUEUED", "RUNNING", "OLDEST")
-    show.table(columns, rows, empty="No queues.", whole=("QUEUE",))
+    show.table(columns, rows, empty="No queues.", names=("QUEUE",))
 
 
 @queues.command("pause")

@@ -11,7 +11,6 @@ import msgspec
 
 from headway.cli import session, show
 from headway.cli.command import Group
-from headway.cli.printable import printable
 from headway.cli.run import document, input_field
 from headway.cli.tables import condition, filter_options
 from headway.wire.record_tasks import CreateRecordTask, OnError, PatchRecordTask, RecordTaskOut
@@ -89,7 +88,8 @@ def list_() -> None:
         ]
         for task in found
     ]
-    show.table(("NAME", "STATE", "TABLE", "ACTIONS", "DESCRIPTION"), rows, empty="No record tasks.", whole=("NAME",))
+    columns = ("NAME", "STATE", "TABLE", "ACTIONS", "DESCRIPTION")
+    show.table(columns, rows, empty="No record tasks.", names=("NAME", "TABLE"), texts=("DESCRIPTION", "ACTIONS"))
 
 
 @record_tasks.command("show")
@@ -161,7 +161,7 @@ def errors(run_id: str, limit: int) -> None:
         show.as_json({"data": found})
         return
     rows = [[error.record_id, error.action, error.code, error.message] for error in found]
-    show.table(("RECORD", "ACTION", "CODE", "WHY"), rows, empty="No record failed.", whole=("RECORD",))
+    show.table(("RECORD", "ACTION", "CODE", "WHY"), rows, empty="No record failed.", ids=("RECORD",), texts=("WHY",))
 
 
 @record_tasks.command("retry-failed")
@@ -171,11 +171,7 @@ def retry_failed(run_id: str, idempotency_key: str | None) -> None:
     """Start a run over the records alone that failed in an earlier one, and print its id."""
     with session.current().client() as client:
         handle = client.record_tasks.retry_failed(run_id, idempotency_key=idempotency_key)
-    if session.current().json:
-        show.as_json(handle.run)
-        return
-    click.echo(printable(handle.id))
-    click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
+    show.started(handle)
 
 
 def _actions(task: RecordTaskOut) -> str:

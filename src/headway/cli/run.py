@@ -13,7 +13,6 @@ import msgspec
 from headway import texts
 from headway.cli import session, show, watch
 from headway.cli.command import Command
-from headway.cli.printable import printable
 from headway.client.sync.client import Client
 from headway.durations import parse_ms
 from headway.errors import Forbidden, NotFound
@@ -71,11 +70,7 @@ def run(
         handle = client.runs.start(task, values, labels=pairs(labels, "--label"), **options)
         if not detach:
             ctx.exit(watch.to_the_end(client, handle, timeout_s=timeout_s))
-        if shown.json:
-            show.as_json(handle.run)
-            return
-        click.echo(printable(handle.id))
-        click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
+        show.started(handle)
 
 
 def span_s(text: str | None, option: str) -> float | None:

@@ -74,12 +74,8 @@ def list_(limit: int, everything: bool, **options: Any) -> None:
             return
         rows = ([run.id, run.state, run.task, show.progress(run.progress), show.age(run.created_at), show.duration(run)]
                 for run in found)  # fmt: skip
-        show.table(
-            ("ID", "STATE", "TASK", "PROGRESS", "AGE", "TOOK"),
-            rows,
-            empty="No runs.",
-            whole=("ID", "STATE"),
-        )
+        columns = ("ID", "STATE", "TASK", "PROGRESS", "AGE", "TOOK")
+        show.table(columns, rows, empty="No runs.", names=("TASK",), texts=("PROGRESS",))
 
 
 @runs.command("show")
@@ -256,7 +252,7 @@ def attempts(run_id: str) -> None:
         for attempt in found
     ]  # fmt: skip
     columns = ("ATTEMPT", "OUTCOME", "STARTED", "FINISHED", "WORKER", "ERROR")
-    show.table(columns, rows, empty="It has not been tried yet.", whole=("STARTED", "FINISHED"))
+    show.table(columns, rows, empty="It has not been tried yet.", ids=("WORKER",), texts=("ERROR",))
 
 
 @runs.command("events")
@@ -285,7 +281,7 @@ def count(by: str, **options: Any) -> None:
         show.as_json(found)
         return
     rows = [*found.counts.items(), ("total", found.total)]
-    show.table((by.upper(), "RUNS"), rows, empty="No runs.")
+    show.table((by.upper(), "RUNS"), rows, empty="No runs.", names=(by.upper(),))
 
 
 @runs.command("bulk")

@@ -88,7 +88,8 @@ def list_(task: str | None, limit: int) -> None:
         ]
         for schedule in found
     ]
-    show.table(("NAME", "STATE", "TASK", "OCCURRENCE", "ZONE", "NEXT"), rows, empty="No schedules.", whole=("NAME",))
+    columns = ("NAME", "STATE", "TASK", "OCCURRENCE", "ZONE", "NEXT")
+    show.table(columns, rows, empty="No schedules.", names=("NAME", "TASK"), texts=("OCCURRENCE", "ZONE"))
 
 
 @schedules.command("show")
@@ -181,11 +182,7 @@ def trigger(named: str, overlap: OverlapName | None, reason: str) -> None:
     """Start a run now, beside the slots."""
     with session.current().client() as client:
         handle = client.schedules.trigger(named, overlap=overlap, reason=reason)
-    if session.current().json:
-        show.as_json(handle.run)
-        return
-    click.echo(printable(handle.id))
-    click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
+    show.started(handle)
 
 
 @schedules.command("backfill")
@@ -202,7 +199,7 @@ def backfill(named: str, first: str, last: str, overlap: OverlapName | None, dry
         show.as_json({"data": found})
         return
     rows = [[slot.slot, slot.run_id or show.NOTHING] for slot in found]
-    show.table(("SLOT", "RUN"), rows, empty="Every slot has its run.", whole=("SLOT", "RUN"))
+    show.table(("SLOT", "RUN"), rows, empty="Every slot has its run.", ids=("RUN",))
 
 
 @schedules.command("preview")
@@ -239,7 +236,9 @@ def slots(named: str, outcome: OutcomeName | None, limit: int) -> None:
         ]
         for slot in found
     ]
-    show.table(("SLOT", "OUTCOME", "RUN", "WHY"), rows, empty="No slots yet.", whole=("SLOT", "RUN"))
+    show.table(
+        ("SLOT", "OUTCOME", "RUN", "WHY"), rows, empty="No slots yet.", names=("SLOT",), ids=("RUN",), texts=("WHY",)
+    )
 
 
 @schedules.command("delete")
@@ -261,7 +260,7 @@ def _show_coming(coming: PreviewOut) -> None:
         show.as_json(coming)
         return
     rows = [[slot.local, slot.slot] for slot in coming.data]
-    show.table((coming.timezone, "UTC"), rows, empty="Never again.", whole=(coming.timezone, "UTC"))
+    show.table((coming.timezone, "UTC"), rows, empty="Never again.", names=(coming.timezone, "UTC"))
 
 
 def _declared(schedule: ScheduleOut) -> str | None:

@@ -26,4 +26,4 @@ def list_() -> None:
          show.age(server.heard_at), server.id]
         for server in found
     ]  # fmt: skip
-    show.table(("HOST", "VERSION", "UP", "HEARD", "ID"), rows, empty="No servers.")
+    show.table(("HOST", "VERSION", "UP", "HEARD", "ID"), rows, empty="No servers.", names=("HOST",))

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from headway.cli.exits import Exit
+
 if TYPE_CHECKING:
+    from headway.cli.output import Unwritten
     from headway.client.sync.client import Client
 
 
@@ -20,6 +23,10 @@ class Session:
     key_file: str | None = None
     """A file, so that no list of processes shows the key."""
     json: bool = False
+    outcome: Exit = Exit.SUCCEEDED
+    """How the command ends when its answer cannot be written: what has been done by then decides it."""
+    unwritten: Unwritten | None = None
+    """An answer that could not be written, of a command that had more to do."""
 
     def client(self) -> Client:
         """Return a client that gives up soon: someone is looking at the screen."""

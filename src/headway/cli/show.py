@@ -1,22 +1,25 @@
-"""Answers on the screen: tables for people, tab-separated lines for pipes, JSON for programs.
-
-rich is imported only when a table is drawn on a terminal.
-"""
+"""Answers on the screen: tables for people, tab-separated lines for pipes, JSON for programs."""
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Container, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
 from headway.cli import session
+from headway.cli.output import Unwritten, encodable
 from headway.cli.printable import one_line, printable
 from headway.clock import SystemClock
 from headway.wire import times
 from headway.wire.runs import ProgressOut, RunOut
+
+if TYPE_CHECKING:
+    from headway.cli.columns import Kind
+    from headway.client.sync.handle import RunHandle
 
 COLOURS: Final = {
     "scheduled": "blue",
@@ -32,18 +35,31 @@ NOTHING: Final = "-"
 
 
 def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str, whole: Iterable[str] = ("ID",)
+    heads: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    empty: str,
+    ids: Container[str] = ("ID",),
+    names: Container[str] = (),
+    texts: Container[str] = (),
 ) -> None:
-    """Print rows; the columns named in `whole` are never cut, however narrow the terminal is."""
-    texts = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
+    """Print rows: on a terminal in columns that fit, elsewhere whole and tab-separated.
+
+    On a terminal that is too narrow `texts` are cut, then `ids` are shortened to the shortest prefix that tells them apart,
+    then `names` are folded; other columns are never cut. What is too wide even so is shown as a block of lines for each row.
+    """
+    cells = [["" if cell is None else one_line(str(cell)) for cell in row] for row in rows]
     if not on_a_terminal():
-        for row in [[column.lower() for column in columns], *texts]:
-            click.echo("\t".join(row))
+        click.echo("\n".join("\t".join(row) for row in [[head.lower() for head in heads], *cells]))
         return
-    if not texts:
+    if not cells:
         click.echo(empty)
         return
-    _draw(columns, texts, frozenset(whole))
+    kinds: list[tuple[str, Kind]] = [
+        (head, "id" if head in ids else "name" if head in names else "text" if head in texts else "whole")
+        for head in heads
+    ]
+    _draw(kinds, [[encodable(cell, sys.stdout) for cell in row] for row in cells])
 
 
 def on_a_terminal() -> bool:
@@ -51,22 +67,32 @@ def on_a_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _draw(columns: Sequence[str], rows: list[list[str]], whole: frozenset[str]) -> None:
-    from rich.console import Console  # noqa: PLC0415 (only when shown)
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+def screen_width() -> int:
+    """Return how many cells a line has."""
+    return shutil.get_terminal_size().columns
 
-    drawn = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        drawn.add_column(column, no_wrap=True, overflow="fold" if column in whole else "ellipsis",
-                         min_width=36 if column == "ID" else None)  # fmt: skip
-    for row in rows:
-        cells = [
-            Text(cell, style=COLOURS.get(cell, "") if column == "STATE" else "")
-            for column, cell in zip(columns, row, strict=True)
-        ]
-        drawn.add_row(*cells)
-    Console().print(drawn)
+
+def _draw(kinds: Sequence[tuple[str, Kind]], rows: Sequence[Sequence[str]]) -> None:
+    from headway.cli import columns as layout  # noqa: PLC0415 (imports a part of rich)
+
+    columns = [layout.Column(head, kind) for head, kind in kinds]
+    mark = "…" if encodable("…", sys.stdout) == "…" else "..."
+    lines = layout.lay_out(columns, rows, screen_width(), mark)
+    if lines is None:
+        blocks = layout.blocks(columns, rows, screen_width())
+        click.echo("\n\n".join("\n".join(f"{_bold(head)}  {value}" for head, value in block) for block in blocks))
+        return
+    state = next((at for at, head in enumerate(lines[0]) if head.rstrip() == "STATE"), None)
+    for number, line in enumerate(lines):
+        colour = COLOURS.get(line[state].rstrip()) if state is not None else None
+        if colour and state is not None:
+            line[state] = click.style(line[state], fg=colour)
+        shown = "  ".join(line).rstrip()
+        click.echo(_bold(shown) if number == 0 else shown)
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> None:
@@ -74,11 +100,28 @@ def pairs(rows: Iterable[tuple[str, object]]) -> None:
     shown = [(name, printable(str(value))) for name, value in rows if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        first, *more = value.rstrip("\n").split("\n")
+        lines = value.rstrip("\n").split("\n")
+        first, *more = lines if len(lines) > 1 else _fitted(value, width + 2)  # JSON and tracebacks stay as they are
         coloured = click.style(first, fg=COLOURS[first]) if name == "state" and first in COLOURS else first
         click.echo(f"{click.style(name.ljust(width), bold=True)}  {coloured}")
         for line in more:
             click.echo(f"{' ' * width}  {line}")
+
+
+def marked(mark: str, text: str, *, colour: str | None = None) -> None:
+    """Print a line with a mark before it; on a terminal its words are wrapped, and stand beside the mark."""
+    by = len(mark) + 2
+    lines = _fitted(one_line(text), by)
+    click.echo(f"{click.style(mark, fg=colour)}  " + f"\n{' ' * by}".join(lines))
+
+
+def _fitted(text: str, indent: int) -> list[str]:
+    """Return the lines of a text that begins that far from the edge: as many as it takes on a terminal, else one."""
+    if not on_a_terminal():
+        return [text]
+    from headway.cli.columns import wrapped  # noqa: PLC0415 (imports a part of rich)
+
+    return wrapped(encodable(text, sys.stdout), max(1, screen_width() - indent))
 
 
 def as_json(value: Any) -> None:
@@ -93,11 +136,28 @@ def as_json_line(value: Any) -> None:
 
 
 def answer(value: Any, sentence: str) -> None:
-    """Say that something was done: the sentence for people, the value as JSON."""
+    """Say that something was done: the sentence for people, the value as JSON.
+
+    When that cannot be written the command goes on: what else it was told to change is not left undone.
+    """
+    try:
+        if session.current().json:
+            as_json(value)
+        else:
+            click.echo(printable(sentence))
+    except Unwritten as error:
+        session.current().unwritten = error
+
+
+def started(handle: RunHandle) -> None:
+    """Print a run that was started and is not watched: its id on stdout, and how to watch it on stderr."""
     if session.current().json:
-        as_json(value)
-    else:
-        click.echo(printable(sentence))
+        as_json(handle.run)
+        return
+    try:
+        click.echo(printable(handle.id))
+    finally:  # also if the id could not be written: who has started a run has to find it
+        click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
 
 
 def run(run: RunOut) -> None:
@@ -129,8 +189,7 @@ def run(run: RunOut) -> None:
             ("kept until", run.expires_at),
             ("input", pretty(run.input)),
             ("output", pretty(run.output) if run.state == "succeeded" else None),
-            ("error", error and ": ".join(filter(None, [error.get("type") or error["code"], error.get("message")]))),
-            ("", (error or {}).get("details") or None),
+            ("error", error and failure(error)),
         ]
     )
 
@@ -182,6 +241,13 @@ def decoded(raw: msgspec.Raw | None) -> Any:
 def counted(number: int, what: str) -> str:
     """Return a number of things: "1 run", "1,000 runs"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def failure(error: dict[str, Any]) -> str:
+    """Return what a run's code has raised: the traceback, which ends with the message, or the message."""
+    return str(
+        error.get("details") or ": ".join(filter(None, [error.get("type") or error["code"], error.get("message")]))
+    )
 
 
 def by(reason: dict[str, Any]) -> str:

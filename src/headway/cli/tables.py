@@ -10,8 +10,9 @@ from typing import Any
 import click
 import msgspec
 
-from headway.cli import printable, session, show
+from headway.cli import session, show
 from headway.cli.command import Group
+from headway.cli.printable import one_line, printable
 from headway.wire.tables import FieldOut, RecordOut, TableOut
 
 
@@ -29,7 +30,8 @@ def list_() -> None:
         show.as_json({"data": found})
         return
     rows = [[table.name, table.records, len(table.fields), table.description, table.id] for table in found]
-    show.table(("TABLE", "RECORDS", "FIELDS", "DESCRIPTION", "ID"), rows, empty="No tables.", whole=("TABLE", "ID"))
+    columns = ("TABLE", "RECORDS", "FIELDS", "DESCRIPTION", "ID")
+    show.table(columns, rows, empty="No tables.", ids=(), names=("TABLE",), texts=("DESCRIPTION",))
 
 
 @tables.command("show")
@@ -55,14 +57,16 @@ def _show(table: TableOut) -> None:
         ]
     )
     rows = [[field.name, field.type, ", ".join(_options(field)), field.id] for field in table.fields]
-    show.table(("FIELD", "TYPE", "OPTIONS", "ID"), rows, empty="No fields.", whole=("FIELD",))
+    show.table(
+        ("FIELD", "TYPE", "OPTIONS", "ID"), rows, empty="No fields.", ids=(), names=("FIELD",), texts=("OPTIONS",)
+    )
     _say_left_out(table)
 
 
 def _say_left_out(table: TableOut) -> None:
     """Name the columns of an external table that are no fields, on stderr."""
     for column, why in ({} if table.external is None else table.external.left_out).items():
-        click.echo(printable.one_line(f"left out: {column}: {why}"), err=True)
+        click.echo(one_line(f"left out: {column}: {why}"), err=True)
 
 
 def _options(field: FieldOut) -> Iterable[str]:
@@ -189,10 +193,10 @@ def records(table: str, where: tuple[tuple[str, str, str], ...], text: str | Non
         show.as_json({"data": found})
         return
     rows = [[*(_shown(record.values.get(name)) for name in names), record.id] for record in found]
-    show.table((*names, "ID"), rows, empty="No records.")
+    show.table((*names, "ID"), rows, empty="No records.", ids=(), texts=names)
     for record in found:
         for name, why in ({} if record.invalid is msgspec.UNSET else record.invalid).items():
-            click.echo(printable.one_line(f"{record.id}: {name} {why}"), err=True)
+            click.echo(one_line(f"{record.id}: {name} {why}"), err=True)
 
 
 def _shown(value: Any) -> str | None:
@@ -258,7 +262,7 @@ def import_(table: str, file: Path, columns: tuple[str, ...], detach: bool, **op
     pairs = [column.partition("=") for column in columns]
     options["columns"] = {column: field for column, _, field in pairs}
     with session.current().client() as client:
-        run = client.tables.import_file(table, file.read_bytes(), file.name, **options)
+        run = client.tables.import_file(table, file.read_bytes(), printable(file.name), **options)
         if detach:
             show.answer(run.run, f"{run.id}  {run.state}: headway runs watch {run.id}")
             return

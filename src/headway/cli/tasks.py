@@ -27,7 +27,7 @@ def list_() -> None:
         for task in found
     ]  # fmt: skip
     columns = ("TASK", "ACTIVE", "VERSION", "QUEUE", "EXECUTOR", "QUEUED", "RUNNING", "DESCRIPTION")
-    show.table(columns, rows, empty="No tasks.", whole=("TASK",))
+    show.table(columns, rows, empty="No tasks.", names=("TASK", "QUEUE", "VERSION"), texts=("DESCRIPTION",))
 
 
 @tasks.command("show")

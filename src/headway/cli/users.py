@@ -32,7 +32,7 @@ def list_() -> None:
         show.as_json({"data": found})
         return
     rows = [[user.id, user.name, user.email, user.state] for user in found]
-    show.table(("USER", "NAME", "EMAIL", "STATE"), rows, empty="No users.", whole=("USER",))
+    show.table(("USER", "NAME", "EMAIL", "STATE"), rows, empty="No users.", ids=("USER",), names=("NAME", "EMAIL"))
 
 
 @users.command("disable")

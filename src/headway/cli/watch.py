@@ -43,6 +43,7 @@ def follow(client: Client, handle: RunHandle, *, timeout_s: float | None = None,
 
     `lines` prints each event as a line of JSON on stdout instead. Ctrl-C leaves the run alone.
     """
+    session.current().outcome = Exit.DETACHED  # until the end of the run is known
     screen = _silent() if lines or session.current().json else _screen(handle)
     out_of_time = threading.Event()
 
@@ -98,6 +99,7 @@ def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = N
 
 def conclude(run: RunOut) -> None:
     """Print how a run ended: its result on stdout, everything else on stderr."""
+    session.current().outcome = OF_STATE[run.state]
     if session.current().json:
         show.as_json(run)
         return

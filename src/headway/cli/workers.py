@@ -27,7 +27,7 @@ def list_() -> None:
         for worker in found
     ]  # fmt: skip
     columns = ("ID", "STATE", "NAME", "HOST", "RUNS", "QUEUES", "TASKS", "HEARD")
-    show.table(columns, rows, empty="No workers.")
+    show.table(columns, rows, empty="No workers.", names=("NAME", "HOST"), texts=("QUEUES",))
 
 
 @workers.command("drain")

@@ -53,17 +53,18 @@ class Address(NamedTuple):
     def parse(cls, url: str) -> Address:
         """Read an http or https URL; raise BadParameter for anything else."""
         url = url.strip()
-        parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1 or parts.query or parts.fragment:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            port, host = parts.port, parts.hostname or ""
+            host.encode("idna")  # a name that cannot be looked up
+            parts.path.encode("ascii")
+            fits = parts.scheme in {"http", "https"} and host and not parts.query and not parts.fragment
+        except ValueError:  # of which UnicodeError is one
+            fits = False
+        if not fits or not url.isprintable() or " " in url:
             raise BadParameter(f"{url[:200]!r} is not the URL of a server; write http://127.0.0.1:8006")
         secure = parts.scheme == "https"
-        return cls(
-            parts.geturl().rstrip("/"), secure, parts.hostname, port or (443 if secure else 80), parts.path.rstrip("/")
-        )
+        return cls(parts.geturl().rstrip("/"), secure, host, port or (443 if secure else 80), parts.path.rstrip("/"))
 
 
 class Transport:
