@@ -22,6 +22,7 @@ from headway.kinds import (
     SECRET,
     TARGET,
     Bytes,
+    Choice,
     Duration,
     Flag,
     Many,
@@ -38,6 +39,8 @@ GIB: Final = 1 << 30
 WORKERS_MAX: Final = 1_000
 CAPACITY: Final = Whole(1, 100_000)
 RAY_CAPACITY: Final = Whole(0, 100_000)
+LOG_FORMAT: Final = Choice(("text", "json"))
+LOG_LEVEL: Final = Choice(("debug", "info", "warning", "error"))
 RETRIES: Final = 7
 """So many tries take at least six seconds, and about ten: as long as a server is away on a busy machine that restarts it."""
 
@@ -48,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: Annotated[str, Text("the URL of a store", 1), "--store"] = "sqlite:///headway.db"
     """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
     postgresql://USER@HOST/DATABASE, which several servers may share."""
+    make_folder: Annotated[bool, Flag(), "--make-folder"] = False
+    """Make the folder of `store` if it is not there. Without it a server refuses to start in a folder that is missing, as
+    that of a disk that is not mounted is."""
     host: Annotated[str, Text("an address or a host name", 1, 255), "--host"] = "127.0.0.1"
     """The address to listen on. Others than loopback need a key, and `behind_proxy`."""
     port: Annotated[int, Whole(0, 65_535), "--port"] = 8006
@@ -149,7 +155,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cloudcoin_strict: Annotated[bool, Flag()] = False
     """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
     access_log: Annotated[bool, Flag(), "--access-log"] = False
-    """Whether each request is logged."""
+    """Whether each request is logged, at any level."""
+    log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
+    """Form of the log on stderr: lines of text, or a JSON object on each line."""
+    log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
+    """The lowest level of what is logged."""
 
     def __post_init__(self) -> None:
         """Refuse values that their settings do not take."""
@@ -175,6 +185,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What people call it; host and process id if absent."""
     drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 20_000
     """How long runs may finish when it is stopped."""
+    log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
+    """Form of the log on stderr: lines of text, or a JSON object on each line."""
+    log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
+    """The lowest level of what is logged."""
 
     def __post_init__(self) -> None:
         """Refuse values that their settings do not take."""

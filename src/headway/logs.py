@@ -1,11 +1,18 @@
-"""One structured line per thing that happened, on stderr: time, level, logger, message; never a line break from outside."""
+"""One line per thing that happened, on stderr, as text or as JSON: time, level, logger, message; never a line break from outside.
+
+A record in JSON has `time`, `level`, `logger` and `message`, and after those what its kind adds: `exception` (a traceback),
+`worker` (the number of the worker process that wrote it), and the fields of the access log.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+import sys
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 _ESCAPED: Final = (*range(32), *range(127, 160), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 """Control characters, line ends and bidirectional marks, which can control a terminal or reorder what it shows."""
@@ -43,11 +50,92 @@ class OneLine(logging.Formatter):
         return line
 
 
-def configure(level: str = "INFO") -> None:
-    """Send all logs of this process to stderr, in lines."""
+class JsonLine(logging.Formatter):
+    """Writes a record as one JSON object on one line, in ASCII."""
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        more = dict(getattr(record, "fields", {}))
+        if record.exc_info:
+            more["exception"] = self.formatException(record.exc_info)
+        moment = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f}Z"
+        return as_json(record.levelname.lower(), record.name, record.getMessage(), moment, **more)
+
+
+class Words(logging.Formatter):
+    """Writes nothing but the message, for people who look on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return f"{record.name.replace('.', ' ')}: {record.getMessage()}"
+
+
+def as_json(level: str, logger: str, message: str, moment: str, **more: Any) -> str:
+    """Return a record."""
+    record = {"time": moment, "level": level, "logger": logger, "message": message, **more}
+    return json.dumps(
+        {name: _KEY.sub(r"\1…", value) if isinstance(value, str) else value for name, value in record.items()}
+    )
+
+
+def line_of_worker(number: int, line: bytes) -> bytes:
+    """Return a line that a worker process wrote as a record: one of its own with its number, any other as the message."""
+    text = line.decode(errors="replace").rstrip("\r")
+    if text.startswith('{"time": '):
+        try:
+            told = json.loads(text)
+            return (
+                as_json(
+                    told.pop("level"), told.pop("logger"), told.pop("message"), told.pop("time"), **told, worker=number
+                ).encode()
+                + b"\n"
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass  # it only looked like one
+    record = logging.LogRecord("headway.worker.output", logging.INFO, "", 0, "%s", (text,), None)
+    record.fields = {"worker": number}
+    return JsonLine().format(record).encode() + b"\n"
+
+
+def say(text: str, level: int = logging.INFO) -> None:
+    """Tell who looks on: as it stands, or as a record where logs are JSON."""
+    if in_json():
+        logging.getLogger("headway").log(level, "%s", text)
+    else:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+
+
+def in_json() -> bool:
+    """Tell whether this process logs in JSON."""
+    return any(isinstance(handler.formatter, JsonLine) for handler in logging.getLogger().handlers)
+
+
+def of_worker(level: str, form: str) -> Callable[[int, str], None]:
+    """Return what writes a line of a worker process, given its level: past all loggers, which the app may set up as it likes.
+
+    In JSON, warnings of an app that sets up no logging are records too.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    handler.setFormatter(JsonLine() if form == "json" else Words())
+    if form == "json" and logging.lastResort is not None:
+        logging.lastResort.setFormatter(JsonLine())
+    least = logging.getLevelName(level.upper())
+
+    def write(number: int, text: str) -> None:
+        if number >= least:
+            handler.handle(logging.LogRecord("headway.worker", number, "", 0, text, None, None))
+
+    return write
+
+
+def configure(level: str = "info", form: str = "text") -> None:
+    """Send all logs of this process to stderr, in lines of text or JSON."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLine() if form == "json" else OneLine())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("headway.access").setLevel("INFO")  # whoever asks for it wants it at any level
     server = logging.getLogger("uvicorn.error")
     server.setLevel("WARNING")  # its start and stop are ours to tell
     server.addFilter(Untold())

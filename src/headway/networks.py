@@ -67,6 +67,12 @@ def is_loopback(host: str) -> bool:
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
+def is_wildcard(host: str) -> bool:
+    """Tell whether a host to listen on stands for every address of the machine, so that nobody can be sent there."""
+    found = literal(host)
+    return found is not None and found.is_unspecified
+
+
 def within(address: Address, networks: Iterable[Network]) -> bool:
     """Tell whether the address lies in one of the networks."""
     return any(address.version == network.version and address in network for network in networks)
@@ -78,6 +84,11 @@ def literal(host: str) -> Address | None:
         return ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         return None
+
+
+def spelled(host: str) -> str:
+    """Return a host as a URL and a Host header have it: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def spelling(host: str) -> str:

@@ -52,7 +52,7 @@ def in_one_sentence(said):
 def test_what_is_not_a_store_is_not_restored(headway, store, tmp_path):
     for file in not_stores(tmp_path, store):
         target = tmp_path / "new" / f"{file.name}.db"
-        code, out, err = headway("restore", str(file), "--store", f"sqlite:///{target}")
+        code, out, err = headway("restore", str(file), "--store", f"sqlite:///{target}", "--make-folder")
         assert (code, out, in_one_sentence(err), target.exists()) == (1, "", True, False), (file, err)
 
 
@@ -102,10 +102,17 @@ def test_a_restore_onto_a_store_says_what_to_do_first(headway, store, tmp_path, 
     assert err == f"Error: {store}{suffix} exists: stop the server that uses it and move that store away first\n"
 
 
-def test_a_restore_makes_the_folder(headway, store, tmp_path):
+def test_a_restore_makes_the_folder_if_it_is_asked_to(headway, store, tmp_path):
     headway("backup", str(tmp_path / "copy"), "--store", f"sqlite:///{store}")
     target = tmp_path / "a" / "b" / "new.db"
-    assert headway("restore", str(tmp_path / "copy"), "--store", f"sqlite:///{target}")[0] == 0
+    command = ("restore", str(tmp_path / "copy"), "--store", f"sqlite:///{target}")
+    code, _, err = headway(*command)
+    assert (code, f"there is no folder {target.parent}: say --make-folder" in err, target.parent.exists()) == (
+        6,
+        True,
+        False,
+    )
+    assert headway(*command, "--make-folder")[0] == 0
     assert headway("doctor", "--verify", "--store", f"sqlite:///{target}")[0] == 0
 
 
@@ -123,8 +130,8 @@ def test_a_store_that_cannot_be_one_is_wrong_usage(headway, tmp_path, monkeypatc
     assert "Traceback" not in err
 
 
-def test_the_secret_is_kept_in_a_folder_that_is_made_and_is_its_owners_alone(tmp_path):
-    store = tmp_path / "a" / "b" / "x.db"
+def test_the_secret_is_its_owners_alone(tmp_path):
+    store = tmp_path / "x.db"
     secret = secret_of(store, "")
     assert secret == secret_of(store, "")
     assert stat.S_IMODE(store.with_name("x.db.key").stat().st_mode) == 0o600

@@ -108,7 +108,7 @@ def test_a_backup_of_the_store_while_it_runs_is_the_same_service_elsewhere(place
     headway("doctor", "--verify", "--store", store)
     headway("backup", str(copy), "--store", store)
     assert "move that store away first" in headway("restore", str(copy), "--store", store, code=1)
-    headway("restore", str(copy), "--store", f"sqlite:///{there}")
+    headway("restore", str(copy), "--store", f"sqlite:///{there}", "--make-folder")
     headway("doctor", "--verify", "--store", f"sqlite:///{there}")
     other = Place(tmp_path, there)
     try:

@@ -19,7 +19,7 @@ from headway.http.routes import ROUTES
 from headway.service.access import keytext
 from headway.storage.moving.schema import tables
 
-PUBLIC = {"GET /livez", "GET /readyz", "GET /errors", "GET /errors/{code}", "GET /"}
+PUBLIC = {"GET /livez", "GET /healthz", "GET /readyz", "GET /errors", "GET /errors/{code}", "GET /"}
 BY_TOKEN = {"POST /v1/tokens/{token}:complete"}
 CANARY = "canary-5d0c2e4f6a81"
 
@@ -350,6 +350,7 @@ FOREIGN = {
     "PATCH /v1/organisations/{id}": lambda of: [(f"/v1/organisations/{of.organisation}", {"state": "disabled"}, {})],
     "GET /v1/audit-events": lambda of: [("/v1/audit-events?page_size=1000", None, {})],
     "GET /livez": NONE,
+    "GET /healthz": NONE,
     "GET /readyz": NONE,
     "GET /metrics": lambda of: [("/metrics", None, {})],
     "GET /openapi.json": NONE,

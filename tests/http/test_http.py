@@ -102,7 +102,7 @@ async def test_names_may_have_colons_and_slashes_of_their_own():
 async def test_only_our_own_hosts_are_answered():
     async with serving(allow_host=("headway.lan",)) as server:
         for host in ("localhost", "127.0.0.1:8006", "[::1]:9", "[::1]", "HEADWAY.lan:80", "localhost."):
-            assert (await server.get("/livez", host=host)).status == 200, host
+            assert (await server.get("/v1/runs", host=host)).status == 200, host
         for host in (
             "evil.example",
             "localhost.evil.example",
@@ -112,8 +112,10 @@ async def test_only_our_own_hosts_are_answered():
             "a@localhost",
             None,
         ):
-            answer = await server.get("/livez", host=host)
+            answer = await server.get("/v1/runs", host=host)
             assert (answer.status, answer.code) == (421, "bad_host"), host
+            for path in ("/livez", "/healthz", "/readyz"):
+                assert (await server.get(path, host=host)).status == 200, host
 
 
 @on_loop

@@ -77,11 +77,11 @@ async def test_a_body_above_the_limit_is_refused_before_it_is_sent():
     "request_head",
     [
         b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET /livez\r\n\r\n",
+        b"GET /docs\r\n\r\n",
         b"GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
         b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
         b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET http://evil.example/livez HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET http://evil.example/docs HTTP/1.1\r\nHost: evil.example\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
     ],

@@ -141,3 +141,14 @@ def test_a_flood_is_cut_to_the_rate_and_says_so():
     clock.advance(1000)
     throttle.feed(b"!")
     assert passed == b"xxxxxxxxyy\n[headway: 14 bytes of output were dropped]\n!"
+
+
+def test_a_flood_of_records_is_cut_between_lines():
+    clock, passed = ManualClock(), bytearray()
+    throttle = Throttle(passed.extend, clock, limit=10, shape=lambda words: b"<" + words + b">\n")
+    throttle.feed(b"one\ntwo\nthree\n")
+    throttle.feed(b"four\n")
+    assert passed == b"one\ntwo\n"
+    clock.advance(1000)
+    throttle.feed(b"five\n")
+    assert passed == b"one\ntwo\n<[headway: 11 bytes of output were dropped]>\nfive\n"

@@ -16,7 +16,7 @@ from headway import config
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.model.query import FIRST
-from headway.storage.location import is_postgres, need_driver, sqlite_path
+from headway.storage.location import is_postgres, need_driver, need_folder, sqlite_path
 from headway.vault import as_secrets
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ def backup(store: str, destination: str) -> int:
     return copy(_copied_file(store), Path(destination))
 
 
-def restore(source: str, store: str) -> None:
+def restore(source: str, store: str, *, make_folder: bool = False) -> None:
     """Make a store from a backup."""
     from headway.storage.sqlite.backup import restore as copy  # noqa: PLC0415 - only where it is asked for
 
-    copy(Path(source), _copied_file(store))
+    path = _copied_file(store)
+    need_folder(path, make=make_folder)
+    copy(Path(source), path)
 
 
 def accept_loss(store: str) -> list[str]:
@@ -96,12 +98,12 @@ def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, acc
     return move(path, target, SystemClock(), tell, accept_loss=accept_loss)
 
 
-def create_key(store: str, asked: CreateKey) -> tuple[str, str]:
+def create_key(store: str, asked: CreateKey, *, make_folder: bool = False) -> tuple[str, str]:
     """Make a key in a store: how the first one is made. Return its id and its text, which is nowhere else.
 
     A file must not be served meanwhile; servers on a database take the key in at once.
     """
-    return asyncio.run(_create_key(config.from_environment(store=store), asked))
+    return asyncio.run(_create_key(config.from_environment(store=store, make_folder=make_folder or None), asked))
 
 
 async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str]:

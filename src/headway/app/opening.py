@@ -13,7 +13,7 @@ from headway import __version__
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.private import exposed
-from headway.storage.location import is_postgres, kept_secret, need_driver, secret_of, sqlite_path
+from headway.storage.location import is_postgres, kept_secret, need_driver, need_folder, secret_of, sqlite_path
 from headway.vault import as_secrets
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def on_a_file(settings: Settings) -> tuple[Store, bytes]:
     path = sqlite_path(settings.store)
     if path is None:
         return open_memory(clock), secret_of(path, settings.secret)
+    need_folder(path, make=settings.make_folder)
     kept_secret(path, settings.secret)  # raises for an unusable key file before any file is changed
     earlier = as_secrets(settings.earlier_secrets)
     found: list[bytes] = []
@@ -105,7 +106,7 @@ async def _when_reachable(
     log.warning("store.waiting %s: it is asked again until it answers", why)
     stop = asyncio.Event()
     copies = [opened.dup() for opened in sockets]  # a server closes what it listens on
-    answering = asyncio.create_task(serve_http(Waiting(), settings, copies, stop=stop))
+    answering = asyncio.create_task(serve_http(Waiting(access_log=settings.access_log), settings, copies, stop=stop))
     try:
         wait_s = WAITS_S[0]
         while not answering.done():

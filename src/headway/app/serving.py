@@ -10,7 +10,6 @@ import contextlib
 import gc
 import logging
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,8 @@ from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.http.listening import listen
 from headway.ids import Signer
+from headway.kinds import format_bytes
+from headway.networks import is_wildcard, spelled
 from headway.service.access import keytext
 from headway.storage.location import check_url, is_postgres, shown
 from headway.worker.environment import conceal
@@ -71,7 +72,7 @@ def serve(settings: Settings) -> int:
     """Run a server until it is told to stop; return the process's exit code."""
     leave_process_1()
     hangup.put_off()
-    logs.configure()
+    logs.configure(settings.log_level, settings.log_format)
     conceal()  # user code in local workers runs as the same user, and could read this process's secrets
     try:
         with config.about("store"):
@@ -99,7 +100,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
-    url = f"http://{_shown(settings.host)}:{sockets[0].getsockname()[1]}"
+    url = f"http://{_reached(settings.host)}:{sockets[0].getsockname()[1]}"
     notices = Notices()
     wanted = bool(settings.app and settings.workers)
     known = known_secret(settings) if wanted else None
@@ -171,7 +172,12 @@ async def _with_store(
 
     reloads = Reloads()
 
-    print(_banner(settings, url, supervisor), file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    logs.say(_banner(settings, url, supervisor))
+    if (reserve := store.reserve_made) is not None:
+        log.info(
+            "store.reserve_made %s holds back %s so that runs can finish on a full disk (HEADWAY_RESERVE_BYTES)",
+            reserve, format_bytes(settings.reserve_bytes),
+        )  # fmt: skip
     for doubt in config.strange():
         notices.say(doubt)
     for name in config.keyless(settings):
@@ -248,11 +254,15 @@ def _supervisor(settings: Settings, url: str, notices: Notices, secret: bytes) -
     def argv(number: int) -> list[str]:
         name = f"{socket.gethostname()}/local-{number}"
         grace = f"{max(0, settings.drain_ms - 2000)}ms"
-        options = ("--name", name, "--capacity", str(settings.capacity), "--drain-grace", grace)
+        options = (
+            "--name", name, "--capacity", str(settings.capacity), "--drain-grace", grace,
+            "--log-format", settings.log_format, "--log-level", settings.log_level,
+        )  # fmt: skip
         return list(worker_argv(url, settings.app, *options))
 
     key = str(keytext.lent(Signer(secret)))
-    return Supervisor(settings.workers, argv, say=notices.say, write=to_stderr, key=key)
+    shape = logs.line_of_worker if logs.in_json() else None
+    return Supervisor(settings.workers, argv, say=notices.say, write=to_stderr, key=key, shape=shape)
 
 
 def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:
@@ -260,13 +270,17 @@ def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:
         workers = f"no local workers: start some with  headway worker --server {url} MODULE:APP"
     else:
         workers = f"{settings.workers} local worker{'s' if settings.workers > 1 else ''} for {settings.app}"
-    return f"Headway {__version__}  {url}  ({shown(settings.store)}; {workers}).  API: {url}/docs  Stop: Ctrl-C"
+    where = f"{url}, and every other address of this machine" if is_wildcard(settings.host) else url
+    return f"Headway {__version__}  {where}  ({shown(settings.store)}; {workers}).  API: {url}/docs  Stop: Ctrl-C"
 
 
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _reached(host: str) -> str:
+    """Return the host of a URL that reaches who listens on a host; of who listens everywhere, loopback."""
+    if is_wildcard(host):
+        host = "127.0.0.1" if ":" not in host else "::1"
+    return spelled(host)
 
 
 def _refuse(message: str, code: int) -> int:
-    print(f"headway: {message}", file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+    logs.say(f"headway: {message}", logging.ERROR)
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,11 +11,26 @@ import click
 from headway.cli import session, show
 from headway.cli.command import Command
 from headway.cli.exits import Exit
-from headway.cli.printable import one_line
+from headway.cli.printable import one_line, printable
 
 store_option = click.option(
     "--store", metavar="URL", envvar="HEADWAY_STORE", default="sqlite:///headway.db", show_default=True
 )
+
+
+make_folder_option = click.option("--make-folder", is_flag=True, help="Make the store's folder if it is not there.")
+
+
+def folder_wanted(store: str, *, make: bool) -> bool:
+    """Return whether a store's folder is to be made if it is not there: as it was said, else as a person at a terminal says."""
+    from headway.storage.location import is_postgres, sqlite_path  # noqa: PLC0415 (the server, which `--help` does not need)
+
+    if make or is_postgres(store) or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return make
+    path = sqlite_path(store)
+    if path is None or path.parent.exists():
+        return False
+    return click.confirm(f"There is no folder {printable(str(path.parent))}. Make it?", err=True)
 
 
 @contextmanager
@@ -93,12 +109,13 @@ def backup(destination: str, store: str) -> None:
 @click.command(cls=Command)
 @click.argument("source", metavar="SOURCE")
 @click.option("--store", metavar="URL", required=True, help="The store to make; it must not exist yet.")
-def restore(source: str, store: str) -> None:
+@make_folder_option
+def restore(source: str, store: str, make_folder: bool) -> None:
     """Make a store from a backup."""
     from headway.app import offline  # noqa: PLC0415
 
     with plainly():
-        offline.restore(source, store)
+        offline.restore(source, store, make_folder=folder_wanted(store, make=make_folder))
     show.answer({"backup": source, "store": store}, f"{store} is as it was in {source}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from headway.cli import session, show
-from headway.cli.admin import plainly
+from headway.cli.admin import folder_wanted, make_folder_option, plainly
 from headway.cli.command import Group
 from headway.model.access import GRANTABLE, OPERATING, READING
 from headway.wire.access import CreateKey, KeyOut
@@ -36,7 +36,8 @@ def keys() -> None:
 @click.option("--per-day", type=click.IntRange(1), help="How often it may ask in a day.")
 @click.option("--organisation", metavar="ID", help="For another organisation; keys of the first one only.")
 @click.option("--store", metavar="URL", help="Make it in this store, without a server: how the first key is made.")
-def create(name: str, store: str | None, **options: Any) -> None:
+@make_folder_option
+def create(name: str, store: str | None, make_folder: bool, **options: Any) -> None:
     """Make a key and print it; it cannot be shown again.
 
     \b
@@ -52,7 +53,7 @@ def create(name: str, store: str | None, **options: Any) -> None:
             per_minute=options["per_minute"], per_day=options["per_day"], organisation=options["organisation"],
         )  # fmt: skip
         with plainly():
-            key_id, text = create_key(store, asked)
+            key_id, text = create_key(store, asked, make_folder=folder_wanted(store, make=make_folder))
         if session.current().json:
             show.as_json({"id": key_id, "key": text})
         else:

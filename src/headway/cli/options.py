@@ -9,10 +9,17 @@ import click
 import msgspec
 
 from headway import setting
+from headway.cli.exits import Exit
 from headway.kinds import Flag, Many
 from headway.setting import Setting
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Refused(click.ClickException):
+    """A setting that cannot be used, said in one line."""
+
+    exit_code = Exit.USAGE
 
 
 class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -24,14 +31,14 @@ class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
         self._setting = one
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value; raise UsageError with what is accepted."""
-        del param
+        """Return the value; raise Refused with what is accepted."""
+        del param, ctx
         if not isinstance(value, str):
             return value
         try:
             return self._setting.of_option(value)
         except ValueError as error:
-            raise click.UsageError(str(error), ctx) from None
+            raise Refused(str(error)) from None
 
 
 def option(

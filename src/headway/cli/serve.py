@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from headway import config
+from headway.cli.admin import folder_wanted
 from headway.cli.command import Command
-from headway.cli.options import argument, option
+from headway.cli.options import Refused, argument, option
 
 
 def renamed(_: click.Context, option: click.Parameter, value: bool) -> None:
@@ -26,6 +28,7 @@ setting = partial(option, config.Settings)
 @click.command(cls=Command)
 @argument(config.Settings, "app")
 @setting("store", "Where everything is kept. Default: sqlite:///headway.db", "URL")
+@setting("make_folder", "Make the store's folder if it is not there.")
 @setting("host", "The address to listen on. Default: 127.0.0.1", "ADDRESS")
 @setting("port", "The port; 0 takes a free one. Default: 8006")
 @setting("workers", "Local worker processes. Default: 1 if there is an app")
@@ -42,6 +45,8 @@ setting = partial(option, config.Settings)
 @setting("drain_ms", "How long a stop may take. Default: 30s", "DURATION")
 @setting("accept_loss", "Serve although the database may lose what it confirms.")
 @setting("access_log", "Log each request.")
+@setting("log_format", "Form of the log: text or json, an object on each line. Default: text", "FORM")
+@setting("log_level", "The lowest level that is logged: debug, info, warning or error. Default: info", "LEVEL")
 @click.pass_context
 def serve(ctx: click.Context, /, **options: Any) -> None:
     """Run a server and, if MODULE:APP is given, workers for its tasks.
@@ -54,8 +59,9 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
     """  # noqa: D301
     try:
         settings = config.from_environment(os.environ, **options)
+        settings = replace(settings, make_folder=folder_wanted(settings.store, make=settings.make_folder))
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise Refused(str(error)) from None
     from headway.app import serving  # noqa: PLC0415 (the server, which `--help` does not need)
 
     ctx.exit(serving.serve(settings) or 0)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from functools import partial
 from typing import Any, Final
 
 import click
 
-from headway import config, hangup
+from headway import config, hangup, logs
 from headway.cli import session
 from headway.cli.command import Command
 from headway.cli.exits import Exit
-from headway.cli.options import argument, option
+from headway.cli.options import Refused, argument, option
 from headway.client.credential import key
 from headway.client.servers import urls
 from headway.client.transport import Address
@@ -40,6 +41,8 @@ setting = partial(option, config.WorkerSettings)
 @setting("ray_capacity", "Runs on Ray at once; 0 leaves them to others. Default: 100")
 @setting("name", "What people call it; host and process id if absent.", "NAME")
 @setting("drain_ms", "How long runs may finish on a stop. Default: 20s", "DURATION")
+@setting("log_format", "Form of the log: text or json, an object on each line. Default: text", "FORM")
+@setting("log_level", "The lowest level that is logged: debug, info, warning or error. Default: info", "LEVEL")
 @click.pass_context
 def worker(ctx: click.Context, /, **options: Any) -> None:
     """Execute the tasks of MODULE:APP for a server, on this or another machine.
@@ -56,12 +59,14 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
     try:
         settings = config.worker_from_environment(**options)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise Refused(str(error)) from None
     if not settings.app:
         raise click.UsageError("name the app whose tasks it executes as MODULE:APP, or in HEADWAY_APP")
     shown = session.current()
     url = ",".join(Address.parse(one).url for one in urls(shown.url))
     credential = key(file=shown.key_file) or ""
+    if settings.log_format == "json":
+        logs.configure(settings.log_level, settings.log_format)
     for doubt in config.strange():
         _say(f"Warning: {doubt}")
     conceal()  # user code runs as the same user, and could read the key in this process's environment
@@ -74,6 +79,7 @@ def _options(settings: WorkerSettings) -> list[str]:
     told = {
         "capacity": settings.capacity, "queues": ",".join(settings.queues), "ray-address": settings.ray_address,
         "ray-capacity": settings.ray_capacity, "name": settings.name, "drain-grace": format_ms(settings.drain_ms),
+        "log-format": settings.log_format, "log-level": settings.log_level,
     }  # fmt: skip
     return [f"--{name}={value}" for name, value in told.items() if value != ""]
 
@@ -81,7 +87,13 @@ def _options(settings: WorkerSettings) -> list[str]:
 async def _supervise(processes: int, argv: list[str], credential: str, grace_s: float) -> int:
     """Keep the processes alive until a signal comes, or until the app or the settings turn out to be unusable."""
     supervisor = Supervisor(
-        processes, lambda _: argv, say=_say, write=to_stderr, retry_not_loaded=False, key=credential
+        processes,
+        lambda _: argv,
+        say=_say,
+        write=to_stderr,
+        retry_not_loaded=False,
+        key=credential,
+        shape=logs.line_of_worker if logs.in_json() else None,
     )
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -113,4 +125,4 @@ async def _supervise(processes: int, argv: list[str], credential: str, grace_s: 
 
 
 def _say(text: str) -> None:
-    to_stderr(f"{text}\n".encode())
+    logs.say(text, logging.WARNING)

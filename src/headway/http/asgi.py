@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import (
+    BadHost,
     BadParameter,
     CutOff,
     Draining,
@@ -26,7 +27,7 @@ from headway.errors import (
     StorageFailed,
     Unauthenticated,
 )
-from headway.http import body, guard, problem, sites
+from headway.http import accesslog, body, guard, problem, sites
 from headway.http.addresses import Addresses
 from headway.http.brief import in_brief
 from headway.http.call import REQUESTED, Call, Receive, Send, check_key
@@ -52,6 +53,8 @@ log = logging.getLogger("headway.http")
 
 URL_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 100
+HEALTH: Final = frozenset({b"/livez", b"/readyz", b"/healthz"})
+"""Paths that say how the server is, under any Host."""
 REQUEST_ID_MAX: Final = 128
 _SINGLE: Final = frozenset(
     guard.CREDENTIALS
@@ -108,6 +111,8 @@ class Api:
         self._prepared: dict[int, Prepared] = {}
         self.door = Door(self)
         self._body_max = settings.body_max
+        self.access_log = settings.access_log
+        self._addresses = addresses
         self._query_max_s = settings.query_max_ms / 1000
         self._request_ids = random_names(b"req_")
         self._documents: dict[str, bytes] = {}
@@ -156,33 +161,38 @@ class Api:
         call.client = peer[0] if peer else ""
         call.request_id = self.request_id(headers)
         try:
-            if len(headers) != len(raw_headers):
-                _check_doubled(raw_headers)
-            reply = await self._answer(call, scope)
-        except HeadwayError as error:
-            reply = self._refuse(error, call)
-        except (body.ClientGone, RequesterGone):
-            return
-        except asyncio.CancelledError:
-            if not self.closing or call.status:
-                raise
-            reply = self._refuse(CutOff(), call)
-        except DatabaseLocked:
-            reply = self._refuse(StorageBusy(), call)
-        except StorageBroken:
-            log.exception("http.storage_broken request_id=%s", call.request_id.decode())
-            reply = self._refuse(StorageFailed(), call)
-        except Exception:
-            log.exception("http.internal_error request_id=%s path=%r", call.request_id.decode(), call.path[:200])
-            reply = self._refuse(problem.InternalError(), call)
-        if reply is not None:
-            if self._shared:
-                reply = self._shown(reply, call)
-            call.status = reply.status
-            await _send(reply, call, send)
-        route = call.route
-        if route is not None:
-            self.meters.note(self._slots[id(route)], call.status, perf_counter() - began)
+            try:
+                if len(headers) != len(raw_headers):
+                    _check_doubled(raw_headers)
+                reply = await self._answer(call, scope)
+            except HeadwayError as error:
+                reply = self._refuse(error, call)
+            except (body.ClientGone, RequesterGone):
+                return
+            except asyncio.CancelledError:
+                if not self.closing or call.status:
+                    raise
+                reply = self._refuse(CutOff(), call)
+            except DatabaseLocked:
+                reply = self._refuse(StorageBusy(), call)
+            except StorageBroken:
+                log.exception("http.storage_broken request_id=%s", call.request_id.decode())
+                reply = self._refuse(StorageFailed(), call)
+            except Exception:
+                log.exception("http.internal_error request_id=%s path=%r", call.request_id.decode(), call.path[:200])
+                reply = self._refuse(problem.InternalError(), call)
+            if reply is not None:
+                if self._shared:
+                    reply = self._shown(reply, call)
+                call.status = reply.status
+                await _send(reply, call, send)
+            route = call.route
+            if route is not None:
+                self.meters.note(self._slots[id(route)], call.status, perf_counter() - began)
+        finally:
+            if self.access_log:
+                seconds, client = perf_counter() - began, self._addresses.of(call.client, headers)
+                accesslog.note(call.method, call.path, call.status, seconds, client, call.request_id)
 
     def note(self, route: Route, status: int, seconds: float) -> None:
         """Count an answer that was given before there was a request."""
@@ -196,7 +206,11 @@ class Api:
             raise problem.UriTooLong(f"the path and query may have {URL_BYTES_MAX:,} bytes")
         if len(headers) > HEADERS_MAX:
             raise problem.HeadersTooLarge(f"a request may have {HEADERS_MAX} headers")
-        self.guard.check_host(headers.get(b"host"))
+        try:
+            self.guard.check_host(headers.get(b"host"))
+        except BadHost:
+            if path not in HEALTH:  # what looks there knows an address, and seldom a name
+                raise
         if method == "OPTIONS":
             return self._options(call, path)
         route, call.arguments = self.router.find(method, path)

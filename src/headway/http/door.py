@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import unquote
 
 from headway.errors import HeadwayError, Overloaded
+from headway.http import accesslog
 from headway.http.call import Call
 from headway.http.reply import Headers, head
 
@@ -93,6 +94,8 @@ class Door:
         call.request_id = api.request_id(headers)
         reply = api.refused(error, call)
         api.note(route, reply.status, monotonic() - began)
+        if api.access_log:
+            accesslog.note(method, call.path, reply.status, monotonic() - began, call.client, call.request_id)
         body = b"" if method == "HEAD" else reply.body
         return Refusal(reply.status, head(reply, call.request_id, call.limits), body, self.again_s)
 

@@ -16,6 +16,11 @@ async def livez(call: Call) -> Reply:
     return json(ServerOut(status="ok"))
 
 
+async def healthz(call: Call) -> Reply:
+    """GET /healthz."""
+    return await livez(call)
+
+
 async def readyz(call: Call) -> Reply:
     """GET /readyz."""
     found: dict[str, str] = {}

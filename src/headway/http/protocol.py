@@ -18,6 +18,7 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from headway.http import accesslog
 from headway.http.call import REQUESTED
 from headway.http.door import HELD_MAX, Door, Refusal
 
@@ -292,6 +293,9 @@ class Connection(HttpToolsProtocol):
 
     def _say_last_words(self) -> None:
         assert self._last_words is not None
+        if self.app.access_log:
+            status = int(self._last_words.split(b" ", 2)[1])
+            accesslog.note("-", "-", status, 0.0, self.client[0] if self.client else "", b"-")
         self.transport.write(self._last_words)
         self._close(reads=True)
 

@@ -139,6 +139,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *access.ROUTES,
     # -- the server ----------------------------------------------------------------------------------------------------
     route("GET", "/livez", ops.livez, "public", "Is the server alive?", gives=worker_wire.ServerOut),
+    route("GET", "/healthz", ops.healthz, "public", "The same as /livez.", gives=worker_wire.ServerOut),
     route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),
     route("GET", "/metrics", ops.metrics, "ops", "Counters and gauges for Prometheus.", kind="text/plain"),
     route("GET", "/openapi.json", ops.openapi, "ops", "This API, as OpenAPI 3.1.", gives=answers.AnyObject),

@@ -58,6 +58,11 @@ class Served(Protocol):
         ...
 
     @property
+    def access_log(self) -> bool:
+        """Whether each request is logged."""
+        ...
+
+    @property
     def draining(self) -> bool:
         """Whether the end has begun."""
         ...
@@ -92,9 +97,9 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddedServer(uvicorn.Server):
     """uvicorn, with signals and shutdown as a service needs them."""
 
-    def __init__(self, api: Served, settings: Settings, duties: Duties) -> None:
+    def __init__(self, api: Served, duties: Duties) -> None:
         """Made for one application; nothing listens yet."""
-        super().__init__(_config(api, settings))
+        super().__init__(_config(api))
         self._api = api
         self._duties = duties
         self._terminal = hangup.Terminal()
@@ -185,14 +190,14 @@ class EmbeddedServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(call)
 
 
-def _config(api: Served, settings: Settings) -> uvicorn.Config:
+def _config(api: Served) -> uvicorn.Config:
     return uvicorn.Config(
         api,
         http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
-        access_log=settings.access_log,
+        access_log=False,  # it does not see answers that leave in one piece; `accesslog` sees all
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         server_header=False,
@@ -209,7 +214,7 @@ async def serve_http(
 ) -> None:
     """Serve until a signal (or `stop`) asks for the end, then drain; return when the last answer is out."""
     duties = duties or Duties()
-    server = EmbeddedServer(api, settings, duties)
+    server = EmbeddedServer(api, duties)
     if stop is not None:
         server.asked_to_stop = stop
     async with asyncio.TaskGroup() as group:

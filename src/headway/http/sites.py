@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from headway.config import Settings
 from headway.errors import BadHost, Forbidden
 from headway.http.addresses import LOOPBACK, Addresses, read_host
+from headway.networks import is_wildcard, spelled
 
 if TYPE_CHECKING:
     from headway.http.call import Call
@@ -42,8 +43,9 @@ class Guard:
     """Checks the hosts and origins of one server's requests."""
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
-        """`addresses` knows the trusted proxies; allowed hosts besides loopback are in the settings."""
-        self._hosts = LOOPBACK | {host.lower() for host in settings.allow_host}
+        """`addresses` knows the trusted proxies; allowed besides loopback are the host listened on and those in the settings."""
+        own = set() if is_wildcard(settings.host) else {spelled(settings.host)}
+        self._hosts = LOOPBACK | {host.lower() for host in own.union(settings.allow_host)}
         self._behind_proxy = settings.behind_proxy
         self._addresses = addresses
         self._seen: set[bytes] = set()
@@ -84,7 +86,10 @@ class Guard:
         """Tell whether the page's origin is the request's target: same host and port, and the same scheme if known."""
         scheme, _, rest = origin.partition("://")
         said = self._addresses.said(call.client, call.headers, b"x-forwarded-host")
-        theirs, ours = read_host(rest), self._ours(call.headers[b"host"].decode("latin-1") if said is None else said)
+        theirs, ours = (
+            read_host(rest),
+            self._ours(call.headers.get(b"host", b"").decode("latin-1") if said is None else said),
+        )
         if scheme not in _PORTS or theirs is None or ours is None:
             return False
         known = self._addresses.said(call.client, call.headers, b"x-forwarded-proto")

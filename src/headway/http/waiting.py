@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import StorageUnavailable
-from headway.http import problem
+from headway.http import accesslog, problem
 from headway.http.call import Receive, Send
 
 _JSON: Final = (b"content-type", b"application/json")
@@ -23,6 +23,9 @@ class Waiting:
     door = None
     draining = False
 
+    def __init__(self, *, access_log: bool = False) -> None:
+        self.access_log = access_log
+
     def drain(self) -> None:
         """Nothing lasts."""
         self.draining = True
@@ -36,7 +39,7 @@ class Waiting:
         if scope["type"] != "http":
             return
         match scope["path"]:
-            case "/livez":
+            case "/livez" | "/healthz":
                 status, headers, said = 200, [_JSON], ALIVE
             case "/readyz":
                 checks = {"server": "ok", "store": "the database cannot be reached yet"}
@@ -44,5 +47,8 @@ class Waiting:
             case path:
                 status, headers = 503, [_PROBLEM, _LATER]
                 said = problem.document(StorageUnavailable(), instance=path)
+        if self.access_log:
+            client = (scope.get("client") or ("",))[0]
+            accesslog.note(scope["method"], scope["path"], status, 0.0, client, b"-")
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": msgspec.json.encode(said)})

@@ -57,10 +57,30 @@ def sqlite_path(url: str) -> Path | None:
     return None if rest == MEMORY else Path(rest)
 
 
+def need_folder(path: Path | None, *, make: bool) -> None:
+    """Raise StoreRefused with what to do if a store's folder is not there; `make` makes it, for its owner only."""
+    if path is None:
+        return
+    try:
+        path.parent.stat()
+    except FileNotFoundError:
+        pass
+    except OSError:  # opening the store says what is wrong
+        return
+    else:
+        return
+    if not make:
+        raise StoreRefused(
+            f"there is no folder {path.parent}: say --make-folder (HEADWAY_MAKE_FOLDER=true) to have it made, or mount the "
+            f"disk that it is on"
+        )
+    path.parent.mkdir(parents=True, mode=0o700)
+
+
 def secret_of(path: Path | None, given: str) -> bytes:
     """Return what tokens and cursors are signed with: the one given, the file's, or a new one.
 
-    A new one is kept in `PATH.key`, readable by its owner only, in a folder that is made if need be: it is not in the store, so that a copy of the store alone
+    A new one is kept in `PATH.key`, readable by its owner only: it is not in the store, so that a copy of the store alone
     does not let anyone make tokens. Raises as `kept_secret` does.
     """
     kept = kept_secret(path, given)
@@ -68,7 +88,6 @@ def secret_of(path: Path | None, given: str) -> bytes:
         return kept
     if path is None:
         return secrets.token_bytes(32)
-    path.parent.mkdir(parents=True, exist_ok=True)
     key_path = key_path_of(path)
     _make_key(key_path)
     return _read_key(key_path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from headway.clock import Clock
@@ -106,6 +107,11 @@ class Store:
             peers.on_message = self._heard
         if reserve is not None:
             self.writer.full = not reserve.hold()
+
+    @property
+    def reserve_made(self) -> Path | None:
+        """The reserve file, if it was made when this store was opened."""
+        return self._reserve.path if self._reserve is not None and self._reserve.made else None
 
     def start(self) -> None:
         """Begin writing, and hearing other servers, on the running event loop."""

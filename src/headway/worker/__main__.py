@@ -6,18 +6,21 @@ import argparse
 import contextlib
 import gc
 import itertools
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import msgspec
 
-from headway import hangup
+from headway import hangup, logs
 from headway.client.credential import key
 from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Transport
+from headway.config import WorkerSettings
 from headway.errors import HeadwayError, UnknownField
 from headway.setting import setting
 from headway.worker.environment import withhold
@@ -41,23 +44,24 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     )  # no traceback of an app half loaded, until there is something to drain
     if chosen.parent:
         die_with(chosen.parent, signal.SIGTERM)
-    _leave(_work(chosen))
+    _leave(_work(chosen, logs.of_worker(chosen.log_level, chosen.log_format)))
 
 
-def _work(chosen: argparse.Namespace) -> int:
+def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
+    warn, fail = partial(write, logging.WARNING), partial(write, logging.ERROR)
     try:
         credential = (sys.stdin.readline().strip() or None) if chosen.key_stdin else key()
     except HeadwayError as error:
-        _say(str(error))
+        fail(str(error))
         return REFUSED_CODE
     withhold()  # user code is loaded next, and must not see the key
     try:
         app = load_app(chosen.app)
     except AppNotLoaded as error:
-        _say(str(error))
+        fail(str(error))
         return NOT_LOADED_CODE
     if not app.tasks:
-        _say(f"{chosen.app!r} has no tasks.")
+        fail(f"{chosen.app!r} has no tasks.")
         return NOT_LOADED_CODE
     try:
         known = urls(chosen.url)
@@ -72,16 +76,18 @@ def _work(chosen: argparse.Namespace) -> int:
             ray=RayOptions(address=chosen.ray_address, capacity=chosen.ray_capacity),
             drain_grace_ms=chosen.drain_grace,
         )
-        worker = Worker(app, link, options, spec=chosen.app, say=_say, abandon=_leave)
+        worker = Worker(
+            app, link, options, spec=chosen.app, say=warn, tell=partial(write, logging.INFO), abandon=_leave
+        )
         _take_signals(worker, supervised=bool(chosen.parent))
         gc.freeze()  # what is loaded now stays: no collection need look through it again
         return worker.run()
     except RayUnusable as error:
-        _say(str(error))
+        fail(str(error))
         return NOT_LOADED_CODE
     except HeadwayError as error:
         older = "; it is of an earlier version: upgrade servers first, then workers"
-        _say(f"the server refused the worker: {error}{older if isinstance(error, UnknownField) else ''}")
+        fail(f"the server refused the worker: {error}{older if isinstance(error, UnknownField) else ''}")
         return REFUSED_CODE
 
 
@@ -130,6 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--key-stdin", action="store_true", help="its key is the first line of standard input, and not in HEADWAY_KEY"
     )
+    parser.add_argument("--log-format", type=_of(WorkerSettings, "log_format"), default="text", help="text or json")
+    parser.add_argument(
+        "--log-level", type=_of(WorkerSettings, "log_level"), default="info", help="the lowest that is logged"
+    )
     parser.add_argument("--parent", type=int, default=0, help="die with the process of this id")
     return parser
 
@@ -144,12 +154,6 @@ def _of(table: type[msgspec.Struct], name: str) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"headway worker: {text}\n")
-        sys.stderr.flush()
 
 
 def _leave(code: int) -> NoReturn:

@@ -18,9 +18,16 @@ READ_BYTES: Final = 65_536
 class Throttle:
     """Passes at most so many bytes a second on and says how many it dropped."""
 
-    def __init__(self, write: Callable[[bytes], None], clock: Clock, limit: int = BYTES_PER_S) -> None:
-        """`write` gets what passes."""
+    def __init__(
+        self,
+        write: Callable[[bytes], None],
+        clock: Clock,
+        limit: int = BYTES_PER_S,
+        shape: Callable[[bytes], bytes] | None = None,
+    ) -> None:
+        """`write` gets what passes. With `shape`, only whole lines do, and it makes one of the words about what was dropped."""
         self._write = write
+        self._shape = shape
         self._clock = clock
         self._limit = limit
         self._second = 0
@@ -34,15 +41,19 @@ class Throttle:
             self._second, self._passed = second, 0
             self.finish()
         room = self._limit - self._passed
-        if room > 0:
-            self._write(chunk[:room])
-        self._passed += min(room, len(chunk))
-        self._dropped += max(0, len(chunk) - room)
+        cut = min(room, len(chunk))
+        if self._shape is not None and cut < len(chunk):
+            cut = chunk.rfind(b"\n", 0, cut) + 1
+        if cut > 0:
+            self._write(chunk[:cut])
+        self._passed += cut
+        self._dropped += len(chunk) - cut
 
     def finish(self) -> None:
         """Say what was dropped, if anything."""
         if self._dropped:
-            self._write(f"\n[headway: {self._dropped} bytes of output were dropped]\n".encode())
+            words = f"[headway: {self._dropped} bytes of output were dropped]".encode()
+            self._write(b"\n%b\n" % words if self._shape is None else self._shape(words))
             self._dropped = 0
 
 

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from headway.clock import Clock, SystemClock
@@ -22,6 +23,7 @@ from headway.worker.stdio import READ_BYTES, Throttle
 ArgvFactory = Callable[[int], Sequence[str]]
 Say = Callable[[str], None]
 Write = Callable[[bytes], None]
+Shape = Callable[[int, bytes], bytes]
 
 FIRST_BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 30.0
@@ -92,8 +94,11 @@ class Supervisor:
         retry_not_loaded: bool = True,
         clock: Clock | None = None,
         key: str = "",
+        shape: Shape | None = None,
     ) -> None:
         """`argv(number)` is a command line; `say` gets notices, `write` the processes' output with a prefix to each line.
+
+        `shape(number, line)` makes something else than the line with a prefix of a process's line.
 
         `key` is what each process finds on its standard input: neither its arguments nor its environment shows it.
         """
@@ -104,6 +109,7 @@ class Supervisor:
         self._argv = argv
         self._say = say
         self._write = write
+        self._shape = shape
         self._retry_not_loaded = retry_not_loaded
         self._clock = clock or SystemClock()
         self._stopping = asyncio.Event()
@@ -226,8 +232,10 @@ class Supervisor:
         """Pass its output on, line by line with a prefix, until it closes it."""
         assert slot.process is not None, "spawned before it is kept"
         assert slot.process.stdout is not None, "it is piped"
-        throttle = Throttle(self._write, self._clock)
+        shaped = None if self._shape is None else partial(self._shape, slot.number)
+        throttle = Throttle(self._write, self._clock, shape=shaped)
         prefix, rest = f"[worker {slot.number}] ".encode(), b""
+        dress = shaped or (lambda line: prefix + line + b"\n")
         show = not slot.complained  # an app that still cannot be loaded says nothing new
         ended = asyncio.create_task(slot.process.wait())
         try:
@@ -236,11 +244,11 @@ class Supervisor:
                 if len(rest) > LINE_MAX:
                     lines, rest = [*lines, rest], b""
                 if lines and show:
-                    throttle.feed(b"".join(prefix + line + b"\n" for line in lines))
+                    throttle.feed(b"".join(map(dress, lines)))
         finally:
             ended.cancel()
         if rest and show:
-            throttle.feed(prefix + rest + b"\n")
+            throttle.feed(dress(rest))
         throttle.finish()
 
     async def _read(self, stream: asyncio.StreamReader, ended: asyncio.Task[int]) -> bytes:

@@ -84,13 +84,15 @@ class Worker:
         spec: str = "",
         clock: Clock | None = None,
         say: Callable[[str], None] = lambda _: None,
+        tell: Callable[[str], None] | None = None,
         abandon: Callable[[int], None] = os._exit,
     ) -> None:
-        """`spec` is how child processes find the app; `abandon` ends a process whose loop is blocked for good."""
+        """`spec` is how child processes find the app; `say` gets warnings, `tell` what is well; `abandon` ends a process whose loop is blocked for good."""
         options = options or WorkerOptions()
         self._app = app
         self._link = link
         self._say = say
+        self._tell = tell or say
         self._abandon = abandon
         self._exit_code = 0
         self._drain_grace_ms = options.drain_grace_ms
@@ -152,7 +154,7 @@ class Worker:
         self.floor.bind(loop)
         self.outbox.bind_loop(threading.get_ident(), loop.call_soon)
         number = len(self._app.tasks)
-        self._say(f"connected, with {number} {'task' if number == 1 else 'tasks'}")
+        self._tell(f"connected, with {number} {'task' if number == 1 else 'tasks'}")
         threads = [
             threading.Thread(target=part.run, name=f"headway-{type(part).__name__.lower()}", daemon=True)
             for part in (self._listener, self._claimer, self._reporter, self._pulse)

@@ -85,13 +85,12 @@ def _write(reading: apsw.Connection, destination: Path) -> int:
 
 
 def restore(source: Path, destination: Path) -> None:
-    """Make a store from a backup; the destination must not exist, its folder may not. Raises as `backup` does."""
+    """Make a store from a backup; the destination must not exist, its folder must. Raises as `backup` does."""
     if not source.is_file():
         raise FileNotFoundError(f"there is no backup at {source}")
     for left in (destination, log_path_of(destination)):  # SQLite would apply another store's WAL to it
         if left.exists():
             raise FileExistsError(f"{left} exists: stop the server that uses it and move that store away first")
-    destination.parent.mkdir(parents=True, exist_ok=True)
     lock = hold(destination)
     try:
         backup(source, destination)

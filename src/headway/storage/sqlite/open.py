@@ -53,7 +53,6 @@ def open_file(
 def _open(path: Path, clock: Clock, reserve: Reserve | None, claim: Callable[[apsw.Connection], object]) -> Store:
     lock: int | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = hold(path)
         check(path)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

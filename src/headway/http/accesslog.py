@@ -1,0 +1,17 @@
+"""The access log: one line for each request, when its answer has left; only if the settings ask for it."""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger("headway.access")
+
+
+def note(method: str, path: str, status: int, seconds: float, client: str, request_id: bytes) -> None:
+    """Log a request. The query is left out, since it may hold secrets; status 0 stands for a client that left before."""
+    fields = {
+        "method": method, "path": path[:500], "status": status, "ms": round(seconds * 1000, 1), "client": client,
+        "request_id": request_id.decode("latin-1"),
+    }  # fmt: skip
+    text = "http.access method=%s path=%r status=%d ms=%.1f client=%s request_id=%s"
+    log.info(text, *fields.values(), extra={"fields": fields})

@@ -1,0 +1,84 @@
+"""The access log: each request once, whatever became of it, and no query."""
+
+import asyncio
+import logging
+
+import pytest
+from tests.http.sockets import serving
+from tests.http.test_server import on_loop
+
+from headway.http.waiting import Waiting
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO, "headway.access")
+    return lambda: [record.fields for record in caplog.records if record.name == "headway.access"]
+
+
+async def until(happened):
+    async with asyncio.timeout(20):
+        while not happened():  # noqa: ASYNC110 - a log, which wakes nobody
+            await asyncio.sleep(0.01)
+
+
+def test_every_request_is_logged_once_whatever_became_of_it(lines):
+    @on_loop
+    async def scenario():
+        async with serving(access_log=True) as server:
+            await server.request("GET", "/livez")
+            await server.request("GET", "/v1/runs?key=secret")
+            await server.request("POST", "/v1/runs", b'{"task": "backup"}')
+            await server.request("POST", "/v1/runs", b"{nonsense")
+            await server.request("GET", "/v1/nothing")
+            await server.raw(b"GET /docs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+            await server.raw(b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n")
+            await server.raw(b"nonsense\r\n\r\n")
+            reader, writer = await server.connect()
+            writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+            await reader.readuntil(b"200 OK")
+            writer.close()
+            await until(lambda: len(lines()) == 9)
+
+    scenario()
+    found = [(line["method"], line["path"], line["status"]) for line in lines()]
+    assert found == [
+        ("GET", "/livez", 200), ("GET", "/v1/runs", 200), ("POST", "/v1/runs", 202), ("POST", "/v1/runs", 400),
+        ("GET", "/v1/nothing", 404), ("GET", "/docs", 421), ("GET", "/livez", 400), ("-", "-", 400), ("GET", "/v1/events", 200),
+    ]  # fmt: skip
+    assert all(line["client"] == "127.0.0.1" and line["ms"] >= 0 for line in lines())
+    assert "secret" not in str(lines())
+    assert all(line["request_id"].startswith("req_") for line in lines() if line["method"] != "-")
+
+
+def test_those_who_are_turned_away_at_the_door_are_logged_too(lines):
+    @on_loop
+    async def scenario():
+        async with serving(access_log=True) as server:
+            server.api.crowd.pressed = True
+            server.api.crowd.has_room = lambda route: False
+            assert (await server.request("POST", "/v1/runs", b'{"task": "backup"}'))[0] == 503
+
+    scenario()
+    assert [(line["method"], line["path"], line["status"]) for line in lines()] == [("POST", "/v1/runs", 503)]
+
+
+def test_a_server_that_waits_for_its_database_logs_too(lines):
+    async def scenario():
+        async def send(message):
+            pass
+
+        await Waiting(access_log=True)({"type": "http", "method": "GET", "path": "/readyz"}, None, send)
+
+    asyncio.run(scenario())
+    assert [(line["path"], line["status"]) for line in lines()] == [("/readyz", 503)]
+
+
+def test_nothing_is_logged_unless_the_settings_ask_for_it(lines):
+    @on_loop
+    async def scenario():
+        async with serving() as server:
+            await server.request("GET", "/livez")
+
+    scenario()
+    assert lines() == []
