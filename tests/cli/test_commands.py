@@ -283,6 +283,7 @@ def test_runs_why_lists_the_causes_and_says_until_when(headway):
         ),
         (("protect", ID), f"/v1/runs/{ID}:protect", {"reason": ""}),
         (("retry", ID), f"/v1/runs/{ID}:retry", {"reason": ""}),
+        (("retry", ID, "--from-scratch"), f"/v1/runs/{ID}:retry", {"reason": "", "from_scratch": True}),
     ],
 )
 def test_a_verb_is_sent_to_the_run(headway, arguments, path, body):
@@ -314,6 +315,16 @@ def test_bulk_previews_asks_and_acts(headway):
     assert code == 0
     assert [request.json()["dry_run"] for request in fake.requests] == [True, False]
     assert ID in out
+
+
+def test_bulk_retries_from_scratch_and_nothing_else_does(headway):
+    preview = Answer(200, {"count": 4, "action": "retry", "dry_run": True})
+    with serving(script(preview, Answer(202, samples.run()))) as fake:
+        code, _, _ = headway("runs", "bulk", "retry", "--from-scratch", "--yes", "--url", fake.url)
+        assert (0, True) == (code, fake.requests[-1].json()["from_scratch"])
+        code, _, err = headway("runs", "bulk", "delete", "--from-scratch", "--yes", "--url", fake.url)
+        assert (2, 2) == (code, len(fake.requests))
+    assert "--from-scratch goes with retry only" in err
 
 
 def test_bulk_without_a_yes_does_nothing(headway, monkeypatch):

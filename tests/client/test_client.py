@@ -2,6 +2,8 @@
 
 import dataclasses
 import itertools
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -136,6 +138,45 @@ def test_a_wait_that_runs_out_says_so_and_carries_the_run(connected):
     assert caught.value.run.state == "queued"
 
 
+def test_a_wait_that_runs_out_tells_the_present_state_and_progress(connected):
+    progress = {"done": 4, "total": 10, "percent": 40.0, "message": "page 4", "rate": None, "eta": None}
+    late = threading.Event()
+
+    def handle(asked):
+        if "wait_for" in asked.path:
+            late.set()
+            time.sleep(1)  # the poll ends with the client's patience, and brings no answer
+        return Answer(200, samples.run("running", progress=progress) if late.is_set() else samples.run())
+
+    with serving(handle) as fake:
+        handle = connected(fake).runs.get(ID)
+        handle._caller.pace.now_s = time.monotonic
+        with pytest.raises(WaitTimeout, match=r"is running after 0.2 s, 4 of 10 done \(40 %\): page 4$") as caught:
+            handle.wait(timeout=0.2)
+    error = caught.value
+    assert (ID, "running", 4, "running") == (error.run_id, error.state, error.progress.done, error.run.state)
+
+
+def test_a_wait_that_runs_out_without_an_answer_says_what_was_seen_last(connected):
+    answers = iter([Answer(200, samples.run())])
+    with serving(lambda _: next(answers, problem(503, "draining"))) as fake:
+        handle = connected(fake).runs.get(ID)
+        with pytest.raises(WaitTimeout, match=r"is queued when it was last seen after 7 s$"):
+            handle.wait(timeout=7)
+
+
+def test_a_run_that_ends_as_the_time_is_up_has_ended(connected):
+    def handle(asked):
+        if "wait_for" in asked.path:
+            raise ConnectionResetError
+        return Answer(200, samples.run("succeeded" if len(fake.requests) > 1 else "queued"))
+
+    with serving(handle) as fake:
+        found = connected(fake).runs.get(ID)
+        found._caller.pace.now_s = iter([0.0, *[9.0] * 99]).__next__
+        assert "succeeded" == found.wait(timeout=1).state
+
+
 def test_a_wait_of_zero_looks_once(connected):
     with serving(lambda _: Answer(200, samples.run("running"))) as fake:
         handle = connected(fake).runs.get(ID)
@@ -235,6 +276,9 @@ def test_a_retry_is_another_run(connected):
     with serving(script(Answer(200, samples.run("failed")), Answer(202, samples.run(run_id=other)))) as fake:
         handle = connected(fake).runs.get(ID)
         assert (handle.retry().id, handle.id) == (other, ID)
+        assert {"reason": ""} == fake.requests[-1].json()
+        handle.retry("mended", from_scratch=True)
+        assert {"reason": "mended", "from_scratch": True} == fake.requests[-1].json()
 
 
 def test_an_update_sends_only_what_is_given(connected):
@@ -342,6 +386,8 @@ def test_a_bulk_action_is_previewed_and_is_a_run_of_its_own(connected):
         runs = connected(fake).runs
         assert runs.bulk({"state": "queued"}, "terminate", dry_run=True) == BulkPreview(count=4, action="terminate")
         assert runs.bulk({"state": "queued"}, "terminate").id == ID
+        runs.bulk({"state": "failed"}, "retry", from_scratch=True)
+        assert [None, None, True] == [asked.json().get("from_scratch") for asked in fake.requests]
     assert fake.requests[0].json()["filter"] == {"state": ["queued"]}
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.worker.kit import lease, run
 
 from headway.wire.workers import Errored, Released, Stopped, Succeeded
-from headway.worker.interrupts import Cause, Fail, RetryLater
+from headway.worker.interrupts import Cause, ChildFailed, Fail, RetryLater, SignalTimeout
 from headway.worker.options import Retry
 from headway.worker.outcome import of_error, of_value
 from headway.worker.registry import App
@@ -156,3 +156,32 @@ def test_an_exception_after_a_stop_is_reported_as_what_it_is():
 def test_calling_sys_exit_in_a_thread_is_a_failure():
     outcome = outcome_of(lambda: sys.exit(3))
     assert outcome.error.type == "SystemExit"
+
+
+CHILD_FAILED = ChildFailed("id", "failed", {"message": "no"})
+
+
+@pytest.mark.parametrize(
+    ("error", "retryable"),
+    [
+        (CHILD_FAILED, False),
+        (SignalTimeout("no signal"), False),
+        (ExceptionGroup("of a task group", [CHILD_FAILED]), False),
+        (ExceptionGroup("of a task group", [Odd(), ExceptionGroup("inner", [CHILD_FAILED])]), False),
+        (ExceptionGroup("of a task group", [Odd(), OSError()]), True),
+        (ExceptionGroup("of a task group", [VeryOdd(), LookupError()]), False),
+        (TimeoutError("of something else"), True),
+    ],
+)
+def test_what_is_recorded_fails_every_attempt_and_is_not_retried(error, retryable):
+    assert retryable == outcome_of(raising(error), retry=Retry(do_not_retry=("LookupError",))).error.retryable
+
+
+def test_a_final_failure_in_a_task_group_is_one():
+    async def body():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(raising(Fail("no such customer", code="no_customer"))())
+            group.create_task(asyncio.sleep(3600))
+
+    error = outcome_of(body).error
+    assert ("no_customer", "no such customer", False) == (error.code, error.message, error.retryable)

@@ -189,12 +189,13 @@ def _each(ids: tuple[str, ...], change: Callable[[RunHandle], Any], done: str | 
 @runs.command("retry")
 @click.argument("run_id", metavar="ID")
 @reason_option
+@click.option("--from-scratch", is_flag=True, help="Start anew, not from the steps that succeeded.")
 @click.option("--watch", "-w", "watched", is_flag=True, help="Watch it to its end.")
 @click.pass_context
-def retry(ctx: click.Context, /, run_id: str, reason: str, watched: bool) -> None:
-    """Start a failed or terminated run anew, as a new run."""
+def retry(ctx: click.Context, /, run_id: str, reason: str, from_scratch: bool, watched: bool) -> None:
+    """Repeat a failed or terminated run, as a new run that goes on from the steps that succeeded."""
     with _handle(run_id) as (client, handle):
-        again = handle.retry(reason)
+        again = handle.retry(reason, from_scratch=from_scratch)
         if watched:
             ctx.exit(watch.to_the_end(client, again))
         show.answer(again.run, f"{again.id}  {again.state}")
@@ -288,10 +289,13 @@ def count(by: str, **options: Any) -> None:
 @click.argument("action", type=click.Choice(ACTIONS))
 @filter_options
 @reason_option
+@click.option("--from-scratch", is_flag=True, help="With retry: start anew, not from the steps that succeeded.")
 @click.option("--dry-run", is_flag=True, help="Only count what it would touch.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-def bulk(action: str, reason: str, dry_run: bool, yes: bool, **options: Any) -> None:
+def bulk(action: str, reason: str, from_scratch: bool, dry_run: bool, yes: bool, **options: Any) -> None:
     """Do something to all runs that fit; shows how many these are and asks first."""
+    if from_scratch and action != "retry":
+        raise click.UsageError("--from-scratch goes with retry only")
     filters = _filters(options)
     with session.current().client() as client:
         preview = client.runs.bulk(filters, action, dry_run=True)
@@ -302,7 +306,7 @@ def bulk(action: str, reason: str, dry_run: bool, yes: bool, **options: Any) -> 
             return
         if not yes:
             click.confirm(f"{action} {show.counted(preview.count, 'run')}?", abort=True, err=True)
-        done = client.runs.bulk(filters, action, reason=reason)
+        done = client.runs.bulk(filters, action, reason=reason, from_scratch=from_scratch)
         if isinstance(done, BulkPreview):
             raise UnexpectedAnswer("the server has only counted")
         show.answer(done.run, f"{done.id}  {done.state}: it does the work; headway runs watch {done.id}")

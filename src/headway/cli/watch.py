@@ -5,6 +5,7 @@ All of it goes to stderr, so that stdout carries the result alone.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from headway.client.errors import ConnectionLost, WaitTimeout
 from headway.client.events import Event
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
-from headway.errors import Forbidden
+from headway.errors import Forbidden, HeadwayError
 from headway.wire.runs import RunOut
 
 
@@ -70,10 +71,20 @@ def follow(client: Client, handle: RunHandle, *, timeout_s: float | None = None,
     except ConnectionLost:
         if not out_of_time.is_set():
             raise
-        raise WaitTimeout(f"run {handle.id} is {handle.state} after {timeout_s:g} s", run=handle.run) from None
+        return _last_look(handle.run, timeout_s or 0)
     finally:
         alarm.cancel()
         screen.close()
+
+
+def _last_look(run: RunOut, timeout_s: float) -> RunOut:
+    """Return the run if it is finished now; else raise WaitTimeout with its present state, or the last one that was seen."""
+    seen = False
+    with contextlib.suppress(HeadwayError), session.current().client() as client:  # to end the watch its own was closed
+        run, seen = client.runs.get(run.id).run, True
+    if not run.final:
+        raise WaitTimeout.after(timeout_s, run, seen=seen)
+    return run
 
 
 def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = None) -> int:

@@ -5,9 +5,12 @@ Everything that the server answers is raised as the classes of `headway.errors`;
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
+
+if TYPE_CHECKING:
+    from headway.wire.runs import ProgressOut, RunOut  # the command line's help imports nothing heavy
 
 
 class ConnectionLost(HeadwayError):
@@ -25,15 +28,37 @@ class UnexpectedAnswer(HeadwayError):
 
 
 class WaitTimeout(HeadwayError, TimeoutError):
-    """The run was not finished when the wait ran out; it goes on."""
+    """The run was not finished when the wait ran out; it goes on. The message says its state and progress.
+
+    `run` is the run as it was when the time was up, or as it was last seen if the server did not answer; `run_id`, `state` and
+    `progress` are its own, `progress` with `done`, `total`, `percent` and `message`. All are None of a wait for no run.
+    """
 
     code, status, title = "wait_timeout", 504, "The run is not finished yet"
     hint = "The run goes on: wait again, or follow its events."
 
-    def __init__(self, detail: str = "", *, run: Any = None) -> None:
+    def __init__(self, detail: str = "", *, run: RunOut | None = None) -> None:
         """`run` is the run as it was last seen."""
         super().__init__(detail)
         self.run = run
+        self.run_id = None if run is None else run.id
+        self.state = None if run is None else run.state
+        self.progress = None if run is None else run.progress
+
+    @classmethod
+    def after(cls, timeout_s: float, run: RunOut, *, seen: bool = True) -> WaitTimeout:
+        """Return the error for a run that was waited for that long; `seen` says whether it could be looked at in the end."""
+        last = "" if seen else " when it was last seen"
+        return cls(f"run {run.id} is {run.state}{last} after {timeout_s:g} s{_so_far(run.progress)}", run=run)
+
+
+def _so_far(progress: ProgressOut) -> str:
+    """Return how far a run is, in words; nothing if it has reported nothing."""
+    if not (progress.done or progress.total or progress.message):
+        return ""
+    of = "" if progress.total is None else f" of {progress.total}"
+    percent = "" if progress.percent is None else f" ({progress.percent:.0f} %)"
+    return f", {progress.done}{of} done{percent}{f': {progress.message}' if progress.message else ''}"
 
 
 class RunNotSucceeded(HeadwayError):

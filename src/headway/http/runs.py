@@ -275,7 +275,9 @@ async def retry(call: Call) -> Reply:
     """POST /v1/runs/{id}:retry."""
     await _check_repeat(call)
     key = call.request_key()
-    run = await call.service.runs.retry(call.run_id(), _reason(call, "retried"), key)
+    asked = call.asked(wire.RetryRun)
+    reason = Reason(code="retried", message=asked.reason, actor=call.actor(asked.actor))
+    run = await call.service.runs.retry(call.run_id(), reason, key, from_scratch=asked.from_scratch)
     replayed = key is not None and key.replayed
     return accepted(Started(run, created=not replayed, replayed=replayed))
 
@@ -323,6 +325,9 @@ async def bulk(call: Call) -> Reply:
     action = call.asked(wire.BulkAction)
     wanted = to_filter(action.filter)
     _refuse_paging(action.filter)
+    if action.from_scratch and action.action != "retry":
+        errors = [{"pointer": "/from_scratch", "code": "value", "message": "only a retry starts from scratch"}]
+        raise InvalidInput("from_scratch: only a retry starts from scratch", errors=errors)
     if action.dry_run:
         call.check("count runs")
         counts = await call.service.runs.count(wanted, None)

@@ -21,6 +21,8 @@ from headway.wire.runs import BulkAction
 
 CHUNK: Final = 500
 """Runs that a bulk action touches in one transaction."""
+INHERITED: Final = 10_000
+"""Steps that retries may have copied in a transaction for it to go on to the next run."""
 REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "resumed", "retry": "retried"}
 """The reason's code, by the action: the same as if one had done it to each run by itself."""
 
@@ -61,9 +63,9 @@ class Bulk:
 
         def work(unit: Unit) -> BulkDone:
             held(unit, bulk)
-            changed, passed = _apply(unit, ids, action, self._ids)
-            after = BulkDone(ids[-1], done.changed + changed, done.passed + passed, done.total)
-            keep(unit, bulk, ids[-1], after, after.changed + after.passed, after.total)
+            changed, passed, upto = _apply(unit, ids, action, self._ids)
+            after = BulkDone(upto, done.changed + changed, done.passed + passed, done.total)
+            keep(unit, bulk, upto, after, after.changed + after.passed, after.total)
             return after
 
         after = await self._store.write(work, run_ids=[bulk.id, *ids], weight=len(ids))
@@ -71,28 +73,35 @@ class Bulk:
         return after
 
 
-def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int]:
-    """Carry out the action on each run that it applies to; return how many, and how many it does not apply to."""
+def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int, str]:
+    """Carry out the action on each run that it applies to; return how many, how many it does not apply to, and the last one.
+
+    Ends early when the transaction has copied as many steps as one should.
+    """
     changed = passed = 0
+    upto = ""
     verb = action.action
     reason = Reason(code=REASONS.get(verb, verb), message=action.reason, actor="bulk")
     for run_id in ids:
+        if unit.inherited >= INHERITED:
+            break
+        upto = run_id
         run = unit.run(run_id)
         if run is None:
             continue
         before = unit.changes
         try:
-            _one(unit, run, verb, reason, source)
+            _one(unit, run, action, reason, source)
         except HeadwayError:
             passed += 1
         else:
             changed += unit.changes != before
             passed += unit.changes == before
-    return changed, passed
+    return changed, passed, upto
 
 
-def _one(unit: Unit, run: Run, verb: str, reason: Reason, source: IdSource) -> None:
-    match verb:
+def _one(unit: Unit, run: Run, action: BulkAction, reason: Reason, source: IdSource) -> None:
+    match action.action:
         case "terminate":
             verbs.terminate(unit, run, reason)
         case "retry" if run.task.startswith(RESERVED):
@@ -100,14 +109,14 @@ def _one(unit: Unit, run: Run, verb: str, reason: Reason, source: IdSource) -> N
                 "runs of built-in tasks are repeated one by one, by who may do what they do", state=str(run.state)
             )
         case "retry":
-            verbs.retry(unit, run, source.new(unit.now_ms), reason)
+            verbs.retry(unit, run, source.new(unit.now_ms), reason, from_scratch=action.from_scratch)
         case "suspend":
             verbs.suspend(unit, run, reason)
         case "resume":
             verbs.resume(unit, run, reason)
         case "protect" | "unprotect":
-            verbs.protect(unit, run, protected=verb == "protect")
+            verbs.protect(unit, run, protected=action.action == "protect")
         case "delete":
             verbs.delete(unit, run)
         case _:
-            raise BadParameter(f"there is no bulk action {verb!r}")
+            raise BadParameter(f"there is no bulk action {action.action!r}")

@@ -346,8 +346,8 @@ def error_of_damage(what: tuple[str, ...]) -> RunError:
 
 def _leases(unit: Unit, runs: list[Run]) -> list[Lease]:
     steps: dict[str, dict[str, msgspec.Raw]] = {}
-    # A run whose only history is that it was started and claimed has no steps; signals have lines of their own.
-    known = [run.id for run in runs if run.seq > 2]  # noqa: PLR2004
+    # A run whose only history is that it was started and claimed has no steps, but those that a retry has taken over.
+    known = [run.id for run in runs if run.seq > 2 or run.previous_id is not None]  # noqa: PLR2004
     damaged = {run.id: run.damaged for run in runs if isinstance(run, DamagedRun)}
     for run_id, name, value, _ in unit.database.rows("read_steps", ids=as_rows(known)) if known else ():
         steps.setdefault(run_id, {})[name] = msgspec.Raw(value.encode())

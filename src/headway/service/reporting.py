@@ -19,6 +19,7 @@ from headway.model.effects import NEEDS, Effect, of_start
 from headway.model.query import FIRST
 from headway.model.run import FINAL, Blocker, Run, RunError, State
 from headway.model.space import Space
+from headway.service import continuing
 from headway.service.inputs import canonical
 from headway.service.starting import Draft, Drafter, duration, insert, timestamp
 from headway.service.transitions import CHILD_RESULT, change, move, unblock
@@ -204,9 +205,21 @@ class Reporter:
         if run.state is State.STOPPING:
             raise RunStopping
         assert draft is not None
-        child, _ = insert(unit, draft)
+        child = self._insert_child(unit, run, report.name, draft)
         _step(unit, run, report.name, f'"{child.id}"')
         return wire.Reply(index=0, run_id=child.id)
+
+    def _insert_child(self, unit: Unit, parent: Run, step: str, draft: Draft) -> Run:
+        """Start the child; one that takes the place of a child that failed in an earlier run goes on from its steps."""
+        before = continuing.inherit_child(unit, parent, step, draft.run)
+        if before is None:
+            return insert(unit, draft)[0]
+        planned = continuing.plan(unit, before)
+        draft = msgspec.structs.replace(draft, run=msgspec.structs.replace(draft.run, previous_id=before.id))
+        child, created = insert(unit, draft)
+        if created:
+            continuing.inherit(unit, before, child, planned)
+        return child
 
 
 def _check_child(by: Principal, draft: Draft, effects: Iterable[Effect]) -> None:

@@ -31,6 +31,7 @@ from headway.model.query import FIRST, Page, RunFilter
 from headway.model.run import KEEP, Reason, Run, State
 from headway.model.space import Space
 from headway.service import verbs
+from headway.service.continuing import latest
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.inputs import canonical
 from headway.service.reporting import SIGNAL, token_of
@@ -363,7 +364,10 @@ class Runs:
         return await self._change(run_id, lambda unit, run: verbs.signal(unit, run, signal.name, payload), request)
 
     async def complete_token(self, token: str, value: msgspec.Raw, request: RequestKey | None = None) -> Run:
-        """Complete the wait that the token stands for; raise NotFound for a token of nobody, AlreadyCompleted for the second."""
+        """Complete the wait that the token stands for; raise NotFound for a token of nobody, AlreadyCompleted for the second.
+
+        If the run has ended and a retry goes on from it, that is the one that waits.
+        """
         found = token_of(self._signer, token)
         if found is None:
             raise NotFound("no run waits for this token")
@@ -372,7 +376,7 @@ class Runs:
         payload, _ = canonical(value, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/value")
 
         def work(unit: Unit, run: Run) -> Run:
-            signal = f"token:{name}"
+            signal, run = f"token:{name}", latest(unit, run)
             if unit.step(run.id, f"{SIGNAL}{signal}#1") is not None:
                 raise AlreadyCompleted
             return verbs.signal(unit, run, signal, payload)
@@ -380,13 +384,20 @@ class Runs:
         # Whoever holds the token comes from outside: the run is that of the token, and so is whose it is.
         return await self._change(run_id, work, request, anyones=True)
 
-    async def retry(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
+    async def retry(
+        self, run_id: str, reason: Reason, request: RequestKey | None = None, *, from_scratch: bool = False
+    ) -> Run:
         """Start a new run with the input of one that has failed or was terminated; raise InvalidState for others.
 
-        What is final stays as it is: the new run names the old one in `previous_id`.
+        It goes on from the steps that succeeded, unless `from_scratch`. What is final stays as it is: the new run names the
+        old one in `previous_id`.
         """
         new_id = self._ids.new(self._store.clock.now_ms())
-        return await self._change(run_id, lambda unit, run: verbs.retry(unit, run, new_id, reason), request)
+
+        def work(unit: Unit, run: Run) -> Run:
+            return verbs.retry(unit, run, new_id, reason, from_scratch=from_scratch)
+
+        return await self._change(run_id, work, request)
 
     async def protect(self, run_id: str, *, protected: bool, request: RequestKey | None = None) -> Run:
         """Keep the run from being removed, or let it go again."""

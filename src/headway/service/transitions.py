@@ -20,6 +20,8 @@ SET_BACK_MS: Final = 1_000
 """How far behind a run's last change the wall clock has to be, to have been set back: those of servers differ a little."""
 CHILD_RESULT: Final = "child-result:"
 """The step under which a parent finds how its child ended."""
+SUCCEEDED_RESULT: Final = '{"state":"succeeded"'
+"""How that of a child that succeeded begins."""
 
 
 def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:

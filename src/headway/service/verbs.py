@@ -11,7 +11,7 @@ from headway.engine.lifecycle import Held, Resumed
 from headway.errors import Damaged, InvalidState, Protected, TaskInactive, UnknownTask
 from headway.model.run import FINAL, Blocker, DamagedRun, Reason, Run, State
 from headway.model.space import Space
-from headway.service import stopping
+from headway.service import continuing, stopping
 from headway.service.reporting import SIGNAL
 from headway.service.starting import new_run
 from headway.service.transitions import change, move, unblock
@@ -58,8 +58,12 @@ def delete(unit: Unit, run: Run) -> Run:
     return run
 
 
-def retry(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
-    """Start a run anew with the same input, under a new id; its history begins with who wanted that, and why."""
+def retry(unit: Unit, run: Run, new_id: str, reason: Reason, *, from_scratch: bool = False) -> Run:
+    """Repeat a failed or terminated run under a new id, with the same input; its history begins with who wanted that, and why.
+
+    It goes on from the steps that succeeded, unless it is of a built-in task or `from_scratch`. Raises InvalidState for a run
+    that is neither failed nor terminated, or whose children stand in the way.
+    """
     if run.state not in (State.FAILED, State.TERMINATED):
         raise InvalidState(f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state))
     if isinstance(run, DamagedRun):
@@ -69,6 +73,7 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
         raise UnknownTask(f"no worker has declared a task named {name!r}")
     if not task.active:
         raise TaskInactive(f"the task {name!r} is not active")
+    planned = None if from_scratch or not continuing.continues(task) else continuing.plan(unit, run)
     again = new_run(
         new_id,
         task,
@@ -88,6 +93,8 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason) -> Run:
     unit.queue(again.queue)
     unit.insert(again, _decode_labels(again.labels))
     line = {"state": again.state, "cause": "created", "run_type": "retry", "previous_id": run.id, "reason": reason}
+    if planned is not None:
+        line["inherited"] = continuing.inherit(unit, run, again, planned)
     unit.record(again, "run.state", _encode(line).decode())
     return again
 

@@ -82,6 +82,8 @@ class Unit:
     """How many more descendants of runs that are stopped this transaction may ask to stop as well."""
     families_left = False
     """Whether that was not enough."""
+    inherited = 0
+    """How many steps retries have taken over in this transaction."""
     slot_at: int | None = None
     """The earliest slot that a schedule which was made or changed has: what the scheduler waits for."""
     _told = 0

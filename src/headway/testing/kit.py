@@ -90,6 +90,12 @@ class KitRun:
         await self._kit.desk.runs.resume(self.id, Reason(code="resumed"))
         await self._kit.settle()
 
+    async def retry(self, *, from_scratch: bool = False) -> KitRun:
+        """Repeat it, failed or stopped, from the steps that succeeded; return the new run, with everything executed."""
+        run = await self._kit.desk.runs.retry(self.id, Reason(code="retried"), from_scratch=from_scratch)
+        await self._kit.settle()
+        return KitRun(self._kit, run.id)
+
 
 class Kit:
     """A service, its clock, and a worker that executes when it is told to."""

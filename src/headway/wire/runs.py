@@ -237,6 +237,14 @@ class Because(Strict, frozen=True, kw_only=True):
     actor: Text = ""
 
 
+class RetryRun(Because, frozen=True, kw_only=True):
+    """POST /v1/runs/{id}:retry; the body may be absent."""
+
+    from_scratch: bool = False
+    """Start anew. Otherwise the new run goes on from the steps that succeeded: signals that came are not asked for again,
+    and children that succeeded are not started again; those that failed are."""
+
+
 class SignalRun(Strict, frozen=True, kw_only=True):
     """POST /v1/runs/{id}:signal."""
 
@@ -256,6 +264,8 @@ class BulkAction(Strict, frozen=True, kw_only=True):
     filter: RunQuery
     action: Literal["terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete"]
     reason: Text = ""
+    from_scratch: bool = False
+    """Of `retry`: start anew, as in RetryRun."""
     dry_run: bool = False
 
 

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from headway.clock import Clock
+from headway.engine.inheritance import ORIGIN
 from headway.errors import LeaseLost, RunStopping
 from headway.wire.workers import (
     BlockerSpec,
@@ -31,7 +32,7 @@ from headway.wire.workers import (
     TokenReport,
 )  # fmt: skip
 from headway.worker.children import ChildRun, StartOptions, SyncChildRun, output_of, to_start
-from headway.worker.interrupts import Cancelled, Cause, SleepRun, SuspendRun
+from headway.worker.interrupts import Cancelled, Cause, SignalTimeout, SleepRun, SuspendRun
 from headway.worker.journal import Journal, valid
 from headway.worker.options import Duration, to_ms
 from headway.worker.outbox import Question, Sink
@@ -136,9 +137,13 @@ class _Shared:
 
     @property
     def idempotency_key(self) -> str:
-        """The same in every attempt, another in every step: give it to systems that must not do a thing twice."""
-        step = _step.get()
-        return f"{self.run_id}/{step}" if step else self.run_id
+        """The same in every attempt, another in every step: give it to systems that must not do a thing twice.
+
+        A retry that goes on from an earlier run has that run's keys: what failed there may have been done.
+        """
+        step, journal = _step.get(), self._journal
+        run_id = str(journal.value(ORIGIN)) if journal.has(ORIGIN) else self.run_id
+        return f"{run_id}/{step}" if step else run_id
 
     def idempotency_key_for(self, name: str) -> str:
         """Return the key for one of several outside calls in the same place."""
@@ -237,7 +242,7 @@ class _Shared:
         number = journal.count(f"signal:{valid(name)}")
         step, expired = f"signal:{name}#{number}", f"signal-expired:{name}#{number}"
         if journal.has(expired):
-            raise TimeoutError(f"no signal {name!r} came in time")
+            raise SignalTimeout(f"no signal {name!r} came in time")
         if journal.has(step):
             return journal.value(step)
         left_ms = None if timeout is None else self._left_ms(f"signal-timeout:{name}#{number}", timeout)
@@ -245,7 +250,7 @@ class _Shared:
             # Recorded, so that a signal that comes later does not change what this function has seen.
             yield self._report_step(expired, b"true")
             journal.record(expired, b"true")
-            raise TimeoutError(f"no signal {name!r} came in time")
+            raise SignalTimeout(f"no signal {name!r} came in time")
         raise SuspendRun([BlockerSpec(kind="signal", name=name, number=number)], left_ms)
 
     def _suspend(self, blockers: tuple[str | BlockerSpec, ...], timeout: Duration | None) -> dict[str, Any]:

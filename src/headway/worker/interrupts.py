@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from headway.durations import parse_ms
 from headway.errors import HeadwayError
@@ -73,6 +73,14 @@ class ChildFailed(HeadwayError):
         """Take what the parent's steps say of the child."""
         super().__init__(f"run {run_id} {state}: {(error or {}).get('message', '')}".rstrip(": "))
         self.run_id, self.state, self.error = run_id, state, error
+
+
+class SignalTimeout(TimeoutError):
+    """No signal came in time. It is recorded that it did not: the wait ends like this in every attempt."""
+
+
+RECORDED: Final = (ChildFailed, SignalTimeout)
+"""Errors that the run has recorded: every attempt raises them again, so that a run that fails by one is not retried."""
 
 
 class LetGo(BaseException):

@@ -12,7 +12,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-RESERVED: Final = ("signal:", "signal-timeout:", "signal-expired:", "sleep:", "suspend:", "child:", "child-result:")
+from headway.engine.inheritance import FAILED_CHILD, HEIR, ORIGIN
+
+RESERVED: Final = (
+    "signal:", "signal-timeout:", "signal-expired:", "sleep:", "suspend:", "child:", "child-result:", "step-failure:",
+    ORIGIN, HEIR, FAILED_CHILD,
+)  # fmt: skip
 """Steps that the context keeps for itself begin with these."""
 NAME_MAX: Final = 190
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]+")

@@ -22,7 +22,7 @@ from headway.wire.workers import (
     Succeeded,
     Suspended,
 )  # fmt: skip
-from headway.worker.interrupts import Cancelled, Cause, Fail, LetGo, RetryLater, SleepRun, SuspendRun
+from headway.worker.interrupts import RECORDED, Cancelled, Cause, Fail, LetGo, RetryLater, SleepRun, SuspendRun
 from headway.worker.payload import clean, to_json
 from headway.worker.registry import TaskFunction
 
@@ -51,8 +51,9 @@ def of_value(value: object, lease: Lease, cause: Cause | None) -> AnyReport | No
 
 def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Cause | None) -> AnyReport | None:
     """Return the report for a function that raised; None if nobody wants to hear of it."""
+    leaves = _leaves(error)
     if isinstance(error, BaseExceptionGroup):
-        error = _within(error)
+        error = _within(error, leaves)
     match error:
         case _ if cause is not None and (cause is not Cause.STOP or isinstance(error, asyncio.CancelledError)):
             return of_cause(cause, lease)
@@ -70,7 +71,9 @@ def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Caus
         case Fail():
             return Errored(run_id=lease.run_id, epoch=lease.epoch, error=_report(error, error.code, retryable=False))
         case _:
-            retryable = task.do_not_retry.isdisjoint(kind.__name__ for kind in type(error).__mro__)
+            # Of a group too: what is raised again in every attempt, or is not to be retried, is not by being one of several.
+            names = {kind.__name__ for leaf in (error, *leaves) for kind in type(leaf).__mro__}
+            retryable = task.do_not_retry.isdisjoint(names) and not any(isinstance(leaf, RECORDED) for leaf in leaves)
             return Errored(run_id=lease.run_id, epoch=lease.epoch, error=_report(error, retryable=retryable))
 
 
@@ -128,12 +131,11 @@ def _details(error: BaseException) -> str:
     return clean(text, DETAILS_MAX + 100)
 
 
-def _within(group: BaseExceptionGroup) -> BaseException:
-    """Return what a task group's exceptions amount to: a wait if all of them wait, else the group itself."""
-    leaves = list(_leaves(group))
+def _within(group: BaseExceptionGroup, leaves: list[BaseException]) -> BaseException:
+    """Return what a task group's exceptions amount to: a wait if all of them wait, a final failure, else the group itself."""
     waits = [leaf for leaf in leaves if isinstance(leaf, LetGo)]
     if not waits or any(not isinstance(leaf, LetGo | asyncio.CancelledError) for leaf in leaves):
-        return group
+        return next((leaf for leaf in leaves if isinstance(leaf, Fail)), group)
     blockers: list[BlockerSpec] = [b for leaf in waits if isinstance(leaf, SuspendRun) for b in leaf.blockers]
     return waits[0] if not blockers or len(waits) == 1 else SuspendRun(blockers, _shortest(waits))
 
@@ -143,8 +145,7 @@ def _shortest(waits: list[LetGo]) -> int | None:
     return min(timeouts, default=None)
 
 
-def _leaves(group: BaseExceptionGroup) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]

@@ -30,6 +30,8 @@ from headway.wire.runs import (
 
 T = TypeVar("T")
 LONG_POLL_S = 30
+LAST_LOOK_S = 2.0
+"""How long a wait that has run out waits for the run's present state."""
 HASTY_S = 0.5
 """A server that answers a long poll sooner than this without news does not hold it: then the client waits itself."""
 
@@ -97,13 +99,14 @@ class AsyncRunHandle:
     async def wait(self, timeout: float | None = None) -> RunOut:  # noqa: ASYNC109 (of the run, not of this call)
         """Wait until the run is finished, whatever the outcome; raise WaitTimeout after `timeout` seconds.
 
-        A server that restarts meanwhile is waited for too; if there are others, they are asked.
+        WaitTimeout says the state and progress that the run has by then. A server that restarts meanwhile is waited for too;
+        if there are others, they are asked.
         """
         pace = self._caller.pace
         deadline_s = None if timeout is None else pace.now_s() + timeout
         outage = AsyncOutage(self._caller, PATIENCE_S)
         while not self.run.final:
-            left_s = float(LONG_POLL_S) if deadline_s is None else deadline_s - pace.now_s()
+            left_s, seen = float(LONG_POLL_S) if deadline_s is None else deadline_s - pace.now_s(), True
             try:
                 began_s = pace.now_s()
                 await self._long_poll(outage.server(), left_s)
@@ -111,12 +114,25 @@ class AsyncRunHandle:
                 if not self.run.final and pace.now_s() - began_s < HASTY_S:
                     await pace.pause(max(0.0, min(HASTY_S, left_s)))
             except HeadwayError as error:
-                late = deadline_s is not None and pace.now_s() >= deadline_s
+                late, seen = deadline_s is not None and pace.now_s() >= deadline_s, False
                 if not (late and isinstance(error, ConnectionLost)):
                     await outage.outlast(error, deadline_s=deadline_s)
-            if not self.run.final and deadline_s is not None and pace.now_s() >= deadline_s:
-                raise WaitTimeout(f"run {self.id} is {self.run.state} after {timeout:g} s", run=self.run)
+            if timeout is not None and deadline_s is not None and not self.run.final and pace.now_s() >= deadline_s:
+                seen = seen or await self._last_look(outage.server())
+                if not self.run.final:
+                    raise WaitTimeout.after(timeout, self.run, seen=seen)
         return self.run
+
+    async def _last_look(self, server: AsyncTransport) -> bool:
+        """Look at the run when the time is up, for a moment at most; return whether the server has answered.
+
+        The long poll before ended with the time and not with an answer, so what it began with may be old.
+        """
+        try:
+            self.run = decode(await self._caller.ask(server, "GET", self._path(), timeout_s=LAST_LOOK_S), RunOut)
+        except HeadwayError:
+            return False
+        return True
 
     async def _long_poll(self, server: AsyncTransport, left_s: float) -> None:
         """Ask for the run, and let the server hold the answer for as long as there is time."""
@@ -214,9 +230,13 @@ class AsyncRunHandle:
         """Let retention remove it again."""
         return await self._verb("unprotect", {"reason": reason})
 
-    async def retry(self, reason: str = "") -> AsyncRunHandle:
-        """Do it again: return the run that repeats this finished one."""
-        run = await self._caller.post(self._path(verb="retry"), {"reason": reason}, RunOut)
+    async def retry(self, reason: str = "", *, from_scratch: bool = False) -> AsyncRunHandle:
+        """Do it again: return the run that repeats this failed or stopped one.
+
+        It goes on from the steps that succeeded; with `from_scratch` it starts anew.
+        """
+        body: dict[str, Any] = {"reason": reason} | ({"from_scratch": True} if from_scratch else {})
+        run = await self._caller.post(self._path(verb="retry"), body, RunOut)
         if run.id == self.id:
             self.run = run
             return self

@@ -128,9 +128,15 @@ class AsyncRuns:
         *,
         dry_run: bool = False,
         reason: str = "",
+        from_scratch: bool = False,
     ) -> BulkPreview | AsyncRunHandle:
-        """Do something to all runs that fit: with `dry_run` return how many these are, else the run that does it."""
+        """Do something to all runs that fit: with `dry_run` return how many these are, else the run that does it.
+
+        `from_scratch` is of the action "retry": start the runs anew, not from the steps that succeeded.
+        """
         body = {"filter": encoding.query_body(filter), "action": action, "dry_run": dry_run, "reason": reason}
+        if from_scratch:
+            body["from_scratch"] = True
         answer = await self._caller.post_raw("/v1/runs:bulk", body)
         return decode(answer, BulkPreview) if dry_run else AsyncRunHandle(self._caller, decode(answer, RunOut))
 

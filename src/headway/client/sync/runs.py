@@ -129,9 +129,15 @@ class Runs:
         *,
         dry_run: bool = False,
         reason: str = "",
+        from_scratch: bool = False,
     ) -> BulkPreview | RunHandle:
-        """Do something to all runs that fit: with `dry_run` return how many these are, else the run that does it."""
+        """Do something to all runs that fit: with `dry_run` return how many these are, else the run that does it.
+
+        `from_scratch` is of the action "retry": start the runs anew, not from the steps that succeeded.
+        """
         body = {"filter": encoding.query_body(filter), "action": action, "dry_run": dry_run, "reason": reason}
+        if from_scratch:
+            body["from_scratch"] = True
         answer = self._caller.post_raw("/v1/runs:bulk", body)
         return decode(answer, BulkPreview) if dry_run else RunHandle(self._caller, decode(answer, RunOut))
 

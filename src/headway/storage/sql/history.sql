@@ -44,6 +44,32 @@ SELECT run_id, name, value, created_at FROM steps WHERE run_id = :run_id AND nam
 SELECT count(*) FROM steps
 WHERE run_id = :run_id AND name >= :first AND name < :last AND length(name) - length(replace(name, '#', '')) = :marks;
 
+-- name: count_all_steps
+SELECT count(*) FROM steps WHERE run_id = :run_id;
+
+-- name: last_step_named
+SELECT max(name) FROM steps WHERE run_id = :run_id AND name >= :first AND name < :last;
+
+-- name: last_step_event
+SELECT seq, data FROM events WHERE run_id = :run_id AND type = 'run.step' ORDER BY seq DESC LIMIT 1;
+
+-- name: read_child_steps
+-- The children that a run has started, and how what it was told of their end begins.
+SELECT s.name, s.value, substr(told.value, 1, 40)
+FROM steps AS s
+LEFT JOIN steps AS told ON told.run_id = s.run_id AND told.name = 'child-result:' || replace(s.value, '"', '')
+WHERE s.run_id = :run_id AND s.name >= 'child:' AND s.name < 'child;';
+
+-- name: inherit_steps
+-- Timeouts of waits, failures of steps and the names of other heirs are of the run that had them.
+INSERT INTO steps (run_id, name, value, created_at)
+SELECT :heir_id, s.name, s.value, s.created_at
+FROM steps AS s
+WHERE s.run_id = :run_id
+AND substr(s.name, 1, 15) <> 'signal-timeout:' AND substr(s.name, 1, 13) NOT IN ('step-failure:', 'continued-by:')
+AND s.name NOT IN @ids
+ON CONFLICT (run_id, name) DO NOTHING;
+
 -- name: insert_results
 INSERT INTO results (run_id, number, name, value, created_at)
 SELECT r.run_id, r.number, r.name, r.value, r.created_at

@@ -202,6 +202,9 @@ SELECT
     (SELECT min(deadline_at) FROM runs WHERE deadline_at IS NOT NULL AND worker_id IS NULL),
     (SELECT min(deadline_at) FROM runs WHERE deadline_at IS NOT NULL AND worker_id IS NOT NULL);
 
+-- name: adopt_run
+UPDATE runs SET parent_id = :parent_id, root_id = :root_id WHERE id = :id;
+
 -- name: delete_runs
 DELETE FROM runs WHERE id IN @ids;
 
