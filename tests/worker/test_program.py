@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tests.client.server import problem, serving
 
+from headway.worker.supervisor import worker_argv
+
 WORKER = {
     "id": "w1", "name": "", "host": "", "pid": 0, "version": "", "queues": [], "tasks": [], "capacity": 1, "state": "active",
     "leases": 0, "created_at": "", "heard_at": "", "lease_ms": 15000, "heartbeat_ms": 50, "url": "",
@@ -139,3 +141,46 @@ def test_nothing_heavy_is_imported():
         "jsonschema_rs",
     }
     assert heavy.isdisjoint(modules.stdout.split())
+
+
+HOSTILE = ("queue", "logging", "email", "msgspec", "socket", "headway/__init__")
+TASKS = """
+import headway
+from helper import beside
+app = headway.App()
+
+@app.task(name=beside)
+async def t(): ...
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder whose files have the names of modules that a worker imports."""
+    (tmp_path / "headway").mkdir()
+    for name in HOSTILE:
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    (tmp_path / "helper.py").write_text("beside = 'beside'")
+    (tmp_path / "app.py").write_text(TASKS)
+    return tmp_path
+
+
+def registered(server, command, folder):
+    with subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as worker:
+        hello = request(server, "/v1/workers")
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate()
+    return [task["name"] for task in hello["tasks"]]
+
+
+def test_a_worker_of_a_supervisor_imports_none_of_its_own_modules_from_the_folder_of_the_app(server, hostile):
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    assert registered(server, worker_argv(url, "app:app", "--name", "w"), hostile) == ["beside"]
+
+
+@pytest.mark.parametrize("module", ["headway.worker", "headway"])
+def test_a_program_that_is_started_by_hand_imports_none_of_its_own_modules_from_the_folder(server, hostile, module):
+    (hostile / "headway/__init__.py").unlink()  # Python itself takes this one, before any of our code runs
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    command = {"headway.worker": [url, "app:app"], "headway": ["worker", "app:app", "--server", url]}[module]
+    assert registered(server, [sys.executable, "-m", module, *command], hostile) == ["beside"]

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from headway.clock import ManualClock
-from headway.worker.stdio import Throttle
+from headway.worker import supervisor
+from headway.worker.stdio import Repetition, Throttle
 from headway.worker.supervisor import Supervisor, decide_delay, worker_argv
 
 
@@ -28,9 +29,12 @@ class Watched:
 
     def __init__(self, program, processes=1, **options):
         self.said, self.written, self.heard = [], bytearray(), asyncio.Event()
-        self.supervisor = Supervisor(
-            processes, lambda _: [sys.executable, "-uc", program], say=self._say, write=self._write, **options
-        )
+        self.supervisor = Supervisor(processes, self._argv, say=self._say, write=self._write, **options)
+        self._program = program
+
+    def _argv(self, _):
+        self.heard.set()  # a process is started
+        return [sys.executable, "-uc", self._program]
 
     def _say(self, text):
         self.said.append(text)
@@ -129,6 +133,72 @@ def test_a_process_that_cannot_work_with_its_settings_is_told_once_and_not_start
     assert watched.said == ["worker 1 cannot work with its settings (see above); it is not started again"]
     assert b"capacity: '0' is not a whole number from 1 to 100000" in watched.written
     assert (watched.supervisor.slots[0].starts, watched.supervisor.given_up) == (1, 1)
+
+
+def test_a_mended_app_has_all_its_output_and_a_new_fault_is_shown_but_not_the_same_one_again(tmp_path):
+    """The app's file is the program: it fails with code 3 like a worker that cannot load its app."""
+    app = tmp_path / "app.py"
+
+    async def scenario():
+        app.write_text("print('loading\\nfirst fault'); raise SystemExit(3)")
+        watched = Watched(f"exec(open({str(app)!r}).read())")
+        await watched.supervisor.start()
+        slot = watched.supervisor.slots[0]
+        await watched.until(lambda: watched.said)
+        await watched.until(lambda: slot.starts >= 3)  # the second life has said the same, and ended
+        app.write_text("print('loading\\nsecond fault'); raise SystemExit(3)")
+        await watched.until(lambda: b"second" in watched.written)
+        app.write_text("import signal; print('loading\\nmended'); signal.pause()")
+        await watched.until(lambda: b"mended" in watched.written)
+        await watched.supervisor.stop(0.05)
+        return bytes(watched.written).decode().split("[worker 1] "), watched.said
+
+    supervisor.NOT_LOADED_BACKOFF_S, before = 0.05, supervisor.NOT_LOADED_BACKOFF_S
+    try:
+        written, said = asyncio.run(scenario())
+    finally:
+        supervisor.NOT_LOADED_BACKOFF_S = before
+    faults = ["loading\n", "first fault\n"], ["loading\n", "second fault\n"]
+    assert written == ["", *faults[0], *faults[1], "loading\n", "mended\n"]
+    assert len(said) == 2, said
+
+
+def test_output_that_repeats_a_failure_is_kept_back_until_it_differs_or_its_process_does_something_else():
+    output = Repetition()
+
+    def life(*chunks, failed):
+        output.begin()
+        shown = [output.feed(chunk) for chunk in chunks]
+        return b"".join(shown), output.end(failed=failed)
+
+    assert life(b"a\n", b"b\n", failed=True) == (b"a\nb\n", b"")
+    assert life(b"a", b"\nb\n", failed=True) == (b"", b"")
+    assert life(b"a\n", b"c\n", failed=True) == (b"a\nc\n", b"")
+    assert life(b"a\n", b"b\n", failed=True) == (b"a\nb\n", b"")
+    assert life(b"a\n", failed=False) == (b"", b"a\n"), "it ended in another way, without having differed"
+    assert life(b"a\n", b"b\n", failed=True) == (b"a\nb\n", b"")
+    long = b"x" * 100_000
+    assert life(long, failed=True) == (long, b"")
+    assert life(long, failed=True) == (long, b""), "what is long is not remembered"
+
+
+def test_processes_start_in_the_folder_in_which_the_supervisor_was_made_also_when_it_was_made_anew(
+    tmp_path, monkeypatch
+):
+    async def scenario():
+        folder = tmp_path / "app"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        watched = Watched("import os; print(os.getcwd()); os.listdir('.')")
+        folder.rmdir()
+        folder.mkdir()
+        await watched.supervisor.start()
+        await watched.until(lambda: watched.written.count(b"\n") >= 2)
+        await watched.supervisor.stop(0.05)
+        return folder, bytes(watched.written)
+
+    folder, written = asyncio.run(scenario())
+    assert written.startswith(f"[worker 1] {folder}\n[worker 1] {folder}\n".encode())
 
 
 def test_a_flood_is_cut_to_the_rate_and_says_so():

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # the working folder, where a `queue.py` would replace the standard library's
+
 import argparse
 import contextlib
 import gc
@@ -9,7 +14,6 @@ import itertools
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -24,6 +28,7 @@ from headway.config import WorkerSettings
 from headway.errors import HeadwayError, UnknownField
 from headway.setting import setting
 from headway.worker.environment import withhold
+from headway.worker.launch import Launch
 from headway.worker.link import HttpLink
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
@@ -55,10 +60,12 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
         fail(str(error))
         return REFUSED_CODE
     withhold()  # user code is loaded next, and must not see the key
+    launch = Launch.now()
+    sys.path[:] = launch.path
     try:
         app = load_app(chosen.app)
     except AppNotLoaded as error:
-        fail(str(error))
+        fail(error.told)
         return NOT_LOADED_CODE
     if not app.tasks:
         fail(f"{chosen.app!r} has no tasks.")
@@ -77,7 +84,14 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
             drain_grace_ms=chosen.drain_grace,
         )
         worker = Worker(
-            app, link, options, spec=chosen.app, say=warn, tell=partial(write, logging.INFO), abandon=_leave
+            app,
+            link,
+            options,
+            spec=chosen.app,
+            launch=launch,
+            say=warn,
+            tell=partial(write, logging.INFO),
+            abandon=_leave,
         )
         _take_signals(worker, supervised=bool(chosen.parent))
         gc.freeze()  # what is loaded now stays: no collection need look through it again

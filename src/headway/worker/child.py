@@ -113,6 +113,7 @@ def main() -> None:
     try:
         app = load_app(spec)
     except AppNotLoaded as error:
+        sys.stderr.write(error.traceback)
         pipe.send(Ready(str(error)))
         return
     if app.capture_logging:

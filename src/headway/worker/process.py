@@ -12,7 +12,6 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from typing import Final
 
@@ -23,6 +22,7 @@ from headway.wire.workers import AnyReport
 from headway.worker.attempt import Attempt
 from headway.worker.frames import SEND_TIMEOUT_S, Cancel, Execute, FromChild, Pipe
 from headway.worker.interrupts import Cause
+from headway.worker.launch import Launch
 from headway.worker.outcome import of_cause
 from headway.worker.relay import Relay
 from headway.worker.stdio import READ_BYTES, Throttle, to_stdout
@@ -35,19 +35,21 @@ LOOK_AGAIN_S: Final = 0.5
 class ChildProcess:
     """One child with a program of ours, whose arguments are its own, the socket's number, and our process id."""
 
-    def __init__(self, program: str, argument: str, clock: Clock) -> None:
-        """Start it; it is of use as soon as it says so, which nobody waits for."""
+    def __init__(self, launch: Launch, program: str, argument: str, clock: Clock) -> None:
+        """Start it; it is of use as soon as it says so, which nobody waits for. Raise OSError if that is not possible."""
         ours, theirs = socket.socketpair()
         ours.settimeout(SEND_TIMEOUT_S)
-        self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-c", _boot(program), argument, str(theirs.fileno()), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C at the terminal is for the worker, and killing reaches grandchildren
-        )
-        theirs.close()
+        try:
+            self.process = launch.start(
+                program, argument, str(theirs.fileno()), str(os.getpid()),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C at the terminal is for the worker, and killing reaches grandchildren
+            )  # fmt: skip
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         assert self.process.stdout is not None, "it is piped"
         self.output = self.process.stdout
         os.set_blocking(self.output.fileno(), False)
@@ -99,9 +101,10 @@ class ChildProcess:
 class ChildPool:
     """The children of a worker; as many as runs are in them at once, the idle ones waiting for the next."""
 
-    def __init__(self, spec: str, clock: Clock) -> None:
+    def __init__(self, spec: str, launch: Launch, clock: Clock) -> None:
         """Start none yet."""
         self._spec = spec
+        self._launch = launch
         self._clock = clock
         self._idle: list[ChildProcess] = []
         self._lock = threading.Lock()
@@ -134,7 +137,7 @@ class ChildPool:
                 if child.process.poll() is None:
                     return child
                 child.close()
-        return ChildProcess("headway.worker.child", self._spec, self._clock)
+        return ChildProcess(self._launch, "headway.worker.child", self._spec, self._clock)
 
 
 class _Attendance:
@@ -204,8 +207,3 @@ class _Attendance:
     def _kill(self) -> None:
         self._relay.killed = True
         self._child.kill()
-
-
-def _boot(module: str) -> str:
-    """Return a program that finds modules where this process does, without telling the processes that it starts."""
-    return f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main()"

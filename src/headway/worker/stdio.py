@@ -13,6 +13,8 @@ from headway.clock import Clock
 
 BYTES_PER_S: Final = 256 * 1024
 READ_BYTES: Final = 65_536
+REPEATED_MAX: Final = 65_536
+"""Longer output is always shown."""
 
 
 class Throttle:
@@ -55,6 +57,37 @@ class Throttle:
             words = f"[headway: {self._dropped} bytes of output were dropped]".encode()
             self._write(b"\n%b\n" % words if self._shape is None else self._shape(words))
             self._dropped = 0
+
+
+class Repetition:
+    """Keeps a process's output back as long as it repeats, byte for byte, that of its last life, which failed."""
+
+    def __init__(self) -> None:
+        """There was no life before."""
+        self._before = b""
+        self._output = bytearray()
+        self.shown = True
+        """Whether this life's output differs from the last one's, and passes."""
+
+    def begin(self) -> None:
+        """Begin a life."""
+        self._output.clear()
+        self.shown = not self._before
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take some output; return what is to be shown now."""
+        if len(self._output) <= REPEATED_MAX:
+            self._output += chunk
+        if self.shown:
+            return chunk
+        self.shown = not self._before.startswith(self._output)
+        return bytes(self._output) if self.shown else b""
+
+    def end(self, *, failed: bool) -> bytes:
+        """End the life; return what is still to be shown. After a failure, the next life's output is held against this one's."""
+        held = b"" if self.shown or failed else bytes(self._output)
+        self._before = bytes(self._output) if failed and len(self._output) <= REPEATED_MAX else b""
+        return held
 
 
 def to_stderr(chunk: bytes) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +17,8 @@ from typing import Final
 
 from headway.clock import Clock, SystemClock
 from headway.worker.environment import handed_on
-from headway.worker.stdio import READ_BYTES, Throttle
+from headway.worker.launch import command, import_path, working_folder
+from headway.worker.stdio import READ_BYTES, Repetition, Throttle
 
 ArgvFactory = Callable[[int], Sequence[str]]
 Say = Callable[[str], None]
@@ -46,7 +46,8 @@ LINE_MAX: Final = 8_192
 
 def worker_argv(url: str, spec: str, *options: str) -> list[str]:
     """Return the command line of a worker that dies with this process, and reads its key from standard input."""
-    return [sys.executable, "-m", "headway.worker", url, spec, "--parent", str(os.getpid()), "--key-stdin", *options]
+    given = (url, spec, "--parent", str(os.getpid()), "--key-stdin", *options)
+    return command("headway.worker.__main__", import_path(), *given)
 
 
 @contextlib.contextmanager
@@ -70,9 +71,9 @@ class Slot:
     starts: int = 0
     failures: int = 0
     """Lives in a row that ended soon."""
-    complained: bool = False
     renewed: bool = False
     """Whether it drains to be started again with the code as it is now."""
+    output: Repetition = field(default_factory=Repetition, repr=False)
     keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
@@ -103,6 +104,8 @@ class Supervisor:
         `key` is what each process finds on its standard input: neither its arguments nor its environment shows it.
         """
         self._key = key.encode()
+        self._folder = working_folder() or None
+        """Named, so that it may be deleted and made again, as deployments do."""
         self.slots = [Slot(number) for number in range(1, processes + 1)]
         self.given_up: int = 0
         """How many processes are not started again, since their settings or (if it is not tried again) the app cannot be used."""
@@ -168,6 +171,7 @@ class Supervisor:
                 stdin=stdin,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
+                cwd=self._folder,
                 env=handed_on(),
                 start_new_session=True,  # so that Ctrl-C reaches only this process, which drains its workers
             )
@@ -179,8 +183,7 @@ class Supervisor:
         while True:
             assert slot.process is not None, "spawned before it is kept"
             born_ms = self._clock.monotonic_ms()
-            await self._forward(slot)
-            code = await slot.process.wait()
+            code = await self._forward(slot)
             if self._stopping.is_set():
                 return
             if code == DRAINED_CODE:
@@ -203,7 +206,7 @@ class Supervisor:
         """Tell whether the process has ended to be started again, which is no failure."""
         renewed, slot.renewed = slot.renewed, False
         if renewed:
-            slot.failures, slot.complained = 0, False
+            slot.failures, slot.output = 0, Repetition()
             self._say(f"worker {slot.number} has drained and starts again")
         return renewed
 
@@ -212,44 +215,45 @@ class Supervisor:
         delay_s = decide_delay(code, lived_s, slot.failures)
         slot.failures = 0 if lived_s >= HEALTHY_S or code == RESTART_CODE else slot.failures + 1
         if code == NOT_LOADED_CODE:
-            if not slot.complained:
+            if slot.output.shown:
                 todo = (
                     "; it is tried again every few seconds: correct it, or stop with Ctrl-C and name another MODULE:APP"
                 )
                 again = todo if self._retry_not_loaded else ": correct it, or name another MODULE:APP"
                 self._say(f"worker {slot.number} cannot load the app (see above){again}")
-            slot.complained = True
             return delay_s if self._retry_not_loaded else None
         if code == UNUSABLE_CODE:
             self._say(f"worker {slot.number} cannot work with its settings (see above); it is not started again")
             return None
-        slot.complained = False
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         self._say(f"worker {slot.number} {how}; it starts again in {delay_s:g} s")
         return delay_s
 
-    async def _forward(self, slot: Slot) -> None:
-        """Pass its output on, line by line with a prefix, until it closes it."""
+    async def _forward(self, slot: Slot) -> int:
+        """Pass its output on, line by line with a prefix, until it closes it; return the exit code."""
         assert slot.process is not None, "spawned before it is kept"
         assert slot.process.stdout is not None, "it is piped"
         shaped = None if self._shape is None else partial(self._shape, slot.number)
         throttle = Throttle(self._write, self._clock, shape=shaped)
         prefix, rest = f"[worker {slot.number}] ".encode(), b""
         dress = shaped or (lambda line: prefix + line + b"\n")
-        show = not slot.complained  # an app that still cannot be loaded says nothing new
+        slot.output.begin()
         ended = asyncio.create_task(slot.process.wait())
         try:
             while chunk := await self._read(slot.process.stdout, ended):
-                *lines, rest = (rest + chunk).split(b"\n")
+                *lines, rest = (rest + slot.output.feed(chunk)).split(b"\n")
                 if len(rest) > LINE_MAX:
                     lines, rest = [*lines, rest], b""
-                if lines and show:
+                if lines:
                     throttle.feed(b"".join(map(dress, lines)))
+            code = await ended
         finally:
             ended.cancel()
-        if rest and show:
-            throttle.feed(dress(rest))
+        rest += slot.output.end(failed=code == NOT_LOADED_CODE)
+        if rest:
+            throttle.feed(b"".join(map(dress, rest.removesuffix(b"\n").split(b"\n"))))
         throttle.finish()
+        return code
 
     async def _read(self, stream: asyncio.StreamReader, ended: asyncio.Task[int]) -> bytes:
         """Return the next piece; nothing at its end, also if something that the process started keeps its output open."""

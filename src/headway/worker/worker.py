@@ -32,6 +32,7 @@ from headway.wire.workers import RegisterWorker
 from headway.worker import capture
 from headway.worker.claimer import Claimer
 from headway.worker.floor import Floor
+from headway.worker.launch import Launch
 from headway.worker.link import Link
 from headway.worker.listener import Listener
 from headway.worker.outbox import Outbox
@@ -82,13 +83,18 @@ class Worker:
         options: WorkerOptions | None = None,
         *,
         spec: str = "",
+        launch: Launch | None = None,
         clock: Clock | None = None,
         say: Callable[[str], None] = lambda _: None,
         tell: Callable[[str], None] | None = None,
         abandon: Callable[[int], None] = os._exit,
     ) -> None:
-        """`spec` is how child processes find the app; `say` gets warnings, `tell` what is well; `abandon` ends a process whose loop is blocked for good."""
+        """`spec` is how child processes find the app, `launch` how they are started: as this process is now, if absent.
+
+        `say` gets warnings, `tell` what is well; `abandon` ends a process whose loop is blocked for good.
+        """
         options = options or WorkerOptions()
+        launch = launch or Launch.now()
         self._app = app
         self._link = link
         self._say = say
@@ -104,8 +110,8 @@ class Worker:
         processes = options.processes or max(4, 2 * (os.cpu_count() or 1))
         self._threads = ThreadPoolExecutor(threads, "headway-task")
         self._attendants = ThreadPoolExecutor(processes, "headway-child")
-        self._children = ChildPool(spec, clock)
-        self._ray = _ray_cluster(app, options.ray, spec, clock, say)
+        self._children = ChildPool(spec, launch, clock)
+        self._ray = _ray_cluster(app, options.ray, spec, launch, clock, say)
         self.outbox = Outbox()
         self.floor = Floor(
             app.tasks, self.outbox, clock, capacity=options.capacity, threads=self._threads, threads_max=threads,
@@ -220,7 +226,7 @@ def _hello(app: App, options: WorkerOptions, clock: Clock) -> RegisterWorker:
 
 
 def _ray_cluster(
-    app: App, options: RayOptions, spec: str, clock: Clock, say: Callable[[str], None]
+    app: App, options: RayOptions, spec: str, launch: Launch, clock: Clock, say: Callable[[str], None]
 ) -> RayCluster | None:
     """Return the cluster for the app's Ray tasks, not joined yet; None if there are none, or they are left to others."""
     if all(task.executor != "ray" for task in app.tasks.values()):
@@ -229,7 +235,7 @@ def _ray_cluster(
         return None
     from headway.worker.ray.cluster import RayCluster  # noqa: PLC0415 - only who has Ray tasks pays for it
 
-    return RayCluster(options.settings(spec), clock, say)
+    return RayCluster(options.settings(spec), launch, clock, say)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

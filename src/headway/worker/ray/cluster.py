@@ -20,6 +20,7 @@ from headway.wire.workers import LogReport
 from headway.worker.attempt import Attempt
 from headway.worker.frames import Answered, Cancel, FromChild
 from headway.worker.interrupts import Cause
+from headway.worker.launch import Launch
 from headway.worker.outbox import Key
 from headway.worker.outcome import of_cause
 from headway.worker.payload import clean
@@ -63,9 +64,10 @@ class _Stay:
 class RayCluster:
     """`start`, `begin` runs while there is `capacity`, `close`."""
 
-    def __init__(self, settings: Settings, clock: Clock, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, launch: Launch, clock: Clock, say: Callable[[str], None]) -> None:
         """Not joined; `say` gets one line when that changes."""
         self._settings = settings
+        self._launch = launch
         self._clock = clock
         self._say = say
         self._said = ""
@@ -134,7 +136,7 @@ class RayCluster:
         while not self._closing.is_set():
             try:
                 self._child = child = ChildProcess(
-                    "headway.worker.ray.driver", _encode(self._settings).decode(), self._clock
+                    self._launch, "headway.worker.ray.driver", _encode(self._settings).decode(), self._clock
                 )
             except OSError as error:
                 self._tell(f"no Ray driver can be started: {error}")

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from headway.config import RAY_CAPACITY
 from headway.setting import PYTHON_ONLY, check_all
-from headway.worker.loading import as_module
+from headway.worker.loading import AppNotLoaded, as_module
 
 
 class RayUnusable(Exception):
@@ -55,4 +55,8 @@ class RayOptions(msgspec.Struct, frozen=True, kw_only=True):
         except msgspec.MsgspecError as error:
             raise RayUnusable(f"HEADWAY_RAY_RUNTIME_ENV is not the JSON of a runtime environment: {error}.") from None
         address = self.address or os.environ.get("RAY_ADDRESS") or "auto"
-        return Settings(spec=as_module(spec), address=address, runtime_env=Raw(text.encode()), capacity=self.capacity)
+        try:
+            module = as_module(spec)
+        except AppNotLoaded as error:
+            raise RayUnusable(str(error)) from None
+        return Settings(spec=module, address=address, runtime_env=Raw(text.encode()), capacity=self.capacity)
