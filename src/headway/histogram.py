@@ -13,22 +13,24 @@ BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 class Histogram:
     """Durations in seconds. One thread notes, any may look."""
 
-    __slots__ = ("counts", "seconds")
+    __slots__ = ("bounds", "counts", "seconds")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_S) + 1)
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS_S) -> None:
+        self.bounds = bounds
+        """The upper bounds of the buckets but for the last one, in seconds."""
+        self.counts = [0] * (len(bounds) + 1)
         """How many were in each bucket."""
         self.seconds = 0.0
         """All of them together."""
 
     def note(self, seconds: float) -> None:
         """Count one."""
-        self.counts[bisect_left(BOUNDS_S, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.seconds += seconds
 
     def and_of(self, others: Iterable[Histogram]) -> Histogram:
         """Return all of them together."""
-        together = Histogram()
+        together = Histogram(self.bounds)
         for each in (self, *others):
             together.seconds += each.seconds
             together.counts = [mine + its for mine, its in zip(together.counts, each.counts, strict=True)]
@@ -36,4 +38,4 @@ class Histogram:
 
     def cumulated(self) -> list[tuple[str, float]]:
         """Return (bound, how many took no longer than that), the last bound being infinite."""
-        return list(zip((*map(str, BOUNDS_S), "+Inf"), accumulate(self.counts), strict=True))
+        return list(zip((*map(str, self.bounds), "+Inf"), accumulate(self.counts), strict=True))

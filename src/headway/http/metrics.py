@@ -20,10 +20,13 @@ from prometheus_client.registry import Collector
 
 from headway.model.query import FIRST
 from headway.model.space import Space
+from headway.storage.meters import OUTCOMES, POISONED, RETRIED
 
 if TYPE_CHECKING:
     from headway.http.asgi import Api
 
+_USUAL: Final = frozenset({"succeeded", "errored", "crashed"})
+"""Outcomes that are shown from the first attempt on, so that a rate sees the first of them; others when there is one."""
 Place = TypeVar("Place", bound=tuple[str, ...])
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -56,6 +59,7 @@ class _Collector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._runs()
+        yield from self._tasks()
         yield from self._queues()
         if self._organisation != FIRST:
             return
@@ -83,6 +87,36 @@ class _Collector(Collector):
         yield started
         yield finished
 
+    def _tasks(self) -> Iterator[Metric]:
+        named = ["organisation", "task"]
+        waits = HistogramMetricFamily(
+            "headway_run_wait_seconds", "How long runs that might start waited for a worker.", labels=named
+        )
+        durations = HistogramMetricFamily(
+            "headway_run_duration_seconds", "How long runs that ended took since their first start.", labels=named
+        )
+        attempts = CounterMetricFamily(
+            "headway_attempts", "Attempts that ended, by outcome.", labels=[*named, "outcome"]
+        )
+        retries = CounterMetricFamily(
+            "headway_retries", "Attempts that ended with an error and are made again.", labels=named
+        )
+        poisoned = CounterMetricFamily(
+            "headway_runs_poisoned", "Runs that failed as poison: too many of their attempts crashed.", labels=named
+        )
+        for (organisation, task), meters in self._api.service.store.catalog.meters.all():
+            if self._organisation not in (FIRST, organisation):
+                continue
+            whose = [str(organisation), Space.outside(task)]
+            for family, times in ((waits, meters.waits), (durations, meters.durations)):
+                family.add_metric(whose, times.cumulated(), sum_value=times.seconds)
+            for outcome in OUTCOMES:
+                if meters.counts[outcome] or outcome in _USUAL:
+                    attempts.add_metric([*whose, outcome], meters.counts[outcome])
+            retries.add_metric(whose, meters.counts[RETRIED])
+            poisoned.add_metric(whose, meters.counts[POISONED])
+        yield from (waits, durations, attempts, retries, poisoned)
+
     def _shown(self, counts: dict[Place, int]) -> list[tuple[Place, int]]:
         """Return the counts that are shown, in order; whose they are is what the queue says."""
         whom = self._organisation
@@ -102,7 +136,11 @@ class _Collector(Collector):
 
     def _workers(self) -> Iterator[Metric]:
         service = self._api.service
-        yield GaugeMetricFamily("headway_workers", "Workers that are heard from.", value=len(service.sessions))
+        yield GaugeMetricFamily(
+            "headway_workers",
+            "Workers that this server hears; it does not count itself, who executes the built-in tasks.",
+            value=service.sessions.workers,
+        )
         lapsed = service.workers.leases_expired
         yield CounterMetricFamily(
             "headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed

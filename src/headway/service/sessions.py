@@ -247,6 +247,11 @@ class Sessions:
         """How many workers outside this process are connected."""
         return sum(1 for s in self._sessions.values() if s.streams and s.worker_id not in self.local)
 
+    @property
+    def workers(self) -> int:
+        """How many workers are heard from, without those that the server itself is."""
+        return sum(1 for worker_id in list(self._sessions) if worker_id not in self.local)
+
     def drain(self, worker_id: str) -> None:
         """Tell a worker to finish what it has and go."""
         session = self._sessions.get(worker_id)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from headway.engine import lifecycle
 from headway.engine.lifecycle import CAUSES, Claimed, Held, StopAsked, Unblocked, decide
 from headway.model.run import FINAL, LEASED, Blocker, Run, State
+from headway.storage.meters import CLAIMED, ENDED, POISONED, RETRIED
 from headway.storage.unit import Unit
 from headway.wire.workers import StopAsked as StopMessage
 
@@ -40,6 +41,7 @@ def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
     else:
         unit.save(after, run)
     unit.record(after, "run.state", _line(after, CAUSES[type(event)], detail))
+    _measure(unit, run, after, event)
     if run.worker_id is not None:
         _left_by_worker(unit, run, after, event)
     elif run.state is State.QUEUED and type(event) is not Claimed:
@@ -47,6 +49,28 @@ def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
     if after.state in FINAL:
         _finished(unit, after)
     return after
+
+
+def _measure(unit: Unit, run: Run, after: Run, event: lifecycle.Event) -> None:
+    """Note what the meters of the task count: a wait that is over, an attempt that ended, a run that is final."""
+    if type(event) is Claimed:
+        since = run.run_at if not run.attempt else max(run.run_at, run.updated_at)  # it was queued again then
+        unit.notes.append((run.organisation, run.task, CLAIMED, after.updated_at - since))
+        return
+    took_ms = -1
+    if after.finished_at is not None and after.started_at is not None:
+        took_ms = after.finished_at - after.started_at
+    if run.worker_id is not None and after.worker_id is None:
+        outcome = CAUSES[type(event)]
+        if run.state is State.STOPPING and outcome not in ("crashed", "abandoned"):
+            outcome = "stopped"
+        unit.notes.append((run.organisation, run.task, outcome, took_ms))
+        if after.state is State.SCHEDULED and outcome == "errored":
+            unit.notes.append((run.organisation, run.task, RETRIED, -1))
+        elif after.state is State.FAILED and outcome == "crashed":
+            unit.notes.append((run.organisation, run.task, POISONED, -1))
+    elif took_ms >= 0:
+        unit.notes.append((run.organisation, run.task, ENDED, took_ms))
 
 
 def _line(run: Run, cause: str, detail: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.storage.database import Database
+from headway.storage.meters import Meters
 
 T = TypeVar("T")
 
@@ -58,6 +59,7 @@ class Catalog:
         self.turns = 0
         self.finished: Counts = {}
         """(task, queue, final state) → how many runs ended so since this server began; retention does not lower it."""
+        self.meters = Meters()
         self.started: dict[tuple[str, str], int] = {}
         """(task, queue) → how many runs were started since this server began."""
         self._lock = threading.Lock()

@@ -25,6 +25,7 @@ from headway.storage import access
 from headway.storage.catalog import Catalog, Lane, decode_task
 from headway.storage.damage import MARK, is_json
 from headway.storage.database import Database, Outdated
+from headway.storage.meters import Note
 from headway.storage.statements import RUN_COLUMNS
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -91,7 +92,7 @@ class Unit:
     access = False
     """Whether this transaction has changed who may do what."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0915 - a line for each kind of change
         self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int, shard: int | None = None
     ) -> None:
         """`cache` holds leased runs as they were committed, which need not be read again.
@@ -122,6 +123,8 @@ class Unit:
         self._counts: dict[tuple[str, str, str], int] = {}
         self._finished: dict[tuple[str, str, str], int] = {}
         self._started: dict[tuple[str, str], int] = {}
+        self.notes: list[Note] = []
+        """What the meters of tasks count once this is committed."""
         self._remembered: dict[str, tuple[str, str, str, int]] = {}
         self.changes = 0
         """How many changes were made so far; a command that raises must not have raised this."""
@@ -480,6 +483,8 @@ class Unit:
     def publish(self) -> None:
         """After the commit: let the catalog and the cache say what the store says."""
         self.catalog.add(self._counts, self._finished, self._started)
+        if self.notes:
+            self.catalog.meters.add(self.notes)
         self.catalog.learn(self.tasks, self.queues, self.organisations)
         cache = self._cache
         for run_id, run in self._kept.items():
