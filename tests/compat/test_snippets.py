@@ -162,7 +162,8 @@ def test_a_running_task_is_polled_until_it_is_through(live, clients):
     """The shell's loop sees it half done, and the gate opens only after that."""
     run_id = command(live, "gated", gate="half")
     half = until(lambda: (found := live.get(f"/get-task-status/{run_id}")["payload"])["progress"] == 50 and found)
-    assert (half["status"], half["message"], half["data"]) == ("running", "half of it", "ppppppppppppp____________")
+    assert (half["status"], half["message"], half["data"]) == ("running", "half of it", None)
+    assert until(lambda: live.get(f"/api/task?task_id={run_id}")["data"]) == "ppppppppppppp____________"
     opening = f"curl() {{ command curl \"$@\"; : > '{live.place.folder}/gates/half'; }}\n"
     text = opening + seeds.cloudcoin("shell").replace(HOST, clients.url).replace(ID, run_id)
     said = clients.shell(text)

@@ -32,6 +32,7 @@ from headway.http import problem
 from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
+from headway.http.routes import ROUTES
 from headway.http.sites import Guard
 from headway.http.surface import BEARER, Surface
 from headway.model.access import Principal
@@ -49,6 +50,8 @@ KEYLESS: Final = Principal(
 """The principal of loopback requests without a key, if the settings allow these once keys exist. It sees only runs that
 were started on this surface: ids contain the time, so others could be guessed."""
 _PREFIXES: Final = ("/api/", "/get-task-status")
+_NATIVE: Final = frozenset(route.path.split("/", 2)[1] for route in ROUTES)
+"""The first segments of the native API's paths."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -85,8 +88,16 @@ class CloudcoinDialect(Dialect):
         self.problem = words.FlatFailure if generation == "flat" else words.FailedReply
 
     def claims(self, call: Call) -> bool:
-        """Whether it is below one of their prefixes; other surfaces were asked before."""
-        return call.path.startswith(_PREFIXES)
+        """Whether it is below one of their prefixes; if strict, also whatever is not the native API's.
+
+        Other surfaces were asked before. The original answers with HTTP 200 wherever it is asked.
+        """
+        path = call.path
+        if not path.startswith("/"):
+            return False
+        return path.startswith(_PREFIXES) or (
+            call.api.service.settings.cloudcoin_strict and path.split("/", 2)[1] not in _NATIVE
+        )
 
     def receive(self, call: Call, guard: Guard) -> None:
         """Refuse web pages of other sites; read the key in `?token=`."""

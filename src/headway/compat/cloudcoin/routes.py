@@ -87,7 +87,7 @@ class Polling:
 
     async def _words(self, call: Call, run: Run) -> bytes:
         partial = None
-        if run.started_at is not None and not run.final:
+        if self._generation != "current" and run.started_at is not None and not run.final:
             partial = await call.service.history.newest_result(run.id)
         return words.told(run, self._generation, partial.value if partial is not None else None)
 

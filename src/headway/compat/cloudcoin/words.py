@@ -167,7 +167,10 @@ _NULL: Final = Raw(b"null")
 
 
 def told(run: Run, generation: Generation, partial: str | None = None) -> bytes:
-    """Return the answer to a poll as JSON; `partial` is what the run published last, as long as it goes on."""
+    """Return the answer to a poll as JSON; `partial` is what the run published last, as long as it goes on.
+
+    Only the generations C and D show that; the older ones have null until the task is completed.
+    """
     message, data = _outcome(run, partial)
     status, progress = str(getattr(WORDS[run.state], generation)), progress_of(run)
     match generation:
