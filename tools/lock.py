@@ -24,7 +24,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCKS: Final = ROOT / "locks"
 PROJECT: Final = "pyproject.toml"
-EXTRAS: Final = (PROJECT, "--extra=postgres", "--extra=external")
+EXTRAS: Final = (PROJECT, "--extra=postgres", "--extra=external", "--extra=pydantic")
 PARTS: Final = {
     "build": ("--group=build",),
     "run": (PROJECT,),

@@ -34,6 +34,7 @@ from headway.model.effects import NEEDS
 from headway.setting import settings_of
 from headway.wire.schedules import ScheduleDeclaration
 from headway.worker.options import TaskOptions
+from headway.worker.registry import TaskFunction
 from headway.worker.schedule import ScheduleOptions
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -463,6 +464,11 @@ def python() -> str:
         parts += _name(name, getattr(headway, name))
     parts += ["## Options of `@app.task`\n", _task_options(), ""]
     parts += ["## Options of `@app.schedule`\n", _schedule_options(), ""]
+    parts += [
+        "## What a task has\n",
+        "A function under `@app.task` can be called as before, and is the task for clients.\n",
+    ]
+    parts.append(table(("member", "meaning"), [row for row in _members(TaskFunction) if ".start" in row[0]]) + "\n")
     parts.append("## What a client has\n")
     for attribute in ("runs", "tasks", "queues", "workers", "schedules", "tables", "record_tasks", "mail_server"):
         client = headway.Client(url="http://127.0.0.1:1")

@@ -51,6 +51,20 @@ async def parent(ctx: headway.Context) -> list[str]:
     return [await child.result() for child in children]
 
 
+@app.task(retry=headway.Retry(max_attempts=1))
+async def fragile(word: str) -> str:
+    if "tried" not in calls:
+        calls.append("tried")
+        raise ValueError(word)
+    return "mended"
+
+
+@app.task
+async def by_token(ctx: headway.Context) -> object:
+    ctx.log("the token", token=await ctx.token("yes"))
+    return await ctx.wait_for_token("yes")
+
+
 def in_kit(test):
     async def whole():
         calls.clear()
@@ -120,6 +134,41 @@ async def test_a_delayed_start_begins_on_time(t):
     assert await run.state() is State.SCHEDULED
     await t.advance("1 day")
     assert await run.result() == "hello later"
+
+
+@in_kit
+async def test_what_a_kit_s_run_gives_is_what_the_client_gives(t):
+    run = await t.start("parent", {}, labels={"a": "b"})
+    snapshot, *events = [event async for event in run.events()]
+    assert (snapshot.type, snapshot.run) == ("snapshot", await run.now())
+    assert {event.type for event in events} <= {"run.state", "run.step"}
+    assert [line.seq async for line in run.history(after=2)] == [event.seq for event in events[2:]]
+    assert [await child.result() async for child in run.children()] == ["hello a", "hello b"]
+    assert await run.result(type=tuple[str, str]) == ("hello a", "hello b")
+    assert bytes((await run.now()).labels) == b'{"a":"b"}'
+    everything = [(event.run_id, event.position) async for event in t.events()]
+    assert {run_id for run_id, _ in everything} == {run.id, *[child.id async for child in run.children()]}
+    assert [position for _, position in everything] == sorted(position for _, position in everything)
+
+
+@in_kit
+async def test_a_failed_run_raises_as_the_client_does_and_is_retried(t):
+    run = await t.start("fragile", word="a")
+    with pytest.raises(headway.RunFailed, match="fragile failed: ValueError: a") as failed:
+        await run.result()
+    assert failed.value.run.state == "failed"
+    again = await run.retry("it may work now")
+    assert (await again.now()).previous_id == run.id
+    assert await again.result() == "mended"
+
+
+@in_kit
+async def test_a_token_is_completed_and_why_a_run_waits_is_told(t):
+    run = await t.start("by_token")
+    assert [cause.code for cause in (await run.waiting()).causes] != []
+    token = next(event.data["fields"]["token"] for event in [e async for e in run.events()] if event.type == "run.log")
+    assert (await t.complete_token(token, {"ok": True})).id == run.id
+    assert await run.result() == {"ok": True}
 
 
 @in_kit

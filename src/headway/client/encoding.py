@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
-from typing import Any, Final
+from typing import Any, Final, Protocol, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from headway.codec.writing import hook
 from headway.durations import format_ms
 from headway.wire.runs import Dedupe, RunQuery, StartRun
 from headway.wire.times import to_text
@@ -21,8 +22,35 @@ Moment = datetime | str
 Span = timedelta | float | str
 """A duration: a timedelta, seconds, or text such as "30s" and "3 days"."""
 
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+class Declared(Protocol):
+    """A task as it stands in the code: a function under `@app.task`."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the server knows it."""
+        ...
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its function is async."""
+        ...
+
+
+Task = str | Declared
+"""A task: its name, or the function that `@app.task` declares."""
+
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=hook)
 _NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
+
+
+def task_name(task: Task) -> str:
+    """Return the name of a task; raise TypeError for what is none, such as a function without `@app.task`."""
+    if isinstance(task, str):
+        return task
+    if isinstance(name := getattr(task, "name", None), str) and hasattr(task, "is_async"):
+        return name
+    raise TypeError(f"{task!r} is no task: give its name, or the function that @app.task declares")
 
 
 def moment(value: Moment | None) -> str | None:
@@ -40,7 +68,7 @@ def span(value: Span | None) -> str | None:
 
 
 def to_json(value: object, what: str = "the value") -> bytes:
-    """Encode what JSON can say, dataclasses, structs, datetimes and UUIDs included; raise TypeError for the rest."""
+    """Encode what JSON can say, dataclasses, structs, Pydantic's models, datetimes and UUIDs included; raise TypeError for the rest."""
     try:
         try:
             text = _ENCODER.encode(value)
@@ -71,7 +99,7 @@ def _refuse_not_finite(value: object) -> None:
         case msgspec.Struct():  # it may hold what is encoded already
             _refuse_not_finite([getattr(value, name) for name in value.__struct_fields__])
         case _:
-            _refuse_not_finite(msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True))
+            _refuse_not_finite(msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True, enc_hook=hook))
 
 
 def raw(value: object, what: str = "the value") -> msgspec.Raw:
@@ -80,7 +108,7 @@ def raw(value: object, what: str = "the value") -> msgspec.Raw:
 
 
 def start_body(
-    task: str,
+    task: Task,
     input: Mapping[str, Any] | None = None,  # noqa: A002 (the word of the API)
     *,
     name: str | None = None,
@@ -99,9 +127,10 @@ def start_body(
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the body that starts a run: `fields` are merged into its `input`, what is None is left out."""
+    named = task_name(task)
     members = {
-        "task": task,
-        "input": raw({**(input or {}), **fields}, f"the input of {task!r}"),
+        "task": named,
+        "input": raw({**(input or {}), **fields}, f"the input of {named!r}"),
         "name": name,
         "priority": priority,
         "queue": queue,
@@ -122,6 +151,8 @@ def start_body(
 def schedule_body(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is said about a schedule as the wire has it."""
     body = dict(said)
+    if "task" in body:
+        body["task"] = task_name(body["task"])
     for name in ("starts_at", "ends_at"):
         if name in body:
             body[name] = moment(body[name])
@@ -148,6 +179,8 @@ def filters(values: Mapping[str, Any]) -> dict[str, str]:
             found |= {f"label.{key}": str(text) for key, text in value.items()}
         elif isinstance(value, datetime):
             found[name] = moment(value) or ""
+        elif name == "task":
+            found[name] = ",".join(_task_names(value))
         elif isinstance(value, str) or not isinstance(value, Iterable):
             found[name] = str(value).lower() if isinstance(value, bool) else str(value)
         else:
@@ -155,12 +188,19 @@ def filters(values: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def _task_names(value: Task | Iterable[Task]) -> list[str]:
+    several = not isinstance(value, str) and isinstance(value, Iterable)
+    return [task_name(task) for task in (cast("Iterable[Task]", value) if several else [cast("Task", value)])]
+
+
 def query_body(values: Mapping[str, Any] | RunQuery) -> RunQuery | dict[str, Any]:
     """Return the filters of a list as a body: a single state, task or queue becomes a list of one."""
     if isinstance(values, RunQuery):
         return values
     body = {name: moment(value) if isinstance(value, datetime) else value for name, value in values.items()}
-    for name in ("state", "task", "queue"):
+    if body.get("task") is not None:
+        body["task"] = _task_names(cast("Any", body["task"]))
+    for name in ("state", "queue"):
         if isinstance(body.get(name), str):
             body[name] = [body[name]]
     return {name: value for name, value in body.items() if value is not None}

@@ -96,12 +96,16 @@ class Follower:
             self.after = number
         if not event.event.startswith("run."):
             return None  # of a later version
-        line = _ENVELOPE.decode(event.data)
-        return Event(
-            type=line.type,
-            seq=line.seq,
-            time=line.time,
-            run_id=line.run_id,
-            data=msgspec.json.decode(line.data),
-            position=number if self._feed else None,
-        )
+        return of_line(_ENVELOPE.decode(event.data), position=number if self._feed else None)
+
+
+def of_line(line: EventOut, *, position: int | None = None) -> Event:
+    """Return a line of history as an event; `position` is its place in the feed of all runs."""
+    return Event(
+        type=line.type,
+        seq=line.seq,
+        time=line.time,
+        run_id=line.run_id,
+        data=msgspec.json.decode(line.data),
+        position=position,
+    )

@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.client.errors import RunFailed, RunTerminated
+from headway.codec.reading import read
 from headway.errors import Forbidden
 from headway.model.run import Reason, RunError
 from headway.wire.runs import RunOut
@@ -37,7 +38,7 @@ def output_of(run: RunOut, kind: Any = _ANY) -> Any:
     if run.brief is True:
         raise Forbidden("the key may not see what the run returned: it needs the scope run:read", scope="run:read")
     if run.state == "succeeded":
-        return msgspec.json.decode(run.output or b"null", type=kind)
+        return read(run.output or b"null", kind)
     error = error_of(run)
     if run.state == "terminated":
         reason = reason_of(run)

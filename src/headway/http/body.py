@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from headway.codec.pointers import escaped, split, to_pointer
 from headway.errors import (
     BadParameter,
     HeadwayError,
@@ -23,8 +24,6 @@ from headway.service.inputs import hold_many
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-_WHERE: Final = re.compile(r"^(.*?)(?: - at `(?:key in )?\$([^`]*)`)?$", re.DOTALL)
-_STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 _NAMED: Final = re.compile(r"field `([^`]*)`")
 
 
@@ -134,7 +133,7 @@ def _malformed(body: bytes) -> MalformedJson | None:
 
 def refusal(message: str, kind: Any, body: bytes = b"") -> HeadwayError:
     """Return the error for what msgspec says about a value."""
-    what, path = _split(message)
+    what, path = split(message)
     pointer = to_pointer(path)
     if "unknown field" in what:
         named = _NAMED.search(what)
@@ -155,27 +154,6 @@ def refusal(message: str, kind: Any, body: bytes = b"") -> HeadwayError:
         code = "type"
     where = pointer[1:].replace("/", ".") or "the body"
     return InvalidInput(f"{where}: {what}", errors=[_error(pointer, code, what)])
-
-
-def _split(message: str) -> tuple[str, str]:
-    match = _WHERE.match(message)
-    assert match is not None
-    return match[1][:500], match[2] or ""
-
-
-def to_pointer(path: str) -> str:
-    """Return msgspec's path (`.runs[3].labels[...]`) as an RFC 6901 pointer, as far as it is exact."""
-    steps = []
-    for name, index in _STEP.findall(path):
-        if index == "...":
-            break
-        steps.append(escaped(name) if name else index)
-    return "".join(f"/{step}" for step in steps)
-
-
-def escaped(name: str) -> str:
-    """Return a name as a step of a pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _all_unknown(kind: Any, body: bytes) -> list[str]:

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from headway.codec.pointers import to_pointer
 from headway.errors import BadParameter
-from headway.http.body import to_pointer
 
 PARAMETERS_MAX: Final = 100
 PAGE_MAX: Final = 1000

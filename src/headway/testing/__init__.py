@@ -13,6 +13,7 @@ engine, the real store (in memory) and the real rules for retries, limits and si
 there, so a task's executor does not matter and a task that ends its process ends the test.
 """
 
-from headway.testing.kit import Kit, KitRun, service
+from headway.testing.kit import Kit, service
+from headway.testing.run import KitRun
 
 __all__ = ["Kit", "KitRun", "service"]

@@ -11,24 +11,24 @@ import msgspec
 
 from headway.actions.executor import BUILT_IN, leased
 from headway.client.encoding import raw, schedule_body, start_body
-from headway.client.errors import RunFailed, RunTerminated
+from headway.client.events import Event, of_line
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.durations import parse_ms
+from headway.http import present
 from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
 from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
-from headway.model.event import Event
 from headway.model.query import FIRST
-from headway.model.run import Reason, Run, RunError, State
 from headway.model.schedule import PastSlot, Schedule
 from headway.service.service import Service
 from headway.storage.schedules import ScheduleReader
 from headway.storage.sqlite.open import open_memory
+from headway.testing.run import PAGE, KitRun
 from headway.testing.sink import DirectSink
-from headway.wire.runs import SignalRun, StartRun, Terminate
+from headway.wire.runs import StartRun
 from headway.wire.schedules import CreateSchedule
 from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
 from headway.worker.attempt import execute
@@ -36,65 +36,6 @@ from headway.worker.registry import App, TaskFunction
 
 ROUNDS_MAX = 10_000
 """Claims without the clock moving; more is a task that never stops starting others."""
-
-
-class KitRun:
-    """A run in the kit: what it is now, and what to do with it."""
-
-    def __init__(self, kit: Kit, run_id: str) -> None:
-        self._kit = kit
-        self.id = run_id
-
-    async def now(self) -> Run:
-        """Return the run as it is."""
-        return await self._kit.desk.runs.get(self.id)
-
-    async def state(self) -> State:
-        """Return where it is in its life."""
-        return (await self.now()).state
-
-    async def result(self) -> Any:
-        """Return its output; raise RunFailed or RunTerminated, or AssertionError if it is not finished."""
-        run = await self.now()
-        match run.state:
-            case State.SUCCEEDED:
-                return msgspec.json.decode(run.output or "null")
-            case State.FAILED:
-                error = msgspec.json.decode(run.error or "null", type=RunError | None)
-                raise RunFailed(error.message if error else "", run=run, error=error)
-            case State.TERMINATED:
-                reason = msgspec.json.decode(run.reason or "null", type=Reason | None)
-                raise RunTerminated(reason.message if reason else "", run=run, reason=reason)
-        raise AssertionError(f"the run is {run.state}; advance the clock, or send what it waits for: {run.blocked_on}")
-
-    async def events(self) -> list[Event]:
-        """Return its history."""
-        return await self._kit.desk.history.events(self.id, 0, 10_000)
-
-    async def signal(self, name: str, payload: Any = None) -> None:
-        """Send it a signal, and execute what follows."""
-        await self._kit.desk.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
-        await self._kit.settle()
-
-    async def terminate(self, reason: str = "") -> None:
-        """Stop it."""
-        await self._kit.desk.runs.terminate(self.id, Terminate(reason=reason))
-        await self._kit.settle()
-
-    async def suspend(self) -> None:
-        """Hold it."""
-        await self._kit.desk.runs.suspend(self.id, Reason(code="suspended"))
-
-    async def resume(self) -> None:
-        """Let it go on, and execute what follows."""
-        await self._kit.desk.runs.resume(self.id, Reason(code="resumed"))
-        await self._kit.settle()
-
-    async def retry(self, *, from_scratch: bool = False) -> KitRun:
-        """Repeat it, failed or stopped, from the steps that succeeded; return the new run, with everything executed."""
-        run = await self._kit.desk.runs.retry(self.id, Reason(code="retried"), from_scratch=from_scratch)
-        await self._kit.settle()
-        return KitRun(self._kit, run.id)
 
 
 class Kit:
@@ -122,10 +63,15 @@ class Kit:
         session = self.service.sessions.open(self._worker_id)
         self.service.sessions.connected(session)
 
-    async def start(self, task: str | TaskFunction, /, **options: Any) -> KitRun:
+    async def start(
+        self,
+        task: str | TaskFunction,
+        /,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word of the client
+        **options: Any,
+    ) -> KitRun:
         """Start a run, as `client.runs.start` does, and execute everything that can run now."""
-        name = task if isinstance(task, str) else task.name
-        spec = msgspec.json.decode(msgspec.json.encode(start_body(name, **options)), type=StartRun)
+        spec = msgspec.json.decode(msgspec.json.encode(start_body(task, input, **options)), type=StartRun)
         started = await self.desk.runs.start(spec)
         await self.settle()
         return KitRun(self, started.run.id)
@@ -140,8 +86,7 @@ class Kit:
         **more: Any,
     ) -> Schedule:
         """Make a schedule, as `client.schedules.create` does; `advance` lets its slots come."""
-        of_task = task if isinstance(task, str) else task.name
-        said = {"name": name, "task": of_task, "occurrence": occurrence, "input": given or {}, **more}
+        said = {"name": name, "task": task, "occurrence": occurrence, "input": given or {}, **more}
         body = msgspec.json.encode(schedule_body(said))
         return await self.desk.schedules.create(msgspec.json.decode(body, type=CreateSchedule))
 
@@ -149,6 +94,20 @@ class Kit:
         """Return what became of a schedule's slots, the oldest first, of the newest thousand."""
         found, _ = await self.desk.schedules.slots(name, None, None, 1_000)
         return found[::-1]
+
+    async def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+        """Iterate over what has happened to all runs so far, as `client.events` does from after a position."""
+        more = True
+        while more:
+            found, after, more = await self.desk.history.all_events(after, PAGE)
+            for line in found:
+                yield of_line(present.event_out(line), position=line.position)
+
+    async def complete_token(self, token: str, value: Any = None) -> KitRun:
+        """Complete what a suspended run waits for, as `client.complete_token` does, and execute what follows."""
+        run = await self.desk.runs.complete_token(token, raw(value))
+        await self.settle()
+        return KitRun(self, run.id)
 
     def run(self, run_id: str) -> KitRun:
         """Return a run by its id: a child, for example."""

@@ -114,7 +114,7 @@ class Attempt(Running):
             context = SyncContext(self)
             current.set(context)
             value = task.call(context, lease.input)
-        return of_value(value, lease, self.cause)
+        return of_value(value, lease, self.cause, task.signature.dump)
 
     def run_blocking(self) -> None:
         """Execute it in this thread; an async function gets a loop of its own."""
@@ -126,7 +126,8 @@ class Attempt(Running):
         try:
             if self.cause is not None:
                 raise Cancelled(self.cause)  # noqa: TRY301 - before it has begun
-            outcome = of_value(self.task.call(context, self.lease.input), self.lease, self.cause)
+            value = self.task.call(context, self.lease.input)
+            outcome = of_value(value, self.lease, self.cause, self.task.signature.dump)
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = of_error(error, self.task, self.lease, self.cause)
         current.reset(token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Raw
@@ -31,15 +32,17 @@ MESSAGE_MAX: Final = 10_000
 DETAILS_MAX: Final = 20_000
 
 
-def of_value(value: object, lease: Lease, cause: Cause | None) -> AnyReport | None:
-    """Return the report for a function that returned."""
+def of_value(
+    value: object, lease: Lease, cause: Cause | None, dump: Callable[[object], object] | None = None
+) -> AnyReport | None:
+    """Return the report for a function that returned; `dump` makes of the value what JSON has."""
     run_id, epoch = lease.run_id, lease.epoch
     if cause not in {None, Cause.STOP, Cause.DRAIN, Cause.LAPSED}:
         return of_cause(cause, lease)  # it returned, but too late or for nobody
     if value is None:
         return Succeeded(run_id=run_id, epoch=epoch)
     try:
-        output = to_json(value)
+        output = to_json(value if dump is None else dump(value))
     except ValueError as error:
         message = f"The task returned what JSON cannot say: {error}"
         return failed(lease, "invalid_output", message, kind=type(value).__name__, retryable=False)

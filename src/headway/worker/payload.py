@@ -7,7 +7,9 @@ import json
 
 import msgspec
 
-_encode = msgspec.json.Encoder().encode
+from headway.codec.writing import hook
+
+_encode = msgspec.json.Encoder(enc_hook=hook).encode
 
 
 def to_json(value: object) -> bytes:
@@ -16,7 +18,7 @@ def to_json(value: object) -> bytes:
         text = _encode(value)
         # msgspec writes NaN and infinities as null, so only a text with a null in it needs a second look.
         if value is not None and b"null" in text:
-            json.dumps(msgspec.to_builtins(value, str_keys=True), allow_nan=False)
+            json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=hook), allow_nan=False)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise ValueError(_unsaid(value) or str(error)) from None
     return text

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 from msgspec import Raw
@@ -20,6 +20,13 @@ from headway.worker.ray.resources import checked
 from headway.worker.schedule import ScheduleOptions, declare
 from headway.worker.signature import Signature
 
+if TYPE_CHECKING:
+    from headway.client.aio.handle import AsyncRunHandle
+    from headway.client.sync.handle import RunHandle
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound="TaskFunction")
 EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process", "ray")
 
 
@@ -82,6 +89,25 @@ class TaskFunction:
         """Call the function itself."""
         return self.function(*args, **kwargs)
 
+    def start(self, input: Mapping[str, Any] | None = None, /, **options: Any) -> RunHandle:  # noqa: A002 - the API's word
+        """Start a run and return its handle, as `client.runs.start` does with the same words.
+
+            run = greet.start(who="you", priority=7)
+
+        The client is that of the environment: HEADWAY_URL and HEADWAY_KEY say which server. Inside a run it is a child,
+        started once whatever happens to the attempt, as by `ctx.start`, and the handle is that of a child. In async code
+        `await` start_async.
+        """
+        from headway.worker import calling  # noqa: PLC0415 - a worker does without the client
+
+        return cast("RunHandle", calling.start(self, input, options))
+
+    async def start_async(self, input: Mapping[str, Any] | None = None, /, **options: Any) -> AsyncRunHandle:  # noqa: A002
+        """Start a run as `start` does, for async code and inside async tasks."""
+        from headway.worker import calling  # noqa: PLC0415 - as above
+
+        return cast("AsyncRunHandle", await calling.start_async(self, input, options))
+
     def __repr__(self) -> str:
         """Show the name."""
         return f"<task {self.name}>"
@@ -115,6 +141,16 @@ class TaskFunction:
         if declaration.resources and self.executor != "ray":
             raise TypeError(f'task {self.name}: resources needs executor="ray"')
         return declaration
+
+
+if TYPE_CHECKING:
+
+    class TypedTask(TaskFunction, Generic[P, R]):
+        """A task, to type checkers: called, it is the function that it was."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Call the function itself."""
+            ...
 
 
 class App:
@@ -154,13 +190,18 @@ class App:
         """Return the task; raise KeyError if it is not here."""
         return self._tasks[name]
 
+    def __getattr__(self, name: str) -> TaskFunction:
+        """Return the task of that name: `app.greet`; one whose name is no attribute's is `app.tasks["mail.send"]`."""
+        tasks: dict[str, TaskFunction] = self.__dict__.get("_tasks", {})
+        if name not in tasks:
+            raise AttributeError(f"the app has no task {name!r}; it has {', '.join(tasks) or 'none'}")
+        return tasks[name]
+
     @overload
-    def task(self, function: Callable[..., Any], /) -> TaskFunction: ...
+    def task(self, function: Callable[P, R], /) -> TypedTask[P, R]: ...
     @overload
-    def task(self, /, **options: Any) -> Callable[[Callable[..., Any]], TaskFunction]: ...
-    def task(
-        self, function: Callable[..., Any] | None = None, /, **options: Any
-    ) -> TaskFunction | Callable[[Callable[..., Any]], TaskFunction]:
+    def task(self, /, **options: Any) -> Callable[[Callable[P, R]], TypedTask[P, R]]: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Declare a function as a task; the options are those of TaskOptions."""
         if function is not None:
             return self._add(function, TaskOptions())
@@ -170,7 +211,7 @@ class App:
             raise TypeError(f"@app.task: {error}") from None
         return functools.partial(self._add, options=chosen)
 
-    def schedule(self, occurrence: str, /, **options: Any) -> Callable[[TaskFunction], TaskFunction]:
+    def schedule(self, occurrence: str, /, **options: Any) -> Callable[[T], T]:
         """Declare when a task runs by itself, in a line above `@app.task`; the options are those of ScheduleOptions.
 
             @app.schedule("30 2 * * *", timezone="Europe/Berlin", input={"folder": "/srv"})
@@ -185,7 +226,7 @@ class App:
             raise TypeError(f"@app.schedule: {error}") from None
         return functools.partial(self._schedule, occurrence=occurrence, options=chosen)
 
-    def _schedule(self, task: TaskFunction, occurrence: str, options: ScheduleOptions) -> TaskFunction:
+    def _schedule(self, task: T, occurrence: str, options: ScheduleOptions) -> T:
         if not isinstance(task, TaskFunction) or self._tasks.get(task.name) is not task:
             raise TypeError(f"@app.schedule stands above @app.task of the same app, not on {task!r}")
         declaration = declare(task, occurrence, options)

@@ -13,3 +13,8 @@ async def scenario(app: headway.App) -> None:
         assert_type(run, headway.testing.KitRun)
         await t.advance("3 days")
         assert_type(await run.result(), Any)
+        assert_type(await run.result(type=int), int)
+        async for event in run.events():
+            assert_type(event.seq, int)
+        async for child in run.children():
+            assert_type(child, headway.testing.KitRun)

@@ -31,6 +31,30 @@ def options(ctx: headway.SyncContext, count: int) -> int:
     return count
 
 
+@app.schedule("daily")
+@app.task
+def nightly(count: int = 1) -> int:
+    return count
+
+
+async def called(ctx: headway.Context, sync: headway.SyncContext) -> None:
+    assert_type(await plain(ctx, "a"), str)
+    assert_type(options(sync, count=1), int)
+    assert_type(nightly(2), int)
+    await plain(ctx, 3)  # type: ignore[arg-type]  # what a function takes is still checked
+
+
+def started(client: headway.Client) -> None:
+    assert_type(client.runs.start(plain, name="a"), headway.RunHandle)
+    assert_type(plain.start(name="a", priority=7), headway.RunHandle)
+    assert_type(app.plain.start(name="a").result(type=str), str)
+
+
+async def started_async(client: headway.AsyncClient) -> None:
+    assert_type(await client.runs.start(plain, name="a"), headway.AsyncRunHandle)
+    assert_type(await plain.start_async(name="a"), headway.AsyncRunHandle)
+
+
 async def waits(ctx: headway.Context) -> None:
     assert_type(await ctx.wait_for_signal("go", timeout=3600), Any)
     assert_type(await ctx.token("go"), str)

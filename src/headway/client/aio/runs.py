@@ -28,7 +28,7 @@ class AsyncRuns:
 
     async def start(
         self,
-        task: str,
+        task: encoding.Task,
         /,
         input: Mapping[str, Any] | None = None,  # noqa: A002 (the word of the API)
         *,

@@ -35,7 +35,7 @@ class AsyncSchedules:
     async def create(
         self,
         name: str,
-        task: str,
+        task: encoding.Task,
         occurrence: str,
         input: Mapping[str, Any] | None = None,  # noqa: A002 (the word of the API)
         *,
@@ -92,7 +92,7 @@ class AsyncSchedules:
         body = encoding.schedule_body({member: value for member, value in said.items() if value is not None})
         return await self._caller.post("/v1/schedules", body, ScheduleOut, idempotency_key=idempotency_key)
 
-    async def list(self, *, task: str | None = None) -> AsyncIterator[ScheduleOut]:
+    async def list(self, *, task: encoding.Task | None = None) -> AsyncIterator[ScheduleOut]:
         """Iterate over all schedules, or those of a task, by name."""
         token = ""
         while True:

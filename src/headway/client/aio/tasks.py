@@ -21,19 +21,23 @@ class AsyncTasks:
         """Return all, by name."""
         return (await self._caller.get("/v1/tasks", TaskList)).data
 
-    async def get(self, name: str) -> TaskOut:
+    async def get(self, name: encoding.Task) -> TaskOut:
         """Return one."""
-        return await self._caller.get(encoding.path("tasks", name), TaskOut)
+        return await self._caller.get(encoding.path("tasks", encoding.task_name(name)), TaskOut)
 
-    async def activate(self, name: str) -> TaskOut:
+    async def activate(self, name: encoding.Task) -> TaskOut:
         """Let it take new runs again."""
-        return await self._caller.post(encoding.path("tasks", name, verb="activate"), {}, TaskOut)
+        return await self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="activate"), {}, TaskOut)
 
-    async def deactivate(self, name: str) -> TaskOut:
+    async def deactivate(self, name: encoding.Task) -> TaskOut:
         """Let it take no new runs; what runs goes on, what is queued waits."""
-        return await self._caller.post(encoding.path("tasks", name, verb="deactivate"), {}, TaskOut)
+        return await self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="deactivate"), {}, TaskOut)
 
-    async def terminate(self, name: str, reason: str = "", grace: encoding.Span | None = None) -> dict[str, Any]:
+    async def terminate(
+        self, name: encoding.Task, reason: str = "", grace: encoding.Span | None = None
+    ) -> dict[str, Any]:
         """Stop all its runs that are not finished; return what the server says about it."""
         body = {"reason": reason, "grace": encoding.span(grace)}
-        return await self._caller.post(encoding.path("tasks", name, verb="terminate"), body, dict[str, Any])
+        return await self._caller.post(
+            encoding.path("tasks", encoding.task_name(name), verb="terminate"), body, dict[str, Any]
+        )

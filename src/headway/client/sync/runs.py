@@ -29,7 +29,7 @@ class Runs:
 
     def start(
         self,
-        task: str,
+        task: encoding.Task,
         /,
         input: Mapping[str, Any] | None = None,  # noqa: A002 (the word of the API)
         *,

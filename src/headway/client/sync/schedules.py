@@ -36,7 +36,7 @@ class Schedules:
     def create(
         self,
         name: str,
-        task: str,
+        task: encoding.Task,
         occurrence: str,
         input: Mapping[str, Any] | None = None,  # noqa: A002 (the word of the API)
         *,
@@ -93,7 +93,7 @@ class Schedules:
         body = encoding.schedule_body({member: value for member, value in said.items() if value is not None})
         return self._caller.post("/v1/schedules", body, ScheduleOut, idempotency_key=idempotency_key)
 
-    def list(self, *, task: str | None = None) -> Iterator[ScheduleOut]:
+    def list(self, *, task: encoding.Task | None = None) -> Iterator[ScheduleOut]:
         """Iterate over all schedules, or those of a task, by name."""
         token = ""
         while True:

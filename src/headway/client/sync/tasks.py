@@ -22,19 +22,21 @@ class Tasks:
         """Return all, by name."""
         return (self._caller.get("/v1/tasks", TaskList)).data
 
-    def get(self, name: str) -> TaskOut:
+    def get(self, name: encoding.Task) -> TaskOut:
         """Return one."""
-        return self._caller.get(encoding.path("tasks", name), TaskOut)
+        return self._caller.get(encoding.path("tasks", encoding.task_name(name)), TaskOut)
 
-    def activate(self, name: str) -> TaskOut:
+    def activate(self, name: encoding.Task) -> TaskOut:
         """Let it take new runs again."""
-        return self._caller.post(encoding.path("tasks", name, verb="activate"), {}, TaskOut)
+        return self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="activate"), {}, TaskOut)
 
-    def deactivate(self, name: str) -> TaskOut:
+    def deactivate(self, name: encoding.Task) -> TaskOut:
         """Let it take no new runs; what runs goes on, what is queued waits."""
-        return self._caller.post(encoding.path("tasks", name, verb="deactivate"), {}, TaskOut)
+        return self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="deactivate"), {}, TaskOut)
 
-    def terminate(self, name: str, reason: str = "", grace: encoding.Span | None = None) -> dict[str, Any]:
+    def terminate(self, name: encoding.Task, reason: str = "", grace: encoding.Span | None = None) -> dict[str, Any]:
         """Stop all its runs that are not finished; return what the server says about it."""
         body = {"reason": reason, "grace": encoding.span(grace)}
-        return self._caller.post(encoding.path("tasks", name, verb="terminate"), body, dict[str, Any])
+        return self._caller.post(
+            encoding.path("tasks", encoding.task_name(name), verb="terminate"), body, dict[str, Any]
+        )

@@ -1,0 +1,134 @@
+"""A run in the kit: what `client.runs.start` returns, over a service in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from headway.client import outcome
+from headway.client.encoding import raw
+from headway.client.events import Event, of_line
+from headway.http import present
+from headway.model.event import Event as Line
+from headway.model.query import Page, RunFilter
+from headway.model.run import Reason, Run, State
+from headway.wire.runs import AttemptOut, EventOut, LogOut, ResultOut, RunOut, SignalRun, Terminate, WaitingOut
+
+if TYPE_CHECKING:
+    from headway.testing.kit import Kit
+
+T = TypeVar("T")
+LINES_MAX = 1_000_000
+"""The lines of a history in a test; all of it is read at once."""
+PAGE = 1000
+
+
+class KitRun:
+    """A run in the kit: what it is now, and what to do with it; as the client's handle, what it gives is the client's too."""
+
+    def __init__(self, kit: Kit, run_id: str) -> None:
+        self._kit = kit
+        self.id = run_id
+
+    async def now(self) -> RunOut:
+        """Return the run as it is."""
+        return present.run_out(await self._run())
+
+    async def state(self) -> State:
+        """Return where it is in its life."""
+        return (await self._run()).state
+
+    @overload
+    async def result(self) -> Any: ...
+
+    @overload
+    async def result(self, *, type: type[T]) -> T: ...
+
+    async def result(self, *, type: Any = Any) -> Any:  # noqa: A002 - the word of the client
+        """Return its output, decoded to `type` if given.
+
+        Raises RunFailed or RunTerminated, which carry the run, and AssertionError if it is not finished.
+        """
+        run = await self.now()
+        if not run.final:
+            waits = (await self._run()).blocked_on
+            raise AssertionError(f"the run is {run.state}; advance the clock, or send what it waits for: {waits}")
+        return outcome.output_of(run, type)
+
+    async def events(self, after: int = 0) -> AsyncIterator[Event]:
+        """Iterate over what has happened so far: a `snapshot`, then the events of its history after that number."""
+        run = await self.now()
+        found = await self._lines(after)
+        yield Event(type="snapshot", seq=(await self._run()).seq, time=run.updated_at, run_id=run.id, run=run)
+        for line in found:
+            yield of_line(present.event_out(line))
+
+    async def history(self, after: int = 0) -> AsyncIterator[EventOut]:
+        """Iterate over the events of its history alone, as the API has them."""
+        for line in await self._lines(after):
+            yield present.event_out(line)
+
+    async def logs(self, after: int = 0) -> AsyncIterator[LogOut]:
+        """Iterate over the lines that its code has logged."""
+        for line in await self._lines(after, "run.log"):
+            yield present.log_out(line)
+
+    async def results(self, after: int = 0) -> AsyncIterator[ResultOut]:
+        """Iterate over what it has published."""
+        more = True
+        while more:
+            found, more = await self._kit.desk.history.results(self.id, after, PAGE)
+            for each in found:
+                after = each.number
+                yield present.result_out(each)
+
+    async def children(self) -> AsyncIterator[KitRun]:
+        """Iterate over the runs that it has started, the oldest first."""
+        wanted = RunFilter(parent_id=self.id)
+        at: Page | None = Page(PAGE, newest_first=False)
+        while at is not None:
+            found, after = await self._kit.desk.runs.page(wanted, at)
+            for each in found:
+                yield KitRun(self._kit, each.id)
+            at = Page(PAGE, after, newest_first=False) if after else None
+
+    async def attempts(self) -> list[AttemptOut]:
+        """Return its tries, oldest first."""
+        return [present.attempt_out(attempt) for attempt in await self._kit.desk.history.attempts(self.id)]
+
+    async def waiting(self) -> WaitingOut:
+        """Return why it does not run."""
+        run, causes = await self._kit.desk.history.waiting(self.id)
+        return WaitingOut(run_id=run.id, state=run.state, causes=[present.cause_out(cause) for cause in causes])
+
+    async def signal(self, name: str, payload: Any = None) -> None:
+        """Send it a signal, and execute what follows."""
+        await self._kit.desk.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
+        await self._kit.settle()
+
+    async def terminate(self, reason: str = "") -> None:
+        """Stop it."""
+        await self._kit.desk.runs.terminate(self.id, Terminate(reason=reason))
+        await self._kit.settle()
+
+    async def suspend(self, reason: str = "") -> None:
+        """Hold it."""
+        await self._kit.desk.runs.suspend(self.id, Reason(code="suspended", message=reason))
+
+    async def resume(self, reason: str = "") -> None:
+        """Let it go on, and execute what follows."""
+        await self._kit.desk.runs.resume(self.id, Reason(code="resumed", message=reason))
+        await self._kit.settle()
+
+    async def retry(self, reason: str = "", *, from_scratch: bool = False) -> KitRun:
+        """Repeat it, failed or stopped, from the steps that succeeded; return the new run, with everything executed."""
+        because = Reason(code="retried", message=reason)
+        again = await self._kit.desk.runs.retry(self.id, because, from_scratch=from_scratch)
+        await self._kit.settle()
+        return KitRun(self._kit, again.id)
+
+    async def _run(self) -> Run:
+        return await self._kit.desk.runs.get(self.id)
+
+    async def _lines(self, after: int, kind: str | None = None) -> list[Line]:
+        return await self._kit.desk.history.events(self.id, after, LINES_MAX, kind)
