@@ -55,7 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Make the folder of `store` if it is not there. Without it a server refuses to start in a folder that is missing, as
     that of a disk that is not mounted is."""
     host: Annotated[str, Text("an address or a host name", 1, 255), "--host"] = "127.0.0.1"
-    """The address to listen on. Others than loopback need a key, and `behind_proxy`."""
+    """The address to listen on. Others than loopback need a key, and `tls_cert` or `behind_proxy`."""
     port: Annotated[int, Whole(0, 65_535), "--port"] = 8006
     """The port to listen on; 0 takes a free one."""
     app: Annotated[str, Text("MODULE:APP"), "MODULE:APP"] = ""
@@ -72,6 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Accept requests of this machine without a key even when keys exist: any local program and user may then do
     everything in the first organisation. Refused together with `host`, `behind_proxy`, `trusted_proxy` and
     `allow_host`."""
+    tls_cert: Annotated[str, Text("a file"), "--tls-cert"] = ""
+    """A file with the server's certificate in PEM, before those of its authorities: the server speaks TLS itself. It is read
+    again on SIGHUP."""
+    tls_key: Annotated[str, Text("a file"), "--tls-key"] = ""
+    """A file with the key of `tls_cert`, readable by the server's user only; the key is in the certificate's file if absent."""
     behind_proxy: Annotated[bool, Flag(), "--behind-proxy"] = False
     """Say that a proxy which speaks TLS with the world stands before this server: needed to listen on other addresses."""
     trusted_proxy: Annotated[tuple[str, ...], Many(NETWORK), "--trusted-proxy"] = ()
@@ -206,6 +211,8 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The key, hw_…, that a server has made."""
     key_file: Annotated[str, Text("a file"), "--key-file"] = ""
     """A file that holds the key; `key` goes before it."""
+    ca: Annotated[str, Text("a file"), "--ca"] = ""
+    """A file with the certificates of authorities that are trusted for the server, in place of the system's (PEM)."""
     timeout: Annotated[float, Seconds(0.001, 86_400), PYTHON_ONLY] = 30.0
     """How long the server may be silent, in seconds."""
     retries: Annotated[int, Whole(0, 1_000), PYTHON_ONLY] = RETRIES
@@ -225,7 +232,7 @@ _FORWARDING: Final = ("behind_proxy", "trusted_proxy", "allow_host")
 """Settings used behind a proxy, where requests of other machines arrive from loopback."""
 OTHERS: Final = frozenset({"HEADWAY_RAY_RUNTIME_ENV"})
 """Variables that are read elsewhere."""
-SHARED: Final = OTHERS | {"HEADWAY_URL", "HEADWAY_SERVER"}
+SHARED: Final = OTHERS | {"HEADWAY_URL", "HEADWAY_SERVER", "HEADWAY_CA"}
 """Variables that user code may see: how it, too, reaches the server."""
 
 
@@ -236,10 +243,14 @@ def check(settings: Settings, *, locked: bool = True) -> None:
     without one.
     """
     host = settings.host
-    if not (settings.behind_proxy or is_loopback(host)):
+    if settings.tls_key and not settings.tls_cert:
         raise ValueError(
-            f"refusing to listen on {host}: keys would go over the network in the clear; put a proxy that speaks TLS "
-            f"before it and say --behind-proxy, or listen on 127.0.0.1"
+            "--tls-key (HEADWAY_TLS_KEY) is the key of a certificate: name that with --tls-cert (HEADWAY_TLS_CERT)"
+        )
+    if not (settings.behind_proxy or settings.tls_cert or is_loopback(host)):
+        raise ValueError(
+            f"refusing to listen on {host}: keys would go over the network in the clear; give it a certificate with "
+            f"--tls-cert and --tls-key, put a proxy that speaks TLS before it and say --behind-proxy, or listen on 127.0.0.1"
         )
     if not (locked or is_loopback(host)):
         raise ValueError(

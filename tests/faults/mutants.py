@@ -905,7 +905,7 @@ MUTANTS = (
     ),
     Mutant(
         "database-has-to-be-there-first", "app/opening.py",
-        "        return await _when_reachable(settings, sockets, open_it, str(error))",
+        "        return await _when_reachable(settings, sockets, tls, open_it, str(error))",
         "        raise StoreRefused(str(error)) from error",
         OUTAGES + "test_a_server_that_comes_before_its_database_waits_and_serves_as_soon_as_it_is_there",
     ),

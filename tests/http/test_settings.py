@@ -35,6 +35,7 @@ def test_others_than_loopback_are_not_listened_on_without_a_proxy_and_a_key():
         with pytest.raises(ValueError, match=r"refusing to listen.*without keys"):
             check(Settings(host=host, behind_proxy=True), locked=False)
         check(Settings(host=host, behind_proxy=True))
+        check(Settings(host=host, tls_cert="server.pem"))
 
 
 @pytest.mark.parametrize("name", ["allow_origin", "cloudcoin_origins", "tadabase_origins"])

@@ -66,7 +66,20 @@ def doctor(store: str, *, verify: bool = False) -> list[Finding]:
     python = platform.python_version()
     findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_implementation()} {python}")]
     findings += [Finding(name, ok, message) for name, ok, message in _checkup(store, verify=verify)]
-    return findings
+    return findings + _certificate(config.from_environment(store=store))
+
+
+def _certificate(settings: Settings) -> list[Finding]:
+    """Look at the certificate that the settings name, if they do."""
+    if not settings.tls_cert:
+        return []
+    from headway.http.certificate import check  # noqa: PLC0415 - only where it is asked for
+
+    try:
+        shown = check(Path(settings.tls_cert), Path(settings.tls_key or settings.tls_cert))
+    except ValueError as error:
+        return [Finding("certificate", False, str(error))]
+    return [Finding("certificate", True, f"{shown}{': renew it' if shown.ends_soon else ''}")]
 
 
 def _checkup(store: str, *, verify: bool) -> Iterable[tuple[str, bool, str]]:

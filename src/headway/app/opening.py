@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -77,7 +78,9 @@ def on_a_database(settings: Settings) -> tuple[Store, bytes]:
         raise
 
 
-async def on_postgres(settings: Settings, sockets: list[socket.socket]) -> tuple[Store, bytes] | None:
+async def on_postgres(
+    settings: Settings, sockets: list[socket.socket], tls: ssl.SSLContext | None
+) -> tuple[Store, bytes] | None:
     """Open the store as soon as the database answers. Until then the server is alive, but not ready."""
     from headway.storage.database import DatabaseGone, StoreRefused  # noqa: PLC0415 - as above
 
@@ -92,11 +95,15 @@ async def on_postgres(settings: Settings, sockets: list[socket.socket]) -> tuple
     except NotLetIn as error:  # asking again would not help
         raise StoreRefused(str(error)) from error
     except DatabaseGone as error:
-        return await _when_reachable(settings, sockets, open_it, str(error))
+        return await _when_reachable(settings, sockets, tls, open_it, str(error))
 
 
 async def _when_reachable(
-    settings: Settings, sockets: list[socket.socket], open_it: Callable[[], tuple[Store, bytes]], why: str
+    settings: Settings,
+    sockets: list[socket.socket],
+    tls: ssl.SSLContext | None,
+    open_it: Callable[[], tuple[Store, bytes]],
+    why: str,
 ) -> tuple[Store, bytes] | None:
     from headway.http.server import serve_http  # noqa: PLC0415 - as above
     from headway.http.waiting import Waiting  # noqa: PLC0415
@@ -106,7 +113,8 @@ async def _when_reachable(
     log.warning("store.waiting %s: it is asked again until it answers", why)
     stop = asyncio.Event()
     copies = [opened.dup() for opened in sockets]  # a server closes what it listens on
-    answering = asyncio.create_task(serve_http(Waiting(access_log=settings.access_log), settings, copies, stop=stop))
+    waiting = Waiting(access_log=settings.access_log)
+    answering = asyncio.create_task(serve_http(waiting, settings, copies, stop=stop, tls=tls))
     try:
         wait_s = WAITS_S[0]
         while not answering.done():

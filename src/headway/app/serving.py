@@ -10,8 +10,9 @@ import contextlib
 import gc
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headway import __version__, config, hangup, logs
 from headway.app.opening import known_secret, on_a_file, on_postgres
@@ -31,6 +32,7 @@ from headway.worker.stdio import let_go_of_lost, to_stderr
 from headway.worker.supervisor import Supervisor, worker_argv
 
 if TYPE_CHECKING:
+    from headway.http.certificate import Certificate
     from headway.http.server import Duties
     from headway.service.service import Service
     from headway.storage.store import Store
@@ -80,13 +82,15 @@ def serve(settings: Settings) -> int:
         with config.about("cloudcoin_aliases"):
             Commands(settings.cloudcoin_aliases)
         config.check(settings)
-        sockets = listen(settings.host, settings.port)
+        with config.about("tls_cert"):
+            certificate = _certificate(settings)
+        place = _listen(settings, certificate)
     except ValueError as error:
         return _refuse(str(error), USAGE)
     except OSError as error:
         why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
         return _refuse(f"{why}; give another --port, or 0 for a free one", USAGE)
-    code = _run(_serve(settings, sockets))
+    code = _run(_serve(settings, place))
     let_go_of_lost()
     return code
 
@@ -99,18 +103,45 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(main)
 
 
-async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
-    url = f"http://{_reached(settings.host)}:{sockets[0].getsockname()[1]}"
+class Place(NamedTuple):
+    """Where a server listens."""
+
+    sockets: list[socket.socket]
+    url: str
+    certificate: Certificate | None
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """The context of its connections, if it speaks TLS."""
+        return None if self.certificate is None else self.certificate.context
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if not settings.tls_cert:
+        return None
+    from headway.http.certificate import Certificate  # noqa: PLC0415 - only where it is asked for
+
+    return Certificate(settings.tls_cert, settings.tls_key)
+
+
+def _listen(settings: Settings, certificate: Certificate | None) -> Place:
+    sockets = listen(settings.host, settings.port)
+    scheme = "http" if certificate is None else "https"
+    return Place(sockets, f"{scheme}://{_reached(settings.host)}:{sockets[0].getsockname()[1]}", certificate)
+
+
+async def _serve(settings: Settings, place: Place) -> int:
     notices = Notices()
     wanted = bool(settings.app and settings.workers)
     known = known_secret(settings) if wanted else None
-    supervisor = None if known is None else _supervisor(settings, url, notices, known)
+    supervisor = None if known is None else _supervisor(settings, place.url, notices, known)
     if supervisor is not None:
         await supervisor.start()
     from headway.storage.database import StorageBroken, StoreRefused  # noqa: PLC0415 - after the workers are on their way
 
     try:
-        opened = await on_postgres(settings, sockets) if is_postgres(settings.store) else on_a_file(settings)
+        of_postgres = is_postgres(settings.store)
+        opened = await on_postgres(settings, place.sockets, place.tls) if of_postgres else on_a_file(settings)
     except (StoreRefused, StorageBroken, ValueError, OSError) as error:
         if supervisor is not None:
             await supervisor.stop(0)
@@ -121,17 +152,16 @@ async def _serve(settings: Settings, sockets: list[socket.socket]) -> int:
         return 0
     store, secret = opened
     if wanted and supervisor is None:
-        supervisor = _supervisor(settings, url, notices, secret)
+        supervisor = _supervisor(settings, place.url, notices, secret)
         await supervisor.start()
-    return await _with_store(settings, store, secret, sockets, url, supervisor, notices)
+    return await _with_store(settings, store, secret, place, supervisor, notices)
 
 
 async def _with_store(
     settings: Settings,
     store: Store,
     secret: bytes,
-    sockets: list[socket.socket],
-    url: str,
+    place: Place,
     supervisor: Supervisor | None,
     notices: Notices,
 ) -> int:
@@ -170,9 +200,10 @@ async def _with_store(
     checks = _readiness(service, expects_workers=supervisor is not None)
     api = Api(service, (*ROUTES, *surfaces.routes(settings)), checks=checks, version=__version__)
 
+    logs.say(_banner(settings, place.url, supervisor))
     reloads = Reloads()
-
-    logs.say(_banner(settings, url, supervisor))
+    if place.certificate is not None:
+        reloads.add("tls_cert", _renewed(place.certificate, notices))
     if (reserve := store.reserve_made) is not None:
         log.info(
             "store.reserve_made %s holds back %s so that runs can finish on a full disk (HEADWAY_RESERVE_BYTES)",
@@ -185,7 +216,9 @@ async def _with_store(
     notices.release()
     gc.freeze()  # what is loaded now stays: no collection need look through it again
     try:
-        await serve_http(api, settings, sockets, _duties(service, supervisor, reloads), stop=drained)
+        await serve_http(
+            api, settings, place.sockets, _duties(service, supervisor, reloads), stop=drained, tls=place.tls
+        )
     finally:
         for each in built_in:
             await each.stop()
@@ -195,6 +228,23 @@ async def _with_store(
             await supervisor.stop(1)
         await _let_go(service)
     return code
+
+
+def _renewed(certificate: Certificate, notices: Notices) -> Callable[[], None]:
+    """Say what a server shows, and return what reads it again and says so."""
+
+    def tell() -> None:
+        if certificate.shown.ends_soon:
+            notices.say(f"the certificate is {certificate.shown}: renew it, and send SIGHUP")
+        else:
+            log.info("server.certificate %s", certificate.shown)
+
+    def read_again() -> None:
+        certificate.read_again()
+        tell()
+
+    tell()
+    return read_again
 
 
 def _duties(service: Service, supervisor: Supervisor | None, reloads: Reloads) -> Duties:
@@ -257,6 +307,7 @@ def _supervisor(settings: Settings, url: str, notices: Notices, secret: bytes) -
         options = (
             "--name", name, "--capacity", str(settings.capacity), "--drain-grace", grace,
             "--log-format", settings.log_format, "--log-level", settings.log_level,
+            *(("--pinned", settings.tls_cert) if settings.tls_cert else ()),
         )  # fmt: skip
         return list(worker_argv(url, settings.app, *options))
 

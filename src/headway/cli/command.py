@@ -22,7 +22,7 @@ def _remember(name: str) -> Any:
 
 
 def global_options() -> list[click.Option]:
-    """Return `--url`, `--key-file` and `--json`, which may stand before or after the name of the command."""
+    """Return `--url`, `--key-file`, `--ca` and `--json`, which may stand before or after the name of the command."""
     return [
         click.Option(
             ["--url", "--server"],
@@ -39,6 +39,13 @@ def global_options() -> list[click.Option]:
             expose_value=False,
             callback=_remember("key_file"),
             help="Where the key for the server is; the one in HEADWAY_KEY if absent.",
+        ),
+        click.Option(
+            ["--ca"],
+            metavar="FILE",
+            expose_value=False,
+            callback=_remember("ca"),
+            help="Certificates of authorities to trust for the server. HEADWAY_CA, or the system's, if absent.",
         ),
         click.Option(
             ["--json"],

@@ -34,6 +34,8 @@ setting = partial(option, config.Settings)
 @setting("workers", "Local worker processes. Default: 1 if there is an app")
 @setting("capacity", "Runs at once in each. Default: 100")
 @setting("allow_host", "A name this server answers for; may be repeated.", "NAME")
+@setting("tls_cert", "A file with the server's certificate (PEM): speak TLS.", "FILE")
+@setting("tls_key", "A file with its key. Default: in the certificate's", "FILE")
 @setting("behind_proxy", "A proxy with TLS stands before it: listen elsewhere too.")
 @setting("trusted_proxy", "Believe the X-Forwarded-For of this proxy.", "NETWORK")
 @setting(

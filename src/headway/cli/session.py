@@ -22,6 +22,8 @@ class Session:
     """One, or several with commas between."""
     key_file: str | None = None
     """A file, so that no list of processes shows the key."""
+    ca: str | None = None
+    """A file with the certificates of authorities."""
     json: bool = False
     outcome: Exit = Exit.SUCCEEDED
     """How the command ends when its answer cannot be written: what has been done by then decides it."""
@@ -33,7 +35,7 @@ class Session:
         from headway.client.credential import key  # noqa: PLC0415
         from headway.client.sync.client import Client  # noqa: PLC0415 (`--help` needs none)
 
-        return Client(self.url, key=key(file=self.key_file), retries=2)
+        return Client(self.url, key=key(file=self.key_file), ca=self.ca, retries=2)
 
 
 def current() -> Session:

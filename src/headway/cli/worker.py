@@ -18,6 +18,7 @@ from headway.cli.options import Refused, argument, option
 from headway.client.credential import key
 from headway.client.servers import urls
 from headway.client.transport import Address
+from headway.client.trust import trusted
 from headway.config import WorkerSettings
 from headway.durations import format_ms
 from headway.worker.environment import conceal
@@ -70,7 +71,9 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
     for doubt in config.strange():
         _say(f"Warning: {doubt}")
     conceal()  # user code runs as the same user, and could read the key in this process's environment
-    argv = worker_argv(url, settings.app, *_options(settings))
+    trusted(shown.ca)  # raises for a file that cannot be used, before the processes do
+    told = [*_options(settings), *([f"--ca={shown.ca}"] if shown.ca else [])]
+    argv = worker_argv(url, settings.app, *told)
     ctx.exit(asyncio.run(_supervise(settings.processes, argv, credential, settings.drain_ms / 1000 + KILL_AFTER_S)))
 
 

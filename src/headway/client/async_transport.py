@@ -15,6 +15,7 @@ from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.client.problem import to_error
 from headway.client.sse import SseEvent, SseParser
 from headway.client.transport import USER_AGENT, Address, Response
+from headway.client.trust import Trust, trusted, why_not
 
 CONNECTIONS_MAX = 1000
 """Each wait for a run holds one connection; more waits than this take turns."""
@@ -31,8 +32,9 @@ class AsyncTransport:
         timeout_s: float = 30.0,
         connect_s: float | None = None,
         user_agent: str = USER_AGENT,
+        trust: Trust | None = None,
     ) -> None:
-        """Connect to nothing yet.
+        """Connect to nothing yet; raise BadParameter if the certificates to trust cannot be read.
 
         `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, that for a connection.
         """
@@ -42,6 +44,7 @@ class AsyncTransport:
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
+        self._trust = trust or (trusted() if self.address.secure else None)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -96,7 +99,9 @@ class AsyncTransport:
             raise ConnectionLost(f"the connection to {self.url} was closed", closed=True)
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ttl_dns_cache=10),
+                connector=aiohttp.TCPConnector(
+                    limit=CONNECTIONS_MAX, ttl_dns_cache=10, ssl=True if self._trust is None else self._trust.context
+                ),
                 headers=self._headers,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
@@ -124,6 +129,10 @@ class AsyncTransport:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
                 waited_s = min(waited_s, self._connect_s)
             return ConnectionLost(f"{self.url} did not answer within {waited_s:g} s", timed_out=True)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return ConnectionLost(why_not(error.certificate_error, self.url))
+        if isinstance(error, aiohttp.ClientConnectorSSLError):
+            return ConnectionLost(why_not(error.os_error, self.url))
         if isinstance(error, aiohttp.ClientConnectorError):
             return ConnectionLost(f"cannot reach {self.url}: is `headway serve` running? ({error.os_error})")
         return ConnectionLost(f"the connection to {self.url} broke before the answer was complete")

@@ -11,9 +11,10 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
+from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from math import inf
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.client.problem import to_error
 from headway.client.sse import SseEvent, SseParser
+from headway.client.trust import Trust, trusted, why_not
 from headway.errors import BadParameter
 
 USER_AGENT: Final = "headway-python"
@@ -78,8 +80,9 @@ class Transport:
         timeout_s: float = 30.0,
         connect_s: float | None = None,
         user_agent: str = USER_AGENT,
+        trust: Trust | None = None,
     ) -> None:
-        """Connect to nothing yet.
+        """Connect to nothing yet; raise BadParameter if the certificates to trust cannot be read.
 
         `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, that for a connection.
         """
@@ -89,6 +92,7 @@ class Transport:
         self._headers = {"Accept": "application/json", "User-Agent": user_agent}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
+        self._trust = trust or (trusted() if self.address.secure else None)
         self._lock = threading.Lock()
         self._idle: list[HTTPConnection] = []
         self._busy: dict[HTTPConnection, socket.socket | None] = {}
@@ -249,8 +253,10 @@ class Transport:
                     self._busy[connection] = connection.sock
                     return connection, True
                 connection.close()
-        kind = HTTPSConnection if self.address.secure else HTTPConnection
-        return kind(self.address.host, self.address.port, timeout=min(timeout_s, self._connect_s)), False
+        timeout_s = min(timeout_s, self._connect_s)
+        if self.address.secure and self._trust is not None:
+            return self._trust.connection(self.address.host, self.address.port, timeout_s), False
+        return HTTPConnection(self.address.host, self.address.port, timeout=timeout_s), False
 
     def _connect(self, connection: HTTPConnection, timeout_s: float, began: int) -> None:
         if connection.sock is None:
@@ -281,6 +287,8 @@ class Transport:
             return ConnectionLost(f"the connection to {self.url} was closed", closed=True)
         if isinstance(error, TimeoutError):
             return ConnectionLost(f"{self.url} did not answer within {timeout_s or self.timeout_s:g} s", timed_out=True)
+        if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+            return ConnectionLost(why_not(error, self.url))
         if isinstance(error, ConnectionRefusedError | socket.gaierror) or (
             isinstance(error, OSError) and not isinstance(error, ConnectionError)
         ):

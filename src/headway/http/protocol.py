@@ -310,7 +310,8 @@ class Connection(HttpToolsProtocol):
         self._rest = REST_BYTES_MAX
         self._rest_timer = self.loop.call_later(REST_SECONDS, self.transport.close)
         with contextlib.suppress(OSError):  # it is closed already
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS has no half of a connection to close
+                self.transport.write_eof()
         self.flow.resume_reading()
 
     def _turned_away(self, door: Door) -> bool:

@@ -18,6 +18,7 @@ import inspect
 import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from time import monotonic
@@ -97,9 +98,11 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddedServer(uvicorn.Server):
     """uvicorn, with signals and shutdown as a service needs them."""
 
-    def __init__(self, api: Served, duties: Duties) -> None:
-        """Made for one application; nothing listens yet."""
+    def __init__(self, api: Served, duties: Duties, tls: ssl.SSLContext | None) -> None:
+        """Made for one application; nothing listens yet. `tls` is the context of connections by https."""
         super().__init__(_config(api))
+        self.config.load()
+        self.config.ssl = tls
         self._api = api
         self._duties = duties
         self._terminal = hangup.Terminal()
@@ -211,10 +214,14 @@ async def serve_http(
     sockets: Sequence[socket.socket],
     duties: Duties | None = None,
     stop: asyncio.Event | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve until a signal (or `stop`) asks for the end, then drain; return when the last answer is out."""
+    """Serve until a signal (or `stop`) asks for the end, then drain; return when the last answer is out.
+
+    With `tls` it speaks https alone.
+    """
     duties = duties or Duties()
-    server = EmbeddedServer(api, duties)
+    server = EmbeddedServer(api, duties, tls)
     if stop is not None:
         server.asked_to_stop = stop
     async with asyncio.TaskGroup() as group:

@@ -47,6 +47,7 @@ class Guard:
         own = set() if is_wildcard(settings.host) else {spelled(settings.host)}
         self._hosts = LOOPBACK | {host.lower() for host in own.union(settings.allow_host)}
         self._behind_proxy = settings.behind_proxy
+        self._tls = bool(settings.tls_cert)
         self._addresses = addresses
         self._seen: set[bytes] = set()
 
@@ -93,8 +94,8 @@ class Guard:
         if scheme not in _PORTS or theirs is None or ours is None:
             return False
         known = self._addresses.said(call.client, call.headers, b"x-forwarded-proto")
-        if known is None and ours[0] in LOOPBACK and not self._behind_proxy:
-            known = "http"
+        if known is None and not self._behind_proxy:
+            known = "https" if self._tls else "http" if ours[0] in LOOPBACK else None
         port = _PORTS[scheme]
         return (theirs[0], theirs[1] or port) == (ours[0], ours[1] or port) and known in (None, scheme)
 

@@ -23,7 +23,8 @@ import msgspec
 from headway import hangup, logs
 from headway.client.credential import key
 from headway.client.servers import CONNECT_S, urls
-from headway.client.transport import Transport
+from headway.client.transport import Address, Transport
+from headway.client.trust import Trust, trusted
 from headway.config import WorkerSettings
 from headway.errors import HeadwayError, UnknownField
 from headway.setting import setting
@@ -73,7 +74,8 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
     try:
         known = urls(chosen.url)
         connect_s = CONNECT_S if len(known) > 1 else None
-        link = HttpLink(*(Transport(url, key=credential, connect_s=connect_s) for url in known))
+        trust = _trust(chosen, known)
+        link = HttpLink(*(Transport(url, key=credential, connect_s=connect_s, trust=trust) for url in known))
         options = WorkerOptions(
             name=chosen.name,
             queues=tuple(name for name in chosen.queues.split(",") if name),
@@ -121,6 +123,13 @@ def _take_signals(worker: Worker, *, supervised: bool) -> None:
         signal.signal(number, drain)
 
 
+def _trust(chosen: argparse.Namespace, known: list[str]) -> Trust | None:
+    """Return how the server is checked; without https nothing is."""
+    if not any(Address.parse(url).secure for url in known):
+        return None
+    return Trust(pinned=chosen.pinned) if chosen.pinned else trusted(chosen.ca)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m headway.worker", description="Executes the tasks of an app; its key is in HEADWAY_KEY."
@@ -149,6 +158,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--key-stdin", action="store_true", help="its key is the first line of standard input, and not in HEADWAY_KEY"
+    )
+    parser.add_argument("--ca", help="a file with the certificates of authorities that are trusted for the server")
+    parser.add_argument(
+        "--pinned", help="a file whose first certificate is the server's, and the only one that is trusted"
     )
     parser.add_argument("--log-format", type=_of(WorkerSettings, "log_format"), default="text", help="text or json")
     parser.add_argument(

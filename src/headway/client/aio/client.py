@@ -22,6 +22,8 @@ from headway.client.aio.workers import AsyncWorkers
 from headway.client.async_transport import AsyncTransport
 from headway.client.errors import ConnectionLost
 from headway.client.events import Event, Follower
+from headway.client.transport import Address
+from headway.client.trust import trusted
 from headway.config import RETRIES, ClientSettings
 from headway.wire.access import Whoami
 from headway.wire.workers import PeerList, PeerOut, ServerOut
@@ -47,19 +49,22 @@ class AsyncClient:
         url: str | Iterable[str] | None = None,
         *,
         key: str | None = None,
+        ca: str | None = None,
         timeout: float = 30.0,
         retries: int = RETRIES,
         pace: AsyncPace | None = None,
     ) -> None:
         """Connect to nothing yet; raise ValueError for a timeout or a number of retries that is out of range.
 
+        `ca` is a file with the certificates of authorities that are trusted, HEADWAY_CA or the system's if absent.
         `timeout` bounds, in seconds, how long the server may be silent.
         """
         ClientSettings(timeout=timeout, retries=retries)
         key = credential.key(key)
         known = servers.urls(url)
+        trust = trusted(ca) if any(Address.parse(one).secure for one in known) else None
         connect_s = servers.CONNECT_S if len(known) > 1 else None
-        each = [AsyncTransport(one, key=key, timeout_s=timeout, connect_s=connect_s) for one in known]
+        each = [AsyncTransport(one, key=key, timeout_s=timeout, connect_s=connect_s, trust=trust) for one in known]
         caller = self._caller = AsyncCaller(servers.Servers(each), retries=retries, pace=pace or AsyncPace())
         self.runs = AsyncRuns(caller)
         self.tasks = AsyncTasks(caller)

@@ -22,7 +22,8 @@ from headway.client.sync.schedules import Schedules
 from headway.client.sync.tables import Tables
 from headway.client.sync.tasks import Tasks
 from headway.client.sync.workers import Workers
-from headway.client.transport import Transport
+from headway.client.transport import Address, Transport
+from headway.client.trust import trusted
 from headway.config import RETRIES, ClientSettings
 from headway.wire.access import Whoami
 from headway.wire.workers import PeerList, PeerOut, ServerOut
@@ -48,19 +49,22 @@ class Client:
         url: str | Iterable[str] | None = None,
         *,
         key: str | None = None,
+        ca: str | None = None,
         timeout: float = 30.0,
         retries: int = RETRIES,
         pace: Pace | None = None,
     ) -> None:
         """Connect to nothing yet; raise ValueError for a timeout or a number of retries that is out of range.
 
+        `ca` is a file with the certificates of authorities that are trusted, HEADWAY_CA or the system's if absent.
         `timeout` bounds, in seconds, how long the server may be silent.
         """
         ClientSettings(timeout=timeout, retries=retries)
         key = credential.key(key)
         known = servers.urls(url)
+        trust = trusted(ca) if any(Address.parse(one).secure for one in known) else None
         connect_s = servers.CONNECT_S if len(known) > 1 else None
-        each = [Transport(one, key=key, timeout_s=timeout, connect_s=connect_s) for one in known]
+        each = [Transport(one, key=key, timeout_s=timeout, connect_s=connect_s, trust=trust) for one in known]
         caller = self._caller = Caller(servers.Servers(each), retries=retries, pace=pace or Pace())
         self.runs = Runs(caller)
         self.tasks = Tasks(caller)

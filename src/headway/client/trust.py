@@ -1,0 +1,97 @@
+"""Which certificates of a server are trusted: those of the authorities in a file, or exactly the one in a file."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from http.client import HTTPSConnection
+from pathlib import Path
+from typing import Final
+
+from headway.config import ClientSettings
+from headway.errors import BadParameter
+from headway.setting import setting
+
+VARIABLE: Final = setting(ClientSettings, "ca").variable
+
+
+class Trust:
+    """How connections to a server by https are checked."""
+
+    def __init__(self, ca: str | None = None, *, pinned: str | None = None) -> None:
+        """`ca` is a file with certificates of authorities, the system's if absent; raise BadParameter if it cannot be used.
+
+        `pinned` is a file whose first certificate is the server's: only that is trusted, whatever name it is for. The file
+        is read again if the server shows another, since it may have a new one.
+        """
+        self._pinned = None if pinned is None else Path(pinned)
+        self._known: set[bytes] = set()
+        if self._pinned is not None:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE  # `checks` does it
+            self._read_pin()
+            return
+        try:
+            self.context = ssl.create_default_context(cafile=ca)
+        except (OSError, ssl.SSLError) as error:
+            raise BadParameter(
+                f"the certificates of authorities cannot be read from {ca}: {error.strerror or error} ({VARIABLE})"
+            ) from None
+
+    def check(self, shown: bytes) -> None:
+        """Raise SSLCertVerificationError if a pinned server has shown another certificate, in DER."""
+        if self._pinned is None or shown in self._known:
+            return
+        self._read_pin()
+        if shown not in self._known:
+            raise ssl.SSLCertVerificationError(1, f"the server's certificate is not the one in {self._pinned}")
+
+    def connection(self, host: str, port: int, timeout_s: float) -> HTTPSConnection:
+        """Return a connection that is not open yet and checks the server when it is opened."""
+        return _Checked(host, port, timeout_s, self)
+
+    def _read_pin(self) -> None:
+        assert self._pinned is not None
+        try:
+            text = self._pinned.read_text(encoding="ascii", errors="replace")
+            begin, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER)
+            self._known.add(ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)]))
+        except (OSError, ValueError) as error:
+            if not self._known:
+                raise BadParameter(f"the server's certificate cannot be read from {self._pinned}: {error}") from None
+
+
+class _Checked(HTTPSConnection):
+    """A connection whose server is checked after the handshake, before anything is sent."""
+
+    def __init__(self, host: str, port: int, timeout_s: float, trust: Trust) -> None:
+        super().__init__(host, port, timeout=timeout_s, context=trust.context)
+        self._trust = trust
+
+    def connect(self) -> None:
+        """Connect, and check the server."""
+        super().connect()
+        try:
+            assert isinstance(self.sock, ssl.SSLSocket)
+            self._trust.check(self.sock.getpeercert(binary_form=True) or b"")
+        except BaseException:
+            self.close()
+            raise
+
+
+def trusted(ca: str | None = None) -> Trust:
+    """Return how a client checks its servers: by the authorities given, else those of the environment, else the system's."""
+    return Trust(ca or os.environ.get(VARIABLE, "").strip() or None)
+
+
+def why_not(error: Exception, url: str) -> str:
+    """Return why a TLS connection failed, and what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        reason = error.verify_message if getattr(error, "verify_message", "") else error.strerror
+        return (
+            f"the certificate of {url} is not trusted: {reason}; name the file with the certificate of its authority, or with "
+            f"its own if it has none, in {VARIABLE}"
+        )
+    return (
+        f"{url} does not speak TLS as this client does: is it https at all? ({getattr(error, 'reason', None) or error})"
+    )
