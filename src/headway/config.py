@@ -134,6 +134,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     a file, readable by its owner only; of PostgreSQL in the database."""
     earlier_secrets: Annotated[tuple[str, ...], Many(SECRET)] = ()
     """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
+    bootstrap_key: Annotated[str, Text("a key, hw_ID_SECRET", secret=True)] = ""
+    """The text of the first key, which gets every scope, for a store without keys: `headway keys generate` makes one. It
+    counts at the first start; later ones say so if it is not a key of the store."""
+    bootstrap_key_file: Annotated[str, Text("a file")] = ""
+    """A file that holds `bootstrap_key`."""
     outbound_allow: Annotated[tuple[str, ...], Many(TARGET)] = ()
     """What webhooks and mails may go to although it is not public: hosts (HOST or HOST:PORT, by http too) and networks
     (10.0.0.0/8). By default the server calls nothing inside its own network."""

@@ -19,8 +19,8 @@ from headway.worker.__main__ import REFUSED_CODE
 class Caller:
     """The command line, as somebody who has a key or none."""
 
-    def __init__(self, place):
-        self.place, self.key = place, None
+    def __init__(self, place, key=None):
+        self.place, self.key = place, key
 
     def __call__(self, *arguments, code=0):
         shown = {} if self.key is None else {"HEADWAY_KEY": self.key}

@@ -25,6 +25,7 @@ from headway.ids import Signer
 from headway.kinds import format_bytes
 from headway.networks import is_wildcard, spelled
 from headway.service.access import keytext
+from headway.service.access.keytext import KeyText
 from headway.storage.location import check_url, is_postgres, shown
 from headway.worker.environment import conceal
 from headway.worker.reaper import leave_process_1
@@ -82,9 +83,10 @@ def serve(settings: Settings) -> int:
         with config.about("cloudcoin_aliases"):
             Commands(settings.cloudcoin_aliases)
         config.check(settings)
+        first = _first_key(settings)
         with config.about("tls_cert"):
             certificate = _certificate(settings)
-        place = _listen(settings, certificate)
+        place = _listen(settings, certificate, first)
     except ValueError as error:
         return _refuse(str(error), USAGE)
     except OSError as error:
@@ -104,11 +106,13 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 class Place(NamedTuple):
-    """Where a server listens."""
+    """Where a server listens, and what its settings give it for the way in; all was checked."""
 
     sockets: list[socket.socket]
     url: str
     certificate: Certificate | None
+    first_key: KeyText | None
+    """What its settings give as the first key of a new store."""
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -124,10 +128,18 @@ def _certificate(settings: Settings) -> Certificate | None:
     return Certificate(settings.tls_cert, settings.tls_key)
 
 
-def _listen(settings: Settings, certificate: Certificate | None) -> Place:
+def _first_key(settings: Settings) -> KeyText | None:
+    if not (settings.bootstrap_key or settings.bootstrap_key_file):
+        return None
+    from headway.service.access.bootstrap import given  # noqa: PLC0415 - as for the certificate
+
+    return given(settings)
+
+
+def _listen(settings: Settings, certificate: Certificate | None, first_key: KeyText | None) -> Place:
     sockets = listen(settings.host, settings.port)
     scheme = "http" if certificate is None else "https"
-    return Place(sockets, f"{scheme}://{_reached(settings.host)}:{sockets[0].getsockname()[1]}", certificate)
+    return Place(sockets, f"{scheme}://{_reached(settings.host)}:{sockets[0].getsockname()[1]}", certificate, first_key)
 
 
 async def _serve(settings: Settings, place: Place) -> int:
@@ -188,7 +200,7 @@ async def _with_store(
     service = Service(store, Signer(secret), settings)
     await service.workers.restore()
     await service.servers.join()
-    if refusal := await _lock_the_door(service):
+    if refusal := await _lock_the_door(service, place.first_key, notices):
         if supervisor is not None:
             await supervisor.stop(0)
         await store.close()
@@ -271,12 +283,17 @@ async def _let_go(service: Service) -> None:
     await service.store.close()
 
 
-async def _lock_the_door(service: Service) -> str:
+async def _lock_the_door(service: Service, first_key: KeyText | None, notices: Notices) -> str:
     """Get to know who may come in, before anybody is answered; return why this cannot be served, or nothing."""
     await service.access.load()
     try:
+        if first_key is not None:
+            from headway.service.access.bootstrap import bootstrap  # noqa: PLC0415 - only where it is asked for
+
+            if notice := await bootstrap(service, first_key):
+                notices.say(notice)
         config.check(service.settings, locked=service.access.locked)
-    except ValueError as error:
+    except (ValueError, HeadwayError) as error:
         return str(error)
     return ""
 

@@ -23,6 +23,23 @@ def keys() -> None:
     """Make, list, rotate and revoke keys."""
 
 
+@keys.command("generate")
+def generate() -> None:
+    """Print the text of a new key that no store knows yet, for HEADWAY_BOOTSTRAP_KEY of a server's first start.
+
+    \b
+        headway keys generate > first.key && chmod 600 first.key
+        HEADWAY_BOOTSTRAP_KEY_FILE=first.key headway serve
+    """  # noqa: D301
+    from headway.service.access import keytext  # noqa: PLC0415 - only where it is asked for
+
+    text = str(keytext.new())
+    if session.current().json:
+        show.as_json({"key": text})
+    else:
+        click.echo(text)
+
+
 @keys.command("create")
 @click.argument("name")
 @click.option(

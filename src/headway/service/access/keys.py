@@ -66,19 +66,28 @@ class Keys:
         return entry.key.organisation == self._organisation
 
     async def create(
-        self, asked: CreateKey, by: Principal, origin: Origin, request: RequestKey | None = None
+        self,
+        asked: CreateKey,
+        by: Principal,
+        origin: Origin,
+        request: RequestKey | None = None,
+        *,
+        first: KeyText | None = None,
     ) -> Issued:
         """Make a key; its text is in the answer to this call and nowhere else.
 
-        Raises InvalidInput for scopes that there are not, and Forbidden for what `by` could not give.
+        `first` is the text of the first key of all, in place of a random one. Raises InvalidInput for scopes that there are
+        not, Forbidden for what `by` could not give, and Conflict if there are keys and this one was to be the first.
         """
         scopes = self._scopes(asked.scopes)
         _refuse_beyond(by, scopes, asked.queues)
-        text = keytext.new()
+        text = first or keytext.new()
         life_ms = None if asked.expires_in is None else duration(asked.expires_in, "/expires_in")
 
         def make(unit: Unit) -> builtins.list[str]:
             known = rows.lock(unit)
+            if first is not None and known.keys:
+                raise Conflict("there are keys already")
             self._refuse_strange_user(known, asked.user_id)
             if not known.keys and "key:admin" not in scopes:
                 raise Conflict("the first key needs the scope key:admin: without it nobody could make another")
