@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 
+import msgspec
 import pytest
 from tests.http.kit import NOBODY, on_loop, serving
 
+from headway.errors import MalformedJson, UnknownField
+from headway.http.body import decode
 from headway.http.examples import BODIES
 from headway.http.routes import ROUTES
+from headway.wire.runs import StartRun
 
 TAKING = [route for route in ROUTES if route.takes is not None]
 MALFORMED = {
@@ -49,6 +54,23 @@ async def test_what_is_not_json_is_400_malformed_json(route):
         if not route.optional:
             assert (await server.ask(route.method, target(route), b"")).code == "malformed_json"
         await unchanged(server)
+
+
+def test_values_of_members_that_nobody_knows_are_looked_at_and_not_made():
+    """8 MB of numbers like 1e23, which are slow to make, held the loop for 1.5 s: nine times as long as others."""
+    decoder = msgspec.json.Decoder(StartRun)
+
+    def took(number):
+        body = b'{"task":"t","nope":[' + b",".join([number] * 200_000) + b"]}"
+        began = time.process_time()
+        with pytest.raises(UnknownField):
+            decode(decoder, body)
+        return time.process_time() - began
+
+    assert min(took(b"1e23") for _ in range(5)) < 4 * min(took(b"1234") for _ in range(5))
+    for body in (b'{"nope":[1,]}', b'{"nope":{"a" 1}}', b'{"nope":1}}'):
+        with pytest.raises(MalformedJson):
+            decode(decoder, body)
 
 
 @on_loop

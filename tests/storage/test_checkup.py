@@ -1,6 +1,7 @@
 """The doctor sees what is wrong with a database, says what to do, and takes nothing healthy for ill."""
 
 import contextlib
+import shutil
 
 import psycopg
 import pytest
@@ -64,6 +65,30 @@ def test_rows_that_disagree_are_found(postgres_store):
         side.execute("INSERT INTO steps VALUES ('gone', 's', '1', 1)")
     assert wrong(postgres_store) == {}
     assert wrong(postgres_store, verify=True) == {"verify": "gone: a step of it is left, but it is not there"}
+
+
+@pytest.mark.parametrize("loss", ["deleted", "cut", "none"])
+async def test_a_copy_that_a_server_has_rescued_is_named_as_the_way_back(tmp_path, monkeypatch, loss):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    path = tmp_path / "headway.db"
+    world = on_disk(path)
+    await world.worker()
+    await world.start("t")
+    await world.close()
+    copies = [tmp_path / "headway.db.rescued-20261130T112500Z", tmp_path / "tmp/headway.db.rescued-20261130T112501Z"]
+    for copy in copies:
+        shutil.copy(path, copy)
+    (tmp_path / "other.db.rescued-20261130T112500Z").touch()
+    if loss == "deleted":
+        path.unlink()
+    elif loss == "cut":
+        path.write_bytes(path.read_bytes()[:5_000])
+    found = [(ok, said) for name, ok, said in of_sqlite.checkup(path, verify=False) if name == "rescued"]
+    assert [ok for ok, _ in found] == [loss == "none"] * 2
+    assert [str(copy) in said for copy, (_, said) in zip(reversed(copies), found, strict=True)] == [True, True]
+    if loss != "none":
+        assert f"headway restore {copies[1]} --store sqlite:///{path}" in found[0][1]
 
 
 def test_servers_are_told_apart_by_when_they_were_heard(postgres_store):

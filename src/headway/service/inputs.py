@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.engine.numbers import FAR_MAX, TEXT, too_many_far
+from headway.engine.numbers import FAR_MAX, too_many_far, without_texts
 from headway.errors import InvalidInput, MalformedJson, PayloadTooLarge
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -69,7 +69,7 @@ def _refuse_doubled(data: bytes, pointer: str) -> None:
 
 def _fits(data: bytes) -> bool:
     """Tell whether every integer fits in 64 signed bits; larger ones are not the same number in every language."""
-    found = _INTEGER.findall(TEXT.sub(b"", data))
+    found = _INTEGER.findall(without_texts(data))
     return all(len(each) <= DIGITS_MAX and -(1 << 63) <= int(each) < 1 << 63 for each in found)
 
 
@@ -98,7 +98,7 @@ def _hold_many(brackets: bytes, pointer: str) -> None:
 
 def _brackets(data: bytes) -> bytes:
     """Return the brackets outside of strings, all of them as square ones."""
-    return TEXT.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
+    return without_texts(data).translate(_SQUARE, _NO_BRACKETS)
 
 
 def _hold_shape(data: bytes, depth_max: int, pointer: str) -> None:

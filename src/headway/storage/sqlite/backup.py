@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import tempfile
@@ -67,6 +68,15 @@ def rescue(connection: apsw.Connection, path: Path, now_ms: int, *, whole: bool)
             destination, what, path, destination, path,
         )  # fmt: skip
         return
+
+
+def rescued(path: Path) -> list[Path]:
+    """Return the copies of a store that `rescue` has made, newest first."""
+    folders = dict.fromkeys((path.parent, Path(tempfile.gettempdir())))
+    found = [
+        each for folder in folders for each in folder.glob(f"{glob.escape(path.name)}.rescued-*Z") if each.is_file()
+    ]
+    return sorted(found, key=lambda copy: copy.name, reverse=True)
 
 
 def _write(reading: apsw.Connection, destination: Path) -> int:

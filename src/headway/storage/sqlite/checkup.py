@@ -15,6 +15,7 @@ from headway.private import exposed
 from headway.storage import checkup as checkup_of
 from headway.storage.checkup import Check
 from headway.storage.location import kept_secret, key_path_of
+from headway.storage.sqlite.backup import rescued
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.fit import Unfit, check_unserved, log_path_of, looking
 from headway.storage.sqlite.secret import misfit
@@ -39,6 +40,19 @@ _ENDED_SINCE = "SELECT count(*) FROM runs WHERE state = ? AND finished_at > ?"
 
 def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()) -> Iterator[Check]:
     """Check a store without changing it, also while a server uses it; `secret` and `earlier` are from the settings."""
+    broken = False
+    for check in _checks(path, verify=verify, secret=secret, earlier=earlier):
+        broken = broken or (check[0] == "store" and not check[1])
+        yield check
+    for copy in rescued(path):
+        yield (
+            "rescued",
+            not broken,
+            _way_back(path, copy) if broken else f"a server has saved {copy} from lost files of this store",
+        )
+
+
+def _checks(path: Path, *, verify: bool, secret: str, earlier: Sequence[bytes]) -> Iterator[Check]:
     yield "sqlite", True, apsw.sqlite_lib_version()
     try:
         check_unserved(path)
@@ -70,6 +84,13 @@ def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[byt
         yield "store", False, why(path, error)
     finally:
         connection.close()
+
+
+def _way_back(path: Path, copy: Path) -> str:
+    return (
+        f"a server has saved {copy} when the files of this store were lost: move what is left of {path} and"
+        f" {log_path_of(path).name} away, then: headway restore {copy} --store sqlite:///{path}"
+    )
 
 
 def _no_store(path: Path) -> str:
