@@ -179,7 +179,7 @@ class World:
 
     async def why(self, run_id: str) -> list[str]:
         """Return the codes of what stands in the run's way."""
-        _, causes = await self.history.waiting(run_id)
+        _, causes, _ = await self.history.waiting(run_id)
         return [cause.code for cause in causes]
 
     async def tick(self) -> None:

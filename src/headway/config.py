@@ -38,6 +38,7 @@ DAY_MS: Final = 24 * HOUR_MS
 GIB: Final = 1 << 30
 WORKERS_MAX: Final = 1_000
 CAPACITY: Final = Whole(1, 100_000)
+LOOP_BLOCKED: Final = Duration(0, HOUR_MS)
 RAY_CAPACITY: Final = Whole(0, 100_000)
 LOG_FORMAT: Final = Choice(("text", "json"))
 LOG_LEVEL: Final = Choice(("debug", "info", "warning", "error"))
@@ -64,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many local worker processes are started and kept alive."""
     capacity: Annotated[int, CAPACITY, "--capacity"] = 100
     """How many runs a local worker executes at once."""
+    loop_blocked_ms: Annotated[int, LOOP_BLOCKED] = 1_000
+    """How long the event loop of a local worker may be blocked by one task until the worker says so; 0: it never does."""
     allow_host: Annotated[tuple[str, ...], Many(HOST), "--allow-host"] = ()
     """Names that may stand in the Host header, besides those of loopback."""
     allow_origin: Annotated[tuple[str, ...], Many(ORIGIN), "--allow-origin"] = ()
@@ -199,6 +202,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Form of the log on stderr: lines of text, or a JSON object on each line."""
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
     """The lowest level of what is logged."""
+    loop_blocked_ms: Annotated[int, LOOP_BLOCKED, "--loop-blocked"] = 1_000
+    """How long its event loop may be blocked by one task until it says so; 0: it never does."""
 
     def __post_init__(self) -> None:
         """Refuse values that their settings do not take."""

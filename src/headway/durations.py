@@ -57,3 +57,15 @@ def format_ms(ms: int) -> str:
         if ms and ms % _UNITS_MS[unit] == 0:
             return f"{ms // _UNITS_MS[unit]}{unit}"
     return f"{ms}ms"
+
+
+def span(value: float) -> str:
+    """Return a duration in seconds as people read it, in at most two units: "2.0 s", "1 m 05 s", "3 d 4 h"."""
+    value = max(0.0, value)
+    if value < 60:  # noqa: PLR2004
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"  # noqa: PLR2004
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:  # noqa: PLR2004
+        return f"{minutes} m {rest:02} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"  # noqa: PLR2004

@@ -43,7 +43,7 @@ def test_an_attempt_says_how_it_ended():
 
 
 def facts(run, /, **changes):
-    nothing = Facts(run, TASKS["plain"], Queue("default", 0, None, 0, 0), 1, 0, 0, 0, 0, None)
+    nothing = Facts(run, TASKS["plain"], Queue("default", 0, None, 0, 0), 1, 0, 0, 0, 0, 0, 0, None)
     return msgspec.structs.replace(nothing, **changes)
 
 
@@ -56,6 +56,8 @@ LIMITED = Task(name="t", concurrency=2, concurrency_per_key=1, rate=Limit(count=
         ({}, "next"),
         ({"ahead": 3}, "position"),
         ({"workers": 0}, "no_worker"),
+        ({"workers": 2, "full": 2}, "workers_full"),
+        ({"workers": 2, "full": 1, "blocked": 1}, "workers_blocked"),
         ({"queue": Queue("default", 1, None, 0, 0)}, "queue_paused"),
         ({"queue": Queue("default", 0, 2, 0, 0), "running_in_queue": 2}, "queue_limit"),
         ({"task": Task(name="t", active=False)}, "task_inactive"),

@@ -371,7 +371,7 @@ async def test_a_worker_that_nobody_knows_claims_nothing(world):
 async def test_why_a_queued_run_waits_is_told_with_its_place(world):
     worker = await world.worker()
     runs = [await world.start() for _ in range(3)]
-    _, (cause,) = await world.history.waiting(runs[2].id)
+    _, (cause,), _ = await world.history.waiting(runs[2].id)
     assert ("position", 3) == (cause.code, cause.position)
     await world.workers.drain(worker)
     assert ["no_worker"] == await world.why(runs[0].id)

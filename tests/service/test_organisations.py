@@ -609,7 +609,7 @@ async def test_why_a_run_waits_is_said_in_its_organisations_own_names(world):
     await begun(two, key="k")
     run = await begun(two, key="k")
     await claimed(two, worker)
-    _, causes = await two.history.waiting(run.id)
+    _, causes, _ = await two.history.waiting(run.id)
     assert ["key_limit"] == [cause.code for cause in causes]
     await two.workers.drain(worker)
     await two.queues.pause("default", paused=True)
@@ -627,3 +627,21 @@ def test_names_go_in_and_out_unchanged_and_no_two_are_kept_alike(name):
         others = {Space(other).inside(text) for other in (1, 2, 22) for text in ("t", "", "7:order", f"2{MARK}t", "ü")}
         assert number == 1 or stored not in {Space(1).inside(text) for text in (name, stored)}
         assert not any(Space.owner(one) == number and Space.outside(one) != name for one in others if one == stored)
+
+
+async def test_why_a_shared_task_runs_tells_nothing_of_whose_worker_it_is(world):
+    (two,) = await shared_by(world, 2)
+    worker = await world.worker(declare("shared", shared=True), name="secret", host="hidden")
+    mine, theirs = await world.start("shared"), await begun(two, "shared")
+    leases = await world.claim(worker, 2)
+    held = [(lease.run_id, lease.epoch) for lease in leases]
+    for blocker, shown in ((mine.id, False), (theirs.id, True)):
+        blocked = wire.BlockedLoop(for_ms=1_000, task="shared", run_id=blocker, where="app.py:3", stack="the stack")
+        await world.workers.report(wire.ReportRuns(worker_id=worker, held=held, blocked=blocked))
+        _, causes, work = await two.history.waiting(theirs.id)
+        texts = str(causes)
+        assert "a worker that serves all organisations" in texts
+        assert work.worker == ""
+        assert not [word for word in ("secret", "hidden", mine.id) if word in texts]
+        assert shown == ("the stack" in texts) == ("by this run" in texts)
+        assert (await world.workers.standing(worker, 1)).blocked.run_id == ("" if shown else mine.id)

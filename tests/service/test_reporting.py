@@ -261,3 +261,35 @@ async def test_an_attempt_that_goes_on_too_long_is_ended_by_the_server(world):
     run = await world.runs.get(run.id)
     assert ("failed", "timeout") == (run.state, json.loads(run.error)["code"])
     assert (409, "lease_lost") == await world.refused(worker, lease, wire.Succeeded)
+
+
+async def test_why_a_run_runs_names_its_worker_its_life_and_what_blocks_its_loop(world):
+    worker = await world.worker(name="ada", host="vm", pid=7)
+    run, other = await world.start(), await world.start()
+    first, second = await world.one(worker), await world.one(worker)
+    assert ["running", "heard", "progress"] == await world.why(run.id)
+    held = [(lease.run_id, lease.epoch) for lease in (first, second)]
+    blocked = wire.BlockedLoop(for_ms=1_000, task="t", run_id=other.id, where="app.py:3 in f", stack="the stack")
+    await world.workers.report(wire.ReportRuns(worker_id=worker, held=held, blocked=blocked))
+    _, causes, work = await world.history.waiting(run.id)
+    assert ("ada (vm:7)", worker) == (work.worker, work.worker_id)
+    (cause,) = [cause for cause in causes if cause.code == "loop_blocked"]
+    assert f"by the task 't' (run {other.id}), at app.py:3 in f" in cause.message
+    assert ("the stack", world.clock.now_ms() - 1_000) == (cause.details, cause.since)
+    await world.workers.report(wire.ReportRuns(worker_id=worker, held=held))
+    assert "loop_blocked" not in await world.why(run.id)
+    await world.succeed(worker, first)
+    assert ["succeeded", "last_worker"] == await world.why(run.id)
+    assert worker == (await world.history.waiting(run.id))[2].worker_id
+
+
+async def test_why_a_run_waits_says_that_all_workers_are_full(world):
+    worker = await world.worker(capacity=1)
+    await world.start()
+    run = await world.start()
+    await world.one(worker)
+    assert ["workers_full"] == await world.why(run.id)
+    other = await world.worker(capacity=1)
+    assert ["next"] == await world.why(run.id)
+    await world.workers.report(wire.ReportRuns(worker_id=other, held=[], blocked=wire.BlockedLoop(for_ms=1_000)))
+    assert ["workers_blocked"] == await world.why(run.id)

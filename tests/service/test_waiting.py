@@ -221,7 +221,7 @@ async def test_why_a_run_waits_for_its_time_is_told_by_what_happened(world):
     worker = await world.worker(declare("t", retry={"backoff": "1m", "jitter": 0}))
 
     async def said(run):
-        _, (cause,) = await world.history.waiting(run.id)
+        _, (cause,), _ = await world.history.waiting(run.id)
         return cause.message
 
     asked = await world.start(delay="1h")

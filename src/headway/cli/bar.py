@@ -11,8 +11,9 @@ from rich.table import Column
 from rich.text import Text
 
 from headway.cli.printable import indented, one_line
-from headway.cli.show import COLOURS, seconds
+from headway.cli.show import COLOURS
 from headway.clock import SystemClock
+from headway.durations import span
 from headway.wire import times
 
 LEVEL_STYLES: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
@@ -64,7 +65,7 @@ class Bar:
         speed = [f"{rate:,.1f}/s"] if rate else []
         if eta:
             left_s = (times.from_text(eta) - SystemClock().now_ms()) / 1000
-            speed += [f"{seconds(left_s)} left"] if left_s > 0 else []
+            speed += [f"{span(left_s)} left"] if left_s > 0 else []
         self._progress.update(
             self._bar,
             completed=done,

@@ -29,7 +29,7 @@ TABLE: Final = {
     "schedules": ("headway.cli.schedules:schedules", "Make, show, change, pause, trigger and remove schedules."),
     "record-tasks": ("headway.cli.record_tasks:record_tasks", "Make, show, change and remove tasks over records."),
     "mail-server": ("headway.cli.mail_server:mail_server", "Say where mails are handed over."),
-    "workers": ("headway.cli.workers:workers", "List and drain workers."),
+    "workers": ("headway.cli.workers:workers", "List, show and drain workers."),
     "keys": ("headway.cli.keys:keys", "Make, list, rotate and revoke keys."),
     "users": ("headway.cli.users:users", "Make, list, disable and enable users."),
     "organisations": ("headway.cli.organisations:organisations", "Make, list and change organisations; also: orgs."),

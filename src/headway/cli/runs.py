@@ -17,10 +17,11 @@ from headway.cli.run import json_value, pairs, span_s
 from headway.client.errors import UnexpectedAnswer
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
-from headway.wire.runs import BulkPreview
+from headway.wire.runs import BulkPreview, WaitingCause
 
 STATES = ("scheduled", "queued", "running", "suspended", "stopping", "succeeded", "failed", "terminated")
 ACTIONS = ("terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete")
+STANDS = {"succeeded": "has succeeded", "failed": "has failed", "terminated": "was stopped"}
 reason_option = click.option("--reason", "-m", default="", help="Why; it is kept with the run.")
 ids_argument = click.argument("ids", nargs=-1, required=True, metavar="ID...")
 
@@ -83,7 +84,8 @@ def list_(limit: int, everything: bool, **options: Any) -> None:
 def show_(run_id: str) -> None:
     """Show everything about a run."""
     with _handle(run_id) as (_, handle):
-        show.run(handle.run)
+        tried = not session.current().json and handle.run.started_at is not None
+        show.run(handle.run, handle.waiting().worker if tried else None)
 
 
 @runs.command("watch")
@@ -216,16 +218,25 @@ def signal(run_id: str, name: str, payload: str) -> None:
 @runs.command("why")
 @click.argument("run_id", metavar="ID")
 def why(run_id: str) -> None:
-    """Say why a run is not running."""
+    """Say why a run is not running, how a running one stands, or why it ended as it did."""
     with _handle(run_id) as (_, handle):
         found = handle.waiting()
     if session.current().json:
         show.as_json(found)
         return
-    click.echo(printable(f"{found.run_id} is {found.state}."))
+    click.echo(printable(f"{found.run_id} {STANDS.get(found.state, f'is {found.state}')}."))
     for cause in found.causes:
-        until = f" (until {cause.until})" if cause.until and cause.until not in cause.message else ""
-        click.echo(f"- {indented(cause.message + until, '  ')}")
+        show.point(cause.message + _until(cause), "" if cause.code == "error" else cause.details or "")
+    if found.state in {"failed", "terminated"}:
+        click.echo(f"Its traceback and input: headway runs show {one_line(found.run_id)}")
+        click.echo(f"Again:                   headway runs retry {one_line(found.run_id)}")
+
+
+def _until(cause: WaitingCause) -> str:
+    """Return until when it lasts, unless the message says so."""
+    if cause.until is None or cause.until[:19].replace("T", " ") in cause.message:
+        return ""
+    return f" (until {cause.until})"
 
 
 @runs.command("results")

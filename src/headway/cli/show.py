@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +15,9 @@ from headway.cli import session
 from headway.cli.output import Unwritten, encodable
 from headway.cli.printable import one_line, printable
 from headway.clock import SystemClock
+from headway.durations import span
 from headway.wire import times
-from headway.wire.runs import ProgressOut, RunOut
+from headway.wire.runs import ProgressOut, RunOut, WaitingWorker
 
 if TYPE_CHECKING:
     from headway.cli.columns import Kind
@@ -32,6 +34,8 @@ COLOURS: Final = {
     "terminated": "bright_black",
 }
 NOTHING: Final = "-"
+MARGIN: Final = 20
+"""Narrower terminals are not worth wrapping for."""
 
 
 def table(
@@ -160,8 +164,8 @@ def started(handle: RunHandle) -> None:
         click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
 
 
-def run(run: RunOut) -> None:
-    """Print everything about a run."""
+def run(run: RunOut, worker: WaitingWorker | None = None) -> None:
+    """Print everything about a run, and who executes it, or was the last to."""
     if session.current().json:
         as_json(run)
         return
@@ -176,6 +180,7 @@ def run(run: RunOut) -> None:
             ("why", reason and " ".join(filter(None, [reason.get("message") or reason["code"], by(reason)]))),
             ("progress", progress(run.progress) or None),
             ("attempt", f"{run.attempt} of {run.max_attempts}" + (f", {run.crashes} crashed" if run.crashes else "")),
+            ("worker" if run.worker_id else "last worker", worker and _worker(worker)),
             ("queue", f"{run.queue}, priority {run.priority}" + (f", key {run.key}" if run.key else "")),
             ("labels", ", ".join(f"{key}={value}" for key, value in decoded(run.labels).items()) or None),
             ("waits for", ", ".join(map(_blocker, decoded(run.blocked_on) or [])) or None),
@@ -194,6 +199,22 @@ def run(run: RunOut) -> None:
     )
 
 
+def _worker(worker: WaitingWorker) -> str:
+    heard = f", heard {age(worker.heard_at)} ago" if worker.heard_at else ""
+    return f"{worker.name or 'one that is forgotten, or serves others too'}{heard}\n{worker.id}"
+
+
+def point(text: str, details: str = "") -> None:
+    """Print one point of a list, wrapped to the terminal's width if there is one; then its details, a line each."""
+    width = shutil.get_terminal_size().columns if on_a_terminal() else 0
+    for number, line in enumerate(printable(text).split("\n")):
+        start = "- " if number == 0 else "  "
+        wrapped = textwrap.wrap(line, width - 2, break_on_hyphens=False) if width > MARGIN else [line]
+        click.echo(f"{start}{f'{chr(10)}  '.join(wrapped)}")
+    for line in printable(details).rstrip("\n").split("\n") if details else ():
+        click.echo(f"    {line}")
+
+
 def progress(shown: ProgressOut) -> str:
     """Return how far a run is, in a few characters; nothing if it has not said."""
     if shown.total:
@@ -205,7 +226,7 @@ def progress(shown: ProgressOut) -> str:
 
 def age(text: str | None) -> str:
     """Return how long ago something was."""
-    return NOTHING if text is None else seconds((SystemClock().now_ms() - times.from_text(text)) / 1000)
+    return NOTHING if text is None else span((SystemClock().now_ms() - times.from_text(text)) / 1000)
 
 
 def duration(run: RunOut) -> str:
@@ -213,19 +234,7 @@ def duration(run: RunOut) -> str:
     if run.started_at is None:
         return NOTHING
     end_ms = times.from_text(run.finished_at) if run.finished_at else SystemClock().now_ms()
-    return seconds((end_ms - times.from_text(run.started_at)) / 1000)
-
-
-def seconds(value: float) -> str:
-    """Return a duration in at most two units."""
-    value = max(0.0, value)
-    if value < 60:  # noqa: PLR2004
-        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"  # noqa: PLR2004
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:  # noqa: PLR2004
-        return f"{minutes} m {rest:02} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"  # noqa: PLR2004
+    return span((end_ms - times.from_text(run.started_at)) / 1000)
 
 
 def pretty(raw: msgspec.Raw | bytes | None) -> str:

@@ -44,6 +44,7 @@ setting = partial(option, config.WorkerSettings)
 @setting("drain_ms", "How long runs may finish on a stop. Default: 20s", "DURATION")
 @setting("log_format", "Form of the log: text or json, an object on each line. Default: text", "FORM")
 @setting("log_level", "The lowest level that is logged: debug, info, warning or error. Default: info", "LEVEL")
+@setting("loop_blocked_ms", "Tell of a task that blocks the event loop after so long. Default: 1s", "DURATION")
 @click.pass_context
 def worker(ctx: click.Context, /, **options: Any) -> None:
     """Execute the tasks of MODULE:APP for a server, on this or another machine.
@@ -83,6 +84,7 @@ def _options(settings: WorkerSettings) -> list[str]:
         "capacity": settings.capacity, "queues": ",".join(settings.queues), "ray-address": settings.ray_address,
         "ray-capacity": settings.ray_capacity, "name": settings.name, "drain-grace": format_ms(settings.drain_ms),
         "log-format": settings.log_format, "log-level": settings.log_level,
+        "loop-blocked": format_ms(settings.loop_blocked_ms),
     }  # fmt: skip
     return [f"--{name}={value}" for name, value in told.items() if value != ""]
 

@@ -22,6 +22,10 @@ class Facts(msgspec.Struct, frozen=True):
     queue: Queue
     workers: int
     """Live workers that have the task and take from the queue."""
+    full: int
+    """How many of them have as many runs as they take."""
+    blocked: int
+    """How many others of them take none, since a task blocks their event loop."""
     running_of_task: int
     running_in_queue: int
     running_of_key: int
@@ -32,7 +36,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One thing in the way."""
+    """One thing in the way, or one that is to be said of a run that runs or has ended."""
 
     code: str
     message: str
@@ -41,6 +45,10 @@ class Cause(msgspec.Struct, frozen=True):
     until: int | None = None
     run_id: str | None = None
     name: str | None = None
+    since: int | None = None
+    worker_id: str | None = None
+    details: str | None = None
+    """More than fits a line, such as a stack."""
 
 
 def causes(facts: Facts) -> list[Cause]:
@@ -48,7 +56,7 @@ def causes(facts: Facts) -> list[Cause]:
     run = facts.run
     match run.state:
         case State.SCHEDULED:
-            return [Cause("scheduled", f"{_scheduled(run)} {_moment(run.run_at)}", until=run.run_at)]
+            return [Cause("scheduled", f"{_scheduled(run)} {moment(run.run_at)}", until=run.run_at)]
         case State.SUSPENDED:
             return [_blocker(blocker, run) for blocker in _decode(run.blocked_on)] or [
                 Cause("timeout", "it waits for its time-out", until=run.deadline_at)
@@ -65,7 +73,8 @@ def _scheduled(run: Run) -> str:
     return "it sleeps until" if run.started_at is not None else "it was asked to start at"
 
 
-def _moment(ms: int) -> str:
+def moment(ms: int) -> str:
+    """Return a time as messages have it."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -101,6 +110,21 @@ def _queued(facts: Facts) -> list[Cause]:
     if facts.workers == 0:
         found.append(
             Cause("no_worker", f"no worker that has the task {task.name!r} takes from the queue {queue.name!r}")
+        )
+    elif facts.full >= facts.workers:
+        which = (
+            "its only worker has as many runs as it"
+            if facts.workers == 1
+            else "all its workers have as many runs as they"
+        )
+        found.append(Cause("workers_full", f"{which} may: it starts when one of these ends", limit=facts.workers))
+    elif facts.full + facts.blocked >= facts.workers:
+        one = facts.workers == 1
+        which = (
+            "the event loop of its only worker is" if one else "the event loops of all its workers that have room are"
+        )
+        found.append(
+            Cause("workers_blocked", f"{which} blocked by a task, and no run is taken meanwhile: see the workers")
         )
     if queue.concurrency is not None and facts.running_in_queue >= queue.concurrency:
         found.append(

@@ -11,14 +11,15 @@ from msgspec import UNSET, Raw, UnsetType
 from headway.durations import format_ms
 from headway.engine.history import Attempt
 from headway.engine.progress import eta, percent
+from headway.engine.situation import Work
 from headway.engine.waiting import Cause
 from headway.model.event import Event, Result
 from headway.model.run import PARKED, DamagedRun, Run
 from headway.model.task import Limit, Task
-from headway.model.worker import Queue, Worker
+from headway.model.worker import Blocked, Queue, Standing, Worker
 from headway.wire import runs as wire
 from headway.wire.times import to_text, to_text_or_none
-from headway.wire.workers import QueueOut, RateOut, RetentionOut, RetryOut, TaskOut, WorkerOut
+from headway.wire.workers import BlockedOut, QueueOut, RateOut, RetentionOut, RetryOut, TaskOut, WorkerOut
 
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -152,7 +153,7 @@ def attempt_out(attempt: Attempt) -> wire.AttemptOut:
 
 
 def cause_out(cause: Cause) -> wire.WaitingCause:
-    """Show what stands in a run's way."""
+    """Show what stands in a run's way, or is said of it."""
     until = None if cause.until is None or cause.until >= PARKED else to_text(cause.until)
     return wire.WaitingCause(
         code=cause.code,
@@ -162,7 +163,16 @@ def cause_out(cause: Cause) -> wire.WaitingCause:
         until=until,
         run_id=cause.run_id,
         name=cause.name,
+        since=to_text_or_none(cause.since),
+        worker_id=cause.worker_id,
+        details=cause.details,
     )
+
+
+def work_out(work: Work) -> wire.WaitingWorker:
+    """Show who executes a run."""
+    heard_at = None if work.standing is None else to_text(work.standing.heard_at)
+    return wire.WaitingWorker(id=work.worker_id, name=work.worker or None, heard_at=heard_at)
 
 
 def task_out(task: Task, counts: dict[str, int]) -> TaskOut:
@@ -215,7 +225,18 @@ def _rate(limit: Limit | None) -> RateOut | None:
     return None if limit is None else RateOut(limit=limit.count, period=format_ms(limit.period_ms))
 
 
-def worker_out(worker: Worker, leases: int, lease_ms: int) -> WorkerOut:
+def blocked_out(blocked: Blocked) -> BlockedOut:
+    """Show what holds a worker's event loop."""
+    return BlockedOut(
+        since=to_text(blocked.since),
+        task=blocked.task,
+        run_id=blocked.run_id or None,
+        where=blocked.where,
+        stack=blocked.stack,
+    )
+
+
+def worker_out(worker: Worker, leases: int, lease_ms: int, standing: Standing | None = None) -> WorkerOut:
     """Show a worker; it should be heard from three times within its lease."""
     return WorkerOut(
         id=worker.id,
@@ -232,6 +253,7 @@ def worker_out(worker: Worker, leases: int, lease_ms: int) -> WorkerOut:
         heard_at=to_text(worker.heard_at),
         lease_ms=lease_ms,
         heartbeat_ms=max(1, lease_ms // 3),
+        blocked=None if standing is None or standing.blocked is None else blocked_out(standing.blocked),
         url=f"/v1/workers/{worker.id}",
     )
 

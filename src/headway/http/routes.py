@@ -86,7 +86,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           gives=wire.AttemptList, problems=_RUN),
     route("GET", "/v1/runs/{id}/children", runs.children, "run:read", "The runs that a run has started.",
           query=queries.Children, gives=wire.RunList, problems=(*_RUN, "bad_cursor")),
-    route("GET", "/v1/runs/{id}/waiting", runs.waiting, "run:read", "Why a run does not run.",
+    route("GET", "/v1/runs/{id}/waiting", runs.waiting, "run:read", "Why a run does not run, how it runs, or how it ended.",
           gives=wire.WaitingOut, problems=_RUN),
     route("GET", "/v1/events", events.feed, "run:read", "What happens to all runs, or some, as a list or a stream.",
           query=queries.Feed, gives=wire.EventList, problems=("bad_cursor", "overloaded"), headers=("Last-Event-ID",),

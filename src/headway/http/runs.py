@@ -217,9 +217,10 @@ async def attempts(call: Call) -> Reply:
 
 async def waiting(call: Call) -> Reply:
     """GET /v1/runs/{id}/waiting."""
-    run, causes = await call.service.history.waiting(call.run_id())
+    run, causes, work = await call.service.history.waiting(call.run_id())
     shown = [present.cause_out(cause) for cause in causes]
-    return json(wire.WaitingOut(run_id=run.id, state=run.state, causes=shown))
+    worker = None if work is None else present.work_out(work)
+    return json(wire.WaitingOut(run_id=run.id, state=run.state, causes=shown, worker=worker))
 
 
 # -- changing ----------------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ async def _check(call: Call, worker_id: str) -> None:
 
 async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
     leases = len(await call.service.store.read.leases(worker.id))
-    return present.worker_out(worker, leases, call.service.settings.lease_ms)
+    standing = await call.service.workers.standing(worker.id)
+    return present.worker_out(worker, leases, call.service.settings.lease_ms, standing)
 
 
 async def list_workers(call: Call) -> Reply:

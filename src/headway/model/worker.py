@@ -29,6 +29,29 @@ class Worker(msgspec.Struct, frozen=True):
     """Whose worker it is: it gets that organisation's runs; one of the first also those of shared tasks of all others."""
 
 
+class Blocked(msgspec.Struct, frozen=True):
+    """What holds a worker's event loop."""
+
+    since: int
+    """By the server's wall clock."""
+    task: str
+    """The task that holds it, or the function that belongs to no run; nothing if neither is known."""
+    run_id: str
+    """Nothing if it belongs to no run."""
+    where: str
+    """The line in the code."""
+    stack: str
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a worker stands with the server that hears it."""
+
+    heard_at: int
+    lapses_at: int
+    """When its runs are taken from it, if it is not heard from before."""
+    blocked: Blocked | None = None
+
+
 class Queue(msgspec.Struct, frozen=True):
     """A named line of runs. It exists from its first use. Fields in the order of the columns."""
 

@@ -13,7 +13,7 @@ from typing import cast
 from headway.errors import WorkerNotFound
 from headway.model.access import EVERYBODY, Principal
 from headway.model.space import Space
-from headway.model.worker import Worker
+from headway.model.worker import Standing, Worker
 from headway.service.workers import Workers
 from headway.wire import workers as wire
 
@@ -71,6 +71,10 @@ class Crew:
     async def get(self, worker_id: str) -> Worker:
         """Return a worker; raise WorkerNotFound."""
         return self._space.worker(await self._workers.get(await self._mine(worker_id)))
+
+    async def standing(self, worker_id: str) -> Standing | None:
+        """Return how a worker stands; None if this server does not hear it. Raises WorkerNotFound."""
+        return await self._workers.standing(await self._mine(worker_id), self._space.organisation)
 
     async def drain(self, worker_id: str) -> Worker:
         """Tell a worker to finish what it has, claim nothing more, and go."""

@@ -16,14 +16,16 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.engine.history import Attempt, attempts
+from headway.engine.situation import Work, ended, running
 from headway.engine.waiting import Cause, Facts, causes
 from headway.errors import Unavailable
 from headway.model.event import Event, Result
-from headway.model.run import Run, State
+from headway.model.run import LEASED, Run, State
 from headway.model.space import Space
 from headway.model.worker import Queue
 from headway.notify.local import EVERY
 from headway.service.claiming import takes
+from headway.service.continuing import continues
 from headway.service.runs import Runs
 from headway.service.workers import Workers
 from headway.storage.reader import PAGE_BYTES as PAGE_BYTES_MAX
@@ -107,17 +109,39 @@ class History:
         """Return the run's attempts, oldest first."""
         return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
 
-    async def waiting(self, run_id: str) -> tuple[Run, list[Cause]]:
-        """Return the run and why it does not run."""
+    async def waiting(self, run_id: str) -> tuple[Run, list[Cause], Work | None]:
+        """Return the run, what there is to say of why it waits, how it runs or how it ended, and who has or had it."""
         run = await self._runs.kept(run_id)
+        space, now_ms = self._space, self._store.clock.now_ms()
+        work = await self._work(run)
+        task, shown = space.task(self._store.catalog.task(run.task)), space.run(run)
+        if run.state in LEASED and work is not None:
+            return shown, running(shown, task, work, now_ms), work
+        if run.final:
+            goes_on = continues(task) and bool(await self._store.read.steps(run.id))
+            return shown, ended(shown, task, work, goes_on=goes_on), work
         if run.state is State.QUEUED:
             facts = await self._facts(run)
         else:
-            facts = Facts(run, self._store.catalog.task(run.task), _queue(self._store, run), 0, 0, 0, 0, 0, None)
-        space = self._space
-        task, queue = space.task(facts.task), space.queue(facts.queue)
-        facts = replace(facts, run=space.run(run), task=task, queue=queue)
-        return facts.run, causes(facts)
+            facts = Facts(run, task, _queue(self._store, run), 0, 0, 0, 0, 0, 0, 0, None)
+        return shown, causes(replace(facts, run=shown, task=task, queue=space.queue(facts.queue))), work
+
+    async def _work(self, run: Run) -> Work | None:
+        """Return who executes the run, or was the last to; nothing of whom belongs to another organisation but that."""
+        tried = attempts(await self.events(run.id, 0, EVENTS_MAX, "run.state"))
+        if not tried:
+            return None
+        last, own = tried[-1], self._space.organisation
+        worker = await self._store.read.worker(last.worker_id)
+        standing = await self._workers.standing(last.worker_id, own) if run.state in LEASED else None
+        if worker is not None and worker.organisation == own:
+            return Work(last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, standing)
+        if worker is not None and standing is not None and standing.blocked is not None:
+            blocked = standing.blocked
+            if blocked.run_id != run.id:
+                blocked = replace(blocked, task="", where="", stack="")
+            standing = replace(standing, blocked=blocked)
+        return Work(last.worker_id, "", last.started_at, standing)
 
     async def _facts(self, run: Run) -> Facts:
         store = self._store
@@ -132,15 +156,27 @@ class History:
                 or worker.name == f"built-in-{task.executor}"  # which takes them whatever their names are
             )
         ]
-        running = sum(count for of_task, _, _, count in live if of_task == run.task)
+        full = blocked = 0
+        for worker in workers:
+            if len(await store.read.leases(worker.id)) >= worker.capacity:
+                full += 1
+            elif self._workers.is_blocked(worker.id):
+                blocked += 1
+            else:
+                break
+        running_of_task = sum(count for of_task, _, _, count in live if of_task == run.task)
         if task.concurrency is not None and not self._space.owns(task.name):
-            running = min(running, task.concurrency)  # how many more others have started is not this one's affair
+            running_of_task = min(
+                running_of_task, task.concurrency
+            )  # how many more others have started is not this one's affair
         return Facts(
             run=run,
             task=task,
             queue=_queue(store, run),
             workers=len(workers),
-            running_of_task=running,
+            full=full,
+            blocked=blocked,
+            running_of_task=running_of_task,
             running_in_queue=sum(count for _, queue, _, count in live if queue == run.queue),
             running_of_key=sum(count for of_task, _, key, count in live if (of_task, key) == (run.task, run.key)),
             ahead=await store.read.position_in_lane(run, AHEAD_MAX) if run.parked_until is None else 0,

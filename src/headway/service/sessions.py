@@ -18,7 +18,7 @@ from contextlib import contextmanager
 
 from headway.clock import Clock
 from headway.service.listening import BEATS_OF_A_LEASE, Listening
-from headway.wire.workers import StopAsked
+from headway.wire.workers import BlockedLoop, StopAsked
 
 SIGNALS_MAX = 10_000
 """Messages that wait for a worker; older ones are dropped, because heartbeats repeat what matters."""
@@ -131,6 +131,8 @@ class Session:
         self.broke_ms: int | None = None
         """When its last signals stream broke."""
         self.draining = False
+        self.blocked: BlockedLoop | None = None
+        """What holds its event loop, as its last heartbeat said."""
         self.over = False
         """Set when its leases are being taken away."""
         self.settled = asyncio.Event()

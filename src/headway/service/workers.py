@@ -23,7 +23,7 @@ from headway.model.run import State
 from headway.model.schedule import PastSlot
 from headway.model.space import Space
 from headway.model.task import Limit, Retention, RetryPolicy, Task
-from headway.model.worker import Worker
+from headway.model.worker import Blocked, Standing, Worker
 from headway.service.claiming import Claim, claim, unpark
 from headway.service.declaring import Declaring
 from headway.service.inputs import canonical
@@ -443,6 +443,7 @@ class Workers:
         stop: list[wire.StopAsked] = []
         beat = 0
         if asked.held is not None:
+            session.blocked = asked.blocked
             lost, stop, beat = await self._heartbeat(session, asked.held, asked.claiming, asked.heard)
         return wire.Reported(
             rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining, beat=beat
@@ -541,6 +542,27 @@ class Workers:
             return worker
         heard_at = self._store.clock.now_ms() - self._sessions.silent_ms(session)
         return replace(worker, heard_at=max(worker.heard_at, heard_at))
+
+    def is_blocked(self, worker_id: str) -> bool:
+        """Tell whether a task blocks the worker's event loop, as far as this server hears it."""
+        session = self._sessions.get(worker_id)
+        return session is not None and session.blocked is not None
+
+    async def standing(self, worker_id: str, organisation: int) -> Standing | None:
+        """Return how a worker stands; None if this server does not hear it. It names no run of another organisation."""
+        session = self._sessions.get(worker_id)
+        if session is None:
+            return None
+        silent_ms = self._sessions.silent_ms(session)
+        heard_at = self._store.clock.now_ms() - silent_ms
+        lapses_at = heard_at + self._settings.lease_ms
+        held = session.blocked
+        if held is None:
+            return Standing(heard_at, lapses_at)
+        run = await self._store.read.run(held.run_id) if held.run_id else None
+        run_id = held.run_id if run is not None and run.organisation == organisation else ""
+        blocked = Blocked(heard_at - held.for_ms, held.task, run_id, held.where, held.stack)
+        return Standing(heard_at, lapses_at, blocked)
 
     async def get(self, worker_id: str) -> Worker:
         """Return a worker; raise WorkerNotFound."""

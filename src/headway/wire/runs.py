@@ -362,7 +362,7 @@ class OutputOut(Open, frozen=True, kw_only=True):
 
 
 class WaitingCause(Open, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that stands between a run and its start."""
+    """One thing that stands between a run and its start; or, of one that runs or has ended, what there is to say of it."""
 
     code: str
     message: str
@@ -371,11 +371,27 @@ class WaitingCause(Open, frozen=True, kw_only=True, omit_defaults=True):
     until: str | None = None
     run_id: str | None = None
     name: str | None = None
+    since: str | None = None
+    worker_id: str | None = None
+    details: str | None = None
+    """More than fits a line: a traceback, or the stack of what blocks its worker."""
+
+
+class WaitingWorker(Open, frozen=True, kw_only=True):
+    """The worker that executes a run, or was the last to."""
+
+    id: str
+    name: str | None
+    """As people call it; null if it is forgotten, or serves another organisation too."""
+    heard_at: str | None
+    """Its last sign of life; null if another server hears it, or nobody."""
 
 
 class WaitingOut(Open, frozen=True, kw_only=True):
-    """GET /v1/runs/{id}/waiting: why it does not run."""
+    """GET /v1/runs/{id}/waiting: why it does not run, how it runs, or how it ended."""
 
     run_id: str
     state: str
     causes: list[WaitingCause]
+    worker: WaitingWorker | None = None
+    """null if no worker ever had it."""

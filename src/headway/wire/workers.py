@@ -105,6 +105,18 @@ class RegisterWorker(Strict, frozen=True, kw_only=True):
     """When its code was started; now, if absent. Of several versions at work the one that was started last counts."""
 
 
+class BlockedOut(Open, frozen=True, kw_only=True):
+    """What holds the event loop of a worker, as its last heartbeat said: nothing else runs there."""
+
+    since: str
+    task: str
+    """The task that holds it; a function that belongs to no run, or nothing if neither is known."""
+    run_id: str | None
+    where: str
+    """The line, such as "app.py:12 in crunch"."""
+    stack: str
+
+
 class WorkerOut(Noun, frozen=True, kw_only=True):
     """A worker as the API shows it; `lease_ms` and `heartbeat_ms` are what it has to keep to."""
 
@@ -123,6 +135,8 @@ class WorkerOut(Noun, frozen=True, kw_only=True):
     heard_at: str
     lease_ms: int
     heartbeat_ms: int
+    blocked: BlockedOut | None = None
+    """What holds its event loop now; null if nothing does, or if another server hears the worker."""
     notices: list[str] = []
     """When it registers: what of its schedules does not count, and why."""
     url: str
@@ -291,6 +305,16 @@ AnyReport = (
 )  # fmt: skip
 
 
+class BlockedLoop(Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """What holds the worker's event loop: since how many milliseconds, whose task, and where in the code."""
+
+    for_ms: Number
+    task: Text = ""
+    run_id: Id = ""
+    where: Text = ""
+    stack: Annotated[str, Meta(max_length=20_000, pattern=r"^[^\x00]*$")] = ""
+
+
 class ReportRuns(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """POST /v1/leases:report. `held` is the heartbeat: every lease the worker believes it holds, as [run_id, epoch].
 
@@ -306,6 +330,8 @@ class ReportRuns(Strict, frozen=True, kw_only=True, omit_defaults=True):
     lease that is not named for as long as a lease lasts is taken for one that never arrived."""
     heard: Number = 0
     """The `beat` of the last answer to a heartbeat that has arrived."""
+    blocked: BlockedLoop | None = None
+    """What holds the worker's event loop at this heartbeat, if something does."""
 
 
 class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):

@@ -45,9 +45,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Work until told to stop, then end the process; stuck threads of user code do not hold it up."""
     chosen = _parser().parse_args(arguments)
     leave_process_1()
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # no traceback of an app half loaded, until there is something to drain
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it can drain: no traceback of an app half loaded
     if chosen.parent:
         die_with(chosen.parent, signal.SIGTERM)
     _leave(_work(chosen, logs.of_worker(chosen.log_level, chosen.log_format)))
@@ -84,6 +82,7 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
             processes=chosen.processes,
             ray=RayOptions(address=chosen.ray_address, capacity=chosen.ray_capacity),
             drain_grace_ms=chosen.drain_grace,
+            loop_blocked_ms=chosen.loop_blocked,
         )
         worker = Worker(
             app,
@@ -155,6 +154,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_of(WorkerOptions, "drain_grace_ms"),
         default=20_000,
         help="how long runs may finish, such as 20s",
+    )
+    parser.add_argument(
+        "--loop-blocked",
+        type=_of(WorkerOptions, "loop_blocked_ms"),
+        default=1_000,
+        help="how long the event loop may be blocked until it is told, such as 1s; 0s: never",
     )
     parser.add_argument(
         "--key-stdin", action="store_true", help="its key is the first line of standard input, and not in HEADWAY_KEY"

@@ -55,14 +55,17 @@ class Floor:
         self._attendants = attendants
         self._children = children
         self._ray = ray
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """On which inline tasks run, once the worker has begun."""
+        self.loop_thread = 0
         self._incoming: deque[Attempt] = deque()
         self.begun = threading.Event()
         """Whether the loop has taken up everything handed to it."""
         self.begun.set()
-        self.loop_turned = threading.Event()
-        """Whether the loop has turned since it was last probed."""
-        self.loop_turned.set()
+        self._turned = threading.Event()
+        """Whether the loop has turned since it was last asked to."""
+        self._turned.set()
+        self._asked_ms = 0
         self.capacity = capacity
         self._used = {task.executor for task in tasks.values()}
         self._most: dict[Executor, int] = {"inline": capacity, "thread": threads_max, "process": attendants_max}
@@ -86,8 +89,9 @@ class Floor:
         self.changed = threading.Event()
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take the loop on which inline tasks run."""
-        self._loop = loop
+        """Take the loop on which inline tasks run, which is this thread's."""
+        self.loop_thread = threading.get_ident()
+        self.loop = loop
 
     @property
     def free(self) -> int:
@@ -107,12 +111,15 @@ class Floor:
             most = self._most.get(executor, self.capacity)
         return most - len(self._in[executor])
 
-    def probe_loop(self) -> None:
-        """Have `loop_turned` set by the loop at its next turn."""
-        if self._loop is not None:
-            self.loop_turned.clear()
+    def loop_held_ms(self) -> int:
+        """Return for how long the loop has not turned, and ask it to turn again if it has. For any thread but the loop's."""
+        now_ms = self._clock.monotonic_ms()
+        if self.loop is not None and self._turned.is_set():
+            self._asked_ms = now_ms
+            self._turned.clear()
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                self._loop.call_soon_threadsafe(self.loop_turned.set)
+                self.loop.call_soon_threadsafe(self._turned.set)
+        return now_ms - self._asked_ms if self.loop is not None else 0
 
     def wait_for_room(self, wanted: int, timeout_s: float) -> None:
         """Return when that many more may run, or after the timeout."""
@@ -151,9 +158,9 @@ class Floor:
                 self._time(attempt)
                 self._ray.begin(attempt)
         if self._incoming:
-            assert self._loop is not None, "bound before the first claim"
+            assert self.loop is not None, "bound before the first claim"
             self.begun.clear()
-            self._loop.call_soon_threadsafe(self._begin)
+            self.loop.call_soon_threadsafe(self._begin)
 
     def take_back(self) -> int:
         """Hand back what the loop has not taken up, because user code blocks it; return how many."""
@@ -258,8 +265,8 @@ class Floor:
         self.ended(attempt, outcome)
 
     def _begin(self) -> None:
-        assert self._loop is not None, "bound before the first claim"
-        incoming, create_task = self._incoming, self._loop.create_task
+        assert self.loop is not None, "bound before the first claim"
+        incoming, create_task = self._incoming, self.loop.create_task
         while incoming:
             try:
                 attempt = incoming.popleft()
@@ -267,7 +274,7 @@ class Floor:
                 break
             if attempt.task.timed:
                 self._time(attempt)
-            attempt.loop = self._loop
+            attempt.loop = self.loop
             create_task(attempt.run_async())
         self.begun.set()
 

@@ -11,7 +11,17 @@ import msgspec
 from headway.client.errors import UnexpectedAnswer
 from headway.clock import Clock
 from headway.errors import BY_CODE, HeadwayError, LeaseLost, PayloadTooLarge, RunStopping, WorkerNotFound
-from headway.wire.workers import AnyReport, Errored, ErrorReport, Rejected, Reply, Reported, ReportRuns, Succeeded
+from headway.wire.workers import (
+    AnyReport,
+    BlockedLoop,
+    Errored,
+    ErrorReport,
+    Rejected,
+    Reply,
+    Reported,
+    ReportRuns,
+    Succeeded,
+)
 from headway.worker.floor import Floor
 from headway.worker.interrupts import Cause
 from headway.worker.link import Link
@@ -178,19 +188,28 @@ class Pulse:
         clock: Clock,
         stopping: threading.Event,
         drain: Callable[[], None],
+        blocked: Callable[[], BlockedLoop | None],
     ) -> None:
-        """Not running yet."""
+        """Not running yet. `blocked` returns what holds the worker's event loop."""
         self._floor = floor
         self._link = link
         self._session = session
         self._clock = clock
         self._stopping = stopping
         self._drain = drain
+        self._blocked = blocked
+        self._due = threading.Event()
+
+    def hurry(self) -> None:
+        """Beat now: there is something to say, or the worker ends."""
+        self._due.set()
 
     def run(self) -> None:
         """Beat until the worker ends."""
         backoff = Backoff(0.1, 1.0)
-        while not self._stopping.wait(self._session.heartbeat_ms / 1000):
+        while not self._stopping.is_set():
+            self._due.wait(self._session.heartbeat_ms / 1000)
+            self._due.clear()
             while not (self._stopping.is_set() or self.beat()):
                 self._stopping.wait(backoff.next_s())
             backoff.reset()
@@ -203,7 +222,9 @@ class Pulse:
         held = list(floor.held)  # after that: what a claim has brought stands in one of the two
         try:
             answer = self._link.report(
-                ReportRuns(worker_id=worker_id, held=held, claiming=claiming, heard=session.beat)
+                ReportRuns(
+                    worker_id=worker_id, held=held, claiming=claiming, heard=session.beat, blocked=self._blocked()
+                )
             )
         except WorkerNotFound:
             session.renew(worker_id, floor.lose_all)

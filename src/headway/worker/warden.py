@@ -75,7 +75,6 @@ class Warden:
         self._asked = False
         self._stubborn: dict[Key, AnyReport | None] = {}
         """Functions that did not end in time and cannot be killed, and what is reported when this process ends them."""
-        self._probed_ms = 0
         self._until_ms = 0
         self._closed_ms = 0
         self.phase = Phase.OPEN
@@ -155,21 +154,16 @@ class Warden:
             self.exit_code = RESTART_CODE
         return now_ms
 
-    def _may_finish(self, now_ms: int) -> bool:
+    def _may_finish(self) -> bool:
         """Tell whether anything runs that can still come to its end by itself."""
         running = list(self._floor.running.values())
         if not self._stubborn:
             return bool(running)
         # A loop that something else keeps busy may still turn; one that a stubborn function blocks will not.
-        deaf = any(attempt.on_loop for attempt in running if attempt.key in self._stubborn) and self._deaf(now_ms)
+        deaf = any(attempt.on_loop for attempt in running if attempt.key in self._stubborn) and (
+            self._floor.loop_held_ms() >= DEAF_MS
+        )
         return any(attempt.key not in self._stubborn and not (deaf and attempt.on_loop) for attempt in running)
-
-    def _deaf(self, now_ms: int) -> bool:
-        """Tell whether the event loop is blocked; it is asked to answer, and seen to next time."""
-        if self._floor.loop_turned.is_set():
-            self._floor.probe_loop()
-            self._probed_ms = now_ms
-        return now_ms - self._probed_ms >= DEAF_MS
 
     def _let_go(self, attempt: Attempt) -> None:
         """Report for what the end of this process ends."""
@@ -204,7 +198,7 @@ class Warden:
 
     def _due(self, now_ms: int) -> bool:
         """Tell whether the phase that waits for functions is over."""
-        return self._at_once or now_ms >= self._until_ms or not self._may_finish(now_ms)
+        return self._at_once or now_ms >= self._until_ms or not self._may_finish()
 
     def _enter(self, phase: Phase, until_ms: int) -> None:
         self.phase = phase

@@ -5,6 +5,7 @@
     attendants    one for each `process` task that runs           pulse     heartbeats
     ray           one for all `ray` tasks, if there are any       listener  stops, drains
                                                                   warden    timeouts, graces, the end
+                                                                  loopwatch a blocked loop
 
 User code never stands between the server and a heartbeat: it has the main thread, the pool and the children, and the
 protocol has threads of its own.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 
 from headway.clock import Clock, SystemClock
-from headway.config import CAPACITY, DAY_MS
+from headway.config import CAPACITY, DAY_MS, LOOP_BLOCKED
 from headway.kinds import Duration
 from headway.setting import PYTHON_ONLY, check_all
 from headway.wire.times import to_text
@@ -35,6 +36,7 @@ from headway.worker.floor import Floor
 from headway.worker.launch import Launch
 from headway.worker.link import Link
 from headway.worker.listener import Listener
+from headway.worker.loopwatch import LoopWatch
 from headway.worker.outbox import Outbox
 from headway.worker.process import ChildPool
 from headway.worker.ray.options import RayOptions
@@ -64,6 +66,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How many of them in child processes; twice the machine's cores, and at least 4, if absent."""
     ray: RayOptions = RayOptions()
     """How it reaches the Ray cluster, if its app has Ray tasks."""
+    loop_blocked_ms: Annotated[int, LOOP_BLOCKED, PYTHON_ONLY] = 1_000
+    """How long its event loop may be blocked until it tells people; 0: it never does."""
     drain_grace_ms: Annotated[int, Duration(0, DAY_MS), PYTHON_ONLY] = 20_000
     """How long runs may finish when it is told to drain."""
     version: str = ""
@@ -103,6 +107,7 @@ class Worker:
         self._exit_code = 0
         self._drain_grace_ms = options.drain_grace_ms
         self._stopping = threading.Event()
+        self._protocol: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over: asyncio.Event | None = None
         clock = clock or SystemClock()
@@ -124,7 +129,13 @@ class Worker:
             drain_grace_ms=options.drain_grace_ms, closed=self._closed, finish=self._finish,
         )  # fmt: skip
         self._reporter = Reporter(self.floor, self.outbox, link, self.session, clock, self._stopping)
-        self._pulse = Pulse(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
+        self._pulse = Pulse(
+            self.floor, link, self.session, clock, self._stopping, self.warden.ask, lambda: self._loopwatch.blocked
+        )
+        self._loopwatch = LoopWatch(
+            self.floor, self.outbox, clock, self._stopping,
+            threshold_ms=options.loop_blocked_ms, say=say, changed=self._pulse.hurry,
+        )  # fmt: skip
         self._listener = Listener(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
         self._claimer = Claimer(self.floor, link, self.session, self._listener.listens, self._stopping)
 
@@ -143,6 +154,8 @@ class Worker:
                 self._ray.start()
             if self.session.begin():
                 loop.run_until_complete(self._work(loop))
+                for thread in self._protocol:
+                    thread.join(JOIN_S)
         finally:
             self._stopping.set()
             self.outbox.unbind_loop()
@@ -161,22 +174,22 @@ class Worker:
         self.outbox.bind_loop(threading.get_ident(), loop.call_soon)
         number = len(self._app.tasks)
         self._tell(f"connected, with {number} {'task' if number == 1 else 'tasks'}")
-        threads = [
+        self._protocol = [
             threading.Thread(target=part.run, name=f"headway-{type(part).__name__.lower()}", daemon=True)
             for part in (self._listener, self._claimer, self._reporter, self._pulse)
         ]
-        for thread in threads:
+        if self._loopwatch.on:
+            self._protocol.append(threading.Thread(target=self._loopwatch.run, name="headway-loopwatch", daemon=True))
+        for thread in self._protocol:
             thread.start()
         if not self._stopping.is_set():
             await self._over.wait()
-        for thread in threads:
-            await asyncio.to_thread(thread.join, JOIN_S)
 
     def _closed(self) -> None:
         """Have the server end the claim that waits, so that nothing is handed to a worker that goes."""
         if number := len(self.floor.running):
             runs = "1 run" if number == 1 else f"{number:,} runs"
-            self._say(
+            self._tell(
                 f"draining: waits for {runs}, {self._drain_grace_ms / 1000:g} s at most; what is left is handed back"
             )
         threading.Thread(target=self._tell_server, daemon=True).start()
@@ -191,6 +204,7 @@ class Worker:
         """End the threads and the loop; called by the warden, when everything is reported."""
         self._exit_code = code
         self._stopping.set()
+        self._pulse.hurry()
         self.floor.wake()
         self.outbox.wake()
         self._listener.close()

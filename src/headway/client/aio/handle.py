@@ -196,7 +196,7 @@ class AsyncRunHandle:
         return (await self._caller.get(self._path("attempts"), AttemptList)).data
 
     async def waiting(self) -> WaitingOut:
-        """Return why it does not run."""
+        """Return why it does not run, how it runs, or how it ended, and which worker has or had it."""
         return await self._caller.get(self._path("waiting"), WaitingOut)
 
     async def output(self) -> OutputOut:

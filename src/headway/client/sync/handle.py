@@ -190,7 +190,7 @@ class RunHandle:
         return (self._caller.get(self._path("attempts"), AttemptList)).data
 
     def waiting(self) -> WaitingOut:
-        """Return why it does not run."""
+        """Return why it does not run, how it runs, or how it ended, and which worker has or had it."""
         return self._caller.get(self._path("waiting"), WaitingOut)
 
     def output(self) -> OutputOut:
