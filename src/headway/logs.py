@@ -6,6 +6,7 @@ A record in JSON has `time`, `level`, `logger` and `message`, and after those wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -100,11 +101,12 @@ def line_of_worker(number: int, line: bytes) -> bytes:
 
 
 def say(text: str, level: int = logging.INFO) -> None:
-    """Tell who looks on: as it stands, or as a record where logs are JSON."""
+    """Tell who looks on, if anybody still does: as it stands, or as a record where logs are JSON."""
     if in_json():
         logging.getLogger("headway").log(level, "%s", text)
     else:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
+        with contextlib.suppress(OSError, ValueError):  # nobody does
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
 
 
 def in_json() -> bool:

@@ -112,6 +112,7 @@ mail-server set mail.example --sender a@example.com --sender-name 日本
 mail-server show
 mail-server delete
 workers list
+workers show {worker}
 keys list
 keys create k-{way} --scope read
 keys show {key}
@@ -205,6 +206,7 @@ def things(client, folder, way):
         "store": f"sqlite:///{folder}/headway.db",
         "csv": folder / f"{way}.csv",
         "record": client.tables.insert(f"t-{way}", {"Name": "a"}).id,
+        "worker": client.workers.list()[0].id,
         "key": client.keys.create(f"a-{way}").id,
         "user": client.users.create(f"u-{way}").id,
         "organisation": client.organisations.create(f"o-{way}").id,
