@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import quote
 
@@ -169,8 +170,13 @@ def cause_out(cause: Cause) -> wire.WaitingCause:
     )
 
 
-def work_out(work: Work) -> wire.WaitingWorker:
-    """Show who executes a run."""
+def waiting_out(run: Run, causes: Iterable[Cause], work: Work | None) -> wire.WaitingOut:
+    """Show why a run does not run, how it runs or how it ended, and who has or had it."""
+    worker = None if work is None else _work_out(work)
+    return wire.WaitingOut(run_id=run.id, state=run.state, causes=list(map(cause_out, causes)), worker=worker)
+
+
+def _work_out(work: Work) -> wire.WaitingWorker:
     heard_at = None if work.standing is None else to_text(work.standing.heard_at)
     return wire.WaitingWorker(id=work.worker_id, name=work.worker or None, heard_at=heard_at)
 

@@ -217,10 +217,7 @@ async def attempts(call: Call) -> Reply:
 
 async def waiting(call: Call) -> Reply:
     """GET /v1/runs/{id}/waiting."""
-    run, causes, work = await call.service.history.waiting(call.run_id())
-    shown = [present.cause_out(cause) for cause in causes]
-    worker = None if work is None else present.work_out(work)
-    return json(wire.WaitingOut(run_id=run.id, state=run.state, causes=shown, worker=worker))
+    return json(present.waiting_out(*await call.service.history.waiting(call.run_id())))
 
 
 # -- changing ----------------------------------------------------------------------------------------------------------

@@ -97,9 +97,8 @@ class KitRun:
         return [present.attempt_out(attempt) for attempt in await self._kit.desk.history.attempts(self.id)]
 
     async def waiting(self) -> WaitingOut:
-        """Return why it does not run."""
-        run, causes = await self._kit.desk.history.waiting(self.id)
-        return WaitingOut(run_id=run.id, state=run.state, causes=[present.cause_out(cause) for cause in causes])
+        """Return why it does not run, how it runs, or how it ended, and which worker has or had it."""
+        return present.waiting_out(*await self._kit.desk.history.waiting(self.id))
 
     async def signal(self, name: str, payload: Any = None) -> None:
         """Send it a signal, and execute what follows."""
