@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from headway.worker.registry import App
 
@@ -94,3 +95,10 @@ async def inline_poison(ctx):
 def slow(ctx):
     while True:
         ctypes.CDLL(None).usleep(50_000)
+
+
+@process
+def surroundings():
+    umask = os.umask(0)
+    os.umask(umask)
+    return [str(Path.cwd()), os.environ.get("LEFT_BEHIND"), umask, "/left/behind" in sys.path]

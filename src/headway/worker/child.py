@@ -26,6 +26,7 @@ from headway.worker.frames import Answered, Cancel, Done, Execute, Pipe, Ready, 
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
 from headway.worker.outbox import OUTCOMES, Answer, Asked, Outbox
+from headway.worker.outcome import task_missing
 from headway.worker.registry import App
 
 _decode: Final = msgspec.json.Decoder(ToChild).decode
@@ -77,7 +78,10 @@ class Child:
         while (frame := self._pipe.receive()) is not None:
             match _decode(frame):
                 case Execute(lease):
-                    task = self._app.find(lease.task)
+                    task = self._app.tasks.get(lease.task)
+                    if task is None:  # the app has changed since the worker loaded it
+                        self._pipe.send(Done(task_missing(lease, "The app as a child process loads it")))
+                        continue
                     self._attempt = Attempt(task, lease, self._outbox, self._clock, self._ended)
                     self._attempts.put(self._attempt)
                 case Cancel(cause):

@@ -19,7 +19,7 @@ from headway.wire.workers import AnyReport, Executor, Lease, Released, StopAsked
 from headway.worker.attempt import Attempt
 from headway.worker.interrupts import Cause
 from headway.worker.outbox import Key, Outbox
-from headway.worker.outcome import failed, of_cause
+from headway.worker.outcome import of_cause, task_missing
 from headway.worker.process import ChildPool
 from headway.worker.registry import EXECUTORS, TaskFunction
 
@@ -107,6 +107,8 @@ class Floor:
     def _room_in(self, executor: Executor) -> int:
         if executor == "ray" and executor in self._used:
             most = 0 if self._ray is None else self._ray.capacity
+        elif executor == "process" and not self._children.usable:
+            most = 0
         else:
             most = self._most.get(executor, self.capacity)
         return most - len(self._in[executor])
@@ -284,10 +286,7 @@ class Floor:
 
     def _in_child(self, attempt: Attempt) -> None:
         self._time(attempt)
-        try:
-            self._children.execute(attempt)
-        except OSError as error:  # no memory or no process left for a child
-            self.ended(attempt, failed(attempt.lease, "crashed", f"No child process could be started: {error}"))
+        self._children.execute(attempt)
 
     def _time(self, attempt: Attempt) -> None:
         if attempt.task.timed:
@@ -295,9 +294,6 @@ class Floor:
             self.watch(attempt)
 
     def _refuse(self, lease: Lease) -> None:
-        message = (
-            f"This worker has no task {lease.task!r}; it may have been renamed, or a newer version is not here yet."
-        )
         attempt = Attempt(next(iter(self._tasks.values())), lease, self._outbox, self._clock, self.ended)
         self.held[attempt.key] = self.running[attempt.key] = attempt
-        self.ended(attempt, failed(lease, "task_missing", message))
+        self.ended(attempt, task_missing(lease, "This worker"))

@@ -103,6 +103,12 @@ def failed(lease: Lease, code: str, message: str, *, kind: str = "", retryable: 
     return Errored(run_id=lease.run_id, epoch=lease.epoch, error=error)
 
 
+def task_missing(lease: Lease, who: str) -> Errored:
+    """Return the report of a task that `who`, "This worker" for example, does not have."""
+    message = f"{who} has no task {lease.task!r}; it may have been renamed, or a newer version is not here yet."
+    return failed(lease, "task_missing", message)
+
+
 def _report(error: BaseException, code: str = "exception", *, retryable: bool = True) -> ErrorReport:
     return ErrorReport(
         code=clean(code, 1000),

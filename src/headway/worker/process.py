@@ -2,6 +2,9 @@
 
 Each run in a child has a thread here that attends to it: hands over the lease, passes reports and answers on, forwards
 output, and says what happened if the child dies. Children are kept for the next run, and never kept after a cancelled one.
+
+A child that dies before it has loaded the app is no crash of the run, which is handed back. Then no run is begun until a
+child that is started for nothing else has loaded the app.
 """
 
 from __future__ import annotations
@@ -13,21 +16,29 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport
+from headway.wire.workers import AnyReport, Released
 from headway.worker.attempt import Attempt
-from headway.worker.frames import SEND_TIMEOUT_S, Cancel, Execute, FromChild, Pipe
+from headway.worker.frames import SEND_TIMEOUT_S, Cancel, Execute, FromChild, Pipe, Ready
 from headway.worker.interrupts import Cause
 from headway.worker.launch import Launch
 from headway.worker.outcome import of_cause
-from headway.worker.relay import Relay
+from headway.worker.relay import Relay, handed_back
+from headway.worker.session import Backoff
 from headway.worker.stdio import READ_BYTES, Throttle, to_stdout
 
 _decode: Final = msgspec.json.Decoder(FromChild).decode
+PROGRAM: Final = "headway.worker.child"
+HOLD_S: Final = 2.0
+"""How long a run waits for a child that can load the app before it is handed back, so that it is not claimed again at once."""
+FIRST_TRY_S: Final = 1.0
+LAST_TRY_S: Final = 30.0
+"""How long to wait before another child is to load the app."""
 LOOK_AGAIN_S: Final = 0.5
 """A dead child is noticed at once by its pidfd or its closed socket; where neither works, after this long."""
 
@@ -35,8 +46,13 @@ LOOK_AGAIN_S: Final = 0.5
 class ChildProcess:
     """One child with a program of ours, whose arguments are its own, the socket's number, and our process id."""
 
-    def __init__(self, launch: Launch, program: str, argument: str, clock: Clock) -> None:
-        """Start it; it is of use as soon as it says so, which nobody waits for. Raise OSError if that is not possible."""
+    def __init__(
+        self, launch: Launch, program: str, argument: str, clock: Clock, write: Callable[[bytes], None] = to_stdout
+    ) -> None:
+        """Start it; it is of use as soon as it says so, which nobody waits for. Raise OSError if that is not possible.
+
+        `write` gets what it prints.
+        """
         ours, theirs = socket.socketpair()
         ours.settimeout(SEND_TIMEOUT_S)
         try:
@@ -54,7 +70,9 @@ class ChildProcess:
         self.output = self.process.stdout
         os.set_blocking(self.output.fileno(), False)
         self.pipe = Pipe(ours)
-        self.throttle = Throttle(to_stdout, clock)
+        self.throttle = Throttle(write, clock)
+        self.loaded = False
+        """Whether it has loaded the app."""
 
     def send(self, frame: msgspec.Struct) -> None:
         """Send a frame; a child that does not take it is as good as dead."""
@@ -101,30 +119,53 @@ class ChildProcess:
 class ChildPool:
     """The children of a worker; as many as runs are in them at once, the idle ones waiting for the next."""
 
-    def __init__(self, spec: str, launch: Launch, clock: Clock) -> None:
-        """Start none yet."""
+    def __init__(self, spec: str, launch: Launch, clock: Clock, say: Callable[[str], None] = lambda _: None) -> None:
+        """Start none yet; `say` gets a line when children cannot load the app, and when they can again."""
         self._spec = spec
         self._launch = launch
         self._clock = clock
+        self._say = say
         self._idle: list[ChildProcess] = []
         self._lock = threading.Lock()
+        self._usable = threading.Event()
+        self._usable.set()
+        self._closing = threading.Event()
+
+    @property
+    def usable(self) -> bool:
+        """Whether children can load the app, as far as is known; if not, no run is to be claimed for one."""
+        return self._usable.is_set()
 
     def execute(self, attempt: Attempt) -> None:
         """Carry the attempt to its outcome in a child; blocks this thread, which must outlive the child (PDEATHSIG)."""
+        # One may be claimed nevertheless: a run that took a worker down has the room of its task's executor.
+        self._usable.wait(HOLD_S)
         if attempt.cause is not None:
             attempt.ended(attempt, of_cause(attempt.cause, attempt.lease))
-            return
-        child = self._take()
-        outcome, reusable = _Attendance(child, attempt).run()
+        elif not self.usable:
+            attempt.ended(attempt, handed_back(attempt, "this worker waits until a child process can load it"))
+        else:
+            attempt.ended(attempt, self._execute(attempt))
+
+    def _execute(self, attempt: Attempt) -> AnyReport | None:
+        try:
+            child = self._take()
+        except OSError as error:
+            return self._fail(attempt, f"no process can be started: {error}")
+        attendance = _Attendance(child, attempt)
+        outcome, reusable = attendance.run()
         if reusable:
             with self._lock:
                 self._idle.append(child)
-        else:
-            child.close()
-        attempt.ended(attempt, outcome)
+            return outcome
+        child.close()
+        if child.loaded or attempt.cause is not None:
+            return outcome
+        return self._fail(attempt, attendance.relay.problem or child.obituary())
 
     def close(self) -> None:
         """End the idle children."""
+        self._closing.set()
         with self._lock:
             idle, self._idle = self._idle, []
         for child in idle:
@@ -137,20 +178,57 @@ class ChildPool:
                 if child.process.poll() is None:
                     return child
                 child.close()
-        return ChildProcess(self._launch, "headway.worker.child", self._spec, self._clock)
+        return ChildProcess(self._launch, PROGRAM, self._spec, self._clock)
+
+    def _fail(self, attempt: Attempt, problem: str) -> Released:
+        """Begin no more runs until a child has loaded the app; hand this one back."""
+        with self._lock:
+            first = self._usable.is_set()
+            self._usable.clear()
+        if first:
+            self._say(f"no child process can load the app, and runs that need one are left to other workers: {problem}")
+            threading.Thread(target=self._try_again, name="headway-loader", daemon=True).start()
+        return handed_back(attempt, problem)
+
+    def _try_again(self) -> None:
+        backoff = Backoff(FIRST_TRY_S, LAST_TRY_S)
+        while not self._closing.wait(backoff.next_s()):
+            with contextlib.suppress(OSError):
+                child = ChildProcess(self._launch, PROGRAM, self._spec, self._clock, write=lambda _: None)
+                try:
+                    self._load(child)
+                finally:
+                    child.close()
+                if child.loaded:
+                    self._usable.set()
+                    self._say("child processes can load the app again")
+                    return
+
+    def _load(self, child: ChildProcess) -> None:
+        """Wait until a child has loaded the app, or has ended without."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.pipe, selectors.EVENT_READ)
+            while not (child.loaded or self._closing.is_set()):
+                ready = selector.select(LOOK_AGAIN_S)
+                child.forward()
+                if ready and not child.pipe.read_some():
+                    return
+                child.loaded = any(_decode(frame) == Ready() for frame in child.pipe.frames())
+                if not child.loaded and child.process.poll() is not None and not ready:
+                    return
 
 
 class _Attendance:
     """One run in one child, seen from the worker."""
 
     def __init__(self, child: ChildProcess, attempt: Attempt) -> None:
+        self.relay = Relay(attempt, child.send)
         self._child = child
         self._attempt = attempt
-        self._relay = Relay(attempt, child.send)
 
     def run(self) -> tuple[AnyReport | None, bool]:
         """Return the outcome, and whether the child can be used again."""
-        child, attempt, relay = self._child, self._attempt, self._relay
+        child, attempt, relay = self._child, self._attempt, self.relay
         child.send(Execute(attempt.lease))
         attempt.kill = self._kill
         attempt.interrupt = self._interrupt
@@ -178,7 +256,7 @@ class _Attendance:
                 stack.callback(os.close, pidfd)
                 selector.register(pidfd, selectors.EVENT_READ, "death")
             alive = True
-            while alive and self._relay.done is None:
+            while alive and self.relay.done is None:
                 ready = {key.data for key, _ in selector.select(LOOK_AGAIN_S)}
                 if "output" in ready and not child.forward():
                     selector.unregister(child.output)  # it has closed its output, which is not its end
@@ -195,7 +273,9 @@ class _Attendance:
         self._attempt.alive()
         try:
             for frame in self._child.pipe.frames():
-                self._relay.heed(_decode(frame))
+                told = _decode(frame)
+                self._child.loaded |= told == Ready()
+                self.relay.heed(told)
         except (msgspec.MsgspecError, OSError):
             self._child.kill()  # user code has written into the socket: nothing it says can be trusted
             return False
@@ -205,5 +285,5 @@ class _Attendance:
         self._child.send(Cancel(cause))
 
     def _kill(self) -> None:
-        self._relay.killed = True
+        self.relay.killed = True
         self._child.kill()

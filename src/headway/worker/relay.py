@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from headway.errors import HeadwayError
-from headway.wire.workers import AnyReport, Errored, ErrorReport, ProgressReport, Reply, Stopped
+from headway.wire.workers import AnyReport, Errored, ErrorReport, ProgressReport, Released, Reply, Stopped
 from headway.worker.attempt import Attempt
 from headway.worker.frames import Answered, Done, FromChild, Ready, Told
 from headway.worker.outbox import Question
 from headway.worker.outcome import of_cause
+from headway.worker.payload import clean
+
+NOTE_MAX: Final = 1_000
 
 
 class Relay:
@@ -22,8 +26,9 @@ class Relay:
         self.attempt = attempt
         self.done: Done | None = None
         self.killed = False
+        self.problem = ""
+        """Why the app could not be loaded where the function was to run."""
         self._answer = answer
-        self._problem = ""
 
     def heed(self, frame: FromChild) -> None:
         """Take what the function, or the process around it, says."""
@@ -38,7 +43,7 @@ class Relay:
             case Done():
                 self.done = frame
             case Ready(problem):
-                self._problem = problem
+                self.problem = problem
 
     def outcome(self, obituary: str) -> AnyReport | None:
         """Return what became of the attempt; of one whose process died without a word, by that obituary."""
@@ -48,8 +53,8 @@ class Relay:
         if attempt.cause is not None:
             outcome = of_cause(attempt.cause, attempt.lease)
             return msgspec.structs.replace(outcome, killed=self.killed) if isinstance(outcome, Stopped) else outcome
-        if self._problem:
-            return crashed(attempt, f"The app could not be loaded where the function runs: {self._problem}")
+        if self.problem:
+            return handed_back(attempt, self.problem)
         return crashed(attempt, obituary)
 
     def _pass_on(self, report: AnyReport, number: int) -> None:
@@ -59,6 +64,12 @@ class Relay:
 
         assert isinstance(report, Question), "only questions are numbered"
         self.attempt.sink.ask(report, answer)
+
+
+def handed_back(attempt: Attempt, problem: str) -> Released:
+    """Return the report of a function that has not begun, since its process could not be started or not load the app."""
+    note = clean(f"the app could not be loaded where the function was to run: {problem}", NOTE_MAX)
+    return Released(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch, note=note)
 
 
 def crashed(attempt: Attempt, message: str) -> Errored:

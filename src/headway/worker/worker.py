@@ -115,7 +115,7 @@ class Worker:
         processes = options.processes or max(4, 2 * (os.cpu_count() or 1))
         self._threads = ThreadPoolExecutor(threads, "headway-task")
         self._attendants = ThreadPoolExecutor(processes, "headway-child")
-        self._children = ChildPool(spec, launch, clock)
+        self._children = ChildPool(spec, launch, clock, say)
         self._ray = _ray_cluster(app, options.ray, spec, launch, clock, say)
         self.outbox = Outbox()
         self.floor = Floor(

@@ -24,7 +24,7 @@ from headway.worker.launch import Launch
 from headway.worker.outbox import Key
 from headway.worker.outcome import of_cause
 from headway.worker.payload import clean
-from headway.worker.process import ChildProcess
+from headway.worker.process import FIRST_TRY_S, LAST_TRY_S, ChildProcess
 from headway.worker.ray.letters import (
     Began,
     Ended,
@@ -78,11 +78,15 @@ class RayCluster:
         self._joined: ChildProcess | None = None
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="headway-ray", daemon=True)
+        self._rest = Backoff(FIRST_TRY_S, LAST_TRY_S)
+        """How long nothing is claimed for Ray after a node could not load the app: else the same runs would circle."""
+        self._rests_until_ms = 0
 
     @property
     def capacity(self) -> int:
-        """How many runs may be there at once; none as long as no driver has joined."""
-        return self._settings.capacity if self._joined is not None else 0
+        """How many runs may be there at once; none as long as no driver has joined, or for a while after a node failed."""
+        resting = self._clock.monotonic_ms() < self._rests_until_ms
+        return self._settings.capacity if self._joined is not None and not resting else 0
 
     def start(self) -> None:
         """Join, and stay joined."""
@@ -221,6 +225,11 @@ class RayCluster:
         attempt = stay.attempt
         self._stays.pop(attempt.key, None)
         attempt.interrupt = attempt.kill = None
+        if stay.relay.problem:
+            self._rests_until_ms = self._clock.monotonic_ms() + round(self._rest.next_s() * 1000)
+            self._say(f"a Ray node cannot load the app, and its run is handed back: {stay.relay.problem}")
+        elif stay.relay.done is not None:
+            self._rest.reset()
         attempt.ended(attempt, stay.relay.outcome(clean(obituary, MESSAGE_MAX)))
 
     def _log(self, stay: _Stay, message: str) -> None:

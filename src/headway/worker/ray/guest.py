@@ -26,7 +26,7 @@ from headway.worker.frames import Answered, Cancel, Done, FromChild, Ready, ToCh
 from headway.worker.interrupts import Cause
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.outbox import OUTCOMES, Answer, Asked, Outbox
-from headway.worker.outcome import failed
+from headway.worker.outcome import task_missing
 from headway.worker.registry import App
 
 _decode: Final = msgspec.json.Decoder(ToChild).decode
@@ -88,10 +88,7 @@ class Guest:
             return
         task = app.tasks.get(self._lease.task)
         if task is None:
-            message = (
-                f"The app on Ray node {self._node} has no task {self._lease.task!r}; it may be of another version."
-            )
-            self._finish(failed(self._lease, "task_missing", message))
+            self._finish(task_missing(self._lease, f"The app on Ray node {self._node}"))
             return
         self._attempt = Attempt(task, self._lease, self._outbox, self._clock, self._ended)
         if self._cause is not None:
