@@ -16,6 +16,7 @@ RunId = NewType("RunId", str)
 WorkerId = NewType("WorkerId", str)
 
 _DASHED: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_TAG_BYTES: Final = 32
 _PLAIN: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -85,17 +86,41 @@ class Signer:
 
     def sign(self, purpose: str, text: str) -> str:
         """Return the 256-bit signature of `text` for `purpose`, URL-safe, 43 characters."""
-        digest = hmac.digest(self.secret, f"{self._scope}{purpose}\0{text}".encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(self._digest(purpose, text)).rstrip(b"=").decode()
+
+    def _digest(self, purpose: str, text: str) -> bytes:
+        return hmac.digest(self.secret, f"{self._scope}{purpose}\0{text}".encode(), hashlib.sha256)
 
     def verify(self, purpose: str, text: str, signature: str) -> bool:
         """Compare in constant time."""
         return hmac.compare_digest(self.sign(purpose, text).encode(), signature.encode("utf-8", "replace"))
 
     def seal(self, purpose: str, text: str) -> str:
-        """Return an opaque token that carries `text`."""
+        """Return a token that carries `text` unchanged, to be read by whoever decodes it."""
         body = base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
         return f"{body}.{self.sign(purpose, text)}"
+
+    def conceal(self, purpose: str, text: str) -> str:
+        """Return a token that carries `text` encrypted; the same text makes the same token.
+
+        The signature is the nonce of the key stream (a synthetic initialisation vector), so no stream is used for two texts.
+        """
+        tag, raw = self._digest(f"{purpose}, concealed", text), text.encode()
+        return base64.urlsafe_b64encode(tag + self._veiled(tag, raw)).rstrip(b"=").decode()
+
+    def reveal(self, purpose: str, token: str) -> str | None:
+        """Return the text of a token that `conceal` made for the same purpose, or None."""
+        try:
+            raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            text = self._veiled(raw[:_TAG_BYTES], raw[_TAG_BYTES:]).decode()
+        except ValueError:
+            return None
+        return text if hmac.compare_digest(self.conceal(purpose, text).encode(), token.encode()) else None
+
+    def _veiled(self, tag: bytes, raw: bytes) -> bytes:
+        """Return the bytes with the key stream of the tag over them; done twice it is nothing."""
+        key = hmac.digest(self.secret, b"key stream\0" + tag, hashlib.sha256)
+        return bytes(one ^ other for one, other in zip(raw, hashlib.shake_256(key).digest(len(raw)), strict=True))
 
     def unseal(self, purpose: str, token: str) -> str | None:
         """Return the text of a token that `seal` made for the same purpose, or None."""

@@ -161,8 +161,8 @@ ROUTES = surfaces.routes(Settings())
 AWAY = {"peer": "10.0.0.9"}
 
 
-def target(route):
-    path = route.path.format(id=NOBODY, name="backup", table="t", record="r")
+def target(route, app=NOBODY):
+    path = route.path.format(id=NOBODY, name="backup", table="t", record="r", app=app)
     return f"{path}?task_id={NOBODY}" if route.query is TaskQuery else path
 
 
@@ -203,11 +203,13 @@ async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
             if route.scope == "caller":
                 continue
             without = await key_of(server, party, scopes=[scope for scope in ALL if scope != route.scope])
-            refused = await server.ask(route.method, target(route), **AWAY, **bearer(without["key"]))
+            refused = await server.ask(route.method, target(route, party.id), **AWAY, **bearer(without["key"]))
             assert refused.status == 403, route.name
             assert is_refusal(route, refused), (route.name, refused.body)
             just = await key_of(server, party, scopes=[route.scope])
-            assert (await server.ask(route.method, target(route), **AWAY, **bearer(just["key"]))).status not in (
+            assert (
+                await server.ask(route.method, target(route, party.id), **AWAY, **bearer(just["key"]))
+            ).status not in (
                 401,
                 403,
             )
@@ -235,11 +237,13 @@ async def test_every_route_answers_for_what_is_anothers_as_for_what_is_not_there
         seen = f"{records}/{record}", f"/v1/runs/{run_id}", "/v1/runs:count", "/v1/tables/things"
         before = [(await server.get(path, **party.headers)).body for path in seen]
         for route in ROUTES:
-            if route.path in LISTS:
+            if route.path.replace("/api/v1.1/{app}", "/api/v1") in LISTS:
                 continue
             answers = []
             for named in (theirs, NOTHING):
-                path = route.path.format(**named) + (f"?task_id={named['id']}" if route.query is TaskQuery else "")
+                path = route.path.format(**named, app=other.id) + (
+                    f"?task_id={named['id']}" if route.query is TaskQuery else ""
+                )
                 body = {"field_1": "b"} if route.method in ("POST", "PUT") else None
                 answer = await server.ask(route.method, path, body, idempotency_key="k", **bearer(other.key))
                 text = answer.body.decode()
@@ -249,6 +253,48 @@ async def test_every_route_answers_for_what_is_anothers_as_for_what_is_not_there
             assert answers[0] == answers[1], route.name
             assert answers[0][0] == 404, route.name
         assert [(await server.get(path, **party.headers)).body for path in seen] == before
+
+
+@on_loop
+async def test_a_path_of_version_1_1_names_the_organisation_of_the_key(serving):
+    async with serving() as server:
+        assert (await server.get(f"/api/v1.1/{NOBODY}/tasks")).status == 200  # without keys nobody has one
+        party = await first_key(server)
+        other = await second(server, party)
+        for headers in (three(party), bearer(party.key)):
+            assert (await server.get(f"/api/v1.1/{party.id}/tasks", **headers)).json["total_tasks"] == 1
+            for app in (other.id, NOBODY, "x"):
+                refused = await server.get(f"/api/v1.1/{app}/tasks", **headers)
+                assert (refused.status, refused.json["msg"]) == (401, "APP Not Found")
+        started = await server.post(f"/api/v1.1/{party.id}/tasks/run/backup", **three(party))
+        run_id = started.json["task_queue_id"]
+        found = await server.get(f"/api/v1.1/{party.id}/tasks/status/queue/{run_id}", **three(party))
+        assert found.json["tasks"][0]["task_queue_id"] == run_id
+        await server.post(f"/api/v1.1/{party.id}/tasks/terminate/queue/{run_id}", **three(party))
+        log = (await server.get("/v1/audit-events", **party.headers)).json["data"]
+        assert {"run.terminate": run_id}.items() <= {line["action"]: line["target"] for line in log}.items()
+        assert (await server.get(f"/api/v1.1/{party.id}/nothing", **party.headers)).json["type"] == "error"
+
+
+@on_loop
+async def test_refusals_say_what_is_left_as_far_as_that_is_known(serving):
+    async with serving() as server:
+        assert not LIMITS & set((await server.get("/api/v1/tasks")).headers)  # without keys nothing is limited
+        party = await first_key(server)
+        reader = await key_of(server, party, scopes=["task:read"], per_minute=10, per_day=100)
+        headers = bearer(reader["key"])
+        assert (await server.get("/api/v1/tasks", **headers)).headers["x-ratelimit-remaining"] == "9"
+        for method, path, status in (
+            ("POST", RUN, 403), ("GET", "/api/v1/data-tables/x/y", 404), ("GET", "/api/v1/status", 200), ("GET", "/v1/runs", 403),
+        ):  # fmt: skip
+            answer = await server.ask(method, path, **headers)
+            assert (answer.status, answer.headers["x-ratelimit-remaining"]) == (status, "9"), path
+            assert LIMITS <= set(answer.headers), path
+        for left in (29, 28):
+            refused = await server.get("/api/v1/tasks", **bearer(keytext.new()))
+            assert refused.status == 401
+            assert (refused.headers["x-ratelimit-limit"], refused.headers["x-ratelimit-remaining"]) == ("30", str(left))
+            assert refused.headers["x-ratelimit-reset"].isdigit()
 
 
 @on_loop

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import pytest
 from tests.http.access_kit import first_key, second
@@ -348,6 +350,68 @@ async def test_lists_come_in_pages(serving):
         first = (await server.get("/api/v1/tasks/status?limit=2")).json["next_cursor"]
         for path in (f"history?cursor={first}", f"status/task/backup?cursor={first}", f"status?cursor={first}x"):
             assert (await server.get(f"/api/v1/tasks/{path}")).status in (400, 422), path
+
+
+@on_loop
+async def test_status_shows_all_that_are_active_and_says_where_it_goes_on_if_they_are_very_many(serving):
+    async with serving() as server:
+        for size in (999, 2):
+            asked = {"runs": [{"task": "backup"} for _ in range(size)]}
+            assert (await server.post("/v1/runs:batch", asked)).status == 200
+        for path in ("/api/v1/tasks/status", "/api/v1/tasks/status/task/backup"):
+            found = (await server.get(path)).json
+            assert (len(found["tasks"]), found["total_tasks"]) == (1000, 1001)
+            rest = (await server.get(f"{path}?cursor={found['next_cursor']}")).json
+            assert (len(rest["tasks"]), rest["next_cursor"]) == (1, "")
+            assert (await server.get(f"{path}?page=2")).json["tasks"] == rest["tasks"]
+        assert len((await server.get("/api/v1/tasks/status?limit=5")).json["tasks"]) == 5
+
+
+@on_loop
+async def test_pages_of_the_history_are_counted(serving):
+    async with serving("backup", "join") as server:
+        ids = [await server.finished(task=("backup", "join")[n % 2]) for n in range(7)][::-1]
+
+        async def listed(query):
+            answer = await server.get(f"/api/v1/tasks/history?{query}")
+            assert answer.status == 200, answer.body
+            return [task["task_queue_id"] for task in answer.json["tasks"]]
+
+        assert await listed("limit=3&page=1") == await listed("limit=3") == ids[:3]
+        assert [await listed(f"limit=3&page={page}") for page in (2, 3, 4)] == [ids[3:6], ids[6:], []]
+        assert [await listed(f"limit=2&page={page}&task_id=join") for page in (1, 2)] == [ids[1:5:2], ids[5:6]]
+        second = (await server.get("/api/v1/tasks/history?limit=3&page=2")).json
+        assert await listed(f"limit=3&cursor={second['next_cursor']}") == ids[6:]
+        for query in (
+            "page=0",
+            "page=x",
+            "page=-1",
+            "page=101",
+            f"page=00000001{'0' * 5000}",
+            "limit=1000&page=11",
+            "page=2&cursor=" + second["next_cursor"],
+        ):
+            refused = await server.get(f"/api/v1/tasks/history?{query}")
+            assert (refused.status, list(refused.json["errors"])) == (422, ["page"]), query
+
+
+@on_loop
+async def test_a_cursor_shows_nothing_of_what_is_inside(serving):
+    async with serving() as server:
+        ids = [await server.finished() for _ in range(3)]
+        found = (await server.get("/api/v1/tasks/history?limit=1")).json
+        token = found["next_cursor"]
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        for part in (
+            b"history",
+            b"succeeded",
+            *(run_id.encode() for run_id in ids),
+            *(b"%d" % n for n in range(100, 200)),
+        ):
+            assert part not in raw
+        native = (await server.get("/v1/runs?page_size=1")).json["next_page_token"]
+        raw = base64.urlsafe_b64decode(native + "=" * (-len(native) % 4))
+        assert not any(run_id.encode() in raw for run_id in ids)
 
 
 @on_loop

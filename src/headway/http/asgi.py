@@ -314,6 +314,8 @@ class Api:
             where = call.request_id.decode(), call.path[:200]
             log.warning("http.broken_off request_id=%s path=%r error=%s", *where, error)
             raise Told
+        if not call.limits:
+            call.limits = self.gate.left(call)
         return self._dialect(call).refuse(error, call)
 
     def _dialect(self, call: Call) -> Dialect:

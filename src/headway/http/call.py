@@ -46,6 +46,8 @@ class Call:
     dialect: Dialect | None = None
     """How it is spoken to; known when the route is, or when nothing takes it."""
     arguments: Mapping[str, str] = MappingProxyType({})
+    application = ""
+    """The organisation that the path names, if it names one; the gate holds the key to it."""
     query: Any = None
     body: Any = None
     raw_body = b""

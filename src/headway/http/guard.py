@@ -57,6 +57,8 @@ class Gate:
         now_ms = call.api.service.store.clock.now_ms()
         admission = self._known(call.headers, now_ms) or self._admit(call, route)
         call.principal = principal = admission.principal
+        if call.application and principal.key_id is not None:
+            self._check_application(route, call)
         if not (may(principal, scope) or (route.or_scope is not None and may(principal, route.or_scope))):
             error = Forbidden(f"this needs the scope {scope}", scope=scope)
             self._refused(call, route, error)
@@ -67,6 +69,15 @@ class Gate:
             self._count(admission, call, now_ms)
         if admission.key_id is not None:
             self._access.used(admission.key_id, now_ms)
+
+    def _check_application(self, route: Route, call: Call) -> None:
+        """Raise Unauthenticated for a path that names another organisation than the key's."""
+        named = self._access.directory.by_public_id.get(call.application)
+        if named is None or named.id != call.principal.organisation:
+            error = Unauthenticated("the key is not one of that organisation", reason="organisation")
+            self._refused(call, route, error)
+            self._slow_down(call)
+            raise error
 
     def check(self, call: Call, effects: Iterable[Effect]) -> None:
         """Raise Forbidden for an effect of the call whose scope the key lacks."""
@@ -94,6 +105,14 @@ class Gate:
         """Return what the caller may use up; nothing if it is not counted."""
         known = self._known(call.headers, call.api.service.store.clock.now_ms())
         return () if known is None else known.windows
+
+    def left(self, call: Call) -> Headers:
+        """Return what is left to the caller, as headers of an answer that is not counted; nothing if it is not known."""
+        now_ms = call.api.service.store.clock.now_ms()
+        known = self._known(call.headers, now_ms)
+        if known is None or not known.windows or (call.route is not None and call.route.scope == "worker:protocol"):
+            return ()
+        return limits(known, now_ms)
 
     def would_permit(self, route: Route, call: Call) -> bool:
         """Whether somebody who was let in before may use the route; the call is told its limits, and nothing is counted."""
@@ -156,7 +175,9 @@ class Gate:
             self._failures.clear()
         now_ms = call.api.service.store.clock.now_ms()
         window = self._failures.setdefault(place, Window(MINUTE_MS, FAILURES_MAX))
-        if spent((window,), now_ms) is not None:
+        over = spent((window,), now_ms)
+        call.limits = (*_minute(window, now_ms), _remaining(window))
+        if over is not None:
             raise TooManyRequests("too many attempts without a valid key", retry_after_s=_seconds(window, now_ms))
 
     def _refused(self, call: Call, route: Route, error: HeadwayError) -> None:
@@ -203,9 +224,7 @@ def limits(admission: Admission, now_ms: int) -> Headers:
         admission.said_at = second
         minute, day = admission.tight = tightest(admission.windows, MINUTE_MS), tightest(admission.windows, DAY_MS)
         admission.said = (
-            (b"x-ratelimit-limit", b"%d" % minute.limit),
-            (b"x-ratelimit-reset", b"%d" % (minute.ends_at // 1000)),
-            (b"x-retry-after", b"%d" % _seconds(minute, now_ms)),
+            *_minute(minute, now_ms),
             (b"x-ratelimit-daily-limit", b"%d" % day.limit),
             (b"x-daily-ratelimit-reset", b"%d" % (day.ends_at // 1000)),
             (b"x-daily-retry-after", b"%d" % _seconds(day, now_ms)),
@@ -214,9 +233,21 @@ def limits(admission: Admission, now_ms: int) -> Headers:
     minute, day = admission.tight
     return (
         *admission.said,
-        (b"x-ratelimit-remaining", b"%d" % max(0, minute.limit - minute.mine - minute.others)),
+        _remaining(minute),
         (b"x-ratelimit-daily-remaining", b"%d" % max(0, day.limit - day.mine - day.others)),
     )
+
+
+def _minute(window: Window, now_ms: int) -> Headers:
+    return (
+        (b"x-ratelimit-limit", b"%d" % window.limit),
+        (b"x-ratelimit-reset", b"%d" % (window.ends_at // 1000)),
+        (b"x-retry-after", b"%d" % _seconds(window, now_ms)),
+    )
+
+
+def _remaining(window: Window) -> tuple[bytes, bytes]:
+    return (b"x-ratelimit-remaining", b"%d" % max(0, window.limit - window.mine - window.others))
 
 
 def credential(headers: Mapping[bytes, bytes]) -> tuple[KeyText | None, str | None]:

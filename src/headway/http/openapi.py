@@ -33,6 +33,7 @@ _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
     "field": {"type": "string", "minLength": 1, "maxLength": 100},
     "record": {"type": "string", "minLength": 1, "maxLength": 1000},
     "file": {"type": "string", "format": "uuid"},
+    "app": {"type": "string", "minLength": 1, "maxLength": 100},
     "document": {"type": "string", "pattern": "^[a-z]+\\.json$"},
 }
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any]]]] = {

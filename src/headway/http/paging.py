@@ -42,7 +42,7 @@ def _order(wanted: RunFilter) -> str:
 
 def next_token(asked: RunQuery, signer: Signer, after: str) -> str:
     """Return the token of the page that starts `after`."""
-    return signer.seal(PURPOSE, f"{_fingerprint(asked)} {after}")
+    return signer.conceal(PURPOSE, f"{_fingerprint(asked)} {after}")
 
 
 def next_link(path: str, query: bytes, token: str) -> tuple[bytes, bytes]:
@@ -52,7 +52,7 @@ def next_link(path: str, query: bytes, token: str) -> tuple[bytes, bytes]:
 
 
 def _opened(asked: RunQuery, signer: Signer) -> str:
-    text = signer.unseal(PURPOSE, asked.page_token) if asked.page_token.isascii() else None
+    text = signer.reveal(PURPOSE, asked.page_token) if asked.page_token.isascii() else None
     if text is None:
         raise BadCursor("the page_token was not made by this server")
     fingerprint, _, after = text.partition(" ")

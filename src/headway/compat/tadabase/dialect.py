@@ -27,12 +27,15 @@ from headway.http import problem
 from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
+from headway.http.sites import Guard
 from headway.http.surface import BEARER, Surface
 
+APPLICATION: Final = "app"
+"""The argument of paths of version 1.1."""
 HEADER: Final = b"x-tadabase-"
 _OWN: Final = (
     "/api/v1/tasks/run", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api/v1/tasks/terminate",
-    "/api/v1/data-tables/",
+    "/api/v1/data-tables/", "/api/v1.1/",
 )  # fmt: skip
 FAULTS: Final = {
     "organisation": "APP Not Found", "revoked": "API Disabled", "expired": "API Disabled", "user_disabled": "API Disabled",
@@ -94,6 +97,13 @@ class TadabaseDialect(Dialect):
     def allowed_origins(self, settings: Settings) -> tuple[str, ...]:
         """Return the origins allowed on every surface, and those allowed on this one."""
         return (*settings.allow_origin, *settings.tadabase_origins)
+
+    def receive(self, call: Call, guard: Guard) -> None:
+        """Take the organisation out of the arguments of a path of version 1.1; check the page as everywhere."""
+        if APPLICATION in call.arguments:
+            call.arguments = dict(call.arguments)
+            call.application = call.arguments.pop(APPLICATION)
+        super().receive(call, guard)
 
     def status(self, error: type[HeadwayError], settings: Settings) -> int:
         """Return the status that their documentation has for it, where it has one."""

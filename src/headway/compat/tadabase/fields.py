@@ -71,6 +71,17 @@ def query(call: Call) -> dict[str, Any]:
     return nested(pairs)
 
 
+def number(asked: dict[str, Any], name: str, default: int, most: int) -> int:
+    """Return a number of the query from 1 to `most`; raise BadParameter for anything else."""
+    text = asked.get(name, str(default))
+    digits = text.lstrip("0") if isinstance(text, str) and text.isascii() and text.isdigit() else ""
+    if (
+        not 1 <= int(digits[: len(str(most)) + 1] or "0") <= most
+    ):  # not more digits than it takes to see that it is too large
+        raise BadParameter(f"{name} is a number from 1 to {most:,}", parameter=name)
+    return int(digits)
+
+
 def _object(raw: bytes) -> dict[str, Any]:
     hold_many(raw, "/input")
     try:

@@ -67,7 +67,7 @@ async def list_records(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/records."""
     table = await call.service.tables.get(call.arguments["table"])
     asked = fields.query(call)
-    limit, page = _number(asked, "limit", LIMIT, LIMIT_MAX), _number(asked, "page", 1, PAGE_MAX)
+    limit, page = fields.number(asked, "limit", LIMIT, LIMIT_MAX), fields.number(asked, "page", 1, PAGE_MAX)
     condition = _condition(call, table, asked.get("filters"))
     records = call.service.records
     found = await records.at(table, condition, (page - 1) * limit, limit)
@@ -84,13 +84,6 @@ async def get_record(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/records/{record}."""
     table, record = await call.service.records.get(call.arguments["table"], call.arguments["record"])
     return json(words.Item(item=_shown(table, record, zone_of(call))))
-
-
-def _number(asked: dict[str, Any], name: str, default: int, most: int) -> int:
-    text = asked.get(name, str(default))
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise BadParameter(f"{name} is a number from 1 to {most:,}", parameter=name)
-    return int(text)
 
 
 def _condition(call: Call, table: Table, filters: Any) -> Condition:

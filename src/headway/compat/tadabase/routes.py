@@ -1,4 +1,4 @@
-"""What the surface answers to, below /api/v1."""
+"""What the surface answers to, below /api/v1 and /api/v1.1/{app}."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, Final
 import msgspec
 
 from headway.compat.tadabase import records, status, tasks, words
-from headway.compat.tadabase.dialect import POLLED, TADABASE
+from headway.compat.tadabase.dialect import APPLICATION, POLLED, TADABASE
 from headway.http.route import Route, Scope, route
 
-BASE: Final = "/api/v1"
+BASES: Final = ("/api/v1", f"/api/v1.1/{{{APPLICATION}}}")
+"""Where the routes are: in version 1.1 the path names the organisation."""
 _BODY: Final = ("malformed_json", "invalid_record", "payload_too_large", "unsupported_media_type")
 
 
@@ -21,27 +22,36 @@ class RecordQuery(msgspec.Struct):
     page: int = 1
 
 
-class PageQuery(msgspec.Struct):
-    """Of lists that may be long; without them the first hundred come."""
+class StatusQuery(msgspec.Struct):
+    """Of executions; without a limit as many come as can."""
 
-    limit: int = tasks.PAGE
+    limit: int = tasks.PAGE_MAX
+    page: int = 1
     cursor: str = ""
 
 
-class HistoryQuery(PageQuery):
-    """Of the history."""
+class HistoryQuery(StatusQuery):
+    """Of the history, of which the last hundred come."""
 
+    limit: int = tasks.PAGE
     status: str | None = None
     """complete, failed or terminated."""
     task_id: str | None = None
 
 
 def routes() -> tuple[Route, ...]:
-    """Return the routes."""
+    """Return the routes, of both versions."""
     watching = tasks.Watching()
+    older, newer = BASES
+    return (*_below(older, watching), *_below(newer, watching, "_of_app"))
+
+
+def _below(base: str, watching: tasks.Watching, suffix: str = "") -> tuple[Route, ...]:
+    """Return the routes below a base; `suffix` tells their operations from those of the other."""
 
     def said(method: str, path: str, handler: Any, scope: Scope, summary: str, **more: Any) -> Route:
-        return route(method, BASE + path, handler, scope, summary, unparsed=True, **{"dialect": TADABASE, **more})
+        more = {"dialect": TADABASE, **more, "operation": more.get("operation", handler.__name__) + suffix}
+        return route(method, base + path, handler, scope, summary, unparsed=True, **more)
 
     run, task = ("run_not_found", "run_purged"), ("task_not_found",)
     table, record = ("table_not_found",), ("table_not_found", "record_not_found")
@@ -51,11 +61,11 @@ def routes() -> tuple[Route, ...]:
              gives=words.TaskStarted, problems=(*task, "task_inactive", "malformed_json", "invalid_input",
              "payload_too_large", "unsupported_media_type", "draining"), headers=("Idempotency-Key",)),
         said("GET", "/tasks/status", tasks.active, "run:read", "List executions that have not ended.", gives_way=True,
-             query=PageQuery, gives=words.Executions),
+             query=StatusQuery, gives=words.Executions),
         said("GET", "/tasks/status/queue/{id}", watching.status, "run:read", "Look at an execution.",
              gives=words.Executions, problems=run, dialect=POLLED),
         said("GET", "/tasks/status/task/{name}", tasks.of_task, "run:read", "List all executions of a task.", gives_way=True,
-             query=PageQuery, gives=words.Executions, problems=task),
+             query=StatusQuery, gives=words.Executions, problems=task),
         said("GET", "/tasks/history", tasks.history, "run:read", "List executions that have ended, the last first.", gives_way=True,
              query=HistoryQuery, gives=words.Executions),
         said("POST", "/tasks/terminate/queue/{id}", tasks.terminate, "run:control", "Terminate an execution.",

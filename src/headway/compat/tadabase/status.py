@@ -19,6 +19,7 @@ async def status(call: Call) -> Reply:
     service, who = call.api.service, call.principal
     entry = None if who.key_id is None else service.access.directory.entry(who.key_id)
     created_at = None if entry is None else words.wall_time(entry.key.created_at, zone_of(call))
+    call.limits = call.api.gate.left(call)
     windows, now_ms = call.api.gate.windows(call), service.store.clock.now_ms()
     writes = "record:write" in who.scopes
     return json(

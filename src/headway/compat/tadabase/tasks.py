@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from headway.compat.tadabase import fields, words
 from headway.errors import BadCursor, BadParameter
@@ -14,7 +15,7 @@ from headway.http.reply import Reply, encode, json
 from headway.http.runs import REPLAYED
 from headway.model.effects import of_start
 from headway.model.query import Page, RunFilter
-from headway.model.run import FINAL, State
+from headway.model.run import FINAL, Run, State
 from headway.model.task import Task
 from headway.wire import fields as textual
 from headway.wire.runs import StartRun, Terminate
@@ -23,7 +24,13 @@ from headway.wire.workers import TerminateTask
 OURS: Final = "headway."
 """How the tasks that are built into the server begin; who lists the own ones does not look for them."""
 PAGE: Final = 100
+"""How many of the history are shown, if nobody says how many."""
 PAGE_MAX: Final = 1000
+"""How many executions are shown at most, and of a status without being asked: those that are active are meant to be seen."""
+LIMIT_MAX: Final = 10**9
+"""More than PAGE_MAX may be asked for; that many come."""
+REACH: Final = 10_000
+"""How far pages are counted; a page costs as much as all before it, and a cursor leads on without that."""
 CURSOR: Final = "tadabase"
 TERMINATED: Final = "Task terminated successfully"
 BECAUSE: Final = "terminated through the Tadabase API"
@@ -99,7 +106,7 @@ class Watching:
 
 
 async def active(call: Call) -> Reply:
-    """GET /api/v1/tasks/status: what has not ended."""
+    """GET /api/v1/tasks/status: what has not ended, as much of it as a page can hold."""
     return await _page(call, RunFilter(state=ACTIVE))
 
 
@@ -118,31 +125,53 @@ async def history(call: Call) -> Reply:
     if task is not None and not isinstance(task, str):
         raise BadParameter("task_id is one id", parameter="task_id")
     states = ENDED if state is None else (words.ENDS[state],)
-    return await _page(call, RunFilter(state=states, task=() if task is None else (task,)), by_end=True)
+    return await _page(call, RunFilter(state=states, task=() if task is None else (task,)), PAGE, by_end=True)
 
 
-async def _page(call: Call, wanted: RunFilter, *, by_end: bool = False) -> Reply:
+async def _page(call: Call, wanted: RunFilter, size: int = PAGE_MAX, *, by_end: bool = False) -> Reply:
+    """Answer with a page of the list, `size` long unless `limit` says so; the first, that of `cursor`, or that of `page`."""
     asked = fields.query(call)
-    signer, cursor = call.service.signer, asked.get("cursor") or None
-    place = f"{call.path} {wanted.state} {wanted.task}"
-    after = None
-    if cursor is not None:
-        text = signer.unseal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None
-        before, _, after = (text or "").rpartition("\n")
-        if before != place:
-            raise BadCursor("the cursor was not made for this list")
-    found, further = await call.service.runs.page(wanted, Page(_limit(asked), after, by_end=by_end))
+    size = min(fields.number(asked, "limit", size, LIMIT_MAX), PAGE_MAX)
+    number = fields.number(asked, "page", 1, REACH // size)
+    after = _opened(call, wanted, asked.get("cursor") or None)
+    if after is not None and number > 1:
+        raise BadParameter("page and cursor exclude each other", parameter="page")
+    found, further = await _numbered(call, wanted, Page(size, after, by_end=by_end), number)
     zone = zone_of(call)
     shown = [words.execution(run, zone) for run in found]
-    following = signer.seal(CURSOR, f"{place}\n{further}") if further else ""
+    following = call.service.signer.conceal(CURSOR, f"{_place(call, wanted)}\n{further}") if further else ""
     return json(words.Executions(total_tasks=await _total(call, wanted), tasks=shown, next_cursor=following))
 
 
-def _limit(asked: dict[str, Any]) -> int:
-    text = asked.get("limit", str(PAGE))
-    if not (isinstance(text, str) and text.isascii() and text.isdigit() and int(text[:9]) >= 1):
-        raise BadParameter(f"limit is a number from 1 to {PAGE_MAX:,}", parameter="limit")
-    return min(int(text[:9]), PAGE_MAX)
+async def _numbered(call: Call, wanted: RunFilter, at: Page, number: int) -> tuple[list[Run], str]:
+    """Return the page of that number from a place on, and where the next one starts; those before it are read as well."""
+    before, after, found = (number - 1) * at.size, at.after, list[Run]()
+    while True:
+        size = min(PAGE_MAX, before) or at.size - len(found)
+        part, further = await call.service.runs.page(wanted, replace(at, size=size, after=after))
+        if before:
+            before -= len(part)
+        else:
+            found += part
+        if not further or (not before and len(found) >= at.size):
+            return found, further
+        after = further
+
+
+def _place(call: Call, wanted: RunFilter) -> str:
+    """Return what names the list, with its filters: a cursor is good for one."""
+    return f"{call.path} {wanted.state} {wanted.task}"
+
+
+def _opened(call: Call, wanted: RunFilter, cursor: Any) -> str | None:
+    """Return where the page of a cursor starts; raise BadCursor for that of another list."""
+    if cursor is None:
+        return None
+    text = call.service.signer.reveal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None
+    before, _, after = (text or "").rpartition("\n")
+    if before != _place(call, wanted):
+        raise BadCursor("the cursor was not made for this list")
+    return after
 
 
 async def _total(call: Call, wanted: RunFilter) -> int:
