@@ -152,6 +152,14 @@ async def test_what_a_kit_s_run_gives_is_what_the_client_gives(t):
 
 
 @in_kit
+async def test_a_start_takes_what_the_client_s_takes_its_key_included(t):
+    first = await t.start("greet", {"who": "a"}, idempotency_key="once", priority=7)
+    assert (await t.start("greet", {"who": "a"}, idempotency_key="once", priority=7)).id == first.id
+    assert (await t.start("greet", {"who": "a"}, idempotency_key="twice")).id != first.id
+    assert (await first.now()).priority == 7
+
+
+@in_kit
 async def test_a_failed_run_raises_as_the_client_does_and_is_retried(t):
     run = await t.start("fragile", word="a")
     with pytest.raises(headway.RunFailed, match="fragile failed: ValueError: a") as failed:

@@ -237,6 +237,48 @@ def test_models_of_one_name_have_definitions_of_their_own():
     assert ["qty" in schema["$defs"][ref.removeprefix("#/$defs/")]["properties"] for ref in refs] == [True, False]
 
 
+class Early(pydantic.BaseModel):
+    below: "Below"
+
+
+@dataclass
+class EarlyPlain:
+    below: "Below"
+
+
+early = App()
+
+
+@early.task
+async def not_yet(of: Early, by: list[EarlyPlain]) -> Early: ...
+
+
+class Below(pydantic.BaseModel):
+    n: int
+
+
+def test_models_and_dataclasses_of_a_task_may_name_what_is_defined_further_below():
+    task = early.tasks["not_yet"]
+    assert task.signature.bind(Raw(b'{"of":{"below":{"n":1}},"by":[{"below":{"n":2}}]}')) == {
+        "of": Early(below=Below(n=1)),
+        "by": [EarlyPlain(Below(n=2))],
+    }
+    assert "Below" in msgspec.json.decode(task.declaration.output_schema)["$defs"]
+
+
+def test_a_model_that_names_what_is_nowhere_is_refused_when_its_app_is_used():
+    class Parts(pydantic.BaseModel):
+        of: "list[Nowhere]"  # noqa: F821
+
+    app = App()
+
+    @app.task
+    async def work(of: Parts): ...
+
+    with pytest.raises(TypeError, match=r"task work: .*Parts.*not fully defined: name .Nowhere."):
+        _ = app.tasks
+
+
 # What runs return, publish, record and are sent.
 
 app = headway.App()

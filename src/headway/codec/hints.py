@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, Union, get
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from headway.codec import constraints, pydantic
+from headway.codec import Unresolved, constraints, pydantic
 from headway.codec.pointers import Unfit, faults, told
 
 _UNIONS: Final = (Union, types.UnionType)
@@ -220,7 +220,7 @@ def _fields(hint: Any) -> Iterator[tuple[str, Any]]:
     try:
         hints = get_type_hints(kind, include_extras=True)
     except NameError as error:
-        raise TypeError(f"{kind.__name__}: an annotation cannot be resolved: {error}") from None
+        raise Unresolved(f"{kind.__name__}: an annotation cannot be resolved: {error}") from None
     given = dict(zip(getattr(kind, "__parameters__", ()), get_args(hint), strict=False))
     for name, each in hints.items():
         inner = _bare(each)

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from headway.codec import Unresolved
 from headway.codec.pointers import Unfit, escaped
 
 Mode = Literal["validation", "serialization"]
@@ -80,9 +81,16 @@ def _adapter(kind: Any) -> Any:
 
 def adapter(kind: Any) -> Any:
     """Return the TypeAdapter of a type; raise TypeError for one that Pydantic does not take."""
+    from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError  # noqa: PLC0415 - as above
+
     try:
         found = _adapter(kind)
         found.rebuild(raise_errors=True)
+    except PydanticUndefinedAnnotation as error:
+        raise Unresolved(f"{kind!r} is not fully defined: {error.message}") from None
+    except PydanticUserError as error:
+        kind_of_error = Unresolved if error.code == "class-not-fully-defined" else TypeError
+        raise kind_of_error(f"Pydantic does not take {kind!r}: {error.message}") from None
     except Exception as error:  # noqa: BLE001 - its errors for such types have no common class
         raise TypeError(f"Pydantic does not take {kind!r}: {error}") from None
     return found

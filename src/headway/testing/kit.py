@@ -23,6 +23,7 @@ from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.model.query import FIRST
 from headway.model.schedule import PastSlot, Schedule
+from headway.service.idempotency import request_key
 from headway.service.service import Service
 from headway.storage.schedules import ScheduleReader
 from headway.storage.sqlite.open import open_memory
@@ -68,11 +69,16 @@ class Kit:
         task: str | TaskFunction,
         /,
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the word of the client
+        *,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> KitRun:
         """Start a run, as `client.runs.start` does, and execute everything that can run now."""
-        spec = msgspec.json.decode(msgspec.json.encode(start_body(task, input, **options)), type=StartRun)
-        started = await self.desk.runs.start(spec)
+        body = msgspec.json.encode(start_body(task, input, **options))
+        spec = msgspec.json.decode(body, type=StartRun)
+        keep_ms = self.service.settings.idempotency_ms
+        key = request_key(idempotency_key, "POST", "/v1/runs", body, keep_ms) if idempotency_key else None
+        started = await self.desk.runs.start(spec, key)
         await self.settle()
         return KitRun(self, started.run.id)
 

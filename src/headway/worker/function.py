@@ -15,13 +15,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, Final, get_args, get_type_hints
 
+from headway.codec import Unresolved
+
 _CONTEXTS: Final = {"Context", "SyncContext"}
 _HOME: Final = "headway.worker.context"
 _LOCALS: Final = re.compile(r"\.<locals>\.")
-
-
-class Unresolved(TypeError):
-    """An annotation names something that does not exist yet; it may be defined further below."""
 
 
 class Function:

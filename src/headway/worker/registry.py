@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast,
 import msgspec
 from msgspec import Raw
 
+from headway.codec import Unresolved
 from headway.durations import parse_ms
 from headway.wire.schedules import ScheduleDeclaration
 from headway.wire.workers import Executor, TaskDeclaration
-from headway.worker.function import Function, Unresolved
+from headway.worker.function import Function
 from headway.worker.options import TaskOptions, to_bytes
 from headway.worker.ray.resources import checked
 from headway.worker.schedule import ScheduleOptions, declare

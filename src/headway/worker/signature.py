@@ -26,11 +26,11 @@ from typing import (
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from headway.codec import pydantic
+from headway.codec import Unresolved, pydantic
 from headway.codec.hints import convert, hook, understood, wants_pydantic
 from headway.codec.pointers import faults, told
 from headway.codec.schemas import schema
-from headway.worker.function import Function, Unresolved
+from headway.worker.function import Function
 from headway.worker.interrupts import Fail
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -69,7 +69,7 @@ class Signature:
         self._extras = msgspec.json.Decoder(dict[str, Any]), _read_as(function, "**", extras[0]) if extras else None
         self.input_schema = _schema(struct, f"{function.what}: an input parameter")
         returned = _returned(function, early=early)
-        self.output_schema = _schema_of_output(returned)
+        self.output_schema = _schema_of_output(returned, early=early)
         self.dump: Callable[[object], object] | None = None
         """How Pydantic writes what is returned, if its declared type is Pydantic's."""
         if returned is not inspect.Parameter.empty and wants_pydantic(returned):
@@ -147,7 +147,8 @@ def _read_as(function: Function, name: str, hint: Any) -> Any:
     try:
         return understood(hint)
     except TypeError as error:
-        raise TypeError(f"{function.what}: {name}: {error}") from None
+        kind = Unresolved if isinstance(error, Unresolved) else TypeError
+        raise kind(f"{function.what}: {name}: {error}") from None
 
 
 def _unpacked(function: Function, kind: Any) -> dict[str, Any]:
@@ -185,6 +186,8 @@ def _struct(
 def _schema(kind: Any, what: str, mode: pydantic.Mode = "validation") -> bytes:
     try:
         return msgspec.json.encode({"$schema": _DIALECT, **schema(kind, mode)})
+    except Unresolved as error:
+        raise Unresolved(f"{what}: {error}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"{what} has a type that JSON Schema cannot say: {str(error).splitlines()[-1]}") from None
 
@@ -199,8 +202,10 @@ def _returned(function: Function, *, early: bool) -> Any:
         return inspect.Parameter.empty
 
 
-def _schema_of_output(hint: Any) -> bytes | None:
+def _schema_of_output(hint: Any, *, early: bool) -> bytes | None:
     try:
         return None if hint is inspect.Parameter.empty else _schema(understood(hint), "the output", "serialization")
-    except TypeError:
+    except TypeError as error:
+        if early and isinstance(error, Unresolved):
+            raise
         return None  # An output is checked by encoding it; its schema is only a courtesy.
