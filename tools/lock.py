@@ -28,6 +28,7 @@ EXTRAS: Final = (PROJECT, "--extra=postgres", "--extra=external", "--extra=pydan
 PARTS: Final = {
     "build": ("--group=build",),
     "run": (PROJECT,),
+    "image": EXTRAS,
     "dev": (*EXTRAS, "--group=dev"),
     "ray": (PROJECT, "--extra=ray"),
     "patroni": ("--group=patroni",),

@@ -5,7 +5,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src/headway"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-KEPT = {"src", "tests", "tools", "examples", "benchmarks", "docs", "locks", ".ci"}
+KEPT = {"src", "tests", "tools", "examples", "benchmarks", "docs", "locks", "ops", ".ci"}
 """Folders of the project; beside them are only the files at the root."""
 
 

@@ -29,6 +29,7 @@ ASKED = {
     "run": PROJECT["project"]["dependencies"],
     "dev": [*PROJECT["project"]["dependencies"], *EXTRAS["postgres"], *EXTRAS["external"], *group("dev")],
     "build": [*PROJECT["build-system"]["requires"], *group("build")],
+    "image": [*PROJECT["project"]["dependencies"], *EXTRAS["postgres"], *EXTRAS["external"]],
     "ray": EXTRAS["ray"],
     "patroni": group("patroni"),
     "lock": group("lock"),
