@@ -44,6 +44,7 @@ KIB: Final = 1024
 
 OPTIONS: Final = {
     "name": "What runs are started by; the function's name if absent.",
+    "title": "What people call it, such as `Daily e-mail report`; [Tadabase's clients](../compatibility/tadabase.md) show it as the name.",
     "version": "Kept with every run; for people.",
     "description": "One sentence; the docstring's first paragraph if absent.",
     "executor": "`inline` (on the worker's event loop), `thread`, `process` (a child that can be killed), or `ray` (on a Ray cluster)."

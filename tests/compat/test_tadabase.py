@@ -63,6 +63,25 @@ async def test_tasks_are_listed_as_active_and_inactive_without_the_servers_own(s
         assert all(wanted <= set(task) for task in answer.json["tasks"])
 
 
+@on_loop
+async def test_a_task_goes_by_its_title_if_it_has_one(serving):
+    async with serving() as server:
+        await server.declare("join", title="Join all coins")
+        found = await shown_tasks(server)
+        assert {task_id: task["name"] for task_id, task in found.items()} == {
+            "backup": "backup",
+            "join": "Join all coins",
+        }
+        ids = [await server.start(task="join"), await server.start()]
+        listed = (await server.get("/api/v1/tasks/status")).json["tasks"]
+        assert [(task["task_id"], task["task_name"]) for task in listed] == [
+            ("backup", "backup"),
+            ("join", "Join all coins"),
+        ]
+        assert (await entry(server, ids[0]))["task_name"] == "Join all coins"
+        assert (await server.get("/v1/tasks/join")).json["title"] == "Join all coins"
+
+
 async def shown_tasks(server, **headers):
     answer = await server.get("/api/v1/tasks", **headers)
     assert answer.status == 200, answer.body

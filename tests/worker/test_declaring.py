@@ -204,6 +204,14 @@ def test_names_and_descriptions_are_those_of_the_function_beneath():
     assert declared(Greeter.by_class).name == "by_class"
 
 
+def test_a_task_may_have_a_title_for_people():
+    app = App()
+    assert app.task(title="Daily e-mail report")(plain).declaration.title == "Daily e-mail report"
+    assert app.task(name="other")(plain).declaration.title == ""
+    with pytest.raises(TypeError, match="title"):
+        app.task(name="third", title="x" * 1001)(plain)
+
+
 def test_what_a_partial_fills_is_no_input():
     task = declared(functools.partial(with_greeting, greeting=object()))
     with pytest.raises(Fail, match="unknown field `greeting`"):

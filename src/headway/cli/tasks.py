@@ -43,6 +43,7 @@ def show_(name: str) -> None:
     show.pairs(
         [
             ("task", task.name),
+            ("title", task.title or None),
             ("version", task.version),
             ("about", task.description or None),
             ("active", "yes" if task.active else "no"),

@@ -186,6 +186,7 @@ def task_out(task: Task, counts: dict[str, int]) -> TaskOut:
     retry, keep = task.retry, task.retention
     return TaskOut(
         name=task.name,
+        title=task.title,
         version=task.version,
         description=task.description,
         active=task.active,

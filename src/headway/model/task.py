@@ -37,6 +37,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """A named definition of work. The newest declaration of a name counts for runs that start from then on."""
 
     name: str
+    title: str = ""
+    """What people call it; empty: its name."""
     version: str = "1"
     description: str = ""
     executor: str = "inline"

@@ -43,6 +43,11 @@ class Tasks:
         """Return a task; raise TaskNotFound."""
         return self._space.task(self._find(self._store.catalog.tasks, name))
 
+    def title(self, name: str) -> str:
+        """Return what people call a task: its title or, if it has none or is not there any more, its name."""
+        task = self._space.find(self._store.catalog.tasks, name)
+        return (task.title if task is not None else "") or name
+
     def _find(self, tasks: Mapping[str, Task], name: str) -> Task:
         task = self._space.find(tasks, name)
         if task is None:

@@ -189,6 +189,7 @@ class Workers:
 
         return Task(
             name=space.inside(said.name),
+            title=said.title,
             version=said.version,
             description=said.description,
             executor=said.executor,

@@ -63,6 +63,8 @@ class TaskDeclaration(Strict, frozen=True, kw_only=True):
     """A task as its worker declares it."""
 
     name: Name
+    title: Text = ""
+    """What people call it, where that is not its name."""
     version: Name = "1"
     description: Annotated[str, Meta(max_length=10_000)] = ""
     executor: Executor = "inline"
@@ -389,6 +391,7 @@ class TaskOut(Noun, frozen=True, kw_only=True):
 
     name: str
     object: str = "task"
+    title: str = ""
     version: str
     description: str
     active: bool

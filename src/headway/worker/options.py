@@ -89,6 +89,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `@app.task(...)` takes."""
 
     name: str | None = None
+    title: str = ""
     version: str = "1"
     description: str | None = None
     executor: Literal["inline", "thread", "process", "ray"] | None = None
@@ -112,7 +113,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     def declared(self) -> dict[str, Any]:
         """Return the fields of the wire's declaration that do not depend on the function."""
         return {
-            "version": self.version, "queue": self.queue, "priority": self.priority, "key": self.key,
+            "title": self.title, "version": self.version, "queue": self.queue, "priority": self.priority, "key": self.key,
             "max_crashes": self.max_crashes, "retry": self.retry.declared(), "retention": self.retention.declared(),
             "timeout": None if self.timeout is None else to_text(self.timeout),
             "heartbeat_timeout": None if self.heartbeat_timeout is None else to_text(self.heartbeat_timeout),

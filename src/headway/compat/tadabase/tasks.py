@@ -101,7 +101,8 @@ class Watching:
             kept = self._kept[zone] = Kept()
         body = kept.get(run)
         if body is None:
-            body = kept.put(run, encode(words.Executions(total_tasks=1, tasks=[words.execution(run, zone)])))
+            shown = words.execution(run, call.service.tasks.title(run.task), zone)
+            body = kept.put(run, encode(words.Executions(total_tasks=1, tasks=[shown])))
         return Reply(200, body)
 
 
@@ -138,7 +139,7 @@ async def _page(call: Call, wanted: RunFilter, size: int = PAGE_MAX, *, by_end: 
         raise BadParameter("page and cursor exclude each other", parameter="page")
     found, further = await _numbered(call, wanted, Page(size, after, by_end=by_end), number)
     zone = zone_of(call)
-    shown = [words.execution(run, zone) for run in found]
+    shown = [words.execution(run, call.service.tasks.title(run.task), zone) for run in found]
     following = call.service.signer.conceal(CURSOR, f"{_place(call, wanted)}\n{further}") if further else ""
     return json(words.Executions(total_tasks=await _total(call, wanted), tasks=shown, next_cursor=following))
 

@@ -260,13 +260,13 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     tasks: list[Gone] = []
 
 
-def execution(run: Run, zone: str) -> Execution:
-    """Show a run; times are those of a clock on the wall in the organisation's zone."""
+def execution(run: Run, title: str, zone: str) -> Execution:
+    """Show a run of the task with that title; times are those of a clock on the wall in the organisation's zone."""
     total, proceed = records(run)
     return Execution(
         task_queue_id=run.id,
         task_id=run.task,
-        task_name=run.task,
+        task_name=title,
         total_records=total,
         total_record_proceed=proceed,
         start_at=wall_time(run.created_at if run.started_at is None else run.started_at, zone),
@@ -302,7 +302,7 @@ def task(found: Task, schedule: Schedule | None, table_id: str | None, zone: str
     next_run = None if schedule is None else next_run_at(schedule)
     return TaskShown(
         task_id=found.name,
-        name=found.name,
+        name=found.title or found.name,
         status="Active" if found.active else "Inactive",
         data_table_id=table_id,
         occurrence=None if schedule is None else OCCURRENCES.get(schedule.occurrence, ADVANCED),
