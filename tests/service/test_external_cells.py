@@ -1,5 +1,6 @@
 """Rows of other people's databases: every type of number, and cells that hold what their field does not take."""
 
+import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import text
@@ -237,6 +238,24 @@ async def test_text_that_is_no_utf_8_is_shown_and_its_row_found(near, database):
     assert [record.shown("field_2") for record in found] == ["caf\\xe9", "fine"]
     assert invalid(table, found[0])["name"] == "has bytes that are no UTF-8, shown as \\x.."
     assert (await near.desk.records.get("people", found[0].id))[1] == found[0]
+
+
+async def test_a_postgresql_database_without_an_encoding_is_read(near, postgres_cluster):
+    name = postgres_cluster.query("SELECT 'ascii_' || pg_backend_pid()")[0][0]
+    with psycopg.connect(postgres_cluster.url("postgres"), autocommit=True) as root:
+        root.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    try:
+        with psycopg.connect(postgres_cluster.url(name), autocommit=True) as made:
+            made.execute("CREATE TABLE odd (id varchar(20) PRIMARY KEY, name text)")
+            made.execute(b"INSERT INTO odd VALUES ('a', 'plain'), ('b', 'caf\xc3\xa9'), ('c', 'caf\xe9')")
+        await external(near, postgres_cluster.url(name), "odd")
+        table, found = await rows(near, size=1)
+        assert [record.shown("field_2") for record in found] == ["plain", "café", "caf\\xe9"]
+        assert [list(invalid(table, record)) for record in found] == [[], [], ["name"]]
+        assert await ids(near, "name", "is", "café") == ["b"]
+    finally:
+        near.service.databases.close()
+        postgres_cluster.drop_database(name)
 
 
 async def test_dates_and_numbers_that_python_does_not_reach_are_shown_as_the_database_has_them(near, kind, database):

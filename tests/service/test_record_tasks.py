@@ -853,6 +853,9 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
     await office.tasks.patch(
         "T", wire.PatchRecordTask(actions=msgspec.convert([update(seen=None, name={"field": "name"})], wire.Actions))
     )
+    await office.make(update(name="Z"), name="Blank", on="people", filter={"field": "age", "operator": "is blank"})
+    chosen = await office.run("Blank", {"records": ["2", "1", "99"]})
+    assert (chosen["done"], chosen["failed"]) == (0, 0), "a cell that is none of its field is no blank"
     assert await office.run("T") == {"total": 4, "done": 4, "failed": 0}, "a task that reads no such cell can mend it"
     with sqlite3.connect(where) as database:
         found = database.execute("SELECT name, age, seen FROM people ORDER BY id").fetchall()

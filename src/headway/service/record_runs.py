@@ -15,16 +15,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from headway.engine.record_tasks import connections, named_records, patch_of, unreadable
-from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, matches, read
+from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.engine.tables.values import BadValue, normal
-from headway.errors import Conflict, InvalidInput, NotFound, RecordNotFound, RecordTaskNotFound
+from headway.errors import Conflict, InvalidInput, NotFound, RecordTaskNotFound
 from headway.ids import canonical
 from headway.model.record_task import (
     Constant,
@@ -213,7 +212,7 @@ class RecordRun:
     async def _chosen(self, ids: list[str]) -> list[Record]:
         """Return those of these records that fit."""
         if self.table.external is not None:
-            return [record for record in await self._read(self.table, ids) if matches(self._condition, record.values)]
+            return await self.desk.records.some_far(self.table, ids, self._condition)
         return await self.desk.store.read.ask(
             lambda database, dialect: table_storage.read_chosen(database, dialect, self.table, self._condition, ids),
             slow=True,
@@ -236,11 +235,7 @@ class RecordRun:
     async def _read(self, table: Table, ids: Iterable[str]) -> list[Record]:
         wanted = sorted(ids)
         if table.external is not None:
-            found = []
-            for record_id in wanted:
-                with suppress(RecordNotFound):
-                    found.append((await self.desk.records.get(table.id, record_id))[1])
-            return found
+            return await self.desk.records.some_far(table, wanted)
         return await self.desk.store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
 
     async def _last(self) -> str:

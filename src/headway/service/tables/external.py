@@ -102,6 +102,10 @@ class FarTables:
         """Return one row; raise RecordNotFound."""
         return await self._call(table, lambda connection: Rows(connection, table).get(record_id), reads=True)
 
+    async def some(self, table: Table, condition: Condition, ids: Sequence[str]) -> builtins.list[Record]:
+        """Return those of the rows that are there and of which the condition is true."""
+        return await self._call(table, lambda connection: Rows(connection, table).some(condition, ids), reads=True)
+
     async def insert(self, table: Table, given: Sequence[Values]) -> builtins.list[Record]:
         """Add rows, all or none."""
         return await self._call(table, lambda connection: Rows(connection, table).insert(given))

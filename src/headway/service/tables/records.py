@@ -117,6 +117,10 @@ class Records:
             slow=True,
         )
 
+    async def some_far(self, table: Table, ids: Sequence[str], condition: Condition = EVERY) -> builtins.list[Record]:
+        """Return those of the rows of an external table that are there and of which the condition is true."""
+        return await self._elsewhere.some(table, condition, ids)
+
     async def count(self, table: Table, condition: Condition = EVERY) -> int:
         """Return of how many records the condition is true: of all from the count that is kept, else by looking."""
         if table.external is not None:

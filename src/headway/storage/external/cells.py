@@ -135,7 +135,8 @@ def as_cell(field: Field | None, column: Column[Any], value: Any, zone: tzinfo) 
         case FieldType.NUMBER:
             if isinstance(column.type, types.Integer) and isinstance(value, float):
                 raise ExternalRefused(f"{column.name} takes whole numbers, not {value}")
-            return value if isinstance(value, int) or isinstance(column.type, types.Float) else Decimal(repr(value))
+            exact = isinstance(column.type, types.Numeric) and not isinstance(column.type, types.Float)
+            return Decimal(repr(value)) if exact and isinstance(value, float) else value
     if not isinstance(value, str):
         return value
     try:

@@ -147,8 +147,6 @@ class Databases:
             event.listen(made, "connect", prepare_sqlite)
         else:
             event.listen(made, "do_connect", functools.partial(self._connect, far), named=False)
-        if url.drivername == "postgresql+psycopg":
-            event.listen(made, "connect", prepare_postgresql)
         return far
 
     def _arguments(self, url: URL) -> dict[str, Any]:
@@ -186,6 +184,8 @@ class Databases:
             said = _refusal(error) if isinstance(error, dialect.loaded_dbapi.Error) else None
             raise (_unreached(url) if said is None else ExternalFailed(_says(far.engine, said))) from None
         far.reached = True
+        if url.drivername == "postgresql+psycopg":
+            prepare_postgresql(connection)
         return connection
 
     def close(self) -> None:

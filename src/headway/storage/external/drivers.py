@@ -1,7 +1,8 @@
 """Driver settings under which one value that Python has no type for does not fail the whole result.
 
-SQLite may hold bytes in a text that are no UTF-8, PostgreSQL has dates that Python's do not reach (`infinity`, years before 1
-and after 9999). Such a value comes as text; `cells` says that it is none of its field. PyMySQL does so by itself.
+SQLite may hold bytes in a text that are no UTF-8, and so may a database of PostgreSQL without an encoding (SQL_ASCII), which has
+dates besides that Python's do not reach (`infinity`, years before 1 and after 9999). Such a value comes as text; `cells` says
+that it is none of its field. PyMySQL does so by itself.
 """
 
 from __future__ import annotations
@@ -10,21 +11,33 @@ from typing import Any, Final
 
 _DATES: Final = {"date": "DateLoader", "timestamp": "TimestampLoader", "timestamptz": "TimestamptzLoader"}
 """PostgreSQL's type, and psycopg's loader of it."""
+_TEXTS: Final = ("text", "varchar", "bpchar", "name", '"char"')
 
 
 def prepare_sqlite(connection: Any, _record: Any) -> None:
     """Set up a connection to a SQLite file."""
     # A file may come from anyone: its views and triggers call no functions that have effects.
     connection.execute("PRAGMA trusted_schema = OFF")
-    connection.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+    connection.text_factory = _text
 
 
-def prepare_postgresql(connection: Any, _record: Any) -> None:
+def prepare_postgresql(connection: Any) -> None:
     """Set up a connection to PostgreSQL."""
-    from psycopg.types import datetime as native  # noqa: PLC0415 - an extra
+    from psycopg.adapt import Loader  # noqa: PLC0415 - an extra
+    from psycopg.types import datetime as native  # noqa: PLC0415
 
     for name, loader in _DATES.items():
         connection.adapters.register_loader(name, _lenient(getattr(native, loader)))
+    if (
+        connection.info.parameter_status("client_encoding") == "SQL_ASCII"
+    ):  # texts would be bytes, also names of columns
+        for name in _TEXTS:
+            loads = {"load": lambda _, octets: _text(bytes(octets))}
+            connection.adapters.register_loader(name, type("TextLoader", (Loader,), loads))
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
 
 
 def _lenient(native: type) -> type:

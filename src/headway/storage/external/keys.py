@@ -73,7 +73,7 @@ def _value(column: Column[Any], part: Any, dialect: str) -> Any:
     match part:
         case {"bytes": str(digits)} if len(part) == 1:
             return bytes.fromhex(digits)
-        case {"text": str(digits)} if len(part) == 1:
+        case {"text": str(digits)} if len(part) == 1 and dialect == "sqlite":
             return bytes.fromhex(digits).decode("utf-8", "surrogateescape")
         case str():
             return _of_text(column.type, part, dialect)

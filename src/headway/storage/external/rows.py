@@ -6,6 +6,7 @@ Conditions are carried out by the database in its own way: MySQL and SQLite may 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,6 +73,16 @@ class Rows:
     def get(self, record_id: str) -> Record:
         """Return one row; raise RecordNotFound."""
         return self._record(self._one(self._parsed(record_id), record_id))
+
+    def some(self, condition: Condition, ids: Sequence[str]) -> list[Record]:
+        """Return those of the rows that are there and of which the condition is true, in the order of the ids."""
+        found = []
+        for record_id in ids:
+            with suppress(RecordNotFound):
+                same = keys.matches(self._key, self._parsed(record_id))
+                row = self._connection.execute(self._select(condition).where(same)).first()
+                found += [] if row is None else [self._record(row)]
+        return found
 
     def _select(self, condition: Condition) -> Any:
         """Return the query for fields and key of rows, in order of the key, as the driver gives them."""
@@ -201,7 +212,7 @@ class Rows:
             moments = [datetime.fromisoformat(value).astimezone(self._zone) for value in term.values]
             texts = [each.replace(tzinfo=None).isoformat(" ", "milliseconds") for each in moments]
             return func.strftime("%Y-%m-%d %H:%M:%f", raw(column)), texts
-        compared = cast(column, Text()) if ANY in column.info else column
+        compared = cast(column, Text()) if ANY in column.info and term.type is FieldType.TEXT else column
         return compared, [self._cell(term.field, value) for value in term.values]
 
     def _valid(self, column: Column[Any], kind: FieldType) -> ColumnElement[bool]:
