@@ -1,6 +1,7 @@
 """The test kit: what users write tests with, tested the way they would use it."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -149,6 +150,30 @@ async def test_what_a_kit_s_run_gives_is_what_the_client_gives(t):
     everything = [(event.run_id, event.position) async for event in t.events()]
     assert {run_id for run_id, _ in everything} == {run.id, *[child.id async for child in run.children()]}
     assert [position for _, position in everything] == sorted(position for _, position in everything)
+
+
+@app.task
+def logging_plainly(ctx: headway.SyncContext) -> None:
+    ctx.log("by the context")
+    logging.getLogger("shop").info("by %s", "logging")
+    logging.getLogger("shop").debug("not this")
+
+
+def test_what_a_task_logs_is_in_the_log_of_its_run_as_in_a_worker():
+    before = logging.getLogger().level, list(logging.getLogger().handlers)
+
+    async def lines(of):
+        async with headway.testing.service(of) as t:
+            logging.getLogger("shop").info("of no run")
+            run = await t.start("logging_plainly")
+            return [(line.message, line.level, line.fields) async for line in run.logs()]
+
+    quiet = headway.App(capture_logging=False)
+    quiet.task(logging_plainly)
+    own = ("by the context", "info", {})
+    assert asyncio.run(lines(app)) == [own, ("by logging", "info", {"logger": "shop"})]
+    assert asyncio.run(lines(quiet)) == [own]
+    assert before == (logging.getLogger().level, list(logging.getLogger().handlers))
 
 
 @in_kit

@@ -330,6 +330,22 @@ def test_a_type_defined_further_below_is_found_when_the_app_is_used():
     assert app.tasks["early"].declaration.output_schema is not None
 
 
+def test_a_task_with_a_schedule_may_name_what_is_defined_further_below_too():
+    app = App()
+
+    @app.schedule("daily", input={"of": {"x": 1}})
+    @app.task
+    async def early(of: "DefinedLater") -> None: ...  # noqa: F821
+
+    assert list(app.schedules) == ["early"]
+    scope = early.function.__globals__
+    scope["DefinedLater"] = DefinedBelow
+    try:
+        assert bound(app.tasks["early"], of={"x": 1})["of"] == DefinedBelow(1)
+    finally:
+        del scope["DefinedLater"]
+
+
 @dataclass
 class DefinedBelow:
     x: int

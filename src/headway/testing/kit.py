@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ from headway.testing.sink import DirectSink
 from headway.wire.runs import StartRun
 from headway.wire.schedules import CreateSchedule
 from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
+from headway.worker import capture
 from headway.worker.attempt import execute
 from headway.worker.registry import App, TaskFunction
 
@@ -176,7 +178,25 @@ async def service(app: App, *, now_ms: int = 1_800_000_000_000, settings: Settin
     kit = Kit(app, Service(store, Signer(b"the test kit's secret, 32 bytes.."), settings or Settings()), clock)
     await kit.open()
     try:
-        yield kit
+        with _logging_of(app):
+            yield kit
     finally:
         await kit.service.gateway.close()
         await store.close()
+
+
+@contextmanager
+def _logging_of(app: App) -> Iterator[None]:
+    """Have what tasks log with Python's `logging` in the logs of their runs, as in a worker; leave the level as it was."""
+    if not app.capture_logging:
+        yield
+        return
+    root = logging.getLogger()
+    level, handler = root.level, capture.install()
+    if level == logging.WARNING:  # nobody has said otherwise, though a test runner listens already
+        root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        capture.remove(handler)
+        root.setLevel(level)

@@ -57,6 +57,11 @@ class TaskFunction:
         with contextlib.suppress(Unresolved):  # what its annotations name may be defined further below
             self.finish(early=True)
 
+    @property
+    def finished(self) -> bool:
+        """Whether its annotations could be read; if not yet, what they name is defined further below."""
+        return self._unfinished is None
+
     def finish(self, *, early: bool = False) -> None:
         """Read the annotations, if they could not be read yet; raise TypeError for one that still cannot be."""
         if self._unfinished is None:

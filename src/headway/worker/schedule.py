@@ -53,7 +53,8 @@ def declare(task: TaskFunction, occurrence: str, options: ScheduleOptions) -> Sc
         # Read back as the server will read it, so that a wrong option is refused where it stands.
         declaration = msgspec.json.decode(msgspec.json.encode(schedule_body(said)), type=ScheduleDeclaration)
         _check(declaration)
-        task.signature.bind(Raw(bytes(declaration.input)))
+        if task.finished:  # else the server checks it, when the worker connects
+            task.signature.bind(Raw(bytes(declaration.input)))
     except (HeadwayError, Fail, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise TypeError(f"schedule {name}: {error}") from None
     return declaration
