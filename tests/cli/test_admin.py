@@ -336,3 +336,25 @@ def test_a_driver_that_is_missing_is_named(store):
 )
 def test_a_url_is_shown_without_its_password(url, expected):
     assert shown(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("surface", "path"),
+    [
+        ((), "/v1/runs"),
+        (("--surface", "tadabase"), "/api/v1/tasks"),
+        (("--surface", "cloudcoin"), "/get-task-status/{id}"),
+    ],
+)
+def test_the_document_of_each_surface_is_printed(headway, surface, path):
+    code, out, err = headway("openapi", *surface)
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert path in found["paths"]
+    assert len({route.split("/")[1] for route in found["paths"]} & {"v1", "api"}) == 1
+
+
+def test_a_surface_that_there_is_not_is_wrong_usage(headway):
+    code, out, err = headway("openapi", "--surface", "ricloud")
+    assert (code, out) == (2, "")
+    assert "cloudcoin, native, tadabase" in err
