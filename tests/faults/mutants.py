@@ -98,8 +98,8 @@ MUTANTS = (
     Mutant(
         "import-keeps-where-it-will-stand", "service/tables/importing.py",
         "            return after\n\n        return await self._store.write(work",
-        "            return after\n\n        await self._store.write(lambda unit: keep(unit, run, done.rows + 1, replace(done, at=at, "
-        "rows=done.rows + len(found), columns=columns), at, file.bytes, '0 rows'), run_ids=[run.id])\n"
+        "            return after\n\n        await self._store.write(lambda unit: keep(unit, run, done.rows + 1, replace(done, "
+        "at=done.at + found[-1].end, rows=done.rows + len(found)), 1, file.bytes, '0 rows'), run_ids=[run.id])\n"
         "        return await self._store.write(work",
         "test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
     ),
