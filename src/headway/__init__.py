@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headway.client.sync.handle import RunHandle
     from headway.errors import HeadwayError
     from headway.worker.context import Context, SyncContext, context
-    from headway.worker.interrupts import Cancelled, ChildFailed, Fail, RetryLater
+    from headway.worker.interrupts import Cancelled, ChildFailed, Fail, RetryLater, StepFailed
     from headway.worker.options import Rate, Retention, Retry
     from headway.worker.registry import App
 
@@ -54,6 +54,7 @@ _HOMES = {
     "RunFailed": "headway.client.errors",
     "RunHandle": "headway.client.sync.handle",
     "RunTerminated": "headway.client.errors",
+    "StepFailed": "headway.worker.interrupts",
     "SyncContext": "headway.worker.context",
     "WaitTimeout": "headway.client.errors",
     "context": "headway.worker.context",
@@ -77,6 +78,7 @@ __all__ = [
     "RunFailed",
     "RunHandle",
     "RunTerminated",
+    "StepFailed",
     "SyncContext",
     "WaitTimeout",
     "context",

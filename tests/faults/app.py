@@ -211,3 +211,21 @@ async def blocks_the_loop(ctx: headway.Context, ms: int) -> int:
     note("effect", ctx)
     time.sleep(ms / 1000)  # noqa: ASYNC251 - that is the harm
     return ctx.attempt
+
+
+def tried(ctx, kind: str) -> None:
+    note("try", ctx, kind=kind)
+    if not gate("mended"):
+        raise ConnectionError(kind)
+
+
+def begin(ctx, kind: str) -> None:
+    note("first", ctx, kind=kind)
+
+
+@app.task(retry=ONCE, **STUBBORN)
+async def retried_step(ctx: headway.Context, wait: str) -> str:
+    await ctx.step("begin", begin, ctx, wait)
+    policy = headway.Retry(max_attempts=4, backoff=wait, factor=1, jitter=0)
+    await ctx.step("flaky", tried, ctx, wait, retry=policy)
+    return wait

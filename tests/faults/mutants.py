@@ -258,6 +258,31 @@ MUTANTS = (
         "test_worker_kills.py::test_a_worker_told_to_go_hands_its_run_back_and_the_attempt_does_not_count",
     ),
     Mutant(
+        "step-failures-not-kept", "service/reporting.py",
+        "        unit.add_step(run.id, name, value)\n        line = {", "        line = {",
+        "test_step_retries.py::test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed[1500ms-sqlite]",
+    ),
+    Mutant(
+        "step-failures-counted-by-attempt", "worker/journal.py",
+        '        while self.has(f"{STEP_FAILURE}{step}:{number + 1}"):', "        while False:",
+        "test_step_retries.py::test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed[2500ms-sqlite]",
+    ),
+    Mutant(
+        "retry-takes-failures-over", "storage/sql/history.sql",
+        "NOT IN ('step-failure:', 'continued-by:')", "NOT IN ('continued-by:')",
+        "test_step_retries.py::test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed[2500ms-sqlite]",
+    ),
+    Mutant(
+        "retry-finds-no-steps", "service/claiming.py",
+        "run.seq > 2 or run.previous_id is not None", "run.seq > 2",
+        "tests/service/test_continuing.py::test_a_retry_has_the_steps_of_the_run_that_it_repeats[sqlite]",
+    ),
+    Mutant(
+        "retry-orphans-its-children", "service/continuing.py",
+        '        unit.later("adopt_run"', '        (lambda *_, **__: None)("adopt_run"',
+        "tests/service/test_continuing.py::test_children_that_have_not_ended_are_stopped_with_the_retry[sqlite]",
+    ),
+    Mutant(
         "children-outlive", "worker/child.py",
         "    die_with(parent)\n", "",
         "test_worker_kills.py::test_the_children_of_a_killed_worker_die_with_it",

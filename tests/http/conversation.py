@@ -57,6 +57,7 @@ async def _all_of_it(ask: Any) -> None:
     await report(
         wire.ProgressReport(**of, done=1, total=2, message="m"), wire.LogReport(**of, message="m", fields={"a": 1}),
         wire.ResultReport(**of, value=one, name="r"), wire.StepReport(**of, name="s", value=one),
+        wire.StepFailureReport(**of, name="f", number=1, error=wire.ErrorReport(message="m"), retry_at="2100-01-01T00:00:00Z"),
         wire.ChildReport(**of, name="c", run=StartRun(task="t")), wire.TokenReport(**of, name="t"),
         held=[(of["run_id"], of["epoch"])],
     )  # fmt: skip

@@ -356,3 +356,10 @@ async def test_the_retry_of_a_built_in_task_starts_anew(world):
 
 def _records(task):
     return type(task)(name=task.name, executor="records")
+
+
+async def test_failures_of_steps_are_of_the_run_that_had_them(world):
+    worker, lease = await begun(world)
+    await world.tell(worker, lease, wire.StepFailureReport, name="s", number=1, error=wire.ErrorReport())
+    await fail(world, worker, lease)
+    assert {} == steps(await again(world, worker, lease.run_id))

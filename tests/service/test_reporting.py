@@ -293,3 +293,36 @@ async def test_why_a_run_waits_says_that_all_workers_are_full(world):
     assert ["next"] == await world.why(run.id)
     await world.workers.report(wire.ReportRuns(worker_id=other, held=[], blocked=wire.BlockedLoop(for_ms=1_000)))
     assert ["workers_blocked"] == await world.why(run.id)
+
+
+async def test_a_failed_try_of_a_step_is_recorded_once_and_told_in_the_history(world):
+    worker = await world.worker()
+    await world.start()
+    lease = await world.one(worker)
+    error = wire.ErrorReport(type="ConnectionError", message="refused", details="Traceback …")
+    said = {"name": "pay", "number": 1, "error": error, "retry_at": "2027-01-15T09:00:00.000Z"}
+    for _ in range(2):
+        await world.tell(worker, lease, wire.StepFailureReport, **said)
+    await world.tell(worker, lease, wire.StepFailureReport, name="pay", number=2, error=error)
+    await world.tell(worker, lease, wire.Released)
+    kept = {name: json.loads(bytes(value)) for name, value in (await world.one(worker)).steps.items()}
+    short = {"type": "ConnectionError", "message": "refused"}
+    assert {"step-failure:pay:1": {"retry_at": 1_800_003_600_000, **short}, "step-failure:pay:2": short} == kept
+    first, second = [json.loads(e.data) for e in await world.history.events(lease.run_id, 0, 9, "run.step_failed")]
+    assert {
+        "name": "pay",
+        "number": 1,
+        "attempt": 1,
+        "retry_at": said["retry_at"],
+        "error": short | {"details": "Traceback …"},
+    } == first
+    assert (2, None) == (second["number"], second["retry_at"])
+
+
+async def test_a_failed_try_of_a_step_that_makes_no_sense_is_refused_in_its_place(world):
+    worker = await world.worker()
+    await world.start()
+    lease = await world.one(worker)
+    said = {"name": "pay", "number": 1, "error": wire.ErrorReport()}
+    assert (422, "invalid_input") == await world.refused(worker, lease, wire.StepFailureReport, retry_at="soon", **said)
+    assert "running" == await world.state(lease.run_id)

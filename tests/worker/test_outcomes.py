@@ -6,8 +6,8 @@ import sys
 import pytest
 from tests.worker.kit import lease, run
 
-from headway.wire.workers import Errored, Released, Stopped, Succeeded
-from headway.worker.interrupts import Cause, ChildFailed, Fail, RetryLater, SignalTimeout
+from headway.wire.workers import BlockerSpec, Errored, Released, Slept, Stopped, Succeeded, Suspended
+from headway.worker.interrupts import Cause, ChildFailed, Fail, RetryLater, SignalTimeout, SleepRun, SuspendRun
 from headway.worker.options import Retry
 from headway.worker.outcome import of_error, of_value
 from headway.worker.registry import App
@@ -185,3 +185,22 @@ def test_a_final_failure_in_a_task_group_is_one():
 
     error = outcome_of(body).error
     assert ("no_customer", "no such customer", False) == (error.code, error.message, error.retryable)
+
+
+GO = [BlockerSpec(kind="signal", name="go")]
+
+
+@pytest.mark.parametrize(
+    ("waits", "ends"),
+    [
+        (
+            [SleepRun(2_000, 1_000), SleepRun(1_500, 500)],
+            Slept(run_id="run", epoch=1, until="1970-01-01T00:00:01.500Z"),
+        ),
+        ([SleepRun(2_000, 1_000), SuspendRun(GO)], Suspended(run_id="run", epoch=1, blockers=GO, timeout="1s")),
+        ([SuspendRun(GO, 500), SleepRun(2_000, 1_000)], Suspended(run_id="run", epoch=1, blockers=GO, timeout="500ms")),
+        ([SuspendRun(GO)], Suspended(run_id="run", epoch=1, blockers=GO)),
+    ],
+)
+def test_waits_at_the_same_time_end_with_the_first_that_is_over(waits, ends):
+    assert ends == outcome_of(raising(BaseExceptionGroup("of a task group", waits)))

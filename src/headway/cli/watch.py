@@ -142,8 +142,17 @@ def _show(screen: Screen, event: Event) -> None:
         )
     elif event.type == "run.log":
         screen.log(event.data.get("level", "info"), event.data.get("message", ""))
+    elif event.type == "run.step_failed":
+        screen.log("warning", _step_failure(event.data))
     elif event.type == "run.state":
         screen.state(event.data.get("state", ""))
+
+
+def _step_failure(data: dict[str, Any]) -> str:
+    error = data.get("error") or {}
+    said = ": ".join(filter(None, [error.get("type") or error.get("code"), error.get("message")]))
+    again = f"again at {data['retry_at']}" if data.get("retry_at") else "for good"
+    return f"step {data.get('name', '')!r} failed, try {data.get('number', '?')}: {said} ({again})"
 
 
 def _screen(handle: RunHandle) -> Screen:

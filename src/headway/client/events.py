@@ -23,8 +23,8 @@ PATIENCE_S: Final = 300.0
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that happened.
 
-    `type` is run.state, run.log, run.result, run.step, run.signal, run.changed or run.progress; snapshot: the run as it
-    was when the stream was opened or resumed, in `run`; gap: events `data["from"]` to `data["to"]` are not kept any more.
+    `type` is run.state, run.log, run.result, run.step, run.step_failed, run.signal, run.changed or run.progress; snapshot:
+    the run as it was when the stream was opened or resumed, in `run`; gap: events `data["from"]` to `data["to"]` are not kept any more.
     """
 
     type: str

@@ -21,6 +21,8 @@ HEIR: Final = "continued-by:"
 """Steps of this prefix in a final run name the retries that go on from it."""
 FAILED_CHILD: Final = "failed-child:"
 """Before the name of a child's step: the child of an earlier run that the next child of that name goes on from."""
+STEP_FAILURE: Final = "step-failure:"
+"""Before the name of a step, which a colon and a number follow: a try of the step that failed. Retries do not take it over."""
 CHILDREN_MAX: Final = 1_000
 """How many children of a run may not have ended, or not in its time, for a retry to take them over."""
 

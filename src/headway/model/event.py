@@ -14,7 +14,7 @@ class Event(msgspec.Struct, frozen=True):
     seq: int
     """Its place in the history of its run: 1, 2, 3 … without gaps."""
     type: str
-    """run.state, run.log, run.step, run.result, run.signal, run.changed."""
+    """run.state, run.log, run.step, run.step_failed, run.result, run.signal, run.changed."""
     time: int
     data: str
     """JSON. Of a run.state: the state, the cause (an engine event), and what the cause carries."""

@@ -11,6 +11,7 @@ import msgspec
 from headway.config import Settings
 from headway.engine import lifecycle, progress
 from headway.engine.access import lacking_for_child, within
+from headway.engine.inheritance import STEP_FAILURE
 from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
 from headway.ids import Signer
 from headway.ids import canonical as canonical_id
@@ -93,6 +94,8 @@ class Reporter:
                     return self._succeeded(report)
                 case wire.StepReport() | wire.ResultReport():
                     return Ready(report, value=self._json(report.value, "/value"))
+                case wire.StepFailureReport():
+                    return Ready(report, value=_step_failure_value(report))
                 case wire.Errored():
                     return Ready(report, event=_errored(report))
                 case wire.Suspended():
@@ -173,6 +176,8 @@ class Reporter:
                 change(unit, run, run, "run.result", line.decode())
             case wire.StepReport():
                 _step(unit, run, report.name, ready.value)
+            case wire.StepFailureReport():
+                _step_failure(unit, run, report, ready.value)
             case wire.ChildReport():
                 return self._child(unit, run, report, ready.draft)
             case wire.TokenReport():
@@ -235,6 +240,24 @@ def _step(unit: Unit, run: Run, name: str, value: str) -> None:
     if unit.step(run.id, name) is None:
         unit.add_step(run.id, name, value)
         change(unit, run, run, "run.step", _encode({"name": name, "attempt": run.attempt}).decode())
+
+
+def _step_failure_value(report: wire.StepFailureReport) -> str:
+    retry_at = None if report.retry_at is None else timestamp(report.retry_at, "/retry_at")
+    error = report.error
+    failure = wire.StepFailure(retry_at=retry_at, code=error.code, type=error.type, message=error.message)
+    return _encode(failure).decode()
+
+
+def _step_failure(unit: Unit, run: Run, report: wire.StepFailureReport, value: str) -> None:
+    name = f"{STEP_FAILURE}{report.name}:{report.number}"
+    if unit.step(run.id, name) is None:
+        unit.add_step(run.id, name, value)
+        line = {
+            "name": report.name, "number": report.number, "attempt": run.attempt, "retry_at": report.retry_at,
+            "error": report.error,
+        }  # fmt: skip
+        change(unit, run, run, "run.step_failed", _encode(line).decode())
 
 
 def _outcome(unit: Unit, run: Run, event: lifecycle.Event) -> None:

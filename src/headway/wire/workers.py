@@ -249,6 +249,26 @@ class StepReport(Report, frozen=True, kw_only=True, tag="step", omit_defaults=Tr
     value: Raw
 
 
+class StepFailureReport(Report, frozen=True, kw_only=True, tag="step_failure", omit_defaults=True):
+    """A try of a step has failed, which is no failure of the attempt; a second report of the same number changes nothing."""
+
+    name: Name
+    number: Annotated[int, Meta(ge=1, le=1000)]
+    """Which try of the step, counted from 1 over all attempts."""
+    error: ErrorReport
+    retry_at: Timestamp | None = None
+    """When the step is tried again; null: it is not, and has failed for good."""
+
+
+class StepFailure(Open, frozen=True, kw_only=True, omit_defaults=True):
+    """What `Lease.steps` has of a failed try, as `step-failure:NAME:NUMBER`; `retry_at` in milliseconds."""
+
+    retry_at: int | None = None
+    code: str = "exception"
+    type: str = ""
+    message: str = ""
+
+
 class ChildReport(Report, frozen=True, kw_only=True, tag="child", omit_defaults=True):
     """Start a child run, once: a second report of the same name answers with the same child."""
 
@@ -302,7 +322,7 @@ class Stopped(Report, frozen=True, kw_only=True, tag="stopped", omit_defaults=Tr
 
 
 AnyReport = (
-    ProgressReport | LogReport | ResultReport | StepReport | ChildReport | TokenReport
+    ProgressReport | LogReport | ResultReport | StepReport | StepFailureReport | ChildReport | TokenReport
     | Succeeded | Errored | Suspended | Slept | Released | Stopped
 )  # fmt: skip
 

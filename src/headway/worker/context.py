@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
+import random
+from collections.abc import AsyncIterable, Callable, Generator, Iterable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, Final, Literal, TypeVar
@@ -18,8 +19,11 @@ import msgspec
 from msgspec import Raw
 
 from headway.clock import Clock
-from headway.engine.inheritance import ORIGIN
+from headway.engine.inheritance import ORIGIN, STEP_FAILURE
+from headway.engine.retry import delay_ms
 from headway.errors import LeaseLost, RunStopping
+from headway.model.task import RetryPolicy
+from headway.wire.times import to_text as time_text
 from headway.wire.workers import (
     BlockerSpec,
     ChildReport,
@@ -28,14 +32,25 @@ from headway.wire.workers import (
     ProgressReport,
     Reply,
     ResultReport,
+    StepFailure,
+    StepFailureReport,
     StepReport,
     TokenReport,
 )  # fmt: skip
 from headway.worker.children import ChildRun, StartOptions, SyncChildRun, output_of, to_start
-from headway.worker.interrupts import Cancelled, Cause, SignalTimeout, SleepRun, SuspendRun
-from headway.worker.journal import Journal, valid
-from headway.worker.options import Duration, to_ms
+from headway.worker.interrupts import (
+    Cancelled,
+    Cause,
+    RetryLater,
+    SignalTimeout,
+    SleepRun,
+    StepFailed,
+    SuspendRun,
+)
+from headway.worker.journal import Journal, inside, valid
+from headway.worker.options import Duration, Retry, to_ms
 from headway.worker.outbox import Question, Sink
+from headway.worker.outcome import is_final, may_retry, report_of
 from headway.worker.payload import clean, to_json
 from headway.worker.registry import TaskFunction
 from headway.worker.track import Message, Track
@@ -47,10 +62,11 @@ Plan = Generator[Question | float, Reply | None, T]
 
 SHORT_SLEEP_MS: Final = 2_000
 """Shorter sleeps are slept where the function stands; longer ones let go of the worker."""
+LOOK_AGAIN_MS: Final = 1_000
+"""How often a wait on the worker looks whether it may let go of the worker by now."""
 FIELDS_MAX: Final = 32_768
 
 current: ContextVar[_Shared | None] = ContextVar("headway_context", default=None)
-_step: ContextVar[str] = ContextVar("headway_step", default="")
 
 
 def context() -> Context | SyncContext:
@@ -141,9 +157,9 @@ class _Shared:
 
         A retry that goes on from an earlier run has that run's keys: what failed there may have been done.
         """
-        step, journal = _step.get(), self._journal
+        scope, journal = inside.get(), self._journal
         run_id = str(journal.value(ORIGIN)) if journal.has(ORIGIN) else self.run_id
-        return f"{run_id}/{step}" if step else run_id
+        return run_id if scope is None else f"{run_id}/{scope.step}"
 
     def idempotency_key_for(self, name: str) -> str:
         """Return the key for one of several outside calls in the same place."""
@@ -211,16 +227,44 @@ class _Shared:
             self._book = Journal(self._attempt.lease.steps)
         return self._book
 
-    @contextlib.contextmanager
-    def _inside(self, step: str) -> Iterator[None]:
-        token = _step.set(step)
-        try:
-            yield
-        finally:
-            _step.reset(token)
-
     def _report_step(self, name: str, text: bytes) -> StepReport:
         return StepReport(run_id=self.run_id, epoch=self.fencing_token, name=name, value=Raw(text))
+
+    def _turn(self, step: str, cause: Exception | None) -> Plan[None]:
+        """Wait until a step that has failed may be tried again; raise StepFailed if it may not.
+
+        A longer wait lets go of the worker, unless the function of another step is under way, which would be lost.
+        """
+        number, failure = self._journal.failures(step)
+        if failure is None:
+            return
+        if failure.retry_at is None:
+            error = {"code": failure.code, "type": failure.type, "message": failure.message}
+            raise StepFailed(step, number, error) from cause
+        attempt = self._attempt
+        left_ms = failure.retry_at - attempt.clock.now_ms()
+        while left_ms > 0:
+            if left_ms >= SHORT_SLEEP_MS and not self._journal.busy():
+                raise SleepRun(failure.retry_at, left_ms)
+            yield min(left_ms, LOOK_AGAIN_MS) / 1000
+            left_ms -= LOOK_AGAIN_MS
+            self._check()
+        if attempt.over:  # of a task that the function has left behind: the step is for the next attempt
+            raise Cancelled(Cause.LOST)
+
+    def _failed(self, step: str, policy: RetryPolicy, error: Exception) -> Plan[None]:
+        """Record that a try of the step has failed, and when the next one is."""
+        number = self._journal.failures(step)[0] + 1
+        final = number >= policy.max_attempts or not may_retry(error, policy.do_not_retry)
+        pause_ms = to_ms(error.delay) if isinstance(error, RetryLater) else delay_ms(policy, number, random.random())  # noqa: S311
+        retry_at = None if final else self._attempt.clock.now_ms() + pause_ms
+        report = report_of(error, retryable=not final)
+        yield StepFailureReport(
+            run_id=self.run_id, epoch=self.fencing_token, name=step, number=number, error=report,
+            retry_at=None if retry_at is None else time_text(retry_at),
+        )  # fmt: skip
+        failure = StepFailure(retry_at=retry_at, code=report.code, type=report.type, message=report.message)
+        self._journal.record(f"{STEP_FAILURE}{step}:{number}", msgspec.json.encode(failure))
 
     def _sleep(self, duration: Duration) -> Plan[None]:
         self._check()
@@ -234,7 +278,7 @@ class _Shared:
         if not recorded:
             # Not waited for: it is in the same request as the outcome that follows, in front of it.
             self._attempt.sink.put(self._report_step(name, str(wake_ms).encode()))
-        raise SleepRun(wake_ms)
+        raise SleepRun(wake_ms, wake_ms - now_ms)
 
     def _wait_for_signal(self, name: str, timeout: Duration | None) -> Plan[Any]:
         self._check()
@@ -314,23 +358,40 @@ class Context(_Shared):
 
     __slots__ = ()
 
-    async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def step(
+        self, name: str, function: Callable[..., Any], /, *args: Any, retry: Retry | None = None, **kwargs: Any
+    ) -> Any:
         """Call `function` once for this run, whatever happens to the attempt, and return what it returned, as JSON has it.
 
         A second attempt gets the recorded value. A crash after the call and before the record makes it happen twice;
         `ctx.idempotency_key` inside the step is the same both times. A plain function is called on the event loop.
+
+        With `retry` a step that raises is tried again by itself, without another attempt of the run; its tries are counted
+        over all attempts. Raises StepFailed, in every attempt, when it has failed for good.
         """
         self._check()
-        full = self._journal.next_step(name)
-        if self._journal.has(full):
-            return self._journal.value(full)
-        with self._inside(full):
-            value = function(*args, **kwargs)
-            if inspect.isawaitable(value):
-                value = await value
+        journal, policy = self._journal, _policy(retry)
+        full = journal.next_step(name)
+        if journal.has(full):
+            return journal.value(full)
+        failed: Exception | None = None
+        while True:
+            if policy is not None:
+                await self._drive(self._turn(full, failed))
+            try:
+                with journal.scope(full, retried=policy is not None):
+                    value = function(*args, **kwargs)
+                    if inspect.isawaitable(value):
+                        value = await value
+                break
+            except Exception as error:
+                if policy is None or is_final(error):
+                    raise
+                failed = error
+            await self._drive(self._failed(full, policy, failed))
         text = to_json(value)
         await self._ask(self._report_step(full, text))
-        return self._journal.record(full, text)
+        return journal.record(full, text)
 
     async def sleep(self, duration: Duration) -> None:
         """Sleep; longer sleeps let go of the worker, survive everything, and the function is called again after them."""
@@ -402,21 +463,38 @@ class SyncContext(_Shared):
 
     __slots__ = ()
 
-    def step(self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def step(
+        self, name: str, function: Callable[..., Any], /, *args: Any, retry: Retry | None = None, **kwargs: Any
+    ) -> Any:
         """Call `function` once for this run, whatever happens to the attempt, and return what it returned, as JSON has it.
 
         A second attempt gets the recorded value. A crash after the call and before the record makes it happen twice;
         `ctx.idempotency_key` inside the step is the same both times.
+
+        With `retry` a step that raises is tried again by itself, without another attempt of the run; its tries are counted
+        over all attempts. Raises StepFailed, in every attempt, when it has failed for good.
         """
         self._check()
-        full = self._journal.next_step(name)
-        if self._journal.has(full):
-            return self._journal.value(full)
-        with self._inside(full):
-            value = function(*args, **kwargs)
+        journal, policy = self._journal, _policy(retry)
+        full = journal.next_step(name)
+        if journal.has(full):
+            return journal.value(full)
+        failed: Exception | None = None
+        while True:
+            if policy is not None:
+                self._drive(self._turn(full, failed))
+            try:
+                with journal.scope(full, retried=policy is not None):
+                    value = function(*args, **kwargs)
+                break
+            except Exception as error:
+                if policy is None or is_final(error):
+                    raise
+                failed = error
+            self._drive(self._failed(full, policy, failed))
         text = to_json(value)
         self._ask(self._report_step(full, text))
-        return self._journal.record(full, text)
+        return journal.record(full, text)
 
     def sleep(self, duration: Duration) -> None:
         """Sleep; longer sleeps let go of the worker, survive everything, and the function is called again after them."""
@@ -501,6 +579,18 @@ def _settle(
         future.set_exception(Cancelled(Cause.STOP))
     else:
         future.set_exception(error)
+
+
+def _policy(retry: Retry | None) -> RetryPolicy | None:
+    """Return the policy of a step's retries; raise TypeError or ValueError for what is none."""
+    if retry is None:
+        return None
+    if not isinstance(retry, Retry):
+        raise TypeError(
+            f"retry= of a step takes a headway.Retry, not {type(retry).__name__}; a function that takes an argument of that "
+            "name is given it by functools.partial"
+        )
+    return retry.policy()
 
 
 def _step_of(spec: BlockerSpec) -> str:

@@ -75,11 +75,28 @@ class ChildFailed(HeadwayError):
         self.run_id, self.state, self.error = run_id, state, error
 
 
+class StepFailed(HeadwayError):
+    """A step has failed as often as its `retry` allows, or by an error that is not retried.
+
+    `step` is its name, `attempts` how often it was tried, `error` the last error: code, type and message. The exception
+    itself is the `__cause__` in the attempt in which it was raised.
+    """
+
+    code, status, title = "step_failed", 500, "A step failed for good"
+
+    def __init__(self, step: str, attempts: int, error: dict[str, Any]) -> None:
+        """Take what is recorded of the step's last try."""
+        tries = "once" if attempts == 1 else f"{attempts} times"
+        said = ": ".join(filter(None, [error.get("type") or error.get("code"), error.get("message")]))
+        super().__init__(f"the step {step!r} failed {tries}: {said}")
+        self.step, self.attempts, self.error = step, attempts, error
+
+
 class SignalTimeout(TimeoutError):
     """No signal came in time. It is recorded that it did not: the wait ends like this in every attempt."""
 
 
-RECORDED: Final = (ChildFailed, SignalTimeout)
+RECORDED: Final = (ChildFailed, StepFailed, SignalTimeout)
 """Errors that the run has recorded: every attempt raises them again, so that a run that fails by one is not retried."""
 
 
@@ -100,7 +117,8 @@ class SuspendRun(LetGo):
 class SleepRun(LetGo):
     """Until a time."""
 
-    def __init__(self, until_ms: int) -> None:
-        """Say when, in milliseconds UTC."""
+    def __init__(self, until_ms: int, left_ms: int) -> None:
+        """Say when, in milliseconds UTC, and how long that is from now."""
         super().__init__("asleep")
         self.until_ms = until_ms
+        self.left_ms = left_ms

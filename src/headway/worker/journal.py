@@ -7,38 +7,91 @@ same order therefore finds what it recorded before.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from headway.engine.inheritance import FAILED_CHILD, HEIR, ORIGIN
+from headway.engine.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
+from headway.wire.workers import StepFailure
 
 RESERVED: Final = (
-    "signal:", "signal-timeout:", "signal-expired:", "sleep:", "suspend:", "child:", "child-result:", "step-failure:",
+    "signal:", "signal-timeout:", "signal-expired:", "sleep:", "suspend:", "child:", "child-result:", STEP_FAILURE,
     ORIGIN, HEIR, FAILED_CHILD,
 )  # fmt: skip
 """Steps that the context keeps for itself begin with these."""
 NAME_MAX: Final = 190
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f]+")
 _decode: Final = msgspec.json.Decoder().decode
+_decode_failure: Final = msgspec.json.Decoder(StepFailure).decode
+
+
+class Scope:
+    """The inside of a step while its function is called."""
+
+    __slots__ = ("names", "outer", "step")
+
+    def __init__(self, step: str, outer: Scope | None) -> None:
+        """`outer` is the step around it."""
+        self.step = step
+        self.outer = outer
+        self.names: list[str] = []
+        """The names that were counted in there: a second try of the step has to ask for the same ones."""
+
+
+inside: ContextVar[Scope | None] = ContextVar("headway_step", default=None)
+"""The step that this code belongs to."""
 
 
 class Journal:
     """The recorded steps of one run, as one attempt sees them."""
 
-    __slots__ = ("_counts", "_steps")
+    __slots__ = ("_counts", "_open", "_steps")
 
     def __init__(self, steps: dict[str, Raw]) -> None:
         """Take the steps of the lease."""
         self._steps = dict(steps)  # in one process the server hands out the same empty ones to many
         self._counts: dict[str, int] = {}
+        self._open: list[Scope] = []
 
     def count(self, name: str) -> int:
         """Return how often this name has been asked for, this time included."""
         number = self._counts.get(name, 0) + 1
         self._counts[name] = number
+        if (scope := inside.get()) is not None:
+            scope.names.append(name)
         return number
+
+    @contextmanager
+    def scope(self, step: str, *, retried: bool) -> Iterator[None]:
+        """Call the step's function in here. One that is retried counts what it asks for from the same numbers in each try."""
+        scope = Scope(step, inside.get())
+        token = inside.set(scope)
+        self._open.append(scope)
+        try:
+            yield
+        except Exception:
+            if retried:
+                for name in scope.names:
+                    self._counts[name] -= 1
+                scope.names.clear()
+            raise
+        finally:
+            self._open.remove(scope)
+            inside.reset(token)
+            if scope.outer is not None:
+                scope.outer.names += scope.names
+
+    def busy(self) -> bool:
+        """Tell whether the function of another step is under way, other than those that this code is inside of."""
+        around, scope = set(), inside.get()
+        while scope is not None:
+            around.add(scope)
+            scope = scope.outer
+        return any(scope not in around for scope in self._open)
 
     def next_step(self, name: str) -> str:
         """Return the name of the next user step of that name; raise ValueError for one that cannot be used."""
@@ -54,6 +107,13 @@ class Journal:
     def value(self, name: str) -> Any:
         """Return what is recorded."""
         return _decode(self._steps[name])
+
+    def failures(self, step: str) -> tuple[int, StepFailure | None]:
+        """Return how often the step has failed, and the last failure."""
+        number = 0
+        while self.has(f"{STEP_FAILURE}{step}:{number + 1}"):
+            number += 1
+        return number, _decode_failure(self._steps[f"{STEP_FAILURE}{step}:{number}"]) if number else None
 
     def record(self, name: str, text: bytes) -> Any:
         """Remember what has become durable, and return it as a later attempt will see it."""

@@ -10,6 +10,7 @@ import msgspec
 
 from headway.durations import LONGEST_MS, format_ms, parse_ms
 from headway.kinds import parse_bytes
+from headway.model.task import RetryPolicy
 from headway.wire.workers import RateSpec, RetentionDeclaration, RetrySpec
 
 Duration = str | int | float | timedelta
@@ -52,6 +53,17 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     def names(self) -> list[str]:
         """Return the names of the exceptions that are not retried."""
         return [entry if isinstance(entry, str) else entry.__name__ for entry in self.do_not_retry]
+
+    def policy(self) -> RetryPolicy:
+        """Return it as the engine has it, for a step; raise ValueError for what is no policy."""
+        try:
+            msgspec.convert(msgspec.to_builtins(self.declared()), RetrySpec)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"this cannot be the retry of a step: {error}") from None
+        return RetryPolicy(
+            max_attempts=self.max_attempts, first_ms=to_ms(self.backoff), factor=self.factor,
+            longest_ms=to_ms(self.max_backoff), jitter=self.jitter, do_not_retry=tuple(self.names()),
+        )  # fmt: skip
 
     def declared(self) -> RetrySpec:
         """Return it as the wire has it."""

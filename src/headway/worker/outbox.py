@@ -23,6 +23,7 @@ from headway.wire.workers import (
     Reply,
     ResultReport,
     Slept,
+    StepFailureReport,
     StepReport,
     Stopped,
     Succeeded,
@@ -36,7 +37,7 @@ Key = tuple[str, int]
 Answer = Callable[[Reply | None, BaseException | None], None]
 """Called once, from any thread: with what the server replied, or with why it took nothing."""
 
-Question = StepReport | ChildReport | TokenReport
+Question = StepReport | StepFailureReport | ChildReport | TokenReport
 OUTCOMES: Final = (Succeeded, Errored, Suspended, Slept, Released, Stopped)
 PROGRESS_MS: Final = 250
 """At most one progress report of a run in this time; the latest wins."""
@@ -203,6 +204,6 @@ def _weight(entry: AnyReport | Asked) -> int:
         return 100 + len(memoryview(report.value))
     if isinstance(report, ChildReport):
         return 500 + len(memoryview(report.run.input))
-    if isinstance(report, Errored):
+    if isinstance(report, Errored | StepFailureReport):
         return 500 + len(report.error.details)
     return 500

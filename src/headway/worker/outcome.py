@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from msgspec import Raw
@@ -13,7 +13,6 @@ from headway.durations import format_ms
 from headway.wire.times import to_text
 from headway.wire.workers import (
     AnyReport,
-    BlockerSpec,
     Errored,
     ErrorReport,
     Lease,
@@ -54,9 +53,8 @@ def of_value(
 
 def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Cause | None) -> AnyReport | None:
     """Return the report for a function that raised; None if nobody wants to hear of it."""
-    leaves = _leaves(error)
     if isinstance(error, BaseExceptionGroup):
-        error = _within(error, leaves)
+        error = _within(error)
     match error:
         case _ if cause is not None and (cause is not Cause.STOP or isinstance(error, asyncio.CancelledError)):
             return of_cause(cause, lease)
@@ -69,15 +67,28 @@ def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Caus
             return Slept(run_id=lease.run_id, epoch=lease.epoch, until=to_text(error.until_ms))
         case RetryLater():
             return Errored(
-                run_id=lease.run_id, epoch=lease.epoch, error=_report(error, "retry_later"), retry_after=error.delay
+                run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, "retry_later"), retry_after=error.delay
             )
         case Fail():
-            return Errored(run_id=lease.run_id, epoch=lease.epoch, error=_report(error, error.code, retryable=False))
+            return Errored(run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, error.code, retryable=False))
         case _:
-            # Of a group too: what is raised again in every attempt, or is not to be retried, is not by being one of several.
-            names = {kind.__name__ for leaf in (error, *leaves) for kind in type(leaf).__mro__}
-            retryable = task.do_not_retry.isdisjoint(names) and not any(isinstance(leaf, RECORDED) for leaf in leaves)
-            return Errored(run_id=lease.run_id, epoch=lease.epoch, error=_report(error, retryable=retryable))
+            retryable = may_retry(error, task.do_not_retry)
+            return Errored(run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, retryable=retryable))
+
+
+def may_retry(error: BaseException, do_not_retry: Collection[str]) -> bool:
+    """Tell whether another try may help; of a group, if that holds of each of its exceptions.
+
+    It does not if the class of one is named in `do_not_retry`, or if the run has recorded one and raises it again each time.
+    """
+    leaves = _leaves(error)
+    names = {kind.__name__ for leaf in (error, *leaves) for kind in type(leaf).__mro__}
+    return names.isdisjoint(do_not_retry) and not any(isinstance(leaf, RECORDED) for leaf in leaves)
+
+
+def is_final(error: BaseException) -> bool:
+    """Tell whether it ends the run as failed, by itself or in a group."""
+    return any(isinstance(leaf, Fail) for leaf in _leaves(error))
 
 
 def of_cause(cause: Cause, lease: Lease) -> AnyReport | None:
@@ -109,7 +120,8 @@ def task_missing(lease: Lease, who: str) -> Errored:
     return failed(lease, "task_missing", message)
 
 
-def _report(error: BaseException, code: str = "exception", *, retryable: bool = True) -> ErrorReport:
+def report_of(error: BaseException, code: str = "exception", *, retryable: bool = True) -> ErrorReport:
+    """Return what is reported of an exception, whatever its class does."""
     return ErrorReport(
         code=clean(code, 1000),
         type=clean(type(error).__qualname__, 1000),
@@ -140,18 +152,20 @@ def _details(error: BaseException) -> str:
     return clean(text, DETAILS_MAX + 100)
 
 
-def _within(group: BaseExceptionGroup, leaves: list[BaseException]) -> BaseException:
+def _within(group: BaseExceptionGroup) -> BaseException:
     """Return what a task group's exceptions amount to: a wait if all of them wait, a final failure, else the group itself."""
+    leaves = _leaves(group)
     waits = [leaf for leaf in leaves if isinstance(leaf, LetGo)]
     if not waits or any(not isinstance(leaf, LetGo | asyncio.CancelledError) for leaf in leaves):
         return next((leaf for leaf in leaves if isinstance(leaf, Fail)), group)
-    blockers: list[BlockerSpec] = [b for leaf in waits if isinstance(leaf, SuspendRun) for b in leaf.blockers]
-    return waits[0] if not blockers or len(waits) == 1 else SuspendRun(blockers, _shortest(waits))
-
-
-def _shortest(waits: list[LetGo]) -> int | None:
-    timeouts = [wait.timeout_ms for wait in waits if isinstance(wait, SuspendRun) and wait.timeout_ms is not None]
-    return min(timeouts, default=None)
+    sleeps = [leaf for leaf in waits if isinstance(leaf, SleepRun)]
+    if len(sleeps) == len(waits):
+        return min(sleeps, key=lambda sleep: sleep.until_ms)
+    suspensions = [leaf for leaf in waits if isinstance(leaf, SuspendRun)]
+    timeouts = [leaf.timeout_ms for leaf in suspensions if leaf.timeout_ms is not None] + [
+        one.left_ms for one in sleeps
+    ]
+    return SuspendRun([b for leaf in suspensions for b in leaf.blockers], min(timeouts, default=None))
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
