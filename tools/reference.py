@@ -317,7 +317,9 @@ def http() -> str:
             "The server describes itself in OpenAPI 3.1 at `/openapi.json`, its other surfaces at `/openapi/tadabase.json` and"
             " `/openapi/cloudcoin.json` (`headway openapi --surface NAME` prints the same), and shows all at"
             ' `/docs`. Ids are UUIDs; times are RFC 3339 in UTC; durations are `"30s"` or ISO 8601. Unknown fields in requests'
-            " are refused; answers may gain fields, which readers ignore. A verb follows its resource after a colon.\n"
+            " are refused; answers may gain fields, which readers ignore. A verb follows its resource after a colon."
+            " The tests generate clients from each document with openapi-typescript, @hey-api/openapi-ts and"
+            " openapi-python-client; other generators for OpenAPI 3.1 should do as well.\n"
         ),
         "## Routes\n",
         table(("route", "what it does", "takes", "gives", "scope"), map(_route_row, found)),

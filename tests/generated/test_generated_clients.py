@@ -48,6 +48,7 @@ def node(folder):
     return lambda script, *arguments: ran(f"{wheel[0]}/bin/node", str(INSTALLED / script), *arguments, folder=folder)
 
 
+@pytest.mark.timeout(400)
 def test_typescript_clients_of_every_surface_compile_in_strict_mode(folder, node):
     for surface in SURFACES:
         node("openapi-typescript/bin/cli.js", f"{surface}.json", "-o", f"typescript/{surface}.ts")
