@@ -207,7 +207,7 @@ def _section(command: click.Command, name: str) -> Iterator[str]:
     has_options = any(isinstance(parameter, click.Option) for parameter in _options(command))
     yield f"\n## {name}\n" if name.count(" ") == 1 else f"\n### {name}\n"
     if isinstance(command, click.Group):
-        yield first_paragraph(command.help)
+        yield inspect.cleandoc(command.help or "")
     else:
         yield f"```text\n{name}{' [OPTIONS]' if has_options else ''} {pieces}".rstrip() + "\n```\n"
         text = inspect.cleandoc(command.help or "").replace("\b\n", "")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -73,6 +74,42 @@ def test_a_run_that_the_key_may_not_watch_is_named_so_that_nobody_starts_it_agai
             code, out, err = headway("run", "backup", "--url", fake.url, *options)
         assert (code, out) == (1, "")
         assert f"run {ID} is queued, and the key may not watch it: this needs the scope run:read" in err
+
+
+def test_run_in_a_pipe_says_in_one_line_why_it_is_tried_again_what_it_waits_for_and_how_long_it_takes(headway):
+    chunks = (
+        line(1, state="running", cause="claimed", attempt=1),
+        line(
+            2,
+            state="scheduled",
+            cause="errored",
+            run_at=4_000_000_000_000,
+            error={"type": "OSError", "message": "full"},
+        ),
+        line(3, state="running", cause="claimed", attempt=2),
+        progress(1, 2, eta="2099-01-01T00:00:00.000Z"),
+        line(4, state="suspended", blocked_on=[{"kind": "run", "run_id": ID}]),
+        line(5, state="stopping", reason={"code": "terminated", "message": "enough", "actor": "Ann"}),
+    )
+    with serving(life(*chunks)) as fake:
+        _, _, err = headway("run", "backup", "--url", fake.url)
+    shown = re.sub(r"\d+ d \d+ h", "LONG", err).splitlines()
+    assert shown[:6] == [
+        "state: running",
+        "state: scheduled: attempt 1 of 3 failed: OSError: full; the next in LONG",
+        "state: running",
+        "progress: 1/2 (50 %), LONG left f",
+        f"state: suspended: waits for run {ID}",
+        "state: stopping: enough (by Ann)",
+    ]
+
+
+def test_a_run_that_is_already_waiting_when_it_is_watched_says_for_what(headway):
+    found = samples.run("suspended", blocked_on=[{"kind": "signal", "name": "go"}])
+    shown = sse("snapshot", {"run": found, "seq": 4}, 4)
+    with serving(script(Answer(200, found), stream(shown, END), DONE)) as fake:
+        _, _, err = headway("runs", "watch", ID, "--url", fake.url)
+    assert f"state: suspended: waits for signal go; send it: headway runs signal {ID} go" in err
 
 
 def test_run_as_json_prints_one_document(headway):

@@ -59,8 +59,8 @@ def line(seq, kind="run.state", **data):
     return sse(kind, {"seq": seq, "type": kind, "time": "2026-11-22T01:00:00.000Z", "run_id": ID, "data": data}, seq)
 
 
-def progress(done, total, seq=1):
-    data = {"done": done, "total": total, "percent": 100 * done / total, "message": "f", "rate": 2.0, "eta": None}
+def progress(done, total, seq=1, eta=None):
+    data = {"done": done, "total": total, "percent": 100 * done / total, "message": "f", "rate": 2.0, "eta": eta}
     envelope = {"seq": seq, "type": "run.progress", "time": "2026-11-22T01:00:00.000Z", "run_id": ID, "data": data}
     return sse("run.progress", envelope)
 

@@ -585,7 +585,7 @@ async def test_a_value_of_a_record_that_looks_encoded_arrives_as_it_was_typed(of
 async def test_without_a_mail_server_the_run_fails_in_words(office):
     await people(office.world)
     await office.make(MAIL)
-    with pytest.raises(NotFound, match="no mail server is set: PUT /v1/mail-server"):
+    with pytest.raises(NotFound, match="`headway mail-server set` sets one"):
         await office.run()
 
 

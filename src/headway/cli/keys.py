@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from headway.cli import session, show
+from headway.cli import finding, session, show
 from headway.cli.admin import folder_wanted, make_folder_option, plainly
 from headway.cli.command import Group
 from headway.model.access import GRANTABLE, OPERATING, READING
@@ -141,7 +141,7 @@ def _in_short(scopes: Collection[str]) -> str:
 def show_(key_id: str) -> None:
     """Show a key: everything but its secret."""
     with session.current().client() as client:
-        key = client.keys.get(key_id)
+        key = client.keys.get(finding.key_id(client, key_id))
     if session.current().json:
         show.as_json(key)
         return
@@ -164,7 +164,7 @@ def show_(key_id: str) -> None:
 def rotate(key_id: str, overlap: str) -> None:
     """Give a key a new secret and print it; the old one works for the overlap."""
     with session.current().client() as client:
-        _answer(client.keys.rotate(key_id, overlap=overlap))
+        _answer(client.keys.rotate(finding.key_id(client, key_id), overlap=overlap))
 
 
 @keys.command("revoke")
@@ -172,6 +172,7 @@ def rotate(key_id: str, overlap: str) -> None:
 def revoke(key_id: str) -> None:
     """End a key at once, and what it has open."""
     with session.current().client() as client:
+        key_id = finding.key_id(client, key_id)
         show.answer(client.keys.revoke(key_id), f"{key_id} is revoked")
 
 

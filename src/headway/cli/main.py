@@ -93,7 +93,7 @@ def _run(arguments: Sequence[str] | None, shown: Session) -> int:
             _say(f"the answer could not be written: {error}", colour=colour)
             code = exits.Exit.UNWRITTEN if code in {exits.Exit.SUCCEEDED, exits.Exit.DETACHED} else code
     except HeadwayError as error:
-        _tell(error, as_json=shown.json, colour=colour)
+        _tell(error, shown, colour=colour)
         code = exits.of_error(error)
     except OSError as error:
         _say(f"{error.filename}: {error.strerror}" if error.strerror and error.filename else str(error), colour=colour)
@@ -101,19 +101,26 @@ def _run(arguments: Sequence[str] | None, shown: Session) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _tell(error: HeadwayError, *, as_json: bool, colour: bool | None) -> None:
+def _tell(error: HeadwayError, shown: Session, *, colour: bool | None) -> None:
     """Say in one sentence what went wrong, and in another what to do about it."""
-    if as_json:
-        members = {"code": error.code, "message": error.detail, "hint": error.hint, "errors": error.errors or None}
+    from headway.cli import finding, hints  # noqa: PLC0415 (`--help` does not need them)
+
+    close = finding.close_to(error, shown.client)
+    hint = hints.hint(error, close)
+    if shown.json:
+        members = {
+            "code": error.code, "message": error.detail, "hint": hint, "errors": error.errors or None,
+            "did_you_mean": close or None,
+        }  # fmt: skip
         said = error.fields | {name: value for name, value in members.items() if value is not None}
         click.echo(json.dumps({"error": said}), err=True)
         return
     _say(error.detail, colour=colour)
     for part in error.errors:
-        if part.get("message"):
+        if part.get("message") and str(part["message"]) not in error.detail:  # which says the first of them itself
             click.echo(f"  {one_line(str(part.get('pointer', '')))}: {printable(str(part['message']))}", err=True)
-    if error.hint:
-        click.echo(f"{click.style('Hint:', bold=True)}  {printable(error.hint)}", err=True, color=colour)
+    if hint:
+        click.echo(f"{click.style('Hint:', bold=True)}  {printable(hint)}", err=True, color=colour)
 
 
 def _say(error: str, *, colour: bool | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from headway.cli import session, show
+from headway.cli import finding, session, show
 from headway.cli.command import Group
 
 
@@ -50,7 +50,8 @@ def update(organisation_id: str, **changes: object) -> None:
     if not said:
         raise click.UsageError("nothing to change; see --help")
     with session.current().client() as client:
-        show.answer(client.organisations.update(organisation_id, **said), f"{organisation_id} is changed")
+        changed = client.organisations.update(finding.organisation_id(client, organisation_id), **said)
+    show.answer(changed, f"{changed.id} is changed")
 
 
 @organisations.command("disable")
@@ -58,8 +59,8 @@ def update(organisation_id: str, **changes: object) -> None:
 def disable(organisation_id: str) -> None:
     """Let none of its keys work; what runs goes on."""
     with session.current().client() as client:
-        changed = client.organisations.update(organisation_id, state="disabled")
-    show.answer(changed, f"{organisation_id} is disabled")
+        changed = client.organisations.update(finding.organisation_id(client, organisation_id), state="disabled")
+    show.answer(changed, f"{changed.id} is disabled")
 
 
 @organisations.command("enable")
@@ -67,5 +68,5 @@ def disable(organisation_id: str) -> None:
 def enable(organisation_id: str) -> None:
     """Let its keys work again."""
     with session.current().client() as client:
-        changed = client.organisations.update(organisation_id, state="active")
-    show.answer(changed, f"{organisation_id} is active")
+        changed = client.organisations.update(finding.organisation_id(client, organisation_id), state="active")
+    show.answer(changed, f"{changed.id} is active")

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import click
 import msgspec
 
-from headway.cli import session, show
+from headway.cli import finding, session, show
 from headway.cli.command import Group
 from headway.cli.run import document, input_field
 from headway.cli.tables import condition, filter_options
@@ -156,7 +156,7 @@ def delete(names: Iterable[str]) -> None:
 def errors(run_id: str, limit: int) -> None:
     """Show which records failed in a run, at which action, and why."""
     with session.current().client() as client:
-        found = list(islice(client.record_tasks.errors(run_id), limit))
+        found = list(islice(client.record_tasks.errors(finding.run_id_of(client, run_id)), limit))
     if session.current().json:
         show.as_json({"data": found})
         return
@@ -170,6 +170,7 @@ def errors(run_id: str, limit: int) -> None:
 def retry_failed(run_id: str, idempotency_key: str | None) -> None:
     """Start a run over the records alone that failed in an earlier one, and print its id."""
     with session.current().client() as client:
+        run_id = finding.run_id_of(client, run_id)
         handle = client.record_tasks.retry_failed(run_id, idempotency_key=idempotency_key)
     show.started(handle)
 

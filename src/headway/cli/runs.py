@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from headway.cli import session, show, watch
+from headway.cli import finding, session, show, watch
 from headway.cli.command import Group
 from headway.cli.exits import OF_STATE
 from headway.cli.printable import indented, one_line, printable
@@ -23,12 +23,30 @@ STATES = ("scheduled", "queued", "running", "suspended", "stopping", "succeeded"
 ACTIONS = ("terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete")
 STANDS = {"succeeded": "has succeeded", "failed": "has failed", "terminated": "was stopped"}
 reason_option = click.option("--reason", "-m", default="", help="Why; it is kept with the run.")
-ids_argument = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+
+
+def _last_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--task", "-t", "last_of", metavar="TASK", help="The last run of this task.")(command)
+    return click.option("--last", is_flag=True, help="The last run that was started, by whomever.")(command)
+
+
+def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the run that it is about: `finding.run` takes what was said."""
+    return click.argument("run_id", metavar="[RUN]", required=False)(_last_options(command))
+
+
+def runs_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the runs that it is about: `_each` takes what was said."""
+    return click.argument("ids", nargs=-1, metavar="[RUN]...")(_last_options(command))
 
 
 @click.group(cls=Group)
 def runs() -> None:
-    """List, show, watch, stop, retry and explain runs."""
+    """List, show, watch, stop, retry and explain runs.
+
+    RUN is the id of a run, or a beginning of it that no other run has, of four characters or more: what lists show on a
+    narrow terminal is enough. --last is the last run that was started, by whomever; with --task TASK, the last of that task.
+    """
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,54 +66,56 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _filters(options: dict[str, Any]) -> dict[str, Any]:
+def _filters(client: Client, options: dict[str, Any]) -> dict[str, Any]:
     """Return the filters that were given."""
     options["labels"] = pairs(options.get("labels", ()), "--label")
+    if options.get("parent_id"):
+        options["parent_id"] = finding.run_id_of(client, options["parent_id"])
     return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items() if value}
 
 
 @contextmanager
-def _handle(run_id: str) -> Iterator[tuple[Client, RunHandle]]:
+def _handle(**named: Any) -> Iterator[tuple[Client, RunHandle]]:
     with session.current().client() as client:
-        yield client, client.runs.get(run_id)
+        yield client, finding.run(client, **named)
 
 
 @runs.command("list")
 @filter_options
-@click.option("--limit", "-n", default=50, show_default=True, help="How many at most.")
+@click.option("--limit", "-n", default=50, show_default=True, type=click.IntRange(1), help="How many at most.")
 @click.option("--all", "everything", is_flag=True, help="All of them, however many.")
 def list_(limit: int, everything: bool, **options: Any) -> None:
     """List runs, newest first."""
     with session.current().client() as client:
-        found: Iterable[Any] = client.runs.list(**_filters(options)).runs()
+        found: Iterable[Any] = client.runs.list(**_filters(client, options)).runs()
         if not everything:
             found = islice(found, limit)
         if session.current().json:
             show.as_json({"data": list(found)})
             return
-        rows = ([run.id, run.state, run.task, show.progress(run.progress), show.age(run.created_at), show.duration(run)]
+        rows = ([run.id, run.state, run.task, show.progress(run.progress, run.state), show.age(run.created_at), show.duration(run)]
                 for run in found)  # fmt: skip
         columns = ("ID", "STATE", "TASK", "PROGRESS", "AGE", "TOOK")
         show.table(columns, rows, empty="No runs.", names=("TASK",), texts=("PROGRESS",))
 
 
 @runs.command("show")
-@click.argument("run_id", metavar="ID")
-def show_(run_id: str) -> None:
+@run_argument
+def show_(**named: Any) -> None:
     """Show everything about a run."""
-    with _handle(run_id) as (_, handle):
+    with _handle(**named) as (_, handle):
         tried = not session.current().json and handle.run.started_at is not None
         show.run(handle.run, handle.waiting().worker if tried else None)
 
 
 @runs.command("watch")
-@click.argument("run_id", metavar="ID")
+@run_argument
 @click.option("--timeout", metavar="DURATION", help="For so long at most; then exit with 7.")
 @click.pass_context
-def watch_(ctx: click.Context, /, run_id: str, timeout: str | None) -> None:
+def watch_(ctx: click.Context, /, timeout: str | None, **named: Any) -> None:
     """Watch a run to its end and print its result; with --json, print each event as a line."""
     timeout_s = span_s(timeout, "--timeout")
-    with _handle(run_id) as (client, handle):
+    with _handle(**named) as (client, handle):
         if not session.current().json:
             ctx.exit(watch.to_the_end(client, handle, timeout_s=timeout_s))
         run = watch.follow(client, handle, timeout_s=timeout_s, lines=True)
@@ -103,11 +123,11 @@ def watch_(ctx: click.Context, /, run_id: str, timeout: str | None) -> None:
 
 
 @runs.command("logs")
-@click.argument("run_id", metavar="ID")
+@run_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run is finished.")
-def logs(run_id: str, follow: bool) -> None:
+def logs(follow: bool, **named: Any) -> None:
     """Print what a run's code has logged."""
-    with _handle(run_id) as (_, handle):
+    with _handle(**named) as (_, handle):
         if not follow:
             for line in handle.logs():
                 _log_line(line.time, line.level, line.message, line)
@@ -127,76 +147,80 @@ def _log_line(time: str, level: str, message: str, whole: object) -> None:
 
 
 @runs.command("stop")
-@ids_argument
+@runs_argument
 @reason_option
 @click.option("--grace", metavar="DURATION", help="How long it may take to stop by itself; then it is killed.")
 @click.option("--leave-children", is_flag=True, help="Do not stop the runs that it has started.")
-def stop(ids: tuple[str, ...], reason: str, grace: str | None, leave_children: bool) -> None:
+def stop(reason: str, grace: str | None, leave_children: bool, **named: Any) -> None:
     """Stop runs: ask, wait for the grace period, then kill."""
     span_s(grace, "--grace")
     children = "leave" if leave_children else "cascade"
-    _each(ids, lambda handle: handle.terminate(reason, grace, children=children))
+    _each(named, lambda handle: handle.terminate(reason, grace, children=children))
 
 
 @runs.command("suspend")
-@ids_argument
+@runs_argument
 @reason_option
-def suspend(ids: tuple[str, ...], reason: str) -> None:
+def suspend(reason: str, **named: Any) -> None:
     """Hold runs until they are resumed."""
-    _each(ids, lambda handle: handle.suspend(reason))
+    _each(named, lambda handle: handle.suspend(reason))
 
 
 @runs.command("resume")
-@ids_argument
+@runs_argument
 @reason_option
-def resume(ids: tuple[str, ...], reason: str) -> None:
+def resume(reason: str, **named: Any) -> None:
     """Let suspended runs go on, whatever they wait for."""
-    _each(ids, lambda handle: handle.resume(reason))
+    _each(named, lambda handle: handle.resume(reason))
 
 
 @runs.command("protect")
-@ids_argument
+@runs_argument
 @reason_option
-def protect(ids: tuple[str, ...], reason: str) -> None:
+def protect(reason: str, **named: Any) -> None:
     """Keep runs from being removed."""
-    _each(ids, lambda handle: handle.protect(reason), "protected")
+    _each(named, lambda handle: handle.protect(reason), "protected")
 
 
 @runs.command("unprotect")
-@ids_argument
+@runs_argument
 @reason_option
-def unprotect(ids: tuple[str, ...], reason: str) -> None:
+def unprotect(reason: str, **named: Any) -> None:
     """Let retention remove runs again."""
-    _each(ids, lambda handle: handle.unprotect(reason), "not protected")
+    _each(named, lambda handle: handle.unprotect(reason), "not protected")
 
 
 @runs.command("delete")
-@ids_argument
-def delete(ids: tuple[str, ...]) -> None:
+@runs_argument
+def delete(**named: Any) -> None:
     """Remove finished runs for good."""
     with session.current().client() as client:
-        for run_id in ids:
-            handle = client.runs.get(run_id)
+        for handle in _handles(client, **named):
             handle.delete()
             show.answer({"id": handle.id, "deleted": True}, f"{handle.id}  removed")
 
 
-def _each(ids: tuple[str, ...], change: Callable[[RunHandle], Any], done: str | None = None) -> None:
+def _each(named: dict[str, Any], change: Callable[[RunHandle], Any], done: str | None = None) -> None:
     with session.current().client() as client:
-        for run_id in ids:
-            run = change(client.runs.get(run_id))
+        for handle in _handles(client, **named):
+            run = change(handle)
             show.answer(run, f"{run.id}  {done or run.state}")
 
 
+def _handles(client: Client, ids: tuple[str, ...], **last: Any) -> list[RunHandle]:
+    """Return the runs that were named; all of them are looked for before the first is changed."""
+    return [finding.run(client, run_id, **last) for run_id in ids or (None,)]
+
+
 @runs.command("retry")
-@click.argument("run_id", metavar="ID")
+@run_argument
 @reason_option
 @click.option("--from-scratch", is_flag=True, help="Start anew, not from the steps that succeeded.")
 @click.option("--watch", "-w", "watched", is_flag=True, help="Watch it to its end.")
 @click.pass_context
-def retry(ctx: click.Context, /, run_id: str, reason: str, from_scratch: bool, watched: bool) -> None:
+def retry(ctx: click.Context, /, reason: str, from_scratch: bool, watched: bool, **named: Any) -> None:
     """Repeat a failed or terminated run, as a new run that goes on from the steps that succeeded."""
-    with _handle(run_id) as (client, handle):
+    with _handle(**named) as (client, handle):
         again = handle.retry(reason, from_scratch=from_scratch)
         if watched:
             ctx.exit(watch.to_the_end(client, again))
@@ -204,22 +228,22 @@ def retry(ctx: click.Context, /, run_id: str, reason: str, from_scratch: bool, w
 
 
 @runs.command("signal")
-@click.argument("run_id", metavar="ID")
+@click.argument("run_id", metavar="RUN")
 @click.argument("name")
 @click.argument("payload", default="null", metavar="[JSON]")
 def signal(run_id: str, name: str, payload: str) -> None:
     """Send a run the signal that it waits for, now or later."""
     value = json_value(payload, "the payload")
-    with _handle(run_id) as (_, handle):
+    with _handle(run_id=run_id) as (_, handle):
         run = handle.signal(name, value)
         show.answer(run, f"{run.id}  {run.state}")
 
 
 @runs.command("why")
-@click.argument("run_id", metavar="ID")
-def why(run_id: str) -> None:
+@run_argument
+def why(**named: Any) -> None:
     """Say why a run is not running, how a running one stands, or why it ended as it did."""
-    with _handle(run_id) as (_, handle):
+    with _handle(**named) as (_, handle):
         found = handle.waiting()
     if session.current().json:
         show.as_json(found)
@@ -240,19 +264,19 @@ def _until(cause: WaitingCause) -> str:
 
 
 @runs.command("results")
-@click.argument("run_id", metavar="ID")
-def results(run_id: str) -> None:
+@run_argument
+def results(**named: Any) -> None:
     """Print what a run has published, one line of JSON each."""
-    with _handle(run_id) as (_, handle):
+    with _handle(**named) as (_, handle):
         for result in handle.results():
             show.as_json_line(result)
 
 
 @runs.command("attempts")
-@click.argument("run_id", metavar="ID")
-def attempts(run_id: str) -> None:
+@run_argument
+def attempts(**named: Any) -> None:
     """List the tries of a run."""
-    with _handle(run_id) as (_, handle):
+    with _handle(**named) as (_, handle):
         found = handle.attempts()
     if session.current().json:
         show.as_json({"data": found})
@@ -268,11 +292,11 @@ def attempts(run_id: str) -> None:
 
 
 @runs.command("events")
-@click.argument("run_id", metavar="ID")
+@run_argument
 @click.option("--after", default=0, help="Only those after this number.")
-def events(run_id: str, after: int) -> None:
+def events(after: int, **named: Any) -> None:
     """Print the history of a run."""
-    with _handle(run_id) as (_, handle):
+    with _handle(**named) as (_, handle):
         for event in handle.history(after):
             if session.current().json:
                 show.as_json_line(event)
@@ -288,7 +312,7 @@ def events(run_id: str, after: int) -> None:
 def count(by: str, **options: Any) -> None:
     """Count runs by state, task or queue."""
     with session.current().client() as client:
-        found = client.runs.count(by, **_filters(options))
+        found = client.runs.count(by, **_filters(client, options))
     if session.current().json:
         show.as_json(found)
         return
@@ -307,8 +331,8 @@ def bulk(action: str, reason: str, from_scratch: bool, dry_run: bool, yes: bool,
     """Do something to all runs that fit; shows how many these are and asks first."""
     if from_scratch and action != "retry":
         raise click.UsageError("--from-scratch goes with retry only")
-    filters = _filters(options)
     with session.current().client() as client:
+        filters = _filters(client, options)
         preview = client.runs.bulk(filters, action, dry_run=True)
         if not isinstance(preview, BulkPreview):
             raise UnexpectedAnswer("the preview is not one")

@@ -69,7 +69,7 @@ def _said(options: dict[str, Any]) -> dict[str, Any]:
 
 @schedules.command("list")
 @click.option("--task", "-t", help="Of this task.")
-@click.option("--limit", "-n", default=100, show_default=True, help="How many at most.")
+@click.option("--limit", "-n", default=100, show_default=True, type=click.IntRange(1), help="How many at most.")
 def list_(task: str | None, limit: int) -> None:
     """List schedules, by name."""
     with session.current().client() as client:
@@ -219,7 +219,7 @@ def preview(what: str, timezone: str | None, count: int) -> None:
 @schedules.command("slots")
 @named_argument
 @click.option("--outcome", type=click.Choice(get_args(OutcomeName)), help="Those only.")
-@click.option("--limit", "-n", default=50, show_default=True, help="How many at most.")
+@click.option("--limit", "-n", default=50, show_default=True, type=click.IntRange(1), help="How many at most.")
 def slots(named: str, outcome: OutcomeName | None, limit: int) -> None:
     """Show what became of a schedule's slots, newest first."""
     with session.current().client() as client:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,8 +33,6 @@ COLOURS: Final = {
     "terminated": "bright_black",
 }
 NOTHING: Final = "-"
-MARGIN: Final = 20
-"""Narrower terminals are not worth wrapping for."""
 
 
 def table(
@@ -178,12 +175,12 @@ def run(run: RunOut, worker: WaitingWorker | None = None) -> None:
             ("name", run.name if run.name != run.task else None),
             ("state", run.state),
             ("why", reason and " ".join(filter(None, [reason.get("message") or reason["code"], by(reason)]))),
-            ("progress", progress(run.progress) or None),
+            ("progress", progress(run.progress, run.state) or None),
             ("attempt", f"{run.attempt} of {run.max_attempts}" + (f", {run.crashes} crashed" if run.crashes else "")),
             ("worker" if run.worker_id else "last worker", worker and _worker(worker)),
             ("queue", f"{run.queue}, priority {run.priority}" + (f", key {run.key}" if run.key else "")),
             ("labels", ", ".join(f"{key}={value}" for key, value in decoded(run.labels).items()) or None),
-            ("waits for", ", ".join(map(_blocker, decoded(run.blocked_on) or [])) or None),
+            ("waits for", ", ".join(map(blocker, decoded(run.blocked_on) or [])) or None),
             ("protected", "yes" if run.protected else None),
             ("parent", run.parent_id),
             ("repeats", run.previous_id),
@@ -206,22 +203,23 @@ def _worker(worker: WaitingWorker) -> str:
 
 def point(text: str, details: str = "") -> None:
     """Print one point of a list, wrapped to the terminal's width if there is one; then its details, a line each."""
-    width = shutil.get_terminal_size().columns if on_a_terminal() else 0
     for number, line in enumerate(printable(text).split("\n")):
-        start = "- " if number == 0 else "  "
-        wrapped = textwrap.wrap(line, width - 2, break_on_hyphens=False) if width > MARGIN else [line]
-        click.echo(f"{start}{f'{chr(10)}  '.join(wrapped)}")
+        click.echo(f"{'- ' if number == 0 else '  '}" + "\n  ".join(_fitted(line, 2)))
     for line in printable(details).rstrip("\n").split("\n") if details else ():
         click.echo(f"    {line}")
 
 
-def progress(shown: ProgressOut) -> str:
-    """Return how far a run is, in a few characters; nothing if it has not said."""
-    if shown.total:
-        return f"{shown.done:,}/{shown.total:,} {shown.percent or 0:.0f} %" + (
-            f" {shown.message}" if shown.message else ""
-        )
-    return " ".join(filter(None, [f"{shown.done:,}" if shown.done else "", shown.message]))
+def progress(shown: ProgressOut, state: str) -> str:
+    """Return how far a run is, in a few characters; nothing if it has not said. Of a run that succeeded no percents are left."""
+    count = f"{shown.done:,}/{shown.total:,}" if shown.total else f"{shown.done:,}" if shown.done else ""
+    percent = f"{shown.percent or 0:.0f} %" if shown.total and state != "succeeded" else ""
+    return " ".join(filter(None, [count, percent, shown.message]))
+
+
+def left(eta: str | None) -> str:
+    """Return how long it takes until a time at which a run says it will be done; nothing if that has passed."""
+    left_s = 0.0 if eta is None else (times.from_text(eta) - SystemClock().now_ms()) / 1000
+    return f"{span(left_s)} left" if left_s > 0 else ""
 
 
 def age(text: str | None) -> str:
@@ -252,11 +250,14 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def in_a_line(error: dict[str, Any]) -> str:
+    """Return what a run's code has raised, without its traceback."""
+    return ": ".join(str(part) for part in (error.get("type") or error.get("code"), error.get("message")) if part)
+
+
 def failure(error: dict[str, Any]) -> str:
     """Return what a run's code has raised: the traceback, which ends with the message, or the message."""
-    return str(
-        error.get("details") or ": ".join(filter(None, [error.get("type") or error["code"], error.get("message")]))
-    )
+    return str(error.get("details") or in_a_line(error))
 
 
 def by(reason: dict[str, Any]) -> str:
@@ -264,5 +265,6 @@ def by(reason: dict[str, Any]) -> str:
     return f"(by {reason['actor']})" if reason.get("actor") else ""
 
 
-def _blocker(blocker: dict[str, Any]) -> str:
-    return " ".join(filter(None, [blocker.get("kind", ""), blocker.get("name", ""), blocker.get("run_id", "")]))
+def blocker(waited: dict[str, Any]) -> str:
+    """Return what a run waits for, in a few words."""
+    return " ".join(filter(None, [waited.get("kind", ""), waited.get("name", ""), waited.get("run_id", "")]))

@@ -270,7 +270,7 @@ def import_(table: str, file: Path, columns: tuple[str, ...], detach: bool, **op
         said = f"{done['created']:,} added, {done['updated']:,} changed, {done['refused']:,} refused"
         show.answer(done, f"{said} of {show.counted(done['rows'], 'row')}")
         if done["refused"] and not session.current().json:
-            click.echo(f"What was refused: GET /v1/runs/{run.id}/results", err=True)
+            click.echo(f"What was refused: headway runs results {run.id}", err=True)
 
 
 @tables.command("export")

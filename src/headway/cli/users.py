@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from headway.cli import session, show
+from headway.cli import finding, session, show
 from headway.cli.command import Group
 
 
@@ -40,7 +40,8 @@ def list_() -> None:
 def disable(user_id: str) -> None:
     """Let none of a user's keys work; what they have open ends."""
     with session.current().client() as client:
-        show.answer(client.users.update(user_id, state="disabled"), f"{user_id} is disabled")
+        changed = client.users.update(finding.user_id(client, user_id), state="disabled")
+    show.answer(changed, f"{changed.id} is disabled")
 
 
 @users.command("enable")
@@ -48,4 +49,5 @@ def disable(user_id: str) -> None:
 def enable(user_id: str) -> None:
     """Let a user's keys work again."""
     with session.current().client() as client:
-        show.answer(client.users.update(user_id, state="active"), f"{user_id} is active")
+        changed = client.users.update(finding.user_id(client, user_id), state="active")
+    show.answer(changed, f"{changed.id} is active")

@@ -15,10 +15,12 @@ import click
 from headway.cli import session, show
 from headway.cli.exits import OF_STATE, Exit
 from headway.cli.printable import indented, one_line, printable
+from headway.cli.remarks import Remarks
 from headway.client.errors import ConnectionLost, WaitTimeout
 from headway.client.events import Event
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
+from headway.clock import SystemClock
 from headway.errors import Forbidden, HeadwayError
 from headway.wire.runs import RunOut
 
@@ -26,8 +28,8 @@ from headway.wire.runs import RunOut
 class Screen(Protocol):
     """Where the life of a run is shown."""
 
-    def state(self, state: str) -> None:
-        """Show that it is in another state."""
+    def state(self, state: str, remark: str) -> None:
+        """Show that it is in another state, and what that means."""
 
     def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
         """Show that it is further."""
@@ -57,6 +59,7 @@ def follow(client: Client, handle: RunHandle, *, timeout_s: float | None = None,
     if timeout_s is not None:
         alarm.start()
     try:
+        remarks = Remarks(handle.run)
         known = 0  # the snapshot is ahead of the history that follows it: old states are not news
         for event in handle.events():
             if lines:
@@ -64,7 +67,7 @@ def follow(client: Client, handle: RunHandle, *, timeout_s: float | None = None,
             if event.type == "snapshot":
                 known = event.seq
             if event.type != "run.state" or event.seq > known:
-                _show(screen, event)
+                _show(screen, event, remarks)
         alarm.cancel()
         handle.refresh()
         return handle.wait()
@@ -93,8 +96,8 @@ def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = N
         run = follow(client, handle, timeout_s=timeout_s)
     except KeyboardInterrupt:
         click.echo(
-            f"\nLeft the run to itself. Watch it: headway runs watch {one_line(handle.id)}\n"
-            f"                        Stop it:  headway runs stop {one_line(handle.id)}",
+            f"\nThe run goes on. Watch it: headway runs watch {one_line(handle.id)}\n"
+            f"                 Stop it:  headway runs stop {one_line(handle.id)}",
             err=True,
         )
         return Exit.DETACHED
@@ -125,15 +128,15 @@ def conclude(run: RunOut) -> None:
         said = " ".join(filter(None, [reason.get("message") or reason["code"], show.by(reason)]))
         click.echo(printable(said), err=True)
     if error:
-        said = error.get("details") or f"{error.get('type') or error['code']}: {error.get('message', '')}"
-        click.echo(printable(said), err=True)
+        click.echo(printable(show.failure(error)).rstrip("\n"), err=True)
     click.echo(f"Its log: headway runs logs {run_id}    Again: headway runs retry {run_id}", err=True)
 
 
-def _show(screen: Screen, event: Event) -> None:
+def _show(screen: Screen, event: Event, remarks: Remarks) -> None:
+    now_ms = SystemClock().now_ms()
     if event.run is not None:
         shown = event.run.progress
-        screen.state(event.run.state)
+        screen.state(event.run.state, remarks.of_run(event.run, now_ms))
         screen.progress(shown.done, shown.total, shown.message, shown.rate, shown.eta)
     elif event.type == "run.progress":
         data: dict[str, Any] = event.data
@@ -145,7 +148,7 @@ def _show(screen: Screen, event: Event) -> None:
     elif event.type == "run.step_failed":
         screen.log("warning", _step_failure(event.data))
     elif event.type == "run.state":
-        screen.state(event.data.get("state", ""))
+        screen.state(event.data.get("state", ""), remarks.of_change(event.data, now_ms))
 
 
 def _step_failure(data: dict[str, Any]) -> str:
@@ -171,21 +174,22 @@ class PlainScreen:
         self._state = ""
         self._shown: tuple[int, int | None] = (0, None)
 
-    def state(self, state: str) -> None:
+    def state(self, state: str, remark: str) -> None:
         """Print it if it is another."""
         if state and state != self._state:
             self._state = state
-            click.echo(f"state: {one_line(state)}", err=True)
+            click.echo(f"state: {one_line(state)}{f': {one_line(remark)}' if remark else ''}", err=True)
 
     def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
         """Print it if it has moved enough to be worth a line."""
-        del rate, eta
+        del rate
         step = 100 * done // total // 5 if total else done
         if not done or (step, total) == self._shown:
             return
         self._shown = (step, total)
         far = f"{done}/{total} ({100 * done / total:.0f} %)" if total else str(done)
-        click.echo(f"progress: {far}{' ' if message else ''}{one_line(message)}", err=True)
+        left = show.left(eta)
+        click.echo(f"progress: {far}{f', {left}' if left else ''}{' ' if message else ''}{one_line(message)}", err=True)
 
     def log(self, level: str, message: str) -> None:
         """Print it."""
@@ -197,8 +201,8 @@ class PlainScreen:
 
 def _silent() -> Screen:
     class Silent(PlainScreen):
-        def state(self, state: str) -> None:
-            del state
+        def state(self, state: str, remark: str) -> None:
+            del state, remark
 
         def progress(self, *_: Any) -> None:
             pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from headway.cli import session, show
+from headway.cli import finding, session, show
 from headway.cli.command import Group
 from headway.wire.workers import BlockedOut
 
@@ -36,7 +36,7 @@ def list_() -> None:
 def show_(worker_id: str) -> None:
     """Show everything about a worker."""
     with session.current().client() as client:
-        worker = client.workers.get(worker_id)
+        worker = client.workers.get(finding.worker_id(client, worker_id))
     if session.current().json:
         show.as_json(worker)
         return
@@ -69,5 +69,5 @@ def _blocked(blocked: BlockedOut) -> str:
 def drain(worker_id: str) -> None:
     """Let a worker finish what it has, take nothing more, and leave."""
     with session.current().client() as client:
-        worker = client.workers.drain(worker_id)
+        worker = client.workers.drain(finding.worker_id(client, worker_id))
     show.answer(worker, f"{worker.id}  {worker.state}, {show.counted(worker.leases, 'run')} left")

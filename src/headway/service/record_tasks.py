@@ -228,7 +228,7 @@ class RecordTasks:
         organisation = self._space.organisation
         found = await self._store.read.ask(lambda database, _: storage.read_mail_server(database, organisation))
         if found is None:
-            raise NotFound("no mail server is set: PUT /v1/mail-server")
+            raise NotFound("no mail server is set; `headway mail-server set` sets one")
         return KeptServer(msgspec.json.decode(found[0], type=MailServer), bool(found[1]), found[2])
 
     async def opened_mail_server(self) -> MailServer:
@@ -236,7 +236,7 @@ class RecordTasks:
         organisation = self._space.organisation
         found = await self._store.read.ask(lambda database, _: storage.read_mail_server(database, organisation))
         if found is None:
-            raise NotFound("no mail server is set: PUT /v1/mail-server")
+            raise NotFound("no mail server is set; `headway mail-server set` sets one")
         server = msgspec.json.decode(found[0], type=MailServer)
         return replace(server, password=self._opened(self._smtp, found[1])) if found[1] else server
 
@@ -322,4 +322,4 @@ def _by_id(table: Table, wanted: Any) -> Any:
 
 
 def _absent(name: str) -> RecordTaskNotFound:
-    return RecordTaskNotFound(f"there is no record task {name[:80]!r}")
+    return RecordTaskNotFound(f"there is no record task {name[:80]!r}", record_task=name[:80])

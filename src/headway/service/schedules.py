@@ -388,7 +388,7 @@ def next_run_at(schedule: Schedule) -> int | None:
 
 
 def _missing(named: str) -> ScheduleNotFound:
-    return ScheduleNotFound(f"there is no schedule {named[:200]!r}")
+    return ScheduleNotFound(f"there is no schedule {named[:200]!r}", schedule=named[:200])
 
 
 def _over(field: str) -> InvalidSchedule:

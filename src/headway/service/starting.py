@@ -87,7 +87,7 @@ class Drafter:
     ) -> tuple[Draft, Question | None]:
         task = task or space.find(self._catalog.tasks, spec.task, shared_first=shared_first)
         if task is None:
-            raise UnknownTask(f"no worker has declared a task named {spec.task!r}")
+            raise UnknownTask(f"no worker has declared a task named {spec.task!r}", task=spec.task)
         if not task.active:
             raise TaskInactive(f"the task {spec.task!r} is not active")
         limits = self._settings

@@ -51,7 +51,7 @@ class Tasks:
     def _find(self, tasks: Mapping[str, Task], name: str) -> Task:
         task = self._space.find(tasks, name)
         if task is None:
-            raise TaskNotFound(f"there is no task {name!r}")
+            raise TaskNotFound(f"there is no task {name!r}", task=name)
         return task
 
     def counts(self, name: str) -> dict[str, int]:
@@ -123,7 +123,7 @@ class Queues:
         """Return a queue; raise QueueNotFound."""
         queue = self._store.catalog.queues.get(self._space.inside(name))
         if queue is None:
-            raise QueueNotFound(f"there is no queue {name!r}; it exists from its first use")
+            raise QueueNotFound(f"there is no queue {name!r}; it exists from its first use", queue=name)
         return self._space.queue(queue)
 
     def counts(self, name: str) -> dict[str, int]:

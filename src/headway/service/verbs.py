@@ -70,7 +70,7 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason, *, from_scratch: bo
         raise Damaged(f"the run's {', '.join(run.damaged)} cannot be read")
     task, name = unit.task(run.task), Space.outside(run.task)
     if not Space(run.organisation).may_start(task):
-        raise UnknownTask(f"no worker has declared a task named {name!r}")
+        raise UnknownTask(f"no worker has declared a task named {name!r}", task=name)
     if not task.active:
         raise TaskInactive(f"the task {name!r} is not active")
     planned = None if from_scratch or not continuing.continues(task) else continuing.plan(unit, run)

@@ -12,7 +12,7 @@ from headway.client.aio import pages
 from headway.client.aio.caller import AsyncCaller, decode
 from headway.client.aio.handle import AsyncRunHandle
 from headway.client.problem import to_error
-from headway.errors import HeadwayError, NotFound
+from headway.errors import HeadwayError, RunNotFound
 from headway.ids import canonical
 from headway.wire.runs import BatchItem, BatchOut, BulkPreview, CountOut, Dedupe, RunList, RunOut, RunQuery, StartRun
 
@@ -101,7 +101,7 @@ class AsyncRuns:
         """Return the handle of a run; with `wait`, once it is finished or so many seconds have passed."""
         dashed = canonical(run_id)
         if dashed is None:
-            raise NotFound(f"{run_id[:80]!r} is not the id of a run", run_id=run_id[:80])
+            raise RunNotFound(f"{run_id[:80]!r} is not the id of a run", run_id=run_id[:80])
         headers = {} if wait is None else {"Prefer": f"wait={max(0, round(wait))}"}
         path = encoding.path("runs", dashed, wait_for=None if wait is None else "final")
         answer = await self._caller.send("GET", path, headers=headers, timeout_s=None if wait is None else wait + 10)

@@ -13,7 +13,7 @@ from headway.client.problem import to_error
 from headway.client.sync import pages
 from headway.client.sync.caller import Caller, decode
 from headway.client.sync.handle import RunHandle
-from headway.errors import HeadwayError, NotFound
+from headway.errors import HeadwayError, RunNotFound
 from headway.ids import canonical
 from headway.wire.runs import BatchItem, BatchOut, BulkPreview, CountOut, Dedupe, RunList, RunOut, RunQuery, StartRun
 
@@ -102,7 +102,7 @@ class Runs:
         """Return the handle of a run; with `wait`, once it is finished or so many seconds have passed."""
         dashed = canonical(run_id)
         if dashed is None:
-            raise NotFound(f"{run_id[:80]!r} is not the id of a run", run_id=run_id[:80])
+            raise RunNotFound(f"{run_id[:80]!r} is not the id of a run", run_id=run_id[:80])
         headers = {} if wait is None else {"Prefer": f"wait={max(0, round(wait))}"}
         path = encoding.path("runs", dashed, wait_for=None if wait is None else "final")
         answer = self._caller.send("GET", path, headers=headers, timeout_s=None if wait is None else wait + 10)

@@ -79,7 +79,7 @@ def hold(unit: Unit, organisation: int, name: str) -> Table:
     found = storage.find_table(unit.database, organisation, name)
     table = None if found is None else storage.lock_table(unit, found.number)
     if table is None:
-        raise TableNotFound(f"there is no table {name[:80]!r}")
+        raise TableNotFound(f"there is no table {name[:80]!r}", table=name[:80])
     return table
 
 

@@ -60,7 +60,7 @@ class Tables:
         wanted = canonical(name) or name
         found = await self._store.read.ask(lambda database, _: storage.find_table(database, self._organisation, wanted))
         if found is None:
-            raise TableNotFound(f"there is no table {name[:80]!r}")
+            raise TableNotFound(f"there is no table {name[:80]!r}", table=name[:80])
         return found
 
     async def create(self, spec: wire.CreateTable, request: RequestKey | None = None) -> Table:
@@ -318,7 +318,7 @@ def _refuse_external(table: Table) -> None:
 def _field(table: Table, name: str) -> Field:
     field = table.find(name)
     if field is None:
-        raise FieldNotFound(f"the table {table.name!r} has no field {name[:80]!r}")
+        raise FieldNotFound(f"the table {table.name!r} has no field {name[:80]!r}", table=table.name, field=name[:80])
     return field
 
 

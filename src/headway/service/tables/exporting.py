@@ -130,6 +130,8 @@ def _fields(table: Table, spec: ExportTable) -> list[Field]:
     for name in spec.fields:
         field = table.find(name)
         if field is None:
-            raise FieldNotFound(f"the table {table.name!r} has no field {name[:80]!r}")
+            raise FieldNotFound(
+                f"the table {table.name!r} has no field {name[:80]!r}", table=table.name, field=name[:80]
+            )
         found.append(field)
     return found
