@@ -101,7 +101,7 @@ def test_others_are_found_by_a_prefix_of_their_id_too(server, carry_out, noun, v
         (["record-tasks", "show", "welcom"], "'welcome'"),
         (["schdules", "list"], "'schedules'"),
         (["runs", "lst"], "'list'"),
-        (["runs", "list", "--stat", "x"], "'--state'"),
+        (["runs", "list", "--creatd-after", "x"], "'--created-after'"),
     ],
 )
 def test_an_unknown_name_is_answered_with_what_comes_close(server, carry_out, arguments, meant):  # noqa: F811

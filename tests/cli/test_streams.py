@@ -117,6 +117,7 @@ keys list
 keys create k-{way} --scope read
 keys show {key}
 keys whoami
+keys generate
 keys rotate {key}
 keys revoke {key}
 users create 日本-{way}

@@ -111,15 +111,15 @@ def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, acc
     return move(path, target, SystemClock(), tell, accept_loss=accept_loss)
 
 
-def create_key(store: str, asked: CreateKey, *, make_folder: bool = False) -> tuple[str, str]:
-    """Make a key in a store: how the first one is made. Return its id and its text, which is nowhere else.
+def create_key(store: str, asked: CreateKey, *, make_folder: bool = False) -> tuple[str, str, str]:
+    """Make a key in a store: how the first one is made. Return its id, its text, which is nowhere else, and its organisation's id.
 
     A file must not be served meanwhile; servers on a database take the key in at once.
     """
     return asyncio.run(_create_key(config.from_environment(store=store, make_folder=make_folder or None), asked))
 
 
-async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str]:
+async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str, str]:
     from headway.ids import Signer  # noqa: PLC0415 - only where it is asked for
     from headway.model.access import EVERYBODY, Origin  # noqa: PLC0415
     from headway.service.service import Service  # noqa: PLC0415
@@ -133,7 +133,7 @@ async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str]:
         origin = Origin(organisation=number, actor=f"{getpass.getuser()}, without a server")
         issued = await service.of(number).keys.create(asked, EVERYBODY, origin)
         await service.access.audit.seal()
-        return issued.entry.key.id, str(issued.text)
+        return issued.entry.key.id, str(issued.text), service.organisations.of(number).public_id
     finally:
         await opened.close()
 

@@ -55,7 +55,7 @@ def generate() -> None:
 @click.option("--store", metavar="URL", help="Make it in this store, without a server: how the first key is made.")
 @make_folder_option
 def create(name: str, store: str | None, make_folder: bool, **options: Any) -> None:
-    """Make a key and print it; it cannot be shown again.
+    """Make a key and print it; it cannot be shown again. The first one has to have the scope key:admin.
 
     \b
         export HEADWAY_KEY=$(headway keys create admin --scope all --store sqlite:///headway.db)
@@ -70,11 +70,11 @@ def create(name: str, store: str | None, make_folder: bool, **options: Any) -> N
             per_minute=options["per_minute"], per_day=options["per_day"], organisation=options["organisation"],
         )  # fmt: skip
         with plainly():
-            key_id, text = create_key(store, asked, make_folder=folder_wanted(store, make=make_folder))
+            key_id, text, organisation = create_key(store, asked, make_folder=folder_wanted(store, make=make_folder))
         if session.current().json:
-            show.as_json({"id": key_id, "key": text})
+            show.as_json({"id": key_id, "organisation": organisation, "key": text})
         else:
-            _print_key(key_id, text)
+            _print_key(key_id, text, organisation)
         return
     with session.current().client() as client:
         made = client.keys.create(
@@ -99,16 +99,26 @@ def _answer(made: KeyOut) -> None:
             f"The key {made.id} was made by an earlier try of this request; its text is lost: rotate it.", err=True
         )
     else:
-        _print_key(made.id, made.key)
+        _print_key(made.id, made.key, made.organisation)
 
 
-def _print_key(key_id: str, text: str) -> None:
-    """Print nothing but the key on the output, so that it can go where it belongs without being seen."""
+def _print_key(key_id: str, text: str, organisation: str) -> None:
+    """Print nothing but the key on the output, so that it can go where it belongs without being seen.
+
+    stderr has the secret only where the key itself is seen.
+    """
+    secret = text.removeprefix(f"hw_{key_id}_") if show.on_a_terminal() else f"what follows hw_{key_id}_ in the key"
     try:
         click.echo(text)
     finally:  # also if the key could not be written: it has to be found, to be revoked
         click.echo(
-            f"This is the key {key_id}. It is not shown again: put it into HEADWAY_KEY, or into a file.", err=True
+            f"This is the key {key_id}. It is not shown again.\n"
+            "Put it into HEADWAY_KEY, or into a file that HEADWAY_KEY_FILE names.\n"
+            "Clients of Tadabase's API show it in three headers:\n"
+            f"  X-Tadabase-App-id: {organisation}\n"
+            f"  X-Tadabase-App-Key: {key_id}\n"
+            f"  X-Tadabase-App-Secret: {secret}",
+            err=True,
         )
 
 
