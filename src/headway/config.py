@@ -65,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many local worker processes are started and kept alive."""
     capacity: Annotated[int, CAPACITY, "--capacity"] = 100
     """How many runs a local worker executes at once."""
+    reload: Annotated[bool, Flag(), "--reload"] = False
+    """For development: start local workers again when a file of the app changes; what they run is handed back."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED] = 1_000
     """How long the event loop of a local worker may be blocked by one task until the worker says so; 0: it never does."""
     allow_host: Annotated[tuple[str, ...], Many(HOST), "--allow-host"] = ()
@@ -202,6 +204,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Form of the log on stderr: lines of text, or a JSON object on each line."""
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
     """The lowest level of what is logged."""
+    reload: Annotated[bool, Flag(), "--reload"] = False
+    """For development: start again when a file of the app changes; what runs is handed back."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED, "--loop-blocked"] = 1_000
     """How long its event loop may be blocked by one task until it says so; 0: it never does."""
 

@@ -325,7 +325,7 @@ def _supervisor(settings: Settings, url: str, notices: Notices, secret: bytes) -
             "--name", name, "--capacity", str(settings.capacity), "--drain-grace", grace,
             "--log-format", settings.log_format, "--log-level", settings.log_level,
             *(("--pinned", settings.tls_cert) if settings.tls_cert else ()),
-            "--loop-blocked", f"{settings.loop_blocked_ms}ms",
+            "--loop-blocked", f"{settings.loop_blocked_ms}ms", *(("--reload",) if settings.reload else ()),
         )  # fmt: skip
         return list(worker_argv(url, settings.app, *options))
 

@@ -33,6 +33,7 @@ setting = partial(option, config.Settings)
 @setting("port", "The port; 0 takes a free one. Default: 8006")
 @setting("workers", "Local worker processes. Default: 1 if there is an app")
 @setting("capacity", "Runs at once in each. Default: 100")
+@setting("reload", "For development: start workers again when a file of the app changes.")
 @setting("allow_host", "A name this server answers for; may be repeated.", "NAME")
 @setting("tls_cert", "A file with the server's certificate (PEM): speak TLS.", "FILE")
 @setting("tls_key", "A file with its key. Default: in the certificate's", "FILE")
@@ -64,6 +65,8 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
         settings = replace(settings, make_folder=folder_wanted(settings.store, make=settings.make_folder))
     except ValueError as error:
         raise Refused(str(error)) from None
+    if settings.reload and not settings.app:
+        raise click.UsageError("--reload (HEADWAY_RELOAD) is for local workers: name the app as MODULE:APP")
     from headway.app import serving  # noqa: PLC0415 (the server, which `--help` does not need)
 
     ctx.exit(serving.serve(settings) or 0)

@@ -44,6 +44,7 @@ setting = partial(option, config.WorkerSettings)
 @setting("drain_ms", "How long runs may finish on a stop. Default: 20s", "DURATION")
 @setting("log_format", "Form of the log: text or json, an object on each line. Default: text", "FORM")
 @setting("log_level", "The lowest level that is logged: debug, info, warning or error. Default: info", "LEVEL")
+@setting("reload", "For development: start again when a file of the app changes.")
 @setting("loop_blocked_ms", "Tell of a task that blocks the event loop after so long. Default: 1s", "DURATION")
 @click.pass_context
 def worker(ctx: click.Context, /, **options: Any) -> None:
@@ -86,7 +87,10 @@ def _options(settings: WorkerSettings) -> list[str]:
         "log-format": settings.log_format, "log-level": settings.log_level,
         "loop-blocked": format_ms(settings.loop_blocked_ms),
     }  # fmt: skip
-    return [f"--{name}={value}" for name, value in told.items() if value != ""]
+    return [
+        *(f"--{name}={value}" for name, value in told.items() if value != ""),
+        *(["--reload"] if settings.reload else []),
+    ]
 
 
 async def _supervise(processes: int, argv: list[str], credential: str, grace_s: float) -> int:

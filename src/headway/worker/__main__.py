@@ -14,6 +14,7 @@ import itertools
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -25,6 +26,7 @@ from headway.client.credential import key
 from headway.client.servers import CONNECT_S, urls
 from headway.client.transport import Address, Transport
 from headway.client.trust import Trust, trusted
+from headway.clock import SystemClock
 from headway.config import WorkerSettings
 from headway.errors import HeadwayError, UnknownField
 from headway.setting import setting
@@ -35,6 +37,8 @@ from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
 from headway.worker.ray.options import RayOptions, RayUnusable
 from headway.worker.reaper import leave_process_1
+from headway.worker.sources import Sources, watch
+from headway.worker.warden import RELOAD_CODE
 from headway.worker.worker import Worker, WorkerOptions
 
 NOT_LOADED_CODE: Final = 3
@@ -59,16 +63,18 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
         fail(str(error))
         return REFUSED_CODE
     withhold()  # user code is loaded next, and must not see the key
+    if chosen.reload:  # a file that is changed twice in a second may look to Python like the one it has compiled
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # for child processes
+    since_ms = SystemClock().now_ms()
     launch = Launch.now()
     sys.path[:] = launch.path
     try:
         app = load_app(chosen.app)
     except AppNotLoaded as error:
-        fail(error.told)
-        return NOT_LOADED_CODE
+        return _not_loaded(chosen, error.told, fail, since_ms, error)
     if not app.tasks:
-        fail(f"{chosen.app!r} has no tasks.")
-        return NOT_LOADED_CODE
+        return _not_loaded(chosen, f"{chosen.app!r} has no tasks.", fail, since_ms)
     try:
         known = urls(chosen.url)
         connect_s = CONNECT_S if len(known) > 1 else None
@@ -94,6 +100,8 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
             tell=partial(write, logging.INFO),
             abandon=_leave,
         )
+        if chosen.reload:
+            watch(Sources(chosen.app, since_ms), threading.Event(), worker.reload)
         _take_signals(worker, supervised=bool(chosen.parent))
         gc.freeze()  # what is loaded now stays: no collection need look through it again
         return worker.run()
@@ -104,6 +112,19 @@ def _work(chosen: argparse.Namespace, write: Callable[[int, str], None]) -> int:
         older = "; it is of an earlier version: upgrade servers first, then workers"
         fail(f"the server refused the worker: {error}{older if isinstance(error, UnknownField) else ''}")
         return REFUSED_CODE
+
+
+def _not_loaded(
+    chosen: argparse.Namespace, why: str, fail: Callable[[str], None], since_ms: int, error: BaseException | None = None
+) -> int:
+    """Say why the app is of no use; with --reload wait until one of its files has changed."""
+    if not chosen.reload:
+        fail(why)
+        return NOT_LOADED_CODE
+    sources = Sources(chosen.app, since_ms, error)
+    fail(f"{why}\nWaiting for a change of its files.")
+    sources.wait(threading.Event())
+    return RELOAD_CODE
 
 
 def _take_signals(worker: Worker, *, supervised: bool) -> None:
@@ -161,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         default=1_000,
         help="how long the event loop may be blocked until it is told, such as 1s; 0s: never",
     )
+    parser.add_argument("--reload", action="store_true", help="start again when a file of the app changes")
     parser.add_argument(
         "--key-stdin", action="store_true", help="its key is the first line of standard input, and not in HEADWAY_KEY"
     )

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import gc
 import sys
-import sysconfig
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ from headway.wire.workers import BlockedLoop, LogReport
 from headway.worker.context import current
 from headway.worker.floor import Floor
 from headway.worker.outbox import Sink
+from headway.worker.sources import is_library
 
 LOOKS_MAX_S: Final = 0.25
 """The longest time between two looks at the loop."""
@@ -38,9 +38,6 @@ ADVICE: Final = (
     "`await asyncio.to_thread(...)`"
 )  # fmt: skip
 
-_LIBRARIES: Final = tuple(
-    {path for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))}
-)
 _OURS: Final = (str(Path(__file__).with_name("attempt.py")), str(Path(__file__).with_name("worker.py")))
 _ASYNCIO: Final = str(Path(asyncio.__file__).parent)
 
@@ -187,7 +184,7 @@ def users(frame: FrameType | None) -> list[traceback.FrameSummary]:
 
 def _where(frames: list[traceback.FrameSummary]) -> str:
     """Return the innermost line that is no library's, or the innermost one."""
-    own = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<"))] or frames
+    own = [frame for frame in frames if not is_library(frame.filename)] or frames
     if not own:
         return ""
     path = Path(own[-1].filename)

@@ -31,6 +31,8 @@ HEALTHY_S: Final = 60.0
 """A worker that lived this long starts again with a clean record."""
 RESTART_CODE: Final = 75
 """The worker asks for it: a function did not end in time."""
+RELOAD_CODE: Final = 77
+"""Its app has changed: it is started again at once."""
 DRAINED_CODE: Final = 76
 """Its server has drained it: someone wants it gone, so it does not come back by itself."""
 NOT_LOADED_CODE: Final = 3
@@ -190,7 +192,7 @@ class Supervisor:
                 self._say(f"worker {slot.number} was drained by its server; it is not started again")
                 return
             lived_s = (self._clock.monotonic_ms() - born_ms) / 1000
-            delay_s = 0.0 if self._renewal(slot) else self._after(slot, code, lived_s)
+            delay_s = 0.0 if self._renewal(slot, code) else self._after(slot, code, lived_s)
             if delay_s is None:
                 self.given_up += 1
                 return
@@ -202,13 +204,14 @@ class Supervisor:
             except OSError as error:
                 self._say(f"worker {slot.number} cannot be started: {error}")
 
-    def _renewal(self, slot: Slot) -> bool:
-        """Tell whether the process has ended to be started again, which is no failure."""
+    def _renewal(self, slot: Slot, code: int) -> bool:
+        """Tell whether the process has ended to be started again with other code, which is no failure."""
         renewed, slot.renewed = slot.renewed, False
         if renewed:
-            slot.failures, slot.output = 0, Repetition()
             self._say(f"worker {slot.number} has drained and starts again")
-        return renewed
+        if renewed or code == RELOAD_CODE:
+            slot.failures, slot.output = 0, Repetition()
+        return renewed or code == RELOAD_CODE
 
     def _after(self, slot: Slot, code: int, lived_s: float) -> float | None:
         """Return how long to wait before the next life; None for no more."""

@@ -25,6 +25,8 @@ RESTART_CODE: Final = 75
 """The worker's exit code when a function did not end in time, so that the whole process has to."""
 DRAINED_CODE: Final = 76
 """The worker's exit code when its server drained it: whoever keeps workers alive is to leave it at that."""
+RELOAD_CODE: Final = 77
+"""The worker's exit code when its app has changed: it is to be started again at once, with the new code."""
 DEAF_MS: Final = 500
 """When the loop has not turned for this long beside a function that does not end, nothing on it will end."""
 UNWIND_MS: Final = 2_000
@@ -72,6 +74,7 @@ class Warden:
         self._finish = finish
         self._ordered = False
         self._at_once = False
+        self._reloading = False
         self._asked = False
         self._stubborn: dict[Key, AnyReport | None] = {}
         """Functions that did not end in time and cannot be killed, and what is reported when this process ends them."""
@@ -84,6 +87,11 @@ class Warden:
         """Close the worker: functions may finish, or are cancelled `at_once`. Safe in a signal handler."""
         self._ordered = True
         self._at_once = self._at_once or at_once
+
+    def reload(self) -> None:
+        """Close the worker so that it is started again: functions are cancelled, and their runs handed back."""
+        self._reloading = self._ordered = True
+        self._floor.changed.set()
 
     def ask(self) -> None:
         """Close the worker as its server asks: only people mean "at once" by asking again."""
@@ -178,7 +186,9 @@ class Warden:
         if self.phase is Phase.OPEN and (self._ordered or self._asked or self._stubborn):
             if self._asked and not (self._ordered or self._stubborn):
                 self.exit_code = DRAINED_CODE
-            self._enter(Phase.DRAINING, now_ms + self._drain_grace_ms)
+            if self._reloading and not self._stubborn:
+                self.exit_code = RELOAD_CODE
+            self._enter(Phase.DRAINING, now_ms + (0 if self._reloading else self._drain_grace_ms))
             self._closed_ms = now_ms
             floor.closing = True
             floor.wake()

@@ -105,6 +105,7 @@ class Worker:
         self._tell = tell or say
         self._abandon = abandon
         self._exit_code = 0
+        self._reloading = False
         self._drain_grace_ms = options.drain_grace_ms
         self._stopping = threading.Event()
         self._protocol: list[threading.Thread] = []
@@ -142,6 +143,15 @@ class Worker:
     def drain(self, *, at_once: bool = False) -> None:
         """Claim no more, finish what runs or cancel it `at_once`, hand back the rest, end. Safe in a signal handler."""
         self.warden.drain(at_once=at_once)
+
+    def reload(self, changed: list[str]) -> None:
+        """Hand back what runs and end, to be started again with the new code: these files have changed."""
+        names = ", ".join(os.path.relpath(path) for path in changed[:3]) + (" …" if changed[3:] else "")
+        runs = len(self.floor.running)
+        back = "" if not runs else f", {runs:,} run{'' if runs == 1 else 's'} handed back"
+        self._reloading = True
+        self._tell(f"{names} changed: starts again{back}")
+        self.warden.reload()
 
     def run(self) -> int:
         """Work until drained; return the exit code. Raises if the server refuses the worker."""
@@ -187,7 +197,7 @@ class Worker:
 
     def _closed(self) -> None:
         """Have the server end the claim that waits, so that nothing is handed to a worker that goes."""
-        if number := len(self.floor.running):
+        if (number := len(self.floor.running)) and not self._reloading:
             runs = "1 run" if number == 1 else f"{number:,} runs"
             self._tell(
                 f"draining: waits for {runs}, {self._drain_grace_ms / 1000:g} s at most; what is left is handed back"
