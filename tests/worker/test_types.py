@@ -3,8 +3,11 @@
 import datetime as dt
 import decimal
 import enum
+import random
 import sys
 import uuid
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import (
     Annotated,
@@ -23,6 +26,7 @@ from typing import (
 
 import annotated_types as at
 import msgspec
+import pydantic
 import pytest
 from jsonschema_rs import validator_for
 from msgspec import Meta, Raw
@@ -168,6 +172,8 @@ FITS = [
     (Tagged | Other, '{"type":"Other","a":1}', Other(1)),
     (dt.datetime | str, '"2026-01-02T03:04:05Z"', WHEN),
     (dt.datetime | str, '"soon"', "soon"),
+    (tuple[int, str] | Positive, "1", 1),
+    (tuple[int, str] | Annotated[str, Meta(max_length=3)] | None, '[1,"a"]', (1, "a")),
     (Point, "[1]", Point(1)),
     (Options, "{}", {}),
     (Annotated[int, "metres"], "1", 1),
@@ -239,23 +245,68 @@ class Odd(at.BaseMetadata):
     """A constraint that nobody but its author knows."""
 
 
-@pytest.mark.parametrize(
-    ("hint", "said"),
-    [
-        (Lax, "task work: of: Lax.n: msgspec does not check .*Gt.* use msgspec.Meta"),
-        (list[Lax], "Lax.n"),
-        (LaxOptions, "LaxOptions.n"),
-        (Annotated[int, Odd()], "a constraint that is not known; it would not be checked"),
-        (Annotated[dt.datetime, at.Timezone("Europe/Berlin")], "it would not be checked"),
-        (Annotated[str, Meta(gt=0)], "Can only set `gt` on a numeric type"),
-        (complex, "JSON Schema cannot say"),
-        (object, "JSON Schema cannot say"),
-        (type, "JSON Schema cannot say"),
-    ],
-)
+REFUSED = [
+    (Lax, "task work: of: Lax.n: msgspec does not check .*Gt.* use msgspec.Meta"),
+    (list[Lax], "Lax.n"),
+    (LaxOptions, "LaxOptions.n"),
+    (Annotated[int, Odd()], "a constraint that is not known; it would not be checked"),
+    (Annotated[dt.datetime, at.Timezone("Europe/Berlin")], "it would not be checked"),
+    (Annotated[str, Meta(gt=0)], "Can only set `gt` on a numeric type"),
+    (Annotated[tuple[int, str] | int, Meta(gt=0)], "a constraint on a union that has a tuple of fixed length"),
+    (complex, "JSON Schema cannot say"),
+    (object, "JSON Schema cannot say"),
+    (type, "JSON Schema cannot say"),
+]
+
+
+@pytest.mark.parametrize(("hint", "said"), REFUSED)
 def test_a_constraint_that_would_not_be_checked_is_refused_when_it_is_declared(hint, said):
     with pytest.raises(TypeError, match=said):
         task_of(hint)
+
+
+LEAVES = [hint for hint, _, _ in FITS] + [hint for hint, _ in REFUSED] + [
+    pydantic.PositiveInt, pydantic.SecretStr, Annotated[int, pydantic.Field(gt=0)], pydantic.create_model("Made", n=(int, 1)),
+    T, "Nowhere", 3, [int], list, dict, Callable[[int], int], Generic,
+]  # fmt: skip
+SAID = [at.Gt(0), at.Len(1, 3), Meta(ge=1), Meta(description="d"), pydantic.Field(description="x"), "text"]
+DOCUMENTS = [b"1", b'"a"', b"null", b"[]", b"[1]", b"{}", b'{"number":"1"}', b'{"items":[1]}', b"[[1]]"]
+
+
+def composed(chosen, depth):
+    """Return a type made of others, as no person would write it."""
+    if not depth or chosen.random() < 0.3:
+        return chosen.choice(LEAVES)
+    inner, other = composed(chosen, depth - 1), composed(chosen, depth - 1)
+    makers = (
+        lambda: list[inner], lambda: dict[str, inner], lambda: Union[inner, other],  # noqa: UP007
+        lambda: tuple[inner, other],
+        lambda: Annotated[inner, chosen.choice(SAID)], lambda: Page[inner], lambda: set[inner],
+    )  # fmt: skip
+    try:
+        return chosen.choice(makers)()
+    except (TypeError, AttributeError):  # Python itself does not take it
+        return inner
+
+
+def test_whatever_types_are_made_of_they_are_declared_or_refused_and_inputs_are_read_or_refused():
+    outcomes = Counter()
+    for seed in range(300):
+        hint = composed(random.Random(seed), 3)
+        try:
+            task = task_of(hint)
+            task.finish()
+        except TypeError as error:
+            assert str(error).startswith("task work: "), hint  # noqa: PT017
+            outcomes["refused"] += 1
+            continue
+        for document in DOCUMENTS:
+            try:
+                task.signature.bind(Raw(b'{"of":%b}' % document))
+                outcomes["read"] += 1
+            except Fail:
+                outcomes["unfit"] += 1
+    assert min(outcomes.values()) > 50, outcomes
 
 
 def other_card():

@@ -119,6 +119,8 @@ class _Reading:
         for each in constraints.flat(said):
             if isinstance(each, msgspec.Meta):
                 kind = Annotated[kind, each]
+                if _crashes(kind):
+                    raise TypeError(f"a constraint on a union that has a tuple of fixed length: {hint!r}")
             elif (meta := constraints.to_meta(each)) is not None and _accepted(Annotated[kind, meta]):
                 kind = Annotated[kind, meta]
             elif (check := constraints.to_check(each)) is not None:
@@ -250,7 +252,22 @@ def _filled(hint: Any, given: dict[Any, Any]) -> Any:
     return hint[tuple(given.get(each, each) for each in parameters)] if parameters else hint
 
 
+def _crashes(hint: Any) -> bool:
+    """Return whether msgspec would end the process: for a tuple of fixed length beside a constraint in one union."""
+    members, said = [hint], False
+    for each in members:
+        if get_origin(each) is Annotated:
+            said = said or any(isinstance(part, msgspec.Meta) for part in get_args(each)[1:])
+            members.append(get_args(each)[0])
+        elif get_origin(each) in _UNIONS:
+            members += get_args(each)
+    fixed = any(get_origin(each) is tuple and get_args(each)[1:] != (...,) for each in members)
+    return said and fixed and any(get_origin(each) in _UNIONS for each in members)
+
+
 def _accepted(hint: Any) -> bool:
+    if _crashes(hint):
+        return False
     try:
         msgspec.json.Decoder(hint, dec_hook=hook)
     except (TypeError, ValueError):

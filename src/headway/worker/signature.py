@@ -63,9 +63,8 @@ class Signature:
             else:
                 extras.append(hint)
         self._renamed = _renamed(fields)
-        struct = _struct(function, fields, self._renamed, aliases, strict=not extras)
+        struct, self._decoder = _struct(function, fields, self._renamed, aliases, strict=not extras)
         self._optional = any(field[1:] == (UNSET,) for field in fields.values())
-        self._decoder = msgspec.json.Decoder(struct, dec_hook=hook)
         self._extras = msgspec.json.Decoder(dict[str, Any]), _read_as(function, "**", extras[0]) if extras else None
         self.input_schema = _schema(struct, f"{function.what}: an input parameter")
         returned = _returned(function, early=early)
@@ -173,12 +172,13 @@ def _struct(
     aliases: dict[str, str | None],
     *,
     strict: bool,
-) -> type[msgspec.Struct]:
+) -> tuple[type[msgspec.Struct], msgspec.json.Decoder[msgspec.Struct]]:
     inside = {name: own for own, name in renamed.items()}
     members = [(inside.get(name, name), *field) for name, field in fields.items()]
     said = renamed | {inside.get(name, name): alias for name, alias in aliases.items() if alias is not None}
     try:
-        return msgspec.defstruct(function.name, members, kw_only=True, forbid_unknown_fields=strict, rename=said)
+        struct = msgspec.defstruct(function.name, members, kw_only=True, forbid_unknown_fields=strict, rename=said)
+        return struct, msgspec.json.Decoder(struct, dec_hook=hook)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{function.what}: {error}") from None
 
