@@ -386,6 +386,18 @@ def test_ctrl_c_leaves_the_run_to_itself_and_says_how_to_find_it(headway, monkey
     assert len(fake.requests) == 1
 
 
+def test_ctrl_c_before_the_server_has_answered_says_that_the_run_may_be_there(headway, monkeypatch):
+    from headway.client.sync.runs import Runs
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runs, "start", interrupted)
+    with serving(lambda _: DONE) as fake:
+        code, _, err = headway("run", "backup", "--url", fake.url)
+    assert (code, "headway runs list" in err) == (130, True)
+
+
 def test_unknown_events_do_not_upset_the_screen(headway):
     with serving(
         life(sse("run.future", {"seq": 1, "type": "run.future", "time": "", "run_id": ID, "data": 1}, 1))

@@ -133,6 +133,7 @@ doctor --store {store}
 backup {folder}/{way}.backup --store {store}
 restore {folder}/whole.backup --store sqlite:///{folder}/{way}.db
 openapi
+completion bash
 """.strip().splitlines()
 ELSEWHERE = {
     "record-tasks retry-failed": "takes a run in which records failed, and prints by `show.started`",

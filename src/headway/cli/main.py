@@ -38,6 +38,7 @@ TABLE: Final = {
     "restore": ("headway.cli.admin:restore", "Make a store from a backup."),
     "migrate-store": ("headway.cli.migrate_store:migrate_store", "Move a store from a file into PostgreSQL."),
     "bench": ("headway.cli.bench:bench", "Measure Headway on this machine."),
+    "completion": ("headway.cli.completion:completion", "Print the script by which a shell completes commands."),
     "openapi": ("headway.cli.admin:openapi", "Print the OpenAPI document."),
 }
 

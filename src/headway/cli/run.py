@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from headway import texts
-from headway.cli import session, show, watch
+from headway.cli import completion, session, show, watch
 from headway.cli.command import Command
 from headway.client.sync.client import Client
 from headway.durations import parse_ms
@@ -20,7 +20,7 @@ from headway.wire import fields as written
 
 
 @click.command(cls=Command)
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks)
 @click.argument("fields", nargs=-1, metavar="[KEY=VALUE | KEY:=JSON]...")
 @click.option(
     "--input", "document", metavar="JSON|@FILE|-", help="The input as JSON; from a file or stdin. Fields win."
@@ -67,7 +67,11 @@ def run(
     document_values, given = input_document(document), [input_field(field) for field in fields]
     with shown.client() as client:
         values = document_values | input_values(client, task, given)
-        handle = client.runs.start(task, values, labels=pairs(labels, "--label"), **options)
+        try:
+            handle = client.runs.start(task, values, labels=pairs(labels, "--label"), **options)
+        except KeyboardInterrupt:
+            click.echo("The server had not answered yet: look for the run with headway runs list.", err=True)
+            raise
         if not detach:
             ctx.exit(watch.to_the_end(client, handle, timeout_s=timeout_s))
         show.started(handle)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from headway.cli import finding, session, show, watch
+from headway.cli import completion, finding, session, show, watch
 from headway.cli.command import Group
 from headway.cli.exits import OF_STATE
 from headway.cli.printable import indented, one_line, printable
@@ -26,18 +26,22 @@ reason_option = click.option("--reason", "-m", default="", help="Why; it is kept
 
 
 def _last_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--task", "-t", "last_of", metavar="TASK", help="The last run of this task.")(command)
+    command = click.option(
+        "--task", "-t", "last_of", metavar="TASK", help="The last run of this task.", shell_complete=completion.tasks
+    )(command)
     return click.option("--last", is_flag=True, help="The last run that was started, by whomever.")(command)
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the run that it is about: `finding.run` takes what was said."""
-    return click.argument("run_id", metavar="[RUN]", required=False)(_last_options(command))
+    return click.argument("run_id", metavar="[RUN]", required=False, shell_complete=completion.runs)(
+        _last_options(command)
+    )
 
 
 def runs_argument(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the runs that it is about: `_each` takes what was said."""
-    return click.argument("ids", nargs=-1, metavar="[RUN]...")(_last_options(command))
+    return click.argument("ids", nargs=-1, metavar="[RUN]...", shell_complete=completion.runs)(_last_options(command))
 
 
 @click.group(cls=Group)
@@ -59,7 +63,9 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--parent", "parent_id", metavar="ID", help="Started by this run."),
         click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="With this label."),
         click.option("--queue", "-q", multiple=True, help="In this queue; may be repeated."),
-        click.option("--task", "-t", multiple=True, help="Of this task; may be repeated."),
+        click.option(
+            "--task", "-t", multiple=True, help="Of this task; may be repeated.", shell_complete=completion.tasks
+        ),
         click.option("--state", "-s", multiple=True, type=click.Choice(STATES), help="In this state; may be repeated."),
     ):
         command = option(command)
@@ -228,7 +234,7 @@ def retry(ctx: click.Context, /, reason: str, from_scratch: bool, watched: bool,
 
 
 @runs.command("signal")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="RUN", shell_complete=completion.runs)
 @click.argument("name")
 @click.argument("payload", default="null", metavar="[JSON]")
 def signal(run_id: str, name: str, payload: str) -> None:

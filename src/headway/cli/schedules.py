@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 
 import click
 
-from headway.cli import session, show
+from headway.cli import completion, session, show
 from headway.cli.command import Group
 from headway.cli.printable import printable
 from headway.cli.run import input_document, input_field, input_values, pairs
@@ -103,7 +103,7 @@ def show_(named: str) -> None:
 @schedules.command("create")
 @click.argument("name")
 @click.argument("occurrence")
-@click.argument("task")
+@click.argument("task", shell_complete=completion.tasks)
 @fields_argument
 @saying_options
 @click.option("--paused", is_flag=True, help="Let no slot come yet.")

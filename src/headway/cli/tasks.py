@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from headway.cli import session, show
+from headway.cli import completion, session, show
 from headway.cli.command import Group
 
 
@@ -31,7 +31,7 @@ def list_() -> None:
 
 
 @tasks.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.tasks)
 def show_(name: str) -> None:
     """Show a task: its limits, its retries, its input."""
     with session.current().client() as client:
@@ -63,7 +63,7 @@ def show_(name: str) -> None:
 
 
 @tasks.command("activate")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.tasks)
 def activate(name: str) -> None:
     """Let a task take new runs again."""
     with session.current().client() as client:
@@ -71,7 +71,7 @@ def activate(name: str) -> None:
 
 
 @tasks.command("deactivate")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.tasks)
 def deactivate(name: str) -> None:
     """Let a task take no new runs; what runs goes on, what is queued waits."""
     with session.current().client() as client:
