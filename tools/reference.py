@@ -133,7 +133,6 @@ def settings() -> str:
         + _settings_table(Settings)
         + "\n\n## Workers\n\n`headway worker`. What it is told about its server is the client's.\n\n"
         + _settings_table(WorkerSettings)
-        + "\n\n`HEADWAY_RAY_RUNTIME_ENV` is the JSON of a [Ray runtime environment](../how-to/ray.md)."
         + "\n\n## Clients\n\nClients in Python, workers and commands. Settings without a variable are arguments of"
         " `headway.Client`.\n\n" + _settings_table(ClientSettings) + "\n"
     )

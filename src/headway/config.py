@@ -15,6 +15,7 @@ import msgspec
 from headway.kinds import (
     EXACT_NETWORK,
     HOST,
+    JSON_OBJECT,
     NAMED,
     NETWORK,
     ORIGIN,
@@ -139,6 +140,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     a file, readable by its owner only; of PostgreSQL in the database."""
     earlier_secrets: Annotated[tuple[str, ...], Many(SECRET)] = ()
     """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
+    ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
+    """What Ray is to bring to its nodes for local workers: the JSON of a [Ray runtime environment](../how-to/ray.md)."""
     bootstrap_key: Annotated[str, Text("a key, hw_ID_SECRET", secret=True)] = ""
     """The text of the first key, which gets every scope, for a store without keys: `headway keys generate` makes one. It
     counts at the first start; later ones say so if it is not a key of the store."""
@@ -194,6 +197,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The queues to claim from; all if there are none."""
     ray_address: Annotated[str, Text("the address of a Ray cluster"), "--ray-address"] = ""
     """The Ray cluster; RAY_ADDRESS, or the one of this machine, if absent."""
+    ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
+    """What Ray is to bring to its nodes: the JSON of a [Ray runtime environment](../how-to/ray.md)."""
     ray_capacity: Annotated[int, RAY_CAPACITY, "--ray-capacity"] = 100
     """How many runs may be on Ray at once; 0 leaves them to others."""
     name: Annotated[str, Text("a name", 0, 200), "--name", "HEADWAY_WORKER_NAME"] = ""
@@ -244,10 +249,8 @@ RENAMED: Final = {
 _KEYLESS: Final = ("loopback_without_key", "cloudcoin_loopback_without_key")
 _FORWARDING: Final = ("behind_proxy", "trusted_proxy", "allow_host")
 """Settings used behind a proxy, where requests of other machines arrive from loopback."""
-OTHERS: Final = frozenset({"HEADWAY_RAY_RUNTIME_ENV"})
-"""Variables that are read elsewhere."""
-SHARED: Final = OTHERS | {"HEADWAY_URL", "HEADWAY_SERVER", "HEADWAY_CA"}
-"""Variables that user code may see: how it, too, reaches the server."""
+SHARED: Final = frozenset({"HEADWAY_URL", "HEADWAY_SERVER", "HEADWAY_CA", "HEADWAY_RAY_RUNTIME_ENV"})
+"""Variables that worker processes and user code inherit: how they reach the server, and what Ray needs."""
 
 
 def check(settings: Settings, *, locked: bool = True) -> None:
@@ -306,8 +309,8 @@ def worker_from_environment(environment: Mapping[str, str] = os.environ, **flags
 def variables() -> frozenset[str]:
     """Return every environment variable that is a setting, removed ones included."""
     tables = (Settings, WorkerSettings, ClientSettings)
-    found = {each.variable for table in tables for each in settings_of(table) if each.variable}
-    return OTHERS | found | {f"{PREFIX}{old.upper()}" for old in RENAMED}
+    found = frozenset(each.variable for table in tables for each in settings_of(table) if each.variable)
+    return found | {f"{PREFIX}{old.upper()}" for old in RENAMED}
 
 
 def strange(environment: Mapping[str, str] = os.environ) -> list[str]:

@@ -5,6 +5,7 @@ A kind completes the sentence "… is not …" with `accepts`: "a whole number f
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Matching:
-    """A text that a function accepts: it raises ValueError for others."""
+    """A text that a function accepts: it raises ValueError or TypeError for others."""
 
     what: str
     check: Any
@@ -226,7 +227,7 @@ class Matching:
             return False
         try:
             self.check(value)
-        except ValueError:
+        except (ValueError, TypeError):
             return False
         return True
 
@@ -285,6 +286,11 @@ def _named(text: str) -> None:
         named(text)
 
 
+def _json_object(text: str) -> None:
+    if not isinstance(json.loads(text), dict):
+        raise TypeError(text)
+
+
 PORT: Final = Whole(1, 65_535)
 ORIGIN: Final = Matching(
     "an origin as browsers write it: scheme://host or scheme://host:port, in lower case, without a path or a default port",
@@ -300,6 +306,7 @@ TARGET: Final = Matching("a host (HOST or HOST:PORT), an address or a network su
 """What may be called although it is not public."""
 NAMED: Final = Matching("a host (HOST or HOST:PORT), an address or a network such as 10.0.0.0/8", _named)
 """The same, with networks of which any address is named."""
+JSON_OBJECT: Final = Matching("a JSON object", _json_object)
 SECRET: Final = Text("a random text", 32, secret=True)
 
 

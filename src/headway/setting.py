@@ -63,6 +63,10 @@ class Setting(msgspec.Struct, frozen=True):
 
     def check(self, value: Any, where: str = "") -> None:
         """Raise ValueError, with what is accepted, for a value that it does not take."""
+        if isinstance(self.kind, Many) and not isinstance(value, tuple):
+            raise ValueError(  # noqa: TRY004 - as for every other value
+                f"{where or self.name}: {shown(value)} is not a tuple, of which each is {self.kind.accepts}"
+            )
         if not self.kind.holds(value):
             raise self._refusal(where or self.name, first_refused(self.kind, value))
 

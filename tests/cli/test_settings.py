@@ -72,6 +72,8 @@ def of_environment(table, **environment):
 @pytest.mark.parametrize(("table", "each"), EVERY)
 def test_a_value_of_python_that_no_setting_takes_is_refused_with_what_is_accepted(table, each):
     for value in refused_values(each.kind):
+        if value == "" == each.default:  # which stands for none
+            continue
         with pytest.raises(ValueError, match=re.escape(f"{table.__name__}.{each.name}: ")) as refused:
             table(**{each.name: value})
         assert each.kind.accepts in str(refused.value)
@@ -112,6 +114,15 @@ def test_an_option_out_of_range_of_a_wrong_type_or_empty_ends_the_command_with_w
         assert f"{each.option} ({each.variable}): " in err
         assert each.kind.accepts in err
         assert ("it is empty" if not text.strip() else repr(text)[:60]) in err
+
+
+@pytest.mark.parametrize(
+    "each", [each for each in settings_of(ClientSettings) if each.option], ids=lambda each: each.name
+)
+def test_an_option_of_clients_that_is_empty_is_refused_and_not_the_same_as_none(headway, each):
+    for place in ((each.option, "", "tasks", "list"), ("tasks", "list", f"{each.option}= ")):
+        code, out, err = headway(*place)
+        assert (code, out, "is empty" in err) == (2, "", True)
 
 
 @pytest.mark.parametrize("table", COMMANDS)

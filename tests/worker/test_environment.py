@@ -6,16 +6,15 @@ import os
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 from tests.worker.test_supervisor import Watched
 
-from headway.config import Settings, variable
+from headway import config
 from headway.worker.environment import handed_on, withhold
 
 
 @pytest.mark.parametrize(
-    "name", [*(variable(field.name) for field in msgspec.structs.fields(Settings)), "HEADWAY_KEY", "HEADWAY_KEY_FILE"]
+    "name", sorted(config.variables() - {"HEADWAY_URL", "HEADWAY_SERVER", "HEADWAY_CA", "HEADWAY_RAY_RUNTIME_ENV"})
 )
 def test_no_setting_of_the_server_and_no_key_is_handed_on_and_all_else_is(monkeypatch, name):
     theirs = {

@@ -16,6 +16,9 @@ from headway.cli.printable import SURROGATES, printable
 def _remember(name: str) -> Any:
     def take(_: click.Context, option: click.Parameter, value: Any) -> None:
         refuse_undecodable(option, value)
+        given = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(text, str) and not text.strip() for text in given):
+            raise click.UsageError(f"{option.opts[0]} is empty; give it a value, or leave it out")
         if value:
             setattr(session.current(), name, ",".join(value) if isinstance(value, tuple) else value)
 
@@ -44,6 +47,7 @@ def global_options() -> list[click.Option]:
         click.Option(
             ["--ca"],
             metavar="FILE",
+            type=click.Path(),
             expose_value=False,
             callback=_remember("ca"),
             help="Certificates of authorities to trust for the server. HEADWAY_CA, or the system's, if absent.",
