@@ -114,6 +114,7 @@ mail-server delete
 workers list
 workers show {worker}
 keys list
+keys generate
 keys create k-{way} --scope read
 keys show {key}
 keys whoami
