@@ -92,6 +92,19 @@ def test_what_a_run_has_started_on_the_loop_is_named_too(start, indirect):
     assert f"by {by} at " in said
 
 
+def test_a_working_folder_that_was_deleted_does_not_end_the_watch(start, tmp_path, monkeypatch):
+    app, free = App(), threading.Event()
+    blocking(app, free)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    works = start(app, loop_blocked_ms=BLOCKED_MS)
+    works.link.give(lease("crunch", "r1"))
+    (said,) = until(lambda: said_of(works, "the event loop has been blocked"), 20, "it is told")[:1]
+    free.set()
+    assert f"at {__file__}:" in said
+
+
 class Floor:
     """A floor as the watch sees it, whose loop is held as long as the test says."""
 

@@ -7,6 +7,7 @@ task of its worker, their timers and their cancellation, and no error says so.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import sys
@@ -187,9 +188,10 @@ def _where(frames: list[traceback.FrameSummary]) -> str:
     own = [frame for frame in frames if not is_library(frame.filename)] or frames
     if not own:
         return ""
-    path = Path(own[-1].filename)
-    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return f"{shown}:{own[-1].lineno} in {own[-1].name}"
+    path = own[-1].filename
+    with contextlib.suppress(OSError, ValueError):  # the working folder was deleted, or the file lies elsewhere
+        path = str(Path(path).relative_to(Path.cwd()))
+    return f"{path}:{own[-1].lineno} in {own[-1].name}"
 
 
 def _holder(found: BlockedLoop) -> str:
