@@ -96,7 +96,7 @@ class Image:
                 self.argv(*words, **options), stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
         try:
-            yield Container(process, self)
+            yield Container(process, self, self.env | options.get("env", {}))
         finally:
             if process.poll() is None:
                 process.kill()
@@ -109,6 +109,7 @@ class Container:
 
     process: subprocess.Popen
     image: Image
+    env: dict[str, str]
 
     @property
     def first(self):
@@ -119,10 +120,10 @@ class Container:
         return int(found[0])
 
     def within(self, *words):
-        """Run a command beside the others, as the image's user."""
+        """Run a command beside the others, as the image's user in the environment of the container."""
         uid, gid = self.image.user.split(":")
         enter = ["nsenter", "-t", str(self.first), "-m", "-p", "-u", "-i", "-S", uid, "-G", gid]
-        command = [*enter, "env", "-i", f"PATH={self.image.env['PATH']}", *words]
+        command = [*enter, "env", "-i", *(f"{name}={value}" for name, value in self.env.items()), *words]
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
     def stop(self, within_s=60):

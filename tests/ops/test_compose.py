@@ -102,8 +102,7 @@ def test_server_and_worker_run_with_the_files_commands_environments_and_names(im
 
     with ExitStack() as running:
         server = running.enter_context(container("server"))
-        check = [word.replace(":8006", f":{port}") for word in image.healthcheck]
-        until(lambda: server.within(*check).returncode == 0, 60, logs)
+        until(lambda: server.within(*image.healthcheck).returncode == 0, 60, logs)
         worker = running.enter_context(container("worker"))
         with Client(f"http://127.0.0.1:{port}", key=SECRETS["HEADWAY_KEY"], retries=0) as client:
             until(lambda: knows_greet(client), 60, logs)

@@ -1,5 +1,6 @@
 """The image that ops/Dockerfile makes, run as the first process of a process-id namespace, as a container engine does."""
 
+import os
 import re
 import signal
 import socket
@@ -90,8 +91,7 @@ def test_a_server_runs_as_another_user_with_a_read_only_root_is_healthy_and_drai
     with image.container(
         "serve", "app:app", log=log, env=env, mounts=store, binds=[f"{app}:/app"], read_only=True, tmpfs=["/tmp"]
     ) as container:
-        check = [word.replace(":8006", f":{port}") for word in image.healthcheck]
-        until(lambda: container.within(*check).returncode == 0, 60, log.read_text)
+        until(lambda: container.within(*image.healthcheck).returncode == 0, 60, log.read_text)
         with Client(f"http://127.0.0.1:{port}", key=key) as client:
             until(lambda: knows_greet(client), 60, log.read_text)
             assert client.runs.start("greet", who="image").result(timeout=60) == "hello image"
@@ -121,3 +121,21 @@ def knows_greet(client):
         return client.tasks.get("greet")
     except HeadwayError:
         return None
+
+
+def test_the_health_check_knows_a_server_with_tls(image, store, key, port, tmp_path):
+    command = "req -x509 -newkey rsa:2048 -nodes -days 9 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    folder = tmp_path / "tls"
+    folder.mkdir(mode=0o755)
+    pair = [folder / "key.pem", folder / "cert.pem"]
+    subprocess.run(["openssl", *command.split(), "-keyout", pair[0], "-out", pair[1]], check=True, capture_output=True)
+    number = int(image.user.split(":")[0])
+    for path in pair:
+        path.chmod(0o400)
+        os.chown(path, number, number)
+    env = {"HEADWAY_PORT": str(port), "HEADWAY_TLS_KEY": "/tls/key.pem", "HEADWAY_TLS_CERT": "/tls/cert.pem"}
+    log = tmp_path / "server.log"
+    binds = [f"{folder}:/tls"]
+    with image.container(log=log, env=env, mounts=store, binds=binds) as container:
+        until(lambda: container.within(*image.healthcheck).returncode == 0, 60, log.read_text)
+        assert f"https://127.0.0.1:{port}" in log.read_text()
