@@ -332,7 +332,7 @@ MUTANTS = (
         "heartbeats-from-the-loop", "worker/reporter.py",
         "        session, floor = self._session, self._floor\n        worker_id, sent_ms",
         "        session, floor = self._session, self._floor\n        import threading as t\n        heard = t.Event()\n"
-        "        floor._loop.call_soon_threadsafe(heard.set)\n        heard.wait()\n        worker_id, sent_ms",
+        "        floor.loop.call_soon_threadsafe(heard.set)\n        heard.wait()\n        worker_id, sent_ms",
         "test_poison.py::test_a_function_that_blocks_the_loop_beyond_the_lease_keeps_its_lease",
     ),
     Mutant(
