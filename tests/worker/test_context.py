@@ -21,7 +21,7 @@ from headway.wire.workers import (
     Succeeded,
     Suspended,
 )
-from headway.worker import capture
+from headway.worker.capture import Capture
 from headway.worker.children import StartOptions
 from headway.worker.context import context
 from headway.worker.interrupts import ChildFailed
@@ -289,11 +289,11 @@ def test_logging_inside_a_run_goes_to_its_log():
         context().publish(1)
 
     logging.getLogger("shop").setLevel(logging.INFO)
-    handler = capture.install()
+    captured = Capture()
     try:
         _, sink = run(app, lease("t"))
     finally:
-        capture.remove(handler)
+        captured.remove()
     (log,) = sink.of(LogReport)
     assert (log.message, log.level, log.fields) == ("sold 3", "info", {"logger": "shop"})
     assert len(sink.of(ResultReport)) == 1

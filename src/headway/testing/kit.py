@@ -33,8 +33,8 @@ from headway.testing.sink import DirectSink
 from headway.wire.runs import StartRun
 from headway.wire.schedules import CreateSchedule
 from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
-from headway.worker import capture
 from headway.worker.attempt import execute
+from headway.worker.capture import Capture
 from headway.worker.registry import App, TaskFunction
 
 ROUNDS_MAX = 10_000
@@ -192,11 +192,11 @@ def _logging_of(app: App) -> Iterator[None]:
         yield
         return
     root = logging.getLogger()
-    level, handler = root.level, capture.install()
+    level, captured = root.level, Capture()
     if level == logging.WARNING:  # nobody has said otherwise, though a test runner listens already
         root.setLevel(logging.INFO)
     try:
         yield
     finally:
-        capture.remove(handler)
+        captured.remove()
         root.setLevel(level)

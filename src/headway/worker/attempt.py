@@ -12,6 +12,7 @@ import contextlib
 import inspect
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any
 
 from headway.clock import Clock
@@ -117,12 +118,15 @@ class Attempt(Running):
         return of_value(value, lease, self.cause, task.signature.dump)
 
     def run_blocking(self) -> None:
-        """Execute it in this thread; an async function gets a loop of its own."""
+        """Execute it in this thread, in a context of its own; an async function gets a loop of its own."""
+        copy_context().run(self._run_blocking)  # what it sets (decimal precision, context variables) ends with it
+
+    def _run_blocking(self) -> None:
         if self.task.is_async:
             asyncio.run(self._alone())
             return
         context = SyncContext(self)
-        token = current.set(context)
+        current.set(context)
         try:
             if self.cause is not None:
                 raise Cancelled(self.cause)  # noqa: TRY301 - before it has begun
@@ -130,7 +134,6 @@ class Attempt(Running):
             outcome = of_value(value, self.lease, self.cause, self.task.signature.dump)
         except BaseException as error:  # noqa: BLE001 - as above
             outcome = of_error(error, self.task, self.lease, self.cause)
-        current.reset(token)
         self.ended(self, outcome)
 
     async def _alone(self) -> None:

@@ -1,8 +1,13 @@
-"""Python's `logging` inside a run goes to the run's log as well."""
+"""Python's `logging` inside a run goes to the run's log as well, however user code sets up logging.
+
+Records are taken where loggers hand them to handlers (`Logger.callHandlers`), and not by a handler: setting up logging
+removes handlers, and loggers that do not propagate would not reach one at the root.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from headway.worker.context import Level, current
@@ -12,46 +17,102 @@ _LEVELS: Final[tuple[tuple[int, Level], ...]] = (
     (logging.WARNING, "warning"),
     (logging.INFO, "info"),
 )
+_PLAIN: Final = logging.Formatter()
+_SHOWS_ERRORS: Final = logging.NullHandler()
+_WITNESS: Final = logging.getLogger("headway-capture")
+"""A logger that nobody configures: setting up logging with `disable_existing_loggers` disables it with the others."""
 
 
-class RunLog(logging.Handler):
-    """Sends records made inside a run to its log; others go where they would have gone without it."""
+class Unconfigured(logging.Handler):
+    """The root logger's handler in an app that sets up no logging: shows warnings, as Python does without a handler.
 
-    def __init__(self, *, alone: bool) -> None:
-        """`alone`: the app has set up no logging, so warnings are still to be shown as Python shows them then."""
-        super().__init__(logging.INFO)
-        self._alone = alone
+    With a handler there, `logging.info()` does not set up logging by itself.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass the record on; never raises a cancellation, since code that logs does not expect one."""
-        context = current.get()
-        try:
-            if context is not None:
-                text = record.getMessage()
-                if record.exc_info:
-                    text = f"{text}\n{(self.formatter or _PLAIN).formatException(record.exc_info)}"
-                level: Level = next((name for least, name in _LEVELS if record.levelno >= least), "debug")
-                context.add_log(text, level, {"logger": record.name})
-            last = logging.lastResort
-            if self._alone and last is not None and record.levelno >= last.level:
-                last.handle(record)
-        except Exception:  # noqa: BLE001 - as every logging handler: a bad record must not fail the run
-            self.handleError(record)
+        """Show it."""
+        last = logging.lastResort
+        if last is not None and record.levelno >= last.level:
+            last.handle(record)
 
 
-_PLAIN: Final = logging.Formatter()
+class Capture:
+    """Takes records at INFO and above, from the moment it is made until `remove`."""
+
+    def __init__(self) -> None:
+        """What loggers let through now is what they let through again after `restore`."""
+        root = logging.getLogger()
+        self._handler = None if root.handlers else Unconfigured()
+        if self._handler is not None:
+            root.addHandler(self._handler)
+            if root.level == logging.WARNING:
+                root.setLevel(logging.INFO)
+        self._level = root.level
+        self._disabled_level = root.manager.disable
+        _WITNESS.disabled = False
+        self._disabled = {logger.name for logger in _loggers() if logger.disabled}
+        self._active = True
+        self._call_handlers = logging.Logger.callHandlers
+        self._installed = self._taking(self._call_handlers)
+        logging.Logger.callHandlers = self._installed  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Take no more."""
+        self._active = False
+        if logging.Logger.callHandlers is self._installed:  # else someone has wrapped it, and calls it
+            logging.Logger.callHandlers = self._call_handlers  # type: ignore[method-assign]
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
+
+    def _taking(self, call_handlers: Callable[[logging.Logger, logging.LogRecord], None]) -> Callable[..., None]:
+        def take(logger: logging.Logger, record: logging.LogRecord) -> None:
+            if self._active:
+                _take(record)
+            call_handlers(logger, record)
+
+        return take
+
+    def muted(self) -> str:
+        """Return in words what keeps records from being made that were made before; empty if nothing does."""
+        root = logging.root
+        if root.level <= self._level and root.manager.disable <= self._disabled_level and not _WITNESS.disabled:
+            return ""  # quickly, since it is asked after each run
+        said = []
+        if root.level > self._level:
+            said.append(f"the root logger's level is {logging.getLevelName(root.level)}")
+        if root.manager.disable > self._disabled_level:
+            said.append(f"logging is disabled up to {logging.getLevelName(root.manager.disable)}")
+        if _WITNESS.disabled:
+            said.append("existing loggers are disabled")
+        return ", ".join(said)
+
+    def restore(self) -> None:
+        """Undo what `muted` names; handlers stay as they are."""
+        root = logging.getLogger()
+        if root.level > self._level:
+            root.setLevel(self._level)
+        if root.manager.disable > self._disabled_level:
+            logging.disable(self._disabled_level)
+        if _WITNESS.disabled:
+            for logger in _loggers():
+                logger.disabled = logger.name in self._disabled
 
 
-def install() -> RunLog:
-    """Listen on the root logger; return the handler, for removal."""
-    root = logging.getLogger()
-    handler = RunLog(alone=not root.handlers)
-    if not root.handlers and root.level == logging.WARNING:
-        root.setLevel(logging.INFO)
-    root.addHandler(handler)
-    return handler
+def _take(record: logging.LogRecord) -> None:
+    """Put a record into the log of the run that made it, if it was one."""
+    context = current.get()
+    if context is None or record.levelno < logging.INFO:
+        return
+    try:
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}\n{_PLAIN.formatException(record.exc_info)}"
+        level: Level = next((name for least, name in _LEVELS if record.levelno >= least), "debug")
+        context.add_log(text, level, {"logger": record.name})
+    except Exception:  # noqa: BLE001 - as in every logging handler: a bad record must not fail the run
+        _SHOWS_ERRORS.handleError(record)
 
 
-def remove(handler: RunLog) -> None:
-    """Listen no more."""
-    logging.getLogger().removeHandler(handler)
+def _loggers() -> list[logging.Logger]:
+    found = list(logging.getLogger().manager.loggerDict.values())
+    return [logger for logger in found if isinstance(logger, logging.Logger)]

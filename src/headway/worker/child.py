@@ -20,9 +20,10 @@ import msgspec
 from headway.clock import SystemClock
 from headway.errors import BY_CODE, HeadwayError
 from headway.wire.workers import AnyReport
-from headway.worker import capture
 from headway.worker.attempt import Attempt
+from headway.worker.capture import Capture
 from headway.worker.frames import Answered, Cancel, Done, Execute, Pipe, Ready, ToChild, Told
+from headway.worker.global_state import GlobalState
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
 from headway.worker.outbox import OUTCOMES, Answer, Asked, Outbox
@@ -35,9 +36,10 @@ _decode: Final = msgspec.json.Decoder(ToChild).decode
 class Child:
     """Executes what the worker sends."""
 
-    def __init__(self, app: App, pipe: Pipe) -> None:
+    def __init__(self, app: App, pipe: Pipe, state: GlobalState) -> None:
         """Nothing runs yet."""
         self._app = app
+        self._state = state
         self._pipe = pipe
         self._clock = SystemClock()
         self._outbox = Outbox()
@@ -67,6 +69,8 @@ class Child:
         with contextlib.suppress(Exception):  # user code may have replaced or closed them
             sys.stdout.flush()
             sys.stderr.flush()
+        self._state.ended(attempt.task.name)
+        self._state.look()
         self._over.clear()
         if outcome is not None:
             self._outbox.finish(outcome)
@@ -120,7 +124,12 @@ def main() -> None:
         sys.stderr.write(error.traceback)
         pipe.send(Ready(str(error)))
         return
-    if app.capture_logging:
-        capture.install()
+    state = GlobalState(_say)
+    state.begin(Capture() if app.capture_logging else None)
     pipe.send(Ready())
-    Child(app, pipe).run()
+    Child(app, pipe, state).run()
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(Exception):
+        print(f"headway worker: {text}", file=sys.__stderr__, flush=True)

@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Executor, Lease, Released, StopAsked
 from headway.worker.attempt import Attempt
+from headway.worker.global_state import GlobalState
 from headway.worker.interrupts import Cause
 from headway.worker.outbox import Key, Outbox
 from headway.worker.outcome import of_cause, task_missing
@@ -46,6 +47,7 @@ class Floor:
         attendants_max: int,
         children: ChildPool,
         ray: RayCluster | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Empty; the two pools have `threads_max` and `attendants_max` threads. Without `ray` its tasks are for others."""
         self._tasks = dict(tasks)
@@ -76,6 +78,8 @@ class Floor:
         )
         """How many may run at once, as far as the executors of its tasks go."""
         self.running: dict[Key, Attempt] = {}
+        self.state = GlobalState(say, self._in_this_process)
+        self._looks_soon = False
         self.held: dict[Key, Attempt] = {}
         self._withheld: deque[AnyReport] = deque()
         """Outcomes of runs whose lease has lapsed."""
@@ -189,6 +193,8 @@ class Floor:
             return
         attempt.over = True
         self._in[attempt.executor].pop(attempt.key, None)
+        if not attempt.killable:
+            self._look_after(attempt)
         if outcome is not None and attempt.cause is Cause.LAPSED:
             self._withheld.append(outcome)
         elif outcome is not None:
@@ -199,6 +205,22 @@ class Floor:
             self._room.set()
         if self.closing:
             self.changed.set()
+
+    def _look_after(self, attempt: Attempt) -> None:
+        """Look at what a run has left behind in this process: on the loop once for all that end in one turn of it."""
+        self.state.ended(attempt.task.name)
+        if attempt.executor == "thread":
+            self.state.look_quickly()
+        elif not self._looks_soon and self.loop is not None and threading.get_ident() == self.loop_thread:
+            self._looks_soon = True
+            self.loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looks_soon = False
+        self.state.look_quickly()
+
+    def _in_this_process(self) -> dict[Key, str]:
+        return {attempt.key: attempt.task.name for attempt in list(self.running.values()) if not attempt.killable}
 
     def heard(self) -> None:
         """Hand back the runs whose lease has lapsed, once a server answers again.

@@ -104,6 +104,7 @@ class Warden:
         while not self.over:
             changed.clear()
             due_ms = self.tick()
+            self._floor.state.look()
             if not self.over:
                 changed.wait(min(0.2, max(0.005, (due_ms - self._clock.monotonic_ms()) / 1000)))
 

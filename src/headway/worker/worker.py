@@ -30,7 +30,7 @@ from headway.kinds import Duration
 from headway.setting import PYTHON_ONLY, check_all
 from headway.wire.times import to_text
 from headway.wire.workers import RegisterWorker
-from headway.worker import capture
+from headway.worker.capture import Capture
 from headway.worker.claimer import Claimer
 from headway.worker.floor import Floor
 from headway.worker.launch import Launch
@@ -122,7 +122,7 @@ class Worker:
         self.floor = Floor(
             app.tasks, self.outbox, clock, capacity=options.capacity, threads=self._threads, threads_max=threads,
             attendants=self._attendants, attendants_max=processes, children=self._children,
-            ray=self._ray,
+            ray=self._ray, say=say,
         )  # fmt: skip
         self.session = Session(link, _hello(app, options, clock), clock, self._stopping, say)
         self.warden = Warden(
@@ -155,7 +155,7 @@ class Worker:
 
     def run(self) -> int:
         """Work until drained; return the exit code. Raises if the server refuses the worker."""
-        captured = capture.install() if self._app.capture_logging else None
+        captured = Capture() if self._app.capture_logging else None
         loop = _new_loop()
         warden = threading.Thread(target=self.warden.run, name="headway-warden", daemon=True)
         try:
@@ -163,7 +163,7 @@ class Worker:
             if self._ray is not None:
                 self._ray.start()
             if self.session.begin():
-                loop.run_until_complete(self._work(loop))
+                loop.run_until_complete(self._work(loop, captured))
                 for thread in self._protocol:
                     thread.join(JOIN_S)
         finally:
@@ -173,14 +173,15 @@ class Worker:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._attendants.shutdown(wait=False, cancel_futures=True)
             if captured is not None:
-                capture.remove(captured)
+                captured.remove()
             loop.close()
         return self._exit_code
 
-    async def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _work(self, loop: asyncio.AbstractEventLoop, captured: Capture | None) -> None:
         self._over = asyncio.Event()
         self._loop = loop
         self.floor.bind(loop)
+        self.floor.state.begin(captured, loop.call_soon_threadsafe)
         self.outbox.bind_loop(threading.get_ident(), loop.call_soon)
         number = len(self._app.tasks)
         self._tell(f"connected, with {number} {'task' if number == 1 else 'tasks'}")

@@ -20,9 +20,10 @@ import msgspec
 from headway.clock import SystemClock
 from headway.errors import BY_CODE, HeadwayError
 from headway.wire.workers import AnyReport, Lease
-from headway.worker import capture
 from headway.worker.attempt import Attempt
+from headway.worker.capture import Capture
 from headway.worker.frames import Answered, Cancel, Done, FromChild, Ready, ToChild, Told
+from headway.worker.global_state import GlobalState
 from headway.worker.interrupts import Cause
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.outbox import OUTCOMES, Answer, Asked, Outbox
@@ -31,8 +32,8 @@ from headway.worker.registry import App
 
 _decode: Final = msgspec.json.Decoder(ToChild).decode
 _encode: Final = msgspec.json.Encoder().encode
-_captured: set[str] = set()
-"""The apps whose logging this process listens to already: Ray uses its processes again."""
+_states: list[GlobalState] = []
+"""This process's, from its first run on: Ray uses its processes again."""
 
 
 class Call(Protocol):
@@ -101,9 +102,9 @@ class Guest:
         except AppNotLoaded as error:
             self._say_last(Ready(str(error)))
             return None
-        if app.capture_logging and self._spec not in _captured:
-            _captured.add(self._spec)
-            capture.install()
+        if not _states:
+            _states.append(GlobalState(_say))
+            _states[0].begin(Capture() if app.capture_logging else None)
         return app
 
     def _ended(self, attempt: Attempt, outcome: AnyReport | None) -> None:
@@ -113,6 +114,9 @@ class Guest:
         with contextlib.suppress(Exception):  # user code may have replaced or closed them
             sys.stdout.flush()
             sys.stderr.flush()
+        for state in _states:
+            state.ended(attempt.task.name)
+            state.look()
         self._finish(outcome)
 
     def _finish(self, outcome: AnyReport | None) -> None:
@@ -183,3 +187,8 @@ class Guest:
                 return
             if frames and (frames[-1] is self._last or isinstance(frames[-1], Done)):
                 self._over.set()
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(Exception):
+        print(f"headway: {text}", file=sys.__stderr__, flush=True)
