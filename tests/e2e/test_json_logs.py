@@ -33,7 +33,7 @@ def test_a_server_and_its_workers_write_nothing_but_records(place):
     server = Server(
         place, "--log-format", "json", "--access-log", app=APP, PYTHONIOENCODING="utf-8:surrogateescape"
     ).start()
-    until(lambda: server.get("/v1/tasks")["data"], 20, "a worker has registered")
+    server.knows("talk")
     assert server.final(server.started("talk"))["output"] == "done"
     until(lambda: heard(place, '{"time": "now", "is": "ours"}'), 20, place.logged)
     assert server.stop() == 0
@@ -55,7 +55,7 @@ def test_a_server_and_its_workers_write_nothing_but_records(place):
 
 def test_levels_hold_for_the_server_and_its_workers(place):
     server = Server(place, "--log-level", "warning", "--log-format", "json", "--access-log", app=APP).start()
-    until(lambda: server.get("/v1/tasks")["data"], 20, "a worker has registered")
+    server.knows("talk")
     assert server.final(server.started("talk"))["output"] == "done"
     until(lambda: messages(records(place), "headway.worker.output"), 20, place.logged)
     assert server.stop() == 0
