@@ -86,7 +86,7 @@ class Signature:
                 arguments.update({key: convert(value, self._extras[1]) for key, value in rest.items()})
         except msgspec.ValidationError as error:
             raise Fail(f"The input does not fit the task: {told(faults(error))}", code="invalid_input") from None
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, RecursionError, TypeError) as error:  # of lists in a set, from older msgspec
             raise Fail(f"The input does not fit the task: {error}", code="invalid_input") from None
         return arguments
 
