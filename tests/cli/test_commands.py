@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import socket
 import subprocess
@@ -110,6 +111,17 @@ def test_a_run_that_is_already_waiting_when_it_is_watched_says_for_what(headway)
     with serving(script(Answer(200, found), stream(shown, END), DONE)) as fake:
         _, _, err = headway("runs", "watch", ID, "--url", fake.url)
     assert f"state: suspended: waits for signal go; send it: headway runs signal {ID} go" in err
+
+
+@pytest.mark.parametrize("streams", ["<&-", "2>&-", "2>/dev/full", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("state", "code"), [("succeeded", 0), ("failed", 1)])
+def test_streams_that_are_closed_or_full_leave_the_exit_code_to_the_run(streams, state, code):
+    chunks = (line(1, state="running"), log_line(2, "said"), line(3, state=state))
+    answers = script(Answer(202, samples.run()), stream(snapshot(0), *chunks, END), Answer(200, samples.run(state)))
+    with serving(answers) as fake:
+        words = [sys.executable, "-m", "headway", "run", "backup", "--url", fake.url]
+        ended = subprocess.run(["/bin/sh", "-c", f'exec "$@" {streams}', "sh", *words], check=False, cwd=ROOT / "src")
+    assert ended.returncode == code
 
 
 def test_run_as_json_prints_one_document(headway):
@@ -233,6 +245,11 @@ def test_no_server_is_exit_code_4(headway):
         ("run", "backup", "--timeout", "soon"),
         ("queues", "limit", "default", "many"),
         ("runs", "list", "--state", "odd"),
+        ("runs", "list", "--limit", "-1"),
+        ("run", "backup", "name=\udcff"),
+        ("run", "\udcff"),
+        ("runs", "list", "-l", "a=\udcff"),
+        ("runs", "stop", "\udcff"),
         ("nothing",),
     ],
 )
@@ -240,6 +257,16 @@ def test_wrong_usage_is_exit_code_2_and_asks_nobody(headway, arguments):
     with serving(lambda _: DONE) as fake:
         code, out, _ = headway(*arguments, "--url", fake.url) if arguments != ("nothing",) else headway("nothing")
         assert (code, out, fake.requests) == (2, "", [])
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://\udcff", "http://a b", f"http://{'a' * 70}", "http://h/é", "http://h:x"]
+)
+def test_what_is_not_the_url_of_a_server_is_wrong_usage(headway, monkeypatch, url):
+    monkeypatch.setattr("os.environ", {**os.environ, "HEADWAY_URL": url})
+    code, out, err = headway("runs", "list")
+    assert (code, out) == (2, "")
+    assert "is not the URL of a server" in err
 
 
 def test_runs_list_is_tab_separated_in_a_pipe_and_has_full_ids(headway):
