@@ -202,7 +202,7 @@ def test_the_variables_that_are_read_anywhere_are_in_the_tables():
     from pathlib import Path
 
     source = "\n".join(path.read_text() for path in Path(config.__file__).parent.rglob("*.py"))
-    named = set(re.findall(r"HEADWAY_[A-Z][A-Z_]*[A-Z]", source))
+    named = set(re.findall(r"\bHEADWAY_[A-Z][A-Z_]*[A-Z]", source))
     ours = {"HEADWAY_FAIL_POINT"}
     assert {name for name in named - ours - config.variables() if config.strange({name: "x"})} == set()
 
