@@ -279,8 +279,13 @@ MUTANTS = (
     ),
     Mutant(
         "retry-orphans-its-children", "service/continuing.py",
-        '        unit.later("adopt_run"', '        (lambda *_, **__: None)("adopt_run"',
+        '    unit.later("adopt_run"', '    (lambda *_, **__: None)("adopt_run"',
         "tests/service/test_continuing.py::test_children_that_have_not_ended_are_stopped_with_the_retry[sqlite]",
+    ),
+    Mutant(
+        "retry-takes-children-from-another", "service/continuing.py",
+        "child.state not in FINAL and child.parent_id != run.id:", "child.state not in FINAL and False:",
+        "tests/service/test_continuing.py::test_a_child_that_one_retry_has_is_not_taken_from_it_by_another[sqlite]",
     ),
     Mutant(
         "children-outlive", "worker/child.py",

@@ -271,6 +271,62 @@ async def test_children_that_have_not_ended_get_the_retry_as_their_parent_and_wa
     assert [0, 1, 2] == [woken[f"child-result:{run_id}"]["output"] for run_id in ids]
 
 
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_retry_waits_for_children_whose_steps_have_names_of_a_workers_own(world, ended):
+    worker, lease = await begun(world, declare("c"))
+    run_id = await child(world, worker, lease, "mine")
+    (one,) = await world.claim(worker)
+    await fail(world, worker, lease)
+    if ended:
+        await world.succeed(worker, one, 7)
+    new = await again(world, worker, lease.run_id)
+    assert run_id == steps(new)["mine"]
+    await world.tell(worker, new, wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
+    if not ended:
+        assert "suspended" == await world.state(new.run_id)
+        await world.succeed(worker, one, 7)
+    assert 7 == steps(await world.one(worker))[f"child-result:{run_id}"]["output"]
+
+
+async def test_a_child_that_one_retry_has_is_not_taken_from_it_by_another(world):
+    worker, lease, (one, *_) = await family(world)
+    await fail(world, worker, lease)
+    first = await again(world, worker, lease.run_id)
+    second = await again(world, worker, lease.run_id)
+    assert one.run_id == steps(first)["child:c#1"]
+    assert "child:c#1" not in steps(second), "it starts one of its own"
+    assert first.run_id == (await world.runs.get(one.run_id)).parent_id
+
+
+@pytest.mark.parametrize("removed", [True, False])
+async def test_a_child_with_a_name_of_a_workers_own_that_cannot_be_waited_for_counts_as_stopped(world, removed):
+    worker, lease = await begun(world, declare("c"))
+    run_id = await child(world, worker, lease, "mine")
+    (one,) = await world.claim(worker)
+    await fail(world, worker, lease)
+    blockers = [wire.BlockerSpec(kind="run", run_id=run_id)]
+    first = await again(world, worker, lease.run_id)
+    if removed:
+        await world.succeed(worker, one)
+        await world.runs.delete(run_id)
+    else:
+        await world.tell(worker, first, wire.Suspended, blockers=blockers)
+    new = await again(world, worker, lease.run_id)
+    await world.tell(worker, new, wire.Suspended, blockers=blockers)
+    ended = steps(await world.one(worker))[f"child-result:{run_id}"]
+    assert ("terminated", "not_taken_over") == (ended["state"], ended["error"]["code"])
+
+
+async def test_a_retry_waits_for_no_run_that_is_not_a_child_of_its_chain(world):
+    worker, lease = await begun(world, declare("c"))
+    await fail(world, worker, lease)
+    strange = await world.start("c")
+    await world.claim(worker)
+    new = await again(world, worker, lease.run_id)
+    blocker = wire.BlockerSpec(kind="run", run_id=strange.id)
+    assert (409, "invalid_state") == await world.refused(worker, new, wire.Suspended, blockers=[blocker])
+
+
 async def test_children_that_have_not_ended_are_stopped_with_the_retry(world):
     worker, lease, (one, *_) = await family(world)
     await fail(world, worker, lease)

@@ -325,7 +325,7 @@ class Books:
 
     def _signals(self, run_id: str) -> int:
         ((count,),) = self._connection.execute(
-            "SELECT count(*) FROM steps WHERE run_id = ? AND name LIKE 'signal:%'", (run_id,)
+            "SELECT count(*) FROM events WHERE run_id = ? AND type = 'run.signal'", (run_id,)
         )
         return int(count)
 

@@ -24,6 +24,11 @@ from headway.storage.unit import Unit, as_rows
 
 _decode: Final = msgspec.json.Decoder().decode
 _AFTER: Final = "\U0010ffff"
+_LOST: Final = (
+    '{"state":"terminated","output":null,"error":{"code":"not_taken_over","message":"the child was removed, or another retry '
+    'waits for it: retry from scratch","retryable":false},"reason":null}'
+)
+"""How a child ended that a retry cannot wait for."""
 
 
 def continues(task: Task) -> bool:
@@ -43,9 +48,7 @@ def inherit(unit: Unit, run: Run, heir: Run, planned: Inheritance) -> int:
     for child_id in planned.adopted:
         child = unit.run(child_id)
         assert child is not None, "it was there when it was planned"
-        adopted = replace(child, parent_id=heir.id, root_id=heir.root_id)
-        change(unit, child, adopted, "run.changed", '{"changed":["parent_id","root_id"]}')
-        unit.later("adopt_run", expect=1, id=child_id, parent_id=heir.id, root_id=heir.root_id)
+        _adopt(unit, heir, child)
     for child_id in planned.told:
         child = unit.run(child_id)
         assert child is not None, "as above"
@@ -72,6 +75,39 @@ def inherit_child(unit: Unit, parent: Run, step: str, child: Run) -> Run | None:
         return None
     same = (before.task, before.input, before.organisation) == (child.task, child.input, child.organisation)
     return before if same and continues(unit.task(child.task)) else None
+
+
+def take_over(unit: Unit, heir: Run, child_id: str) -> bool:
+    """Let a retry wait for a child of an earlier run of its chain; return whether it may: a step that it took over has its id.
+
+    That is for workers which give the steps of children names of their own; the others were taken over with the retry. A child
+    that was removed, or that another retry waits for, counts as one that was stopped.
+    """
+    if heir.previous_id is None:
+        return False
+    unit.flush()
+    if not unit.database.rows("step_of_value", run_id=heir.id, value=f'"{child_id}"'):
+        return False
+    child = unit.run(child_id)
+    if child is not None and child.organisation != heir.organisation:
+        return False
+    if child is not None and child.state not in FINAL and _is_orphan(unit, child):
+        _adopt(unit, heir, child)
+    else:
+        ended = child is not None and child.state in FINAL
+        unit.add_step(heir.id, CHILD_RESULT + child_id, child_result(child) if ended and child is not None else _LOST)
+    return True
+
+
+def _is_orphan(unit: Unit, child: Run) -> bool:
+    parent = unit.run(child.parent_id or "")
+    return parent is None or parent.state in FINAL
+
+
+def _adopt(unit: Unit, heir: Run, child: Run) -> None:
+    adopted = replace(child, parent_id=heir.id, root_id=heir.root_id)
+    change(unit, child, adopted, "run.changed", '{"changed":["parent_id","root_id"]}')
+    unit.later("adopt_run", expect=1, id=child.id, parent_id=heir.id, root_id=heir.root_id)
 
 
 def latest(unit: Unit, run: Run) -> Run:
@@ -115,4 +151,6 @@ def _children(unit: Unit, run: Run) -> Iterable[Child]:
         else:
             child = unit.run(child_id)
             gone = child is None or isinstance(child, DamagedRun) or child.organisation != run.organisation
+            if child is not None and child.state not in FINAL and child.parent_id != run.id:
+                gone = True  # an earlier retry of this run has it, and would not be woken any more
             yield Child(name, child_id, None if gone or child is None else child.state, told=False)

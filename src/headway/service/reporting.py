@@ -276,7 +276,7 @@ def _suspend(unit: Unit, run: Run, event: lifecycle.Suspended) -> None:
         if blocker.kind == "run":
             child = unit.run(blocker.run_id)
             known = unit.step(run.id, CHILD_RESULT + blocker.run_id) if child is None else child.parent_id == run.id
-            if not known:
+            if not known and not continuing.take_over(unit, run, blocker.run_id):
                 raise InvalidState("a run can wait for its own children only", state=str(run.state))
     after = move(unit, run, event)
     for blocker in event.blockers:
@@ -287,7 +287,8 @@ def _suspend(unit: Unit, run: Run, event: lifecycle.Suspended) -> None:
 def _has_come(unit: Unit, run: Run, blocker: Blocker) -> bool:
     if blocker.kind == "run":
         child = unit.run(blocker.run_id)
-        return child is None or child.state in FINAL
+        told = run.previous_id is not None and unit.step(run.id, CHILD_RESULT + blocker.run_id) is not None
+        return child is None or child.state in FINAL or told
     return unit.step(run.id, f"{SIGNAL}{blocker.name}#{blocker.number}") is not None
 
 

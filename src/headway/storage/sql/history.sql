@@ -60,6 +60,9 @@ FROM steps AS s
 LEFT JOIN steps AS told ON told.run_id = s.run_id AND told.name = 'child-result:' || replace(s.value, '"', '')
 WHERE s.run_id = :run_id AND s.name >= 'child:' AND s.name < 'child;';
 
+-- name: step_of_value
+SELECT name FROM steps WHERE run_id = :run_id AND value = :value LIMIT 1;
+
 -- name: inherit_steps
 -- Timeouts of waits, failures of steps and the names of other heirs are of the run that had them.
 INSERT INTO steps (run_id, name, value, created_at)
