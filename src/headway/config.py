@@ -50,7 +50,7 @@ RETRIES: Final = 7
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How a server runs. In the environment each is HEADWAY_ and its name in capitals. Raises ValueError for bad values."""
 
-    store: Annotated[str, Text("the URL of a store", 1), "--store"] = "sqlite:///headway.db"
+    store: Annotated[str, Text("the URL of a store", 1, secret=True), "--store"] = "sqlite:///headway.db"
     """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
     postgresql://USER@HOST/DATABASE, which several servers may share."""
     make_folder: Annotated[bool, Flag(), "--make-folder"] = False

@@ -211,6 +211,7 @@ class Matching:
 
     what: str
     check: Any
+    secret: bool = False
 
     @property
     def accepts(self) -> str:
@@ -306,7 +307,7 @@ TARGET: Final = Matching("a host (HOST or HOST:PORT), an address or a network su
 """What may be called although it is not public."""
 NAMED: Final = Matching("a host (HOST or HOST:PORT), an address or a network such as 10.0.0.0/8", _named)
 """The same, with networks of which any address is named."""
-JSON_OBJECT: Final = Matching("a JSON object", _json_object)
+JSON_OBJECT: Final = Matching("a JSON object", _json_object, secret=True)
 SECRET: Final = Text("a random text", 32, secret=True)
 
 

@@ -93,7 +93,7 @@ def line_of_worker(number: int, line: bytes) -> bytes:
                 ).encode()
                 + b"\n"
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # it only looked like one
     record = logging.LogRecord("headway.worker.output", logging.INFO, "", 0, "%s", (text,), None)
     record.fields = {"worker": number}

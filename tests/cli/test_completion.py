@@ -48,7 +48,8 @@ def test_bash_completes_commands_and_options_without_a_server(words, some):
 
 
 def test_bash_completes_tasks_and_runs_of_the_server():
-    tasks = Answer(200, {"data": [example(TaskOut, name="backup"), example(TaskOut, name="other")]})
+    names = ("backup", "other", "back;reboot", "back$(reboot)")  # a shell would take the last two for commands
+    tasks = Answer(200, {"data": [example(TaskOut, name=name) for name in names]})
     runs = Answer(200, {"data": [samples.run()], "next_page_token": "", "has_more": False})
     with serving(lambda request: tasks if request.path.startswith("/v1/tasks") else runs) as fake:
         assert completed("headway run ba", fake.url) == ["backup"]

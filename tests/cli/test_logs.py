@@ -52,6 +52,7 @@ def test_a_line_of_a_worker_is_a_record_whatever_it_looks_like():
         b"[]",
         b"",
         b'{"time": [1], "level": "l"}',
+        b'{"time": ' + b"[" * 8_000,
     ):
         record = json.loads(line_of_worker(1, line))
         assert (record["logger"], record["message"]) == ("headway.worker.output", line.decode(errors="replace"))

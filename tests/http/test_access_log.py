@@ -31,6 +31,7 @@ def test_every_request_is_logged_once_whatever_became_of_it(lines):
             await server.request("POST", "/v1/runs", b'{"task": "backup"}')
             await server.request("POST", "/v1/runs", b"{nonsense")
             await server.request("GET", "/v1/nothing")
+            await server.request("POST", "/v1/tokens/secret:complete", b"{}")
             await server.raw(b"GET /docs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
             await server.raw(b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n")
             await server.raw(b"nonsense\r\n\r\n")
@@ -38,13 +39,14 @@ def test_every_request_is_logged_once_whatever_became_of_it(lines):
             writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
             await reader.readuntil(b"200 OK")
             writer.close()
-            await until(lambda: len(lines()) == 9)
+            await until(lambda: len(lines()) == 10)
 
     scenario()
     found = [(line["method"], line["path"], line["status"]) for line in lines()]
     assert found == [
         ("GET", "/livez", 200), ("GET", "/v1/runs", 200), ("POST", "/v1/runs", 202), ("POST", "/v1/runs", 400),
-        ("GET", "/v1/nothing", 404), ("GET", "/docs", 421), ("GET", "/livez", 400), ("-", "-", 400), ("GET", "/v1/events", 200),
+        ("GET", "/v1/nothing", 404), ("POST", "/v1/tokens/{token}:complete", 404), ("GET", "/docs", 421), ("GET", "/livez", 400), ("-", "-", 400),
+        ("GET", "/v1/events", 200),
     ]  # fmt: skip
     assert all(line["client"] == "127.0.0.1" and line["ms"] >= 0 for line in lines())
     assert "secret" not in str(lines())

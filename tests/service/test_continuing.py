@@ -321,10 +321,15 @@ async def test_a_retry_waits_for_no_run_that_is_not_a_child_of_its_chain(world):
     worker, lease = await begun(world, declare("c"))
     await fail(world, worker, lease)
     strange = await world.start("c")
-    await world.claim(worker)
+    (one,) = await world.claim(worker)
     new = await again(world, worker, lease.run_id)
     blocker = wire.BlockerSpec(kind="run", run_id=strange.id)
     assert (409, "invalid_state") == await world.refused(worker, new, wire.Suspended, blockers=[blocker])
+    await step(world, worker, new, "mine", strange.id)
+    assert (409, "invalid_state") == await world.refused(worker, new, wire.Suspended, blockers=[blocker])
+    await world.succeed(worker, one, "secret")
+    assert (409, "invalid_state") == await world.refused(worker, new, wire.Suspended, blockers=[blocker])
+    assert strange.id not in str(steps(new))
 
 
 async def test_children_that_have_not_ended_are_stopped_with_the_retry(world):

@@ -1,6 +1,7 @@
 """The doctor sees what is wrong with a database, says what to do, and takes nothing healthy for ill."""
 
 import contextlib
+import os
 import shutil
 
 import psycopg
@@ -80,6 +81,11 @@ async def test_a_copy_that_a_server_has_rescued_is_named_as_the_way_back(tmp_pat
     for copy in copies:
         shutil.copy(path, copy)
     (tmp_path / "other.db.rescued-20261130T112500Z").touch()
+    (tmp_path / "tmp/headway.db.rescued-20261130T112502Z").symlink_to(path)  # not made by a server
+    if os.geteuid() == 0:
+        others = tmp_path / "tmp/headway.db.rescued-20261130T112503Z"
+        others.touch()
+        os.chown(others, 12345, 12345)
     if loss == "deleted":
         path.unlink()
     elif loss == "cut":

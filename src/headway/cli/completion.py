@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from headway.cli.command import Command
+from headway.cli.printable import one_line
 from headway.cli.session import Session
 from headway.errors import HeadwayError
 
@@ -47,15 +49,22 @@ def _offered(listed: Callable[[Client], Iterable[CompletionItem]]) -> Completer:
         shown = ctx.find_root().obj
         try:
             with (shown if isinstance(shown, Session) else Session()).client() as client:
-                return [item for item in listed(client) if str(item.value).startswith(incomplete)]
+                return [item for item in listed(client) if _safe(item.value) and item.value.startswith(incomplete)]
         except HeadwayError:
             return []
 
     return complete
 
 
+def _safe(text: str) -> bool:
+    """Tell whether a text means itself to a shell, which inserts what is offered as it stands: `;` would begin a command."""
+    return shlex.quote(text) == text
+
+
 def _tasks(client: Client) -> Iterable[CompletionItem]:
-    return (CompletionItem(task.name, help=(task.description.splitlines() or [""])[0]) for task in client.tasks.list())
+    return (
+        CompletionItem(task.name, help=one_line(task.description.partition("\n")[0])) for task in client.tasks.list()
+    )
 
 
 def _runs(client: Client) -> Iterable[CompletionItem]:

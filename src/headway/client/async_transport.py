@@ -45,6 +45,7 @@ class AsyncTransport:
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
         self._trust = trust or (trusted() if self.address.secure else None)
+        assert self._trust is None or not self._trust.pinned, "aiohttp has the context alone"
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 

@@ -28,7 +28,7 @@ class Trust:
         self._known: set[bytes] = set()
         if self._pinned is not None:
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE  # `checks` does it
+            self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE  # `check` does it
             self._read_pin()
             return
         try:
@@ -37,6 +37,11 @@ class Trust:
             raise BadParameter(
                 f"the certificates of authorities cannot be read from {ca}: {error.strerror or error} ({VARIABLE})"
             ) from None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the context alone checks nothing: connections that `connection` makes do."""
+        return self._pinned is not None
 
     def check(self, shown: bytes) -> None:
         """Raise SSLCertVerificationError if a pinned server has shown another certificate, in DER."""

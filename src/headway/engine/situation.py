@@ -30,9 +30,8 @@ class Work(msgspec.Struct, frozen=True):
 
 def running(run: Run, task: Task, work: Work, now_ms: int) -> list[Cause]:
     """Return how a run stands that a worker executes: running or stopping."""
-    worker = f"the worker {work.worker}" if work.worker else "a worker that serves all organisations"
     attempt = f"attempt {run.attempt} of {run.max_attempts}"
-    message = f"{worker} has executed it for {span((now_ms - work.since) / 1000)}: {attempt}"
+    message = f"{_worker(work)} has executed it for {span((now_ms - work.since) / 1000)}: {attempt}"
     found = [Cause("running", message, since=work.since, worker_id=work.worker_id)]
     if run.state is State.STOPPING:
         left = "" if run.deadline_at is None else f": its function has until {moment(run.deadline_at)} to end"
@@ -50,6 +49,10 @@ def running(run: Run, task: Task, work: Work, now_ms: int) -> list[Cause]:
         silence = format_ms(task.heartbeat_timeout_ms)
         found.append(Cause("heartbeat", f"it is ended when its function gives no sign of life for {silence}"))
     return found
+
+
+def _worker(work: Work) -> str:
+    return f"the worker {work.worker}" if work.worker else "a worker of another organisation, or one that is forgotten"
 
 
 def _heard(work: Work, now_ms: int) -> Cause:
@@ -106,8 +109,7 @@ def ended(run: Run, task: Task, work: Work | None, *, goes_on: bool) -> list[Cau
     if run.state is State.FAILED:
         found += _failed(run, task)
     if work is not None:
-        worker = f"the worker {work.worker}" if work.worker else "a worker that serves all organisations"
-        found.append(Cause("last_worker", f"{worker} had it last", since=work.since, worker_id=work.worker_id))
+        found.append(Cause("last_worker", f"{_worker(work)} had it last", since=work.since, worker_id=work.worker_id))
     if run.state is not State.SUCCEEDED:
         how = (
             "goes on from the steps that succeeded, unless it is to start from scratch" if goes_on

@@ -192,7 +192,7 @@ class Api:
         finally:
             if self.access_log:
                 seconds, client = perf_counter() - began, self._addresses.of(call.client, headers)
-                accesslog.note(call.method, call.path, call.status, seconds, client, call.request_id)
+                accesslog.note(call.method, call.path, call.status, seconds, client, call.request_id, call.route)
 
     def note(self, route: Route, status: int, seconds: float) -> None:
         """Count an answer that was given before there was a request."""

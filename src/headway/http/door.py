@@ -95,7 +95,7 @@ class Door:
         reply = api.refused(error, call)
         api.note(route, reply.status, monotonic() - began)
         if api.access_log:
-            accesslog.note(method, call.path, reply.status, monotonic() - began, call.client, call.request_id)
+            accesslog.note(method, call.path, reply.status, monotonic() - began, call.client, call.request_id, route)
         body = b"" if method == "HEAD" else reply.body
         return Refusal(reply.status, head(reply, call.request_id, call.limits), body, self.again_s)
 

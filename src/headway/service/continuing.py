@@ -6,7 +6,7 @@ reads the same steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -78,10 +78,11 @@ def inherit_child(unit: Unit, parent: Run, step: str, child: Run) -> Run | None:
 
 
 def take_over(unit: Unit, heir: Run, child_id: str) -> bool:
-    """Let a retry wait for a child of an earlier run of its chain; return whether it may: a step that it took over has its id.
+    """Let a retry wait for a child of a run of its chain; return whether it may: a step that it took over has the child's id.
 
     That is for workers which give the steps of children names of their own; the others were taken over with the retry. A child
-    that was removed, or that another retry waits for, counts as one that was stopped.
+    that was removed, or that another retry waits for, counts as one that was stopped. A step alone proves nothing: its value
+    is what a worker says, so the child has to have been started in the chain.
     """
     if heir.previous_id is None:
         return False
@@ -89,7 +90,7 @@ def take_over(unit: Unit, heir: Run, child_id: str) -> bool:
     if not unit.database.rows("step_of_value", run_id=heir.id, value=f'"{child_id}"'):
         return False
     child = unit.run(child_id)
-    if child is not None and child.organisation != heir.organisation:
+    if child is not None and set(_repeated(unit, heir.id)).isdisjoint(_repeated(unit, child.parent_id)):
         return False
     if child is not None and child.state not in FINAL and _is_orphan(unit, child):
         _adopt(unit, heir, child)
@@ -97,6 +98,14 @@ def take_over(unit: Unit, heir: Run, child_id: str) -> bool:
         ended = child is not None and child.state in FINAL
         unit.add_step(heir.id, CHILD_RESULT + child_id, child_result(child) if ended and child is not None else _LOST)
     return True
+
+
+def _repeated(unit: Unit, run_id: str | None) -> Iterator[str]:
+    """Yield the id of a run and those of the runs that it repeats, as far as they are kept."""
+    while run_id is not None:
+        yield run_id
+        run = unit.run(run_id)
+        run_id = None if run is None else run.previous_id
 
 
 def _is_orphan(unit: Unit, child: Run) -> bool:

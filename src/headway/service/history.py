@@ -127,7 +127,7 @@ class History:
         return shown, causes(replace(facts, run=shown, task=task, queue=space.queue(facts.queue))), work
 
     async def _work(self, run: Run) -> Work | None:
-        """Return who executes the run, or was the last to; nothing of whom belongs to another organisation but that."""
+        """Return the worker that executes the run, or was the last to; of one of another organisation only that there is one."""
         tried = attempts(await self.events(run.id, 0, EVENTS_MAX, "run.state"))
         if not tried:
             return None
@@ -136,7 +136,7 @@ class History:
         standing = await self._workers.standing(last.worker_id, own) if run.state in LEASED else None
         if worker is not None and worker.organisation == own:
             return Work(last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, standing)
-        if worker is not None and standing is not None and standing.blocked is not None:
+        if standing is not None and standing.blocked is not None:
             blocked = standing.blocked
             if blocked.run_id != run.id:
                 blocked = replace(blocked, task="", where="", stack="")
@@ -166,9 +166,8 @@ class History:
                 break
         running_of_task = sum(count for of_task, _, _, count in live if of_task == run.task)
         if task.concurrency is not None and not self._space.owns(task.name):
-            running_of_task = min(
-                running_of_task, task.concurrency
-            )  # how many more others have started is not this one's affair
+            # How many more others have started is not this one's affair.
+            running_of_task = min(running_of_task, task.concurrency)
         return Facts(
             run=run,
             task=task,

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import logging
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -71,11 +72,15 @@ def rescue(connection: apsw.Connection, path: Path, now_ms: int, *, whole: bool)
 
 
 def rescued(path: Path) -> list[Path]:
-    """Return the copies of a store that `rescue` has made, newest first."""
-    folders = dict.fromkeys((path.parent, Path(tempfile.gettempdir())))
-    found = [
-        each for folder in folders for each in folder.glob(f"{glob.escape(path.name)}.rescued-*Z") if each.is_file()
-    ]
+    """Return the copies of a store that `rescue` has made, newest first.
+
+    Anyone can put a file of such a name into the folder for temporary files: only files of this user, and of the owner of the
+    store's folder, are copies.
+    """
+    folders = [folder for folder in dict.fromkeys((path.parent, Path(tempfile.gettempdir()))) if folder.is_dir()]
+    owners = {os.geteuid(), *([path.parent.stat().st_uid] if path.parent in folders else [])}
+    named = (each for folder in folders for each in folder.glob(f"{glob.escape(path.name)}.rescued-*Z"))
+    found = [each for each in named if stat.S_ISREG((at := each.lstat()).st_mode) and at.st_uid in owners]
     return sorted(found, key=lambda copy: copy.name, reverse=True)
 
 
