@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from socket import inet_aton
 from typing import Final
 
 Address = IPv4Address | IPv6Address
@@ -68,8 +70,14 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """Tell whether a host to listen on stands for every address of the machine, so that nobody can be sent there."""
+    """Tell whether a host to listen on stands for every address of the machine, so that nobody can be sent there.
+
+    Sockets also take the short forms of inet_aton: `0` is 0.0.0.0.
+    """
     found = literal(host)
+    if found is None:
+        with suppress(OSError):
+            found = ip_address(inet_aton(host))
     return found is not None and found.is_unspecified
 
 

@@ -80,6 +80,19 @@ def test_a_run_that_succeeded_shows_no_percents_that_are_less(last):
     assert not any("%" in row or "╺" in row for row in final)
 
 
+def test_percents_are_100_only_when_all_is_done(headway):
+    life = [snapshot(0, "queued"), line(1, state="running"), progress(199, 200), line(3, state="failed"), END]
+    failed = Answer(200, samples.run("failed"))
+    with serving(script(Answer(202, samples.run()), stream(*life), failed)) as fake:
+        _, shown = on_a_terminal(80, "run", "backup", "--url", fake.url)
+    assert "99%" in plain(shown)
+    assert "100%" not in plain(shown)
+    with serving(script(Answer(202, samples.run()), stream(*life), failed)) as fake:
+        code, _, err = headway("run", "backup", "--url", fake.url)
+    assert code == 1
+    assert "progress: 199/200 (99 %)" in err
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_time_that_is_left_is_shown(columns):
     life = [

@@ -16,7 +16,7 @@ def headway(place):
     return Caller(place)
 
 
-@pytest.mark.parametrize(("host", "loopback"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
+@pytest.mark.parametrize(("host", "loopback"), [("0.0.0.0", "127.0.0.1"), ("0", "127.0.0.1"), ("::", "[::1]")])
 def test_a_server_on_every_address_offers_one_that_can_be_typed_and_its_own_workers_use_it(
     place, headway, host, loopback
 ):

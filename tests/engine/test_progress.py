@@ -81,9 +81,10 @@ def test_what_starts_again_from_zero_does_not_go_backwards_in_rate():
 
 
 @pytest.mark.parametrize(
-    ("done", "total", "expected"), [(0, None, None), (0, 0, 100.0), (1, 3, 33.3), (3, 3, 100.0), (5, 3, 100.0)]
+    ("done", "total", "expected"),
+    [(0, None, None), (0, 0, 100.0), (1, 3, 33.3), (2, 3, 66.6), (9999, 10_000, 99.9), (3, 3, 100.0), (5, 3, 100.0)],
 )
-def test_percent(done, total, expected):
+def test_percents_are_100_only_when_all_is_done(done, total, expected):
     assert expected == percent(done, total)
 
 

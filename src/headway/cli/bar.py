@@ -84,7 +84,7 @@ class Bar:
             self._bar,
             completed=done,
             total=total,
-            percent=f"{100 * min(done / total, 1):.0f}%" if total else "",
+            percent=f"{min(100 * done // total, 100)}%" if total else "",
             speed=", ".join(filter(None, speed)),
             message=self._end_of(message),
         )

@@ -212,7 +212,7 @@ def point(text: str, details: str = "") -> None:
 def progress(shown: ProgressOut, state: str) -> str:
     """Return how far a run is, in a few characters; nothing if it has not said. Of a run that succeeded no percents are left."""
     count = f"{shown.done:,}/{shown.total:,}" if shown.total else f"{shown.done:,}" if shown.done else ""
-    percent = f"{shown.percent or 0:.0f} %" if shown.total and state != "succeeded" else ""
+    percent = f"{int(shown.percent or 0)} %" if shown.total and state != "succeeded" else ""
     return " ".join(filter(None, [count, percent, shown.message]))
 
 

@@ -187,7 +187,7 @@ class PlainScreen:
         if not done or (step, total) == self._shown:
             return
         self._shown = (step, total)
-        far = f"{done}/{total} ({100 * done / total:.0f} %)" if total else str(done)
+        far = f"{done}/{total} ({100 * done // total} %)" if total else str(done)
         left = show.left(eta)
         click.echo(f"progress: {far}{f', {left}' if left else ''}{' ' if message else ''}{one_line(message)}", err=True)
 

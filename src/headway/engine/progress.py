@@ -40,10 +40,10 @@ def _rate(run: Run, done: int, now_ms: int) -> float | None:
 
 
 def percent(done: int, total: int | None) -> float | None:
-    """Return 0 to 100 with one decimal, or None if the total is not known."""
+    """Return 0 to 100 with one decimal, rounded down so that only all is 100; None if the total is not known."""
     if total is None:
         return None
-    return 100.0 if total == 0 else min(100.0, round(done * 100 / total, 1))
+    return 100.0 if total == 0 else min(100.0, done * 1000 // total / 10)
 
 
 def eta(run: Run) -> int | None:
