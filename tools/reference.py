@@ -44,7 +44,7 @@ KIB: Final = 1024
 
 OPTIONS: Final = {
     "name": "What runs are started by; the function's name if absent.",
-    "title": "What people call it, such as `Daily e-mail report`; [Tadabase's clients](../compatibility/tadabase.md) show it as the name.",
+    "title": "A name for people, such as `Daily e-mail report`, which [Tadabase's clients](../compatibility/tadabase.md) show.",
     "version": "Kept with every run; for people.",
     "description": "One sentence; the docstring's first paragraph if absent.",
     "executor": "`inline` (on the worker's event loop), `thread`, `process` (a child that can be killed), or `ray` (on a Ray cluster)."
@@ -127,11 +127,11 @@ def settings() -> str:
         ' milliseconds); sizes as `"8 MiB"` or a number of bytes; flags as true or false; lists with commas, or by'
         " repeating the option. A variable that begins with `HEADWAY_` and is not in these tables is named in a warning when a"
         " server or a worker starts. Those that Kubernetes sets for a service called `headway`"
-        " (`HEADWAY_PORT=tcp://…`, `HEADWAY_SERVICE_HOST` …) count for nothing.\n\n"
+        " (`HEADWAY_PORT=tcp://…`, `HEADWAY_SERVICE_HOST` …) are ignored.\n\n"
         "## The server\n\n`headway serve`; commands on a store without a server (`doctor`, `keys create --store` …) read"
         " the variables too.\n\n"
         + _settings_table(Settings)
-        + "\n\n## Workers\n\n`headway worker`. What it is told about its server is the client's.\n\n"
+        + "\n\n## Workers\n\n`headway worker`. The settings of its connection are those of clients, below.\n\n"
         + _settings_table(WorkerSettings)
         + "\n\n## Clients\n\nClients in Python, workers and commands. Settings without a variable are arguments of"
         " `headway.Client`.\n\n" + _settings_table(ClientSettings) + "\n"

@@ -44,11 +44,11 @@ RAY_CAPACITY: Final = Whole(0, 100_000)
 LOG_FORMAT: Final = Choice(("text", "json"))
 LOG_LEVEL: Final = Choice(("debug", "info", "warning", "error"))
 RETRIES: Final = 7
-"""So many tries take at least six seconds, and about ten: as long as a server is away on a busy machine that restarts it."""
+"""This many tries take six to ten seconds: as long as a server is away on a busy machine that restarts it."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server runs. In the environment each is HEADWAY_ and its name in capitals. Raises ValueError for bad values."""
+    """Settings of a server. In the environment each is HEADWAY_ and its name in capitals. Raises ValueError for bad values."""
 
     store: Annotated[str, Text("the URL of a store", 1, secret=True), "--store"] = "sqlite:///headway.db"
     """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reload: Annotated[bool, Flag(), "--reload"] = False
     """For development: start local workers again when a file of the app changes; what they run is handed back."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED] = 1_000
-    """How long the event loop of a local worker may be blocked by one task until the worker says so; 0: it never does."""
+    """Time for which one task may block the event loop of a local worker before the worker reports it; 0: never."""
     allow_host: Annotated[tuple[str, ...], Many(HOST), "--allow-host"] = ()
     """Names that may stand in the Host header, besides those of loopback."""
     allow_origin: Annotated[tuple[str, ...], Many(ORIGIN), "--allow-origin"] = ()
@@ -141,10 +141,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     earlier_secrets: Annotated[tuple[str, ...], Many(SECRET)] = ()
     """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
     ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
-    """What Ray is to bring to its nodes for local workers: the JSON of a [Ray runtime environment](../how-to/ray.md)."""
+    """The [Ray runtime environment](../how-to/ray.md) of local workers' runs, as JSON."""
     bootstrap_key: Annotated[str, Text("a key, hw_ID_SECRET", secret=True)] = ""
     """The text of the first key, which gets every scope, for a store without keys: `headway keys generate` makes one. It
-    counts at the first start; later ones say so if it is not a key of the store."""
+    is used at the first start; later ones warn if it is not a key of the store."""
     bootstrap_key_file: Annotated[str, Text("a file")] = ""
     """A file that holds `bootstrap_key`."""
     outbound_allow: Annotated[tuple[str, ...], Many(TARGET)] = ()
@@ -173,7 +173,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cloudcoin_strict: Annotated[bool, Flag()] = False
     """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
     access_log: Annotated[bool, Flag(), "--access-log"] = False
-    """Whether each request is logged, at any level."""
+    """Log each request, at any level."""
     log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
     """Form of the log on stderr: lines of text, or a JSON object on each line."""
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
@@ -185,26 +185,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How `headway worker` works. Raises ValueError for bad values."""
+    """Settings of `headway worker`. Raises ValueError for bad values."""
 
     app: Annotated[str, Text("MODULE:APP"), "MODULE:APP"] = ""
     """MODULE:APP of the tasks to execute."""
     processes: Annotated[int, Whole(1, WORKERS_MAX), "--processes", "HEADWAY_WORKERS"] = 1
-    """How many worker processes are started and kept alive."""
+    """Number of worker processes that are started and kept alive."""
     capacity: Annotated[int, CAPACITY, "--capacity"] = 100
-    """How many runs each executes at once."""
+    """Runs that each process executes at once."""
     queues: Annotated[tuple[str, ...], Many(Text("a queue", 1, 200)), "--queues"] = ()
     """The queues to claim from; all if there are none."""
     ray_address: Annotated[str, Text("the address of a Ray cluster"), "--ray-address"] = ""
     """The Ray cluster; RAY_ADDRESS, or the one of this machine, if absent."""
     ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
-    """What Ray is to bring to its nodes: the JSON of a [Ray runtime environment](../how-to/ray.md)."""
+    """The [Ray runtime environment](../how-to/ray.md) of runs, as JSON."""
     ray_capacity: Annotated[int, RAY_CAPACITY, "--ray-capacity"] = 100
-    """How many runs may be on Ray at once; 0 leaves them to others."""
+    """Runs on Ray at once; 0 leaves them to other workers."""
     name: Annotated[str, Text("a name", 0, 200), "--name", "HEADWAY_WORKER_NAME"] = ""
-    """What people call it; host and process id if absent."""
+    """A name for people; host and process id if absent."""
     drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 20_000
-    """How long runs may finish when it is stopped."""
+    """Time for runs to finish when the worker is stopped."""
     log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
     """Form of the log on stderr: lines of text, or a JSON object on each line."""
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
@@ -212,7 +212,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     reload: Annotated[bool, Flag(), "--reload"] = False
     """For development: start again when a file of the app changes; what runs is handed back."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED, "--loop-blocked"] = 1_000
-    """How long its event loop may be blocked by one task until it says so; 0: it never does."""
+    """Time for which one task may block the event loop before the worker reports it; 0: never."""
 
     def __post_init__(self) -> None:
         """Refuse values that their settings do not take."""
@@ -220,7 +220,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How clients, workers and commands reach a server. Raises ValueError for bad values."""
+    """Settings of clients, workers and commands. Raises ValueError for bad values."""
 
     url: Annotated[str, Text("the URL of a server", 0, 65_536), "--url"] = ""
     """The server, http://127.0.0.1:8006 if absent; several on one store with commas between."""
@@ -233,9 +233,9 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     ca: Annotated[str, Text("a file"), "--ca"] = ""
     """A file with the certificates of authorities that are trusted for the server, in place of the system's (PEM)."""
     timeout: Annotated[float, Seconds(0.001, 86_400), PYTHON_ONLY] = 30.0
-    """How long the server may be silent, in seconds."""
+    """Longest silence of the server, in seconds."""
     retries: Annotated[int, Whole(0, 1_000), PYTHON_ONLY] = RETRIES
-    """How often a request is tried again that fails because of the connection or the server's load."""
+    """Number of times that a request is tried again after a failure of the connection or an overloaded server."""
 
     def __post_init__(self) -> None:
         """Refuse values that their settings do not take."""
@@ -314,13 +314,13 @@ def variables() -> frozenset[str]:
 
 
 def strange(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return a sentence about each variable of the environment that looks like a setting, and is none or is ignored."""
+    """Return a warning about each variable of the environment that looks like a setting, and is none or is ignored."""
     return doubts(environment, variables())
 
 
 @contextmanager
 def about(name: str) -> Iterator[None]:
-    """Name a server's setting in a ValueError that is raised within: one of a check that only what uses it can make."""
+    """Name a server's setting in each ValueError that is raised within."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""SIGHUP: whether the terminal is gone, so that the program has to end in order, or somebody asks it to reload."""
+"""SIGHUP: an orderly end if the terminal was closed, else a reload."""
 
 from __future__ import annotations
 

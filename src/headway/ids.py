@@ -96,7 +96,7 @@ class Signer:
         return hmac.compare_digest(self.sign(purpose, text).encode(), signature.encode("utf-8", "replace"))
 
     def seal(self, purpose: str, text: str) -> str:
-        """Return a token that carries `text` unchanged, to be read by whoever decodes it."""
+        """Return a signed token that carries `text` in base64, which every holder can read."""
         body = base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
         return f"{body}.{self.sign(purpose, text)}"
 
@@ -118,7 +118,7 @@ class Signer:
         return text if hmac.compare_digest(self.conceal(purpose, text).encode(), token.encode()) else None
 
     def _veiled(self, tag: bytes, raw: bytes) -> bytes:
-        """Return the bytes with the key stream of the tag over them; done twice it is nothing."""
+        """Return the bytes XORed with the tag's key stream: this both encrypts and decrypts."""
         key = hmac.digest(self.secret, b"key stream\0" + tag, hashlib.sha256)
         return bytes(one ^ other for one, other in zip(raw, hashlib.shake_256(key).digest(len(raw)), strict=True))
 

@@ -1,4 +1,4 @@
-"""Kinds of values: which ones a setting takes, how they are read from text, and how that is said to people.
+"""Kinds of values of settings: the check of a value, its reading from text, and its description for messages.
 
 A kind completes the sentence "… is not …" with `accepts`: "a whole number from 0 to 65535".
 """
@@ -30,11 +30,11 @@ _HOST: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+
 
 
 class Kind(Protocol):
-    """Which values a setting takes."""
+    """A set of values that a setting takes."""
 
     @property
     def accepts(self) -> str:
-        """What is accepted, as the end of "… is not …"."""
+        """A description of the values, which ends the message "… is not …"."""
         ...
 
     def read(self, text: str) -> Any:
@@ -186,11 +186,11 @@ class Text:
     least: int = 0
     most: int = 4096
     secret: bool = False
-    """Whether messages must not show it."""
+    """True if messages must not show the value."""
 
     @property
     def accepts(self) -> str:
-        """What it is, and how long."""
+        """The description, with the least length."""
         bounds = f" of at least {self.least} characters" if self.least > 1 else ""
         return f"{self.what}{bounds}"
 
@@ -215,7 +215,7 @@ class Matching:
 
     @property
     def accepts(self) -> str:
-        """What it is."""
+        """The description."""
         return self.what
 
     def read(self, text: str) -> str:
@@ -241,12 +241,12 @@ class Many:
 
     @property
     def accepts(self) -> str:
-        """What each is."""
+        """The description of one value."""
         return self.item.accepts
 
     @property
     def secret(self) -> bool:
-        """Whether messages must not show any."""
+        """True if messages must not show the values."""
         return getattr(self.item, "secret", False)
 
     def holds(self, value: Any) -> bool:
@@ -304,7 +304,7 @@ HOST: Final = Matching(
 NETWORK: Final = Matching("an address or a network such as 10.0.0.0/8", _network)
 EXACT_NETWORK: Final = Matching("a network such as 10.0.0.0/8, with no bit set behind its prefix", _exact_network)
 TARGET: Final = Matching("a host (HOST or HOST:PORT), an address or a network such as 10.0.0.0/8", _target)
-"""What may be called although it is not public."""
+"""A target that may be called although it is not public."""
 NAMED: Final = Matching("a host (HOST or HOST:PORT), an address or a network such as 10.0.0.0/8", _named)
 """The same, with networks of which any address is named."""
 JSON_OBJECT: Final = Matching("a JSON object", _json_object, secret=True)
@@ -312,7 +312,7 @@ SECRET: Final = Text("a random text", 32, secret=True)
 
 
 def first_refused(kind: Kind | Many, value: Any) -> Any:
-    """Return what of a refused value is at fault: of a list its first element that is."""
+    """Return the part of a refused value that is at fault: of a list its first element that is refused."""
     if isinstance(kind, Many) and isinstance(value, Iterable) and not isinstance(value, str):
         return next((part for part in value if not kind.item.holds(part)), value)
     return value

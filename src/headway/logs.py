@@ -66,7 +66,7 @@ class JsonLine(logging.Formatter):
 
 
 class Words(logging.Formatter):
-    """Writes nothing but the message, for people who look on."""
+    """Writes the logger and the message alone, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -101,11 +101,11 @@ def line_of_worker(number: int, line: bytes) -> bytes:
 
 
 def say(text: str, level: int = logging.INFO) -> None:
-    """Tell who looks on, if anybody still does: as it stands, or as a record where logs are JSON."""
+    """Write a message to stderr, if that is still open: as it is, or as a record where logs are JSON."""
     if in_json():
         logging.getLogger("headway").log(level, "%s", text)
     else:
-        with contextlib.suppress(OSError, ValueError):  # nobody does
+        with contextlib.suppress(OSError, ValueError):  # it is closed
             print(text, file=sys.stderr, flush=True)  # noqa: T201 - what a person sees
 
 
@@ -115,7 +115,7 @@ def in_json() -> bool:
 
 
 def of_worker(level: str, form: str) -> Callable[[int, str], None]:
-    """Return what writes a line of a worker process, given its level: past all loggers, which the app may set up as it likes.
+    """Return a function that writes a line of a worker process at a level, past the loggers, which are the app's.
 
     In JSON, warnings of an app that sets up no logging are records too.
     """
@@ -137,7 +137,7 @@ def configure(level: str = "info", form: str = "text") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLine() if form == "json" else OneLine())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("headway.access").setLevel("INFO")  # whoever asks for it wants it at any level
+    logging.getLogger("headway.access").setLevel("INFO")  # HEADWAY_ACCESS_LOG turns it on, at any level
     server = logging.getLogger("uvicorn.error")
     server.setLevel("WARNING")  # its start and stop are ours to tell
     server.addFilter(Untold())

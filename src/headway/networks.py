@@ -70,7 +70,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """Tell whether a host to listen on stands for every address of the machine, so that nobody can be sent there.
+    """Tell whether a host to listen on stands for every address of the machine: no URL can have it.
 
     Sockets also take the short forms of inet_aton: `0` is 0.0.0.0.
     """

@@ -1,4 +1,4 @@
-"""A setting: one value that people can set by an option, a variable of the environment or in Python, checked in each alike.
+"""A setting: one value that is set by an option, a variable of the environment or in Python, with the same check.
 
 A struct of settings is the table: each field says its type, its kind and its option, all in one annotation.
 
@@ -26,9 +26,9 @@ FOREIGN: Final = re.compile(r"HEADWAY_(TEST|BENCH|FAULT)_|HEADWAY_FAIL_POINT$")
 _KUBERNETES: Final = re.compile(
     r"HEADWAY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
-"""What Kubernetes sets for a service whose name begins with ours, beside `…_PORT`."""
+"""Variables that Kubernetes sets for a service whose name begins with ours, beside `…_PORT`."""
 _KUBERNETES_PORT: Final = re.compile(r"(tcp|udp|sctp)://.*")
-"""What it sets `…_PORT` to."""
+"""The value to which Kubernetes sets `…_PORT`."""
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def where(self) -> str:
-        """How messages name it: by its option and its variable."""
+        """The option and the variable, as messages name them."""
         return f"{self.option} ({self.variable})" if self.option else self.variable
 
     def of_option(self, text: str) -> Any:
@@ -139,7 +139,7 @@ def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any
 
 
 def doubts(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
-    """Return a sentence about each variable that begins like ours and means nothing to us."""
+    """Return a warning about each variable that begins with `HEADWAY_` and is not known."""
     import difflib  # noqa: PLC0415 - only here, and it takes a while
 
     names = sorted(known)

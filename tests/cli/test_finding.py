@@ -1,4 +1,4 @@
-"""What is typed and what is meant: prefixes of ids, the last run, names that come close, and hints in commands."""
+"""Look-up of arguments: prefixes of ids, the last run, similar names, and hints in commands."""
 
 import re
 

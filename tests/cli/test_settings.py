@@ -199,7 +199,7 @@ def test_known_variables_those_of_others_and_those_of_tests_are_not_told():
 
 
 def test_the_variables_that_are_read_anywhere_are_in_the_tables():
-    """What the code names besides would be called a mistake of the user's."""
+    """Each variable that the code names is a setting: another one would be reported as a mistake of the user's."""
     from pathlib import Path
 
     source = "\n".join(path.read_text() for path in Path(config.__file__).parent.rglob("*.py"))

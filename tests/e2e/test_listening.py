@@ -1,4 +1,4 @@
-"""What a person is told about a server that starts: where it is, and what it wants when its folder is missing."""
+"""Messages of a server that starts: its URL, and what to do about a missing folder."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""What the retry of a run takes over."""
+"""Steps that the retry of a run takes over."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is said of a run that runs, or has ended."""
+"""Explanations of runs that run or have ended."""
 
 import msgspec
 import pytest

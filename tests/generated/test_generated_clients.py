@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def node(folder):
-    """How programs of the generators' packages are called."""
+    """Commands of the generators' packages."""
     if not (INSTALLED / "typescript").is_dir():
         problem = "the generators of TypeScript clients are not installed: tools/setup dev"
         if os.environ.get("CI"):

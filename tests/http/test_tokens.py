@@ -1,4 +1,4 @@
-"""Page tokens and cursors: whoever gets one can give it back, and neither read nor change it."""
+"""Page tokens and cursors: their holders can give them back, and neither read nor change them."""
 
 import base64
 

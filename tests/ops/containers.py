@@ -22,7 +22,7 @@ PACKAGES = "python3,python3-venv,systemd,systemd-sysv,dbus,ca-certificates"
 NEEDED = ("debootstrap", "systemd-nspawn", "nsenter")
 NSPAWN = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--resolv-conf=copy-host", "--timezone=off"]
 INDEX = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.endswith("_CERT_FILE")}
-"""How pip finds packages here: of the machine, as a proxy of a container engine is."""
+"""Settings of pip on this machine, which a build in a container needs too."""
 
 
 def missing():

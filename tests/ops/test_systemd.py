@@ -22,7 +22,7 @@ async def greet(ctx: headway.Context, who: str) -> str:
 
 @app.task(executor="thread")
 def sees(ctx: headway.Context) -> dict:
-    """What the confined worker can reach."""
+    """Files and processes that the confined worker can reach."""
     def readable(path):
         try:
             with open(path, "rb"):

@@ -1,4 +1,4 @@
-"""What a task may be: functions under decorators, in factories, bound, partial; what cannot be one is refused at once."""
+"""Callables that may be tasks: functions under decorators, in factories, bound, partial; others are refused at once."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""What a run changes in its process ends with it, or is named; and its log is kept however it sets up logging."""
+"""Changes of a run to its process end with it, or are named; and its log is kept however it sets up logging."""
 
 import contextvars
 import decimal
@@ -136,7 +136,7 @@ SPEC = "tests.worker.test_global_state:app"
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path):
-    """What these tests change is put back, also where the worker does not."""
+    """Undo the changes of a test, also those that the worker leaves."""
     root = logging.getLogger()
     before = Path.cwd(), os.umask(0), locale.setlocale(locale.LC_ALL), root.level, [*root.handlers]
     os.umask(before[1])

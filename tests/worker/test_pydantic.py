@@ -279,7 +279,7 @@ def test_a_model_that_names_what_is_nowhere_is_refused_when_its_app_is_used():
         _ = app.tasks
 
 
-# What runs return, publish, record and are sent.
+# Outputs, published results, recorded steps and payloads of signals.
 
 app = headway.App()
 

@@ -1,4 +1,4 @@
-"""What parameters may be typed as, table by table: read, described and refused by what their types say."""
+"""Types of parameters, table by table: values are read, described and refused by their types."""
 
 import datetime as dt
 import decimal
@@ -242,7 +242,7 @@ class LaxOptions(TypedDict):
 
 
 class Odd(at.BaseMetadata):
-    """A constraint that nobody but its author knows."""
+    """A constraint that only its author knows."""
 
 
 REFUSED = [

@@ -112,7 +112,7 @@ def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, acc
 
 
 def create_key(store: str, asked: CreateKey, *, make_folder: bool = False) -> tuple[str, str, str]:
-    """Make a key in a store: how the first one is made. Return its id, its text, which is nowhere else, and its organisation's id.
+    """Make a key in a store, as the first one is made. Return its id, its text and its organisation's id.
 
     A file must not be served meanwhile; servers on a database take the key in at once.
     """

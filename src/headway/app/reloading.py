@@ -1,4 +1,4 @@
-"""What a server reads again on SIGHUP."""
+"""Reload: the files that a server reads again on SIGHUP."""
 
 from __future__ import annotations
 

@@ -106,13 +106,13 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 class Place(NamedTuple):
-    """Where a server listens, and what its settings give it for the way in; all was checked."""
+    """The sockets of a server, its URL, its certificate and its first key, all checked."""
 
     sockets: list[socket.socket]
     url: str
     certificate: Certificate | None
     first_key: KeyText | None
-    """What its settings give as the first key of a new store."""
+    """The first key of a new store, if the settings have one."""
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -243,7 +243,7 @@ async def _with_store(
 
 
 def _renewed(certificate: Certificate, notices: Notices) -> Callable[[], None]:
-    """Say what a server shows, and return what reads it again and says so."""
+    """Log the certificate; return a function that reads it again and logs it."""
 
     def tell() -> None:
         if certificate.shown.ends_soon:
@@ -284,7 +284,7 @@ async def _let_go(service: Service) -> None:
 
 
 async def _lock_the_door(service: Service, first_key: KeyText | None, notices: Notices) -> str:
-    """Get to know who may come in, before anybody is answered; return why this cannot be served, or nothing."""
+    """Load the keys and make the first one, before requests are answered; return why there can be no server, or nothing."""
     await service.access.load()
     try:
         if first_key is not None:
@@ -344,7 +344,7 @@ def _banner(settings: Settings, url: str, supervisor: Supervisor | None) -> str:
 
 
 def _reached(host: str) -> str:
-    """Return the host of a URL that reaches who listens on a host; of who listens everywhere, loopback."""
+    """Return the host of the URL of a server that listens on `host`: loopback, if it listens on all addresses."""
     if is_wildcard(host):
         host = "127.0.0.1" if ":" not in host else "::1"
     return spelled(host)

@@ -22,7 +22,7 @@ make_folder_option = click.option("--make-folder", is_flag=True, help="Make the 
 
 
 def folder_wanted(store: str, *, make: bool) -> bool:
-    """Return whether a store's folder is to be made if it is not there: as it was said, else as a person at a terminal says."""
+    """Return whether to make a missing folder of a store: if the option says so, or a person at a terminal agrees."""
     from headway.storage.location import is_postgres, sqlite_path  # noqa: PLC0415 (the server, which `--help` does not need)
 
     if make or is_postgres(store) or not (sys.stdin.isatty() and sys.stderr.isatty()):

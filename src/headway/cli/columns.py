@@ -1,4 +1,4 @@
-"""The layout of text on a screen of so many cells: tables whose columns give way in an order, and lines that are wrapped.
+"""Layout of text for a terminal of a given width: tables whose columns shrink in a fixed order, and wrapped lines.
 
 A cell is the width of one Latin letter; most characters of East Asia and most emoji take two.
 """
@@ -33,7 +33,7 @@ class Column(NamedTuple):
 def lay_out(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, mark: str = "…"
 ) -> list[list[str]] | None:
-    """Return the lines of a table, heads first, as padded cells; None if it cannot be so narrow.
+    """Return the lines of a table, heads first, as padded cells; None if they cannot be as narrow as `width`.
 
     When there are too few cells, texts are cut first, in the order of their columns, down to their heads; then ids become
     the shortest prefix that differs from row to row; then names are folded; then texts are left out.

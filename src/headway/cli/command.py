@@ -98,7 +98,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the first argument names; of an unknown one say which come close, whatever click's version."""
+        """Find the command that the first argument names; suggest similar names for an unknown one."""
         name = args[0]
         close = [] if self.get_command(ctx, name) else get_close_matches(name, self.list_commands(ctx))
         if close:

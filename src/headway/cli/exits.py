@@ -30,7 +30,7 @@ class Exit(IntEnum):
     UNWRITTEN = 8
     """It was done, or the run succeeded, but the answer could not be written: the disk is full, for example."""
     DETACHED = 130
-    """Ctrl-C, or whoever read the events has left; the run goes on."""
+    """Ctrl-C, or the reader of the events closed its end of the pipe; the run goes on."""
 
 
 _BY_ERROR: tuple[tuple[type[errors.HeadwayError], Exit], ...] = (

@@ -1,4 +1,4 @@
-"""From what was typed to what is meant: runs and others by a unique prefix of their id, the last run, and names that come close."""
+"""Look-up of what an argument names: an object by a unique prefix of its id, the last run, similar names."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PREFIX_MIN: Final = 4
 """Shorter ones are not looked for: they would soon mean another."""
 CANDIDATES_MAX: Final = 5
 NAMES_MAX: Final = 1000
-"""So many names are compared with one that is not known."""
+"""Names that are compared with an unknown one."""
 _TIME_DIGITS: Final = 12
-"""With how many hexadecimal digits the id of a run says when it was started."""
+"""Hexadecimal digits at the beginning of a run's id that are the time of its start."""
 
 
 class Ambiguous(click.ClickException):
-    """A prefix that several things have."""
+    """Several ids begin with the prefix that was given."""
 
     exit_code = Exit.USAGE
 
@@ -57,7 +57,7 @@ def run(client: Client, run_id: str | None, *, last: bool = False, last_of: str 
 
 
 def run_id_of(client: Client, text: str) -> str:
-    """Return the whole id of the run whose id begins so; a text that cannot be such a prefix is returned as it is.
+    """Return the id of the run that begins with `text`; a text that cannot be a prefix of an id is returned unchanged.
 
     The id begins with the time of the start, so the runs that fit are those of a span of time, which an index has.
     """
@@ -79,7 +79,7 @@ def run_id_of(client: Client, text: str) -> str:
 
 
 def id_of(text: str, found: Callable[[], Iterable[tuple[str, str]]], what: str) -> str:
-    """Return the id, of those `found` with a word about each, that begins so; the text itself if it is whole or none does."""
+    """Return the id that begins with `text`, of pairs of an id and a description; `text` if it is whole or none does."""
     if canonical(text) is not None or len(text) < PREFIX_MIN:
         return text
     fits = [(one, about) for one, about in found() if one.startswith(text.lower())]
@@ -91,26 +91,26 @@ def id_of(text: str, found: Callable[[], Iterable[tuple[str, str]]], what: str) 
 
 
 def key_id(client: Client, text: str) -> str:
-    """Return the id of the key that begins so."""
+    """Return the id of the key that begins with `text`."""
     return id_of(text, lambda: ((key.id, key.name) for key in client.keys.list()), "keys")
 
 
 def user_id(client: Client, text: str) -> str:
-    """Return the id of the user that begins so."""
+    """Return the id of the user that begins with `text`."""
     return id_of(text, lambda: ((user.id, user.name) for user in client.users.list()), "users")
 
 
 def organisation_id(client: Client, text: str) -> str:
-    """Return the id of the organisation that begins so."""
+    """Return the id of the organisation that begins with `text`."""
     return id_of(text, lambda: ((one.id, one.name) for one in client.organisations.list()), "organisations")
 
 
 def worker_id(client: Client, text: str) -> str:
-    """Return the id of the worker that begins so."""
+    """Return the id of the worker that begins with `text`."""
     return id_of(text, lambda: ((worker.id, worker.name) for worker in client.workers.list()), "workers")
 
 
-# -- names that come close -----------------------------------------------------------------------------------------------
+# -- similar names ------------------------------------------------------------------------------------------------------
 
 
 _NAMES: Final[Mapping[str, tuple[str, Callable[[Client], Iterable[str]]]]] = {
@@ -121,11 +121,11 @@ _NAMES: Final[Mapping[str, tuple[str, Callable[[Client], Iterable[str]]]]] = {
     "table_not_found": ("table", lambda client: (table.name for table in client.tables.list())),
     "record_task_not_found": ("record_task", lambda client: (task.name for task in client.record_tasks.list())),
 }
-"""By the code of an error: its member with the name that is not known, and where the names that are known are listed."""
+"""By the code of an error: its member that has the unknown name, and the known names."""
 
 
 def close_to(error: HeadwayError, client: Callable[[], Client]) -> list[str]:
-    """Return names that come close to the one that is not known; none if they cannot be listed."""
+    """Return names similar to the unknown one of an error; none if the names cannot be listed."""
     member, names = _NAMES.get(error.code, ("", None))
     wrong = error.fields.get(member)
     if names is None or not isinstance(wrong, str):

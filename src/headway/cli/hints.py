@@ -1,4 +1,4 @@
-"""What to do about an error, in commands and options: the hints of the API speak of routes and headers."""
+"""Hints of the command line, in commands and options: those of the API name routes and headers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HINTS: Final = {
 
 
 def hint(error: HeadwayError, close: list[str]) -> str | None:
-    """Return what to do; `close` are names that come close to one that is not known."""
+    """Return the hint of an error; `close` are names similar to the unknown one."""
     said = _HINTS.get(error.code, error.hint)
     if not close:
         return said

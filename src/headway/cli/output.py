@@ -1,7 +1,7 @@
 """The standard streams of a command: closed ones lead nowhere, what an encoding lacks is escaped, and a failed write ends the command.
 
-What goes to stderr is for whoever happens to look: when it cannot be written it is dropped. What goes to stdout is the
-answer: when it cannot be written `Unwritten` is raised, once, and the rest is dropped.
+stderr has messages: one that cannot be written is dropped. stdout has the answer: when it cannot be written `Unwritten`
+is raised, once, and the rest is dropped.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Unwritten(Exception):
 
 @contextmanager
 def streams() -> Iterator[None]:
-    """Put such streams into `sys` for the time of a command."""
+    """Replace the standard streams of `sys` while a command runs."""
     before = sys.stdin, sys.stdout, sys.stderr
     _open_closed()
     if before[0] is None:
@@ -70,7 +70,7 @@ def _open_closed() -> None:
 
 
 def _is_standard(stream: IO[str] | None, number: int) -> bool:
-    """Whether a stream is the process's own, and not one that a test or a caller has put there."""
+    """Tell whether a stream is the process's own, and not one that a test or a caller has put there."""
     try:
         return stream is None or stream.fileno() == number
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a run's state means to whoever watches it: which attempt failed and when the next begins, what it waits for, who stops it."""
+"""Remarks on the state of a watched run: a failed attempt and when the next begins, a wait, the reason of a stop."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LOST = "crashed"
 
 
 class Remarks:
-    """The remarks on one run, which know the attempt that its history has come to."""
+    """Remarks on one run; they keep the number of its present attempt."""
 
     def __init__(self, run: RunOut) -> None:
-        """Begin with the run as it is known."""
+        """Take the run as it was read before its history is followed."""
         self._run_id, self._attempt, self._attempts_max = run.id, run.attempt, run.max_attempts
 
     def of_run(self, run: RunOut, now_ms: int) -> str:

@@ -29,18 +29,18 @@ def _last_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
         "--task", "-t", "last_of", metavar="TASK", help="The last run of this task.", shell_complete=completion.tasks
     )(command)
-    return click.option("--last", is_flag=True, help="The last run that was started, by whomever.")(command)
+    return click.option("--last", is_flag=True, help="The run that was started last.")(command)
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the run that it is about: `finding.run` takes what was said."""
+    """Give a command the argument and options that name a run, for `finding.run`."""
     return click.argument("run_id", metavar="[RUN]", required=False, shell_complete=completion.runs)(
         _last_options(command)
     )
 
 
 def runs_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the runs that it is about: `_each` takes what was said."""
+    """Give a command the argument and options that name runs, for `_each`."""
     return click.argument("ids", nargs=-1, metavar="[RUN]...", shell_complete=completion.runs)(_last_options(command))
 
 
@@ -49,7 +49,7 @@ def runs() -> None:
     """List, show, watch, stop, retry and explain runs.
 
     RUN is the id of a run, or a beginning of it that no other run has, of four characters or more: what lists show on a
-    narrow terminal is enough. --last is the last run that was started, by whomever; with --task TASK, the last of that task.
+    narrow terminal is enough. --last is the run that was started last; with --task TASK, the last one of that task.
     """
 
 

@@ -58,7 +58,7 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
         headway serve examples.backup:app --store sqlite:///headway.db
         headway serve examples.backup:app --store postgresql://headway@db/headway
 
-    Every option can also come from the environment: HEADWAY_STORE, HEADWAY_PORT …; an empty variable counts for nothing.
+    Every option can also come from the environment: HEADWAY_STORE, HEADWAY_PORT …; an empty variable is ignored.
     """  # noqa: D301
     try:
         settings = config.from_environment(os.environ, **options)

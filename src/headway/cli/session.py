@@ -26,7 +26,7 @@ class Session:
     """A file with the certificates of authorities."""
     json: bool = False
     outcome: Exit = Exit.SUCCEEDED
-    """How the command ends when its answer cannot be written: what has been done by then decides it."""
+    """The exit code if the answer cannot be written: that of what has been done so far."""
     unwritten: Unwritten | None = None
     """An answer that could not be written, of a command that had more to do."""
 

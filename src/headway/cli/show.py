@@ -162,7 +162,7 @@ def started(handle: RunHandle) -> None:
 
 
 def run(run: RunOut, worker: WaitingWorker | None = None) -> None:
-    """Print everything about a run, and who executes it, or was the last to."""
+    """Print everything about a run, and the worker that executes it, or was the last to."""
     if session.current().json:
         as_json(run)
         return
@@ -251,12 +251,12 @@ def counted(number: int, what: str) -> str:
 
 
 def in_a_line(error: dict[str, Any]) -> str:
-    """Return what a run's code has raised, without its traceback."""
+    """Return the class (or the code) and the message of an error, without its traceback."""
     return ": ".join(str(part) for part in (error.get("type") or error.get("code"), error.get("message")) if part)
 
 
 def failure(error: dict[str, Any]) -> str:
-    """Return what a run's code has raised: the traceback, which ends with the message, or the message."""
+    """Return an error's traceback, which ends with the message, or else the message."""
     return str(error.get("details") or in_a_line(error))
 
 

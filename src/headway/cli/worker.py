@@ -80,7 +80,7 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
 
 
 def _options(settings: WorkerSettings) -> list[str]:
-    """Return what each process is told."""
+    """Return the options of each worker process."""
     told = {
         "capacity": settings.capacity, "queues": ",".join(settings.queues), "ray-address": settings.ray_address,
         "ray-capacity": settings.ray_capacity, "name": settings.name, "drain-grace": format_ms(settings.drain_ms),

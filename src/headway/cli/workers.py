@@ -23,7 +23,8 @@ def list_() -> None:
         show.as_json({"data": found})
         return
     rows = [
-        [worker.id, "blocked" if worker.blocked else worker.state, worker.name, f"{worker.host}:{worker.pid}", f"{worker.leases}/{worker.capacity}",
+        [worker.id, "blocked" if worker.blocked else worker.state, worker.name, f"{worker.host}:{worker.pid}",
+         f"{worker.leases}/{worker.capacity}",
          ", ".join(worker.queues) or "all", len(worker.tasks), show.age(worker.heard_at)]
         for worker in found
     ]  # fmt: skip

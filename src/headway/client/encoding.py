@@ -68,7 +68,7 @@ def span(value: Span | None) -> str | None:
 
 
 def to_json(value: object, what: str = "the value") -> bytes:
-    """Encode what JSON can say, dataclasses, structs, Pydantic's models, datetimes and UUIDs included; raise TypeError for the rest."""
+    """Encode a value as JSON, with dataclasses, structs, Pydantic's models, dates and UUIDs; raise TypeError for others."""
     try:
         try:
             text = _ENCODER.encode(value)

@@ -1,4 +1,4 @@
-"""Which certificates of a server are trusted: those of the authorities in a file, or exactly the one in a file."""
+"""Trust in a server's certificate: it is signed by an authority, or it is exactly the one in a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VARIABLE: Final = setting(ClientSettings, "ca").variable
 
 
 class Trust:
-    """How connections to a server by https are checked."""
+    """The check of connections to a server by https."""
 
     def __init__(self, ca: str | None = None, *, pinned: str | None = None) -> None:
         """`ca` is a file with certificates of authorities, the system's if absent; raise BadParameter if it cannot be used.
@@ -85,7 +85,7 @@ class _Checked(HTTPSConnection):
 
 
 def trusted(ca: str | None = None) -> Trust:
-    """Return how a client checks its servers: by the authorities given, else those of the environment, else the system's."""
+    """Return the check of a client's servers, by the given authorities, those of the environment, or the system's."""
     return Trust(ca or os.environ.get(VARIABLE, "").strip() or None)
 
 

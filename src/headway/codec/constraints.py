@@ -1,4 +1,4 @@
-"""What the annotated-types library says about a value, as msgspec's Meta where it has it, else as a check in Python."""
+"""Constraints of the annotated-types library: as msgspec's Meta where there is one, else as a check in Python."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BOUNDS: Final[dict[str, tuple[str, Callable[[Any, Any], bool], str]]] = {
     "Le": ("le", operator.le, "at most"),
 }
 _INFORMATION: Final = {"Unit", "DocInfo"}
-"""What says something for people, and nothing to check."""
+"""Annotations that describe and check nothing."""
 
 
 def flat(said: Iterable[Any]) -> Iterator[Any]:
-    """Yield what stands in an Annotated, groups such as Interval and Len part by part."""
+    """Yield the metadata of an Annotated, with groups such as Interval and Len in parts."""
     for each in said:
         if _ours(each) and hasattr(each, "__iter__"):
             yield from flat(each)
@@ -29,7 +29,7 @@ def flat(said: Iterable[Any]) -> Iterator[Any]:
 
 
 def to_meta(said: Any) -> msgspec.Meta | None:
-    """Return what msgspec checks, if it has a word for it."""
+    """Return the constraint as msgspec's Meta; None if msgspec has none for it."""
     if not _ours(said):
         return None
     try:
@@ -51,7 +51,7 @@ def to_meta(said: Any) -> msgspec.Meta | None:
 
 
 def to_check(said: Any) -> tuple[Callable[[Any], object], str] | None:
-    """Return what is to hold, and what is said if it does not; None for what is no constraint. TypeError if we know neither."""
+    """Return a check and the message of its failure, None for no constraint; raise TypeError for an unknown one."""
     if not _ours(said):
         return None
     match type(said).__name__:

@@ -47,7 +47,7 @@ def understood(hint: Any) -> Any:
 
 
 def hook(kind: type, value: object) -> Any:
-    """Decode what msgspec does not: its `dec_hook`."""
+    """Decode a type that msgspec does not know: the `dec_hook` of decoders."""
     if issubclass(kind, Foreign):
         return kind.read(value)
     if pydantic.is_type(kind):
@@ -191,7 +191,7 @@ def _struct_in(hint: Any) -> type | None:
 
 
 def _parts(hint: Any, seen: set[int]) -> Iterator[Any]:
-    """Yield a type and all that it is made of; what Pydantic knows is not looked into."""
+    """Yield a type and the types it is made of; those of Pydantic are not looked into."""
     if id(hint) in seen:
         return
     seen.add(id(hint))

@@ -1,4 +1,4 @@
-"""Where a value is wrong: msgspec's message and path as RFC 6901 pointers."""
+"""Faults of a value and their places: msgspec's messages and paths as RFC 6901 pointers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 class Unfit(ValueError):
-    """A value that does not fit its type, with what is wrong where: pairs of a pointer within the value and a message."""
+    """A value does not fit its type; `faults` are pairs of a pointer within the value and a message."""
 
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
         """Take at least one fault."""
@@ -24,7 +24,7 @@ class Unfit(ValueError):
 
 
 def faults(error: msgspec.ValidationError) -> list[tuple[str, str]]:
-    """Return what is wrong where; a fault that a hook has found stands below the place at which it was called."""
+    """Return pairs of a pointer and a message; faults of a hook are below the place at which it was called."""
     what, path = split(str(error))
     base = to_pointer(path)
     inner = error.__cause__
@@ -41,7 +41,7 @@ def told(found: list[tuple[str, str]]) -> str:
 
 
 def split(message: str) -> tuple[str, str]:
-    """Return what msgspec says, and its path."""
+    """Return the two parts of msgspec's message: the fault and its path."""
     match = _WHERE.match(message)
     assert match is not None, "it matches everything"
     return match[1][:500], match[2] or ""

@@ -1,6 +1,6 @@
 """Pydantic's own types, if the user has them: validated, described and dumped by Pydantic itself, as in its JSON mode.
 
-Headway never imports Pydantic: whoever has a type of it has imported it.
+Headway never imports Pydantic first: where there is a type of it, user code has imported it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from headway.codec.pointers import Unfit, escaped
 
 Mode = Literal["validation", "serialization"]
 MARK: Final = "__get_pydantic_core_schema__"
-"""What every type and annotation has that only Pydantic understands."""
+"""An attribute of every type and annotation that only Pydantic understands."""
 
 
 def is_model(kind: Any) -> bool:
@@ -41,7 +41,7 @@ def is_field(default: Any) -> bool:
 
 
 class Field(NamedTuple):
-    """What a parameter's `pydantic.Field(…)` says beside constraints."""
+    """Default and alias of a parameter's `pydantic.Field(…)`."""
 
     default: Any
     factory: Any
@@ -50,7 +50,7 @@ class Field(NamedTuple):
 
 
 def field_of(said: Any, what: str) -> Field:
-    """Return what it says; raise TypeError for an alias that is no name."""
+    """Return default and alias of a `pydantic.Field(…)`; raise TypeError for an alias that is no name."""
     alias = said.validation_alias or said.alias
     if alias is not None and not isinstance(alias, str):
         raise TypeError(f"{what}: an input has one name; {alias!r} is none")
@@ -59,7 +59,7 @@ def field_of(said: Any, what: str) -> Field:
 
 
 def without_alias(said: Any) -> tuple[Any, ...]:
-    """Return what it says for an Annotated, but its alias, which has no effect outside of models."""
+    """Return its metadata for an Annotated, without the alias, which has no effect outside of models."""
     import pydantic  # noqa: PLC0415 - as below
 
     kept = {name: value for name in ("title", "description", "discriminator") if (value := getattr(said, name))}

@@ -1,4 +1,4 @@
-"""A type's reader: from JSON to the value, with what is wrong and where."""
+"""Reading of JSON as a type, with a pointer to each fault."""
 
 from __future__ import annotations
 

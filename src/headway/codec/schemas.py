@@ -1,4 +1,4 @@
-"""The JSON Schema of a type: msgspec's, with what Pydantic and the stand-ins say in its places."""
+"""The JSON Schema of a type: msgspec's, with Pydantic's schemas and those of stand-ins inserted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hook with which msgspec's encoders write what is Pydantic's."""
+"""Hook of msgspec's encoders that writes Pydantic's values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from headway.codec import pydantic
 
 
 def hook(value: Any) -> Any:
-    """Return a value that msgspec does not know as JSON has it: its `enc_hook`. Raises TypeError for one that nothing writes."""
+    """Return an unknown value as JSON's: the `enc_hook` of encoders. Raises TypeError if it is not Pydantic's."""
     if pydantic.dumps(value):
         return pydantic.dumped(value)
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")

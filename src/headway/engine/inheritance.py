@@ -1,4 +1,4 @@
-"""Which recorded steps the retry of a run takes over, so that it goes on from what succeeded.
+"""Inheritance of a retry: the recorded steps that it takes over, so that it goes on from what succeeded.
 
 Steps, sleeps, signals and children that succeeded are taken over, and so are children that have not ended. What failed is
 left out, so that the function does it again under the same name: failed children, and a wait that timed out or was not over
@@ -24,7 +24,7 @@ FAILED_CHILD: Final = "failed-child:"
 STEP_FAILURE: Final = "step-failure:"
 """Before the name of a step, which a colon and a number follow: a try of the step that failed. Retries do not take it over."""
 CHILDREN_MAX: Final = 1_000
-"""How many children of a run may not have ended, or not in its time, for a retry to take them over."""
+"""Limit of the children that a retry takes over although they ended after the run, or have not ended."""
 
 
 class Child(msgspec.Struct, frozen=True):
@@ -36,11 +36,11 @@ class Child(msgspec.Struct, frozen=True):
     state: State | None
     """None: it was removed, and nothing says how it ended."""
     told: bool
-    """Whether the run has a step that says how it ended."""
+    """True if the run has a step with its result."""
 
 
 class Inheritance(msgspec.Struct, frozen=True):
-    """What a retry takes over, as far as it is not simply all steps."""
+    """The differences between the steps of a retry and those of its run."""
 
     left_out: list[str]
     """Names of steps that are not copied."""
@@ -49,7 +49,7 @@ class Inheritance(msgspec.Struct, frozen=True):
     adopted: list[str]
     """Children that have not ended: they get the retry as their parent."""
     told: list[str]
-    """Children that succeeded when the run had ended: the retry is told their results."""
+    """Children that succeeded after the run had ended: the retry gets their results."""
 
 
 def inheritance(last_step: str, *, woken: bool, children: Iterable[Child]) -> Inheritance:

@@ -1,4 +1,4 @@
-"""The situation of a run that runs, or has ended: who executes it, how far it is, what ended it, and what a retry would do."""
+"""Explanation of a run that runs or has ended: its worker, its progress, its error, and what a retry would do."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _UNHEARD = "its worker is heard by another server, which knows its last sign of 
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What is known of the present or the last attempt of a run."""
+    """The present or last attempt of a run, and its worker."""
 
     worker_id: str
     worker: str
-    """How people call its worker; nothing if that is another organisation's, or forgotten."""
+    """Name of its worker; empty if that is another organisation's, or forgotten."""
     since: int
-    """When the attempt began."""
+    """Time of the attempt's start."""
     standing: Standing | None
     """None if another server hears the worker."""
 

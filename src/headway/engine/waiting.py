@@ -23,9 +23,9 @@ class Facts(msgspec.Struct, frozen=True):
     workers: int
     """Live workers that have the task and take from the queue."""
     full: int
-    """How many of them have as many runs as they take."""
+    """Those of them that are full."""
     blocked: int
-    """How many others of them take none, since a task blocks their event loop."""
+    """Those of the others that take no runs, since a task blocks their event loop."""
     running_of_task: int
     running_in_queue: int
     running_of_key: int
@@ -36,7 +36,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One thing in the way, or one that is to be said of a run that runs or has ended."""
+    """A reason why a run waits, or a fact about a run that runs or has ended."""
 
     code: str
     message: str

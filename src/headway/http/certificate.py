@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 SOON: Final = dt.timedelta(days=14)
-"""How long before its end a certificate is said to end soon."""
+"""Time before a certificate's end from which on there is a warning."""
 
 
 class Shown(NamedTuple):
-    """What people want to know of a certificate."""
+    """Names and end of a certificate, for messages."""
 
     names: tuple[str, ...]
     ends: dt.datetime
@@ -35,7 +35,7 @@ class Shown(NamedTuple):
         return self.ends - _now() < SOON
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return a description."""
         left = self.ends - _now()
         return (
             f"for {', '.join(self.names) or 'no name'}, valid until {self.ends:%Y-%m-%d %H:%M} UTC ({left.days} days)"
@@ -113,9 +113,7 @@ def _private_key(path: Path) -> PrivateKeyTypes:
         with path.open("rb") as file:
             mode, content = exposed(os.fstat(file.fileno())), file.read()
     except OSError as error:
-        raise ValueError(
-            f"the key {path} cannot be read ({error.strerror}): the server's user has to be let in"
-        ) from None
+        raise ValueError(f"the key {path} cannot be read ({error.strerror}): let the server's user read it") from None
     if mode is not None:
         raise ValueError(f"others may read or change the key {path} (mode {mode}): chmod 600 {path}")
     try:

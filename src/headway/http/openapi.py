@@ -71,7 +71,7 @@ def document(routes: Iterable[Route], surface: str, settings: Settings, version:
 
 
 class _Document:
-    """What operations refer to while they are written: the surface, its schemas by struct, and the settings."""
+    """The document of one surface while it is written: its routes, the references to its schemas, and the settings."""
 
     def __init__(self, surface: Surface, routes: tuple[Route, ...], settings: Settings) -> None:
         self._surface = surface

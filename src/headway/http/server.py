@@ -85,7 +85,7 @@ OnDrain = Callable[[], Awaitable[None] | None]
 
 
 class Duties(msgspec.Struct, frozen=True, kw_only=True):
-    """What the application does when the server is signalled; all are called on the event loop."""
+    """Callbacks for the signals of the server, called on the event loop."""
 
     on_drain: OnDrain = lambda: None
     """Called when the drain begins, and awaited for as long as `settings.drain_ms` allows."""

@@ -18,7 +18,7 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     schemes: dict[str, dict[str, Any]]
     """The security schemes of the document, by name."""
     ways: tuple[tuple[str, ...], ...]
-    """Which schemes together are a credential; any one way will do."""
+    """Sets of schemes that are a credential together; one set is enough."""
 
 
 BEARER: Final[dict[str, Any]] = {

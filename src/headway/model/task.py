@@ -38,7 +38,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     title: str = ""
-    """What people call it; empty: its name."""
+    """A name for people; empty: the task's name."""
     version: str = "1"
     description: str = ""
     executor: str = "inline"

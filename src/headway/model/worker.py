@@ -30,7 +30,7 @@ class Worker(msgspec.Struct, frozen=True):
 
 
 class Blocked(msgspec.Struct, frozen=True):
-    """What holds a worker's event loop."""
+    """A task that blocks a worker's event loop."""
 
     since: int
     """By the server's wall clock."""
@@ -44,11 +44,11 @@ class Blocked(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How a worker stands with the server that hears it."""
+    """A worker as the server that hears it knows it."""
 
     heard_at: int
     lapses_at: int
-    """When its runs are taken from it, if it is not heard from before."""
+    """Time at which its lease ends and its runs are taken from it, unless it is heard from before."""
     blocked: Blocked | None = None
 
 

@@ -28,7 +28,7 @@ _LOST: Final = (
     '{"state":"terminated","output":null,"error":{"code":"not_taken_over","message":"the child was removed, or another retry '
     'waits for it: retry from scratch","retryable":false},"reason":null}'
 )
-"""How a child ended that a retry cannot wait for."""
+"""The result of a child that a retry cannot wait for."""
 
 
 def continues(task: Task) -> bool:

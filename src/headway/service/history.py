@@ -110,7 +110,7 @@ class History:
         return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
 
     async def waiting(self, run_id: str) -> tuple[Run, list[Cause], Work | None]:
-        """Return the run, what there is to say of why it waits, how it runs or how it ended, and who has or had it."""
+        """Return the run, the causes of its wait or facts about its execution or end, and its present or last worker."""
         run = await self._runs.kept(run_id)
         space, now_ms = self._space, self._store.clock.now_ms()
         work = await self._work(run)

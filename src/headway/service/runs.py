@@ -364,9 +364,9 @@ class Runs:
         return await self._change(run_id, lambda unit, run: verbs.signal(unit, run, signal.name, payload), request)
 
     async def complete_token(self, token: str, value: msgspec.Raw, request: RequestKey | None = None) -> Run:
-        """Complete the wait that the token stands for; raise NotFound for a token of nobody, AlreadyCompleted for the second.
+        """Complete the wait of a token; raise NotFound for an unknown one, AlreadyCompleted for the second time.
 
-        If the run has ended and a retry goes on from it, that is the one that waits.
+        If the run has ended and a retry goes on from it, the retry's wait is completed.
         """
         found = token_of(self._signer, token)
         if found is None:

@@ -132,7 +132,7 @@ class Session:
         """When its last signals stream broke."""
         self.draining = False
         self.blocked: BlockedLoop | None = None
-        """What holds its event loop, as its last heartbeat said."""
+        """The task that blocks its event loop, by its last heartbeat."""
         self.over = False
         """Set when its leases are being taken away."""
         self.settled = asyncio.Event()
@@ -251,7 +251,7 @@ class Sessions:
 
     @property
     def workers(self) -> int:
-        """How many workers are heard from, without those that the server itself is."""
+        """Number of workers that are heard from, without the server's own executors."""
         return sum(1 for worker_id in list(self._sessions) if worker_id not in self.local)
 
     def drain(self, worker_id: str) -> None:

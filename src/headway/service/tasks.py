@@ -44,7 +44,7 @@ class Tasks:
         return self._space.task(self._find(self._store.catalog.tasks, name))
 
     def title(self, name: str) -> str:
-        """Return what people call a task: its title or, if it has none or is not there any more, its name."""
+        """Return the title of a task; its name, if it has no title or does not exist any more."""
         task = self._space.find(self._store.catalog.tasks, name)
         return (task.title if task is not None else "") or name
 

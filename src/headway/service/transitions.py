@@ -22,7 +22,7 @@ SET_BACK_MS: Final = 1_000
 CHILD_RESULT: Final = "child-result:"
 """The step under which a parent finds how its child ended."""
 SUCCEEDED_RESULT: Final = '{"state":"succeeded"'
-"""How that of a child that succeeded begins."""
+"""The beginning of that step's value if the child succeeded."""
 
 
 def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:

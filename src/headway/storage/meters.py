@@ -23,7 +23,7 @@ BOUNDS_S: Final = (0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3
 OUTCOMES: Final = (
     "succeeded", "errored", "crashed", "suspended", "slept", "released", "held", "stopped", "abandoned",
 )  # fmt: skip
-"""How an attempt can end, in the words of the history."""
+"""Ends of an attempt, in the words of the history."""
 CLAIMED: Final = "claimed"
 RETRIED: Final = "retried"
 POISONED: Final = "poisoned"

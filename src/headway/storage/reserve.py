@@ -25,7 +25,7 @@ class Reserve:
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self.made = False
-        """Whether the file was made, and not there before."""
+        """True if the file was made, and not there before."""
         self._size = size
 
     def hold(self) -> bool:

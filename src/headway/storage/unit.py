@@ -84,7 +84,7 @@ class Unit:
     families_left = False
     """Whether that was not enough."""
     inherited = 0
-    """How many steps retries have taken over in this transaction."""
+    """Steps that retries have taken over in this transaction."""
     slot_at: int | None = None
     """The earliest slot that a schedule which was made or changed has: what the scheduler waits for."""
     _told = 0
@@ -124,7 +124,7 @@ class Unit:
         self._finished: dict[tuple[str, str, str], int] = {}
         self._started: dict[tuple[str, str], int] = {}
         self.notes: list[Note] = []
-        """What the meters of tasks count once this is committed."""
+        """Notes for the meters of tasks, which count them once this is committed."""
         self._remembered: dict[str, tuple[str, str, str, int]] = {}
         self.changes = 0
         """How many changes were made so far; a command that raises must not have raised this."""

@@ -193,7 +193,7 @@ def _logging_of(app: App) -> Iterator[None]:
         return
     root = logging.getLogger()
     level, captured = root.level, Capture()
-    if level == logging.WARNING:  # nobody has said otherwise, though a test runner listens already
+    if level == logging.WARNING:  # the default: the app has not set a level, though a test runner has a handler
         root.setLevel(logging.INFO)
     try:
         yield

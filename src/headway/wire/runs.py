@@ -362,7 +362,7 @@ class OutputOut(Open, frozen=True, kw_only=True):
 
 
 class WaitingCause(Open, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that stands between a run and its start; or, of one that runs or has ended, what there is to say of it."""
+    """A reason why a run waits; of one that runs or has ended, a fact about it."""
 
     code: str
     message: str
@@ -382,9 +382,9 @@ class WaitingWorker(Open, frozen=True, kw_only=True):
 
     id: str
     name: str | None
-    """As people call it; null if it is forgotten, or serves another organisation too."""
+    """Its name, host and process; null if it is forgotten, or another organisation's."""
     heard_at: str | None
-    """Its last sign of life; null if another server hears it, or nobody."""
+    """Its last sign of life; null if this server does not hear it."""
 
 
 class WaitingOut(Open, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ class TaskDeclaration(Strict, frozen=True, kw_only=True):
 
     name: Name
     title: Text = ""
-    """What people call it, where that is not its name."""
+    """A name for people, if it is not the task's name."""
     version: Name = "1"
     description: Annotated[str, Meta(max_length=10_000)] = ""
     executor: Executor = "inline"
@@ -108,7 +108,7 @@ class RegisterWorker(Strict, frozen=True, kw_only=True):
 
 
 class BlockedOut(Open, frozen=True, kw_only=True):
-    """What holds the event loop of a worker, as its last heartbeat said: nothing else runs there."""
+    """A task that blocks the event loop of a worker, by its last heartbeat: nothing else runs there."""
 
     since: str
     task: str
@@ -138,7 +138,7 @@ class WorkerOut(Noun, frozen=True, kw_only=True):
     lease_ms: int
     heartbeat_ms: int
     blocked: BlockedOut | None = None
-    """What holds its event loop now; null if nothing does, or if another server hears the worker."""
+    """The task that blocks its event loop; null if none does, or if another server hears the worker."""
     notices: list[str] = []
     """When it registers: what of its schedules does not count, and why."""
     url: str
@@ -254,14 +254,14 @@ class StepFailureReport(Report, frozen=True, kw_only=True, tag="step_failure", o
 
     name: Name
     number: Annotated[int, Meta(ge=1, le=1000)]
-    """Which try of the step, counted from 1 over all attempts."""
+    """Number of the try, from 1 over all attempts."""
     error: ErrorReport
     retry_at: Timestamp | None = None
-    """When the step is tried again; null: it is not, and has failed for good."""
+    """Time of the next try; null: there is none, the step has failed for good."""
 
 
 class StepFailure(Open, frozen=True, kw_only=True, omit_defaults=True):
-    """What `Lease.steps` has of a failed try, as `step-failure:NAME:NUMBER`; `retry_at` in milliseconds."""
+    """A failed try in `Lease.steps`, under `step-failure:NAME:NUMBER`; `retry_at` in milliseconds."""
 
     retry_at: int | None = None
     code: str = "exception"
@@ -328,7 +328,7 @@ AnyReport = (
 
 
 class BlockedLoop(Strict, frozen=True, kw_only=True, omit_defaults=True):
-    """What holds the worker's event loop: since how many milliseconds, whose task, and where in the code."""
+    """A task that blocks the worker's event loop: for how many milliseconds, and where in the code."""
 
     for_ms: Number
     task: Text = ""
@@ -353,7 +353,7 @@ class ReportRuns(Strict, frozen=True, kw_only=True, omit_defaults=True):
     heard: Number = 0
     """The `beat` of the last answer to a heartbeat that has arrived."""
     blocked: BlockedLoop | None = None
-    """What holds the worker's event loop at this heartbeat, if something does."""
+    """The task that blocks the worker's event loop at this heartbeat, if one does."""
 
 
 class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):

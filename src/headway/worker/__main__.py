@@ -130,8 +130,8 @@ def _not_loaded(
 def _take_signals(worker: Worker, *, supervised: bool) -> None:
     """Have signals drain the worker. The second one ends it at once; from a supervisor only SIGINT does.
 
-    Whoever stops a whole service, as systemd does, sends SIGTERM to the supervisor and to the worker, and the supervisor
-    passes its own on: it still means once.
+    systemd stops a service by SIGTERM to all its processes, and the supervisor passes its own on: a worker gets two that
+    mean one.
     """
     first = itertools.count()
 
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         "--loop-blocked",
         type=_of(WorkerOptions, "loop_blocked_ms"),
         default=1_000,
-        help="how long the event loop may be blocked until it is told, such as 1s; 0s: never",
+        help="how long the event loop may be blocked before it is reported, such as 1s; 0s: never",
     )
     parser.add_argument("--reload", action="store_true", help="start again when a file of the app changes")
     parser.add_argument(

@@ -20,7 +20,7 @@ _LEVELS: Final[tuple[tuple[int, Level], ...]] = (
 _PLAIN: Final = logging.Formatter()
 _SHOWS_ERRORS: Final = logging.NullHandler()
 _WITNESS: Final = logging.getLogger("headway-capture")
-"""A logger that nobody configures: setting up logging with `disable_existing_loggers` disables it with the others."""
+"""A logger that no app configures: setting up logging with `disable_existing_loggers` disables it with the others."""
 
 
 class Unconfigured(logging.Handler):
@@ -40,7 +40,7 @@ class Capture:
     """Takes records at INFO and above, from the moment it is made until `remove`."""
 
     def __init__(self) -> None:
-        """What loggers let through now is what they let through again after `restore`."""
+        """Keep the present levels of logging, to which `restore` goes back."""
         root = logging.getLogger()
         self._handler = None if root.handlers else Unconfigured()
         if self._handler is not None:

@@ -63,7 +63,7 @@ Plan = Generator[Question | float, Reply | None, T]
 SHORT_SLEEP_MS: Final = 2_000
 """Shorter sleeps are slept where the function stands; longer ones let go of the worker."""
 LOOK_AGAIN_MS: Final = 1_000
-"""How often a wait on the worker looks whether it may let go of the worker by now."""
+"""Interval at which a wait on the worker checks whether the run may leave the worker."""
 FIELDS_MAX: Final = 32_768
 
 current: ContextVar[_Shared | None] = ContextVar("headway_context", default=None)

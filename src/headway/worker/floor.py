@@ -58,14 +58,14 @@ class Floor:
         self._children = children
         self._ray = ray
         self.loop: asyncio.AbstractEventLoop | None = None
-        """On which inline tasks run, once the worker has begun."""
+        """The loop of inline tasks, once the worker has begun."""
         self.loop_thread = 0
         self._incoming: deque[Attempt] = deque()
         self.begun = threading.Event()
         """Whether the loop has taken up everything handed to it."""
         self.begun.set()
         self._turned = threading.Event()
-        """Whether the loop has turned since it was last asked to."""
+        """Set by the loop at its next turn after it was cleared."""
         self._turned.set()
         self._asked_ms = 0
         self.capacity = capacity

@@ -1,4 +1,4 @@
-"""The function behind a task: what it is under its decorators, whether it is async, and its parameters with their types.
+"""The function of a task: its layers of decorators, whether it is async, and its parameters with their types.
 
 A task may be a function, a bound or static method, a functools.partial, an object with `__call__`, or one of these under
 decorators that use functools.wraps. `layers` walks from the outermost to the innermost.
@@ -23,7 +23,7 @@ _LOCALS: Final = re.compile(r"\.<locals>\.")
 
 
 class Function:
-    """What is called, and what is known of it."""
+    """A callable with its name, its parameters and their annotations."""
 
     __slots__ = ("_enclosing", "call", "is_async", "name", "parameters", "returns", "takes_context", "what")
 
@@ -39,7 +39,7 @@ class Function:
         except (TypeError, ValueError) as error:
             raise TypeError(f"{self.what}: it has no signature that can be read: {error}") from None
         bound = {key for layer in layers(self.call) if isinstance(layer, functools.partial) for key in layer.keywords}
-        # What a partial fills is not for callers to say.
+        # Parameters that a partial fills are no inputs.
         self.parameters = [each for each in signature.parameters.values() if each.name not in bound]
         self.returns: Any = signature.return_annotation
         self.takes_context = bool(self.parameters) and self._is_context(self.parameters[0])

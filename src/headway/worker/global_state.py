@@ -57,7 +57,7 @@ class _Change:
 
 
 class GlobalState:
-    """What is compared after runs: `ended` notes a run, `look_quickly` and `look` find what it has left."""
+    """Comparison of process-wide state after runs: `ended` notes a run, `look_quickly` and `look` find its changes."""
 
     def __init__(self, say: Callable[[str], None], running: Callable[[], Mapping[Key, str]] = dict[Key, str]) -> None:
         """`say` gets a line for each change; `running` returns the runs in progress in this process, with their tasks."""

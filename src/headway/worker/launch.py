@@ -1,7 +1,7 @@
-"""How processes that execute user code are started: import path, folder, environment and umask, fixed beforehand.
+"""Launch of processes that execute user code, with import path, folder, environment and umask fixed beforehand.
 
 Python puts the working folder, or that of the script, first on the import path, so that a `queue.py` there replaces the
-standard library's for everybody. Our processes are started without it (`-P`); `loading.py` adds the app's folder where
+standard library's module. Our processes are started without it (`-P`); `loading.py` adds the app's folder where
 it hides nothing of the standard library.
 """
 
@@ -22,7 +22,7 @@ _PACKAGE: Final = str(Path(headway.__file__).parent.parent)
 """The folder in which this package lies."""
 _STANDARD_LIBRARY: Final = str(Path(os.__file__).parent)
 _ITS_OTHERS: Final = ("lib-dynload", f"python{sys.version_info.major}{sys.version_info.minor}.zip")
-"""What its other entries are called."""
+"""Names of its other entries."""
 
 
 def command(program: str, path: Sequence[str], *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Watch on the event loop: a thread that notices when the loop does not turn, and says whose task holds it, and where.
+"""Watch on the event loop: a thread that notices when the loop does not turn, and reports the task that blocks it.
 
 An async function that blocks (`time.sleep`, a request by a blocking library, a long computation) stops every other async
 task of its worker, their timers and their cancellation, and no error says so.
@@ -29,9 +29,9 @@ from headway.worker.sources import is_library
 LOOKS_MAX_S: Final = 0.25
 """The longest time between two looks at the loop."""
 LONGER: Final = 4
-"""A loop that stays blocked is told again after so many times as long as the last time."""
+"""A loop that stays blocked is reported again when this many times the last reported time has passed."""
 PLACES_MAX: Final = 1_000
-"""How many places in the code are remembered that have blocked the loop."""
+"""Places in the code that are remembered as having blocked the loop."""
 FRAMES_MAX: Final = 30
 STACK_MAX: Final = 8_000
 ADVICE: Final = (
@@ -44,7 +44,7 @@ _ASYNCIO: Final = str(Path(asyncio.__file__).parent)
 
 
 class LoopWatch:
-    """Looks at the loop several times in `threshold_ms`, tells people, and keeps what heartbeats say of it."""
+    """Looks at the loop several times in `threshold_ms`, reports a blocked one, and keeps it for heartbeats."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class LoopWatch:
         say: Callable[[str], None],
         changed: Callable[[], None],
     ) -> None:
-        """`say` gets what people are told, `sink` the same for the run's log; `changed` is called when `blocked` changes."""
+        """`say` gets messages, `sink` the same for the run's log; `changed` is called when `blocked` changes."""
         self._floor = floor
         self._sink = sink
         self._clock = clock
@@ -72,11 +72,11 @@ class LoopWatch:
         self._told = False
         self._times: dict[tuple[str, str], int] = {}
         self.blocked: BlockedLoop | None = None
-        """What holds the loop now, as it was last looked at."""
+        """The task that blocks the loop, at the last look."""
 
     @property
     def on(self) -> bool:
-        """Whether there is anything to watch for."""
+        """True if the watch is turned on."""
         return self._threshold_ms > 0
 
     def run(self) -> None:

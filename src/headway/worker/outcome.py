@@ -121,7 +121,7 @@ def task_missing(lease: Lease, who: str) -> Errored:
 
 
 def report_of(error: BaseException, code: str = "exception", *, retryable: bool = True) -> ErrorReport:
-    """Return what is reported of an exception, whatever its class does."""
+    """Return the report of an exception, also if its own methods fail."""
     return ErrorReport(
         code=clean(code, 1000),
         type=clean(type(error).__qualname__, 1000),

@@ -35,10 +35,10 @@ from headway.worker.stdio import READ_BYTES, Throttle, to_stdout
 _decode: Final = msgspec.json.Decoder(FromChild).decode
 PROGRAM: Final = "headway.worker.child"
 HOLD_S: Final = 2.0
-"""How long a run waits for a child that can load the app before it is handed back, so that it is not claimed again at once."""
+"""Time that a run waits for a usable child before it is handed back, so that it is not claimed again at once."""
 FIRST_TRY_S: Final = 1.0
 LAST_TRY_S: Final = 30.0
-"""How long to wait before another child is to load the app."""
+"""Times between tries to load the app in a child: the first and the longest."""
 LOOK_AGAIN_S: Final = 0.5
 """A dead child is noticed at once by its pidfd or its closed socket; where neither works, after this long."""
 
@@ -49,7 +49,7 @@ class ChildProcess:
     def __init__(
         self, launch: Launch, program: str, argument: str, clock: Clock, write: Callable[[bytes], None] = to_stdout
     ) -> None:
-        """Start it; it is of use as soon as it says so, which nobody waits for. Raise OSError if that is not possible.
+        """Start it, without waiting until it is ready. Raise OSError if that is not possible.
 
         `write` gets what it prints.
         """
@@ -72,7 +72,7 @@ class ChildProcess:
         self.pipe = Pipe(ours)
         self.throttle = Throttle(write, clock)
         self.loaded = False
-        """Whether it has loaded the app."""
+        """True once it has loaded the app."""
 
     def send(self, frame: msgspec.Struct) -> None:
         """Send a frame; a child that does not take it is as good as dead."""
@@ -133,7 +133,7 @@ class ChildPool:
 
     @property
     def usable(self) -> bool:
-        """Whether children can load the app, as far as is known; if not, no run is to be claimed for one."""
+        """True unless children failed to load the app: then no run is claimed for one."""
         return self._usable.is_set()
 
     def execute(self, attempt: Attempt) -> None:

@@ -1,6 +1,6 @@
 """Reaper: as process 1, the program's parent, which waits for orphans and passes signals on.
 
-Process 1 of a container inherits every process whose parent has ended, and one that nobody waits for stays as a zombie.
+Process 1 of a container inherits every process whose parent has ended, and has to wait for it, or it stays as a zombie.
 The program itself cannot wait for any child: it would take exit codes that `subprocess` and asyncio wait for. So where it
 would be process 1 it becomes the child of a process that does nothing else.
 """
@@ -27,7 +27,7 @@ def leave_process_1() -> None:
     if os.getpid() != _PROCESS_1:
         return
     conceal()  # its environment has the same secrets as the program's
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nobody can wait for a process
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, processes cannot be waited for
     signals = signal.valid_signals() - _FAULTS
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     program = os.fork()

@@ -59,7 +59,7 @@ class TaskFunction:
 
     @property
     def finished(self) -> bool:
-        """Whether its annotations could be read; if not yet, what they name is defined further below."""
+        """True if its annotations could be read; else they name something that is defined further below."""
         return self._unfinished is None
 
     def finish(self, *, early: bool = False) -> None:

@@ -70,7 +70,7 @@ class Signature:
         returned = _returned(function, early=early)
         self.output_schema = _schema_of_output(returned, early=early)
         self.dump: Callable[[object], object] | None = None
-        """How Pydantic writes what is returned, if its declared type is Pydantic's."""
+        """Pydantic's conversion of the returned value, if its declared type is Pydantic's."""
         if returned is not inspect.Parameter.empty and wants_pydantic(returned):
             self.dump = functools.partial(pydantic.dumped_as, returned)
 

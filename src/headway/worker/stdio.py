@@ -67,7 +67,7 @@ class Repetition:
         self._before = b""
         self._output = bytearray()
         self.shown = True
-        """Whether this life's output differs from the last one's, and passes."""
+        """True if the output of this life differs from that of the last, and passes."""
 
     def begin(self) -> None:
         """Begin a life."""

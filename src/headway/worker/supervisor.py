@@ -41,7 +41,7 @@ UNUSABLE_CODE: Final = 2
 """The settings cannot be used: trying again with the same ones helps nobody."""
 NOT_LOADED_BACKOFF_S: Final = 2.0
 HURRY_S: Final = 2.0
-"""How long processes that are to end at once may take to hand back their runs."""
+"""Time in which processes that are to end at once have to hand back their runs."""
 LINE_MAX: Final = 8_192
 """Longer lines are passed on in pieces."""
 
@@ -74,7 +74,7 @@ class Slot:
     failures: int = 0
     """Lives in a row that ended soon."""
     renewed: bool = False
-    """Whether it drains to be started again with the code as it is now."""
+    """True while it drains to be started again with the present code."""
     output: Repetition = field(default_factory=Repetition, repr=False)
     keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -101,7 +101,7 @@ class Supervisor:
     ) -> None:
         """`argv(number)` is a command line; `say` gets notices, `write` the processes' output with a prefix to each line.
 
-        `shape(number, line)` makes something else than the line with a prefix of a process's line.
+        `shape(number, line)` returns what is written in place of the line with its prefix.
 
         `key` is what each process finds on its standard input: neither its arguments nor its environment shows it.
         """
@@ -110,7 +110,7 @@ class Supervisor:
         """Named, so that it may be deleted and made again, as deployments do."""
         self.slots = [Slot(number) for number in range(1, processes + 1)]
         self.given_up: int = 0
-        """How many processes are not started again, since their settings or (if it is not tried again) the app cannot be used."""
+        """Number of processes that are not started again, since their settings or their app cannot be used."""
         self._argv = argv
         self._say = say
         self._write = write

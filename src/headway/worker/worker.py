@@ -67,9 +67,9 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     ray: RayOptions = RayOptions()
     """How it reaches the Ray cluster, if its app has Ray tasks."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED, PYTHON_ONLY] = 1_000
-    """How long its event loop may be blocked until it tells people; 0: it never does."""
+    """Time for which its event loop may be blocked before it is reported; 0: never."""
     drain_grace_ms: Annotated[int, Duration(0, DAY_MS), PYTHON_ONLY] = 20_000
-    """How long runs may finish when it is told to drain."""
+    """Time for runs to finish when the worker drains."""
     version: str = ""
 
     def __post_init__(self) -> None:

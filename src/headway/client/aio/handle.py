@@ -31,7 +31,7 @@ from headway.wire.runs import (
 T = TypeVar("T")
 LONG_POLL_S = 30
 LAST_LOOK_S = 2.0
-"""How long a wait that has run out waits for the run's present state."""
+"""Limit of the request for the run's state at the end of a wait that timed out."""
 HASTY_S = 0.5
 """A server that answers a long poll sooner than this without news does not hold it: then the client waits itself."""
 

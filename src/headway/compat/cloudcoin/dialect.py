@@ -88,7 +88,7 @@ class CloudcoinDialect(Dialect):
         self.problem = words.FlatFailure if generation == "flat" else words.FailedReply
 
     def claims(self, call: Call) -> bool:
-        """Whether it is below one of their prefixes; if strict, also whatever is not the native API's.
+        """Tell whether the path is below one of their prefixes; if strict, also one that is not the native API's.
 
         Other surfaces were asked before. The original answers with HTTP 200 wherever it is asked.
         """

@@ -1,4 +1,4 @@
-"""What the surface answers to, below /api/v1 and /api/v1.1/{app}."""
+"""Routes of the surface, below /api/v1 and /api/v1.1/{app}."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headway.compat.tadabase.dialect import APPLICATION, POLLED, TADABASE
 from headway.http.route import Route, Scope, route
 
 BASES: Final = ("/api/v1", f"/api/v1.1/{{{APPLICATION}}}")
-"""Where the routes are: in version 1.1 the path names the organisation."""
+"""Beginnings of the paths: in version 1.1 they name the organisation."""
 _BODY: Final = ("malformed_json", "invalid_record", "payload_too_large", "unsupported_media_type")
 
 

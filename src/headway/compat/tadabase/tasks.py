@@ -24,13 +24,13 @@ from headway.wire.workers import TerminateTask
 OURS: Final = "headway."
 """How the tasks that are built into the server begin; who lists the own ones does not look for them."""
 PAGE: Final = 100
-"""How many of the history are shown, if nobody says how many."""
+"""Default length of a page of the history."""
 PAGE_MAX: Final = 1000
-"""How many executions are shown at most, and of a status without being asked: those that are active are meant to be seen."""
+"""Longest page, and the default of `status`, which is meant to show all active executions."""
 LIMIT_MAX: Final = 10**9
 """More than PAGE_MAX may be asked for; that many come."""
 REACH: Final = 10_000
-"""How far pages are counted; a page costs as much as all before it, and a cursor leads on without that."""
+"""Executions that `page` can reach: a page costs as much as all before it. A cursor goes further."""
 CURSOR: Final = "tadabase"
 TERMINATED: Final = "Task terminated successfully"
 BECAUSE: Final = "terminated through the Tadabase API"
@@ -145,7 +145,7 @@ async def _page(call: Call, wanted: RunFilter, size: int = PAGE_MAX, *, by_end: 
 
 
 async def _numbered(call: Call, wanted: RunFilter, at: Page, number: int) -> tuple[list[Run], str]:
-    """Return the page of that number from a place on, and where the next one starts; those before it are read as well."""
+    """Return the page of that number from a place on, and the start of the next; pages before it are read too."""
     before, after, found = (number - 1) * at.size, at.after, list[Run]()
     while True:
         size = min(PAGE_MAX, before) or at.size - len(found)
@@ -160,12 +160,12 @@ async def _numbered(call: Call, wanted: RunFilter, at: Page, number: int) -> tup
 
 
 def _place(call: Call, wanted: RunFilter) -> str:
-    """Return what names the list, with its filters: a cursor is good for one."""
+    """Return the name of a list with its filters: a cursor is good for one."""
     return f"{call.path} {wanted.state} {wanted.task}"
 
 
 def _opened(call: Call, wanted: RunFilter, cursor: Any) -> str | None:
-    """Return where the page of a cursor starts; raise BadCursor for that of another list."""
+    """Return the start of a cursor's page; raise BadCursor for a cursor of another list."""
     if cursor is None:
         return None
     text = call.service.signer.reveal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None

@@ -34,7 +34,7 @@ _BETWEEN: Final = re.compile(r"[ \t\r\n\[,]*")
 
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _SEPARATOR: Final = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
-"""The first line by which Excel is told the delimiter."""
+"""A first line that names the delimiter, as Excel reads it."""
 DELIMITERS: Final = ",;\t|"
 UNNAMED: Final = ""
 """Stands for a column whose header is empty."""

@@ -1,4 +1,4 @@
-"""The first key of a new store, whose text comes from the environment or a file: how containers are started."""
+"""Bootstrap key: the first key of a new store, with a text from the environment or a file, as containers need it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def given(settings: Settings) -> KeyText | None:
 
 
 async def bootstrap(service: Service, key: KeyText) -> str | None:
-    """Make the first key if there is none, with every scope; return a notice if there are others and it is not good.
+    """Make the first key if there is none, with every scope; return a notice if there are others and it is not valid.
 
     It is made once: neither a key that was revoked nor one beside others comes by it.
     """
@@ -60,8 +60,8 @@ async def bootstrap(service: Service, key: KeyText) -> str | None:
         service.access.admit(key)
     except Unauthenticated as error:
         return (
-            f"HEADWAY_BOOTSTRAP_KEY counts at the first start only, and is not used: there are keys already, and it is none of "
-            f"them that is good ({error.detail}); leave it out, and make keys with  headway keys create"
+            f"HEADWAY_BOOTSTRAP_KEY is not used: the store has keys already, and this is no valid one of them "
+            f"({error.detail}); leave it out, and make keys with  headway keys create"
         )
     return None
 

@@ -20,13 +20,13 @@ ANY: Final = "headway_any"
 """The mark of a SQLite column that may hold values of any type."""
 _DECLARED: Final = re.compile(r"[\w ]+")
 _AFFINE: Final = ("INT", "CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB")
-"""What a declared type contains that SQLite knows, in any context."""
+"""Parts of declared types that SQLite knows, in any context."""
 _NUMBERS: Final = ("NUM", "DEC", "MONEY", "CURRENCY", "FIXED")
-"""What the declared types of numbers contain in other databases."""
+"""Parts of declared types of numbers in other databases."""
 
 
 class Reflected(msgspec.Struct, frozen=True):
-    """What a table elsewhere is like."""
+    """Fields, key and columns of an external table."""
 
     fields: tuple[Field, ...]
     key: tuple[str, ...]

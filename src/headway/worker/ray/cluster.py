@@ -79,12 +79,12 @@ class RayCluster:
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="headway-ray", daemon=True)
         self._rest = Backoff(FIRST_TRY_S, LAST_TRY_S)
-        """How long nothing is claimed for Ray after a node could not load the app: else the same runs would circle."""
+        """Pause of claims for Ray after a node could not load the app: else the same runs would circle."""
         self._rests_until_ms = 0
 
     @property
     def capacity(self) -> int:
-        """How many runs may be there at once; none as long as no driver has joined, or for a while after a node failed."""
+        """Runs that may be there at once; none as long as no driver has joined, or for a while after a node failed."""
         resting = self._clock.monotonic_ms() < self._rests_until_ms
         return self._settings.capacity if self._joined is not None and not resting else 0
 
