@@ -310,6 +310,11 @@ async def declared_otherwise() -> list[Checked]:
 
 
 @app.task
+async def in_structs() -> list[Struct]:
+    return [Struct(A_LINE, more=[A_LINE])]
+
+
+@app.task
 async def not_a_number() -> Page[float]:
     return Page[float](items=[float("nan")])
 
@@ -358,6 +363,12 @@ async def test_models_are_written_in_steps_results_logs_children_and_signals(kit
     }
     plain = await kit.start(take_plainly, of=[A_LINE])
     assert await plain.result() == {"recorded": line, "kinds": ["Line"]}
+
+
+@in_kit
+async def test_models_in_structs_are_written_too_although_pydantic_does_not_know_structs(kit):
+    line = {"sku": "a", "qty": 1}
+    assert await (await kit.start(in_structs)).result() == [{"line": line, "more": [line]}]
 
 
 @in_kit

@@ -69,10 +69,8 @@ class Signature:
         self.input_schema = _schema(struct, f"{function.what}: an input parameter")
         returned = _returned(function, early=early)
         self.output_schema = _schema_of_output(returned, early=early)
-        self.dump: Callable[[object], object] | None = None
+        self.dump = _dump_of(returned)
         """Pydantic's conversion of the returned value, if its declared type is Pydantic's."""
-        if returned is not inspect.Parameter.empty and wants_pydantic(returned):
-            self.dump = functools.partial(pydantic.dumped_as, returned)
 
     def bind(self, given: Raw) -> dict[str, Any]:
         """Return keyword arguments; raise Fail with code `invalid_input`, since another attempt would not help."""
@@ -209,3 +207,13 @@ def _schema_of_output(hint: Any, *, early: bool) -> bytes | None:
         if early and isinstance(error, Unresolved):
             raise
         return None  # An output is checked by encoding it; its schema is only a courtesy.
+
+
+def _dump_of(hint: Any) -> Callable[[object], object] | None:
+    if hint is inspect.Parameter.empty or not wants_pydantic(hint):
+        return None
+    try:
+        pydantic.adapter(hint)
+    except TypeError:
+        return None  # of a struct, for example: each model in it is written as its own class says
+    return functools.partial(pydantic.dumped_as, hint)
