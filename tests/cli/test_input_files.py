@@ -3,7 +3,9 @@
 import io
 import json
 import sys
+from urllib.parse import parse_qs
 
+import msgspec
 import pytest
 from tests.client import samples
 from tests.client.server import Answer, serving
@@ -11,6 +13,7 @@ from tests.client.server import Answer, serving
 from headway.cli import mail_server
 from headway.client import credential
 from headway.errors import BadParameter
+from headway.http.files import UploadFile
 
 TEXT = json.dumps({"who": "Zoë"}, ensure_ascii=False)
 
@@ -33,6 +36,22 @@ def sent(headway, *words):
 def test_an_input_file_may_begin_with_a_byte_order_mark(headway, tmp_path, encoding):
     (tmp_path / "in.json").write_text(TEXT, encoding=encoding)
     assert sent(headway, "--input", f"@{tmp_path / 'in.json'}")[:2] == (0, {"who": "Zoë"})
+
+
+def test_an_input_file_may_have_any_name(headway, tmp_path):
+    (tmp_path / "in\udcff.json").write_text(TEXT)
+    assert sent(headway, "--input", f"@{tmp_path}/in\udcff.json")[:2] == (0, {"who": "Zoë"})
+    code, _, err = sent(headway, "--input", f"@{tmp_path}/no\udcff.json")
+    assert (code, "no\\udcff.json" in err) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["p\udcff.csv", "a\\b.csv", "a\nb.csv", "p" * 210 + ".csv"], ids=ascii)
+def test_an_imported_file_may_have_any_name(headway, tmp_path, name):
+    (tmp_path / name).write_text("Name\nAda\n")
+    with serving(lambda _: Answer(422)) as fake:
+        headway("tables", "import", "people", str(tmp_path / name), "--url", fake.url)
+    named = parse_qs(fake.requests[0].path.partition("?")[2])["name"]
+    assert msgspec.convert({"name": named[0]}, UploadFile).name.endswith(".csv")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])

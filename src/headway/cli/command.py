@@ -65,13 +65,18 @@ def global_options() -> list[click.Option]:
 def refuse_undecodable(parameter: click.Parameter, value: Any) -> None:
     """Raise for a text with bytes that are not UTF-8, which Python keeps as halves of characters: no request can carry them.
 
-    Paths of files may have them.
+    Paths of files may have them, also those behind an @.
     """
     if isinstance(value, (tuple, list)):
         for one in value:
             refuse_undecodable(parameter, one)
-    elif isinstance(value, str) and SURROGATES.search(value) and not isinstance(parameter.type, click.Path):
+    elif isinstance(value, str) and SURROGATES.search(value) and not _is_path(parameter, value):
         raise click.BadParameter(f"{printable(value)} is not UTF-8", param=parameter)
+
+
+def _is_path(parameter: click.Parameter, value: str) -> bool:
+    behind_an_at = value.startswith("@") and "@FILE" in (parameter.metavar or "")
+    return behind_an_at or isinstance(parameter.type, click.Path)
 
 
 class Command(click.Command):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
 
 from headway.cli import session, show
 from headway.cli.command import Group
-from headway.cli.printable import one_line, printable
+from headway.cli.printable import one_line
 from headway.wire.tables import FieldOut, RecordOut, TableOut
+
+_UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+"""What a file's name may have here and not at the server."""
 
 
 @click.group(cls=Group)
@@ -262,7 +266,7 @@ def import_(table: str, file: Path, columns: tuple[str, ...], detach: bool, **op
     pairs = [column.partition("=") for column in columns]
     options["columns"] = {column: field for column, _, field in pairs}
     with session.current().client() as client:
-        run = client.tables.import_file(table, file.read_bytes(), printable(file.name), **options)
+        run = client.tables.import_file(table, file.read_bytes(), _UNFIT.sub("_", file.name)[-200:], **options)
         if detach:
             show.answer(run.run, f"{run.id}  {run.state}: headway runs watch {run.id}")
             return
