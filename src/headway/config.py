@@ -14,6 +14,7 @@ import msgspec
 
 from headway.kinds import (
     EXACT_NETWORK,
+    FILE,
     HOST,
     JSON_OBJECT,
     NAMED,
@@ -78,10 +79,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Accept requests of this machine without a key even when keys exist: any local program and user may then do
     everything in the first organisation. Refused together with `host`, `behind_proxy`, `trusted_proxy` and
     `allow_host`."""
-    tls_cert: Annotated[str, Text("a file"), "--tls-cert"] = ""
+    tls_cert: Annotated[str, FILE, "--tls-cert"] = ""
     """A file with the server's certificate in PEM, before those of its authorities: the server speaks TLS itself. It is read
     again on SIGHUP."""
-    tls_key: Annotated[str, Text("a file"), "--tls-key"] = ""
+    tls_key: Annotated[str, FILE, "--tls-key"] = ""
     """A file with the key of `tls_cert`, readable by the server's user only; the key is in the certificate's file if absent."""
     behind_proxy: Annotated[bool, Flag(), "--behind-proxy"] = False
     """Say that a proxy which speaks TLS with the world stands before this server: needed to listen on other addresses."""
@@ -145,7 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap_key: Annotated[str, Text("a key, hw_ID_SECRET", secret=True)] = ""
     """The text of the first key, which gets every scope, for a store without keys: `headway keys generate` makes one. It
     is used at the first start; later ones warn if it is not a key of the store."""
-    bootstrap_key_file: Annotated[str, Text("a file")] = ""
+    bootstrap_key_file: Annotated[str, FILE] = ""
     """A file that holds `bootstrap_key`."""
     outbound_allow: Annotated[tuple[str, ...], Many(TARGET)] = ()
     """What webhooks and mails may go to although it is not public: hosts (HOST or HOST:PORT, by http too) and networks
@@ -228,9 +229,9 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The same as `url`, and goes before it."""
     key: Annotated[str, Text("a key, hw_…", secret=True)] = ""
     """The key, hw_…, that a server has made."""
-    key_file: Annotated[str, Text("a file"), "--key-file"] = ""
+    key_file: Annotated[str, FILE, "--key-file"] = ""
     """A file that holds the key; `key` goes before it."""
-    ca: Annotated[str, Text("a file"), "--ca"] = ""
+    ca: Annotated[str, FILE, "--ca"] = ""
     """A file with the certificates of authorities that are trusted for the server, in place of the system's (PEM)."""
     timeout: Annotated[float, Seconds(0.001, 86_400), PYTHON_ONLY] = 30.0
     """Longest silence of the server, in seconds."""

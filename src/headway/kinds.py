@@ -301,6 +301,7 @@ HOST: Final = Matching(
     "a name as a Host header has it, without scheme, port or path (and `*` does not stand for every name: list them)",
     _host,
 )
+FILE: Final = Text("a file")
 NETWORK: Final = Matching("an address or a network such as 10.0.0.0/8", _network)
 EXACT_NETWORK: Final = Matching("a network such as 10.0.0.0/8, with no bit set behind its prefix", _exact_network)
 TARGET: Final = Matching("a host (HOST or HOST:PORT), an address or a network such as 10.0.0.0/8", _target)

@@ -41,6 +41,8 @@ def completed(words, url="http://127.0.0.1:9"):
         ("headway runs list --sta", {"--state"}),
         ("headway runs list --state ter", {"terminated"}),
         ("headway run back", set()),
+        ("headway serve --log-format j", {"json"}),
+        ("headway worker --log-level w", {"warning"}),
     ],
 )
 def test_bash_completes_commands_and_options_without_a_server(words, some):

@@ -139,7 +139,7 @@ def test_a_wait_that_runs_out_says_so_and_carries_the_run(connected):
 
 
 def test_a_wait_that_runs_out_tells_the_present_state_and_progress(connected):
-    progress = {"done": 4, "total": 10, "percent": 40.0, "message": "page 4", "rate": None, "eta": None}
+    progress = {"done": 199, "total": 200, "percent": 99.5, "message": "page 4", "rate": None, "eta": None}
     late = threading.Event()
 
     def handle(asked):
@@ -151,10 +151,10 @@ def test_a_wait_that_runs_out_tells_the_present_state_and_progress(connected):
     with serving(handle) as fake:
         handle = connected(fake).runs.get(ID)
         handle._caller.pace.now_s = time.monotonic
-        with pytest.raises(WaitTimeout, match=r"is running after 0.2 s, 4 of 10 done \(40 %\): page 4$") as caught:
+        with pytest.raises(WaitTimeout, match=r"is running after 0.2 s, 199 of 200 done \(99 %\): page 4$") as caught:
             handle.wait(timeout=0.2)
     error = caught.value
-    assert (ID, "running", 4, "running") == (error.run_id, error.state, error.progress.done, error.run.state)
+    assert (ID, "running", 199, "running") == (error.run_id, error.state, error.progress.done, error.run.state)
 
 
 def test_a_wait_that_runs_out_without_an_answer_says_what_was_seen_last(connected):

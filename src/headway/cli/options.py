@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
 from headway import setting
 from headway.cli.exits import Exit
-from headway.kinds import Flag, Many
+from headway.kinds import FILE, Choice, Flag, Many
 from headway.setting import Setting
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -39,6 +40,14 @@ class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
             return self._setting.of_option(value)
         except ValueError as error:
             raise Refused(str(error)) from None
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the words that a setting takes, or leave the names of its file to the shell."""
+        del ctx, param
+        if self._setting.kind == FILE:
+            return [CompletionItem(incomplete, type="file")]
+        words = self._setting.kind.words if isinstance(self._setting.kind, Choice) else ()
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
 
 
 def option(

@@ -57,7 +57,7 @@ def _so_far(progress: ProgressOut) -> str:
     if not (progress.done or progress.total or progress.message):
         return ""
     of = "" if progress.total is None else f" of {progress.total}"
-    percent = "" if progress.percent is None else f" ({progress.percent:.0f} %)"
+    percent = "" if progress.percent is None else f" ({int(progress.percent)} %)"
     return f", {progress.done}{of} done{percent}{f': {progress.message}' if progress.message else ''}"
 
 
