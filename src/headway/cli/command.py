@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -105,9 +104,13 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the first argument names; suggest similar names for an unknown one."""
         name = args[0]
-        close = [] if self.get_command(ctx, name) else get_close_matches(name, self.list_commands(ctx))
-        if close:
-            ctx.fail(f"there is no command {printable(name)!r}. Did you mean {' or '.join(map(repr, close))}?")
+        if self.get_command(ctx, name) is None:
+            from difflib import get_close_matches  # noqa: PLC0415 - for mistakes alone
+
+            from headway.cli.hints import suggestion  # noqa: PLC0415
+
+            if close := get_close_matches(name, self.list_commands(ctx)):
+                ctx.fail(f"there is no command {printable(name)!r}. {suggestion(close)}")
         return super().resolve_command(ctx, args)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

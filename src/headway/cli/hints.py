@@ -41,8 +41,12 @@ _HINTS: Final = {
 def hint(error: HeadwayError, close: list[str]) -> str | None:
     """Return the hint of an error; `close` are names similar to the unknown one."""
     said = _HINTS.get(error.code, error.hint)
+    return " ".join(filter(None, [suggestion(close), said])) or None
+
+
+def suggestion(close: list[str]) -> str:
+    """Return a question for names similar to an unknown one; empty if there are none."""
     if not close:
-        return said
+        return ""
     *others, last = (repr(name) for name in close)
-    meant = f"Did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
-    return f"{meant} {said}" if said else meant
+    return f"Did you mean {', '.join(others)}{' or ' if others else ''}{last}?"

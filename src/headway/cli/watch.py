@@ -152,8 +152,7 @@ def _show(screen: Screen, event: Event, remarks: Remarks) -> None:
 
 
 def _step_failure(data: dict[str, Any]) -> str:
-    error = data.get("error") or {}
-    said = ": ".join(filter(None, [error.get("type") or error.get("code"), error.get("message")]))
+    said = show.in_a_line(data.get("error") or {})
     again = f"again at {data['retry_at']}" if data.get("retry_at") else "for good"
     return f"step {data.get('name', '')!r} failed, try {data.get('number', '?')}: {said} ({again})"
 

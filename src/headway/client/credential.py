@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from pathlib import Path
 from typing import Final
 
-from headway import texts
 from headway.config import ClientSettings
 from headway.errors import BadParameter
-from headway.private import exposed
+from headway.private import key_text
 from headway.setting import setting
-
-log = logging.getLogger("headway")
 
 VARIABLE: Final = setting(ClientSettings, "key").variable
 FILE_VARIABLE: Final = setting(ClientSettings, "key_file").variable
@@ -32,12 +27,6 @@ def key(given: str | None = None, file: str | None = None) -> str | None:
 
 def _read(path: str) -> str:
     try:
-        with Path(path).open("rb") as file:
-            mode, text = exposed(os.fstat(file.fileno())), texts.decoded(file.read())
-        if mode is not None:
-            log.warning("key.exposed others may read %s (mode %s): chmod 600 it", path, mode)
-    except (OSError, ValueError) as error:
-        raise BadParameter(f"the key cannot be read from {path}: {error}") from None
-    if not text.strip():
-        raise BadParameter(f"the key file {path} is empty: put the key into it, hw_…, or leave the file out")
-    return text.strip()
+        return key_text(path)
+    except ValueError as error:
+        raise BadParameter(str(error)) from None

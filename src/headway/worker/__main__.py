@@ -17,7 +17,7 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -31,6 +31,7 @@ from headway.config import WorkerSettings
 from headway.errors import HeadwayError, UnknownField
 from headway.setting import setting
 from headway.worker.environment import withhold
+from headway.worker.exits import NOT_LOADED_CODE, REFUSED_CODE, RELOAD_CODE
 from headway.worker.launch import Launch
 from headway.worker.link import HttpLink
 from headway.worker.loading import AppNotLoaded, load_app
@@ -38,11 +39,7 @@ from headway.worker.orphan import die_with
 from headway.worker.ray.options import RayOptions, RayUnusable
 from headway.worker.reaper import leave_process_1
 from headway.worker.sources import Sources, watch
-from headway.worker.warden import RELOAD_CODE
 from headway.worker.worker import Worker, WorkerOptions
-
-NOT_LOADED_CODE: Final = 3
-REFUSED_CODE: Final = 4
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -17,6 +17,7 @@ from typing import Final
 
 from headway.clock import Clock, SystemClock
 from headway.worker.environment import handed_on
+from headway.worker.exits import DRAINED_CODE, NOT_LOADED_CODE, RELOAD_CODE, RESTART_CODE, UNUSABLE_CODE
 from headway.worker.launch import command, import_path, working_folder
 from headway.worker.stdio import READ_BYTES, Repetition, Throttle
 
@@ -29,16 +30,6 @@ FIRST_BACKOFF_S: Final = 0.5
 LONGEST_BACKOFF_S: Final = 30.0
 HEALTHY_S: Final = 60.0
 """A worker that lived this long starts again with a clean record."""
-RESTART_CODE: Final = 75
-"""The worker asks for it: a function did not end in time."""
-RELOAD_CODE: Final = 77
-"""Its app has changed: it is started again at once."""
-DRAINED_CODE: Final = 76
-"""Its server has drained it: someone wants it gone, so it does not come back by itself."""
-NOT_LOADED_CODE: Final = 3
-"""The app cannot be loaded: trying again helps only after someone has changed it."""
-UNUSABLE_CODE: Final = 2
-"""The settings cannot be used: trying again with the same ones helps nobody."""
 NOT_LOADED_BACKOFF_S: Final = 2.0
 HURRY_S: Final = 2.0
 """Time in which processes that are to end at once have to hand back their runs."""

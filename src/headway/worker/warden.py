@@ -15,18 +15,13 @@ import msgspec
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Stopped
 from headway.worker.attempt import Attempt
+from headway.worker.exits import DRAINED_CODE, RELOAD_CODE, RESTART_CODE
 from headway.worker.floor import Floor
 from headway.worker.interrupts import Cause
 from headway.worker.outbox import Key
 from headway.worker.outcome import of_cause
 from headway.worker.session import Session
 
-RESTART_CODE: Final = 75
-"""The worker's exit code when a function did not end in time, so that the whole process has to."""
-DRAINED_CODE: Final = 76
-"""The worker's exit code when its server drained it: whoever keeps workers alive is to leave it at that."""
-RELOAD_CODE: Final = 77
-"""The worker's exit code when its app has changed: it is to be started again at once, with the new code."""
 DEAF_MS: Final = 500
 """When the loop has not turned for this long beside a function that does not end, nothing on it will end."""
 UNWIND_MS: Final = 2_000

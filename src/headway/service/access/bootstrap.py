@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headway.config import Settings, about
 from headway.errors import Conflict, Unauthenticated
 from headway.model.access import EVERYBODY, GRANTABLE, Origin
 from headway.model.query import FIRST
-from headway.private import exposed
+from headway.private import key_text
 from headway.service.access import keytext
 from headway.service.access.keytext import KeyText
 from headway.wire.access import CreateKey
@@ -38,7 +36,7 @@ def given(settings: Settings) -> KeyText | None:
             return _checked(settings.bootstrap_key)
     if settings.bootstrap_key_file:
         with about("bootstrap_key_file"):
-            return _checked(_read(Path(settings.bootstrap_key_file)))
+            return _checked(key_text(settings.bootstrap_key_file))
     return None
 
 
@@ -75,16 +73,3 @@ def _checked(text: str) -> KeyText:
             f"its secret can be guessed: it needs {SECRET_MIN} random characters; make one with  headway keys generate"
         )
     return key
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            mode, text = exposed(os.fstat(file.fileno())), file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the key cannot be read from {path}: {getattr(error, 'strerror', None) or error}") from None
-    if not text.strip():
-        raise ValueError(f"the file {path} is empty: put a key into it, hw_…")
-    if mode is not None:
-        log.warning("key.exposed others may read %s (mode %s): chmod 600 it", path, mode)
-    return text
