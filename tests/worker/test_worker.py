@@ -442,6 +442,28 @@ def test_a_second_drain_hands_back_at_once(start):
     free.set()
 
 
+def test_a_stop_without_grace_ends_a_function_that_heeds_it_and_not_the_worker(start):
+    app, begun = App(), threading.Event()
+
+    @app.task
+    async def tidy():
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.1)
+
+    app.task(name="next")(lambda: "done")
+    works = start(app)
+    works.link.give(lease("tidy"))
+    assert begun.wait(10)
+    works.link.stop(grace_ms=0)
+    assert works.link.outcome() == Stopped(run_id="run", epoch=1)
+    works.link.give(lease("next", "other"))
+    assert isinstance(works.link.outcome("other"), Succeeded)
+    assert not works.link.drained.is_set()
+
+
 def test_a_function_that_ignores_its_end_costs_the_worker_but_the_others_may_finish_first(start):
     app, begun, free, finish = App(), threading.Event(), threading.Event(), threading.Event()
     app.task(name="bad")(lambda: (begun.set(), free.wait(30)))

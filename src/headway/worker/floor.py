@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LOST_GRACE_MS: Final = 5_000
 """How long a child process may go on after its lease is lost."""
+UNWIND_MS: Final = 2_000
+"""How long a cancelled function has at least where only the end of the worker could end it, whatever its grace."""
 
 
 class Floor:
@@ -264,7 +266,7 @@ class Floor:
     def cancel(self, attempt: Attempt, cause: Cause, grace_ms: int) -> None:
         """Ask a function to end, and have it watched until it does."""
         self.watch(attempt)
-        attempt.cancel(cause, grace_ms)
+        attempt.cancel(cause, grace_ms if attempt.killable else max(grace_ms, UNWIND_MS))
         if attempt.future is not None and attempt.future.cancel():  # it has not begun
             self.ended(attempt, of_cause(attempt.cause or cause, attempt.lease))
 

@@ -16,7 +16,7 @@ from headway.clock import Clock
 from headway.wire.workers import AnyReport, Stopped
 from headway.worker.attempt import Attempt
 from headway.worker.exits import DRAINED_CODE, RELOAD_CODE, RESTART_CODE
-from headway.worker.floor import Floor
+from headway.worker.floor import UNWIND_MS, Floor
 from headway.worker.interrupts import Cause
 from headway.worker.outbox import Key
 from headway.worker.outcome import of_cause
@@ -24,8 +24,6 @@ from headway.worker.session import Session
 
 DEAF_MS: Final = 500
 """When the loop has not turned for this long beside a function that does not end, nothing on it will end."""
-UNWIND_MS: Final = 2_000
-"""How long functions that are cancelled by a drain may take to end."""
 FLUSH_MS: Final = 5_000
 """How long the last reports may take to be acknowledged."""
 CLOSE_MS: Final = 2_000
