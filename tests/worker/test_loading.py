@@ -184,6 +184,7 @@ def test_a_name_that_python_uses_for_something_else_is_told_with_both_places(her
     write(here, platform="Machine = 1", fitting_app="from platform import Machine")
     said, _ = failure("fitting_app:app")
     assert f"/platform.py, and not from {here}/platform.py: rename that." in said
+    assert ". 'platform' is imported from /" in said
     said, _ = failure("json.tasks:app")
     assert said.startswith(f"There is no module 'json.tasks' in {here} or on Python's path: Python takes 'json' from /")
     said, _ = failure("json:app")

@@ -205,7 +205,9 @@ def _not_loaded(where: str, file: Path | None, here: Path, error: BaseException)
         said = f"{called}: it needs {error.name!r}, which is not installed."
     else:
         said = f"{called}: {type(error).__name__}: {' '.join(str(error).split())}"
-    failure = AppNotLoaded(said + _hidden(error, here if file is None else _root(file).parent))
+    if hidden := _hidden(error, here if file is None else _root(file).parent):
+        said = f"{said.rstrip('.')}.{hidden}"
+    failure = AppNotLoaded(said)
     failure.traceback = _traceback(error)
     return failure
 
