@@ -13,7 +13,7 @@ from headway.model.run import Reason
 from headway.service import bulk
 from headway.service.bulk import BulkDone
 from headway.wire import workers as wire
-from headway.wire.runs import BulkAction, RunQuery, SignalRun
+from headway.wire.runs import BulkAction, RunQuery, SignalRun, Terminate
 
 WHY = Reason(code="test")
 
@@ -296,6 +296,54 @@ async def test_a_child_that_one_retry_has_is_not_taken_from_it_by_another(world)
     assert one.run_id == steps(first)["child:c#1"]
     assert "child:c#1" not in steps(second), "it starts one of its own"
     assert first.run_id == (await world.runs.get(one.run_id)).parent_id
+
+
+@pytest.mark.parametrize("first", ["mum", "gran"])
+async def test_a_retry_that_waits_for_a_child_is_woken_by_it_though_the_run_above_is_retried_too(world, first):
+    worker, gran = await begun(world, declare("c"), declare("k"))
+    await child(world, worker, gran)
+    mum = await world.one(worker)
+    kid_id = await child(world, worker, mum, "child:k#1", "k")
+    kid = await world.one(worker)
+    await fail(world, worker, mum)
+    await fail(world, worker, gran)
+
+    async def waits(lease):
+        run_id = await child(world, worker, lease, "child:k#1", "k")
+        await world.tell(worker, lease, wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
+        return run_id
+
+    async def alone():
+        return await waits(await again(world, worker, mum.run_id))
+
+    async def below():
+        await child(world, worker, await again(world, worker, gran.run_id))
+        return await waits(await world.one(worker))
+
+    had = [await retry() for retry in ((alone, below) if first == "mum" else (below, alone))]
+    assert (kid_id, True) == (had[0], had[1] != kid_id), "the later one starts a child of its own"
+    (own,) = await world.claim(worker)
+    for leased in (kid, own):
+        await world.succeed(worker, leased, leased.run_id)
+        woken = steps(await world.one(worker))
+        assert leased.run_id == woken[f"child-result:{leased.run_id}"]["output"]
+
+
+async def test_two_retries_of_a_run_that_was_stopped_without_its_children_are_both_woken(world):
+    worker, lease = await begun(world, declare("c"))
+    await child(world, worker, lease)
+    kids = await world.claim(worker)
+    await world.runs.terminate(lease.run_id, Terminate(children="leave"))
+    await world.tell(worker, lease, wire.Stopped)
+    for _ in range(2):
+        new = await again(world, worker, lease.run_id)
+        run_id = await child(world, worker, new)
+        await world.tell(worker, new, wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
+    kids += await world.claim(worker)
+    assert 2 == len(kids)
+    for kid in kids:
+        await world.succeed(worker, kid)
+        assert f"child-result:{kid.run_id}" in steps(await world.one(worker))
 
 
 @pytest.mark.parametrize("removed", [True, False])
