@@ -81,6 +81,16 @@ def test_a_null_is_still_a_null():
     assert msgspec.json.decode(encoding.to_json(value)) == expected
 
 
+def test_a_decimal_is_text_for_user_code_and_a_number_for_the_api():
+    value = {"d": [Decimal("1.10"), Point(Decimal("2.0"))]}
+    as_text = b'{"d":["1.10",{"x":"2.0"}]}'
+    assert bytes(encoding.raw(value)) == bytes(encoding.start_body("t", value)["input"]) == as_text
+    assert bytes(encoding.schedule_body({"input": value})["input"]) == as_text
+    assert encoding.to_json({"price": Decimal("1.10")}) == b'{"price":1.10}'
+    with pytest.raises(TypeError, match="is not a number that JSON has"):
+        encoding.raw({"d": Decimal("NaN")})
+
+
 def test_a_start_is_what_the_server_reads():
     body = encoding.start_body("t", {"a": 1}, b=[2], dedupe={"key": "k", "scope": "forever"}, max_attempts=1)
     read = msgspec.json.decode(encoding.to_json(body), type=StartRun)

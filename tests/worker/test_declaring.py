@@ -1,6 +1,7 @@
 """Callables that may be tasks: functions under decorators, in factories, bound, partial; others are refused at once."""
 
 import asyncio
+import decimal
 import functools
 import inspect
 import sys
@@ -210,6 +211,35 @@ def test_a_task_may_have_a_title_for_people():
     assert app.task(name="other")(plain).declaration.title == ""
     with pytest.raises(TypeError, match="title"):
         app.task(name="third", title="x" * 1001)(plain)
+
+
+def test_options_count_in_a_direct_call_as_in_a_decorator():
+    options = {"name": "part", "timeout": "5s", "retry": headway.Retry(max_attempts=7), "queue": "slow"}
+    app = App()
+    task = app.task(plain, **options)
+    assert app.tasks["part"] is task
+    assert task.declaration == App().task(**options)(plain).declaration
+    with pytest.raises(TypeError, match=r"@app.task: .*timout"):
+        app.task(plain, timout="5s")
+
+
+@dataclass
+class Price:
+    amount: decimal.Decimal
+
+
+class Part(msgspec.Struct):
+    price: Price
+
+
+def priced(d: decimal.Decimal, part: Part, several: list[decimal.Decimal], either: decimal.Decimal | int) -> str:
+    return f"{d} {part.price.amount} {several[0]} {either}"
+
+
+def test_decimals_of_the_caller_keep_their_digits():
+    d = decimal.Decimal("1.10")
+    assert ran(priced, d=d, part=Part(Price(d)), several=[d], either=d) == "1.10 1.10 1.10 1.10"
+    assert ran(priced, d=d, part=Part(Price(d)), several=[d], either=3) == "1.10 1.10 1.10 3"
 
 
 def test_what_a_partial_fills_is_no_input():

@@ -40,7 +40,10 @@ class Declared(Protocol):
 Task = str | Declared
 """A task: its name, or the function that `@app.task` declares."""
 
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=hook)
+_AS_NUMBERS: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=hook)
+"""A Decimal is a number here: the API's own fields, such as the values of records, take numbers."""
+_AS_TEXTS: Final = msgspec.json.Encoder(enc_hook=hook)
+"""A Decimal is text here, as the schemas of tasks have it, and keeps all of its digits."""
 _NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
 
 
@@ -69,9 +72,13 @@ def span(value: Span | None) -> str | None:
 
 def to_json(value: object, what: str = "the value") -> bytes:
     """Encode a value as JSON, with dataclasses, structs, Pydantic's models, dates and UUIDs; raise TypeError for others."""
+    return _encoded(_AS_NUMBERS, value, what)
+
+
+def _encoded(encoder: msgspec.json.Encoder, value: object, what: str) -> bytes:
     try:
         try:
-            text = _ENCODER.encode(value)
+            text = encoder.encode(value)
         except ValueError:  # such as msgspec's own for a Decimal that is NaN, from its version 0.23 on
             _refuse_not_finite(value)
             raise
@@ -103,8 +110,8 @@ def _refuse_not_finite(value: object) -> None:
 
 
 def raw(value: object, what: str = "the value") -> msgspec.Raw:
-    """Return the value as JSON that is put into a larger document as it is."""
-    return msgspec.Raw(to_json(value, what))
+    """Return a value for user code (an input, a payload) as JSON that is put into a larger document as it is."""
+    return msgspec.Raw(_encoded(_AS_TEXTS, value, what))
 
 
 def start_body(

@@ -204,18 +204,16 @@ class App:
         return tasks[name]
 
     @overload
-    def task(self, function: Callable[P, R], /) -> TypedTask[P, R]: ...
+    def task(self, function: Callable[P, R], /, **options: Any) -> TypedTask[P, R]: ...
     @overload
     def task(self, /, **options: Any) -> Callable[[Callable[P, R]], TypedTask[P, R]]: ...
     def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-        """Declare a function as a task; the options are those of TaskOptions."""
-        if function is not None:
-            return self._add(function, TaskOptions())
+        """Declare a function as a task, as a decorator or by a call; the options are those of TaskOptions."""
         try:
             chosen = TaskOptions(**options)
         except TypeError as error:
             raise TypeError(f"@app.task: {error}") from None
-        return functools.partial(self._add, options=chosen)
+        return functools.partial(self._add, options=chosen) if function is None else self._add(function, chosen)
 
     def schedule(self, occurrence: str, /, **options: Any) -> Callable[[T], T]:
         """Declare when a task runs by itself, in a line above `@app.task`; the options are those of ScheduleOptions.
