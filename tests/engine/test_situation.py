@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from tests.reachable import born
 
+from headway.engine.lifecycle import ABANDON_MS
 from headway.engine.situation import Work, ended, running
 from headway.model.run import State
 from headway.model.task import Task
@@ -24,7 +25,7 @@ def said(causes):
 
 
 def test_a_running_run_names_worker_life_progress_and_deadline():
-    going = run(deadline_at=NOW + 60_000, progress_at=NOW - 300_000, progress_done=40, progress_total=100,
+    going = run(deadline_at=NOW + 60_000 + TASK.grace_ms + ABANDON_MS, progress_at=NOW - 300_000, progress_done=40, progress_total=100,
                 progress_message="loading")  # fmt: skip
     assert said(running(going, TASK, WORK, NOW)) == {
         "running": "the worker ada (vm:7) has executed it for 1 m 30 s: attempt 1 of 3",
@@ -76,7 +77,11 @@ def test_a_blocked_loop_is_told_with_who_blocks_it_and_where(by, text):
 
 
 def test_a_stopping_run_says_who_asked_and_how_long_it_has():
-    asked = run(State.STOPPING, reason='{"code":"stop","message":"wrong file","actor":"ann"}', deadline_at=NOW + 5_000)
+    asked = run(
+        State.STOPPING,
+        reason='{"code":"stop","message":"wrong file","actor":"ann"}',
+        deadline_at=NOW + 5_000 + ABANDON_MS,
+    )
     told = said(running(asked, TASK, WORK, NOW))
     assert told["stopping"] == (
         "it was asked to stop by ann: wrong file: its function has until 2027-01-15 08:00:05 UTC to end"

@@ -231,4 +231,11 @@ async def test_why_a_run_waits_for_its_time_is_told_by_what_happened(world):
     assert "it sleeps until 2027-01-15 08:00:10 UTC" == await said(slept)
     failed = await world.start()
     await world.fail(worker, await world.one(worker), message="no")
-    assert "its last attempt failed: it is tried again at 2027-01-15 08:01:00 UTC" == await said(failed)
+    why = "its last attempt failed with exception: no; it is tried again at 2027-01-15 08:01:00 UTC"
+    assert why == await said(failed)
+    parent, lease, child, blockers = await parent_and_child(world, worker)
+    await world.tell(worker, lease, wire.Suspended, blockers=blockers)
+    assert f"it waits for the run {child} to end" == await said(parent)
+    held = await world.start()
+    await world.runs.suspend(held.id, WHY)
+    assert "ann suspended it: look first" == await said(held)

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from headway.durations import format_ms, span
-from headway.engine.waiting import Cause, moment
+from headway.engine.lifecycle import ABANDON_MS
+from headway.engine.waiting import Cause, error_line, moment
 from headway.model.run import Run, State
 from headway.model.task import Task
 from headway.model.worker import Standing
@@ -34,17 +35,17 @@ def running(run: Run, task: Task, work: Work, now_ms: int) -> list[Cause]:
     message = f"{_worker(work)} has executed it for {span((now_ms - work.since) / 1000)}: {attempt}"
     found = [Cause("running", message, since=work.since, worker_id=work.worker_id)]
     if run.state is State.STOPPING:
-        left = "" if run.deadline_at is None else f": its function has until {moment(run.deadline_at)} to end"
-        found.append(Cause("stopping", f"it was asked to stop{_reason(run)}{left}", until=run.deadline_at))
+        until = None if run.deadline_at is None else run.deadline_at - ABANDON_MS
+        left = "" if until is None else f": its function has until {moment(until)} to end"
+        found.append(Cause("stopping", f"it was asked to stop{_reason(run)}{left}", until=until))
     found.append(_heard(work, now_ms))
     if work.standing is not None and work.standing.blocked is not None:
         found.append(_blocked(run, work.standing, now_ms))
     found.append(_progress(run, now_ms))
     if run.state is State.RUNNING and run.deadline_at is not None:
         limit = "" if task.timeout_ms is None else f", by its timeout of {format_ms(task.timeout_ms)}"
-        found.append(
-            Cause("deadline", f"this attempt is ended at {moment(run.deadline_at)}{limit}", until=run.deadline_at)
-        )
+        until = run.deadline_at - task.grace_ms - ABANDON_MS  # when its worker ends it; the deadline is the server's
+        found.append(Cause("deadline", f"this attempt is ended at {moment(until)}{limit}", until=until))
     if task.heartbeat_timeout_ms is not None:
         silence = format_ms(task.heartbeat_timeout_ms)
         found.append(Cause("heartbeat", f"it is ended when its function gives no sign of life for {silence}"))
@@ -122,9 +123,11 @@ def ended(run: Run, task: Task, work: Work | None, *, goes_on: bool) -> list[Cau
 def _failed(run: Run, task: Task) -> list[Cause]:
     error: dict[str, Any] = _decode(run.error or "null") or {}
     code = error.get("code", "")
-    kind = error.get("type") or code
-    message = ": ".join(filter(None, [kind, error.get("message", "")])) or "nothing is known of its error"
-    found = [Cause("error", message, since=run.finished_at, name=code or None, details=error.get("details") or None)]
+    found = [
+        Cause(
+            "error", error_line(error), since=run.finished_at, name=code or None, details=error.get("details") or None
+        )
+    ]
     if code == "poison":
         why = f"its workers died under it {run.crashes} times, of at most {task.max_crashes}"
     elif run.attempt >= run.max_attempts:

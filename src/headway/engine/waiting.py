@@ -69,8 +69,14 @@ def causes(facts: Facts) -> list[Cause]:
 
 def _scheduled(run: Run) -> str:
     if run.error is not None and run.attempt:
-        return "its last attempt failed: it is tried again at"
+        return f"its last attempt failed with {error_line(_decode(run.error))}; it is tried again at"
     return "it sleeps until" if run.started_at is not None else "it was asked to start at"
+
+
+def error_line(error: dict[str, Any]) -> str:
+    """Return the type, or the code, of an error and its message."""
+    kind = error.get("type") or error.get("code")
+    return ": ".join(filter(None, [kind, error.get("message")])) or "nothing is known of its error"
 
 
 def moment(ms: int) -> str:
@@ -85,11 +91,13 @@ def _blocker(blocker: dict[str, Any], run: Run) -> Cause:
             name = blocker.get("name", "")
             return Cause("signal", f"it waits for the signal {name!r}", name=name, until=until)
         case "run":
-            return Cause("child", "it waits for another run to end", run_id=blocker.get("run_id"), until=until)
+            run_id = blocker.get("run_id")
+            return Cause("child", f"it waits for the run {run_id} to end", run_id=run_id, until=until)
         case "schedule":
             return Cause("schedule", "earlier runs of its schedule are not finished")
         case _:
-            return Cause("held", f"someone suspended it: {blocker.get('name') or 'no reason given'}", until=until)
+            who = (_decode(run.reason or "null") or {}).get("actor") or "someone"
+            return Cause("held", f"{who} suspended it: {blocker.get('name') or 'no reason given'}", until=until)
 
 
 def _runs(number: int) -> str:
