@@ -223,6 +223,21 @@ def test_options_count_in_a_direct_call_as_in_a_decorator():
         app.task(plain, timout="5s")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"retry": 3}, "retry= takes a headway.Retry, not 3"),
+        ({"retry": None}, "retry= takes a headway.Retry, not None"),
+        ({"rate": "1/10s"}, "rate= takes a headway.Rate, not '1/10s'"),
+        ({"rate_per_key": 1}, "rate_per_key= takes a headway.Rate, not 1"),
+        ({"retention": "30d"}, "retention= takes a headway.Retention, not '30d'"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_refused_with_the_kind_that_it_takes(options, said):
+    with pytest.raises(TypeError, match=f"@app.task: {said}"):
+        App().task(**options)
+
+
 @dataclass
 class Price:
     amount: decimal.Decimal

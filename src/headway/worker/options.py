@@ -122,6 +122,13 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     resources: Mapping[str, float | str] = {}
     shared: bool | None = None
 
+    def __post_init__(self) -> None:
+        """Raise TypeError for a value that is no policy, such as `retry=3`."""
+        for name, kind in (("retry", Retry), ("rate", Rate), ("rate_per_key", Rate), ("retention", Retention)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) and not (value is None and kind is Rate):
+                raise TypeError(f"{name}= takes a headway.{kind.__name__}, not {value!r}")
+
     def declared(self) -> dict[str, Any]:
         """Return the fields of the wire's declaration that do not depend on the function."""
         return {
