@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections import Counter
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 # Before anything of Headway's is imported: a key or a server of the developer's is nothing that tests may use.
 for _name in [name for name in os.environ if re.match(r"HEADWAY_(?!TEST_|FAULT_|BENCH_)", name)]:
     del os.environ[_name]
+
+# Under nohup the signal is ignored, and processes inherit that; a handler is not inherited.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items):

@@ -197,6 +197,21 @@ MORE = {
 """What is asked beside the rows of `FOREIGN`: every way to an effect that is not the route's own."""
 
 
+def of_version_1_1(name):
+    """Return the same requests by the paths of Tadabase's version 1.1, which name the organisation."""
+    return lambda of: [
+        (path.replace("/api/v1/", f"/api/v1.1/{of.organisation}/"), body, headers)
+        for path, body, headers in MORE[name](of)
+    ]
+
+
+MORE |= {
+    route.name: of_version_1_1(first)
+    for route in EVERYWHERE
+    if (first := route.name.replace("/api/v1.1/{app}/", "/api/v1/")) != route.name
+}
+
+
 def test_every_route_of_every_surface_is_walked():
     assert FOREIGN.keys() | MORE.keys() == {route.name for route in EVERYWHERE}
 

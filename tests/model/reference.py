@@ -120,7 +120,7 @@ class Reference:
         if run["state"] not in ("failed", "terminated"):
             return "invalid_state"
         return self.start(new_id, run["task"], run["priority"], run["key"], 0) or self.runs[new_id].update(
-            queue=run["queue"]
+            queue=run["queue"], signals={**run["signals"]}, told={*run["told"]}
         )
 
     def protect(self, run_id, protected):

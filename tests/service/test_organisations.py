@@ -640,7 +640,7 @@ async def test_why_a_shared_task_runs_tells_nothing_of_whose_worker_it_is(world)
         await world.workers.report(wire.ReportRuns(worker_id=worker, held=held, blocked=blocked))
         _, causes, work = await two.history.waiting(theirs.id)
         texts = str(causes)
-        assert "a worker of another organisation" in texts
+        assert "a worker that is not named here" in texts
         assert work.worker == ""
         assert not [word for word in ("secret", "hidden", mine.id) if word in texts]
         assert shown == ("the stack" in texts) == ("by this run" in texts)

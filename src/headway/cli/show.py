@@ -198,7 +198,7 @@ def run(run: RunOut, worker: WaitingWorker | None = None) -> None:
 
 def _worker(worker: WaitingWorker) -> str:
     heard = f", heard {age(worker.heard_at)} ago" if worker.heard_at else ""
-    return f"{worker.name or 'one that is forgotten, or serves others too'}{heard}\n{worker.id}"
+    return f"{worker.name or 'not named here'}{heard}\n{worker.id}"
 
 
 def point(text: str, details: str = "") -> None:

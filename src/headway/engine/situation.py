@@ -22,7 +22,7 @@ class Work(msgspec.Struct, frozen=True):
 
     worker_id: str
     worker: str
-    """Name of its worker; empty if that is another organisation's, or forgotten."""
+    """Name of its worker; empty if that is another organisation's or forgotten, or if the caller may not see workers."""
     since: int
     """Time of the attempt's start."""
     standing: Standing | None
@@ -53,7 +53,7 @@ def running(run: Run, task: Task, work: Work, now_ms: int) -> list[Cause]:
 
 
 def _worker(work: Work) -> str:
-    return f"the worker {work.worker}" if work.worker else "a worker of another organisation, or one that is forgotten"
+    return f"the worker {work.worker}" if work.worker else "a worker that is not named here"
 
 
 def _heard(work: Work, now_ms: int) -> Cause:

@@ -217,7 +217,8 @@ async def attempts(call: Call) -> Reply:
 
 async def waiting(call: Call) -> Reply:
     """GET /v1/runs/{id}/waiting."""
-    return json(present.waiting_out(*await call.service.history.waiting(call.run_id())))
+    named = call.may("see a worker")
+    return json(present.waiting_out(*await call.service.history.waiting(call.run_id(), named=named)))
 
 
 # -- changing ----------------------------------------------------------------------------------------------------------

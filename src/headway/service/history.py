@@ -109,11 +109,16 @@ class History:
         """Return the run's attempts, oldest first."""
         return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
 
-    async def waiting(self, run_id: str) -> tuple[Run, list[Cause], Work | None]:
-        """Return the run, the causes of its wait or facts about its execution or end, and its present or last worker."""
+    async def waiting(self, run_id: str, *, named: bool = True) -> tuple[Run, list[Cause], Work | None]:
+        """Return the run, the causes of its wait or facts about its execution or end, and its present or last worker.
+
+        With `named` false the worker's id is all that is said of who it is.
+        """
         run = await self._runs.kept(run_id)
         space, now_ms = self._space, self._store.clock.now_ms()
         work = await self._work(run)
+        if work is not None and not named:
+            work = replace(work, worker="")
         task, shown = space.task(self._store.catalog.task(run.task)), space.run(run)
         if run.state in LEASED and work is not None:
             return shown, running(shown, task, work, now_ms), work
