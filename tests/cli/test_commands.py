@@ -105,6 +105,14 @@ def test_run_in_a_pipe_says_in_one_line_why_it_is_tried_again_what_it_waits_for_
     ]
 
 
+def test_a_run_that_waits_for_a_token_names_it_and_suggests_no_signal(headway):
+    found = samples.run("suspended", blocked_on=[{"kind": "signal", "name": "token:tok"}])
+    shown = sse("snapshot", {"run": found, "seq": 4}, 4)
+    with serving(script(Answer(200, found), stream(shown, END), DONE)) as fake:
+        _, _, err = headway("runs", "watch", ID, "--url", fake.url)
+    assert "state: suspended: waits for the token 'tok'\n" in err
+
+
 def test_a_run_that_is_already_waiting_when_it_is_watched_says_for_what(headway):
     found = samples.run("suspended", blocked_on=[{"kind": "signal", "name": "go"}])
     shown = sse("snapshot", {"run": found, "seq": 4}, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import socket
 import threading
@@ -299,3 +300,20 @@ async def test_no_connection_outlasts_the_server(monkeypatch):
                 with contextlib.suppress(ConnectionError):
                     await reader.read()
             writer.close()
+
+
+@on_loop
+async def test_a_file_in_one_piece_or_many_is_downloaded_whole_and_the_connection_goes_on(caplog):
+    def download(port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for size in (3, 3_000_000):
+            connection.request("POST", "/v1/files?name=a.csv", b"x" * size, {"Content-Type": "text/csv"})
+            path = f"/v1/files/{json.loads(connection.getresponse().read())['id']}/content"
+            for _ in range(2):
+                connection.request("GET", path)
+                assert connection.getresponse().read() == b"x" * size
+        connection.close()
+
+    async with serving() as server:
+        await asyncio.to_thread(download, server.port)
+    assert not [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]

@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.world import declare, raw, spec
 
-from headway.errors import AlreadyCompleted, InvalidState, NotFound, RunPurged
+from headway.errors import AlreadyCompleted, InvalidInput, InvalidState, NotFound, RunPurged
 from headway.model.run import Reason
 from headway.wire import workers as wire
 from headway.wire.runs import SignalRun
@@ -23,7 +23,7 @@ async def suspended(world, worker, *blockers, **fields):
     return run
 
 
-@pytest.mark.parametrize("name", ["go", "a#b", "a#1", "ü %_'", "token:x"])
+@pytest.mark.parametrize("name", ["go", "a#b", "a#1", "ü %_'", "token", "timeout:x"])
 @pytest.mark.parametrize("early", [True, False])
 async def test_a_signal_is_found_whether_it_comes_before_or_during_the_wait(world, name, early):
     worker = await world.worker()
@@ -111,6 +111,18 @@ async def test_a_token_completes_the_wait_once(world):
     await world.runs.delete(run.id)
     with pytest.raises(RunPurged):
         await world.runs.complete_token(token, raw(False))
+
+
+async def test_the_wait_of_a_token_is_completed_by_nobody_without_the_token(world):
+    worker = await world.worker()
+    run = await world.start()
+    lease = await world.one(worker)
+    token = (await world.tell(worker, lease, wire.TokenReport, name="ok")).replies[0].token
+    await world.tell(worker, lease, wire.Suspended, blockers=[waits("token:ok")])
+    with pytest.raises(InvalidInput, match="completed with its token"):
+        await world.runs.signal(run.id, SignalRun(name="token:ok", payload=raw("forged")))
+    assert "suspended" == (await world.runs.get(run.id)).state
+    assert "queued" == (await world.runs.complete_token(token, raw(True))).state
 
 
 @pytest.mark.parametrize("token", ["", "x", "x.y", "e30.AAAA", "." * 1000, "é"])

@@ -7,6 +7,7 @@ from typing import Any
 
 from headway.cli import show
 from headway.durations import span
+from headway.model.run import TOKEN_WAIT
 from headway.wire import times
 from headway.wire.runs import RunOut
 
@@ -53,6 +54,7 @@ class Remarks:
     def _way_on(self, blockers: list[dict[str, Any]]) -> str:
         """Return how to give the run the signal that it waits for."""
         names = [str(blocker.get("name", "")) for blocker in blockers if blocker.get("kind") == "signal"]
+        names = [name for name in names if not name.startswith(TOKEN_WAIT)]
         return f"; send it: headway runs signal {self._run_id} {names[0]}" if names else ""
 
 

@@ -15,6 +15,7 @@ from headway.cli.output import Unwritten, encodable
 from headway.cli.printable import one_line, printable
 from headway.clock import SystemClock
 from headway.durations import span
+from headway.model.run import TOKEN_WAIT
 from headway.wire import times
 from headway.wire.runs import ProgressOut, RunOut, WaitingWorker
 
@@ -267,4 +268,7 @@ def by(reason: dict[str, Any]) -> str:
 
 def blocker(waited: dict[str, Any]) -> str:
     """Return what a run waits for, in a few words."""
+    name = str(waited.get("name", ""))
+    if waited.get("kind") == "signal" and name.startswith(TOKEN_WAIT):
+        return f"the token {name.removeprefix(TOKEN_WAIT)!r}"
     return " ".join(filter(None, [waited.get("kind", ""), waited.get("name", ""), waited.get("run_id", "")]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from headway.model.run import PARKED, Run, State
+from headway.model.run import PARKED, TOKEN_WAIT, Run, State
 from headway.model.task import Task
 from headway.model.worker import Queue
 
@@ -89,6 +89,9 @@ def _blocker(blocker: dict[str, Any], run: Run) -> Cause:
     match blocker["kind"]:
         case "signal":
             name = blocker.get("name", "")
+            if name.startswith(TOKEN_WAIT):
+                token = name.removeprefix(TOKEN_WAIT)
+                return Cause("signal", f"it waits for the token {token!r}", name=name, until=until)
             return Cause("signal", f"it waits for the signal {name!r}", name=name, until=until)
         case "run":
             run_id = blocker.get("run_id")

@@ -61,14 +61,19 @@ class Exchange(RequestResponseCycle):
 
     _head: list[bytes] | None = None
     """The head of an answer of known length, kept back until its body is there."""
+    _begin: MutableMapping[str, Any]
+    """The message of that head, for a body that comes in pieces all the same."""
     last: Callable[[], None]
     """Tells the connection that it closes after this answer."""
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]  # any mapping
         """Send a part of the answer."""
         if self._head is not None:
-            await self._send_whole(self._head, message)
-            return
+            if not message.get("more_body"):
+                await self._send_whole(self._head, message)
+                return
+            self._head, begin = None, self._begin
+            await super().send(begin)  # type: ignore[arg-type]
         if self.response_started or message["type"] != "http.response.start":
             if not (self.keep_alive or message.get("more_body")):
                 self.last()
@@ -88,7 +93,7 @@ class Exchange(RequestResponseCycle):
         if not whole and message["status"] not in (204, 304):
             await super().send(message)  # type: ignore[arg-type]
             return
-        self._head = head
+        self._head, self._begin = head, message
 
     async def _send_whole(self, head: list[bytes], message: MutableMapping[str, Any]) -> None:
         if self.flow.write_paused and not self.disconnected:

@@ -135,6 +135,9 @@ PARKED: Final = 1 << 62
 KEEP: Final = -1
 """`keep_ms` of a run that retention does not touch."""
 
+TOKEN_WAIT: Final = "token:"  # noqa: S105 - no secret: a part of a name
+"""Before the name of a token: the signal that completing it sends, which callers cannot send."""
+
 
 class Blocker(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that a suspended run waits for."""

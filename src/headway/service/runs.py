@@ -18,6 +18,7 @@ from headway.errors import (
     BY_CODE,
     AlreadyCompleted,
     HeadwayError,
+    InvalidInput,
     InvalidState,
     NotFound,
     RunNotFound,
@@ -28,7 +29,7 @@ from headway.errors import (
 from headway.ids import IdSource, Signer
 from headway.ids import canonical as canonical_id
 from headway.model.query import FIRST, Page, RunFilter
-from headway.model.run import KEEP, Reason, Run, State
+from headway.model.run import KEEP, TOKEN_WAIT, Reason, Run, State
 from headway.model.space import Space
 from headway.service import verbs
 from headway.service.continuing import latest
@@ -356,7 +357,15 @@ class Runs:
         return await self._change(run_id, lambda unit, run: verbs.resume(unit, run, reason), request)
 
     async def signal(self, run_id: str, signal: SignalRun, request: RequestKey | None = None) -> Run:
-        """Give the run a message; it is kept until the run asks for it. Raises InvalidState for a finished run."""
+        """Give the run a message; it is kept until the run asks for it.
+
+        Raises InvalidState for a finished run, and InvalidInput for the name of a token's wait.
+        """
+        if signal.name.startswith(TOKEN_WAIT):
+            message = (
+                f"names of signals do not begin with {TOKEN_WAIT}: the wait of a token is completed with its token"
+            )
+            raise InvalidInput(message, errors=[{"pointer": "/name", "code": "reserved", "message": message}])
         limits = self._settings
         payload, _ = canonical(
             signal.payload, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/payload"
@@ -376,7 +385,7 @@ class Runs:
         payload, _ = canonical(value, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/value")
 
         def work(unit: Unit, run: Run) -> Run:
-            signal, run = f"token:{name}", latest(unit, run)
+            signal, run = f"{TOKEN_WAIT}{name}", latest(unit, run)
             if unit.step(run.id, f"{SIGNAL}{signal}#1") is not None:
                 raise AlreadyCompleted
             return verbs.signal(unit, run, signal, payload)

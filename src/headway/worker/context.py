@@ -22,6 +22,7 @@ from headway.clock import Clock
 from headway.engine.inheritance import ORIGIN, STEP_FAILURE
 from headway.engine.retry import delay_ms
 from headway.errors import LeaseLost, RunStopping
+from headway.model.run import TOKEN_WAIT
 from headway.model.task import RetryPolicy
 from headway.wire.times import to_text as time_text
 from headway.wire.workers import (
@@ -421,7 +422,7 @@ class Context(_Shared):
 
     async def wait_for_token(self, name: str, *, timeout: Duration | None = None) -> Any:  # noqa: ASYNC109 - as above
         """Let go of the worker until the token is completed, and return the value it was completed with."""
-        return await self._drive(self._wait_for_signal(f"token:{name}", timeout))
+        return await self._drive(self._wait_for_signal(f"{TOKEN_WAIT}{name}", timeout))
 
     async def start(
         self, task: str | TaskFunction, step: str | None = None, options: StartOptions | None = None, /, **given: Any
@@ -520,7 +521,7 @@ class SyncContext(_Shared):
 
     def wait_for_token(self, name: str, *, timeout: Duration | None = None) -> Any:
         """Let go of the worker until the token is completed, and return the value it was completed with."""
-        return self._drive(self._wait_for_signal(f"token:{name}", timeout))
+        return self._drive(self._wait_for_signal(f"{TOKEN_WAIT}{name}", timeout))
 
     def start(
         self, task: str | TaskFunction, step: str | None = None, options: StartOptions | None = None, /, **given: Any
