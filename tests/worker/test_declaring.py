@@ -238,6 +238,13 @@ def test_an_option_of_the_wrong_kind_is_refused_with_the_kind_that_it_takes(opti
         App().task(**options)
 
 
+def test_a_context_that_is_not_first_is_refused_with_where_it_stands():
+    def late(x, ctx: headway.SyncContext): ...
+
+    with pytest.raises(TypeError, match="task late: ctx: the context is the first parameter"):
+        App().task(late)
+
+
 @dataclass
 class Price:
     amount: decimal.Decimal

@@ -50,7 +50,11 @@ class Function:
 
     def hints(self) -> dict[str, Any]:
         """Return the types by parameter; raise Unresolved or TypeError for an annotation that cannot be evaluated."""
-        return self._resolved({each.name: each.annotation for each in self.parameters})
+        found = self._resolved({each.name: each.annotation for each in self.parameters})
+        for name, hint in found.items():
+            if _contexts(hint):
+                raise TypeError(f"{self.what}: {name}: the context is the first parameter of a task")
+        return found
 
     def return_hint(self) -> Any:
         """Return the type of what is returned, `inspect.Parameter.empty` if nothing is said; raise as `hints` does."""
