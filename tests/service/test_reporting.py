@@ -180,6 +180,22 @@ async def test_a_step_that_is_no_child_is_not_taken_for_one(world):
     assert (422, "invalid_input") == await world.refused(worker, lease, wire.ChildReport, name="c", run=spec("t"))
 
 
+@pytest.mark.parametrize(
+    "prefix", ["signal:", "child-result:", "failed-child:", "continued-by:", "continued-from:", "step-failure:"]
+)
+async def test_a_worker_cannot_write_the_steps_that_the_server_trusts(world, prefix):
+    worker = await world.worker()
+    run = await world.start()
+    lease = await world.one(worker)
+    forged = f"{prefix}{run.id}"
+    for kind, more in (
+        (wire.StepReport, {"value": raw(True)}),
+        (wire.ChildReport, {"run": spec("t")}),
+    ):
+        assert (422, "invalid_input") == await world.refused(worker, lease, kind, name=forged, **more)
+    assert await world.store.read.steps(run.id) == []
+
+
 async def test_progress_is_state_and_not_history(world):
     worker = await world.worker()
     await world.start()

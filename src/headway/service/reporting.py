@@ -11,7 +11,7 @@ import msgspec
 from headway.config import Settings
 from headway.engine import lifecycle, progress
 from headway.engine.access import lacking_for_child, within
-from headway.engine.inheritance import STEP_FAILURE
+from headway.engine.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
 from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
 from headway.ids import Signer
 from headway.ids import canonical as canonical_id
@@ -34,6 +34,8 @@ _decode: Final = msgspec.json.Decoder().decode
 
 SIGNAL: Final = "signal:"
 """Steps of this prefix are signals that arrived: `signal:NAME#N`, N counting from 1."""
+RESERVED_STEPS: Final = (SIGNAL, CHILD_RESULT, FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE)
+"""Prefixes of steps that the server writes and trusts: a worker that could write them could pass for another run's heir."""
 TOKEN: Final = "token"  # noqa: S105 - the purpose that tokens are signed for
 
 
@@ -63,6 +65,13 @@ def _effects(report: wire.ChildReport) -> Iterable[Effect]:
     return of_start(spec.task, spec.dedupe.on_conflict if spec.dedupe else "return")
 
 
+def _check_name(name: str) -> None:
+    """Raise InvalidInput for the name of a step that only the server writes."""
+    if name.startswith(RESERVED_STEPS):
+        message = f"names of steps do not begin with {name.partition(':')[0]}:, since the server's own do"
+        raise InvalidInput(message, errors=[{"pointer": "/name", "code": "reserved", "message": message}])
+
+
 class Reporter:
     """Reads reports before the transaction, and applies them in it."""
 
@@ -74,6 +83,7 @@ class Reporter:
     async def read_child(self, report: wire.ChildReport, organisation: int, by: Principal = EVERYBODY) -> Ready:
         """Read a report as `ready` does; an input that takes long to check is checked elsewhere meanwhile."""
         try:
+            _check_name(report.name)
             draft = await self._drafter.draft(_of_child(report), Space(organisation), run_type="child")
             _check_child(by, draft, _effects(report))
         except HeadwayError as error:
@@ -89,6 +99,8 @@ class Reporter:
         this one has from another, and whose children are those of the other as well.
         """
         try:
+            if isinstance(report, (wire.StepReport, wire.StepFailureReport, wire.ChildReport)):
+                _check_name(report.name)
             match report:
                 case wire.Succeeded():
                     return self._succeeded(report)
