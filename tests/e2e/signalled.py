@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import headway
@@ -26,3 +27,10 @@ async def gated() -> int:
         print("the gate is closed", flush=True)
         await asyncio.sleep(0.02)
     return os.getpid()
+
+
+@app.task
+async def blocks() -> None:
+    """Block the event loop."""
+    (FOLDER / "blocked").touch()
+    time.sleep(60)  # noqa: ASYNC251 - that is what it is for

@@ -82,6 +82,17 @@ def state_after_restart(place, run_id):
     return run.state, run.attempt, run.crashes
 
 
+def test_a_drain_hands_back_the_runs_of_a_local_worker_whose_event_loop_is_blocked(place):
+    server = Server(place, "--drain", "3s", app=APP).start()
+    run_id = start_gated(place)
+    with headway.Client(place.url) as client:
+        blocking = client.runs.start("blocks").id
+        until((place.folder / "blocked").exists, 30, "the loop is blocked")
+    assert server.stop() == 0
+    assert state_after_restart(place, run_id) == ("queued", 0, 0)
+    assert state_after_restart(place, blocking) == ("queued", 0, 0)
+
+
 def test_a_server_that_is_process_1_leaves_no_zombies_and_ends_with_its_exit_code(place, process_1):
     server = Server(place, app=APP, prefix=process_1).start()
     first = child(server.process.pid)

@@ -46,6 +46,8 @@ KEYLESS = (
     "every program and user of this machine is let in without a key although there are keys, and with them whatever forwards "
     "requests to this port, such as a proxy or a tunnel"
 )
+HAND_BACK_S = 5.0
+"""Time on top of `drain_ms` in which local workers hand back the runs that did not end, such as those that block their loop."""
 BROKEN = 74
 """Storage that broke a promise: the process ends, and recovery starts from what is on disk (EX_IOERR)."""
 
@@ -266,9 +268,14 @@ def _duties(service: Service, supervisor: Supervisor | None, reloads: Reloads) -
     async def drain() -> None:
         service.workers.draining = True
         if supervisor is not None:
-            await supervisor.stop(service.settings.drain_ms / 1000)
+            await supervisor.stop(service.settings.drain_ms / 1000 + HAND_BACK_S)
 
-    return Duties(on_drain=drain, on_hurry=None if supervisor is None else supervisor.hurry, on_reload=reloads.run)
+    return Duties(
+        on_drain=drain,
+        more_s=0 if supervisor is None else HAND_BACK_S + 1,
+        on_hurry=None if supervisor is None else supervisor.hurry,
+        on_reload=reloads.run,
+    )
 
 
 async def _let_go(service: Service) -> None:

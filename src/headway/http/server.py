@@ -88,7 +88,9 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
     """Callbacks for the signals of the server, called on the event loop."""
 
     on_drain: OnDrain = lambda: None
-    """Called when the drain begins, and awaited for as long as `settings.drain_ms` allows."""
+    """Called when the drain begins, and awaited for `settings.drain_ms` and `more_s`."""
+    more_s: float = 0.0
+    """Seconds on top of `settings.drain_ms`."""
     on_hurry: Callable[[], None] | None = None
     """Has what `on_drain` waits for end at once; it must end then. None: nothing is waited for."""
     on_reload: Callable[[], None] = lambda: None
@@ -235,7 +237,7 @@ async def _drain(server: EmbeddedServer, api: Served, settings: Settings, duties
     let_go_of_lost()
     try:
         api.drain()
-        async with asyncio.timeout(settings.drain_ms / 1000):
+        async with asyncio.timeout(settings.drain_ms / 1000 + duties.more_s):
             waiting = duties.on_drain()
             if inspect.isawaitable(waiting):
                 await waiting
