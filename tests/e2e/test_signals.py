@@ -63,8 +63,14 @@ def begun(place):
     return (place.folder / "begun").exists()
 
 
+def until_declared(client, name):
+    """Wait for a worker: a server answers before its own workers are there."""
+    until(lambda: any(task.name == name for task in client.tasks.list()), 30, "the worker is there")
+
+
 def start_gated(place):
     with headway.Client(place.url) as client:
+        until_declared(client, "gated")
         run_id = client.runs.start("gated").id
     until(lambda: begun(place), 30, "it has begun")
     return run_id
@@ -97,6 +103,7 @@ def test_a_server_that_is_process_1_leaves_no_zombies_and_ends_with_its_exit_cod
     server = Server(place, app=APP, prefix=process_1).start()
     first = child(server.process.pid)
     with headway.Client(place.url) as client:
+        until_declared(client, "orphans")
         assert client.runs.start("orphans", number=15).result(60) == 15
         until(lambda: "sleep" not in descendants(first), 20, "every orphan is reaped")
         run_id = start_gated(place)
@@ -110,7 +117,7 @@ def test_workers_that_are_process_1_leave_no_zombies(place, process_1):
     server = Server(place).start()
     workers = worker(place, prefix=process_1)
     with headway.Client(place.url) as client:
-        until(lambda: any(task.name == "orphans" for task in client.tasks.list()), 30, "the worker is there")
+        until_declared(client, "orphans")
         assert client.runs.start("orphans", number=15).result(60) == 15
     first = child(workers.pid)
     until(lambda: "sleep" not in descendants(first), 20, "every orphan is reaped")
