@@ -121,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     wait_max_ms: Annotated[int, Duration(0, HOUR_MS)] = 60_000
     """The longest that a request may wait for a change."""
     drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 30_000
-    """How long a stopping server lets requests and local runs finish; local workers have 5 s more to hand back the others."""
+    """Time in which a stopping server lets requests and local runs finish; local workers have 5 s more to hand back the others."""
     idempotency_ms: Annotated[int, Duration(1_000, 3650 * DAY_MS)] = 7 * 86_400_000
     """How long replies are kept under their Idempotency-Key."""
     tombstone_ms: Annotated[int, Duration(0, 3650 * DAY_MS)] = 90 * 86_400_000

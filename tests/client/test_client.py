@@ -140,12 +140,12 @@ def test_a_wait_that_runs_out_says_so_and_carries_the_run(connected):
 
 def test_a_wait_that_runs_out_tells_the_present_state_and_progress(connected):
     progress = {"done": 199, "total": 200, "percent": 99.5, "message": "page 4", "rate": None, "eta": None}
-    late = threading.Event()
+    late, over = threading.Event(), threading.Event()
 
     def handle(asked):
         if "wait_for" in asked.path:
             late.set()
-            time.sleep(1)  # the poll ends with the client's patience, and brings no answer
+            over.wait(10)  # the poll ends with the client's patience, and brings no answer
         return Answer(200, samples.run("running", progress=progress) if late.is_set() else samples.run())
 
     with serving(handle) as fake:
@@ -153,6 +153,7 @@ def test_a_wait_that_runs_out_tells_the_present_state_and_progress(connected):
         handle._caller.pace.now_s = time.monotonic
         with pytest.raises(WaitTimeout, match=r"is running after 0.2 s, 199 of 200 done \(99 %\): page 4$") as caught:
             handle.wait(timeout=0.2)
+        over.set()
     error = caught.value
     assert (ID, "running", 199, "running") == (error.run_id, error.state, error.progress.done, error.run.state)
 

@@ -47,7 +47,7 @@ KEYLESS = (
     "requests to this port, such as a proxy or a tunnel"
 )
 HAND_BACK_S = 5.0
-"""Time on top of `drain_ms` in which local workers hand back the runs that did not end, such as those that block their loop."""
+"""Time after `drain_ms` in which local workers hand back unfinished runs, in seconds; a blocked event loop delays that."""
 BROKEN = 74
 """Storage that broke a promise: the process ends, and recovery starts from what is on disk (EX_IOERR)."""
 

@@ -17,7 +17,7 @@ from headway.cli.printable import one_line
 from headway.wire.tables import FieldOut, RecordOut, TableOut
 
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
-"""What a file's name may have here and not at the server."""
+"""Characters that local file names may have and names of uploads may not."""
 
 
 @click.group(cls=Group)

@@ -1,4 +1,4 @@
-"""From the types that people write to those that msgspec decodes, so that nothing that a type says is passed over.
+"""Translation of type annotations into types that msgspec decodes and checks completely.
 
 Where msgspec cannot decode a type, or would not check all of it, a `Foreign` class stands in its place, which msgspec hands
 to a hook: unions of classes without a tag, constraints of the annotated-types library, what is Pydantic's. A class whose

@@ -23,9 +23,9 @@ class Facts(msgspec.Struct, frozen=True):
     workers: int
     """Live workers that have the task and take from the queue."""
     full: int
-    """Those of them that are full."""
+    """Workers among these at their capacity."""
     blocked: int
-    """Those of the others that take no runs, since a task blocks their event loop."""
+    """Workers among the others that take no runs, since a task blocks their event loop."""
     running_of_task: int
     running_in_queue: int
     running_of_key: int

@@ -61,7 +61,7 @@ _MEANINGS: Final = {
 
 
 def document(routes: Iterable[Route], surface: str, settings: Settings, version: str = "0.1.0") -> dict[str, Any]:
-    """Return the document of a surface, of those that the routes belong to; raise NotFound for another name."""
+    """Return the document of the surface of that name; raise NotFound if no route belongs to it."""
     routes = tuple(routes)
     surfaces = {route.dialect.surface.name: route.dialect.surface for route in routes}
     if surface not in surfaces:

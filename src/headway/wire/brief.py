@@ -8,7 +8,7 @@ from headway.wire.runs import Open
 
 
 class Brief(Open, frozen=True, kw_only=True):
-    """Base of all. Missing members are those that the key may not read."""
+    """Base of the brief answers; members that the key may not read are missing."""
 
     brief: bool = True
 
