@@ -2,9 +2,12 @@
 
 import asyncio
 import ctypes
+import errno
+import os
 import queue
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests.faults.waiting import until
@@ -92,12 +95,14 @@ def test_what_a_run_has_started_on_the_loop_is_named_too(start, indirect):
     assert f"by {by} at " in said
 
 
-def test_a_working_folder_that_was_deleted_does_not_end_the_watch(start, tmp_path, monkeypatch):
+def gone():
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def test_a_working_folder_that_was_deleted_does_not_end_the_watch(start, monkeypatch):
     app, free = App(), threading.Event()
     blocking(app, free)
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
+    monkeypatch.setattr(Path, "cwd", gone)  # a folder that is deleted would be every thread's, and others set it back
     works = start(app, loop_blocked_ms=BLOCKED_MS)
     works.link.give(lease("crunch", "r1"))
     (said,) = until(lambda: said_of(works, "the event loop has been blocked"), 20, "it is told")[:1]
