@@ -10,7 +10,7 @@ STEADY: Final = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC",
 
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """Source of wall-clock and monotonic time."""
 
     def now_ms(self) -> int:
         """Return milliseconds since 1970-01-01 UTC, by the wall clock."""
