@@ -209,9 +209,9 @@ MUTANTS = (
         CLAIMS + "test_of_a_worker_that_says_nothing_of_its_claims_no_answer_is_under_way_longer_than_a_lease",
     ),
     Mutant(
-        "held-before-claiming", "worker/reporter.py",
-        "        claiming = session.claiming.now\n        held = list(floor.held)",
-        "        held = list(floor.held)\n        claiming = session.claiming.now",
+        "held-before-claiming", "worker/heartbeat.py",
+        "        claiming = session.claiming.now\n        held = list(attempts.held)",
+        "        held = list(attempts.held)\n        claiming = session.claiming.now",
         "tests/worker/test_worker.py::test_what_a_claim_brings_while_a_heartbeat_is_made_is_held_or_under_way",
     ),
     Mutant(
@@ -299,17 +299,17 @@ MUTANTS = (
         "test_stopping.py::test_running_code_hears_within_two_seconds_that_it_is_to_stop",
     ),
     Mutant(
-        "never-killed", "worker/warden.py",
+        "never-killed", "worker/watchdog.py",
         "            attempt.kill()\n", "            pass\n",
         "test_stopping.py::test_code_that_does_not_listen_is_killed_after_its_grace",
     ),
     Mutant(
-        "stubborn-threads-are-let-be", "worker/warden.py",
+        "stubborn-threads-are-let-be", "worker/watchdog.py",
         "            self.exit_code = RESTART_CODE\n", "            self._stubborn.clear()\n",
         "test_stopping.py::test_a_thread_that_does_not_listen_ends_with_its_worker_once_the_others_are_finished[sqlite]",
     ),
     Mutant(
-        "claims-what-it-cannot-begin", "worker/floor.py",
+        "claims-what-it-cannot-begin", "worker/attempts.py",
         "for executor, room in rooms.items() if room < most}", "for executor, room in rooms.items() if room > most}",
         "test_rooms.py::test_no_more_runs_are_leased_than_there_are_children_and_an_urgent_one_is_next[sqlite]",
     ),
@@ -319,7 +319,7 @@ MUTANTS = (
         "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-leaves]",
     ),
     Mutant(
-        "crashed-runs-not-set-apart", "worker/floor.py",
+        "crashed-runs-not-set-apart", "worker/attempts.py",
         "if lease.crashes and not attempt.killable:", "if False:",
         "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-segfault]",
     ),
@@ -334,10 +334,10 @@ MUTANTS = (
         "test_poison.py::test_a_task_that_prints_without_end_is_heard_in_part_and_finishes",
     ),
     Mutant(
-        "heartbeats-from-the-loop", "worker/reporter.py",
-        "        session, floor = self._session, self._floor\n        worker_id, sent_ms",
-        "        session, floor = self._session, self._floor\n        import threading as t\n        heard = t.Event()\n"
-        "        floor.loop.call_soon_threadsafe(heard.set)\n        heard.wait()\n        worker_id, sent_ms",
+        "heartbeats-from-the-loop", "worker/heartbeat.py",
+        "        session, attempts = self._session, self._attempts\n        worker_id, sent_ms",
+        "        session, attempts = self._session, self._attempts\n        import threading as t\n        heard = t.Event()\n"
+        "        attempts.loop.call_soon_threadsafe(heard.set)\n        heard.wait()\n        worker_id, sent_ms",
         "test_poison.py::test_a_function_that_blocks_the_loop_beyond_the_lease_keeps_its_lease",
     ),
     Mutant(
@@ -351,7 +351,7 @@ MUTANTS = (
         "tests/worker/test_process.py::test_who_does_not_wait_hears_at_once_that_nothing_has_come",
     ),
     Mutant(
-        "neighbours-not-handed-back", "worker/warden.py",
+        "neighbours-not-handed-back", "worker/watchdog.py",
         "            self._stubborn[attempt.key] = outcome", "            self._finish(RESTART_CODE)",
         "test_poison.py::test_a_deaf_task_is_given_up_and_the_runs_beside_it_are_not_counted_as_crashed",
     ),
@@ -372,7 +372,7 @@ MUTANTS = (
         "test_drain.py::test_a_local_worker_that_is_drained_does_not_come_back_and_its_end_is_no_warning[sqlite]",
     ),
     Mutant(
-        "asked-is-ordered", "worker/warden.py",
+        "asked-is-ordered", "worker/watchdog.py",
         "        self._asked = True\n", "        self._asked, self._at_once = True, self._ordered\n",
         "test_drain.py::test_a_draining_server_goes_on_answering_while_a_run_takes_its_time",
     ),

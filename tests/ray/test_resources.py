@@ -3,7 +3,7 @@
 import pytest
 
 from headway.worker.options import TaskOptions
-from headway.worker.ray.resources import as_options, checked, demand, why_it_waits
+from headway.worker.ray.resources import as_options, checked, demand, placement_message
 from headway.worker.registry import App
 
 
@@ -56,7 +56,9 @@ def test_ray_gets_its_own_resources_by_its_own_names():
 def test_a_run_that_waits_is_told_for_what():
     nodes = [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}]
     one = {"num_gpus": 1.0}
-    assert "others hold: CPU 1, GPU 1" in why_it_waits(one, nodes, {"CPU": 8.0})
-    assert "no node of the cluster has: CPU 4, GPU 1" in why_it_waits({**one, "num_cpus": 4.0}, nodes, {"CPU": 10.0})
-    assert "to make a process" in why_it_waits(one, nodes, {"CPU": 10.0, "GPU": 1.0})
-    assert "no resources" in why_it_waits({"num_cpus": 0.0}, nodes, {})
+    assert "others hold: CPU 1, GPU 1" in placement_message(one, nodes, {"CPU": 8.0})
+    assert "no node of the cluster has: CPU 4, GPU 1" in placement_message(
+        {**one, "num_cpus": 4.0}, nodes, {"CPU": 10.0}
+    )
+    assert "to make a process" in placement_message(one, nodes, {"CPU": 10.0, "GPU": 1.0})
+    assert "no resources" in placement_message({"num_cpus": 0.0}, nodes, {})

@@ -71,8 +71,6 @@ PARTICIPLES = {
     "storage/",
     "storage/external/",
     "storage/moving/",
-    "worker/",
-    "worker/ray/",
 }
 """Modules, and folders without their subfolders, with participles as names of types; the list only shrinks.
 

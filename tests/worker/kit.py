@@ -29,7 +29,7 @@ from headway.wire.workers import (
     WorkerOut,
 )
 from headway.worker.attempt import execute
-from headway.worker.link import DrainAsked
+from headway.worker.link import DrainSignal
 
 ENDS = (Succeeded, Errored, Suspended, Slept, Released, Stopped)
 
@@ -99,7 +99,7 @@ class FakeLink:
         self.reports = []
         self.outcomes = {}
         self.beats = []
-        self.pulses = []
+        self.heartbeats = []
         """The heartbeats whole."""
         self.signal_queue = queue.SimpleQueue()
         self.changed = threading.Condition()
@@ -121,7 +121,7 @@ class FakeLink:
         self.signal_queue.put(StopAsked(run_id=run_id, epoch=epoch, grace_ms=grace_ms))
 
     def ask_drain(self):
-        self.signal_queue.put(DrainAsked())
+        self.signal_queue.put(DrainSignal())
 
     def register(self, worker):
         self.registrations += 1
@@ -169,7 +169,7 @@ class FakeLink:
                     replies.append(Reply(index=index, run_id="child-1", token="tok-1"))
             if request.held is not None:
                 self.beats.append(request.held)
-                self.pulses.append(request)
+                self.heartbeats.append(request)
             self.changed.notify_all()
         lost = [key for key in request.held or [] if key[0] in self.lost]
         return Reported(rejected=rejected, replies=replies, lost=lost, stop=[], beat=len(self.beats))

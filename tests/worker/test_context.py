@@ -21,8 +21,8 @@ from headway.wire.workers import (
     Succeeded,
     Suspended,
 )
-from headway.worker.capture import Capture
-from headway.worker.children import StartOptions
+from headway.worker.capture import LogCapture
+from headway.worker.child_runs import StartOptions
 from headway.worker.context import context
 from headway.worker.interrupts import ChildFailed
 from headway.worker.registry import App
@@ -289,7 +289,7 @@ def test_logging_inside_a_run_goes_to_its_log():
         context().publish(1)
 
     logging.getLogger("shop").setLevel(logging.INFO)
-    captured = Capture()
+    captured = LogCapture()
     try:
         _, sink = run(app, lease("t"))
     finally:

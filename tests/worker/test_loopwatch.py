@@ -58,8 +58,8 @@ def test_the_run_has_it_in_its_log_and_the_server_in_a_heartbeat(start):
     blocking(app, free)
     works = start(app, FakeLink(heartbeat_ms=600_000), loop_blocked_ms=BLOCKED_MS)
     works.link.give(lease("crunch", "r1"))
-    until(lambda: works.link.pulses, 20, "the server is told, and not only when a heartbeat is due")
-    told = works.link.pulses[0].blocked
+    until(lambda: works.link.heartbeats, 20, "the server is told, and not only when a heartbeat is due")
+    told = works.link.heartbeats[0].blocked
     assert (told.task, told.run_id) == ("crunch", "r1")
     assert told.where.endswith(" in blocks")
     assert told.for_ms >= BLOCKED_MS
@@ -69,7 +69,7 @@ def test_the_run_has_it_in_its_log_and_the_server_in_a_heartbeat(start):
     assert (logs[0].run_id, logs[0].level) == ("r1", "warning")
     assert "free.wait(30)" in logs[0].message
     free.set()
-    until(lambda: works.link.pulses[-1].blocked is None, 20, "the server is told of its end")
+    until(lambda: works.link.heartbeats[-1].blocked is None, 20, "the server is told of its end")
 
 
 @pytest.mark.parametrize("indirect", ["a task of its own", "a callback"])
@@ -110,8 +110,8 @@ def test_a_working_folder_that_was_deleted_does_not_end_the_watch(start, monkeyp
     assert f"at {__file__}:" in said
 
 
-class Floor:
-    """A floor as the watch sees it, whose loop is held as long as the test says."""
+class RunningAttempts:
+    """Attempts as the watch sees them, whose loop is held as long as the test says."""
 
     def __init__(self):
         self.held_ms, self.loop, self.loop_thread, self.held, self.running = 0, None, 0, {}, {}
@@ -121,9 +121,9 @@ class Floor:
 
 
 def watched():
-    floor, clock, said = Floor(), ManualClock(), []
+    attempts, clock, said = RunningAttempts(), ManualClock(), []
     watch = LoopWatch(
-        floor,
+        attempts,
         None,
         clock,
         threading.Event(),
@@ -131,19 +131,19 @@ def watched():
         say=said.append,
         changed=lambda: said.append("changed"),
     )
-    return floor, clock, said, watch
+    return attempts, clock, said, watch
 
 
-def passing(floor, clock, watch, ms, held):
+def passing(attempts, clock, watch, ms, held):
     for _ in range(ms // 250):
         clock.advance(250)
-        floor.held_ms = floor.held_ms + 250 if held else 0
+        attempts.held_ms = attempts.held_ms + 250 if held else 0
         watch.look()
 
 
 def test_a_blockage_that_lasts_is_told_ever_more_seldom():
-    floor, clock, said, watch = watched()
-    passing(floor, clock, watch, 3_600_000, held=True)
+    attempts, clock, said, watch = watched()
+    passing(attempts, clock, watch, 3_600_000, held=True)
     told = [text for text in said if "has been blocked for" in text]
     assert [text.split("for ")[1].split(" s")[0] for text in told] == [
         "1.0",
@@ -154,7 +154,7 @@ def test_a_blockage_that_lasts_is_told_ever_more_seldom():
         "1024.0",
     ]
     assert watch.blocked.for_ms == 3_600_000
-    passing(floor, clock, watch, 250, held=False)
+    passing(attempts, clock, watch, 250, held=False)
     assert said[-2:] == [
         "the event loop turns again; a callback, which belongs to no task, had blocked it for 3600.0 s", "changed",
     ]  # fmt: skip
@@ -162,10 +162,10 @@ def test_a_blockage_that_lasts_is_told_ever_more_seldom():
 
 
 def test_a_place_that_blocks_again_and_again_is_told_ever_more_seldom():
-    floor, clock, said, watch = watched()
+    attempts, clock, said, watch = watched()
     for _ in range(100):
-        passing(floor, clock, watch, 1_500, held=True)
-        passing(floor, clock, watch, 250, held=False)
+        passing(attempts, clock, watch, 1_500, held=True)
+        passing(attempts, clock, watch, 250, held=False)
     told = [text for text in said if "has been blocked for" in text]
     assert len(told) == 7, "the 1st, 2nd, 4th … 64th time"
     assert "(the 64th time; the next is told at the 128th)" in told[-1]

@@ -32,7 +32,7 @@ def test_runs_are_claimed_executed_and_reported(start):
     works.link.until(lambda: len(works.link.outcomes) == 50)
     assert [msgspec.json.decode(works.link.outcomes[f"r{n}"].output) for n in range(4)] == [0, 3, 4, 9]
     assert works.end() == 0
-    assert works.worker.floor.held == {}
+    assert works.worker.attempts.held == {}
 
 
 def test_nothing_is_claimed_before_the_server_would_notice_the_workers_end_at_once(start):
@@ -105,12 +105,14 @@ def test_a_heartbeat_says_which_claims_are_under_way_and_what_was_heard(start):
     app.task(name="waits")(lambda: go_on.wait(30))
     works = start(app)
     link = works.link
-    link.until(lambda: len(link.pulses) >= 3)
+    link.until(lambda: len(link.heartbeats) >= 3)
     link.give(lease("waits"))
-    link.until(lambda: link.pulses[-1].held == [("run", 1)] and link.pulses[-1].claiming == [2])
-    for number, pulse in enumerate(link.pulses):
-        assert pulse.heard == number
-        assert pulse.held or pulse.claiming in ([], [1]), "what the first claim has brought is held before it is over"
+    link.until(lambda: link.heartbeats[-1].held == [("run", 1)] and link.heartbeats[-1].claiming == [2])
+    for number, heartbeat in enumerate(link.heartbeats):
+        assert heartbeat.heard == number
+        assert heartbeat.held or heartbeat.claiming in ([], [1]), (
+            "what the first claim has brought is held before it is over"
+        )
     go_on.set()
 
 
@@ -130,11 +132,11 @@ def test_what_a_claim_brings_while_a_heartbeat_is_made_is_held_or_under_way(star
 
     works = start(app, FakeLink(heartbeat_ms=10_000_000))
     works.link.until(lambda: works.link.claims)
-    works.worker.floor.held = Held()
-    assert works.worker._pulse.beat()
-    assert (works.link.pulses[-1].held, works.link.pulses[-1].claiming) == ([], [1])
-    assert works.worker._pulse.beat()
-    assert (works.link.pulses[-1].held, works.link.pulses[-1].claiming) == ([("run", 1)], [2])
+    works.worker.attempts.held = Held()
+    assert works.worker._heartbeat.beat()
+    assert (works.link.heartbeats[-1].held, works.link.heartbeats[-1].claiming) == ([], [1])
+    assert works.worker._heartbeat.beat()
+    assert (works.link.heartbeats[-1].held, works.link.heartbeats[-1].claiming) == ([("run", 1)], [2])
     go_on.set()
 
 
@@ -197,7 +199,7 @@ def test_a_stop_before_the_start_needs_no_start(start):
     works = start(app, threads=1)
     works.link.give(lease("busy", "first"), lease("busy", "second"))
     assert begun.wait(10)
-    works.link.until(lambda: ("second", 1) in works.worker.floor.running)
+    works.link.until(lambda: ("second", 1) in works.worker.attempts.running)
     works.link.stop("second")
     assert isinstance(works.link.outcome("second"), Stopped)
     free.set()
@@ -238,7 +240,7 @@ def test_a_checkpoint_refused_as_stale_ends_the_attempt_silently(start):
     refused = []
     works.link.refuse = lambda report: refused.append(report) or "lease_lost"
     works.link.give(lease("work"), lease("work", "other"))
-    works.link.until(lambda: len(refused) == 2 and not works.worker.floor.running)
+    works.link.until(lambda: len(refused) == 2 and not works.worker.attempts.running)
     assert works.end() == 0
     assert [type(report) for report in refused] == [StepReport, StepReport]
 
@@ -287,8 +289,8 @@ def test_what_has_lapsed_is_not_reported_before_a_heartbeat_is_answered(start):
     assert begun.wait(10)
     deaf.set()
     assert ended.wait(10)
-    link.until(lambda: not works.worker.floor.running)
-    assert len(works.worker.outbox) == 0
+    link.until(lambda: not works.worker.attempts.running)
+    assert len(works.worker.report_buffer) == 0
     assert link.outcomes == {}
     deaf.clear()
     assert isinstance(link.outcome(), Released)
@@ -315,7 +317,9 @@ def test_reports_wait_for_the_server_to_come_back(start):
     works = start(app)
     works.link.broken = True
     works.link.give(lease("t"))
-    works.link.until(lambda: works.link.failures > 3 and works.worker.floor.held and not works.worker.floor.running)
+    works.link.until(
+        lambda: works.link.failures > 3 and works.worker.attempts.held and not works.worker.attempts.running
+    )
     works.link.broken = False
     assert bytes(works.link.outcome().output) == b"7"
 
@@ -543,7 +547,7 @@ def test_the_exit_code_says_whether_the_server_has_drained_the_worker(start):
 @pytest.fixture
 def impatient(monkeypatch):
     """Let retries come fast."""
-    monkeypatch.setattr("headway.worker.reporter.Backoff", lambda *_: Backoff(0.001, 0.002))
+    monkeypatch.setattr("headway.worker.report_sender.Backoff", lambda *_: Backoff(0.001, 0.002))
 
 
 @pytest.mark.parametrize("error", [HeadwayError("Internal error"), Unavailable(), UnexpectedAnswer()])

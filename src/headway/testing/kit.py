@@ -34,7 +34,7 @@ from headway.wire.runs import StartRun
 from headway.wire.schedules import CreateSchedule
 from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
 from headway.worker.attempt import execute
-from headway.worker.capture import Capture
+from headway.worker.capture import LogCapture
 from headway.worker.registry import App, TaskFunction
 
 ROUNDS_MAX = 10_000
@@ -192,7 +192,7 @@ def _logging_of(app: App) -> Iterator[None]:
         yield
         return
     root = logging.getLogger()
-    level, captured = root.level, Capture()
+    level, captured = root.level, LogCapture()
     if level == logging.WARNING:  # the default: the app has not set a level, though a test runner has a handler
         root.setLevel(logging.INFO)
     try:

@@ -8,7 +8,7 @@ from collections import deque
 from headway.errors import BY_CODE, HeadwayError
 from headway.service.service import Service
 from headway.wire.workers import AnyReport, ProgressReport, Rejected, Reply, ReportRuns
-from headway.worker.outbox import Answer, Question
+from headway.worker.report_buffer import ReplyCallback, RequestReport
 
 
 class DirectSink:
@@ -18,7 +18,7 @@ class DirectSink:
         self._service = service
         self._worker_id = worker_id
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[tuple[AnyReport, Answer | None]] = deque()
+        self._waiting: deque[tuple[AnyReport, ReplyCallback | None]] = deque()
         self._sending = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -30,7 +30,7 @@ class DirectSink:
         """Send it with the next batch; in a test every report of progress is kept."""
         self._waiting.append((report, None))
 
-    def ask(self, report: Question, answer: Answer) -> None:
+    def ask(self, report: RequestReport, answer: ReplyCallback) -> None:
         """Send it at once, with all that was put before."""
         self._waiting.append((report, answer))
         self._loop.call_soon_threadsafe(self._send_soon)
@@ -56,7 +56,7 @@ class DirectSink:
                 _tell(answer, rejected.get(index), replies.get(index))
 
 
-def _tell(answer: Answer, refusal: Rejected | None, reply: Reply | None) -> None:
+def _tell(answer: ReplyCallback, refusal: Rejected | None, reply: Reply | None) -> None:
     if refusal is None:
         answer(reply, None)
     else:

@@ -17,16 +17,16 @@ from typing import Any
 
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Executor, Lease
-from headway.worker.context import Context, Running, SyncContext, current
+from headway.worker.context import AttemptState, Context, SyncContext, current
 from headway.worker.interrupts import Cancelled, Cause
-from headway.worker.outbox import Key, Sink
 from headway.worker.outcome import of_error, of_value
 from headway.worker.registry import App, TaskFunction
+from headway.worker.report_buffer import Key, Sink
 
 Ended = Callable[["Attempt", AnyReport | None], None]
 
 
-class Attempt(Running):
+class Attempt(AttemptState):
     """One try of a run on this worker."""
 
     __slots__ = (

@@ -18,7 +18,7 @@ from headway.client.aio.client import AsyncClient
 from headway.client.aio.handle import AsyncRunHandle
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
-from headway.worker.children import ChildRun, StartOptions, SyncChildRun
+from headway.worker.child_runs import ChildRun, StartOptions, SyncChildRun
 from headway.worker.context import Context, SyncContext, current
 
 if TYPE_CHECKING:

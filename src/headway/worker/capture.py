@@ -19,11 +19,11 @@ _LEVELS: Final[tuple[tuple[int, Level], ...]] = (
 )
 _PLAIN: Final = logging.Formatter()
 _SHOWS_ERRORS: Final = logging.NullHandler()
-_WITNESS: Final = logging.getLogger("headway-capture")
+_PROBE: Final = logging.getLogger("headway-capture")
 """A logger that no app configures: setting up logging with `disable_existing_loggers` disables it with the others."""
 
 
-class Unconfigured(logging.Handler):
+class LastResortOutput(logging.Handler):
     """The root logger's handler in an app that sets up no logging: shows warnings, as Python does without a handler.
 
     With a handler there, `logging.info()` does not set up logging by itself.
@@ -36,20 +36,20 @@ class Unconfigured(logging.Handler):
             last.handle(record)
 
 
-class Capture:
+class LogCapture:
     """Takes records at INFO and above, from the moment it is made until `remove`."""
 
     def __init__(self) -> None:
         """Keep the present levels of logging, to which `restore` goes back."""
         root = logging.getLogger()
-        self._handler = None if root.handlers else Unconfigured()
+        self._handler = None if root.handlers else LastResortOutput()
         if self._handler is not None:
             root.addHandler(self._handler)
             if root.level == logging.WARNING:
                 root.setLevel(logging.INFO)
         self._level = root.level
         self._disabled_level = root.manager.disable
-        _WITNESS.disabled = False
+        _PROBE.disabled = False
         self._disabled = {logger.name for logger in _loggers() if logger.disabled}
         self._active = True
         self._call_handlers = logging.Logger.callHandlers
@@ -75,14 +75,14 @@ class Capture:
     def muted(self) -> str:
         """Return in words what keeps records from being made that were made before; empty if nothing does."""
         root = logging.root
-        if root.level <= self._level and root.manager.disable <= self._disabled_level and not _WITNESS.disabled:
+        if root.level <= self._level and root.manager.disable <= self._disabled_level and not _PROBE.disabled:
             return ""  # quickly, since it is asked after each run
         said = []
         if root.level > self._level:
             said.append(f"the root logger's level is {logging.getLevelName(root.level)}")
         if root.manager.disable > self._disabled_level:
             said.append(f"logging is disabled up to {logging.getLevelName(root.manager.disable)}")
-        if _WITNESS.disabled:
+        if _PROBE.disabled:
             said.append("existing loggers are disabled")
         return ", ".join(said)
 
@@ -93,7 +93,7 @@ class Capture:
             root.setLevel(self._level)
         if root.manager.disable > self._disabled_level:
             logging.disable(self._disabled_level)
-        if _WITNESS.disabled:
+        if _PROBE.disabled:
             for logger in _loggers():
                 logger.disabled = logger.name in self._disabled
 

@@ -21,19 +21,28 @@ from headway.clock import SystemClock
 from headway.errors import BY_CODE, HeadwayError
 from headway.wire.workers import AnyReport
 from headway.worker.attempt import Attempt
-from headway.worker.capture import Capture
-from headway.worker.frames import Answered, Cancel, Done, Execute, Pipe, Ready, ToChild, Told
+from headway.worker.capture import LogCapture
+from headway.worker.frames import (
+    CancelFrame,
+    ExecuteFrame,
+    FrameToChild,
+    LoadFrame,
+    OutcomeFrame,
+    Pipe,
+    ReplyFrame,
+    ReportFrame,
+)
 from headway.worker.global_state import GlobalState
 from headway.worker.loading import AppNotLoaded, load_app
 from headway.worker.orphan import die_with
-from headway.worker.outbox import OUTCOMES, Answer, Asked, Outbox
 from headway.worker.outcome import task_missing
 from headway.worker.registry import App
+from headway.worker.report_buffer import OUTCOMES, PendingRequest, ReplyCallback, ReportBuffer
 
-_decode: Final = msgspec.json.Decoder(ToChild).decode
+_decode: Final = msgspec.json.Decoder(FrameToChild).decode
 
 
-class Child:
+class ChildProgram:
     """Executes what the worker sends."""
 
     def __init__(self, app: App, pipe: Pipe, state: GlobalState) -> None:
@@ -42,8 +51,8 @@ class Child:
         self._state = state
         self._pipe = pipe
         self._clock = SystemClock()
-        self._outbox = Outbox()
-        self._questions: dict[int, Answer] = {}
+        self._buffer = ReportBuffer()
+        self._questions: dict[int, ReplyCallback] = {}
         self._attempts: SimpleQueue[Attempt] = SimpleQueue()
         self._attempt: Attempt | None = None
         self._pid = os.getpid()
@@ -73,25 +82,25 @@ class Child:
         self._state.look()
         self._over.clear()
         if outcome is not None:
-            self._outbox.finish(outcome)
+            self._buffer.finish(outcome)
             self._over.wait()
         else:
-            self._pipe.send(Done(None))
+            self._pipe.send(OutcomeFrame(None))
 
     def _listen(self) -> None:
         while (frame := self._pipe.receive()) is not None:
             match _decode(frame):
-                case Execute(lease):
+                case ExecuteFrame(lease):
                     task = self._app.tasks.get(lease.task)
                     if task is None:  # the app has changed since the worker loaded it
-                        self._pipe.send(Done(task_missing(lease, "The app as a child process loads it")))
+                        self._pipe.send(OutcomeFrame(task_missing(lease, "The app as a child process loads it")))
                         continue
-                    self._attempt = Attempt(task, lease, self._outbox, self._clock, self._ended)
+                    self._attempt = Attempt(task, lease, self._buffer, self._clock, self._ended)
                     self._attempts.put(self._attempt)
-                case Cancel(cause):
+                case CancelFrame(cause):
                     if self._attempt is not None:
                         self._attempt.cancel(cause)
-                case Answered(number, reply, code, detail):
+                case ReplyFrame(number, reply, code, detail):
                     error = BY_CODE.get(code, HeadwayError)(detail) if code else None
                     self._questions.pop(number)(reply, error)
         os._exit(0)
@@ -99,17 +108,17 @@ class Child:
     def _speak(self) -> None:
         number = 0
         while True:
-            self._outbox.wait(self._outbox.next_due_s(self._clock.monotonic_ms()))
-            for entry in self._outbox.take(self._clock.monotonic_ms()):
-                if isinstance(entry, Asked):
+            self._buffer.wait(self._buffer.next_due_s(self._clock.monotonic_ms()))
+            for entry in self._buffer.take(self._clock.monotonic_ms()):
+                if isinstance(entry, PendingRequest):
                     number += 1
                     self._questions[number] = entry.answer
-                    self._pipe.send(Told(entry.report, number))
+                    self._pipe.send(ReportFrame(entry.report, number))
                 elif isinstance(entry, OUTCOMES):
-                    self._pipe.send(Done(entry))
+                    self._pipe.send(OutcomeFrame(entry))
                     self._over.set()
                 else:
-                    self._pipe.send(Told(entry))
+                    self._pipe.send(ReportFrame(entry))
 
 
 def main() -> None:
@@ -122,12 +131,12 @@ def main() -> None:
         app = load_app(spec)
     except AppNotLoaded as error:
         sys.stderr.write(error.traceback)
-        pipe.send(Ready(str(error)))
+        pipe.send(LoadFrame(str(error)))
         return
     state = GlobalState(_say)
-    state.begin(Capture() if app.capture_logging else None)
-    pipe.send(Ready())
-    Child(app, pipe, state).run()
+    state.begin(LogCapture() if app.capture_logging else None)
+    pipe.send(LoadFrame())
+    ChildProgram(app, pipe, state).run()
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from headway.errors import HeadwayError, WorkerNotFound
 from headway.wire.workers import ClaimRuns
-from headway.worker.floor import Floor
+from headway.worker.attempts import RunningAttempts
 from headway.worker.link import Link
 from headway.worker.session import Backoff, Session
 
@@ -28,10 +28,15 @@ class Claimer:
     """Claims as long as the worker is open."""
 
     def __init__(
-        self, floor: Floor, link: Link, session: Session, listens: threading.Event, stopping: threading.Event
+        self,
+        attempts: RunningAttempts,
+        link: Link,
+        session: Session,
+        listens: threading.Event,
+        stopping: threading.Event,
     ) -> None:
         """Not running yet; `listens` is set when the signals stream is open."""
-        self._floor = floor
+        self._attempts = attempts
         self._link = link
         self._session = session
         self._listens = listens
@@ -40,48 +45,48 @@ class Claimer:
     def run(self) -> None:
         """Claim until the worker closes."""
         self._listens.wait(LISTENS_S)
-        self._floor.claiming = True
+        self._attempts.claiming = True
         try:
             self._run()
         finally:
-            self._floor.claiming = False
-            self._floor.changed.set()
+            self._attempts.claiming = False
+            self._attempts.changed.set()
 
     def _run(self) -> None:
-        floor, backoff = self._floor, Backoff()
-        enough = max(1, floor.most // 4)
-        while not (floor.closing or self._stopping.is_set()):
-            if floor.free < 1:
-                floor.wait_for_room(1, 1.0)
+        attempts, backoff = self._attempts, Backoff()
+        enough = max(1, attempts.most // 4)
+        while not (attempts.closing or self._stopping.is_set()):
+            if attempts.free < 1:
+                attempts.wait_for_room(1, 1.0)
                 continue
-            if floor.free < enough:
-                floor.wait_for_room(enough, GATHER_S)
+            if attempts.free < enough:
+                attempts.wait_for_room(enough, GATHER_S)
             try:
                 self._claim()
             except WorkerNotFound:
-                self._session.renew(self._session.id, floor.lose_all)
+                self._session.renew(self._session.id, attempts.lose_all)
             except (HeadwayError, OSError, ValueError):
                 self._stopping.wait(backoff.next_s())
             else:
                 backoff.reset()
 
     def _claim(self) -> None:
-        floor, worker_id = self._floor, self._session.id
-        most = max(1, min(floor.free, CLAIM_MAX))
-        rooms = floor.rooms(most)
+        attempts, worker_id = self._attempts, self._session.id
+        most = max(1, min(attempts.free, CLAIM_MAX))
+        rooms = attempts.rooms(most)
         wait = CRAMPED_POLL if 0 in rooms.values() else POLL
         claiming = self._session.claiming
         try:
             leases = self._link.claim(ClaimRuns(worker_id=worker_id, max=most, wait=wait, rooms=rooms), claiming.begin)
             if not leases or worker_id != self._session.id:
                 return
-            if floor.closing:
-                floor.refuse_all(leases)
+            if attempts.closing:
+                attempts.refuse_all(leases)
                 return
-            floor.accept(leases)
+            attempts.accept(leases)
         finally:
             claiming.end()
-        if not floor.begun.wait(STALL_S):
-            floor.take_back()
-            while not (floor.begun.wait(0.25) or floor.closing):
+        if not attempts.begun.wait(STALL_S):
+            attempts.take_back()
+            while not (attempts.begun.wait(0.25) or attempts.closing):
                 pass

@@ -38,7 +38,7 @@ from headway.wire.workers import (
     StepReport,
     TokenReport,
 )  # fmt: skip
-from headway.worker.children import ChildRun, StartOptions, SyncChildRun, output_of, to_start
+from headway.worker.child_runs import ChildRun, StartOptions, SyncChildRun, output_of, to_start
 from headway.worker.interrupts import (
     Cancelled,
     Cause,
@@ -48,17 +48,17 @@ from headway.worker.interrupts import (
     StepFailed,
     SuspendRun,
 )
-from headway.worker.journal import Journal, inside, valid
+from headway.worker.journal import Journal, current_step, valid
 from headway.worker.options import Duration, Retry, to_ms
-from headway.worker.outbox import Question, Sink
 from headway.worker.outcome import is_final, may_retry, report_of
 from headway.worker.payload import clean, to_json
 from headway.worker.registry import TaskFunction
+from headway.worker.report_buffer import RequestReport, Sink
 from headway.worker.track import Message, Track
 
 T = TypeVar("T")
 Level = Literal["debug", "info", "warning", "error"]
-Plan = Generator[Question | float, Reply | None, T]
+Plan = Generator[RequestReport | float, Reply | None, T]
 """Yields reports that must be durable, or seconds to pass, before it goes on."""
 
 SHORT_SLEEP_MS: Final = 2_000
@@ -67,7 +67,7 @@ LOOK_AGAIN_MS: Final = 1_000
 """Interval at which a wait on the worker checks whether the run may leave the worker."""
 FIELDS_MAX: Final = 32_768
 
-current: ContextVar[_Shared | None] = ContextVar("headway_context", default=None)
+current: ContextVar[_ContextCore | None] = ContextVar("headway_context", default=None)
 
 
 def context() -> Context | SyncContext:
@@ -78,7 +78,7 @@ def context() -> Context | SyncContext:
     raise LookupError("this code does not run inside a Headway run")
 
 
-class Running:
+class AttemptState:
     """What a context needs of the attempt it belongs to."""
 
     __slots__ = ("cause", "clock", "lease", "over", "pending", "sink")
@@ -98,12 +98,12 @@ class Running:
         raise NotImplementedError
 
 
-class _Shared:
+class _ContextCore:
     """Everything that is the same for both kinds of context."""
 
     __slots__ = ("_attempt", "_book")
 
-    def __init__(self, attempt: Running) -> None:
+    def __init__(self, attempt: AttemptState) -> None:
         self._attempt = attempt
         self._book: Journal | None = None  # most runs never look
 
@@ -158,7 +158,7 @@ class _Shared:
 
         A retry that goes on from an earlier run has that run's keys: what failed there may have been done.
         """
-        scope, journal = inside.get(), self._journal
+        scope, journal = current_step.get(), self._journal
         run_id = str(journal.value(ORIGIN)) if journal.has(ORIGIN) else self.run_id
         return run_id if scope is None else f"{run_id}/{scope.step}"
 
@@ -354,7 +354,7 @@ class _Shared:
         return [output_of(run_id, journal.value(f"child-result:{run_id}")) for run_id in run_ids]
 
 
-class Context(_Shared):
+class Context(_ContextCore):
     """What an async function is given: `async def backup(ctx: headway.Context, folder: str)`."""
 
     __slots__ = ()
@@ -447,7 +447,7 @@ class Context(_Shared):
             value: T = end.value
             return value
 
-    async def _ask(self, report: Question) -> Reply | None:
+    async def _ask(self, report: RequestReport) -> Reply | None:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Reply | None] = loop.create_future()
 
@@ -459,7 +459,7 @@ class Context(_Shared):
         return await future
 
 
-class SyncContext(_Shared):
+class SyncContext(_ContextCore):
     """What a plain function is given: `def backup(ctx: headway.SyncContext, folder: str)`."""
 
     __slots__ = ()
@@ -550,7 +550,7 @@ class SyncContext(_Shared):
         with contextlib.suppress(TimeoutError):
             self._wait(Future(), seconds)
 
-    def _ask(self, report: Question) -> Reply | None:
+    def _ask(self, report: RequestReport) -> Reply | None:
         future: Future[Reply | None] = Future()
         self._attempt.sink.ask(report, lambda reply, error: _settle(future, reply, error))
         return self._wait(future, None)

@@ -18,13 +18,13 @@ FRAME_BYTES_MAX: Final = 256 << 20
 SEND_TIMEOUT_S: Final = 10.0
 
 
-class Execute(msgspec.Struct, frozen=True, tag="execute"):
+class ExecuteFrame(msgspec.Struct, frozen=True, tag="execute"):
     """To the child: carry this lease to its outcome."""
 
     lease: Lease
 
 
-class Answered(msgspec.Struct, frozen=True, tag="answered"):
+class ReplyFrame(msgspec.Struct, frozen=True, tag="answered"):
     """To the child: what came of a question. `code` is that of a HeadwayError, empty if it was taken."""
 
     number: int
@@ -33,33 +33,33 @@ class Answered(msgspec.Struct, frozen=True, tag="answered"):
     detail: str = ""
 
 
-class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+class CancelFrame(msgspec.Struct, frozen=True, tag="cancel"):
     """To the child: end the function."""
 
     cause: Cause
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class LoadFrame(msgspec.Struct, frozen=True, tag="ready"):
     """From the child: the app is loaded. Or not, and `problem` says why."""
 
     problem: str = ""
 
 
-class Told(msgspec.Struct, frozen=True, tag="told"):
+class ReportFrame(msgspec.Struct, frozen=True, tag="told"):
     """From the child: a report; `number` is not 0 if it waits for an answer."""
 
     report: AnyReport
     number: int = 0
 
 
-class Done(msgspec.Struct, frozen=True, tag="done"):
+class OutcomeFrame(msgspec.Struct, frozen=True, tag="done"):
     """From the child: the attempt is over; no outcome means that its lease was lost."""
 
     outcome: AnyReport | None
 
 
-ToChild = Execute | Answered | Cancel
-FromChild = Ready | Told | Done
+FrameToChild = ExecuteFrame | ReplyFrame | CancelFrame
+FrameFromChild = LoadFrame | ReportFrame | OutcomeFrame
 
 
 class Pipe:

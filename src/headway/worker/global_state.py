@@ -23,9 +23,9 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.worker.capture import Capture, Unconfigured
+from headway.worker.capture import LastResortOutput, LogCapture
 from headway.worker.launch import working_folder
-from headway.worker.outbox import Key
+from headway.worker.report_buffer import Key
 
 OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """The signals that end a worker."""
@@ -73,7 +73,7 @@ class GlobalState:
         self._lock = threading.Lock()
 
     def begin(
-        self, capture: Capture | None, on_main: Callable[[Callable[[], None]], object] = lambda work: work()
+        self, capture: LogCapture | None, on_main: Callable[[Callable[[], None]], object] = lambda work: work()
     ) -> None:
         """Take the state as it is now for what it should be; `on_main` calls a function in the main thread."""
         self._quick = [
@@ -180,7 +180,7 @@ def _umask() -> int | None:
 
 
 def _handlers() -> list[logging.Handler]:
-    return [handler for handler in logging.getLogger().handlers if not isinstance(handler, Unconfigured)]
+    return [handler for handler in logging.getLogger().handlers if not isinstance(handler, LastResortOutput)]
 
 
 def _handlers_of(numbers: tuple[signal.Signals, ...]) -> dict[str, Any]:

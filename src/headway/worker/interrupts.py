@@ -100,11 +100,11 @@ RECORDED: Final = (ChildFailed, StepFailed, SignalTimeout)
 """Errors that the run has recorded: every attempt raises them again, so that a run that fails by one is not retried."""
 
 
-class LetGo(BaseException):
+class DurableWait(BaseException):
     """The function waits for something and leaves the worker; it is called again when the wait is over."""
 
 
-class SuspendRun(LetGo):
+class SuspendRun(DurableWait):
     """Until signals arrive or other runs end."""
 
     def __init__(self, blockers: list[BlockerSpec], timeout_ms: int | None = None) -> None:
@@ -114,7 +114,7 @@ class SuspendRun(LetGo):
         self.timeout_ms = timeout_ms
 
 
-class SleepRun(LetGo):
+class SleepRun(DurableWait):
     """Until a time."""
 
     def __init__(self, until_ms: int, left_ms: int) -> None:

@@ -29,12 +29,12 @@ _decode: Final = msgspec.json.Decoder().decode
 _decode_failure: Final = msgspec.json.Decoder(StepFailure).decode
 
 
-class Scope:
+class StepScope:
     """The inside of a step while its function is called."""
 
     __slots__ = ("names", "outer", "step")
 
-    def __init__(self, step: str, outer: Scope | None) -> None:
+    def __init__(self, step: str, outer: StepScope | None) -> None:
         """`outer` is the step around it."""
         self.step = step
         self.outer = outer
@@ -42,7 +42,7 @@ class Scope:
         """The names that were counted in there: a second try of the step has to ask for the same ones."""
 
 
-inside: ContextVar[Scope | None] = ContextVar("headway_step", default=None)
+current_step: ContextVar[StepScope | None] = ContextVar("headway_step", default=None)
 """The step that this code belongs to."""
 
 
@@ -55,21 +55,21 @@ class Journal:
         """Take the steps of the lease."""
         self._steps = dict(steps)  # in one process the server hands out the same empty ones to many
         self._counts: dict[str, int] = {}
-        self._open: list[Scope] = []
+        self._open: list[StepScope] = []
 
     def count(self, name: str) -> int:
         """Return how often this name has been asked for, this time included."""
         number = self._counts.get(name, 0) + 1
         self._counts[name] = number
-        if (scope := inside.get()) is not None:
+        if (scope := current_step.get()) is not None:
             scope.names.append(name)
         return number
 
     @contextmanager
     def scope(self, step: str, *, retried: bool) -> Iterator[None]:
         """Call the step's function in here. One that is retried counts what it asks for from the same numbers in each try."""
-        scope = Scope(step, inside.get())
-        token = inside.set(scope)
+        scope = StepScope(step, current_step.get())
+        token = current_step.set(scope)
         self._open.append(scope)
         try:
             yield
@@ -81,13 +81,13 @@ class Journal:
             raise
         finally:
             self._open.remove(scope)
-            inside.reset(token)
+            current_step.reset(token)
             if scope.outer is not None:
                 scope.outer.names += scope.names
 
     def busy(self) -> bool:
         """Tell whether the function of another step is under way, other than those that this code is inside of."""
-        around, scope = set(), inside.get()
+        around, scope = set(), current_step.get()
         while scope is not None:
             around.add(scope)
             scope = scope.outer

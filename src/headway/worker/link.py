@@ -26,14 +26,14 @@ SILENCE_MAX_S: Final = 20.0
 """The signals stream says `: keepalive` every 5 s; after this much silence it is dead."""
 
 
-class DrainAsked(msgspec.Struct, frozen=True):
+class DrainSignal(msgspec.Struct, frozen=True):
     """The worker is to finish what it has and go."""
 
 
-Signal = StopAsked | DrainAsked
+Signal = StopAsked | DrainSignal
 
 
-class Signals(Protocol):
+class SignalStream(Protocol):
     """An open stream of what the server wants at once; its end means that the connection is gone."""
 
     def __enter__(self) -> Self: ...
@@ -61,7 +61,7 @@ class Link(Protocol):
         """Say what happened; when this returns it is durable."""
         ...
 
-    def signals(self, worker_id: str) -> Signals:
+    def signals(self, worker_id: str) -> SignalStream:
         """Open the stream of stops and drains."""
         ...
 
@@ -85,7 +85,7 @@ class HttpLink:
     def __init__(self, *servers: Transport) -> None:
         """Take a connection pool for each server, which has the credential."""
         self._servers = Servers(servers, left=self._left)
-        self._stream: HttpSignals | None = None
+        self._stream: HttpSignalStream | None = None
         self._heartbeat_s = HEARTBEAT_TIMEOUT_S
         self._encode = msgspec.json.Encoder().encode
         self._worker = msgspec.json.Decoder(WorkerOut)
@@ -114,7 +114,7 @@ class HttpLink:
         body = self._call("/v1/leases:report", self._encode(reports), timeout_s=timeout_s)
         return self._reported.decode(body)
 
-    def signals(self, worker_id: str) -> HttpSignals:
+    def signals(self, worker_id: str) -> HttpSignalStream:
         """GET /v1/workers/{id}/signals."""
         return self._ask(lambda server: self._listen(server, f"/v1/workers/{worker_id}/signals"))
 
@@ -140,9 +140,9 @@ class HttpLink:
                 if not tries.failed(error):
                     raise
 
-    def _listen(self, server: Transport, path: str) -> HttpSignals:
+    def _listen(self, server: Transport, path: str) -> HttpSignalStream:
         stream = server.stream(path, timeout_s=SILENCE_MAX_S)
-        self._stream = HttpSignals(stream, lambda why: self._servers.leave(server, why))
+        self._stream = HttpSignalStream(stream, lambda why: self._servers.leave(server, why))
         if self._servers.current is not server:  # left while this was being opened: nobody else would end it
             self._stream.close()
         return self._stream
@@ -155,7 +155,7 @@ class HttpLink:
             self._stream.close()
 
 
-class HttpSignals:
+class HttpSignalStream:
     """The signals stream over server-sent events."""
 
     def __init__(self, stream: SseStream, broke: Callable[[HeadwayError | None], None]) -> None:
@@ -178,7 +178,7 @@ class HttpSignals:
                 if event.event == "stop":
                     yield self._decode(event.data)
                 elif event.event == "drain":
-                    yield DrainAsked()
+                    yield DrainSignal()
         except ConnectionLost as error:
             why = error
         if not self._closed:

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from headway.clock import Clock
 from headway.wire.workers import BlockedLoop, LogReport
+from headway.worker.attempts import RunningAttempts
 from headway.worker.context import current
-from headway.worker.floor import Floor
-from headway.worker.outbox import Sink
+from headway.worker.report_buffer import Sink
 from headway.worker.sources import is_library
 
 LOOKS_MAX_S: Final = 0.25
@@ -48,7 +48,7 @@ class LoopWatch:
 
     def __init__(
         self,
-        floor: Floor,
+        attempts: RunningAttempts,
         sink: Sink,
         clock: Clock,
         stopping: threading.Event,
@@ -58,7 +58,7 @@ class LoopWatch:
         changed: Callable[[], None],
     ) -> None:
         """`say` gets messages, `sink` the same for the run's log; `changed` is called when `blocked` changes."""
-        self._floor = floor
+        self._attempts = attempts
         self._sink = sink
         self._clock = clock
         self._stopping = stopping
@@ -92,7 +92,7 @@ class LoopWatch:
         if late_ms >= self._threshold_ms:
             self._stood_still(late_ms, computing=used_ms >= late_ms / 2)
             return
-        held_ms = self._floor.loop_held_ms()
+        held_ms = self._attempts.loop_held_ms()
         if held_ms >= self._threshold_ms:
             self._blocked(held_ms)
         elif self.blocked is not None:
@@ -127,7 +127,7 @@ class LoopWatch:
         often = f" (the {times}th time; the next is told at the {2 * times}th)" if times > 1 else ""
         self._say(f"{said}{often}\n{found.stack}".rstrip())
         if found.run_id:
-            epoch = next((epoch for run_id, epoch in list(self._floor.held) if run_id == found.run_id), None)
+            epoch = next((epoch for run_id, epoch in list(self._attempts.held) if run_id == found.run_id), None)
             if epoch is not None:
                 message = f"{said}\n{found.stack}".rstrip()
                 self._sink.put(LogReport(run_id=found.run_id, epoch=epoch, level="warning", message=message))
@@ -140,7 +140,7 @@ class LoopWatch:
         )  # fmt: skip
         if not self._worth_telling(("", why)):
             return
-        running = sorted({f"{attempt.task.name!r}" for attempt in list(self._floor.running.values())})
+        running = sorted({f"{attempt.task.name!r}" for attempt in list(self._attempts.running.values())})
         beside = f"; running: {', '.join(running[:5])}{' …' if running[5:] else ''}" if running else ""
         self._say(f"no thread of this worker has run for {late_ms / 1000:.1f} s: {why}{beside}")
 
@@ -152,9 +152,9 @@ class LoopWatch:
         return times & (times - 1) == 0
 
     def _found(self, held_ms: int) -> BlockedLoop:
-        loop = self._floor.loop
+        loop = self._attempts.loop
         task = None if loop is None else asyncio.current_task(loop)
-        frame = sys._current_frames().get(self._floor.loop_thread)  # noqa: SLF001 - there is no other way to see another thread's stack
+        frame = sys._current_frames().get(self._attempts.loop_thread)  # noqa: SLF001 - there is no other way to see another thread's stack
         frames = [] if frame is None else users(frame)
         context = None if task is None else _context_of(task)
         found = None if context is None else context.get(current)

@@ -22,7 +22,7 @@ from headway.wire.workers import (
     Succeeded,
     Suspended,
 )  # fmt: skip
-from headway.worker.interrupts import RECORDED, Cancelled, Cause, Fail, LetGo, RetryLater, SleepRun, SuspendRun
+from headway.worker.interrupts import RECORDED, Cancelled, Cause, DurableWait, Fail, RetryLater, SleepRun, SuspendRun
 from headway.worker.payload import clean, to_json
 from headway.worker.registry import TaskFunction
 
@@ -155,8 +155,8 @@ def _details(error: BaseException) -> str:
 def _within(group: BaseExceptionGroup) -> BaseException:
     """Return what a task group's exceptions amount to: a wait if all of them wait, a final failure, else the group itself."""
     leaves = _leaves(group)
-    waits = [leaf for leaf in leaves if isinstance(leaf, LetGo)]
-    if not waits or any(not isinstance(leaf, LetGo | asyncio.CancelledError) for leaf in leaves):
+    waits = [leaf for leaf in leaves if isinstance(leaf, DurableWait)]
+    if not waits or any(not isinstance(leaf, DurableWait | asyncio.CancelledError) for leaf in leaves):
         return next((leaf for leaf in leaves if isinstance(leaf, Fail)), group)
     sleeps = [leaf for leaf in waits if isinstance(leaf, SleepRun)]
     if len(sleeps) == len(waits):

@@ -24,7 +24,7 @@ import msgspec
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Released
 from headway.worker.attempt import Attempt
-from headway.worker.frames import SEND_TIMEOUT_S, Cancel, Execute, FromChild, Pipe, Ready
+from headway.worker.frames import SEND_TIMEOUT_S, CancelFrame, ExecuteFrame, FrameFromChild, LoadFrame, Pipe
 from headway.worker.interrupts import Cause
 from headway.worker.launch import Launch
 from headway.worker.outcome import of_cause
@@ -32,7 +32,7 @@ from headway.worker.relay import Relay, handed_back
 from headway.worker.session import Backoff
 from headway.worker.stdio import READ_BYTES, Throttle, to_stdout
 
-_decode: Final = msgspec.json.Decoder(FromChild).decode
+_decode: Final = msgspec.json.Decoder(FrameFromChild).decode
 PROGRAM: Final = "headway.worker.child"
 HOLD_S: Final = 2.0
 """Time that a run waits for a usable child before it is handed back, so that it is not claimed again at once."""
@@ -104,7 +104,7 @@ class ChildProcess:
         self.throttle.feed(chunk)
         return bool(chunk)
 
-    def obituary(self) -> str:
+    def exit_reason(self) -> str:
         """Say how it died."""
         code = self.process.wait()
         if code >= 0:
@@ -116,7 +116,7 @@ class ChildProcess:
         return f"The process was killed by {name}."
 
 
-class ChildPool:
+class ProcessPool:
     """The children of a worker; as many as runs are in them at once, the idle ones waiting for the next."""
 
     def __init__(self, spec: str, launch: Launch, clock: Clock, say: Callable[[str], None] = lambda _: None) -> None:
@@ -152,8 +152,8 @@ class ChildPool:
             child = self._take()
         except OSError as error:
             return self._fail(attempt, f"no process can be started: {error}")
-        attendance = _Attendance(child, attempt)
-        outcome, reusable = attendance.run()
+        execution = _ChildExecution(child, attempt)
+        outcome, reusable = execution.run()
         if reusable:
             with self._lock:
                 self._idle.append(child)
@@ -161,7 +161,7 @@ class ChildPool:
         child.close()
         if child.loaded or attempt.cause is not None:
             return outcome
-        return self._fail(attempt, attendance.relay.problem or child.obituary())
+        return self._fail(attempt, execution.relay.problem or child.exit_reason())
 
     def close(self) -> None:
         """End the idle children."""
@@ -213,12 +213,12 @@ class ChildPool:
                 child.forward()
                 if ready and not child.pipe.read_some():
                     return
-                child.loaded = any(_decode(frame) == Ready() for frame in child.pipe.frames())
+                child.loaded = any(_decode(frame) == LoadFrame() for frame in child.pipe.frames())
                 if not child.loaded and child.process.poll() is not None and not ready:
                     return
 
 
-class _Attendance:
+class _ChildExecution:
     """One run in one child, seen from the worker."""
 
     def __init__(self, child: ChildProcess, attempt: Attempt) -> None:
@@ -229,23 +229,23 @@ class _Attendance:
     def run(self) -> tuple[AnyReport | None, bool]:
         """Return the outcome, and whether the child can be used again."""
         child, attempt, relay = self._child, self._attempt, self.relay
-        child.send(Execute(attempt.lease))
+        child.send(ExecuteFrame(attempt.lease))
         attempt.kill = self._kill
         attempt.interrupt = self._interrupt
         if attempt.cause is not None:  # cancelled before there was someone to tell
             self._interrupt(attempt.cause)
-        self._attend()
+        self._forward_all()
         attempt.interrupt = attempt.kill = None
         while child.forward():
             pass
         child.throttle.finish()
         if relay.done is not None:
             return relay.outcome(""), attempt.cause is None and not relay.killed
-        obituary = child.obituary()
+        exit_reason = child.exit_reason()
         child.kill()  # what it has started goes too
-        return relay.outcome(obituary), False
+        return relay.outcome(exit_reason), False
 
-    def _attend(self) -> None:
+    def _forward_all(self) -> None:
         """Pass everything on until the child is done or dead."""
         child = self._child
         with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
@@ -274,15 +274,15 @@ class _Attendance:
         try:
             for frame in self._child.pipe.frames():
                 told = _decode(frame)
-                self._child.loaded |= told == Ready()
-                self.relay.heed(told)
+                self._child.loaded |= told == LoadFrame()
+                self.relay.handle_frame(told)
         except (msgspec.MsgspecError, OSError):
             self._child.kill()  # user code has written into the socket: nothing it says can be trusted
             return False
         return True
 
     def _interrupt(self, cause: Cause) -> None:
-        self._child.send(Cancel(cause))
+        self._child.send(CancelFrame(cause))
 
     def _kill(self) -> None:
         self.relay.killed = True

@@ -10,10 +10,10 @@ import msgspec
 from headway.errors import HeadwayError
 from headway.wire.workers import AnyReport, Errored, ErrorReport, ProgressReport, Released, Reply, Stopped
 from headway.worker.attempt import Attempt
-from headway.worker.frames import Answered, Done, FromChild, Ready, Told
-from headway.worker.outbox import Question
+from headway.worker.frames import FrameFromChild, LoadFrame, OutcomeFrame, ReplyFrame, ReportFrame
 from headway.worker.outcome import of_cause
 from headway.worker.payload import clean
+from headway.worker.report_buffer import RequestReport
 
 NOTE_MAX: Final = 1_000
 
@@ -21,32 +21,32 @@ NOTE_MAX: Final = 1_000
 class Relay:
     """One attempt, executed in a child process or on Ray."""
 
-    def __init__(self, attempt: Attempt, answer: Callable[[Answered], None]) -> None:
+    def __init__(self, attempt: Attempt, answer: Callable[[ReplyFrame], None]) -> None:
         """`answer` takes what goes back; it is called from any thread."""
         self.attempt = attempt
-        self.done: Done | None = None
+        self.done: OutcomeFrame | None = None
         self.killed = False
         self.problem = ""
         """Why the app could not be loaded where the function was to run."""
         self._answer = answer
 
-    def heed(self, frame: FromChild) -> None:
+    def handle_frame(self, frame: FrameFromChild) -> None:
         """Take what the function, or the process around it, says."""
         match frame:
-            case Told(report, 0):
+            case ReportFrame(report, 0):
                 if isinstance(report, ProgressReport):
                     self.attempt.sink.progress(report)
                 else:
                     self.attempt.sink.put(report)
-            case Told(report, number):
+            case ReportFrame(report, number):
                 self._pass_on(report, number)
-            case Done():
+            case OutcomeFrame():
                 self.done = frame
-            case Ready(problem):
+            case LoadFrame(problem):
                 self.problem = problem
 
-    def outcome(self, obituary: str) -> AnyReport | None:
-        """Return what became of the attempt; of one whose process died without a word, by that obituary."""
+    def outcome(self, exit_reason: str) -> AnyReport | None:
+        """Return the attempt's outcome; `exit_reason` explains a process that ended without reporting one."""
         attempt = self.attempt
         if self.done is not None:
             return self.done.outcome
@@ -55,14 +55,14 @@ class Relay:
             return msgspec.structs.replace(outcome, killed=self.killed) if isinstance(outcome, Stopped) else outcome
         if self.problem:
             return handed_back(attempt, self.problem)
-        return crashed(attempt, obituary)
+        return crashed(attempt, exit_reason)
 
     def _pass_on(self, report: AnyReport, number: int) -> None:
         def answer(reply: Reply | None, error: BaseException | None) -> None:
             code = error.code if isinstance(error, HeadwayError) else "lease_lost" if error else ""
-            self._answer(Answered(number, reply, code, str(error) if error else ""))
+            self._answer(ReplyFrame(number, reply, code, str(error) if error else ""))
 
-        assert isinstance(report, Question), "only questions are numbered"
+        assert isinstance(report, RequestReport), "only questions are numbered"
         self.attempt.sink.ask(report, answer)
 
 

@@ -43,7 +43,7 @@ class Backoff:
         self._next_s = self._first_s
 
 
-class Claiming:
+class ClaimNumbers:
     """The numbers of the claims under way: what a heartbeat has to say, so that the server knows what has never arrived."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Session:
         self.id = ""
         self.lease_ms = 15_000
         self.heartbeat_ms = 5_000
-        self.claiming = Claiming()
+        self.claiming = ClaimNumbers()
         self.beat = 0
         """The number of the last heartbeat that was answered, as the server counts them."""
         self.heard_ms = clock.monotonic_ms()

@@ -2,9 +2,9 @@
 
     main thread   the event loop: `inline` tasks                  claimer   fetches leases
     pool          `thread` tasks                                  reporter  sends what happened
-    attendants    one for each `process` task that runs           pulse     heartbeats
+    child threads one for each `process` task that runs           heartbeat sends which leases are held
     ray           one for all `ray` tasks, if there are any       listener  stops, drains
-                                                                  warden    timeouts, graces, the end
+                                                                  watchdog  timeouts, graces, the end
                                                                   loopwatch a blocked loop
 
 User code never stands between the server and a heartbeat: it has the main thread, the pool and the children, and the
@@ -30,20 +30,21 @@ from headway.kinds import Duration
 from headway.setting import PYTHON_ONLY, check_all
 from headway.wire.times import to_text
 from headway.wire.workers import RegisterWorker
-from headway.worker.capture import Capture
+from headway.worker.attempts import RunningAttempts
+from headway.worker.capture import LogCapture
 from headway.worker.claimer import Claimer
-from headway.worker.floor import Floor
+from headway.worker.heartbeat import WorkerHeartbeat
 from headway.worker.launch import Launch
 from headway.worker.link import Link
-from headway.worker.listener import Listener
 from headway.worker.loopwatch import LoopWatch
-from headway.worker.outbox import Outbox
-from headway.worker.process import ChildPool
+from headway.worker.process import ProcessPool
 from headway.worker.ray.options import RayOptions
 from headway.worker.registry import App
-from headway.worker.reporter import Pulse, Reporter
+from headway.worker.report_buffer import ReportBuffer
+from headway.worker.report_sender import ReportSender
 from headway.worker.session import Session
-from headway.worker.warden import Warden
+from headway.worker.signal_listener import SignalListener
+from headway.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from headway.worker.ray.cluster import RayCluster
@@ -115,51 +116,53 @@ class Worker:
         threads = options.threads or options.capacity
         processes = options.processes or max(4, 2 * (os.cpu_count() or 1))
         self._threads = ThreadPoolExecutor(threads, "headway-task")
-        self._attendants = ThreadPoolExecutor(processes, "headway-child")
-        self._children = ChildPool(spec, launch, clock, say)
+        self._child_threads = ThreadPoolExecutor(processes, "headway-child")
+        self._children = ProcessPool(spec, launch, clock, say)
         self._ray = _ray_cluster(app, options.ray, spec, launch, clock, say)
-        self.outbox = Outbox()
-        self.floor = Floor(
-            app.tasks, self.outbox, clock, capacity=options.capacity, threads=self._threads, threads_max=threads,
-            attendants=self._attendants, attendants_max=processes, children=self._children,
+        self.report_buffer = ReportBuffer()
+        self.attempts = RunningAttempts(
+            app.tasks, self.report_buffer, clock, capacity=options.capacity, threads=self._threads, threads_max=threads,
+            child_threads=self._child_threads, child_threads_max=processes, children=self._children,
             ray=self._ray, say=say,
         )  # fmt: skip
         self.session = Session(link, _hello(app, options, clock), clock, self._stopping, say)
-        self.warden = Warden(
-            self.floor, self.session, clock,
+        self.watchdog = Watchdog(
+            self.attempts, self.session, clock,
             drain_grace_ms=options.drain_grace_ms, closed=self._closed, finish=self._finish,
         )  # fmt: skip
-        self._reporter = Reporter(self.floor, self.outbox, link, self.session, clock, self._stopping)
-        self._pulse = Pulse(
-            self.floor, link, self.session, clock, self._stopping, self.warden.ask, lambda: self._loopwatch.blocked
+        self._report_sender = ReportSender(self.attempts, self.report_buffer, link, self.session, clock, self._stopping)
+        self._heartbeat = WorkerHeartbeat(
+            self.attempts, link, self.session, clock, self._stopping, self.watchdog.ask, lambda: self._loopwatch.blocked
         )
         self._loopwatch = LoopWatch(
-            self.floor, self.outbox, clock, self._stopping,
-            threshold_ms=options.loop_blocked_ms, say=say, changed=self._pulse.hurry,
+            self.attempts, self.report_buffer, clock, self._stopping,
+            threshold_ms=options.loop_blocked_ms, say=say, changed=self._heartbeat.send_now,
         )  # fmt: skip
-        self._listener = Listener(self.floor, link, self.session, clock, self._stopping, self.warden.ask)
-        self._claimer = Claimer(self.floor, link, self.session, self._listener.listens, self._stopping)
+        self._signal_listener = SignalListener(
+            self.attempts, link, self.session, clock, self._stopping, self.watchdog.ask
+        )
+        self._claimer = Claimer(self.attempts, link, self.session, self._signal_listener.listens, self._stopping)
 
     def drain(self, *, at_once: bool = False) -> None:
         """Claim no more, finish what runs or cancel it `at_once`, hand back the rest, end. Safe in a signal handler."""
-        self.warden.drain(at_once=at_once)
+        self.watchdog.drain(at_once=at_once)
 
     def reload(self, changed: list[str]) -> None:
         """Hand back what runs and end, to be started again with the new code: these files have changed."""
         names = ", ".join(os.path.relpath(path) for path in changed[:3]) + (" …" if changed[3:] else "")
-        runs = len(self.floor.running)
+        runs = len(self.attempts.running)
         back = "" if not runs else f", {runs:,} run{'' if runs == 1 else 's'} handed back"
         self._reloading = True
         self._tell(f"{names} changed: starts again{back}")
-        self.warden.reload()
+        self.watchdog.reload()
 
     def run(self) -> int:
         """Work until drained; return the exit code. Raises if the server refuses the worker."""
-        captured = Capture() if self._app.capture_logging else None
+        captured = LogCapture() if self._app.capture_logging else None
         loop = _new_loop()
-        warden = threading.Thread(target=self.warden.run, name="headway-warden", daemon=True)
+        watchdog = threading.Thread(target=self.watchdog.run, name="headway-warden", daemon=True)
         try:
-            warden.start()
+            watchdog.start()
             if self._ray is not None:
                 self._ray.start()
             if self.session.begin():
@@ -168,26 +171,31 @@ class Worker:
                     thread.join(JOIN_S)
         finally:
             self._stopping.set()
-            self.outbox.unbind_loop()
+            self.report_buffer.unbind_loop()
             self._close_processes()
             self._threads.shutdown(wait=False, cancel_futures=True)
-            self._attendants.shutdown(wait=False, cancel_futures=True)
+            self._child_threads.shutdown(wait=False, cancel_futures=True)
             if captured is not None:
                 captured.remove()
             loop.close()
         return self._exit_code
 
-    async def _work(self, loop: asyncio.AbstractEventLoop, captured: Capture | None) -> None:
+    async def _work(self, loop: asyncio.AbstractEventLoop, captured: LogCapture | None) -> None:
         self._over = asyncio.Event()
         self._loop = loop
-        self.floor.bind(loop)
-        self.floor.state.begin(captured, loop.call_soon_threadsafe)
-        self.outbox.bind_loop(threading.get_ident(), loop.call_soon)
+        self.attempts.bind(loop)
+        self.attempts.state.begin(captured, loop.call_soon_threadsafe)
+        self.report_buffer.bind_loop(threading.get_ident(), loop.call_soon)
         number = len(self._app.tasks)
         self._tell(f"connected, with {number} {'task' if number == 1 else 'tasks'}")
         self._protocol = [
-            threading.Thread(target=part.run, name=f"headway-{type(part).__name__.lower()}", daemon=True)
-            for part in (self._listener, self._claimer, self._reporter, self._pulse)
+            threading.Thread(target=part.run, name=name, daemon=True)
+            for name, part in (
+                ("headway-listener", self._signal_listener),
+                ("headway-claimer", self._claimer),
+                ("headway-reporter", self._report_sender),
+                ("headway-pulse", self._heartbeat),
+            )
         ]
         if self._loopwatch.on:
             self._protocol.append(threading.Thread(target=self._loopwatch.run, name="headway-loopwatch", daemon=True))
@@ -198,7 +206,7 @@ class Worker:
 
     def _closed(self) -> None:
         """Have the server end the claim that waits, so that nothing is handed to a worker that goes."""
-        if (number := len(self.floor.running)) and not self._reloading:
+        if (number := len(self.attempts.running)) and not self._reloading:
             runs = "1 run" if number == 1 else f"{number:,} runs"
             self._tell(
                 f"draining: waits for {runs}, {self._drain_grace_ms / 1000:g} s at most; what is left is handed back"
@@ -212,13 +220,13 @@ class Worker:
                 self._link.drain(self.session.id)
 
     def _finish(self, code: int) -> None:
-        """End the threads and the loop; called by the warden, when everything is reported."""
+        """End the threads and the loop; called by the watchdog when everything is reported."""
         self._exit_code = code
         self._stopping.set()
-        self._pulse.hurry()
-        self.floor.wake()
-        self.outbox.wake()
-        self._listener.close()
+        self._heartbeat.send_now()
+        self.attempts.wake()
+        self.report_buffer.wake()
+        self._signal_listener.close()
         self._link.close()
         loop, over = self._loop, self._over
         if loop is None or over is None:

@@ -1,6 +1,6 @@
 """The driver: a child of the worker, and the only process of ours that joins the Ray cluster.
 
-It hands leases to Ray, mail to and from the office, and says how tasks end. A driver of Ray's is ended by Ray when the
+It hands leases to Ray, passes frames to and from the mailbox, and reports how tasks end. A driver of Ray's is ended by Ray when the
 cluster fails, so it is a process of its own; Ray in turn ends all that a driver has started when that is gone. So it never
 tidies up: whatever cannot go on here ends the process, and the worker starts another.
 """
@@ -20,61 +20,61 @@ import msgspec
 
 from headway.worker.frames import Pipe
 from headway.worker.orphan import die_with
-from headway.worker.outbox import Key
-from headway.worker.ray.guest import execute
-from headway.worker.ray.letters import (
-    Began,
-    Ended,
-    Joined,
-    Kill,
-    Mail,
-    Post,
-    Recall,
-    Submit,
+from headway.worker.ray.mailbox import Item, Mailbox
+from headway.worker.ray.messages import (
+    FrameFromTask,
+    FrameToTask,
+    JoinResult,
+    KillTask,
+    PlacementPending,
+    SubmitTask,
+    TaskEnd,
+    TaskStart,
     ToDriver,
-    Waits,
+    Withdraw,
 )  # fmt: skip
-from headway.worker.ray.office import Item, Office
 from headway.worker.ray.options import Settings
-from headway.worker.ray.resources import as_options, why_it_waits
+from headway.worker.ray.remote_task import execute
+from headway.worker.ray.resources import as_options, placement_message
+from headway.worker.report_buffer import Key
 
-OFFICE_S: Final = 600.0
-"""How long the office may take to open; a runtime environment may have to be installed for it."""
-WAITS_S: Final = 5.0
-"""Who has not begun after this long is told what it waits for."""
+MAILBOX_OPEN_S: Final = 600.0
+"""Longest time to create the mailbox; Ray may have to install a runtime environment first."""
+PLACEMENT_NOTICE_S: Final = 5.0
+"""A run that Ray has not placed after this long gets a log line that says why."""
 CALLS_MORE: Final = 16
-OBITUARY_MAX: Final = 4_000
+EXIT_REASON_MAX: Final = 4_000
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _decode: Final = msgspec.json.Decoder(ToDriver).decode
 
 
-class _Stay:
+class _RemoteRun:
     """One lease on Ray."""
 
     def __init__(self) -> None:
         self.ref: Any = None
         self.opened = asyncio.Event()
         self.began = asyncio.Event()
-        self.died = ""
+        self.failure = ""
 
 
 class Driver:
-    """Carries letters between the worker and the office."""
+    """Connection between the worker's socket and the mailbox."""
 
     def __init__(self, ray: Any, pipe: Pipe, settings: Settings) -> None:
         """Ray is connected; nothing has been started on it."""
         self._ray = ray
         self._pipe = pipe
         self._settings = settings
-        self._stays: dict[Key, _Stay] = {}
+        self._runs: dict[Key, _RemoteRun] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         strategies = ray.util.scheduling_strategies
         here = strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._office = (
-            ray.remote(Office)
+        self._mailbox = (
+            ray.remote(Mailbox)
             .options(
                 num_cpus=0, max_restarts=0, scheduling_strategy=here,
-                # Of each run one call waits for mail, and another may bring some.
+                # Each run has one waiting `fetch`, and may call `send` meanwhile.
                 max_concurrency=2 * settings.capacity + CALLS_MORE,
             )
             .remote()
@@ -82,35 +82,35 @@ class Driver:
         self._execute = ray.remote(max_retries=0)(execute)
 
     async def run(self) -> None:
-        """Carry until either end is gone."""
-        await asyncio.wait_for(self._office.close.remote(("", 0)), OFFICE_S)  # changes nothing, but is answered
-        self._pipe.send(Joined(nodes=len(self._nodes())))
+        """Pass messages on until either end is gone."""
+        await asyncio.wait_for(self._mailbox.close.remote(("", 0)), MAILBOX_OPEN_S)  # changes nothing, but is answered
+        self._pipe.send(JoinResult(nodes=len(self._nodes())))
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), daemon=True).start()
         while True:
-            items: list[Item] = await self._office.collect.remote()
+            items: list[Item] = await self._mailbox.collect.remote()
             for (run_id, epoch), kind, text in items:
-                stay = self._stays[run_id, epoch]
+                run = self._runs[run_id, epoch]
                 if kind == "mail":
-                    self._pipe.send(Mail(run_id, epoch, msgspec.Raw(text)))
+                    self._pipe.send(FrameFromTask(run_id, epoch, msgspec.Raw(text)))
                 elif kind == "began":
-                    stay.began.set()
-                    self._pipe.send(Began(run_id, epoch, text.decode()))
+                    run.began.set()
+                    self._pipe.send(TaskStart(run_id, epoch, text.decode()))
                 else:
-                    del self._stays[run_id, epoch]
-                    self._pipe.send(Ended(run_id, epoch, stay.died))
+                    del self._runs[run_id, epoch]
+                    self._pipe.send(TaskEnd(run_id, epoch, run.failure))
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         while (frame := self._pipe.receive()) is not None:
-            loop.call_soon_threadsafe(self._heed, _decode(frame))
+            loop.call_soon_threadsafe(self._handle, _decode(frame))
         os._exit(0)  # the worker has gone
 
-    def _heed(self, letter: ToDriver) -> None:
-        if isinstance(letter, Submit):
-            self._stays[letter.key] = _Stay()
-        stay = self._stays.get(letter.key)
-        if stay is not None:  # it has not ended in this moment
-            task = asyncio.create_task(self._do(letter, stay))
+    def _handle(self, message: ToDriver) -> None:
+        if isinstance(message, SubmitTask):
+            self._runs[message.key] = _RemoteRun()
+        run = self._runs.get(message.key)
+        if run is not None:  # it has not ended in this moment
+            task = asyncio.create_task(self._do(message, run))
             self._tasks.add(task)
             task.add_done_callback(self._done)
 
@@ -119,51 +119,51 @@ class Driver:
         if not task.cancelled() and task.exception() is not None:
             _give_up(task.exception())
 
-    async def _do(self, letter: ToDriver, stay: _Stay) -> None:
-        if isinstance(letter, Submit):
-            await self._carry(letter, stay)
+    async def _do(self, message: ToDriver, run: _RemoteRun) -> None:
+        if isinstance(message, SubmitTask):
+            await self._execute_lease(message, run)
             return
-        await stay.opened.wait()
-        match letter:
-            case Post():
-                await self._office.tell.remote(letter.key, bytes(letter.frame))
-            case Recall():
-                if await self._office.withdraw.remote(letter.key):
-                    self._ray.cancel(stay.ref, force=True)
-            case Kill():
-                self._ray.cancel(stay.ref, force=True)
+        await run.opened.wait()
+        match message:
+            case FrameToTask():
+                await self._mailbox.deliver.remote(message.key, bytes(message.frame))
+            case Withdraw():
+                if await self._mailbox.withdraw.remote(message.key):
+                    self._ray.cancel(run.ref, force=True)
+            case KillTask():
+                self._ray.cancel(run.ref, force=True)
 
-    async def _carry(self, letter: Submit, stay: _Stay) -> None:
+    async def _execute_lease(self, message: SubmitTask, run: _RemoteRun) -> None:
         """Have Ray execute it, and say when and how it has ended."""
-        key = letter.key
-        await self._office.open.remote(key)
-        options = {**as_options(letter.resources), "name": letter.task, "max_retries": 0}
-        stay.ref = self._execute.options(**options).remote(self._office, self._settings.spec, bytes(letter.lease))
-        stay.opened.set()
-        notice = asyncio.create_task(self._notice(letter, stay))
+        key = message.key
+        await self._mailbox.open.remote(key)
+        options = {**as_options(message.resources), "name": message.task, "max_retries": 0}
+        run.ref = self._execute.options(**options).remote(self._mailbox, self._settings.spec, bytes(message.lease))
+        run.opened.set()
+        notice = asyncio.create_task(self._report_placement(message, run))
         try:
-            await stay.ref
+            await run.ref
         except self._ray.exceptions.RayError as error:
-            stay.died = obituary(error)
+            run.failure = exit_reason(error)
         notice.cancel()
-        await self._office.close.remote(key)
+        await self._mailbox.close.remote(key)
 
-    async def _notice(self, letter: Submit, stay: _Stay) -> None:
-        """Say what it waits for, if it has to."""
+    async def _report_placement(self, message: SubmitTask, run: _RemoteRun) -> None:
+        """Tell the worker which resources the task waits for, if Ray does not place it soon."""
         try:
-            await asyncio.wait_for(stay.began.wait(), WAITS_S)
+            await asyncio.wait_for(run.began.wait(), PLACEMENT_NOTICE_S)
         except TimeoutError:
-            message = why_it_waits(letter.resources, self._nodes(), self._ray.available_resources())
-            self._pipe.send(Waits(*letter.key, message))
+            text = placement_message(message.resources, self._nodes(), self._ray.available_resources())
+            self._pipe.send(PlacementPending(*message.key, text))
 
     def _nodes(self) -> list[dict[str, float]]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
 
-def obituary(error: BaseException) -> str:
-    """Return what Ray says of a task that has not returned."""
+def exit_reason(error: BaseException) -> str:
+    """Return Ray's message about a task that did not return."""
     text = _COLOUR.sub("", str(error)).strip()
-    return f"{type(error).__name__}: {text[:OBITUARY_MAX]}"
+    return f"{type(error).__name__}: {text[:EXIT_REASON_MAX]}"
 
 
 def main() -> None:
@@ -183,7 +183,7 @@ def main() -> None:
             logging_level=logging.WARNING,
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker says it and tries again
-        pipe.send(Joined(f"{type(error).__name__}: {_COLOUR.sub('', str(error))[:OBITUARY_MAX]}"))
+        pipe.send(JoinResult(f"{type(error).__name__}: {_COLOUR.sub('', str(error))[:EXIT_REASON_MAX]}"))
         return
     try:
         asyncio.run(Driver(ray, pipe, settings).run())

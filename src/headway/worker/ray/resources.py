@@ -34,7 +34,7 @@ def demand(resources: Resources) -> dict[str, float]:
     return {_NATIVE.get(name, name): amount for name, amount in asked.items() if amount}
 
 
-def why_it_waits(resources: Resources, nodes: list[dict[str, float]], free: Mapping[str, float]) -> str:
+def placement_message(resources: Resources, nodes: list[dict[str, float]], free: Mapping[str, float]) -> str:
     """Say what a task waits for, given what each living node has when it is idle, and what is free of all that now."""
     wanted = demand(resources)
     said = ", ".join(f"{name} {amount:g}" for name, amount in wanted.items()) or "no resources"

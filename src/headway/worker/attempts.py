@@ -19,10 +19,10 @@ from headway.wire.workers import AnyReport, Executor, Lease, Released, StopAsked
 from headway.worker.attempt import Attempt
 from headway.worker.global_state import GlobalState
 from headway.worker.interrupts import Cause
-from headway.worker.outbox import Key, Outbox
 from headway.worker.outcome import of_cause, task_missing
-from headway.worker.process import ChildPool
+from headway.worker.process import ProcessPool
 from headway.worker.registry import EXECUTORS, TaskFunction
+from headway.worker.report_buffer import Key, ReportBuffer
 
 if TYPE_CHECKING:
     from headway.worker.ray.cluster import RayCluster  # imported by who has Ray tasks
@@ -33,30 +33,30 @@ UNWIND_MS: Final = 2_000
 """How long a cancelled function has at least where only the end of the worker could end it, whatever its grace."""
 
 
-class Floor:
+class RunningAttempts:
     """The attempts of one worker."""
 
     def __init__(
         self,
         tasks: Mapping[str, TaskFunction],
-        outbox: Outbox,
+        report_buffer: ReportBuffer,
         clock: Clock,
         *,
         capacity: int,
         threads: ThreadPoolExecutor,
         threads_max: int,
-        attendants: ThreadPoolExecutor,
-        attendants_max: int,
-        children: ChildPool,
+        child_threads: ThreadPoolExecutor,
+        child_threads_max: int,
+        children: ProcessPool,
         ray: RayCluster | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Empty; the two pools have `threads_max` and `attendants_max` threads. Without `ray` its tasks are for others."""
+        """Empty; the two pools have `threads_max` and `child_threads_max` threads. Without `ray` its tasks are for others."""
         self._tasks = dict(tasks)
-        self._outbox = outbox
+        self._buffer = report_buffer
         self._clock = clock
         self._threads = threads
-        self._attendants = attendants
+        self._child_threads = child_threads
         self._children = children
         self._ray = ray
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -72,7 +72,7 @@ class Floor:
         self._asked_ms = 0
         self.capacity = capacity
         self._used = {task.executor for task in tasks.values()}
-        self._most: dict[Executor, int] = {"inline": capacity, "thread": threads_max, "process": attendants_max}
+        self._most: dict[Executor, int] = {"inline": capacity, "thread": threads_max, "process": child_threads_max}
         self._in: dict[Executor, dict[Key, Attempt]] = {executor: {} for executor in EXECUTORS}
         """What has a thread or a process, or waits for one; nobody needs to know it of the loop."""
         self.most = min(
@@ -148,7 +148,7 @@ class Floor:
             if task is None:
                 self._refuse(lease)
                 continue
-            attempt = Attempt(task, lease, self._outbox, self._clock, self.ended)
+            attempt = Attempt(task, lease, self._buffer, self._clock, self.ended)
             self.held[attempt.key] = self.running[attempt.key] = attempt
             if lease.crashes and not attempt.killable:
                 # A run that took a worker down before is not let near the others again.
@@ -160,7 +160,7 @@ class Floor:
             if attempt.executor == "thread":
                 attempt.future = self._threads.submit(self._in_thread, attempt)
             elif attempt.executor == "process":
-                attempt.future = self._attendants.submit(self._in_child, attempt)
+                attempt.future = self._child_threads.submit(self._in_child, attempt)
             else:
                 assert self._ray is not None, "no room was said to be there"
                 self._time(attempt)
@@ -185,7 +185,7 @@ class Floor:
     def refuse_all(self, leases: Iterable[Lease]) -> None:
         """Hand back leases that came too late to be begun."""
         for lease in leases:
-            attempt = Attempt(next(iter(self._tasks.values())), lease, self._outbox, self._clock, self.ended)
+            attempt = Attempt(next(iter(self._tasks.values())), lease, self._buffer, self._clock, self.ended)
             self.held[attempt.key] = self.running[attempt.key] = attempt
             self.hand_back(attempt)
 
@@ -200,7 +200,7 @@ class Floor:
         if outcome is not None and attempt.cause is Cause.LAPSED:
             self._withheld.append(outcome)
         elif outcome is not None:
-            self._outbox.finish(outcome)
+            self._buffer.finish(outcome)
         if attempt.watched:
             self.watched.pop(attempt.key, None)
         if self._room_wanted <= self.capacity and self.free >= self._room_wanted:
@@ -230,7 +230,7 @@ class Floor:
         Not before: a claim of this worker may still wait at the server, and take it again, for an answer that is lost.
         """
         while self._withheld:
-            self._outbox.finish(self._withheld.popleft())
+            self._buffer.finish(self._withheld.popleft())
 
     def acknowledged(self, key: Key) -> None:
         """Note that the server has taken the outcome, durably."""
@@ -318,6 +318,6 @@ class Floor:
             self.watch(attempt)
 
     def _refuse(self, lease: Lease) -> None:
-        attempt = Attempt(next(iter(self._tasks.values())), lease, self._outbox, self._clock, self.ended)
+        attempt = Attempt(next(iter(self._tasks.values())), lease, self._buffer, self._clock, self.ended)
         self.held[attempt.key] = self.running[attempt.key] = attempt
         self.ended(attempt, task_missing(lease, "This worker"))

@@ -1,4 +1,4 @@
-"""The program of a Ray task, with a real office and without Ray: calls cross to the office's loop as Ray would carry them."""
+"""The program of a Ray task, with a real mailbox and without Ray: calls cross to the mailbox's loop as Ray would carry them."""
 
 import asyncio
 import threading
@@ -8,29 +8,29 @@ import pytest
 from tests.worker.kit import lease
 
 from headway.wire.workers import LogReport, Reply, StepReport, Stopped, Succeeded
-from headway.worker.frames import Answered, Cancel, Done, FromChild, Told
+from headway.worker.frames import CancelFrame, FrameFromChild, OutcomeFrame, ReplyFrame, ReportFrame
 from headway.worker.interrupts import Cause
-from headway.worker.ray.guest import Guest
-from headway.worker.ray.office import Office
+from headway.worker.ray.mailbox import Mailbox
+from headway.worker.ray.remote_task import RemoteTask
 
 SPEC = "tests.worker.rough:app"
 
 
 class Stage:
-    """An office on a loop of its own, and one guest whose end is watched."""
+    """A mailbox on a loop of its own, and one remote task whose end is watched."""
 
     def __init__(self):
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.thread.start()
-        self.office = Office()
+        self.mailbox = Mailbox()
         self.left = threading.Event()
         self.gone = False
 
     def call(self, verb, *given):
         if self.gone:
             raise ConnectionError(verb)
-        return asyncio.run_coroutine_threadsafe(getattr(self.office, verb)(*given), self.loop).result(20)
+        return asyncio.run_coroutine_threadsafe(getattr(self.mailbox, verb)(*given), self.loop).result(20)
 
     async def _cancel_all(self):
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -41,12 +41,12 @@ class Stage:
     def begin(self, one, spec=SPEC):
         def leave(code):
             self.left.set()
-            guest._over.set()
-            if guest._attempt is not None:
-                guest._attempt.cancel(Cause.LOST)  # in place of its process
+            remote_task._over.set()
+            if remote_task._attempt is not None:
+                remote_task._attempt.cancel(Cause.LOST)  # in place of its process
 
-        guest = Guest(self.call, spec, one, "node", leave=leave)
-        thread = threading.Thread(target=guest.run, daemon=True)
+        remote_task = RemoteTask(self.call, spec, one, "node", leave=leave)
+        thread = threading.Thread(target=remote_task.run, daemon=True)
         thread.start()
         return thread
 
@@ -56,11 +56,11 @@ class Stage:
         while not any(isinstance(frame, kind) for frame in found):
             for _, what, text in self.call("collect"):
                 if what == "mail":
-                    found.append(msgspec.json.decode(text, type=FromChild))
+                    found.append(msgspec.json.decode(text, type=FrameFromChild))
         return found
 
-    def tell(self, frame, key=("run", 1)):
-        self.call("tell", key, msgspec.json.encode(frame))
+    def deliver(self, frame, key=("run", 1)):
+        self.call("deliver", key, msgspec.json.encode(frame))
 
     def close(self):
         self.gone = True
@@ -80,12 +80,12 @@ def stage():
 
 def test_a_step_is_answered_and_the_outcome_comes_last(stage):
     thread = stage.begin(lease("add", input={"a": 41}))
-    asked = [frame for frame in stage.heard(Told) if frame.number]
+    asked = [frame for frame in stage.heard(ReportFrame) if frame.number]
     while not asked:
-        asked = [frame for frame in stage.heard(Told) if frame.number]
+        asked = [frame for frame in stage.heard(ReportFrame) if frame.number]
     assert isinstance(asked[0].report, StepReport)
-    stage.tell(Answered(asked[0].number, Reply(index=0)))
-    assert stage.heard(Done)[-1] == Done(Succeeded(run_id="run", epoch=1, output=msgspec.Raw(b"42")))
+    stage.deliver(ReplyFrame(asked[0].number, Reply(index=0)))
+    assert stage.heard(OutcomeFrame)[-1] == OutcomeFrame(Succeeded(run_id="run", epoch=1, output=msgspec.Raw(b"42")))
     thread.join(10)
     assert not thread.is_alive()
     assert not stage.left.is_set()
@@ -98,29 +98,29 @@ def test_a_lease_that_nobody_wants_any_more_is_not_begun(stage):
 
 
 def test_a_stop_before_the_app_is_loaded_is_not_missed(stage):
-    stage.tell(Cancel(Cause.STOP))
+    stage.deliver(CancelFrame(Cause.STOP))
     stage.begin(lease("heed_the_end"))
-    assert stage.heard(Done)[-1] == Done(Stopped(run_id="run", epoch=1))
+    assert stage.heard(OutcomeFrame)[-1] == OutcomeFrame(Stopped(run_id="run", epoch=1))
 
 
 def test_a_lost_lease_ends_without_an_outcome(stage):
     stage.begin(lease("heed_the_end"))
-    stage.heard(Told)
-    stage.tell(Cancel(Cause.LOST))
-    assert stage.heard(Done)[-1] == Done(None)
+    stage.heard(ReportFrame)
+    stage.deliver(CancelFrame(Cause.LOST))
+    assert stage.heard(OutcomeFrame)[-1] == OutcomeFrame(None)
 
 
 def test_a_function_whose_lease_is_closed_ends_its_process(stage):
     stage.begin(lease("heed_the_end"))
-    stage.heard(Told)
+    stage.heard(ReportFrame)
     stage.call("close", ("run", 1))
     assert stage.left.wait(10)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_function_whose_office_has_gone_ends_its_process(stage):
+def test_a_function_whose_mailbox_has_gone_ends_its_process(stage):
     stage.begin(lease("heed_the_end"))
-    stage.heard(Told)
+    stage.heard(ReportFrame)
     stage.gone = True
     assert stage.left.wait(20)
 
@@ -133,11 +133,11 @@ def test_an_app_that_is_not_on_the_node_is_said(stage):
 
 def test_a_task_that_is_not_in_the_nodes_app_is_said(stage):
     stage.begin(lease("renamed"))
-    assert stage.heard(Done)[-1].outcome.error.code == "task_missing"
+    assert stage.heard(OutcomeFrame)[-1].outcome.error.code == "task_missing"
 
 
 def test_logs_arrive_before_the_outcome(stage):
     stage.begin(lease("add", input={"a": 1}, steps={"sum": 7}))
-    frames = stage.heard(Done)
-    assert any(isinstance(frame, Told) and isinstance(frame.report, LogReport) for frame in frames[:-1])
+    frames = stage.heard(OutcomeFrame)
+    assert any(isinstance(frame, ReportFrame) and isinstance(frame.report, LogReport) for frame in frames[:-1])
     assert bytes(frames[-1].outcome.output) == b"7"

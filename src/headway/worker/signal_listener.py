@@ -11,20 +11,20 @@ import msgspec
 from headway.clock import Clock
 from headway.errors import HeadwayError, WorkerNotFound
 from headway.wire.workers import StopAsked
-from headway.worker.floor import Floor
-from headway.worker.link import Link, Signals
+from headway.worker.attempts import RunningAttempts
+from headway.worker.link import Link, SignalStream
 from headway.worker.session import Backoff, Session
 
 LASTED_MS: Final = 1_000
 """A stream that stood this long is worth opening again soon."""
 
 
-class Listener:
+class SignalListener:
     """Keeps the signals stream open; its breaking off tells the server that this worker is gone, or is with another."""
 
     def __init__(
         self,
-        floor: Floor,
+        attempts: RunningAttempts,
         link: Link,
         session: Session,
         clock: Clock,
@@ -32,13 +32,13 @@ class Listener:
         drain: Callable[[], None],
     ) -> None:
         """Not running yet."""
-        self._floor = floor
+        self._attempts = attempts
         self._link = link
         self._session = session
         self._clock = clock
         self._stopping = stopping
         self._drain = drain
-        self._stream: Signals | None = None
+        self._stream: SignalStream | None = None
         self.listens = threading.Event()
         """Whether a stream has been open: from then on the server notices at once when this worker dies."""
 
@@ -51,9 +51,9 @@ class Listener:
                 with self._link.signals(worker_id) as self._stream:
                     self.listens.set()
                     for signal in self._stream:
-                        self._heed(signal)
+                        self._handle(signal)
             except WorkerNotFound:
-                self._session.renew(worker_id, self._floor.lose_all)
+                self._session.renew(worker_id, self._attempts.lose_all)
             except (HeadwayError, OSError, msgspec.MsgspecError):
                 pass  # said by its coming back, or by the heartbeats
             if self._clock.monotonic_ms() - began_ms >= LASTED_MS:
@@ -65,8 +65,8 @@ class Listener:
         if self._stream is not None:
             self._stream.close()
 
-    def _heed(self, signal: object) -> None:
+    def _handle(self, signal: object) -> None:
         if isinstance(signal, StopAsked):
-            self._floor.stop(signal)
+            self._attempts.stop(signal)
         else:
             self._drain()

@@ -15,11 +15,11 @@ import msgspec
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Stopped
 from headway.worker.attempt import Attempt
+from headway.worker.attempts import UNWIND_MS, RunningAttempts
 from headway.worker.exits import DRAINED_CODE, RELOAD_CODE, RESTART_CODE
-from headway.worker.floor import UNWIND_MS, Floor
 from headway.worker.interrupts import Cause
-from headway.worker.outbox import Key
 from headway.worker.outcome import of_cause
+from headway.worker.report_buffer import Key
 from headway.worker.session import Session
 
 DEAF_MS: Final = 500
@@ -45,12 +45,12 @@ class Phase(StrEnum):
     OVER = "over"
 
 
-class Warden:
-    """Looks at what the floor has it watch, whenever something is due."""
+class Watchdog:
+    """Applies deadlines to the watched attempts, and takes the worker through the phases of its end."""
 
     def __init__(
         self,
-        floor: Floor,
+        attempts: RunningAttempts,
         session: Session,
         clock: Clock,
         *,
@@ -59,7 +59,7 @@ class Warden:
         finish: Callable[[int], None],
     ) -> None:
         """Call `closed` when claiming is to stop, and `finish` with the exit code when all is done."""
-        self._floor = floor
+        self._attempts = attempts
         self._session = session
         self._clock = clock
         self._drain_grace_ms = drain_grace_ms
@@ -84,20 +84,20 @@ class Warden:
     def reload(self) -> None:
         """Close the worker so that it is started again: functions are cancelled, and their runs handed back."""
         self._reloading = self._ordered = True
-        self._floor.changed.set()
+        self._attempts.changed.set()
 
     def ask(self) -> None:
         """Close the worker as its server asks: only people mean "at once" by asking again."""
         self._asked = True
-        self._floor.changed.set()
+        self._attempts.changed.set()
 
     def run(self) -> None:
         """Watch until the worker has ended."""
-        changed: threading.Event = self._floor.changed
+        changed: threading.Event = self._attempts.changed
         while not self.over:
             changed.clear()
             due_ms = self.tick()
-            self._floor.state.look()
+            self._attempts.state.look()
             if not self.over:
                 changed.wait(min(0.2, max(0.005, (due_ms - self._clock.monotonic_ms()) / 1000)))
 
@@ -111,10 +111,10 @@ class Warden:
         now_ms = self._clock.monotonic_ms()
         if now_ms >= self._session.lapses_ms() and self.phase is not Phase.FLUSHING:
             # Nothing was heard for as long as a lease lasts: others may have these runs by now.
-            ended = self._floor.lapse_all()
+            ended = self._attempts.lapse_all()
             if ended:
                 self._session.tell_lapse(ended)
-        due = [now_ms + 1_000, *(self._look(attempt, now_ms) for attempt in list(self._floor.watched.values()))]
+        due = [now_ms + 1_000, *(self._look(attempt, now_ms) for attempt in list(self._attempts.watched.values()))]
         self._end(now_ms)
         return min(due)
 
@@ -122,12 +122,12 @@ class Warden:
         later_ms = now_ms + 1_000
         if attempt.cause is None:
             if attempt.deadline_ms is not None and now_ms >= attempt.deadline_ms:
-                self._floor.cancel(attempt, Cause.TIMEOUT, attempt.task.grace_ms)
+                self._attempts.cancel(attempt, Cause.TIMEOUT, attempt.task.grace_ms)
                 return now_ms
             quiet_ms = attempt.task.heartbeat_timeout_ms
             silent_ms = None if attempt.active_ms is None or quiet_ms is None else attempt.active_ms + quiet_ms
             if silent_ms is not None and now_ms >= silent_ms:
-                self._floor.cancel(attempt, Cause.HEARTBEAT_TIMEOUT, attempt.task.grace_ms)
+                self._attempts.cancel(attempt, Cause.HEARTBEAT_TIMEOUT, attempt.task.grace_ms)
                 return now_ms
             return min(attempt.deadline_ms or later_ms, silent_ms or later_ms)
         if attempt.escalate_ms is None:
@@ -158,25 +158,25 @@ class Warden:
 
     def _may_finish(self) -> bool:
         """Tell whether anything runs that can still come to its end by itself."""
-        running = list(self._floor.running.values())
+        running = list(self._attempts.running.values())
         if not self._stubborn:
             return bool(running)
         # A loop that something else keeps busy may still turn; one that a stubborn function blocks will not.
         deaf = any(attempt.on_loop for attempt in running if attempt.key in self._stubborn) and (
-            self._floor.loop_held_ms() >= DEAF_MS
+            self._attempts.loop_held_ms() >= DEAF_MS
         )
         return any(attempt.key not in self._stubborn and not (deaf and attempt.on_loop) for attempt in running)
 
     def _let_go(self, attempt: Attempt) -> None:
         """Report for what the end of this process ends."""
         if attempt.key in self._stubborn:
-            self._floor.give_up(attempt, self._stubborn[attempt.key])
+            self._attempts.give_up(attempt, self._stubborn[attempt.key])
         else:
-            self._floor.hand_back(attempt)
+            self._attempts.hand_back(attempt)
 
     def _end(self, now_ms: int) -> None:
         """Go as many phases on as are due."""
-        floor = self._floor
+        attempts = self._attempts
         if self.phase is Phase.OPEN and (self._ordered or self._asked or self._stubborn):
             if self._asked and not (self._ordered or self._stubborn):
                 self.exit_code = DRAINED_CODE
@@ -184,18 +184,18 @@ class Warden:
                 self.exit_code = RELOAD_CODE
             self._enter(Phase.DRAINING, now_ms + (0 if self._reloading else self._drain_grace_ms))
             self._closed_ms = now_ms
-            floor.closing = True
-            floor.wake()
+            attempts.closing = True
+            attempts.wake()
             self._closed()
         if self.phase is Phase.DRAINING and self._due(now_ms):
             self._enter(Phase.UNWINDING, now_ms + (0 if self._at_once else UNWIND_MS))
-            for attempt in list(floor.running.values()):
-                floor.cancel(attempt, Cause.DRAIN, UNWIND_MS)
+            for attempt in list(attempts.running.values()):
+                attempts.cancel(attempt, Cause.DRAIN, UNWIND_MS)
         if self.phase is Phase.UNWINDING and self._due(now_ms):
             self._enter(Phase.FLUSHING, now_ms + FLUSH_MS)
-            for attempt in list(floor.running.values()):
+            for attempt in list(attempts.running.values()):
                 self._let_go(attempt)
-        quiet = not floor.held and (not floor.claiming or now_ms >= self._closed_ms + CLOSE_MS)
+        quiet = not attempts.held and (not attempts.claiming or now_ms >= self._closed_ms + CLOSE_MS)
         if self.phase is Phase.FLUSHING and (quiet or now_ms >= self._until_ms):
             self.phase = Phase.OVER
             self._finish(self.exit_code)

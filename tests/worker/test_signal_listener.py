@@ -5,7 +5,7 @@ import threading
 from tests.worker.kit import FakeLink, FakeSignals
 
 from headway.clock import ManualClock
-from headway.worker.listener import LASTED_MS, Listener
+from headway.worker.signal_listener import LASTED_MS, SignalListener
 
 
 class Stopping(threading.Event):
@@ -35,7 +35,7 @@ def waits(stood_ms, times):
             return iter(())
 
     link.signals = lambda _: Ended(None)
-    Listener(None, link, Known(), clock, stopping, lambda: None).run()
+    SignalListener(None, link, Known(), clock, stopping, lambda: None).run()
     return stopping.waits
 
 

@@ -1,4 +1,4 @@
-"""The post office: an actor that holds mail for the driver and for the functions, since neither of them can be called.
+"""Mailbox: a Ray actor that queues messages between the driver and the functions, since neither of them can be called.
 
 It lives on the driver's node, so that no other node's death harms runs elsewhere. It knows which leases the driver has
 opened, lets one process into each, once, and takes nothing more for those that are closed. It imports nothing of Ray.
@@ -11,22 +11,22 @@ import contextlib
 from typing import Final, Literal
 
 from headway.clock import Clock, SystemClock
-from headway.worker.outbox import Key
+from headway.worker.report_buffer import Key
 
 Kind = Literal["began", "mail", "ended"]
 Item = tuple[Key, Kind, bytes]
 
 POLL_S: Final = 5.0
-"""How long a call waits for mail before it comes back without."""
-DEAF_MS: Final = 30_000
-"""A driver that has not called for this long is as good as dead: its functions are told to end."""
-WAITING_MAX: Final = 10_000
-WAITING_BYTES_MAX: Final = 32 << 20
-"""With more than this waiting for the driver, senders wait too."""
+"""Longest wait of one call for messages."""
+DRIVER_SILENCE_MAX_MS: Final = 30_000
+"""A driver that has not called for this long counts as dead: its functions are told to end."""
+QUEUED_MAX: Final = 10_000
+QUEUED_BYTES_MAX: Final = 32 << 20
+"""With more bytes than this queued for the driver, senders wait."""
 
 
-class _Box:
-    """The mail for one function."""
+class _Inbox:
+    """Messages for one function."""
 
     def __init__(self) -> None:
         self.entered = False
@@ -34,13 +34,13 @@ class _Box:
         self.changed = asyncio.Event()
 
 
-class Office:
-    """What the driver calls: open, tell, withdraw, collect, close. What functions call: enter, send, fetch."""
+class Mailbox:
+    """Queues by lease. The driver calls open, deliver, withdraw, collect, close; functions call enter, send, fetch."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         """Empty."""
         self._clock = clock or SystemClock()
-        self._boxes: dict[Key, _Box] = {}
+        self._boxes: dict[Key, _Inbox] = {}
         self._up: list[Item] = []
         self._up_bytes = 0
         self._arrived = asyncio.Event()
@@ -51,9 +51,9 @@ class Office:
 
     async def open(self, key: Key) -> None:
         """Expect a process for this lease."""
-        self._boxes[key] = _Box()
+        self._boxes[key] = _Inbox()
 
-    async def tell(self, key: Key, frame: bytes) -> None:
+    async def deliver(self, key: Key, frame: bytes) -> None:
         """Keep a frame for the function until it fetches it."""
         box = self._boxes.get(key)
         if box is not None:
@@ -73,7 +73,7 @@ class Office:
         box = self._boxes.pop(key, None)
         if box is not None:
             box.changed.set()
-            self._hand_in(key, "ended", b"")
+            self._enqueue(key, "ended", b"")
 
     async def collect(self) -> list[Item]:
         """Return what has come since the last call, in order; wait for something to come."""
@@ -92,18 +92,18 @@ class Office:
         """Let a process on that node execute the lease: the first that asks, while it is wanted."""
         if not await self.withdraw(key):
             return False
-        self._hand_in(key, "began", node.encode())
+        self._enqueue(key, "began", node.encode())
         return True
 
     async def send(self, key: Key, frames: list[bytes]) -> bool:
         """Take what a function says; return False if nobody wants to hear it."""
-        while key in self._boxes and self._full and not self._deaf:
+        while key in self._boxes and self._full and not self._driver_silent:
             self._emptied.clear()
             await _within(POLL_S, self._emptied)
-        if key not in self._boxes or self._deaf:
+        if key not in self._boxes or self._driver_silent:
             return False
         for frame in frames:
-            self._hand_in(key, "mail", frame)
+            self._enqueue(key, "mail", frame)
         return True
 
     async def fetch(self, key: Key) -> list[bytes] | None:
@@ -111,21 +111,21 @@ class Office:
         box = self._boxes.get(key)
         if box is not None and not box.down:
             await _within(POLL_S, box.changed)
-        if box is None or self._boxes.get(key) is not box or self._deaf:
+        if box is None or self._boxes.get(key) is not box or self._driver_silent:
             return None
         box.changed.clear()
         found, box.down = box.down, []
         return found
 
     @property
-    def _deaf(self) -> bool:
-        return self._clock.monotonic_ms() - self._heard_ms > DEAF_MS
+    def _driver_silent(self) -> bool:
+        return self._clock.monotonic_ms() - self._heard_ms > DRIVER_SILENCE_MAX_MS
 
     @property
     def _full(self) -> bool:
-        return len(self._up) >= WAITING_MAX or self._up_bytes >= WAITING_BYTES_MAX
+        return len(self._up) >= QUEUED_MAX or self._up_bytes >= QUEUED_BYTES_MAX
 
-    def _hand_in(self, key: Key, kind: Kind, text: bytes) -> None:
+    def _enqueue(self, key: Key, kind: Kind, text: bytes) -> None:
         self._up.append((key, kind, text))
         self._up_bytes += len(text)
         self._arrived.set()

@@ -1,4 +1,4 @@
-"""The program of a Ray task: load the app, execute one lease, report through the office.
+"""The program of a Ray task: load the app, execute one lease, report through the mailbox.
 
 User code has the main thread; a second one fetches what the worker says, a third sends what the function reports. If
 either cannot go on, the process ends: a function that nobody hears must not go on by itself.
@@ -21,40 +21,48 @@ from headway.clock import SystemClock
 from headway.errors import BY_CODE, HeadwayError
 from headway.wire.workers import AnyReport, Lease
 from headway.worker.attempt import Attempt
-from headway.worker.capture import Capture
-from headway.worker.frames import Answered, Cancel, Done, FromChild, Ready, ToChild, Told
+from headway.worker.capture import LogCapture
+from headway.worker.frames import (
+    CancelFrame,
+    FrameFromChild,
+    FrameToChild,
+    LoadFrame,
+    OutcomeFrame,
+    ReplyFrame,
+    ReportFrame,
+)
 from headway.worker.global_state import GlobalState
 from headway.worker.interrupts import Cause
 from headway.worker.loading import AppNotLoaded, load_app
-from headway.worker.outbox import OUTCOMES, Answer, Asked, Outbox
 from headway.worker.outcome import task_missing
 from headway.worker.registry import App
+from headway.worker.report_buffer import OUTCOMES, PendingRequest, ReplyCallback, ReportBuffer
 
-_decode: Final = msgspec.json.Decoder(ToChild).decode
+_decode: Final = msgspec.json.Decoder(FrameToChild).decode
 _encode: Final = msgspec.json.Encoder().encode
 _states: list[GlobalState] = []
 """This process's, from its first run on: Ray uses its processes again."""
 
 
 class Call(Protocol):
-    """The office, from a thread: the verb and what it takes; returns when it is answered."""
+    """A blocking call of a mailbox method, from any thread but the main one."""
 
     def __call__(self, verb: str, *given: Any) -> Any:
         """Call it."""
         ...
 
 
-def execute(office: Any, spec: str, lease: bytes) -> None:
+def execute(mailbox: Any, spec: str, lease: bytes) -> None:
     """Be the Ray task."""
-    import ray  # noqa: PLC0415 - tests of the guest do without
+    import ray  # noqa: PLC0415 - the tests of RemoteTask run without Ray
 
     def call(verb: str, *given: Any) -> Any:
-        return ray.get(getattr(office, verb).remote(*given))
+        return ray.get(getattr(mailbox, verb).remote(*given))
 
-    Guest(call, spec, msgspec.json.decode(lease, type=Lease), ray.util.get_node_ip_address()).run()
+    RemoteTask(call, spec, msgspec.json.decode(lease, type=Lease), ray.util.get_node_ip_address()).run()
 
 
-class Guest:
+class RemoteTask:
     """One lease in a process of Ray's."""
 
     def __init__(
@@ -68,17 +76,17 @@ class Guest:
         self._node = node
         self._leave = leave
         self._clock = SystemClock()
-        self._outbox = Outbox()
-        self._questions: dict[int, Answer] = {}
+        self._buffer = ReportBuffer()
+        self._questions: dict[int, ReplyCallback] = {}
         self._admitted: SimpleQueue[bool] = SimpleQueue()
         self._attempt: Attempt | None = None
         self._cause: Cause | None = None
-        self._last: FromChild | None = None
+        self._last: FrameFromChild | None = None
         self._over = threading.Event()
         self._pid = os.getpid()
 
     def run(self) -> None:
-        """Execute the lease; return when its outcome is with the office, or at once if nobody wants it any more."""
+        """Execute the lease; return when its outcome is in the mailbox, or at once if the lease was withdrawn."""
         # All calls are made from these threads: while the main thread waits for Ray, Ray lends its CPU to others.
         self._start(self._listen)
         if not self._admitted.get():
@@ -91,7 +99,7 @@ class Guest:
         if task is None:
             self._finish(task_missing(self._lease, f"The app on Ray node {self._node}"))
             return
-        self._attempt = Attempt(task, self._lease, self._outbox, self._clock, self._ended)
+        self._attempt = Attempt(task, self._lease, self._buffer, self._clock, self._ended)
         if self._cause is not None:
             self._attempt.cancel(self._cause)
         self._attempt.run_blocking()
@@ -100,11 +108,11 @@ class Guest:
         try:
             app = load_app(self._spec)
         except AppNotLoaded as error:
-            self._say_last(Ready(str(error)))
+            self._say_last(LoadFrame(str(error)))
             return None
         if not _states:
             _states.append(GlobalState(_say))
-            _states[0].begin(Capture() if app.capture_logging else None)
+            _states[0].begin(LogCapture() if app.capture_logging else None)
         return app
 
     def _ended(self, attempt: Attempt, outcome: AnyReport | None) -> None:
@@ -121,15 +129,15 @@ class Guest:
 
     def _finish(self, outcome: AnyReport | None) -> None:
         if outcome is None:
-            self._say_last(Done(None))
+            self._say_last(OutcomeFrame(None))
         else:
-            self._outbox.finish(outcome)
+            self._buffer.finish(outcome)
             self._over.wait()
 
-    def _say_last(self, frame: FromChild) -> None:
+    def _say_last(self, frame: FrameFromChild) -> None:
         """Say what is no report, after all reports."""
         self._last = frame
-        self._outbox.wake()
+        self._buffer.wake()
         self._over.wait()
 
     def _start(self, work: Callable[[], None]) -> None:
@@ -138,7 +146,7 @@ class Guest:
     def _or_leave(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException:  # noqa: BLE001 - the office has gone, or a frame is not what it should be
+        except BaseException:  # noqa: BLE001 - the mailbox has gone, or a frame is not what it should be
             if not self._over.is_set():
                 traceback.print_exc()
         if not self._over.is_set():
@@ -154,38 +162,38 @@ class Guest:
             if frames is None:
                 return
             for frame in frames:
-                self._heed(_decode(frame))
+                self._handle(_decode(frame))
 
-    def _heed(self, frame: ToChild) -> None:
+    def _handle(self, frame: FrameToChild) -> None:
         match frame:
-            case Cancel(cause):
+            case CancelFrame(cause):
                 self._cause = cause
                 if self._attempt is not None:
                     self._attempt.cancel(cause)
-            case Answered(number, reply, code, detail):
+            case ReplyFrame(number, reply, code, detail):
                 error = BY_CODE.get(code, HeadwayError)(detail) if code else None
                 self._questions.pop(number)(reply, error)
 
     def _speak(self) -> None:
         number = 0
         while not self._over.is_set():
-            self._outbox.wait(self._outbox.next_due_s(self._clock.monotonic_ms()))
-            frames: list[FromChild] = []
-            for entry in self._outbox.take(self._clock.monotonic_ms()):
-                if isinstance(entry, Asked):
+            self._buffer.wait(self._buffer.next_due_s(self._clock.monotonic_ms()))
+            frames: list[FrameFromChild] = []
+            for entry in self._buffer.take(self._clock.monotonic_ms()):
+                if isinstance(entry, PendingRequest):
                     number += 1
                     self._questions[number] = entry.answer
-                    frames.append(Told(entry.report, number))
+                    frames.append(ReportFrame(entry.report, number))
                 elif isinstance(entry, OUTCOMES):
-                    frames.append(Done(entry))
+                    frames.append(OutcomeFrame(entry))
                 else:
-                    frames.append(Told(entry))
-            if self._last is not None and not len(self._outbox):
+                    frames.append(ReportFrame(entry))
+            if self._last is not None and not len(self._buffer):
                 frames.append(self._last)
             # One call after the other, so that everything arrives in its order.
             if frames and not self._call("send", self._key, [_encode(frame) for frame in frames]):
                 return
-            if frames and (frames[-1] is self._last or isinstance(frames[-1], Done)):
+            if frames and (frames[-1] is self._last or isinstance(frames[-1], OutcomeFrame)):
                 self._over.set()
 
 

@@ -1,4 +1,4 @@
-"""What attempts have to say, on its way to the server: in order, coalesced where only the latest counts.
+"""Report buffer: reports of attempts on their way to the server, in order; of progress only the latest is kept.
 
 Any thread puts reports in; one thread takes them out in batches and settles those that wait for an answer.
 """
@@ -34,10 +34,10 @@ from headway.wire.workers import (
 Key = tuple[str, int]
 """A lease: the run's id and the epoch."""
 
-Answer = Callable[[Reply | None, BaseException | None], None]
+ReplyCallback = Callable[[Reply | None, BaseException | None], None]
 """Called once, from any thread: with what the server replied, or with why it took nothing."""
 
-Question = StepReport | StepFailureReport | ChildReport | TokenReport
+RequestReport = StepReport | StepFailureReport | ChildReport | TokenReport
 OUTCOMES: Final = (Succeeded, Errored, Suspended, Slept, Released, Stopped)
 PROGRESS_MS: Final = 250
 """At most one progress report of a run in this time; the latest wins."""
@@ -48,13 +48,13 @@ BATCH_BYTES_MAX: Final = 2 << 20
 
 
 class Sink(Protocol):
-    """Where an attempt's reports go. The worker's is an Outbox; a child process and the test kit have the same."""
+    """Where an attempt's reports go. A worker and its child processes have a ReportBuffer, the test kit a sink of its own."""
 
     def put(self, report: AnyReport) -> None:
         """Send it some time soon, after everything put before it."""
         ...
 
-    def ask(self, report: Question, answer: Answer) -> None:
+    def ask(self, report: RequestReport, answer: ReplyCallback) -> None:
         """Send it, and call `answer` when it is durable or refused."""
         ...
 
@@ -63,19 +63,19 @@ class Sink(Protocol):
         ...
 
 
-class Asked(msgspec.Struct, frozen=True):
+class PendingRequest(msgspec.Struct, frozen=True):
     """A report whose sender waits."""
 
-    report: Question
-    answer: Answer
+    report: RequestReport
+    answer: ReplyCallback
 
 
-class Outbox:
+class ReportBuffer:
     """The sink of a worker, and of a child process."""
 
     def __init__(self, *, progress_ms: int = PROGRESS_MS) -> None:
         """Start empty."""
-        self._waiting: deque[AnyReport | Asked] = deque()
+        self._waiting: deque[AnyReport | PendingRequest] = deque()
         self._progress: dict[Key, ProgressReport] = {}
         self._progress_at: dict[Key, int] = {}
         self._progress_ms = progress_ms
@@ -117,12 +117,12 @@ class Outbox:
             self._wake_due = True
             self._wake_later(self._wake_now)
 
-    def ask(self, report: Question, answer: Answer) -> None:
+    def ask(self, report: RequestReport, answer: ReplyCallback) -> None:
         """Send it; `answer` is called from the reader's thread."""
-        self._waiting.append(Asked(report, answer))
+        self._waiting.append(PendingRequest(report, answer))
         self._awake.set()
 
-    def put_back(self, entry: AnyReport | Asked) -> None:
+    def put_back(self, entry: AnyReport | PendingRequest) -> None:
         """Send once more what was taken and not delivered, after what waits now."""
         self._waiting.append(entry)
         self._awake.set()
@@ -143,11 +143,11 @@ class Outbox:
         """Make `wait` return."""
         self._awake.set()
 
-    def take(self, now_ms: int) -> list[AnyReport | Asked]:
+    def take(self, now_ms: int) -> list[AnyReport | PendingRequest]:
         """Return the next batch, oldest first; progress only as often as it is worth."""
         self._awake.clear()
         self._take_progress(now_ms)
-        batch: list[AnyReport | Asked] = []
+        batch: list[AnyReport | PendingRequest] = []
         waiting, size = self._waiting, 0
         while self._dropped:
             (run_id, epoch), lines = self._dropped.popitem()
@@ -195,11 +195,11 @@ class Outbox:
         self._awake.set()
 
 
-def _weight(entry: AnyReport | Asked) -> int:
+def _weight(entry: AnyReport | PendingRequest) -> int:
     """Return about how many bytes it is on the wire; exact only where it may be many."""
     if type(entry) is Succeeded:
         return 100 + len(memoryview(entry.output))
-    report = entry.report if isinstance(entry, Asked) else entry
+    report = entry.report if isinstance(entry, PendingRequest) else entry
     if isinstance(report, StepReport | ResultReport):
         return 100 + len(memoryview(report.value))
     if isinstance(report, ChildReport):
