@@ -84,7 +84,10 @@ def may(principal: Principal, scope: Scope) -> bool:
 
 def lacking(principal: Principal, effects: Iterable[Effect]) -> Effect | None:
     """Return the first of the effects whose scope the principal does not have, or None."""
-    return next((effect for effect in effects if not may(principal, NEEDS[effect].scope)), None)
+    for effect in effects:
+        if not may(principal, NEEDS[effect].scope):
+            return effect
+    return None
 
 
 def lacking_for_child(principal: Principal, effects: Iterable[Effect], queue: str) -> Effect | None:

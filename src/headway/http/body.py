@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from headway.codec.pointers import escaped, split, to_pointer
+from headway.engine.numbers import FEW_MAX
 from headway.errors import (
     BadParameter,
     HeadwayError,
@@ -101,7 +102,8 @@ def check_type(headers: dict[bytes, bytes]) -> None:
 def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Return the struct; raise MalformedJson, UnknownField or InvalidInput."""
     try:
-        hold_many(body)
+        if len(body) > FEW_MAX:
+            hold_many(body)
         str(body, "utf-8")  # payloads that pass through unparsed have to be text as well
         return decoder.decode(body)
     except msgspec.ValidationError as error:

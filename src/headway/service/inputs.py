@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.engine.numbers import FAR_MAX, too_many_far, without_texts
+from headway.engine.numbers import FAR_MAX, FEW_MAX, too_many_far, without_texts
 from headway.errors import InvalidInput, MalformedJson, PayloadTooLarge
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -39,7 +39,8 @@ def canonical(raw: bytes | msgspec.Raw, *, bytes_max: int, depth_max: int, point
     try:
         if data.count(b"[") + data.count(b"{") > depth_max:
             _hold_shape(data, depth_max, pointer)
-        _hold_far(data, pointer)
+        if len(data) > FEW_MAX:
+            _hold_far(data, pointer)
         value = _decode(data)
         if _LONG.search(data) and not _fits(data):
             raise InvalidInput(
@@ -76,7 +77,7 @@ def _fits(data: bytes) -> bool:
 def hold_many(data: bytes, pointer: str = "") -> None:
     """Raise InvalidInput for JSON with more than CONTAINERS_MAX lists and objects, or FAR_MAX far numbers.
 
-    Cheap for small inputs.
+    JSON of up to FEW_MAX bytes has neither.
     """
     if len(data) > 2 * CONTAINERS_MAX and data.count(b"[") + data.count(b"{") > CONTAINERS_MAX:
         _hold_many(_brackets(data), pointer)

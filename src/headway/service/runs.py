@@ -39,7 +39,6 @@ from headway.service.reporting import SIGNAL, token_of
 from headway.service.starting import Draft, Drafter, duration, insert, timestamp
 from headway.service.stopping import finish
 from headway.service.transitions import change, move, passed_on
-from headway.storage.catalog import Catalog
 from headway.storage.store import Store
 from headway.storage.unit import Unit, as_rows, label_rows
 from headway.wire.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
@@ -86,16 +85,13 @@ class Runs:
         self, store: Store, drafter: Drafter, ids: IdSource, signer: Signer, settings: Settings, space: Space
     ) -> None:
         self._store = store
+        self._catalog = store.catalog
         self._space = space
         self._organisation = space.organisation
         self._drafter = drafter
         self._ids = ids
         self._signer = signer
         self._settings = settings
-
-    @property
-    def _catalog(self) -> Catalog:
-        return self._store.catalog
 
     # -- starting ----------------------------------------------------------------------------------------------------
 
@@ -105,7 +101,8 @@ class Runs:
         `run_type` says on which surface. With `validate_only` everything is checked and nothing is kept.
         """
         space = self._space
-        await self._store.know(space, (spec.task,))
+        if self._catalog.shared:
+            await self._store.know(space, (spec.task,))
         draft = await self._drafter.draft(spec, space, run_type=run_type)
         if spec.validate_only:
             return Started(space.run(draft.run), created=False, replayed=False)

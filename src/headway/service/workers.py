@@ -420,8 +420,9 @@ class Workers:
         rejected: list[wire.Rejected] = []
         replies: list[wire.Reply] = []
         if asked.reports:
-            children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
-            await self._store.know(Space(organisation), children)
+            if self._store.catalog.shared:
+                children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
+                await self._store.know(Space(organisation), children)
             ready = [
                 await self._reporter.read_child(report, organisation, by)
                 if isinstance(report, wire.ChildReport)
