@@ -16,9 +16,6 @@ RIDDLES = {
     "actions/",
     "app/",
     "cli/",
-    "client/",
-    "client/aio/",
-    "client/sync/",
     "codec/",
     "compat/cloudcoin/",
     "compat/tadabase/",
@@ -57,9 +54,6 @@ RIDDLES = {
 """Modules, and folders without their subfolders, whose first sentences break the rule; the list only shrinks."""
 
 PARTICIPLES = {
-    "client/",
-    "client/aio/",
-    "client/sync/",
     "compat/tadabase/",
     "evaluation/",
     "http/",

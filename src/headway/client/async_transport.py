@@ -1,4 +1,4 @@
-"""The transport of the async client, on aiohttp: the same shape, the same errors as the blocking one."""
+"""Transport of the async client, on aiohttp: the same methods and errors as the blocking one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from headway.client.transport import USER_AGENT, Address, Response
 from headway.client.trust import Trust, trusted, why_not
 
 CONNECTIONS_MAX = 1000
-"""Each wait for a run holds one connection; more waits than this take turns."""
+"""Maximum number of connections; each wait for a run holds one, and more waits take turns."""
 
 
 class AsyncTransport:
-    """Sends requests to one server from one event loop."""
+    """HTTP connections to one server, for one event loop."""
 
     def __init__(
         self,
@@ -34,9 +34,10 @@ class AsyncTransport:
         user_agent: str = USER_AGENT,
         trust: Trust | None = None,
     ) -> None:
-        """Connect to nothing yet; raise BadParameter if the certificates to trust cannot be read.
+        """Keep the settings; connect at the first request. Raises BadParameter for unreadable certificates.
 
-        `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, that for a connection.
+        `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, the wait for a
+        connection.
         """
         self.address = Address.parse(url)
         self.timeout_s = timeout_s
@@ -51,7 +52,7 @@ class AsyncTransport:
 
     @property
     def url(self) -> str:
-        """The server's URL, without a slash at its end."""
+        """URL of the server, without a slash at its end."""
         return self.address.url
 
     async def request(
@@ -63,7 +64,7 @@ class AsyncTransport:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Response:
-        """Return whatever the server answers; raise ConnectionLost if it does not."""
+        """Return the server's answer, whatever its status; raise ConnectionLost if there is none."""
         try:
             answer = await self._send(method, path, body, headers, timeout_s)
             async with answer:
@@ -140,16 +141,15 @@ class AsyncTransport:
 
 
 class AsyncSseStream:
-    """An open stream: iterate it. Of status 204 there is nothing to come, ever."""
+    """An open stream to iterate. With status 204 there are no events, now or later."""
 
     def __init__(
         self, transport: AsyncTransport, answer: aiohttp.ClientResponse, parser: SseParser, timeout_s: float | None
     ) -> None:
-        """Made by `AsyncTransport.stream`."""
         self.status = answer.status
         self.headers = _lower(answer)
         self.parser = parser
-        """Knows `last_event_id` and `retry_ms`."""
+        """Parser with `last_event_id` and `retry_ms`."""
         self._transport, self._answer, self._timeout_s = transport, answer, timeout_s
         self._events: Iterator[SseEvent] = iter(())
 
@@ -171,7 +171,6 @@ class AsyncSseStream:
             self._events = iter(self.parser.feed(chunk))
 
     async def close(self) -> None:
-        """End it."""
         self._answer.close()
 
     async def __aenter__(self) -> Self:

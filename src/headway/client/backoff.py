@@ -1,4 +1,4 @@
-"""Which failures are worth another try, and how long to wait before it: pure, the same for both clients."""
+"""Retry policy of requests: failures worth another try, and the delay before it; pure, the same for both clients."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from headway.errors import HeadwayError, IdempotencyInProgress, TooManyRequests,
 FIRST_S: Final = 0.1
 LONGEST_S: Final = 10.0
 RETRY_AFTER_MAX_S: Final = 120
-"""A server that asks for more patience than this is answered with the error itself."""
+"""Longest Retry-After that is waited for, in seconds; above it, the error is raised."""
 
 
 def worth_retrying(error: HeadwayError) -> bool:
-    """Whether the same request may succeed a little later; it carries the same Idempotency-Key."""
+    """Whether the same request, with the same Idempotency-Key, may succeed a little later."""
     if error.fields.get("closed"):
         return False  # by us
     return isinstance(error, ConnectionLost | Unavailable | TooManyRequests | IdempotencyInProgress)
 
 
 def another_may_do_better(error: HeadwayError) -> bool:
-    """Whether it is the server's trouble rather than the request's, so that another on the same store may answer."""
+    """Whether another server on the same store may answer, as the failure is the server's and not the request's."""
     return isinstance(error, ConnectionLost | Unavailable) and not error.fields.get("closed")
 
 
 def delay_s(error: HeadwayError, attempt: int, spread: float) -> float | None:
-    """Return how long to wait before try number `attempt` + 2, or None if there is no point in waiting.
+    """Return the delay before try number `attempt` + 2, in seconds, or None if no further try makes sense.
 
-    Exponential, and jittered by `spread` (0 to 1) so that clients that lost the same server do not come back as one.
+    Exponential back-off, with jitter from `spread` (0 to 1) so that clients of a lost server do not return all at
+    once.
     """
     if not worth_retrying(error):
         return None

@@ -1,4 +1,4 @@
-"""The key that a client shows: the one given, or the environment's, which no list of processes shows."""
+"""Key of a client: the argument, or the environment's, which no list of processes shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE_VARIABLE: Final = setting(ClientSettings, "key_file").variable
 
 
 def key(given: str | None = None, file: str | None = None) -> str | None:
-    """Return the key that was given, else that in the file, else the environment's; None for none."""
+    """Return the given key, else the file's, else the environment's, else None; raise BadParameter if malformed."""
     text = given or (_read(file) if file else None) or os.environ.get(VARIABLE)
     if not text and (named := os.environ.get(FILE_VARIABLE)):
         text = _read(named)

@@ -1,4 +1,4 @@
-"""From Python's values to what goes over the wire: bodies, paths and query strings; pure, the same for both clients."""
+"""Encoding of Python values as bodies, paths and query strings: pure, the same for both clients."""
 
 from __future__ import annotations
 
@@ -23,21 +23,17 @@ Span = timedelta | float | str
 """A duration: a timedelta, seconds, or text such as "30s" and "3 days"."""
 
 
-class Declared(Protocol):
-    """A task as it stands in the code: a function under `@app.task`."""
+class DeclaredTask(Protocol):
+    """Function under `@app.task`."""
 
     @property
-    def name(self) -> str:
-        """The name under which the server knows it."""
-        ...
+    def name(self) -> str: ...
 
     @property
-    def is_async(self) -> bool:
-        """Whether its function is async."""
-        ...
+    def is_async(self) -> bool: ...
 
 
-Task = str | Declared
+Task = str | DeclaredTask
 """A task: its name, or the function that `@app.task` declares."""
 
 _AS_NUMBERS: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=hook)
@@ -48,7 +44,7 @@ _NOT_FINITE: Final = (b"null", b"NaN", b"Infinity")
 
 
 def task_name(task: Task) -> str:
-    """Return the name of a task; raise TypeError for what is none, such as a function without `@app.task`."""
+    """Return the name of a task; raise TypeError for other values, such as a function without `@app.task`."""
     if isinstance(task, str):
         return task
     if isinstance(name := getattr(task, "name", None), str) and hasattr(task, "is_async"):
@@ -71,7 +67,7 @@ def span(value: Span | None) -> str | None:
 
 
 def to_json(value: object, what: str = "the value") -> bytes:
-    """Encode a value as JSON, with dataclasses, structs, Pydantic's models, dates and UUIDs; raise TypeError for others."""
+    """Encode a value as JSON, also dataclasses, structs, Pydantic models, dates and UUIDs; else raise TypeError."""
     return _encoded(_AS_NUMBERS, value, what)
 
 
@@ -110,7 +106,7 @@ def _refuse_not_finite(value: object) -> None:
 
 
 def raw(value: object, what: str = "the value") -> msgspec.Raw:
-    """Return a value for user code (an input, a payload) as JSON that is put into a larger document as it is."""
+    """Return a value for user code (an input, a payload) as JSON, to be embedded in a larger document as it is."""
     return msgspec.Raw(_encoded(_AS_TEXTS, value, what))
 
 
@@ -133,7 +129,7 @@ def start_body(
     validate_only: bool = False,
     **fields: Any,
 ) -> dict[str, Any]:
-    """Return the body that starts a run: `fields` are merged into its `input`, what is None is left out."""
+    """Return the body that starts a run: `fields` are merged into its `input`, options that are None are left out."""
     named = task_name(task)
     members = {
         "task": named,
@@ -156,7 +152,7 @@ def start_body(
 
 
 def schedule_body(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is said about a schedule as the wire has it."""
+    """Return the body for the given fields of a schedule."""
     body = dict(said)
     if "task" in body:
         body["task"] = task_name(body["task"])
@@ -172,7 +168,7 @@ def schedule_body(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def batch_item(item: Mapping[str, Any] | StartRun) -> dict[str, Any] | StartRun:
-    """Return one start of a batch: a struct as it is, a dict with the words of `runs.start`."""
+    """Return one start of a batch: a struct as it is, a dict with the options of `runs.start` as a body."""
     return item if isinstance(item, StartRun) else start_body(**item)
 
 
@@ -226,5 +222,5 @@ def query(**values: Any) -> str:
 
 
 def new_key() -> str:
-    """Return an Idempotency-Key that nobody has used."""
+    """Return a new random Idempotency-Key."""
     return str(uuid.uuid4())

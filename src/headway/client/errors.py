@@ -1,6 +1,6 @@
-"""What can go wrong on the client's side of the wire: no connection, a run that did not succeed, a wait that ran out.
+"""Errors on the client's side: no connection, an unsuccessful run, a wait that timed out.
 
-Everything that the server answers is raised as the classes of `headway.errors`; these are the others.
+Errors that the server answers are raised as the classes of `headway.errors`.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ class ConnectionLost(HeadwayError):
 
 
 class UnexpectedAnswer(HeadwayError):
-    """Something answered that does not speak as Headway does: a proxy, or another server on that port."""
+    """The answer is not Headway's: a proxy, or another server on that port."""
 
     code, status, title = "unexpected_answer", 502, "The answer is not Headway's"
     hint = "Look at what is listening on that address."
 
 
 class WaitTimeout(HeadwayError, TimeoutError):
-    """The run was not finished when the wait ran out; it goes on. The message says its state and progress.
+    """The run was not finished when the wait timed out; it goes on. The message names its state and progress.
 
-    `run` is the run as it was when the time was up, or as it was last seen if the server did not answer; `run_id`, `state` and
-    `progress` are its own, `progress` with `done`, `total`, `percent` and `message`. All are None of a wait for no run.
+    `run` is the run as it was at that time, or as last known if no server answered; `run_id`, `state` and `progress`
+    are its fields, `progress` with `done`, `total`, `percent` and `message`. All are None for a wait without a run.
     """
 
     code, status, title = "wait_timeout", 504, "The run is not finished yet"
     hint = "The run goes on: wait again, or follow its events."
 
     def __init__(self, detail: str = "", *, run: RunOut | None = None) -> None:
-        """`run` is the run as it was last seen."""
+        """`run` is the run as last known."""
         super().__init__(detail)
         self.run = run
         self.run_id = None if run is None else run.id
@@ -47,13 +47,13 @@ class WaitTimeout(HeadwayError, TimeoutError):
 
     @classmethod
     def after(cls, timeout_s: float, run: RunOut, *, seen: bool = True) -> WaitTimeout:
-        """Return the error for a run that was waited for that long; `seen` says whether it could be looked at in the end."""
+        """Return the error for a run after a wait that long; `seen` is whether the run was fetched at the end."""
         last = "" if seen else " when it was last seen"
         return cls(f"run {run.id} is {run.state}{last} after {timeout_s:g} s{_so_far(run.progress)}", run=run)
 
 
 def _so_far(progress: ProgressOut) -> str:
-    """Return how far a run is, in words; nothing if it has reported nothing."""
+    """Return the run's progress in words; empty if it has reported none."""
     if not (progress.done or progress.total or progress.message):
         return ""
     of = "" if progress.total is None else f" of {progress.total}"
@@ -62,25 +62,25 @@ def _so_far(progress: ProgressOut) -> str:
 
 
 class RunNotSucceeded(HeadwayError):
-    """The root of what `result()` raises when a run ended without one; `run` is the run, as it ended."""
+    """The root of errors that `result()` raises for a run without output; `run` is the run, as it ended."""
 
     code, status, title = "run_not_succeeded", 409, "The run did not succeed"
 
     def __init__(self, detail: str = "", *, run: Any = None, error: Any = None) -> None:
-        """`error` is what the run's own code raised, `run` the run as it ended."""
+        """`error` is the error of the run's last attempt, `run` the run as it ended."""
         super().__init__(detail)
         self.run = run
         self.error = error
 
 
 class RunFailed(RunNotSucceeded):
-    """The run's attempts are spent; `error` says what its code raised last."""
+    """The run's attempts are spent; `error` is the error of the last one."""
 
     code, title = "run_failed", "The run failed"
 
 
 class RunTerminated(RunNotSucceeded):
-    """Someone stopped the run; `reason` says who and why."""
+    """The run was terminated; `reason` names the actor and the message."""
 
     code, title = "run_terminated", "The run was stopped"
 

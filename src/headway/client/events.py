@@ -1,7 +1,7 @@
-"""What a stream of events says, and where it has to be resumed: pure, the same for both clients.
+"""Events of a stream, and the position at which the stream resumes: pure, the same for both clients.
 
-A `Follower` outlives its connections. It is fed the server-sent events of each, hands out what is new, and knows what
-the next connection has to ask for.
+A `Follower` lives across connections: it takes the server-sent events of each, returns the new ones, and gives the
+headers of the next connection.
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from headway.client.sse import SseEvent
 from headway.wire.runs import EventOut, RunOut
 
 SILENCE_S: Final = 60.0
-"""The server sends a comment every 15 s; after four of them are missing, the connection is taken for dead."""
+"""Longest silence of a stream, in seconds; the server sends a comment every 15 s, so four are missing by then."""
 PATIENCE_S: Final = 300.0
-"""A wait or a stream without a timeout gives up after the server has not been reachable for so long."""
+"""Time without a reachable server, in seconds, after which a wait or a stream without a timeout fails."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that happened.
+    """One event of a run.
 
-    `type` is run.state, run.log, run.result, run.step, run.step_failed, run.signal, run.changed or run.progress; snapshot:
-    the run as it was when the stream was opened or resumed, in `run`; gap: events `data["from"]` to `data["to"]` are not kept any more.
+    `type` is run.state, run.log, run.result, run.step, run.step_failed, run.signal, run.changed or run.progress; or
+    "snapshot": the run at the start or resumption of the stream, in `run`; or "gap": events `data["from"]` to
+    `data["to"]` are no longer stored.
     """
 
     type: str
     seq: int = 0
-    """Its place in the history of its run: 1, 2, 3 … A snapshot's: the last event that it includes."""
+    """Number in the history of its run: 1, 2, 3 … Of a snapshot: the last event that it includes."""
     time: str = ""
     run_id: str = ""
     data: Any = None
     run: RunOut | None = None
     position: int | None = None
-    """Its place in the feed of all runs, when it came from there."""
+    """Position in the feed of all runs, for events of that feed."""
 
 
 class _Snapshot(msgspec.Struct):
@@ -48,25 +49,25 @@ _SNAPSHOT: Final = msgspec.json.Decoder(_Snapshot)
 
 
 class Follower:
-    """Where a stream is, over all its connections."""
+    """Position of a stream across its connections."""
 
     def __init__(self, after: int | None = None, *, feed: bool = False) -> None:
-        """Start after the event of that number; None leaves the start to the server. `feed`: numbers are positions."""
+        """Start after event number `after` (None: the server decides). `feed`: numbers are positions in the feed."""
         self.start = after
         self.after = after
         self.ended = False
-        """Nothing will ever come after this."""
+        """Whether the stream is complete."""
         self.leave = False
-        """The server asks for another connection."""
+        """Whether the server asked the client to reconnect."""
         self._feed = feed
 
     def headers(self) -> dict[str, str]:
-        """Return what the next connection has to say."""
+        """Return the headers of the next connection."""
         self.leave = False
         return {} if self.after == self.start else {"Last-Event-ID": str(self.after)}
 
     def take(self, event: SseEvent) -> Event | None:
-        """Return what the user should see of the event, if anything."""
+        """Return the event for the user, or None if there is none; raise `unexpected_answer` for unreadable data."""
         try:
             return self._take(event)
         except msgspec.MsgspecError as error:
@@ -100,7 +101,7 @@ class Follower:
 
 
 def of_line(line: EventOut, *, position: int | None = None) -> Event:
-    """Return a line of history as an event; `position` is its place in the feed of all runs."""
+    """Return a line of history as an event; `position` is its position in the feed of all runs."""
     return Event(
         type=line.type,
         seq=line.seq,

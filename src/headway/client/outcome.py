@@ -1,4 +1,4 @@
-"""How a run ended, as a Python value or an exception: pure, the same for both clients."""
+"""Outcome of a run as a Python value or an exception: pure, the same for both clients."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ _ANY: Final[Any] = Any
 
 
 def error_of(run: RunOut) -> RunError | None:
-    """Return what the run's code raised last, if anything."""
+    """Return the error of the run's last failed attempt, or None."""
     return msgspec.json.decode(run.error or b"null", type=RunError | None)
 
 
 def reason_of(run: RunOut) -> Reason | None:
-    """Return why the run is where it is, if that was someone's doing."""
+    """Return the reason of the run's state (code, message, actor), or None."""
     return msgspec.json.decode(run.reason or b"null", type=Reason | None)
 
 
 def labels_of(run: RunOut) -> dict[str, str]:
-    """Return the run's labels."""
     return msgspec.json.decode(run.labels, type=dict[str, str])
 
 
 def output_of(run: RunOut, kind: Any = _ANY) -> Any:
-    """Return what a finished run returned, decoded to `kind`; raise RunFailed or RunTerminated if it returned nothing.
+    """Return the output of a finished run, converted to `kind`; raise RunFailed or RunTerminated if it has none.
 
-    Raises Forbidden for one that the key may not read.
+    Raises `forbidden` for a run that the key may not read.
     """
     if run.brief is True:
         raise Forbidden("the key may not see what the run returned: it needs the scope run:read", scope="run:read")

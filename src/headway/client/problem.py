@@ -1,4 +1,4 @@
-"""An answer that is not a success, as the exception that the server meant."""
+"""Conversion of an unsuccessful answer into the server's exception (RFC 9457)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Several servers on one store, and which of them is asked: the rotation, the same for both clients and the worker.
+"""Rotation among several servers on one store: the same for both clients and the worker.
 
-All that has to do with one store shares one `Servers`: it stays with a server as long as that answers, and goes on to the
-next when it fails. Each call, stream or wait makes its tries in a `Round` of its own.
+Users of one store share one `Servers`, which stays with a server as long as that answers and goes on to the next when
+it fails. Each call, stream or wait makes its tries in a `Round` of its own.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ T = TypeVar("T")
 DEFAULT_URL: Final = "http://127.0.0.1:8006"
 VARIABLES: Final = tuple(setting(ClientSettings, name).variable for name in ("server", "url"))
 CONNECT_S: Final = 2.0
-"""How long to wait for a connection while there is another server to go to: a machine that is gone refuses nothing."""
+"""Timeout of a connection, in seconds, while another server can be asked: a machine that is gone refuses nothing."""
 
 
 def urls(said: str | Iterable[str] | None = None) -> list[str]:
-    """Return the URLs that were said, one or several with commas between; else the environment's; else the default.
+    """Return the given URLs, one or several with commas between; else the environment's; else the default.
 
-    Each stands there once. Raises BadParameter if something was said and there is no URL in it.
+    Repeated URLs are dropped. Raises BadParameter for a text without a URL.
     """
     if said is None or said == "":
         said = next((value for name in VARIABLES if (value := os.environ.get(name, "").strip())), DEFAULT_URL)
@@ -38,12 +38,12 @@ def urls(said: str | Iterable[str] | None = None) -> list[str]:
 
 
 class Servers(Generic[T]):
-    """Connections to several servers on one store, one of which is current. Threads may share it."""
+    """Connections to several servers on one store, one of which is in use. Threads may share it."""
 
     def __init__(
         self, each: Sequence[T], *, left: Callable[[T, HeadwayError | None], None] = lambda _, __: None
     ) -> None:
-        """The first is current; `left` is called with one that was left for the next, and why, after it was left."""
+        """The first server is in use; `left` is called, with the reason, after a server was given up for the next."""
         assert each, "there is always a server to ask"
         self._each = tuple(each)
         self._left = left
@@ -52,11 +52,11 @@ class Servers(Generic[T]):
 
     @property
     def current(self) -> T:
-        """The one that is asked."""
+        """Server in use."""
         return self._each[self._at]
 
     def leave(self, server: T, why: HeadwayError | None = None) -> None:
-        """Have the next one asked from now on; changes nothing if this one was left before, or is the only one."""
+        """Use the next server from now on, unless this one was given up before or is the only one."""
         with self._lock:
             if server is not self.current or len(self._each) == 1:
                 return
@@ -75,23 +75,22 @@ class Servers(Generic[T]):
 
 
 class Round(Generic[T]):
-    """The tries of one call: after a failure the next server is asked at once, and after as many as there are, one waits."""
+    """Tries of one call: after a failure the next server is asked at once; after each was asked, there is a pause."""
 
     __slots__ = ("_asked", "_failures", "_servers")
 
     def __init__(self, servers: Servers[T]) -> None:
-        """Nobody was asked yet."""
         self._servers = servers
         self._asked = servers.current
         self._failures = 0
 
     def server(self) -> T:
-        """Return whom to ask now."""
+        """Return the server to ask now."""
         self._asked = self._servers.current
         return self._asked
 
     def failed(self, why: HeadwayError | None = None) -> bool:
-        """Go on to the next server if it may do better; return whether to ask it at once. `why` None: a stream ended."""
+        """Use the next server if it may do better; return whether to ask it at once. `why` None: a stream ended."""
         if why is not None and not another_may_do_better(why):
             return False
         self._servers.leave(self._asked, why)

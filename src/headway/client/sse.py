@@ -11,18 +11,18 @@ from typing import Final, NamedTuple
 from headway.client.errors import UnexpectedAnswer
 
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""A server that sends more than this without ending an event is not one of ours."""
+"""Maximum size of one event, in bytes."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _ASCII_DIGITS: Final = frozenset("0123456789")
 
 
 class EventTooLarge(UnexpectedAnswer):
-    """A stream went on and on without ending an event."""
+    """An event of the stream exceeds the maximum size."""
 
 
 class SseEvent(NamedTuple):
-    """One event as it arrived; `id` and `retry` are those of this event, None where it has none."""
+    """One event as it arrived; `id` and `retry` are those of this event, or None."""
 
     event: str
     data: str
@@ -34,11 +34,11 @@ class SseParser:
     """The state between two chunks: an unfinished line, and the fields of an unfinished event."""
 
     def __init__(self, last_event_id: str = "") -> None:
-        """`last_event_id` is what the stream is resumed after."""
+        """`last_event_id` is the id after which the stream is resumed."""
         self.last_event_id = last_event_id
-        """What a reconnect has to send as `Last-Event-ID`; an event without an id leaves it as it was."""
+        """Id that a reconnect sends as `Last-Event-ID`; an event without an id leaves it unchanged."""
         self.retry_ms: int | None = None
-        """How long the server asks to wait before a reconnect."""
+        """Pause before a reconnect that the server asked for, in milliseconds."""
         self._line = bytearray()
         self._after_cr = False
         self._at_start = True
@@ -50,7 +50,7 @@ class SseParser:
         self._retry: int | None = None
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
-        """Take the next bytes; return the events that they complete. Raise EventTooLarge if one grows without end."""
+        """Return the events that the next bytes complete; raise EventTooLarge for one above the maximum size."""
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")  # the second half of a CRLF whose first half has ended the line
             self._after_cr = False

@@ -1,9 +1,4 @@
-"""One HTTP request after the other over kept-alive connections, blocking and thread-safe, on the standard library only.
-
-The worker and the blocking client share it. It repeats nothing by itself, with one exception: a pooled connection that
-turns out to be dead before any byte of the answer has come is replaced, because the server closes idle ones at any time.
-Whoever sends a request that must not happen twice gives it an Idempotency-Key.
-"""
+"""Blocking HTTP over kept-alive connections, thread-safe, on the standard library only."""
 
 from __future__ import annotations
 
@@ -28,13 +23,13 @@ from headway.errors import BadParameter
 
 USER_AGENT: Final = "headway-python"
 IDLE_MAX: Final = 16
-"""Idle connections kept for later; more than this many threads at once open and close their own."""
+"""Maximum number of idle connections that are kept; further threads open and close their own."""
 STREAM_CHUNK_BYTES: Final = 65_536
 _DEAD: Final = (RemoteDisconnected, ConnectionError)
 
 
 class Response(NamedTuple):
-    """An answer, whole; header names are in lower case."""
+    """A complete answer; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -42,18 +37,18 @@ class Response(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where the server is."""
+    """Address of a server."""
 
     url: str
     secure: bool
     host: str
     port: int
     prefix: str
-    """What a proxy wants before every path; usually nothing."""
+    """Path that a proxy needs before every path; usually empty."""
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read an http or https URL; raise BadParameter for anything else."""
+        """Read an http or https URL; raise BadParameter for other texts."""
         url = url.strip()
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -70,7 +65,7 @@ class Address(NamedTuple):
 
 
 class Transport:
-    """Sends requests to one server; any number of threads may share it."""
+    """HTTP connections to one server, shared by any number of threads."""
 
     def __init__(
         self,
@@ -82,9 +77,10 @@ class Transport:
         user_agent: str = USER_AGENT,
         trust: Trust | None = None,
     ) -> None:
-        """Connect to nothing yet; raise BadParameter if the certificates to trust cannot be read.
+        """Keep the settings; connect at the first request. Raises BadParameter for unreadable certificates.
 
-        `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, that for a connection.
+        `timeout_s` bounds each wait for bytes, not the whole exchange; `connect_s`, if it is shorter, the wait for a
+        connection.
         """
         self.address = Address.parse(url)
         self.timeout_s = timeout_s
@@ -98,12 +94,12 @@ class Transport:
         self._busy: dict[HTTPConnection, socket.socket | None] = {}
         self._closed = False
         self._hung_up = 0
-        """How often; a request that began before is not sent again on a new connection."""
+        """Count of calls of `hang_up`; a request that began before is not sent again on a new connection."""
         self._pid = os.getpid()
 
     @property
     def url(self) -> str:
-        """The server's URL, without a slash at its end."""
+        """URL of the server, without a slash at its end."""
         return self.address.url
 
     def request(
@@ -115,7 +111,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Response:
-        """Return whatever the server answers; raise ConnectionLost if it does not."""
+        """Return the server's answer, whatever its status; raise ConnectionLost if there is none."""
         connection, answer = self._begin(method, path, body, headers, timeout_s or self.timeout_s)
         try:
             with answer:  # one after which the server closes has the socket to itself
@@ -141,7 +137,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> bytes:
-        """Return the body of a successful answer; raise what the server meant by any other."""
+        """Return the body of a successful answer; raise the error of any other."""
         response = self.request(method, path, body, headers=headers, timeout_s=timeout_s)
         if 200 <= response.status < 300:  # noqa: PLR2004
             return response.body
@@ -170,12 +166,12 @@ class Transport:
             raise
 
     def close(self) -> None:
-        """Close everything; requests that wait for their answer in other threads get ConnectionLost at once."""
+        """Close all connections; requests in progress in other threads get ConnectionLost at once."""
         self._closed = True
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Break off whatever waits for its answer, which gets ConnectionLost; later requests open new connections."""
+        """Abort requests in progress with ConnectionLost; later requests open new connections."""
         with self._lock:
             self._hung_up += 1
             idle, self._idle = self._idle, []
@@ -297,7 +293,7 @@ class Transport:
 
 
 class SseStream:
-    """An open stream: iterate it, and close it from any thread. Of status 204 there is nothing to come, ever."""
+    """An open stream: iterate it, and close it from any thread. With status 204 there are no events, now or later."""
 
     def __init__(
         self,
@@ -309,11 +305,10 @@ class SseStream:
         shut: Callable[[], None],
         discard: Callable[[], None],
     ) -> None:
-        """Made by `Transport.stream`."""
         self.status = status
         self.headers = headers
         self.parser = parser
-        """Knows `last_event_id` and `retry_ms`."""
+        """Parser with `last_event_id` and `retry_ms`."""
         self._read, self._shut, self._discard = read, shut, discard
         self._events: Iterator[SseEvent] = iter(())
         self._closed = threading.Event()
@@ -322,7 +317,7 @@ class SseStream:
         return self
 
     def __next__(self) -> SseEvent:
-        """Wait for the next event; stop when the server has ended the stream or someone has closed it."""
+        """Wait for the next event; stop when the server has ended the stream or `close` was called."""
         while not self._closed.is_set():
             event = next(self._events, None)
             if event is not None:
@@ -343,7 +338,7 @@ class SseStream:
         raise StopIteration
 
     def close(self) -> None:
-        """End it: a thread that waits for the next event stops waiting."""
+        """Close the stream; a thread that waits for the next event stops waiting."""
         self._closed.set()
         self._shut()
 

@@ -16,13 +16,13 @@ VARIABLE: Final = setting(ClientSettings, "ca").variable
 
 
 class Trust:
-    """The check of connections to a server by https."""
+    """Check of a server's certificate, for connections by https."""
 
     def __init__(self, ca: str | None = None, *, pinned: str | None = None) -> None:
-        """`ca` is a file with certificates of authorities, the system's if absent; raise BadParameter if it cannot be used.
+        """`ca` is a file with certificates of authorities (default: the system's); raise BadParameter if unusable.
 
-        `pinned` is a file whose first certificate is the server's: only that is trusted, whatever name it is for. The file
-        is read again if the server shows another, since it may have a new one.
+        `pinned` is a file whose first certificate is the server's: only that is trusted, for any host name. The file
+        is read again if the server presents another, since it may have been renewed.
         """
         self._pinned = None if pinned is None else Path(pinned)
         self._known: set[bytes] = set()
@@ -40,11 +40,11 @@ class Trust:
 
     @property
     def pinned(self) -> bool:
-        """Whether the context alone checks nothing: connections that `connection` makes do."""
+        """Whether one certificate is pinned: then `context` checks nothing, and connections from `connection` do."""
         return self._pinned is not None
 
     def check(self, shown: bytes) -> None:
-        """Raise SSLCertVerificationError if a pinned server has shown another certificate, in DER."""
+        """Raise SSLCertVerificationError if a pinned server presents another certificate, in DER."""
         if self._pinned is None or shown in self._known:
             return
         self._read_pin()
@@ -52,8 +52,8 @@ class Trust:
             raise ssl.SSLCertVerificationError(1, f"the server's certificate is not the one in {self._pinned}")
 
     def connection(self, host: str, port: int, timeout_s: float) -> HTTPSConnection:
-        """Return a connection that is not open yet and checks the server when it is opened."""
-        return _Checked(host, port, timeout_s, self)
+        """Return a connection that is not open yet and checks the server when it opens."""
+        return _CheckingConnection(host, port, timeout_s, self)
 
     def _read_pin(self) -> None:
         assert self._pinned is not None
@@ -66,15 +66,14 @@ class Trust:
                 raise BadParameter(f"the server's certificate cannot be read from {self._pinned}: {error}") from None
 
 
-class _Checked(HTTPSConnection):
-    """A connection whose server is checked after the handshake, before anything is sent."""
+class _CheckingConnection(HTTPSConnection):
+    """A connection that checks the server after the handshake, before a request is sent."""
 
     def __init__(self, host: str, port: int, timeout_s: float, trust: Trust) -> None:
         super().__init__(host, port, timeout=timeout_s, context=trust.context)
         self._trust = trust
 
     def connect(self) -> None:
-        """Connect, and check the server."""
         super().connect()
         try:
             assert isinstance(self.sock, ssl.SSLSocket)
@@ -85,12 +84,12 @@ class _Checked(HTTPSConnection):
 
 
 def trusted(ca: str | None = None) -> Trust:
-    """Return the check of a client's servers, by the given authorities, those of the environment, or the system's."""
+    """Return the check by the given authorities, else the environment's, else the system's."""
     return Trust(ca or os.environ.get(VARIABLE, "").strip() or None)
 
 
 def why_not(error: Exception, url: str) -> str:
-    """Return why a TLS connection failed, and what to do."""
+    """Return the reason why a TLS connection failed, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message if getattr(error, "verify_message", "") else error.strerror
         return (

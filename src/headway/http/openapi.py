@@ -19,8 +19,8 @@ from headway.http.surface import Surface
 
 _REF: Final = "#/components/schemas/{name}"
 _IN_PATH: Final = re.compile(r"\{(\w+)\}")
-_EVERYWHERE: Final = ("bad_parameter", "bad_host", "headers_too_large", "uri_too_long", "internal_error", "unavailable")
-_WITH_BODY: Final = (
+EVERYWHERE: Final = ("bad_parameter", "bad_host", "headers_too_large", "uri_too_long", "internal_error", "unavailable")
+WITH_BODY: Final = (
     "malformed_json", "unknown_field", "payload_too_large", "unsupported_media_type", "invalid_input", "storage_failed",
 )  # fmt: skip
 _PATH_PARAMETERS: Final[dict[str, dict[str, Any]]] = {
@@ -179,9 +179,9 @@ class _Document:
         return said
 
     def _problems(self, route: Route) -> dict[int, list[type[HeadwayError]]]:
-        codes = [*_EVERYWHERE, *route.problems]
+        codes = [*EVERYWHERE, *route.problems]
         if route.takes is not None:
-            codes += _WITH_BODY
+            codes += WITH_BODY
         if route.scope not in ("public", "token"):
             codes += ["unauthenticated", "forbidden", "too_many_requests"]
         elif route.method != "GET":

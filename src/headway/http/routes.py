@@ -39,10 +39,10 @@ _START: Final = (
 ROUTES: Final[tuple[Route, ...]] = (
     # -- runs ----------------------------------------------------------------------------------------------------------
     route("POST", "/v1/runs", runs.start, "run:start", "Start a run.",
-          takes=wire.StartRun, gives=wire.RunOut, status=202, also=(200,), problems=_START,
+          takes=wire.StartRun, gives=wire.RunOut, status=202, also=(200,), problems=(*_START, "input_too_costly", "invalid_state"),
           headers=("Idempotency-Key", "Prefer")),
     route("POST", "/v1/runs:batch", runs.start_batch, "run:start", "Start up to 1,000 runs in one transaction.",
-          takes=wire.StartBatch, gives=wire.BatchOut, problems=_START, headers=_KEYED),
+          takes=wire.StartBatch, gives=wire.BatchOut, problems=(*_START, "input_too_costly", "invalid_state"), headers=_KEYED),
     route("GET", "/v1/runs", runs.list_runs, "run:read", "List runs, newest first.", gives_way=True,
           query=wire.RunQuery, gives=wire.RunList, problems=("bad_cursor", "query_too_costly")),
     route("POST", "/v1/runs:query", runs.query, "run:read", "List runs, with the filters in the body.", gives_way=True,

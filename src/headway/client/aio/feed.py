@@ -1,4 +1,4 @@
-"""A stream of events that outlives its connections: it resumes after the last event it has seen."""
+"""Event streams across connections: each resumes after the last event that was received."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from headway.client.events import PATIENCE_S, SILENCE_S, Event, Follower
 from headway.errors import HeadwayError
 
 RECONNECT_S = 0.1
-"""The least time between two connections, so that a server that closes them at once is not overrun."""
+"""Minimum pause between two connections, in case the server closes them at once."""
 
 
 async def follow(caller: AsyncCaller, path: str, follower: Follower) -> AsyncIterator[Event]:
-    """Hand out what is new, connection after connection, until nothing will ever come again."""
+    """Yield new events, connection after connection, until the stream is complete."""
     outage = AsyncOutage(caller, PATIENCE_S)
     retry_ms = 0
     while not follower.ended:
@@ -39,6 +39,6 @@ async def follow(caller: AsyncCaller, path: str, follower: Follower) -> AsyncIte
 
 
 async def run_events(caller: AsyncCaller, run_id: str, after: int) -> AsyncIterator[Event]:
-    """Follow one run, from after that event to its end."""
+    """Follow one run, from after event number `after` to its end."""
     async for event in follow(caller, encoding.path("runs", run_id, "events", after=after), Follower(after)):
         yield event

@@ -1,4 +1,4 @@
-"""client.mail_server: where the mails of an organisation are handed over."""
+"""Mail server of the organisation (`client.mail_server`)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ _PATH = "/v1/mail-server"
 
 
 class AsyncMailServer:
-    """The mail server of the organisation; there is one or none."""
+    """Mail server through which the organisation's record tasks send; there is one or none."""
 
     def __init__(self, caller: AsyncCaller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     async def get(self) -> MailServerOut:
-        """Return it, without its password; raise NotFound if none is set."""
+        """Return the mail server, without its password.
+
+        Raises `not_found` if none is set.
+        """
         return await self._caller.get(_PATH, MailServerOut)
 
     async def set(
@@ -33,9 +35,11 @@ class AsyncMailServer:
         sender_name: str = "",
         reply_to: str = "",
     ) -> MailServerOut:
-        """Say all that there is to say about it; without `password` that stays, if host and user name do.
+        """Replace the settings of the mail server.
 
-        The password is kept sealed and never shown. Raises TargetRefused for a server inside that is not allowed.
+        Without `password` the stored one stays, if `host` and `username` do. The password is stored encrypted and
+        never returned. Raises `target_refused` for a host in the server's own network that its operator has not
+        allowed.
         """
         body = {
             "host": host,
@@ -49,5 +53,5 @@ class AsyncMailServer:
         return await self._caller.put(_PATH, body | ({} if password is None else {"password": password}), MailServerOut)
 
     async def delete(self) -> None:
-        """Forget it and its password."""
+        """Remove the mail server and its password."""
         await self._caller.delete(_PATH)

@@ -1,4 +1,4 @@
-"""Lists that come in pages, as iterators that ask for the next page when they get there."""
+"""Paged lists as iterators that fetch page after page."""
 
 from __future__ import annotations
 
@@ -13,23 +13,19 @@ T = TypeVar("T")
 ItemT = TypeVar("ItemT", covariant=True)  # noqa: PLC0105 (PEP 695 needs 3.12)
 
 
-class Numbered(Protocol[ItemT]):
-    """A page of something numbered."""
+class NumberedPage(Protocol[ItemT]):
+    """Page of numbered items."""
 
     @property
-    def data(self) -> Sequence[ItemT]:
-        """Its items."""
-        ...
+    def data(self) -> Sequence[ItemT]: ...
 
     @property
     def next_after(self) -> int:
-        """What to ask for next."""
+        """Number after which the next page begins."""
         ...
 
     @property
-    def has_more(self) -> bool:
-        """Whether there is more now."""
-        ...
+    def has_more(self) -> bool: ...
 
 
 async def runs(caller: AsyncCaller, path: str) -> AsyncIterator[RunOut]:
@@ -45,21 +41,18 @@ async def runs(caller: AsyncCaller, path: str) -> AsyncIterator[RunOut]:
 
 
 def events(caller: AsyncCaller, path: str, after: int) -> AsyncIterator[EventOut]:
-    """Iterate over a history."""
     return _numbered(caller, path, after, EventList)
 
 
 def logs(caller: AsyncCaller, path: str, after: int) -> AsyncIterator[LogOut]:
-    """Iterate over lines of log."""
     return _numbered(caller, path, after, LogList)
 
 
 def results(caller: AsyncCaller, path: str, after: int) -> AsyncIterator[ResultOut]:
-    """Iterate over published results."""
     return _numbered(caller, path, after, ResultList)
 
 
-async def _numbered(caller: AsyncCaller, path: str, after: int, kind: type[Numbered[T]]) -> AsyncIterator[T]:
+async def _numbered(caller: AsyncCaller, path: str, after: int, kind: type[NumberedPage[T]]) -> AsyncIterator[T]:
     more = True
     while more:
         page = await caller.get(_with(path, after=after or "", page_size=PAGE_SIZE), kind)

@@ -1,4 +1,4 @@
-"""client.queues: where runs wait."""
+"""Queues: list, pause, limit (`client.queues`)."""
 
 from __future__ import annotations
 
@@ -10,28 +10,36 @@ from headway.wire.workers import QueueList, QueueOut
 
 
 class AsyncQueues:
-    """The queues of a server; each exists from its first use."""
+    """Queues of the caller's organisation; each exists from its first use."""
 
     def __init__(self, caller: AsyncCaller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     async def list(self) -> builtins.list[QueueOut]:
-        """Return all, by name."""
+        """Return all queues, by name."""
         return (await self._caller.get("/v1/queues", QueueList)).data
 
     async def get(self, name: str) -> QueueOut:
-        """Return one."""
+        """Return a queue.
+
+        Raises `queue_not_found`.
+        """
         return await self._caller.get(encoding.path("queues", name), QueueOut)
 
     async def pause(self, name: str) -> QueueOut:
-        """Let none of its runs begin; those that run go on."""
+        """Let no run of the queue begin; runs in progress go on.
+
+        Raises `queue_not_found`.
+        """
         return await self._caller.post(encoding.path("queues", name, verb="pause"), {}, QueueOut)
 
     async def resume(self, name: str) -> QueueOut:
-        """Let its runs begin again."""
+        """Let runs of the queue begin again.
+
+        Raises `queue_not_found`.
+        """
         return await self._caller.post(encoding.path("queues", name, verb="resume"), {}, QueueOut)
 
     async def update(self, name: str, *, concurrency: int | None) -> QueueOut:
-        """Set how many of its runs may run at once; None for any number."""
+        """Limit the number of the queue's runs that run at once; None removes the limit."""
         return await self._caller.patch(encoding.path("queues", name), {"concurrency": concurrency}, QueueOut)

@@ -1,4 +1,4 @@
-"""client.runs: start them, find them, change many at once."""
+"""Runs: start, find, count, and change many at once (`client.runs`)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ BATCH_MAX = 1000
 
 
 class AsyncRuns:
-    """All runs of a server."""
+    """Runs of the caller's organisation."""
 
     def __init__(self, caller: AsyncCaller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     async def start(
@@ -48,11 +47,33 @@ class AsyncRuns:
         idempotency_key: str | None = None,
         **fields: Any,
     ) -> AsyncRunHandle:
-        """Start a run and return its handle as soon as it is stored for good.
+        """Start a run and return its handle as soon as it is stored durably.
 
             run = client.runs.start("backup", folder="/srv", priority=7)
 
-        `fields` are the task's input; those whose names are taken by the options above go into `input`.
+        `task` is a name or a function under `@app.task`. Its input is `input` with `fields` merged in; a field with
+        the name of an option below goes into `input`.
+
+        - `name`: a label for people, up to 1,000 characters; default: the task's name.
+        - `priority`: 0 to 10, higher first; default: the task's, else 5.
+        - `queue`: default: the task's.
+        - `key`: runs of a task with the same key share its limit per key.
+        - `run_at` or `delay`: the earliest start, as a time or as a duration from now; default: now.
+        - `labels`: up to 32, each a name of up to 63 and a value of up to 255 characters.
+        - `dedupe`: a key, or a `Dedupe`: at most one run per task and key.
+        - `protect`: whether the run is kept until it is unprotected.
+        - `parent_id`: the run that starts this one.
+        - `max_attempts`: 1 to 1,000; default: the task's.
+        - `retention`: how long the run is kept after its end; default: the task's.
+        - `validate_only`: check the request and start nothing; the handle shows the run that it would make (AIP-163).
+        - `idempotency_key`: two starts with the same key make one run; default: a new key for each call.
+
+        Numbers as durations are seconds; a datetime without a zone is local time.
+
+        Raises TypeError for input that cannot be written as JSON, `invalid_input` for input that does not match the
+        task's schema, `input_too_costly` if checking it exceeds a limit, `unknown_task`, `task_inactive`,
+        `duplicate_run` with `dedupe.on_conflict="reject"`, `idempotency_key_reused`, `invalid_state` if the parent is
+        being stopped, and `storage_full`, `overloaded` or `draining`, after which the same start may be tried again.
         """
         body = encoding.start_body(
             task,
@@ -78,10 +99,14 @@ class AsyncRuns:
     async def start_many(
         self, items: Iterable[Mapping[str, Any] | StartRun], *, atomic: bool = False
     ) -> builtins.list[AsyncRunHandle | HeadwayError]:
-        """Start many runs; each item is a StartRun or a dict with the words of `start`, `task` among them.
+        """Start many runs and return, in the order of `items`, the handle or the error of each.
 
-        Returns a handle for each that was started and the error for each that was not, in order. With `atomic` all are
-        started or none, which holds for up to 1,000.
+        Each item is a StartRun, or a dict with `task` and the options of `start`. Requests carry up to 1,000 runs,
+        each request in one transaction. With `atomic`, all runs are started or none.
+
+        Raises ValueError for more than 1,000 items with `atomic`, and the errors of `start`, either raised for the
+        whole request or returned for one item: `unknown_task`, `task_inactive`, `duplicate_run`, `input_too_costly`,
+        `invalid_state`, `storage_full`, `overloaded` or `draining`.
         """
         rest = iter(items)
         found: builtins.list[AsyncRunHandle | HeadwayError] = []
@@ -98,7 +123,10 @@ class AsyncRuns:
         return to_error(item.status, {}, encoding.to_json(item.error or {}))
 
     async def get(self, run_id: str, wait: float | None = None) -> AsyncRunHandle:
-        """Return the handle of a run; with `wait`, once it is finished or so many seconds have passed."""
+        """Return the handle of a run; with `wait`, once the run is finished or that many seconds have passed.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         dashed = canonical(run_id)
         if dashed is None:
             raise RunNotFound(f"{run_id[:80]!r} is not the id of a run", run_id=run_id[:80])
@@ -108,17 +136,23 @@ class AsyncRuns:
         return AsyncRunHandle(self._caller, decode(answer, RunOut))
 
     def list(self, **filters: Any) -> AsyncRunPages:
-        """Return the runs that fit, newest first, as an iterator that asks for the next page when it gets there.
+        """Return the matching runs, newest first, as an iterator that fetches page after page.
 
             for run in client.runs.list(state="failed", task=["backup", "sync"], labels={"customer": "7"}):
                 run.retry()
 
-        Ask it for a `page()` to get one page only.
+        Filters are the fields of RunQuery; a single state, task or queue may be given without a list.
+        `list(…).page()` returns one page.
+
+        Raises, when a page is fetched: `invalid_input` for an unknown filter, `bad_cursor` or `query_too_costly`.
         """
         return AsyncRunPages(self._caller, filters)
 
     async def count(self, group_by: str = "state", **filters: Any) -> CountOut:
-        """Return how many there are, by state, task or queue."""
+        """Return the number of matching runs, in total and by "state", "task" or "queue".
+
+        Filters are those of `list`. Raises `query_too_costly`.
+        """
         return await self._caller.get(f"/v1/runs:count?{encoding.query(group_by=group_by, **filters)}", CountOut)
 
     async def bulk(
@@ -130,9 +164,11 @@ class AsyncRuns:
         reason: str = "",
         from_scratch: bool = False,
     ) -> BulkPreview | AsyncRunHandle:
-        """Do something to all runs that fit: with `dry_run` return how many these are, else the run that does it.
+        """Apply an action to all matching runs: return the run that does so, or with `dry_run` the number of runs.
 
-        `from_scratch` is of the action "retry": start the runs anew, not from the steps that succeeded.
+        `action` is "terminate", "retry", "suspend", "resume", "protect", "unprotect" or "delete". `from_scratch`
+        makes "retry" start from the beginning instead of after the steps that succeeded. Raises `unknown_task`,
+        `task_inactive`, `duplicate_run`, `storage_full`, `overloaded` or `draining`.
         """
         body = {"filter": encoding.query_body(filter), "action": action, "dry_run": dry_run, "reason": reason}
         if from_scratch:
@@ -142,21 +178,24 @@ class AsyncRuns:
 
 
 class AsyncRunPages:
-    """A list of runs that has not been asked for yet."""
+    """Lazy list of runs: nothing is requested before the first iteration or `page()`."""
 
     def __init__(self, caller: AsyncCaller, filters: Mapping[str, Any]) -> None:
-        """Made by `client.runs.list`."""
         self._caller, self._filters = caller, filters
 
     async def page(self, page_token: str = "", page_size: int | None = None) -> RunList:
-        """Return one page; its `next_page_token` asks for the next, an empty one means the end."""
+        """Return one page of up to `page_size` runs (default 50).
+
+        Its `next_page_token` is the `page_token` of the next page; an empty one marks the end. Raises `bad_cursor` or
+        `query_too_costly`.
+        """
         query = {**self._filters, "page_token": page_token or None}
         if page_size is not None:
             query["page_size"] = page_size
         return await self._caller.get(f"/v1/runs?{encoding.query(**query)}", RunList)
 
     async def runs(self) -> AsyncIterator[RunOut]:
-        """Iterate over the runs themselves."""
+        """Iterate over the runs as RunOut instead of handles."""
         filters = {name: value for name, value in self._filters.items() if name != "page_size"}
         async for run in pages.runs(self._caller, encoding.path("runs", **filters)):
             yield run

@@ -1,4 +1,4 @@
-"""client.tables: tables, their records, and files of them."""
+"""Tables, their records, and files of records (`client.tables`)."""
 
 from __future__ import annotations
 
@@ -29,24 +29,27 @@ UPLOAD_S = 600.0
 class AsyncTables:
     """Tables of typed fields, and their records.
 
-    client.tables.create("customers", [{"name": "Name"}, {"name": "Age", "type": "number"}])
-    client.tables.insert("customers", {"Name": "Ann", "Age": 41})
-    for record in client.tables.records("customers", {"field": "Age", "operator": ">", "value": 40}):
-        print(record.values["Name"])
+        client.tables.create("customers", [{"name": "Name"}, {"name": "Age", "type": "number"}])
+        client.tables.insert("customers", {"Name": "Ann", "Age": 41})
+        for record in client.tables.records("customers", {"field": "Age", "operator": ">", "value": 40}):
+            print(record.values["Name"])
 
-    A table is called by its id or name, a field by its id or name.
+    A table or a field is given by its id or its name. Operations on records of an external table can raise
+    `external_refused` if its database refuses them, and `external_failed` if it does not answer.
     """
 
     def __init__(self, caller: AsyncCaller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     async def list(self) -> builtins.list[TableOut]:
-        """Return all, by name."""
+        """Return all tables, by name."""
         return (await self._caller.get("/v1/tables", TableList)).data
 
     async def get(self, table: str) -> TableOut:
-        """Return one, with its fields."""
+        """Return a table with its fields.
+
+        Raises `table_not_found`.
+        """
         return await self._caller.get(encoding.path("tables", table), TableOut)
 
     async def create(
@@ -57,29 +60,48 @@ class AsyncTables:
         description: str = "",
         external: Mapping[str, str] | None = None,
     ) -> TableOut:
-        """Make a table; `external` says where the rows of one in a database of your own are (url, relation)."""
+        """Make a table; `external` is `{"url": …, "relation": …}` for rows in a database of your own.
+
+        `fields` are dicts with `name`, `type` (default "text") and further options of the API. Raises `conflict`,
+        `external_refused` or `external_failed`.
+        """
         body = {"name": name, "description": description, "fields": builtins.list(fields)}
         return await self._caller.post("/v1/tables", body | ({"external": external} if external else {}), TableOut)
 
     async def update(self, table: str, **changes: str) -> TableOut:
-        """Change its name or description."""
+        """Change a table's `name` or `description`.
+
+        Raises `table_not_found`, `conflict` or `version_mismatch`.
+        """
         return await self._caller.patch(encoding.path("tables", table), changes, TableOut)
 
     async def delete(self, table: str) -> None:
-        """Remove it and its records."""
+        """Remove a table and its records.
+
+        Raises `table_in_use` if a field of another table connects to it, `table_not_found` or `version_mismatch`.
+        """
         await self._caller.delete(encoding.path("tables", table))
 
     async def add_field(self, table: str, name: str, type: str = "text", **options: Any) -> FieldOut:  # noqa: A002
-        """Add a field; options are those of the API."""
+        """Add a field; `options` are further members of the API's field.
+
+        Raises `table_not_found`, `table_in_use` or `version_mismatch`.
+        """
         body = {"name": name, "type": type, **options}
         return await self._caller.post(encoding.path("tables", table, "fields"), body, FieldOut)
 
     async def update_field(self, table: str, field: str, **changes: Any) -> FieldOut:
-        """Change a field, if the table's records fit."""
+        """Change a field, if the table's records fit.
+
+        Raises `table_in_use` if they do not, `table_not_found`, `field_not_found` or `version_mismatch`.
+        """
         return await self._caller.patch(encoding.path("tables", table, "fields", field), changes, FieldOut)
 
     async def delete_field(self, table: str, field: str) -> None:
-        """Remove a field."""
+        """Remove a field and its values.
+
+        Raises `table_not_found`, `field_not_found`, `table_in_use` or `version_mismatch`.
+        """
         await self._caller.delete(encoding.path("tables", table, "fields", field))
 
     # -- records -------------------------------------------------------------------------------------------------------
@@ -92,7 +114,10 @@ class AsyncTables:
         order_by: str = "",
         page_size: int = PAGE_SIZE,
     ) -> AsyncIterator[RecordOut]:
-        """Iterate over the records that fit, in order of creation or of an indexed field."""
+        """Iterate over the matching records, in order of creation or of an indexed field; `where` is a filter.
+
+        Raises `table_not_found`, `external_refused`, `external_failed`, `bad_cursor` or `query_too_costly`.
+        """
         token = ""
         while True:
             page = await self.page(table, where, order_by=order_by, page_size=page_size, page_token=token)
@@ -111,25 +136,43 @@ class AsyncTables:
         page_size: int = 50,
         page_token: str = "",
     ) -> RecordList:
-        """Return one page; its `next_page_token` asks for the next, an empty one means the end."""
+        """Return one page of matching records.
+
+        Its `next_page_token` is the `page_token` of the next page; an empty one marks the end. Raises
+        `table_not_found`, `external_refused`, `external_failed`, `bad_cursor` or `query_too_costly`.
+        """
         body = {"filter": where, "order_by": order_by, "page_size": page_size, "page_token": page_token}
         return await self._caller.post(encoding.path("tables", table, "records", verb="query"), body, RecordList)
 
     async def count(self, table: str, where: object = None) -> int:
-        """Return how many records fit."""
+        """Return the number of matching records.
+
+        Raises `table_not_found`, `external_refused`, `external_failed` or `query_too_costly`.
+        """
         path = encoding.path("tables", table, "records", verb="count")
         return (await self._caller.post(path, {"filter": where}, RecordCount)).count
 
     async def record(self, table: str, record_id: str) -> RecordOut:
-        """Return one record."""
+        """Return a record.
+
+        Raises `table_not_found`, `external_refused`, `external_failed` or `record_not_found`.
+        """
         return await self._caller.get(encoding.path("tables", table, "records", record_id), RecordOut)
 
     async def insert(self, table: str, values: Mapping[str, Any]) -> RecordOut:
-        """Add a record."""
+        """Add a record.
+
+        Raises `table_not_found`, `external_refused`, `external_failed`, `invalid_record`, `storage_full` or
+        `overloaded`.
+        """
         return await self._caller.post(encoding.path("tables", table, "records"), {"values": values}, RecordOut)
 
     async def insert_many(self, table: str, records: Iterable[Mapping[str, Any]]) -> builtins.list[RecordOut]:
-        """Add up to 1,000 records, all or none."""
+        """Add up to 1,000 records, all or none.
+
+        Raises `table_not_found`, `external_refused`, `external_failed`, `invalid_record`, `storage_full` or
+        `overloaded`.
+        """
         body = {"records": builtins.list(records)}
         path = encoding.path("tables", table, "records", verb="batch")
         return (await self._caller.post(path, body, RecordsOut)).data
@@ -137,24 +180,40 @@ class AsyncTables:
     async def update_record(
         self, table: str, record_id: str, values: Mapping[str, Any], *, version: int | None = None
     ) -> RecordOut:
-        """Change some fields of a record; with `version` only if it is still at that one."""
+        """Change some fields of a record; with `version`, only if the record still has that version.
+
+        Raises `table_not_found`, `external_refused`, `external_failed`, `invalid_record`, `storage_full`,
+        `overloaded`, `record_not_found` or `version_mismatch`.
+        """
         headers = {} if version is None else {"If-Match": f'"{version}"'}
         path = encoding.path("tables", table, "records", record_id)
         return await self._caller.patch(path, {"values": values}, RecordOut, headers=headers)
 
     async def update_many(self, table: str, changes: Iterable[Mapping[str, Any]]) -> builtins.list[RecordOut]:
-        """Change up to 1,000 records (`id`, `values`, perhaps `version`), all or none."""
+        """Change up to 1,000 records, all or none; each change has `id`, `values` and optionally `version`.
+
+        Raises `table_not_found`, `external_refused`, `external_failed`, `invalid_record`, `storage_full`,
+        `overloaded`, `record_not_found` or `version_mismatch`.
+        """
         body = {"records": builtins.list(changes)}
         path = encoding.path("tables", table, "records", verb="update")
         return (await self._caller.post(path, body, RecordsOut)).data
 
     async def upsert(self, table: str, by: str, records: Iterable[Mapping[str, Any]]) -> RecordsOut:
-        """Change the records that have the given values in a unique field, and add the others, all or none."""
+        """Change the records found by their value in the unique field `by`, and add the others, all or none.
+
+        Raises `table_not_found`, `external_refused`, `external_failed`, `invalid_record`, `storage_full` or
+        `overloaded`.
+        """
         body = {"by": by, "records": builtins.list(records)}
         return await self._caller.post(encoding.path("tables", table, "records", verb="upsert"), body, RecordsOut)
 
     async def delete_records(self, table: str, ids: Iterable[str]) -> int:
-        """Delete up to 1,000 records, all or none; return how many."""
+        """Delete up to 1,000 records, all or none; return their number.
+
+        Raises `record_in_use` if another record refers to one of them, `record_not_found`, `table_not_found`,
+        `conflict`, `external_refused` or `external_failed`.
+        """
         body = {"ids": builtins.list(ids)}
         path = encoding.path("tables", table, "records", verb="delete")
         return (await self._caller.post(path, body, DeletedOut)).deleted
@@ -162,23 +221,37 @@ class AsyncTables:
     # -- files ---------------------------------------------------------------------------------------------------------
 
     async def upload(self, content: bytes, name: str) -> FileOut:
-        """Upload a file; its name says what it is (.csv, .json, .jsonl)."""
+        """Upload a file; the ending of its name is its format: .csv, .json or .jsonl.
+
+        Raises `storage_full` or `draining`.
+        """
         path = encoding.path("files", name=name)
         headers = {"Content-Type": "application/octet-stream"}
         answer = await self._caller.send("POST", path, content, headers=headers, timeout_s=UPLOAD_S)
         return decode(answer, FileOut)
 
     async def download(self, file_id: str) -> bytes:
-        """Return the content of a file."""
+        """Return the content of a file.
+
+        Raises `file_not_found`.
+        """
         return (await self._caller.send("GET", f"{encoding.path('files', file_id)}/content", timeout_s=UPLOAD_S)).body
 
     async def import_file(self, table: str, content: bytes, name: str, **options: Any) -> AsyncRunHandle:
-        """Upload a file and start the run that makes records of it; options are those of the API."""
+        """Upload a file and start the run that imports its rows as records; `options` are those of the API.
+
+        Raises `storage_full`, `draining`, `table_not_found`, `unknown_task`, `task_inactive`, `overloaded` or
+        `file_not_found`.
+        """
         file = await self.upload(content, name)
         path = encoding.path("tables", table, verb="import")
         return AsyncRunHandle(self._caller, await self._caller.post(path, {"file": file.id, **options}, RunOut))
 
     async def export(self, table: str, **options: Any) -> AsyncRunHandle:
-        """Start the run that writes records into a file; its result names the file: `download(result["file"])`."""
+        """Start the run that exports records into a file: `client.tables.download(run.result()["file"])`.
+
+        `options` are those of the API. Raises `table_not_found`, `unknown_task`, `task_inactive`, `storage_full`,
+        `overloaded` or `draining`.
+        """
         path = encoding.path("tables", table, verb="export")
         return AsyncRunHandle(self._caller, await self._caller.post(path, options, RunOut))

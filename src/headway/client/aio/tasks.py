@@ -1,4 +1,4 @@
-"""client.tasks: what can be run."""
+"""Tasks that workers have declared (`client.tasks`)."""
 
 from __future__ import annotations
 
@@ -11,32 +11,43 @@ from headway.wire.workers import TaskList, TaskOut
 
 
 class AsyncTasks:
-    """The tasks that workers have declared."""
+    """Tasks that workers have declared. A task is given by its name or its function under `@app.task`."""
 
     def __init__(self, caller: AsyncCaller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     async def list(self) -> builtins.list[TaskOut]:
-        """Return all, by name."""
+        """Return all tasks, by name."""
         return (await self._caller.get("/v1/tasks", TaskList)).data
 
     async def get(self, name: encoding.Task) -> TaskOut:
-        """Return one."""
+        """Return a task.
+
+        Raises `task_not_found`.
+        """
         return await self._caller.get(encoding.path("tasks", encoding.task_name(name)), TaskOut)
 
     async def activate(self, name: encoding.Task) -> TaskOut:
-        """Let it take new runs again."""
+        """Let the task take new runs again.
+
+        Raises `task_not_found`.
+        """
         return await self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="activate"), {}, TaskOut)
 
     async def deactivate(self, name: encoding.Task) -> TaskOut:
-        """Let it take no new runs; what runs goes on, what is queued waits."""
+        """Refuse new runs of the task; runs in progress go on, queued ones wait.
+
+        Raises `task_not_found`.
+        """
         return await self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="deactivate"), {}, TaskOut)
 
     async def terminate(
         self, name: encoding.Task, reason: str = "", grace: encoding.Span | None = None
     ) -> dict[str, Any]:
-        """Stop all its runs that are not finished; return what the server says about it."""
+        """Terminate all runs of the task that are not finished; return `{"asked": n}`, their number.
+
+        `grace` is as in `RunHandle.terminate`. Raises `task_not_found`.
+        """
         body = {"reason": reason, "grace": encoding.span(grace)}
         return await self._caller.post(
             encoding.path("tasks", encoding.task_name(name), verb="terminate"), body, dict[str, Any]

@@ -1,4 +1,4 @@
-"""client.workers: who does the work."""
+"""Connected workers (`client.workers`)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from headway.wire.workers import WorkerList, WorkerOut
 
 
 class AsyncWorkers:
-    """The workers that are connected."""
+    """Workers that are connected to the servers."""
 
     def __init__(self, caller: AsyncCaller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     async def list(self) -> builtins.list[WorkerOut]:
-        """Return all."""
+        """Return all workers."""
         return (await self._caller.get("/v1/workers", WorkerList)).data
 
     async def get(self, worker_id: str) -> WorkerOut:
-        """Return one."""
+        """Return a worker.
+
+        Raises `worker_not_found`.
+        """
         return await self._caller.get(encoding.path("workers", worker_id), WorkerOut)
 
     async def drain(self, worker_id: str) -> WorkerOut:
-        """Let it finish what it has and take nothing more."""
+        """Tell the worker to finish its runs and take no more.
+
+        Raises `worker_not_found`.
+        """
         return await self._caller.post(encoding.path("workers", worker_id, verb="drain"), {}, WorkerOut)

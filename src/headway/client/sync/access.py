@@ -1,5 +1,5 @@
 # Generated from client/aio/access.py by tools/unasync.py: change that, not this.
-"""client.keys, client.users, client.organisations, client.audit: who may do what."""
+"""Access: `client.keys`, `client.users`, `client.organisations` and `client.audit`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ from headway.wire.access import (
 
 
 class Keys:
-    """The keys of an organisation."""
+    """API keys of an organisation."""
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def create(
@@ -38,7 +37,16 @@ class Keys:
         per_day: int | None = None,
         organisation: str | None = None,
     ) -> KeyOut:
-        """Make a key; its text is in `key` of what this returns, and nowhere else. Without scopes it may read."""
+        """Make a key; its secret is in `key` of the answer and is never shown again.
+
+        - `scopes`: default: the reading scopes.
+        - `queues`: of a worker's key, the queues that it may claim from; default: all.
+        - `expires_in`: a duration such as "90d"; default: no end.
+        - `per_minute`, `per_day`: limits of requests; default: the organisation's.
+        - `organisation`: another organisation's id, for its first key.
+
+        Raises `organisation_not_found` or `conflict`.
+        """
         body = {
             "name": name,
             "scopes": None if scopes is None else [*scopes],
@@ -52,85 +60,116 @@ class Keys:
         return self._caller.post("/v1/keys", body, KeyOut)
 
     def list(self) -> builtins.list[KeyOut]:
-        """Return all, those that were revoked too, oldest first."""
+        """Return all keys, including revoked ones, oldest first."""
         return (self._caller.get("/v1/keys", KeyList)).data
 
     def get(self, key_id: str) -> KeyOut:
-        """Return one."""
+        """Return a key.
+
+        Raises `key_not_found`.
+        """
         return self._caller.get(encoding.path("keys", key_id), KeyOut)
 
     def update(self, key_id: str, **changes: object) -> KeyOut:
-        """Change its `name`, `scopes`, `per_minute` or `per_day`; None lifts a limit of its own."""
+        """Change a key's `name`, `scopes`, `per_minute` or `per_day`; None removes the key's own limit.
+
+        Raises `key_not_found`.
+        """
         return self._caller.patch(encoding.path("keys", key_id), changes, KeyOut)
 
     def rotate(self, key_id: str, *, overlap: str = "24h") -> KeyOut:
-        """Give it a new secret; the last one goes on for the overlap. The new text is in `key` of what this returns."""
+        """Give the key a new secret, which is in `key` of the answer; the last one works for `overlap` more.
+
+        Raises `key_not_found`, or `conflict` for a key that was revoked.
+        """
         return self._caller.post(encoding.path("keys", key_id, verb="rotate"), {"overlap": overlap}, KeyOut)
 
     def revoke(self, key_id: str) -> KeyOut:
-        """End it, and what it has open."""
+        """Revoke the key and close its streams and sessions.
+
+        Raises `key_not_found`.
+        """
         return self._caller.post(encoding.path("keys", key_id, verb="revoke"), {}, KeyOut)
 
 
 class Users:
-    """The users of an organisation."""
+    """Users of an organisation."""
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def create(self, name: str, *, email: str = "") -> UserOut:
-        """Make a user."""
+        """Make a user.
+
+        Raises `conflict` if the organisation has as many users as it may.
+        """
         return self._caller.post("/v1/users", {"name": name, "email": email}, UserOut)
 
     def list(self) -> builtins.list[UserOut]:
-        """Return all, oldest first."""
+        """Return all users, oldest first."""
         return (self._caller.get("/v1/users", UserList)).data
 
     def get(self, user_id: str) -> UserOut:
-        """Return one."""
+        """Return a user.
+
+        Raises `user_not_found`.
+        """
         return self._caller.get(encoding.path("users", user_id), UserOut)
 
     def update(self, user_id: str, **changes: object) -> UserOut:
-        """Change their `name`, `email` or `state`; of a disabled user no key works."""
+        """Change a user's `name`, `email` or `state` ("active", "disabled"); keys of a disabled user are refused.
+
+        Raises `user_not_found`.
+        """
         return self._caller.patch(encoding.path("users", user_id), changes, UserOut)
 
 
 class Organisations:
-    """The organisations of a server; for keys with organisation:admin of the first one."""
+    """Organisations of a server; they need the scope organisation:admin of the first organisation."""
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def create(
         self, name: str, *, zone: str = "UTC", per_minute: int | None = None, per_day: int | None = None
     ) -> OrganisationOut:
-        """Make an organisation; `client.keys.create(organisation=…)` makes its first key."""
+        """Make an organisation; `client.keys.create(organisation=…)` makes its first key.
+
+        Raises `conflict` if the server has as many organisations as it may.
+        """
         body = {"name": name, "zone": zone, "per_minute": per_minute, "per_day": per_day}
         return self._caller.post("/v1/organisations", body, OrganisationOut)
 
     def list(self) -> builtins.list[OrganisationOut]:
-        """Return all, oldest first."""
+        """Return all organisations, oldest first."""
         return (self._caller.get("/v1/organisations", OrganisationList)).data
 
     def get(self, organisation_id: str) -> OrganisationOut:
-        """Return one."""
+        """Return an organisation.
+
+        Raises `organisation_not_found`.
+        """
         return self._caller.get(encoding.path("organisations", organisation_id), OrganisationOut)
 
     def update(self, organisation_id: str, **changes: object) -> OrganisationOut:
-        """Change its `name`, `zone`, `per_minute`, `per_day` or `state`; of a disabled one no key works."""
+        """Change an organisation's `name`, `zone`, `per_minute`, `per_day` or `state` ("active", "disabled").
+
+        Keys of a disabled organisation are refused. Raises `organisation_not_found`, or `conflict` for the first
+        organisation, which cannot be disabled.
+        """
         return self._caller.patch(encoding.path("organisations", organisation_id), changes, OrganisationOut)
 
 
 class Audit:
-    """The log of who did what."""
+    """Audit log of an organisation."""
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def page(self, *, after: int = 0, page_size: int = 50, action: str | None = None) -> AuditEventList:
-        """Return lines after a number, oldest first; ask again with `after` = `next_after`."""
+        """Return up to `page_size` entries after a number, oldest first.
+
+        `next_after` of the answer is the `after` of the next page.
+        """
         path = encoding.path("audit-events", after=after, page_size=page_size, action=action)
         return self._caller.get(path, AuditEventList)

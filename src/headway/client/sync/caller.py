@@ -1,5 +1,5 @@
 # Generated from client/aio/caller.py by tools/unasync.py: change that, not this.
-"""One call of the API: encode, send, try again where that is safe and sensible, decode or raise."""
+"""One call of the API: encode, send, try again where that is safe, decode or raise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Caller:
-    """What all nouns of a client share: the servers, and how often to try again."""
+    """Servers and retry policy that all nouns of a client share."""
 
     def __init__(self, servers: Servers[Transport], *, retries: int, pace: Pace) -> None:
         """`retries` counts the tries after the first; in each, every server is asked until one answers."""
@@ -29,31 +29,31 @@ class Caller:
         self.pace = pace
 
     def get(self, path: str, kind: type[T]) -> T:
-        """Read something."""
+        """Send a GET and decode the answer."""
         return decode(self.send("GET", path), kind)
 
     def post(self, path: str, body: object, kind: type[T], *, idempotency_key: str | None = None) -> T:
-        """Start or change something. Its key is the same for every try, so it happens once."""
+        """Send a POST and decode the answer. All tries carry the same idempotency key, so the effect happens once."""
         return decode(self.post_raw(path, body, idempotency_key=idempotency_key), kind)
 
     def post_raw(
         self, path: str, body: object, *, idempotency_key: str | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """Do as `post` does, and return the answer undecoded."""
+        """Send a POST as `post` does, and return the answer undecoded."""
         sent = {"Idempotency-Key": idempotency_key or encoding.new_key(), **(headers or {})}
         return self.send("POST", path, encoding.to_json(body), headers=sent)
 
     def patch(self, path: str, body: object, kind: type[T], *, headers: Mapping[str, str] | None = None) -> T:
-        """Change some fields. Its key is the same for every try: the version that it asks for is there once."""
+        """Send a PATCH and decode the answer. All tries carry the same idempotency key."""
         sent = {"Idempotency-Key": encoding.new_key(), **(headers or {})}
         return decode(self.send("PATCH", path, encoding.to_json(body), headers=sent), kind)
 
     def put(self, path: str, body: object, kind: type[T]) -> T:
-        """Say how something is to be; doing it twice is doing it once."""
+        """Send a PUT and decode the answer."""
         return decode(self.send("PUT", path, encoding.to_json(body)), kind)
 
     def delete(self, path: str) -> None:
-        """Remove something."""
+        """Send a DELETE."""
         self.send("DELETE", path)
 
     def send(
@@ -65,7 +65,7 @@ class Caller:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Response:
-        """Return a successful answer; raise what any other means once there is no point in another try."""
+        """Return a successful answer; raise the error of any other once no further try makes sense."""
         attempt, again, tries = 0, False, self.servers.round()
         while True:
             try:
@@ -94,7 +94,7 @@ class Caller:
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Response:
-        """Send it to that server, once; return a successful answer, raise what any other means."""
+        """Send one request to one server; return a successful answer, raise the error of any other."""
         response = server.request(method, path, body, headers=headers, timeout_s=timeout_s)
         if 200 <= response.status < 300:  # noqa: PLR2004
             return response
@@ -102,7 +102,7 @@ class Caller:
 
 
 class Outage:
-    """The failures in a row of something that goes on until a server is back: a wait, a stream."""
+    """Consecutive failures of a wait or a stream, which go on until a server is back."""
 
     def __init__(self, caller: Caller, patience_s: float) -> None:
         """Give up `patience_s` after the last sign of life."""
@@ -111,15 +111,15 @@ class Outage:
         self._attempt, self._since_s = 0, self._pace.now_s()
 
     def server(self) -> Transport:
-        """Return whom to ask now."""
+        """Return the server to ask now."""
         return self._tries.server()
 
     def moved(self) -> bool:
-        """Take note that a stream ended before its time; return whether the next server is to be asked at once."""
+        """Record that a stream ended early; return whether the next server is asked at once."""
         return self._tries.failed()
 
     def over(self) -> None:
-        """Take note of a sign of life."""
+        """Record a sign of life."""
         self._attempt, self._since_s = 0, self._pace.now_s()
 
     def outlast(self, error: HeadwayError, *, deadline_s: float | None = None) -> None:
@@ -140,7 +140,7 @@ class Outage:
 
 
 def decode(response: Response, kind: type[T]) -> T:
-    """Read an answer; fields that this version does not know are passed over."""
+    """Decode an answer, ignoring unknown fields; raise `unexpected_answer` if it does not fit."""
     try:
         return msgspec.json.decode(response.body, type=kind)
     except msgspec.MsgspecError as error:

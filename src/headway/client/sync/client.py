@@ -1,5 +1,5 @@
 # Generated from client/aio/client.py by tools/unasync.py: change that, not this.
-"""The client: one attribute per noun, all over the same connections."""
+"""Client of the API: one attribute per noun, over shared connections."""
 
 from __future__ import annotations
 
@@ -36,12 +36,19 @@ class Client:
             run = client.runs.start("backup", folder="/srv")
             print(run.result())
 
-    `url` and `key` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_KEY (or what is in HEADWAY_KEY_FILE). A request that fails because of the
-    connection or because the server has too much to do is tried `retries` times again; nothing happens twice, since each
-    carries a key.
+    `url` and `key` default to HEADWAY_URL (or HEADWAY_SERVER) and HEADWAY_KEY (or the content of HEADWAY_KEY_FILE). A
+    request that fails because of the connection or because the server is overloaded is tried `retries` times again;
+    each carries an idempotency key, so nothing happens twice.
 
-    Several servers are a list of URLs, or one text with commas between. One is asked as long as it answers; then the next,
-    at once. Streams and waits go on there.
+    Several servers are a list of URLs, or one text with commas between. The first is asked as long as it answers;
+    then the next, at once. Streams and waits go on there.
+
+    Errors are subclasses of `headway.errors.HeadwayError` with a stable `code`. Every request can raise
+    `connection_lost`, `unauthenticated`, `forbidden`, `too_many_requests`, `unavailable` (with `storage_failed` and
+    its other subclasses), `internal_error`, and `unexpected_answer` if something other than Headway answers. Wrong
+    arguments raise `invalid_input`, `bad_parameter`, `unknown_field`, `malformed_json`, `payload_too_large`,
+    `headers_too_large` or `uri_too_long`; a wrong host or proxy raises `bad_host` or `unsupported_media_type`; an
+    `idempotency_key` of another request raises `idempotency_key_reused`. Each method names its further codes.
     """
 
     def __init__(
@@ -54,10 +61,10 @@ class Client:
         retries: int = RETRIES,
         pace: Pace | None = None,
     ) -> None:
-        """Connect to nothing yet; raise ValueError for a timeout or a number of retries that is out of range.
+        """Keep the settings and connect at the first request; raise ValueError for a timeout or retries out of range.
 
-        `ca` is a file with the certificates of authorities that are trusted, HEADWAY_CA or the system's if absent.
-        `timeout` bounds, in seconds, how long the server may be silent.
+        `ca` is a file with the certificates of trusted authorities; default: HEADWAY_CA, else the system's. `timeout`
+        bounds, in seconds, how long the server may be silent; `retries` the tries after the first.
         """
         ClientSettings(timeout=timeout, retries=retries)
         key = credential.key(key)
@@ -81,29 +88,39 @@ class Client:
 
     @property
     def url(self) -> str:
-        """The server's URL; of several, that of the one that is asked now."""
+        """URL of the server in use."""
         return self._caller.servers.current.url
 
     def events(self, *, after: int | None = None, run_id: str | Iterable[str] | None = None) -> Iterator[Event]:
-        """Follow what happens to all runs, or to some, from now on or from after a position; it does not end by itself."""
+        """Follow the events of all runs, or of the runs in `run_id`, from now on or from after a position.
+
+        The stream does not end by itself.
+
+        Raises `bad_cursor` or `overloaded`.
+        """
         path = encoding.path("events", after=after, run_id=run_id)
         return follow(self._caller, path, Follower(after, feed=True))
 
     def complete_token(self, token: str, value: Any = None) -> dict[str, Any]:
-        """Complete what a suspended run waits for; whoever has the token may, once. Return the run's id and state."""
+        """Complete the wait of a suspended run by its token, once; return the run's id and state.
+
+        The token needs no key. Raises TypeError for a value that cannot be written as JSON, and by code `not_found`
+        for an unknown token, `already_completed` for one that was used, `run_not_found`, `run_purged` or
+        `invalid_state`.
+        """
         body = {"value": encoding.raw(value)}
         return self._caller.post(encoding.path("tokens", token, verb="complete"), body, dict[str, Any])
 
     def servers(self) -> list[PeerOut]:
-        """Return the servers that share the store, the oldest first."""
+        """Return the servers that share the store, oldest first."""
         return (self._caller.get("/v1/servers", PeerList)).data
 
     def whoami(self) -> Whoami:
-        """Return as whom the server knows this client, and what it may."""
+        """Return the identity and scopes of this client's key."""
         return self._caller.get("/v1/whoami", Whoami)
 
     def health(self) -> ServerOut:
-        """Return how the server is, ready or not; raise ConnectionLost if it is not there, nor any other."""
+        """Return the server's health, ready or not; raise `connection_lost` if no server answers."""
         tries = self._caller.servers.round()
         while True:
             try:

@@ -1,5 +1,5 @@
 # Generated from client/aio/feed.py by tools/unasync.py: change that, not this.
-"""A stream of events that outlives its connections: it resumes after the last event it has seen."""
+"""Event streams across connections: each resumes after the last event that was received."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from headway.client.sync.caller import Caller, Outage
 from headway.errors import HeadwayError
 
 RECONNECT_S = 0.1
-"""The least time between two connections, so that a server that closes them at once is not overrun."""
+"""Minimum pause between two connections, in case the server closes them at once."""
 
 
 def follow(caller: Caller, path: str, follower: Follower) -> Iterator[Event]:
-    """Hand out what is new, connection after connection, until nothing will ever come again."""
+    """Yield new events, connection after connection, until the stream is complete."""
     outage = Outage(caller, PATIENCE_S)
     retry_ms = 0
     while not follower.ended:
@@ -40,5 +40,5 @@ def follow(caller: Caller, path: str, follower: Follower) -> Iterator[Event]:
 
 
 def run_events(caller: Caller, run_id: str, after: int) -> Iterator[Event]:
-    """Follow one run, from after that event to its end."""
+    """Follow one run, from after event number `after` to its end."""
     yield from follow(caller, encoding.path("runs", run_id, "events", after=after), Follower(after))

@@ -1,5 +1,5 @@
 # Generated from client/aio/handle.py by tools/unasync.py: change that, not this.
-"""What `start` returns: wait for it, follow it, stop it, protect it."""
+"""Handle of a run: wait for it, follow it, control it."""
 
 from __future__ import annotations
 
@@ -32,20 +32,26 @@ from headway.wire.runs import (
 T = TypeVar("T")
 LONG_POLL_S = 30
 LAST_LOOK_S = 2.0
-"""Limit of the request for the run's state at the end of a wait that timed out."""
+"""Timeout of the request for the run's state at the end of a wait that timed out."""
 HASTY_S = 0.5
-"""A server that answers a long poll sooner than this without news does not hold it: then the client waits itself."""
+"""Pause before the next long poll if the server answers one without news sooner than this."""
 
 
 class RunHandle:
-    """One run: its id, the run as it was last seen, and everything that can be done with it."""
+    """One run: its id, its last known state, and its operations.
+
+    Operations that return RunOut also store it in `run`. Each raises `run_not_found` for an id that does not exist
+    and `run_purged` for a run that was removed.
+    """
 
     def __init__(self, caller: Caller, run: RunOut) -> None:
-        """Made by `client.runs`."""
         self._caller = caller
         self.run = run
-        """The run as it was last seen; `refresh` looks again. Of a run that the key may start or change and not read, `brief` is
-        True, and all but its id, state and version is blank."""
+        """Run as the server last sent it; `refresh` fetches it again.
+
+        With a key that may start or change runs but not read them, `brief` is True and only id, state and version are
+        set.
+        """
 
     @property
     def id(self) -> str:
@@ -54,47 +60,51 @@ class RunHandle:
 
     @property
     def url(self) -> str:
-        """Where the run is, as a whole URL: at the server that is asked now, if there are several."""
+        """Absolute URL of the run, at the server in use."""
         return self._caller.servers.current.url + self.run.url
 
     @property
     def state(self) -> str:
-        """The state in which it was last seen."""
+        """Last known state."""
         return self.run.state
 
     @property
     def final(self) -> bool:
-        """Whether it was finished when last seen."""
+        """Whether the last known state is final: succeeded, failed or terminated."""
         return self.run.final
 
     @property
     def error(self) -> RunError | None:
-        """What its code raised last, when it was last seen."""
+        """Error of the last failed attempt, as last known, or None."""
         return outcome.error_of(self.run)
 
     @property
     def reason(self) -> Reason | None:
-        """Who brought it where it was last seen, and why."""
+        """Reason of the last known state (code, message, actor), or None."""
         return outcome.reason_of(self.run)
 
     @property
     def labels(self) -> dict[str, str]:
-        """Its labels, when it was last seen."""
+        """Last known labels."""
         return outcome.labels_of(self.run)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.run.task} {self.id} {self.run.state}>"
 
     def refresh(self) -> RunOut:
-        """Look at the run again."""
+        """Fetch the run again and return it.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         self.run = self._caller.get(self._path(), RunOut)
         return self.run
 
     def wait(self, timeout: float | None = None) -> RunOut:
         """Wait until the run is finished, whatever the outcome; raise WaitTimeout after `timeout` seconds.
 
-        WaitTimeout says the state and progress that the run has by then. A server that restarts meanwhile is waited for too;
-        if there are others, they are asked.
+        Without `timeout`, the wait has no limit. WaitTimeout carries the run's state and progress at that time; the
+        run goes on. A server that restarts meanwhile is waited for, and other servers of the client are asked. Raises
+        `run_not_found` or `run_purged`.
         """
         pace = self._caller.pace
         deadline_s = None if timeout is None else pace.now_s() + timeout
@@ -118,9 +128,9 @@ class RunHandle:
         return self.run
 
     def _last_look(self, server: Transport) -> bool:
-        """Look at the run when the time is up, for a moment at most; return whether the server has answered.
+        """Fetch the run once more, within LAST_LOOK_S, after a wait timed out; return whether a server answered.
 
-        The long poll before ended with the time and not with an answer, so what it began with may be old.
+        The last long poll may have ended without an answer, so the known state may be old.
         """
         try:
             self.run = decode(self._caller.ask(server, "GET", self._path(), timeout_s=LAST_LOOK_S), RunOut)
@@ -129,7 +139,7 @@ class RunHandle:
         return True
 
     def _long_poll(self, server: Transport, left_s: float) -> None:
-        """Ask for the run, and let the server hold the answer for as long as there is time."""
+        """Fetch the run by a request that the server holds until the run is finished, for up to `left_s` seconds."""
         if left_s <= 0:
             self.refresh()
             return
@@ -152,16 +162,18 @@ class RunHandle:
     def result(self, timeout: float | None = None, *, type: type[T]) -> T: ...
 
     def result(self, timeout: float | None = None, *, type: Any = Any) -> Any:  # noqa: A002
-        """Wait for the run and return what it returned, decoded to `type` if given.
+        """Wait for the run and return its output, converted to `type` if given.
 
-        Raises RunFailed or RunTerminated, which carry the run, and WaitTimeout after `timeout` seconds.
+        Raises RunFailed or RunTerminated, which carry the run, WaitTimeout after `timeout` seconds (default: no
+        limit), `unexpected_answer` for an output that does not fit `type`, and `run_not_found` or `run_purged`.
         """
         return outcome.output_of(self.wait(timeout), type)
 
     def events(self, after: int = 0) -> Iterator[Event]:
-        """Follow the run from after that event to its end; a lost connection is resumed where it broke.
+        """Follow the run from after event number `after` to its end, across lost connections.
 
-        First comes a `snapshot`, then each event of the run's history once and in order, with `run.progress` between.
+        The first event is a `snapshot` of the run; each event of its history follows once and in order, with
+        `run.progress` between. Raises `run_not_found`, `run_purged`, `bad_cursor` or `overloaded`.
         """
         for event in run_events(self._caller, self.id, after):
             if event.run is not None:
@@ -169,65 +181,107 @@ class RunHandle:
             yield event
 
     def history(self, after: int = 0) -> Iterator[EventOut]:
-        """Iterate over what has happened so far."""
+        """Iterate over the events that the run has so far, from after event number `after`.
+
+        Raises `run_not_found`, `run_purged`, `bad_cursor` or `overloaded`.
+        """
         return pages.events(self._caller, self._path("events"), after)
 
     def logs(self, after: int = 0) -> Iterator[LogOut]:
-        """Iterate over the lines that its code has logged so far."""
+        """Iterate over the log lines that the run has so far, from after line number `after`.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         return pages.logs(self._caller, self._path("logs"), after)
 
     def results(self, after: int = 0) -> Iterator[ResultOut]:
-        """Iterate over what it has published so far."""
+        """Iterate over the results that the run has published so far, from after result number `after`.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         return pages.results(self._caller, self._path("results"), after)
 
     def children(self) -> Iterator[RunHandle]:
-        """Iterate over the runs that it has started."""
+        """Iterate over the handles of the run's children, oldest first.
+
+        Raises `run_not_found`, `run_purged` or `bad_cursor`.
+        """
         for run in pages.runs(self._caller, self._path("children")):
             yield RunHandle(self._caller, run)
 
     def attempts(self) -> list[AttemptOut]:
-        """Return its tries, oldest first."""
+        """Return the run's attempts, oldest first.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         return (self._caller.get(self._path("attempts"), AttemptList)).data
 
     def waiting(self) -> WaitingOut:
-        """Return why it does not run, how it runs, or how it ended, and which worker has or had it."""
+        """Return the reasons why the run waits, or facts about how it runs or ended, and its worker.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         return self._caller.get(self._path("waiting"), WaitingOut)
 
     def output(self) -> OutputOut:
-        """Return what it returned or raised, undecoded; raise NotFinished if it is not finished."""
+        """Return the run's output and error as JSON, undecoded.
+
+        Raises `run_not_found`, `run_purged` or `not_finished`.
+        """
         return self._caller.get(self._path("output"), OutputOut)
 
     def terminate(
         self, reason: str = "", grace: encoding.Span | None = None, *, actor: str = "", children: str = "cascade"
     ) -> RunOut:
-        """Ask it to stop; code that has not stopped after `grace` is killed. Stopping twice is stopping once."""
+        """Request the run's end; code that has not stopped after `grace` is killed (default: the task's grace).
+
+        A run that is stopping or terminated already is left as it is. `children` is "cascade" (default) or "leave".
+        Raises `run_not_found`, `run_purged` or `invalid_state`.
+        """
         body = {"reason": reason, "actor": actor, "grace": encoding.span(grace), "children": children}
         return self._verb("terminate", body)
 
     def suspend(self, reason: str = "") -> RunOut:
-        """Hold it until `resume`."""
+        """Suspend the run until `resume`; a running attempt ends and is given back.
+
+        Raises `run_not_found`, `run_purged` or `invalid_state`.
+        """
         return self._verb("suspend", {"reason": reason})
 
     def resume(self, reason: str = "") -> RunOut:
-        """Let it go on, whatever it waits for."""
+        """Queue a suspended run again, whatever it waits for.
+
+        Raises `run_not_found`, `run_purged` or `invalid_state`.
+        """
         return self._verb("resume", {"reason": reason})
 
     def signal(self, name: str, payload: Any = None) -> RunOut:
-        """Send it what it waits for, now or later."""
+        """Deliver a named signal to the run; the run takes it when it waits for that name, now or later.
+
+        Raises TypeError for a payload that cannot be written as JSON. Raises `run_not_found`, `run_purged` or
+        `invalid_state`.
+        """
         return self._verb("signal", SignalRun(name=name, payload=encoding.raw(payload, "the payload")))
 
     def protect(self, reason: str = "") -> RunOut:
-        """Keep it from being removed."""
+        """Keep the run from removal, by retention or by hand, until `unprotect`.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         return self._verb("protect", {"reason": reason})
 
     def unprotect(self, reason: str = "") -> RunOut:
-        """Let retention remove it again."""
+        """Allow removal of the run again.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         return self._verb("unprotect", {"reason": reason})
 
     def retry(self, reason: str = "", *, from_scratch: bool = False) -> RunHandle:
-        """Do it again: return the run that repeats this failed or stopped one.
+        """Start a new run that repeats this failed or terminated one, and return its handle.
 
-        It goes on from the steps that succeeded; with `from_scratch` it starts anew.
+        The new run continues after the steps that succeeded; with `from_scratch` it starts from the beginning. Raises
+        `run_not_found`, `run_purged` or `invalid_state`.
         """
         body: dict[str, Any] = {"reason": reason} | ({"from_scratch": True} if from_scratch else {})
         run = self._caller.post(self._path(verb="retry"), body, RunOut)
@@ -247,7 +301,12 @@ class RunHandle:
         retention: encoding.Span | UnsetType | None = UNSET,
         version: int | None = None,
     ) -> RunOut:
-        """Change what is given; `version` makes it conditional on nobody having changed the run since it was seen."""
+        """Change the given fields of the run; None leaves a field as it is, but `retention=None` keeps it for ever.
+
+        `name`, `labels` and `retention` can change at any time, the others only while the run waits. With `version`,
+        the change is made only if the run still has that version. Raises `run_not_found`, `run_purged`,
+        `invalid_state` or `version_mismatch`.
+        """
         given = {
             "name": name,
             "priority": priority,
@@ -263,7 +322,10 @@ class RunHandle:
         return self.run
 
     def delete(self) -> None:
-        """Remove it, finished as it must be."""
+        """Remove the run, which has to be finished.
+
+        Raises `run_not_found`, `run_purged`, `invalid_state`, `protected` or `version_mismatch`.
+        """
         self._caller.delete(self._path())
 
     def _verb(self, verb: str, body: object) -> RunOut:

@@ -1,5 +1,5 @@
 # Generated from client/aio/mail_server.py by tools/unasync.py: change that, not this.
-"""client.mail_server: where the mails of an organisation are handed over."""
+"""Mail server of the organisation (`client.mail_server`)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ _PATH = "/v1/mail-server"
 
 
 class MailServer:
-    """The mail server of the organisation; there is one or none."""
+    """Mail server through which the organisation's record tasks send; there is one or none."""
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def get(self) -> MailServerOut:
-        """Return it, without its password; raise NotFound if none is set."""
+        """Return the mail server, without its password.
+
+        Raises `not_found` if none is set.
+        """
         return self._caller.get(_PATH, MailServerOut)
 
     def set(
@@ -34,9 +36,11 @@ class MailServer:
         sender_name: str = "",
         reply_to: str = "",
     ) -> MailServerOut:
-        """Say all that there is to say about it; without `password` that stays, if host and user name do.
+        """Replace the settings of the mail server.
 
-        The password is kept sealed and never shown. Raises TargetRefused for a server inside that is not allowed.
+        Without `password` the stored one stays, if `host` and `username` do. The password is stored encrypted and
+        never returned. Raises `target_refused` for a host in the server's own network that its operator has not
+        allowed.
         """
         body = {
             "host": host,
@@ -50,5 +54,5 @@ class MailServer:
         return self._caller.put(_PATH, body | ({} if password is None else {"password": password}), MailServerOut)
 
     def delete(self) -> None:
-        """Forget it and its password."""
+        """Remove the mail server and its password."""
         self._caller.delete(_PATH)

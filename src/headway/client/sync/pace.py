@@ -1,5 +1,5 @@
 # Generated from client/aio/pace.py by tools/unasync.py: change that, not this.
-"""How time passes for a client between two tries; tests pass a pace that does not wait."""
+"""Clock and pause between tries; tests pass a pace that does not wait."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from time import monotonic, sleep
 
 
 class Pace:
-    """Waits for real."""
+    """Real time."""
 
     def now_s(self) -> float:
-        """Return seconds that never go back."""
+        """Return monotonic seconds."""
         return monotonic()
 
     def spread(self) -> float:
@@ -19,5 +19,5 @@ class Pace:
         return random.random()  # noqa: S311 (not a secret)
 
     def pause(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep for a number of seconds."""
         sleep(seconds)

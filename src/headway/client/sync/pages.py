@@ -1,5 +1,5 @@
 # Generated from client/aio/pages.py by tools/unasync.py: change that, not this.
-"""Lists that come in pages, as iterators that ask for the next page when they get there."""
+"""Paged lists as iterators that fetch page after page."""
 
 from __future__ import annotations
 
@@ -14,23 +14,19 @@ T = TypeVar("T")
 ItemT = TypeVar("ItemT", covariant=True)  # noqa: PLC0105 (PEP 695 needs 3.12)
 
 
-class Numbered(Protocol[ItemT]):
-    """A page of something numbered."""
+class NumberedPage(Protocol[ItemT]):
+    """Page of numbered items."""
 
     @property
-    def data(self) -> Sequence[ItemT]:
-        """Its items."""
-        ...
+    def data(self) -> Sequence[ItemT]: ...
 
     @property
     def next_after(self) -> int:
-        """What to ask for next."""
+        """Number after which the next page begins."""
         ...
 
     @property
-    def has_more(self) -> bool:
-        """Whether there is more now."""
-        ...
+    def has_more(self) -> bool: ...
 
 
 def runs(caller: Caller, path: str) -> Iterator[RunOut]:
@@ -45,21 +41,18 @@ def runs(caller: Caller, path: str) -> Iterator[RunOut]:
 
 
 def events(caller: Caller, path: str, after: int) -> Iterator[EventOut]:
-    """Iterate over a history."""
     return _numbered(caller, path, after, EventList)
 
 
 def logs(caller: Caller, path: str, after: int) -> Iterator[LogOut]:
-    """Iterate over lines of log."""
     return _numbered(caller, path, after, LogList)
 
 
 def results(caller: Caller, path: str, after: int) -> Iterator[ResultOut]:
-    """Iterate over published results."""
     return _numbered(caller, path, after, ResultList)
 
 
-def _numbered(caller: Caller, path: str, after: int, kind: type[Numbered[T]]) -> Iterator[T]:
+def _numbered(caller: Caller, path: str, after: int, kind: type[NumberedPage[T]]) -> Iterator[T]:
     more = True
     while more:
         page = caller.get(_with(path, after=after or "", page_size=PAGE_SIZE), kind)

@@ -1,5 +1,5 @@
 # Generated from client/aio/record_tasks.py by tools/unasync.py: change that, not this.
-"""client.record_tasks: tasks without code, over the records of a table."""
+"""Record tasks: tasks without code, over the records of a table (`client.record_tasks`)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from headway.wire.runs import RunOut
 
 
 class RecordTasks:
-    """The record tasks of a server, each by its name. They are started, scheduled and stopped as all tasks are.
+    """Record tasks, each given by its name. They are started, scheduled and stopped as all tasks are.
 
-    client.record_tasks.create(
-        "Greet regulars", "customers", [{"action": "update", "set": {"Status": "regular"}}],
-        filter={"field": "Orders", "operator": "at least", "value": 10},
-    )
-    run = client.runs.start("Greet regulars")
-    run.wait()
-    for error in client.record_tasks.errors(run.id):
-        print(error.record_id, error.message)
+        client.record_tasks.create(
+            "Greet regulars", "customers", [{"action": "update", "set": {"Status": "regular"}}],
+            filter={"field": "Orders", "operator": "at least", "value": 10},
+        )
+        run = client.runs.start("Greet regulars")
+        run.wait()
+        for error in client.record_tasks.errors(run.id):
+            print(error.record_id, error.message)
+
+    Its runs are those of the task with its name.
     """
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def create(
@@ -44,9 +45,11 @@ class RecordTasks:
         queue: str | None = None,
         active: bool = True,
     ) -> RecordTaskOut:
-        """Make one: what is done, in this order, to each record of the table that fits the filter.
+        """Make a record task: `actions`, in order, for each record of `table` that matches `filter` (default: all).
 
-        With `on_error="continue"` a record that fails is noted and the next one goes on; with "stop" the run fails there.
+        With `on_error="continue"` a failed record is noted and the next one follows; with "stop" the run fails there.
+        Raises `table_not_found`, `target_refused` for a webhook's host that the server does not call, or `conflict`
+        for a name that is taken.
         """
         body = {
             "name": name,
@@ -60,27 +63,38 @@ class RecordTasks:
         return self._caller.post("/v1/record-tasks", body | ({} if queue is None else {"queue": queue}), RecordTaskOut)
 
     def list(self) -> builtins.list[RecordTaskOut]:
-        """Return all, by name."""
+        """Return all record tasks, by name."""
         return (self._caller.get("/v1/record-tasks", RecordTaskList)).data
 
     def get(self, name: str) -> RecordTaskOut:
-        """Return one; what is secret of its actions is not shown."""
+        """Return a record task, without the secrets of its actions.
+
+        Raises `record_task_not_found`.
+        """
         return self._caller.get(encoding.path("record-tasks", name), RecordTaskOut)
 
     def update(self, name: str, *, version: int | None = None, **changes: Any) -> RecordTaskOut:
-        """Change what is given, in the words of `create`; runs that have begun go on with what they began with.
+        """Change the given fields, named as in `create`; runs in progress go on with the earlier definition.
 
-        Actions are given whole, with their secrets. With `version` only if nobody has changed it since: raises VersionMismatch.
+        `actions` replace all actions, so they need their secrets again. With `version`, the change is made only if
+        the record task still has that version. Raises `record_task_not_found`, `table_not_found`, `target_refused`,
+        `conflict` or `version_mismatch`.
         """
         headers = {} if version is None else {"If-Match": f'"{version}"'}
         return self._caller.patch(encoding.path("record-tasks", name), changes, RecordTaskOut, headers=headers)
 
     def delete(self, name: str) -> None:
-        """Remove it. Its runs stay as they are; those that are not finished fail, and no new one starts."""
+        """Remove the record task; its unfinished runs fail, and finished ones stay.
+
+        Raises `record_task_not_found` or `version_mismatch`.
+        """
         self._caller.delete(encoding.path("record-tasks", name))
 
     def errors(self, run_id: str) -> Iterator[RecordErrorOut]:
-        """Iterate over the records that failed in a run, and why, by record id."""
+        """Iterate over the records that failed in a run, with their errors, by record id.
+
+        Raises `run_not_found` or `run_purged`.
+        """
         after = ""
         while True:
             where = encoding.path("runs", run_id, "record-errors", after=after or None, page_size=pages.PAGE_SIZE)
@@ -91,7 +105,11 @@ class RecordTasks:
             after = page.data[-1].record_id
 
     def retry_failed(self, run_id: str, *, idempotency_key: str | None = None) -> RunHandle:
-        """Start a run over the records alone that failed in an earlier one; raise Conflict if none did."""
+        """Start a run over the records that failed in an earlier run.
+
+        Raises `conflict` if none failed, `invalid_state` if that run is unfinished, `record_task_not_found`,
+        `run_not_found` or `run_purged`.
+        """
         path = encoding.path("runs", run_id, verb="run-failed-records")
         run = self._caller.post(path, {}, RunOut, idempotency_key=idempotency_key)
         return RunHandle(self._caller, run)

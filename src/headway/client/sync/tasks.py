@@ -1,5 +1,5 @@
 # Generated from client/aio/tasks.py by tools/unasync.py: change that, not this.
-"""client.tasks: what can be run."""
+"""Tasks that workers have declared (`client.tasks`)."""
 
 from __future__ import annotations
 
@@ -12,30 +12,41 @@ from headway.wire.workers import TaskList, TaskOut
 
 
 class Tasks:
-    """The tasks that workers have declared."""
+    """Tasks that workers have declared. A task is given by its name or its function under `@app.task`."""
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def list(self) -> builtins.list[TaskOut]:
-        """Return all, by name."""
+        """Return all tasks, by name."""
         return (self._caller.get("/v1/tasks", TaskList)).data
 
     def get(self, name: encoding.Task) -> TaskOut:
-        """Return one."""
+        """Return a task.
+
+        Raises `task_not_found`.
+        """
         return self._caller.get(encoding.path("tasks", encoding.task_name(name)), TaskOut)
 
     def activate(self, name: encoding.Task) -> TaskOut:
-        """Let it take new runs again."""
+        """Let the task take new runs again.
+
+        Raises `task_not_found`.
+        """
         return self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="activate"), {}, TaskOut)
 
     def deactivate(self, name: encoding.Task) -> TaskOut:
-        """Let it take no new runs; what runs goes on, what is queued waits."""
+        """Refuse new runs of the task; runs in progress go on, queued ones wait.
+
+        Raises `task_not_found`.
+        """
         return self._caller.post(encoding.path("tasks", encoding.task_name(name), verb="deactivate"), {}, TaskOut)
 
     def terminate(self, name: encoding.Task, reason: str = "", grace: encoding.Span | None = None) -> dict[str, Any]:
-        """Stop all its runs that are not finished; return what the server says about it."""
+        """Terminate all runs of the task that are not finished; return `{"asked": n}`, their number.
+
+        `grace` is as in `RunHandle.terminate`. Raises `task_not_found`.
+        """
         body = {"reason": reason, "grace": encoding.span(grace)}
         return self._caller.post(
             encoding.path("tasks", encoding.task_name(name), verb="terminate"), body, dict[str, Any]

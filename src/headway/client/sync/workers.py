@@ -1,5 +1,5 @@
 # Generated from client/aio/workers.py by tools/unasync.py: change that, not this.
-"""client.workers: who does the work."""
+"""Connected workers (`client.workers`)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,25 @@ from headway.wire.workers import WorkerList, WorkerOut
 
 
 class Workers:
-    """The workers that are connected."""
+    """Workers that are connected to the servers."""
 
     def __init__(self, caller: Caller) -> None:
-        """Made by the client."""
         self._caller = caller
 
     def list(self) -> builtins.list[WorkerOut]:
-        """Return all."""
+        """Return all workers."""
         return (self._caller.get("/v1/workers", WorkerList)).data
 
     def get(self, worker_id: str) -> WorkerOut:
-        """Return one."""
+        """Return a worker.
+
+        Raises `worker_not_found`.
+        """
         return self._caller.get(encoding.path("workers", worker_id), WorkerOut)
 
     def drain(self, worker_id: str) -> WorkerOut:
-        """Let it finish what it has and take nothing more."""
+        """Tell the worker to finish its runs and take no more.
+
+        Raises `worker_not_found`.
+        """
         return self._caller.post(encoding.path("workers", worker_id, verb="drain"), {}, WorkerOut)
