@@ -21,6 +21,7 @@ from headway.errors import (
     UnsupportedMediaType,
 )
 from headway.service.inputs import hold_many
+from headway.wire.values import invalid
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -154,8 +155,7 @@ def refusal(message: str, kind: Any, body: bytes = b"") -> HeadwayError:
         pointer, code = f"{pointer}/{named[1] if named else ''}", "required"
     elif what.startswith("Expected `") and "got `" in what:
         code = "type"
-    where = pointer[1:].replace("/", ".") or "the body"
-    return InvalidInput(f"{where}: {what}", errors=[_error(pointer, code, what)])
+    return invalid(pointer, what, code)
 
 
 def _all_unknown(kind: Any, body: bytes) -> list[str]:

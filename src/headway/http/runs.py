@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from headway.errors import HeadwayError, InvalidInput, NotFinished
+from headway.errors import HeadwayError, NotFinished
 from headway.http import present, problem
 from headway.http.answers import TokenCompleted
 from headway.http.call import Call, etag, version_of
@@ -20,6 +20,7 @@ from headway.service.filters import to_filter
 from headway.service.idempotency import RequestKey
 from headway.service.runs import Started
 from headway.wire import runs as wire
+from headway.wire.values import invalid
 
 RETRY_AFTER: Final = (b"retry-after", b"1")
 REPLAYED: Final = (b"idempotency-replayed", b"true")
@@ -315,8 +316,7 @@ def _refuse_paging(asked: wire.RunQuery) -> None:
     """Raise InvalidInput for what only lists have: a bulk action touches all that fit, in an order of its own."""
     for name, plain in (("page_size", 50), ("page_token", ""), ("order_by", None)):
         if getattr(asked, name) != plain:
-            errors = [{"pointer": f"/filter/{name}", "code": "value", "message": "a bulk action has no pages"}]
-            raise InvalidInput(f"filter.{name}: a bulk action has no pages", errors=errors)
+            raise invalid(f"/filter/{name}", "a bulk action has no pages")
 
 
 async def bulk(call: Call) -> Reply:
@@ -325,8 +325,7 @@ async def bulk(call: Call) -> Reply:
     wanted = to_filter(action.filter)
     _refuse_paging(action.filter)
     if action.from_scratch and action.action != "retry":
-        errors = [{"pointer": "/from_scratch", "code": "value", "message": "only a retry starts from scratch"}]
-        raise InvalidInput("from_scratch: only a retry starts from scratch", errors=errors)
+        raise invalid("/from_scratch", "only a retry starts from scratch")
     if action.dry_run:
         call.check("count runs")
         counts = await call.service.runs.count(wanted, None)

@@ -20,11 +20,12 @@ from headway.model.access import Principal
 from headway.model.schedule import PastSlot, Schedule
 from headway.model.space import Space
 from headway.model.task import Task
-from headway.service.schedule_terms import checked, invalid, said, spelled
+from headway.service.schedule_terms import checked, said, spelled
 from headway.service.slots import Slots, with_next
 from headway.storage import schedules as kept
 from headway.storage.unit import Unit
 from headway.wire.schedules import ScheduleDeclaration
+from headway.wire.values import invalid
 
 BY_HAND: Final = "it was made by hand, and stays as it is: give one of them another name"
 

@@ -6,8 +6,8 @@ from headway.errors import InvalidInput
 from headway.ids import canonical
 from headway.model.query import RunFilter
 from headway.model.run import State
-from headway.service.starting import timestamp
 from headway.wire.runs import RunFilters
+from headway.wire.values import timestamp
 
 
 def to_filter(asked: RunFilters) -> RunFilter:

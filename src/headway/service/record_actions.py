@@ -12,7 +12,7 @@ import msgspec
 
 from headway.engine.record_tasks import EMAIL_PARTS, NAMES, connections
 from headway.engine.tables.values import BadValue, normal
-from headway.errors import HeadwayError, InvalidInput
+from headway.errors import HeadwayError
 from headway.model.record_task import (
     Action,
     Constant,
@@ -32,6 +32,7 @@ from headway.outbound.gateway import Gateway
 from headway.outbound.signing import check_headers, check_secret
 from headway.vault import Vault
 from headway.wire import record_tasks as wire
+from headway.wire.values import invalid
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -186,11 +187,3 @@ class Builder:
 def place_of(stored: str, url: str) -> str:
     """Return what a webhook's secrets belong to: a row that is changed cannot send them to another URL."""
     return f"webhook:{stored}:{url}"
-
-
-def invalid(pointer: str, message: str) -> InvalidInput:
-    """Return what says which part of a request cannot be, and why."""
-    return InvalidInput(
-        f"{pointer[1:].replace('/', '.')}: {message}",
-        errors=[{"pointer": pointer, "code": "value", "message": message}],
-    )

@@ -36,7 +36,7 @@ from headway.model.task import RetryPolicy, Task
 from headway.outbound.gateway import Gateway
 from headway.outbound.letter import MailServer, check_server
 from headway.service.idempotency import RequestKey
-from headway.service.record_actions import Builder, Secrets, invalid, place_of
+from headway.service.record_actions import Builder, Secrets, place_of
 from headway.service.runs import Runs, Started
 from headway.service.tables.definitions import Tables
 from headway.service.tables.records import Records
@@ -46,6 +46,7 @@ from headway.storage.unit import Unit
 from headway.vault import NotOpened, Vault
 from headway.wire import record_tasks as wire
 from headway.wire.runs import StartRun
+from headway.wire.values import invalid
 
 TASKS_MAX: Final = 1_000
 CRASHES_MAX: Final = 100

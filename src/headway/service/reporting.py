@@ -22,12 +22,13 @@ from headway.model.run import FINAL, Blocker, Run, RunError, State
 from headway.model.space import Space
 from headway.service import continuing
 from headway.service.inputs import canonical
-from headway.service.starting import Draft, Drafter, duration, insert, timestamp
+from headway.service.starting import Draft, Drafter, insert
 from headway.service.transitions import CHILD_RESULT, change, move, unblock
 from headway.storage.damage import is_json
 from headway.storage.unit import Unit
 from headway.wire import workers as wire
 from headway.wire.runs import StartRun
+from headway.wire.values import duration, invalid, timestamp
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -69,7 +70,7 @@ def _check_name(name: str) -> None:
     """Raise InvalidInput for the name of a step that only the server writes."""
     if name.startswith(RESERVED_STEPS):
         message = f"names of steps do not begin with {name.partition(':')[0]}:, since the server's own do"
-        raise InvalidInput(message, errors=[{"pointer": "/name", "code": "reserved", "message": message}])
+        raise invalid("/name", message, "reserved")
 
 
 class Reporter:

@@ -18,7 +18,6 @@ from headway.errors import (
     BY_CODE,
     AlreadyCompleted,
     HeadwayError,
-    InvalidInput,
     InvalidState,
     NotFound,
     RunNotFound,
@@ -36,13 +35,14 @@ from headway.service.continuing import latest
 from headway.service.idempotency import RequestKey, keys_of, once
 from headway.service.inputs import canonical
 from headway.service.reporting import SIGNAL, token_of
-from headway.service.starting import Draft, Drafter, duration, insert, timestamp
+from headway.service.starting import Draft, Drafter, insert
 from headway.service.stopping import finish
 from headway.service.transitions import change, move, passed_on
 from headway.storage.store import Store
 from headway.storage.unit import Unit, as_rows, label_rows
 from headway.wire.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
 from headway.wire.times import to_text
+from headway.wire.values import duration, invalid, timestamp
 
 AGAIN_S: Final = 1.0
 """Before who waits reads again what could not be read: it may be there again without a change."""
@@ -362,7 +362,7 @@ class Runs:
             message = (
                 f"names of signals do not begin with {TOKEN_WAIT}: the wait of a token is completed with its token"
             )
-            raise InvalidInput(message, errors=[{"pointer": "/name", "code": "reserved", "message": message}])
+            raise invalid("/name", message, "reserved")
         limits = self._settings
         payload, _ = canonical(
             signal.payload, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/payload"

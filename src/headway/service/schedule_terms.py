@@ -8,12 +8,12 @@ from msgspec import UNSET
 
 from headway.config import Settings
 from headway.engine.schedules import occurrence
-from headway.errors import InvalidInput, InvalidSchedule
+from headway.errors import InvalidSchedule
 from headway.ids import canonical as canonical_id
 from headway.model.schedule import SLOT_LABEL, CatchUp, Overlap, Schedule
 from headway.service.inputs import canonical
-from headway.service.starting import duration, timestamp
 from headway.wire import schedules as wire
+from headway.wire.values import duration, invalid, timestamp
 
 _DURATIONS: Final = {
     "catch_up_window": "catch_up_window_ms", "late_after": "late_after_ms", "jitter": "jitter_ms",
@@ -63,12 +63,6 @@ def checked(schedule: Schedule) -> Schedule:
 def spelled(name: str) -> str:
     """Return what a field of the noun is called on the wire: durations are texts there."""
     return _INSIDE.get(name, name)
-
-
-def invalid(pointer: str, message: str) -> InvalidInput:
-    """Return what is wrong with a request, by the pointer to its field."""
-    where = pointer[1:].replace("/", ".")
-    return InvalidInput(f"{where}: {message}", errors=[{"pointer": pointer, "code": "value", "message": message}])
 
 
 def as_on_the_wire(error: InvalidSchedule) -> InvalidSchedule:

@@ -32,14 +32,14 @@ from headway.model.run import Run
 from headway.model.schedule import CatchUp, Outcome, Overlap, PastSlot, Schedule
 from headway.model.space import Space
 from headway.service.idempotency import RequestKey, keys_of, once
-from headway.service.schedule_terms import as_on_the_wire, checked, invalid, said
+from headway.service.schedule_terms import as_on_the_wire, checked, said
 from headway.service.slots import FILLED, Slots, with_next
-from headway.service.starting import timestamp
 from headway.service.stopping import finish
 from headway.storage import schedules as kept
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import schedules as wire
+from headway.wire.values import invalid, timestamp
 
 BACKFILL_MAX: Final = 1_000
 """Slots of one back-fill, which is one transaction."""

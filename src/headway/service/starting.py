@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.config import Settings
-from headway.durations import parse_ms
 from headway.engine.admission import duplicates, may_debounce
 from headway.engine.lifecycle import Rescheduled
 from headway.errors import DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
@@ -26,12 +25,9 @@ from headway.service.transitions import change, move
 from headway.storage.catalog import Catalog
 from headway.storage.unit import Unit
 from headway.wire.runs import Dedupe, StartRun
-from headway.wire.times import from_text
+from headway.wire.values import duration, invalid, timestamp
 
 _encode: Final = msgspec.json.Encoder().encode
-
-FURTHEST_MS: Final = 253_402_300_799_000
-"""The last second of the year 9999: the latest time that can be written down."""
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -272,7 +268,7 @@ def _queue(spec: StartRun, task: Task, space: Space) -> str:
 
 def _run_at(spec: StartRun, now_ms: int) -> int | None:
     if spec.run_at is not None and spec.delay is not None:
-        raise _invalid("/delay", "run_at and delay exclude each other")
+        raise invalid("/delay", "run_at and delay exclude each other")
     if spec.delay is not None:
         return now_ms + duration(spec.delay, "/delay")
     return None if spec.run_at is None else timestamp(spec.run_at, "/run_at")
@@ -283,40 +279,16 @@ def _parent(spec: StartRun) -> str | None:
         return None
     parent_id = canonical_id(spec.parent_id)
     if parent_id is None:
-        raise _invalid("/parent_id", "it is not a run id")
+        raise invalid("/parent_id", "it is not a run id")
     return parent_id
 
 
 def _ttl(dedupe: Dedupe) -> int | None:
     if dedupe.ttl is None:
         if dedupe.scope == "window" or dedupe.on_conflict == "debounce":
-            raise _invalid("/dedupe/ttl", "a window and a debounce need a ttl")
+            raise invalid("/dedupe/ttl", "a window and a debounce need a ttl")
         return None
     return duration(dedupe.ttl, "/dedupe/ttl")
-
-
-def duration(text: str, pointer: str) -> int:
-    """Return the milliseconds of a duration in a request; raise InvalidInput with its pointer."""
-    try:
-        return parse_ms(text)
-    except ValueError as error:
-        raise _invalid(pointer, str(error)) from None
-
-
-def timestamp(text: str, pointer: str) -> int:
-    """Return the milliseconds of a time in a request; raise InvalidInput with its pointer."""
-    try:
-        found = from_text(text)
-    except (ValueError, OverflowError) as error:
-        raise _invalid(pointer, str(error)) from None
-    if not 0 <= found <= FURTHEST_MS:
-        raise _invalid(pointer, "it is before 1970 or after 9999")
-    return found
-
-
-def _invalid(pointer: str, message: str) -> InvalidInput:
-    where = pointer[1:].replace("/", ".")
-    return InvalidInput(f"{where}: {message}", errors=[{"pointer": pointer, "code": "value", "message": message}])
 
 
 Outcome = tuple[Run, bool] | HeadwayError

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from headway.durations import parse_ms
-from headway.errors import Forbidden, InvalidInput, QueueNotFound, TaskNotFound
+from headway.errors import Forbidden, QueueNotFound, TaskNotFound
 from headway.model.query import RunFilter
 from headway.model.run import Reason, State
 from headway.model.space import Space
@@ -17,6 +16,7 @@ from headway.model.worker import Queue
 from headway.service.stopping import finish, terminate
 from headway.storage.store import Store
 from headway.storage.unit import Unit
+from headway.wire.values import duration
 from headway.wire.workers import TerminateTask
 
 CHUNK = 500
@@ -85,10 +85,7 @@ class Tasks:
         Of a shared task these are the organisation's own runs.
         """
         self.get(name)
-        try:
-            grace_ms = None if how.grace is None else parse_ms(how.grace)
-        except ValueError as error:
-            raise InvalidInput(f"grace: {error}") from None
+        grace_ms = None if how.grace is None else duration(how.grace, "/grace")
         reason = Reason(code="terminated", message=how.reason, actor=how.actor)
         unfinished = (State.SCHEDULED, State.QUEUED, State.RUNNING, State.SUSPENDED)
         wanted = self._space.wanted(RunFilter(task=(name,), state=unfinished))

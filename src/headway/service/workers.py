@@ -31,13 +31,13 @@ from headway.service.reporting import Reporter
 from headway.service.schemas import Schemas
 from headway.service.sessions import Session, Sessions
 from headway.service.slots import Slots
-from headway.service.starting import duration, timestamp
 from headway.service.stopping import finish
 from headway.service.transitions import move
 from headway.storage.catalog import Catalog
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import workers as wire
+from headway.wire.values import duration, invalid, timestamp
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
@@ -165,9 +165,7 @@ class Workers:
         retry, keep = said.retry, said.retention
         where = f"/tasks/{said.name}"
         if said.shared and space.organisation != FIRST:
-            message = "only tasks of the first organisation can be shared with all others"
-            errors = [{"pointer": f"{where}/shared", "code": "value", "message": message}]
-            raise InvalidInput(f"tasks.{said.name}.shared: {message}", errors=errors)
+            raise invalid(f"{where}/shared", "only tasks of the first organisation can be shared with all others")
 
         def json(raw: msgspec.Raw, field: str) -> str:
             limits = self._settings
@@ -595,8 +593,7 @@ def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
     for index, declaration in enumerate(declarations):
         if declaration.name.startswith(RESERVED):
             message = f"names that begin with {RESERVED!r} are the server's own"
-            errors = [{"pointer": f"/tasks/{index}/name", "code": "reserved", "message": message}]
-            raise InvalidInput(f"tasks.{index}.name: {message}", errors=errors)
+            raise invalid(f"/tasks/{index}/name", message, "reserved")
 
 
 def _define(unit: Unit, tasks: Iterable[Task], space: Space, by: Principal) -> list[str]:

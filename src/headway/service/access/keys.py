@@ -11,7 +11,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from headway.engine.access import beyond, rotated
-from headway.errors import Conflict, Forbidden, InvalidInput, KeyNotFound
+from headway.errors import Conflict, Forbidden, KeyNotFound
 from headway.ids import Signer
 from headway.model.access import GRANTABLE, OPERATING, READING, Key, Origin, Principal, Secret
 from headway.model.query import FIRST
@@ -21,12 +21,12 @@ from headway.service.access.access import Access
 from headway.service.access.directory import Entry
 from headway.service.access.keytext import KeyText
 from headway.service.idempotency import RequestKey, keys_of, once
-from headway.service.starting import duration
 from headway.storage import access as rows
 from headway.storage.access import Known
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.access import CreateKey, PatchKey
+from headway.wire.values import duration, invalid
 
 KEYS_MAX: Final = 10_000
 """Keys of one organisation, those that were revoked too: all are kept in memory."""
@@ -197,20 +197,17 @@ class Keys:
         wanted = [scope for scope in GRANTABLE if scope in (READING if asked is None else set(asked))]
         unknown = sorted(set(asked or ()) - set(GRANTABLE))
         if unknown:
-            message = f"there is no scope {unknown[0]!r}; there are: {', '.join(GRANTABLE)}"
-            raise InvalidInput(message, errors=[{"pointer": "/scopes", "code": "value", "message": message}])
+            raise invalid("/scopes", f"there is no scope {unknown[0]!r}; there are: {', '.join(GRANTABLE)}")
         operating = sorted(OPERATING.intersection(wanted)) if asked is not None else []
         if operating and self._organisation != FIRST:
-            message = f"{operating[0]} is for keys of the first organisation"
-            raise InvalidInput(message, errors=[{"pointer": "/scopes", "code": "value", "message": message}])
+            raise invalid("/scopes", f"{operating[0]} is for keys of the first organisation")
         return [str(scope) for scope in wanted]
 
     def _refuse_strange_user(self, known: Known, user_id: str | None) -> None:
         """A user of another organisation is as one that is not there."""
         ours = {user.id for user in known.users if user.organisation == self._organisation}
         if user_id is not None and user_id not in ours:
-            message = "no user has that id"
-            raise InvalidInput(message, errors=[{"pointer": "/user_id", "code": "value", "message": message}])
+            raise invalid("/user_id", "no user has that id")
 
     @staticmethod
     def _refuse_stronger(by: Principal, key: Key) -> None:

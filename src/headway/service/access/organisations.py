@@ -8,7 +8,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from headway.engine.schedules.zone import named
-from headway.errors import Conflict, InvalidInput, InvalidSchedule, OrganisationNotFound
+from headway.errors import Conflict, InvalidSchedule, OrganisationNotFound
 from headway.ids import IdSource
 from headway.model.access import Allowance, Origin
 from headway.model.organisation import Organisation
@@ -21,6 +21,7 @@ from headway.storage import access as rows
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.access import CreateOrganisation, PatchOrganisation
+from headway.wire.values import invalid
 
 ORGANISATIONS_MAX: Final = 10_000
 """All are kept in memory."""
@@ -116,8 +117,7 @@ def _check_zone(name: str) -> None:
     try:
         named(name)
     except InvalidSchedule as error:
-        message = error.detail
-        raise InvalidInput(message, errors=[{"pointer": "/zone", "code": "value", "message": message}]) from None
+        raise invalid("/zone", error.detail) from None
 
 
 def _absent(public_id: str) -> NoReturn:

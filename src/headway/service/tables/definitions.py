@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 from headway.engine.tables.fields import FIELDS_MAX, BadField, checked, converted, is_table_name
 from headway.engine.tables.keys import keys
 from headway.engine.tables.values import BadValue
-from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
+from headway.errors import Conflict, FieldNotFound, TableInUse, TableNotFound, VersionMismatch
 from headway.ids import IdSource, canonical
 from headway.model.space import Space
 from headway.model.table import External, Field, FieldType, Record, RecordChange, Table
@@ -24,6 +24,7 @@ from headway.storage import tables as storage
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import tables as wire
+from headway.wire.values import invalid
 
 TABLES_MAX: Final = 1_000
 ALTER_MAX: Final = 100_000
@@ -94,9 +95,9 @@ class Tables:
         if spec.external is None:
             return (), None
         if spec.fields:
-            raise _invalid("/fields", "the fields of an external table are read from its database")
+            raise invalid("/fields", "the fields of an external table are read from its database")
         if self._far is None:
-            raise _invalid("/external", "this server has no external tables")
+            raise invalid("/external", "this server has no external tables")
         return await self._far.reflect(table_id, spec.external)
 
     async def refresh(self, name: str) -> Table:
@@ -181,7 +182,7 @@ class Tables:
             if "type" in given:
                 given["type"] = FieldType(given["type"])
                 if FieldType.CONNECTION in (given["type"], before.type) and given["type"] is not before.type:
-                    raise _invalid("/type", "a connection is no other type: add a field of the new one")
+                    raise invalid("/type", "a connection is no other type: add a field of the new one")
             field = self._checked(replace(before, **given), table, "")
             after = replace(table, fields=tuple(field if each.id == field.id else each for each in table.fields))
             after = self._saved(unit, table, after)
@@ -266,13 +267,13 @@ class Tables:
         """Return the table with one field more."""
         _refuse_external(table)
         if len(table.fields) >= FIELDS_MAX:
-            raise _invalid(pointer, f"a table has up to {FIELDS_MAX} fields")
+            raise invalid(pointer, f"a table has up to {FIELDS_MAX} fields")
         target = None
         if spec.table is not None:
             wanted = canonical(spec.table) or spec.table
             target = next((each for each in (*others, table) if wanted in (each.id, each.name)), None)
             if target is None or target.external is not None:
-                raise _invalid(f"{pointer}/table", f"there is no table {spec.table[:80]!r} to connect to")
+                raise invalid(f"{pointer}/table", f"there is no table {spec.table[:80]!r} to connect to")
         field = Field(
             id=f"field_{table.next_field}", name=spec.name, type=FieldType(spec.type), required=spec.required,
             unique=spec.unique, indexed=spec.indexed, default=spec.default, choices=tuple(spec.choices),
@@ -285,7 +286,7 @@ class Tables:
         try:
             return checked(field, table.fields, self._zone())
         except BadField as error:
-            raise _invalid(f"{pointer}/{error.member}", f"{field.name}: {error.message}") from None
+            raise invalid(f"{pointer}/{error.member}", f"{field.name}: {error.message}") from None
 
 
 async def sweep(store: Store, rounds: int = 100) -> None:
@@ -324,8 +325,4 @@ def _field(table: Table, name: str) -> Field:
 
 def _check_name(name: str | UnsetType) -> None:
     if isinstance(name, str) and not is_table_name(name):
-        raise _invalid("/name", "a table's name has no spaces around it and does not look like an id")
-
-
-def _invalid(pointer: str, message: str) -> InvalidInput:
-    return InvalidInput(message, errors=[{"pointer": pointer, "code": "value", "message": message}])
+        raise invalid("/name", "a table's name has no spaces around it and does not look like an id")

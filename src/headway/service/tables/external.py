@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from headway.config import Settings
 from headway.engine.tables.conditions import Condition
-from headway.errors import ExternalFailed, InvalidInput
+from headway.errors import ExternalFailed
 from headway.model.table import External, Field, Record, Table, Values
 from headway.storage.external.columns import Reflected, reflected
 from headway.storage.external.database import Databases
@@ -23,6 +23,7 @@ from headway.storage.external.rows import Rows
 from headway.storage.external.target import Rules
 from headway.vault import NotOpened, Vault
 from headway.wire.tables import ExternalSpec
+from headway.wire.values import invalid
 
 T = TypeVar("T")
 log = logging.getLogger("headway.external")
@@ -82,8 +83,7 @@ class FarTables:
     ) -> tuple[builtins.list[Record], str]:
         """Return rows in the order of their key, and where it goes on."""
         if order_by.strip() not in ("", KEY_ORDER):
-            message = "order_by: rows of an external table come in the order of their key"
-            raise InvalidInput(message, errors=[{"pointer": "/order_by", "code": "value", "message": message}])
+            raise invalid("/order_by", "rows of an external table come in the order of their key")
         return await self._call(
             table, lambda connection: Rows(connection, table).page(condition, after, size), reads=True
         )

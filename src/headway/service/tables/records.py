@@ -25,6 +25,7 @@ from headway.storage.records import Walk
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import tables as wire
+from headway.wire.values import invalid
 
 T = TypeVar("T")
 
@@ -73,11 +74,7 @@ class Records:
         try:
             return read(table, given, Moment(self._store.clock.now_ms(), self._zone()))
         except BadCondition as error:
-            where = f"{pointer}{error.pointer}"
-            raise InvalidInput(
-                f"{where[1:].replace('/', '.')}: {error.message}",
-                errors=[{"pointer": where, "code": "condition", "message": error.message}],
-            ) from None
+            raise invalid(f"{pointer}{error.pointer}", error.message, "condition") from None
 
     async def get(self, table_name: str, record_id: str) -> tuple[Table, Record]:
         """Return a record; raise TableNotFound or RecordNotFound."""
@@ -310,8 +307,8 @@ def _walk(table: Table, order_by: str) -> Walk:
     field = table.find(name)
     if field is None or not field.kept or field.lists:
         known = [repr(each.name) for each in table.fields if each.kept and not each.lists]
-        message = f"order_by: records can be ordered by {', '.join([CREATED, *known])}; other fields have no index"
-        raise InvalidInput(message, errors=[{"pointer": "/order_by", "code": "value", "message": message}])
+        message = f"records can be ordered by {', '.join([CREATED, *known])}; other fields have no index"
+        raise invalid("/order_by", message)
     return Walk(field.id, field.type, down=way.lower() == "desc")
 
 
@@ -320,8 +317,7 @@ def unique_field(table: Table, name: str) -> Field:
     field = table.find(name)
     if field is None or not field.unique:
         known = ", ".join(repr(each.name) for each in table.fields if each.unique) or "none"
-        message = f"{name[:80]!r} is no unique field; the table has {known}"
-        raise InvalidInput(message, errors=[{"pointer": "/by", "code": "value", "message": message}])
+        raise invalid("/by", f"{name[:80]!r} is no unique field; the table has {known}")
     return field
 
 
