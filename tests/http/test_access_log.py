@@ -58,7 +58,7 @@ def test_those_who_are_turned_away_at_the_door_are_logged_too(lines):
     async def scenario():
         async with serving(access_log=True) as server:
             server.api.crowd.pressed = True
-            server.api.crowd.has_room = lambda route: False
+            server.api.crowd.has_room = lambda scope, gives_way: False
             assert (await server.request("POST", "/v1/runs", b'{"task": "backup"}'))[0] == 503
 
     scenario()

@@ -8,9 +8,9 @@ import msgspec
 
 from headway.engine.access import DAY_MS, MINUTE_MS, Window, is_live, may
 from headway.errors import OrganisationNotFound
-from headway.http import guard
 from headway.http.call import Call
 from headway.http.parameters import PAGE_MAX
+from headway.http.ratelimits import tightest
 from headway.http.reply import Reply, json
 from headway.http.route import Route, route
 from headway.model.access import SCOPES, AuditEvent, User
@@ -31,7 +31,7 @@ REPLAYED: Final = (b"idempotency-replayed", b"true")
 async def whoami(call: Call) -> Reply:
     """GET /v1/whoami."""
     who = call.principal
-    windows = call.api.gate.windows(call)
+    windows = call.windows()
     organisation = call.service.organisations.of(who.organisation)
     shown = wire.Whoami(
         organisation=organisation_out(call, organisation),
@@ -40,8 +40,8 @@ async def whoami(call: Call) -> Reply:
         user_id=who.user_id,
         scopes=[str(scope) for scope in SCOPES if scope in who.scopes],
         queues=None if who.queues is None else list(who.queues),
-        per_minute=_limit_out(guard.tightest(windows, MINUTE_MS)) if windows else None,
-        per_day=_limit_out(guard.tightest(windows, DAY_MS)) if windows else None,
+        per_minute=_limit_out(tightest(windows, MINUTE_MS)) if windows else None,
+        per_day=_limit_out(tightest(windows, DAY_MS)) if windows else None,
     )
     return json(shown)
 
@@ -105,7 +105,7 @@ def _keys_of(call: Call, public_id: str | None) -> Keys:
         return service.keys
     if not may(call.principal, "organisation:admin"):
         raise OrganisationNotFound(f"there is no organisation {public_id[:80]!r}")
-    return call.api.service.of(service.organisations.get(public_id).id).keys
+    return call.server.service.of(service.organisations.get(public_id).id).keys
 
 
 async def list_keys(call: Call) -> Reply:
@@ -233,7 +233,7 @@ async def list_audit_events(call: Call) -> Reply:
     who = call.principal
     whose = 0 if may(who, "organisation:admin") else who.organisation
     size = min(asked.page_size, PAGE_MAX)
-    found, more = await call.api.service.access.audit.page(whose, asked.after, size, asked.action)
+    found, more = await call.server.service.access.audit.page(whose, asked.after, size, asked.action)
     shown = [_event_out(call, event) for event in found]
     next_after = shown[-1].number if shown else asked.after
     return json(wire.AuditEventList(data=shown, next_after=next_after, has_more=more))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from time import perf_counter
+from collections.abc import Iterable, Mapping, MutableMapping
+from time import monotonic, perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -18,31 +18,28 @@ from headway.errors import (
     BadHost,
     BadParameter,
     CutOff,
-    Draining,
     HeadwayError,
     MalformedJson,
     MethodNotAllowed,
+    Overloaded,
     RouteNotFound,
     StorageBusy,
     StorageFailed,
     Unauthenticated,
 )
 from headway.http import accesslog, body, guard, problem, sites
-from headway.http.addresses import Addresses
 from headway.http.brief import in_brief
 from headway.http.call import REQUESTED, Call, Receive, Send, check_key
-from headway.http.crowd import Crowd
+from headway.http.context import Check, ServerContext
 from headway.http.dialect import NATIVE, Dialect
+from headway.http.documents import RouteDocuments
 from headway.http.door import EXPECTED, Door
-from headway.http.frames import Frames
-from headway.http.meter import Meters
+from headway.http.exchange import Exchange
 from headway.http.parameters import Parameters
-from headway.http.patience import Patient
 from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
 from headway.http.sites import SAFE_METHODS
-from headway.http.streams import Streams
 from headway.ids import random_names
 from headway.logs import Told
 from headway.service.service import Service
@@ -62,9 +59,6 @@ _SINGLE: Final = frozenset(
 )
 """Headers of which two in one request would mean that someone reads the other one."""
 
-Check = Callable[[], Awaitable[str | None]]
-"""A readiness check: None is fine, a text says what is wrong."""
-
 
 class Prepared(msgspec.Struct, frozen=True, eq=False):
     """What a route needs at each request, made at its first one: a start does not wait for those that nobody asks."""
@@ -75,32 +69,18 @@ class Prepared(msgspec.Struct, frozen=True, eq=False):
     """The query struct of a request without a query string."""
 
 
-class Api:
+class Api(ServerContext):
     """The API over one service. `routes` is the list; `checks` are what readiness depends on, by name."""
 
     def __init__(
         self, service: Service, routes: Iterable[Route], *, checks: Mapping[str, Check] | None = None, version: str = ""
     ) -> None:
-        self.service = service
         self.routes = tuple(routes)
-        self.checks = dict(checks or {})
-        self.version = version
-        self.draining = False
-        """Set by `drain`: nothing new that lasts is begun, and what lasts is ended."""
-        self.closing = False
-        self.waiting: set[Patient] = set()
-        """Long polls and event streams, which a drain ends."""
-        self.signals: set[Patient] = set()
-        """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
-        self.crowd = Crowd()
-        self.crowd.excused = service.schemas.has_judged
-        self.frames = Frames()
-        self.meters = Meters([route.name for route in self.routes])
+        super().__init__(service, (route.name for route in self.routes), checks or {})
         settings = service.settings
-        addresses = Addresses(settings.trusted_proxy)
-        self.guard = sites.Guard(settings, addresses)
-        self.gate = guard.Gate(service.access, addresses)
-        self.streams = Streams(settings.streams_max)
+        self.documents = RouteDocuments(self.routes, settings, version)
+        self.guard = sites.Guard(settings, self.addresses)
+        self.gate = guard.Gate(service.access)
         service.access.on_change = self._look_again
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
@@ -109,23 +89,11 @@ class Api:
         """Whether any origin of another site is allowed."""
         self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
         self._prepared: dict[int, Prepared] = {}
-        self.door = Door(self)
+        self.door = Door(self, self.router, self.guard, self.gate, self._turn_away)
         self._body_max = settings.body_max
         self.access_log = settings.access_log
-        self._addresses = addresses
         self._query_max_s = settings.query_max_ms / 1000
         self._request_ids = random_names(b"req_")
-        self._documents: dict[str, bytes] = {}
-
-    def document(self, surface: str) -> bytes:
-        """Return the OpenAPI document of a surface, made when it is first asked for; raise NotFound if there is none."""
-        found = self._documents.get(surface)
-        if found is None:
-            from headway.http.openapi import document  # noqa: PLC0415 - most servers are never asked
-
-            made = document(self.routes, surface, self.service.settings, self.version or "0")
-            found = self._documents[surface] = msgspec.json.encode(made)
-        return found
 
     def drain(self) -> None:
         """End what lasts: streams say `reconnect`, long polls answer with what they have."""
@@ -156,7 +124,7 @@ class Api:
             self.crowd.expected -= 1
         raw_headers = scope["headers"]
         headers = dict(raw_headers)
-        call = Call(self, scope["method"], scope["path"], headers, receive, send)
+        call = Exchange(self, scope["method"], scope["path"], headers, receive, send)
         peer = scope.get("client")
         call.client = peer[0] if peer else ""
         call.request_id = self.request_id(headers)
@@ -191,14 +159,10 @@ class Api:
                 self.meters.note(self._slots[id(route)], call.status, perf_counter() - began)
         finally:
             if self.access_log:
-                seconds, client = perf_counter() - began, self._addresses.of(call.client, headers)
+                seconds, client = perf_counter() - began, self.addresses.of(call.client, headers)
                 accesslog.note(call.method, call.path, call.status, seconds, client, call.request_id, call.route)
 
-    def note(self, route: Route, status: int, seconds: float) -> None:
-        """Count an answer that was given before there was a request."""
-        self.meters.note(self._slots[id(route)], status, seconds)
-
-    async def _answer(self, call: Call, scope: MutableMapping[str, Any]) -> Reply | None:
+    async def _answer(self, call: Exchange, scope: MutableMapping[str, Any]) -> Reply | None:
         headers, method = call.headers, call.method
         path = scope.get("raw_path") or raw_path(scope["path"])
         query: bytes = scope["query_string"]
@@ -214,10 +178,12 @@ class Api:
         if method == "OPTIONS":
             return self._options(call, path)
         route, call.arguments = self.router.find(method, path)
-        call.route = route
+        call.route, call.route_name = route, route.name
         call.dialect = dialect = route.dialect
         call.raw_query = query
-        dialect.receive(call, self.guard)
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            self.guard.check_site(call, dialect)
+        dialect.receive(call)
         self.gate.permit(route, call)
         call.service = self.service.of(call.principal.organisation)
         organisation = call.service.organisation
@@ -225,8 +191,10 @@ class Api:
         REQUESTER.set(requester)
         if not route.logged:  # a logged change must not be cancelled between its effect and its line in the audit log
             scope[REQUESTED] = requester
-        if self.crowd.pressed:
-            self.crowd.check(route)
+        if self._shared and route.streams:
+            call.cors = self._cors_headers(call)
+        if self.crowd.pressed and not self.crowd.has_room(route.scope, gives_way=route.gives_way):
+            raise Overloaded
         if route.unparsed:
             if method not in SAFE_METHODS:
                 call.raw_body = await body.read(call.receive, headers, self._body_max)
@@ -278,7 +246,7 @@ class Api:
             body.check_type(headers)
             raise MalformedJson("the body is missing")
 
-    def _options(self, call: Call, path: bytes) -> Reply:
+    def _options(self, call: Exchange, path: bytes) -> Reply:
         try:
             self.router.find("OPTIONS", path)
         except MethodNotAllowed as refused:
@@ -295,39 +263,41 @@ class Api:
         given = headers.get(b"x-request-id")
         return given if given is not None and _sane(given) else next(self._request_ids)
 
-    def refused(self, error: HeadwayError, call: Call) -> Reply:
-        """Return the whole answer to somebody who gets no further."""
+    def _turn_away(self, error: HeadwayError, call: Exchange, began_s: float) -> Reply:
+        """Return the whole answer to a request that gets no further than its head."""
+        call.request_id = self.request_id(call.headers)
         reply = self._refuse(error, call)
-        return self._shown(reply, call) if self._shared else reply
+        if self._shared:
+            reply = self._shown(reply, call)
+        route, seconds = call.route, monotonic() - began_s
+        if route is not None:
+            self.meters.note(self._slots[id(route)], reply.status, seconds)
+        if self.access_log:
+            accesslog.note(call.method, call.path, reply.status, seconds, call.client, call.request_id, route)
+        return reply
 
-    def cors_headers(self, call: Call) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the headers of CORS; none if the settings allow no origins of other sites."""
-        return (
-            sites.cors_headers(call, self._dialect(call).allowed_origins(self.service.settings)) if self._shared else ()
-        )
+    def _cors_headers(self, call: Exchange) -> tuple[tuple[bytes, bytes], ...]:
+        return sites.cors_headers(call, self._dialect(call).allowed_origins(self.service.settings))
 
-    def _shown(self, reply: Reply, call: Call) -> Reply:
-        return msgspec.structs.replace(reply, headers=(*reply.headers, *self.cors_headers(call)))
+    def _shown(self, reply: Reply, call: Exchange) -> Reply:
+        return msgspec.structs.replace(reply, headers=(*reply.headers, *self._cors_headers(call)))
 
-    def _refuse(self, error: HeadwayError, call: Call) -> Reply:
+    def _refuse(self, error: HeadwayError, call: Exchange) -> Reply:
         if call.status:  # the answer has begun: that it breaks off is the only way to say that it is not whole
             where = call.request_id.decode(), call.path[:200]
             log.warning("http.broken_off request_id=%s path=%r error=%s", *where, error)
             raise Told
         if not call.limits:
             call.limits = self.gate.left(call)
+        if call.dialect is not None and call.dialect.yields(error, call):
+            call.dialect = None
         return self._dialect(call).refuse(error, call)
 
-    def _dialect(self, call: Call) -> Dialect:
+    def _dialect(self, call: Exchange) -> Dialect:
         """Return how a request is answered; what no route takes, by what it looks like."""
         if call.dialect is None:
             call.dialect = next((dialect for dialect in self._dialects if dialect.claims(call)), NATIVE)
         return call.dialect
-
-    def refuse_if_draining(self) -> None:
-        """Raise Draining for what should not begin any more."""
-        if self.draining:
-            raise Draining
 
 
 _NO_PARAMETERS: Final = Parameters(msgspec.Struct, frozenset(), frozenset(), frozenset(), labels=False)

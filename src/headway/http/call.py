@@ -1,24 +1,21 @@
-"""One request on its way through a handler: what was asked, already checked, and the service to ask it of."""
+"""A call: one authorized request as its handler sees it, with the service of the caller's organisation."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from headway.engine.access import may
-from headway.errors import BadCursor, BadParameter, RunNotFound
+from headway.engine.access import Window, lacking, may
+from headway.errors import BadCursor, BadParameter, Draining, Forbidden, HeadwayError, RunNotFound
+from headway.http.context import ServerContext
 from headway.http.patience import Patient
 from headway.ids import canonical
 from headway.model.access import EVERYBODY, Origin, Principal
 from headway.model.effects import NEEDS, Effect
+from headway.service.access.access import Admission
 from headway.service.desk import Desk
 from headway.service.idempotency import RequestKey, request_key
-
-if TYPE_CHECKING:
-    from headway.http.asgi import Api
-    from headway.http.dialect import Dialect
-    from headway.http.route import Route
 
 T = TypeVar("T")
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -42,9 +39,12 @@ class Call:
     """The address that the connection comes from."""
     limits: tuple[tuple[bytes, bytes], ...] = ()
     """What is left to the caller, as headers of the answer."""
-    route: Route | None = None
-    dialect: Dialect | None = None
-    """How it is spoken to; known when the route is, or when nothing takes it."""
+    admission: Admission | None = None
+    """The caller's admission, with its rate limits; None on routes that need no key."""
+    cors: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers of CORS for an answer that the handler sends itself."""
+    route_name = ""
+    """Method and path pattern of the route, for the audit log."""
     arguments: Mapping[str, str] = MappingProxyType({})
     application = ""
     """The organisation that the path names, if it names one; the gate holds the key to it."""
@@ -57,9 +57,9 @@ class Call:
     """Where the caller's organisation is served; set when the gate knows which one that is."""
 
     def __init__(
-        self, api: Api, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send
+        self, server: ServerContext, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send
     ) -> None:
-        self.api = api
+        self.server = server
         self.method = method
         self.path = path
         self.headers = headers
@@ -126,11 +126,11 @@ class Call:
 
     def patience(self) -> Patient:
         """Return what ends a wait when the client is gone or the server drains."""
-        return Patient(self.api.waiting, self.receive, self.stands)
+        return Patient(self.server.waiting, self.receive, self.stands)
 
     def stands(self) -> bool:
         """Whether the caller would still be let in."""
-        return self.api.service.access.stands(self.principal)
+        return self.server.service.access.stands(self.principal)
 
     def actor(self, said: str) -> str:
         """Return who is to stand in the history: what the caller says, and by which key, if one was shown."""
@@ -144,11 +144,38 @@ class Call:
 
     def check(self, *effects: Effect) -> None:
         """Raise Forbidden for the first effect whose scope the caller's key lacks."""
-        self.api.gate.check(self, effects)
+        effect = lacking(self.principal, effects)
+        if effect is not None:
+            scope = NEEDS[effect].scope
+            error = Forbidden(f"this needs the scope {scope}, to {effect}", scope=scope)
+            self.audit_refusal(error)
+            raise error
+
+    def refuse_if_draining(self) -> None:
+        """Raise Draining for what should not begin any more."""
+        if self.server.draining:
+            raise Draining
 
     def origin(self) -> Origin:
-        """Return where the call comes from, for the log."""
-        return self.api.gate.origin(self)
+        """Return where the call comes from, for the audit log."""
+        principal = self.principal
+        return Origin(
+            organisation=principal.organisation,
+            actor=principal.actor,
+            key_id=principal.key_id or "",
+            ip=self.server.addresses.of(self.client, self.headers),
+            agent=self.headers.get(b"user-agent", b"").decode("latin-1"),
+            request_id=self.request_id.decode(),
+        )
+
+    def audit_refusal(self, error: HeadwayError) -> None:
+        """Write the refusal into the audit log."""
+        noun = next(iter(self.arguments.values()), "")
+        self.server.service.access.audit.refused(self.origin(), self.route_name, noun, error.code)
+
+    def windows(self) -> tuple[Window, ...]:
+        """Return the rate limits of the caller: minute and day of key and organisation; () without limits."""
+        return () if self.admission is None else self.admission.windows
 
     def accepts(self, kind: bytes) -> bool:
         """Whether the client names this media type among those that it takes."""

@@ -12,12 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from headway.errors import Overloaded
-
-if TYPE_CHECKING:
-    from headway.http.route import Route
+from headway.model.access import Scope
 
 SOON_S: Final = 1.0
 """Within this a start is to be answered."""
@@ -33,8 +30,8 @@ MORE: Final = 0.1
 class Crowd:
     """The starts that are under way."""
 
-    def __init__(self) -> None:
-        """Nobody is there."""
+    def __init__(self, excused: Callable[[], bool] = lambda: False) -> None:
+        """`excused` tells whether the current request is slow because of its own work, and so says nothing about the load."""
         self.limit: float = FIRST
         self.inside = 0
         self.expected = 0
@@ -46,30 +43,24 @@ class Crowd:
         """Until then starts are known to be refused."""
         self._learns_s = 0.0
         """When a late answer counts again: those that were let in together are late together."""
-        self.excused: Callable[[], bool] = lambda: False
-        """Whether the current request is slow because of its own work, and so says nothing about the load."""
+        self._excused = excused
 
     @property
     def full(self) -> bool:
         """Whether there are as many as are answered soon."""
         return self.inside + self.expected >= self.limit
 
-    def has_room(self, route: Route) -> bool:
-        """Whether a request for the route is let in: starts as long as it is not full, what gives way as long as they are.
+    def has_room(self, scope: Scope, *, gives_way: bool) -> bool:
+        """Whether a request for a route of the scope is let in: starts as long as it is not full, what gives way as long as they are.
 
         To be asked only while it is pressed.
         """
-        if route.scope == "run:start":
+        if scope == "run:start":
             if not self.full:
                 return True
             self._refusing_s = monotonic() + SOON_S
             return False
-        return not (route.gives_way and monotonic() < self._refusing_s)
-
-    def check(self, route: Route) -> None:
-        """Raise Overloaded if there is no room."""
-        if not self.has_room(route):
-            raise Overloaded
+        return not (gives_way and monotonic() < self._refusing_s)
 
     def visit(self) -> Visit:
         """Count one more, for as long as the block lasts."""
@@ -87,7 +78,7 @@ class Crowd:
         """Learn from how long it took."""
         now_s = monotonic()
         if now_s - entered_s > SOON_S:
-            if now_s >= self._learns_s and not self.excused():
+            if now_s >= self._learns_s and not self._excused():
                 self.limit = max(LIMITS[0], min(self.limit, self.inside) * LESS)
                 self._learns_s = now_s + SOON_S
         elif self.inside * 2 > self.limit:

@@ -6,20 +6,17 @@ another task API never meets an answer that it cannot read, whatever went wrong:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.http import problem, surface
+from headway.http.call import Call
 from headway.http.reply import Reply
 from headway.http.surface import Surface
 from headway.model.access import Principal
-
-if TYPE_CHECKING:
-    from headway.http.call import Call
-    from headway.http.sites import Guard
 
 
 class Dialect:
@@ -44,9 +41,13 @@ class Dialect:
         """Return the origins of web pages of other sites that may use the surface."""
         return settings.allow_origin
 
-    def receive(self, call: Call, guard: Guard) -> None:
-        """Check a request before authentication; raise Forbidden for one from a web page that is not allowed."""
-        guard.check_site(call, self)
+    def receive(self, call: Call) -> None:
+        """Prepare a request for authentication."""
+
+    def yields(self, error: HeadwayError, call: Call) -> bool:
+        """Whether the dialect that claims the request answers with the error, although a route of this one matched."""
+        del error, call
+        return False
 
     def keyless(self, settings: Settings) -> Principal | None:
         """Return the principal of loopback requests without a key, once keys exist; None: they need one."""

@@ -7,19 +7,19 @@ told to those who were let in before, and whatever else there is to say to other
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from math import ceil
 from time import monotonic, process_time
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
 from headway.errors import HeadwayError, Overloaded
-from headway.http import accesslog
-from headway.http.call import Call
-from headway.http.reply import Headers, head
-
-if TYPE_CHECKING:
-    from headway.http.asgi import Api
+from headway.http.context import ServerContext
+from headway.http.exchange import Exchange
+from headway.http.guard import Gate
+from headway.http.reply import Headers, Reply, head
+from headway.http.router import Router
+from headway.http.sites import Guard
 
 EXPECTED: Final = "headway.expected"
 """What the door writes into the scope of a start that it lets in and the crowd expects."""
@@ -50,9 +50,21 @@ class Refusal:
 class Door:
     """The way in; one for each API."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self.crowd = api.crowd
+    def __init__(
+        self,
+        server: ServerContext,
+        router: Router,
+        guard: Guard,
+        gate: Gate,
+        answer: Callable[[HeadwayError, Exchange, float], Reply],
+    ) -> None:
+        """`answer` renders, counts and logs the refusal of a request that began at a time of `monotonic`."""
+        self._server = server
+        self._router = router
+        self._guard = guard
+        self._gate = gate
+        self._answer = answer
+        self.crowd = server.crowd
         self.held = 0
         """How many are kept waiting now."""
         self.again_s = AGAIN_S[0]
@@ -67,10 +79,10 @@ class Door:
         `scope` has the headers and the client. Called only while the crowd is pressed.
         """
         began = monotonic()
-        api, crowd = self._api, self.crowd
+        crowd = self.crowd
         try:
-            route, arguments = api.router.find(method, path)
-            if crowd.has_room(route):
+            route, arguments = self._router.find(method, path)
+            if crowd.has_room(route.scope, gives_way=route.gives_way):
                 if route.scope == "run:start":
                     crowd.expected += 1
                     scope[EXPECTED] = True
@@ -78,24 +90,21 @@ class Door:
             headers = dict(scope["headers"])
             if len(headers) != len(scope["headers"]):
                 return None
-            api.guard.check_host(headers.get(b"host"))
-            call = Call(api, method, unquote(path.decode("ascii")), headers, _never, _never)
+            self._guard.check_host(headers.get(b"host"))
+            call = Exchange(self._server, method, unquote(path.decode("ascii")), headers, _never, _never)
             call.client = scope["client"][0] if scope["client"] else ""
             call.route, call.arguments, call.raw_query = route, arguments, query
             call.dialect = route.dialect
-            route.dialect.receive(call, api.guard)
-            if not api.gate.would_permit(route, call):
+            self._guard.check_site(call, route.dialect)
+            route.dialect.receive(call)
+            if not self._gate.would_permit(route, call):
                 return None
         except HeadwayError:
             return None
         self._count(began)
         error = Overloaded()
         error.retry_after_s = self.again_s
-        call.request_id = api.request_id(headers)
-        reply = api.refused(error, call)
-        api.note(route, reply.status, monotonic() - began)
-        if api.access_log:
-            accesslog.note(method, call.path, reply.status, monotonic() - began, call.client, call.request_id, route)
+        reply = self._answer(error, call, began)
         body = b"" if method == "HEAD" else reply.body
         return Refusal(reply.status, head(reply, call.request_id, call.limits), body, self.again_s)
 

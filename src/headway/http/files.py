@@ -49,7 +49,7 @@ def file_out(file: StoredFile) -> wire.FileOut:
 
 async def upload(call: Call) -> Reply:
     """POST /v1/files: the body is the file, whatever its type."""
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("compressed bodies are not read")
     kind = call.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
@@ -112,7 +112,7 @@ async def begin_export(call: Call) -> Reply:
 
 
 async def _start(call: Call, task: str, asked: msgspec.Struct, name: str) -> Reply:
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     spec = run_wire.StartRun(task=task, input=msgspec.Raw(encode(asked)), name=name)
     return accepted(await call.service.runs.start(spec, call.request_key()))
 

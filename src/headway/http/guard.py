@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final
 
-from headway.engine.access import DAY_MS, MINUTE_MS, Window, lacking, may, spent
-from headway.errors import Forbidden, HeadwayError, TooManyRequests, Unauthenticated
-from headway.http.addresses import Addresses, is_local
+from headway.engine.access import MINUTE_MS, Window, may, spent
+from headway.errors import Forbidden, TooManyRequests, Unauthenticated
+from headway.http.addresses import is_local
+from headway.http.call import Call
+from headway.http.exchange import Exchange
+from headway.http.ratelimits import Headers, limits, minute_headers, remaining_header, seconds_left
 from headway.http.route import UNCOUNTED, Route
-from headway.model.access import LOCAL, Origin, Principal
-from headway.model.effects import NEEDS, Effect
+from headway.model.access import LOCAL, Principal
 from headway.service.access import keytext
 from headway.service.access.access import NEVER, Access, Admission
 from headway.service.access.keytext import KeyText
-from headway.service.access.meters import UNLIMITED
-
-if TYPE_CHECKING:
-    from headway.http.call import Call
 
 CREDENTIALS: Final = frozenset(
     {b"authorization", b"x-tadabase-app-id", b"x-tadabase-app-key", b"x-tadabase-app-secret"}
@@ -34,15 +32,12 @@ FAILURES_MAX: Final = 30
 _ADMITTED_MAX: Final = 10_000
 _ADDRESSES_MAX: Final = 10_000
 
-Headers = tuple[tuple[bytes, bytes], ...]
-
 
 class Gate:
     """Who is let in, to which routes, and how often; one for each server."""
 
-    def __init__(self, access: Access, addresses: Addresses) -> None:
+    def __init__(self, access: Access) -> None:
         self._access = access
-        self._addresses = addresses
         self._admitted: dict[bytes, Admission] = {}
         self._generation = -1
         self._salt = secrets.token_bytes(32)
@@ -54,61 +49,35 @@ class Gate:
         scope = route.scope
         if scope == "public" or scope == "token":  # noqa: PLR1714 - no tuple is built
             return
-        now_ms = call.api.service.store.clock.now_ms()
+        now_ms = call.server.service.store.clock.now_ms()
         admission = self._known(call.headers, now_ms) or self._admit(call, route)
+        call.admission = admission
         call.principal = principal = admission.principal
         if call.application and principal.key_id is not None:
-            self._check_application(route, call)
+            self._check_application(call)
         if not (may(principal, scope) or (route.or_scope is not None and may(principal, route.or_scope))):
             error = Forbidden(f"this needs the scope {scope}", scope=scope)
-            self._refused(call, route, error)
+            call.audit_refusal(error)
             raise error
         if route.does:
-            self.check(call, route.does)
+            call.check(*route.does)
         if admission.windows and scope not in UNCOUNTED:
             self._count(admission, call, now_ms)
         if admission.key_id is not None:
             self._access.used(admission.key_id, now_ms)
 
-    def _check_application(self, route: Route, call: Call) -> None:
+    def _check_application(self, call: Call) -> None:
         """Raise Unauthenticated for a path that names another organisation than the key's."""
         named = self._access.directory.by_public_id.get(call.application)
         if named is None or named.id != call.principal.organisation:
             error = Unauthenticated("the key is not one of that organisation", reason="organisation")
-            self._refused(call, route, error)
+            call.audit_refusal(error)
             self._slow_down(call)
             raise error
 
-    def check(self, call: Call, effects: Iterable[Effect]) -> None:
-        """Raise Forbidden for an effect of the call whose scope the key lacks."""
-        effect = lacking(call.principal, effects)
-        if effect is not None:
-            scope = NEEDS[effect].scope
-            error = Forbidden(f"this needs the scope {scope}, to {effect}", scope=scope)
-            if call.route is not None:
-                self._refused(call, call.route, error)
-            raise error
-
-    def origin(self, call: Call) -> Origin:
-        """Return where a call comes from, for the log."""
-        principal = call.principal
-        return Origin(
-            organisation=principal.organisation,
-            actor=principal.actor,
-            key_id=principal.key_id or "",
-            ip=self._addresses.of(call.client, call.headers),
-            agent=call.headers.get(b"user-agent", b"").decode("latin-1"),
-            request_id=call.request_id.decode(),
-        )
-
-    def windows(self, call: Call) -> tuple[Window, ...]:
-        """Return what the caller may use up; nothing if it is not counted."""
-        known = self._known(call.headers, call.api.service.store.clock.now_ms())
-        return () if known is None else known.windows
-
-    def left(self, call: Call) -> Headers:
+    def left(self, call: Exchange) -> Headers:
         """Return what is left to the caller, as headers of an answer that is not counted; nothing if it is not known."""
-        now_ms = call.api.service.store.clock.now_ms()
+        now_ms = call.server.service.store.clock.now_ms()
         known = self._known(call.headers, now_ms)
         if known is None or not known.windows or (call.route is not None and call.route.scope == "worker:protocol"):
             return ()
@@ -116,7 +85,7 @@ class Gate:
 
     def would_permit(self, route: Route, call: Call) -> bool:
         """Whether somebody who was let in before may use the route; the call is told its limits, and nothing is counted."""
-        now_ms = call.api.service.store.clock.now_ms()
+        now_ms = call.server.service.store.clock.now_ms()
         known = self._known(call.headers, now_ms)
         if known is None or not may(known.principal, route.scope):
             return False
@@ -153,7 +122,7 @@ class Gate:
                 return Admission(keyless, NEVER, ())
             admission = self._access.admit(shown, application)
         except Unauthenticated as error:
-            self._refused(call, route, error)
+            call.audit_refusal(error)
             self._slow_down(call)
             raise
         if len(self._admitted) >= _ADMITTED_MAX:
@@ -164,24 +133,21 @@ class Gate:
     @staticmethod
     def _keyless(call: Call, route: Route) -> Principal | None:
         """Return the principal of a loopback request without a key, if the settings allow it once keys exist."""
-        settings = call.api.service.settings
+        settings = call.server.service.settings
         keyless = LOCAL if settings.loopback_without_key else route.dialect.keyless(settings)
         return keyless if keyless is not None and is_local(call.client, call.headers) else None
 
     def _slow_down(self, call: Call) -> None:
         """Answer an address that has failed often with 429. A valid key is let in from there all the same."""
-        place = self._addresses.place(call.client, call.headers)
+        place = call.server.addresses.place(call.client, call.headers)
         if place not in self._failures and len(self._failures) >= _ADDRESSES_MAX:
             self._failures.clear()
-        now_ms = call.api.service.store.clock.now_ms()
+        now_ms = call.server.service.store.clock.now_ms()
         window = self._failures.setdefault(place, Window(MINUTE_MS, FAILURES_MAX))
         over = spent((window,), now_ms)
-        call.limits = (*_minute(window, now_ms), _remaining(window))
+        call.limits = (*minute_headers(window, now_ms), remaining_header(window))
         if over is not None:
-            raise TooManyRequests("too many attempts without a valid key", retry_after_s=_seconds(window, now_ms))
-
-    def _refused(self, call: Call, route: Route, error: HeadwayError) -> None:
-        self._access.audit.refused(self.origin(call), route.name, _object(call), error.code)
+            raise TooManyRequests("too many attempts without a valid key", retry_after_s=seconds_left(window, now_ms))
 
     def _count(self, admission: Admission, call: Call, now_ms: int) -> None:
         over = spent(admission.windows, now_ms)
@@ -191,63 +157,8 @@ class Gate:
         span = "minute" if over.period == MINUTE_MS else "day"
         whose = "key" if over in admission.windows[:2] else "organisation"
         raise TooManyRequests(
-            f"the {whose} may ask {over.limit:,} times a {span}", retry_after_s=_seconds(over, now_ms)
+            f"the {whose} may ask {over.limit:,} times a {span}", retry_after_s=seconds_left(over, now_ms)
         )
-
-
-def _object(call: Call) -> str:
-    return next(iter(call.arguments.values()), "")
-
-
-def _seconds(window: Window, now_ms: int) -> int:
-    return max(1, -(-(window.ends_at - now_ms) // 1000))
-
-
-def tightest(windows: tuple[Window, ...], period: int) -> Window:
-    """Return the window of a period of which least is left."""
-    mine, all_of_us = windows[::2] if period == MINUTE_MS else windows[1::2]
-    return (
-        mine
-        if mine.limit - mine.mine - mine.others <= all_of_us.limit - all_of_us.mine - all_of_us.others
-        else all_of_us
-    )
-
-
-def limits(admission: Admission, now_ms: int) -> Headers:
-    """Return the headers that say what is left of the tightest limits. Most of them are the same for a second."""
-    second = now_ms // 1000
-    if (
-        admission.said_at != second
-        or admission.windows[2].limit != UNLIMITED
-        or admission.windows[3].limit != UNLIMITED
-    ):
-        admission.said_at = second
-        minute, day = admission.tight = tightest(admission.windows, MINUTE_MS), tightest(admission.windows, DAY_MS)
-        admission.said = (
-            *_minute(minute, now_ms),
-            (b"x-ratelimit-daily-limit", b"%d" % day.limit),
-            (b"x-daily-ratelimit-reset", b"%d" % (day.ends_at // 1000)),
-            (b"x-daily-retry-after", b"%d" % _seconds(day, now_ms)),
-        )
-    assert admission.tight is not None
-    minute, day = admission.tight
-    return (
-        *admission.said,
-        _remaining(minute),
-        (b"x-ratelimit-daily-remaining", b"%d" % max(0, day.limit - day.mine - day.others)),
-    )
-
-
-def _minute(window: Window, now_ms: int) -> Headers:
-    return (
-        (b"x-ratelimit-limit", b"%d" % window.limit),
-        (b"x-ratelimit-reset", b"%d" % (window.ends_at // 1000)),
-        (b"x-retry-after", b"%d" % _seconds(window, now_ms)),
-    )
-
-
-def _remaining(window: Window) -> tuple[bytes, bytes]:
-    return (b"x-ratelimit-remaining", b"%d" % max(0, window.limit - window.mine - window.others))
 
 
 def credential(headers: Mapping[bytes, bytes]) -> tuple[KeyText | None, str | None]:

@@ -6,7 +6,7 @@ Never a run id or an error's text as a label: the number of series is bounded by
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,12 +18,10 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headway.http.context import ServerContext
 from headway.model.query import FIRST
 from headway.model.space import Space
 from headway.storage.meters import OUTCOMES, POISONED, RETRIED
-
-if TYPE_CHECKING:
-    from headway.http.asgi import Api
 
 _USUAL: Final = frozenset({"succeeded", "errored", "crashed"})
 """Outcomes that are shown from the first attempt on, so that a rate sees the first of them; others when there is one."""
@@ -35,25 +33,25 @@ ProcessCollector(registry=_PROCESS)
 PlatformCollector(registry=_PROCESS)
 
 
-async def exposition(api: Api, organisation: int) -> bytes:
+async def exposition(server: ServerContext, organisation: int) -> bytes:
     """Return the metrics as they are now: the first organisation, the operator's, sees all, another its own runs and queues."""
-    store = api.service.store
+    store = server.service.store
     now_ms = store.clock.now_ms()
     oldest = {}
     for name in sorted(store.catalog.queues):
         if organisation not in (FIRST, Space.owner(name)):
             continue
-        desk = api.service.of(Space.owner(name))
+        desk = server.service.of(Space.owner(name))
         since = await desk.queues.oldest(Space.outside(name))
         oldest[name] = 0.0 if since is None else max(0, now_ms - since) / 1000
     registry = CollectorRegistry()
-    registry.register(_Collector(api, oldest, organisation))
+    registry.register(_Collector(server, oldest, organisation))
     return generate_latest(registry) + (generate_latest(_PROCESS) if organisation == FIRST else b"")
 
 
 class _Collector(Collector):
-    def __init__(self, api: Api, oldest: dict[str, float], organisation: int) -> None:
-        self._api = api
+    def __init__(self, server: ServerContext, oldest: dict[str, float], organisation: int) -> None:
+        self._server = server
         self._oldest = oldest
         self._organisation = organisation
 
@@ -77,7 +75,7 @@ class _Collector(Collector):
         started = CounterMetricFamily(
             "headway_runs_started", "Runs that were started since this server began.", labels=lane
         )
-        catalog = self._api.service.store.catalog
+        catalog = self._server.service.store.catalog
         for family, counts in ((runs, catalog.counts), (finished, catalog.finished)):
             for (task, queue, state), count in self._shown(counts):
                 family.add_metric([*_lane(task, queue), state], max(0, count))  # see Catalog.shown
@@ -104,7 +102,7 @@ class _Collector(Collector):
         poisoned = CounterMetricFamily(
             "headway_runs_poisoned", "Runs that failed as poison: too many of their attempts crashed.", labels=named
         )
-        for (organisation, task), meters in self._api.service.store.catalog.meters.all():
+        for (organisation, task), meters in self._server.service.store.catalog.meters.all():
             if self._organisation not in (FIRST, organisation):
                 continue
             whose = [str(organisation), Space.outside(task)]
@@ -128,14 +126,14 @@ class _Collector(Collector):
         age = GaugeMetricFamily("headway_queue_oldest_seconds", "How long the oldest of them waits.", labels=named)
         for stored, seconds in self._oldest.items():
             organisation, name = Space.owner(stored), Space.outside(stored)
-            queues = self._api.service.of(organisation).queues
+            queues = self._server.service.of(organisation).queues
             depth.add_metric([str(organisation), name], queues.counts(name).get("queued", 0))
             age.add_metric([str(organisation), name], seconds)
         yield depth
         yield age
 
     def _workers(self) -> Iterator[Metric]:
-        service = self._api.service
+        service = self._server.service
         yield GaugeMetricFamily(
             "headway_workers",
             "Workers that this server hears; it does not count itself, who executes the built-in tasks.",
@@ -152,12 +150,12 @@ class _Collector(Collector):
             "Slots of schedules that this server decided about since it began.",
             labels=["outcome", "why"],
         )
-        for (outcome, why), count in sorted(self._api.service.slots.decided.items()):
+        for (outcome, why), count in sorted(self._server.service.slots.decided.items()):
             slots.add_metric([outcome, why], count)
         yield slots
 
     def _store(self) -> Iterator[Metric]:
-        store = self._api.service.store
+        store = self._server.service.store
         writers = store.writers
         batches, commands = sum(writer.batches for writer in writers), sum(writer.commands for writer in writers)
         yield CounterMetricFamily("headway_db_commits", "Transactions that reached the disk.", value=batches)
@@ -172,13 +170,13 @@ class _Collector(Collector):
             "Memory of this server for pages of a file: up to 32 MiB to write it, and 8 for each that reads it.",
             value=store.cached_bytes,
         )
-        silent_s = self._api.service.servers.silent_ms / 1000
+        silent_s = self._server.service.servers.silent_ms / 1000
         yield GaugeMetricFamily(
             "headway_pulse_age_seconds", "How long ago this server gave its last sign of life.", value=silent_s
         )
 
     def _http(self) -> Iterator[Metric]:
-        meters = self._api.meters
+        meters = self._server.meters
         requests = CounterMetricFamily("headway_http_requests", "Answers.", labels=["route", "status"])
         seconds = HistogramMetricFamily("headway_http_request_seconds", "How long answers took.", labels=["route"])
         for slot, name in enumerate(meters.names):
@@ -189,7 +187,7 @@ class _Collector(Collector):
                 seconds.add_metric([name], times.cumulated(), sum_value=times.seconds)
         yield requests
         yield seconds
-        yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._api.streams.open)
+        yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._server.streams.open)
 
 
 def _lane(task: str, queue: str) -> list[str]:

@@ -24,14 +24,14 @@ async def healthz(call: Call) -> Reply:
 async def readyz(call: Call) -> Reply:
     """GET /readyz."""
     found: dict[str, str] = {}
-    api = call.api
-    if api.draining:
+    server = call.server
+    if server.draining:
         found["server"] = "it is draining"
     if call.service.store.broken:
         found["store"] = "it cannot be written"
     elif call.service.store.full:
         found["store"] = "the disk is full: new runs are refused"
-    for name, check in api.checks.items():
+    for name, check in server.checks.items():
         wrong = await check()
         found[name] = wrong or "ok"
     ready = all(text == "ok" for text in found.values())
@@ -46,13 +46,13 @@ async def metrics(call: Call) -> Reply:
     from headway.http.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - most servers are never scraped
 
     return Reply(
-        200, await exposition(call.api, call.service.organisation), kind=(b"content-type", CONTENT_TYPE.encode())
+        200, await exposition(call.server, call.service.organisation), kind=(b"content-type", CONTENT_TYPE.encode())
     )
 
 
 async def openapi(call: Call) -> Reply:
     """GET /openapi.json."""
-    return Reply(200, call.api.document(NATIVE.name))
+    return Reply(200, call.server.documents.openapi(NATIVE.name))
 
 
 async def openapi_of(call: Call) -> Reply:
@@ -60,12 +60,12 @@ async def openapi_of(call: Call) -> Reply:
     name, _, kind = call.arguments["document"].rpartition(".")
     if kind != "json":
         raise NotFound("documents are called NAME.json")
-    return Reply(200, call.api.document(name))
+    return Reply(200, call.server.documents.openapi(name))
 
 
 async def docs(call: Call) -> Reply:
     """GET /docs."""
-    return Reply(200, pages.docs(call.api.routes, call.api.version), (pages.POLICY,), HTML)
+    return Reply(200, call.server.documents.page(), (pages.POLICY,), HTML)
 
 
 async def root(call: Call) -> Reply:

@@ -177,8 +177,8 @@ async def errors(call: Call) -> Reply:
 
 async def run_failed(call: Call) -> Reply:
     """POST /v1/runs/{id}:run-failed-records."""
-    call.api.refuse_if_draining()
-    with call.api.crowd.visit():
+    call.refuse_if_draining()
+    with call.server.crowd.visit():
         started = await call.service.record_tasks.run_failed(call.run_id(), call.request_key())
     return accepted(started)
 

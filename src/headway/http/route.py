@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 
 from headway.http.brief import Shown, shown
+from headway.http.call import Call
 from headway.http.dialect import NATIVE, Dialect
+from headway.http.reply import Reply
 from headway.model.access import SCOPES, UNGRANTED, Scope
 from headway.model.effects import NEEDS, Effect
-
-if TYPE_CHECKING:
-    from headway.http.call import Call
-    from headway.http.reply import Reply
 
 __all__ = ["SCOPES", "UNCOUNTED", "Handler", "Route", "Scope", "route"]
 
 UNCOUNTED: Final = UNGRANTED | {"worker:protocol"}
 """Routes whose use no limit counts: a worker that may not report would lose what it does."""
 
-Handler = Callable[["Call"], Awaitable["Reply | None"]]
+Handler = Callable[[Call], Awaitable[Reply | None]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -65,6 +63,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Whether the handler reads query and body itself: other APIs' are not as strict as our structs."""
     gives_way: bool = False
     """Whether it is refused as long as starts have to be: lists and exports come last."""
+    name: str = ""
+    """Method and path pattern, as metrics and the audit log show it; set by itself."""
     logged: str = ""
     """What the log of who did what calls it; nothing: it is not told there, or the service does so itself."""
 
@@ -72,16 +72,12 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """Refuse what would not be safe to serve."""
         if self.scope not in get_args(Scope):
             raise AssertionError(f"{self.method} {self.path} has no scope")
+        msgspec.structs.force_setattr(self, "name", f"{self.method} {self.path}")
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
         """The scopes that every request of the route needs."""
         return tuple(dict.fromkeys((self.scope, *(NEEDS[effect].scope for effect in self.does))))
-
-    @property
-    def name(self) -> str:
-        """How metrics call it."""
-        return f"{self.method} {self.path}"
 
 
 def route(

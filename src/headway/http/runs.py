@@ -34,9 +34,9 @@ CHILDREN_MAX: Final = 100
 async def start(call: Call) -> Reply:
     """POST /v1/runs."""
     spec: wire.StartRun = call.body
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     call.check(*_effects(spec))
-    with call.api.crowd.visit():
+    with call.server.crowd.visit():
         started = await call.service.runs.start(spec, call.request_key())
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
@@ -78,7 +78,7 @@ async def _wait(call: Call, run: Run, wait_ms: int, *, final: bool, version: int
     def until(found: Run) -> bool:
         return found.state in FINAL or (not final and found.version != known)
 
-    if until(run) or wait_ms == 0 or call.api.draining:
+    if until(run) or wait_ms == 0 or call.server.draining:
         return run
     with call.patience() as patient:
         return await call.service.runs.wait(run.id, wait_ms / 1000, until)
@@ -93,10 +93,10 @@ def wait_applied(wait_ms: int) -> tuple[bytes, bytes]:
 
 async def start_batch(call: Call) -> Reply:
     """POST /v1/runs:batch."""
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     asked = call.asked(wire.StartBatch)
     call.check(*{effect: None for spec in asked.runs for effect in _effects(spec)})
-    with call.api.crowd.visit():
+    with call.server.crowd.visit():
         outcomes = await call.service.runs.start_batch(asked, call.request_key())
     replayed = any(isinstance(outcome, Started) and outcome.replayed for outcome in outcomes)
     items = [_item(outcome, index) for index, outcome in enumerate(outcomes)]
@@ -127,7 +127,7 @@ async def get(call: Call) -> Reply:
             applied = (wait_applied(wait_ms),)
     if known is not None and _matches(known, run.version) and not asked.expand:
         return Reply(304, b"", (etag(run.version), *applied))
-    body = call.api.frames.run(run)
+    body = call.server.frames.run(run)
     if "children" in asked.expand:
         children, _ = await call.service.runs.page(
             RunFilter(parent_id=run.id), Page(CHILDREN_MAX, None, newest_first=False)
@@ -330,6 +330,6 @@ async def bulk(call: Call) -> Reply:
         call.check("count runs")
         counts = await call.service.runs.count(wanted, None)
         return json(wire.BulkPreview(count=sum(counts.values()), action=action.action))
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     spec = wire.StartRun(task="headway.bulk", input=msgspec.Raw(encode(action)), name=f"bulk {action.action}")
     return accepted(await call.service.runs.start(spec, call.request_key()))

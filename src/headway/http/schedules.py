@@ -171,7 +171,7 @@ async def resume(call: Call) -> Reply:
 
 async def trigger(call: Call) -> Reply:
     """POST /v1/schedules/{id}:trigger."""
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     how = call.asked(wire.TriggerSchedule)
     await _check_task(call)
     run: Run = await call.service.schedules.trigger(_named(call), how, call.request_key())
@@ -180,7 +180,7 @@ async def trigger(call: Call) -> Reply:
 
 async def backfill(call: Call) -> Reply:
     """POST /v1/schedules/{id}:backfill."""
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     asked = call.asked(wire.BackfillSchedule)
     await _check_task(call)
     if asked.dry_run:

@@ -13,7 +13,7 @@ from headway.wire.workers import PeerList, PeerOut
 
 async def list_servers(call: Call) -> Reply:
     """GET /v1/servers."""
-    peers = call.api.service.store.peers
+    peers = call.server.service.store.peers
     mine = "" if peers is None else peers.server_id
     shown = [
         PeerOut(
@@ -25,7 +25,7 @@ async def list_servers(call: Call) -> Reply:
             created_at=to_text(server.created_at),
             heard_at=to_text(server.heard_at),
         )
-        for server in await call.api.service.servers.list()
+        for server in await call.server.service.servers.list()
     ]
     return json(PeerList(data=shown))
 

@@ -9,16 +9,14 @@ requests without a body without a preflight, so only the server can refuse them.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from headway.config import Settings
 from headway.errors import BadHost, Forbidden
 from headway.http.addresses import LOOPBACK, Addresses, read_host
+from headway.http.call import Call
+from headway.http.dialect import Dialect
 from headway.networks import is_wildcard, spelled
-
-if TYPE_CHECKING:
-    from headway.http.call import Call
-    from headway.http.dialect import Dialect
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REMEMBERED_MAX: Final = 256
@@ -76,7 +74,7 @@ class Guard:
                 raise Forbidden("a web page of another site may not ask this")
             return
         text = origin.decode("latin-1")
-        if text not in dialect.allowed_origins(call.api.service.settings) and not (
+        if text not in dialect.allowed_origins(call.server.service.settings) and not (
             (site is None or site in _ITSELF) and self._is_own(text, call)
         ):
             raise Forbidden(

@@ -51,16 +51,16 @@ class Stream:
 
     def __init__(self, call: Call, *, lasting: bool = False) -> None:
         """`lasting`: a worker's stream, which stays open while the server drains."""
-        api = call.api
+        server = call.server
         self._call = call
         self._lasting = lasting
-        self._patient = Patient(api.signals if lasting else api.waiting, call.receive, call.stands)
+        self._patient = Patient(server.signals if lasting else server.waiting, call.receive, call.stands)
 
     async def _begin(self, first: bytes) -> None:
         """Send the head and the first bytes."""
         call = self._call
         call.status = 200
-        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits, *call.api.cors_headers(call)]
+        headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits, *call.cors]
         await call.send({"type": "http.response.start", "status": 200, "headers": headers})
         retry = RETRY_MS + random.randrange(-500, 501)  # noqa: S311 - so that a crowd does not come back as one
         await self.write(b"retry: %d\n\n%b" % (retry, first))
@@ -77,22 +77,22 @@ class Stream:
         A source that is not available now ends it too: the head is sent, so that the client can only be asked to come back.
         So does the end of the caller's key; whoever comes back then is told why.
         """
-        api, patient = self._call.api, self._patient
+        server, patient = self._call.server, self._patient
         come_back = False
         principal = self._call.principal
-        api.streams.enter(principal, worker=self._lasting, shared=api.service.access.locked)
+        server.streams.enter(principal, worker=self._lasting, shared=server.service.access.locked)
         try:
             await self._begin(first)
             async with aclosing(cast(AsyncGenerator[T, None], source)):
                 with patient:
-                    if api.closing or (api.draining and not self._lasting):
+                    if server.closing or (server.draining and not self._lasting):
                         patient.end("draining")
                     async for item in source:
                         await self.write(frame(item))
         except (Unavailable, Unauthenticated):
             come_back = True
         finally:
-            api.streams.leave(principal, worker=self._lasting)
+            server.streams.leave(principal, worker=self._lasting)
         if patient.over == "gone":
             return
         if come_back or patient.over == "draining":
@@ -102,7 +102,7 @@ class Stream:
 
 async def run_events(call: Call, run_id: str, asked: RunEvents) -> Reply | None:
     """Follow a run: a snapshot, everything after the last known number, whatever comes, and the end."""
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     run = await call.service.runs.get(run_id)
     known = _known(call, asked.after)
     if known is not None:
@@ -112,7 +112,7 @@ async def run_events(call: Call, run_id: str, asked: RunEvents) -> Reply | None:
             return NO_CONTENT  # the standard's way to say that there is nothing to come back for
     after = known if known is not None else None if asked.start == "now" else 0
     source = call.service.history.watch(run_id, after, _never)
-    await Stream(call).follow(source, partial(_run_frame, call.api.frames, after))
+    await Stream(call).follow(source, partial(_run_frame, call.server.frames, after))
     return None
 
 
@@ -159,7 +159,7 @@ def _end(run: Run) -> bytes:
 
 async def feed(call: Call, run_ids: tuple[str, ...], asked: Feed) -> Reply | None:
     """Follow all runs, or some."""
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     last = await call.service.history.last_position()
     known = _known(call, asked.after)
     if known is not None and known > last:
@@ -167,7 +167,7 @@ async def feed(call: Call, run_ids: tuple[str, ...], asked: Feed) -> Reply | Non
     after = known if known is not None else 0 if asked.start == "start" else last
     source = call.service.history.feed(after, run_ids, _never)
     first = b"id: %d\nevent: begin\ndata: {}\n\n" % after
-    await Stream(call).follow(source, partial(_feed_frame, call.api.frames), first)
+    await Stream(call).follow(source, partial(_feed_frame, call.server.frames), first)
     return None
 
 

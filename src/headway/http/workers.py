@@ -74,7 +74,7 @@ async def claim(call: Call) -> Reply:
     """POST /v1/leases:claim."""
     asked = call.asked(wire.ClaimRuns)
     await _check(call, asked.worker_id)
-    if asked.wait == "0s" or call.api.draining:
+    if asked.wait == "0s" or call.server.draining:
         return json(wire.Leases(leases=await call.service.workers.claim(asked)))
     with call.patience():
         return json(wire.Leases(leases=await call.service.workers.claim(asked)))

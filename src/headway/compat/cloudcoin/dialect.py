@@ -33,7 +33,6 @@ from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
 from headway.http.routes import ROUTES
-from headway.http.sites import Guard
 from headway.http.surface import BEARER, Surface
 from headway.model.access import Principal
 from headway.model.query import FIRST
@@ -96,14 +95,15 @@ class CloudcoinDialect(Dialect):
         if not path.startswith("/"):
             return False
         return path.startswith(_PREFIXES) or (
-            call.api.service.settings.cloudcoin_strict and path.split("/", 2)[1] not in _NATIVE
+            call.server.service.settings.cloudcoin_strict and path.split("/", 2)[1] not in _NATIVE
         )
 
-    def receive(self, call: Call, guard: Guard) -> None:
-        """Refuse web pages of other sites; read the key in `?token=`."""
-        if ANOTHERS in call.headers:
-            call.dialect = None  # a key in another API's header: that API's dialect answers
-        guard.check_site(call, self)
+    def yields(self, error: HeadwayError, call: Call) -> bool:
+        """Tell whether another API may be meant: no command has the name, or the key is in another API's header."""
+        return isinstance(error, RouteNotFound) or ANOTHERS in call.headers
+
+    def receive(self, call: Call) -> None:
+        """Read the key in `?token=`."""
         if b"token=" in call.raw_query:
             _show_token(call)
 
@@ -132,7 +132,7 @@ class CloudcoinDialect(Dialect):
         else:
             task = words.FailedTask(asked, status, progress, code, message, details, failure)
             body = _encode(words.FailedReply(payload=task))
-        return Reply(self.status(type(error), call.api.service.settings), body, problem.headers(error))
+        return Reply(self.status(type(error), call.server.service.settings), body, problem.headers(error))
 
     def _word(self, error: HeadwayError) -> str:
         return words.UNAVAILABLE if error.retry_after_s is not None else str(getattr(ERROR, self.generation))

@@ -44,12 +44,11 @@ class Commanding:
         command = call.name()
         task = self._commands.task(call.method, command)
         if task is None:
-            call.dialect = None  # it may be meant for another surface: whoever claims it says that there is nothing
             raise RouteNotFound(f"{call.method} {command[:80]} is no command")
-        call.api.refuse_if_draining()
+        call.refuse_if_draining()
         call.check(*of_start(task))
         spec = StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}"))
-        with call.api.crowd.visit():
+        with call.server.crowd.visit():
             started = await call.service.runs.start(spec, call.request_key(), run_type=RUN_TYPE)
         url = f"{_here(call)}/api/system/tasks?id={started.run.id}"
         return Reply(

@@ -27,7 +27,6 @@ from headway.http import problem
 from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
-from headway.http.sites import Guard
 from headway.http.surface import BEARER, Surface
 
 APPLICATION: Final = "app"
@@ -98,12 +97,11 @@ class TadabaseDialect(Dialect):
         """Return the origins allowed on every surface, and those allowed on this one."""
         return (*settings.allow_origin, *settings.tadabase_origins)
 
-    def receive(self, call: Call, guard: Guard) -> None:
-        """Take the organisation out of the arguments of a path of version 1.1; check the page as everywhere."""
+    def receive(self, call: Call) -> None:
+        """Take the organisation out of the arguments of a path of version 1.1."""
         if APPLICATION in call.arguments:
             call.arguments = dict(call.arguments)
             call.application = call.arguments.pop(APPLICATION)
-        super().receive(call, guard)
 
     def status(self, error: type[HeadwayError], settings: Settings) -> int:
         """Return the status that their documentation has for it, where it has one."""
@@ -112,7 +110,7 @@ class TadabaseDialect(Dialect):
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error."""
-        status = self.status(type(error), call.api.service.settings)
+        status = self.status(type(error), call.server.service.settings)
         gone = self._polled and isinstance(error, RunNotFound)
         refusal = words.Refusal(
             type="error",

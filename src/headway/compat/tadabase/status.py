@@ -7,8 +7,8 @@ from typing import Final
 from headway.compat.tadabase import words
 from headway.compat.tadabase.tasks import zone_of
 from headway.engine.access import DAY_MS, MINUTE_MS, Window
-from headway.http import guard
 from headway.http.call import Call
+from headway.http.ratelimits import limits, tightest
 from headway.http.reply import Reply, json
 
 UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=None, reset_timestamp=None)
@@ -16,11 +16,12 @@ UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=N
 
 async def status(call: Call) -> Reply:
     """GET /api/v1/status."""
-    service, who = call.api.service, call.principal
+    service, who = call.server.service, call.principal
     entry = None if who.key_id is None else service.access.directory.entry(who.key_id)
     created_at = None if entry is None else words.wall_time(entry.key.created_at, zone_of(call))
-    call.limits = call.api.gate.left(call)
-    windows, now_ms = call.api.gate.windows(call), service.store.clock.now_ms()
+    windows, now_ms = call.windows(), service.store.clock.now_ms()
+    if call.admission is not None and windows:
+        call.limits = limits(call.admission, now_ms)
     writes = "record:write" in who.scopes
     return json(
         words.KeyStatus(
@@ -35,8 +36,8 @@ async def status(call: Call) -> Reply:
                 exports="record:read" in who.scopes,
                 logs="audit:read" in who.scopes,
             ),
-            per_minute_limit=_left(guard.tightest(windows, MINUTE_MS), now_ms) if windows else UNLIMITED,
-            per_day_limit=_left(guard.tightest(windows, DAY_MS), now_ms) if windows else UNLIMITED,
+            per_minute_limit=_left(tightest(windows, MINUTE_MS), now_ms) if windows else UNLIMITED,
+            per_day_limit=_left(tightest(windows, DAY_MS), now_ms) if windows else UNLIMITED,
         )
     )
 

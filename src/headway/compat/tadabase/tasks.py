@@ -60,11 +60,11 @@ async def list_tasks(call: Call) -> Reply:
 
 async def run(call: Call) -> Reply:
     """POST /api/v1/tasks/run/{name}; what the body says, if there is one, is the input."""
-    call.api.refuse_if_draining()
+    call.refuse_if_draining()
     call.check(*of_start(call.name()))
     task = call.service.tasks.get(call.name())
     spec = StartRun(task=task.name, input=msgspec.Raw(_input(call, task)))
-    with call.api.crowd.visit():
+    with call.server.crowd.visit():
         started = await call.service.runs.start(spec, call.request_key())
     return json(words.TaskStarted(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
 

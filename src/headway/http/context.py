@@ -1,0 +1,53 @@
+"""Server context: the state that all requests of a server share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
+
+from headway.http.addresses import Addresses
+from headway.http.crowd import Crowd
+from headway.http.frames import Frames
+from headway.http.meter import Meters
+from headway.http.patience import Patient
+from headway.http.streams import Streams
+from headway.service.service import Service
+
+Check = Callable[[], Awaitable[str | None]]
+"""A readiness check: None is fine, a text says what is wrong."""
+
+
+class Documents(Protocol):
+    """The documents that describe the routes of a server."""
+
+    def openapi(self, surface: str) -> bytes:
+        """Return the OpenAPI document of a surface; raise NotFound for an unknown name."""
+        ...
+
+    def page(self) -> bytes:
+        """Return the list of all routes as HTML."""
+        ...
+
+
+class ServerContext:
+    """Service, limits, caches, open streams and the drain of one server. Handlers reach it as `call.server`."""
+
+    documents: Documents
+
+    def __init__(self, service: Service, route_names: Iterable[str], checks: Mapping[str, Check]) -> None:
+        """`checks` are what readiness depends on, by name."""
+        self.service = service
+        self.checks = dict(checks)
+        self.draining = False
+        """Set by a drain: no new streams, long polls and starts."""
+        self.closing = False
+        """Set at the end of a drain: workers' signals streams end too."""
+        self.waiting: set[Patient] = set()
+        """Long polls and event streams, which a drain ends."""
+        self.signals: set[Patient] = set()
+        """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
+        self.crowd = Crowd(service.schemas.has_judged)
+        self.frames = Frames()
+        self.meters = Meters(list(route_names))
+        self.streams = Streams(service.settings.streams_max)
+        self.addresses = Addresses(service.settings.trusted_proxy)
