@@ -141,7 +141,7 @@ def peer(variant):
             """Tasks are known once a worker has declared them; the queue is filled before the first worker comes."""
             from headway.client.transport import Transport
             from headway.wire.workers import RegisterWorker
-            from headway.worker.link import HttpLink
+            from headway.worker.protocol.link import HttpLink
 
             link = HttpLink(Transport(URL))
             link.register(RegisterWorker(name="declares", tasks=[task.declaration for task in app.tasks.values()]))

@@ -33,9 +33,9 @@ from headway.kinds import format_bytes
 from headway.model.effects import NEEDS
 from headway.setting import settings_of
 from headway.wire.schedules import ScheduleDeclaration
-from headway.worker.options import TaskOptions
-from headway.worker.registry import TaskFunction
-from headway.worker.schedule import ScheduleOptions
+from headway.worker.declaration.app import TaskFunction
+from headway.worker.declaration.options import TaskOptions
+from headway.worker.declaration.schedule import ScheduleOptions
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 FOLDER: Final = ROOT / "docs/reference"

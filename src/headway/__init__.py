@@ -29,35 +29,35 @@ if TYPE_CHECKING:
     from headway.client.sync.client import Client
     from headway.client.sync.handle import RunHandle
     from headway.errors import HeadwayError
-    from headway.worker.context import Context, SyncContext, context
-    from headway.worker.interrupts import Cancelled, ChildFailed, Fail, RetryLater, StepFailed
-    from headway.worker.options import Rate, Retention, Retry
-    from headway.worker.registry import App
+    from headway.worker.context.context import Context, SyncContext, context
+    from headway.worker.context.interrupts import Cancelled, ChildFailed, Fail, RetryLater, StepFailed
+    from headway.worker.declaration.app import App
+    from headway.worker.declaration.options import Rate, Retention, Retry
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "App": "headway.worker.registry",
+    "App": "headway.worker.declaration.app",
     "AsyncClient": "headway.client.aio.client",
     "AsyncRunHandle": "headway.client.aio.handle",
-    "Cancelled": "headway.worker.interrupts",
-    "ChildFailed": "headway.worker.interrupts",
+    "Cancelled": "headway.worker.context.interrupts",
+    "ChildFailed": "headway.worker.context.interrupts",
     "Client": "headway.client.sync.client",
     "ConnectionLost": "headway.client.errors",
-    "Context": "headway.worker.context",
-    "Fail": "headway.worker.interrupts",
+    "Context": "headway.worker.context.context",
+    "Fail": "headway.worker.context.interrupts",
     "HeadwayError": "headway.errors",
-    "Rate": "headway.worker.options",
-    "Retention": "headway.worker.options",
-    "Retry": "headway.worker.options",
-    "RetryLater": "headway.worker.interrupts",
+    "Rate": "headway.worker.declaration.options",
+    "Retention": "headway.worker.declaration.options",
+    "Retry": "headway.worker.declaration.options",
+    "RetryLater": "headway.worker.context.interrupts",
     "RunFailed": "headway.client.errors",
     "RunHandle": "headway.client.sync.handle",
     "RunTerminated": "headway.client.errors",
-    "StepFailed": "headway.worker.interrupts",
-    "SyncContext": "headway.worker.context",
+    "StepFailed": "headway.worker.context.interrupts",
+    "SyncContext": "headway.worker.context.context",
     "WaitTimeout": "headway.client.errors",
-    "context": "headway.worker.context",
+    "context": "headway.worker.context.context",
 }
 
 __all__ = [

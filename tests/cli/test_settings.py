@@ -221,7 +221,7 @@ def test_a_worker_reads_its_settings_from_the_environment_too(headway, monkeypat
     "options", [["--capacity", "0"], ["--threads", "0"], ["--processes", "x"], ["--ray-capacity", "-1"]]
 )
 def test_a_worker_process_with_unusable_settings_ends_with_the_code_that_is_not_tried_again(options):
-    from headway.worker.exits import UNUSABLE_CODE
+    from headway.worker.processes.exits import UNUSABLE_CODE
 
     program = [sys.executable, "-m", "headway.worker", "http://127.0.0.1:9", "some:app", *options]
     done = subprocess.run(

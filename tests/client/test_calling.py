@@ -86,7 +86,7 @@ def test_a_task_is_started_by_its_function_with_the_client_of_the_environment(fa
 
 
 def test_the_client_is_kept_for_as_long_as_its_environment_and_its_loop(fake, monkeypatch):
-    from headway.worker import calling
+    from headway.worker.context import starting
 
     async def twice():
         runs = [await greet.start_async(who="a"), await greet.start_async(who="b")]
@@ -95,7 +95,7 @@ def test_the_client_is_kept_for_as_long_as_its_environment_and_its_loop(fake, mo
 
     assert plain.start(who="a")._caller is plain.start(who="b")._caller
     assert asyncio.run(twice())._caller is not asyncio.run(twice())._caller
-    assert calling._kept == {}, "a client is closed with its loop"
+    assert starting._kept == {}, "a client is closed with its loop"
     with serving(lambda _: Answer(202, samples.run())) as other:
         monkeypatch.setenv("HEADWAY_URL", other.url)
         plain.start(who="c")

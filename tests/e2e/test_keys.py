@@ -13,7 +13,7 @@ from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
 from headway.errors import Unauthenticated
-from headway.worker.exits import REFUSED_CODE
+from headway.worker.processes.exits import REFUSED_CODE
 
 
 class Caller:

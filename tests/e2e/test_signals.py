@@ -127,7 +127,7 @@ def test_workers_that_are_process_1_leave_no_zombies(place, process_1):
 
 
 def test_the_exit_code_of_a_program_in_process_1_is_a_shells(process_1):
-    program = "from headway.worker.reaper import leave_process_1 as leave; import os; leave(); os.kill(os.getpid(), 9)"
+    program = "from headway.worker.processes.reaper import leave_process_1 as leave; import os; leave(); os.kill(os.getpid(), 9)"
     done = subprocess.run(
         [*process_1, sys.executable, "-c", program], check=False, env={**os.environ, "PYTHONPATH": "src"}
     )

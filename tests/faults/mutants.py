@@ -209,13 +209,13 @@ MUTANTS = (
         CLAIMS + "test_of_a_worker_that_says_nothing_of_its_claims_no_answer_is_under_way_longer_than_a_lease",
     ),
     Mutant(
-        "held-before-claiming", "worker/heartbeat.py",
+        "held-before-claiming", "worker/protocol/heartbeat.py",
         "        claiming = session.claiming.now\n        held = list(attempts.held)",
         "        held = list(attempts.held)\n        claiming = session.claiming.now",
         "tests/worker/test_worker.py::test_what_a_claim_brings_while_a_heartbeat_is_made_is_held_or_under_way",
     ),
     Mutant(
-        "one-number-for-two-servers", "worker/link.py",
+        "one-number-for-two-servers", "worker/protocol/link.py",
         "        def ask(server: Transport) -> bytes:\n            body = self._encode(replace(wanted, number=number()))\n",
         "        body = self._encode(replace(wanted, number=number()))\n\n        def ask(server: Transport) -> bytes:\n",
         "tests/worker/test_link.py::test_a_claim_that_is_asked_of_another_server_has_another_number",
@@ -263,7 +263,7 @@ MUTANTS = (
         "test_step_retries.py::test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed[1500ms-sqlite]",
     ),
     Mutant(
-        "step-failures-counted-by-attempt", "worker/journal.py",
+        "step-failures-counted-by-attempt", "worker/context/journal.py",
         '        while self.has(f"{STEP_FAILURE}{step}:{number + 1}"):', "        while False:",
         "test_step_retries.py::test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed[2500ms-sqlite]",
     ),
@@ -288,7 +288,7 @@ MUTANTS = (
         "tests/service/test_continuing.py::test_a_child_that_one_retry_has_is_not_taken_from_it_by_another[sqlite]",
     ),
     Mutant(
-        "children-outlive", "worker/child.py",
+        "children-outlive", "worker/executors/process/program.py",
         "    die_with(parent)\n", "",
         "test_worker_kills.py::test_the_children_of_a_killed_worker_die_with_it",
         ("        os._exit(0)\n", "        threading.Event().wait()\n"),
@@ -309,7 +309,7 @@ MUTANTS = (
         "test_stopping.py::test_a_thread_that_does_not_listen_ends_with_its_worker_once_the_others_are_finished[sqlite]",
     ),
     Mutant(
-        "claims-what-it-cannot-begin", "worker/attempts.py",
+        "claims-what-it-cannot-begin", "worker/attempts/running.py",
         "for executor, room in rooms.items() if room < most}", "for executor, room in rooms.items() if room > most}",
         "test_rooms.py::test_no_more_runs_are_leased_than_there_are_children_and_an_urgent_one_is_next[sqlite]",
     ),
@@ -319,34 +319,34 @@ MUTANTS = (
         "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-leaves]",
     ),
     Mutant(
-        "crashed-runs-not-set-apart", "worker/attempts.py",
+        "crashed-runs-not-set-apart", "worker/attempts/running.py",
         "if lease.crashes and not attempt.killable:", "if False:",
         "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-segfault]",
     ),
     Mutant(
-        "memory-not-limited", "worker/child.py",
+        "memory-not-limited", "worker/executors/process/program.py",
         "            if limit is not None:", "            if False:",
         "test_poison.py::test_poison_ends_as_failed_and_the_others_are_finished[sqlite-eats-memory]",
     ),
     Mutant(
-        "output-not-throttled", "worker/stdio.py",
+        "output-not-throttled", "worker/processes/stdio.py",
         "        room = self._limit - self._passed", "        room = 1 << 40",
         "test_poison.py::test_a_task_that_prints_without_end_is_heard_in_part_and_finishes",
     ),
     Mutant(
-        "heartbeats-from-the-loop", "worker/heartbeat.py",
+        "heartbeats-from-the-loop", "worker/protocol/heartbeat.py",
         "        session, attempts = self._session, self._attempts\n        worker_id, sent_ms",
         "        session, attempts = self._session, self._attempts\n        import threading as t\n        heard = t.Event()\n"
         "        attempts.loop.call_soon_threadsafe(heard.set)\n        heard.wait()\n        worker_id, sent_ms",
         "test_poison.py::test_a_function_that_blocks_the_loop_beyond_the_lease_keeps_its_lease",
     ),
     Mutant(
-        "grandchildren-survive", "worker/process.py",
+        "grandchildren-survive", "worker/executors/process/pool.py",
         "            os.killpg(self.process.pid, signal.SIGKILL)", "            pass",
         "test_poison.py::test_a_fork_bomb_leaves_no_processes_behind",
     ),
     Mutant(
-        "waits-for-a-dead-child", "worker/frames.py",
+        "waits-for-a-dead-child", "worker/executors/frames.py",
         "if not wait and not self._readable():", "if False:",
         "tests/worker/test_process.py::test_who_does_not_wait_hears_at_once_that_nothing_has_come",
     ),
@@ -367,7 +367,7 @@ MUTANTS = (
         "test_drain.py::test_open_streams_do_not_hold_up_the_end_and_resume[sqlite]",
     ),
     Mutant(
-        "drained-comes-back", "worker/supervisor.py",
+        "drained-comes-back", "worker/processes/supervisor.py",
         "                return\n            lived_s", "                pass\n            lived_s",
         "test_drain.py::test_a_local_worker_that_is_drained_does_not_come_back_and_its_end_is_no_warning[sqlite]",
     ),
@@ -467,7 +467,7 @@ MUTANTS = (
         "test_power.py::test_nothing_acknowledged_is_lost_when_the_database_loses_its_power[ext4-30]", long=True,
     ),
     Mutant(
-        "claims-before-it-listens", "worker/claimer.py",
+        "claims-before-it-listens", "worker/protocol/claimer.py",
         "        self._listens.wait(LISTENS_S)\n", "",
         "tests/worker/test_worker.py::test_nothing_is_claimed_before_the_server_would_notice_the_workers_end_at_once",
     ),

@@ -142,7 +142,7 @@ def main() -> None:
 
 def _serve(line: dict[str, Any], nursery: int) -> NoReturn:
     from headway import failpoints
-    from headway.worker.orphan import die_with
+    from headway.worker.processes.orphan import die_with
 
     code = 70
     try:

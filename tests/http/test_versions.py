@@ -19,7 +19,7 @@ import headway.wire
 from headway.client.transport import Transport
 from headway.wire import workers as wire
 from headway.wire.runs import Open
-from headway.worker.link import HttpLink
+from headway.worker.protocol.link import HttpLink
 
 CONVERSATIONS = sorted((Path(__file__).parent / "conversations").glob("*.json"))
 

@@ -5,12 +5,12 @@ import sys
 from tests.faults.mutants import Mutant, main
 
 TEST = "../ray/test_cluster.py::test_"
-DRIVER, CLUSTER = "worker/ray/driver.py", "worker/ray/cluster.py"
+DRIVER, CLUSTER = "worker/executors/ray/driver.py", "worker/executors/ray/cluster.py"
 KILLS = "            case KillTask():\n                self._ray.cancel(run.ref, force=True)"
 
 MUTANTS = (
     Mutant(
-        "death-not-reported", "worker/relay.py",
+        "death-not-reported", "worker/executors/relay.py",
         "return crashed(attempt, exit_reason)", "return None",
         f"{TEST}a_killed_node_means_another_attempt_elsewhere_and_one_outcome",
     ),

@@ -45,7 +45,9 @@ def logs(place, run_id):
 
 def driver_of(worker):
     (found,) = (
-        p for p in psutil.Process(worker.pid).children() if "headway.worker.ray.driver" in " ".join(p.cmdline())
+        p
+        for p in psutil.Process(worker.pid).children()
+        if "headway.worker.executors.ray.driver" in " ".join(p.cmdline())
     )
     return found.pid
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from headway.worker.ray.mailbox import DRIVER_SILENCE_MAX_MS, QUEUED_BYTES_MAX, QUEUED_MAX, Mailbox
+from headway.worker.executors.ray.mailbox import DRIVER_SILENCE_MAX_MS, QUEUED_BYTES_MAX, QUEUED_MAX, Mailbox
 
 KEY = ("run", 1)
 

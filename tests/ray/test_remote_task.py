@@ -8,10 +8,10 @@ import pytest
 from tests.worker.kit import lease
 
 from headway.wire.workers import LogReport, Reply, StepReport, Stopped, Succeeded
-from headway.worker.frames import CancelFrame, FrameFromChild, OutcomeFrame, ReplyFrame, ReportFrame
-from headway.worker.interrupts import Cause
-from headway.worker.ray.mailbox import Mailbox
-from headway.worker.ray.remote_task import RemoteTask
+from headway.worker.context.interrupts import Cause
+from headway.worker.executors.frames import CancelFrame, FrameFromChild, OutcomeFrame, ReplyFrame, ReportFrame
+from headway.worker.executors.ray.mailbox import Mailbox
+from headway.worker.executors.ray.remote_task import RemoteTask
 
 SPEC = "tests.worker.rough:app"
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from headway.worker.options import TaskOptions
-from headway.worker.ray.resources import as_options, checked, demand, placement_message
-from headway.worker.registry import App
+from headway.worker.declaration.app import App
+from headway.worker.declaration.options import TaskOptions
+from headway.worker.declaration.ray_resources import as_options, checked, demand, placement_message
 
 
 def test_native_and_custom_resources_are_declared_as_numbers():

@@ -10,8 +10,8 @@ from tests.worker.kit import lease
 from tests.worker.test_program import argv, server  # noqa: F401 - a fixture
 
 from headway.wire.workers import Succeeded
-from headway.worker.ray.options import RayOptions, RayUnusable
-from headway.worker.registry import App
+from headway.worker.declaration.app import App
+from headway.worker.executors.ray.options import RayOptions, RayUnusable
 
 SPEC = "tests.ray.app:app"
 without_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
@@ -49,7 +49,7 @@ def test_a_worker_without_ray_tasks_says_nothing_of_ray(start):  # noqa: F811
 def test_a_worker_without_ray_tasks_imports_nothing_of_it():
     program = (
         "import sys; from headway.worker.__main__ import main; "
-        "assert not {'ray', 'headway.worker.ray.cluster', 'headway.worker.ray.driver'} & set(sys.modules)"
+        "assert not {'ray', 'headway.worker.executors.ray.cluster', 'headway.worker.executors.ray.driver'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

@@ -18,7 +18,7 @@ from headway.model.run import Reason, State
 from headway.model.space import MARK, Space
 from headway.wire import workers as wire
 from headway.wire.runs import PatchRun, RunQuery, SignalRun, StartBatch, Terminate
-from headway.worker.registry import App
+from headway.worker.declaration.app import App
 
 NOBODY = "0199f2a4-7c3e-7000-9b1a-5d0c2e4f6a81"
 WHY = Reason(code="test")

@@ -28,8 +28,8 @@ from headway.wire.workers import (
     TokenReport,
     WorkerOut,
 )
-from headway.worker.attempt import execute
-from headway.worker.link import DrainSignal
+from headway.worker.attempts.attempt import execute
+from headway.worker.protocol.link import DrainSignal
 
 ENDS = (Succeeded, Errored, Suspended, Slept, Released, Stopped)
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from headway.worker.registry import App
+from headway.worker.declaration.app import App
 
 app = App(capture_logging=False)
 

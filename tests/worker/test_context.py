@@ -21,11 +21,11 @@ from headway.wire.workers import (
     Succeeded,
     Suspended,
 )
-from headway.worker.capture import LogCapture
-from headway.worker.child_runs import StartOptions
-from headway.worker.context import context
-from headway.worker.interrupts import ChildFailed
-from headway.worker.registry import App
+from headway.worker.context.capture import LogCapture
+from headway.worker.context.child_runs import StartOptions
+from headway.worker.context.context import context
+from headway.worker.context.interrupts import ChildFailed
+from headway.worker.declaration.app import App
 
 
 def output(outcome):

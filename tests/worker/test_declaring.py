@@ -16,9 +16,9 @@ from msgspec import Raw
 
 import headway
 import headway.testing
-from headway.worker.interrupts import Fail
-from headway.worker.loading import AppNotLoaded, load_app
-from headway.worker.registry import App
+from headway.worker.context.interrupts import Fail
+from headway.worker.declaration.app import App
+from headway.worker.declaration.loading import AppNotLoaded, load_app
 
 if TYPE_CHECKING:
     from nowhere import Nothing
@@ -289,7 +289,7 @@ class Unbound:
 )
 def test_what_cannot_be_a_task_is_refused_with_what_to_write(given, said):
     with pytest.raises(TypeError, match=said):
-        App()._add(given, headway.worker.options.TaskOptions(name="it"))
+        App()._add(given, headway.worker.declaration.options.TaskOptions(name="it"))
 
 
 def test_a_task_made_in_a_factory_may_name_itself_and_what_is_defined_below():

@@ -10,7 +10,7 @@ import pytest
 from tests.worker.test_supervisor import Watched
 
 from headway import config
-from headway.worker.environment import handed_on, withhold
+from headway.worker.processes.environment import handed_on, withhold
 
 
 @pytest.mark.parametrize(

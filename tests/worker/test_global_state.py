@@ -19,8 +19,8 @@ from tests.worker.kit import lease
 from tests.worker.test_program import argv, environment, request, server
 
 from headway.wire.workers import LogReport, Succeeded
-from headway.worker.global_state import GlobalState
-from headway.worker.registry import App
+from headway.worker.attempts.global_state import GlobalState
+from headway.worker.declaration.app import App
 
 __all__ = ["server"]
 app = App()

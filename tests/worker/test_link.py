@@ -11,7 +11,7 @@ from headway.client.errors import ConnectionLost
 from headway.client.transport import Transport
 from headway.errors import Draining, WorkerNotFound
 from headway.wire.workers import ClaimRuns, ReportRuns, StopAsked
-from headway.worker.link import HttpLink
+from headway.worker.protocol.link import HttpLink
 
 CLAIM, REPORT, SIGNALS = "/v1/leases:claim", "/v1/leases:report", "/v1/workers/w1/signals"
 DRAIN = "/v1/workers/w1:drain"
@@ -165,7 +165,7 @@ def test_a_stream_that_we_end_moves_nobody():
 
 @pytest.mark.parametrize("used", [False, True], ids=["new connection", "used connection"])
 def test_a_claim_that_waits_at_a_server_that_has_frozen_moves_with_the_reports(used, monkeypatch):
-    monkeypatch.setattr("headway.worker.link.REPORT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("headway.worker.protocol.link.REPORT_TIMEOUT_S", 0.2)
     with linked() as (link, (one, _), (first, second)):
         if used:
             claim(link)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tests.worker.rough import app
 
-from headway.worker.launch import command, import_path
-from headway.worker.loading import AppNotLoaded, as_module, load_app
+from headway.worker.declaration.loading import AppNotLoaded, as_module, load_app
+from headway.worker.processes.launch import command, import_path
 
 
 @pytest.mark.parametrize("spec", ["tests.worker.rough:app", "tests/worker/rough.py:app", "tests.worker.rough"])

@@ -7,10 +7,10 @@ import pytest
 from tests.worker.kit import lease, run
 
 from headway.wire.workers import BlockerSpec, Errored, Released, Slept, Stopped, Succeeded, Suspended
-from headway.worker.interrupts import Cause, ChildFailed, Fail, RetryLater, SignalTimeout, SleepRun, SuspendRun
-from headway.worker.options import Retry
-from headway.worker.outcome import of_error, of_value
-from headway.worker.registry import App
+from headway.worker.context.interrupts import Cause, ChildFailed, Fail, RetryLater, SignalTimeout, SleepRun, SuspendRun
+from headway.worker.context.outcome import of_error, of_value
+from headway.worker.declaration.app import App
+from headway.worker.declaration.options import Retry
 
 
 class Odd(Exception):

@@ -12,8 +12,8 @@ from tests.worker.kit import lease
 from tests.worker.rough import app
 
 from headway.wire.workers import ChildReport, LogReport, ProgressReport, Released, StepReport, Stopped, Succeeded
-from headway.worker import process
-from headway.worker.frames import Pipe
+from headway.worker.executors.frames import Pipe
+from headway.worker.executors.process import pool
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_a_run_that_took_a_worker_down_is_held_for_a_while_where_children_cannot
     begun = time.monotonic()
     works.link.give(lease("inline_poison", "held", crashes=1))
     assert "this worker waits until a child process can load it" in released(works, "held")
-    assert time.monotonic() - begun >= process.HOLD_S
+    assert time.monotonic() - begun >= pool.HOLD_S
 
 
 def test_a_task_that_a_child_does_not_have_any_more_is_missing(start, tmp_path):

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tests.client.server import problem, serving
 
-from headway.worker.supervisor import worker_argv
+from headway.worker.processes.supervisor import worker_argv
 
 WORKER = {
     "id": "w1", "name": "", "host": "", "pid": 0, "version": "", "queues": [], "tasks": [], "capacity": 1, "state": "active",

@@ -18,8 +18,8 @@ import headway
 import headway.testing
 from headway.client.sync.client import Client
 from headway.errors import InvalidInput
-from headway.worker.interrupts import Fail
-from headway.worker.registry import App
+from headway.worker.context.interrupts import Fail
+from headway.worker.declaration.app import App
 
 T = TypeVar("T")
 
@@ -410,7 +410,7 @@ def test_headway_does_not_import_pydantic():
         "@app.task\n"
         "async def greet(who: str) -> str: return who\n"
         "app.tasks['greet'].declaration\n"
-        "from headway.worker.payload import to_json\n"
+        "from headway.worker.context.payload import to_json\n"
         "try: to_json(object())\n"
         "except ValueError: pass\n"
         "print([name for name in sys.modules if name.partition('.')[0] in ('pydantic', 'pydantic_core', 'annotated_types')])"

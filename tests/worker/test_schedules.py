@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from headway.wire.times import from_text
-from headway.worker.registry import App
+from headway.worker.declaration.app import App
 
 
 def test_the_worker_declares_what_stands_above_its_functions(start):

@@ -5,7 +5,7 @@ import threading
 from tests.worker.kit import FakeLink, FakeSignals
 
 from headway.clock import ManualClock
-from headway.worker.signal_listener import LASTED_MS, SignalListener
+from headway.worker.protocol.signal_listener import LASTED_MS, SignalListener
 
 
 class Stopping(threading.Event):

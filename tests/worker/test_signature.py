@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from headway.worker.interrupts import Fail
-from headway.worker.options import Rate, Retention, Retry
-from headway.worker.registry import App
+from headway.worker.context.interrupts import Fail
+from headway.worker.declaration.app import App
+from headway.worker.declaration.options import Rate, Retention, Retry
 
 
 class Address(msgspec.Struct):

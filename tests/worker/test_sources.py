@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.worker.sources import Sources, is_library
+from headway.worker.declaration.sources import Sources, is_library
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from tests.worker.test_context import KINDS, both, output
 
 from headway.clock import ManualClock
 from headway.wire.workers import Errored, Slept, StepFailureReport, Stopped, Suspended
-from headway.worker.interrupts import Cause, ChildFailed, Fail, RetryLater, StepFailed, SuspendRun
-from headway.worker.options import Retry
-from headway.worker.registry import App
+from headway.worker.context.interrupts import Cause, ChildFailed, Fail, RetryLater, StepFailed, SuspendRun
+from headway.worker.declaration.app import App
+from headway.worker.declaration.options import Retry
 
 SOON = Retry(max_attempts=3, backoff="1ms", jitter=0)
 LATER = Retry(max_attempts=3, backoff="10s", jitter=0)

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from headway.clock import ManualClock
-from headway.worker import supervisor
-from headway.worker.stdio import Repetition, Throttle
-from headway.worker.supervisor import Supervisor, decide_delay, worker_argv
+from headway.worker.processes import supervisor
+from headway.worker.processes.stdio import Repetition, Throttle
+from headway.worker.processes.supervisor import Supervisor, decide_delay, worker_argv
 
 
 @pytest.mark.parametrize(

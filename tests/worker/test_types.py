@@ -34,8 +34,8 @@ from msgspec import Meta, Raw
 from headway.codec.hints import understood
 from headway.codec.reading import read
 from headway.codec.schemas import schema
-from headway.worker.interrupts import Fail
-from headway.worker.registry import App
+from headway.worker.context.interrupts import Fail
+from headway.worker.declaration.app import App
 
 T = TypeVar("T")
 UserId = NewType("UserId", int)

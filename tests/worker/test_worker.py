@@ -10,9 +10,9 @@ from tests.worker.kit import FakeLink, lease
 from headway.client.errors import UnexpectedAnswer
 from headway.errors import HeadwayError, Unavailable
 from headway.wire.workers import Errored, ProgressReport, Released, StepReport, Stopped, Succeeded, Suspended
-from headway.worker import claimer
-from headway.worker.registry import App
-from headway.worker.session import Backoff
+from headway.worker.declaration.app import App
+from headway.worker.protocol import claimer
+from headway.worker.protocol.session import Backoff
 
 
 def test_runs_are_claimed_executed_and_reported(start):
@@ -141,7 +141,7 @@ def test_what_a_claim_brings_while_a_heartbeat_is_made_is_held_or_under_way(star
 
 
 def test_what_a_blocked_loop_has_not_begun_goes_to_other_workers(start, monkeypatch):
-    monkeypatch.setattr("headway.worker.claimer.STALL_S", 0.05)
+    monkeypatch.setattr("headway.worker.protocol.claimer.STALL_S", 0.05)
     app, free, blocked = App(), threading.Event(), threading.Event()
 
     @app.task
@@ -547,7 +547,7 @@ def test_the_exit_code_says_whether_the_server_has_drained_the_worker(start):
 @pytest.fixture
 def impatient(monkeypatch):
     """Let retries come fast."""
-    monkeypatch.setattr("headway.worker.report_sender.Backoff", lambda *_: Backoff(0.001, 0.002))
+    monkeypatch.setattr("headway.worker.protocol.report_sender.Backoff", lambda *_: Backoff(0.001, 0.002))
 
 
 @pytest.mark.parametrize("error", [HeadwayError("Internal error"), Unavailable(), UnexpectedAnswer()])

@@ -27,10 +27,10 @@ from headway.networks import is_wildcard, spelled
 from headway.service.access import keytext
 from headway.service.access.keytext import KeyText
 from headway.storage.location import check_url, is_postgres, shown
-from headway.worker.environment import conceal
-from headway.worker.reaper import leave_process_1
-from headway.worker.stdio import let_go_of_lost, to_stderr
-from headway.worker.supervisor import Supervisor, worker_argv
+from headway.worker.processes.environment import conceal
+from headway.worker.processes.reaper import leave_process_1
+from headway.worker.processes.stdio import let_go_of_lost, to_stderr
+from headway.worker.processes.supervisor import Supervisor, worker_argv
 
 if TYPE_CHECKING:
     from headway.http.certificate import Certificate

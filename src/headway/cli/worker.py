@@ -21,10 +21,10 @@ from headway.client.transport import Address
 from headway.client.trust import trusted
 from headway.config import WorkerSettings
 from headway.durations import format_ms
-from headway.worker.environment import conceal
-from headway.worker.reaper import leave_process_1
-from headway.worker.stdio import let_go_of_lost, to_stderr
-from headway.worker.supervisor import Supervisor, worker_argv
+from headway.worker.processes.environment import conceal
+from headway.worker.processes.reaper import leave_process_1
+from headway.worker.processes.stdio import let_go_of_lost, to_stderr
+from headway.worker.processes.supervisor import Supervisor, worker_argv
 
 KILL_AFTER_S: Final = 10.0
 """On top of the time that runs have to finish: what a worker needs to hand its leases back."""

@@ -34,7 +34,7 @@ from headway.http.call import Receive, Send
 from headway.http.door import Door
 from headway.http.listening import BACKLOG
 from headway.http.protocol import Connection
-from headway.worker.stdio import let_go_of_lost
+from headway.worker.processes.stdio import let_go_of_lost
 
 log = logging.getLogger("headway.server")
 

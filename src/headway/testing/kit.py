@@ -33,9 +33,9 @@ from headway.testing.sink import DirectSink
 from headway.wire.runs import StartRun
 from headway.wire.schedules import CreateSchedule
 from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
-from headway.worker.attempt import execute
-from headway.worker.capture import LogCapture
-from headway.worker.registry import App, TaskFunction
+from headway.worker.attempts.attempt import execute
+from headway.worker.context.capture import LogCapture
+from headway.worker.declaration.app import App, TaskFunction
 
 ROUNDS_MAX = 10_000
 """Claims without the clock moving; more is a task that never stops starting others."""

@@ -8,7 +8,7 @@ from collections import deque
 from headway.errors import BY_CODE, HeadwayError
 from headway.service.service import Service
 from headway.wire.workers import AnyReport, ProgressReport, Rejected, Reply, ReportRuns
-from headway.worker.report_buffer import ReplyCallback, RequestReport
+from headway.worker.context.report_buffer import ReplyCallback, RequestReport
 
 
 class DirectSink:

@@ -30,15 +30,15 @@ from headway.clock import SystemClock
 from headway.config import WorkerSettings
 from headway.errors import HeadwayError, UnknownField
 from headway.setting import setting
-from headway.worker.environment import withhold
-from headway.worker.exits import NOT_LOADED_CODE, REFUSED_CODE, RELOAD_CODE
-from headway.worker.launch import Launch
-from headway.worker.link import HttpLink
-from headway.worker.loading import AppNotLoaded, load_app
-from headway.worker.orphan import die_with
-from headway.worker.ray.options import RayOptions, RayUnusable
-from headway.worker.reaper import leave_process_1
-from headway.worker.sources import Sources, watch
+from headway.worker.declaration.loading import AppNotLoaded, load_app
+from headway.worker.declaration.sources import Sources, watch
+from headway.worker.executors.ray.options import RayOptions, RayUnusable
+from headway.worker.processes.environment import withhold
+from headway.worker.processes.exits import NOT_LOADED_CODE, REFUSED_CODE, RELOAD_CODE
+from headway.worker.processes.launch import Launch
+from headway.worker.processes.orphan import die_with
+from headway.worker.processes.reaper import leave_process_1
+from headway.worker.protocol.link import HttpLink
 from headway.worker.worker import Worker, WorkerOptions
 
 

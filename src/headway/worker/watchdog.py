@@ -14,13 +14,13 @@ import msgspec
 
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Stopped
-from headway.worker.attempt import Attempt
-from headway.worker.attempts import UNWIND_MS, RunningAttempts
-from headway.worker.exits import DRAINED_CODE, RELOAD_CODE, RESTART_CODE
-from headway.worker.interrupts import Cause
-from headway.worker.outcome import of_cause
-from headway.worker.report_buffer import Key
-from headway.worker.session import Session
+from headway.worker.attempts.attempt import Attempt
+from headway.worker.attempts.running import UNWIND_MS, RunningAttempts
+from headway.worker.context.interrupts import Cause
+from headway.worker.context.outcome import of_cause
+from headway.worker.context.report_buffer import Key
+from headway.worker.processes.exits import DRAINED_CODE, RELOAD_CODE, RESTART_CODE
+from headway.worker.protocol.session import Session
 
 DEAF_MS: Final = 500
 """When the loop has not turned for this long beside a function that does not end, nothing on it will end."""

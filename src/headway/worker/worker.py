@@ -30,24 +30,24 @@ from headway.kinds import Duration
 from headway.setting import PYTHON_ONLY, check_all
 from headway.wire.times import to_text
 from headway.wire.workers import RegisterWorker
-from headway.worker.attempts import RunningAttempts
-from headway.worker.capture import LogCapture
-from headway.worker.claimer import Claimer
-from headway.worker.heartbeat import WorkerHeartbeat
-from headway.worker.launch import Launch
-from headway.worker.link import Link
-from headway.worker.loopwatch import LoopWatch
-from headway.worker.process import ProcessPool
-from headway.worker.ray.options import RayOptions
-from headway.worker.registry import App
-from headway.worker.report_buffer import ReportBuffer
-from headway.worker.report_sender import ReportSender
-from headway.worker.session import Session
-from headway.worker.signal_listener import SignalListener
+from headway.worker.attempts.loopwatch import LoopWatch
+from headway.worker.attempts.running import RunningAttempts
+from headway.worker.context.capture import LogCapture
+from headway.worker.context.report_buffer import ReportBuffer
+from headway.worker.declaration.app import App
+from headway.worker.executors.process.pool import ProcessPool
+from headway.worker.executors.ray.options import RayOptions
+from headway.worker.processes.launch import Launch
+from headway.worker.protocol.claimer import Claimer
+from headway.worker.protocol.heartbeat import WorkerHeartbeat
+from headway.worker.protocol.link import Link
+from headway.worker.protocol.report_sender import ReportSender
+from headway.worker.protocol.session import Session
+from headway.worker.protocol.signal_listener import SignalListener
 from headway.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from headway.worker.ray.cluster import RayCluster
+    from headway.worker.executors.ray.cluster import RayCluster
 
 JOIN_S: Final = 1.0
 """How long the end waits for a thread that hangs in a call."""
@@ -266,7 +266,7 @@ def _ray_cluster(
         return None
     if not options.capacity:
         return None
-    from headway.worker.ray.cluster import RayCluster  # noqa: PLC0415 - only who has Ray tasks pays for it
+    from headway.worker.executors.ray.cluster import RayCluster  # noqa: PLC0415 - only who has Ray tasks pays for it
 
     return RayCluster(options.settings(spec), launch, clock, say)
 

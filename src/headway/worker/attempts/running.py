@@ -1,0 +1,323 @@
+"""What is being executed here: every lease the worker holds, where it runs, and how it is made to end.
+
+`running` has what has not ended; `held` also what has ended and is not yet acknowledged. Both are plain dicts that
+several threads touch with single operations only, which the interpreter makes atomic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from headway.clock import Clock
+from headway.wire.workers import AnyReport, Executor, Lease, Released, StopAsked
+from headway.worker.attempts.attempt import Attempt
+from headway.worker.attempts.global_state import GlobalState
+from headway.worker.context.interrupts import Cause
+from headway.worker.context.outcome import of_cause, task_missing
+from headway.worker.context.report_buffer import Key, ReportBuffer
+from headway.worker.declaration.app import EXECUTORS, TaskFunction
+from headway.worker.executors.process.pool import ProcessPool
+
+if TYPE_CHECKING:
+    from headway.worker.executors.ray.cluster import RayCluster  # imported by who has Ray tasks
+
+LOST_GRACE_MS: Final = 5_000
+"""How long a child process may go on after its lease is lost."""
+UNWIND_MS: Final = 2_000
+"""How long a cancelled function has at least where only the end of the worker could end it, whatever its grace."""
+
+
+class RunningAttempts:
+    """The attempts of one worker."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskFunction],
+        report_buffer: ReportBuffer,
+        clock: Clock,
+        *,
+        capacity: int,
+        threads: ThreadPoolExecutor,
+        threads_max: int,
+        child_threads: ThreadPoolExecutor,
+        child_threads_max: int,
+        children: ProcessPool,
+        ray: RayCluster | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Empty; the two pools have `threads_max` and `child_threads_max` threads. Without `ray` its tasks are for others."""
+        self._tasks = dict(tasks)
+        self._buffer = report_buffer
+        self._clock = clock
+        self._threads = threads
+        self._child_threads = child_threads
+        self._children = children
+        self._ray = ray
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The loop of inline tasks, once the worker has begun."""
+        self.loop_thread = 0
+        self._incoming: deque[Attempt] = deque()
+        self.begun = threading.Event()
+        """Whether the loop has taken up everything handed to it."""
+        self.begun.set()
+        self._turned = threading.Event()
+        """Set by the loop at its next turn after it was cleared."""
+        self._turned.set()
+        self._asked_ms = 0
+        self.capacity = capacity
+        self._used = {task.executor for task in tasks.values()}
+        self._most: dict[Executor, int] = {"inline": capacity, "thread": threads_max, "process": child_threads_max}
+        self._in: dict[Executor, dict[Key, Attempt]] = {executor: {} for executor in EXECUTORS}
+        """What has a thread or a process, or waits for one; nobody needs to know it of the loop."""
+        self.most = min(
+            capacity, max((self._most.get(executor, capacity) for executor in self._used), default=capacity)
+        )
+        """How many may run at once, as far as the executors of its tasks go."""
+        self.running: dict[Key, Attempt] = {}
+        self.state = GlobalState(say, self._in_this_process)
+        self._looks_soon = False
+        self.held: dict[Key, Attempt] = {}
+        self._withheld: deque[AnyReport] = deque()
+        """Outcomes of runs whose lease has lapsed."""
+        self.watched: dict[Key, Attempt] = {}
+        """Those that someone has to look at when time passes."""
+        self.closing = False
+        self.claiming = False
+        """Whether a claim may still bring leases, which nobody would execute if the worker ended now."""
+        self._room = threading.Event()
+        self._room_wanted = capacity + 1
+        self.changed = threading.Event()
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the loop on which inline tasks run, which is this thread's."""
+        self.loop_thread = threading.get_ident()
+        self.loop = loop
+
+    @property
+    def free(self) -> int:
+        """How many more may run, in whichever executor of its tasks has the most room."""
+        free = self.capacity - len(self.running)
+        return min(free, max((self._room_in(executor) for executor in self._used), default=free))
+
+    def rooms(self, most: int) -> dict[Executor, int]:
+        """Return the executors that have room for fewer than `most`, and for how many: what is claimed is begun at once."""
+        rooms = {executor: self._room_in(executor) for executor in EXECUTORS}
+        return {executor: max(0, room) for executor, room in rooms.items() if room < most}
+
+    def _room_in(self, executor: Executor) -> int:
+        if executor == "ray" and executor in self._used:
+            most = 0 if self._ray is None else self._ray.capacity
+        elif executor == "process" and not self._children.usable:
+            most = 0
+        else:
+            most = self._most.get(executor, self.capacity)
+        return most - len(self._in[executor])
+
+    def loop_held_ms(self) -> int:
+        """Return for how long the loop has not turned, and ask it to turn again if it has. For any thread but the loop's."""
+        now_ms = self._clock.monotonic_ms()
+        if self.loop is not None and self._turned.is_set():
+            self._asked_ms = now_ms
+            self._turned.clear()
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self.loop.call_soon_threadsafe(self._turned.set)
+        return now_ms - self._asked_ms if self.loop is not None else 0
+
+    def wait_for_room(self, wanted: int, timeout_s: float) -> None:
+        """Return when that many more may run, or after the timeout."""
+        self._room_wanted = wanted
+        self._room.clear()
+        if self.free < wanted and not self.closing:
+            self._room.wait(timeout_s)
+        self._room_wanted = self.capacity + 1
+
+    def wake(self) -> None:
+        """Make `wait_for_room` return."""
+        self._room.set()
+
+    def accept(self, leases: Iterable[Lease]) -> None:
+        """Begin to execute them; called by the claimer."""
+        for lease in leases:
+            task = self._tasks.get(lease.task)
+            if task is None:
+                self._refuse(lease)
+                continue
+            attempt = Attempt(task, lease, self._buffer, self._clock, self.ended)
+            self.held[attempt.key] = self.running[attempt.key] = attempt
+            if lease.crashes and not attempt.killable:
+                # A run that took a worker down before is not let near the others again.
+                attempt.executor = "process"
+            if attempt.executor == "inline":
+                self._incoming.append(attempt)
+                continue
+            self._in[attempt.executor][attempt.key] = attempt
+            if attempt.executor == "thread":
+                attempt.future = self._threads.submit(self._in_thread, attempt)
+            elif attempt.executor == "process":
+                attempt.future = self._child_threads.submit(self._in_child, attempt)
+            else:
+                assert self._ray is not None, "no room was said to be there"
+                self._time(attempt)
+                self._ray.begin(attempt)
+        if self._incoming:
+            assert self.loop is not None, "bound before the first claim"
+            self.begun.clear()
+            self.loop.call_soon_threadsafe(self._begin)
+
+    def take_back(self) -> int:
+        """Hand back what the loop has not taken up, because user code blocks it; return how many."""
+        count = 0
+        while self._incoming:
+            try:
+                attempt = self._incoming.popleft()
+            except IndexError:
+                break
+            self.hand_back(attempt)
+            count += 1
+        return count
+
+    def refuse_all(self, leases: Iterable[Lease]) -> None:
+        """Hand back leases that came too late to be begun."""
+        for lease in leases:
+            attempt = Attempt(next(iter(self._tasks.values())), lease, self._buffer, self._clock, self.ended)
+            self.held[attempt.key] = self.running[attempt.key] = attempt
+            self.hand_back(attempt)
+
+    def ended(self, attempt: Attempt, outcome: AnyReport | None) -> None:
+        """Take the outcome; the first one counts, since a function that was given up may still come to an end."""
+        if self.running.pop(attempt.key, None) is None:
+            return
+        attempt.over = True
+        self._in[attempt.executor].pop(attempt.key, None)
+        if not attempt.killable:
+            self._look_after(attempt)
+        if outcome is not None and attempt.cause is Cause.LAPSED:
+            self._withheld.append(outcome)
+        elif outcome is not None:
+            self._buffer.finish(outcome)
+        if attempt.watched:
+            self.watched.pop(attempt.key, None)
+        if self._room_wanted <= self.capacity and self.free >= self._room_wanted:
+            self._room.set()
+        if self.closing:
+            self.changed.set()
+
+    def _look_after(self, attempt: Attempt) -> None:
+        """Look at what a run has left behind in this process: on the loop once for all that end in one turn of it."""
+        self.state.ended(attempt.task.name)
+        if attempt.executor == "thread":
+            self.state.look_quickly()
+        elif not self._looks_soon and self.loop is not None and threading.get_ident() == self.loop_thread:
+            self._looks_soon = True
+            self.loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looks_soon = False
+        self.state.look_quickly()
+
+    def _in_this_process(self) -> dict[Key, str]:
+        return {attempt.key: attempt.task.name for attempt in list(self.running.values()) if not attempt.killable}
+
+    def heard(self) -> None:
+        """Hand back the runs whose lease has lapsed, once a server answers again.
+
+        Not before: a claim of this worker may still wait at the server, and take it again, for an answer that is lost.
+        """
+        while self._withheld:
+            self._buffer.finish(self._withheld.popleft())
+
+    def acknowledged(self, key: Key) -> None:
+        """Note that the server has taken the outcome, durably."""
+        self.held.pop(key, None)
+
+    def stop(self, asked: StopAsked) -> None:
+        """Ask a run to stop, as someone asked the server."""
+        attempt = self.running.get((asked.run_id, asked.epoch))
+        if attempt is not None:
+            self.cancel(attempt, Cause.STOP, asked.grace_ms)
+
+    def lose(self, key: Key) -> None:
+        """End a function whose lease is gone, and say nothing more about the run."""
+        attempt = self.held.pop(key, None)
+        if attempt is not None and key in self.running:
+            self.cancel(attempt, Cause.LOST, min(attempt.task.grace_ms, LOST_GRACE_MS))
+
+    def lapse_all(self) -> int:
+        """Cancel all functions whose lease has lapsed; return how many. Their runs are handed back later.
+
+        Those that have ended already are still reported: the server knows whose the lease is.
+        """
+        running = [attempt for attempt in list(self.running.values()) if attempt.cause is None]
+        for attempt in running:
+            self.cancel(attempt, Cause.LAPSED, min(attempt.task.grace_ms, LOST_GRACE_MS))
+        return len(running)
+
+    def lose_all(self) -> None:
+        """Cancel all functions without reporting their runs."""
+        for key in list(self.held):
+            self.lose(key)
+
+    def cancel(self, attempt: Attempt, cause: Cause, grace_ms: int) -> None:
+        """Ask a function to end, and have it watched until it does."""
+        self.watch(attempt)
+        attempt.cancel(cause, grace_ms if attempt.killable else max(grace_ms, UNWIND_MS))
+        if attempt.future is not None and attempt.future.cancel():  # it has not begun
+            self.ended(attempt, of_cause(attempt.cause or cause, attempt.lease))
+
+    def watch(self, attempt: Attempt) -> None:
+        """Have it looked at when time passes."""
+        attempt.watched = True
+        self.watched[attempt.key] = attempt
+        if attempt.key not in self.running:
+            self.watched.pop(attempt.key, None)
+        self.changed.set()
+
+    def hand_back(self, attempt: Attempt) -> None:
+        """Give the lease back without counting the attempt, whatever the function still does."""
+        attempt.cause = attempt.cause or Cause.DRAIN
+        if attempt.kill is not None:
+            attempt.kill()
+        outcome = Released(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch)
+        self.ended(attempt, outcome if attempt.key in self.held else None)
+
+    def give_up(self, attempt: Attempt, outcome: AnyReport | None) -> None:
+        """Report for a function that does not end."""
+        self.ended(attempt, outcome)
+
+    def _begin(self) -> None:
+        assert self.loop is not None, "bound before the first claim"
+        incoming, create_task = self._incoming, self.loop.create_task
+        while incoming:
+            try:
+                attempt = incoming.popleft()
+            except IndexError:  # taken back in this moment
+                break
+            if attempt.task.timed:
+                self._time(attempt)
+            attempt.loop = self.loop
+            create_task(attempt.run_async())
+        self.begun.set()
+
+    def _in_thread(self, attempt: Attempt) -> None:
+        self._time(attempt)
+        attempt.run_blocking()
+
+    def _in_child(self, attempt: Attempt) -> None:
+        self._time(attempt)
+        self._children.execute(attempt)
+
+    def _time(self, attempt: Attempt) -> None:
+        if attempt.task.timed:
+            attempt.start_clock()
+            self.watch(attempt)
+
+    def _refuse(self, lease: Lease) -> None:
+        attempt = Attempt(next(iter(self._tasks.values())), lease, self._buffer, self._clock, self.ended)
+        self.held[attempt.key] = self.running[attempt.key] = attempt
+        self.ended(attempt, task_missing(lease, "This worker"))

@@ -1,0 +1,77 @@
+"""A schedule that stands beside its function: what can be said about it, checked where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+
+from headway.client.encoding import Moment, Span, schedule_body
+from headway.durations import parse_ms
+from headway.errors import HeadwayError
+from headway.model.schedule import Schedule
+from headway.wire.schedules import CatchUpName, OverlapName, ScheduleDeclaration
+from headway.wire.times import from_text
+from headway.worker.context.interrupts import Fail
+
+if TYPE_CHECKING:
+    from headway.worker.declaration.app import TaskFunction
+
+
+class ScheduleOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that `@app.schedule(occurrence, ...)` takes; what is None is the server's default."""
+
+    name: str | None = None
+    """The task's, if absent; a second schedule of a task needs a name of its own."""
+    input: Mapping[str, Any] | None = None
+    timezone: str = "UTC"
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
+    overlap: OverlapName | None = None
+    queue_max: int | None = None
+    catch_up: CatchUpName | None = None
+    catch_up_max: int | None = None
+    catch_up_window: Span | None = None
+    late_after: Span | None = None
+    jitter: Span | None = None
+    labels: Mapping[str, str] | None = None
+    key: str | None = None
+    priority: int | None = None
+    queue: str | None = None
+    max_attempts: int | None = None
+    description: str | None = None
+
+
+def declare(task: TaskFunction, occurrence: str, options: ScheduleOptions) -> ScheduleDeclaration:
+    """Return the schedule as the worker declares it; raise TypeError for one that could not be kept to."""
+    name = options.name or task.name
+    given = {field: value for field, value in msgspec.structs.asdict(options).items() if value is not None}
+    said = given | {"name": name, "task": task.name, "occurrence": occurrence, "input": options.input or {}}
+    try:
+        # Read back as the server will read it, so that a wrong option is refused where it stands.
+        declaration = msgspec.json.decode(msgspec.json.encode(schedule_body(said)), type=ScheduleDeclaration)
+        _check(declaration)
+        if task.finished:  # else the server checks it, when the worker connects
+            task.signature.bind(Raw(bytes(declaration.input)))
+    except (HeadwayError, Fail, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise TypeError(f"schedule {name}: {error}") from None
+    return declaration
+
+
+def _check(said: ScheduleDeclaration) -> None:
+    from headway.engine.schedules.occurrence import checked  # noqa: PLC0415 - only who has schedules pays for it
+
+    checked(
+        Schedule(
+            id="",
+            occurrence=said.occurrence,
+            timezone=said.timezone,
+            starts_at=None if said.starts_at is None else from_text(said.starts_at),
+            ends_at=None if said.ends_at is None else from_text(said.ends_at),
+            catch_up_window_ms=parse_ms(said.catch_up_window),
+            late_after_ms=parse_ms(said.late_after),
+            jitter_ms=parse_ms(said.jitter),
+        )
+    )

@@ -1,0 +1,1 @@
+"""Operating system processes: launch, environment, exit codes, output and supervision."""

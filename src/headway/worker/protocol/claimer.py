@@ -1,0 +1,92 @@
+"""The thread that fetches work: a long poll whenever there is room."""
+
+from __future__ import annotations
+
+import threading
+from typing import Final
+
+from headway.errors import HeadwayError, WorkerNotFound
+from headway.wire.workers import ClaimRuns
+from headway.worker.attempts.running import RunningAttempts
+from headway.worker.protocol.link import Link
+from headway.worker.protocol.session import Backoff, Session
+
+POLL: Final = "20s"
+CRAMPED_POLL: Final = "2s"
+"""With an executor that has no room. The server ends such a claim when one of our runs ends; this is for when it cannot
+know, because a run ended without a word."""
+CLAIM_MAX: Final = 10_000
+GATHER_S: Final = 0.02
+"""With little room, how long to wait for more of it before asking: fewer, larger claims."""
+LISTENS_S: Final = 2.0
+"""How long to wait until the server would notice the end of this worker at once; without that it takes a lease."""
+STALL_S: Final = 2.0
+"""When the loop has not taken up a batch after this long, user code blocks it, and the batch goes to other workers."""
+
+
+class Claimer:
+    """Claims as long as the worker is open."""
+
+    def __init__(
+        self,
+        attempts: RunningAttempts,
+        link: Link,
+        session: Session,
+        listens: threading.Event,
+        stopping: threading.Event,
+    ) -> None:
+        """Not running yet; `listens` is set when the signals stream is open."""
+        self._attempts = attempts
+        self._link = link
+        self._session = session
+        self._listens = listens
+        self._stopping = stopping
+
+    def run(self) -> None:
+        """Claim until the worker closes."""
+        self._listens.wait(LISTENS_S)
+        self._attempts.claiming = True
+        try:
+            self._run()
+        finally:
+            self._attempts.claiming = False
+            self._attempts.changed.set()
+
+    def _run(self) -> None:
+        attempts, backoff = self._attempts, Backoff()
+        enough = max(1, attempts.most // 4)
+        while not (attempts.closing or self._stopping.is_set()):
+            if attempts.free < 1:
+                attempts.wait_for_room(1, 1.0)
+                continue
+            if attempts.free < enough:
+                attempts.wait_for_room(enough, GATHER_S)
+            try:
+                self._claim()
+            except WorkerNotFound:
+                self._session.renew(self._session.id, attempts.lose_all)
+            except (HeadwayError, OSError, ValueError):
+                self._stopping.wait(backoff.next_s())
+            else:
+                backoff.reset()
+
+    def _claim(self) -> None:
+        attempts, worker_id = self._attempts, self._session.id
+        most = max(1, min(attempts.free, CLAIM_MAX))
+        rooms = attempts.rooms(most)
+        wait = CRAMPED_POLL if 0 in rooms.values() else POLL
+        claiming = self._session.claiming
+        try:
+            leases = self._link.claim(ClaimRuns(worker_id=worker_id, max=most, wait=wait, rooms=rooms), claiming.begin)
+            if not leases or worker_id != self._session.id:
+                return
+            if attempts.closing:
+                attempts.refuse_all(leases)
+                return
+            attempts.accept(leases)
+        finally:
+            claiming.end()
+        if not attempts.begun.wait(STALL_S):
+            attempts.take_back()
+            while not (attempts.begun.wait(0.25) or attempts.closing):
+                pass
