@@ -523,8 +523,8 @@ MUTANTS = (
     ),
     Mutant(
         "answered-before-commit", "storage/writer.py",
-        "            command.result = command.work(unit)\n",
-        "            command.result = command.work(unit)\n            if self._loop:\n"
+        "            command.result = command.apply(unit)\n",
+        "            command.result = command.apply(unit)\n            if self._loop:\n"
         "                self._loop.call_soon_threadsafe(command.settle)\n",
         "test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
     ),
@@ -667,8 +667,8 @@ MUTANTS = (
     ),
     Mutant(
         "answered-before-the-commit", "storage/writer.py",
-        "            command.result = command.work(unit)\n",
-        "            command.result = command.work(unit)\n            command.settle()\n", SIMULATED,
+        "            command.result = command.apply(unit)\n",
+        "            command.result = command.apply(unit)\n            command.settle()\n", SIMULATED,
     ),
     Mutant(
         "limits-of-keys-forgotten", "engine/admission.py",
@@ -762,7 +762,7 @@ MUTANTS = (
     ),
     Mutant(
         "reports-wait-for-starts", "storage/store.py",
-        "self.writers[-1] if trusts else self.writer", "self.writer",
+        "self.writers[-1] if command.trusts else self.writer", "self.writer",
         WRITERS + "test_a_report_does_not_wait_for_what_the_other_writer_does",
     ),
     Mutant(
@@ -825,7 +825,7 @@ MUTANTS = (
         WRITING + "test_a_writer_that_fails_answers_all_who_wait_and_says_so",
     ),
     Mutant(
-        "one-answer-keeps-back-the-others", "storage/writer.py",
+        "one-answer-keeps-back-the-others", "storage/command.py",
         "        if isinstance(self.failure, StopIteration):", "        if False:",
         WRITING + "test_whatever_a_command_raises_it_is_answered_and_so_are_those_after_it",
     ),

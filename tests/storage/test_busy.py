@@ -47,10 +47,10 @@ async def test_while_another_program_writes_commands_are_answered_with_503_and_n
 async def test_in_one_by_one_only_the_first_waits_for_the_lock():
     world, database = faulty_world()
     writer = world.store.writer
-    from headway.storage.writer import Command
+    from headway.storage.command import FunctionCommand
 
     database.arm(1, DatabaseLocked(), only="begin")
-    done, _ = writer._one_by_one([Command(lambda unit: None) for _ in range(3)])
+    done, _ = writer._one_by_one([FunctionCommand(lambda unit: None) for _ in range(3)])
     assert [StorageBusy] * 3 == [type(command.failure) for command in done]
     await world.close()
 

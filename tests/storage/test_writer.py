@@ -11,11 +11,11 @@ from tests.world import START, declare, on_postgres, opened, spec
 
 from headway.clock import ManualClock
 from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageFull, StorageUnavailable
+from headway.storage.command import FunctionCommand
 from headway.storage.database import DatabaseGone, DiskFull, Outdated, StorageBroken
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_file
-from headway.storage.writer import Command
 from headway.wire import workers as wire
 
 
@@ -130,10 +130,10 @@ async def test_what_a_vanished_caller_was_given_is_handed_back(disk):
         await disk.stop(run.id)
 
 
-class LeavesMeanwhile(Command):
+class LeavesMeanwhile(FunctionCommand):
     """A command that is cancelled, once it `may` be, just after the writer has looked whether it is."""
 
-    __slots__ = ("looks", "may")
+    looks, may = 0, False
 
     @property
     def cancelled(self):
@@ -147,7 +147,10 @@ class LeavesMeanwhile(Command):
 
 async def test_who_leaves_while_another_is_let_go_is_let_go_too(disk):
     writer = disk.store.writer
-    leaves, other = LeavesMeanwhile(lambda unit: [], lanes=lambda lane: False), Command(list, lanes=lambda lane: False)
+    leaves, other = (
+        LeavesMeanwhile(lambda unit: [], lanes=lambda lane: False),
+        FunctionCommand(list, lanes=lambda lane: False),
+    )
     answers = [writer.write(command) for command in (leaves, other)]
     await disk.store.write(lambda unit: None)
     leaves.may = True
@@ -466,7 +469,7 @@ async def test_what_has_passed_the_gate_before_an_outage_is_carried_out_after_it
     world, database = broken_world(threaded=True)
     await world.worker()
     writer = world.store.writer
-    late = Command(lambda unit: "done")
+    late = FunctionCommand(lambda unit: "done")
     late.future = asyncio.get_running_loop().create_future()
     put = writer._todo.append
     regained = asyncio.Event()

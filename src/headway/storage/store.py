@@ -19,13 +19,14 @@ from headway.model.space import Space
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
 from headway.storage.catalog import Catalog, Lane
+from headway.storage.command import Command, FunctionCommand
 from headway.storage.database import Database, Reading
 from headway.storage.peers import Peers
 from headway.storage.reader import Reader
 from headway.storage.reserve import Reserve
 from headway.storage.statements import Dialect
 from headway.storage.unit import Unit
-from headway.storage.writer import Command, Committed, Writer
+from headway.storage.writer import Committed, Writer
 from headway.wire.workers import StopAsked
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class Store:
 
     def write(
         self,
-        work: Callable[[Unit], T],
+        work: Command[T] | Callable[[Unit], T],
         *,
         run_ids: Iterable[str] = (),
         keys: Iterable[str] = (),
@@ -130,13 +131,17 @@ class Store:
         weight: int = 1,
         trusts: bool = False,
     ) -> asyncio.Future[T]:
-        """Carry out `work` in a transaction; see `Command` for what the arguments promise.
+        """Apply a command, or a function with the attributes of one, in a transaction.
 
         What `trusts` the copies of runs in memory is what workers report: of two writers, it is the other's. While the
         database carries out the one's statements, the other can decide, and claims need not wait for reports.
         """
-        writer = self.writers[-1] if trusts else self.writer
-        return writer.write(Command(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight, trusts=trusts))
+        command = (
+            work
+            if isinstance(work, Command)
+            else FunctionCommand(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight, trusts=trusts)
+        )
+        return (self.writers[-1] if command.trusts else self.writer).write(command)
 
     async def write_patiently(
         self,
@@ -150,7 +155,7 @@ class Store:
 
         It also comes to its end when `enough` is done. If the caller is cancelled while it waits, what `work` has got all the same is given to `undelivered`.
         """
-        command = Command(work, lanes=lanes)
+        command = FunctionCommand(work, lanes=lanes)
         future = self.writer.write(command)
         loop = asyncio.get_running_loop()
 

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 from headway import failpoints
 from headway.clock import Clock
@@ -35,6 +35,7 @@ from headway.errors import (
 from headway.histogram import Histogram
 from headway.model.run import Run
 from headway.storage.catalog import Catalog, Lane
+from headway.storage.command import Command, FunctionCommand
 from headway.storage.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
 from headway.storage.unit import Unit
 
@@ -54,69 +55,6 @@ STORAGE_FAILURES: Final = (DatabaseGone, DatabaseLocked, DiskFull, Outdated, Sto
 """What no verb takes for a refusal of its own."""
 
 log = logging.getLogger("headway.writer")
-
-
-class Command(Generic[T]):
-    """Something to do in a transaction, and where its answer goes."""
-
-    __slots__ = (
-        "cancelled",
-        "failure",
-        "future",
-        "grows",
-        "keys",
-        "lanes",
-        "max",
-        "result",
-        "run_ids",
-        "settled",
-        "trusts",
-        "weight",
-        "work",
-    )
-
-    def __init__(
-        self,
-        work: Callable[[Unit], T],
-        *,
-        run_ids: Iterable[str] = (),
-        keys: Iterable[str] = (),
-        grows: bool = False,
-        lanes: Callable[[Lane], bool] | None = None,
-        weight: int = 1,
-        trusts: bool = False,
-    ) -> None:
-        """`run_ids` and `keys` are loaded beforehand; `grows` is refused on a full disk; `lanes` makes it patient.
-
-        `weight` is about how many runs it touches; one that `trusts` takes the copies of runs that are in memory.
-        """
-        self.work = work
-        self.run_ids = run_ids
-        self.keys = keys
-        self.grows = grows
-        self.lanes = lanes
-        self.weight = weight
-        self.trusts = trusts
-        self.future: asyncio.Future[T] | None = None
-        self.result: T | None = None
-        self.failure: BaseException | None = None
-        self.cancelled = False
-        """Set when a patient command is not to wait any longer: it is answered with what it gets at once."""
-        self.settled = False
-        """Whether the caller was answered, also one who had gone."""
-
-    def settle(self) -> None:
-        """Answer the caller, who may have gone."""
-        self.settled = True
-        future = self.future
-        if future is None or future.done():
-            return
-        if isinstance(self.failure, StopIteration):  # a future takes none: this and all after it would go unanswered
-            future.set_exception(RuntimeError(repr(self.failure)))
-        elif self.failure is not None:
-            future.set_exception(self.failure)
-        else:
-            future.set_result(self.result)  # type: ignore[arg-type]  # work returned a T
 
 
 def _fail(commands: list[Command[Any]], error: Exception) -> list[Command[Any]]:
@@ -354,7 +292,7 @@ class Writer:
         """Return what lets those have a try who wait for the lanes into which other writers have put runs."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
         if self._wanted(told):
-            return [Command(lambda unit: unit.ready.update(told))]
+            return [FunctionCommand(lambda unit: unit.ready.update(told))]
         return []
 
     def _wanted(self, lanes: Iterable[Lane]) -> bool:
@@ -516,7 +454,7 @@ class Writer:
         command.failure = None
         before = unit.changes
         try:
-            command.result = command.work(unit)
+            command.result = command.apply(unit)
         except STORAGE_FAILURES:
             raise
         except HeadwayError as error:
