@@ -8,7 +8,7 @@ from headway.engine.lifecycle import ABANDON_MS
 from headway.engine.situation import Work, ended, running
 from headway.model.run import State
 from headway.model.task import Task
-from headway.model.worker import Blocked, Standing
+from headway.model.worker import LoopBlock, Standing
 
 NOW = 1_800_000_000_000
 TASK = Task(name="t", timeout_ms=3_600_000, heartbeat_timeout_ms=30_000)
@@ -63,11 +63,11 @@ def test_where_another_server_hears_the_worker_no_sign_of_life_is_made_up():
 )  # fmt: skip
 def test_a_blocked_loop_is_told_with_who_blocks_it_and_where(by, text):
     going = run()
-    blocked = Blocked(
+    blocked = LoopBlock(
         NOW - 12_000, "crunch", {"own": going.id, "other": "r2"}.get(by, ""), "app.py:3 in f", "the stack"
     )
     if by == "nobody":
-        blocked = Blocked(NOW - 12_000, "", "", "", "")
+        blocked = LoopBlock(NOW - 12_000, "", "", "", "")
     held = msgspec.structs.replace(WORK, standing=Standing(NOW, NOW + 15_000, blocked))
     (cause,) = [cause for cause in running(going, TASK, held, NOW) if cause.code == "loop_blocked"]
     assert cause.message == (

@@ -65,7 +65,6 @@ PARTICIPLES = {
     "evaluation/",
     "http/",
     "logs.py",
-    "model/",
     "service/",
     "service/access/",
     "service/tables/",

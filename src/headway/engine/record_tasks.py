@@ -12,17 +12,17 @@ from headway.engine.numbers import FAR_MAX, too_many_far
 from headway.model.record_task import (
     Action,
     Constant,
-    Copied,
     Email,
+    FieldCopy,
     Insert,
     RecordTask,
+    Rendering,
     Source,
     Sources,
     Start,
     Update,
     UpdateConnected,
     Webhook,
-    Written,
 )
 from headway.model.table import Field, FieldId, FieldType, Record, Table, Values
 
@@ -53,7 +53,7 @@ def templates_of(action: Action) -> Templates:
 
 
 def _written(sources: Sources) -> Templates:
-    return [(source.template, False) for source in sources.values() if isinstance(source, Written)]
+    return [(source.template, False) for source in sources.values() if isinstance(source, Rendering)]
 
 
 def resolved(sources: Sources, values: Values, texts: Sequence[str]) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def _one(source: Source, values: Values, texts: Iterator[str]) -> Any:
     match source:
         case Constant():
             return source.value
-        case Copied():
+        case FieldCopy():
             return values.get(source.field)
-        case Written():
+        case Rendering():
             return next(texts)
 
 
@@ -86,7 +86,7 @@ def unreadable(task: RecordTask, record: Record) -> list[FieldId]:
         source.field
         for action in task.actions
         for source in (action.input if isinstance(action, Start) else action.values).values()  # type: ignore[union-attr]
-        if isinstance(source, Copied)
+        if isinstance(source, FieldCopy)
     }
     return [field for field in invalid if field in copied]
 

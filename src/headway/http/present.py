@@ -17,7 +17,7 @@ from headway.engine.waiting import Cause
 from headway.model.event import Event, Result
 from headway.model.run import PARKED, DamagedRun, Run
 from headway.model.task import Limit, Task
-from headway.model.worker import Blocked, Queue, Standing, Worker
+from headway.model.worker import LoopBlock, Queue, Standing, Worker
 from headway.wire import runs as wire
 from headway.wire.times import to_text, to_text_or_none
 from headway.wire.workers import BlockedOut, QueueOut, RateOut, RetentionOut, RetryOut, TaskOut, WorkerOut
@@ -232,7 +232,7 @@ def _rate(limit: Limit | None) -> RateOut | None:
     return None if limit is None else RateOut(limit=limit.count, period=format_ms(limit.period_ms))
 
 
-def blocked_out(blocked: Blocked) -> BlockedOut:
+def blocked_out(blocked: LoopBlock) -> BlockedOut:
     """Show what holds a worker's event loop."""
     return BlockedOut(
         since=to_text(blocked.since),

@@ -18,8 +18,8 @@ from headway.model.effects import OF_ACTION, of_start
 from headway.model.record_task import (
     Action,
     Constant,
-    Copied,
     Email,
+    FieldCopy,
     Insert,
     RecordTask,
     Sources,
@@ -90,7 +90,7 @@ def _sources(sources: Sources, table: Table | None, target: Table | None) -> dic
         match source:
             case Constant():
                 value: Any = {"value": source.value} if isinstance(source.value, dict) else source.value
-            case Copied():
+            case FieldCopy():
                 value = {"field": _named(table, source.field)}
             case _:
                 value = {"template": source.template}

@@ -19,19 +19,19 @@ class Constant(msgspec.Struct, frozen=True, tag="constant"):
     value: Any = None
 
 
-class Copied(msgspec.Struct, frozen=True, tag="copied"):
+class FieldCopy(msgspec.Struct, frozen=True, tag="copied"):
     """What the record has in another field."""
 
     field: FieldId
 
 
-class Written(msgspec.Struct, frozen=True, tag="written"):
+class Rendering(msgspec.Struct, frozen=True, tag="written"):
     """The text that a template becomes."""
 
     template: str
 
 
-Source = Constant | Copied | Written
+Source = Constant | FieldCopy | Rendering
 """Where a value comes from."""
 Sources = dict[str, Source]
 """Field (its id) or member of an input → where its value comes from."""

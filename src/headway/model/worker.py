@@ -29,7 +29,7 @@ class Worker(msgspec.Struct, frozen=True):
     """Whose worker it is: it gets that organisation's runs; one of the first also those of shared tasks of all others."""
 
 
-class Blocked(msgspec.Struct, frozen=True):
+class LoopBlock(msgspec.Struct, frozen=True):
     """A task that blocks a worker's event loop."""
 
     since: int
@@ -49,7 +49,7 @@ class Standing(msgspec.Struct, frozen=True):
     heard_at: int
     lapses_at: int
     """Time at which its lease ends and its runs are taken from it, unless it is heard from before."""
-    blocked: Blocked | None = None
+    blocked: LoopBlock | None = None
 
 
 class Queue(msgspec.Struct, frozen=True):

@@ -16,16 +16,16 @@ from headway.errors import HeadwayError
 from headway.model.record_task import (
     Action,
     Constant,
-    Copied,
     Email,
+    FieldCopy,
     Insert,
+    Rendering,
     Source,
     Sources,
     Start,
     Update,
     UpdateConnected,
     Webhook,
-    Written,
 )
 from headway.model.table import Field, FieldType, Table
 from headway.outbound.gateway import Gateway
@@ -146,12 +146,12 @@ class Builder:
         if isinstance(given, dict):
             if given.keys() == {"template"} and isinstance(given["template"], str):
                 await self._template(given["template"], at, target)
-                return Written(given["template"])
+                return Rendering(given["template"])
             if given.keys() == {"field"} and isinstance(given["field"], str):
                 other = self._table.find(given["field"])
                 if other is None:
                     raise invalid(at, f"{given['field'][:80]!r} is no field of {self._table.name!r}")
-                return Copied(other.id)
+                return FieldCopy(other.id)
             if given.keys() == {"value"}:
                 given = given["value"]
             elif field is not None:

@@ -27,7 +27,7 @@ from headway.errors import Conflict, InvalidInput, NotFound, RecordTaskNotFound
 from headway.ids import canonical
 from headway.model.record_task import (
     Constant,
-    Copied,
+    FieldCopy,
     Insert,
     RecordError,
     RecordTask,
@@ -532,7 +532,7 @@ def _check_fit(task: RecordTask, table: Table) -> None:
 
 def _check_sources(sources: Sources, table: Table, target: Table | None) -> None:
     for name, source in sources.items():
-        if isinstance(source, Copied) and table.find(source.field) is None:
+        if isinstance(source, FieldCopy) and table.find(source.field) is None:
             raise Conflict(f"{table.name!r} does not have the field {source.field} any more")
         if target is not None:
             field = target.find(name)

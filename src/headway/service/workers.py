@@ -23,7 +23,7 @@ from headway.model.run import State
 from headway.model.schedule import PastSlot
 from headway.model.space import Space
 from headway.model.task import Limit, Retention, RetryPolicy, Task
-from headway.model.worker import Blocked, Standing, Worker
+from headway.model.worker import LoopBlock, Standing, Worker
 from headway.service.claiming import Claim, claim, unpark
 from headway.service.declaring import Declaring
 from headway.service.inputs import canonical
@@ -561,7 +561,7 @@ class Workers:
             return Standing(heard_at, lapses_at)
         run = await self._store.read.run(held.run_id) if held.run_id else None
         run_id = held.run_id if run is not None and run.organisation == organisation else ""
-        blocked = Blocked(heard_at - held.for_ms, held.task, run_id, held.where, held.stack)
+        blocked = LoopBlock(heard_at - held.for_ms, held.task, run_id, held.where, held.stack)
         return Standing(heard_at, lapses_at, blocked)
 
     async def get(self, worker_id: str) -> Worker:
