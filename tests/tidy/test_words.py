@@ -32,7 +32,6 @@ RIDDLES = {
     "kinds.py",
     "logs.py",
     "loops/",
-    "model/",
     "networks.py",
     "notify/",
     "outbound/",

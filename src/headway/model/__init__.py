@@ -1,1 +1,1 @@
-"""The nouns: frozen structs that say what things are. No I/O, no decisions."""
+"""Domain model: frozen structs without I/O or decisions."""

@@ -1,4 +1,4 @@
-"""Who asks, and what they may: users, keys, and the log of what was done with them."""
+"""Access: users, keys, scopes, principals, and the audit log."""
 
 from __future__ import annotations
 
@@ -44,24 +44,24 @@ SCOPES: Final[Mapping[Scope, str]] = {
     "audit:read": "Read the log of who did what.",
     "server:read": "Look at the servers that share the store; the first organisation's keys only.",
 }
-"""What a route asks for, and what that means. The first three are no rights: nobody is given them."""
+"""Scopes of routes with their meaning. The first three are not permissions and cannot be granted."""
 
 UNGRANTED: Final[frozenset[Scope]] = frozenset({"public", "token", "caller"})
 GRANTABLE: Final[tuple[Scope, ...]] = tuple(scope for scope in SCOPES if scope not in UNGRANTED)
-"""What a key can be given."""
+"""Scopes that a key can have."""
 OPERATING: Final[frozenset[Scope]] = frozenset({"organisation:admin", "server:read"})
-"""What is about the whole server, not about one organisation: it counts for keys of the first one only."""
+"""Scopes that concern the whole server: keys of the first organisation alone can have them."""
 READING: Final[tuple[Scope, ...]] = tuple(
     scope for scope in GRANTABLE if scope.endswith(":read") and scope != "audit:read" and scope not in OPERATING
 )
-"""What a new key is given if nothing is said: to look, and at nothing that is about others."""
+"""Default scopes of a new key: reading, without access data."""
 RESERVED: Final = "headway."
-"""What the names of built-in tasks begin with."""
+"""Prefix of the names of built-in tasks."""
 ANONYMOUS: Final = "anonymous"
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """How often all keys of an organisation together may ask; None: any number of times. Fields in the order of the columns."""
+    """Request limits of all keys of an organisation together; None: unlimited. Fields in the order of the columns."""
 
     organisation: int
     per_minute: int | None = None
@@ -69,7 +69,7 @@ class Allowance(msgspec.Struct, frozen=True):
 
 
 class User(msgspec.Struct, frozen=True):
-    """A person, whose keys work as long as they are active. Fields in the order of the columns."""
+    """A person with keys, which work while the user is active. Fields in the order of the columns."""
 
     id: str
     organisation: int
@@ -82,39 +82,39 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What a caller shows. Fields in the order of the columns."""
+    """An API key. Fields in the order of the columns."""
 
     id: str
-    """Public; in lists, logs and the text of the key."""
+    """Public id; part of lists, logs and the key's text."""
     organisation: int
     user_id: str | None
     name: str
     scopes: str
     """A JSON list."""
     queues: str | None
-    """Of a worker's key: a JSON list of the queues that it may claim from; None: from all of its organisation."""
+    """JSON list of the queues from which a worker's key may claim; None: all of its organisation."""
     per_minute: int | None
     per_day: int | None
     created_at: int
     expires_at: int | None
     revoked_at: int | None
     last_used_at: int | None
-    """To the minute or so, for people."""
+    """Time of the last use, to about a minute, for people."""
 
 
 class Secret(msgspec.Struct, frozen=True):
-    """One of the secrets of a key; while a key is rotated it has two that work. Fields in the order of the columns."""
+    """Secret of a key; during a rotation a key has two valid ones. Fields in the order of the columns."""
 
     key_id: str
     number: int
     digest: str
     created_at: int
     until: int | None
-    """When it ceases to work; None: with the key."""
+    """End of validity; None: the key's."""
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """How often something was used in a window of time. Fields in the order of the columns."""
+    """Count of requests in a window of time. Fields in the order of the columns."""
 
     subject: str
     period: int
@@ -124,7 +124,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class AuditEvent(msgspec.Struct, frozen=True):
-    """One line of the log. It names things and holds nothing of what they contain. Fields in the order of the columns."""
+    """Entry of the audit log: names of objects, none of their content. Fields in the order of the columns."""
 
     number: int
     time: int
@@ -138,27 +138,27 @@ class AuditEvent(msgspec.Struct, frozen=True):
     outcome: str
     request_id: str
     hash: str
-    """Of this line and the hash of the one before."""
+    """SHA-256 of this entry and the hash of the previous one."""
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who asks. All that a handler knows of a caller comes from here, never from what the caller says."""
+    """Authenticated caller; a handler takes identity and scopes from here, never from the request."""
 
     organisation: int
     key_id: str | None
-    """None: nobody had to show one."""
+    """Id of the key; None: no key was needed."""
     secret: int
-    """The number of the secret that was shown."""
+    """Number of the secret that was used."""
     user_id: str | None
     scopes: frozenset[str]
     queues: tuple[str, ...] | None
-    """The queues to which a worker is bound; None: it is not."""
+    """Queues to which a worker's key is bound; None: all."""
     actor: str
-    """How the log and the history of runs call them."""
+    """Name of the caller in the audit log and in the history of runs."""
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a change came from, as the log keeps it."""
+    """Origin of a change, as the audit log records it."""
 
     organisation: int = FIRST
     actor: str = ANONYMOUS
@@ -171,6 +171,6 @@ class Origin(msgspec.Struct, frozen=True):
 EVERYBODY: Final = Principal(
     organisation=FIRST, key_id=None, secret=0, user_id=None, scopes=frozenset(GRANTABLE), queues=None, actor=ANONYMOUS
 )
-"""Whoever is on the machine, as long as there are no keys."""
+"""Principal of every request from this machine while no key exists."""
 LOCAL: Final = replace(EVERYBODY, actor="loopback")
 """The principal of loopback requests without a key, if `loopback_without_key` is set and keys exist."""

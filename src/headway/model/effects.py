@@ -1,7 +1,7 @@
-"""The table of effects: what requests do or show, and the scope that each effect needs on every route.
+"""Table of effects: what requests do or show, and the scope that each effect needs on every route.
 
-A route checks its own scope. Its further effects are listed here, and every surface checks them against this table: to
-start a run by a schedule needs the same scope as to start it at once.
+A route checks its own scope. Its further effects are listed here, and every surface checks them against this table:
+to start a run by a schedule needs the same scope as to start it at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The event: one line of a run's history; what lists, streams and attempts are read from."""
+"""Event: one line of a run's history; lists, streams and attempts are read from events."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class Event(msgspec.Struct, frozen=True):
     """One line of history, as the store keeps it; fields are in the order of the table's columns."""
 
     position: int
-    """Its place in the feed of all runs; rises, with gaps."""
+    """Position in the feed of all runs; rises, with gaps."""
     run_id: str
     seq: int
-    """Its place in the history of its run: 1, 2, 3 … without gaps."""
+    """Number in the history of its run: 1, 2, 3 … without gaps."""
     type: str
     """run.state, run.log, run.step, run.step_failed, run.result, run.signal, run.changed."""
     time: int
@@ -21,7 +21,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """Something a run published while it ran."""
+    """A value that a run published."""
 
     run_id: str
     number: int
@@ -32,7 +32,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A recorded unit inside a run: once here, it is not executed again, whatever happens to the attempt."""
+    """A recorded unit of a run: it is executed once, across all attempts."""
 
     run_id: str
     name: str
@@ -41,7 +41,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Tombstone(msgspec.Struct, frozen=True):
-    """What is left of a run that was removed."""
+    """Record of a removed run."""
 
     run_id: str
     removed_at: int

@@ -1,4 +1,4 @@
-"""The file: bytes on their way in, to be imported, or on their way out, to be downloaded."""
+"""Files: uploads to import, and exports to download."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class StoredFile(msgspec.Struct, frozen=True):
     organisation: int
     name: str
     kind: str
-    """Its media type."""
+    """Media type."""
     run_id: str | None
-    """The run that has written it."""
+    """Run that wrote the file."""
     bytes: int
     chunks: int
     sha256: str | None
-    """None until it is whole."""
+    """Digest; None while the file is written."""
     created_at: int
     expires_at: int

@@ -1,4 +1,4 @@
-"""The organisation: whose runs, tasks and queues they are. Each sees its own, and nothing of the others."""
+"""Organisations: owners of runs, tasks and queues, isolated from each other."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ DEFAULT_NAME: Final = "default"
 
 
 class Organisation(msgspec.Struct, frozen=True):
-    """One of those that share a store. Fields in the order of the columns."""
+    """Tenant of a store. Fields in the order of the columns."""
 
     id: int
-    """A small number, for good; the first organisation has FIRST."""
+    """Small permanent number; the first organisation has FIRST."""
     public_id: str
-    """A UUID, for those outside."""
+    """UUID in the API."""
     name: str
     zone: str
-    """The IANA name of the time zone in which it counts its days."""
+    """IANA name of the time zone of its days."""
     created_at: int
     state: str = "active"
     """active, disabled."""
 
 
 def first(public_id: str, now_ms: int) -> Organisation:
-    """Return the organisation that a new store begins with."""
+    """Return the first organisation of a new store."""
     return Organisation(FIRST, public_id, DEFAULT_NAME, "UTC", now_ms)

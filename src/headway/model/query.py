@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from headway.model.run import State
 
 FIRST: Final = 1
-"""The first organisation: made with the store, and whose everything is where nobody says otherwise."""
+"""Number of the first organisation, which every store has."""
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Which runs: ANDed across fields, ORed within one. Times are integer milliseconds UTC; before is exclusive.
+    """Filter of runs of one organisation: ANDed across fields, ORed within one.
 
-    They are always those of one organisation.
+    Times are integer milliseconds UTC; before is exclusive.
     """
 
     state: tuple[State, ...] = ()
@@ -34,17 +34,17 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def is_by_end(self) -> bool:
-        """Whether it bounds the time of the end, and else goes by nothing that only few runs may have in common."""
+        """Whether the filter bounds the end time and otherwise has only fields that many runs share."""
         rest = replace(self, state=(), task=(), queue=(), finished_after=None, finished_before=None, organisation=FIRST)
         return (self.finished_after, self.finished_before) != (None, None) and rest == RunFilter()
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Where a page starts, how long it is, and which way it goes."""
+    """Start, length and direction of a page."""
 
     size: int = 50
     after: str | None = None
-    """Where the page before has ended: what it was returned with."""
+    """Cursor: the position at the end of the previous page."""
     newest_first: bool = True
     by_end: bool = False
-    """In order of the time of the end, and with those that have ended only; else in order of id, that is of creation."""
+    """Whether the order is that of the end time, over finished runs; else that of the id, which is creation."""

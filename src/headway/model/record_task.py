@@ -1,4 +1,4 @@
-"""The record task: a task without code, which does the same to each record of a table that fits its conditions."""
+"""Record tasks: tasks without code, which apply actions to each matching record of a table."""
 
 from __future__ import annotations
 
@@ -10,55 +10,55 @@ from headway.model.table import FieldId
 
 OnError = Literal["continue", "stop"]
 EXECUTOR: Final = "records"
-"""Of tasks that the server itself executes, on the records of a table."""
+"""Executor name of record tasks, which the server executes."""
 
 
 class Constant(msgspec.Struct, frozen=True, tag="constant"):
-    """The same value for every record, in normal form; None is a blank."""
+    """Value source: the same value for every record, in normal form; None is a blank."""
 
     value: Any = None
 
 
 class FieldCopy(msgspec.Struct, frozen=True, tag="copied"):
-    """What the record has in another field."""
+    """Value source: another field of the record."""
 
     field: FieldId
 
 
 class Rendering(msgspec.Struct, frozen=True, tag="written"):
-    """The text that a template becomes."""
+    """Value source: the text of a rendered template."""
 
     template: str
 
 
 Source = Constant | FieldCopy | Rendering
-"""Where a value comes from."""
+"""Source of a value."""
 Sources = dict[str, Source]
-"""Field (its id) or member of an input → where its value comes from."""
+"""Sources by field id, or by member of an input."""
 
 
 class Update(msgspec.Struct, frozen=True, tag="update"):
-    """Change the record."""
+    """Action: change the record."""
 
     values: Sources
 
 
 class UpdateConnected(msgspec.Struct, frozen=True, tag="update_connected"):
-    """Change the records that the record names in a connection."""
+    """Action: change the records in a connection of the record."""
 
     connection: FieldId
     values: Sources
 
 
 class Insert(msgspec.Struct, frozen=True, tag="insert"):
-    """Add a record to a table."""
+    """Action: add a record to a table."""
 
     table_id: str
     values: Sources
 
 
 class Email(msgspec.Struct, frozen=True, tag="email"):
-    """Send a mail; every part is a template."""
+    """Action: send a mail; every part is a template."""
 
     to: str
     subject: str
@@ -69,20 +69,20 @@ class Email(msgspec.Struct, frozen=True, tag="email"):
 
 
 class Webhook(msgspec.Struct, frozen=True, tag="webhook"):
-    """Call a URL."""
+    """Action: call a URL."""
 
     url: str
     body: str = ""
-    """A template of JSON; without it the record itself is sent."""
+    """Template of JSON; default: the record itself."""
     headers: tuple[str, ...] = ()
-    """Names of headers; their values are in `sealed`."""
+    """Names of headers; the values are in `sealed`."""
     signed: bool = False
     sealed: str = ""
-    """What is secret of it: the values of its headers and what it is signed with."""
+    """Encrypted secrets: header values and the signing secret."""
 
 
 class Start(msgspec.Struct, frozen=True, tag="run"):
-    """Start a run of another task."""
+    """Action: start a run of another task."""
 
     task: str
     input: Sources
@@ -92,10 +92,10 @@ Action = Update | UpdateConnected | Insert | Email | Webhook | Start
 
 
 class RecordTask(msgspec.Struct, frozen=True, kw_only=True):
-    """What is done to which records."""
+    """Definition of a record task: table, filter and actions."""
 
     name: str
-    """As it is kept: the name of its task."""
+    """Stored name of the task."""
     organisation: int
     table_id: str
     filter: Any = None
@@ -103,18 +103,18 @@ class RecordTask(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[Action, ...] = ()
     on_error: OnError = "continue"
     connected: bool = False
-    """Whether a template asks for what the records it is connected to have."""
+    """Whether a template uses values of connected records."""
     version: int = 1
     created_at: int = 0
     updated_at: int = 0
 
 
 class RecordError(msgspec.Struct, frozen=True):
-    """Why a record failed in a run; in the order of the columns."""
+    """Error of a record in a run. Fields in the order of the columns."""
 
     record_id: str
     action: int
-    """Which of the task's actions it was, from 0."""
+    """Index of the failed action, from 0."""
     code: str
     message: str
     created_at: int

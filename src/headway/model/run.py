@@ -1,4 +1,4 @@
-"""The run: one execution of a task, and the states it can be in."""
+"""Run: one execution of a task, and its states."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from msgspec.structs import replace
 
 
 class State(StrEnum):
-    """Where a run is in its life. Closed: clients may switch on it."""
+    """State of a run. Closed set: clients may switch on it."""
 
     # Enum's own hash is Python code over the member's name; every table of this product is keyed by states.
     __hash__ = str.__hash__
 
     SCHEDULED = "scheduled"
-    """Waits for its time: a delayed start, a retry's back-off, a sleep. The stager takes it to *queued*."""
+    """Waiting until a time: a delayed start, a retry's back-off, a sleep. The stager moves it to *queued*."""
     QUEUED = "queued"
-    """May run as soon as a worker has room and no limit stands against it. A claim takes it to *running*."""
+    """Waiting for a worker and for its limits. A claim moves it to *running*."""
     RUNNING = "running"
     """A worker holds its lease."""
     SUSPENDED = "suspended"
-    """Waits for the blockers in `blocked_on`; holds no lease. A signal, a child's end or a person resumes it."""
+    """Waiting for the blockers in `blocked_on`, without a lease. A signal, a child's end or a person resumes it."""
     STOPPING = "stopping"
-    """Was asked to stop; the worker still holds the lease and has the grace period to confirm."""
+    """Asked to stop; the worker still holds the lease and has the grace period to confirm."""
     SUCCEEDED = "succeeded"
     """The function returned. Final."""
     FAILED = "failed"
     """The attempts are spent, or the error is not retried. Final."""
     TERMINATED = "terminated"
-    """Someone stopped it; `reason` says who and why. Final."""
+    """Stopped by a person or a program, named in `reason`. Final."""
 
 
 FINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.TERMINATED})
-"""The states that nothing leaves."""
+"""States without a transition out of them."""
 
 LEASED: Final = frozenset({State.RUNNING, State.STOPPING})
-"""The states in which a worker holds the run's lease; each such run occupies one slot of every limit on it."""
+"""States in which a worker holds the run's lease; each such run occupies one slot of every limit on it."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Run(msgspec.Struct, frozen=True):
     queue: str
     priority: int
     key: str | None
-    """What per-key limits count by: a customer, an account, a host."""
+    """Key that per-key limits count by: a customer, an account, a host."""
     attempt: int
     """Attempts begun. A suspended, slept or handed-back attempt is given back."""
     max_attempts: int
@@ -64,7 +64,7 @@ class Run(msgspec.Struct, frozen=True):
     epoch: int
     """The lease epoch: raised by each claim, never lowered. Only writes that carry it are taken."""
     worker_id: str | None
-    """Who holds the lease; set exactly in the LEASED states."""
+    """Worker that holds the lease; set exactly in the LEASED states."""
     input: str
     output: str | None
     error: str | None
@@ -75,41 +75,40 @@ class Run(msgspec.Struct, frozen=True):
     progress_total: int | None
     progress_message: str
     progress_rate: float | None
-    """Units a second, smoothed."""
+    """Units per second, smoothed."""
     progress_at: int | None
     run_type: str
-    """What started it: api, child, retry, bulk …"""
+    """Origin: api, child, retry, bulk …"""
     parent_id: str | None
     root_id: str
     previous_id: str | None
-    """The finished run that this one repeats."""
+    """Finished run that this one repeats."""
     schedule_id: str | None
     protected: int
     created_at: int
     run_at: int
-    """When it may run. Together with priority, its place in the queue."""
+    """Earliest start. With the priority, it is the run's place in the queue."""
     started_at: int | None
     finished_at: int | None
     expires_at: int | None
-    """When retention removes it."""
+    """Time of removal by retention."""
     keep_ms: int | None
-    """How long it is kept after its end; None: as its task says; KEEP: for ever."""
+    """Retention after the end; None: the task's; KEEP: for ever."""
     deadline_at: int | None
-    """Of a running run: when its attempt is too long; of a stopping run: when the stop is taken for granted; of a
-    suspended run: when its wait times out."""
+    """Deadline: a running run's attempt, a stopping run's confirmation, or a suspended run's wait."""
     parked_until: int | None
-    """Of a queued run: a per-key limit stands against it until then (PARKED: until a slot frees)."""
+    """Time until which a per-key limit keeps a queued run from starting (PARKED: until a slot frees)."""
     updated_at: int
     seq: int
-    """The number of its last event."""
+    """Number of the last event."""
     version: int
-    """Raised by every change; the ETag."""
+    """ETag, raised by every change."""
     organisation: int = 1
-    """Whose run it is. Task, queue and key are kept with the organisation in them (see `model.space`)."""
+    """Owner. Stored names of task, queue and key contain the organisation (see `model.space`)."""
 
     @property
     def final(self) -> bool:
-        """Whether nothing will change its outcome."""
+        """Whether the outcome is final."""
         return self.state in FINAL
 
 
@@ -129,35 +128,35 @@ _NEUTRAL: Final = {
 }  # fmt: skip
 
 PARKED: Final = 1 << 62
-"""`parked_until` of a run that waits for a slot of its key, not for a time."""
+"""Value of `parked_until` for a run that waits for a slot of its key, not for a time."""
 
 
 KEEP: Final = -1
-"""`keep_ms` of a run that retention does not touch."""
+"""Value of `keep_ms` for a run that retention does not remove."""
 
 TOKEN_WAIT: Final = "token:"  # noqa: S105 - no secret: a part of a name
-"""Before the name of a token: the signal that completing it sends, which callers cannot send."""
+"""Prefix of the signal that completing a token sends; callers cannot send such a signal."""
 
 
 class Blocker(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that a suspended run waits for."""
+    """Condition that a suspended run waits for."""
 
     kind: str
     """signal, run, hold (a person's suspend), or schedule (earlier runs of its schedule)."""
     name: str = ""
-    """Of a signal: its name. Of a hold: the reason."""
+    """Name of a signal, or the reason of a hold."""
     number: int = 0
-    """Of a signal: which of that name, counting from 1."""
+    """Number of a signal among those of its name, from 1."""
     run_id: str = ""
-    """Of a run: which."""
+    """Id of a run."""
 
 
 BEHIND: Final = Blocker(kind="schedule")
-"""Of a run that waits for earlier ones of its schedule."""
+"""Blocker of a run that waits for earlier runs of its schedule."""
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a run is where it is, when that was not its own doing."""
+    """Reason of a state that the run's code did not cause."""
 
     code: str
     message: str = ""
@@ -165,14 +164,14 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What went wrong in a run's own code, or with its worker."""
+    """Error of a run's code or of its worker."""
 
     code: str
     """exception, timeout, heartbeat_timeout, crashed, poison, damaged, invalid_output, output_too_large, task_missing …"""
     type: str = ""
-    """The exception's class."""
+    """Class of the exception."""
     message: str = ""
     retryable: bool = True
     details: str = ""
-    """A traceback, for the run's owner."""
+    """Traceback, for the run's owner."""
     node: str | None = None

@@ -1,4 +1,4 @@
-"""The schedule: when a task runs by itself, and what happens when it could not."""
+"""Schedule: starts of a task by the clock, and policies for late and overlapping starts."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ DAY_MS: Final = 86_400_000
 
 
 class CatchUp(StrEnum):
-    """What becomes of slots that passed while nobody looked: the server was down, or its clock was set forward."""
+    """Policy for slots that passed unnoticed: the server was down, or its clock was set forward."""
 
     LATEST = "latest"
-    """The newest runs, however late; the others are missed."""
+    """The newest slot runs, however late; the others are missed."""
     ALL = "all"
-    """Each runs, as far as they are young enough and not too many."""
+    """Each slot runs, within the limits of age and number."""
     SKIP = "skip"
-    """All are missed. The newest still runs if it is hardly late at all."""
+    """All slots are missed, but the newest runs if it is hardly late."""
 
 
 class Overlap(StrEnum):
-    """What becomes of a slot while an earlier run of the schedule is not finished."""
+    """Policy for a slot while an earlier run of the schedule is unfinished."""
 
     SKIP = "skip"
-    """It makes no run."""
+    """No run starts."""
     QUEUE = "queue"
-    """Its run waits until the earlier ones are finished."""
+    """The slot's run waits until the earlier ones are finished."""
     CANCEL_RUNNING = "cancel_running"
-    """The earlier runs are stopped, and its run starts."""
+    """The earlier runs are stopped, and the slot's run starts."""
     ALLOW = "allow"
-    """Its run starts beside them."""
+    """The slot's run starts beside the others."""
 
 
 class Outcome(StrEnum):
-    """What became of a slot."""
+    """Outcome of a slot."""
 
     RAN = "ran"
-    """It made a run; that one says the rest."""
+    """The slot has a run."""
     SKIPPED = "skipped"
-    """It made none, because of another run, or because the task could not be started."""
+    """No run: the overlap policy forbade it, or the task could not be started."""
     MISSED = "missed"
-    """It made none, because it was noticed too late."""
+    """No run: the slot was noticed too late."""
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a task runs by itself: an occurrence in a time zone, its bounds, and its policies; and what is started then.
+    """Definition of a schedule: an occurrence in a time zone, its bounds and policies, and the run to start.
 
-    Times are integer milliseconds UTC. `engine.schedules.occurrence.checked` says whether it can be kept to.
+    Times are integer milliseconds UTC. `engine.schedules.occurrence.checked` validates it.
     """
 
     id: str
     organisation: int = 1
     name: str = ""
-    """What people call it; an organisation has one of that name."""
+    """Name for people, unique in the organisation."""
     description: str = ""
     task: str = ""
-    """What is started, and with what:"""
+    """Task to start, with the options below."""
     input: str = "{}"
     labels: dict[str, str] = {}
     key: str | None = None
@@ -69,55 +69,55 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str = "UTC"
     """The IANA name of the zone whose clocks count."""
     starts_at: int | None = None
-    """There is no slot before; words, RRULEs and intervals count from here. None: from Monday 1 January 2001, 00:00."""
+    """Earliest slot; words, RRULEs and intervals count from here. None: from Monday 1 January 2001, 00:00."""
     ends_at: int | None = None
-    """There is no slot after; one at this very moment counts."""
+    """Latest slot, inclusive."""
     overlap: Overlap = Overlap.SKIP
     queue_max: int = 100
-    """With `overlap: queue`: slots that come while so many runs are unfinished make none."""
+    """Limit of unfinished runs with `overlap: queue`; above it, slots are skipped."""
     catch_up: CatchUp = CatchUp.LATEST
     catch_up_max: int = 100
-    """With `catch_up: all`: how many of the newest slots run."""
+    """Number of newest slots that run with `catch_up: all`."""
     catch_up_window_ms: int = DAY_MS
-    """With `catch_up: all`: slots that are older than this are missed."""
+    """Age above which slots are missed with `catch_up: all`."""
     late_after_ms: int = 60_000
-    """With `catch_up: skip`: how late a slot may be noticed and still run."""
+    """Lateness up to which a slot still runs with `catch_up: skip`."""
     jitter_ms: int = 0
-    """Each run starts up to this much after its slot, always the same for the same slot."""
+    """Longest delay of a run after its slot; a slot always has the same delay."""
     paused: bool = False
     problem: str = ""
-    """Why it was paused, if nobody asked for that."""
+    """Cause of a pause that no caller requested."""
     last_slot: int = 0
-    """The newest slot that was decided; before the first, when the schedule was made. It never goes back."""
+    """Newest decided slot, or the creation time before the first. It never goes back."""
     next_at: int | None = None
-    """The slot after that; none of one that is paused or has come to its end."""
+    """Slot after `last_slot`; None while paused and after the last slot."""
     declared: bool = False
-    """Code declares it."""
+    """Whether code declares the schedule."""
     declaration: str = ""
-    """What code said last, as JSON; also when it does not any more. Empty: it was made by hand."""
+    """Last declaration by code, as JSON, even if code no longer declares it. Empty: made by a caller."""
     declared_at: int = 0
-    """When the code was started that said so."""
+    """Start time of the worker whose code declared it."""
     created_at: int = 0
     updated_at: int = 0
     version: int = 1
-    """Raised by every change that somebody makes; slots that pass do not raise it."""
+    """ETag, raised by every change of the definition; slots do not raise it."""
 
 
 class PastSlot(msgspec.Struct, frozen=True):
-    """What became of a slot; fields in the order of the columns."""
+    """Decided slot; fields in the order of the columns."""
 
     schedule_id: str
     nominal: int
     """The slot's time. With the schedule's id it names at most one run."""
     until: int | None
-    """The last of several slots that were missed and are kept as one; those among them that ran have their own."""
+    """Last of several missed slots that are stored as one; those among them that ran have rows of their own."""
     outcome: Outcome
     why: str
     detail: str
-    """What else there is to say, for people."""
+    """Further explanation, for people."""
     run_id: str | None
     decided_at: int
 
 
 SLOT_LABEL: Final = "slot"
-"""The label by which a run of a schedule says for which slot it runs."""
+"""Label of a schedule's run with its slot."""

@@ -1,7 +1,7 @@
-"""Which organisation a name belongs to: names are kept qualified, so that those of two organisations never meet.
+"""Qualified names: stored names contain the organisation, so that names of two organisations never collide.
 
-Organisation 1 keeps the bare name, organisation N the name behind its number and a mark that no name can contain. What
-decides and stores sees opaque texts; only where names come in and go out they are mapped, and both ways are exact.
+Organisation 1 keeps the bare name, organisation N the name behind its number and a mark that no name can contain.
+Engine and storage see opaque texts; names are mapped where they come in and go out, and both ways are exact.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from headway.model.task import Task
 from headway.model.worker import Queue, Worker
 
 MARK: Final = "\x1f"
-"""Between an organisation's number and a name: the separator of units, a control character as no name or key may have."""
+"""Separator of an organisation's number and a name: a control character that no name or key may have."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
 
 
 class Space:
-    """The names of one organisation, of tasks, queues, keys of limits, dedupe keys, idempotency keys and labels."""
+    """Names of one organisation: of tasks, queues, keys of limits, dedupe keys, idempotency keys and labels."""
 
     __slots__ = ("_prefix", "organisation")
 
@@ -34,40 +34,40 @@ class Space:
         self._prefix = "" if organisation == FIRST else f"{organisation}{MARK}"
 
     def inside(self, name: str) -> str:
-        """Return the name as it is kept; of any two texts, whoever sent them, in two organisations it is not the same."""
+        """Return the stored name; it is different for every pair of organisation and name."""
         if self._prefix:
             return self._prefix + name
         return name if MARK not in name else f"{FIRST}{MARK}{name}"
 
     @staticmethod
     def outside(stored: str) -> str:
-        """Return the name as its organisation calls it."""
+        """Return the organisation's name for a stored name."""
         return stored.partition(MARK)[2] if MARK in stored else stored
 
     @staticmethod
     def owner(stored: str) -> int:
-        """Return the organisation that a kept name belongs to."""
+        """Return the organisation of a stored name."""
         return int(stored.partition(MARK)[0]) if MARK in stored else FIRST
 
     def owns(self, stored: str) -> bool:
-        """Tell whether a kept name is one of this organisation's."""
+        """Return whether a stored name is this organisation's."""
         return stored.startswith(self._prefix) if self._prefix else MARK not in stored
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
 
     def tasks(self, name: str, *, shared_first: bool = False) -> tuple[str, ...]:
-        """Return under which names a task may be kept that the organisation calls so: its own, or one shared with all."""
+        """Return the stored names that a task's name may mean: the organisation's own task, or a shared one."""
         if not self._prefix:
             return (self.inside(name),)
         shared = name if MARK not in name else f"{FIRST}{MARK}{name}"
         return (shared, self._prefix + name) if shared_first else (self._prefix + name, shared)
 
     def may_start(self, task: Task) -> bool:
-        """Tell whether the organisation may start runs of the task."""
+        """Return whether the organisation may start runs of the task."""
         return task.shared or self.owns(task.name)
 
     def find(self, tasks: Mapping[str, Task], name: str, *, shared_first: bool = False) -> Task | None:
-        """Return the task that the organisation means by a name, if it may start that."""
+        """Return the task that a name means to the organisation, if it may start that task."""
         if not self._prefix:
             return tasks.get(self.inside(name))
         for stored in self.tasks(name, shared_first=shared_first):
@@ -100,7 +100,7 @@ class Space:
         return replace(worker, queues=_outside(worker.queues), tasks=_outside(worker.tasks))
 
     def wanted(self, wanted: RunFilter) -> RunFilter:
-        """Return a filter that says everything in the organisation's own names as the store has to be asked."""
+        """Return the filter with stored names."""
         if not self._prefix:
             return wanted if wanted.organisation == FIRST else replace(wanted, organisation=FIRST)
         return replace(

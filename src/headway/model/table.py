@@ -1,4 +1,4 @@
-"""The table: typed fields, and records that have a value for some of them."""
+"""Table: typed fields, and records with values for some of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 
 FieldId = str
 Values = dict[FieldId, Any]
-"""Field → value in its normal form. A blank has no entry."""
+"""Values by field id, in normal form. A blank has no entry."""
 OnDelete = Literal["clear", "cascade", "restrict"]
 
 
 class FieldType(StrEnum):
-    """What a field holds, and its normal form: what JSON has of it in the store."""
+    """Type of a field, and the normal form of its values: their JSON in the store."""
 
     __hash__ = str.__hash__
 
@@ -35,65 +35,65 @@ class FieldType(StrEnum):
     EMAIL = "email"
     """An address, in lower case."""
     CONNECTION = "connection"
-    """The id of a record of another table; of a `multiple` one a list of them."""
+    """The id of a record of another table; of a `multiple` field a list of ids."""
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One column of a table."""
 
     id: FieldId
-    """field_1, field_2 …: it never changes and is never used again, so a field can be renamed at no cost."""
+    """Permanent id, never reused: field_1, field_2 …; so renaming a field changes no record."""
     name: str
     type: FieldType
     required: bool = False
     unique: bool = False
-    """No two records have the same value; blanks do not count."""
+    """Whether values are unique; blanks do not count."""
     indexed: bool = False
-    """Lists may be ordered by it, and `is` finds at once. What is unique or connects is indexed anyway."""
+    """Whether lists can be ordered by it, and `is` uses an index. Unique fields and connections are always indexed."""
     default: Any = None
-    """What a new record has if nothing is said, in normal form."""
+    """Value of a new record without one, in normal form."""
     choices: tuple[str, ...] = ()
     table_id: str | None = None
-    """Of a connection: the table whose records it names."""
+    """Target table of a connection."""
     multiple: bool = False
     on_delete: OnDelete = "clear"
-    """Of a connection: what becomes of it when the record that it names is deleted."""
+    """Policy of a connection for deletion of a target record."""
 
     @property
     def kept(self) -> bool:
-        """Whether its values are in the index."""
+        """Whether values are in the index."""
         return self.unique or self.indexed or self.type is FieldType.CONNECTION
 
     @property
     def lists(self) -> bool:
-        """Whether a value of it is a list."""
+        """Whether a value is a list."""
         return self.type is FieldType.MULTI_CHOICE or self.multiple
 
 
 class External(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where the rows of an external table are."""
+    """Location of the rows of an external table."""
 
     url: str
     """The connection URL, sealed by the vault."""
     shown: str
     """The URL without its password, for people."""
     relation: str
-    """The table or view there."""
+    """Name of the table or view."""
     namespace: str | None = None
-    """The schema that it is in, if that is not the database's default."""
+    """Schema of the relation; None: the database's default."""
     key: tuple[str, ...] = ()
-    """The columns of its primary key."""
+    """Columns of the primary key."""
     columns: dict[FieldId, str] = {}
-    """The column of each field."""
+    """Column of each field."""
     left_out: dict[str, str] = {}
-    """The columns that are no fields, and why."""
+    """Columns without a field, with the reason."""
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields and where the records are."""
+    """Fields, and the location of the records."""
 
     number: int
-    """What its rows are stored under; never shown."""
+    """Internal number of the stored rows."""
     id: str
     organisation: int
     name: str
@@ -102,13 +102,13 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     next_field: int = 1
     external: External | None = None
     count: int = 0
-    """How many records there are; kept by the transactions that change it. Of an external table nobody knows."""
+    """Number of records, maintained by the transactions that change it; unknown for an external table."""
     version: int = 1
     created_at: int = 0
     updated_at: int = 0
 
     def find(self, name: str) -> Field | None:
-        """Return the field of that id or that name."""
+        """Return the field with that id or name."""
         for field in self.fields:
             if field.id == name:
                 return field
@@ -121,31 +121,31 @@ class Invalid(msgspec.Struct, frozen=True):
     content: Any
     """The content: a number, or a text."""
     message: str
-    """Why it is none, such as: is 'abc'; it takes a number."""
+    """Explanation, such as: is 'abc'; it takes a number."""
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One line of a table."""
+    """One record of a table."""
 
     id: str
     version: int
     values: Values
     created_at: int | None
-    """Milliseconds UTC; an external row does not say."""
+    """Milliseconds UTC; None for an external row."""
     updated_at: int | None
     damaged: bool = False
-    """Whether its values were damaged on disk; `values` is empty then."""
+    """Whether the stored values are unreadable; `values` is empty then."""
     invalid: dict[FieldId, Invalid] | None = None
-    """Of an external row: the cells that `values` does not have since they hold no value of their field."""
+    """Cells of an external row whose content is no value of their field; `values` lacks them."""
 
     def shown(self, field: FieldId) -> Any:
-        """Return the value of a field, or what its cell holds instead."""
+        """Return the value of a field, or the content of its invalid cell."""
         found = None if self.invalid is None else self.invalid.get(field)
         return self.values.get(field) if found is None else found.content
 
 
 class RecordChange(msgspec.Struct, frozen=True):
-    """What becomes of a record: its values as they were, and as they shall be."""
+    """Change of a record: its values before and after."""
 
     before: Record
     values: Values

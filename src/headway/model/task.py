@@ -13,20 +13,20 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Which failures are tried again, and after how long: first_ms * factor^(n-1), at most longest_ms, ± jitter."""
+    """Exponential back-off of failed attempts: first_ms * factor^(n-1), at most longest_ms, ± jitter."""
 
     max_attempts: int = 3
     first_ms: int = 1_000
     factor: float = 2.0
     longest_ms: int = 3_600_000
     jitter: float = 0.2
-    """The share of the delay that is random, so that a crowd of failures does not come back as a crowd."""
+    """Random share of the delay, so that simultaneous failures are not all tried again at the same time."""
     do_not_retry: tuple[str, ...] = ()
-    """Exception classes, by name, whose failures are final."""
+    """Names of exception classes whose failures are final."""
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long finished runs are kept, by their final state; None is for ever."""
+    """Retention of finished runs by final state, in milliseconds; None is for ever."""
 
     succeeded_ms: int | None = 30 * 86_400_000
     failed_ms: int | None = 90 * 86_400_000
@@ -49,22 +49,22 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     output_schema: str | None = None
     retry: RetryPolicy = RetryPolicy()
     max_crashes: int = 3
-    """A run that takes its worker down this often is failed as poison."""
+    """Number of crashes after which a run fails as poison."""
     timeout_ms: int | None = None
-    """The longest an attempt may take, from claim to outcome."""
+    """Limit of an attempt, from claim to outcome."""
     heartbeat_timeout_ms: int | None = None
-    """The longest an attempt may go without any sign of life from its own code."""
+    """Longest silence of an attempt's own code."""
     grace_ms: int = 30_000
-    """How long a run that is asked to stop has before its worker is killed."""
+    """Time for a run to stop by itself before its worker is killed."""
     concurrency: int | None = None
     concurrency_per_key: int | None = None
     rate: Limit | None = None
     rate_per_key: Limit | None = None
     key: str | None = None
-    """Where in the input the key is, as a dotted path, when a start does not name one."""
+    """Dotted path of the key in the input, for starts without a key."""
     retention: Retention = Retention()
     resources: dict[str, float] = {}
-    """What a run asks of its node in a Ray cluster."""
+    """Resources that a run needs of its node in a Ray cluster."""
     shared: bool = False
     """Whether every organisation may start it; only a task of the first organisation can be shared."""
     active: bool = True
@@ -73,10 +73,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limited(self) -> bool:
-        """Whether any limit stands on its claims."""
+        """Whether a limit applies to its claims."""
         return self.concurrency is not None or self.rate is not None or self.limited_by_key
 
     @property
     def limited_by_key(self) -> bool:
-        """Whether its runs may have to wait for others of the same key."""
+        """Whether a limit per key applies to its runs."""
         return self.concurrency_per_key is not None or self.rate_per_key is not None

@@ -1,4 +1,4 @@
-"""The worker: a process that claims runs and executes them; and the queue it claims from."""
+"""Workers, which claim and execute runs, and queues, from which they claim."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """One worker's session; its leases live as long as it is heard from. Fields in the order of the columns."""
+    """Session of a worker; its leases last while it sends heartbeats. Fields in the order of the columns."""
 
     id: str
     name: str
@@ -22,38 +22,38 @@ class Worker(msgspec.Struct, frozen=True):
     """active, draining, gone."""
     created_at: int
     heard_at: int
-    """When its last heartbeat arrived, by the wall clock, for people. Leases are timed by the monotonic clock."""
+    """Time of the last heartbeat by the wall clock, for people. Leases are timed by the monotonic clock."""
     server_id: str | None = None
-    """The server that hears it, where several share a database."""
+    """Server that receives the heartbeats, where several share a database."""
     organisation: int = 1
-    """Whose worker it is: it gets that organisation's runs; one of the first also those of shared tasks of all others."""
+    """Owner: the worker gets that organisation's runs, and one of the first also runs of shared tasks."""
 
 
 class LoopBlock(msgspec.Struct, frozen=True):
-    """A task that blocks a worker's event loop."""
+    """Blocking of a worker's event loop by a task."""
 
     since: int
-    """By the server's wall clock."""
+    """Start, by the server's wall clock."""
     task: str
-    """The task that holds it, or the function that belongs to no run; nothing if neither is known."""
+    """Blocking task, or the function outside a run; empty if neither is known."""
     run_id: str
-    """Nothing if it belongs to no run."""
+    """Blocking run; empty for code outside a run."""
     where: str
-    """The line in the code."""
+    """Line of the code."""
     stack: str
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """A worker as the server that hears it knows it."""
+    """Worker as known to the server that receives its heartbeats."""
 
     heard_at: int
     lapses_at: int
-    """Time at which its lease ends and its runs are taken from it, unless it is heard from before."""
+    """End of the lease, after which the worker's runs are taken from it, unless a heartbeat arrives."""
     blocked: LoopBlock | None = None
 
 
 class Queue(msgspec.Struct, frozen=True):
-    """A named line of runs. It exists from its first use. Fields in the order of the columns."""
+    """A named line of runs, which exists from its first use. Fields in the order of the columns."""
 
     name: str
     paused: int
