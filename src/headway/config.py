@@ -1,6 +1,6 @@
-"""Every setting once: type, range, unit, option, default and meaning; and which of them are refused together.
+"""Settings, each defined once: type, range, unit, option, default and meaning; and the combinations that are refused.
 
-Options win over the environment, the environment over defaults. `headway.setting` reads and checks what stands here.
+Options win over the environment, the environment over defaults. `headway.setting` reads and checks the values.
 """
 
 from __future__ import annotations
@@ -45,15 +45,16 @@ RAY_CAPACITY: Final = Whole(0, 100_000)
 LOG_FORMAT: Final = Choice(("text", "json"))
 LOG_LEVEL: Final = Choice(("debug", "info", "warning", "error"))
 RETRIES: Final = 7
-"""This many tries take six to ten seconds: as long as a server is away on a busy machine that restarts it."""
+"""Default number of retries: six to ten seconds, as long as a busy machine takes to restart a server."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a server. In the environment each is HEADWAY_ and its name in capitals. Raises ValueError for bad values."""
 
     store: Annotated[str, Text("the URL of a store", 1, secret=True), "--store"] = "sqlite:///headway.db"
-    """Where everything is kept: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
-    postgresql://USER@HOST/DATABASE, which several servers may share."""
+    """URL of the store: sqlite:///PATH (relative, or absolute with four slashes), sqlite:///:memory:, or
+    postgresql://USER@HOST/DATABASE, which several servers may share.
+    """
     make_folder: Annotated[bool, Flag(), "--make-folder"] = False
     """Make the folder of `store` if it is not there. Without it a server refuses to start in a folder that is missing, as
     that of a disk that is not mounted is."""
@@ -64,11 +65,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     app: Annotated[str, Text("MODULE:APP"), "MODULE:APP"] = ""
     """MODULE:APP of the tasks that local workers execute; without it there are no local workers."""
     workers: Annotated[int, Whole(0, WORKERS_MAX), "--workers"] = 1
-    """How many local worker processes are started and kept alive."""
+    """Number of local worker processes that are started and kept alive."""
     capacity: Annotated[int, CAPACITY, "--capacity"] = 100
-    """How many runs a local worker executes at once."""
+    """Number of runs that a local worker executes at once."""
     reload: Annotated[bool, Flag(), "--reload"] = False
-    """For development: start local workers again when a file of the app changes; what they run is handed back."""
+    """Restart local workers when a file of the app changes, for development; their runs are handed back."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED] = 1_000
     """Time for which one task may block the event loop of a local worker before the worker reports it; 0: never."""
     allow_host: Annotated[tuple[str, ...], Many(HOST), "--allow-host"] = ()
@@ -89,13 +90,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxy: Annotated[tuple[str, ...], Many(NETWORK), "--trusted-proxy"] = ()
     """Addresses or networks of proxies whose X-Forwarded-For, -Host and -Proto are believed, such as 10.0.0.0/8."""
     key_per_minute: Annotated[int, Whole(1, 10**9)] = 600_000
-    """How often a key may ask in a minute, if nothing else is said of it."""
+    """Requests per minute that a key may make, if the key has no limit of its own."""
     key_per_day: Annotated[int, Whole(1, 10**12)] = 100_000_000
-    """How often a key may ask in a day (UTC), if nothing else is said of it."""
+    """Requests per day (UTC) that a key may make, if the key has no limit of its own."""
     lease_ms: Annotated[int, Duration(500, DAY_MS), "--lease"] = 15_000
-    """How long a worker may go unheard before its runs are taken from it."""
+    """Lease of a worker: time without a heartbeat after which its runs are taken from it."""
     disconnect_ms: Annotated[int, Duration(0, HOUR_MS)] = 1_000
-    """How long a worker whose signals connection broke has to come back."""
+    """Time in which a worker whose signals connection broke has to reconnect."""
     body_max: Annotated[int, Bytes(100, GIB)] = 8 * 1024 * 1024
     """The largest request body, in bytes."""
     upload_max: Annotated[int, Bytes(100, 1024 * GIB)] = 1024 * 1024 * 1024
@@ -108,37 +109,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     external_folders: Annotated[tuple[str, ...], Many(Text("a folder", 1))] = ()
     """Folders whose SQLite files may be opened as external databases."""
     external_timeout_ms: Annotated[int, Duration(100, HOUR_MS)] = 10_000
-    """How long an external database may take to answer."""
+    """Timeout of an external database."""
     input_max: Annotated[int, Bytes(100, GIB // 4)] = 1024 * 1024
     """The largest input of a run, in bytes."""
     output_max: Annotated[int, Bytes(100, GIB // 4)] = 8 * 1024 * 1024
     """The largest output of a run, in bytes."""
     depth_max: Annotated[int, Whole(1, 500)] = 100
-    """How deep JSON may be nested."""
+    """Maximum nesting of JSON."""
     query_max_ms: Annotated[int, Duration(10, HOUR_MS)] = 10_000
-    """Timeout of a request's query in the database (a list, a filter, a count); one that takes longer is cancelled, and
-    the request answered with 422 `query_too_costly`. On PostgreSQL every read ends after 30 seconds at the latest."""
+    """Timeout of a request's query in the database (a list, a filter, a count); a slower query is cancelled, and the
+    request answered with 422 `query_too_costly`. On PostgreSQL every read ends after 30 seconds at the latest.
+    """
     wait_max_ms: Annotated[int, Duration(0, HOUR_MS)] = 60_000
-    """The longest that a request may wait for a change."""
+    """Longest time that a request may wait for a change."""
     drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 30_000
     """Time in which a stopping server lets requests and local runs finish; local workers have 5 s more to hand back the others."""
     idempotency_ms: Annotated[int, Duration(1_000, 3650 * DAY_MS)] = 7 * 86_400_000
-    """How long replies are kept under their Idempotency-Key."""
+    """Retention of replies under their Idempotency-Key."""
     tombstone_ms: Annotated[int, Duration(0, 3650 * DAY_MS)] = 90 * 86_400_000
-    """How long a removed run answers 410 before it answers 404."""
+    """Time for which a removed run answers 410 before it answers 404."""
     slots_ms: Annotated[int, Duration(0, 3650 * DAY_MS)] = 30 * 86_400_000
-    """How long it is kept what became of a schedule's slots; never longer than `tombstone_ms`. So far back slots can be
-    back-filled."""
+    """Retention of the past slots of schedules, at most `tombstone_ms`. Slots can be back-filled that far back."""
     reserve_bytes: Annotated[int, Bytes(0, 1024 * GIB)] = 64 * 1024 * 1024
     """Disk space held back so that runs can finish on a full disk; 0 holds none."""
     streams_max: Annotated[int, Whole(1, 1_000_000)] = 12_000
-    """How many event streams may be open at once. An eighth is reserved for workers. Once keys exist, a key may hold
-    half as many as are still free (alone, a third of all), and an organisation twice as many (two thirds)."""
+    """Maximum number of open event streams. An eighth is reserved for workers. Once keys exist, a key may hold half
+    as many as are still free (alone, a third of all), and an organisation twice as many (two thirds).
+    """
     log_lines_max: Annotated[int, Whole(0, 10**9)] = 10_000
-    """How many lines of log a run may have; what comes after is dropped, and said so."""
+    """Maximum number of log lines of a run; further lines are dropped, and the log says so."""
     secret: Annotated[str, SECRET] = ""
-    """What tokens and cursors are signed with, the same for all servers of a store. If empty it is made once and kept: beside
-    a file, readable by its owner only; of PostgreSQL in the database."""
+    """Secret that signs tokens and cursors, the same for all servers of a store. If empty it is made once and kept:
+    beside a file, readable by its owner only; of PostgreSQL in the database.
+    """
     earlier_secrets: Annotated[tuple[str, ...], Many(SECRET)] = ()
     """Secrets that this store had before: what they sealed still opens. The content of a `.key` file is one as it stands."""
     ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
@@ -149,8 +152,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap_key_file: Annotated[str, FILE] = ""
     """A file that holds `bootstrap_key`."""
     outbound_allow: Annotated[tuple[str, ...], Many(TARGET)] = ()
-    """What webhooks and mails may go to although it is not public: hosts (HOST or HOST:PORT, by http too) and networks
-    (10.0.0.0/8). By default the server calls nothing inside its own network."""
+    """Targets of webhooks and mails that are allowed although they are not public: hosts (HOST or HOST:PORT, by http
+    too) and networks (10.0.0.0/8). By default the server calls nothing inside its own network.
+    """
     outbound_refuse: Annotated[tuple[str, ...], Many(EXACT_NETWORK)] = ()
     """Networks that are never called, also if a host that is allowed leads there."""
     outbound_ports: Annotated[tuple[int, ...], Many(PORT)] = (443,)
@@ -161,8 +165,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Serve although the database is set to lose acknowledged changes when it crashes (fsync, full_page_writes or
     synchronous_commit off) or fails over (synchronous_commit = local beside synchronous standbys)."""
     cloudcoin_aliases: Annotated[tuple[str, ...], Many(Text("an alias, command=task or GET command=task", 1))] = ()
-    """Further commands of the CloudCoin surface, as `command=task`; `GET command=task` and `PUT command=task` for those that
-    are no POST."""
+    """Further commands of the CloudCoin surface, as `command=task`, or `GET command=task` and `PUT command=task` for
+    other methods than POST.
+    """
     cloudcoin_loopback_without_key: Annotated[bool, Flag()] = False
     """Accept requests of this machine on the CloudCoin surface without a key even when keys exist: they may start tasks
     of the first organisation and see the runs started so. Refused together with the same settings as
@@ -181,7 +186,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The lowest level of what is logged."""
 
     def __post_init__(self) -> None:
-        """Refuse values that their settings do not take."""
         check_all(self)
 
 
@@ -195,15 +199,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     capacity: Annotated[int, CAPACITY, "--capacity"] = 100
     """Runs that each process executes at once."""
     queues: Annotated[tuple[str, ...], Many(Text("a queue", 1, 200)), "--queues"] = ()
-    """The queues to claim from; all if there are none."""
+    """Queues to claim from; default: all."""
     ray_address: Annotated[str, Text("the address of a Ray cluster"), "--ray-address"] = ""
-    """The Ray cluster; RAY_ADDRESS, or the one of this machine, if absent."""
+    """Address of the Ray cluster; default: RAY_ADDRESS, or the cluster of this machine."""
     ray_runtime_env: Annotated[str, JSON_OBJECT] = ""
     """The [Ray runtime environment](../how-to/ray.md) of runs, as JSON."""
     ray_capacity: Annotated[int, RAY_CAPACITY, "--ray-capacity"] = 100
     """Runs on Ray at once; 0 leaves them to other workers."""
     name: Annotated[str, Text("a name", 0, 200), "--name", "HEADWAY_WORKER_NAME"] = ""
-    """A name for people; host and process id if absent."""
+    """Name for people; default: host and process id."""
     drain_ms: Annotated[int, Duration(0, DAY_MS), "--drain"] = 20_000
     """Time for runs to finish when the worker is stopped."""
     log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
@@ -211,12 +215,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
     """The lowest level of what is logged."""
     reload: Annotated[bool, Flag(), "--reload"] = False
-    """For development: start again when a file of the app changes; what runs is handed back."""
+    """Restart the worker when a file of the app changes, for development; its runs are handed back."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED, "--loop-blocked"] = 1_000
     """Time for which one task may block the event loop before the worker reports it; 0: never."""
 
     def __post_init__(self) -> None:
-        """Refuse values that their settings do not take."""
         check_all(self)
 
 
@@ -224,41 +227,40 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of clients, workers and commands. Raises ValueError for bad values."""
 
     url: Annotated[str, Text("the URL of a server", 0, 65_536), "--url"] = ""
-    """The server, http://127.0.0.1:8006 if absent; several on one store with commas between."""
+    """URL of the server, http://127.0.0.1:8006 if absent; several on one store with commas between."""
     server: Annotated[str, Text("the URL of a server", 0, 65_536), "--server"] = ""
-    """The same as `url`, and goes before it."""
+    """Alias of `url`, which it overrides."""
     key: Annotated[str, Text("a key, hw_…", secret=True)] = ""
-    """The key, hw_…, that a server has made."""
+    """Key of the client, hw_…, made by a server."""
     key_file: Annotated[str, FILE, "--key-file"] = ""
-    """A file that holds the key; `key` goes before it."""
+    """File with the key; `key` overrides it."""
     ca: Annotated[str, FILE, "--ca"] = ""
-    """A file with the certificates of authorities that are trusted for the server, in place of the system's (PEM)."""
+    """File with the certificates of authorities that are trusted for the server, in place of the system's (PEM)."""
     timeout: Annotated[float, Seconds(0.001, 86_400), PYTHON_ONLY] = 30.0
     """Longest silence of the server, in seconds."""
     retries: Annotated[int, Whole(0, 1_000), PYTHON_ONLY] = RETRIES
     """Number of times that a request is tried again after a failure of the connection or an overloaded server."""
 
     def __post_init__(self) -> None:
-        """Refuse values that their settings do not take."""
         check_all(self)
 
 
 RENAMED: Final = {
     "anonymous_loopback": "loopback_without_key", "cloudcoin_anonymous": "cloudcoin_loopback_without_key",
 }  # fmt: skip
-"""Removed settings and where to look instead; they are refused, since the new ones do not mean the same."""
+"""Removed settings with their successors; they are refused, since the successors have another meaning."""
 _KEYLESS: Final = ("loopback_without_key", "cloudcoin_loopback_without_key")
 _FORWARDING: Final = ("behind_proxy", "trusted_proxy", "allow_host")
 """Settings used behind a proxy, where requests of other machines arrive from loopback."""
 SHARED: Final = frozenset({"HEADWAY_URL", "HEADWAY_SERVER", "HEADWAY_CA", "HEADWAY_RAY_RUNTIME_ENV"})
-"""Variables that worker processes and user code inherit: how they reach the server, and what Ray needs."""
+"""Variables that worker processes and user code inherit: the server's address, and Ray's environment."""
 
 
 def check(settings: Settings, *, locked: bool = True) -> None:
-    """Raise ValueError, with what to do, for settings with which no server may run, alone or together.
+    """Raise ValueError, with advice, for settings that no server may run with, alone or together.
 
-    `locked` says whether there is a key, which is known when the store is open: others than this machine are never served
-    without one.
+    `locked` is whether a key exists, which is known when the store is open: other machines are never served without
+    one.
     """
     host = settings.host
     if settings.tls_key and not settings.tls_cert:
@@ -315,13 +317,13 @@ def variables() -> frozenset[str]:
 
 
 def strange(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return a warning about each variable of the environment that looks like a setting, and is none or is ignored."""
+    """Return a warning for each environment variable that looks like a setting but is none, or is ignored."""
     return doubts(environment, variables())
 
 
 @contextmanager
 def about(name: str) -> Iterator[None]:
-    """Name a server's setting in each ValueError that is raised within."""
+    """Add the name of a server's setting to each ValueError raised within."""
     try:
         yield
     except ValueError as error:

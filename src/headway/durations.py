@@ -1,4 +1,4 @@
-"""Durations as people write them: "30s", "5 minutes", "1h30m", ISO 8601 "PT30S"; integer milliseconds inside."""
+"""Durations in human spelling: "30s", "5 minutes", "1h30m", ISO 8601 "PT30S"; integer milliseconds inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ISO: Final = re.compile(
 )
 TEXT_MAX: Final = 100
 LONGEST_MS: Final = 100 * 365 * 86_400_000
-"""A hundred years: longer durations are taken for mistakes."""
+"""Maximum duration, a hundred years: longer ones are mistakes."""
 
 
 def parse_ms(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Every error a caller can see: a stable code, an HTTP status, a message for people, and a hint.
+"""Errors of the API: each class has a stable code, an HTTP status, a message for people, and a hint.
 
     HeadwayError
     ├── BadRequest 400 ─ MalformedJson, UnknownField, BadParameter, BadCursor, BadHost 421, PayloadTooLarge 413,
@@ -179,7 +179,7 @@ class QueryTooCostly(InvalidInput):
 
 
 class Unauthenticated(HeadwayError):
-    """There is no valid credential in the request."""
+    """The request has no valid credential."""
 
     code, status, title = "unauthenticated", 401, "A valid key is needed"
     hint = "Set HEADWAY_KEY, or send `Authorization: Bearer hw_…`; `headway keys create` makes a key."
@@ -192,7 +192,7 @@ class Forbidden(HeadwayError):
 
 
 class NotFound(HeadwayError):
-    """There is no such thing here."""
+    """The addressed object does not exist."""
 
     code, status, title = "not_found", 404, "There is no such thing here"
 
@@ -246,7 +246,7 @@ class RecordNotFound(NotFound):
 
 
 class StoredFileNotFound(NotFound):
-    """There is no such file; files go some days after they came."""
+    """No file has that id; files are removed some days after their upload or export."""
 
     code, title = "file_not_found", "There is no such file"
 
@@ -289,7 +289,7 @@ class MethodNotAllowed(HeadwayError):
 
 
 class Gone(HeadwayError):
-    """It was here and is not any more."""
+    """The addressed object existed and was removed."""
 
     code, status, title = "gone", 410, "It was here and is not any more"
 
@@ -417,13 +417,13 @@ class TooManyRequests(HeadwayError):
     hint = "Wait as long as Retry-After says; X-RateLimit-Remaining says what is left."
 
     def __init__(self, detail: str = "", *, retry_after_s: int = 1, **fields: Any) -> None:
-        """`retry_after_s` is when it may be tried again."""
+        """`retry_after_s` is the time, in seconds, after which the request may be repeated."""
         super().__init__(detail, **fields)
         self.retry_after_s = retry_after_s
 
 
 class TargetUnreachable(HeadwayError):
-    """What a record task sends to did not take anything, again and again; the run is tried again later, from there."""
+    """The target of a record task took nothing, repeatedly; the run is tried again later, from that record."""
 
     code, status, title = "target_unreachable", 502, "What the task sends to cannot be reached"
     hint = (
@@ -439,7 +439,7 @@ class ExternalFailed(HeadwayError):
 
 
 class Unavailable(HeadwayError):
-    """Not now; the request changed nothing and may be repeated with its Idempotency-Key."""
+    """The server cannot take the request now; nothing was changed, and it may be repeated with its Idempotency-Key."""
 
     code, status, title, retry_after_s = "unavailable", 503, "Not available just now", 1
 
@@ -465,7 +465,7 @@ class StorageBusy(Unavailable):
 
 
 class StorageUnavailable(Unavailable):
-    """The database cannot be reached. A change that was asked for may have been made or not."""
+    """The database cannot be reached. A requested change may have been made or not."""
 
     code, title = "storage_unavailable", "The database cannot be reached"
     hint = "Try again with the same Idempotency-Key: if the change was made after all, it is not made twice."
@@ -478,7 +478,7 @@ class Draining(Unavailable):
 
 
 class CutOff(Unavailable):
-    """The server had to go before it was done. A change that was asked for may have been made or not."""
+    """The server ended before it was done. A requested change may have been made or not."""
 
     code, title = "cut_off", "The server went before it could answer"
     hint = "Try again with the same Idempotency-Key: if the change was made after all, it is not made twice."
@@ -498,4 +498,4 @@ def _tree(root: type[HeadwayError]) -> list[type[HeadwayError]]:
 
 
 BY_CODE: dict[str, type[HeadwayError]] = {error.code: error for error in _tree(HeadwayError)}
-"""Every class by its code; the client looks here to raise what the server meant."""
+"""Classes by code; the client raises the class of an answer's code."""

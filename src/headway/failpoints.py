@@ -1,4 +1,4 @@
-"""Named points at which a test can make the process die, as by kill -9. Off unless armed by the environment.
+"""Fail points: named points at which a test can kill the process, as by kill -9. Off unless armed by the environment.
 
 `HEADWAY_FAIL_POINT=writer.before_commit:3` kills the process when that point is passed for the third time.
 """
@@ -21,18 +21,18 @@ POINTS: Final = (
     "moving.before_commit",
     "moving.after_commit",
 )
-"""Every point there is; the fault tests try each against each operation."""
+"""All points; the fault tests try each against each operation."""
 
 _name, _, _count = os.environ.get("HEADWAY_FAIL_POINT", "").partition(":")
 _left = int(_count or "1")
 ARMED: Final = _name != ""
-"""Callers on a hot path look here first."""
+"""Whether a point is armed; hot paths check this first."""
 
 assert not ARMED or _name in POINTS, f"HEADWAY_FAIL_POINT names no point: {_name}"
 
 
 def point(name: str) -> None:
-    """Die here, if this is the armed point and its count has come."""
+    """Kill the process if this is the armed point and its count is reached."""
     global _left  # noqa: PLW0603 - one process, one countdown
     if name == _name:
         _left -= 1

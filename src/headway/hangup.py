@@ -9,29 +9,28 @@ from typing import Final
 
 
 def ignored() -> bool:
-    """Tell whether SIGHUP was ignored when the process was started, as `nohup` does: it stays ignored."""
+    """Return whether SIGHUP was ignored when the process started, as under `nohup`; it stays ignored then."""
     return signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def put_off() -> None:
-    """Let a SIGHUP that comes before the program is ready for it end nothing."""
+    """Ignore SIGHUP until the program is ready to handle it."""
     if not ignored():
         signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 class Terminal:
-    """The terminal that a program was started from, if there was one."""
+    """Terminal from which the program was started, if any."""
 
     def __init__(self) -> None:
-        """Look whether there is one."""
         self._was_there: Final = _is_there()
 
     def lost(self) -> bool:
-        """Tell whether it was closed since."""
+        """Return whether the terminal was closed since."""
         return self._was_there and not _is_there()
 
     def told_by(self, end: Callable[[], None], reload: Callable[[], None]) -> Callable[..., None]:
-        """Return a signal handler for SIGHUP that calls `end` if the terminal is gone, and else `reload`."""
+        """Return a handler of SIGHUP that calls `end` if the terminal was closed, and else `reload`."""
         return lambda *_: end() if self.lost() else reload()
 
 

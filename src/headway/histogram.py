@@ -1,4 +1,4 @@
-"""How long things took, counted in buckets: cheap enough to note each, and what Prometheus wants to know."""
+"""Histogram of durations for Prometheus: counts in buckets, cheap enough for every request."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ BOUNDS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 
 
 class Histogram:
-    """Durations in seconds. One thread notes, any may look."""
+    """Histogram of durations in seconds. One thread writes, any thread reads."""
 
     __slots__ = ("bounds", "counts", "seconds")
 
     def __init__(self, bounds: tuple[float, ...] = BOUNDS_S) -> None:
         self.bounds = bounds
-        """The upper bounds of the buckets but for the last one, in seconds."""
+        """Upper bounds of the buckets except the last, in seconds."""
         self.counts = [0] * (len(bounds) + 1)
-        """How many were in each bucket."""
+        """Number of durations in each bucket."""
         self.seconds = 0.0
-        """All of them together."""
+        """Sum of all durations."""
 
     def note(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.seconds += seconds
 
     def and_of(self, others: Iterable[Histogram]) -> Histogram:
-        """Return all of them together."""
+        """Return the sum of this histogram and others."""
         together = Histogram(self.bounds)
         for each in (self, *others):
             together.seconds += each.seconds
@@ -37,5 +37,5 @@ class Histogram:
         return together
 
     def cumulated(self) -> list[tuple[str, float]]:
-        """Return (bound, how many took no longer than that), the last bound being infinite."""
+        """Return (bound, number of durations up to it), the last bound being infinite."""
         return list(zip((*map(str, self.bounds), "+Inf"), accumulate(self.counts), strict=True))

@@ -21,10 +21,10 @@ _PLAIN: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class IdSource:
-    """Hands out UUIDv7s that sort in the order in which they were made, also within one millisecond."""
+    """Source of UUIDv7s that sort in the order in which they were made, also within one millisecond."""
 
     def __init__(self, entropy: Callable[[int], bytes] = os.urandom) -> None:
-        """`entropy` returns so many random bytes; a simulation gives its own, to have the same ids again."""
+        """`entropy` returns the requested number of random bytes; a simulation passes its own, for reproducible ids."""
         self._entropy = entropy
         self._last_ms = 0
         self._count = 0
@@ -49,7 +49,7 @@ class IdSource:
 
 
 def random_names(prefix: bytes) -> Iterator[bytes]:
-    """Yield ids of 96 random bits, which do not reveal how many there are; drawn in blocks, as that is cheap."""
+    """Yield ids of 96 random bits, which do not reveal their number; drawn in blocks, as that is cheap."""
     while True:
         block = os.urandom(12 * 256).hex().encode()
         for at in range(0, len(block), 24):
@@ -57,12 +57,12 @@ def random_names(prefix: bytes) -> Iterator[bytes]:
 
 
 def time_of(uuid: str) -> int:
-    """Return when the id was made, in milliseconds UTC."""
+    """Return the time at which the id was made, in milliseconds UTC."""
     return int(uuid[:8] + uuid[9:13], 16)
 
 
 def canonical(text: str) -> str | None:
-    """Return the 36-character spelling of a UUID written with or without dashes, or None if it is none."""
+    """Return the 36-character spelling of a UUID written with or without dashes, or None for other texts."""
     text = text.lower()
     if _DASHED.fullmatch(text):
         return text
@@ -72,10 +72,10 @@ def canonical(text: str) -> str | None:
 
 
 class Signer:
-    """Signs short texts with the server's secret, so that they come back unchanged or not at all."""
+    """Signatures of short texts with the server's secret, so that an altered text is refused."""
 
     def __init__(self, secret: bytes, scope: str = "") -> None:
-        """Take at least 32 random bytes. What is signed in one scope is nothing in another."""
+        """Take at least 32 random bytes. Signatures of one scope are invalid in another."""
         assert len(secret) >= 32, "the secret is too short"  # noqa: PLR2004 - 256 bits
         self.secret = secret
         self._scope = scope

@@ -42,12 +42,12 @@ class Kind(Protocol):
         ...
 
     def holds(self, value: Any) -> bool:
-        """Tell whether it takes a value of Python."""
+        """Return whether the setting takes a Python value."""
         ...
 
 
 def parse_bytes(text: str) -> int:
-    """Return the number of bytes in "512MiB" or "1.5 GB"; raise ValueError for what is no size."""
+    """Return the number of bytes in "512MiB" or "1.5 GB"; raise ValueError for other texts."""
     match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError(f'{text[:40]!r} is not a size; write "512MiB"')
@@ -75,14 +75,13 @@ class Flag:
     accepts: str = "true or false"
 
     def read(self, text: str) -> bool:
-        """Read what people write for yes and no, in any case."""
+        """Read yes or no in their usual spellings, in any case."""
         word = text.strip().lower()
         if word not in _TRUE | _FALSE:
             raise ValueError(text)
         return word in _TRUE
 
     def holds(self, value: Any) -> bool:
-        """Only the two."""
         return isinstance(value, bool)
 
 
@@ -95,17 +94,14 @@ class Whole:
 
     @property
     def accepts(self) -> str:
-        """The range."""
         return f"a whole number from {self.least} to {self.most}"
 
     def read(self, text: str) -> int:
-        """Read digits."""
         if not re.fullmatch(r"\s*-?[0-9]{1,20}\s*", text):
             raise ValueError(text)
         return int(text)
 
     def holds(self, value: Any) -> bool:
-        """In the range, and no bool."""
         return isinstance(value, int) and not isinstance(value, bool) and self.least <= value <= self.most
 
 
@@ -115,7 +111,6 @@ class Bytes(Whole):
 
     @property
     def accepts(self) -> str:
-        """The range, and a spelling."""
         return f'a size from {format_bytes(self.least)} to {format_bytes(self.most)}, such as "8 MiB" or 8388608'
 
     def read(self, text: str) -> int:
@@ -129,7 +124,6 @@ class Duration(Whole):
 
     @property
     def accepts(self) -> str:
-        """The range, and a spelling."""
         return f'a duration from {format_ms(self.least)} to {format_ms(self.most)}, such as "30s", "5m" or "1h30m"'
 
     def read(self, text: str) -> int:
@@ -146,7 +140,6 @@ class Seconds:
 
     @property
     def accepts(self) -> str:
-        """The range."""
         return f"a number of seconds from {self.least:g} to {self.most:g}"
 
     def read(self, text: str) -> float:
@@ -154,7 +147,6 @@ class Seconds:
         return parse_ms(text) / 1000
 
     def holds(self, value: Any) -> bool:
-        """In the range, and no bool."""
         return isinstance(value, int | float) and not isinstance(value, bool) and self.least <= value <= self.most
 
 
@@ -166,7 +158,6 @@ class Choice:
 
     @property
     def accepts(self) -> str:
-        """The words."""
         return f"{', '.join(self.words[:-1])} or {self.words[-1]}"
 
     def read(self, text: str) -> str:
@@ -174,13 +165,12 @@ class Choice:
         return text.strip().lower()
 
     def holds(self, value: Any) -> bool:
-        """Only the words."""
         return value in self.words
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text of visible characters; an empty one stands for none where there is no default."""
+    """A text of visible characters; an empty one means no value where there is no default."""
 
     what: str = "a text without control characters"
     least: int = 0
@@ -190,16 +180,14 @@ class Text:
 
     @property
     def accepts(self) -> str:
-        """The description, with the least length."""
         bounds = f" of at least {self.least} characters" if self.least > 1 else ""
         return f"{self.what}{bounds}"
 
     def read(self, text: str) -> str:
-        """Take it as it is, without blanks around it."""
+        """Return the text without surrounding blanks."""
         return text.strip()
 
     def holds(self, value: Any) -> bool:
-        """As long as that, and on one line."""
         if not isinstance(value, str) or _CONTROL.search(value):
             return False
         return value == "" if not value and not self.least else self.least <= len(value) <= self.most
@@ -215,15 +203,13 @@ class Matching:
 
     @property
     def accepts(self) -> str:
-        """The description."""
         return self.what
 
     def read(self, text: str) -> str:
-        """Take it as it is, without blanks around it."""
+        """Return the text without surrounding blanks."""
         return text.strip()
 
     def holds(self, value: Any) -> bool:
-        """Ask the function."""
         if not isinstance(value, str) or not value:
             return False
         try:
@@ -241,7 +227,6 @@ class Many:
 
     @property
     def accepts(self) -> str:
-        """The description of one value."""
         return self.item.accepts
 
     @property
@@ -250,7 +235,6 @@ class Many:
         return getattr(self.item, "secret", False)
 
     def holds(self, value: Any) -> bool:
-        """Each."""
         return isinstance(value, tuple) and all(self.item.holds(part) for part in value)
 
 
@@ -307,13 +291,13 @@ EXACT_NETWORK: Final = Matching("a network such as 10.0.0.0/8, with no bit set b
 TARGET: Final = Matching("a host (HOST or HOST:PORT), an address or a network such as 10.0.0.0/8", _target)
 """A target that may be called although it is not public."""
 NAMED: Final = Matching("a host (HOST or HOST:PORT), an address or a network such as 10.0.0.0/8", _named)
-"""The same, with networks of which any address is named."""
+"""Target as in TARGET, or a network given by any of its addresses."""
 JSON_OBJECT: Final = Matching("a JSON object", _json_object, secret=True)
 SECRET: Final = Text("a random text", 32, secret=True)
 
 
 def first_refused(kind: Kind | Many, value: Any) -> Any:
-    """Return the part of a refused value that is at fault: of a list its first element that is refused."""
+    """Return the refused part of a value: of a list, its first refused element."""
     if isinstance(kind, Many) and isinstance(value, Iterable) and not isinstance(value, str):
         return next((part for part in value if not kind.item.holds(part)), value)
     return value

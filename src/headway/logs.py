@@ -1,7 +1,7 @@
-"""One line per thing that happened, on stderr, as text or as JSON: time, level, logger, message; never a line break from outside.
+"""Logs on stderr, one line per record, as text or JSON: time, level, logger, message; line breaks are escaped.
 
-A record in JSON has `time`, `level`, `logger` and `message`, and after those what its kind adds: `exception` (a traceback),
-`worker` (the number of the worker process that wrote it), and the fields of the access log.
+A record in JSON has `time`, `level`, `logger` and `message`, followed by the fields of its kind: `exception` (a
+traceback), `worker` (the number of the worker process that wrote it), and those of the access log.
 """
 
 from __future__ import annotations
@@ -20,28 +20,26 @@ _ESCAPED: Final = (*range(32), *range(127, 160), 0x61C, 0x200E, 0x200F, *range(0
 _ESCAPES: Final = {code: f"\\x{code:02x}" for code in _ESCAPED} | {0x09: " "}
 
 _KEY: Final = re.compile(r"(hw_[0-9a-z]{4,40}_)[A-Za-z0-9_-]{20,200}")
-"""A key, which some clients can put into a URL only: its secret is in no line."""
+"""Pattern of a key, which some clients can put into a URL only; its secret is not logged."""
 
 
-class Told(Exception):
-    """Ends something, and is in the log already: who catches it need not say it again."""
+class LoggedError(Exception):
+    """An error that ends an operation and is logged already."""
 
 
-class Untold(logging.Filter):
-    """Keeps back what has been told."""
+class LoggedErrorFilter(logging.Filter):
+    """Filter of records with a LoggedError."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether it is news."""
-        return not (record.exc_info and isinstance(record.exc_info[1], Told))
+        return not (record.exc_info and isinstance(record.exc_info[1], LoggedError))
 
 
 class OneLine(logging.Formatter):
-    """Writes a record on one line; control characters are escaped, tracebacks follow indented."""
+    """Formatter of a record as one line; control characters are escaped, tracebacks follow indented."""
 
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         moment = f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%S')}.{record.msecs:03.0f}Z"
         message = _KEY.sub(r"\1…", record.getMessage().translate(_ESCAPES))
         line = f"{moment} {record.levelname.lower():<8} {record.name} {message}"
@@ -52,12 +50,11 @@ class OneLine(logging.Formatter):
 
 
 class JsonLine(logging.Formatter):
-    """Writes a record as one JSON object on one line, in ASCII."""
+    """Formatter of a record as one JSON object on one line, in ASCII."""
 
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         more = dict(getattr(record, "fields", {}))
         if record.exc_info:
             more["exception"] = self.formatException(record.exc_info)
@@ -66,10 +63,9 @@ class JsonLine(logging.Formatter):
 
 
 class Words(logging.Formatter):
-    """Writes the logger and the message alone, for people."""
+    """Formatter of logger and message alone, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
         return f"{record.name.replace('.', ' ')}: {record.getMessage()}"
 
 
@@ -82,7 +78,7 @@ def as_json(level: str, logger: str, message: str, moment: str, **more: Any) -> 
 
 
 def line_of_worker(number: int, line: bytes) -> bytes:
-    """Return a line that a worker process wrote as a record: one of its own with its number, any other as the message."""
+    """Return a line of a worker process as a record: JSON with the worker's number, or text as its message."""
     text = line.decode(errors="replace").rstrip("\r")
     if text.startswith('{"time": '):
         try:
@@ -101,7 +97,7 @@ def line_of_worker(number: int, line: bytes) -> bytes:
 
 
 def say(text: str, level: int = logging.INFO) -> None:
-    """Write a message to stderr, if that is still open: as it is, or as a record where logs are JSON."""
+    """Write a message to stderr, if it is open: as text, or as a record where logs are JSON."""
     if in_json():
         logging.getLogger("headway").log(level, "%s", text)
     else:
@@ -110,7 +106,7 @@ def say(text: str, level: int = logging.INFO) -> None:
 
 
 def in_json() -> bool:
-    """Tell whether this process logs in JSON."""
+    """Return whether this process logs in JSON."""
     return any(isinstance(handler.formatter, JsonLine) for handler in logging.getLogger().handlers)
 
 
@@ -140,4 +136,4 @@ def configure(level: str = "info", form: str = "text") -> None:
     logging.getLogger("headway.access").setLevel("INFO")  # HEADWAY_ACCESS_LOG turns it on, at any level
     server = logging.getLogger("uvicorn.error")
     server.setLevel("WARNING")  # its start and stop are ours to tell
-    server.addFilter(Untold())
+    server.addFilter(LoggedErrorFilter())

@@ -1,7 +1,7 @@
-"""Which addresses are public, and how settings name hosts: our own table, since `ipaddress.is_global` lets some through that lead inside.
+"""Public addresses and settings' hosts: our own table, since `ipaddress.is_global` accepts some internal ones.
 
-Of IPv6 only global unicast (2000::/3) is public at all, less what embeds an IPv4 address (6to4, Teredo, ISATAP) or is set
-aside; that leaves out mapped, compatible, translated and NAT64 addresses without a list of their spellings.
+Of IPv6 only global unicast (2000::/3) is public at all, less what embeds an IPv4 address (6to4, Teredo, ISATAP) or is
+set aside; that leaves out mapped, compatible, translated and NAT64 addresses without a list of their spellings.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\ufeff\\]")
 """Characters that are invalid in hosts and URLs."""
 GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 ISATAP: Final = frozenset({0x0000_5EFE, 0x0200_5EFE})
-"""The upper half of an interface id behind which an IPv4 address stands."""
+"""Upper halves of interface ids that embed an IPv4 address."""
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether the address is one of the public internet, and does not lead to another one in disguise."""
+    """Return whether the address is public, and embeds no internal address."""
     if isinstance(address, IPv6Address) and (
         address not in GLOBAL_UNICAST or address.scope_id is not None or int(address) >> 32 & 0xFFFF_FFFF in ISATAP
     ):
@@ -62,7 +62,7 @@ def is_public(address: Address) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host, by name or address, is loopback."""
+    """Return whether a host, by name or address, is loopback."""
     found = literal(host)
     if found is None:
         return host == "localhost"
@@ -82,12 +82,12 @@ def is_wildcard(host: str) -> bool:
 
 
 def within(address: Address, networks: Iterable[Network]) -> bool:
-    """Tell whether the address lies in one of the networks."""
+    """Return whether the address lies in one of the networks."""
     return any(address.version == network.version and address in network for network in networks)
 
 
 def literal(host: str) -> Address | None:
-    """Return the address that a host of a URL is, with or without brackets; None if it is a name."""
+    """Return the address that a URL's host is, with or without brackets; None for a name."""
     try:
         return ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
@@ -95,7 +95,7 @@ def literal(host: str) -> Address | None:
 
 
 def spelled(host: str) -> str:
-    """Return a host as a URL and a Host header have it: IPv6 addresses in brackets."""
+    """Return a host as in a URL or a Host header: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 

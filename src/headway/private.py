@@ -16,9 +16,10 @@ ROOT: Final = 0
 
 
 def exposed(status: os.stat_result) -> str | None:
-    """Return the mode of a file that others than its owner may read or change, such as "644"; None if they may not.
+    """Return the mode of a file that others than its owner may read or change, such as "644"; else None.
 
-    A file of root may be read by a group: so are secrets handed to containers (mode 0440), where the server is in that group.
+    A file of root may be read by a group: so are secrets handed to containers (mode 0440), where the server is in
+    that group.
     """
     mode = stat.S_IMODE(status.st_mode)
     others = mode & (0o037 if status.st_uid == ROOT else 0o077)

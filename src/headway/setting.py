@@ -1,6 +1,6 @@
-"""A setting: one value that is set by an option, a variable of the environment or in Python, with the same check.
+"""Settings: values set by an option, an environment variable or in Python, with the same check.
 
-A struct of settings is the table: each field says its type, its kind and its option, all in one annotation.
+A struct of settings is the table: each field has its type, its kind and its option in one annotation.
 
     port: Annotated[int, Whole(0, 65_535), "--port"] = 8006
 """
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 PREFIX: Final = "HEADWAY_"
 PYTHON_ONLY: Final = ""
-"""Marks a setting that has neither option nor variable."""
+"""Mark of a setting that has neither option nor variable."""
 FOREIGN: Final = re.compile(r"HEADWAY_(TEST|BENCH|FAULT)_|HEADWAY_FAIL_POINT$")
 """Variables of our tests and benchmarks."""
 _KUBERNETES: Final = re.compile(
@@ -32,37 +32,40 @@ _KUBERNETES_PORT: Final = re.compile(r"(tcp|udp|sctp)://.*")
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One row of the table."""
+    """One setting of a table."""
 
     name: str
     kind: Kind | Many
     default: Any
     variable: str
-    """Its variable in the environment."""
+    """Environment variable; empty if the setting has none."""
     option: str = ""
-    """Its option on the command line; empty if it has none."""
+    """Command line option; empty if the setting has none."""
 
     @property
     def where(self) -> str:
-        """The option and the variable, as messages name them."""
+        """Option and variable, as messages name them."""
         return f"{self.option} ({self.variable})" if self.option else self.variable
 
     def of_option(self, text: str) -> Any:
-        """Return the value of its option; raise ValueError, naming the option and the variable, with what is accepted."""
+        """Return the value of the option's text; raise ValueError naming option, variable and accepted values."""
         return self._read(text, self.where)
 
     def of_variable(self, text: str) -> Any:
-        """Return the value of its variable; raise ValueError as `of_option` does. Bare numbers of `…_MS` are milliseconds."""
+        """Return the value of the variable's text; raise ValueError as `of_option` does.
+
+        Bare numbers of `…_MS` are milliseconds.
+        """
         bare = self.variable.endswith("_MS") and text.strip().isdigit()
         where = f"{self.variable} ({self.option})" if self.option else self.variable
         return self._read(f"{text.strip()}ms" if bare else text, where, text)
 
     def of_argument(self, text: str) -> Any:
-        """Return the value of an argument of a program that is not for people; raise ValueError as `of_option` does."""
+        """Return the value of an internal program's argument; raise ValueError as `of_option` does."""
         return self._read(text, self.name)
 
     def check(self, value: Any, where: str = "") -> None:
-        """Raise ValueError, with what is accepted, for a value that it does not take."""
+        """Raise ValueError naming the accepted values, for a value outside of them."""
         if isinstance(self.kind, Many) and not isinstance(value, tuple):
             raise ValueError(  # noqa: TRY004 - as for every other value
                 f"{where or self.name}: {shown(value)} is not a tuple, of which each is {self.kind.accepts}"
@@ -94,7 +97,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 @cache
 def settings_of(table: type[msgspec.Struct]) -> tuple[Setting, ...]:
-    """Return the settings that a struct declares, in its order; fields without a kind are none."""
+    """Return the settings that a struct declares, in its order; fields without a kind are no settings."""
     hints = get_type_hints(table, include_extras=True)
     found = []
     for field in msgspec.structs.fields(table):
@@ -116,7 +119,7 @@ def setting(table: type[msgspec.Struct], name: str) -> Setting:
 
 
 def check_all(values: msgspec.Struct) -> None:
-    """Raise ValueError for the first value that its setting does not take; one that equals the default is fine."""
+    """Raise ValueError for the first value that its setting does not take; defaults are not checked."""
     for each in settings_of(type(values)):
         value = getattr(values, each.name)
         if value is not each.default:
@@ -124,10 +127,10 @@ def check_all(values: msgspec.Struct) -> None:
 
 
 def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any]) -> T:
-    """Return the settings: what was given (None: not), else the environment, else the default.
+    """Return the settings: the given value (None: not given), else the environment's, else the default.
 
     Raises ValueError naming the variable that cannot be read. An empty variable is an absent one, and so is one that
-    Kubernetes has set for a service of our name.
+    Kubernetes has set for a service named headway.
     """
     values = {}
     for each in settings_of(table):
@@ -139,7 +142,7 @@ def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any
 
 
 def doubts(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
-    """Return a warning about each variable that begins with `HEADWAY_` and is not known."""
+    """Return a warning for each variable that begins with `HEADWAY_` and is not known."""
     import difflib  # noqa: PLC0415 - only here, and it takes a while
 
     names = sorted(known)

@@ -1,4 +1,4 @@
-"""Text in files that people write: UTF-8, with or without a byte order mark."""
+"""Text files written by people: UTF-8, with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OTHERS: Final = {
 
 
 def decoded(data: bytes) -> str:
-    """Return the text without its byte order mark; raise ValueError, with what to do, for what is not UTF-8."""
+    """Return the text without its byte order mark; raise ValueError, with advice, for bytes that are not UTF-8."""
     for mark, name in _OTHERS.items():
         if data.startswith(mark):
             raise ValueError(f"it is {name}; save it as UTF-8")

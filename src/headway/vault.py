@@ -30,19 +30,19 @@ class NotOpened(Exception):
 
 
 class Vault:
-    """Seals with one key, and opens what that key or an earlier one has sealed."""
+    """Sealing with one key, and opening with it or with earlier ones."""
 
     def __init__(
         self, secret: bytes, earlier: Iterable[bytes] = (), entropy: Callable[[int], bytes] = os.urandom
     ) -> None:
-        """Take the store's secret, and those that it had before, for as long as something is sealed with them."""
+        """`secret` is the store's present one, `earlier` are former ones, needed while a text is sealed with them."""
         self._secrets = (secret, *earlier)
         assert all(len(each) >= SECRET_BYTES_MIN for each in self._secrets), "a secret is too short"
         self._entropy = entropy
 
     @cached_property
     def _keys(self) -> dict[str, AESGCM]:
-        """By their names; made when first needed, since most servers keep no secrets."""
+        """Keys by name, derived when first needed, since most servers seal nothing."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
 
         return {_id_of(key): AESGCM(key) for key in map(_derive, reversed(self._secrets))}
@@ -80,7 +80,10 @@ class Vault:
             ) from None
 
     def is_current(self, sealed: str) -> bool:
-        """Tell whether it is sealed with the present key; what is not is sealed again before the earlier secret goes."""
+        """Return whether the text is sealed with the present key.
+
+        Other texts have to be sealed again before the earlier secret is dropped.
+        """
         return sealed.startswith(f"{VERSION}.{self._key_id}.")
 
 

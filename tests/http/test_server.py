@@ -16,7 +16,7 @@ from tests.http.sockets import serving
 from headway.errors import RunNotFound
 from headway.http import protocol
 from headway.http import server as embedded
-from headway.logs import Untold
+from headway.logs import LoggedErrorFilter
 
 
 @contextlib.asynccontextmanager
@@ -163,7 +163,7 @@ async def test_a_stream_that_cannot_go_on_breaks_off_and_says_in_one_line_why(ca
         assert b"retry: " in answer
         assert not answer.endswith(b"0\r\n\r\n")
     errors = [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
-    news = [record for record in errors if Untold().filter(record)]
+    news = [record for record in errors if LoggedErrorFilter().filter(record)]
     assert [record.getMessage() for record in news] == [
         f"http.broken_off request_id=abc path='{run['url']}/events' error=it is gone"
     ]

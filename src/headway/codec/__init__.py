@@ -1,7 +1,7 @@
-"""Python's types and JSON: what a type is read from, written as and described by. Msgspec does it; Pydantic what is its own."""
+"""Codec of Python types and JSON: reading, writing, and JSON Schema, by msgspec and, for its own types, Pydantic."""
 
 from __future__ import annotations
 
 
 class Unresolved(TypeError):
-    """An annotation names something that does not exist yet; it may be defined further below."""
+    """An annotation names a class that does not exist yet; it may be defined further below."""

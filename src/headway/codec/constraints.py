@@ -51,7 +51,7 @@ def to_meta(said: Any) -> msgspec.Meta | None:
 
 
 def to_check(said: Any) -> tuple[Callable[[Any], object], str] | None:
-    """Return a check and the message of its failure, None for no constraint; raise TypeError for an unknown one."""
+    """Return a check and its failure message, None for no constraint; raise TypeError for an unknown one."""
     if not _ours(said):
         return None
     match type(said).__name__:

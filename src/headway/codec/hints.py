@@ -1,8 +1,8 @@
 """Translation of type annotations into types that msgspec decodes and checks completely.
 
-Where msgspec cannot decode a type, or would not check all of it, a `Foreign` class stands in its place, which msgspec hands
-to a hook: unions of classes without a tag, constraints of the annotated-types library, what is Pydantic's. A class whose
-fields need that is decoded by a struct of ours if it is a dataclass, and refused otherwise.
+Where msgspec cannot decode a type, or would not check all of it, a `Foreign` class stands in its place, which msgspec
+hands to a hook: unions of classes without a tag, constraints of the annotated-types library, Pydantic's types. A
+class whose fields need that is decoded by a struct of ours if it is a dataclass, and refused otherwise.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _UNIONS: Final = (Union, types.UnionType)
 
 
 class _Stand(type):
-    """The class of stand-ins: msgspec looks whether what the hook returns is an instance, and anything may be."""
+    """Metaclass of stand-ins: msgspec checks that the hook's value is an instance, and any value is."""
 
     def __instancecheck__(cls, instance: object) -> bool:
         return True
 
 
 class Foreign(metaclass=_Stand):
-    """A type that stands for one that msgspec does not decode by itself."""
+    """Stand-in for a type that msgspec does not decode by itself."""
 
     read: ClassVar[Callable[[Any], Any]]
-    """From what JSON says to the value; raises Unfit, ValueError or TypeError."""
+    """Conversion of decoded JSON to the value; raises Unfit, ValueError or TypeError."""
     by_pydantic: ClassVar[Any] = None
-    """The type, if Pydantic describes it."""
+    """Type that Pydantic describes, if any."""
     described_by: ClassVar[tuple[Any, ...]] = ()
-    """The types one of which describes it."""
+    """Types of which one describes the value."""
     named: ClassVar[bool] = False
-    """Whether its JSON Schema is kept under its name, since it may contain itself."""
+    """Whether the JSON Schema is kept under a name, since the type may contain itself."""
 
 
 def understood(hint: Any) -> Any:
-    """Return a type that msgspec decodes, with `hook`, to what `hint` says; raise TypeError for what nothing checks."""
+    """Return a type that msgspec decodes, with `hook`, as `hint` says; raise TypeError for uncheckable types."""
     return _Reading(hint).of(hint)
 
 
@@ -56,12 +56,12 @@ def hook(kind: type, value: object) -> Any:
 
 
 def convert(value: object, kind: Any) -> Any:
-    """Return what JSON says as that type, which is understood; raise msgspec.ValidationError."""
+    """Return decoded JSON as an understood type; raise msgspec.ValidationError."""
     return msgspec.convert(value, kind, dec_hook=hook, str_keys=True)
 
 
 class _Reading:
-    """The rewriting of one type. First it is found out which classes need it, as they may contain each other."""
+    """Rewriting of one type, after the search for the classes that need it, as classes may contain each other."""
 
     def __init__(self, hint: Any) -> None:
         self._made: dict[Any, type[Foreign]] = {}
@@ -173,7 +173,7 @@ class _Reading:
 
 
 def wants_pydantic(hint: Any) -> bool:
-    """Return whether there is something of Pydantic's in a type, however deep."""
+    """Return whether a type contains one of Pydantic's, at any depth."""
     return any(
         pydantic.is_type(each)
         or (get_origin(each) is Annotated and any(map(pydantic.is_annotation, get_args(each)[1:])))
@@ -191,7 +191,7 @@ def _struct_in(hint: Any) -> type | None:
 
 
 def _parts(hint: Any, seen: set[int]) -> Iterator[Any]:
-    """Yield a type and the types it is made of; those of Pydantic are not looked into."""
+    """Yield a type and its parts, without those of Pydantic's types."""
     if id(hint) in seen:
         return
     seen.add(id(hint))
@@ -209,7 +209,7 @@ def _parts(hint: Any, seen: set[int]) -> Iterator[Any]:
 
 
 def _fields(hint: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the fields of a class that has some, with their types."""
+    """Yield the fields of a class, if any, with their types."""
     kind = get_origin(hint) or hint
     if not isinstance(kind, type) or not (
         dataclasses.is_dataclass(kind)
@@ -243,7 +243,7 @@ def _bare(hint: Any) -> Any:
 
 
 def _filled(hint: Any, given: dict[Any, Any]) -> Any:
-    """Return the type with what a generic class was given for its parameters."""
+    """Return the type with the arguments of a generic class in place of its parameters."""
     if not given:
         return hint
     if isinstance(hint, TypeVar):
@@ -276,7 +276,7 @@ def _accepted(hint: Any) -> bool:
 
 
 def _inner(value: Any, kind: Any) -> Any:
-    """Convert within a hook, so that what is wrong keeps its place."""
+    """Convert within a hook, keeping the place of a fault."""
     try:
         return convert(value, kind)
     except msgspec.ValidationError as error:

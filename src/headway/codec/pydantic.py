@@ -1,6 +1,6 @@
-"""Pydantic's own types, if the user has them: validated, described and dumped by Pydantic itself, as in its JSON mode.
+"""Pydantic's types, if the user has them: validated, described and dumped by Pydantic itself, as in its JSON mode.
 
-Headway never imports Pydantic first: where there is a type of it, user code has imported it.
+Headway never imports Pydantic first: where there is a type of Pydantic's, user code has imported it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MARK: Final = "__get_pydantic_core_schema__"
 
 
 def is_model(kind: Any) -> bool:
-    """Return whether it is a model, which is an instance of its own class when it is validated."""
+    """Return whether a type is a model, whose validated values are instances of it."""
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
 
 
 def is_type(kind: Any) -> bool:
-    """Return whether it is a class that Pydantic has to validate: a model, its dataclass, HttpUrl."""
+    """Return whether a type is validated by Pydantic: a model, its dataclass, HttpUrl."""
     return isinstance(kind, type) and (hasattr(kind, MARK) or "__pydantic_core_schema__" in vars(kind))
 
 
@@ -50,7 +50,7 @@ class Field(NamedTuple):
 
 
 def field_of(said: Any, what: str) -> Field:
-    """Return default and alias of a `pydantic.Field(…)`; raise TypeError for an alias that is no name."""
+    """Return default and alias of a `pydantic.Field(…)`; raise TypeError for an alias that is not a name."""
     alias = said.validation_alias or said.alias
     if alias is not None and not isinstance(alias, str):
         raise TypeError(f"{what}: an input has one name; {alias!r} is none")
@@ -59,7 +59,7 @@ def field_of(said: Any, what: str) -> Field:
 
 
 def without_alias(said: Any) -> tuple[Any, ...]:
-    """Return its metadata for an Annotated, without the alias, which has no effect outside of models."""
+    """Return a field's metadata for an Annotated, without the alias, which has no effect outside of models."""
     import pydantic  # noqa: PLC0415 - as below
 
     kept = {name: value for name in ("title", "description", "discriminator") if (value := getattr(said, name))}
@@ -80,7 +80,7 @@ def _adapter(kind: Any) -> Any:
 
 
 def adapter(kind: Any) -> Any:
-    """Return the TypeAdapter of a type; raise TypeError for one that Pydantic does not take."""
+    """Return the TypeAdapter of a type; raise TypeError for types that Pydantic does not take."""
     from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError  # noqa: PLC0415 - as above
 
     try:
@@ -97,7 +97,7 @@ def adapter(kind: Any) -> Any:
 
 
 def validated(kind: Any, value: object) -> Any:
-    """Return what JSON says, as that type; raise Unfit with every fault that Pydantic finds."""
+    """Return decoded JSON as the type; raise Unfit with every fault that Pydantic finds."""
     from pydantic import ValidationError  # noqa: PLC0415 - as above
 
     try:
@@ -110,7 +110,7 @@ def validated(kind: Any, value: object) -> Any:
 
 
 def _pointer(steps: tuple[int | str, ...], value: Any, *, missing: bool) -> str:
-    """Return where a fault is in what JSON said; Pydantic's steps name the members of unions too."""
+    """Return the pointer of a fault in the JSON; Pydantic's steps name the members of unions too."""
     found = []
     for number, step in enumerate(steps):
         last = missing and number == len(steps) - 1
@@ -153,7 +153,7 @@ def dumped(value: object) -> Any:
 
 
 def dumped_as(kind: Any, value: object) -> Any:
-    """Return a value as JSON has it, as its declared type says; what is not of that type is returned as it is."""
+    """Return a value as JSON of its declared type; a value of another type is returned unchanged."""
     from pydantic_core import PydanticSerializationError  # noqa: PLC0415 - as above
 
     try:

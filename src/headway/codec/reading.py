@@ -14,7 +14,7 @@ _plain: Final = msgspec.json.Decoder().decode
 
 
 def read(text: bytes | msgspec.Raw, kind: Any = Any) -> Any:
-    """Return what JSON says as a type; raise msgspec.ValidationError with pointers, TypeError for a type nothing reads."""
+    """Return decoded JSON as a type; raise msgspec.ValidationError with pointers, TypeError for unreadable types."""
     if kind is Any:
         return _plain(text)
     try:

@@ -72,7 +72,7 @@ class _Schema:
         return {"$ref": f"{_DEFS}{self._named[kind]}"}
 
     def _name(self, kind: Any, model: Any) -> None:
-        """Keep what describes a class under a name, which is taken first: it may contain itself."""
+        """Store the schema of a class under a name, which is reserved first as the class may contain itself."""
         if model is not None:
             found = pydantic.schema(model, self._mode)
             definitions = found.pop("$defs", {})

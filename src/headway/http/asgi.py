@@ -41,7 +41,7 @@ from headway.http.route import Route
 from headway.http.router import Router, raw_path
 from headway.http.sites import SAFE_METHODS
 from headway.ids import random_names
-from headway.logs import Told
+from headway.logs import LoggedError
 from headway.service.service import Service
 from headway.storage.database import DatabaseLocked, StorageBroken
 from headway.storage.requester import REQUESTER, Requester, RequesterGone
@@ -286,7 +286,7 @@ class Api(ServerContext):
         if call.status:  # the answer has begun: that it breaks off is the only way to say that it is not whole
             where = call.request_id.decode(), call.path[:200]
             log.warning("http.broken_off request_id=%s path=%r error=%s", *where, error)
-            raise Told
+            raise LoggedError
         if not call.limits:
             call.limits = self.gate.left(call)
         if call.dialect is not None and call.dialect.yields(error, call):

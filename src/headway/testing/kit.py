@@ -1,4 +1,4 @@
-"""The service in memory: start runs, turn the clock, look at what became of them."""
+"""Test kit: a service in memory with a manual clock, which starts runs and executes them on demand."""
 
 from __future__ import annotations
 
@@ -38,11 +38,14 @@ from headway.worker.context.capture import LogCapture
 from headway.worker.declaration.app import App, TaskFunction
 
 ROUNDS_MAX = 10_000
-"""Claims without the clock moving; more is a task that never stops starting others."""
+"""Maximum number of claims without the clock moving; more means a task that never stops starting others."""
 
 
 class Kit:
-    """A service, its clock, and a worker that executes when it is told to."""
+    """A service in memory, its manual clock, and a worker that executes runs on demand.
+
+    Methods raise the errors of the client's methods of the same name.
+    """
 
     def __init__(self, app: App, service: Service, clock: ManualClock) -> None:
         self.app = app
@@ -75,7 +78,10 @@ class Kit:
         idempotency_key: str | None = None,
         **options: Any,
     ) -> KitRun:
-        """Start a run, as `client.runs.start` does, and execute everything that can run now."""
+        """Start a run, as `client.runs.start` does, and execute everything that can run now.
+
+        Raises as that does, such as `unknown_task`, `invalid_input` or `duplicate_run`.
+        """
         body = msgspec.json.encode(start_body(task, input, **options))
         spec = msgspec.json.decode(body, type=StartRun)
         keep_ms = self.service.settings.idempotency_ms
@@ -93,18 +99,24 @@ class Kit:
         /,
         **more: Any,
     ) -> Schedule:
-        """Make a schedule, as `client.schedules.create` does; `advance` lets its slots come."""
+        """Make a schedule, as `client.schedules.create` does; `advance` passes its slots.
+
+        Raises as that does, such as `unknown_task`, `invalid_schedule` or `schedule_exists`.
+        """
         said = {"name": name, "task": task, "occurrence": occurrence, "input": given or {}, **more}
         body = msgspec.json.encode(schedule_body(said))
         return await self.desk.schedules.create(msgspec.json.decode(body, type=CreateSchedule))
 
     async def slots(self, name: str) -> list[PastSlot]:
-        """Return what became of a schedule's slots, the oldest first, of the newest thousand."""
+        """Return the past slots of a schedule, oldest first, up to the newest 1,000.
+
+        Raises `schedule_not_found`.
+        """
         found, _ = await self.desk.schedules.slots(name, None, None, 1_000)
         return found[::-1]
 
     async def events(self, *, after: int = 0) -> AsyncIterator[Event]:
-        """Iterate over what has happened to all runs so far, as `client.events` does from after a position."""
+        """Iterate over the events of all runs so far, as `client.events` does from after a position."""
         more = True
         while more:
             found, after, more = await self.desk.history.all_events(after, PAGE)
@@ -112,7 +124,10 @@ class Kit:
                 yield of_line(present.event_out(line), position=line.position)
 
     async def complete_token(self, token: str, value: Any = None) -> KitRun:
-        """Complete what a suspended run waits for, as `client.complete_token` does, and execute what follows."""
+        """Complete the wait of a suspended run, as `client.complete_token` does, and execute what can run then.
+
+        Raises `not_found`, `already_completed` or `invalid_state`.
+        """
         run = await self.desk.runs.complete_token(token, raw(value))
         await self.settle()
         return KitRun(self, run.id)
@@ -122,7 +137,10 @@ class Kit:
         return KitRun(self, run_id)
 
     async def advance(self, duration: str) -> None:
-        """Turn the clock, stopping at every moment at which something is due, and execute what is."""
+        """Move the clock by a duration such as "3 days", stopping at each due time to execute the due runs.
+
+        Raises ValueError for a text that is not a duration.
+        """
         until = self.clock.now_ms() + parse_ms(duration)
         await self.settle()
         while True:
@@ -135,7 +153,10 @@ class Kit:
         await self.settle()
 
     async def settle(self) -> None:
-        """Execute everything that can run without the clock moving."""
+        """Execute everything that can run without the clock moving.
+
+        Raises AssertionError after 10,000 rounds, if tasks keep starting others.
+        """
         for _ in range(ROUNDS_MAX):
             session = self.service.sessions.get(self._worker_id)
             assert session is not None, "the kit's worker lives as long as the kit"
@@ -171,7 +192,10 @@ class Kit:
 
 @asynccontextmanager
 async def service(app: App, *, now_ms: int = 1_800_000_000_000, settings: Settings | None = None) -> AsyncIterator[Kit]:
-    """Open a service in memory for the tasks of `app`; its clock stands at `now_ms` until it is turned."""
+    """Open a service in memory for the tasks of `app`, its clock at `now_ms` (milliseconds UTC; default: January 2027).
+
+    `settings` are a server's settings (default: the defaults).
+    """
     clock = ManualClock(now_ms)
     store = open_memory(clock)
     store.start()
@@ -187,7 +211,7 @@ async def service(app: App, *, now_ms: int = 1_800_000_000_000, settings: Settin
 
 @contextmanager
 def _logging_of(app: App) -> Iterator[None]:
-    """Have what tasks log with Python's `logging` in the logs of their runs, as in a worker; leave the level as it was."""
+    """Send records of Python's `logging` in tasks to the logs of their runs, as a worker does."""
     if not app.capture_logging:
         yield
         return

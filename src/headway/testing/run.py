@@ -1,4 +1,4 @@
-"""A run in the kit: what `client.runs.start` returns, over a service in memory."""
+"""Run of the test kit: a handle over a service in memory."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 LINES_MAX = 1_000_000
-"""The lines of a history in a test; all of it is read at once."""
+"""Maximum number of history lines that a test reads at once."""
 PAGE = 1000
 
 
 class KitRun:
-    """A run in the kit: what it is now, and what to do with it; as the client's handle, what it gives is the client's too."""
+    """A run of the test kit, with the methods of the client's RunHandle, which return the client's types."""
 
     def __init__(self, kit: Kit, run_id: str) -> None:
         self._kit = kit
         self.id = run_id
 
     async def now(self) -> RunOut:
-        """Return the run as it is."""
+        """Return the run as it is now."""
         return present.run_out(await self._run())
 
     async def state(self) -> State:
-        """Return where it is in its life."""
+        """Return the state of the run."""
         return (await self._run()).state
 
     @overload
@@ -45,9 +45,9 @@ class KitRun:
     async def result(self, *, type: type[T]) -> T: ...
 
     async def result(self, *, type: Any = Any) -> Any:  # noqa: A002 - the word of the client
-        """Return its output, decoded to `type` if given.
+        """Return the run's output, converted to `type` if given.
 
-        Raises RunFailed or RunTerminated, which carry the run, and AssertionError if it is not finished.
+        Raises RunFailed or RunTerminated, which carry the run, and AssertionError if the run is not finished.
         """
         run = await self.now()
         if not run.final:
@@ -56,7 +56,7 @@ class KitRun:
         return outcome.output_of(run, type)
 
     async def events(self, after: int = 0) -> AsyncIterator[Event]:
-        """Iterate over what has happened so far: a `snapshot`, then the events of its history after that number."""
+        """Iterate over a `snapshot` of the run and then over its events from after event number `after`."""
         run = await self.now()
         found = await self._lines(after)
         yield Event(type="snapshot", seq=(await self._run()).seq, time=run.updated_at, run_id=run.id, run=run)
@@ -64,17 +64,17 @@ class KitRun:
             yield of_line(present.event_out(line))
 
     async def history(self, after: int = 0) -> AsyncIterator[EventOut]:
-        """Iterate over the events of its history alone, as the API has them."""
+        """Iterate over the events of the run's history, from after event number `after`."""
         for line in await self._lines(after):
             yield present.event_out(line)
 
     async def logs(self, after: int = 0) -> AsyncIterator[LogOut]:
-        """Iterate over the lines that its code has logged."""
+        """Iterate over the log lines of the run, from after line number `after`."""
         for line in await self._lines(after, "run.log"):
             yield present.log_out(line)
 
     async def results(self, after: int = 0) -> AsyncIterator[ResultOut]:
-        """Iterate over what it has published."""
+        """Iterate over the results that the run published, from after result number `after`."""
         more = True
         while more:
             found, more = await self._kit.desk.history.results(self.id, after, PAGE)
@@ -83,7 +83,7 @@ class KitRun:
                 yield present.result_out(each)
 
     async def children(self) -> AsyncIterator[KitRun]:
-        """Iterate over the runs that it has started, the oldest first."""
+        """Iterate over the run's children, oldest first."""
         wanted = RunFilter(parent_id=self.id)
         at: Page | None = Page(PAGE, newest_first=False)
         while at is not None:
@@ -93,34 +93,37 @@ class KitRun:
             at = Page(PAGE, after, newest_first=False) if after else None
 
     async def attempts(self) -> list[AttemptOut]:
-        """Return its tries, oldest first."""
+        """Return the run's attempts, oldest first."""
         return [present.attempt_out(attempt) for attempt in await self._kit.desk.history.attempts(self.id)]
 
     async def waiting(self) -> WaitingOut:
-        """Return why it does not run, how it runs, or how it ended, and which worker has or had it."""
+        """Return the reasons why the run waits, or facts about how it runs or ended."""
         return present.waiting_out(*await self._kit.desk.history.waiting(self.id))
 
     async def signal(self, name: str, payload: Any = None) -> None:
-        """Send it a signal, and execute what follows."""
+        """Send a signal to the run, and execute what can run then; raise `invalid_state` if the run is finished."""
         await self._kit.desk.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
         await self._kit.settle()
 
     async def terminate(self, reason: str = "") -> None:
-        """Stop it."""
+        """Terminate the run; raise `invalid_state` if it is finished otherwise."""
         await self._kit.desk.runs.terminate(self.id, Terminate(reason=reason))
         await self._kit.settle()
 
     async def suspend(self, reason: str = "") -> None:
-        """Hold it."""
+        """Suspend the run until `resume`; raise `invalid_state` if it is finished or stopping."""
         await self._kit.desk.runs.suspend(self.id, Reason(code="suspended", message=reason))
 
     async def resume(self, reason: str = "") -> None:
-        """Let it go on, and execute what follows."""
+        """Resume the run, and execute what can run then; raise `invalid_state` if the run is not suspended."""
         await self._kit.desk.runs.resume(self.id, Reason(code="resumed", message=reason))
         await self._kit.settle()
 
     async def retry(self, reason: str = "", *, from_scratch: bool = False) -> KitRun:
-        """Repeat it, failed or stopped, from the steps that succeeded; return the new run, with everything executed."""
+        """Start a new run that repeats this failed or terminated one, execute it, and return it; raise `invalid_state`.
+
+        The new run continues after the steps that succeeded; with `from_scratch` it starts from the beginning.
+        """
         because = Reason(code="retried", message=reason)
         again = await self._kit.desk.runs.retry(self.id, because, from_scratch=from_scratch)
         await self._kit.settle()

@@ -1,4 +1,4 @@
-"""Where attempts of the test kit report: straight into the service, in order, in batches."""
+"""Report sink of the test kit: reports go straight to the service, in order and in batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headway.worker.context.report_buffer import ReplyCallback, RequestReport
 
 
 class DirectSink:
-    """Reports may be put from any thread; they are sent from the loop."""
+    """Sink whose reports may be put from any thread and are sent from the loop."""
 
     def __init__(self, service: Service, worker_id: str) -> None:
         self._service = service
@@ -23,15 +23,15 @@ class DirectSink:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, report: AnyReport) -> None:
-        """Send it with the next batch."""
+        """Add a report to the next batch."""
         self._waiting.append((report, None))
 
     def progress(self, report: ProgressReport) -> None:
-        """Send it with the next batch; in a test every report of progress is kept."""
+        """Add a progress report to the next batch; a test keeps every one."""
         self._waiting.append((report, None))
 
     def ask(self, report: RequestReport, answer: ReplyCallback) -> None:
-        """Send it at once, with all that was put before."""
+        """Send a request at once, with all reports put before."""
         self._waiting.append((report, answer))
         self._loop.call_soon_threadsafe(self._send_soon)
 
@@ -41,7 +41,7 @@ class DirectSink:
         task.add_done_callback(self._tasks.discard)
 
     async def send(self) -> None:
-        """Send everything that waits."""
+        """Send all reports of the batch."""
         async with self._sending:
             batch = list(self._waiting)
             self._waiting.clear()
