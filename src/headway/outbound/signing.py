@@ -1,4 +1,8 @@
-"""What a webhook is made of: its signature in the form of Standard Webhooks, its secret, and the headers that users may add."""
+"""Signatures of webhooks in the form of Standard Webhooks, and the checks of their secrets and of the headers that users add.
+
+Signed here in two lines: the library `standardwebhooks` signs text only, takes a mistyped secret for another one, and has one
+secret at a time. The tests verify with it what a receiver gets.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from headway.errors import InvalidInput
 
 HEADERS_MAX: Final = 20
 HEADER_VALUE_MAX: Final = 4096
-SECRET: Final = "whsec_"  # noqa: S105 - what one begins with
+SECRET: Final = "whsec_"  # noqa: S105 - a prefix
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?|")
 _OURS: Final = frozenset({
