@@ -2,14 +2,10 @@
 
 import ast
 import re
-import runpy
 import subprocess
 import sys
 
 import pytest
-from tests.faults import mutants as faults
-from tests.http import mutants as access
-from tests.ray import mutants as ray
 from tests.tidy.code import KEPT, MODULES, PACKAGE, ROOT, everything, name, offenders
 
 NOBODYS = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "types", "shared", "stuff", "tools"}
@@ -46,45 +42,6 @@ def test_tasks_are_started_where_someone_ends_them():
     )
     bare = re.compile(r"(?<!group\.)\b(create_task|ensure_future)\(")  # a task group ends its own
     assert offenders(bare, allowed) == []
-
-
-def test_every_seeded_bug_has_its_place():
-    """Whoever moves a line that a bug is seeded in moves the bug with it, before anyone wants to try it."""
-    kernel = runpy.run_path(str(ROOT / "tools/mutants.py"))["MUTANTS"]
-    for mutant in (*faults.MUTANTS, *ray.MUTANTS, *access.MUTANTS, *kernel):
-        text = (PACKAGE / mutant.file).read_text(encoding="utf-8")
-        for old in (mutant.old, *(getattr(mutant, "also", None) or ())[:1]):
-            assert old in text, f"{mutant}: its place in {mutant.file} is gone"
-
-
-CONTROLS = {
-    "test_only_a_sync_that_the_cut_meets_may_say_that_it_was_done_and_was_not": "has no Headway in it",
-    "test_a_disk_that_lies_about_its_syncs_is_found_out": "is the seeded bug",
-    "test_a_database_that_does_not_wait_for_its_disk_is_found_out": "is the seeded bug",
-    "test_a_wait_that_fails_says_how_it_is_then_and_not_how_it_was_when_it_began": "is about how the tests wait",
-    "test_what_a_worker_reports_after_it_was_cut_off_changes_nothing": "two things stand in the way: no one bug lets it through",
-}
-"""Fault tests that no bug is seeded for, and why."""
-
-
-def test_every_fault_test_has_a_bug_that_it_was_seen_to_find():
-    found = {mutant.test.split("[")[0].rpartition("::")[2] for mutant in faults.MUTANTS}
-    others = ("linearizability/test_linearizability.py", "servers/test_outages.py", "servers/test_standby.py")
-    modules = [*(ROOT / "tests").glob("faults/test_*.py"), *(ROOT / "tests" / name for name in others)]
-    tests = [
-        name
-        for path in modules
-        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
-    ]
-    assert len(tests) > 50
-    assert sorted({*tests} - found) == sorted(CONTROLS)
-
-
-def test_every_bug_that_the_fault_tests_find_is_published():
-    page = (ROOT / "docs/explanation/fault-tests.md").read_text(encoding="utf-8")
-    again = re.compile(r"-\d$")  # the same bug, found by another test as well
-    names = [again.sub("", mutant.name) for mutant in faults.MUTANTS]
-    assert [name for name in names if f"| {name} " not in page and f"`{name}`" not in page] == []
 
 
 def test_nothing_sleeps_in_the_server():
