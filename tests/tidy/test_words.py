@@ -35,7 +35,7 @@ RIDDLES = {
     "storage/moving/",
     "storage/postgres/",
     "storage/sqlite/",
-    "wire/",
+    "wire/workers.py",
     "worker/",
     "worker/attempts/",
     "worker/context/",

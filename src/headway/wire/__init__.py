@@ -1,1 +1,1 @@
-"""The words of the HTTP API: the structs that servers, clients and workers exchange, apart from the nouns inside."""
+"""Structs of the HTTP API, shared by servers, clients and workers and separate from the domain model."""

@@ -1,4 +1,4 @@
-"""Organisations, users, keys and the log on the wire."""
+"""Organisations, users, keys and the audit log in the HTTP API."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class CreateKey(Strict, frozen=True, kw_only=True):
 
     name: Name
     scopes: Annotated[list[ScopeName], Meta(max_length=100)] | None = None
-    """What it may do; to read, if nothing is said. Nobody can give what they do not have."""
+    """Scopes of the key; default: the reading scopes. A caller can grant only scopes of its own."""
     queues: Annotated[list[Name], Meta(min_length=1, max_length=1000)] | None = None
-    """Of a worker's key: the queues that it may claim from; all of its organisation, if absent."""
+    """Queues from which a worker's key may claim; default: all of its organisation."""
     user_id: Id | None = None
-    """Whose it is: it works as long as that user is active."""
+    """User of the key, who has to be active for the key to work."""
     expires_in: Duration | None = None
-    """How long it is good; until it is revoked, if absent."""
+    """Validity of the key; default: until it is revoked."""
     per_minute: PerMinute | None = None
     per_day: PerDay | None = None
     organisation: Id | None = None
-    """The id of another organisation; for keys with organisation:admin of the first one."""
+    """Id of another organisation; needs organisation:admin of the first one."""
 
 
 class PatchKey(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/keys/{id}; what is absent stays."""
+    """PATCH /v1/keys/{id}; absent members stay."""
 
     name: Name | UnsetType = UNSET
     scopes: Annotated[list[ScopeName], Meta(max_length=100)] | UnsetType = UNSET
     per_minute: PerMinute | UnsetType | None = UNSET
-    """null: as the server has it for all."""
+    """null: the server's default."""
     per_day: PerDay | UnsetType | None = UNSET
 
 
@@ -50,20 +50,20 @@ class RotateKey(Strict, frozen=True, kw_only=True):
     """POST /v1/keys/{id}:rotate."""
 
     overlap: Duration = "24h"
-    """How long the last secret goes on working beside the new one; "0s" ends it now."""
+    """Time for which the last secret stays valid beside the new one; "0s" ends it now."""
 
 
 class SecretOut(Open, frozen=True, kw_only=True):
-    """What is known of a secret of a key."""
+    """Secret of a key, without its text."""
 
     number: int
     created_at: Timestamp
     expires_at: Timestamp | None
-    """When it ceases to work, if before the key does."""
+    """End of validity, if before the key's."""
 
 
 class KeyOut(Open, frozen=True, kw_only=True):
-    """A key as the API shows it: everything but its secret."""
+    """A key as the API shows it, without its secret."""
 
     id: str
     object: str = "key"
@@ -73,19 +73,19 @@ class KeyOut(Open, frozen=True, kw_only=True):
     scopes: list[str]
     queues: list[str] | None
     per_minute: int | None
-    """null: as the server has it for all."""
+    """null: the server's default."""
     per_day: int | None
     state: Literal["active", "revoked", "expired"]
     secrets: list[SecretOut]
-    """Those that work."""
+    """Valid secrets."""
     created_at: Timestamp
     expires_at: Timestamp | None
     revoked_at: Timestamp | None
     last_used_at: Timestamp | None
-    """To the minute or so."""
+    """Time of the last use, to about a minute."""
     url: str
     key: str | None = None
-    """The whole key, once: in the answer that makes it or its new secret. In no other, not even if that is repeated."""
+    """The whole key, only in the first answer to the request that makes it or rotates its secret."""
 
 
 class KeyList(Open, frozen=True, kw_only=True):
@@ -102,12 +102,12 @@ class CreateUser(Strict, frozen=True, kw_only=True):
 
 
 class PatchUser(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/users/{id}; what is absent stays."""
+    """PATCH /v1/users/{id}; absent members stay."""
 
     name: Name | UnsetType = UNSET
     email: Email | UnsetType = UNSET
     state: StateOfUse | UnsetType = UNSET
-    """Of a user who is disabled no key works."""
+    """Keys of a disabled user are refused."""
 
 
 class UserOut(Open, frozen=True, kw_only=True):
@@ -135,21 +135,21 @@ class CreateOrganisation(Strict, frozen=True, kw_only=True):
 
     name: Name
     zone: Zone = "UTC"
-    """The time zone in which its schedules and naive times are read."""
+    """Time zone of its schedules and of times without one."""
     per_minute: PerMinute | None = None
-    """How often all of its keys together may ask; any number, if absent."""
+    """Limit of requests of all its keys together; default: none."""
     per_day: PerDay | None = None
 
 
 class PatchOrganisation(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/organisations/{id}; what is absent stays."""
+    """PATCH /v1/organisations/{id}; absent members stay."""
 
     name: Name | UnsetType = UNSET
     zone: Zone | UnsetType = UNSET
     per_minute: PerMinute | UnsetType | None = UNSET
     per_day: PerDay | UnsetType | None = UNSET
     state: StateOfUse | UnsetType = UNSET
-    """Of an organisation that is disabled no key works; what runs goes on."""
+    """Keys of a disabled organisation are refused; runs in progress go on."""
 
 
 class OrganisationOut(Open, frozen=True, kw_only=True):
@@ -173,7 +173,7 @@ class OrganisationList(Open, frozen=True, kw_only=True):
 
 
 class LimitOut(Open, frozen=True, kw_only=True):
-    """What may still be asked until the next full minute, or day (UTC)."""
+    """Requests left until the next full minute, or day (UTC)."""
 
     limit: int
     remaining: int
@@ -181,7 +181,7 @@ class LimitOut(Open, frozen=True, kw_only=True):
 
 
 class Whoami(Open, frozen=True, kw_only=True):
-    """GET /v1/whoami: as whom the caller is known."""
+    """GET /v1/whoami: identity and scopes of the caller."""
 
     object: str = "caller"
     organisation: OrganisationOut
@@ -196,16 +196,16 @@ class Whoami(Open, frozen=True, kw_only=True):
 
 
 class AuditQuery(Strict, frozen=True, kw_only=True):
-    """GET /v1/audit-events: ask again with `after` = `next_after`."""
+    """GET /v1/audit-events: pages continue with `after` = `next_after`."""
 
     after: Annotated[int, Meta(ge=0, le=10**15)] = 0
     page_size: Annotated[int, Meta(ge=1)] = 50
     action: Annotated[str, Meta(max_length=100, pattern=r"^[^\x00]*$")] = ""
-    """Only this one, such as `key.create`."""
+    """Filter by action, such as `key.create`."""
 
 
 class AuditEventOut(Open, frozen=True, kw_only=True):
-    """One line of the log."""
+    """One entry of the audit log."""
 
     number: int
     object: str = "audit_event"
@@ -217,11 +217,13 @@ class AuditEventOut(Open, frozen=True, kw_only=True):
     agent: str
     action: str
     target: str
-    """What it was done to."""
+    """Object of the action."""
     outcome: str
     request_id: str
     hash: str
-    """SHA-256 over the line before and this one: whoever keeps one of them can tell whether anything before was changed."""
+    """SHA-256 over the previous entry's hash and this entry: a stored hash proves later that no earlier entry was
+    changed.
+    """
 
 
 class AuditEventList(Open, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Answers in brief: the members shown to a key that may change or start a noun, but not read it."""
+"""Brief answers: the members shown to a key that may change or start an object, but not read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields that are sent as text (KEY=VALUE on the command line, forms): text, except where the task's input takes no text but something that the text says."""
+"""Typed fields from text (KEY=VALUE on the command line, forms), converted where the input's schema takes no text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 NAMES: Final = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object", type(None): "null"}
 DEPTH_MAX: Final = 20
-"""References that point at each other end here."""
+"""Maximum depth of references, which may form a cycle."""
 
 
 def read(text: str, name: str, schema: Mapping[str, Any]) -> Any:
@@ -61,7 +61,7 @@ def _of_field(schema: Mapping[str, Any], name: str) -> Any:
 
 
 def _at(root: Mapping[str, Any], reference: str) -> Any:
-    """Return what `#/$defs/Name` points at; None if there is no such place."""
+    """Return the schema that `#/$defs/Name` refers to, or None."""
     found: Any = root
     for part in reference.removeprefix("#/").split("/"):
         found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None

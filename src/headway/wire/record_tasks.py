@@ -1,4 +1,4 @@
-"""Record tasks on the wire: what makes one, how it is shown, the errors of its records, and the mail server."""
+"""Record tasks in the HTTP API: definition, errors of records, and the mail server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ TaskName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\
 Header = Annotated[str, Meta(max_length=4_096)]
 OnError = Literal["continue", "stop"]
 Given = Annotated[dict[FieldName, Any], Meta(min_length=1, max_length=200)]
-"""Field → a value; or `{"field": "Due"}`, what the record has there; or `{"template": "Dear {{ record.Name }}"}`."""
+"""Values by field: a value, `{"field": "Due"}` for the record's value in that field, or `{"template": "Dear {{
+record.Name }}"}`.
+"""
 
 
 class UpdateRecord(Strict, frozen=True, kw_only=True, tag_field="action", tag="update"):
@@ -24,7 +26,7 @@ class UpdateRecord(Strict, frozen=True, kw_only=True, tag_field="action", tag="u
 
 
 class UpdateConnected(Strict, frozen=True, kw_only=True, tag_field="action", tag="update_connected"):
-    """Change the records that the record names in a connection. Templates know each of them as `target`."""
+    """Change the records in a connection of the record. Templates know each of them as `target`."""
 
     connection: FieldName
     set: Given
@@ -38,7 +40,7 @@ class InsertRecord(Strict, frozen=True, kw_only=True, tag_field="action", tag="i
 
 
 class SendEmail(Strict, frozen=True, kw_only=True, tag_field="action", tag="email"):
-    """Send a mail over the organisation's mail server. Every part is a template; what stands in `html` is escaped."""
+    """Send a mail over the organisation's mail server. Every part is a template; values in `html` are escaped."""
 
     to: Template
     subject: Template
@@ -55,9 +57,9 @@ class CallWebhook(Strict, frozen=True, kw_only=True, tag_field="action", tag="we
     body: Template = ""
     """A template of JSON (`{"name": {{ record.Name | tojson }}}`); without it the whole record is sent."""
     headers: Annotated[dict[str, Header], Meta(max_length=20)] = {}
-    """Headers of your own. Their values are kept sealed and never shown."""
+    """Additional headers. Their values are stored encrypted and never shown."""
     secret: Annotated[str, Meta(max_length=200)] = ""
-    """What it is signed with: `whsec_` and 24 to 64 bytes in base64. Kept sealed and never shown."""
+    """Signing secret: `whsec_` and 24 to 64 bytes in base64. It is stored encrypted and never shown."""
 
 
 class StartTask(Strict, frozen=True, kw_only=True, tag_field="action", tag="run"):
@@ -78,23 +80,25 @@ class CreateRecordTask(Strict, frozen=True, kw_only=True):
     name: TaskName
     table: TableName
     filter: Any = None
-    """Which records: as in POST /v1/tables/{table}/records:query; none: all."""
+    """Filter of the records, as in POST /v1/tables/{table}/records:query; default: all."""
     actions: Actions
-    """What is done to each, in this order; its changes are made together, at the end, or, if one action fails, none."""
+    """Actions for each record, in this order; the changes of a record are made together at the end, or, if one
+    action fails, not at all.
+    """
     on_error: OnError = "continue"
-    """Whether a record that fails is noted and the next one goes on, or the run fails there."""
+    """Policy for a failed record: continue with the next one, or fail the run."""
     description: Text = ""
     queue: Name = "records"
     active: bool = True
 
 
 class PatchRecordTask(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/record-tasks/{name}. Runs that have begun go on with what they began with."""
+    """PATCH /v1/record-tasks/{name}. Runs in progress go on with the earlier definition."""
 
     table: TableName | UnsetType = UNSET
     filter: Any = UNSET
     actions: Actions | UnsetType = UNSET
-    """All of them, with their secrets: those that are not given are gone."""
+    """All actions, with their secrets; others are removed."""
     on_error: OnError | UnsetType = UNSET
     description: Text | UnsetType = UNSET
     queue: Name | UnsetType = UNSET
@@ -130,40 +134,40 @@ class RunOver(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """The input of a record task's run."""
 
     records: Annotated[list[Annotated[str, Meta(max_length=1000)]], Meta(min_length=1, max_length=1_000)] | None = None
-    """Only these records, as far as they fit its conditions."""
+    """Ids of records to process, as far as they match the filter."""
     failed_of: str | None = None
-    """Only the records that failed in this earlier run of the task, whether they fit its conditions or not."""
+    """Earlier run of the task whose failed records alone are processed, whether they match the filter or not."""
 
 
 class RecordErrorOut(Open, frozen=True, kw_only=True):
-    """Why a record failed."""
+    """Error of a record."""
 
     record_id: str
     action: int
-    """Which of the task's actions, from 0."""
+    """Index of the failed action, from 0."""
     code: str
     message: str
     at: str
 
 
 class RecordErrorList(Open, frozen=True, kw_only=True):
-    """A page of errors, by record id; `after` of the next page is the last one's."""
+    """A page of errors, by record id; `after` of the next page is the last record's id."""
 
     data: list[RecordErrorOut]
     has_more: bool
 
 
 class MailServerIn(Strict, frozen=True, kw_only=True):
-    """PUT /v1/mail-server: where the organisation's mails are handed over."""
+    """PUT /v1/mail-server: the server that takes the organisation's mails."""
 
     host: Annotated[str, Meta(min_length=1, max_length=253)]
     port: Annotated[int, Meta(ge=1, le=65_535)] = 587
     security: Literal["starttls", "tls", "plain"] = "starttls"
     username: Annotated[str, Meta(max_length=320, pattern=r"^[^\x00-\x1f\x7f]*$")] = ""
     password: Annotated[str, Meta(max_length=1_000)] | UnsetType = UNSET
-    """Kept sealed and never shown; absent: as it is, if host and user name stay the same."""
+    """Stored encrypted and never shown; absent: unchanged, if host and user name stay the same."""
     sender: Annotated[str, Meta(max_length=320)]
-    """The address that mails are from."""
+    """Sender address of the mails."""
     sender_name: Annotated[str, Meta(max_length=200)] = ""
     reply_to: Annotated[str, Meta(max_length=320)] = ""
 

@@ -1,4 +1,4 @@
-"""Runs on the wire: what starts one, and how one is shown."""
+"""Runs in the HTTP API."""
 
 from __future__ import annotations
 
@@ -31,30 +31,33 @@ def raw(text: bytes) -> Any:
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The root of all requests: a field that is not known is refused, so that a typing error is not an option lost."""
+    """Base of all requests: unknown fields are refused, so that a typing error is not an option lost."""
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True):
-    """The root of all answers: more fields may come in later versions, and readers ignore those they do not know."""
+    """Base of all answers: later versions may add fields, and readers ignore unknown ones."""
 
 
 class Noun(Open, frozen=True, kw_only=True):
-    """The root of answers that show a noun: to a key that may change it and not read it, in brief."""
+    """Base of answers that show an object, which are brief for a key that may change it and not read it."""
 
     brief: bool | UnsetType = UNSET
-    """true: the key may not read it, and there is nothing else but which one it is, its state and its version."""
+    """true: the key may not read the object, and only its id, state and version are present."""
 
 
 class Dedupe(Strict, frozen=True, kw_only=True):
-    """At most one run for a business key of the same task."""
+    """Deduplication: at most one run per task and business key."""
 
     key: Key
     scope: Literal["active", "window", "forever"] = "active"
-    """active: while the first is not finished; window: for `ttl` from its start; forever: as long as it is remembered."""
+    """active: while the first run is not finished; window: for `ttl` from its start; forever: as long as it is
+    remembered.
+    """
     ttl: Duration | None = None
     on_conflict: Literal["return", "reject", "replace", "debounce"] = "return"
-    """return: answer with the first; reject: 409; replace: terminate the first and start this; debounce: it starts `ttl`
-    from now; as long as it has not begun, further starts give it their input and let it wait `ttl` again."""
+    """return: answer with the first run; reject: 409; replace: terminate the first run and start this one; debounce:
+    start `ttl` from now, and until then each further start replaces the input and waits `ttl` again.
+    """
 
 
 class StartRun(Strict, frozen=True, kw_only=True):
@@ -63,7 +66,7 @@ class StartRun(Strict, frozen=True, kw_only=True):
     task: Name
     input: Raw = raw(b"{}")
     name: Text | None = None
-    """What people call this run; the task's name if absent."""
+    """Name for people; default: the task's name."""
     priority: Priority | None = None
     queue: Name | None = None
     key: Key | None = None
@@ -77,7 +80,7 @@ class StartRun(Strict, frozen=True, kw_only=True):
     retention: Duration | None = None
     """Overrides the task's retention, whatever the outcome."""
     validate_only: bool = False
-    """Check everything, start nothing (AIP-163)."""
+    """Check the request and start nothing (AIP-163)."""
 
 
 class StartBatch(Strict, frozen=True, kw_only=True):
@@ -89,16 +92,16 @@ class StartBatch(Strict, frozen=True, kw_only=True):
 
 
 class ProgressOut(Open, frozen=True, kw_only=True):
-    """How far a run is."""
+    """Progress of a run."""
 
     done: int
     total: int | None
     percent: float | None
     message: str
     rate: float | None
-    """Units a second, smoothed."""
+    """Units per second, smoothed."""
     eta: str | None
-    """When it may be finished, at this rate."""
+    """Estimated end at this rate."""
 
 
 class RunOut(Noun, frozen=True, kw_only=True):
@@ -141,7 +144,9 @@ class RunOut(Noun, frozen=True, kw_only=True):
     durability: str = "full"
     url: str
     damaged: list[str] | UnsetType = UNSET
-    """Only of a run that was damaged on the server's disk: which fields cannot be read. Documents among them are shown empty."""
+    """Fields that were damaged on the server's disk and cannot be read; absent if there are none. Documents among
+    them are shown empty.
+    """
 
 
 class BatchItem(Open, frozen=True, kw_only=True, omit_defaults=True):
@@ -161,8 +166,8 @@ class BatchOut(Open, frozen=True, kw_only=True):
 class RunList(Open, frozen=True, kw_only=True):
     """A page of runs. An empty `next_page_token` is the only sign of the end.
 
-    A page may be shorter than asked for, even empty: if runs are large, or if few runs fit several filters together, as
-    a page looks at so many runs only.
+    A page may be shorter than requested, even empty, if runs are large, or if few runs match several filters
+    together, as a page examines a limited number of runs.
     """
 
     data: list[RunOut]
@@ -171,7 +176,7 @@ class RunList(Open, frozen=True, kw_only=True):
 
 
 class RunFilters(Strict, frozen=True, kw_only=True):
-    """Which runs: ANDed across fields, ORed within one."""
+    """Filters of runs: ANDed across fields, ORed within one."""
 
     state: list[StateName] = []
     task: list[Name] = []
@@ -195,8 +200,9 @@ class RunQuery(RunFilters, frozen=True, kw_only=True):
     """POST /v1/runs:query: the filters of the list in a body, for long ones."""
 
     order_by: OrderBy | None = None
-    """Without it newest first: by `finished_at` if that is what the list is filtered by, with or without `state`, `task` and
-    `queue`; else by `created_at`. A list by `finished_at` has only runs that have ended."""
+    """Default: newest first, by `finished_at` if the list is filtered by that, with or without `state`, `task` and
+    `queue`; else by `created_at`. A list by `finished_at` has finished runs only.
+    """
     page_size: Annotated[int, Meta(ge=1)] = 50
     page_token: str = ""
 
@@ -209,7 +215,7 @@ class CountOut(Open, frozen=True, kw_only=True):
 
 
 class PatchRun(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/runs/{id}: what may change while a run waits (priority, run_at, queue) or at any time (the others)."""
+    """PATCH /v1/runs/{id}: priority, run_at and queue can change while a run waits, the other fields at any time."""
 
     name: Text | UnsetType = UNSET
     priority: Priority | UnsetType = UNSET
@@ -217,7 +223,7 @@ class PatchRun(Strict, frozen=True, kw_only=True):
     run_at: Timestamp | UnsetType = UNSET
     labels: Labels | UnsetType = UNSET
     retention: Duration | UnsetType | None = UNSET
-    """From now on; of a finished run, from its end. null: for ever."""
+    """Retention from now on; of a finished run, from its end. null: for ever."""
 
 
 class Terminate(Strict, frozen=True, kw_only=True):
@@ -226,12 +232,12 @@ class Terminate(Strict, frozen=True, kw_only=True):
     reason: Text = ""
     actor: Text = ""
     grace: Duration | None = None
-    """How long running code has to stop by itself before it is killed; the task's grace if absent."""
+    """Time for running code to stop by itself before it is killed; default: the task's grace."""
     children: Literal["cascade", "leave"] = "cascade"
 
 
 class Because(Strict, frozen=True, kw_only=True):
-    """The body of verbs that need no more than a reason; it may be absent."""
+    """Body of verbs with a reason only; it may be absent."""
 
     reason: Text = ""
     actor: Text = ""
@@ -241,8 +247,9 @@ class RetryRun(Because, frozen=True, kw_only=True):
     """POST /v1/runs/{id}:retry; the body may be absent."""
 
     from_scratch: bool = False
-    """Start anew. Otherwise the new run goes on from the steps that succeeded: signals that came are not asked for again,
-    and children that succeeded are not started again; those that failed are."""
+    """Start from the beginning. Otherwise the new run continues after the steps that succeeded: received signals are
+    not awaited again, and children that succeeded are not started again; failed ones are.
+    """
 
 
 class SignalRun(Strict, frozen=True, kw_only=True):
@@ -265,12 +272,12 @@ class BulkAction(Strict, frozen=True, kw_only=True):
     action: Literal["terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete"]
     reason: Text = ""
     from_scratch: bool = False
-    """Of `retry`: start anew, as in RetryRun."""
+    """Make `retry` start from the beginning, as in RetryRun."""
     dry_run: bool = False
 
 
 class BulkPreview(Open, frozen=True, kw_only=True):
-    """What a bulk action would touch."""
+    """Number of runs that a bulk action would change."""
 
     count: int
     action: str
@@ -278,7 +285,7 @@ class BulkPreview(Open, frozen=True, kw_only=True):
 
 
 class EventOut(Open, frozen=True, kw_only=True):
-    """One line of history: the same envelope in lists, streams and webhooks."""
+    """One event of a run: the same envelope in lists, streams and webhooks."""
 
     seq: int
     type: str
@@ -288,7 +295,7 @@ class EventOut(Open, frozen=True, kw_only=True):
 
 
 class EventList(Open, frozen=True, kw_only=True):
-    """A page of events, shorter if they are large; ask again with `after` = `next_after` while `has_more`."""
+    """A page of events, shorter if they are large; continue with `after` = `next_after` while `has_more`."""
 
     data: list[EventOut]
     next_after: int
@@ -296,7 +303,7 @@ class EventList(Open, frozen=True, kw_only=True):
 
 
 class LogOut(Open, frozen=True, kw_only=True):
-    """A line that a run's code logged."""
+    """A log line of a run's code."""
 
     seq: int
     time: str
@@ -307,7 +314,7 @@ class LogOut(Open, frozen=True, kw_only=True):
 
 
 class LogList(Open, frozen=True, kw_only=True):
-    """A page of log lines, shorter if they are large; ask again with `after` = `next_after` while `has_more`."""
+    """A page of log lines, shorter if they are large; continue with `after` = `next_after` while `has_more`."""
 
     data: list[LogOut]
     next_after: int
@@ -315,7 +322,7 @@ class LogList(Open, frozen=True, kw_only=True):
 
 
 class ResultOut(Open, frozen=True, kw_only=True):
-    """Something a run published."""
+    """A value that a run published."""
 
     number: int
     name: str
@@ -324,7 +331,7 @@ class ResultOut(Open, frozen=True, kw_only=True):
 
 
 class ResultList(Open, frozen=True, kw_only=True):
-    """A page of results; the list grows while the run runs. Ask again with `after` = `next_after`."""
+    """A page of results; the list grows while the run runs. Continue with `after` = `next_after`."""
 
     data: list[ResultOut]
     next_after: int
@@ -332,7 +339,7 @@ class ResultList(Open, frozen=True, kw_only=True):
 
 
 class AttemptOut(Open, frozen=True, kw_only=True):
-    """One try of a run on a worker, as the history tells it."""
+    """One attempt of a run on a worker, as the history has it."""
 
     number: int
     epoch: int
@@ -343,7 +350,7 @@ class AttemptOut(Open, frozen=True, kw_only=True):
     """running, succeeded, errored, crashed, suspended, held, slept, released, stopped, abandoned."""
     error: RawOrNull
     clock_set_back: bool = False
-    """Whether the server's wall clock was set back while it ran, so that it took longer than its times say."""
+    """Whether the server's wall clock was set back during the attempt, so that it took longer than its times say."""
 
 
 class AttemptList(Open, frozen=True, kw_only=True):
@@ -362,7 +369,7 @@ class OutputOut(Open, frozen=True, kw_only=True):
 
 
 class WaitingCause(Open, frozen=True, kw_only=True, omit_defaults=True):
-    """A reason why a run waits; of one that runs or has ended, a fact about it."""
+    """A reason why a run waits, or a fact about a run that runs or has ended."""
 
     code: str
     message: str
@@ -374,24 +381,24 @@ class WaitingCause(Open, frozen=True, kw_only=True, omit_defaults=True):
     since: str | None = None
     worker_id: str | None = None
     details: str | None = None
-    """More than fits a line: a traceback, or the stack of what blocks its worker."""
+    """Longer text: a traceback, or the stack of the code that blocks the worker."""
 
 
 class WaitingWorker(Open, frozen=True, kw_only=True):
-    """The worker that executes a run, or was the last to."""
+    """Present or last worker of a run."""
 
     id: str
     name: str | None
-    """Its name, host and process; null if it is forgotten, or another organisation's."""
+    """Name, host and process; null if the worker is forgotten, or another organisation's."""
     heard_at: str | None
-    """Its last sign of life; null if this server does not hear it."""
+    """Time of the last heartbeat; null if another server receives the heartbeats."""
 
 
 class WaitingOut(Open, frozen=True, kw_only=True):
-    """GET /v1/runs/{id}/waiting: why it does not run, how it runs, or how it ended."""
+    """GET /v1/runs/{id}/waiting: the reasons why the run waits, or facts about how it runs or ended."""
 
     run_id: str
     state: str
     causes: list[WaitingCause]
     worker: WaitingWorker | None = None
-    """null if no worker ever had it."""
+    """null if no worker ever had the run."""

@@ -1,4 +1,4 @@
-"""Schedules on the wire: what makes one, how one is shown, and what became of its slots."""
+"""Schedules in the HTTP API."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ OutcomeName = Literal["ran", "skipped", "missed"]
 ScheduleLabels = Annotated[
     dict[Label, Annotated[str, Meta(max_length=255, pattern=r"^[^\x00]*$")]], Meta(max_length=31)
 ]
-"""One less than a run may have: `slot` is the schedule's own."""
+"""Labels of a schedule's runs: one fewer than a run may have, since the schedule sets `slot`."""
 Attempts = Annotated[int, Meta(ge=1, le=1000)]
 
 
 class ScheduleDeclaration(Strict, frozen=True, kw_only=True):
-    """A schedule as code declares it beside its task: all that can be said about one."""
+    """A schedule as code declares it beside its task."""
 
     name: Name
     task: Name
     occurrence: Occurrence
     """A word (Daily), a cron expression, an RRULE, or an interval (every 90m)."""
     timezone: Zone = "UTC"
-    """The IANA name of the zone whose clocks count."""
+    """IANA name of the time zone."""
     starts_at: Timestamp | None = None
-    """There is no slot before; words, RRULEs and intervals count from here."""
+    """Earliest slot; words, RRULEs and intervals count from here."""
     ends_at: Timestamp | None = None
-    """There is no slot after."""
+    """Latest slot."""
     overlap: OverlapName = "skip"
-    """What becomes of a slot while an earlier run is not finished."""
+    """Policy for a slot while an earlier run is unfinished."""
     queue_max: Count = 100
-    """With `queue`: a slot that comes while so many runs are unfinished makes none."""
+    """Limit of unfinished runs with `queue`; above it, slots make no run."""
     catch_up: CatchUpName = "latest"
-    """What becomes of slots that passed while nobody looked, or while the schedule was paused."""
+    """Policy for slots that passed during an outage or a pause."""
     catch_up_max: Count = 100
-    """With `all`: how many of the newest run."""
+    """Number of newest slots that run with `all`."""
     catch_up_window: Duration = "1d"
-    """With `all`: older ones are missed."""
+    """Age above which slots are missed with `all`."""
     late_after: Duration = "1m"
-    """With `skip`: how late a slot may be noticed and still run."""
+    """Lateness up to which a slot still runs with `skip`."""
     jitter: Duration = "0s"
-    """Each run starts up to so much after its slot, always the same for the same slot."""
+    """Longest delay of a run after its slot; a slot always has the same delay."""
     input: Raw = raw(b"{}")
     labels: ScheduleLabels = {}
     key: Key | None = None
@@ -65,11 +65,11 @@ class CreateSchedule(ScheduleDeclaration, frozen=True, kw_only=True):
 
     paused: bool = False
     validate_only: bool = False
-    """Check everything, keep nothing (AIP-163)."""
+    """Check the request and keep nothing (AIP-163)."""
 
 
 class PatchSchedule(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/schedules/{id}: what is absent stays as it is."""
+    """PATCH /v1/schedules/{id}; absent members stay."""
 
     name: Name | UnsetType = UNSET
     task: Name | UnsetType = UNSET
@@ -94,14 +94,14 @@ class PatchSchedule(Strict, frozen=True, kw_only=True):
 
 
 class PreviewSchedule(Strict, frozen=True, kw_only=True):
-    """POST /v1/schedules:preview: when something would fire."""
+    """POST /v1/schedules:preview: the slots of a schedule that does not exist yet."""
 
     occurrence: Occurrence
     timezone: Zone = "UTC"
     starts_at: Timestamp | None = None
     ends_at: Timestamp | None = None
     after: Timestamp | None = None
-    """From now on, if absent."""
+    """Default: now."""
     count: Annotated[int, Meta(ge=1, le=100)] = 10
 
 
@@ -109,31 +109,31 @@ class ResumeSchedule(Because, frozen=True, kw_only=True):
     """POST /v1/schedules/{id}:resume."""
 
     catch_up: CatchUpName | None = None
-    """What becomes of the slots that passed meanwhile; as the schedule says, if absent."""
+    """Policy for the slots of the pause; default: the schedule's."""
 
 
 class TriggerSchedule(Because, frozen=True, kw_only=True):
     """POST /v1/schedules/{id}:trigger: a run now, beside the slots."""
 
     overlap: OverlapName | None = None
-    """What to do while an earlier run is not finished; as the schedule says, if absent."""
+    """Policy while an earlier run is unfinished; default: the schedule's."""
 
 
 class BackfillSchedule(Strict, frozen=True, kw_only=True, rename={"first": "from", "last": "to"}):
-    """POST /v1/schedules/{id}:backfill: runs for slots that have passed and have none."""
+    """POST /v1/schedules/{id}:backfill: runs for past slots without one."""
 
     first: Timestamp
-    """From the slot at this time or after it,"""
+    """Time of the earliest slot, inclusive."""
     last: Timestamp
-    """up to and including the one at this time. At most 1,000 slots."""
+    """Time of the latest slot, inclusive. At most 1,000 slots."""
     overlap: Literal["queue", "allow"] | None = None
-    """queue: one after the other; allow: all at once. If absent, `allow` if the schedule allows that, or else `queue`."""
+    """queue: one run after the other; allow: all at once. Default: `allow` if the schedule has it, else `queue`."""
     dry_run: bool = False
-    """Say which slots these are, and run none."""
+    """Return the slots and start no run."""
 
 
 class ScheduleQuery(Strict, frozen=True, kw_only=True):
-    """GET /v1/schedules: in the order of names."""
+    """GET /v1/schedules: ordered by name."""
 
     task: Name | None = None
     page_size: Annotated[int, Meta(ge=1)] = 50
@@ -141,7 +141,7 @@ class ScheduleQuery(Strict, frozen=True, kw_only=True):
 
 
 class SlotQuery(Strict, frozen=True, kw_only=True):
-    """GET /v1/schedules/{id}/slots: the newest first."""
+    """GET /v1/schedules/{id}/slots: newest first."""
 
     outcome: OutcomeName | None = None
     page_size: Annotated[int, Meta(ge=1)] = 50
@@ -163,12 +163,12 @@ class ScheduleOut(Noun, frozen=True, kw_only=True):
     description: str
     task: str
     state: Literal["active", "paused", "ended"]
-    """ended: there is no slot any more."""
+    """ended: no slot is left."""
     problem: str | None
-    """Why it was paused, if nobody asked for that."""
+    """Cause of a pause that no caller requested."""
     occurrence: str
     explanation: str
-    """When it fires, in a sentence."""
+    """Sentence about the schedule's times."""
     timezone: str
     starts_at: str | None
     ends_at: str | None
@@ -186,11 +186,11 @@ class ScheduleOut(Noun, frozen=True, kw_only=True):
     queue: str | None
     max_attempts: int | None
     declared: bool
-    """Code declares it; what becomes of that is said where a worker registers."""
+    """Whether code declares the schedule; registration of a worker describes the effect."""
     differs: list[str]
-    """Of a declared one: in what it is not as the code says, since somebody has changed it."""
+    """Members of a declared schedule that a caller changed, so that they differ from the code."""
     decided_until: str
-    """Up to here it is decided what became of slots."""
+    """Time of the newest decided slot."""
     next_slot_at: str | None
     created_at: str
     updated_at: str
@@ -207,16 +207,16 @@ class ScheduleList(Open, frozen=True, kw_only=True):
 
 
 class SlotOut(Open, frozen=True, kw_only=True):
-    """What became of a slot."""
+    """Decided slot."""
 
     slot: str
-    """Its time. With the schedule's id it names at most one run."""
+    """Time of the slot. With the schedule's id it names at most one run."""
     until: str | None
-    """The last of several that were missed and are kept as one."""
+    """Last of several missed slots that are stored as one."""
     outcome: OutcomeName
     why: str
     message: str
-    """Why, in a sentence."""
+    """Explanation, in a sentence."""
     run_id: str | None
     decided_at: str
 
@@ -230,35 +230,35 @@ class SlotList(Open, frozen=True, kw_only=True):
 
 
 class ComingSlot(Open, frozen=True, kw_only=True):
-    """A slot to come."""
+    """Future slot."""
 
     slot: str
     local: str
-    """As clocks in the schedule's zone will read it."""
+    """Local time in the schedule's zone."""
     run_at: str
-    """When its run will start: with the jitter."""
+    """Start of the run, with the jitter."""
 
 
 class PreviewOut(Open, frozen=True, kw_only=True):
-    """The next slots."""
+    """Next slots of a schedule."""
 
     occurrence: str
-    """In its one spelling."""
+    """Canonical spelling."""
     explanation: str
     timezone: str
     data: list[ComingSlot]
 
 
 class BackfilledSlot(Open, frozen=True, kw_only=True):
-    """A slot that has got a run afterwards."""
+    """Past slot that got a run by a back-fill."""
 
     slot: str
     run_id: str | None
-    """Null if it was only asked which these would be."""
+    """Null in a dry run."""
 
 
 class BackfillOut(Open, frozen=True, kw_only=True):
-    """What a back-fill has started, from the oldest slot on."""
+    """Slots of a back-fill, oldest first."""
 
     dry_run: bool
     data: list[BackfilledSlot]

@@ -1,4 +1,4 @@
-"""Tables and records on the wire: what makes and changes them, and how they are shown."""
+"""Tables and records in the HTTP API."""
 
 from __future__ import annotations
 
@@ -17,37 +17,39 @@ FieldTypeName = Literal[
 ]
 OnDelete = Literal["clear", "cascade", "restrict"]
 Values = dict[str, Any]
-"""Field (its name or id) → value; null is a blank."""
+"""Values by field name or id; null is a blank."""
 
 
 class FieldSpec(Strict, frozen=True, kw_only=True):
-    """A field as it is made."""
+    """Definition of a new field."""
 
     name: FieldName
     type: FieldTypeName = "text"
     required: bool = False
     unique: bool = False
     indexed: bool = False
-    """Lists may be ordered by it, and `is` finds at once."""
+    """Whether lists can be ordered by it, and `is` uses an index."""
     default: Any = None
     choices: list[str] = []
     table: str | None = None
-    """Of a connection: the id or name of the table whose records it names; may be the table itself."""
+    """Target of a connection: id or name of a table, which may be the same one."""
     multiple: bool = False
-    """Of a connection: whether it names any number of records."""
+    """Whether a connection holds any number of records."""
     on_delete: OnDelete = "clear"
-    """Of a connection, when the record that it names is deleted: clear it, delete its own record too, or refuse."""
+    """Policy of a connection for deletion of a target record: clear the connection, delete this record too, or
+    refuse.
+    """
 
 
 class ExternalSpec(Strict, frozen=True, kw_only=True):
-    """Where the rows of an external table are."""
+    """Location of the rows of an external table."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
-    """postgresql://…, mysql://… or sqlite:///PATH. It is kept encrypted and never shown with its password."""
+    """postgresql://…, mysql://… or sqlite:///PATH. It is stored encrypted and never shown with its password."""
     relation: Annotated[str, Meta(min_length=1, max_length=200)]
-    """The table there; it has a primary key."""
+    """Name of the table, which needs a primary key."""
     namespace: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
-    """The schema that it is in, if that is not the default."""
+    """Schema of the table; default: the database's default."""
 
 
 class CreateTable(Strict, frozen=True, kw_only=True):
@@ -57,7 +59,7 @@ class CreateTable(Strict, frozen=True, kw_only=True):
     description: Text = ""
     fields: Annotated[list[FieldSpec], Meta(max_length=200)] = []
     external: ExternalSpec | None = None
-    """Rows of a database of the user's own; the fields are read from there."""
+    """Rows in a database of the user's own, from which the fields are read."""
 
 
 class PatchTable(Strict, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ class PatchTable(Strict, frozen=True, kw_only=True):
 
 
 class PatchField(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/tables/{table}/fields/{field}. Refused if a record has what the field would not take any more."""
+    """PATCH /v1/tables/{table}/fields/{field}. Refused if a record has a value that the changed field does not take."""
 
     name: FieldName | UnsetType = UNSET
     type: FieldTypeName | UnsetType = UNSET
@@ -95,18 +97,18 @@ class FieldOut(Noun, frozen=True, kw_only=True):
     multiple: bool
     on_delete: str
     operators: list[str]
-    """What conditions can ask of it."""
+    """Operators of conditions on the field."""
 
 
 class ExternalOut(Open, frozen=True, kw_only=True):
-    """Where the rows of an external table are, without the password."""
+    """Location of the rows of an external table, without the password."""
 
     url: str
     relation: str
     namespace: str | None
     key: list[str]
     left_out: dict[str, str] = {}
-    """The columns that are no fields, and why, such as: no field takes values of the type JSON."""
+    """Columns without a field, with the reason, such as: no field takes values of the type JSON."""
 
 
 class TableOut(Noun, frozen=True, kw_only=True):
@@ -118,7 +120,7 @@ class TableOut(Noun, frozen=True, kw_only=True):
     description: str
     fields: list[FieldOut]
     records: int | None
-    """How many there are; of an external table it is not known."""
+    """Number of records; null for an external table."""
     external: ExternalOut | None
     version: int
     created_at: str
@@ -148,16 +150,18 @@ class RecordOut(Noun, frozen=True, kw_only=True):
     created_at: str | None
     updated_at: str | None
     damaged: bool | UnsetType = UNSET
-    """Only of a record whose values were damaged on the server's disk: they cannot be read, and are shown as blanks."""
+    """true for a record whose values were damaged on the server's disk and are shown as blanks; else absent."""
     invalid: dict[str, str] | UnsetType = UNSET
-    """Only of a row of an external table with cells that hold no value of their field: each such field, and why. `values` has
-    what the cell holds, as a text or a number; for filters it is not any value."""
+    """Cells of an external row whose content is no value of their field, with the reason; absent if there are none.
+    `values` has the content as a text or a number; filters treat it as no value.
+    """
 
 
 class RecordList(Open, frozen=True, kw_only=True):
     """A page of records. An empty `next_page_token` is the only sign of the end.
 
-    A page may be shorter than asked for, even empty: few records may fit the filter, and a page looks at so many only.
+    A page may be shorter than requested, even empty: few records may match the filter, and a page examines a limited
+    number.
     """
 
     data: list[RecordOut]
@@ -171,7 +175,7 @@ class QueryRecords(Strict, frozen=True, kw_only=True):
     filter: Any = None
     """`{"and": […]}`, `{"or": […]}`, or `{"field": "Status", "operator": "is not", "value": "Closed"}`."""
     order_by: Annotated[str, Meta(max_length=120)] = ""
-    """`created_at`, or the name of an indexed field; with ` desc` from its end. Blanks come last."""
+    """`created_at`, or the name of an indexed field; with ` desc` in descending order. Blanks come last."""
     page_size: Annotated[int, Meta(ge=1)] = 50
     page_token: str = ""
 
@@ -183,7 +187,7 @@ class CountRecords(Strict, frozen=True, kw_only=True):
 
 
 class RecordCount(Open, frozen=True, kw_only=True):
-    """How many records fit."""
+    """Number of matching records."""
 
     count: int
 
@@ -195,13 +199,13 @@ class NewRecord(Strict, frozen=True, kw_only=True):
 
 
 class NewRecords(Strict, frozen=True, kw_only=True):
-    """POST /v1/tables/{table}/records:batch: all of them or, if one is refused, none."""
+    """POST /v1/tables/{table}/records:batch: all records or, if one is refused, none."""
 
     records: Annotated[list[Values], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
 class PatchRecord(Strict, frozen=True, kw_only=True):
-    """PATCH /v1/tables/{table}/records/{record}: fields that are not named stay as they are."""
+    """PATCH /v1/tables/{table}/records/{record}; absent fields stay."""
 
     values: Values
 
@@ -212,24 +216,24 @@ class RecordPatch(Strict, frozen=True, kw_only=True):
     id: RecordId
     values: Values
     version: int | None = None
-    """What it was changed from; without it, whatever is there."""
+    """Version that the record must still have; default: any."""
 
 
 class PatchRecords(Strict, frozen=True, kw_only=True):
-    """POST /v1/tables/{table}/records:update: all of them or none."""
+    """POST /v1/tables/{table}/records:update: all changes or none."""
 
     records: Annotated[list[RecordPatch], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
 class UpsertRecords(Strict, frozen=True, kw_only=True):
-    """POST /v1/tables/{table}/records:upsert: records that are there, by their value in a unique field, are changed."""
+    """POST /v1/tables/{table}/records:upsert: existing records, found by their value in a unique field, are changed."""
 
     by: FieldName
     records: Annotated[list[Values], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
 class DeleteRecords(Strict, frozen=True, kw_only=True):
-    """POST /v1/tables/{table}/records:delete: all of them or none."""
+    """POST /v1/tables/{table}/records:delete: all records or none."""
 
     ids: Annotated[list[RecordId], Meta(min_length=1, max_length=BATCH_MAX)]
 
@@ -243,7 +247,7 @@ class RecordsOut(Open, frozen=True, kw_only=True):
 
 
 class DeletedOut(Open, frozen=True, kw_only=True):
-    """What a batch has deleted."""
+    """Number of deleted records."""
 
     deleted: int
 
@@ -256,23 +260,23 @@ class ImportFile(Strict, frozen=True, kw_only=True):
     """POST /v1/tables/{table}:import, and the input of `headway.import`."""
 
     table: str = ""
-    """The table's id or name; that of the path, there."""
+    """Id or name of the table; by default that of the path."""
     file: str
-    """The id of an uploaded file."""
+    """Id of an uploaded file."""
     format: Literal["csv", "json", "jsonl"] | None = None
-    """Without it, what the file's name ends in."""
+    """Default: the ending of the file's name."""
     encoding: Literal["utf-8", "windows-1252", "latin-1"] = "utf-8"
     delimiter: Delimiter = ","
     columns: dict[str, str] = {}
-    """Column (or member) of the file → field; those without an entry go to the field of their name."""
+    """Fields by column (or member) of the file; other columns go to the field of their name."""
     ignore_unknown: bool = False
-    """Whether columns that are no field are passed over, instead of refused."""
+    """Whether columns without a field are ignored instead of refused."""
     upsert_by: str = ""
-    """A unique field: a record that has the value of a row is changed, instead of a second one refused."""
+    """A unique field: a record with the value of a row is changed, instead of a second one refused."""
     errors_max: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
-    """Rows that may be refused, each with its reasons in the run's results, before the import fails."""
+    """Number of refused rows, each with its reasons in the run's results, above which the import fails."""
     spreadsheet_safe: bool = True
-    """Whether a quote that an export has put before what a spreadsheet would calculate is taken away again."""
+    """Whether the quote of an export before texts that a spreadsheet may calculate is removed."""
 
 
 class ExportTable(Strict, frozen=True, kw_only=True):
@@ -282,17 +286,18 @@ class ExportTable(Strict, frozen=True, kw_only=True):
     format: Literal["csv", "json", "jsonl"] = "csv"
     filter: Any = None
     fields: list[str] = []
-    """Which, in this order; all, if none are named."""
+    """Fields in this order; default: all."""
     delimiter: Delimiter = ","
     bom: bool = False
-    """Whether the file begins with a byte order mark, by which spreadsheets know UTF-8."""
+    """Whether the file begins with a byte order mark, by which spreadsheets recognise UTF-8."""
     spreadsheet_safe: bool = True
-    """Whether a quote is put before texts that a spreadsheet may calculate: their first visible sign is = + - or @, or a
-    full-width form of one, or they begin with a control character such as a tab or a line feed."""
+    """Whether a quote is put before texts that a spreadsheet may calculate: their first visible sign is = + - or @,
+    or a full-width form of one, or they begin with a control character such as a tab or a line feed.
+    """
 
 
 class FileOut(Open, frozen=True, kw_only=True):
-    """A file that was uploaded or exported."""
+    """An uploaded or exported file."""
 
     id: str
     object: str = "file"
@@ -300,7 +305,7 @@ class FileOut(Open, frozen=True, kw_only=True):
     kind: str
     bytes: int
     sha256: str | None
-    """None while it is still being written."""
+    """null while the file is written."""
     run_id: str | None
     created_at: str
     expires_at: str

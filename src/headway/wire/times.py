@@ -1,4 +1,4 @@
-"""Times on the wire: RFC 3339, UTC, milliseconds, `Z`."""
+"""Timestamps in the HTTP API: RFC 3339, UTC, milliseconds, `Z`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ def to_text(ms: int) -> str:
 
 
 def to_text_or_none(ms: int | None) -> str | None:
-    """Return the time, or None for none."""
     return None if ms is None else to_text(ms)
 
 
