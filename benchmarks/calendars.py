@@ -27,7 +27,7 @@ from headway.engine.schedules.pattern import Finder, Pattern, Unit
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall time
 FROM = 1_796_000_000
-"""2026-11-30T01:33:20, the wall time that is asked from."""
+"""2026-11-30T00:53:20, the wall time that is asked from."""
 ANCHOR = 978_307_200
 CRON = (
     "30 2 * * *",

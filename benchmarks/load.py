@@ -19,7 +19,7 @@ from typing import Any
 
 import uvloop
 
-from headway.cli.bench_load import Connection, Load
+from headway.bench.load import Connection, Load
 
 
 def asking(method: str, path: str, body: bytes) -> Callable[[Connection], Awaitable[Any]]:

@@ -78,7 +78,7 @@ def measured(name: str, url: str, seconds: float) -> Figures:
 def load(scenario: str, url: str, seconds: float) -> Figures:
     """Run the load in a process of its own."""
     host, _, port = url.removeprefix("http://").rpartition(":")
-    command = [sys.executable, "-P", "-m", "headway.cli.bench_load", host, port, scenario, str(seconds)]
+    command = [sys.executable, "-P", "-m", "headway.bench.load", host, port, scenario, str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise click.ClickException(f"{scenario}: {done.stderr.strip().splitlines()[-1] if done.stderr else 'failed'}")
@@ -93,7 +93,7 @@ def serving(folder: Path, workers: int) -> Iterator[tuple[str, subprocess.Popen[
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-P", "-m", "headway", "serve", "headway.cli.bench_app:app", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "headway", "serve", "headway.bench.app:app", "--port", str(port)]
     command += ["--store", f"sqlite:///{folder / 'bench.db'}", "--workers", str(workers)]
     begun = time.monotonic()
     with (folder / "serve.log").open("wb") as log:

@@ -1,4 +1,4 @@
-"""The load of `headway bench`, in a process of its own: `python -m headway.cli.bench_load HOST PORT SCENARIO SECONDS`.
+"""The load of `headway bench`, in a process of its own: `python -m headway.bench.load HOST PORT SCENARIO SECONDS`.
 
 It speaks HTTP over bare connections, because on a small machine every microsecond that the load takes is one that the
 server does not get. Prints one JSON object.
@@ -25,18 +25,15 @@ class Connection(asyncio.Protocol):
     """One kept-alive connection with one request in flight."""
 
     def __init__(self, host: str) -> None:
-        """Connect nothing yet."""
         self._host = host
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[tuple[int, bytes]] | None = None
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the request in flight."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(exc or ConnectionResetError("the server closed the connection"))
 
@@ -69,20 +66,17 @@ class Connection(asyncio.Protocol):
         return answer
 
     def close(self) -> None:
-        """Close it."""
         if self._transport is not None:
             self._transport.close()
 
 
 class Load:
-    """What all scenarios need: where the server is, and for how long."""
+    """The address of the server, the length of a measurement, and the load that scenarios share."""
 
     def __init__(self, host: str, port: int, seconds: float) -> None:
-        """Connect nothing yet."""
         self.host, self.port, self.seconds = host, port, seconds
 
     async def connect(self) -> Connection:
-        """Open a connection."""
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
             lambda: Connection(f"{self.host}:{self.port}"), self.host, self.port
@@ -90,7 +84,7 @@ class Load:
         return connection
 
     async def hammer(self, clients: int, ask: Callable[[Connection], Awaitable[Any]]) -> dict[str, float]:
-        """Let so many clients ask one thing after the other for the time given; return rate and latencies."""
+        """Send requests from `clients` connections, one after the other on each, for the time given; return rate and latencies."""
         connections = [await self.connect() for _ in range(clients)]
         took: list[float] = []
 
@@ -169,7 +163,7 @@ async def latency(load: Load) -> dict[str, float]:
 
 
 async def prepare(load: Load) -> dict[str, float]:
-    """Wait until the worker has declared its tasks, and park the queue of those that only start."""
+    """Pause the queue `PARKED`, in which runs are started and not executed."""
     connection = await load.connect()
     await connection.ask("PATCH", f"/v1/queues/{PARKED}", {"concurrency": None})  # a queue exists from its first use
     await connection.ask("POST", f"/v1/queues/{PARKED}:pause", {})
@@ -189,7 +183,7 @@ SCENARIOS: dict[str, Callable[[Load], Coroutine[Any, Any, dict[str, float]]]] = 
 
 
 def main(host: str, port: str, scenario: str, seconds: str) -> None:
-    """Run one scenario."""
+    """Run one scenario and print its figures."""
     load = Load(host, int(port), float(seconds))
     print(json.dumps(asyncio.run(SCENARIOS[scenario](load))))  # noqa: T201
 

@@ -1,0 +1,1 @@
+"""The tasks and the load of `headway bench`: programs of child processes, which nothing else imports."""
