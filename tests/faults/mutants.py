@@ -124,18 +124,18 @@ MUTANTS = (
         "tests/faults/test_server_kills.py::test_a_server_with_a_hundred_thousand_open_runs_is_back_within_two_seconds[sqlite]", long=True,
     ),
     Mutant(
-        "keys-forgotten", "once",
+        "keys-forgotten", "Keyed.apply",
         "unit.remember", "lambda *_: None",
         "tests/faults/test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
     ),
     Mutant(
-        "keys-forgotten-2", "once",
+        "keys-forgotten-2", "Keyed.apply",
         "unit.remember", "lambda *_: None",
         "tests/faults/test_server_kills.py::test_one_idempotency_key_starts_one_run_however_many_send_it_at_once",
     ),
     Mutant(
-        "keys-not-looked-up-in-a-batch", "once",
-        "unit.reply(key)", "unit.reply(key) if unit.changes == 0 else None",
+        "keys-not-looked-up-in-a-batch", "Keyed.apply",
+        "unit.reply(self._key)", "unit.reply(self._key) if unit.changes == 0 else None",
         "tests/faults/test_races.py::test_one_idempotency_key_in_one_batch_has_one_effect",
     ),
     Mutant(
@@ -616,10 +616,11 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "keys-outside-the-transaction", "once",
-        "known = unit.reply(key)", "kept = unit.catalog.__dict__.setdefault('kept', {})\nknown = kept.get(key)",
+        "keys-outside-the-transaction", "Keyed.apply",
+        "known = unit.reply(self._key)",
+        "kept = unit.catalog.__dict__.setdefault('kept', {})\nknown = kept.get(self._key)",
         SIMULATED,
-        also=("once", "unit.remember(key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)", "kept[key] = (request.fingerprint, _encode(lines).decode())"),
+        also=("Keyed.apply", "unit.remember(self._key, request.fingerprint, reply, unit.now_ms + request.keep_ms)", "kept[self._key] = (request.fingerprint, reply)"),
     ),
     Mutant(
         "copies-before-the-commit", "Unit.save",
@@ -690,8 +691,8 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "versions-not-compared", "Runs._change",
-        "version is not None and run.version != version", "False",
+        "versions-not-compared", "ChangeRun.apply",
+        "self.version is not None and run.version != self.version", "False",
         SIMULATED,
     ),
     Mutant(
@@ -713,8 +714,8 @@ MUTANTS = (
         LINEARIZED + "test_what_clients_see_of_a_run_is_one_order_of_its_changes_across_kills",
     ),
     Mutant(
-        "updates-lost", "Runs._change",
-        "run.version != version", "version > run.version",
+        "updates-lost", "ChangeRun.apply",
+        "run.version != self.version", "self.version > run.version",
         LINEARIZED + "test_what_clients_see_of_a_run_is_one_order_of_its_changes_across_kills",
     ),
     Mutant(
@@ -998,8 +999,8 @@ MUTANTS = (
         OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-get-running]",
     ),
     Mutant(
-        "others-runs-are-changed", "Runs._change",
-        "run is None or not (anyones or run.organisation == space.organisation)", "run is None",
+        "others-runs-are-changed", "ChangeRun.apply",
+        "run is None or self.organisation not in (None, run.organisation)", "run is None",
         OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-suspend-running]",
     ),
     Mutant(
@@ -1008,10 +1009,9 @@ MUTANTS = (
         OTHERS + "test_a_run_of_another_is_answered_as_one_that_is_not_there[sqlite-get-removed]",
     ),
     Mutant(
-        "request-keys-of-all", "once",
+        "request-keys-of-all", "Keyed.__init__",
         "space.inside(request.key)", "request.key",
         OTHERS + "test_the_same_names_in_two_organisations_never_meet",
-        also=("keys_of", "space.inside(request.key)", "request.key"),
     ),
     Mutant(
         "families-of-all", "lists",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from headway.config import Settings
@@ -32,7 +33,7 @@ from headway.model.run import KEEP, TOKEN_WAIT, Reason, Run, State
 from headway.model.space import Space
 from headway.service import verbs
 from headway.service.continuing import latest
-from headway.service.idempotency import RequestKey, keys_of, once
+from headway.service.idempotency import Keyed, Repeatable, RequestKey, keyed
 from headway.service.inputs import canonical
 from headway.service.reporting import SIGNAL, token_of
 from headway.service.starting import Draft, Drafter, insert
@@ -74,8 +75,103 @@ class _Refusal(msgspec.Struct, frozen=True):
 _decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
 
 
+def _line(item: tuple[Run, bool] | HeadwayError | str) -> str:
+    if isinstance(item, str):
+        return item
+    return _remembered(item) if isinstance(item, HeadwayError) else item[0].id
+
+
 def _remembered(error: HeadwayError) -> str:
     return _encode(_Refusal(error.code, error.detail, error.errors, error.fields)).decode()
+
+
+@dataclass(eq=False)
+class Start(Repeatable[tuple[Run, bool] | str]):
+    """Start a run: (the run, whether it is new), or the id of the run of an earlier request."""
+
+    draft: Draft
+    run_ids: tuple[str, ...]
+    grows = True
+
+    def apply(self, unit: Unit) -> tuple[Run, bool]:
+        """Insert the run, or find the one with its dedupe key; raise DuplicateRun if that is not wanted."""
+        return insert(unit, self.draft)
+
+    def lines(self, result: tuple[Run, bool] | str) -> list[str]:
+        """Return the id."""
+        return [result if isinstance(result, str) else result[0].id]
+
+    def replay(self, unit: Unit, lines: list[str]) -> str:
+        """Return the id: the run may have been removed since."""
+        del unit
+        return lines[0]
+
+
+@dataclass(eq=False)
+class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
+    """Start the runs of a batch: for each what `Start` returns, its error, or the line of an earlier request."""
+
+    drafts: list[Draft | HeadwayError]
+    atomic: bool
+    run_ids: list[str]
+    weight: int
+    grows = True
+
+    def apply(self, unit: Unit) -> list[tuple[Run, bool] | HeadwayError | str]:
+        """Insert the runs in order; raise the first error if the batch is atomic."""
+        return [draft if isinstance(draft, HeadwayError) else self._one(unit, draft) for draft in self.drafts]
+
+    def _one(self, unit: Unit, draft: Draft) -> tuple[Run, bool] | HeadwayError:
+        try:
+            return insert(unit, draft)
+        except HeadwayError as error:
+            if self.atomic:
+                raise
+            return error
+
+    def lines(self, result: list[tuple[Run, bool] | HeadwayError | str]) -> list[str]:
+        """Return the ids of runs and the errors."""
+        return [_line(item) for item in result]
+
+    def replay(self, unit: Unit, lines: list[str]) -> list[tuple[Run, bool] | HeadwayError | str]:
+        """Return the lines: the runs may have been removed since."""
+        del unit
+        return [*lines]
+
+
+@dataclass(eq=False)
+class ChangeRun(Repeatable[Run]):
+    """Apply a verb to a run; the result is the run after it, or the new run that the verb has made."""
+
+    run_id: str
+    verb: Callable[[Unit, Run], Run]
+    organisation: int | None
+    """The run's organisation; None: any."""
+    version: int | None = None
+    """The version that the run must have; None: any."""
+
+    def __post_init__(self) -> None:
+        self.run_ids = (self.run_id,)
+
+    def apply(self, unit: Unit) -> Run:
+        """Raise RunNotFound, VersionMismatch, and what the verb raises."""
+        run = unit.run(self.run_id)
+        if run is None or self.organisation not in (None, run.organisation):
+            raise RunNotFound
+        if self.version is not None and run.version != self.version:
+            raise VersionMismatch(f"the run is at version {run.version}, not {self.version}", version=run.version)
+        return self.verb(unit, run)
+
+    def lines(self, result: Run) -> list[str]:
+        """Return the id."""
+        return [result.id]
+
+    def replay(self, unit: Unit, lines: list[str]) -> Run:
+        """Return the run as it is now; raise RunNotFound if it was removed since."""
+        run = unit.run(lines[0])
+        if run is None:
+            raise RunNotFound
+        return run
 
 
 class Runs:
@@ -106,22 +202,11 @@ class Runs:
         draft = await self._drafter.draft(spec, space, run_type=run_type)
         if spec.validate_only:
             return Started(space.run(draft.run), created=False, replayed=False)
-        made: list[tuple[Run, bool]] = []
-
-        def work(unit: Unit) -> tuple[list[str], bool]:
-            made.clear()
-
-            def start(unit: Unit) -> list[str]:
-                made.append(insert(unit, draft))
-                return [made[0][0].id]
-
-            return once(unit, request, space, start)
-
-        parent = () if draft.run.parent_id is None else (draft.run.parent_id,)
-        lines, replayed = await self._store.write(work, run_ids=parent, keys=keys_of(request, space), grows=True)
-        if replayed:
-            return Started(await self.get(lines[0]), created=False, replayed=True)
-        run, created = made[0]
+        command = Start(draft, () if draft.run.parent_id is None else (draft.run.parent_id,))
+        made = await self._store.write(command if request is None else Keyed(command, request, space))
+        if isinstance(made, str):
+            return Started(await self.get(made), created=False, replayed=True)
+        run, created = made
         return Started(space.run(run), created, replayed=False)
 
     async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
@@ -137,38 +222,16 @@ class Runs:
                     error.fields["index"] = index
                     raise
                 drafts.append(error)
-        made: list[tuple[Run, bool] | HeadwayError] = []
-
-        def start(unit: Unit) -> list[str]:
-            made.clear()
-            for draft in drafts:
-                if isinstance(draft, HeadwayError):
-                    made.append(draft)
-                    continue
-                try:
-                    made.append(insert(unit, draft))
-                except HeadwayError as error:
-                    if batch.atomic:
-                        raise
-                    made.append(error)
-            return [_remembered(item) if isinstance(item, HeadwayError) else item[0].id for item in made]
-
-        def work(unit: Unit) -> tuple[list[str], bool]:
-            return once(unit, request, space, start)
-
         parents = {draft.run.parent_id for draft in drafts if not isinstance(draft, HeadwayError)} - {None}
-        lines, replayed = await self._store.write(
-            work,
-            run_ids=[parent for parent in parents if parent],
-            keys=keys_of(request, space),
-            grows=True,
-            weight=len(drafts),
-        )
-        if replayed:
-            return [await self._replayed(line) for line in lines]
+        command = StartMany(drafts, batch.atomic, [parent for parent in parents if parent], len(drafts))
+        items = await self._store.write(keyed(command, request, space))
         return [
-            item if isinstance(item, HeadwayError) else Started(space.run(item[0]), item[1], replayed=False)
-            for item in made
+            item
+            if isinstance(item, HeadwayError)
+            else await self._replayed(item)
+            if isinstance(item, str)
+            else Started(space.run(item[0]), item[1], replayed=False)
+            for item in items
         ]
 
     async def _replayed(self, line: str) -> Started | HeadwayError:
@@ -256,37 +319,16 @@ class Runs:
         *,
         anyones: bool = False,
     ) -> Run:
-        """Carry out `work` on the run as it is in the transaction; return it as it is after.
+        """Apply a ChangeRun; return the run as it is after, with the organisation's own names.
 
         With `anyones` it may be any organisation's run: for who holds something better than being of its own.
         """
-        after: list[Run] = []
-        space = self._space
-
-        def whole(unit: Unit) -> None:
-            after.clear()
-
-            def change_it(unit: Unit) -> list[str]:
-                run = unit.run(run_id)
-                if run is None or not (anyones or run.organisation == space.organisation):
-                    raise RunNotFound
-                if version is not None and run.version != version:
-                    raise VersionMismatch(f"the run is at version {run.version}, not {version}", version=run.version)
-                after.append(work(unit, run))
-                return [after[0].id]
-
-            lines, replayed = once(unit, request, space, change_it)
-            if replayed:
-                run = unit.run(lines[0])
-                if run is None:
-                    raise RunNotFound
-                after.append(run)
-
+        command = ChangeRun(run_id, work, None if anyones else self._organisation, version)
         try:
-            await self._store.write(whole, run_ids=(run_id,), keys=keys_of(request, space))
+            run = await self._store.write(keyed(command, request, self._space))
         except RunNotFound:
             raise await self._missing(run_id) from None
-        return space.run(after[0])
+        return self._space.run(run)
 
     async def patch(self, run_id: str, patch: PatchRun, version: int | None, request: RequestKey | None = None) -> Run:
         """Change what may be changed; raise InvalidState for what may not any more, VersionMismatch for a stale ETag."""
@@ -294,36 +336,7 @@ class Runs:
         keep_ms = UNSET if patch.retention is UNSET else _keep(patch.retention)
 
         def work(unit: Unit, run: Run) -> Run:
-            if patch == PatchRun():
-                return run
-            changes: dict[str, Any] = {
-                name: value
-                for name, value in (("name", patch.name), ("priority", patch.priority), ("queue", patch.queue))
-                if value is not UNSET
-            }
-            _still_waits(run, changes.keys() - {"name"}, (State.SCHEDULED, State.QUEUED, State.SUSPENDED))
-            if run_at is not UNSET:
-                _still_waits(run, {"run_at"}, (State.SCHEDULED, State.QUEUED))
-            if "queue" in changes:
-                changes["queue"] = self._space.inside(str(changes["queue"]))
-                unit.queue(changes["queue"])
-            if patch.labels is not UNSET:
-                changes["labels"] = _encode(patch.labels).decode()
-                unit.later("delete_run_labels", ids=f'["{run.id}"]')
-                unit.later("insert_labels", rows=as_rows(label_rows(run, patch.labels)))
-            if keep_ms is not UNSET:
-                changes["keep_ms"] = keep_ms
-            after = replace(run, **changes)
-            if after.finished_at is not None:
-                after = replace(
-                    after, expires_at=expires_at(after, after.state, unit.task(run.task), after.finished_at)
-                )
-            if run.state is State.QUEUED and changes.keys() & {"priority", "queue"}:  # it competes anew
-                after = replace(after, parked_until=None)
-                passed_on(unit, run)
-            line = _encode({"changed": sorted([*changes, *(("run_at",) if run_at is not UNSET else ())])}).decode()
-            after = change(unit, run, after, "run.changed", line)
-            return after if run_at is UNSET or run_at == run.run_at else move(unit, after, Rescheduled(run_at))
+            return _patched(unit, run, patch, run_at, keep_ms)
 
         return await self._change(run_id, work, request, version)
 
@@ -412,6 +425,37 @@ class Runs:
     async def delete(self, run_id: str, version: int | None = None) -> None:
         """Remove a finished run; raise InvalidState for a live one, Protected for a protected one, or VersionMismatch."""
         await self._change(run_id, verbs.delete, version=version)
+
+
+def _patched(unit: Unit, run: Run, patch: PatchRun, run_at: int | UnsetType, keep_ms: int | UnsetType) -> Run:
+    if patch == PatchRun():
+        return run
+    changes: dict[str, Any] = {
+        name: value
+        for name, value in (("name", patch.name), ("priority", patch.priority), ("queue", patch.queue))
+        if value is not UNSET
+    }
+    _still_waits(run, changes.keys() - {"name"}, (State.SCHEDULED, State.QUEUED, State.SUSPENDED))
+    if run_at is not UNSET:
+        _still_waits(run, {"run_at"}, (State.SCHEDULED, State.QUEUED))
+    if "queue" in changes:
+        changes["queue"] = Space(run.organisation).inside(str(changes["queue"]))
+        unit.queue(changes["queue"])
+    if patch.labels is not UNSET:
+        changes["labels"] = _encode(patch.labels).decode()
+        unit.later("delete_run_labels", ids=f'["{run.id}"]')
+        unit.later("insert_labels", rows=as_rows(label_rows(run, patch.labels)))
+    if keep_ms is not UNSET:
+        changes["keep_ms"] = keep_ms
+    after = replace(run, **changes)
+    if after.finished_at is not None:
+        after = replace(after, expires_at=expires_at(after, after.state, unit.task(run.task), after.finished_at))
+    if run.state is State.QUEUED and changes.keys() & {"priority", "queue"}:  # it competes anew
+        after = replace(after, parked_until=None)
+        passed_on(unit, run)
+    line = _encode({"changed": sorted([*changes, *(("run_at",) if run_at is not UNSET else ())])}).decode()
+    after = change(unit, run, after, "run.changed", line)
+    return after if run_at is UNSET or run_at == run.run_at else move(unit, after, Rescheduled(run_at))
 
 
 def _still_waits(run: Run, names: AbstractSet[str], states: tuple[State, ...]) -> None:
