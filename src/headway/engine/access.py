@@ -1,4 +1,4 @@
-"""Decides who is let in and how often: whether a key stands, what it may, what is left of its limits, how the log is chained.
+"""Access decisions: validity of keys, scopes, request limits, and the hash chain of the audit log.
 
 Pure functions and counters: the time is an argument, keys and secrets come as they are stored.
 """
@@ -30,10 +30,10 @@ MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 PERIODS: Final = (MINUTE_MS, DAY_MS)
 LIVE_MAX: Final = 2
-"""Secrets of a key that may work at the same time."""
+"""Maximum number of valid secrets of a key."""
 
 Fault = Literal["revoked", "expired", "user_disabled", "organisation_disabled"]
-"""Why a key that was shown with the right secret is not taken."""
+"""Reasons to refuse a key that was presented with a right secret."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -42,7 +42,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def fault(key: Key, user: User | None, organisation: Organisation | None, now_ms: int) -> Fault | None:
-    """Return why the key is not good, or None. What is unknown is not good: a user or organisation that is not there."""
+    """Return the reason to refuse the key, or None. An unknown user or organisation is one."""
     if key.revoked_at is not None:
         return "revoked"
     if key.expires_at is not None and key.expires_at <= now_ms:
@@ -55,14 +55,14 @@ def fault(key: Key, user: User | None, organisation: Organisation | None, now_ms
 
 
 def is_live(secret: Secret, now_ms: int) -> bool:
-    """Whether a secret still works."""
+    """Whether a secret is valid."""
     return secret.until is None or now_ms < secret.until
 
 
 def rotated(secrets: Iterable[Secret], key_id: str, digest: str, overlap_ms: int, now_ms: int) -> list[Secret]:
-    """Return the secrets that a rotation leaves or makes: the new one, and the last one for as long as they overlap.
+    """Return the secrets after a rotation: the new one, and the last one until the overlap ends.
 
-    Secrets that an earlier rotation has left behind end now: never are there more than two that work.
+    Secrets left by an earlier rotation end now, so that at most two are valid.
     """
     known = sorted(secrets, key=lambda secret: secret.number)
     last = known[-1].number if known else 0
@@ -74,7 +74,7 @@ def rotated(secrets: Iterable[Secret], key_id: str, digest: str, overlap_ms: int
 
 
 def may(principal: Principal, scope: Scope) -> bool:
-    """Whether the principal may use a route of this scope. What is not allowed is forbidden."""
+    """Whether the principal may use a route of this scope; every right not granted is refused."""
     if scope == "caller":
         return True
     if scope in OPERATING and principal.organisation != FIRST:
@@ -83,7 +83,7 @@ def may(principal: Principal, scope: Scope) -> bool:
 
 
 def lacking(principal: Principal, effects: Iterable[Effect]) -> Effect | None:
-    """Return the first of the effects whose scope the principal does not have, or None."""
+    """Return the first of the effects whose scope the principal lacks, or None."""
     for effect in effects:
         if not may(principal, NEEDS[effect].scope):
             return effect
@@ -106,7 +106,7 @@ def lacking_for_child(principal: Principal, effects: Iterable[Effect], queue: st
 
 
 def within(principal: Principal, queue: str) -> bool:
-    """Tell whether the principal's key may use a queue (a qualified name); a key that is not bound may use all."""
+    """Return whether the principal's key may use a queue (a qualified name); a key without queues may use all."""
     return principal.queues is None or queue in map(Space(principal.organisation).inside, principal.queues)
 
 
@@ -124,7 +124,7 @@ def declares_beyond(principal: Principal, task: Task, known: Task | None) -> boo
 
 
 def beyond(principal: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> list[str]:
-    """Return what the principal cannot give to a key, because it is not theirs: scopes, and queues as `queue NAME`."""
+    """Return the rights that the principal lacks and so cannot grant: scopes, and queues as `queue NAME`."""
     missing = sorted(set(scopes) - principal.scopes)
     if principal.queues is not None:
         missing += (
@@ -137,9 +137,9 @@ def beyond(principal: Principal, scopes: Iterable[str], queues: Iterable[str] | 
 
 
 class Window:
-    """How often something may be done between one full minute (or day, UTC) and the next.
+    """Count of requests between one full minute (or day, UTC) and the next.
 
-    `mine` is exact. `others` is what other servers were last heard to have counted in the same window.
+    `mine` is exact. `others` is the last known count of other servers in the same window.
     """
 
     __slots__ = ("ends_at", "limit", "mine", "others", "period", "saved")
@@ -151,10 +151,10 @@ class Window:
         self.mine = 0
         self.others = 0
         self.saved = 0
-        """What was last written of `mine`."""
+        """Value of `mine` that was last written."""
 
     def left(self, now_ms: int) -> int:
-        """Return how often it may still be done; at the end of a window the next one begins."""
+        """Return the number of requests left; at the end of a window the next one begins."""
         if now_ms >= self.ends_at or now_ms < self.ends_at - self.period:  # a clock that was set back too
             self.ends_at = now_ms - now_ms % self.period + self.period
             self.mine = self.others = self.saved = 0
@@ -162,18 +162,18 @@ class Window:
 
     @property
     def started_at(self) -> int:
-        """When the window began."""
+        """Start of the window."""
         return self.ends_at - self.period
 
     def resume(self, started_at: int, mine: int, others: int) -> None:
-        """Take in what was counted before, by this server and by others, if it is about the window that runs."""
+        """Add the counts of before, by this server and by others, if they belong to the present window."""
         if started_at == self.started_at:
             self.mine = max(self.mine, mine)
             self.others = others
 
 
 def spent(windows: Iterable[Window], now_ms: int) -> Window | None:
-    """Count one use in every window and return None; or, if one of them is used up, count nothing and return that one."""
+    """Count one request in every window and return None, or, if a window is used up, return that window."""
     for window in windows:
         begun = window.ends_at - window.period <= now_ms < window.ends_at
         if (window.limit - window.mine - window.others if begun else window.left(now_ms)) <= 0:
@@ -186,26 +186,26 @@ def spent(windows: Iterable[Window], now_ms: int) -> Window | None:
 # -- the log -----------------------------------------------------------------------------------------------------------
 
 GENESIS: Final = ""
-"""What the first line of the log follows."""
+"""Hash before the first entry of the log."""
 
 
 def chained(event: AuditEvent, before: str) -> AuditEvent:
-    """Return the event with its hash: SHA-256 over the hash of the line before and every field of this one."""
+    """Return the event with its hash: SHA-256 over the previous hash and every field of this event."""
     fields = [getattr(event, name) for name in AuditEvent.__struct_fields__ if name != "hash"]
     return msgspec.structs.replace(event, hash=hashlib.sha256(_encode([before, *fields])).hexdigest())
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True):
-    """Where the log ends; kept apart from it, so that lines cut off its end are missed."""
+    """End of the log, stored apart from it, so that removed last entries are detected."""
 
     number: int = 0
     hash: str = GENESIS
 
 
 def breaks(lines: Iterable[AuditEvent], head: Head, sealed: Head | None = None) -> Iterable[tuple[int, str]]:
-    """Yield (number, what is wrong) of a log that was tampered with: lines changed, removed, inserted or cut off.
+    """Yield (number, fault) of a log that was tampered with: entries changed, removed, inserted or cut off.
 
-    `sealed` is where the log ended when a server sealed it last: a log that was written anew does not have that line.
+    `sealed` is the end of the log when a server sealed it last: a forged log does not have that entry.
     """
     number, before = 0, GENESIS
     for line in lines:

@@ -1,4 +1,4 @@
-"""May this run start now? Room under limits, rates, and what a dedupe key says."""
+"""Admission: room under limits, rates, and dedupe keys."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from headway.model.task import Limit, Task
 from headway.model.worker import Queue
 
 Live = dict[tuple[str, str, str | None], int]
-"""(task, queue, key) → how many leases are live."""
+"""Number of live leases by (task, queue, key)."""
 
 UNLIMITED: Final = 1 << 30
 
 
 class Room:
-    """How many more runs each limit lets through, counted down as runs are taken. Built from live leases, never stored."""
+    """Number of runs that each limit still admits, counted down as runs are claimed.
+
+    Built from live leases, never stored.
+    """
 
     def __init__(self, live: Live, now_ms: int) -> None:
         self._live = live
@@ -28,7 +31,7 @@ class Room:
         self._keys: dict[tuple[str, str], int] = {}
         self._rates: dict[tuple[str, str], int] = {}
         self.spent: dict[tuple[str, str], int] = {}
-        """The rates that were drawn on, to be saved."""
+        """Rates that were drawn on, to be saved."""
         for (task, queue, key), count in live.items():
             self._tasks[task] = self._tasks.get(task, 0) + count
             self._queues[queue] = self._queues.get(queue, 0) + count
@@ -36,12 +39,12 @@ class Room:
                 self._keys[task, key] = self._keys.get((task, key), 0) + count
 
     def know(self, rates: Mapping[tuple[str, str], int]) -> None:
-        """Take in the next start on time, in microseconds, of (task, key); the key of a task's own rate is ""."""
+        """Add the next start on time, in microseconds, of (task, key); the key of a task's own rate is ""."""
         for place, next_at_us in rates.items():
             self._rates.setdefault(place, next_at_us)
 
     def of_lane(self, task: Task, queue: Queue) -> int:
-        """Return how many runs of the task may start from the queue now, as far as task and queue are concerned."""
+        """Return the number of runs of the task that may start from the queue now, by the limits of task and queue."""
         room = UNLIMITED
         if queue.concurrency is not None:
             room = min(room, queue.concurrency - self._queues.get(queue.name, 0))
@@ -52,11 +55,11 @@ class Room:
         return max(0, room)
 
     def opens_at_ms(self, task: Task) -> int | None:
-        """Return when the task's own rate lets the next run through; None if it does not stand in the way."""
+        """Return the time at which the task's own rate admits the next run; None if it admits one now."""
         return None if task.rate is None else self._opens_at_ms(task.rate, task.name, "")
 
     def park_until(self, task: Task, run: Run) -> int | None:
-        """Return how long a limit of the run's key stands against it (PARKED: until a slot frees), or None."""
+        """Return the time until which a limit of the run's key refuses it (PARKED: until a slot frees), or None."""
         if run.key is None:
             return None
         if task.concurrency_per_key is not None and self._keys.get((task.name, run.key), 0) >= task.concurrency_per_key:
@@ -66,7 +69,7 @@ class Room:
         return None
 
     def of_key(self, task: Task, key: str) -> int:
-        """Return how many more runs of the key may run at once."""
+        """Return the number of runs of the key that may start now."""
         if task.concurrency_per_key is None:
             return UNLIMITED
         return max(0, task.concurrency_per_key - self._keys.get((task.name, key), 0))
@@ -83,7 +86,10 @@ class Room:
             self._draw(task.rate_per_key, task.name, run.key)
 
     def _rate(self, limit: Limit, task: str, key: str) -> int:
-        """Return the next start on time. More than a period away is none: the wall clock was set back, or the limit changed."""
+        """Return the next start on time.
+
+        A time more than a period away is void: the wall clock was set back, or the limit changed.
+        """
         next_at_us = self._rates.get((task, key), 0)
         return next_at_us if next_at_us <= self._now_us + limit.period_ms * 1000 else 0
 
@@ -118,16 +124,16 @@ def interval_us(limit: Limit) -> int:
 
 
 def starts_now(limit: Limit, next_at_us: int, now_us: int) -> int:
-    """Return how many starts the rate allows at this moment.
+    """Return the number of starts that the rate admits now.
 
-    GCRA (ITU-T I.371): a period's worth may start in a burst; after that one an interval.
+    GCRA (ITU-T I.371): a period's worth may start in a burst; after that, one per interval.
     """
     credit = limit.period_ms * 1000 - max(0, next_at_us - now_us)
     return max(0, min(limit.count, credit // interval_us(limit)))
 
 
 def duplicates(scope: str, until: int | None, first: Run | None, now_ms: int) -> bool:
-    """Tell whether an earlier run with the same dedupe key still counts; `first` is None when it was removed."""
+    """Return whether an earlier run with the same dedupe key still counts; `first` is None if it was removed."""
     match scope:
         case "active":
             return first is not None and not first.final
@@ -138,5 +144,5 @@ def duplicates(scope: str, until: int | None, first: Run | None, now_ms: int) ->
 
 
 def may_debounce(first: Run) -> bool:
-    """Tell whether the first run has not begun, so that its input and its time may still be replaced."""
+    """Return whether the first run has not begun, so that its input and its time may still be replaced."""
     return first.state in (State.SCHEDULED, State.QUEUED) and first.epoch == 0

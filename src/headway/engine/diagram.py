@@ -1,4 +1,4 @@
-"""The table of transitions, drawn: Mermaid text for the documents."""
+"""Diagram of the table of transitions: Mermaid text for the documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts, read off a run's history: there is no second record of them that could differ."""
+"""Attempts derived from a run's history, so that no second record of them can differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One try of a run on a worker."""
+    """One attempt of a run on a worker."""
 
     number: int
     epoch: int
@@ -21,18 +21,18 @@ class Attempt(msgspec.Struct, frozen=True):
     started_at: int
     finished_at: int | None
     outcome: str
-    """running, or the cause that ended it: succeeded, errored, crashed, suspended, slept, released, held, stopped …"""
+    """running, or the cause of its end: succeeded, errored, crashed, suspended, slept, released, held, stopped …"""
     error: Any
     clock_set_back: bool = False
-    """Whether the wall clock was set back while it ran, so that it took longer than its times say."""
+    """Whether the wall clock was set back during the attempt, so that it took longer than its times say."""
 
 
 ENDS = frozenset({"succeeded", "errored", "crashed", "suspended", "slept", "released", "held", "stopped", "abandoned"})
-"""The causes that end an attempt."""
+"""Causes that end an attempt."""
 
 
 def attempts(events: Iterable[Event]) -> list[Attempt]:
-    """Return the attempts that a run's events (of type run.state, in order) tell of."""
+    """Return the attempts in a run's events (of type run.state, in order)."""
     found: list[Attempt] = []
     for event in events:
         data = _decode(event.data)

@@ -18,25 +18,25 @@ from headway.model.run import State
 ORIGIN: Final = "continued-from:"
 """The step of a retry with the id of the first run of its chain, which keeps idempotency keys the same."""
 HEIR: Final = "continued-by:"
-"""Steps of this prefix in a final run name the retries that go on from it."""
+"""Prefix of steps in a final run that name the retries that continue it."""
 FAILED_CHILD: Final = "failed-child:"
-"""Before the name of a child's step: the child of an earlier run that the next child of that name goes on from."""
+"""Prefix of a child's step name: the earlier run's child that the next child of that name continues."""
 STEP_FAILURE: Final = "step-failure:"
-"""Before the name of a step, which a colon and a number follow: a try of the step that failed. Retries do not take it over."""
+"""Prefix of a step name with a colon and a number: a failed try of that step. Retries do not inherit it."""
 CHILDREN_MAX: Final = 1_000
-"""Limit of the children that a retry takes over although they ended after the run, or have not ended."""
+"""Maximum number of children that a retry inherits although they ended after the run, or have not ended."""
 
 
 class Child(msgspec.Struct, frozen=True):
-    """A child that the run has started."""
+    """A child of the run."""
 
     step: str
-    """The name of the step that has its id."""
+    """Name of the step with the child's id."""
     run_id: str
     state: State | None
-    """None: it was removed, and nothing says how it ended."""
+    """None: the child was removed, and its outcome is unknown."""
     told: bool
-    """True if the run has a step with its result."""
+    """Whether the run has a step with the child's result."""
 
 
 class Inheritance(msgspec.Struct, frozen=True):
@@ -45,17 +45,18 @@ class Inheritance(msgspec.Struct, frozen=True):
     left_out: list[str]
     """Names of steps that are not copied."""
     failed: dict[str, str]
-    """Step name → id of the child that failed and is started again."""
+    """Failed children to be started again: id by step name."""
     adopted: list[str]
-    """Children that have not ended: they get the retry as their parent."""
+    """Unfinished children, whose parent becomes the retry."""
     told: list[str]
     """Children that succeeded after the run had ended: the retry gets their results."""
 
 
 def inheritance(last_step: str, *, woken: bool, children: Iterable[Child]) -> Inheritance:
-    """Return what a retry takes over of a run whose code recorded `last_step` last.
+    """Return the differences between a retry's steps and those of its run, whose code recorded `last_step` last.
 
-    `woken` says whether a worker has claimed the run since then. Raises InvalidState for a child that is still stopping.
+    `woken` is whether a worker has claimed the run since then. Raises InvalidState for a child that is still
+    stopping.
     """
     left_out: list[str] = []
     failed: dict[str, str] = {}

@@ -28,21 +28,21 @@ from headway.model.task import Task
 SCHEDULED, QUEUED, RUNNING, SUSPENDED, STOPPING, SUCCEEDED, FAILED, TERMINATED = State
 
 ABANDON_MS: Final = 10_000
-"""How long after the grace the worker has to confirm that it killed the run; then the stop is taken for granted."""
+"""Time after the grace in which the worker has to confirm that it killed the run; then the stop counts as confirmed."""
 
 
 class FellDue(msgspec.Struct, frozen=True):
-    """The time it was scheduled for has come."""
+    """The scheduled time arrived."""
 
 
 class Rescheduled(msgspec.Struct, frozen=True):
-    """Someone gave it another time."""
+    """The scheduled time was changed."""
 
     run_at: int
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """A worker took it."""
+    """A worker claimed the run."""
 
     worker_id: str
 
@@ -62,7 +62,7 @@ class Errored(msgspec.Struct, frozen=True):
 
 
 class Crashed(msgspec.Struct, frozen=True):
-    """The worker vanished with it, or the process that executed it died.
+    """The worker vanished, or the process that executed the run died.
 
     A worker has vanished if its connection broke, or if it was silent for a lease in which the server could hear it.
     """
@@ -71,51 +71,54 @@ class Crashed(msgspec.Struct, frozen=True):
 
 
 class Suspended(msgspec.Struct, frozen=True):
-    """The function waits for others and has let go of the worker."""
+    """The function waits for others and has released the worker."""
 
     blockers: tuple[Blocker, ...]
     timeout_ms: int | None = None
 
 
 class Slept(msgspec.Struct, frozen=True):
-    """The function sleeps and has let go of the worker."""
+    """The function sleeps and has released the worker."""
 
     until: int
 
 
 class Released(msgspec.Struct, frozen=True):
-    """The run was handed back undone, never arrived, or was given up by a worker without answers; not a crash."""
+    """The worker returned the run undone, the lease never arrived, or a worker without answers gave up.
+
+    This is not a crash.
+    """
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A person suspended it, or something else has to come first."""
+    """A person suspended the run, or another run has to come first."""
 
     reason: Reason
     blocker: Blocker | None = None
-    """What has to come; without one it is a person who lets it go on."""
+    """Condition to wait for; without one, a person resumes the run."""
 
 
 class Unblocked(msgspec.Struct, frozen=True):
-    """One of the things it waits for came."""
+    """A condition that the run waits for was met."""
 
     blocker: Blocker
 
 
 class Resumed(msgspec.Struct, frozen=True):
-    """A person let it go on, or its wait timed out."""
+    """A person resumed the run, or its wait timed out."""
 
     reason: Reason
 
 
 class StopAsked(msgspec.Struct, frozen=True):
-    """Someone wants it stopped."""
+    """A stop was requested."""
 
     reason: Reason
     grace_ms: int | None = None
 
 
 class Stopped(msgspec.Struct, frozen=True):
-    """The worker confirms that nothing of it runs any more."""
+    """The worker confirms that no code of the run is left running."""
 
 
 class Abandoned(msgspec.Struct, frozen=True):
@@ -180,7 +183,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], tuple[State, ...]]]] = {
 }
 
 FENCED: Final = frozenset({Succeeded, Errored, Suspended, Slept, Released, Stopped})
-"""The events that only the holder of the lease can bring about: they are taken with the run's epoch or not at all."""
+"""Events that only the holder of the lease can bring about: they need the run's epoch."""
 
 CAUSES: Final[Mapping[type[Event], str]] = {
     FellDue: "fell_due",
@@ -199,7 +202,7 @@ CAUSES: Final[Mapping[type[Event], str]] = {
     Stopped: "stopped",
     Abandoned: "abandoned",
 }
-"""How the history spells each event."""
+"""Spelling of each event in the history."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_blockers = msgspec.json.Decoder(tuple[Blocker, ...]).decode
@@ -270,7 +273,7 @@ def _moved(run: Run, event: Event, task: Task, now_ms: int) -> Run:
 
 
 def _stopped(run: Run, event: Event, task: Task, now_ms: int) -> Run:
-    """Whatever the lease holder says of a stopping run, it says that the run does not run any more."""
+    """Any report of the lease holder about a stopping run means that the run does not run any more."""
     match event:
         case Abandoned():
             return _final(run, TERMINATED, task, now_ms, error=_json(RunError(code="abandoned", retryable=False)))

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 FAR_MAX: Final = 10_000
-"""Numbers beyond 2**960 in one JSON text: each takes up to 30 µs to parse, others 30 ns."""
+"""Maximum count of numbers beyond 2**960 in one JSON text: each takes up to 30 µs to parse, others 30 ns."""
 FEW_MAX: Final = 5 * FAR_MAX
-"""Bytes of a JSON text that cannot have more of them: each is at least `1e308` and a comma."""
+"""Size of a JSON text, in bytes, that cannot have more of them: each is at least `1e308` and a comma."""
 _ALIKE: Final = bytes.maketrans(b"123456789E", b"000000000e")
 
 
 def without_texts(data: bytes) -> bytes:
-    """Return JSON without its strings; of one that is not closed the rest is missing. Linear, half the time of a pattern's."""
+    """Return JSON without its strings, in linear time; after an unclosed string the rest is missing."""
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b"".join(data.split(b'"')[::2])
 
 
 def too_many_far(data: bytes) -> bool:
-    """Tell whether JSON has more than FAR_MAX numbers like 1e308, by counting exponents of three digits.
+    """Return whether JSON has more than FAR_MAX numbers like 1e308, by counting exponents of three digits.
 
     From 2**960 on msgspec parses numbers with big-integer arithmetic, which holds the GIL and the event loop.
     """

@@ -1,4 +1,4 @@
-"""How far a run is, how fast it goes, and when it may be finished."""
+"""Progress of a run: share done, rate, and estimated end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from headway.model.run import Run
 
 SMOOTHING_MS = 10_000
-"""The rate forgets: a step of this length counts for about two thirds."""
+"""Time constant of the rate: a step of this length counts for about two thirds."""
 
 
 def advance(run: Run, done: int, total: int | None, message: str, now_ms: int) -> Run:
@@ -24,7 +24,7 @@ def advance(run: Run, done: int, total: int | None, message: str, now_ms: int) -
 
 
 def _rate(run: Run, done: int, now_ms: int) -> float | None:
-    """Return units a second; None as long as nothing has moved, because smoothing would creep up from a zero."""
+    """Return units per second; None until the first progress, because smoothing would start from zero."""
     began = run.started_at if run.epoch <= 1 else None  # of a later claim it is not kept when it was
     since = began if run.progress_at is None else run.progress_at
     if since is None or now_ms <= since or done < run.progress_done:
@@ -40,14 +40,14 @@ def _rate(run: Run, done: int, now_ms: int) -> float | None:
 
 
 def percent(done: int, total: int | None) -> float | None:
-    """Return 0 to 100 with one decimal, rounded down so that only all is 100; None if the total is not known."""
+    """Return 0 to 100 with one decimal, rounded down so that only completion is 100; None without a total."""
     if total is None:
         return None
     return 100.0 if total == 0 else min(100.0, done * 1000 // total / 10)
 
 
 def eta(run: Run) -> int | None:
-    """Return when the run may be finished (milliseconds UTC), or None if that cannot be told."""
+    """Return the estimated end (milliseconds UTC), or None if it is unknown."""
     if run.final or run.progress_total is None or not run.progress_rate or run.progress_at is None:
         return None
     left = max(0, run.progress_total - run.progress_done)

@@ -1,4 +1,4 @@
-"""What a record task's actions come to for one record: which templates they need, which values they give."""
+"""Actions of a record task for one record: the templates to render, and the resulting values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headway.model.record_task import (
 from headway.model.table import Field, FieldId, FieldType, Record, Table, Values
 
 NAMES: Final = frozenset({"record", "connected", "task", "run", "today", "now"})
-"""What every template can ask for; those of connected records also for `target`."""
+"""Names available in every template; in connected actions also `target`."""
 EMAIL_PARTS: Final = ("to", "subject", "text", "html", "cc", "bcc")
 BODY_MAX: Final = 1024 * 1024
 
@@ -36,7 +36,7 @@ Templates = list[tuple[str, bool]]
 
 
 class Unfit(ValueError):
-    """A text that a template has become is not what is needed there."""
+    """The rendered text of a template is invalid where it is used."""
 
 
 def templates_of(action: Action) -> Templates:
@@ -57,7 +57,7 @@ def _written(sources: Sources) -> Templates:
 
 
 def resolved(sources: Sources, values: Values, texts: Sequence[str]) -> dict[str, Any]:
-    """Return what the sources come to for a record with these values; `texts` are what its templates have become."""
+    """Return the values of the sources for a record with these values; `texts` are the rendered templates."""
     left = iter(texts)
     return {name: _one(source, values, left) for name, source in sources.items()}
 
@@ -73,12 +73,12 @@ def _one(source: Source, values: Values, texts: Iterator[str]) -> Any:
 
 
 def sends(actions: Iterable[Action]) -> bool:
-    """Tell whether any of the actions leaves the store, where nothing can be undone."""
+    """Return whether an action sends something out of the store, which cannot be undone."""
     return any(isinstance(action, Email | Webhook) for action in actions)
 
 
 def unreadable(task: RecordTask, record: Record) -> list[FieldId]:
-    """Return the invalid cells of a record that the task would read: with a template or a call that may be any of them."""
+    """Return the invalid cells of a record that the task would read; a template or a call may read any."""
     invalid = list(record.invalid or ())
     if not invalid or any(templates_of(action) or isinstance(action, Email | Webhook) for action in task.actions):
         return invalid
@@ -92,7 +92,7 @@ def unreadable(task: RecordTask, record: Record) -> list[FieldId]:
 
 
 def patch_of(task: RecordTask, table: Table) -> Values | None:
-    """Return the values that all records are given alike; None if each has to be looked at for itself."""
+    """Return the values that all records get alike; None if they depend on the record."""
     patch: Values = {}
     for action in task.actions:
         if not isinstance(action, Update):
@@ -106,17 +106,17 @@ def patch_of(task: RecordTask, table: Table) -> Values | None:
 
 
 def shown(table: Table, record_id: str, values: Values) -> dict[str, Any]:
-    """Return a record as templates see it: by names of fields, blanks as None, and its id, if no field is called so."""
+    """Return a record for templates: by field name, blanks as None, and its id, unless a field has that name."""
     return {"id": record_id} | {field.name: values.get(field.id) for field in table.fields}
 
 
 def connections(table: Table) -> list[Field]:
-    """Return the fields that name records."""
+    """Return the fields that are connections."""
     return [field for field in table.fields if field.type is FieldType.CONNECTION]
 
 
 def named_records(field: Field, values: Values) -> list[str]:
-    """Return the ids that a record has in a connection."""
+    """Return the ids of records in a connection of the record."""
     value = values.get(field.id)
     if value is None:
         return []
@@ -124,7 +124,7 @@ def named_records(field: Field, values: Values) -> list[str]:
 
 
 def connected(table: Table, values: Values, found: Mapping[tuple[str, str], tuple[Table, Record]]) -> dict[str, Any]:
-    """Return what `connected` is in templates: for each connection the record that is named, or all of them."""
+    """Return `connected` of templates: for each connection, the connected record or records."""
     shown_by: dict[str, Any] = {}
     for field in connections(table):
         there = [
@@ -142,12 +142,12 @@ def _shown_parts(pair: tuple[Table, Record]) -> tuple[Table, str, Values]:
 
 
 def message_id(origin: str, record_id: str, action: int) -> str:
-    """Return the name of one message: the same whenever this action is done for this record again."""
+    """Return the id of a message, the same for each repetition of this action for this record."""
     return hashlib.sha256(f"{origin}\0{record_id}\0{action}".encode()).hexdigest()[:32]
 
 
 def body_of(task: str, run_id: str, record: Mapping[str, Any], record_id: str, rendered: str | None) -> bytes:
-    """Return what a webhook is sent: the JSON that its template has become, or the record. Raise Unfit."""
+    """Return the body of a webhook: the rendered JSON, or the record. Raises Unfit."""
     if rendered is None:
         body = msgspec.json.encode({"task": task, "run": run_id, "record": {"id": record_id, "values": dict(record)}})
     else:

@@ -1,4 +1,4 @@
-"""What may be removed, and when."""
+"""Retention: time of removal of finished runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from headway.model.task import Task
 
 
 def expires_at(run: Run, state: State, task: Task, finished_at: int) -> int | None:
-    """Return when a run that ends in `state` is removed; None is never."""
+    """Return the time at which a run that ends in `state` is removed; None is never."""
     keep_ms = run.keep_ms
     if keep_ms == KEEP:
         return None
@@ -21,5 +21,5 @@ def expires_at(run: Run, state: State, task: Task, finished_at: int) -> int | No
 
 
 def removable(run: Run, now_ms: int) -> bool:
-    """Tell whether retention may remove the run now."""
+    """Return whether retention may remove the run now."""
     return run.final and not run.protected and run.expires_at is not None and run.expires_at <= now_ms

@@ -1,4 +1,4 @@
-"""Which failures are tried again, and after how long."""
+"""Retries of failures: which are tried again, and after what delay."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def delay_ms(policy: RetryPolicy, failures: int, jitter: float) -> int:
 
 
 def spent(attempts: int, crashes: int, max_attempts: int) -> bool:
-    """Tell whether no failure may be retried any more. Crashes have their own limit and are not counted here."""
+    """Return whether all attempts are used. Crashes have their own limit and are not counted here."""
     return attempts - crashes >= max_attempts

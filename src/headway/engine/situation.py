@@ -22,15 +22,15 @@ class Work(msgspec.Struct, frozen=True):
 
     worker_id: str
     worker: str
-    """Name of its worker; empty if that is another organisation's or forgotten, or if the caller may not see workers."""
+    """Name of the worker; empty if it is another organisation's or forgotten, or if the caller may not see workers."""
     since: int
     """Time of the attempt's start."""
     standing: Standing | None
-    """None if another server hears the worker."""
+    """None if another server receives the worker's heartbeats."""
 
 
 def running(run: Run, task: Task, work: Work, now_ms: int) -> list[Cause]:
-    """Return how a run stands that a worker executes: running or stopping."""
+    """Return the state of a run that a worker executes: running or stopping."""
     attempt = f"attempt {run.attempt} of {run.max_attempts}"
     message = f"{_worker(work)} has executed it for {span((now_ms - work.since) / 1000)}: {attempt}"
     found = [Cause("running", message, since=work.since, worker_id=work.worker_id)]
@@ -98,9 +98,9 @@ def _progress(run: Run, now_ms: int) -> Cause:
 
 
 def ended(run: Run, task: Task, work: Work | None, *, goes_on: bool) -> list[Cause]:
-    """Return how a run has ended, and for one that can be retried what that would do.
+    """Return the outcome of a run and, if it can be retried, the effect of a retry.
 
-    `goes_on` says whether it has steps from which a retry goes on.
+    `goes_on` is whether the run has steps after which a retry continues.
     """
     found = []
     if run.state is State.SUCCEEDED:

@@ -1,4 +1,4 @@
-"""Why does this run not run? Every cause that stands in its way, in the words of the person who asks."""
+"""Explanation of a run that waits: every cause, in words for its owner."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What the explanation is drawn from."""
+    """Facts from which the explanation is made."""
 
     run: Run
     task: Task
     queue: Queue
     workers: int
-    """Live workers that have the task and take from the queue."""
+    """Number of live workers that have the task and take from the queue."""
     full: int
-    """Workers among these at their capacity."""
+    """Number of these workers at their capacity."""
     blocked: int
-    """Workers among the others that take no runs, since a task blocks their event loop."""
+    """Number of the other workers that take no runs, since a task blocks their event loop."""
     running_of_task: int
     running_in_queue: int
     running_of_key: int
     ahead: int
-    """Ready runs of the same queue and task that come first."""
+    """Number of ready runs of the same queue and task that come first."""
     task_opens_at: int | None
-    """When the task's rate lets the next run through, if it stands in the way."""
+    """Time at which the task's rate admits the next run, if it refuses one now."""
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -48,11 +48,11 @@ class Cause(msgspec.Struct, frozen=True):
     since: int | None = None
     worker_id: str | None = None
     details: str | None = None
-    """More than fits a line, such as a stack."""
+    """Longer text, such as a stack."""
 
 
 def causes(facts: Facts) -> list[Cause]:
-    """Return what the run waits for; an empty list if it runs or is finished."""
+    """Return the causes for which the run waits; an empty list if it runs or is finished."""
     run = facts.run
     match run.state:
         case State.SCHEDULED:
@@ -80,7 +80,7 @@ def error_line(error: dict[str, Any]) -> str:
 
 
 def moment(ms: int) -> str:
-    """Return a time as messages have it."""
+    """Return a time as in messages."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

@@ -53,7 +53,7 @@ class Cost(NamedTuple):
     weight: int
     """The weight of compiling its patterns."""
     patterns: int
-    """How many patterns it has."""
+    """Number of patterns."""
 
     def steps(self, *, containers: int, values: int, size: int, depth: int) -> float:
         """Return an upper bound of the steps for an input of this size."""

@@ -93,7 +93,7 @@ class Graph:
         """The weight of compiling all patterns."""
         self.patterns = 0
         self.opaque = False
-        """Whether it has an external reference, such as to the meta-schema; its cost is unknown then."""
+        """Whether the schema has an external reference, such as to the meta-schema, which makes its cost unknown."""
         self.rewalking: set[int] = set()
         """Subschemas with `unevaluated…`, which apply those in place again to find the evaluated members and items."""
         self._pattern_length = 0

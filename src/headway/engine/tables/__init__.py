@@ -1,1 +1,1 @@
-"""What a value of each type of field is, what follows from a condition, and what an index goes by: pure."""
+"""Rules of tables: values of each field type, conditions on records, and index keys; pure."""

@@ -1,7 +1,7 @@
-"""Conditions on records: a tree of AND and OR over comparisons, read once, and then true or false of a record.
+"""Conditions on records: a tree of AND and OR over comparisons, read once and evaluated for each record.
 
-Storage carries out the same tree in SQL; a test holds both against each other on every store. A blank is like nothing but
-another blank: it is not greater, not less, contains nothing, and is not any value, so `is not` is true of it.
+Storage carries out the same tree in SQL; a test holds both against each other on every store. A blank equals only a
+blank: it is not greater, not less, contains nothing, and equals no value, so `is not` is true of it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OPERATORS: Final[Mapping[FieldType, tuple[str, ...]]] = {
     for lists in [(FieldType.MULTI_CHOICE, FieldType.CONNECTION)]
     for of in FieldType
 }
-"""What can be asked of each type of field."""
+"""Operators by field type."""
 
 ALIASES: Final[Mapping[str, str]] = {
     "=": "is", "==": "is", "eq": "is", "equals": "is", "is_equal_to": "is", "!=": "is_not", "<>": "is_not", "ne": "is_not",
@@ -59,7 +59,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "is_empty": "is_blank", "blank": "is_blank", "is_null": "is_blank", "not_blank": "is_not_blank",
     "is_not_empty": "is_not_blank", "is_not_null": "is_not_blank",
 }  # fmt: skip
-"""Other words for the same, once spaces are underscores."""
+"""Other spellings of operators, with spaces as underscores."""
 
 _NO_VALUE: Final = frozenset({"is_blank", "is_not_blank"})
 _MANY: Final = frozenset({"any_of", "none_of", "all_of"})
@@ -69,14 +69,14 @@ _NOW: Final = re.compile(r"now(?:\s*([+-])\s*(.+))?", re.IGNORECASE)
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """What "now" is, and in which zone days begin."""
+    """Present time, and the zone in which days begin."""
 
     now_ms: int = 0
     zone: tzinfo = UTC
 
     @property
     def local(self) -> datetime:
-        """The time on the wall there."""
+        """Local time in the zone."""
         return datetime.fromtimestamp(self.now_ms / 1000, self.zone)
 
 
@@ -103,7 +103,7 @@ EVERY: Final = Group(all=True)
 
 
 class BadCondition(ValueError):
-    """A condition cannot be understood; `pointer` says which part of it."""
+    """The condition is invalid; `pointer` names the part."""
 
     def __init__(self, pointer: str, message: str) -> None:
         super().__init__(message)
@@ -277,11 +277,11 @@ _LIST: Final[Mapping[str, Callable[[list[Any], tuple[Any, ...]], bool]]] = {
     "not_contains": lambda value, asked: asked[0] not in value,
 }
 NEGATIVE: Final = frozenset({"is_not", "none_of", "not_contains"})
-"""What is true of a blank."""
+"""Operators that are true of a blank."""
 
 
 def matches(condition: Condition, values: Mapping[str, Any]) -> bool:
-    """Tell whether the condition is true of a record with these values."""
+    """Return whether the condition is true of a record with these values."""
     if isinstance(condition, Group):
         found = (matches(item, values) for item in condition.items)
         return all(found) if condition.all else any(found)
@@ -300,7 +300,7 @@ def matches(condition: Condition, values: Mapping[str, Any]) -> bool:
 
 
 def named_fields(condition: Condition) -> set[str]:
-    """Return the ids of the fields that a condition is about."""
+    """Return the ids of the fields in a condition."""
     if isinstance(condition, Group):
         return {field for item in condition.items for field in named_fields(item)}
     return {condition.field}

@@ -1,4 +1,4 @@
-"""Which fields a table can have: what fits together, and what a value becomes when its field's type changes."""
+"""Rules of fields: valid combinations of options, and conversion of values when a field's type changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHOSEN: Final = frozenset({FieldType.CHOICE, FieldType.MULTI_CHOICE})
 
 
 class BadField(ValueError):
-    """A field cannot be like that; `member` says what of it."""
+    """An option of the field is invalid; `member` names it."""
 
     def __init__(self, member: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class BadField(ValueError):
 
 
 def checked(field: Field, others: Sequence[Field], zone: tzinfo = UTC) -> Field:
-    """Return the field with its default in normal form; raise BadField for what does not fit together."""
+    """Return the field with its default in normal form; raise BadField for invalid combinations."""
     if NAME.fullmatch(field.name) is None or field.name != field.name.strip():
         raise BadField("name", "a name has 1 to 100 characters, none of them invisible, and no spaces around it")
     if _ID.fullmatch(field.name) and field.name != field.id:
@@ -83,12 +83,12 @@ def _check_connection(field: Field) -> None:
 
 
 def is_table_name(name: str) -> bool:
-    """Whether a table can be called so; what looks like an id cannot be a name."""
+    """Whether a text can be a table's name; a text that looks like an id cannot."""
     return NAME.fullmatch(name) is not None and name == name.strip() and _UUID.fullmatch(name) is None
 
 
 def converted(before: Field, after: Field, value: Any, zone: tzinfo = UTC) -> Any:
-    """Return what a value becomes when its field is changed; raise BadValue if it cannot be kept."""
+    """Return a value after a change of its field; raise BadValue if it cannot be kept."""
     if value is None or (before.type is after.type and before.choices == after.choices):
         return value
     if before.lists and not after.lists:

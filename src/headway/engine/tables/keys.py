@@ -1,4 +1,4 @@
-"""What the index of a field goes by: one text for each value, in whose order of bytes the values of the type are."""
+"""Index keys of values: texts whose byte order is the order of the values of the type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from headway.model.table import Field, FieldType
 
 PREFIX: Final = 100
-"""So much of a text is in order; what is longer is told apart by its digest, in no order."""
+"""Length of the ordered part of a text; longer texts are distinguished by a digest, in no order."""
 _SIGN: Final = 1 << 63
 _ALL: Final = (1 << 64) - 1
 
@@ -30,20 +30,20 @@ def key(of: FieldType, value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """The bits of a double are in its order, once the sign is turned round, and all of them if it is negative."""
+    """Return the bits of a double in its order: the sign bit flipped, and all bits if the number is negative."""
     bits = int(struct.unpack(">Q", struct.pack(">d", float(value)))[0])
     return f"{bits ^ (_ALL if bits & _SIGN else _SIGN):016x}"
 
 
 def keys(field: Field, value: Any) -> tuple[str, ...]:
-    """Return the keys of what a record has in a field; none for a blank."""
+    """Return the keys of a record's value in a field; none for a blank."""
     if value is None:
         return ()
     return tuple(key(field.type, item) for item in value) if field.lists else (key(field.type, value),)
 
 
 def entries(fields: Iterable[Field], values: dict[str, Any]) -> set[tuple[str, str, int]]:
-    """Return (field, key, whether it is unique) of all that a record has in the index."""
+    """Return (field, key, whether it is unique) for each index entry of a record."""
     return {
         (field.id, text, int(field.unique))
         for field in fields

@@ -24,7 +24,7 @@ from headway.engine.numbers import FAR_MAX, too_many_far
 
 Format = Literal["csv", "json", "jsonl"]
 ROW_BYTES_MAX: Final = 4 * 1024 * 1024
-"""The longest row of a file."""
+"""Maximum size of a row."""
 BOM: Final = b"\xef\xbb\xbf"
 QUOTE: Final = "'"
 _SIGNS: Final = frozenset("=+-@")
@@ -37,17 +37,17 @@ _SEPARATOR: Final = re.compile(r'"?sep=([^"\r\n])"?[\r\n]*', re.IGNORECASE)
 """A first line that names the delimiter, as Excel reads it."""
 DELIMITERS: Final = ",;\t|"
 UNNAMED: Final = ""
-"""Stands for a column whose header is empty."""
+"""Name of a column with an empty header."""
 csv.field_size_limit(ROW_BYTES_MAX)  # a cell that is too long is refused with its row, and not the whole file
 
 
 class BadFile(ValueError):
-    """The file is not what it is said to be; the text says why."""
+    """The file is not of the declared format; the text gives the reason."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
         self.line = line
-        """The line of the part at which that is, from 1; None if it is not known."""
+        """Line of the part with the fault, from 1; None if unknown."""
 
 
 def _refuse(constant: str) -> Any:
@@ -58,24 +58,24 @@ _decoder: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One row, and where in the part it is."""
+    """One row, and its place in the part."""
 
     cells: list[str] | dict[str, Any]
     end: int
-    """The byte after it."""
+    """Offset of the byte after the row."""
     line: int = 0
-    """The line at which it begins, from 1; 0 if rows are no lines."""
+    """First line of the row, from 1; 0 if rows are no lines."""
     lines: int = 0
-    """Lines up to its end."""
+    """Number of lines up to the end of the row."""
 
     @property
     def blank(self) -> bool:
-        """Whether nothing is in it: an empty line, or delimiters alone."""
+        """Whether the row is empty: an empty line, or delimiters alone."""
         return not (any(self.cells) if isinstance(self.cells, list) else self.cells)
 
 
 def beginning(part: bytes, encoding: str = "utf-8") -> int:
-    """Return how many bytes there are before the first row; raise BadFile for an encoding that is not the one said."""
+    """Return the number of bytes before the first row; raise BadFile for another encoding than the declared one."""
     if part[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise BadFile("the file is UTF-16: save it as UTF-8")
     if b"\0" in part[:4]:
@@ -88,7 +88,7 @@ def beginning(part: bytes, encoding: str = "utf-8") -> int:
 
 
 def separator(part: bytes) -> tuple[str, int] | None:
-    """Return the delimiter that a first line `sep=;` names, and how many bytes that line has; None without one."""
+    """Return the delimiter that a first line `sep=;` names, and the length of that line in bytes; None without one."""
     end = _LINE_END.search(part)
     first = part if end is None else part[: end.end()]
     found = _SEPARATOR.fullmatch(first.decode("latin-1"))
@@ -118,7 +118,10 @@ def rows(
 
 
 def _lines(part: bytes, last: bool) -> Iterator[tuple[bytes, int]]:
-    """Return each line with its end, and the byte after it. Lines end with LF, CR LF or, as on old Macs, CR."""
+    """Return each line with its end, and the offset of the byte after it.
+
+    Lines end with LF, CR LF or, as on old Macs, CR.
+    """
     at = 0
     for found in _LINE_END.finditer(part):
         end = found.end()
@@ -219,7 +222,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def unquoted(cell: str) -> str:
-    """Return what a cell was before a quote was put before it."""
+    """Return a cell without the quote that an export put before it."""
     return cell[1:] if cell.startswith(QUOTE) and _is_formula(cell.lstrip(QUOTE)) else cell
 
 
@@ -260,7 +263,7 @@ def written(
 
 
 def ending(form: Format) -> str:
-    """Return what stands at the end of a file."""
+    """Return the text at the end of a file."""
     return "\n]\n" if form == "json" else ""
 
 

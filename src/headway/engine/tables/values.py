@@ -1,6 +1,6 @@
-"""From what people and programs give to the normal form of a field's type, or to a sentence that says what is wrong.
+"""Values of fields: conversion of input to the normal form of the field's type, or an error for people.
 
-The normal form is what JSON has in the store. Two values are equal if their normal forms are, and the order of a type is
+The normal form is the JSON in the store. Two values are equal if their normal forms are, and the order of a type is
 that of its normal form; storage relies on both.
 """
 
@@ -16,12 +16,12 @@ from typing import Any, Final, assert_never
 from headway.model.table import Field, FieldType
 
 TEXT_MAX: Final = 100_000
-"""The longest text of a field, in characters."""
+"""Maximum length of a text, in characters."""
 DIGITS_MAX: Final = 15
-"""A double holds every decimal of so many digits, and no two of them are the same one."""
+"""Maximum number of decimal digits of a number, which a double holds exactly."""
 NUMBER_MAX: Final = 10**DIGITS_MAX
 LIST_MAX: Final = 1_000
-"""The most that a field of several values may have."""
+"""Maximum number of values in a field of several."""
 SMALLEST: Final = 1e-100
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -38,7 +38,7 @@ _FALSE: Final = frozenset({"false", "no", "n", "0", "off"})
 
 
 class BadValue(ValueError):
-    """What was given is no value of the field; the text says what would be one."""
+    """The input is no value of the field; the text describes valid ones."""
 
 
 def normal(field: Field, given: Any, zone: tzinfo = UTC) -> Any:
@@ -53,7 +53,7 @@ def normal(field: Field, given: Any, zone: tzinfo = UTC) -> Any:
 
 
 def one(field: Field, given: Any, zone: tzinfo = UTC) -> Any:
-    """Return one value of the field, also of one that takes several."""
+    """Return one value of the field, or one item of a field of several; raise BadValue."""
     match field.type:
         case FieldType.TEXT:
             return _text(given)
@@ -102,12 +102,12 @@ def _text(given: Any) -> str:
 
 
 def has_surrogate(text: str) -> bool:
-    """Tell whether the text has half of a surrogate pair, which no encoding has."""
+    """Return whether the text has half of a surrogate pair, which no encoding has."""
     return not text.isascii() and _SURROGATE.search(text) is not None
 
 
 def number(given: Any) -> int | float:
-    """Return the number, rounded to 15 digits after its first; raise BadValue for what has more before its point."""
+    """Return the number, rounded to 15 significant digits; raise BadValue for more digits before the point."""
     if isinstance(given, str):
         text = given.strip()
         if _NUMBER.fullmatch(text) is None:
@@ -210,7 +210,7 @@ def completed(
     zone: tzinfo,
     wrong: Callable[[Field, str], None],
 ) -> dict[str, Any]:
-    """Return all values of a record after a change; `given` is by field id, `wrong` is told of what cannot be taken."""
+    """Return all values of a record after a change; `given` is by field id, `wrong` is called for refused values."""
     values = {}
     for field in fields:
         if field.id in given:
