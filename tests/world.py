@@ -20,6 +20,7 @@ from headway.loops.stager import Stager
 from headway.model.access import Origin
 from headway.model.organisation import Organisation
 from headway.model.run import Run
+from headway.notify.events import CommitEvent
 from headway.service.access.audit import note
 from headway.service.idempotency import RequestKey, request_key
 from headway.service.service import Service
@@ -83,7 +84,6 @@ class World:
         self._bind()
         self.stager, self.rescuer, self.pruner = Stager(self.service), Rescuer(self.service), Pruner(self.service)
         self.scheduler = Scheduler(self.service)
-        self.store.on_deadline = self.rescuer.note
         self.waits: int | None = None
 
     def _bind(self) -> None:
@@ -107,6 +107,12 @@ class World:
         self._up()
         await self.workers.restore()
         await self.service.servers.join()
+
+    def announced(self, kind: type[CommitEvent]) -> list[Any]:
+        """Return a list that gets the after-commit events of this type."""
+        found: list[Any] = []
+        self.store.events.subscribe(kind, found.append)
+        return found
 
     async def worker(self, *tasks: wire.TaskDeclaration, **fields: Any) -> str:
         """Register a worker (of the task `t`, if none is named); return its id."""

@@ -53,8 +53,8 @@ MUTANTS = (
         "tests/service/test_sessions.py",
     ),
     Mutant(
-        "a run that leaves the queue keeps the slot it was let through for", "move",
-        "passed_on(unit, run)", "pass",
+        "a run that leaves the queue keeps the slot it was let through for", "pass_on_key",
+        "free_key(unit, run)", "pass",
         "tests/service/test_claiming.py",
     ),
     Mutant(

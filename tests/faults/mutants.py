@@ -670,8 +670,8 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "slots-not-passed-on", "Service.__init__",
-        "writer.after_freed = (unpark_freed,)", "pass",
+        "slots-not-passed-on", "free_slot",
+        "unit.defer(unpark_freed, (run.task, run.key))", "pass",
         SIMULATED,
     ),
     Mutant(
@@ -805,14 +805,13 @@ MUTANTS = (
     ),
     Mutant(
         "told-run-by-run", "Peers.tell",
-        "messages(self.server_id, unit.changed, unit.left, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access)",
-        "[text for run in unit.changed for text in messages(self.server_id, [run], unit.left, stops, slot_at=unit.slot_at)]",
+        "return messages(...)",
+        "return [text for run in committed.run_ids for text in messages(self.server_id, [run], (), ())]",
         SHARED + "test_what_a_batch_of_starts_has_changed_is_told_once",
     ),
     Mutant(
         "others-not-told", "Peers.tell",
-        "messages(self.server_id, unit.changed, unit.left, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access)",
-        "[] and messages(self.server_id, unit.changed, unit.left, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access)",
+        "return messages(...)", "return []",
         SHARED + "test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other",
     ),
     Mutant(
@@ -906,7 +905,7 @@ MUTANTS = (
     ),
     Mutant(
         "outage-counts-as-silence", "Service.__init__",
-        "store.on_regained = self.sessions.excuse", "pass",
+        "events.subscribe(StorageRegained, ...)", "pass",
         SHARED + "test_nobody_lapses_because_there_was_no_database_to_report_to",
     ),
     Mutant(
@@ -1075,8 +1074,8 @@ MUTANTS = (
         SCHEDULES + "test_a_server_that_stands_still_in_a_tick_decides_nothing_a_second_time",
     ),
     Mutant(
-        "schedules-not-told", "Peers.tell",
-        "unit.slot_at", "None",
+        "schedules-not-told", "SlotDue",
+        "relay: ClassVar[str] = 'slot_at'", "relay: ClassVar[str] = ''",
         SCHEDULES + "test_a_schedule_that_one_server_makes_or_changes_wakes_the_other",
     ),
     Mutant(

@@ -14,6 +14,8 @@ from tests.servers.test_servers import soon
 from tests.world import START
 
 from headway.model.run import Reason
+from headway.notify.events import PeersChecked
+from headway.storage.schedules import SlotDue
 from headway.wire.schedules import CreateSchedule, PatchSchedule
 
 MINUTE = 60_000
@@ -71,22 +73,22 @@ async def test_a_server_whose_clock_is_behind_fires_nothing_again(pair):
 
 async def test_a_schedule_that_one_server_makes_or_changes_wakes_the_other(pair):
     await pair.a.worker()
-    told = []
-    pair.b.store.on_slot = told.append
+    due = pair.b.announced(SlotDue)
     await pair.a.schedules.create(made())
-    await soon(lambda: _is(told == [START + MINUTE]))
+    await soon(lambda: _is(due == [SlotDue(START + MINUTE)]))
     await pair.a.schedules.patch("s", PatchSchedule(occurrence="every 5s"), None)
-    await soon(lambda: _is(told[-1] == START + 5_000))
+    await soon(lambda: _is(due[-1] == SlotDue(START + 5_000)))
 
 
 async def test_a_server_that_was_not_told_learns_of_a_slot_at_its_next_sign_of_life(pair):
     await pair.a.worker()
-    pair.b.store.peers.on_message = lambda message: None
-    told = []
-    pair.b.store.on_slot = told.append
+    pair.b.store.peers._on_message = lambda message: None
+    checked = pair.b.announced(PeersChecked)
     await pair.a.schedules.create(made())
     await pair.pulse(pair.b)
-    assert told == [START + MINUTE]
+    assert checked
+    assert PeersChecked in pair.b.scheduler.wakes_on
+    assert await pair.b.scheduler.tick() == MINUTE
 
 
 async def test_runs_of_one_schedule_that_end_on_two_servers_at_once_let_the_next_go(pair):

@@ -15,6 +15,7 @@ from headway.errors import IdempotencyKeyReused, StorageBusy, StorageUnavailable
 from headway.model.event import Event
 from headway.model.query import Page, RunFilter
 from headway.model.space import Space
+from headway.notify.events import StorageRegained
 from headway.service.history import Ended, Snapshot
 from headway.service.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
 from headway.storage.database import DatabaseGone, DatabaseLocked
@@ -148,7 +149,7 @@ async def test_an_organisation_that_one_server_makes_is_served_at_any(pair):
 
 async def test_what_is_not_heard_is_found_at_the_next_sign_of_life(pair):
     """Messages may be lost: they only make things faster."""
-    pair.b.store.peers.on_message = lambda message: None
+    pair.b.store.peers._on_message = lambda message: None
     await pair.pulse()
     worker = await pair.b.worker()
     claim = asyncio.ensure_future(pair.b.claim(worker, 1, "30s"))
@@ -208,7 +209,7 @@ async def test_changes_of_a_queue_at_two_servers_do_not_undo_each_other(pair):
 
 async def test_the_first_use_of_a_queue_at_one_server_does_not_undo_its_pause_at_the_other(pair):
     await pair.a.worker()
-    pair.b.store.peers.on_message = lambda message: None
+    pair.b.store.peers._on_message = lambda message: None
     await pair.a.queues.limit("q", 1)
     await pair.a.queues.pause("q", paused=True)
     await pair.b.store.know(Space(1), ["t"])
@@ -444,7 +445,7 @@ async def test_nobody_lapses_because_there_was_no_database_to_report_to(pair):
     await pair.a.start()
     await pair.a.one(worker)
     pair.a.clock.advance(60_000)
-    pair.a.store.on_regained()
+    pair.a.store.events.publish(StorageRegained())
     assert [] == pair.a.sessions.lapsed()
 
 
@@ -468,7 +469,7 @@ async def test_counts_are_the_same_at_every_server(pair):
 
 async def test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted(pair):
     """What another server has put there is counted at the next sign of life; what is taken here, at once."""
-    pair.b.store.peers.on_message = lambda message: None
+    pair.b.store.peers._on_message = lambda message: None
     await pair.a.worker()
     worker = await pair.b.worker()
     await pair.pulse()
@@ -487,7 +488,7 @@ async def test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_
 
 async def test_runs_that_are_counted_by_their_state_are_those_of_all_servers_now(pair):
     """What waits for the end of all work asks for this: the counters may be a moment behind, either way."""
-    pair.b.store.peers.on_message = lambda message: None
+    pair.b.store.peers._on_message = lambda message: None
     await pair.a.worker()
     await pair.pulse()
     for _ in range(2):

@@ -10,6 +10,7 @@ from headway.engine.lifecycle import Released
 from headway.errors import WorkerNotFound
 from headway.model.run import PARKED, Reason
 from headway.model.task import Task
+from headway.notify.events import RunDue
 from headway.service.starting import new_run
 from headway.service.transitions import move
 from headway.wire import workers as wire
@@ -342,12 +343,11 @@ async def test_the_stager_hears_when_a_run_is_due_that_a_waiting_claim_has_parke
     worker = await world.worker(declare("t", rate_per_key={"limit": 1, "period": "10s"}))
     first, second = await world.start(key="a"), await world.start(key="a")
     assert [first.id] == await ids(world, worker, 1)
-    told = []
-    world.store.on_due = told.append
+    due = world.announced(RunDue)
     waiting = asyncio.ensure_future(world.claim(worker, wait="30s"))
     await asyncio.wait([waiting], timeout=0)
     parked_until = (await world.runs.get(second.id)).parked_until
-    assert [parked_until] == told
+    assert [RunDue(parked_until)] == due
     await world.advance(10_000, worker)
     assert [second.id] == [lease.run_id for lease in await waiting]
 

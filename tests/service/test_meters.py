@@ -11,6 +11,7 @@ from headway.actions.executor import BuiltInWorker
 from headway.http.asgi import Api
 from headway.http.metrics import exposition
 from headway.http.routes import ROUTES
+from headway.notify.events import SessionsChanged
 from headway.storage import meters
 from headway.wire import workers as wire
 
@@ -125,7 +126,7 @@ async def test_the_number_of_series_is_bounded_in_all_and_for_each_organisation(
 
 async def test_workers_are_those_that_people_started(world):
     registered, built_in = asyncio.Event(), BuiltInWorker(world.service)
-    world.sessions.on_change = registered.set
+    world.store.events.subscribe(SessionsChanged, lambda _: registered.set())
     built_in.start()
     await asyncio.wait_for(registered.wait(), 10)
     assert (len(world.sessions), (await scraped(world))["headway_workers"]) == (1, 0)

@@ -9,6 +9,7 @@ from tests.world import declare, spec
 from headway.errors import InvalidInput, InvalidState, RunNotFound
 from headway.model.query import RunFilter
 from headway.model.run import Reason, State
+from headway.notify.events import DeadlineSet
 from headway.service.bulk import BulkDone
 from headway.service.stopping import go_on, terminate
 from headway.wire import workers as wire
@@ -171,10 +172,9 @@ async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by
 
 async def test_the_rescuer_is_woken_for_what_a_transaction_has_left(world):
     parent = await large_family(world, await world.worker())
-    woken = []
-    world.store.on_deadline = woken.append
+    woken = world.announced(DeadlineSet)
     await world.store.write(lambda unit: terminate(unit, unit.run(parent.id), WHY, None, cascade=True))
-    assert [world.clock.now_ms()] == woken
+    assert [DeadlineSet(world.clock.now_ms())] == woken
 
 
 async def test_a_task_and_a_bulk_action_stop_whole_families_too(world):

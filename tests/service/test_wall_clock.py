@@ -10,6 +10,7 @@ from headway.clock import ManualClock
 from headway.engine.history import attempts
 from headway.ids import IdSource
 from headway.loops.timekeeper import Timekeeper
+from headway.notify.events import Dispatcher
 from headway.service.sessions import Sessions
 from headway.wire import workers as wire
 
@@ -21,7 +22,7 @@ LEASE_MS = 15_000
 @pytest.mark.parametrize("set_by_ms", [-400 * DAY_MS, -3_600_000, 3_600_000, 400 * DAY_MS])
 def test_setting_the_wall_clock_neither_ends_a_lease_nor_prolongs_it(set_by_ms):
     clock = ManualClock()
-    sessions = Sessions(clock, lease_ms=LEASE_MS, disconnect_ms=1_000)
+    sessions = Sessions(clock, Dispatcher(), lease_ms=LEASE_MS, disconnect_ms=1_000)
     session = sessions.open("worker")
     clock.set_by_ms = set_by_ms
     clock.advance(LEASE_MS - 1)

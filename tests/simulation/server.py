@@ -15,6 +15,7 @@ from headway.actions.executor import BuiltInWorker
 from headway.app.loops import begin_loops
 from headway.config import Settings
 from headway.ids import IdSource, Signer
+from headway.notify.events import StorageStopped
 from headway.service.service import Service
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.store import Store
@@ -53,7 +54,7 @@ class Server:
             threaded=False,
         )
         self._let_writer_take_its_time(store, life)
-        store.on_broken = lambda error: self._network.later(0.1, self._end, life)
+        store.events.subscribe(StorageStopped, lambda _: self._network.later(0.1, self._end, life))
         store.start()
         service = Service(store, Signer(b"the simulation's secret, 32 byte"), SETTINGS, IdSource(self._rng.randbytes))
         await service.workers.restore()

@@ -11,6 +11,7 @@ from tests.world import START, declare, on_postgres, opened, spec
 
 from headway.clock import ManualClock
 from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageFull, StorageUnavailable
+from headway.notify.events import StorageRegained, StorageStopped
 from headway.storage.command import FunctionCommand
 from headway.storage.database import DatabaseGone, DiskFull, Outdated, StorageBroken
 from headway.storage.postgres.dialect import POSTGRES
@@ -93,7 +94,7 @@ async def test_claims_that_wait_are_served_in_the_order_in_which_they_came(disk)
 async def test_a_claim_for_which_nothing_is_ready_waits_without_a_transaction(disk):
     worker, writer = await disk.worker(), disk.store.writer
     if disk.postgres:  # what it reads again when it begins to listen is a transaction, and no claim's
-        disk.store.peers.on_message = lambda message: None
+        disk.store.peers._on_message = lambda message: None
         await asyncio.gather(*disk.store._tasks)
     before = writer.batches
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
@@ -248,8 +249,7 @@ def test_storage_that_broke_its_word_is_not_asked_again(broken_world, where, thr
 
     async def scenario():
         world, database = broken_world(threaded=threaded)
-        told = []
-        world.store.on_broken = told.append
+        stopped = world.announced(StorageStopped)
         worker = await world.worker()
         kept = await world.start()
         lease = await world.one(worker)
@@ -264,7 +264,7 @@ def test_storage_that_broke_its_word_is_not_asked_again(broken_world, where, thr
                 await verb
         assert asked == len(database.log), "storage was asked again"
         await asyncio.sleep(0)
-        assert 1 == len(told)
+        assert 1 == len(stopped)
         database.disarm()
         await world.let_go()
 
@@ -473,7 +473,7 @@ async def test_what_has_passed_the_gate_before_an_outage_is_carried_out_after_it
     late.future = asyncio.get_running_loop().create_future()
     put = writer._todo.append
     regained = asyncio.Event()
-    world.store.on_regained = regained.set
+    world.store.events.subscribe(StorageRegained, lambda _: regained.set())
     database.arm(1, DatabaseGone("the connection was lost"), only="commit")
     with pytest.raises(StorageUnavailable):
         await world.start()
@@ -489,7 +489,7 @@ async def test_a_writer_that_fails_answers_all_who_wait_and_says_so(broken_world
     world, _ = broken_world(threaded=True)
     worker = await world.worker()
     told = asyncio.get_running_loop().create_future()
-    world.store.on_broken = told.set_result
+    world.store.events.subscribe(StorageStopped, lambda stopped: told.set_result(stopped.error))
     patient = asyncio.ensure_future(world.claim(worker, 1, "30s"))
     while not world.store.writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
         await asyncio.sleep(0)

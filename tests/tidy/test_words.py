@@ -22,7 +22,6 @@ RIDDLES = {
     "evaluation/",
     "http/",
     "loops/",
-    "notify/",
     "outbound/",
     "service/",
     "service/access/",
@@ -87,8 +86,8 @@ FREE = re.compile(r"\w+ (?:what|whatever|whom)\b|(?:Return|Tell|Say|Name) whose?
 FUNCTION_WORDS = OPENERS | words("a an the and or but be been being whether more most also again back out off")
 PRONOUN = re.compile(r"\b(?:it|its|they|them|their|theirs|he|him|his|she|her)\b", re.IGNORECASE)
 
-EVENTS = {"engine/lifecycle.py", "wire/workers.py"}
-"""Modules of lifecycle events and of the reports that carry them, which are past participles by rule."""
+EVENTS = {"engine/lifecycle.py", "notify/events.py", "wire/workers.py"}
+"""Modules of lifecycle events, after-commit events and reports, whose names are past participles by rule."""
 
 IMPERATIVES = {"UpdateConnected"}
 """Types that end like a participle, but name an action by its verb."""

@@ -15,31 +15,15 @@ from headway.service.service import Service
 
 
 def begin_loops(service: Service) -> list[Loop]:
-    """Start the loops of a server, each woken by what is committed."""
-    store, clock = service.store, service.store.clock
-    rescuing = Rescuer(service)
-    stager, rescuer, pruner = Loop(Stager(service)), Loop(rescuing), Loop(Pruner(service), longest_s=EVERY_MS / 1000)
-    scheduler = Loop(Scheduler(service))
-
-    def deadline(at_ms: int) -> None:
-        rescuing.note(at_ms)
-        rescuer.wake(at_ms - clock.now_ms())
-
-    store.on_due = lambda at_ms: stager.wake(at_ms - clock.now_ms())
-    store.on_deadline = deadline
-    store.on_slot = lambda at_ms: scheduler.wake(at_ms - clock.now_ms())
-    service.sessions.on_change = lambda: rescuer.wake(service.settings.disconnect_ms)
-    service.on_alarm = lambda at_ms: stager.wake(at_ms - clock.now_ms())
-    running = [stager, rescuer, pruner, scheduler, Loop(Bookkeeper(service))]
-    if store.peers is not None:
-
-        def heard() -> None:
-            """Look again: another server may have set a time, or be gone with those that it had to keep."""
-            stager.wake()
-            scheduler.wake()
-            deadline(clock.now_ms())
-
-        store.on_heard = heard
+    """Start the loops of a server; each is woken by the events that it names in `wakes_on`."""
+    running = [
+        Loop(Stager(service)),
+        Loop(Rescuer(service)),
+        Loop(Pruner(service), longest_s=EVERY_MS / 1000),
+        Loop(Scheduler(service)),
+        Loop(Bookkeeper(service)),
+    ]
+    if service.store.peers is not None:
         # Others take it for gone before a longer wait is over.
         running.append(Loop(Pulse(service), back_off_max_s=PULSE_MS / 1000))
 
@@ -49,5 +33,6 @@ def begin_loops(service: Service) -> list[Loop]:
 
     running.append(Loop(Timekeeper(service, look_again)))
     for loop in running:
+        loop.subscribe(service.store.events, service.store.clock)
         loop.start()
     return running

@@ -24,6 +24,7 @@ from headway.http.listening import listen
 from headway.ids import Signer
 from headway.kinds import format_bytes
 from headway.networks import is_wildcard, spelled
+from headway.notify.events import StorageStopped
 from headway.service.access import keytext
 from headway.service.access.keytext import KeyText
 from headway.storage.location import check_url, is_postgres, shown
@@ -197,7 +198,7 @@ async def _with_store(
         drained.set()
 
     drained = asyncio.Event()
-    store.on_broken = broken
+    store.events.subscribe(StorageStopped, lambda stopped: broken(stopped.error))
     store.start()
     service = Service(store, Signer(secret), settings)
     await service.workers.restore()

@@ -42,6 +42,7 @@ from headway.http.router import Router, raw_path
 from headway.http.sites import SAFE_METHODS
 from headway.ids import random_names
 from headway.logs import LoggedError
+from headway.notify.events import CallersChanged
 from headway.service.service import Service
 from headway.storage.database import DatabaseLocked, StorageBroken
 from headway.storage.requester import REQUESTER, Requester, RequesterGone
@@ -81,7 +82,7 @@ class Api(ServerContext):
         self.documents = RouteDocuments(self.routes, settings, version)
         self.guard = sites.Guard(settings, self.addresses)
         self.gate = guard.Gate(service.access)
-        service.access.on_change = self._look_again
+        service.store.events.subscribe(CallersChanged, lambda _: self._look_again())
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
         """In the order of their first routes: who comes first may claim first."""

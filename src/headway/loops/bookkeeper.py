@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headway.notify.events import CommitEvent
 from headway.service.service import Service
 
 
@@ -9,6 +10,7 @@ class Bookkeeper:
     """Calls `access.tick`."""
 
     name = "bookkeeper"
+    wakes_on: tuple[type[CommitEvent], ...] = ()
 
     def __init__(self, service: Service) -> None:
         self._access = service.access

@@ -6,7 +6,9 @@ import asyncio
 import logging
 from typing import Protocol
 
+from headway.clock import Clock
 from headway.errors import Unavailable
+from headway.notify.events import CommitEvent, Dispatcher, LaneClosed, Timer
 
 log = logging.getLogger("headway.loops")
 
@@ -20,6 +22,8 @@ class Ticking(Protocol):
     """What a loop does."""
 
     name: str
+    wakes_on: tuple[type[CommitEvent], ...]
+    """After-commit events after which there may be something to do."""
 
     async def tick(self) -> int | None:
         """Do what is due; return in how many milliseconds there is more to do, or None if only a wake-up will tell."""
@@ -48,6 +52,15 @@ class Loop:
         """Begin, on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"headway-{self.ticking.name}")
         self._task.add_done_callback(self._ended)
+
+    def subscribe(self, events: Dispatcher, clock: Clock) -> None:
+        """Be woken by the events of the loop: by timers at their moment, by others at once."""
+
+        def wake(event: CommitEvent) -> None:
+            self.wake(event.at_ms - clock.now_ms() if isinstance(event, Timer | LaneClosed) else 0)
+
+        for kind in self.ticking.wakes_on:
+            events.subscribe(kind, wake)
 
     def wake(self, in_ms: int = 0) -> None:
         """Tick in `in_ms` at the latest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from headway.engine.retention import removable
+from headway.notify.events import CommitEvent
 from headway.service.schedules import kept_ms
 from headway.service.service import Service
 from headway.service.tables.definitions import sweep
@@ -23,6 +24,7 @@ class Pruner:
     """Old unprotected runs go; tombstones stay for a while."""
 
     name = "pruner"
+    wakes_on: tuple[type[CommitEvent], ...] = ()
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headway.notify.events import CommitEvent
 from headway.service.servers import PULSE_MS
 from headway.service.service import Service
 
@@ -10,6 +11,7 @@ class Pulse:
     """Calls `servers.pulse`; an embedded store has no need of it."""
 
     name = "pulse"
+    wakes_on: tuple[type[CommitEvent], ...] = ()
 
     def __init__(self, service: Service) -> None:
         self._servers = service.servers

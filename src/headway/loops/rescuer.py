@@ -6,6 +6,7 @@ import logging
 
 from headway.engine.lifecycle import Abandoned, Errored, Resumed
 from headway.model.run import Reason, Run, RunError, State
+from headway.notify.events import CommitEvent, DeadlineSet, MessagesMissed, SessionsChanged
 from headway.service.service import Service
 from headway.service.stopping import finish
 from headway.service.transitions import move
@@ -24,6 +25,7 @@ class Rescuer:
     """Lapsed leases, passed deadlines, families that a stop has not reached altogether; and the space on the disk."""
 
     name = "rescuer"
+    wakes_on: tuple[type[CommitEvent], ...] = (DeadlineSet, SessionsChanged, MessagesMissed)
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -32,6 +34,9 @@ class Rescuer:
         """The next deadline that is known; the store is asked only when it has passed."""
         self._families_at_ms = 0
         """When to look for families, on the monotonic clock."""
+        events = service.store.events
+        events.subscribe(DeadlineSet, lambda deadline: self.note(deadline.at_ms))
+        events.subscribe(MessagesMissed, lambda _: self.note(self._store.clock.now_ms()))
 
     def note(self, deadline_ms: int) -> None:
         """Take in a deadline that a commit has set."""

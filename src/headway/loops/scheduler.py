@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from headway.notify.events import CommitEvent, MessagesMissed, PeersChecked
 from headway.service.service import Service
-from headway.storage.schedules import ScheduleReader
+from headway.storage.schedules import ScheduleReader, SlotDue
 
 HELD_MS: Final = 250
 """Before a look at slots that another server is just deciding about."""
@@ -15,6 +16,7 @@ class Scheduler:
     """Decides about slots that are due. Any number of servers may do so at once: a slot is decided by one of them."""
 
     name = "scheduler"
+    wakes_on: tuple[type[CommitEvent], ...] = (SlotDue, PeersChecked, MessagesMissed)
 
     def __init__(self, service: Service) -> None:
         self._clock = service.store.clock

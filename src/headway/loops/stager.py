@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headway.engine.lifecycle import FellDue
 from headway.model.run import PARKED
+from headway.notify.events import ClaimsLeft, CommitEvent, LaneClosed, MessagesMissed, RunDue
 from headway.service.claiming import unpark
 from headway.service.service import Service
 from headway.service.transitions import move
@@ -17,6 +18,7 @@ class Stager:
     """scheduled → queued, when due."""
 
     name = "stager"
+    wakes_on: tuple[type[CommitEvent], ...] = (RunDue, LaneClosed, ClaimsLeft, MessagesMissed)
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -24,27 +26,27 @@ class Stager:
 
     async def tick(self) -> int | None:
         """Stage everything that is due; return how long until the next is."""
-        alarms = self._service.alarms
+        closed = self._service.closed_lanes
         while True:
             now_ms = self._store.clock.now_ms()
-            rung = [lane for lane, at_ms in alarms.items() if at_ms <= now_ms]
-            moved, next_ms = await self._store.write(lambda unit, rung=rung: self._stage(unit, rung))  # type: ignore[misc]  # the default binds the loop's variable
-            for lane in rung:
-                if alarms.get(lane, 0) <= now_ms:
-                    alarms.pop(lane, None)
+            opened = [lane for lane, at_ms in closed.items() if at_ms <= now_ms]
+            moved, next_ms = await self._store.write(lambda unit, opened=opened: self._stage(unit, opened))  # type: ignore[misc]  # the default binds the loop's variable
+            for lane in opened:
+                if closed.get(lane, 0) <= now_ms:
+                    closed.pop(lane, None)
             if moved < CHUNK:
                 break
-        moments = [at_ms for at_ms in (next_ms, *alarms.values()) if at_ms is not None]
+        moments = [at_ms for at_ms in (next_ms, *closed.values()) if at_ms is not None]
         return max(0, min(moments) - self._store.clock.now_ms()) if moments else None
 
-    def _stage(self, unit: Unit, rung: list[tuple[str, str]]) -> tuple[int, int | None]:
+    def _stage(self, unit: Unit, opened: list[tuple[str, str]]) -> tuple[int, int | None]:
         due = unit.find("find_due", now_ms=unit.now_ms, limit=CHUNK)
         for run in due:
             move(unit, run, FellDue())
         parked = unit.find("find_parked_due", now_ms=unit.now_ms, limit=CHUNK)
         for run in parked:
             unpark(unit, run)
-        for queue, task in rung:
+        for queue, task in opened:
             if queue:
                 unit.open_lane(queue, task)
             else:  # a claim that looked at all it may look at at once: it goes on

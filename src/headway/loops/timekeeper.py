@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from headway.notify.events import CommitEvent
 from headway.service.service import Service
 from headway.service.setback import bring_forward
 
@@ -19,6 +20,7 @@ class Timekeeper:
     """Reports to the sessions that the event loop runs, and wakes the loops after a pause or a change of the clock."""
 
     name = "timekeeper"
+    wakes_on: tuple[type[CommitEvent], ...] = ()
 
     def __init__(self, service: Service, wake: Callable[[], None]) -> None:
         """`wake` wakes all loops: they sleep by a clock that stops while the machine is suspended."""

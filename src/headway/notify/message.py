@@ -1,15 +1,17 @@
-"""What servers that share a database tell each other after a commit: where to look, never what there is.
+"""Messages between servers that share a database: after a commit, the places to look at, never the data.
 
-A message may be lost or come twice, and whoever gets it reads the database. So a run is told by a mark, the last six
-digits of its id: now and then somebody is woken for nothing, and thousands of runs fit into a few messages.
+A message may be lost or come twice, and its receiver reads the database. A run is named by a mark, the last six digits of its
+id: now and then a watcher is woken for nothing, and thousands of runs fit into a few messages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+
+from headway.notify.events import CommitEvent, Timer
 
 BYTES_MAX: Final = 7_900
 """The largest message; PostgreSQL takes less than 8,000 bytes."""
@@ -17,36 +19,33 @@ MARK: Final = 6
 """Digits of a mark."""
 
 
-class Stop(msgspec.Struct, frozen=True, array_like=True):
-    """A worker is to end a run; the server that hears it passes that on."""
-
-    worker_id: str
-    run_id: str
-    epoch: int
-    grace_ms: int
-    reason: str
-
-
-class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something of what a commit has changed."""
+class _Changes(msgspec.Struct, frozen=True):
+    """The part of a message that every server understands. Its other members are relayed events, by their names."""
 
     sender: str
-    """The server that has committed."""
     marks: str = ""
-    """Of runs, one after the other."""
     lanes: tuple[tuple[str, str], ...] = ()
-    """(queue, task) in which runs may be claimable now."""
-    stops: tuple[Stop, ...] = ()
     catalog: bool = False
-    """Whether tasks, queues or organisations have changed."""
-    slot_at: int | None = None
-    """When a schedule that was made or changed has its next slot."""
-    access: bool = False
-    """Whether keys, users or organisations have."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Changes of a commit, or a part of them."""
+
+    sender: str
+    """Id of the server that committed."""
+    marks: str
+    """Marks of runs, one after the other."""
+    lanes: tuple[tuple[str, str], ...]
+    """(queue, task) in which runs may be claimable now."""
+    catalog: bool
+    """Whether tasks, queues or organisations changed."""
+    events: tuple[CommitEvent, ...]
+    """Relayed after-commit events."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_decoder: Final = msgspec.json.Decoder(Message)
+_changes: Final = msgspec.json.Decoder(_Changes)
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def mark_of(topic: str) -> str:
@@ -63,45 +62,60 @@ def messages(
     sender: str,
     run_ids: Iterable[str],
     lanes: Iterable[tuple[str, str]],
-    stops: Iterable[Stop],
+    events: Iterable[CommitEvent],
     *,
     catalog: bool = False,
-    slot_at: int | None = None,
-    access: bool = False,
 ) -> list[str]:
-    """Return the texts that tell of a commit; none is larger than BYTES_MAX."""
-    told: list[dict[str, Any]] = [{}]
+    """Return the texts that tell of a commit; none is larger than BYTES_MAX. Events without a `relay` are left out."""
+    parts: list[dict[str, Any]] = [{}]
     room = BYTES_MAX - 200
     left = room
     if catalog:
-        told[-1]["catalog"] = True
-    if slot_at is not None:
-        told[-1]["slot_at"] = slot_at
-    if access:
-        told[-1]["access"] = True
-    for name, items in (("lanes", lanes), ("stops", stops)):
-        for item in items:
-            size = len(_encode(item)) + 1
-            if size > left:
-                told.append({})
-                left = room
-            left -= size
-            told[-1].setdefault(name, []).append(item)
+        parts[-1]["catalog"] = True
+    items: list[tuple[str, Any]] = [("lanes", lane) for lane in lanes]
+    for event in events:
+        if isinstance(event, Timer) and event.relay:
+            parts[-1][event.relay] = event.at_ms
+        elif event.relay and not event.__struct_fields__:
+            parts[-1][event.relay] = True
+        elif event.relay:
+            items.append((event.relay, event))
+    for name, item in items:
+        size = len(_encode(item)) + 1
+        if size > left:
+            parts.append({})
+            left = room
+        left -= size
+        parts[-1].setdefault(name, []).append(item)
     marks = "".join(map(mark_of, run_ids))
     while marks:
         most = left // MARK * MARK
         if not most:
-            told.append({})
+            parts.append({})
             left = room
             continue
-        told[-1]["marks"], marks = marks[:most], marks[most:]
-        left -= len(told[-1]["marks"])
-    return [_encode(Message(sender=sender, **one)).decode() for one in told if one]
+        parts[-1]["marks"], marks = marks[:most], marks[most:]
+        left -= len(parts[-1]["marks"])
+    return [_encode({"sender": sender} | part).decode() for part in parts if part]
 
 
-def read(text: str) -> Message | None:
-    """Return the message, or None for what is none: anybody who may use the database can send anything."""
+def read(text: str, relayed: Mapping[str, type[CommitEvent]]) -> Message | None:
+    """Return the message; None for a text that is none, since any user of the database can send one.
+
+    `relayed` has the types of events by their names; members of other names are ignored.
+    """
     try:
-        return _decoder.decode(text)
+        changes = _changes.decode(text)
+        members = _members.decode(text)
+        events = [event for name, kind in relayed.items() if name in members for event in _events(kind, members[name])]
     except msgspec.DecodeError:
         return None
+    return Message(changes.sender, changes.marks, changes.lanes, changes.catalog, tuple(events))
+
+
+def _events(kind: type[CommitEvent], member: msgspec.Raw) -> Iterable[CommitEvent]:
+    if issubclass(kind, Timer):
+        return [kind(msgspec.json.decode(member, type=int))]
+    if not kind.__struct_fields__:
+        return [kind()] if msgspec.json.decode(member, type=bool) else []
+    return msgspec.json.decode(member, type=list[kind])  # type: ignore[valid-type]

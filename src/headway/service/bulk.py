@@ -13,6 +13,7 @@ from headway.model.access import RESERVED
 from headway.model.query import RunFilter
 from headway.model.run import Reason, Run
 from headway.service import verbs
+from headway.service.continuing import Inherited
 from headway.service.cursor import held, keep, last
 from headway.service.stopping import finish
 from headway.storage.store import Store
@@ -83,7 +84,7 @@ def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource)
     verb = action.action
     reason = Reason(code=REASONS.get(verb, verb), message=action.reason, actor="bulk")
     for run_id in ids:
-        if unit.inherited >= INHERITED:
+        if unit.local(Inherited).steps >= INHERITED:
             break
         upto = run_id
         run = unit.run(run_id)

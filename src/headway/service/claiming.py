@@ -15,6 +15,7 @@ from headway.model.run import PARKED, DamagedRun, Run, RunError, State
 from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
+from headway.notify.events import ClaimsLeft, LaneClosed
 from headway.service.transitions import move
 from headway.storage.catalog import Lane
 from headway.storage.damage import is_json
@@ -86,14 +87,6 @@ class Slots:
         if left > 0 and executor in self._rooms:
             self._rooms[executor] = left - 1
         return left > 0
-
-
-class Alarm(msgspec.Struct, frozen=True):
-    """A lane that a rate has closed until a moment; told to the loops by way of a signal."""
-
-    queue: str
-    task: str
-    at_ms: int
 
 
 def claim(unit: Unit, wanted: Claim) -> list[Lease]:
@@ -215,7 +208,7 @@ def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: se
             break
     else:
         if looked_at >= LOOKED_AT_MAX:
-            unit.signal("", "look-again", Alarm("", "", unit.now_ms))
+            unit.emit(ClaimsLeft(unit.now_ms))
     _save_rates(unit, room, lanes)
     return taken
 
@@ -300,7 +293,7 @@ def _save_rates(unit: Unit, room: Room, lanes: Iterable[Lane]) -> None:
     for queue, name in lanes:
         opens_at = room.opens_at_ms(unit.task(name))
         if opens_at is not None:
-            unit.signal("", f"{queue}\0{name}", Alarm(queue, name, opens_at))
+            unit.emit(LaneClosed(queue, name, opens_at))
 
 
 def park(unit: Unit, run: Run, until: int) -> None:
@@ -314,9 +307,9 @@ def unpark(unit: Unit, run: Run) -> None:
         unit.save(replace(run, parked_until=None, version=run.version + 1), run)
 
 
-def unpark_freed(unit: Unit) -> None:
-    """For each key whose slot was let go in this transaction, bring back as many as have room now."""
-    keys = [(task, key) for task, key in unit.freed if unit.task(task).concurrency_per_key is not None]
+def unpark_freed(unit: Unit, freed: list[tuple[str, str]]) -> None:
+    """For each (task, key) of which a slot was freed in this transaction, bring back as many runs as have room now."""
+    keys = [(task, key) for task, key in freed if unit.task(task).concurrency_per_key is not None]
     if not keys:
         return
     unit.flush()
@@ -334,7 +327,6 @@ def unpark_freed(unit: Unit) -> None:
             for run in unit.seen(unit.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
                 if run.parked_until == PARKED:
                     unpark(unit, run)
-    unit.freed.clear()
     unit.flush()
 
 

@@ -31,6 +31,12 @@ _LOST: Final = (
 """The result of a child that a retry cannot wait for."""
 
 
+class Inherited:
+    """Count of the steps that retries took over in one transaction."""
+
+    steps = 0
+
+
 def continues(task: Task) -> bool:
     """Tell whether retries of the task go on. Those of built-in tasks do not: their cursors belong to one run and its files."""
     return task.executor != EXECUTOR and not task.name.startswith(RESERVED)
@@ -61,7 +67,7 @@ def inherit(unit: Unit, run: Run, heir: Run, planned: Inheritance) -> int:
     unit.add_step(heir.id, ORIGIN, f'"{run.id}"')  # that of an earlier retry, if there was one, was copied and stays
     unit.flush()
     count = int(unit.database.rows("count_all_steps", run_id=heir.id)[0][0])
-    unit.inherited += count
+    unit.local(Inherited).steps += count
     return count
 
 

@@ -35,10 +35,11 @@ from headway.service import verbs
 from headway.service.continuing import latest
 from headway.service.idempotency import Keyed, Repeatable, RequestKey, keyed
 from headway.service.inputs import canonical
+from headway.service.reactions import free_key
 from headway.service.reporting import SIGNAL, token_of
 from headway.service.starting import Draft, Drafter, insert
-from headway.service.stopping import finish
-from headway.service.transitions import change, move, passed_on
+from headway.service.stopping import FamilyStop, finish
+from headway.service.transitions import change, move
 from headway.storage.store import Store
 from headway.storage.unit import Unit, as_rows, label_rows
 from headway.wire.runs import PatchRun, SignalRun, StartBatch, StartRun, Terminate
@@ -350,7 +351,7 @@ class Runs:
         def work(unit: Unit, run: Run) -> Run:
             nonlocal left
             after = verbs.terminate(unit, run, reason, grace_ms, cascade=how.children == "cascade")
-            left = unit.families_left
+            left = unit.local(FamilyStop).unfinished
             return after
 
         after = await self._change(run_id, work, request)
@@ -452,7 +453,7 @@ def _patched(unit: Unit, run: Run, patch: PatchRun, run_at: int | UnsetType, kee
         after = replace(after, expires_at=expires_at(after, after.state, unit.task(run.task), after.finished_at))
     if run.state is State.QUEUED and changes.keys() & {"priority", "queue"}:  # it competes anew
         after = replace(after, parked_until=None)
-        passed_on(unit, run)
+        free_key(unit, run)
     line = _encode({"changed": sorted([*changes, *(("run_at",) if run_at is not UNSET else ())])}).decode()
     after = change(unit, run, after, "run.changed", line)
     return after if run_at is UNSET or run_at == run.run_at else move(unit, after, Rescheduled(run_at))

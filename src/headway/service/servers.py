@@ -11,9 +11,9 @@ from headway import __version__
 from headway.clock import Clock
 from headway.errors import Unavailable
 from headway.model.run import PARKED
+from headway.notify.events import DeadlineSet, PeersChecked, RunDue
 from headway.service.sessions import Sessions
 from headway.storage.peers import Peers, Server
-from headway.storage.schedules import ScheduleReader
 from headway.storage.store import Store
 from headway.storage.unit import Unit, as_rows
 
@@ -175,12 +175,10 @@ class Servers:
         run_at, deadline_at, parked_until, _ = await self._store.read.next_due()
         for at_ms in (run_at, parked_until):
             if at_ms is not None and at_ms != PARKED:
-                self._store.on_due(at_ms)
+                self._store.events.publish(RunDue(at_ms))
         if deadline_at is not None:
-            self._store.on_deadline(deadline_at)
-        slot_at = await ScheduleReader(self._store.read).next_slot_at()
-        if slot_at is not None:
-            self._store.on_slot(slot_at)
+            self._store.events.publish(DeadlineSet(deadline_at))
+        self._store.events.publish(PeersChecked())
 
     async def _wake(self) -> None:
         """Wake who watches runs of which this server may not have been told, because a message was lost."""

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Final
 
 from headway.config import Settings
 from headway.ids import IdSource, Signer
+from headway.notify.events import AccessChanged, ClaimsLeft, LaneClosed, StopRequested, StorageRegained
 from headway.outbound.gateway import Gateway
 from headway.outbound.guard import Guard
+from headway.service import slots
 from headway.service.access.access import Access
 from headway.service.access.organisations import Organisations
 from headway.service.bulk import Bulk
-from headway.service.claiming import Alarm, unpark_freed
 from headway.service.desk import Desk
+from headway.service.hooks import Hook, table
+from headway.service.reactions import HOOKS
 from headway.service.reporting import Reporter
 from headway.service.schemas import Schemas
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
-from headway.service.slots import Slots, let_next
+from headway.service.slots import Slots
 from headway.service.starting import Drafter
 from headway.service.tables.external import databases
 from headway.service.workers import Workers
+from headway.storage.catalog import Lane
+from headway.storage.schedules import SlotDue
 from headway.storage.store import Store
 from headway.vault import Vault, as_secrets
+
+RELAYED: Final = (StopRequested, AccessChanged, SlotDue)
+"""After-commit events that servers relay to each other."""
+ALL_LANES: Final[Lane] = ("", "")
 
 
 class Service:
@@ -45,7 +54,9 @@ class Service:
         self.ids = ids or IdSource()
         self.gateway = gateway or Gateway(Guard.of(settings))
         self.schemas = Schemas(self.gateway.children)
-        self.sessions = Sessions(store.clock, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms)
+        self.sessions = Sessions(
+            store.clock, store.events, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms
+        )
         self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
         reporter = Reporter(self.drafter, signer, settings)
         self.bulk = Bulk(store, self.ids)
@@ -56,15 +67,14 @@ class Service:
         """Who is let in; see `headway.service.access`."""
         self.organisations = Organisations(store, self.access, self.ids)
         self._desks: dict[int, Desk] = {}
-        self.alarms: dict[tuple[str, str], int] = {}
-        """Lanes that a rate has closed, and when they open again."""
-        self.on_alarm: Callable[[int], None] = lambda at_ms: None
-        """Called with the moment at which such a lane opens."""
-        store.on_signal = self._signal
-        store.on_regained = self.sessions.excuse
-        for writer in store.writers:
-            writer.after_freed = (unpark_freed,)
-            writer.after_ended = (let_next,)
+        self.closed_lanes: dict[tuple[str, str], int] = {}
+        """(queue, task) that a rate has closed → when they open again; ALL_LANES: claims that have to go on."""
+        store.install(table(hooks_of_all()), RELAYED)
+        events = store.events
+        events.subscribe(StopRequested, self.sessions.stop)
+        events.subscribe(StorageRegained, lambda _: self.sessions.excuse())
+        events.subscribe(LaneClosed, lambda closed: self._close_lane((closed.queue, closed.task), closed.at_ms))
+        events.subscribe(ClaimsLeft, lambda left: self._close_lane(ALL_LANES, left.at_ms))
 
     def of(self, organisation: int) -> Desk:
         """Return the desk at which the organisation is served; always the same one."""
@@ -73,9 +83,10 @@ class Service:
             desk = self._desks[organisation] = Desk(self, organisation)
         return desk
 
-    def _signal(self, worker_id: str, message: object) -> None:
-        if isinstance(message, Alarm):
-            self.alarms[message.queue, message.task] = message.at_ms
-            self.on_alarm(message.at_ms)
-        else:
-            self.sessions.tell(worker_id, message)
+    def _close_lane(self, lane: Lane, at_ms: int) -> None:
+        self.closed_lanes[lane] = at_ms
+
+
+def hooks_of_all() -> tuple[Hook, ...]:
+    """Return the hooks of the core and of the features, in the order in which they react."""
+    return (*HOOKS, slots.HOOK)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from headway.clock import Clock
+from headway.notify.events import Dispatcher, SessionsChanged, StopRequested
 from headway.service.listening import BEATS_OF_A_LEASE, Listening
 from headway.wire.workers import BlockedLoop, StopAsked
 
@@ -189,13 +190,12 @@ def _end(claims: Iterable[asyncio.Future[None]]) -> None:
 class Sessions:
     """All workers that this server hears."""
 
-    def __init__(self, clock: Clock, *, lease_ms: int, disconnect_ms: int) -> None:
+    def __init__(self, clock: Clock, events: Dispatcher, *, lease_ms: int, disconnect_ms: int) -> None:
+        self._events = events
         self.listening = Listening(clock, lease_ms)
         self._lease_ms = lease_ms
         self._disconnect_ms = disconnect_ms
         self._sessions: dict[str, Session] = {}
-        self.on_change: Callable[[], None] = lambda: None
-        """Called when a session is opened or its stream breaks: there may be an earlier end to watch for."""
         self.local: set[str] = set()
         """Workers inside this process."""
 
@@ -208,7 +208,7 @@ class Sessions:
         session = self._sessions.get(worker_id)
         if session is None:
             session = self._sessions[worker_id] = Session(worker_id, self.listening.now_ms())
-            self.on_change()
+            self._events.publish(SessionsChanged())
         return session
 
     def heard(self, session: Session) -> None:
@@ -235,12 +235,13 @@ class Sessions:
         session.streams -= 1
         if session.streams == 0:
             session.broke_ms = self.listening.now_ms()
-            self.on_change()
+            self._events.publish(SessionsChanged())
 
-    def tell(self, worker_id: str, message: object) -> None:
-        """Put a message where the worker's signals stream finds it."""
-        session = self._sessions.get(worker_id)
-        if session is not None and isinstance(message, StopAsked):
+    def stop(self, asked: StopRequested) -> None:
+        """Put a request to end a run where the worker's signals stream finds it."""
+        session = self._sessions.get(asked.worker_id)
+        if session is not None:
+            message = StopAsked(run_id=asked.run_id, epoch=asked.epoch, grace_ms=asked.grace_ms, reason=asked.reason)
             session.messages.append(message)
             session.wake.set()
 

@@ -29,7 +29,7 @@ async def bring_forward(service: Service, by_ms: int) -> int:
     store = service.store
     if store.peers is not None:
         return 0
-    service.alarms.update(dict.fromkeys(service.alarms, 0))
+    service.closed_lanes.update(dict.fromkeys(service.closed_lanes, 0))
     after, moved = "", 0
     while True:
         found = await store.write(lambda unit, after=after: _chunk(unit, after, by_ms))  # type: ignore[misc]  # the default binds the loop's variable

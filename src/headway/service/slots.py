@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections import ChainMap, Counter
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from headway import failpoints
-from headway.engine.lifecycle import Held
+from headway.engine.lifecycle import Event, Held
 from headway.engine.schedules.occurrence import timetable
 from headway.engine.schedules.policy import SAID, Action, SlotDecision, decide_slots, run_at
 from headway.errors import HeadwayError, InvalidSchedule
-from headway.model.run import BEHIND, Reason, Run
+from headway.model.run import BEHIND, FINAL, Reason, Run
 from headway.model.schedule import SLOT_LABEL, Outcome, Overlap, PastSlot, Schedule
 from headway.model.space import Space
 from headway.model.task import Task
 from headway.service import stopping
+from headway.service.hooks import Hook
 from headway.service.starting import Draft, Drafter
 from headway.service.transitions import move, unblock
 from headway.storage import schedules as kept
@@ -244,9 +246,16 @@ def with_next(schedule: Schedule) -> Schedule:
     return replace(schedule, next_at=None if schedule.paused else timetable(schedule).next_after(schedule.last_slot))
 
 
-def let_next(unit: Unit) -> None:
-    """Runs of schedules have ended: where nothing else of a schedule is under way, the next that waits has its turn."""
-    ended = list(unit.ended)
-    unit.ended.clear()
+def note_end(unit: Unit, run: Run, after: Run, event: Event) -> None:
+    """Have the next run of the schedule that waits for earlier ones considered at the end of the transaction."""
+    del after, event
+    unit.defer(let_next, run.schedule_id)
+
+
+def let_next(unit: Unit, ended: list[str]) -> None:
+    """Queue the next waiting run of each of these schedules of which no other run is under way."""
     for run in kept.next_behind(unit, ended):
         unblock(unit, run, BEHIND)
+
+
+HOOK: Final = Hook(name="schedule", states=FINAL, concerns=attrgetter("schedule_id"), on_transition=note_end)

@@ -16,15 +16,28 @@ from msgspec.structs import astuple, replace
 
 from headway.engine.lifecycle import StopAsked
 from headway.model.run import FINAL, Reason, Run, State
+from headway.notify.events import DeadlineSet
 from headway.service.transitions import move
 from headway.storage.store import Store
 from headway.storage.unit import Unit, as_rows
 
 AT_ONCE: Final = 500
 """Open rows that one transaction goes on with."""
+FAMILY_MAX: Final = 500
+"""Descendants that one transaction asks to stop."""
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Reason).decode
+
+
+class FamilyStop:
+    """Budget of one transaction for stopping descendants."""
+
+    def __init__(self) -> None:
+        self.room = FAMILY_MAX
+        """Descendants that may still be asked to stop."""
+        self.unfinished = False
+        """Whether some are left for other transactions."""
 
 
 class Open(msgspec.Struct, frozen=True):
@@ -74,10 +87,11 @@ def _ask(unit: Unit, run: Run, reason: Reason, grace_ms: int | None) -> None:
 
 def _descend(unit: Unit, parents: Iterable[Open]) -> None:
     left = deque(parents)
-    while left and unit.family_room > 0:
-        parent, room = left.popleft(), unit.family_room
+    family = unit.local(FamilyStop)
+    while left and family.room > 0:
+        parent, room = left.popleft(), family.room
         children = unit.find("find_children", parent_id=parent.run_id, after=parent.after, limit=room)
-        unit.family_room -= max(1, len(children))
+        family.room -= max(1, len(children))
         reason = _decode(parent.reason)
         for child in children:
             _ask(unit, child, reason, parent.grace_ms)
@@ -88,7 +102,5 @@ def _descend(unit: Unit, parents: Iterable[Open]) -> None:
             left.append(replace(parent, after=children[-1].id))
     if left:
         unit.later("save_cascades", rows=as_rows([astuple(parent) for parent in left]))
-        unit.families_left = True
-        unit.deadline = min(
-            unit.now_ms, unit.deadline or unit.now_ms
-        )  # the rescuer is woken: it sees to what nobody does
+        family.unfinished = True
+        unit.emit(DeadlineSet(unit.now_ms))  # wakes the rescuer, in case that the caller ends before `finish`

@@ -1,4 +1,4 @@
-"""Carries out what the engine decides: one event, one line of history, and what follows from it, in one transaction."""
+"""Transitions of runs: an event is applied, its line of history is written, and the hooks react, in one transaction."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.engine import lifecycle
-from headway.engine.lifecycle import CAUSES, Claimed, Held, StopAsked, Unblocked, decide
-from headway.model.run import FINAL, LEASED, Blocker, Run, State
+from headway.engine.lifecycle import CAUSES, Claimed, Unblocked, decide
+from headway.model.run import FINAL, Blocker, Run, State
 from headway.storage.meters import CLAIMED, ENDED, POISONED, RETRIED
 from headway.storage.unit import Unit
-from headway.wire.workers import StopAsked as StopMessage
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_blockers: Final = msgspec.json.Decoder(list[Blocker]).decode
@@ -26,7 +25,7 @@ SUCCEEDED_RESULT: Final = '{"state":"succeeded"'
 
 
 def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
-    """Let `event` happen to `run`; raise InvalidState, changing nothing, if it cannot.
+    """Apply `event` to `run` and call the hooks; raise InvalidState, changing nothing, if the run's state does not allow it.
 
     `detail` is what the line of history carries besides state and cause.
     """
@@ -42,12 +41,9 @@ def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
         unit.save(after, run)
     unit.record(after, "run.state", _line(after, CAUSES[type(event)], detail))
     _measure(unit, run, after, event)
-    if run.worker_id is not None:
-        _left_by_worker(unit, run, after, event)
-    elif run.state is State.QUEUED and type(event) is not Claimed:
-        passed_on(unit, run)
-    if after.state in FINAL:
-        _finished(unit, after)
+    for concerns, react in unit.hooks[after.state]:
+        if concerns(run):
+            react(unit, run, after, event)
     return after
 
 
@@ -93,57 +89,6 @@ def _line(run: Run, cause: str, detail: dict[str, Any]) -> str:
     if run.state is State.SCHEDULED:
         data["run_at"] = run.run_at
     return _encode(data | detail).decode()
-
-
-def _left_by_worker(unit: Unit, run: Run, after: Run, event: lifecycle.Event) -> None:
-    """A leased run has moved: tell its worker what it may not know, and let others have the slot."""
-    assert run.worker_id is not None
-    if isinstance(event, StopAsked):
-        grace_ms = unit.task(run.task).grace_ms if event.grace_ms is None else event.grace_ms
-        unit.signal(
-            run.worker_id,
-            run.id,
-            StopMessage(run_id=run.id, epoch=run.epoch, grace_ms=grace_ms, reason=event.reason.message),
-        )
-    elif isinstance(event, Held):
-        unit.signal(run.worker_id, run.id, StopMessage(run_id=run.id, epoch=run.epoch, grace_ms=0, reason="suspended"))
-    if after.state not in LEASED:
-        slot_freed(unit, run)
-
-
-def slot_freed(unit: Unit, run: Run) -> None:
-    """A lease on the run has ended: whoever waited for its slot may start."""
-    task = unit.task(run.task)
-    if task.limited:
-        if run.key is not None and task.limited_by_key:
-            unit.free(run.task, run.key)
-        for queue, name in unit.catalog.lanes_of(run.task):
-            unit.open_lane(queue, name)
-    if unit.queue(run.queue).concurrency is not None:
-        for queue, name in unit.catalog.lanes_in(run.queue):
-            unit.open_lane(queue, name)
-
-
-def passed_on(unit: Unit, run: Run) -> None:
-    """A queued run goes elsewhere: if it was let through for a slot of its key, the next may have that."""
-    if run.key is not None and unit.task(run.task).concurrency_per_key is not None:
-        unit.free(run.task, run.key)
-
-
-def _finished(unit: Unit, run: Run) -> None:
-    """A run is final: its parent learns how it ended, and goes on if it waited for that; so does who waits in its schedule."""
-    if run.schedule_id is not None:
-        unit.ended[run.schedule_id] = None
-    if run.parent_id is None:
-        return
-    parent = unit.run(run.parent_id)
-    if parent is None or parent.state in FINAL:
-        return
-    unit.add_step(parent.id, CHILD_RESULT + run.id, child_result(run))
-    if parent.seq == 1:  # a claim looks for steps only where something has happened since the start
-        line = _encode({"name": CHILD_RESULT + run.id, "attempt": parent.attempt}).decode()
-        parent = change(unit, parent, parent, "run.step", line)
-    unblock(unit, parent, Blocker(kind="run", run_id=run.id))
 
 
 def child_result(run: Run) -> str:

@@ -16,6 +16,7 @@ from headway.engine.access import Head, chained
 from headway.ids import Signer
 from headway.model.access import Allowance, AuditEvent, Key, Secret, Usage, User
 from headway.model.organisation import Organisation
+from headway.notify.events import AccessChanged
 from headway.storage.damage import is_json
 from headway.storage.database import Database
 
@@ -112,7 +113,7 @@ def save(unit: Unit, known: Known, *changed: Organisation | Allowance | User | K
             case Key():
                 unit.later("save_key", **asdict(noun))
     unit.later("save_fact", name=VERSION, value=str(int(known.version or "0") + 1))
-    unit.access = True
+    unit.emit(AccessChanged())
 
 
 def save_secrets(unit: Unit, key_id: str, secrets: Iterable[Secret]) -> None:

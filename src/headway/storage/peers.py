@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from headway.notify.message import Message, Stop, messages, read
+from headway.notify.events import CommitEvent
+from headway.notify.message import Message, messages, read
 from headway.storage.unit import Unit
-from headway.wire.workers import StopAsked
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -39,12 +39,14 @@ class Peers:
         """Begin to listen."""
         self.stop: Callable[[], None] = lambda: None
         """End that; may take a second."""
-        self.on_message: Callable[[Message | None], None] = lambda message: None
-        """Called on the event loop; None: some may have been missed."""
+        self.relayed: dict[str, type[CommitEvent]] = {}
+        """Events that servers relay to each other, by their names in messages."""
+        self._on_message: Callable[[Message | None], None] = lambda message: None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def begin(self) -> None:
-        """Begin to listen, for the running event loop."""
+    def begin(self, on_message: Callable[[Message | None], None]) -> None:
+        """Begin to listen. `on_message` is called on the running event loop; with None if messages may have been missed."""
+        self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self.start()
 
@@ -53,19 +55,15 @@ class Peers:
         loop = self._loop
         if loop is None or loop.is_closed():
             return
-        message = None if text is None else read(text)
+        message = None if text is None else read(text, self.relayed)
         if text is not None and (message is None or message.sender == self.server_id):
             return
-        loop.call_soon_threadsafe(self.on_message, message)
+        loop.call_soon_threadsafe(self._on_message, message)
 
     def tell(self, unit: Unit) -> list[str]:
-        """Return what the others are to be told of a transaction that is about to commit."""
-        stops = [
-            Stop(worker_id, said.run_id, said.epoch, said.grace_ms, said.reason)
-            for (worker_id, _), said in unit.signals.items()
-            if isinstance(said, StopAsked)
-        ]
-        catalog = bool(unit.tasks or unit.queues or unit.organisations)
+        """Return the messages about a transaction that is about to commit."""
+        committed = unit.committed
         return messages(
-            self.server_id, unit.changed, unit.left, stops, catalog=catalog, slot_at=unit.slot_at, access=unit.access
-        )
+            self.server_id, committed.run_ids, committed.lanes, committed.all_events(),
+            catalog=bool(unit.tasks or unit.queues or unit.organisations),
+        )  # fmt: skip

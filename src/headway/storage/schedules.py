@@ -7,7 +7,7 @@ row is locked until the transaction is over, so two servers never decide about t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 from msgspec.structs import astuple
@@ -15,6 +15,7 @@ from msgspec.structs import astuple
 from headway.ids import canonical
 from headway.model.run import BEHIND, Run
 from headway.model.schedule import Outcome, PastSlot, Schedule
+from headway.notify.events import Timer
 from headway.storage.database import Database
 from headway.storage.unit import Unit, as_rows
 
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from headway.storage.reader import Reader
 
 Row = tuple[Any, ...]
+
+
+class SlotDue(Timer, frozen=True):
+    """A schedule that was made or changed has its next slot at this time: the scheduler's work."""
+
+    relay: ClassVar[str] = "slot_at"
+
 
 _COLUMNS: Final = (
     "id", "organisation", "name", "task", "paused", "declared", "definition", "last_slot", "next_at", "created_at", "updated_at",
@@ -84,7 +92,7 @@ def insert(unit: Unit, schedule: Schedule) -> None:
     """Keep a new schedule; its name must be free."""
     unit.changes += 1
     unit.database.run("insert_schedule", **_binds(schedule))
-    unit.expect_slot(schedule.next_at)
+    _announce(unit, schedule)
 
 
 def save(unit: Unit, schedule: Schedule, before: Schedule) -> None:
@@ -93,7 +101,12 @@ def save(unit: Unit, schedule: Schedule, before: Schedule) -> None:
     unit.database.must(
         1, "save_schedule", **_without(_binds(schedule), "organisation", "created_at"), was=before.version
     )
-    unit.expect_slot(schedule.next_at)
+    _announce(unit, schedule)
+
+
+def _announce(unit: Unit, schedule: Schedule) -> None:
+    if schedule.next_at is not None:
+        unit.emit(SlotDue(schedule.next_at))
 
 
 def delete(unit: Unit, schedule: Schedule) -> None:

@@ -16,6 +16,7 @@ from headway.clock import Clock
 from headway.errors import HeadwayError
 from headway.model.run import Run
 from headway.model.space import Space
+from headway.notify.events import CommitEvent, Dispatcher, MessagesMissed, StorageRegained, StorageStopped
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
 from headway.storage.catalog import Catalog, Lane
@@ -25,9 +26,8 @@ from headway.storage.peers import Peers
 from headway.storage.reader import Reader
 from headway.storage.reserve import Reserve
 from headway.storage.statements import Dialect
-from headway.storage.unit import Unit
-from headway.storage.writer import Committed, Writer
-from headway.wire.workers import StopAsked
+from headway.storage.unit import Committed, HookTable, Unit
+from headway.storage.writer import Writer
 
 T = TypeVar("T")
 
@@ -66,22 +66,7 @@ class Store:
         self.peers = peers
         self.generation = 0
         """Raised by every commit that may have changed a run, here or elsewhere, before anyone is woken."""
-        self.on_signal: Callable[[str, object], None] = lambda worker_id, message: None
-        """Called on the event loop with what a commit has to say to a worker."""
-        self.on_due: Callable[[int], None] = lambda at_ms: None
-        """Called on the event loop with a moment at which a run will be due."""
-        self.on_deadline: Callable[[int], None] = lambda at_ms: None
-        """Called on the event loop with a moment at which a run's deadline passes."""
-        self.on_slot: Callable[[int], None] = lambda at_ms: None
-        """Called on the event loop with a moment at which a schedule has a slot."""
-        self.on_heard: Callable[[], None] = lambda: None
-        """Called on the event loop when other servers have done something, or may have."""
-        self.on_access: Callable[[], Awaitable[None]] = _nothing
-        """Awaited when keys, users or organisations have changed, here or elsewhere, or may have."""
-        self.on_regained: Callable[[], None] = lambda: None
-        """Called on the event loop when the database can be reached again."""
-        self.on_broken: Callable[[Exception], None] = lambda error: None
-        """Called on the event loop when nothing can be written any more."""
+        self.events = Dispatcher()
         self._connections = [writing] if reporting is None else [writing, reporting]
         self._reserve = reserve
         self._look = look
@@ -94,7 +79,7 @@ class Store:
                 self.catalog,
                 clock,
                 on_commit=self._reported if second else self._committed,
-                on_broken=lambda error: self.on_broken(error),  # noqa: PLW0108 - it is set later
+                on_broken=lambda error: self.events.publish(StorageStopped(error)),
                 tell=peers.tell if peers is not None else lambda unit: (),
                 on_regained=self._back,
                 threaded=threaded,
@@ -104,8 +89,6 @@ class Store:
             for second, database in enumerate(self._connections)
         )
         self.writer = self.writers[0]
-        if peers is not None:
-            peers.on_message = self._heard
         if reserve is not None:
             self.writer.full = not reserve.hold()
 
@@ -114,12 +97,19 @@ class Store:
         """The reserve file, if it was made when this store was opened."""
         return self._reserve.path if self._reserve is not None and self._reserve.made else None
 
+    def install(self, hooks: HookTable, relayed: Iterable[type[CommitEvent]]) -> None:
+        """Take the hooks of all transactions and the events that servers relay to each other; called once, before `start`."""
+        for writer in self.writers:
+            writer.hooks = hooks
+        if self.peers is not None:
+            self.peers.relayed = {kind.relay: kind for kind in relayed}
+
     def start(self) -> None:
         """Begin writing, and hearing other servers, on the running event loop."""
         for writer in self.writers:
             writer.start()
         if self.peers is not None:
-            self.peers.begin()
+            self.peers.begin(self._heard)
 
     def write(
         self,
@@ -215,7 +205,7 @@ class Store:
         Where nothing is written, it is also what finds out that the store is gone.
         """
         if not self._look():
-            self._soon(lambda: self.write(lambda unit: None))  # an empty commit makes the writer fail, and end
+            self.soon(lambda: self.write(lambda unit: None))  # an empty commit makes the writer fail, and end
             return
         if self._reserve is None:
             for writer in self.writers:
@@ -253,29 +243,25 @@ class Store:
         if message.lanes:
             self.catalog.expect(message.lanes)
             self.writer.expect(message.lanes)
-        if message.slot_at is not None:
-            self.on_slot(message.slot_at)
-        for stop in message.stops:
-            said = StopAsked(run_id=stop.run_id, epoch=stop.epoch, grace_ms=stop.grace_ms, reason=stop.reason)
-            self.on_signal(stop.worker_id, said)
         if message.catalog:
-            self._soon(self.refresh)
-        if message.access:
-            self._soon(self.on_access)
+            self.soon(self.refresh)
+        for event in message.events:
+            self.events.publish(event)
 
     def _back(self) -> None:
-        self.on_regained()
+        self.events.publish(StorageRegained())
         self._regained()
 
     def _regained(self) -> None:
         """Some of what the others did may have gone unheard."""
         self.generation += 1
         self.notifier.publish_all()
-        self._soon(self.refresh)
-        self._soon(self.on_access)
-        self.on_heard()
+        self.soon(self.refresh)
+        self.events.publish(MessagesMissed())
 
-    def _soon(self, work: Callable[[], Awaitable[None]]) -> None:
+    def soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin `work` on the event loop; a HeadwayError of it is dropped, since it is repeated when the database is back."""
+
         async def quietly() -> None:
             with contextlib.suppress(HeadwayError):  # it is down again, or closed: the next look is at the next pulse
                 await work()
@@ -287,16 +273,8 @@ class Store:
     def _committed(self, committed: Committed) -> None:
         self.generation += 1
         self.notifier.publish(committed.run_ids)
-        if committed.due is not None:
-            self.on_due(committed.due)
-        if committed.deadline is not None:
-            self.on_deadline(committed.deadline)
-        if committed.slot_at is not None:
-            self.on_slot(committed.slot_at)
-        if committed.access:
-            self._soon(self.on_access)
-        for (worker_id, _), message in committed.signals.items():
-            self.on_signal(worker_id, message)
+        for event in committed.all_events():
+            self.events.publish(event)
 
     def _reported(self, committed: Committed) -> None:
         """Of the second writer: the first has the claims that may be waiting for what it has left."""
@@ -317,7 +295,3 @@ class Store:
             if connection is not self.read.near:
                 (connection.abandon if self.broken else connection.close)()
         self._on_close()
-
-
-async def _nothing() -> None:
-    """Be what nobody has set."""

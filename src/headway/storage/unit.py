@@ -7,9 +7,9 @@ the unit: the writer rolls back and carries out the others again, which costs no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import asdict, astuple, replace
@@ -21,6 +21,7 @@ from headway.model.run import DamagedRun, Run, State
 from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
+from headway.notify.events import CommitEvent, DeadlineSet, RunDue, Timer
 from headway.storage import access
 from headway.storage.catalog import Catalog, Lane, decode_task
 from headway.storage.damage import MARK, is_json
@@ -63,7 +64,12 @@ SCHEDULED: Final = State.SCHEDULED
 _STATES: Final = {state.value: state for state in State}
 
 CACHED_MAX: Final = 50_000
-FAMILY_MAX: Final = 500
+
+L = TypeVar("L")
+
+HookTable = Mapping[State, tuple[tuple[Callable[[Run], Any], Callable[["Unit", Run, Run, Any], None]], ...]]
+"""State after a transition → (predicate, reaction) of each hook that reacts to it, in order."""
+NO_HOOKS: Final[HookTable] = dict.fromkeys(State, ())
 
 
 def place(run: Run) -> tuple[int, int, str]:
@@ -76,24 +82,55 @@ def as_rows(rows: Iterable[Any]) -> str:
     return _encode(rows if isinstance(rows, list) else list(rows)).decode()
 
 
+class Committed:
+    """Announcements of one transaction, or of several that were committed one after the other."""
+
+    __slots__ = ("events", "lanes", "run_ids", "timers")
+
+    def __init__(self) -> None:
+        self.run_ids: dict[str, None] = {}
+        """Runs that changed."""
+        self.lanes: dict[Lane, None] = {}
+        """Lanes with runs left that can be claimed."""
+        self.timers: dict[type[Timer], int] = {}
+        """The earliest moment of each kind, in milliseconds."""
+        self.events: dict[CommitEvent, None] = {}
+
+    def set_timer(self, kind: type[Timer], at_ms: int) -> None:
+        """Keep the moment if it is the earliest of its kind."""
+        known = self.timers.get(kind)
+        if known is None or at_ms < known:
+            self.timers[kind] = at_ms
+
+    def include(self, other: Committed) -> None:
+        """Add the announcements of a later transaction."""
+        self.run_ids.update(other.run_ids)
+        self.lanes.update(other.lanes)
+        self.events.update(other.events)
+        for kind, at_ms in other.timers.items():
+            self.set_timer(kind, at_ms)
+
+    def all_events(self) -> Iterator[CommitEvent]:
+        """Yield the timers and the other events."""
+        for kind, at_ms in self.timers.items():
+            yield kind(at_ms)
+        yield from self.events
+
+
 class Unit:
     """The work of one transaction."""
 
-    family_room = FAMILY_MAX
-    """How many more descendants of runs that are stopped this transaction may ask to stop as well."""
-    families_left = False
-    """Whether that was not enough."""
-    inherited = 0
-    """Steps that retries have taken over in this transaction."""
-    slot_at: int | None = None
-    """The earliest slot that a schedule which was made or changed has: what the scheduler waits for."""
-    _told = 0
+    _written = 0
     """Events that were written in this transaction."""
-    access = False
-    """Whether this transaction has changed who may do what."""
 
-    def __init__(  # noqa: PLR0915 - a line for each kind of change
-        self, database: Database, catalog: Catalog, cache: dict[str, Run], now_ms: int, shard: int | None = None
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        cache: dict[str, Run],
+        now_ms: int,
+        shard: int | None = None,
+        hooks: HookTable = NO_HOOKS,
     ) -> None:
         """`cache` holds leased runs as they were committed, which need not be read again.
 
@@ -102,6 +139,11 @@ class Unit:
         self.database = database
         self.catalog = catalog
         self.now_ms = now_ms
+        self.hooks = hooks
+        self.committed = Committed()
+        """Everything that this transaction announces after its commit."""
+        self._deferred: dict[Callable[[Unit, list[Any]], None], dict[Any, None]] = {}
+        self._locals: dict[type, Any] = {}
         self._cache = cache
         self._shard = shard
         self._kept: dict[str, Run | None] = {}
@@ -132,22 +174,10 @@ class Unit:
         """Definitions that this transaction changed."""
         self.queues: dict[str, Queue] = {}
         self.organisations: dict[int, Organisation] = {}
-        self.changed: dict[str, None] = {}
-        """Ids of runs that someone may be watching for."""
         self.ready: dict[Lane, None] = {}
         """Lanes in which a run may now be claimable."""
         self.opened: dict[Lane, None] = {}
         """Those of them that this transaction has made so."""
-        self.freed: dict[tuple[str, str], None] = {}
-        """(task, key) whose slot was let go."""
-        self.due: int | None = None
-        """The earliest moment at which a run of this transaction is due: what the stager waits for."""
-        self.deadline: int | None = None
-        """The earliest deadline that this transaction has set: what the rescuer waits for."""
-        self.ended: dict[str, None] = {}
-        """Schedules of which a run has ended: the next that waits for it may have its turn."""
-        self.signals: dict[tuple[str, str], Any] = {}
-        """(worker, run) → what the worker is told once this is committed."""
         self._audit: list[AuditEvent] = []
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -286,17 +316,18 @@ class Unit:
 
     def _noted(self, run: Run) -> None:
         self.changes += 1
-        self.changed[run.id] = None
+        committed = self.committed
+        committed.run_ids[run.id] = None
         state = run.state
         if state is QUEUED:
             if run.parked_until is None:
-                self.open_lane(run.queue, run.task)
+                self.ready[run.queue, run.task] = self.opened[run.queue, run.task] = None
             else:
-                self.due = min(run.parked_until, self.due or run.parked_until)
+                committed.set_timer(RunDue, run.parked_until)
         elif state is SCHEDULED:
-            self.due = min(run.run_at, self.due or run.run_at)
+            committed.set_timer(RunDue, run.run_at)
         elif run.deadline_at is not None:
-            self.deadline = min(run.deadline_at, self.deadline or run.deadline_at)
+            committed.set_timer(DeadlineSet, run.deadline_at)
 
     def _count(self, run: Run, delta: int) -> None:
         place = (run.task, run.queue, run.state)
@@ -383,27 +414,33 @@ class Unit:
         """Keep the worker's session as it is now."""
         self.later("save_worker", **msgspec.structs.asdict(worker))
 
-    def expect_slot(self, at_ms: int | None) -> None:
-        """Say that a schedule has its next slot then, here and to the other servers."""
-        if at_ms is not None:
-            self.slot_at = at_ms if self.slot_at is None else min(at_ms, self.slot_at)
+    def emit(self, event: CommitEvent) -> None:
+        """Announce `event` after the commit."""
+        if isinstance(event, Timer):
+            self.committed.set_timer(type(event), event.at_ms)
+        else:
+            self.committed.events[event] = None
 
-    def free(self, task: str, key: str) -> None:
-        """Say that a slot of the key was let go."""
-        self.freed[task, key] = None
+    def defer(self, work: Callable[[Unit, list[Any]], None], key: Any) -> None:
+        """Call `work` once after all commands of this transaction, before claims, with the keys that were deferred to it."""
+        self._deferred.setdefault(work, {})[key] = None
+
+    def carry_out_deferred(self) -> None:
+        """Call the deferred functions in the order in which they were first deferred, also those that they defer."""
+        while self._deferred:
+            work = next(iter(self._deferred))
+            work(self, list(self._deferred.pop(work)))
+
+    def local(self, kind: type[L]) -> L:
+        """Return this transaction's object of a class, made without arguments when it is first asked for."""
+        found = self._locals.get(kind)
+        if found is None:
+            found = self._locals[kind] = kind()
+        return found
 
     def open_lane(self, queue: str, task: str) -> None:
         """Say that something in the lane may be claimable now."""
         self.ready[queue, task] = self.opened[queue, task] = None
-
-    @property
-    def left(self) -> list[Lane]:
-        """The lanes that it has opened, and in which something may be left for others to claim."""
-        return [lane for lane in self.opened if lane in self.ready]
-
-    def signal(self, worker_id: str, run_id: str, message: Any) -> None:
-        """Tell a worker something about a run, once this is committed."""
-        self.signals[worker_id, run_id] = message
 
     def audit(self, event: AuditEvent) -> None:
         """Append a line to the log of who did what; its number and hash are given at the end of the transaction."""
@@ -421,7 +458,7 @@ class Unit:
         self.database.run("insert_tombstones", rows=as_rows(stones))
         for run in runs:
             self._runs[run.id] = self._kept[run.id] = None
-            self.changed[run.id] = None
+            self.committed.run_ids[run.id] = None
             self._count(run, -1)
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -447,8 +484,8 @@ class Unit:
             self._saved.clear()
             self._was.clear()
         if self._events:
-            run("insert_events", rows=as_rows(self._events), first=self._told)
-            self._told += len(self._events)
+            run("insert_events", rows=as_rows(self._events), first=self._written)
+            self._written += len(self._events)
             self._events.clear()
         if self._results:
             run("insert_results", rows=as_rows(self._results.values()))
@@ -477,6 +514,7 @@ class Unit:
         if counts:
             shard = self.catalog.shard if self._shard is None else self._shard
             self.database.run("add_counters", rows=as_rows(counts), shard=shard)
+        self.committed.lanes = dict.fromkeys(lane for lane in self.opened if lane in self.ready)
         if self._audit:  # last of all: here servers wait for each other
             access.append(self.database, self._audit)
 

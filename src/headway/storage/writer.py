@@ -37,7 +37,7 @@ from headway.model.run import Run
 from headway.storage.catalog import Catalog, Lane
 from headway.storage.command import Command, FunctionCommand
 from headway.storage.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
-from headway.storage.unit import Unit
+from headway.storage.unit import NO_HOOKS, Committed, HookTable, Unit
 
 T = TypeVar("T")
 
@@ -71,37 +71,6 @@ class _SpoiledError(Exception):
         self.command = command
 
 
-class Committed:
-    """What a commit changed, for those who watch."""
-
-    __slots__ = ("access", "deadline", "due", "lanes", "run_ids", "signals", "slot_at")
-
-    def __init__(self) -> None:
-        self.run_ids: dict[str, None] = {}
-        self.lanes: dict[Lane, None] = {}
-        """Where it has left runs that can be claimed."""
-        self.signals: dict[tuple[str, str], Any] = {}
-        self.due: int | None = None
-        self.deadline: int | None = None
-        self.slot_at: int | None = None
-        self.access = False
-
-    def include(self, unit: Unit | Committed) -> Committed:
-        """Add what another transaction changed."""
-        if isinstance(unit, Unit):
-            self.run_ids.update(unit.changed)
-            self.lanes.update(dict.fromkeys(unit.left))
-        else:
-            self.run_ids.update(unit.run_ids)
-            self.lanes.update(unit.lanes)
-        self.signals.update(unit.signals)
-        self.access = self.access or unit.access
-        self.due = min(filter(None, (self.due, unit.due)), default=None)
-        self.deadline = min(filter(None, (self.deadline, unit.deadline)), default=None)
-        self.slot_at = min(filter(None, (self.slot_at, unit.slot_at)), default=None)
-        return self
-
-
 class Writer:
     """Owns the connection that writes."""
 
@@ -133,6 +102,7 @@ class Writer:
         self._on_regained = on_regained
         self._cache = {} if cache is None else cache
         self._second = second
+        self.hooks: HookTable = NO_HOOKS
         self._todo: deque[Command[Any]] = deque()
         self._taken: list[Command[Any]] = []
         """Those of them that the writer is about to carry out."""
@@ -377,7 +347,7 @@ class Writer:
     def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
         database = self._database
         shard = -self._catalog.shard if self._second else None
-        unit = Unit(database, self._catalog, self._cache, self._clock.now_ms(), shard)
+        unit = Unit(database, self._catalog, self._cache, self._clock.now_ms(), shard, self.hooks)
         patient = [*self._patient]
         began = time.perf_counter()
         if failpoints.ARMED:
@@ -397,12 +367,7 @@ class Writer:
                     continue
                 self._do(command, unit)
                 done.append(command)
-            if unit.freed:
-                for hook in self.after_freed:
-                    hook(unit)
-            if unit.ended:
-                for hook in self.after_ended:
-                    hook(unit)
+            unit.carry_out_deferred()
             served, waiting = self._serve(patient, unit) if patient else ([], patient)
             if failpoints.ARMED:
                 failpoints.point("writer.after_work")
@@ -424,13 +389,7 @@ class Writer:
         self.times.note(time.perf_counter() - began)
         self.batches += 1
         self.commands += len(batch)
-        return served + done, Committed().include(unit)
-
-    after_freed: tuple[Callable[[Unit], None], ...] = ()
-    """What is done when slots were let go: admission un-parks the next of their keys."""
-
-    after_ended: tuple[Callable[[Unit], None], ...] = ()
-    """What is done when runs of schedules have ended: the next of those that wait for them have their turn."""
+        return served + done, unit.committed
 
     def _serve(self, patient: list[Command[Any]], unit: Unit) -> tuple[list[Command[Any]], list[Command[Any]]]:
         """Let the patient commands try, first come first served; return those that are served, and those that go on waiting.

@@ -57,7 +57,6 @@ class Kit:
         self._rescuer = Rescuer(service)
         self._pruner = Pruner(service)
         self._scheduler = Scheduler(service)
-        service.store.on_deadline = self._rescuer.note
 
     async def open(self) -> None:
         """Register the app's tasks and schedules."""
@@ -186,7 +185,7 @@ class Kit:
     async def _next_moment(self) -> int | None:
         rows = await self.service.store.write(lambda unit: unit.database.rows("next_due")[0])
         slot_at = await ScheduleReader(self.service.store.read).next_slot_at()
-        moments = (*rows, slot_at, *self.service.alarms.values())
+        moments = (*rows, slot_at, *self.service.closed_lanes.values())
         return min((moment for moment in moments if moment is not None and moment < 1 << 62), default=None)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -19,6 +18,7 @@ from headway.engine.access import DAY_MS, Window, fault, is_live
 from headway.errors import StorageUnavailable, Unauthenticated
 from headway.ids import Signer
 from headway.model.access import EVERYBODY, Principal
+from headway.notify.events import AccessChanged, CallersChanged, MessagesMissed
 from headway.service.access import keytext
 from headway.service.access.audit import Audit
 from headway.service.access.directory import Directory, Entry
@@ -73,8 +73,6 @@ class Access:
         self.audit = Audit(store, signer, [Signer(secret) for secret in as_secrets(settings.earlier_secrets)])
         self.generation = 0
         """Raised when anybody may have become somebody else; whoever remembers an admission forgets it then."""
-        self.on_change: Callable[[], None] = lambda: None
-        """Called on the event loop when someone who is in may have to go."""
         peers = store.peers
         self.shared = peers is not None
         self._meters = Meters(peers.server_id if peers is not None else "", shared=self.shared)
@@ -84,7 +82,8 @@ class Access:
         self._sealed_at = 0
         self._ends_at = NEVER
         self._loading = asyncio.Lock()
-        store.on_access = self.refresh
+        for kind in (AccessChanged, MessagesMissed):
+            store.events.subscribe(kind, lambda _: store.soon(self.refresh))
 
     # -- who is known ----------------------------------------------------------------------------------------------------
 
@@ -115,7 +114,7 @@ class Access:
         self._ends_at = min(times, default=NEVER)
         for entry in self.directory.keys.values():
             self._windows(entry)  # limits may be others now
-        self.on_change()
+        self._store.events.publish(CallersChanged())
 
     # -- letting in ------------------------------------------------------------------------------------------------------
 
