@@ -1,4 +1,4 @@
-"""Wake-ups within one process: after its own commits, and after those that other servers tell of."""
+"""Wake-ups within one process, after its own commits and after messages of other servers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from headway.notify.message import mark_of
 
 EVERY: Final = "*"
-"""The topic of those who watch all runs."""
+"""The topic of watchers of all runs."""
 
 WakeUp = Callable[[], None]
 
@@ -40,7 +40,7 @@ class LocalNotifier:
                     del self._marked[mark]
 
     def publish(self, topics: Iterable[str]) -> None:
-        """Wake whoever watches one of the topics."""
+        """Wake the watchers of these topics."""
         watchers = self._watchers
         if not watchers:
             return
@@ -52,15 +52,15 @@ class LocalNotifier:
             wake_up()
 
     def publish_marks(self, marks: Iterable[str]) -> None:
-        """Wake whoever watches a topic with one of these marks: what another server has to say of its commits."""
+        """Wake the watchers of topics with these marks, after a commit of another server."""
         marked = self._marked
         self.publish([topic for mark in marks if mark in marked for topic in marked[mark]])
 
     def publish_all(self) -> None:
-        """Wake everyone: something may have happened that nobody told of."""
+        """Wake all watchers, after messages may have been lost."""
         self.publish(tuple(self._watchers))
 
     @property
     def count(self) -> int:
-        """How many are watching."""
+        """Number of watchers."""
         return sum(map(len, self._watchers.values()))
