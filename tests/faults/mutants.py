@@ -279,7 +279,7 @@ MUTANTS = (
         also=("ChildProgram._listen", "os._exit(0)", "threading.Event().wait()"),
     ),
     Mutant(
-        "stop-not-pushed", "Sessions.tell",
+        "stop-not-pushed", "Sessions.stop",
         "session.messages.append(message)\nsession.wake.set()", "pass",
         "tests/faults/test_stopping.py::test_running_code_hears_within_two_seconds_that_it_is_to_stop",
     ),
