@@ -11,7 +11,6 @@ import contextlib
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ import msgspec
 import headway
 from headway.errors import Overloaded
 from headway.evaluation.messages import LENGTH_BYTES, Request
+from headway.round_robin import RoundRobin
 
 CHILDREN: Final = 3
 WAITING_MAX: Final = 20
@@ -44,68 +44,52 @@ class Children:
 
     def __init__(self, count: int = CHILDREN) -> None:
         self._idle = [Child() for _ in range(count)]
-        self._count = count
-        self._held: Counter[int] = Counter()
-        """Organisation → number of children it uses."""
-        self._waiting: dict[int, deque[asyncio.Future[Child]]] = {}
-        """Organisation → its waiting requests; organisations in round-robin order."""
+        self._turns: RoundRobin[_Waiting] = RoundRobin(count, shared=count, each=max(1, count - 1))
 
     @asynccontextmanager
     async def turn(self, organisation: int, most: float = WAITING_MAX) -> AsyncIterator[Child]:
         """Borrow a child for one request; raise Overloaded if `most` requests of the organisation wait already."""
-        child = await self._take(organisation, most)
+        if self._turns.waiting(organisation) >= most:
+            raise Overloaded("too much of this organisation waits to be evaluated")
+        waiting = _Waiting(organisation)
+        if not self._turns.begin(organisation, waiting):
+            await self._begun(waiting)
+        child = self._idle.pop()
         try:
             yield child
         finally:
             child.renew_if_large()
-            self._give_back(child, organisation)
+            self._idle.append(child)
+            self._end(organisation)
 
-    async def _take(self, organisation: int, most: float) -> Child:
-        queue = self._waiting.setdefault(organisation, deque())
-        if len(queue) >= most:
-            raise Overloaded("too much of this organisation waits to be evaluated")
-        turn: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
-        queue.append(turn)
-        self._hand_out()
+    async def _begun(self, waiting: _Waiting) -> None:
+        """Wait for a turn; when cancelled, give it up, or back if it has begun just before."""
         try:
-            return await turn
+            await waiting.future
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # a child was assigned just before the cancellation
-                self._give_back(turn.result(), organisation)
+            if waiting.future.cancelled():
+                self._turns.forget(waiting.organisation, waiting)
+            else:
+                self._end(waiting.organisation)
             raise
 
-    def _give_back(self, child: Child, organisation: int) -> None:
-        self._held[organisation] -= 1
-        if not self._held[organisation]:
-            del self._held[organisation]
-        self._idle.append(child)
-        self._hand_out()
-
-    def _hand_out(self) -> None:
-        """Assign idle children to waiting requests."""
-        while self._idle and (organisation := self._next()) is not None:
-            queue = self._waiting.pop(organisation)
-            self._held[organisation] += 1
-            queue.popleft().set_result(self._idle.pop())
-            if queue:
-                self._waiting[organisation] = queue  # to the end of the round
-
-    def _next(self) -> int | None:
-        """Return the first organisation that waits and may use one more child."""
-        most = max(1, self._count - 1)
-        for organisation, queue in list(self._waiting.items()):
-            while queue and queue[0].done():  # cancelled while it waited
-                queue.popleft()
-            if not queue:
-                del self._waiting[organisation]
-            elif self._held[organisation] < most:
-                return organisation
-        return None
+    def _end(self, organisation: int) -> None:
+        following = self._turns.end(organisation)
+        while following is not None and following.future.cancelled():
+            following = self._turns.end(following.organisation)
+        if following is not None:
+            following.future.set_result(None)
 
     async def close(self) -> None:
         """Kill the children; the pool cannot be used any more."""
         while self._idle:
             await self._idle.pop().close()
+
+
+class _Waiting:
+    def __init__(self, organisation: int) -> None:
+        self.organisation = organisation
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Child:

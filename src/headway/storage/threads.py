@@ -16,9 +16,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from headway.clock import Clock
 from headway.errors import Overloaded, QueryTooCostly, StorageBusy, StorageUnavailable
+from headway.round_robin import RoundRobin
 from headway.storage.database import DatabaseGone, DatabaseLocked, Interrupted, Reading
 from headway.storage.requester import Requester
-from headway.storage.turns import Turns
 
 T = TypeVar("T")
 
@@ -82,6 +82,11 @@ class _Seat:
                 self.connection.interrupt()
 
 
+def turns(threads: int) -> RoundRobin[Any]:
+    """Return the round robin of reads: one thread is left for the server's own, one for those of other organisations."""
+    return RoundRobin(threads, shared=max(1, threads - 1), each=max(1, threads - 2))
+
+
 class Threads:
     """Reading threads, up to `number`, started as they are needed."""
 
@@ -90,7 +95,7 @@ class Threads:
         self._connect = connect
         self._clock = clock
         self._lock = threading.Lock()
-        self._turns: Turns[_Read[Any]] = Turns(number)
+        self._turns: RoundRobin[_Read[Any]] = turns(number)
         self._ready: SimpleQueue[_Read[Any] | None] = SimpleQueue()
         """Reads that may begin; there is a thread for each of them."""
         self._seats: list[_Seat] = []

@@ -24,7 +24,7 @@ from headway.storage.store import Store
 VERSION_LEAST: Final = 15
 DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 READERS: Final = 6
-"""Maximum number of reading threads, each with its connection; `storage.turns` shares them among organisations."""
+"""Maximum number of reading threads, each with its connection; `round_robin` shares them among organisations."""
 POSITIONS: Final = "position_base"
 TURNS: Final = ("servers", "limits")
 """Rows that servers lock to do something one after the other."""

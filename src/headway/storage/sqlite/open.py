@@ -26,7 +26,7 @@ from headway.storage.sqlite.watch import Watch
 from headway.storage.store import Store
 
 READERS: Final = 4
-"""Maximum number of reading threads, each with its connection; `storage.turns` shares them among organisations."""
+"""Maximum number of reading threads, each with its connection; `round_robin` shares them among organisations."""
 
 
 def open_file(

@@ -1,6 +1,6 @@
-"""Turns at the reading threads: who may begin, and who is next."""
+"""Round robin at the reading threads: which reads may begin, and which one is next."""
 
-from headway.storage.turns import Turns
+from headway.storage.threads import turns as turns_of
 
 
 def begun(turns, lane, count):
@@ -8,14 +8,14 @@ def begun(turns, lane, count):
 
 
 def test_one_organisation_never_has_all_threads_and_all_of_them_leave_one_to_the_server():
-    turns = Turns(6)
+    turns = turns_of(6)
     assert (4, 1, 0) == (begun(turns, 1, 20), begun(turns, 2, 20), begun(turns, 3, 20))
     assert 1 == begun(turns, None, 20)
     assert 6 == turns.busy
 
 
 def test_organisations_have_their_turns_one_after_the_other():
-    turns = Turns(3)
+    turns = turns_of(3)
     for lane in (1, 2, 3):
         begun(turns, lane, 3)
     assert 2 == turns.busy
@@ -30,22 +30,22 @@ def test_organisations_have_their_turns_one_after_the_other():
 
 
 def test_what_the_server_reads_for_itself_comes_first():
-    turns = Turns(3)
+    turns = turns_of(3)
     begun(turns, None, 4)
     begun(turns, 1, 1)
     assert "None-3" == turns.end(None)
     assert "1-0" == turns.end(None)
 
 
-def test_who_has_waited_comes_before_who_comes_now():
-    turns = Turns(3)
+def test_a_waiting_read_comes_before_a_new_one():
+    turns = turns_of(3)
     assert turns.begin(1, "first")
     assert not turns.begin(1, "second")
     assert "second" == turns.end(1)
 
 
 def test_a_read_that_is_given_up_while_it_waits_is_forgotten():
-    turns = Turns(3)
+    turns = turns_of(3)
     assert 1 == begun(turns, 1, 3)
     assert turns.forget(1, "1-1")
     assert not turns.forget(1, "1-1")
@@ -54,8 +54,8 @@ def test_a_read_that_is_given_up_while_it_waits_is_forgotten():
     assert turns.end(1) is None
 
 
-def test_with_few_threads_everybody_has_one_all_the_same():
+def test_with_few_threads_each_organisation_has_one_all_the_same():
     for threads in (1, 2):
-        turns = Turns(threads)
+        turns = turns_of(threads)
         assert 1 == begun(turns, 1, 3)
         assert "1-1" == turns.end(1)
