@@ -28,7 +28,7 @@ import headway
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.http.asgi import Api
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
 from headway.ids import Signer
 from headway.service.service import Service
 from headway.storage.sqlite.open import open_memory
@@ -101,7 +101,7 @@ class Server:
 
     def __init__(self) -> None:
         self.service = Service(open_memory(SystemClock()), Signer(b"x" * 32), Settings())
-        self.api = Api(self.service, ROUTES)
+        self.api = Api(self.service, (NATIVE_SURFACE,))
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         """Send one request; return the decoded answer."""

@@ -32,6 +32,7 @@ from headway.http.route import SCOPES, Route
 from headway.kinds import format_bytes
 from headway.model.effects import NEEDS
 from headway.setting import settings_of
+from headway.surfaces import tables
 from headway.wire.schedules import ScheduleDeclaration
 from headway.worker.declaration.app import TaskFunction
 from headway.worker.declaration.options import TaskOptions
@@ -130,7 +131,7 @@ def settings() -> str:
         " (`HEADWAY_PORT=tcp://…`, `HEADWAY_SERVICE_HOST` …) are ignored.\n\n"
         "## The server\n\n`headway serve`; commands on a store without a server (`doctor`, `keys create --store` …) read"
         " the variables too.\n\n"
-        + _settings_table(Settings)
+        + _settings_table(Settings, *tables())
         + "\n\n## Workers\n\n`headway worker`. The settings of its connection are those of clients, below.\n\n"
         + _settings_table(WorkerSettings)
         + "\n\n## Clients\n\nClients in Python, workers and commands. Settings without a variable are arguments of"
@@ -138,16 +139,16 @@ def settings() -> str:
     )
 
 
-def _settings_table(kind: type[msgspec.Struct]) -> str:
-    docs = field_docs(kind)
+def _settings_table(*kinds: type[msgspec.Struct]) -> str:
     rows = [
         [
             f"`{each.variable}`" if each.variable else f"(`{each.name}`)",
             f"`{each.option}`" if each.option else "",
             one_line(each.kind.accepts),
             f"`{_default(each.name, each.default)}`",
-            docs[each.name],
+            field_docs(kind)[each.name],
         ]
+        for kind in kinds
         for each in settings_of(kind)
     ]
     return table(("environment", "option", "accepted", "default", "meaning"), rows)

@@ -6,9 +6,8 @@ Options win over the environment, the environment over defaults. `headway.settin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -33,7 +32,21 @@ from headway.kinds import (
     Whole,
 )
 from headway.networks import is_loopback
-from headway.setting import PREFIX, PYTHON_ONLY, check_all, doubts, read, setting, settings_of
+from headway.setting import (
+    LOCAL_ONLY,
+    PREFIX,
+    PYTHON_ONLY,
+    Former,
+    check_all,
+    doubts,
+    read,
+    setting,
+    settings_of,
+    variables_of,
+)
+from headway.surfaces import SurfaceSettings, tables
+
+S = TypeVar("S", bound=SurfaceSettings)
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -76,7 +89,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Names that may stand in the Host header, besides those of loopback."""
     allow_origin: Annotated[tuple[str, ...], Many(ORIGIN), "--allow-origin"] = ()
     """Origins of web pages that may use the server from another site, such as https://app.example.org."""
-    loopback_without_key: Annotated[bool, Flag(), "--loopback-without-key"] = False
+    loopback_without_key: Annotated[
+        bool, Flag(), "--loopback-without-key", LOCAL_ONLY, Former("anonymous_loopback")
+    ] = False
     """Accept requests of this machine without a key even when keys exist: any local program and user may then do
     everything in the first organisation. Refused together with `host`, `behind_proxy`, `trusted_proxy` and
     `allow_host`."""
@@ -164,29 +179,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     accept_loss: Annotated[bool, Flag(), "--accept-loss"] = False
     """Serve although the database is set to lose acknowledged changes when it crashes (fsync, full_page_writes or
     synchronous_commit off) or fails over (synchronous_commit = local beside synchronous standbys)."""
-    cloudcoin_aliases: Annotated[tuple[str, ...], Many(Text("an alias, command=task or GET command=task", 1))] = ()
-    """Further commands of the CloudCoin surface, as `command=task`, or `GET command=task` and `PUT command=task` for
-    other methods than POST.
-    """
-    cloudcoin_loopback_without_key: Annotated[bool, Flag()] = False
-    """Accept requests of this machine on the CloudCoin surface without a key even when keys exist: they may start tasks
-    of the first organisation and see the runs started so. Refused together with the same settings as
-    `loopback_without_key`."""
-    cloudcoin_origins: Annotated[tuple[str, ...], Many(ORIGIN)] = ()
-    """Origins of web pages that may use the CloudCoin surface from another site, and nothing else."""
-    tadabase_origins: Annotated[tuple[str, ...], Many(ORIGIN)] = ()
-    """Origins of web pages that may use the Tadabase surface from another site, and nothing else."""
-    cloudcoin_strict: Annotated[bool, Flag()] = False
-    """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
     access_log: Annotated[bool, Flag(), "--access-log"] = False
     """Log each request, at any level."""
     log_format: Annotated[str, LOG_FORMAT, "--log-format"] = "text"
     """Form of the log on stderr: lines of text, or a JSON object on each line."""
     log_level: Annotated[str, LOG_LEVEL, "--log-level"] = "info"
     """The lowest level of what is logged."""
+    surfaces: tuple[SurfaceSettings, ...] = ()
+    """Settings of surfaces, each of its own type; a surface without any has the defaults."""
 
     def __post_init__(self) -> None:
         check_all(self)
+
+    def of(self, table: type[S]) -> S:
+        """Return the settings of the surface that declares the table."""
+        return next((each for each in self.surfaces if isinstance(each, table)), None) or table()
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,11 +252,6 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
         check_all(self)
 
 
-RENAMED: Final = {
-    "anonymous_loopback": "loopback_without_key", "cloudcoin_anonymous": "cloudcoin_loopback_without_key",
-}  # fmt: skip
-"""Removed settings with their successors; they are refused, since the successors have another meaning."""
-_KEYLESS: Final = ("loopback_without_key", "cloudcoin_loopback_without_key")
 _FORWARDING: Final = ("behind_proxy", "trusted_proxy", "allow_host")
 """Settings used behind a proxy, where requests of other machines arrive from loopback."""
 SHARED: Final = frozenset({"HEADWAY_URL", "HEADWAY_SERVER", "HEADWAY_CA", "HEADWAY_RAY_RUNTIME_ENV"})
@@ -263,6 +265,8 @@ def check(settings: Settings, *, locked: bool = True) -> None:
     one.
     """
     host = settings.host
+    for own in settings.surfaces:
+        own.check()
     if settings.tls_key and not settings.tls_cert:
         raise ValueError(
             "--tls-key (HEADWAY_TLS_KEY) is the key of a certificate: name that with --tls-cert (HEADWAY_TLS_CERT)"
@@ -281,14 +285,19 @@ def check(settings: Settings, *, locked: bool = True) -> None:
     for name in keyless(settings):
         if others:
             raise ValueError(
-                f"{variable(name)} is for this machine alone: with {variable(others[0])} the requests of others arrive here "
+                f"{name} is for this machine alone: with {variable(others[0])} the requests of others arrive here "
                 f"too; leave one of the two out"
             )
 
 
 def keyless(settings: Settings) -> list[str]:
-    """Return the names of the settings that are on and let requests of this machine in without a key."""
-    return [name for name in _KEYLESS if getattr(settings, name)]
+    """Return the variables of the settings that are on and let requests of this machine in without a key."""
+    return [
+        each.variable
+        for values in (settings, *settings.surfaces)
+        for each in settings_of(type(values))
+        if each.local_only and getattr(values, each.name)
+    ]
 
 
 def variable(name: str) -> str:
@@ -298,10 +307,9 @@ def variable(name: str) -> str:
 
 def from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) -> Settings:
     """Return a server's settings; flags that are None are unset. Raise ValueError naming the variable that cannot be read."""
-    for old, new in RENAMED.items():
-        if environment.get(f"{PREFIX}{old.upper()}"):
-            raise ValueError(f"{PREFIX}{old.upper()} is no more: see {variable(new)}, which is off unless it is set")
-    return read(Settings, environment, flags)
+    own = (read(table, environment, {}) for table in tables())
+    chosen = tuple(values for values in own if values != type(values)())
+    return read(Settings, environment, {**flags, "surfaces": chosen})
 
 
 def worker_from_environment(environment: Mapping[str, str] = os.environ, **flags: Any) -> WorkerSettings:
@@ -311,23 +319,13 @@ def worker_from_environment(environment: Mapping[str, str] = os.environ, **flags
 
 def variables() -> frozenset[str]:
     """Return every environment variable that is a setting, removed ones included."""
-    tables = (Settings, WorkerSettings, ClientSettings)
-    found = frozenset(each.variable for table in tables for each in settings_of(table) if each.variable)
-    return found | {f"{PREFIX}{old.upper()}" for old in RENAMED}
+    every: tuple[type[msgspec.Struct], ...] = (Settings, WorkerSettings, ClientSettings, *tables())
+    return frozenset(name for table in every for name in variables_of(table))
 
 
 def strange(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return a warning for each environment variable that looks like a setting but is none, or is ignored."""
     return doubts(environment, variables())
-
-
-@contextmanager
-def about(name: str) -> Iterator[None]:
-    """Add the name of a server's setting to each ValueError raised within."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{setting(Settings, name).where}: {error}") from None
 
 
 def ignore_environment() -> None:

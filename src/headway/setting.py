@@ -8,7 +8,8 @@ A struct of settings is the table: each field has its type, its kind and its opt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, TypeVar, get_type_hints
 
@@ -21,6 +22,16 @@ T = TypeVar("T", bound=msgspec.Struct)
 PREFIX: Final = "HEADWAY_"
 PYTHON_ONLY: Final = ""
 """Mark of a setting that has neither option nor variable."""
+LOCAL_ONLY: Final = "local only"
+"""Mark of a setting that lets requests of this machine in without a key; refused where requests of others arrive too."""
+
+
+class Former(msgspec.Struct, frozen=True):
+    """Mark of a setting that replaces a removed one, which is refused, since the successor has another meaning."""
+
+    name: str
+
+
 FOREIGN: Final = re.compile(r"HEADWAY_(TEST|BENCH|FAULT)_|HEADWAY_FAIL_POINT$")
 """Variables of our tests and benchmarks."""
 _KUBERNETES: Final = re.compile(
@@ -41,6 +52,9 @@ class Setting(msgspec.Struct, frozen=True):
     """Environment variable; empty if the setting has none."""
     option: str = ""
     """Command line option; empty if the setting has none."""
+    local_only: bool = False
+    former: str = ""
+    """Name of the removed setting that this one replaces."""
 
     @property
     def where(self) -> str:
@@ -102,14 +116,16 @@ def settings_of(table: type[msgspec.Struct]) -> tuple[Setting, ...]:
     found = []
     for field in msgspec.structs.fields(table):
         said = getattr(hints[field.name], "__metadata__", ())
-        words = [word for word in said if isinstance(word, str)]
-        kinds = [each for each in said if not isinstance(each, str)]
+        words = [word for word in said if isinstance(word, str) and word != LOCAL_ONLY]
+        former = next((each.name for each in said if isinstance(each, Former)), "")
+        kinds = [each for each in said if not isinstance(each, str | Former)]
         if kinds:
             variable = next((word for word in words if word.startswith(PREFIX)), f"{PREFIX}{field.name.upper()}")
             option = next((word for word in words if not word.startswith(PREFIX)), "")
             if PYTHON_ONLY in words:
                 variable = ""
-            found.append(Setting(field.name, kinds[0], field.default, variable, option))
+            local = LOCAL_ONLY in said
+            found.append(Setting(field.name, kinds[0], field.default, variable, option, local, former))
     return tuple(found)
 
 
@@ -130,8 +146,11 @@ def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any
     """Return the settings: the given value (None: not given), else the environment's, else the default.
 
     Raises ValueError naming the variable that cannot be read. An empty variable is an absent one, and so is one that
-    Kubernetes has set for a service named headway.
+    Kubernetes has set for a service named headway. The variable of a removed setting is refused.
     """
+    for each in settings_of(table):
+        if each.former and environment.get(old := f"{PREFIX}{each.former.upper()}"):
+            raise ValueError(f"{old} is no more: see {each.variable}, which is off unless it is set")
     values = {}
     for each in settings_of(table):
         text = environment.get(each.variable, "") if each.variable else ""
@@ -139,6 +158,23 @@ def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any
             values[each.name] = each.of_variable(text)
     values.update({name: value for name, value in given.items() if value is not None})
     return table(**values)
+
+
+@contextmanager
+def about(table: type[msgspec.Struct], name: str) -> Iterator[None]:
+    """Add the name of a setting to each ValueError raised within."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{setting(table, name).where}: {error}") from None
+
+
+def variables_of(table: type[msgspec.Struct]) -> frozenset[str]:
+    """Return the environment variables of a table, those of removed settings included."""
+    found = settings_of(table)
+    return frozenset(each.variable for each in found if each.variable) | frozenset(
+        f"{PREFIX}{each.former.upper()}" for each in found if each.former
+    )
 
 
 def doubts(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:

@@ -16,8 +16,9 @@ from headway.config import ClientSettings, Settings, WorkerSettings, variable
 from headway.durations import format_ms
 from headway.kinds import Choice, Duration, Flag, Many, Matching, Seconds, Text, Whole
 from headway.setting import read, settings_of
+from headway.surfaces import tables
 
-TABLES = (Settings, WorkerSettings, ClientSettings)
+TABLES = (Settings, WorkerSettings, ClientSettings, *tables())
 COMMANDS = {Settings: "serve", WorkerSettings: "worker"}
 EVERY = [
     pytest.param(table, each, id=f"{table.__name__}.{each.name}") for table in TABLES for each in settings_of(table)

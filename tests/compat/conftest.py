@@ -8,15 +8,12 @@ from tests.running import _empty_store, postgres_cluster, postgres_installation,
 from tests.world import START, opened
 
 from headway.clock import ManualClock
-from headway.compat import surfaces
-from headway.config import Settings
-from headway.http.routes import ROUTES
 
 __all__ = ["_empty_store", "postgres_cluster", "postgres_installation", "postgres_store", "serving"]
 
 
 def _serving(*tasks, store=None, **settings):
-    return kit.serving(*tasks, store=store, routes=(*ROUTES, *surfaces.routes(Settings(**settings))), **settings)
+    return kit.serving(*tasks, store=store, speaks=kit.EVERY_SURFACE, **settings)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

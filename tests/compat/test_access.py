@@ -7,12 +7,13 @@ import logging
 
 import pytest
 from tests.http.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY, OTHERS, on_loop
 
-from headway.compat import surfaces
 from headway.compat.cloudcoin.routes import TaskQuery
+from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
 from headway.engine.access import MINUTE_MS
+from headway.http.surface import mount
 from headway.logs import OneLine
 from headway.service.access import keytext
 
@@ -157,7 +158,7 @@ async def test_a_termination_stands_in_the_log(serving):
 
 # -- every route of every surface ----------------------------------------------------------------------------------------
 
-ROUTES = surfaces.routes(Settings())
+ROUTES = [(each.surface.name, route) for each in mount(OTHERS, Settings()) for route in each.routes]
 AWAY = {"peer": "10.0.0.9"}
 
 
@@ -166,10 +167,10 @@ def target(route, app=NOBODY):
     return f"{path}?task_id={NOBODY}" if route.query is TaskQuery else path
 
 
-def is_refusal(route, answer):
+def is_refusal(surface, answer):
     """Whether it is an error in the words of the route's surface."""
     said = answer.json
-    if route.dialect.surface.name == "tadabase":
+    if surface == "tadabase":
         return said["type"] == "error" and said["status"] == answer.status and bool(said["msg"])
     return said["status"] == "error" and said.get("payload", said)["data"]["message"] != ""
 
@@ -187,25 +188,25 @@ async def test_no_route_lets_in_who_has_no_key_or_not_the_right_one(serving):
             bearer(keytext.new(party.key_id)),
             bearer(revoked["key"]),
         )
-        for route in ROUTES:
+        for surface, route in ROUTES:
             server.clock.advance(MINUTE_MS)
             for headers in kinds:
                 answer = await server.ask(route.method, target(route), **AWAY, **headers)
                 assert answer.status == 401, (route.name, headers)
-                assert is_refusal(route, answer), (route.name, answer.body)
+                assert is_refusal(surface, answer), (route.name, answer.body)
 
 
 @on_loop
 async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
     async with serving() as server:
         party = await first_key(server)
-        for route in ROUTES:
+        for surface, route in ROUTES:
             if route.scope == "caller":
                 continue
             without = await key_of(server, party, scopes=[scope for scope in ALL if scope != route.scope])
             refused = await server.ask(route.method, target(route, party.id), **AWAY, **bearer(without["key"]))
             assert refused.status == 403, route.name
-            assert is_refusal(route, refused), (route.name, refused.body)
+            assert is_refusal(surface, refused), (route.name, refused.body)
             just = await key_of(server, party, scopes=[route.scope])
             assert (
                 await server.ask(route.method, target(route, party.id), **AWAY, **bearer(just["key"]))
@@ -236,7 +237,7 @@ async def test_every_route_answers_for_what_is_anothers_as_for_what_is_not_there
         theirs = {"id": run_id, "name": "mine", "table": table, "record": record}
         seen = f"{records}/{record}", f"/v1/runs/{run_id}", "/v1/runs:count", "/v1/tables/things"
         before = [(await server.get(path, **party.headers)).body for path in seen]
-        for route in ROUTES:
+        for _, route in ROUTES:
             if route.path.replace("/api/v1.1/{app}", "/api/v1") in LISTS:
                 continue
             answers = []
@@ -334,7 +335,7 @@ async def test_from_the_first_key_on_this_surface_asks_for_one_as_every_other_do
 
 @on_loop
 async def test_a_program_on_this_machine_may_be_let_in_and_sees_what_was_started_here(serving):
-    async with serving(cloudcoin_loopback_without_key=True) as server:
+    async with serving(surfaces=(CloudcoinSettings(loopback_without_key=True),)) as server:
         party = await first_key(server)
         native = (await server.post("/v1/runs", {"task": "backup"}, **party.headers)).json["id"]
         mine = (await server.post("/api/v1/backup", {})).json["task_id"]
@@ -350,7 +351,9 @@ async def test_a_program_on_this_machine_may_be_let_in_and_sees_what_was_started
 @pytest.mark.parametrize("asked", [*ELSEWHERE, {"authorization": "Bearer x"}, {"authorization": "Basic eDp5"}])
 @on_loop
 async def test_others_than_programs_on_this_machine_need_one(asked, in_memory):
-    async with in_memory(allow_host=("headway.lan",), cloudcoin_loopback_without_key=True) as server:
+    async with in_memory(
+        allow_host=("headway.lan",), surfaces=(CloudcoinSettings(loopback_without_key=True),)
+    ) as server:
         party = await first_key(server)
         run_id = (await server.post("/api/v1/backup", {})).json["task_id"]
         for method, path in (
@@ -369,7 +372,7 @@ async def test_others_than_programs_on_this_machine_need_one(asked, in_memory):
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8006", "[::1]", "[::1]:8006", "LOCALHOST:9"])
 @on_loop
 async def test_loopback_is_known_by_peer_and_host(peer, host, in_memory):
-    async with in_memory(cloudcoin_loopback_without_key=True) as server:
+    async with in_memory(surfaces=(CloudcoinSettings(loopback_without_key=True),)) as server:
         await first_key(server)
         assert (await server.post("/api/v1/backup", {}, peer=peer, host=host)).status == 200
 

@@ -9,6 +9,7 @@ import pytest
 from tests.http.kit import NOBODY, on_loop
 
 from headway.compat.cloudcoin.commands import ALIASES, RESERVED, Commands
+from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.compat.cloudcoin.words import WORDS
 from headway.model.run import State
 from headway.wire import workers as wire
@@ -69,7 +70,9 @@ async def test_the_documented_long_names_are_aliases(name, task, in_memory):
 
 @on_loop
 async def test_other_methods_start_only_what_the_table_has(in_memory):
-    async with in_memory("fix", "echo", cloudcoin_aliases=("GET echo=echo", "repair=fix")) as server:
+    async with in_memory(
+        "fix", "echo", surfaces=(CloudcoinSettings(aliases=("GET echo=echo", "repair=fix")),)
+    ) as server:
         assert (await server.ask("PUT", "/api/v1/fix")).json["command"] == "fix"
         assert (await server.get("/api/v1/echo")).json["command"] == "echo"
         assert (await server.post("/api/v1/repair")).json["success"] is True
@@ -404,7 +407,7 @@ async def test_what_passes_by_itself_says_nothing_about_the_task(in_memory):
 
 @on_loop
 async def test_strict_answers_errors_with_200_as_the_original_does(in_memory):
-    async with in_memory(cloudcoin_strict=True) as server:
+    async with in_memory(surfaces=(CloudcoinSettings(strict=True),)) as server:
         for method, path in (("GET", f"/api/v1/tasks/{NOBODY}"), ("POST", "/api/v1/nothing"), ("GET", "/api/task")):
             answer = await server.ask(method, path)
             assert (answer.status, answer.json["status"]) == (200, "error")
@@ -414,7 +417,7 @@ async def test_strict_answers_errors_with_200_as_the_original_does(in_memory):
 
 @on_loop
 async def test_strict_holds_for_every_path_that_is_not_another_surfaces(in_memory):
-    async with in_memory(cloudcoin_strict=True) as server:
+    async with in_memory(surfaces=(CloudcoinSettings(strict=True),)) as server:
         for method, path in (
             ("GET", "/echo"), ("POST", "/backup"), ("PUT", "/fix"), ("GET", "/api"), ("GET", "/get-task-status"), ("GET", "/a/b"),
         ):  # fmt: skip
@@ -451,7 +454,7 @@ async def test_pages_of_other_sites_may_neither_read_nor_start(in_memory):
 
 @on_loop
 async def test_pages_of_a_listed_origin_may(in_memory):
-    async with in_memory(cloudcoin_origins=(WALLET,)) as server:
+    async with in_memory(surfaces=(CloudcoinSettings(origins=(WALLET,)),)) as server:
         page = {"origin": WALLET, "sec_fetch_site": "cross-site"}
         asking = {**page, "access_control_request_method": "POST", "access_control_request_headers": "content-type"}
         preflight = await server.ask("OPTIONS", "/api/v1/backup", **asking)
@@ -468,7 +471,7 @@ async def test_pages_of_a_listed_origin_may(in_memory):
 
 @on_loop
 async def test_a_listed_origin_may_nothing_elsewhere(in_memory):
-    async with in_memory(cloudcoin_origins=(WALLET,)) as server:
+    async with in_memory(surfaces=(CloudcoinSettings(origins=(WALLET,)),)) as server:
         run_id = await server.start()
         for path in (f"/v1/runs/{run_id}:terminate", "/api/v1/tasks/run/backup"):
             assert (await server.post(path, origin=WALLET)).status == 403

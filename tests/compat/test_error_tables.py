@@ -10,6 +10,7 @@ from tests.compat.test_access import three
 from tests.http.access_kit import ALL, first_key, key_of, second
 from tests.http.kit import NOBODY, on_loop
 
+from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.errors import HeadwayError
 from headway.wire import workers as wire
 
@@ -153,7 +154,7 @@ async def test_each_row_of_cloudcoins_table(
     strict, code, status, message, who, method, path, body, in_memory, monkeypatch
 ):
     """Their documents have HTTP 200 for every error; that is what `strict` is for."""
-    async with in_memory(cloudcoin_strict=strict, cloudcoin_loopback_without_key=True) as server:
+    async with in_memory(surfaces=(CloudcoinSettings(strict=strict, loopback_without_key=True),)) as server:
         ask = await asked(server)
         if who == "broken":
             break_(monkeypatch)

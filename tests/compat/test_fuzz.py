@@ -11,26 +11,23 @@ import pytest
 import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
-from tests.http.kit import Server, from_here
+from tests.http.kit import EVERY_SURFACE, Server, from_here, routes_of
 from tests.http.test_fuzz import so_many
 from tests.world import START, opened
 
 from headway.clock import ManualClock
-from headway.compat import surfaces
-from headway.config import Settings
-from headway.http.routes import ROUTES
 from headway.ids import canonical
 from headway.storage.store import Store
 from headway.wire import runs as wire
 
 EXAMPLES, EXAMPLES_ON_POSTGRES = 12, 4
-SURFACES = surfaces.routes(Settings())
+SURFACES = routes_of()
 TABLE = {"name": "things", "fields": [{"name": "Name"}, {"name": "Amount", "type": "number", "indexed": True}]}
 
 
 def served(store: Store | None = None) -> tuple[Server, dict[str, str]]:
     """A server with the surfaces, and what is there: runs in several states, a table with a record."""
-    server = Server(store, (*ROUTES, *SURFACES), wait_max_ms=1, loopback_without_key=True)
+    server = Server(store, EVERY_SURFACE, wait_max_ms=1, loopback_without_key=True)
 
     async def prepare() -> dict[str, str]:
         server.store.start()

@@ -10,6 +10,7 @@ from tests.http.access_kit import first_key, second
 from tests.http.kit import NOBODY, on_loop
 
 from headway.compat.tadabase import fields
+from headway.compat.tadabase.settings import TadabaseSettings
 from headway.compat.tadabase.words import WORDS, wall_time
 from headway.errors import BadParameter
 from headway.model.run import State
@@ -561,7 +562,7 @@ THREE = "x-tadabase-app-id, x-tadabase-app-key, x-tadabase-app-secret"
 
 @on_loop
 async def test_a_page_of_a_listed_origin_may_use_this_surface_with_its_three_headers(in_memory):
-    async with in_memory(tadabase_origins=(PAGE,)) as server:
+    async with in_memory(surfaces=(TadabaseSettings(origins=(PAGE,)),)) as server:
         page = {"origin": PAGE, "sec_fetch_site": "cross-site"}
         asking = {**page, "access_control_request_method": "POST", "access_control_request_headers": THREE}
         preflight = await server.ask("OPTIONS", RUN, **asking)
@@ -575,7 +576,7 @@ async def test_a_page_of_a_listed_origin_may_use_this_surface_with_its_three_hea
 
 @on_loop
 async def test_a_listed_origin_may_nothing_on_other_surfaces(in_memory):
-    async with in_memory(tadabase_origins=(PAGE,)) as server:
+    async with in_memory(surfaces=(TadabaseSettings(origins=(PAGE,)),)) as server:
         for method, path in (("POST", "/v1/runs"), ("POST", "/api/v1/backup"), ("GET", f"/api/v1/tasks/{NOBODY}")):
             assert (await server.ask(method, path, origin=PAGE)).status == 403, path
             asked = await server.ask("OPTIONS", path, origin=PAGE, access_control_request_method=method)

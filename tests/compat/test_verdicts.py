@@ -9,14 +9,10 @@ import re
 from urllib.parse import quote
 
 import pytest
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import EVERY_SURFACE, NOBODY, on_loop, routes_of
 from tests.http.test_verdicts import HOLE, JSON, NUMBERS, OWN, TEXTS, Both, Side
 
-from headway.compat import surfaces
-from headway.config import Settings
-from headway.http.routes import ROUTES
-
-SURFACES = surfaces.routes(Settings())
+SURFACES = routes_of()
 MALFORMED = {
     "nothing but a bracket": b"{", "NaN": b'{"a":NaN}', "infinity": b'{"a":-Infinity}', "too large": b'{"a":1e999}',
     "twice": b'{"a":1,"a":2}', "twice within": b'{"b":{"a":1,"a":2}}', "a lone surrogate": b'{"a":"\\ud800"}',
@@ -101,7 +97,7 @@ class Surface(Side):
 
 class Surfaces(Both):
     def __init__(self, url):
-        super().__init__(url, (*ROUTES, *SURFACES), Surface)
+        super().__init__(url, EVERY_SURFACE, Surface)
 
     async def agree(self, what, method, target, body=None, **headers):
         """Ask both; they must say the same, in the shape of a surface. Return the status."""

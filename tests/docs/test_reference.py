@@ -13,6 +13,7 @@ from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.errors import BY_CODE
 from headway.http.routes import ROUTES
 from headway.setting import settings_of
+from headway.surfaces import tables
 
 FOLDER = ROOT / "docs/reference"
 
@@ -55,9 +56,9 @@ def test_the_tree_in_architecture_is_current():
 
 def test_every_setting_is_there():
     shown = set(re.findall(r"`HEADWAY_(\w+)` \|", page("settings")))
-    tables = (Settings, WorkerSettings, ClientSettings)
+    every = (Settings, WorkerSettings, ClientSettings, *tables())
     assert shown == {
-        each.variable.removeprefix("HEADWAY_") for table in tables for each in settings_of(table) if each.variable
+        each.variable.removeprefix("HEADWAY_") for table in every for each in settings_of(table) if each.variable
     }
 
 

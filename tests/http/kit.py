@@ -15,15 +15,24 @@ import msgspec
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.http.asgi import Api
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
+from headway.http.surface import mount
 from headway.ids import Signer
 from headway.service.service import Service
 from headway.storage.sqlite.open import open_memory
 from headway.storage.store import Store
+from headway.surfaces import plugged
 from headway.wire import workers as wire
 
+OTHERS = plugged()
+EVERY_SURFACE = (NATIVE_SURFACE, *OTHERS)
 JSON = {"content-type": "application/json"}
 NOBODY = "0199f2a4-7c3e-7000-9b1a-5d0c2e4f6a81"
+
+
+def routes_of(surfaces=OTHERS):
+    """The routes of surfaces with their default settings."""
+    return tuple(route for each in mount(surfaces, Settings()) for route in each.routes)
 
 
 def on_loop(test):
@@ -54,11 +63,11 @@ class Answer:
 class Server:
     """The API, what is under it, and what drives runs through their states."""
 
-    def __init__(self, store: Store | None = None, routes: Any = ROUTES, **settings: Any) -> None:
+    def __init__(self, store: Store | None = None, speaks: Any = (NATIVE_SURFACE,), **settings: Any) -> None:
         self.store = store or open_memory(ManualClock())
         self.clock = self.store.clock
         self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings))
-        self.api = Api(self.service, routes, version="0")
+        self.api = Api(self.service, speaks, version="0")
         self.worker = ""
 
     async def ask(self, method, target, body=None, *, chunks=None, **headers) -> Answer:
@@ -140,10 +149,10 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    *tasks: str, store: Store | None = None, routes: Any = ROUTES, **settings: Any
+    *tasks: str, store: Store | None = None, speaks: Any = (NATIVE_SURFACE,), **settings: Any
 ) -> AsyncIterator[Server]:
     """A server whose worker has the tasks (`backup`, if none are named)."""
-    server = Server(store, routes, **settings)
+    server = Server(store, speaks, **settings)
     server.store.start()
     await server.service.servers.join()
     await server.service.access.load()

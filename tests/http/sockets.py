@@ -9,7 +9,7 @@ from headway.clock import SystemClock
 from headway.config import Settings
 from headway.http.asgi import Api
 from headway.http.listening import listen
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
 from headway.http.server import Duties, serve_http
 from headway.ids import Signer
 from headway.service.service import Service
@@ -52,7 +52,7 @@ async def serving(on_drain=None, *, path=None, store=None, **options):
     service = Service(store, Signer(b"x" * 32), settings)
     await service.workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
     await service.access.load()
-    api = Api(service, ROUTES)
+    api = Api(service, (NATIVE_SURFACE,))
     (opened,) = listen("127.0.0.1", 0)
     port = opened.getsockname()[1]
     stop = asyncio.Event()

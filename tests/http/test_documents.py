@@ -8,16 +8,18 @@ import json
 import msgspec
 import pytest
 from openapi_spec_validator import validate
-from tests.http.kit import NOBODY, on_loop, serving
+from tests.http.kit import EVERY_SURFACE, NOBODY, on_loop, routes_of, serving
 
 from headway import errors
-from headway.compat import surfaces
+from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
+from headway.http.documents import find
 from headway.http.examples import BODIES
 from headway.http.openapi import document
 from headway.http.problem import every_error
 from headway.http.route import route
 from headway.http.routes import ROUTES
+from headway.http.surface import mount
 from headway.model.access import EVERYBODY, Origin
 from headway.wire import workers as wire
 from headway.wire.access import CreateKey
@@ -25,13 +27,13 @@ from headway.wire.record_tasks import CreateRecordTask
 from headway.wire.tables import CreateTable
 
 SURFACES = ("native", "tadabase", "cloudcoin")
-EVERY_ROUTE = (*ROUTES, *surfaces.routes(Settings()))
+EVERY_ROUTE = routes_of(EVERY_SURFACE)
 
 
 @functools.cache
-def written(surface, **settings):
+def written(surface, *settings):
     """The document as JSON has it."""
-    return json.loads(json.dumps(document(EVERY_ROUTE, surface, Settings(**settings))))
+    return json.loads(json.dumps(document(find(mount(EVERY_SURFACE, Settings(surfaces=settings)), surface))))
 
 
 def within(value):
@@ -87,14 +89,14 @@ def test_what_is_a_list_says_of_what_with_a_schema_that_every_generator_can_read
 @pytest.mark.parametrize("surface", SURFACES)
 def test_a_document_has_every_route_of_its_surface_and_every_operation_a_name_of_its_own(surface):
     found = operations(written(surface))
-    mine = {(r.path, r.method.lower()) for r in EVERY_ROUTE if r.dialect.surface.name == surface}
+    mine = {(r.path, r.method.lower()) for r in find(mount(EVERY_SURFACE, Settings()), surface).routes}
     assert set(found) == mine
     names = [operation["operationId"] for operation in found.values()]
     assert len(names) == len(set(names))
 
 
 def test_each_route_is_in_one_document():
-    assert {route.dialect.surface.name for route in EVERY_ROUTE} == set(SURFACES)
+    assert {each.name for each in EVERY_SURFACE} == set(SURFACES)
     assert not any(path.startswith("/api/") for path in written("native")["paths"])
 
 
@@ -128,7 +130,7 @@ def test_a_document_has_the_errors_of_its_surface(surface, names):
 
 
 def test_with_strict_every_error_of_cloudcoins_comes_with_200():
-    for operation in operations(written("cloudcoin", cloudcoin_strict=True)).values():
+    for operation in operations(written("cloudcoin", CloudcoinSettings(strict=True))).values():
         assert set(operation["responses"]) == {"200"}
         shown = operation["responses"]["200"]["content"]["application/json"]["schema"]["anyOf"]
         assert len({option["$ref"] for option in shown}) == 2
@@ -136,7 +138,7 @@ def test_with_strict_every_error_of_cloudcoins_comes_with_200():
 
 @on_loop
 async def test_a_server_shows_the_document_of_each_surface():
-    async with serving(routes=EVERY_ROUTE) as server:
+    async with serving(speaks=EVERY_SURFACE) as server:
         for surface in SURFACES:
             answer = await server.get("/openapi.json" if surface == "native" else f"/openapi/{surface}.json")
             assert (answer.status, answer.headers["content-type"]) == (200, "application/json")

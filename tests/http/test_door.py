@@ -9,14 +9,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.http.access_kit import bearer, first_key, key_of
-from tests.http.kit import Server, on_loop
+from tests.http.kit import EVERY_SURFACE, Server, on_loop
 
-from headway.compat import surfaces
-from headway.config import Settings
 from headway.http import door as module
 from headway.http.door import AGAIN_S
 from headway.http.listening import listen
-from headway.http.routes import ROUTES
 from headway.http.server import serve_http
 from headway.service.access import keytext
 
@@ -46,7 +43,7 @@ class Crowded(Server):
     door = None
 
     def __init__(self, **settings):
-        super().__init__(routes=(*ROUTES, *surfaces.routes(Settings(**settings))), **settings)
+        super().__init__(speaks=EVERY_SURFACE, **settings)
 
     def let_in(self, most, *, at_the_door=True):
         self.api.crowd.limit, self.api.crowd.pressed = most, True

@@ -12,21 +12,18 @@ import json
 import msgspec
 import pytest
 from tests.http.access_kit import ALL, bearer, first_key, key_of
-from tests.http.kit import on_loop, serving
+from tests.http.kit import EVERY_SURFACE, on_loop, routes_of, serving
 from tests.http.test_gate import CANARY as NAME
 from tests.http.test_gate import FOREIGN, Theirs, dump
 
-from headway.compat import surfaces
-from headway.config import Settings
 from headway.engine.access import DAY_MS
 from headway.http.brief import SHOWN, shown
-from headway.http.routes import ROUTES
 from headway.model.access import UNGRANTED
 from headway.model.effects import NEEDS, OF_ACTION, OF_BUILT_IN, OF_CONFLICT
 from headway.wire import workers as wire
 from headway.wire.times import to_text
 
-EVERYWHERE = (*ROUTES, *surfaces.routes(Settings()))
+EVERYWHERE = routes_of(EVERY_SURFACE)
 SEEN_WITH = {
     "canary-of-run": {"run:read", "worker:protocol"},
     "canary-of-schedule": {"schedule:read"},
@@ -300,7 +297,7 @@ WAYS = [
 
 @on_loop
 async def test_an_effect_takes_its_scopes_whatever_the_way_to_it():
-    async with serving("backup", routes=EVERYWHERE, outbound_allow=("127.0.0.1",)) as server:
+    async with serving("backup", speaks=EVERY_SURFACE, outbound_allow=("127.0.0.1",)) as server:
         server.operator = await first_key(server)
         of = await furnish(server, server.operator.headers)
         text = json.dumps(WAYS, default=sorted)
@@ -442,7 +439,7 @@ def beyond(scopes, before, after):
 
 async def walk(routes, scopes):
     """Ask the routes all they are asked with a key of these scopes, in a world of its own; return how each was answered."""
-    async with serving("backup", routes=EVERYWHERE, outbound_allow=("127.0.0.1",)) as server:
+    async with serving("backup", speaks=EVERY_SURFACE, outbound_allow=("127.0.0.1",)) as server:
         server.operator = await first_key(server)
         of = await furnish(server, server.operator.headers)
         caller = bearer((await key_of(server, server.operator, scopes=sorted(scopes), per_minute=100_000))["key"])

@@ -6,9 +6,14 @@ from itertools import combinations
 
 import pytest
 
+from headway.compat.cloudcoin.settings import CloudcoinSettings
+from headway.compat.tadabase.settings import TadabaseSettings
 from headway.config import Settings, check, from_environment, variable
 
-KEYLESS = ("loopback_without_key", "cloudcoin_loopback_without_key")
+KEYLESS = {
+    variable("loopback_without_key"): {"loopback_without_key": True},
+    "HEADWAY_CLOUDCOIN_LOOPBACK_WITHOUT_KEY": {"surfaces": (CloudcoinSettings(loopback_without_key=True),)},
+}
 FORWARDING = {
     "behind_proxy": True, "trusted_proxy": ("10.0.0.1",), "allow_host": ("headway.example.org",), "host": "10.0.0.9",
 }  # fmt: skip
@@ -21,9 +26,9 @@ def test_nobody_is_let_in_without_a_key_where_the_requests_of_others_arrive(keyl
     if "host" in chosen:
         chosen["behind_proxy"] = True
     check(Settings(**chosen))
-    check(Settings(**{keyless: True}))
-    with pytest.raises(ValueError, match=rf"{variable(keyless)} is for this machine alone.*leave one of the two out"):
-        check(Settings(**{keyless: True}, **chosen))
+    check(Settings(**KEYLESS[keyless]))
+    with pytest.raises(ValueError, match=rf"{keyless} is for this machine alone.*leave one of the two out"):
+        check(Settings(**KEYLESS[keyless], **chosen))
 
 
 def test_others_than_loopback_are_not_listened_on_without_a_proxy_and_a_key():
@@ -38,15 +43,17 @@ def test_others_than_loopback_are_not_listened_on_without_a_proxy_and_a_key():
         check(Settings(host=host, tls_cert="server.pem"))
 
 
-@pytest.mark.parametrize("name", ["allow_origin", "cloudcoin_origins", "tadabase_origins"])
-def test_origins_are_written_as_browsers_write_them(name):
+@pytest.mark.parametrize(
+    ("table", "name"), [(Settings, "allow_origin"), (CloudcoinSettings, "origins"), (TadabaseSettings, "origins")]
+)
+def test_origins_are_written_as_browsers_write_them(table, name):
     for origin in ("https://a.example", "http://localhost:3000", "http://[::1]:9", "chrome-extension://abcdef"):
-        check(Settings(**{name: (origin,)}))
+        table(**{name: (origin,)})
     for origin in (
         "*", "null", "a.example", "https://a.example/", "https://A.example", "https://a.example:443", "http://a:80", "https://*.a",
     ):  # fmt: skip
         with pytest.raises(ValueError, match=rf"{name}.*is not an origin"):
-            check(Settings(**{name: (origin,)}))
+            table(**{name: (origin,)})
 
 
 @pytest.mark.parametrize("old", ["HEADWAY_ANONYMOUS_LOOPBACK", "HEADWAY_CLOUDCOIN_ANONYMOUS"])

@@ -8,9 +8,7 @@ import pytest
 from tests.http import kit
 from tests.http.kit import on_loop
 
-from headway.compat import surfaces
-from headway.config import Settings
-from headway.http.routes import ROUTES
+from headway.compat.cloudcoin.settings import CloudcoinSettings
 
 OTHERS = [  # the kit's clients ask localhost:8006
     {"origin": "http://localhost:3000", "sec_fetch_site": "same-site"}, {"origin": "http://localhost:3000"},
@@ -28,8 +26,7 @@ PLAIN = {"content_type": "text/plain"}
 
 @asynccontextmanager
 async def serving(**settings):
-    chosen = Settings(**settings)
-    async with kit.serving(routes=(*ROUTES, *surfaces.routes(chosen)), **settings) as server:
+    async with kit.serving(speaks=kit.EVERY_SURFACE, **settings) as server:
         yield server
 
 
@@ -80,7 +77,7 @@ async def test_a_page_of_another_site_opens_no_streams_and_reads_nothing(page):
 
 @on_loop
 async def test_a_person_may_come_by_a_link_or_by_typing_but_starts_nothing_so():
-    async with serving(cloudcoin_aliases=("GET go=backup",)) as server:
+    async with serving(surfaces=(CloudcoinSettings(aliases=("GET go=backup",)),)) as server:
         link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
         assert (await server.get("/docs", **link)).status == 200
         assert (await server.get("/api/v1/go", **link)).status == 403

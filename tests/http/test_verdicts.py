@@ -15,7 +15,7 @@ from tests.http.kit import on_loop
 from tests.world import START, opened
 
 from headway.clock import ManualClock
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
 from headway.storage.postgres.verify import verify as verify_postgres
 from headway.storage.sqlite.verify import verify as verify_sqlite
 from headway.wire import workers as wire
@@ -211,13 +211,13 @@ def sides(postgres_store):
 
 
 class Both:
-    def __init__(self, url, routes=ROUTES, side=Side):
-        self.url, self.routes, self.side = url, routes, side
+    def __init__(self, url, surfaces=(NATIVE_SURFACE,), side=Side):
+        self.url, self.surfaces, self.side = url, surfaces, side
 
     async def __aenter__(self):
         stores = (None, opened(self.url, ManualClock(START), threaded=False))
         self.serving = [
-            kit.serving("backup", store=store, routes=self.routes, allow_host=("localhost",)) for store in stores
+            kit.serving("backup", store=store, speaks=self.surfaces, allow_host=("localhost",)) for store in stores
         ]
         self.sides = [
             self.side(await serving.__aenter__(), verify)

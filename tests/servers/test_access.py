@@ -10,7 +10,7 @@ from tests.servers.test_servers import soon
 from headway.engine.access import DAY_MS, MINUTE_MS
 from headway.errors import Unauthenticated
 from headway.http.asgi import Api
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
 from headway.model.access import EVERYBODY, Origin
 from headway.service.access import keytext
 from headway.wire.access import CreateKey, PatchKey
@@ -49,7 +49,7 @@ async def test_a_key_that_one_server_has_made_is_taken_at_the_other(pair):
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_key_that_is_revoked_at_one_server_is_refused_at_the_other_and_its_streams_end(pair, told):
     key_id, text = await known(pair)
-    api = Api(pair.b.service, ROUTES)
+    api = Api(pair.b.service, (NATIVE_SURFACE,))
     streaming = asyncio.ensure_future(exchange(api, "GET", "/v1/events", headers={
         **bearer(text), "accept": "text/event-stream",
     }))  # fmt: skip

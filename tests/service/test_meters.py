@@ -10,7 +10,7 @@ from tests.world import declare, raw
 from headway.actions.executor import BuiltInWorker
 from headway.http.asgi import Api
 from headway.http.metrics import exposition
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
 from headway.notify.events import SessionsChanged
 from headway.storage import meters
 from headway.wire import workers as wire
@@ -21,7 +21,7 @@ PAGE = ROOT / "docs/how-to/observability.md"
 
 async def scraped(world, organisation=1):
     """Return the value of each series."""
-    text = (await exposition(Api(world.service, ROUTES), organisation)).decode()
+    text = (await exposition(Api(world.service, (NATIVE_SURFACE,)), organisation)).decode()
     lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {series: float(value) for series, _, value in lines}
 
@@ -138,7 +138,7 @@ async def test_workers_are_those_that_people_started(world):
 async def test_every_metric_is_explained_where_operators_read_of_them_and_no_other(world):
     worker = await world.worker()
     await world.finished(worker)
-    text = (await exposition(Api(world.service, ROUTES), 1)).decode()
+    text = (await exposition(Api(world.service, (NATIVE_SURFACE,)), 1)).decode()
     kinds = dict(re.findall(r"^# TYPE (headway_\w+) (\w+)$", text, re.MULTILINE))
     rows = re.findall(r"^\| `(headway_\w+)` \| (\w+) \|", PAGE.read_text(), re.MULTILINE)
     assert dict(rows) == {name: kind for name, kind in kinds.items() if not name.endswith("_created")}

@@ -12,7 +12,7 @@ from headway.errors import BadCursor, Forbidden, HeadwayError, InvalidInput, Que
 from headway.http.asgi import Api
 from headway.http.metrics import exposition
 from headway.http.paging import next_token, page_of
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
 from headway.model.query import Page, RunFilter
 from headway.model.run import Reason, State
 from headway.model.space import MARK, Space
@@ -593,7 +593,7 @@ async def test_metrics_say_whose_they_are_and_show_others_nothing_but_their_own(
     await employed(two, queues=["q"])
     for desk in (world.desk, two, two):
         await begun(desk, queue="q")
-    api = Api(world.service, ROUTES)
+    api = Api(world.service, (NATIVE_SURFACE,))
     operators, theirs = [(await exposition(api, number)).decode() for number in (1, 2)]
     line = 'headway_queue_depth{{organisation="{}",queue="q"}} {}.0'
     assert [True, True] == [line.format(1, 1) in operators, line.format(2, 2) in operators]

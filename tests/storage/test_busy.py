@@ -12,7 +12,7 @@ from tests.world import declare
 
 from headway.errors import StorageBusy
 from headway.http.asgi import Api
-from headway.http.routes import ROUTES
+from headway.http.routes import NATIVE_SURFACE
 from headway.storage.database import DatabaseLocked
 
 
@@ -61,7 +61,7 @@ async def test_a_read_that_finds_the_database_locked_is_a_503(disk):
             raise DatabaseLocked("database is locked")
 
     await disk.service.access.load()
-    api = Api(disk.service, ROUTES)
+    api = Api(disk.service, (NATIVE_SURFACE,))
     near, disk.store.read.near = disk.store.read.near, Locked()
     sent = []
 

@@ -17,6 +17,7 @@ from headway.clock import SystemClock
 from headway.config import Settings
 from headway.model.query import FIRST
 from headway.storage.location import is_postgres, need_driver, need_folder, sqlite_path
+from headway.surfaces import plugged
 from headway.vault import as_secrets
 
 if TYPE_CHECKING:
@@ -149,14 +150,14 @@ def _open(settings: Settings) -> tuple[Store, bytes]:
 
 def openapi(surface: str) -> dict[str, Any]:
     """Return the OpenAPI document of a surface, with the default settings; raise ValueError for another name."""
-    from headway.compat import surfaces  # noqa: PLC0415 - only where it is asked for
-    from headway.errors import NotFound  # noqa: PLC0415
+    from headway.errors import NotFound  # noqa: PLC0415 - only where it is asked for
+    from headway.http.documents import find  # noqa: PLC0415
     from headway.http.openapi import document  # noqa: PLC0415
-    from headway.http.routes import ROUTES  # noqa: PLC0415
+    from headway.http.routes import NATIVE_SURFACE  # noqa: PLC0415
+    from headway.http.surface import mount  # noqa: PLC0415
 
-    settings = Settings()
     try:
-        return document((*ROUTES, *surfaces.routes(settings)), surface, settings)
+        return document(find(mount((NATIVE_SURFACE, *plugged()), Settings()), surface))
     except NotFound as error:
         raise ValueError(error.detail) from None
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from headway import __version__, config, hangup, logs
 from headway.app.opening import known_secret, on_a_file, on_postgres
 from headway.app.reloading import Reloads
-from headway.compat.cloudcoin.commands import Commands
 from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.http.listening import listen
@@ -27,7 +26,9 @@ from headway.networks import is_wildcard, spelled
 from headway.notify.events import StorageStopped
 from headway.service.access import keytext
 from headway.service.access.keytext import KeyText
+from headway.setting import about
 from headway.storage.location import check_url, is_postgres, shown
+from headway.surfaces import plugged
 from headway.worker.processes.environment import conceal
 from headway.worker.processes.reaper import leave_process_1
 from headway.worker.processes.stdio import let_go_of_lost, to_stderr
@@ -81,13 +82,11 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     conceal()  # user code in local workers runs as the same user, and could read this process's secrets
     try:
-        with config.about("store"):
+        with about(Settings, "store"):
             check_url(settings.store)
-        with config.about("cloudcoin_aliases"):
-            Commands(settings.cloudcoin_aliases)
         config.check(settings)
         first = _first_key(settings)
-        with config.about("tls_cert"):
+        with about(Settings, "tls_cert"):
             certificate = _certificate(settings)
         place = _listen(settings, certificate, first)
     except ValueError as error:
@@ -182,9 +181,8 @@ async def _with_store(
 ) -> int:
     from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
     from headway.app.loops import begin_loops  # noqa: PLC0415
-    from headway.compat import surfaces  # noqa: PLC0415
     from headway.http.asgi import Api  # noqa: PLC0415
-    from headway.http.routes import ROUTES  # noqa: PLC0415
+    from headway.http.routes import NATIVE_SURFACE  # noqa: PLC0415
     from headway.http.server import serve_http  # noqa: PLC0415
     from headway.model.record_task import EXECUTOR  # noqa: PLC0415
     from headway.service.service import Service  # noqa: PLC0415
@@ -213,7 +211,7 @@ async def _with_store(
     for each in built_in:
         each.start()
     checks = _readiness(service, expects_workers=supervisor is not None)
-    api = Api(service, (*ROUTES, *surfaces.routes(settings)), checks=checks, version=__version__)
+    api = Api(service, (NATIVE_SURFACE, *plugged()), checks=checks, version=__version__)
 
     logs.say(_banner(settings, place.url, supervisor))
     reloads = Reloads()
@@ -227,7 +225,7 @@ async def _with_store(
     for doubt in config.strange():
         notices.say(doubt)
     for name in config.keyless(settings):
-        notices.say(f"{config.variable(name)} is set: {KEYLESS}")
+        notices.say(f"{name} is set: {KEYLESS}")
     notices.release()
     gc.freeze()  # what is loaded now stays: no collection need look through it again
     try:

@@ -13,13 +13,14 @@ from headway import config
 from headway.cli.admin import folder_wanted
 from headway.cli.command import Command
 from headway.cli.options import Refused, argument, option
+from headway.setting import settings_of
 
 
 def renamed(_: click.Context, option: click.Parameter, value: bool) -> None:
     """Refuse a renamed option with its new name."""
     if value:
-        name = config.RENAMED[option.name or ""].replace("_", "-")
-        raise click.UsageError(f"{option.opts[0]} is no more: see --{name}")
+        one = next(each for each in settings_of(config.Settings) if each.former == option.name)
+        raise click.UsageError(f"{option.opts[0]} is no more: see {one.option}")
 
 
 setting = partial(option, config.Settings)

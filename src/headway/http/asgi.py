@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Container, Iterable, Mapping, MutableMapping
 from time import monotonic, perf_counter
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from headway.http.brief import in_brief
 from headway.http.call import REQUESTED, Call, Receive, Send, check_key
 from headway.http.context import Check, ServerContext
 from headway.http.dialect import NATIVE, Dialect
-from headway.http.documents import RouteDocuments
+from headway.http.documents import SurfaceDocuments
 from headway.http.door import EXPECTED, Door
 from headway.http.exchange import Exchange
 from headway.http.parameters import Parameters
@@ -40,6 +40,7 @@ from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
 from headway.http.sites import SAFE_METHODS
+from headway.http.surface import Surface, mount
 from headway.ids import random_names
 from headway.logs import LoggedError
 from headway.notify.events import CallersChanged
@@ -55,10 +56,9 @@ HEALTH: Final = frozenset({b"/livez", b"/readyz", b"/healthz"})
 """Paths that say how the server is, under any Host."""
 REQUEST_ID_MAX: Final = 128
 _SINGLE: Final = frozenset(
-    guard.CREDENTIALS
-    | {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
+    {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
 )
-"""Headers of which two in one request would mean that someone reads the other one."""
+"""Headers of which two in one request would mean that someone reads the other one; so are those that show a key."""
 
 
 class Prepared(msgspec.Struct, frozen=True, eq=False):
@@ -71,22 +71,30 @@ class Prepared(msgspec.Struct, frozen=True, eq=False):
 
 
 class Api(ServerContext):
-    """The API over one service. `routes` is the list; `checks` are what readiness depends on, by name."""
+    """The API over one service. `surfaces` are what it speaks; `checks` are what readiness depends on, by name."""
 
     def __init__(
-        self, service: Service, routes: Iterable[Route], *, checks: Mapping[str, Check] | None = None, version: str = ""
+        self,
+        service: Service,
+        surfaces: Iterable[Surface],
+        *,
+        checks: Mapping[str, Check] | None = None,
+        version: str = "",
     ) -> None:
-        self.routes = tuple(routes)
-        super().__init__(service, (route.name for route in self.routes), checks or {})
         settings = service.settings
-        self.documents = RouteDocuments(self.routes, settings, version)
+        mounts = mount(surfaces, settings)
+        self.routes = tuple(route for each in mounts for route in each.routes)
+        super().__init__(service, (route.name for route in self.routes), checks or {})
+        self.documents = SurfaceDocuments(mounts, version)
         self.guard = sites.Guard(settings, self.addresses)
-        self.gate = guard.Gate(service.access)
+        plugged = [each.surface for each in mounts]
+        self.gate = guard.Gate(service.access, (each.credentials for each in plugged if each.credentials is not None))
+        self._cors = sites.Cors(settings.allow_origin, (name for each in plugged for name in each.headers))
         service.store.events.subscribe(CallersChanged, lambda _: self._look_again())
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
         """In the order of their first routes: who comes first may claim first."""
-        self._shared = any(dialect.allowed_origins(settings) for dialect in (NATIVE, *self._dialects))
+        self._shared = bool(settings.allow_origin) or any(dialect.origins for dialect in self._dialects)
         """Whether any origin of another site is allowed."""
         self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
         self._prepared: dict[int, Prepared] = {}
@@ -132,7 +140,7 @@ class Api(ServerContext):
         try:
             try:
                 if len(headers) != len(raw_headers):
-                    _check_doubled(raw_headers)
+                    _check_doubled(raw_headers, self.gate.headers)
                 reply = await self._answer(call, scope)
             except HeadwayError as error:
                 reply = self._refuse(error, call)
@@ -278,7 +286,7 @@ class Api(ServerContext):
         return reply
 
     def _cors_headers(self, call: Exchange) -> tuple[tuple[bytes, bytes], ...]:
-        return sites.cors_headers(call, self._dialect(call).allowed_origins(self.service.settings))
+        return self._cors.headers(call, self._dialect(call))
 
     def _shown(self, reply: Reply, call: Exchange) -> Reply:
         return msgspec.structs.replace(reply, headers=(*reply.headers, *self._cors_headers(call)))
@@ -314,13 +322,13 @@ def _sane(request_id: bytes) -> bool:
     return 0 < len(request_id) <= REQUEST_ID_MAX and all(0x21 <= byte <= 0x7E for byte in request_id)  # noqa: PLR2004
 
 
-def _check_doubled(raw_headers: list[tuple[bytes, bytes]]) -> None:
+def _check_doubled(raw_headers: list[tuple[bytes, bytes]], credentials: Container[bytes]) -> None:
     """Raise BadParameter for two of a header that there can be one of; of two keys neither is looked at."""
     seen: set[bytes] = set()
     for name, _ in raw_headers:
+        if name in seen and name in credentials:
+            raise Unauthenticated("there are two keys in the request")
         if name in seen and name in _SINGLE:
-            if name in guard.CREDENTIALS:
-                raise Unauthenticated("there are two keys in the request")
             raise BadParameter(f"the header {name.decode()} is there twice")
         seen.add(name)
 

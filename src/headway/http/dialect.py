@@ -10,20 +10,16 @@ from typing import Final
 
 import msgspec
 
-from headway.config import Settings
 from headway.errors import HeadwayError
-from headway.http import problem, surface
+from headway.http import problem
 from headway.http.call import Call
 from headway.http.reply import Reply
-from headway.http.surface import Surface
 from headway.model.access import Principal
 
 
 class Dialect:
     """The native API's way of speaking; each surface of another API says in a class of its own what differs."""
 
-    surface: Surface = surface.NATIVE
-    """The API that it belongs to, which has a document of its own."""
     problem: type[msgspec.Struct] = problem.Problem
     """What the body of an error is."""
     problem_kind: str = "application/problem+json"
@@ -31,15 +27,15 @@ class Dialect:
     """Whether a browser may follow a link from another site to a GET route."""
     body_kinds: tuple[str, ...] = ("application/json",)
     """How bodies may be encoded that its handlers read themselves."""
+    origins: tuple[str, ...] = ()
+    """Origins of web pages of other sites that may use the surface, besides those allowed everywhere."""
+    keyless: Principal | None = None
+    """Principal of loopback requests without a key, once keys exist; None: they need one."""
 
     def claims(self, call: Call) -> bool:
         """Whether a request that no route takes was meant for this surface."""
         del call
         return False
-
-    def allowed_origins(self, settings: Settings) -> tuple[str, ...]:
-        """Return the origins of web pages of other sites that may use the surface."""
-        return settings.allow_origin
 
     def receive(self, call: Call) -> None:
         """Prepare a request for authentication."""
@@ -49,14 +45,8 @@ class Dialect:
         del error, call
         return False
 
-    def keyless(self, settings: Settings) -> Principal | None:
-        """Return the principal of loopback requests without a key, once keys exist; None: they need one."""
-        del settings
-        return None
-
-    def status(self, error: type[HeadwayError], settings: Settings) -> int:
+    def status(self, error: type[HeadwayError]) -> int:
         """Return the HTTP status that an error has on this surface."""
-        del settings
         return error.status
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:

@@ -1,4 +1,4 @@
-"""Documents of a server's routes, made when they are first asked for."""
+"""Documents of a server's surfaces, made when they are first asked for."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headway.config import Settings
+from headway.errors import NotFound
 from headway.http import pages
-from headway.http.route import Route
+from headway.http.surface import Mount
 
 
-class RouteDocuments:
+class SurfaceDocuments:
     """The OpenAPI document of each surface, and the page of all routes."""
 
-    def __init__(self, routes: Sequence[Route], settings: Settings, version: str) -> None:
-        self._routes = routes
-        self._settings = settings
+    def __init__(self, mounts: Sequence[Mount], version: str) -> None:
+        self._mounts = mounts
         self._version = version
         self._made: dict[str, bytes] = {}
 
@@ -26,10 +25,19 @@ class RouteDocuments:
         if found is None:
             from headway.http.openapi import document  # noqa: PLC0415 - most servers are never asked
 
-            made = document(self._routes, surface, self._settings, self._version or "0")
+            made = document(find(self._mounts, surface), self._version or "0")
             found = self._made[surface] = msgspec.json.encode(made)
         return found
 
     def page(self) -> bytes:
         """Return the list of all routes as HTML."""
-        return pages.docs(self._routes, self._version)
+        return pages.docs(self._mounts, self._version)
+
+
+def find(mounts: Sequence[Mount], name: str) -> Mount:
+    """Return the surface of that name; raise NotFound."""
+    for each in mounts:
+        if each.surface.name == name:
+            return each
+    known = ", ".join(sorted(each.surface.name for each in mounts))
+    raise NotFound(f"there is no surface {name[:80]!r}; there are {known}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from headway.engine.access import MINUTE_MS, Window, may, spent
@@ -18,15 +18,13 @@ from headway.http.call import Call
 from headway.http.exchange import Exchange
 from headway.http.ratelimits import Headers, limits, minute_headers, remaining_header, seconds_left
 from headway.http.route import UNCOUNTED, Route
+from headway.http.surface import Credentials
 from headway.model.access import LOCAL, Principal
 from headway.service.access import keytext
 from headway.service.access.access import NEVER, Access, Admission
 from headway.service.access.keytext import KeyText
 
-CREDENTIALS: Final = frozenset(
-    {b"authorization", b"x-tadabase-app-id", b"x-tadabase-app-key", b"x-tadabase-app-secret"}
-)
-_IN_ORDER: Final = tuple(sorted(CREDENTIALS))
+AUTHORIZATION: Final = b"authorization"
 FAILURES_MAX: Final = 30
 """Attempts without a valid key in a minute, of one address, that are answered in full."""
 _ADMITTED_MAX: Final = 10_000
@@ -36,8 +34,15 @@ _ADDRESSES_MAX: Final = 10_000
 class Gate:
     """Who is let in, to which routes, and how often; one for each server."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, credentials: Iterable[Credentials] = ()) -> None:
+        """`credentials` are those of surfaces, besides `Authorization`."""
         self._access = access
+        self._credentials = tuple(credentials)
+        others = {name for each in self._credentials for name in each.headers}
+        self._others = frozenset(others)
+        self.headers = frozenset({AUTHORIZATION, *others})
+        """All headers that show a key."""
+        self._in_order = tuple(sorted(self.headers))
         self._admitted: dict[bytes, Admission] = {}
         self._generation = -1
         self._salt = secrets.token_bytes(32)
@@ -107,16 +112,17 @@ class Gate:
         return found
 
     def _mark(self, headers: Mapping[bytes, bytes]) -> bytes:
-        shown = headers.get(b"authorization")
-        if b"x-tadabase-app-key" in headers or b"x-tadabase-app-id" in headers or b"x-tadabase-app-secret" in headers:
-            shown = b"\0".join([headers.get(name, b"\0") for name in _IN_ORDER])
-        elif shown is None:
-            return b""
+        if self._others.isdisjoint(headers):
+            shown = headers.get(AUTHORIZATION)
+            if shown is None:
+                return b""
+        else:
+            shown = b"\0".join([headers.get(name, b"\0") for name in self._in_order])
         return hashlib.blake2b(shown, key=self._salt, digest_size=16).digest()
 
     def _admit(self, call: Call, route: Route) -> Admission:
         try:
-            shown, application = credential(call.headers)
+            shown, application = self._credential(call.headers)
             keyless = self._keyless(call, route) if shown is None and self._access.locked else None
             if keyless is not None:  # not cached: the next request without a key may have another origin
                 return Admission(keyless, NEVER, ())
@@ -130,11 +136,29 @@ class Gate:
         self._admitted[self._mark(call.headers)] = admission
         return admission
 
+    def _credential(self, headers: Mapping[bytes, bytes]) -> tuple[KeyText | None, str | None]:
+        """Return the key that the headers show, if they show one, and the organisation that they name with it.
+
+        Raises Unauthenticated for two keys that are not the same, and for a malformed one.
+        """
+        keys: dict[KeyText, None] = {}
+        application = None
+        for credentials in self._credentials:
+            found = credentials.read(headers)
+            if found is not None:
+                application = found[0]
+                keys[found[1]] = None
+        bearer = headers.get(AUTHORIZATION)
+        if bearer is not None:
+            keys[_bearer(bearer)] = None
+        if len(keys) > 1:
+            raise Unauthenticated("there are two different keys in the request")
+        return next(iter(keys), None), application
+
     @staticmethod
     def _keyless(call: Call, route: Route) -> Principal | None:
         """Return the principal of a loopback request without a key, if the settings allow it once keys exist."""
-        settings = call.server.service.settings
-        keyless = LOCAL if settings.loopback_without_key else route.dialect.keyless(settings)
+        keyless = LOCAL if call.server.service.settings.loopback_without_key else route.dialect.keyless
         return keyless if keyless is not None and is_local(call.client, call.headers) else None
 
     def _slow_down(self, call: Call) -> None:
@@ -161,31 +185,11 @@ class Gate:
         )
 
 
-def credential(headers: Mapping[bytes, bytes]) -> tuple[KeyText | None, str | None]:
-    """Return the key that the headers show, if they show one, and the organisation that they name with it.
-
-    Two that are not the same raise Unauthenticated, as does what cannot be a key: nobody is let in as a third.
-    """
-    application, mine = _tadabase(headers)
-    bearer = headers.get(b"authorization")
-    if bearer is None:
-        return mine, application
-    scheme, _, text = bearer.decode("latin-1").partition(" ")
+def _bearer(value: bytes) -> KeyText:
+    scheme, _, text = value.decode("latin-1").partition(" ")
     if scheme.lower() not in ("bearer", "token"):
         raise Unauthenticated("Authorization has to be  Bearer hw_…  or  Token hw_…")
     shown = keytext.read(text.strip())
     if shown is None:
         raise Unauthenticated("the key is not known")
-    if mine is not None and mine != shown:
-        raise Unauthenticated("there are two different keys in the request")
-    return shown, application
-
-
-def _tadabase(headers: Mapping[bytes, bytes]) -> tuple[str | None, KeyText | None]:
-    parts = [headers.get(b"x-tadabase-app-" + part) for part in (b"id", b"key", b"secret")]
-    if parts == [None, None, None]:
-        return None, None
-    application, key_id, secret = (b"" if part is None else part for part in parts)
-    if not (application and key_id and secret):
-        raise Unauthenticated("X-Tadabase-App-id, -Key and -Secret have to be there together")
-    return application.decode("latin-1"), KeyText(key_id.decode("latin-1"), secret.decode("latin-1"))
+    return shown

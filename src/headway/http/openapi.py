@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
-from headway.config import Settings
-from headway.errors import HeadwayError, NotFound
+from headway.errors import HeadwayError
 from headway.http.examples import BODIES
 from headway.http.pages import group
 from headway.http.problem import every_error
 from headway.http.route import Route
 from headway.http.sites import SAFE_METHODS
-from headway.http.surface import Surface
+from headway.http.surface import Mount, Surface
 
 _REF: Final = "#/components/schemas/{name}"
 _IN_PATH: Final = re.compile(r"\{(\w+)\}")
@@ -60,23 +58,17 @@ _MEANINGS: Final = {
 }
 
 
-def document(routes: Iterable[Route], surface: str, settings: Settings, version: str = "0.1.0") -> dict[str, Any]:
-    """Return the document of the surface of that name; raise NotFound if no route belongs to it."""
-    routes = tuple(routes)
-    surfaces = {route.dialect.surface.name: route.dialect.surface for route in routes}
-    if surface not in surfaces:
-        raise NotFound(f"there is no surface {surface[:80]!r}; there are {', '.join(sorted(surfaces))}")
-    mine = tuple(route for route in routes if route.dialect.surface.name == surface)
-    return _Document(surfaces[surface], mine, settings).whole(version)
+def document(mount: Mount, version: str = "0.1.0") -> dict[str, Any]:
+    """Return the document of a surface."""
+    return _Document(mount.surface, mount.routes).whole(version)
 
 
 class _Document:
-    """The document of one surface while it is written: its routes, the references to its schemas, and the settings."""
+    """The document of one surface while it is written: its routes and the references to its schemas."""
 
-    def __init__(self, surface: Surface, routes: tuple[Route, ...], settings: Settings) -> None:
+    def __init__(self, surface: Surface, routes: tuple[Route, ...]) -> None:
         self._surface = surface
         self._routes = routes
-        self._settings = settings
         kinds = {kind for route in routes for kind in (route.takes, route.gives, route.gives_then) if kind is not None}
         kinds |= {route.shows.brief for route in routes if route.shows is not None}
         kinds |= {route.dialect.problem for route in routes}
@@ -99,7 +91,7 @@ class _Document:
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
             "servers": [{"url": "/"}],
-            "tags": [{"name": name} for name in dict.fromkeys(map(group, self._routes))],
+            "tags": [{"name": name} for name in dict.fromkeys(group(self._surface, route) for route in self._routes)],
             "paths": paths,
             "components": {
                 "schemas": {name: _tidied(schema) for name, schema in sorted(self._schemas.items())},
@@ -108,7 +100,7 @@ class _Document:
         }
 
     def _operation(self, route: Route) -> dict[str, Any]:
-        noun = group(route)
+        noun = group(self._surface, route)
         verb = route.operation or route.handler.__name__
         said: dict[str, Any] = {
             "operationId": f"{noun}_{verb}" if noun not in verb else verb,
@@ -192,7 +184,7 @@ class _Document:
         known = every_error()
         for code in dict.fromkeys(codes):
             error = known[code]
-            found.setdefault(route.dialect.status(error, self._settings), []).append(error)
+            found.setdefault(route.dialect.status(error), []).append(error)
         return found
 
 

@@ -52,7 +52,7 @@ async def metrics(call: Call) -> Reply:
 
 async def openapi(call: Call) -> Reply:
     """GET /openapi.json."""
-    return Reply(200, call.server.documents.openapi(NATIVE.name))
+    return Reply(200, call.server.documents.openapi(NATIVE))
 
 
 async def openapi_of(call: Call) -> Reply:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from html import escape
 from typing import Final
 
@@ -10,7 +10,7 @@ from headway.errors import HeadwayError, NotFound
 from headway.http.answers import ErrorPage, ErrorPages
 from headway.http.problem import every_error
 from headway.http.route import SCOPES, Route
-from headway.http.surface import NATIVE
+from headway.http.surface import NATIVE, Mount, Surface
 
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}"
@@ -34,13 +34,16 @@ def _page(title: str, content: str) -> bytes:
     ).encode()
 
 
-def docs(routes: Collection[Route], version: str) -> bytes:
+def docs(mounts: Iterable[Mount], version: str) -> bytes:
     """Return the page of all routes."""
     groups: dict[str, list[Route]] = {}
-    for route in routes:
-        groups.setdefault(group(route), []).append(route)
-    others = sorted({route.dialect.surface.name for route in routes} - {NATIVE.name})
-    documents = ("/openapi.json", *(f"/openapi/{name}.json" for name in others))
+    others = []
+    for each in mounts:
+        for route in each.routes:
+            groups.setdefault(group(each.surface, route), []).append(route)
+        if each.surface.name != NATIVE:
+            others.append(each.surface.name)
+    documents = ("/openapi.json", *(f"/openapi/{name}.json" for name in sorted(others)))
     links = ", ".join(f'<a href="{path}">{path}</a>' for path in documents)
     content = f'<p>For machines: {links}. What errors mean is under <a href="/errors">/errors</a>.</p>'
     for name, members in groups.items():
@@ -53,10 +56,10 @@ def docs(routes: Collection[Route], version: str) -> bytes:
     return _page(f"Headway {version}".strip(), content)
 
 
-def group(route: Route) -> str:
-    """Return under which heading a route is shown: its surface or its noun."""
-    if route.dialect.surface is not NATIVE:
-        return route.dialect.surface.name
+def group(surface: Surface, route: Route) -> str:
+    """Return the heading of a route: its surface, or the noun of a native one."""
+    if surface.name != NATIVE:
+        return surface.name
     parts = route.path.split("/")
     return parts[2].partition(":")[0] if parts[1] == "v1" else "server"
 

@@ -13,7 +13,7 @@ from headway.http.call import Call, etag
 from headway.http.queries import ListRecordErrors
 from headway.http.reply import NO_CONTENT, Reply, json
 from headway.http.route import Route, route
-from headway.http.runs import accepted
+from headway.http.runs import GATE, accepted
 from headway.model.effects import OF_ACTION, of_start
 from headway.model.record_task import (
     Action,
@@ -177,8 +177,7 @@ async def errors(call: Call) -> Reply:
 
 async def run_failed(call: Call) -> Reply:
     """POST /v1/runs/{id}:run-failed-records."""
-    call.refuse_if_draining()
-    with call.server.crowd.visit():
+    with GATE.permit(call):
         started = await call.service.record_tasks.run_failed(call.run_id(), call.request_key())
     return accepted(started)
 

@@ -25,6 +25,7 @@ from headway.http import (
     workers,
 )  # fmt: skip
 from headway.http.route import Route, route
+from headway.http.surface import BEARER, NATIVE, Surface
 from headway.wire import runs as wire
 from headway.wire import workers as worker_wire
 
@@ -143,7 +144,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/readyz", ops.readyz, "public", "Does the server take work?", gives=worker_wire.ServerOut, also=(503,)),
     route("GET", "/metrics", ops.metrics, "ops", "Counters and gauges for Prometheus.", kind="text/plain"),
     route("GET", "/openapi.json", ops.openapi, "ops", "This API, as OpenAPI 3.1.", gives=answers.AnyObject),
-    route("GET", "/openapi/{document}", ops.openapi_of, "ops", "The API of another surface: tadabase.json, cloudcoin.json.",
+    route("GET", "/openapi/{document}", ops.openapi_of, "ops", "The API of another surface, as NAME.json.",
           gives=answers.AnyObject, problems=("not_found",)),
     route("GET", "/docs", ops.docs, "ops", "This API, for people.", kind="text/html"),
     route("GET", "/errors", ops.errors, "public", "All errors.", gives=answers.ErrorPages),
@@ -151,3 +152,17 @@ ROUTES: Final[tuple[Route, ...]] = (
           gives=answers.ErrorPage, problems=("not_found",)),
     route("GET", "/", ops.root, "public", "The way to the documents.", status=303, kind="text/plain"),
 )  # fmt: skip
+
+NATIVE_SURFACE: Final = Surface(
+    name=NATIVE,
+    routes=lambda _settings, _gate: ROUTES,
+    title="Headway",
+    description="""\
+Durable runs of tasks: start, watch, suspend, stop and remember them.
+
+Times are RFC 3339 in UTC, durations are texts such as "30s" or "PT30S". Unknown fields of a request are refused, unknown
+fields of an answer are to be ignored. Errors are problem documents (RFC 9457) with a stable `code`; `type` leads to a page
+about it. Every POST may carry an Idempotency-Key, so that repeating it is safe.""",
+    schemes={"key": BEARER},
+    ways=(("key",),),
+)

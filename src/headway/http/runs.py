@@ -13,7 +13,8 @@ from headway.http.call import Call, etag, version_of
 from headway.http.paging import in_query, next_link, next_token, page_of
 from headway.http.queries import Children, CountRuns, GetRun, ListAfter
 from headway.http.reply import NO_CONTENT, Reply, encode, json
-from headway.model.effects import OF_BUILT_IN, Effect, of_start, of_task
+from headway.http.starting import StartGate, StartPolicy, effects_of
+from headway.model.effects import OF_BUILT_IN, of_task
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Reason, Run
 from headway.service.filters import to_filter
@@ -26,6 +27,8 @@ RETRY_AFTER: Final = (b"retry-after", b"1")
 REPLAYED: Final = (b"idempotency-replayed", b"true")
 ASYNC: Final = (b"preference-applied", b"respond-async")
 CHILDREN_MAX: Final = 100
+GATE: Final = StartGate(StartPolicy())
+"""Start gate of the native API."""
 
 
 # -- starting ----------------------------------------------------------------------------------------------------------
@@ -34,17 +37,10 @@ CHILDREN_MAX: Final = 100
 async def start(call: Call) -> Reply:
     """POST /v1/runs."""
     spec: wire.StartRun = call.body
-    call.refuse_if_draining()
-    call.check(*_effects(spec))
-    with call.server.crowd.visit():
-        started = await call.service.runs.start(spec, call.request_key())
+    started = await GATE.start(call, spec)
     if b"prefer" in call.headers and not spec.validate_only:
         return await _patiently(call, started)
     return accepted(started, validated=spec.validate_only)
-
-
-def _effects(spec: wire.StartRun) -> tuple[Effect, ...]:
-    return of_start(spec.task) if spec.dedupe is None else of_start(spec.task, spec.dedupe.on_conflict)
 
 
 def accepted(started: Started, *applied: tuple[bytes, bytes], validated: bool = False) -> Reply:
@@ -93,10 +89,8 @@ def wait_applied(wait_ms: int) -> tuple[bytes, bytes]:
 
 async def start_batch(call: Call) -> Reply:
     """POST /v1/runs:batch."""
-    call.refuse_if_draining()
     asked = call.asked(wire.StartBatch)
-    call.check(*{effect: None for spec in asked.runs for effect in _effects(spec)})
-    with call.server.crowd.visit():
+    with GATE.permit(call, *{effect: None for spec in asked.runs for effect in effects_of(spec)}):
         outcomes = await call.service.runs.start_batch(asked, call.request_key())
     replayed = any(isinstance(outcome, Started) and outcome.replayed for outcome in outcomes)
     items = [_item(outcome, index) for index, outcome in enumerate(outcomes)]

@@ -8,7 +8,7 @@ requests without a body without a preflight, so only the server can refuse them.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from headway.config import Settings
@@ -27,14 +27,9 @@ _VARY: Final = (b"vary", b"origin")
 _EXPOSED: Final = (b"access-control-expose-headers", b"*")
 _METHODS: Final = (b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE")
 _HEADERS: Final = (
-    b"access-control-allow-headers",
-    b", ".join(
-        (
-            b"Accept, Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
-            b"X-Tadabase-App-Id, X-Tadabase-App-Key, X-Tadabase-App-Secret, X-Tadabase-Queue-Equation",
-        )
-    ),
-)
+    "Accept", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer",
+    "X-Request-Id",
+)  # fmt: skip
 
 
 class Guard:
@@ -44,6 +39,7 @@ class Guard:
         """`addresses` knows the trusted proxies; allowed besides loopback are the host listened on and those in the settings."""
         own = set() if is_wildcard(settings.host) else {spelled(settings.host)}
         self._hosts = LOOPBACK | {host.lower() for host in own.union(settings.allow_host)}
+        self._allowed = settings.allow_origin
         self._behind_proxy = settings.behind_proxy
         self._tls = bool(settings.tls_cert)
         self._addresses = addresses
@@ -74,7 +70,7 @@ class Guard:
                 raise Forbidden("a web page of another site may not ask this")
             return
         text = origin.decode("latin-1")
-        if text not in dialect.allowed_origins(call.server.service.settings) and not (
+        if text not in (*self._allowed, *dialect.origins) and not (
             (site is None or site in _ITSELF) and self._is_own(text, call)
         ):
             raise Forbidden(
@@ -103,10 +99,19 @@ class Guard:
         return host if host is not None and host[0] in self._hosts else None
 
 
-def cors_headers(call: Call, allowed: Collection[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers of CORS that let pages of the `allowed` origins read an answer."""
-    origin = call.headers.get(b"origin", b"")
-    if origin.decode("latin-1") not in allowed:
-        return (_VARY,)
-    ours = (b"access-control-allow-origin", origin)
-    return (ours, _METHODS, _HEADERS, _VARY) if call.method == "OPTIONS" else (ours, _EXPOSED, _VARY)
+class Cors:
+    """Headers of CORS, which let web pages of allowed origins read answers."""
+
+    def __init__(self, allowed: Collection[str], headers: Iterable[str]) -> None:
+        """`allowed` are the origins that every surface takes, `headers` request headers besides those of the native API."""
+        self._allowed = allowed
+        self._headers = (b"access-control-allow-headers", ", ".join((*_HEADERS, *headers)).encode())
+
+    def headers(self, call: Call, dialect: Dialect) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the headers of an answer in the dialect."""
+        origin = call.headers.get(b"origin", b"")
+        text = origin.decode("latin-1")
+        if text not in self._allowed and text not in dialect.origins:
+            return (_VARY,)
+        ours = (b"access-control-allow-origin", origin)
+        return (ours, _METHODS, self._headers, _VARY) if call.method == "OPTIONS" else (ours, _EXPOSED, _VARY)

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from headway.compat.cloudcoin import words
+from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.compat.cloudcoin.words import Generation, Word
-from headway.config import Settings
 from headway.errors import (
     BadParameter,
     BadRequest,
@@ -33,7 +33,6 @@ from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
 from headway.http.routes import ROUTES
-from headway.http.surface import BEARER, Surface
 from headway.model.access import Principal
 from headway.model.query import FIRST
 
@@ -54,36 +53,17 @@ _NATIVE: Final = frozenset(route.path.split("/", 2)[1] for route in ROUTES)
 _encode: Final = msgspec.json.Encoder().encode
 
 
-SURFACE: Final = Surface(
-    name="cloudcoin",
-    title="Headway as CloudCoin's task API",
-    description="""\
-Commands start tasks, and tasks are polled under the path of every generation of CloudCoin's programs.
-
-An error has `status` and, where the generation has an envelope, a `payload` that is a task that failed. Its `code` is one of
-theirs, from 4096 on. With `HEADWAY_CLOUDCOIN_STRICT` errors come with HTTP 200, as from the original.""",
-    schemes={
-        "key": BEARER,
-        "token": {
-            "type": "apiKey",
-            "in": "query",
-            "name": "token",
-            "description": "The key, for clients that can only be given a URL.",
-        },
-    },
-    ways=(("key",), ("token",)),
-)
-
-
 class CloudcoinDialect(Dialect):
     """The errors of one generation; sites and prefixes are the same for all."""
 
-    surface = SURFACE
     problem_kind = "application/json"
     links = False  # a GET may be a command
 
-    def __init__(self, generation: Generation) -> None:
+    def __init__(self, generation: Generation, settings: CloudcoinSettings) -> None:
         self.generation = generation
+        self.origins = settings.origins
+        self.keyless = KEYLESS if settings.loopback_without_key else None  # clients of the original API send no keys
+        self._strict = settings.strict
         self.problem = words.FlatFailure if generation == "flat" else words.FailedReply
 
     def claims(self, call: Call) -> bool:
@@ -94,9 +74,7 @@ class CloudcoinDialect(Dialect):
         path = call.path
         if not path.startswith("/"):
             return False
-        return path.startswith(_PREFIXES) or (
-            call.server.service.settings.cloudcoin_strict and path.split("/", 2)[1] not in _NATIVE
-        )
+        return path.startswith(_PREFIXES) or (self._strict and path.split("/", 2)[1] not in _NATIVE)
 
     def yields(self, error: HeadwayError, call: Call) -> bool:
         """Tell whether another API may be meant: no command has the name, or the key is in another API's header."""
@@ -107,17 +85,9 @@ class CloudcoinDialect(Dialect):
         if b"token=" in call.raw_query:
             _show_token(call)
 
-    def allowed_origins(self, settings: Settings) -> tuple[str, ...]:
-        """Return the origins allowed on every surface, and those allowed on this one."""
-        return (*settings.allow_origin, *settings.cloudcoin_origins)
-
-    def keyless(self, settings: Settings) -> Principal | None:
-        """Return KEYLESS if the settings allow it: clients of the original API send no keys."""
-        return KEYLESS if settings.cloudcoin_loopback_without_key else None
-
-    def status(self, error: type[HeadwayError], settings: Settings) -> int:
+    def status(self, error: type[HeadwayError]) -> int:
         """Return the HTTP status of an error: a command that starts no task is a path that does not exist."""
-        if settings.cloudcoin_strict:
+        if self._strict:
             return 200
         return RouteNotFound.status if issubclass(error, UnknownTask) else error.status
 
@@ -132,7 +102,7 @@ class CloudcoinDialect(Dialect):
         else:
             task = words.FailedTask(asked, status, progress, code, message, details, failure)
             body = _encode(words.FailedReply(payload=task))
-        return Reply(self.status(type(error), call.server.service.settings), body, problem.headers(error))
+        return Reply(self.status(type(error)), body, problem.headers(error))
 
     def _word(self, error: HeadwayError) -> str:
         return words.UNAVAILABLE if error.retry_after_s is not None else str(getattr(ERROR, self.generation))
@@ -178,8 +148,3 @@ def _said(error: HeadwayError) -> tuple[int, str, list[str] | None]:
 def _each(error: HeadwayError) -> list[str] | None:
     found = [problem.clean(f"{item['pointer'].removeprefix('/input')}: {item['message']}") for item in error.errors]
     return found or None
-
-
-CURRENT: Final = CloudcoinDialect("current")
-FLAT: Final = CloudcoinDialect("flat")
-NEWER: Final = CloudcoinDialect("newer")

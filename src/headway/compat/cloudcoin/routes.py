@@ -9,16 +9,17 @@ import msgspec
 
 from headway.compat.cloudcoin import dialect, words
 from headway.compat.cloudcoin.commands import Commands
+from headway.compat.cloudcoin.dialect import CloudcoinDialect
+from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.compat.cloudcoin.words import Generation
-from headway.config import Settings
 from headway.errors import BadParameter, RouteNotFound, RunNotFound
 from headway.http.call import Call
 from headway.http.frames import Kept
 from headway.http.reply import Reply
 from headway.http.route import Route, Scope, route
 from headway.http.runs import REPLAYED
+from headway.http.starting import StartGate
 from headway.ids import canonical
-from headway.model.effects import of_start
 from headway.model.run import Run
 from headway.wire.runs import StartRun
 
@@ -36,8 +37,9 @@ class TaskQuery(msgspec.Struct):
 class Commanding:
     """POST /api/v1/{command}: the handlers, with the table of commands."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, gate: StartGate) -> None:
         self._commands = commands
+        self._gate = gate
 
     async def command(self, call: Call) -> Reply:
         """Start the task that the command names, with the body as its input."""
@@ -45,11 +47,7 @@ class Commanding:
         task = self._commands.task(call.method, command)
         if task is None:
             raise RouteNotFound(f"{call.method} {command[:80]} is no command")
-        call.refuse_if_draining()
-        call.check(*of_start(task))
-        spec = StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}"))
-        with call.server.crowd.visit():
-            started = await call.service.runs.start(spec, call.request_key(), run_type=RUN_TYPE)
+        started = await self._gate.start(call, StartRun(task=task, input=msgspec.Raw(call.raw_body.strip() or b"{}")))
         url = f"{_here(call)}/api/system/tasks?id={started.run.id}"
         return Reply(
             200,
@@ -107,13 +105,16 @@ def _here(call: Call) -> str:
     return f"http://{call.header(b'host')}"
 
 
-def routes(settings: Settings) -> tuple[Route, ...]:
-    """Return what the surface answers to; raise ValueError for an alias that is none."""
-    commands = Commanding(Commands(settings.cloudcoin_aliases))
+def routes(settings: CloudcoinSettings, gate: StartGate) -> tuple[Route, ...]:
+    """Return the routes of the surface; raise ValueError for an alias that is none."""
+    commands = Commanding(Commands(settings.aliases), gate)
+    speaks_current, speaks_flat, speaks_newer = (
+        CloudcoinDialect(generation, settings) for generation in ("current", "flat", "newer")
+    )
     current, flat, newer = Polling("current"), Polling("flat"), Polling("newer")
 
     def said(method: str, path: str, handler: Any, scope: Scope, summary: str, **more: Any) -> Route:
-        return route(method, path, handler, scope, summary, unparsed=True, **{"dialect": dialect.CURRENT, **more})
+        return route(method, path, handler, scope, summary, unparsed=True, **{"dialect": speaks_current, **more})
 
     run = ("run_not_found", "run_purged")
     start = ("unknown_task", "task_inactive", "malformed_json", "invalid_input", "payload_too_large", "draining")
@@ -133,9 +134,9 @@ def routes(settings: Settings) -> tuple[Route, ...]:
         said("GET", "/get-task-status/{id}", current.by_path, "run:read", "The same, by its alias.",
              operation="by_root_alias", **polled),
         said("GET", "/api/transactions/task", flat.by_query, "run:read", "Poll a task (generation C).",
-             operation="by_query_of_transactions", query=TaskQuery, gives=words.FlatTask, problems=run, dialect=dialect.FLAT),
+             operation="by_query_of_transactions", query=TaskQuery, gives=words.FlatTask, problems=run, dialect=speaks_flat),
         said("GET", "/api/task", flat.by_query, "run:read", "The same, by its short path.",
-             operation="by_short_query", query=TaskQuery, gives=words.FlatTask, problems=run, dialect=dialect.FLAT),
+             operation="by_short_query", query=TaskQuery, gives=words.FlatTask, problems=run, dialect=speaks_flat),
         said("GET", "/api/system/tasks", newer.by_query, "run:read", "Poll a task (generation D).",
-             operation="by_query_of_system", query=TaskQuery, gives=words.NewerReply, problems=run, dialect=dialect.NEWER),
+             operation="by_query_of_system", query=TaskQuery, gives=words.NewerReply, problems=run, dialect=speaks_newer),
     )  # fmt: skip

@@ -12,7 +12,7 @@ import msgspec
 
 from headway.compat.tadabase import words
 from headway.compat.tadabase.fields import FORM, JSON, PARTS
-from headway.config import Settings
+from headway.compat.tadabase.settings import TadabaseSettings
 from headway.errors import (
     BadCursor,
     BadParameter,
@@ -27,7 +27,6 @@ from headway.http import problem
 from headway.http.call import Call
 from headway.http.dialect import Dialect
 from headway.http.reply import Reply
-from headway.http.surface import BEARER, Surface
 
 APPLICATION: Final = "app"
 """The argument of paths of version 1.1."""
@@ -46,44 +45,16 @@ _STATUSES: Final = {UnknownTask: 404, TaskInactive: 412, BadParameter: 422, BadC
 _encode: Final = msgspec.json.Encoder().encode
 
 
-SURFACE: Final = Surface(
-    name="tadabase",
-    title="Headway as Tadabase's Tasks API",
-    description="""\
-Tasks are listed, run, watched and terminated, and records of tables read and changed, as in Tadabase's REST API.
-
-Times are `YYYY-MM-DD HH:MM:SS` by the clock on the wall of the organisation's zone. Bodies are JSON, forms, multipart or
-absent. Errors have `type`, `msg` and `status`; `errors` says of a validation what is wrong, by field.""",
-    schemes={
-        **{
-            f"tadabase_{part}": {
-                "type": "apiKey",
-                "in": "header",
-                "name": f"X-Tadabase-App-{part}",
-                "description": of,
-            }
-            for part, of in (
-                ("id", "The id of the key's organisation."),
-                ("key", "The public id of the key: what stands after `hw_`."),
-                ("secret", "The secret of the key: what stands after its id."),
-            )
-        },
-        "key": BEARER,
-    },
-    ways=(("tadabase_id", "tadabase_key", "tadabase_secret"), ("key",)),
-)
-
-
 class TadabaseDialect(Dialect):
     """`{"type": "error", "msg": …}`."""
 
-    surface = SURFACE
     problem = words.Refusal
     problem_kind = JSON
     body_kinds = (JSON, FORM, PARTS)
 
-    def __init__(self, *, polled: bool = False) -> None:
+    def __init__(self, settings: TadabaseSettings, *, polled: bool = False) -> None:
         """`polled` is what clients ask again and again until it says the end."""
+        self.origins = settings.origins
         self._polled = polled
 
     def claims(self, call: Call) -> bool:
@@ -93,24 +64,19 @@ class TadabaseDialect(Dialect):
             return True
         return path.startswith("/api/") and any(name.startswith(HEADER) for name in call.headers)
 
-    def allowed_origins(self, settings: Settings) -> tuple[str, ...]:
-        """Return the origins allowed on every surface, and those allowed on this one."""
-        return (*settings.allow_origin, *settings.tadabase_origins)
-
     def receive(self, call: Call) -> None:
         """Take the organisation out of the arguments of a path of version 1.1."""
         if APPLICATION in call.arguments:
             call.arguments = dict(call.arguments)
             call.application = call.arguments.pop(APPLICATION)
 
-    def status(self, error: type[HeadwayError], settings: Settings) -> int:
+    def status(self, error: type[HeadwayError]) -> int:
         """Return the status that their documentation has for it, where it has one."""
-        del settings
         return next((status for kind, status in _STATUSES.items() if issubclass(error, kind)), error.status)
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
         """Answer with an error."""
-        status = self.status(type(error), call.server.service.settings)
+        status = self.status(type(error))
         gone = self._polled and isinstance(error, RunNotFound)
         refusal = words.Refusal(
             type="error",
@@ -141,7 +107,3 @@ def _errors(error: HeadwayError) -> dict[str, list[str]]:
         return {problem.clean(name): [problem.clean(text) for text in texts] for name, texts in found.items()}
     name = "cursor" if isinstance(error, BadCursor) else str(error.fields.get("parameter") or words.ALL)
     return {problem.clean(name): [problem.clean(error.detail)]}
-
-
-TADABASE: Final = TadabaseDialect()
-POLLED: Final = TadabaseDialect(polled=True)

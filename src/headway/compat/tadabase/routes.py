@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from headway.compat.tadabase import records, status, tasks, words
-from headway.compat.tadabase.dialect import APPLICATION, POLLED, TADABASE
+from headway.compat.tadabase.dialect import APPLICATION, TadabaseDialect
+from headway.compat.tadabase.settings import TadabaseSettings
 from headway.http.route import Route, Scope, route
+from headway.http.starting import StartGate
 
 BASES: Final = ("/api/v1", f"/api/v1.1/{{{APPLICATION}}}")
 """Beginnings of the paths: in version 1.1 they name the organisation."""
@@ -39,31 +41,42 @@ class HistoryQuery(StatusQuery):
     task_id: str | None = None
 
 
-def routes() -> tuple[Route, ...]:
+def routes(settings: TadabaseSettings, gate: StartGate) -> tuple[Route, ...]:
     """Return the routes, of both versions."""
-    watching = tasks.Watching()
+    handlers = Handlers(
+        TadabaseDialect(settings), TadabaseDialect(settings, polled=True), tasks.Starting(gate), tasks.Watching()
+    )
     older, newer = BASES
-    return (*_below(older, watching), *_below(newer, watching, "_of_app"))
+    return (*_below(older, handlers), *_below(newer, handlers, "_of_app"))
 
 
-def _below(base: str, watching: tasks.Watching, suffix: str = "") -> tuple[Route, ...]:
+class Handlers(NamedTuple):
+    """Dialects and handlers that both versions share."""
+
+    dialect: TadabaseDialect
+    polled: TadabaseDialect
+    starting: tasks.Starting
+    watching: tasks.Watching
+
+
+def _below(base: str, handlers: Handlers, suffix: str = "") -> tuple[Route, ...]:
     """Return the routes below a base; `suffix` tells their operations from those of the other."""
 
     def said(method: str, path: str, handler: Any, scope: Scope, summary: str, **more: Any) -> Route:
-        more = {"dialect": TADABASE, **more, "operation": more.get("operation", handler.__name__) + suffix}
+        more = {"dialect": handlers.dialect, **more, "operation": more.get("operation", handler.__name__) + suffix}
         return route(method, base + path, handler, scope, summary, unparsed=True, **more)
 
     run, task = ("run_not_found", "run_purged"), ("task_not_found",)
     table, record = ("table_not_found",), ("table_not_found", "record_not_found")
     return (
         said("GET", "/tasks", tasks.list_tasks, "task:read", "List all tasks.", gives=words.TaskList),
-        said("POST", "/tasks/run/{name}", tasks.run, "run:start", "Run a task (their permission allow_task).",
+        said("POST", "/tasks/run/{name}", handlers.starting.run, "run:start", "Run a task (their permission allow_task).",
              gives=words.TaskStarted, problems=(*task, "task_inactive", "malformed_json", "invalid_input",
              "payload_too_large", "unsupported_media_type", "draining"), headers=("Idempotency-Key",)),
         said("GET", "/tasks/status", tasks.active, "run:read", "List executions that have not ended.", gives_way=True,
              query=StatusQuery, gives=words.Executions),
-        said("GET", "/tasks/status/queue/{id}", watching.status, "run:read", "Look at an execution.",
-             gives=words.Executions, problems=run, dialect=POLLED),
+        said("GET", "/tasks/status/queue/{id}", handlers.watching.status, "run:read", "Look at an execution.",
+             gives=words.Executions, problems=run, dialect=handlers.polled),
         said("GET", "/tasks/status/task/{name}", tasks.of_task, "run:read", "List all executions of a task.", gives_way=True,
              query=StatusQuery, gives=words.Executions, problems=task),
         said("GET", "/tasks/history", tasks.history, "run:read", "List executions that have ended, the last first.", gives_way=True,

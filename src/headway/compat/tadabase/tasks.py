@@ -13,6 +13,7 @@ from headway.http.call import Call
 from headway.http.frames import Kept
 from headway.http.reply import Reply, encode, json
 from headway.http.runs import REPLAYED
+from headway.http.starting import StartGate
 from headway.model.effects import of_start
 from headway.model.query import Page, RunFilter
 from headway.model.run import FINAL, Run, State
@@ -58,15 +59,18 @@ async def list_tasks(call: Call) -> Reply:
     return json(words.TaskList(total_tasks=len(shown), tasks=shown))
 
 
-async def run(call: Call) -> Reply:
-    """POST /api/v1/tasks/run/{name}; what the body says, if there is one, is the input."""
-    call.refuse_if_draining()
-    call.check(*of_start(call.name()))
-    task = call.service.tasks.get(call.name())
-    spec = StartRun(task=task.name, input=msgspec.Raw(_input(call, task)))
-    with call.server.crowd.visit():
-        started = await call.service.runs.start(spec, call.request_key())
-    return json(words.TaskStarted(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
+class Starting:
+    """The start of a task."""
+
+    def __init__(self, gate: StartGate) -> None:
+        self._gate = gate
+
+    async def run(self, call: Call) -> Reply:
+        """POST /api/v1/tasks/run/{name}; what the body says, if there is one, is the input."""
+        self._gate.check(call, *of_start(call.name()))  # before anything is said of the task
+        task = call.service.tasks.get(call.name())
+        started = await self._gate.start(call, StartRun(task=task.name, input=msgspec.Raw(_input(call, task))))
+        return json(words.TaskStarted(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
 
 
 def _input(call: Call, task: Task) -> bytes:
