@@ -15,7 +15,6 @@ from tests.tidy.code import MODULES, name
 RIDDLES = {
     "actions/",
     "app/",
-    "cli/",
     "compat/cloudcoin/",
     "compat/tadabase/",
     "engine/schedules/",

@@ -1,4 +1,4 @@
-"""The tasks that `headway bench` runs: they do nothing, so that what is measured is Headway."""
+"""Tasks of `headway bench`: they do nothing, so that Headway alone is measured."""
 
 from __future__ import annotations
 

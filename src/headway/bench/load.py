@@ -18,7 +18,7 @@ BATCH = 1000
 END_TO_END_RUNS = 5_000
 LATENCY_RUNS = 300
 PARKED = "bench-parked"
-"""A paused queue: starts are measured without the runs themselves."""
+"""Name of a paused queue, so that starts are measured without the runs themselves."""
 
 
 class Connection(asyncio.Protocol):
@@ -51,7 +51,7 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result((int(head[9:12]), body))
 
     async def ask(self, method: str, path: str, body: object = None, headers: str = "") -> Any:
-        """Send a request and return the document of a successful answer."""
+        """Send a request and return the JSON of a successful answer."""
         sent = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         assert self._transport is not None
         self._waiter = asyncio.get_running_loop().create_future()
@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """The address of the server, the length of a measurement, and the load that scenarios share."""
+    """Address of the server and duration, for all scenarios."""
 
     def __init__(self, host: str, port: int, seconds: float) -> None:
         self.host, self.port, self.seconds = host, port, seconds
@@ -84,7 +84,7 @@ class Load:
         return connection
 
     async def hammer(self, clients: int, ask: Callable[[Connection], Awaitable[Any]]) -> dict[str, float]:
-        """Send requests from `clients` connections, one after the other on each, for the time given; return rate and latencies."""
+        """Send one request after the other from a number of clients for the given time; return rate and latencies."""
         connections = [await self.connect() for _ in range(clients)]
         took: list[float] = []
 
@@ -110,7 +110,7 @@ def percentiles(took: list[float]) -> dict[str, float]:
 
 
 async def starts(load: Load, clients: int) -> dict[str, float]:
-    """Start single runs, each acknowledged when it is safe on disk."""
+    """Start single runs, each acknowledged when it is durable."""
     body = json.dumps({"task": "noop", "queue": PARKED, "input": {}}).encode()
     return await load.hammer(clients, lambda connection: connection.ask("POST", "/v1/runs", body))
 
@@ -163,7 +163,7 @@ async def latency(load: Load) -> dict[str, float]:
 
 
 async def prepare(load: Load) -> dict[str, float]:
-    """Pause the queue `PARKED`, in which runs are started and not executed."""
+    """Wait until the worker has declared its tasks, and pause the queue of runs that are only started."""
     connection = await load.connect()
     await connection.ask("PATCH", f"/v1/queues/{PARKED}", {"concurrency": None})  # a queue exists from its first use
     await connection.ask("POST", f"/v1/queues/{PARKED}:pause", {})

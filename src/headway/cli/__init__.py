@@ -1,1 +1,1 @@
-"""The command line: one module per noun or verb; commands call the client or the app, never a database."""
+"""Command line: one module per noun or verb; commands call the client or the app, never a database."""

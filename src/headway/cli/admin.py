@@ -1,4 +1,4 @@
-"""`headway doctor`, `backup`, `restore`, `openapi`: what is done to a store or said about the server, by `headway.app.offline`."""
+"""Commands about a store or the server: `headway doctor`, `backup`, `restore` and `openapi`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ store_option = click.option(
 )
 
 
-make_folder_option = click.option("--make-folder", is_flag=True, help="Make the store's folder if it is not there.")
+make_folder_option = click.option("--make-folder", is_flag=True, help="Make the store's folder if it is missing.")
 
 
 def folder_wanted(store: str, *, make: bool) -> bool:
-    """Return whether to make a missing folder of a store: if the option says so, or a person at a terminal agrees."""
+    """Return whether to make a missing folder of a store: by the option, or by the answer of a person at a terminal."""
     from headway.storage.location import is_postgres, sqlite_path  # noqa: PLC0415 (the server, which `--help` does not need)
 
     if make or is_postgres(store) or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -35,7 +35,7 @@ def folder_wanted(store: str, *, make: bool) -> bool:
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Say what is wrong with a path or a store, without a traceback; a store that cannot be one is wrong usage."""
+    """Report errors of a path or a store without a traceback; an unusable store is wrong usage."""
     from headway.storage import database  # noqa: PLC0415 (the server, which `--help` does not need)
 
     try:
@@ -54,28 +54,28 @@ def plainly() -> Iterator[None]:
 
 
 class _Conflict(click.ClickException):
-    """The store is not in a state in which this can be done."""
+    """The state of the store forbids the operation."""
 
     exit_code = Exit.CONFLICT
 
 
 class _Unreachable(click.ClickException):
-    """The database cannot be reached, or does not let us in."""
+    """The database cannot be reached, or refuses the login."""
 
     exit_code = Exit.UNREACHABLE
 
 
 @click.command(cls=Command)
 @store_option
-@click.option("--verify", is_flag=True, help="Read every row and check it against the others; takes its time.")
+@click.option("--verify", is_flag=True, help="Read and check every row; slow.")
 @click.option(
     "--accept-loss",
     is_flag=True,
-    help="First accept the loss of data or a secret that the store cannot get back, so that it can be served again.",
+    help="Accept the loss of data or of a secret that cannot be restored, so that the store can be served again.",
 )
 @click.pass_context
 def doctor(ctx: click.Context, /, store: str, verify: bool, accept_loss: bool) -> None:
-    """Check the machine and the store; exit with 1 if something is wrong."""
+    """Check the machine and the store; exit with 1 if a check fails."""
     from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
     with plainly():
@@ -108,7 +108,7 @@ def backup(destination: str, store: str) -> None:
 
 @click.command(cls=Command)
 @click.argument("source", metavar="SOURCE")
-@click.option("--store", metavar="URL", required=True, help="The store to make; it must not exist yet.")
+@click.option("--store", metavar="URL", required=True, help="New store; it must not exist yet.")
 @make_folder_option
 def restore(source: str, store: str, make_folder: bool) -> None:
     """Make a store from a backup."""

@@ -1,4 +1,4 @@
-"""The progress bar: one line that fills, and above it what the run's code says."""
+"""Progress bar: one line that fills, below the log lines of the run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from headway.cli.show import COLOURS, left
 
 LEVEL_STYLES: Final = {"debug": "dim", "info": "", "warning": "yellow", "error": "red"}
 WIDE: Final = 100
-"""From this many columns on there is room for the speed too."""
+"""Minimum width, in columns, for the speed to be shown too."""
 MESSAGE_MAX: Final = 32
 ALL: Final = "100%"
 FINAL: Final = frozenset({"succeeded", "failed", "terminated"})
 
 
 class Bar:
-    """A screen with a bar."""
+    """Screen with a progress bar."""
 
     def __init__(self, task: str) -> None:
-        """Draw an empty one on stderr."""
+        """Draw an empty bar on stderr."""
         self._console = Console(stderr=True)
         self._ascii = not self._console.encoding.startswith("utf")
         self._final = False  # the last report of progress may come after the end
@@ -64,7 +64,7 @@ class Bar:
         self._progress.update(self._bar, state=shown, refresh=True)
 
     def _finish(self, state: str) -> None:
-        """Leave the bar full if the run succeeded, whatever it has said last, else where it was."""
+        """Leave the bar full if the run succeeded, whatever its last progress, else where it was."""
         bar = self._progress.tasks[0]
         self._progress.stop_task(self._bar)
         self._progress.update(self._bar, speed="", message="")
@@ -75,7 +75,6 @@ class Bar:
             self._progress.update(self._bar, total=1, completed=0)
 
     def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
-        """Fill it."""
         self._progress.update(self._bar, count=f"{done:,}/{total:,}" if total else f"{done:,}" if done else "")
         if self._final:
             return
@@ -90,12 +89,11 @@ class Bar:
         )
 
     def log(self, level: str, message: str) -> None:
-        """Print a line above it."""
+        """Print a line above the bar."""
         text = encodable(indented(message), sys.stderr)
         self._console.print(Text(text, style=LEVEL_STYLES.get(level, "")))
 
     def close(self) -> None:
-        """Leave it as it is."""
         self._progress.stop()
 
     def _end_of(self, message: str) -> str:

@@ -1,4 +1,4 @@
-"""`headway bench`: start a server and a worker on a temporary folder, measure them, and throw them away."""
+"""Benchmark: `headway bench` starts a server and a worker in a temporary folder, measures them, and removes them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,9 @@ Figures = dict[str, Any]
 
 
 @click.command(cls=Command)
-@click.option("--seconds", default=3.0, show_default=True, help="How long each measurement takes.")
-@click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only this one; may be repeated.")
-@click.option(
-    "--dir", "folder", type=click.Path(file_okay=False, exists=True), help="Where the temporary store is put."
-)
+@click.option("--seconds", default=3.0, show_default=True, help="Duration of each measurement.")
+@click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="Scenario to measure; may be repeated.")
+@click.option("--dir", "folder", type=click.Path(file_okay=False, exists=True), help="Folder of the temporary store.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="Worker processes.")
 def bench(seconds: float, only: tuple[str, ...], folder: str | None, workers: int) -> None:
     """Measure Headway on this machine, each start synced before it is acknowledged; HEADWAY_* variables are ignored."""
@@ -70,7 +68,7 @@ def bench(seconds: float, only: tuple[str, ...], folder: str | None, workers: in
 
 
 def measured(name: str, url: str, seconds: float) -> Figures:
-    """Run one scenario, and say so."""
+    """Run one scenario and print a line before."""
     click.echo(f"measuring {SCENARIOS[name]} …", err=True)
     return load(name, url, seconds)
 
@@ -88,7 +86,7 @@ def load(scenario: str, url: str, seconds: float) -> Figures:
 
 @contextmanager
 def serving(folder: Path, workers: int) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
-    """Run a server in a folder; hand out its URL, its process and how long it took until a worker was ready."""
+    """Run a server in a folder; yield its URL, its process and the time until a worker was ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -124,7 +122,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> N
 
 
 def memory_mb(pid: int) -> dict[str, float]:
-    """Return the resident memory of the server and of its workers, where the kernel says it."""
+    """Return the resident memory of the server and its workers in MB, where the kernel reports it."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return {"server": _resident_mb(pid), "workers": sum(_resident_mb(int(child)) for child in children)}
@@ -138,7 +136,7 @@ def _resident_mb(pid: int) -> float:
 
 
 def report(found: Figures) -> None:
-    """Print what was measured."""
+    """Print the results."""
     rows = []
     for name, figures in found["figures"].items():
         rate = f"{figures['per_s']:,.0f}/s" if "per_s" in figures else ""

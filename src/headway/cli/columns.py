@@ -12,15 +12,15 @@ from typing import Final, Literal, NamedTuple
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 Kind = Literal["whole", "name", "id", "text"]
-"""`whole` is never cut, `name` is folded over several lines, `id` is shown as a prefix, `text` is cut at its end."""
+"""Kind of a column: `whole` is never cut, `name` is folded, `id` is shown as a prefix, `text` is cut."""
 
 GAP: Final = 2
 NAME_MIN: Final = 12
-"""A name is not folded into fewer cells than this."""
+"""Minimum width of a folded name, in cells."""
 ID_PREFIXES: Final = (13, 18, 23)
-"""Of a UUIDv7: its time, the count within the millisecond as well, and a first part of what is random."""
+"""Prefix lengths of a UUIDv7: its time, then with the count within the millisecond, then with random digits."""
 KEY_PREFIXES: Final = (8, 12, 16)
-"""Of an id that is random throughout."""
+"""Prefix lengths of an id that is random throughout."""
 
 
 class Column(NamedTuple):
@@ -68,7 +68,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def _plan(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> tuple[list[int], int] | None:
-    """Return how wide each column is, 0 for one that is left out, and how many characters of ids are shown."""
+    """Return the width of each column, 0 for an omitted one, and the number of id characters shown."""
     heads = [cell_len(column.name) for column in columns]
     texts = [at for at, column in enumerate(columns) if column.kind == "text"]
     names = [at for at, column in enumerate(columns) if column.kind == "name"]
@@ -96,12 +96,12 @@ def _plan(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
 
 
 def _spare(widths: Sequence[int], at: int, least: int, width: int) -> int:
-    """Return how many cells a column gives so that the line fits, but for the least that it keeps."""
+    """Return the number of cells that a column can give so that the line fits, down to its minimum."""
     return max(0, min(_total(widths) - width, widths[at] - least))
 
 
 def _prefix(ids: AbstractSet[str]) -> int:
-    """Return the shortest length at which ids that differ still do."""
+    """Return the shortest length at which different ids still differ."""
     different = ids - {""}
     lengths = ID_PREFIXES if all("-" in text for text in different) else KEY_PREFIXES
     whole = max(map(len, different), default=0)
@@ -122,7 +122,7 @@ def _lines(text: str, kind: Kind, width: int, prefix: int, mark: str) -> list[st
 
 
 def cut(text: str, width: int, mark: str = "…") -> str:
-    """Return the beginning of a text in so many cells, with a mark at its end if there was more."""
+    """Return the beginning of a text in a number of cells, with a mark at its end if it was cut."""
     if cell_len(text) <= width:
         return text
     return f"{set_cell_size(text, max(0, width - len(mark))).rstrip()}{mark}"

@@ -1,4 +1,4 @@
-"""What every command shares: the global options at any place, and groups whose commands are loaded when they are needed."""
+"""Base of all commands: global options at any place, and groups that load their commands when needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def global_options() -> list[click.Option]:
             multiple=True,
             expose_value=False,
             callback=_remember("url"),
-            help="The server; several on one store with commas between. HEADWAY_URL or http://127.0.0.1:8006 if absent.",
+            help="URL of the server, or several on one store with commas between. Default: HEADWAY_URL, else http://127.0.0.1:8006.",
         ),
         click.Option(
             ["--key-file"],
@@ -41,7 +41,7 @@ def global_options() -> list[click.Option]:
             type=click.Path(),
             expose_value=False,
             callback=_remember("key_file"),
-            help="Where the key for the server is; the one in HEADWAY_KEY if absent.",
+            help="File with the key for the server. Default: HEADWAY_KEY.",
         ),
         click.Option(
             ["--ca"],
@@ -79,10 +79,10 @@ def _is_path(parameter: click.Parameter, value: str) -> bool:
 
 
 class Command(click.Command):
-    """A command that takes the global options too."""
+    """A command with the global options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments, and refuse what is not text."""
+        """Read the arguments, and refuse undecodable ones."""
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
             refuse_undecodable(parameter, ctx.params.get(parameter.name or ""))
@@ -124,7 +124,7 @@ class LazyGroup(Group):
     def __init__(
         self, *args: Any, table: Mapping[str, tuple[str, str]], aliases: Mapping[str, str] | None = None, **kwargs: Any
     ) -> None:
-        """`table` maps each name to MODULE:ATTRIBUTE and one line of help; `aliases` are short for some of them."""
+        """`table` maps each name to MODULE:ATTRIBUTE and one line of help; `aliases` are short forms of some names."""
         super().__init__(*args, **kwargs)
         self.table = table
         self.aliases = aliases or {}
@@ -135,7 +135,6 @@ class LazyGroup(Group):
         return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command."""
         del ctx
         cmd_name = self.aliases.get(cmd_name, cmd_name)
         if cmd_name not in self.table:
@@ -146,7 +145,6 @@ class LazyGroup(Group):
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])

@@ -1,4 +1,4 @@
-"""`headway completion`: the script by which a shell completes commands, options, names of tasks and ids of runs."""
+"""Shell completion of commands, options, task names and run ids: `headway completion`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SHELLS: Final = ("bash", "zsh", "fish")
 RUNS_MAX: Final = 100
-"""So many of the newest runs are offered."""
+"""Number of newest runs that are offered."""
 
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -57,7 +57,7 @@ def _offered(listed: Callable[[Client], Iterable[CompletionItem]]) -> Completer:
 
 
 def _safe(text: str) -> bool:
-    """Tell whether a text means itself to a shell, which inserts what is offered as it stands: `;` would begin a command."""
+    """Return whether a shell takes the text literally: it inserts offered texts, and `;` would begin a command."""
     return shlex.quote(text) == text
 
 
@@ -73,6 +73,6 @@ def _runs(client: Client) -> Iterable[CompletionItem]:
 
 
 tasks: Final = _offered(_tasks)
-"""Completes the name of a task."""
+"""Complete the name of a task."""
 runs: Final = _offered(_runs)
-"""Completes the id of a run."""
+"""Complete the id of a run."""

@@ -1,4 +1,4 @@
-"""What the exit code of every command means; scripts may rely on it."""
+"""Exit codes of all commands; scripts may rely on them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from headway.client.errors import ConnectionLost, RunTerminated, WaitTimeout
 
 
 class Exit(IntEnum):
-    """The exit codes."""
+    """Exit code of a command."""
 
     SUCCEEDED = 0
-    """It was done; of `run` and `runs watch`: the run succeeded."""
+    """Success; of `run` and `runs watch`: the run succeeded."""
     FAILED = 1
-    """It went wrong; of `run` and `runs watch`: the run failed."""
+    """Failure; of `run` and `runs watch`: the run failed."""
     USAGE = 2
-    """The command or the input is not as it should be; nothing was started."""
+    """Wrong usage or invalid input; nothing was started."""
     TERMINATED = 3
-    """The run was stopped."""
+    """The run was terminated."""
     UNREACHABLE = 4
-    """The server cannot be reached, or will not take this now."""
+    """The server cannot be reached, or cannot take the request now."""
     NOT_FOUND = 5
-    """There is no such thing, or not any more."""
+    """The object does not exist, or was removed."""
     CONFLICT = 6
-    """The thing is not in a state in which this can be done."""
+    """The state of the object forbids the operation."""
     TIMED_OUT = 7
-    """The run was not finished in the time given; it goes on."""
+    """The run was not finished in time; it goes on."""
     UNWRITTEN = 8
-    """It was done, or the run succeeded, but the answer could not be written: the disk is full, for example."""
+    """Success, but the answer could not be written: the disk is full, for example."""
     DETACHED = 130
-    """Ctrl-C, or the reader of the events closed its end of the pipe; the run goes on."""
+    """Ctrl-C, or the reader of the events closed the pipe; the run goes on."""
 
 
 _BY_ERROR: tuple[tuple[type[errors.HeadwayError], Exit], ...] = (

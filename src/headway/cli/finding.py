@@ -1,4 +1,4 @@
-"""Look-up of what an argument names: an object by a unique prefix of its id, the last run, similar names."""
+"""Resolution of arguments: an object by a unique prefix of its id, the last run, similar names."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from headway.client.sync.handle import RunHandle
 
 PREFIX_MIN: Final = 4
-"""Shorter ones are not looked for: they would soon mean another."""
+"""Minimum length of a prefix; shorter ones would soon match another id."""
 CANDIDATES_MAX: Final = 5
 NAMES_MAX: Final = 1000
-"""Names that are compared with an unknown one."""
+"""Maximum number of names that are compared with an unknown one."""
 _TIME_DIGITS: Final = 12
-"""Hexadecimal digits at the beginning of a run's id that are the time of its start."""
+"""Number of hexadecimal digits of a run's id that encode the time of its start."""
 
 
 class Ambiguous(click.ClickException):
-    """Several ids begin with the prefix that was given."""
+    """Several ids begin with the given prefix."""
 
     exit_code = Exit.USAGE
 
@@ -42,7 +42,7 @@ class Ambiguous(click.ClickException):
 
 
 def run(client: Client, run_id: str | None, *, last: bool = False, last_of: str | None = None) -> RunHandle:
-    """Return the run that an id, a prefix that no other run has, or `--last` names."""
+    """Return the run of an id, of a unique prefix, or of `--last`."""
     if not last and last_of is None:
         if run_id is None:
             raise click.UsageError("name a run by its id, or the last one with --last")
@@ -59,7 +59,7 @@ def run(client: Client, run_id: str | None, *, last: bool = False, last_of: str 
 def run_id_of(client: Client, text: str) -> str:
     """Return the id of the run that begins with `text`; a text that cannot be a prefix of an id is returned unchanged.
 
-    The id begins with the time of the start, so the runs that fit are those of a span of time, which an index has.
+    The id begins with the time of the start, so the matching runs are those of a span of time, which an index has.
     """
     digits = text.replace("-", "").lower()
     if canonical(text) is not None or not re.fullmatch(f"[0-9a-f]{{{PREFIX_MIN},31}}", digits):
@@ -79,7 +79,7 @@ def run_id_of(client: Client, text: str) -> str:
 
 
 def id_of(text: str, found: Callable[[], Iterable[tuple[str, str]]], what: str) -> str:
-    """Return the id that begins with `text`, of pairs of an id and a description; `text` if it is whole or none does."""
+    """Return the id, of pairs of id and description, that begins with `text`; `text` if complete or unknown."""
     if canonical(text) is not None or len(text) < PREFIX_MIN:
         return text
     fits = [(one, about) for one, about in found() if one.startswith(text.lower())]
@@ -121,7 +121,7 @@ _NAMES: Final[Mapping[str, tuple[str, Callable[[Client], Iterable[str]]]]] = {
     "table_not_found": ("table", lambda client: (table.name for table in client.tables.list())),
     "record_task_not_found": ("record_task", lambda client: (task.name for task in client.record_tasks.list())),
 }
-"""By the code of an error: its member that has the unknown name, and the known names."""
+"""Member with the unknown name, and the known names, by the code of an error."""
 
 
 def close_to(error: HeadwayError, client: Callable[[], Client]) -> list[str]:

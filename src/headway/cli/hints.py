@@ -1,4 +1,4 @@
-"""Hints of the command line, in commands and options: those of the API name routes and headers."""
+"""Hints in terms of commands and options; the API's hints name routes and headers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _HINTS: Final = {
     "cut_off": "Try again with the same --idempotency-key, if there was one: what was made after all is not made twice.",
     "internal_error": "Try again; if it happens again, report it with its id.",
 }  # fmt: skip
-"""By the code of the error."""
+"""Hints by error code."""
 
 
 def hint(error: HeadwayError, close: list[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""`headway keys`: what callers show to be let in."""
+"""API keys: `headway keys`."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def generate() -> None:
 @click.argument("name")
 @click.option(
     "--scope", "scopes", multiple=True, metavar="SCOPE",
-    help="What it may do; may be repeated. all, read and worker stand for several. Default: read",
+    help="Scope; may be repeated. all, read and worker stand for several. Default: read",
 )  # fmt: skip
-@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Of a worker's key: bind it to this queue.")
-@click.option("--expires", metavar="DURATION", help="How long it is good. Default: until it is revoked")
-@click.option("--user", "user_id", metavar="ID", help="Whose it is.")
-@click.option("--per-minute", type=click.IntRange(1), help="How often it may ask in a minute.")
-@click.option("--per-day", type=click.IntRange(1), help="How often it may ask in a day.")
-@click.option("--organisation", metavar="ID", help="For another organisation; keys of the first one only.")
-@click.option("--store", metavar="URL", help="Make it in this store, without a server: how the first key is made.")
+@click.option("--queue", "queues", multiple=True, metavar="NAME", help="Bind a worker's key to this queue.")
+@click.option("--expires", metavar="DURATION", help="Validity of the key. Default: until it is revoked")
+@click.option("--user", "user_id", metavar="ID", help="User of the key.")
+@click.option("--per-minute", type=click.IntRange(1), help="Requests per minute.")
+@click.option("--per-day", type=click.IntRange(1), help="Requests per day.")
+@click.option("--organisation", metavar="ID", help="Id of another organisation; needs a key of the first one.")
+@click.option("--store", metavar="URL", help="Make the key in this store without a server, as for the first key.")
 @make_folder_option
 def create(name: str, store: str | None, make_folder: bool, **options: Any) -> None:
     """Make a key and print it; it cannot be shown again. The first one has to have the scope key:admin.
@@ -103,7 +103,7 @@ def _answer(made: KeyOut) -> None:
 
 
 def _print_key(key_id: str, text: str, organisation: str) -> None:
-    """Print nothing but the key on the output, so that it can go where it belongs without being seen.
+    """Print nothing but the key on stdout, so that it can be redirected without being seen.
 
     stderr has the secret only where the key itself is seen.
     """
@@ -123,7 +123,7 @@ def _print_key(key_id: str, text: str, organisation: str) -> None:
 
 
 @keys.command("list")
-@click.option("--all", "everything", is_flag=True, help="Also those that were revoked or have expired.")
+@click.option("--all", "everything", is_flag=True, help="Include revoked and expired keys.")
 def list_(everything: bool) -> None:
     """List the keys."""
     with session.current().client() as client:
@@ -141,7 +141,7 @@ def list_(everything: bool) -> None:
 
 
 def _in_short(scopes: Collection[str]) -> str:
-    """Return the word for many scopes, where they are exactly those, or else all of them."""
+    """Return the word for exactly these scopes, or else all of them."""
     named = (word for word, group in GROUPS.items() if set(scopes) == set(group))
     return next(named, " ".join(scopes))
 
@@ -149,7 +149,7 @@ def _in_short(scopes: Collection[str]) -> str:
 @keys.command("show")
 @click.argument("key_id", metavar="KEY")
 def show_(key_id: str) -> None:
-    """Show a key: everything but its secret."""
+    """Show a key without its secret."""
     with session.current().client() as client:
         key = client.keys.get(finding.key_id(client, key_id))
     if session.current().json:
@@ -169,7 +169,7 @@ def show_(key_id: str) -> None:
 @keys.command("rotate")
 @click.argument("key_id", metavar="KEY")
 @click.option(
-    "--overlap", default="24h", show_default=True, metavar="DURATION", help="How long the old secret goes on."
+    "--overlap", default="24h", show_default=True, metavar="DURATION", help="Time for which the old secret stays valid."
 )
 def rotate(key_id: str, overlap: str) -> None:
     """Give a key a new secret and print it; the old one works for the overlap."""
@@ -180,7 +180,7 @@ def rotate(key_id: str, overlap: str) -> None:
 @keys.command("revoke")
 @click.argument("key_id", metavar="KEY")
 def revoke(key_id: str) -> None:
-    """End a key at once, and what it has open."""
+    """Revoke a key at once, and close its streams and sessions."""
     with session.current().client() as client:
         key_id = finding.key_id(client, key_id)
         show.answer(client.keys.revoke(key_id), f"{key_id} is revoked")
@@ -188,7 +188,7 @@ def revoke(key_id: str) -> None:
 
 @keys.command("whoami")
 def whoami() -> None:
-    """Show as whom the server knows you."""
+    """Show the identity and scopes of your key."""
     with session.current().client() as client:
         who = client.whoami()
     if session.current().json:

@@ -1,4 +1,4 @@
-"""`headway mail-server`: where the mails of an organisation are handed over."""
+"""Mail server of an organisation: `headway mail-server`."""
 
 from __future__ import annotations
 
@@ -14,29 +14,27 @@ from headway.wire.record_tasks import MailServerOut
 
 @click.group(cls=Group)
 def mail_server() -> None:
-    """Say where mails are handed over."""
+    """Show, set or remove the mail server that takes the organisation's mails."""
 
 
 @mail_server.command("show")
 def show_() -> None:
-    """Show it, without its password."""
+    """Show the mail server, without its password."""
     with session.current().client() as client:
         _show(client.mail_server.get())
 
 
 @mail_server.command("set")
 @click.argument("host")
-@click.option("--sender", required=True, metavar="ADDRESS", help="The address that mails are from.")
-@click.option("--sender-name", default="", help="Its name.")
-@click.option("--reply-to", default="", metavar="ADDRESS", help="Where answers go.")
+@click.option("--sender", required=True, metavar="ADDRESS", help="Sender address.")
+@click.option("--sender-name", default="", help="Sender name.")
+@click.option("--reply-to", default="", metavar="ADDRESS", help="Reply-To address.")
 @click.option("--port", default=587, show_default=True, type=click.IntRange(1, 65_535))
 @click.option("--security", type=click.Choice(["starttls", "tls", "plain"]), default="starttls", show_default=True)
-@click.option("--username", default="", help="Whom it knows this as.")
-@click.option(
-    "--password-file", metavar="FILE|-", help="Where the password is; stdin for -. Absent: it stays as it is."
-)
+@click.option("--username", default="", help="User name at the mail server.")
+@click.option("--password-file", metavar="FILE|-", help="File with the password; - for stdin. Default: unchanged.")
 def set_(host: str, security: Literal["starttls", "tls", "plain"], password_file: str | None, **options: Any) -> None:
-    """Say all that there is to say about it. The password is kept sealed and never shown."""
+    """Replace the settings of the mail server. The password is stored encrypted and never shown."""
     password = None if password_file is None else _read(password_file)
     with session.current().client() as client:
         kept = client.mail_server.set(host, security=security, password=password, **options)
@@ -45,14 +43,14 @@ def set_(host: str, security: Literal["starttls", "tls", "plain"], password_file
 
 @mail_server.command("delete")
 def delete() -> None:
-    """Forget it and its password."""
+    """Remove the mail server and its password."""
     with session.current().client() as client:
         client.mail_server.delete()
     show.answer({"deleted": "mail-server"}, "no mail server is set any more")
 
 
 def _read(path: str) -> str:
-    """Return the first line: the command line itself is seen by every process of the machine."""
+    """Return the first line of a file; every process of the machine can see the command line itself."""
     return file_text(path).partition("\n")[0].removesuffix("\r")
 
 

@@ -1,4 +1,4 @@
-"""The `headway` command: its table of commands, and how errors leave it."""
+"""Command table of `headway`, and conversion of errors to messages and exit codes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ TABLE: Final = {
     "tables": ("headway.cli.tables:tables", "Make tables, look at records, import and export them."),
     "servers": ("headway.cli.servers:servers", "List the servers that share the store."),
     "schedules": ("headway.cli.schedules:schedules", "Make, show, change, pause, trigger and remove schedules."),
-    "record-tasks": ("headway.cli.record_tasks:record_tasks", "Make, show, change and remove tasks over records."),
-    "mail-server": ("headway.cli.mail_server:mail_server", "Say where mails are handed over."),
+    "record-tasks": ("headway.cli.record_tasks:record_tasks", "Make, show, change and remove record tasks."),
+    "mail-server": ("headway.cli.mail_server:mail_server", "Show, set or remove the mail server."),
     "workers": ("headway.cli.workers:workers", "List, show and drain workers."),
     "keys": ("headway.cli.keys:keys", "Make, list, rotate and revoke keys."),
     "users": ("headway.cli.users:users", "Make, list, disable and enable users."),
@@ -63,13 +63,15 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "obj": None},
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show it.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
 def root() -> None:
     """Headway: start, watch, suspend, stop and remember background work, durably."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; end the process with the exit code that says how it went."""
+    """Run a command; end the process with its exit code."""
     shown = Session()
     with output.streams():
         sys.exit(_run(arguments, shown))
@@ -103,7 +105,7 @@ def _run(arguments: Sequence[str] | None, shown: Session) -> int:
 
 
 def _tell(error: HeadwayError, shown: Session, *, colour: bool | None) -> None:
-    """Say in one sentence what went wrong, and in another what to do about it."""
+    """Print an error in one sentence, and the advice in another."""
     from headway.cli import finding, hints  # noqa: PLC0415 (`--help` does not need them)
 
     close = finding.close_to(error, shown.client)

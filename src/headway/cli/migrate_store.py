@@ -1,4 +1,4 @@
-"""`headway migrate-store`: a store moves from a file into PostgreSQL, and on a terminal a bar shows how far it is."""
+"""Migration of a store from a file into PostgreSQL, with a progress bar on a terminal: `headway migrate-store`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DOING = {"copy": "copying", "verify": "reading both again"}
 @click.argument("source", metavar="SOURCE")
 @click.argument("target", metavar="TARGET")
 @click.option(
-    "--accept-loss", is_flag=True, help="Take a database that is set to lose acknowledged changes in a crash."
+    "--accept-loss", is_flag=True, help="Accept a database whose settings lose acknowledged changes in a crash."
 )
 def migrate_store(source: str, target: str, accept_loss: bool) -> None:
     """Move a store from a file into an empty PostgreSQL database.
@@ -60,7 +60,7 @@ def _sentence(report: Report) -> str:
 
 @contextmanager
 def _screen() -> Iterator[Callable[[Step], None]]:
-    """Show a bar on stderr where a person looks at it."""
+    """Show a bar on stderr, if that is a terminal."""
     if session.current().json or not sys.stderr.isatty():
         yield lambda step: None
         return

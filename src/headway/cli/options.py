@@ -1,4 +1,4 @@
-"""Options read off the tables of settings: one type, one range and one message for option and environment."""
+"""Options derived from the tables of settings: one type, one range and one message for option and environment."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 class Refused(click.ClickException):
-    """A setting that cannot be used, said in one line."""
+    """An unusable setting, reported in one line."""
 
     exit_code = Exit.USAGE
 
 
 class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
-    """Reads the text of an option as its setting does."""
+    """Type of an option that reads its text as the setting does."""
 
     name = "text"
 
@@ -32,7 +32,7 @@ class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
         self._setting = one
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value; raise Refused with what is accepted."""
+        """Return the value; raise Refused with the accepted values."""
         del param, ctx
         if not isinstance(value, str):
             return value
@@ -42,7 +42,7 @@ class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
             raise Refused(str(error)) from None
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Return the words that a setting takes, or leave the names of its file to the shell."""
+        """Return the words of a setting, or leave the names of its file to the shell."""
         del ctx, param
         if self._setting.kind == FILE:
             return [CompletionItem(incomplete, type="file")]
@@ -53,7 +53,7 @@ class OfSetting(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
 def option(
     table: type[msgspec.Struct], name: str, text: str, metavar: str = "NUMBER", *, also: tuple[str, ...] = ()
 ) -> Callable[[Decorated], Decorated]:
-    """Return the decorator of a setting's option; what is not given is None. `also` are further spellings."""
+    """Return the decorator of a setting's option, None if absent. `also` are further spellings."""
     one = setting.setting(table, name)
     names = (one.option, *also, name)
     if isinstance(one.kind, Flag):
@@ -65,11 +65,11 @@ def option(
 
 
 def argument(table: type[msgspec.Struct], name: str) -> Callable[[Decorated], Decorated]:
-    """Return the decorator of a setting's argument, which may be absent."""
+    """Return the decorator of a setting's optional argument."""
     one = setting.setting(table, name)
     return click.argument(name, type=OfSetting(one), default=None, required=False, metavar=f"[{one.option}]")
 
 
 def _joined(_: click.Context, __: click.Parameter, values: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...] | None:
-    """Return what an option that may be repeated was given altogether; None if it was not."""
+    """Return all values of a repeatable option together; None if it is absent."""
     return tuple(one for each in values for one in each) or None

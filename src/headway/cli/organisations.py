@@ -1,4 +1,4 @@
-"""`headway organisations`: parties that share a server and see nothing of each other."""
+"""Organisations, the tenants of a server: `headway organisations`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def organisations() -> None:
 
 @organisations.command("create")
 @click.argument("name")
-@click.option("--zone", default="UTC", show_default=True, help="The time zone in which its days are counted.")
-@click.option("--per-minute", type=click.IntRange(1), help="How often all of its keys together may ask in a minute.")
-@click.option("--per-day", type=click.IntRange(1), help="The same for a day.")
+@click.option("--zone", default="UTC", show_default=True, help="Time zone of its days.")
+@click.option("--per-minute", type=click.IntRange(1), help="Requests per minute, all keys together.")
+@click.option("--per-day", type=click.IntRange(1), help="Requests per day, all keys together.")
 def create(name: str, zone: str, per_minute: int | None, per_day: int | None) -> None:
     """Make an organisation and print its id; `headway keys create --organisation ID` makes its first key."""
     with session.current().client() as client:
@@ -40,10 +40,10 @@ def list_() -> None:
 
 @organisations.command("update")
 @click.argument("organisation_id", metavar="ORGANISATION")
-@click.option("--name", help="What people call it.")
-@click.option("--zone", help="The time zone in which its days are counted.")
-@click.option("--per-minute", type=click.IntRange(1), help="How often all of its keys together may ask in a minute.")
-@click.option("--per-day", type=click.IntRange(1), help="The same for a day.")
+@click.option("--name", help="Name for people.")
+@click.option("--zone", help="Time zone of its days.")
+@click.option("--per-minute", type=click.IntRange(1), help="Requests per minute, all keys together.")
+@click.option("--per-day", type=click.IntRange(1), help="Requests per day, all keys together.")
 def update(organisation_id: str, **changes: object) -> None:
     """Change an organisation."""
     said = {name: value for name, value in changes.items() if value is not None}
@@ -57,7 +57,7 @@ def update(organisation_id: str, **changes: object) -> None:
 @organisations.command("disable")
 @click.argument("organisation_id", metavar="ORGANISATION")
 def disable(organisation_id: str) -> None:
-    """Let none of its keys work; what runs goes on."""
+    """Refuse all keys of an organisation; runs in progress go on."""
     with session.current().client() as client:
         changed = client.organisations.update(finding.organisation_id(client, organisation_id), state="disabled")
     show.answer(changed, f"{changed.id} is disabled")
@@ -66,7 +66,7 @@ def disable(organisation_id: str) -> None:
 @organisations.command("enable")
 @click.argument("organisation_id", metavar="ORGANISATION")
 def enable(organisation_id: str) -> None:
-    """Let its keys work again."""
+    """Accept the keys of an organisation again."""
     with session.current().client() as client:
         changed = client.organisations.update(finding.organisation_id(client, organisation_id), state="active")
     show.answer(changed, f"{changed.id} is active")

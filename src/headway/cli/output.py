@@ -1,7 +1,7 @@
-"""The standard streams of a command: closed ones lead nowhere, what an encoding lacks is escaped, and a failed write ends the command.
+"""Standard streams of a command: closed ones are /dev/null, unencodable characters are escaped, failed writes end it.
 
-stderr has messages: one that cannot be written is dropped. stdout has the answer: when it cannot be written `Unwritten`
-is raised, once, and the rest is dropped.
+stderr has messages: one that cannot be written is dropped. stdout has the answer: when it cannot be written
+`Unwritten` is raised, once, and the rest is dropped.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 STDIN, STDOUT, STDERR = 0, 1, 2
 ESCAPE: Final = "headway.escape"
 ASCII: Final = "headway-ascii"
-"""ASCII under another name: click takes a stream of that encoding for a mistake, and writes UTF-8 to it."""
+"""Alias of ASCII: click distrusts a stream of that encoding, and writes UTF-8 to it."""
 
 
 class Unwritten(Exception):
-    """The answer could not be written to stdout; no OSError, since click ends the process at those with 1."""
+    """The answer could not be written to stdout. This is no OSError, since click ends the process at those with 1."""
 
     def __init__(self, cause: OSError) -> None:
         """`reader_left` is whether the other end of a pipe was closed, as `| head` does; else the disk is full, for example."""
@@ -52,7 +52,7 @@ def streams() -> Iterator[None]:
 
 
 def encodable(text: str, stream: IO[str]) -> str:
-    r"""Return a text as a stream will show it: with `\u65e5` for what its encoding lacks."""
+    r"""Return a text as a stream will show it: with `\u65e5` for characters outside its encoding."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, ESCAPE).decode(encoding)
 
@@ -70,7 +70,7 @@ def _open_closed() -> None:
 
 
 def _is_standard(stream: IO[str] | None, number: int) -> bool:
-    """Tell whether a stream is the process's own, and not one that a test or a caller has put there."""
+    """Return whether a stream is the process's own, and not a replacement by a test or a caller."""
     try:
         return stream is None or stream.fileno() == number
     except (OSError, ValueError):
@@ -86,7 +86,7 @@ def _writer(before: IO[str] | None, raw: _Output) -> io.TextIOWrapper:
 
 
 class _Output(io.RawIOBase):
-    """A descriptor of which the first failed write is raised, and all later ones are dropped."""
+    """Descriptor whose first failed write is raised, and all later ones are dropped."""
 
     def __init__(self, number: int) -> None:
         self._number, self._failed = number, False
@@ -118,7 +118,7 @@ class _Output(io.RawIOBase):
 
 
 class _Lenient(_Output):
-    """A descriptor of which failed writes are dropped."""
+    """Descriptor whose failed writes are dropped."""
 
     def fail(self, error: OSError) -> None:
         del error

@@ -1,4 +1,4 @@
-"""Text from elsewhere on its way to a terminal: what would move the cursor, colour or reorder the screen is written out."""
+"""Escaping of foreign text for a terminal: control and bidirectional characters are written out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNPRINTABLE: Final = re.compile(
 )
 
 SURROGATES: Final = re.compile("[\ud800-\udfff]")
-"""Halves of characters: what Python makes of bytes that are not UTF-8."""
+"""Lone surrogates, which Python makes of bytes that are not UTF-8."""
 
 
 def printable(text: str) -> str:
@@ -22,10 +22,10 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the same on one line."""
+    """Return the printable text on one line."""
     return printable(text).replace("\n", " ").replace("\t", " ")
 
 
 def indented(text: str, indent: str = "    ") -> str:
-    """Return the same, with lines after the first indented: none of them passes for one of ours."""
+    """Return the printable text with lines after the first indented, so that none passes for our own."""
     return printable(text).replace("\n", f"\n{indent}")

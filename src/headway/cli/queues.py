@@ -1,4 +1,4 @@
-"""`headway queues`: where runs wait."""
+"""Queues: `headway queues`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def list_() -> None:
 @queues.command("pause")
 @click.argument("name")
 def pause(name: str) -> None:
-    """Let no run of a queue begin; those that run go on."""
+    """Let no run of a queue begin; runs in progress go on."""
     with session.current().client() as client:
         show.answer(client.queues.pause(name), f"{name} is paused")
 
@@ -50,7 +50,7 @@ def resume(name: str) -> None:
 @click.argument("name")
 @click.argument("number", metavar="NUMBER|none")
 def limit(name: str, number: str) -> None:
-    """Set how many runs of a queue may run at once."""
+    """Limit the number of a queue's runs that run at once."""
     if number != "none" and not (number.isascii() and number.isdigit()):
         raise click.UsageError(f"{number!r} is neither a number nor none")
     with session.current().client() as client:

@@ -1,4 +1,4 @@
-"""`headway record-tasks`: tasks without code, over the records of a table."""
+"""Record tasks, which need no code: `headway record-tasks`."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ WORDS: Final = frozenset(CreateRecordTask.__struct_fields__)
 
 @click.group(cls=Group)
 def record_tasks() -> None:
-    """Make, show, change and remove tasks over records, and run again what failed.
+    """Make, show, change and remove record tasks, and run failed records again.
 
     They are started, scheduled and watched as all tasks: `headway run NAME`, `headway schedules create`.
     """
 
 
 def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command what can be said about a record task."""
+    """Add the options that define a record task to a command."""
     for option in (
         click.option(
-            "--definition", metavar="JSON|@FILE|-", help="All of it as JSON; from a file or stdin. Options win."
+            "--definition", metavar="JSON|@FILE|-", help="Whole definition as JSON, from a file or stdin. Options win."
         ),
-        click.option("--queue", "-q", help="Where its runs wait."),
-        click.option("--description", help="What it is for."),
+        click.option("--queue", "-q", help="Queue of its runs."),
+        click.option("--description", help="Description."),
         click.option(
-            "--on-error", type=click.Choice(get_args(OnError)), help="Note a record that fails and go on, or fail there."
+            "--on-error", type=click.Choice(get_args(OnError)), help="Policy for a failed record: go on, or fail the run."
         ),
         click.option(
-            "--action", "actions", multiple=True, metavar="JSON|@FILE", help="What is done to each; may be repeated."
+            "--action", "actions", multiple=True, metavar="JSON|@FILE", help="Action on each record; may be repeated."
         ),
         click.option(
             "--set", "values", multiple=True, metavar="FIELD=VALUE|FIELD:=JSON",
             help='Change a field of each: the action "update", before all others.',
         ),
         filter_options,
-        click.option("--table", "-t", help="The table whose records it is about."),
+        click.option("--table", "-t", help="Table of the records."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -55,7 +55,7 @@ def _said(
     definition: str | None, where: tuple[tuple[str, str, str], ...], text: str | None, values: tuple[str, ...],
     actions: tuple[str, ...], **plain: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what was said, in the words of the API."""
+    """Return the given options as the API's fields."""
     said = document(definition, "--definition")
     unknown = sorted(said.keys() - WORDS)
     if unknown:
@@ -95,7 +95,7 @@ def list_() -> None:
 @record_tasks.command("show")
 @click.argument("name")
 def show_(name: str) -> None:
-    """Show everything about a record task but what is secret."""
+    """Show a record task without its secrets."""
     with session.current().client() as client:
         _show(client.record_tasks.get(name))
 
@@ -103,7 +103,7 @@ def show_(name: str) -> None:
 @record_tasks.command("create")
 @click.argument("name", required=False)
 @saying_options
-@click.option("--inactive", is_flag=True, help="Let nobody start it yet.")
+@click.option("--inactive", is_flag=True, help="Make it inactive.")
 def create(name: str | None, inactive: bool, **options: Any) -> None:
     """Make a record task: what is done to each record of a table that fits.
 
@@ -126,9 +126,9 @@ def create(name: str | None, inactive: bool, **options: Any) -> None:
 @record_tasks.command("edit")
 @click.argument("name")
 @saying_options
-@click.option("--all-records", is_flag=True, help="Without a filter.")
+@click.option("--all-records", is_flag=True, help="Apply the actions to all records, without a filter.")
 def edit(name: str, all_records: bool, **options: Any) -> None:
-    """Change what a record task does; the rest stays. Actions are given whole, with their secrets."""
+    """Change the given options of a record task. Actions are given whole, with their secrets."""
     changes = _said(**options) | ({"filter": None} if all_records else {})
     if not changes:
         raise click.UsageError("say what to change")
@@ -143,7 +143,7 @@ def edit(name: str, all_records: bool, **options: Any) -> None:
 @record_tasks.command("delete")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def delete(names: Iterable[str]) -> None:
-    """Remove record tasks. Their runs stay; those that are not finished fail."""
+    """Remove record tasks. Unfinished runs fail, and finished ones stay."""
     with session.current().client() as client:
         for name in names:
             client.record_tasks.delete(name)
@@ -152,9 +152,9 @@ def delete(names: Iterable[str]) -> None:
 
 @record_tasks.command("errors")
 @click.argument("run_id", metavar="RUN")
-@click.option("--limit", "-n", default=100, show_default=True, type=click.IntRange(1), help="How many at most.")
+@click.option("--limit", "-n", default=100, show_default=True, type=click.IntRange(1), help="Maximum number.")
 def errors(run_id: str, limit: int) -> None:
-    """Show which records failed in a run, at which action, and why."""
+    """Show the records that failed in a run, with the action and the reason."""
     with session.current().client() as client:
         found = list(islice(client.record_tasks.errors(finding.run_id_of(client, run_id)), limit))
     if session.current().json:
@@ -166,9 +166,9 @@ def errors(run_id: str, limit: int) -> None:
 
 @record_tasks.command("retry-failed")
 @click.argument("run_id", metavar="RUN")
-@click.option("--idempotency-key", metavar="KEY", help="The same key starts it once, however often this is called.")
+@click.option("--idempotency-key", metavar="KEY", help="Idempotency key: repeated calls with it start one run.")
 def retry_failed(run_id: str, idempotency_key: str | None) -> None:
-    """Start a run over the records alone that failed in an earlier one, and print its id."""
+    """Start a run over the records that failed in an earlier run, and print its id."""
     with session.current().client() as client:
         run_id = finding.run_id_of(client, run_id)
         handle = client.record_tasks.retry_failed(run_id, idempotency_key=idempotency_key)

@@ -12,25 +12,25 @@ from headway.wire import times
 from headway.wire.runs import RunOut
 
 _LOST = "crashed"
-"""The cause of an attempt that ended with its process or its worker."""
+"""Cause of an attempt that ended with its process or its worker."""
 
 
 class Remarks:
-    """Remarks on one run; they keep the number of its present attempt."""
+    """Remarks on one run, with the number of its present attempt."""
 
     def __init__(self, run: RunOut) -> None:
-        """Take the run as it was read before its history is followed."""
+        """`run` is the run before its history is followed."""
         self._run_id, self._attempt, self._attempts_max = run.id, run.attempt, run.max_attempts
 
     def of_run(self, run: RunOut, now_ms: int) -> str:
-        """Return the remark on a run as it was found; "" for none."""
+        """Return the remark on a run in its first known state; "" for none."""
         self._attempt = run.attempt
         at_ms = times.from_text(run.run_at) if run.state == "scheduled" else None
         waits = {"error": show.decoded(run.error), "blocked_on": show.decoded(run.blocked_on), "run_at": at_ms}
         return self._remark(run.state, waits | {"reason": show.decoded(run.reason)}, now_ms)
 
     def of_change(self, change: Mapping[str, Any], now_ms: int) -> str:
-        """Return the remark on a change of state, as the history tells it; "" for none."""
+        """Return the remark on a change of state in the history; "" for none."""
         self._attempt = change.get("attempt") or self._attempt
         return self._remark(str(change.get("state", "")), change, now_ms)
 
@@ -52,12 +52,12 @@ class Remarks:
                 return ""
 
     def _way_on(self, blockers: list[dict[str, Any]]) -> str:
-        """Return how to give the run the signal that it waits for."""
+        """Return the command that sends the signal that the run waits for."""
         names = [str(blocker.get("name", "")) for blocker in blockers if blocker.get("kind") == "signal"]
         names = [name for name in names if not name.startswith(TOKEN_WAIT)]
         return f"; send it: headway runs signal {self._run_id} {names[0]}" if names else ""
 
 
 def _until(at_ms: Any, now_ms: int) -> str:
-    """Return how long it is until a time; "" if it has passed."""
+    """Return the duration until a time; "" if it has passed."""
     return span((at_ms - now_ms) / 1000) if isinstance(at_ms, int) and at_ms > now_ms else ""

@@ -22,23 +22,21 @@ from headway.wire import fields as written
 @click.command(cls=Command)
 @click.argument("task", shell_complete=completion.tasks)
 @click.argument("fields", nargs=-1, metavar="[KEY=VALUE | KEY:=JSON]...")
-@click.option(
-    "--input", "document", metavar="JSON|@FILE|-", help="The input as JSON; from a file or stdin. Fields win."
-)
-@click.option("--detach", "-d", is_flag=True, help="Print the id and leave.")
-@click.option("--timeout", metavar="DURATION", help="Watch for so long at most; then exit with 7. The run goes on.")
-@click.option("--name", help="What people call this run.")
-@click.option("--priority", "-p", type=click.IntRange(0, 10), help="0 to 10; higher goes first.")
-@click.option("--queue", "-q", help="Where it waits.")
-@click.option("--key", help="What limits per key count by.")
-@click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="A label; may be repeated.")
+@click.option("--input", "document", metavar="JSON|@FILE|-", help="Input as JSON, from a file or stdin. Fields win.")
+@click.option("--detach", "-d", is_flag=True, help="Print the id and exit.")
+@click.option("--timeout", metavar="DURATION", help="Longest watch; then exit with 7. The run goes on.")
+@click.option("--name", help="Name of the run for people.")
+@click.option("--priority", "-p", type=click.IntRange(0, 10), help="Priority of the run, 0 to 10; higher first.")
+@click.option("--queue", "-q", help="Queue of the run.")
+@click.option("--key", help="Key for limits per key.")
+@click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="Label; may be repeated.")
 @click.option("--delay", metavar="DURATION", help='Wait before it begins: "30s", "2h".')
-@click.option("--at", "run_at", metavar="TIME", help="When it may begin: 2026-12-01T02:00:00Z.")
-@click.option("--dedupe", metavar="KEY", help="At most one unfinished run with this key; answers with that one.")
-@click.option("--max-attempts", type=click.IntRange(1, 1000), help="How often it is tried.")
-@click.option("--retention", metavar="DURATION", help="How long it is kept when finished.")
-@click.option("--protect", is_flag=True, help="Keep it until it is unprotected.")
-@click.option("--idempotency-key", metavar="KEY", help="The same key starts it once, however often this is called.")
+@click.option("--at", "run_at", metavar="TIME", help="Earliest start, such as 2026-12-01T02:00:00Z.")
+@click.option("--dedupe", metavar="KEY", help="Return the unfinished run with this key, if there is one.")
+@click.option("--max-attempts", type=click.IntRange(1, 1000), help="Maximum number of attempts.")
+@click.option("--retention", metavar="DURATION", help="Retention after the end.")
+@click.option("--protect", is_flag=True, help="Protect the run from removal.")
+@click.option("--idempotency-key", metavar="KEY", help="Idempotency key: repeated calls with it start one run.")
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -103,7 +101,7 @@ def json_value(text: str, what: str) -> Any:
 
 
 def input_values(client: Client, task: str, given: list[tuple[str, Any, bool]]) -> dict[str, Any]:
-    """Return the fields of the input; the task is asked for what it takes only if there is text among them."""
+    """Return the fields of the input; the task's schema is fetched only if there is text among them."""
     schema: Any = {}
     if any(is_text for _, _, is_text in given):
         with contextlib.suppress(NotFound, Forbidden):  # the start itself says it better
@@ -122,7 +120,7 @@ def input_field(text: str) -> tuple[str, Any, bool]:
 
 
 def input_document(text: str | None) -> dict[str, Any]:
-    """Return the input that was given as a whole."""
+    """Return the input given as one document."""
     return document(text, "--input")
 
 
@@ -139,7 +137,7 @@ def file_text(path: str) -> str:
 
 
 def document(text: str | None, option: str) -> dict[str, Any]:
-    """Return the object that an option gives: JSON, a file, or stdin."""
+    """Return the object of an option: JSON, a file, or stdin."""
     if text is None:
         return {}
     if text == "-" or text.startswith("@"):

@@ -1,4 +1,4 @@
-"""`headway runs`: find runs, look at them, change what becomes of them."""
+"""Runs: find, show, watch and control them: `headway runs`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from headway.wire.runs import BulkPreview, WaitingCause
 STATES = ("scheduled", "queued", "running", "suspended", "stopping", "succeeded", "failed", "terminated")
 ACTIONS = ("terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete")
 STANDS = {"succeeded": "has succeeded", "failed": "has failed", "terminated": "was stopped"}
-reason_option = click.option("--reason", "-m", default="", help="Why; it is kept with the run.")
+reason_option = click.option("--reason", "-m", default="", help="Reason, kept with the run.")
 
 
 def _last_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,14 +33,14 @@ def _last_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the argument and options that name a run, for `finding.run`."""
+    """Add the argument and options that name a run to a command, for `finding.run`."""
     return click.argument("run_id", metavar="[RUN]", required=False, shell_complete=completion.runs)(
         _last_options(command)
     )
 
 
 def runs_argument(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the argument and options that name runs, for `_each`."""
+    """Add the argument and options that name runs to a command, for `_each`."""
     return click.argument("ids", nargs=-1, metavar="[RUN]...", shell_complete=completion.runs)(_last_options(command))
 
 
@@ -54,19 +54,25 @@ def runs() -> None:
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the filters of a list."""
+    """Add the filters of a list to a command."""
     for option in (
         click.option("--finished-before", metavar="TIME"),
         click.option("--finished-after", metavar="TIME"),
         click.option("--created-before", metavar="TIME"),
-        click.option("--created-after", metavar="TIME", help="2026-12-01T02:00:00Z; so for the next three."),
-        click.option("--parent", "parent_id", metavar="ID", help="Started by this run."),
-        click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="With this label."),
-        click.option("--queue", "-q", multiple=True, help="In this queue; may be repeated."),
         click.option(
-            "--task", "-t", multiple=True, help="Of this task; may be repeated.", shell_complete=completion.tasks
+            "--created-after",
+            metavar="TIME",
+            help="Filter by time, such as 2026-12-01T02:00:00Z; likewise the next three.",
         ),
-        click.option("--state", "-s", multiple=True, type=click.Choice(STATES), help="In this state; may be repeated."),
+        click.option("--parent", "parent_id", metavar="ID", help="Filter by parent run."),
+        click.option("--label", "-l", "labels", multiple=True, metavar="K=V", help="Filter by label."),
+        click.option("--queue", "-q", multiple=True, help="Filter by queue; may be repeated."),
+        click.option(
+            "--task", "-t", multiple=True, help="Filter by task; may be repeated.", shell_complete=completion.tasks
+        ),
+        click.option(
+            "--state", "-s", multiple=True, type=click.Choice(STATES), help="Filter by state; may be repeated."
+        ),
     ):
         command = option(command)
     return command
@@ -88,8 +94,8 @@ def _handle(**named: Any) -> Iterator[tuple[Client, RunHandle]]:
 
 @runs.command("list")
 @filter_options
-@click.option("--limit", "-n", default=50, show_default=True, type=click.IntRange(1), help="How many at most.")
-@click.option("--all", "everything", is_flag=True, help="All of them, however many.")
+@click.option("--limit", "-n", default=50, show_default=True, type=click.IntRange(1), help="Maximum number.")
+@click.option("--all", "everything", is_flag=True, help="List all, without a limit.")
 def list_(limit: int, everything: bool, **options: Any) -> None:
     """List runs, newest first."""
     with session.current().client() as client:
@@ -116,7 +122,7 @@ def show_(**named: Any) -> None:
 
 @runs.command("watch")
 @run_argument
-@click.option("--timeout", metavar="DURATION", help="For so long at most; then exit with 7.")
+@click.option("--timeout", metavar="DURATION", help="Longest wait; then exit with 7.")
 @click.pass_context
 def watch_(ctx: click.Context, /, timeout: str | None, **named: Any) -> None:
     """Watch a run to its end and print its result; with --json, print each event as a line."""
@@ -130,9 +136,9 @@ def watch_(ctx: click.Context, /, timeout: str | None, **named: Any) -> None:
 
 @runs.command("logs")
 @run_argument
-@click.option("--follow", "-f", is_flag=True, help="Go on until the run is finished.")
+@click.option("--follow", "-f", is_flag=True, help="Follow until the run is finished.")
 def logs(follow: bool, **named: Any) -> None:
-    """Print what a run's code has logged."""
+    """Print the log lines of a run's code."""
     with _handle(**named) as (_, handle):
         if not follow:
             for line in handle.logs():
@@ -155,10 +161,10 @@ def _log_line(time: str, level: str, message: str, whole: object) -> None:
 @runs.command("stop")
 @runs_argument
 @reason_option
-@click.option("--grace", metavar="DURATION", help="How long it may take to stop by itself; then it is killed.")
-@click.option("--leave-children", is_flag=True, help="Do not stop the runs that it has started.")
+@click.option("--grace", metavar="DURATION", help="Time to stop by itself before it is killed.")
+@click.option("--leave-children", is_flag=True, help="Leave the run's children running.")
 def stop(reason: str, grace: str | None, leave_children: bool, **named: Any) -> None:
-    """Stop runs: ask, wait for the grace period, then kill."""
+    """Stop runs: request it, wait for the grace period, then kill."""
     span_s(grace, "--grace")
     children = "leave" if leave_children else "cascade"
     _each(named, lambda handle: handle.terminate(reason, grace, children=children))
@@ -168,7 +174,7 @@ def stop(reason: str, grace: str | None, leave_children: bool, **named: Any) -> 
 @runs_argument
 @reason_option
 def suspend(reason: str, **named: Any) -> None:
-    """Hold runs until they are resumed."""
+    """Suspend runs until they are resumed."""
     _each(named, lambda handle: handle.suspend(reason))
 
 
@@ -176,7 +182,7 @@ def suspend(reason: str, **named: Any) -> None:
 @runs_argument
 @reason_option
 def resume(reason: str, **named: Any) -> None:
-    """Let suspended runs go on, whatever they wait for."""
+    """Resume suspended runs, whatever they wait for."""
     _each(named, lambda handle: handle.resume(reason))
 
 
@@ -184,7 +190,7 @@ def resume(reason: str, **named: Any) -> None:
 @runs_argument
 @reason_option
 def protect(reason: str, **named: Any) -> None:
-    """Keep runs from being removed."""
+    """Keep runs from removal."""
     _each(named, lambda handle: handle.protect(reason), "protected")
 
 
@@ -192,7 +198,7 @@ def protect(reason: str, **named: Any) -> None:
 @runs_argument
 @reason_option
 def unprotect(reason: str, **named: Any) -> None:
-    """Let retention remove runs again."""
+    """Allow removal of runs again."""
     _each(named, lambda handle: handle.unprotect(reason), "not protected")
 
 
@@ -214,18 +220,18 @@ def _each(named: dict[str, Any], change: Callable[[RunHandle], Any], done: str |
 
 
 def _handles(client: Client, ids: tuple[str, ...], **last: Any) -> list[RunHandle]:
-    """Return the runs that were named; all of them are looked for before the first is changed."""
+    """Return the named runs; all of them are looked up before the first is changed."""
     return [finding.run(client, run_id, **last) for run_id in ids or (None,)]
 
 
 @runs.command("retry")
 @run_argument
 @reason_option
-@click.option("--from-scratch", is_flag=True, help="Start anew, not from the steps that succeeded.")
-@click.option("--watch", "-w", "watched", is_flag=True, help="Watch it to its end.")
+@click.option("--from-scratch", is_flag=True, help="Start from the beginning, not after the steps that succeeded.")
+@click.option("--watch", "-w", "watched", is_flag=True, help="Watch the run to its end.")
 @click.pass_context
 def retry(ctx: click.Context, /, reason: str, from_scratch: bool, watched: bool, **named: Any) -> None:
-    """Repeat a failed or terminated run, as a new run that goes on from the steps that succeeded."""
+    """Repeat a failed or terminated run, as a new run that continues after the steps that succeeded."""
     with _handle(**named) as (client, handle):
         again = handle.retry(reason, from_scratch=from_scratch)
         if watched:
@@ -238,7 +244,7 @@ def retry(ctx: click.Context, /, reason: str, from_scratch: bool, watched: bool,
 @click.argument("name")
 @click.argument("payload", default="null", metavar="[JSON]")
 def signal(run_id: str, name: str, payload: str) -> None:
-    """Send a run the signal that it waits for, now or later."""
+    """Send a signal to a run, which takes it when it waits for that name, now or later."""
     value = json_value(payload, "the payload")
     with _handle(run_id=run_id) as (_, handle):
         run = handle.signal(name, value)
@@ -248,7 +254,7 @@ def signal(run_id: str, name: str, payload: str) -> None:
 @runs.command("why")
 @run_argument
 def why(**named: Any) -> None:
-    """Say why a run is not running, how a running one stands, or why it ended as it did."""
+    """Explain why a run waits, how a running one stands, or why it ended as it did."""
     with _handle(**named) as (_, handle):
         found = handle.waiting()
     if session.current().json:
@@ -263,7 +269,7 @@ def why(**named: Any) -> None:
 
 
 def _until(cause: WaitingCause) -> str:
-    """Return until when it lasts, unless the message says so."""
+    """Return the end of a cause, unless the message has it."""
     if cause.until is None or cause.until[:19].replace("T", " ") in cause.message:
         return ""
     return f" (until {cause.until})"
@@ -272,7 +278,7 @@ def _until(cause: WaitingCause) -> str:
 @runs.command("results")
 @run_argument
 def results(**named: Any) -> None:
-    """Print what a run has published, one line of JSON each."""
+    """Print the published results of a run, one line of JSON each."""
     with _handle(**named) as (_, handle):
         for result in handle.results():
             show.as_json_line(result)
@@ -281,7 +287,7 @@ def results(**named: Any) -> None:
 @runs.command("attempts")
 @run_argument
 def attempts(**named: Any) -> None:
-    """List the tries of a run."""
+    """List the attempts of a run."""
     with _handle(**named) as (_, handle):
         found = handle.attempts()
     if session.current().json:
@@ -299,7 +305,7 @@ def attempts(**named: Any) -> None:
 
 @runs.command("events")
 @run_argument
-@click.option("--after", default=0, help="Only those after this number.")
+@click.option("--after", default=0, help="Start after this number.")
 def events(after: int, **named: Any) -> None:
     """Print the history of a run."""
     with _handle(**named) as (_, handle):
@@ -330,11 +336,11 @@ def count(by: str, **options: Any) -> None:
 @click.argument("action", type=click.Choice(ACTIONS))
 @filter_options
 @reason_option
-@click.option("--from-scratch", is_flag=True, help="With retry: start anew, not from the steps that succeeded.")
-@click.option("--dry-run", is_flag=True, help="Only count what it would touch.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--from-scratch", is_flag=True, help="Make retry start from the beginning.")
+@click.option("--dry-run", is_flag=True, help="Count the runs and change none.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def bulk(action: str, reason: str, from_scratch: bool, dry_run: bool, yes: bool, **options: Any) -> None:
-    """Do something to all runs that fit; shows how many these are and asks first."""
+    """Apply an action to all matching runs; shows their number and asks first."""
     if from_scratch and action != "retry":
         raise click.UsageError("--from-scratch goes with retry only")
     with session.current().client() as client:

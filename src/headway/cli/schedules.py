@@ -1,4 +1,4 @@
-"""`headway schedules`: when tasks run by themselves."""
+"""Schedules: `headway schedules`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headway.wire.schedules import CatchUpName, OutcomeName, OverlapName, Previe
 _OVERLAP: Final = click.Choice(get_args(OverlapName))
 _CATCH_UP: Final = click.Choice(get_args(CatchUpName))
 NONE: Final = "none"
-"""What takes a value back."""
+"""Word that clears a value."""
 
 named_argument = click.argument("named", metavar="NAME|ID")
 fields_argument = click.argument("fields", nargs=-1, metavar="[KEY=VALUE | KEY:=JSON]...")
@@ -29,47 +29,45 @@ def schedules() -> None:
 
 
 def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command what can be said about a schedule."""
+    """Add the options that define a schedule to a command."""
     for option in (
-        click.option("--description", help="What it is for."),
-        click.option("--max-attempts", type=click.IntRange(1, 1000), help="How often each run is tried."),
-        click.option("--queue", "-q", help="Where its runs wait."),
-        click.option("--priority", "-p", type=click.IntRange(0, 10), help="Of its runs: 0 to 10; higher goes first."),
-        click.option("--key", help="What limits per key count its runs by."),
+        click.option("--description", help="Description."),
+        click.option("--max-attempts", type=click.IntRange(1, 1000), help="Maximum number of attempts of each run."),
+        click.option("--queue", "-q", help="Queue of its runs."),
         click.option(
-            "--label", "-l", "labels", multiple=True, metavar="K=V", help="A label of its runs; may be repeated."
+            "--priority", "-p", type=click.IntRange(0, 10), help="Priority of the runs, 0 to 10; higher first."
+        ),
+        click.option("--key", help="Key of its runs for limits per key."),
+        click.option(
+            "--label", "-l", "labels", multiple=True, metavar="K=V", help="Label of the runs; may be repeated."
         ),
         click.option(
-            "--input", "input_", metavar="JSON|@FILE|-", help="The input as JSON; from a file or stdin. Fields win."
+            "--input", "input_", metavar="JSON|@FILE|-", help="Input as JSON, from a file or stdin. Fields win."
         ),
-        click.option("--jitter", metavar="DURATION", help="Start each run up to so much after its slot."),
-        click.option(
-            "--late-after", metavar="DURATION", help="With skip: how late a slot may be noticed and still run."
-        ),
-        click.option("--catch-up-window", metavar="DURATION", help="With all: older slots are missed."),
-        click.option("--catch-up-max", type=int, help="With all: how many of the newest run."),
-        click.option("--catch-up", type=_CATCH_UP, help="What becomes of slots that passed while nobody looked."),
-        click.option("--queue-max", type=int, help="With queue: how many runs may be unfinished."),
-        click.option("--overlap", type=_OVERLAP, help="What becomes of a slot while an earlier run is unfinished."),
-        click.option("--end", "ends_at", metavar="TIME", help="There is no slot after."),
-        click.option(
-            "--start", "starts_at", metavar="TIME", help="There is no slot before; what is counted counts from here."
-        ),
-        click.option("--timezone", "-z", metavar="ZONE", help="Whose clocks count: Europe/Berlin."),
+        click.option("--jitter", metavar="DURATION", help="Longest random delay of a run after its slot."),
+        click.option("--late-after", metavar="DURATION", help="Lateness up to which a slot still runs with skip."),
+        click.option("--catch-up-window", metavar="DURATION", help="Age above which slots are missed with all."),
+        click.option("--catch-up-max", type=int, help="Number of newest slots that run with all."),
+        click.option("--catch-up", type=_CATCH_UP, help="Policy for slots that passed during an outage."),
+        click.option("--queue-max", type=int, help="Limit of unfinished runs with queue."),
+        click.option("--overlap", type=_OVERLAP, help="Policy for a slot while an earlier run is unfinished."),
+        click.option("--end", "ends_at", metavar="TIME", help="Latest slot."),
+        click.option("--start", "starts_at", metavar="TIME", help="Earliest slot, from which intervals count."),
+        click.option("--timezone", "-z", metavar="ZONE", help="Time zone, such as Europe/Berlin."),
     ):
         command = option(command)
     return command
 
 
 def _said(options: dict[str, Any]) -> dict[str, Any]:
-    """Return what was said; `none` takes a value back."""
+    """Return the given options; `none` clears a value."""
     options["labels"] = pairs(options.pop("labels"), "--label") or None
     return {name: None if value == NONE else value for name, value in options.items() if value is not None}
 
 
 @schedules.command("list")
-@click.option("--task", "-t", help="Of this task.")
-@click.option("--limit", "-n", default=100, show_default=True, type=click.IntRange(1), help="How many at most.")
+@click.option("--task", "-t", help="Filter by task.")
+@click.option("--limit", "-n", default=100, show_default=True, type=click.IntRange(1), help="Maximum number.")
 def list_(task: str | None, limit: int) -> None:
     """List schedules, by name."""
     with session.current().client() as client:
@@ -95,7 +93,7 @@ def list_(task: str | None, limit: int) -> None:
 @schedules.command("show")
 @named_argument
 def show_(named: str) -> None:
-    """Show everything about a schedule."""
+    """Show a schedule with all its settings."""
     with session.current().client() as client:
         _show(client.schedules.get(named))
 
@@ -106,8 +104,8 @@ def show_(named: str) -> None:
 @click.argument("task", shell_complete=completion.tasks)
 @fields_argument
 @saying_options
-@click.option("--paused", is_flag=True, help="Let no slot come yet.")
-@click.option("--dry-run", is_flag=True, help="Check everything, make nothing.")
+@click.option("--paused", is_flag=True, help="Make it paused.")
+@click.option("--dry-run", is_flag=True, help="Check the request and make nothing.")
 def create(
     name: str, occurrence: str, task: str, fields: tuple[str, ...], input_: str | None, paused: bool, dry_run: bool,
     **options: Any,
@@ -133,15 +131,12 @@ def create(
 @schedules.command("edit")
 @named_argument
 @fields_argument
-@click.option("--name", help="Another name.")
-@click.option("--occurrence", help="When it fires.")
-@click.option("--task", help="What it runs.")
+@click.option("--name", help="New name.")
+@click.option("--occurrence", help="Occurrence.")
+@click.option("--task", help="Task to run.")
 @saying_options
 def edit(named: str, fields: tuple[str, ...], input_: str | None, **options: Any) -> None:
-    """Change what a schedule says; the rest stays. `none` takes a value back.
-
-    Fields and --input replace the whole input.
-    """
+    """Change the given options of a schedule. `none` clears a value. Fields and --input replace the whole input."""
     with session.current().client() as client:
         changes = _said(options)
         if fields or input_ is not None:
@@ -158,7 +153,7 @@ def edit(named: str, fields: tuple[str, ...], input_: str | None, **options: Any
 @schedules.command("pause")
 @named_argument
 def pause(named: str) -> None:
-    """Let no slot come; runs that are there go on."""
+    """Let no slot come; runs in progress go on."""
     with session.current().client() as client:
         schedule = client.schedules.pause(named)
     show.answer(schedule, f"{schedule.name} is paused")
@@ -166,7 +161,7 @@ def pause(named: str) -> None:
 
 @schedules.command("resume")
 @named_argument
-@click.option("--catch-up", type=_CATCH_UP, help="What becomes of the slots that passed meanwhile.")
+@click.option("--catch-up", type=_CATCH_UP, help="Policy for the slots of the pause.")
 def resume(named: str, catch_up: CatchUpName | None) -> None:
     """Let slots come again."""
     with session.current().client() as client:
@@ -176,8 +171,8 @@ def resume(named: str, catch_up: CatchUpName | None) -> None:
 
 @schedules.command("trigger")
 @named_argument
-@click.option("--overlap", type=_OVERLAP, help="What to do while an earlier run is unfinished.")
-@click.option("--reason", "-m", default="", help="Why; it is kept with the run.")
+@click.option("--overlap", type=_OVERLAP, help="Policy while an earlier run is unfinished.")
+@click.option("--reason", "-m", default="", help="Reason, kept with the run.")
 def trigger(named: str, overlap: OverlapName | None, reason: str) -> None:
     """Start a run now, beside the slots."""
     with session.current().client() as client:
@@ -187,12 +182,14 @@ def trigger(named: str, overlap: OverlapName | None, reason: str) -> None:
 
 @schedules.command("backfill")
 @named_argument
-@click.option("--from", "first", required=True, metavar="TIME", help="From this slot: 2026-12-01T02:00:00Z,")
-@click.option("--to", "last", required=True, metavar="TIME", help="up to and including this one.")
-@click.option("--overlap", type=click.Choice(["queue", "allow"]), help="One after the other, or all at once.")
-@click.option("--dry-run", is_flag=True, help="Say which slots these are.")
+@click.option("--from", "first", required=True, metavar="TIME", help="Earliest slot, such as 2026-12-01T02:00:00Z.")
+@click.option("--to", "last", required=True, metavar="TIME", help="Latest slot, inclusive.")
+@click.option(
+    "--overlap", type=click.Choice(["queue", "allow"]), help="Run the slots one after the other, or all at once."
+)
+@click.option("--dry-run", is_flag=True, help="List the slots and start no run.")
 def backfill(named: str, first: str, last: str, overlap: OverlapName | None, dry_run: bool) -> None:
-    """Run slots that have passed and have no run."""
+    """Start runs for past slots without one."""
     with session.current().client() as client:
         found = client.schedules.backfill(named, first, last, overlap=overlap, dry_run=dry_run)
     if session.current().json:
@@ -204,8 +201,10 @@ def backfill(named: str, first: str, last: str, overlap: OverlapName | None, dry
 
 @schedules.command("preview")
 @click.argument("what", metavar="NAME|ID|OCCURRENCE")
-@click.option("--timezone", "-z", metavar="ZONE", help="Of an occurrence: whose clocks count.")
-@click.option("--count", "-n", type=click.IntRange(1, 100), default=10, show_default=True, help="How many.")
+@click.option("--timezone", "-z", metavar="ZONE", help="Time zone of an occurrence.")
+@click.option(
+    "--count", "-n", type=click.IntRange(1, 100), default=10, show_default=True, help="Maximum number of records."
+)
 def preview(what: str, timezone: str | None, count: int) -> None:
     """Show the next slots of a schedule, or, with --timezone, of an OCCURRENCE."""
     with session.current().client() as client:
@@ -218,10 +217,10 @@ def preview(what: str, timezone: str | None, count: int) -> None:
 
 @schedules.command("slots")
 @named_argument
-@click.option("--outcome", type=click.Choice(get_args(OutcomeName)), help="Those only.")
-@click.option("--limit", "-n", default=50, show_default=True, type=click.IntRange(1), help="How many at most.")
+@click.option("--outcome", type=click.Choice(get_args(OutcomeName)), help="Filter by outcome.")
+@click.option("--limit", "-n", default=50, show_default=True, type=click.IntRange(1), help="Maximum number.")
 def slots(named: str, outcome: OutcomeName | None, limit: int) -> None:
-    """Show what became of a schedule's slots, newest first."""
+    """Show the past slots of a schedule, newest first."""
     with session.current().client() as client:
         found = list(islice(client.schedules.slots(named, outcome=outcome), limit))
     if session.current().json:

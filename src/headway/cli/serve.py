@@ -1,4 +1,4 @@
-"""`headway serve`: from options to settings; all the rest is `headway.app.serving`'s."""
+"""Server command: options become settings for `headway.app.serving`."""
 
 from __future__ import annotations
 

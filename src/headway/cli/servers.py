@@ -1,4 +1,4 @@
-"""`headway servers`: who shares the store."""
+"""Servers that share a store: `headway servers`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def servers() -> None:
 
 @servers.command("list")
 def list_() -> None:
-    """List the servers, the oldest first; the one that answers is marked."""
+    """List the servers, oldest first; the answering one is marked."""
     with session.current().client() as client:
         found = client.servers()
     if session.current().json:

@@ -1,4 +1,4 @@
-"""One invocation of the command line: which server, which form of output."""
+"""One invocation of the command line: its server and its form of output."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """What the global options said."""
+    """Values of the global options."""
 
     url: str | None = None
-    """One, or several with commas between."""
+    """One URL, or several with commas between."""
     key_file: str | None = None
-    """A file, so that no list of processes shows the key."""
+    """File with the key, so that no list of processes shows the key."""
     ca: str | None = None
-    """A file with the certificates of authorities."""
+    """File with the certificates of authorities."""
     json: bool = False
     outcome: Exit = Exit.SUCCEEDED
-    """The exit code if the answer cannot be written: that of what has been done so far."""
+    """Exit code if the answer cannot be written: that of the work done so far."""
     unwritten: Unwritten | None = None
-    """An answer that could not be written, of a command that had more to do."""
+    """Answer that could not be written, of a command with further work."""
 
     def client(self) -> Client:
-        """Return a client that gives up soon: someone is looking at the screen."""
+        """Return a client with few retries, since a person waits at the screen."""
         from headway.client.credential import key  # noqa: PLC0415
         from headway.client.sync.client import Client  # noqa: PLC0415 (`--help` needs none)
 
@@ -39,7 +39,7 @@ class Session:
 
 
 def current() -> Session:
-    """Return the session of the command that runs."""
+    """Return the session of the running command."""
     root = click.get_current_context().find_root()
     if not isinstance(root.obj, Session):
         root.obj = Session()

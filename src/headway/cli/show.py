@@ -65,12 +65,12 @@ def table(
 
 
 def on_a_terminal() -> bool:
-    """Whether a person looks at the answers."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
 def screen_width() -> int:
-    """Return how many cells a line has."""
+    """Return the number of cells of a line."""
     return shutil.get_terminal_size().columns
 
 
@@ -98,7 +98,7 @@ def _bold(text: str) -> str:
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one a line; what is None is left out."""
+    """Print names and values, one a line; None values are left out."""
     shown = [(name, printable(str(value))) for name, value in rows if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
@@ -111,14 +111,14 @@ def pairs(rows: Iterable[tuple[str, object]]) -> None:
 
 
 def marked(mark: str, text: str, *, colour: str | None = None) -> None:
-    """Print a line with a mark before it; on a terminal its words are wrapped, and stand beside the mark."""
+    """Print a line with a mark before it; on a terminal its words are wrapped beside the mark."""
     by = len(mark) + 2
     lines = _fitted(one_line(text), by)
     click.echo(f"{click.style(mark, fg=colour)}  " + f"\n{' ' * by}".join(lines))
 
 
 def _fitted(text: str, indent: int) -> list[str]:
-    """Return the lines of a text that begins that far from the edge: as many as it takes on a terminal, else one."""
+    """Return the lines of a text with that indentation: wrapped on a terminal, else one line."""
     if not on_a_terminal():
         return [text]
     from headway.cli.columns import wrapped  # noqa: PLC0415 (imports a part of rich)
@@ -138,9 +138,9 @@ def as_json_line(value: Any) -> None:
 
 
 def answer(value: Any, sentence: str) -> None:
-    """Say that something was done: the sentence for people, the value as JSON.
+    """Print the result of a change: the sentence for people, the value as JSON.
 
-    When that cannot be written the command goes on: what else it was told to change is not left undone.
+    If that cannot be written the command goes on with its further changes.
     """
     try:
         if session.current().json:
@@ -152,7 +152,7 @@ def answer(value: Any, sentence: str) -> None:
 
 
 def started(handle: RunHandle) -> None:
-    """Print a run that was started and is not watched: its id on stdout, and how to watch it on stderr."""
+    """Print the id of a started run on stdout, and how to watch it on stderr."""
     if session.current().json:
         as_json(handle.run)
         return
@@ -163,7 +163,7 @@ def started(handle: RunHandle) -> None:
 
 
 def run(run: RunOut, worker: WaitingWorker | None = None) -> None:
-    """Print everything about a run, and the worker that executes it, or was the last to."""
+    """Print everything about a run, and its present or last worker."""
     if session.current().json:
         as_json(run)
         return
@@ -211,25 +211,25 @@ def point(text: str, details: str = "") -> None:
 
 
 def progress(shown: ProgressOut, state: str) -> str:
-    """Return how far a run is, in a few characters; nothing if it has not said. Of a run that succeeded no percents are left."""
+    """Return the progress of a run in a few characters; "" without one. A run that succeeded has no percents left."""
     count = f"{shown.done:,}/{shown.total:,}" if shown.total else f"{shown.done:,}" if shown.done else ""
     percent = f"{int(shown.percent or 0)} %" if shown.total and state != "succeeded" else ""
     return " ".join(filter(None, [count, percent, shown.message]))
 
 
 def left(eta: str | None) -> str:
-    """Return how long it takes until a time at which a run says it will be done; nothing if that has passed."""
+    """Return the duration until the estimated end of a run; "" if that has passed."""
     left_s = 0.0 if eta is None else (times.from_text(eta) - SystemClock().now_ms()) / 1000
     return f"{span(left_s)} left" if left_s > 0 else ""
 
 
 def age(text: str | None) -> str:
-    """Return how long ago something was."""
+    """Return the age of a time."""
     return NOTHING if text is None else span((SystemClock().now_ms() - times.from_text(text)) / 1000)
 
 
 def duration(run: RunOut) -> str:
-    """Return how long a run has run, or has been running."""
+    """Return the duration of a run, up to now if it runs."""
     if run.started_at is None:
         return NOTHING
     end_ms = times.from_text(run.finished_at) if run.finished_at else SystemClock().now_ms()
@@ -237,17 +237,17 @@ def duration(run: RunOut) -> str:
 
 
 def pretty(raw: msgspec.Raw | bytes | None) -> str:
-    """Return JSON, indented; what a terminal would obey is escaped, which for JSON is the same text."""
+    """Return indented JSON; control characters are escaped, which JSON reads as the same text."""
     return printable(msgspec.json.format(bytes(raw or b"null"), indent=2).decode())
 
 
 def decoded(raw: msgspec.Raw | None) -> Any:
-    """Return what JSON says; None for none."""
+    """Return decoded JSON; None for none."""
     return msgspec.json.decode(raw or b"null")
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number of things: "1 run", "1,000 runs"."""
+    """Return a number with its noun: "1 run", "1,000 runs"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
@@ -262,12 +262,12 @@ def failure(error: dict[str, Any]) -> str:
 
 
 def by(reason: dict[str, Any]) -> str:
-    """Return who did it, in brackets, if known."""
+    """Return the actor in brackets, if known."""
     return f"(by {reason['actor']})" if reason.get("actor") else ""
 
 
 def blocker(waited: dict[str, Any]) -> str:
-    """Return what a run waits for, in a few words."""
+    """Return the condition that a run waits for, in a few words."""
     name = str(waited.get("name", ""))
     if waited.get("kind") == "signal" and name.startswith(TOKEN_WAIT):
         return f"the token {name.removeprefix(TOKEN_WAIT)!r}"

@@ -1,4 +1,4 @@
-"""`headway tables`: tables and their records, and files of them."""
+"""Tables, their records, and files of them: `headway tables`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _show(table: TableOut) -> None:
 
 
 def _say_left_out(table: TableOut) -> None:
-    """Name the columns of an external table that are no fields, on stderr."""
+    """Print the columns of an external table without a field, on stderr."""
     for column, why in ({} if table.external is None else table.external.left_out).items():
         click.echo(one_line(f"left out: {column}: {why}"), err=True)
 
@@ -89,9 +89,9 @@ def _options(field: FieldOut) -> Iterable[str]:
 @click.argument("name")
 @click.option("--field", "fields", multiple=True, metavar="NAME[:TYPE[:OPTION…]]",
               help='A field, such as "Age:number:indexed" or "Status:choice:choices=new|open".')  # fmt: skip
-@click.option("--description", default="", help="What it is for.")
-@click.option("--external-url", metavar="URL", help="A database of your own in which the rows are.")
-@click.option("--relation", metavar="TABLE", help="The table there.")
+@click.option("--description", default="", help="Description.")
+@click.option("--external-url", metavar="URL", help="URL of your own database with the rows.")
+@click.option("--relation", metavar="TABLE", help="Name of the table in that database.")
 def create(
     name: str, fields: tuple[str, ...], description: str, external_url: str | None, relation: str | None
 ) -> None:
@@ -116,7 +116,7 @@ def _field(text: str) -> dict[str, Any]:
 
 @tables.command("delete")
 @click.argument("table")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 def delete(table: str, yes: bool) -> None:
     """Remove a table and its records."""
     with session.current().client() as client:
@@ -132,9 +132,9 @@ def delete(table: str, yes: bool) -> None:
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command what says which records it is about; `condition` reads it."""
+    """Add the filter of records to a command; `condition` reads it."""
     for option in (
-        click.option("--filter", "text", metavar="JSON", help="A condition of AND and OR, as the API takes it."),
+        click.option("--filter", "text", metavar="JSON", help="Filter of AND and OR, in the API's form."),
         click.option(
             "--where", nargs=3, multiple=True, metavar="FIELD OPERATOR VALUE",
             help='Such as --where Age ">" 40; all must be so.',
@@ -145,7 +145,7 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def condition(where: tuple[tuple[str, str, str], ...], text: str | None) -> Any:
-    """Return what `filter_options` say, as the API takes it; None for all records."""
+    """Return the filter of `filter_options` for the API; None for all records."""
     found: list[Any] = [
         {"field": field, "operator": operator, "value": _value(value)} for field, operator, value in where
     ]
@@ -158,7 +158,7 @@ def condition(where: tuple[tuple[str, str, str], ...], text: str | None) -> Any:
 
 
 def _value(text: str) -> Any:
-    """Return a list for `["a", "b"]`, else the text: the table knows what its fields take."""
+    """Return a list for `["a", "b"]`, else the text, which the server converts to the field's type."""
     if text.startswith("["):
         try:
             return msgspec.json.decode(text)
@@ -183,7 +183,7 @@ def _values(pairs: tuple[str, ...]) -> dict[str, Any]:
 @click.option(
     "--order", default="", metavar="FIELD", help='created_at, or an indexed field; "FIELD desc" from its end.'
 )
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="Maximum number of records.")
 def records(table: str, where: tuple[tuple[str, str, str], ...], text: str | None, order: str, limit: int) -> None:
     """List records."""
     found: list[RecordOut] = []
@@ -224,7 +224,7 @@ def insert(table: str, values: tuple[str, ...]) -> None:
 @click.argument("record")
 @click.argument("values", nargs=-1, required=True, metavar="FIELD=VALUE…")
 def update(table: str, record: str, values: tuple[str, ...]) -> None:
-    """Change a record; FIELD= makes a blank."""
+    """Change a record; FIELD= clears a field."""
     with session.current().client() as client:
         after = client.tables.update_record(table, record, _values(values))
     show.answer(after, f"{after.id} is at version {after.version}")
@@ -246,23 +246,23 @@ def remove(table: str, records: tuple[str, ...]) -> None:
 @tables.command("import")
 @click.argument("table")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--upsert-by", default="", metavar="FIELD", help="Change records that have a row's value in this unique field."
-)
+@click.option("--upsert-by", default="", metavar="FIELD", help="Unique field by which rows change existing records.")
 @click.option(
     "--column",
     "columns",
     multiple=True,
     metavar="COLUMN=FIELD",
-    help="A column that is called otherwise than its field.",
+    help="Field of a column with another name.",
 )
-@click.option("--ignore-unknown", is_flag=True, help="Pass over columns that are no field.")
+@click.option("--ignore-unknown", is_flag=True, help="Ignore columns without a field.")
 @click.option("--encoding", type=click.Choice(["utf-8", "windows-1252", "latin-1"]), default="utf-8", show_default=True)
-@click.option("--delimiter", default=",", show_default=True, help="Of CSV.")
-@click.option("--errors-max", default=1000, show_default=True, type=click.IntRange(0), help="Rows that may be refused.")
+@click.option("--delimiter", default=",", show_default=True, help="Delimiter of CSV.")
+@click.option(
+    "--errors-max", default=1000, show_default=True, type=click.IntRange(0), help="Maximum number of refused rows."
+)
 @click.option("--detach", is_flag=True, help="Do not wait for the end.")
 def import_(table: str, file: Path, columns: tuple[str, ...], detach: bool, **options: Any) -> None:
-    """Make records of a CSV, JSON or JSON lines file."""
+    """Import records from a CSV, JSON or JSON lines file."""
     pairs = [column.partition("=") for column in columns]
     options["columns"] = {column: field for column, _, field in pairs}
     with session.current().client() as client:
@@ -279,10 +279,10 @@ def import_(table: str, file: Path, columns: tuple[str, ...], detach: bool, **op
 
 @tables.command("export")
 @click.argument("table")
-@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="The file; stdout if absent.")
+@click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="File; default: stdout.")
 @click.option("--format", "form", type=click.Choice(["csv", "json", "jsonl"]), default="csv", show_default=True)
 @filter_options
-@click.option("--field", "fields", multiple=True, help="Only these fields, in this order.")
+@click.option("--field", "fields", multiple=True, help="Fields, in this order.")
 @click.option("--bom", is_flag=True, help="Begin with a byte order mark, for spreadsheets.")
 def export(
     table: str,
@@ -293,7 +293,7 @@ def export(
     fields: tuple[str, ...],
     bom: bool,
 ) -> None:
-    """Write records into a file."""
+    """Export records to a file."""
     asked = {"format": form, "filter": condition(where, text), "fields": list(fields), "bom": bom}
     with session.current().client() as client:
         done = client.tables.export(table, **asked).result()

@@ -1,4 +1,4 @@
-"""`headway tasks`: what can be run."""
+"""Tasks: `headway tasks`."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def activate(name: str) -> None:
 @tasks.command("deactivate")
 @click.argument("name", shell_complete=completion.tasks)
 def deactivate(name: str) -> None:
-    """Let a task take no new runs; what runs goes on, what is queued waits."""
+    """Refuse new runs of a task; runs in progress go on, queued ones wait."""
     with session.current().client() as client:
         show.answer(client.tasks.deactivate(name), f"{name} takes no new runs")

@@ -1,4 +1,4 @@
-"""`headway users`: people, whose keys work as long as they are active."""
+"""Users, whose keys work while they are active: `headway users`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def users() -> None:
 
 @users.command("create")
 @click.argument("name")
-@click.option("--email", default="", help="Their address.")
+@click.option("--email", default="", help="E-mail address.")
 def create(name: str, email: str) -> None:
     """Make a user and print the id."""
     with session.current().client() as client:
@@ -38,7 +38,7 @@ def list_() -> None:
 @users.command("disable")
 @click.argument("user_id", metavar="USER")
 def disable(user_id: str) -> None:
-    """Let none of a user's keys work; what they have open ends."""
+    """Refuse all keys of a user and close their streams and sessions."""
     with session.current().client() as client:
         changed = client.users.update(finding.user_id(client, user_id), state="disabled")
     show.answer(changed, f"{changed.id} is disabled")
@@ -47,7 +47,7 @@ def disable(user_id: str) -> None:
 @users.command("enable")
 @click.argument("user_id", metavar="USER")
 def enable(user_id: str) -> None:
-    """Let a user's keys work again."""
+    """Accept a user's keys again."""
     with session.current().client() as client:
         changed = client.users.update(finding.user_id(client, user_id), state="active")
     show.answer(changed, f"{changed.id} is active")

@@ -1,4 +1,4 @@
-"""A run on the screen while it runs: a bar on a terminal, plain lines elsewhere, JSON lines for programs.
+"""Display of a run in progress: a bar on a terminal, plain lines elsewhere, JSON lines for programs.
 
 All of it goes to stderr, so that stdout carries the result alone.
 """
@@ -26,23 +26,23 @@ from headway.wire.runs import RunOut
 
 
 class Screen(Protocol):
-    """Where the life of a run is shown."""
+    """Display of a run's life."""
 
     def state(self, state: str, remark: str) -> None:
-        """Show that it is in another state, and what that means."""
+        """Show a new state with its remark."""
 
     def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
-        """Show that it is further."""
+        """Show new progress."""
 
     def log(self, level: str, message: str) -> None:
-        """Show what its code said."""
+        """Show a log line."""
 
     def close(self) -> None:
-        """Leave the screen as it should stay."""
+        """Leave the display in its last state."""
 
 
 def follow(client: Client, handle: RunHandle, *, timeout_s: float | None = None, lines: bool = False) -> RunOut:
-    """Show a run until it is finished and return it; raise WaitTimeout when the time is up.
+    """Show a run until it is finished and return it; raise WaitTimeout after the timeout.
 
     `lines` prints each event as a line of JSON on stdout instead. Ctrl-C leaves the run alone.
     """
@@ -81,7 +81,7 @@ def follow(client: Client, handle: RunHandle, *, timeout_s: float | None = None,
 
 
 def _last_look(run: RunOut, timeout_s: float) -> RunOut:
-    """Return the run if it is finished now; else raise WaitTimeout with its present state, or the last one that was seen."""
+    """Return the run if it is finished now; else raise WaitTimeout with its present or last known state."""
     seen = False
     with contextlib.suppress(HeadwayError), session.current().client() as client:  # to end the watch its own was closed
         run, seen = client.runs.get(run.id).run, True
@@ -112,7 +112,7 @@ def to_the_end(client: Client, handle: RunHandle, *, timeout_s: float | None = N
 
 
 def conclude(run: RunOut) -> None:
-    """Print how a run ended: its result on stdout, everything else on stderr."""
+    """Print the outcome of a run: its result on stdout, everything else on stderr."""
     session.current().outcome = OF_STATE[run.state]
     if session.current().json:
         show.as_json(run)
@@ -166,21 +166,19 @@ def _screen(handle: RunHandle) -> Screen:
 
 
 class PlainScreen:
-    """Lines, for files and pipes: a new one when a percent has passed, not for every report."""
+    """Lines for files and pipes: one per percent, not per report."""
 
     def __init__(self) -> None:
-        """Nothing has been shown."""
         self._state = ""
         self._shown: tuple[int, int | None] = (0, None)
 
     def state(self, state: str, remark: str) -> None:
-        """Print it if it is another."""
         if state and state != self._state:
             self._state = state
             click.echo(f"state: {one_line(state)}{f': {one_line(remark)}' if remark else ''}", err=True)
 
     def progress(self, done: int, total: int | None, message: str, rate: float | None, eta: str | None) -> None:
-        """Print it if it has moved enough to be worth a line."""
+        """Print progress that moved far enough for a line."""
         del rate
         step = 100 * done // total // 5 if total else done
         if not done or (step, total) == self._shown:
@@ -191,11 +189,10 @@ class PlainScreen:
         click.echo(f"progress: {far}{f', {left}' if left else ''}{' ' if message else ''}{one_line(message)}", err=True)
 
     def log(self, level: str, message: str) -> None:
-        """Print it."""
         click.echo(f"{one_line(level)}: {indented(message)}", err=True)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: lines leave nothing open."""
 
 
 def _silent() -> Screen:

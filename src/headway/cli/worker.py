@@ -1,4 +1,4 @@
-"""`headway worker`: worker processes for a server, kept alive until told to stop."""
+"""Worker processes for a server, kept alive until stopped: `headway worker`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headway.worker.processes.stdio import let_go_of_lost, to_stderr
 from headway.worker.processes.supervisor import Supervisor, worker_argv
 
 KILL_AFTER_S: Final = 10.0
-"""On top of the time that runs have to finish: what a worker needs to hand its leases back."""
+"""Time, in seconds, beyond the drain in which a worker hands its leases back before it is killed."""
 
 
 setting = partial(option, config.WorkerSettings)
@@ -94,7 +94,7 @@ def _options(settings: WorkerSettings) -> list[str]:
 
 
 async def _supervise(processes: int, argv: list[str], credential: str, grace_s: float) -> int:
-    """Keep the processes alive until a signal comes, or until the app or the settings turn out to be unusable."""
+    """Keep the processes alive until a signal comes, or until the app or the settings prove unusable."""
     supervisor = Supervisor(
         processes,
         lambda _: argv,

@@ -1,4 +1,4 @@
-"""`headway workers`: who does the work."""
+"""Workers: `headway workers`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def workers() -> None:
 
 @workers.command("list")
 def list_() -> None:
-    """List the workers that are connected; one is blocked if a task holds its event loop (`workers show`)."""
+    """List the connected workers; a worker is blocked if a task holds its event loop (`workers show`)."""
     with session.current().client() as client:
         found = client.workers.list()
     if session.current().json:
@@ -35,7 +35,7 @@ def list_() -> None:
 @workers.command("show")
 @click.argument("worker_id", metavar="ID")
 def show_(worker_id: str) -> None:
-    """Show everything about a worker."""
+    """Show a worker with all its data."""
     with session.current().client() as client:
         worker = client.workers.get(finding.worker_id(client, worker_id))
     if session.current().json:
@@ -68,7 +68,7 @@ def _blocked(blocked: BlockedOut) -> str:
 @workers.command("drain")
 @click.argument("worker_id", metavar="ID")
 def drain(worker_id: str) -> None:
-    """Let a worker finish what it has, take nothing more, and leave."""
+    """Let a worker finish its runs, take no more, and exit."""
     with session.current().client() as client:
         worker = client.workers.drain(finding.worker_id(client, worker_id))
     show.answer(worker, f"{worker.id}  {worker.state}, {show.counted(worker.leases, 'run')} left")
