@@ -259,7 +259,7 @@ class Site:
     async def finish(self, worker: str) -> None:
         """What was claimed."""
         reports: list[wire.AnyReport] = [
-            wire.Succeeded(run_id=lease.run_id, epoch=lease.epoch) for lease in self.leases
+            wire.SucceededReport(run_id=lease.run_id, epoch=lease.epoch) for lease in self.leases
         ]
         answer = await self.service.workers.report(wire.ReportRuns(worker_id=self.workers[worker], reports=reports))
         if answer.rejected:

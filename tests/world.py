@@ -136,11 +136,11 @@ class World:
         (lease,) = await self.claim(worker, 1)
         return lease
 
-    async def report(self, worker: str, *reports: wire.AnyReport, held: Any = None, **beat: Any) -> wire.Reported:
+    async def report(self, worker: str, *reports: wire.AnyReport, held: Any = None, **beat: Any) -> wire.ReportAnswer:
         """Report for a worker."""
         return await self.workers.report(wire.ReportRuns(worker_id=worker, reports=list(reports), held=held, **beat))
 
-    async def tell(self, worker: str, lease: wire.Lease, kind: type[wire.Report], **fields: Any) -> wire.Reported:
+    async def tell(self, worker: str, lease: wire.Lease, kind: type[wire.Report], **fields: Any) -> wire.ReportAnswer:
         """Report one thing about a lease; it must be taken."""
         answer = await self.report(worker, kind(run_id=lease.run_id, epoch=lease.epoch, **fields))
         assert not answer.rejected, answer.rejected
@@ -154,11 +154,11 @@ class World:
 
     async def succeed(self, worker: str, lease: wire.Lease, output: Any = None) -> None:
         """Report success."""
-        await self.tell(worker, lease, wire.Succeeded, output=raw(output))
+        await self.tell(worker, lease, wire.SucceededReport, output=raw(output))
 
     async def fail(self, worker: str, lease: wire.Lease, **error: Any) -> None:
         """Report failure."""
-        await self.tell(worker, lease, wire.Errored, error=wire.ErrorReport(**error))
+        await self.tell(worker, lease, wire.ErroredReport, error=wire.FunctionError(**error))
 
     async def finished(self, worker: str, output: Any = None, **fields: Any) -> Run:
         """Start a run, execute it, and return it as it is then."""

@@ -227,8 +227,8 @@ async def test_a_running_task_says_how_it_goes_and_to_the_newer_generations_what
 async def test_a_failed_task_says_why_in_both_places(serving):
     async with serving() as server:
         run_id = await server.running()
-        error = wire.ErrorReport(message="name: cannot be blank", type="ValueError", retryable=False)
-        await server.report(wire.Errored(run_id=run_id, epoch=1, error=error))
+        error = wire.FunctionError(message="name: cannot be blank", type="ValueError", retryable=False)
+        await server.report(wire.ErroredReport(run_id=run_id, epoch=1, error=error))
         task = (await polled(server, run_id))["payload"]
         assert (task["status"], task["progress"], task["message"]) == ("error", 100, "name: cannot be blank")
         assert task["finished"] > 0
@@ -244,8 +244,8 @@ async def test_a_failed_task_says_why_in_both_places(serving):
 async def test_a_task_that_timed_out_has_their_code_for_it(code, in_memory):
     async with in_memory() as server:
         run_id = await server.running()
-        error = wire.ErrorReport(message="", code=code, retryable=False)
-        await server.report(wire.Errored(run_id=run_id, epoch=1, error=error))
+        error = wire.FunctionError(message="", code=code, retryable=False)
+        await server.report(wire.ErroredReport(run_id=run_id, epoch=1, error=error))
         data = (await polled(server, run_id))["payload"]["data"]
         assert (data["code"], data["message"]) == (4106, "Task timed out")
 
@@ -257,8 +257,8 @@ async def test_a_task_that_timed_out_has_their_code_for_it(code, in_memory):
 async def test_a_task_may_fail_with_a_code_of_theirs(said, code, in_memory):
     async with in_memory() as server:
         run_id = await server.running()
-        error = wire.ErrorReport(message="there is no wallet Savings", code=said, type="Fail", retryable=False)
-        await server.report(wire.Errored(run_id=run_id, epoch=1, error=error))
+        error = wire.FunctionError(message="there is no wallet Savings", code=said, type="Fail", retryable=False)
+        await server.report(wire.ErroredReport(run_id=run_id, epoch=1, error=error))
         task = (await polled(server, run_id))["payload"]
         assert (task["status"], task["message"]) == ("error", "there is no wallet Savings")
         assert task["data"] == {"code": code, "message": "there is no wallet Savings", "details": [said, "Fail"]}

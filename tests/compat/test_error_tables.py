@@ -175,8 +175,8 @@ async def test_each_code_of_a_task_that_failed(code, in_memory):
     async with in_memory() as server:
         said, message = FAILED[code]
         run_id = await server.running()
-        error = wire.ErrorReport(message=message, code=said, retryable=False)
-        await server.report(wire.Errored(run_id=run_id, epoch=1, error=error))
+        error = wire.FunctionError(message=message, code=said, retryable=False)
+        await server.report(wire.ErroredReport(run_id=run_id, epoch=1, error=error))
         for path in (f"/api/v1/tasks/{run_id}", f"/api/task?id={run_id}", f"/api/system/tasks?id={run_id}"):
             answer = await server.get(path)
             task = answer.json.get("payload", answer.json)

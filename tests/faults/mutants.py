@@ -600,7 +600,7 @@ MUTANTS = (
         "tests/faults/test_races.py::test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once",
     ),
     Mutant(
-        "stopped-result-counts", "_outcome",
+        "stopped-result-counts", "_apply",
         "raise RunStopping", "return",
         "tests/faults/test_races.py::test_a_result_that_comes_after_an_acknowledged_stop_does_not_count",
     ),
@@ -1135,8 +1135,8 @@ MUTANTS = (
     ),
     Mutant(
         "nothing-beyond-what-is-known", "workers",
-        "class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):\n    ...",
-        "class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):\n"
+        "class StopSignal(Open, frozen=True, kw_only=True, omit_defaults=True):\n    ...",
+        "class StopSignal(Open, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):\n"
         "    ...",
         VERSIONS + "test_a_worker_understands_a_server_of_another_version",
     ),

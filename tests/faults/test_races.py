@@ -108,11 +108,11 @@ async def one_round(bench):
         ended.set()
 
     async def complete():
-        await bench.report(worker_id, lease, worker_wire.Succeeded)
+        await bench.report(worker_id, lease, worker_wire.SucceededReport)
 
     async def fail():
         await bench.report(
-            worker_id, lease, worker_wire.Errored, error=worker_wire.ErrorReport(message="no"), retry_after="0s"
+            worker_id, lease, worker_wire.ErroredReport, error=worker_wire.FunctionError(message="no"), retry_after="0s"
         )
 
     async def lapse():
@@ -164,7 +164,7 @@ async def heartbeat(bench, worker_id, run):
 
 
 async def confirm(bench, worker_id, run):
-    report = worker_wire.Stopped(run_id=run.id, epoch=run.epoch)
+    report = worker_wire.StoppedReport(run_id=run.id, epoch=run.epoch)
     answer = await bench.service.workers.report(worker_wire.ReportRuns(worker_id=worker_id, reports=[report]))
     assert answer.rejected == []
 
@@ -177,7 +177,7 @@ async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(pla
             run_id = (await bench.service.of(1).runs.start(wire.StartRun(task="job"))).run.id
             lease = (await bench.claim(worker_id))[0]
             await bench.service.of(1).runs.terminate(run_id, wire.Terminate())
-            answer = await bench.report(worker_id, lease, worker_wire.Succeeded, output=msgspec.Raw(b"1"))
+            answer = await bench.report(worker_id, lease, worker_wire.SucceededReport, output=msgspec.Raw(b"1"))
             assert [(rejected.status, rejected.code) for rejected in answer.rejected] == [(409, "run_stopping")]
             run = await bench.service.of(1).runs.get(run_id)
             assert (run.state, run.output) == ("terminated", None)

@@ -57,23 +57,23 @@ async def _all_of_it(ask: Any) -> None:
     await report(
         wire.ProgressReport(**of, done=1, total=2, message="m"), wire.LogReport(**of, message="m", fields={"a": 1}),
         wire.ResultReport(**of, value=one, name="r"), wire.StepReport(**of, name="s", value=one),
-        wire.StepFailureReport(**of, name="f", number=1, error=wire.ErrorReport(message="m"), retry_at="2100-01-01T00:00:00Z"),
+        wire.StepFailureReport(**of, name="f", number=1, error=wire.FunctionError(message="m"), retry_at="2100-01-01T00:00:00Z"),
         wire.ChildReport(**of, name="c", run=StartRun(task="t")), wire.TokenReport(**of, name="t"),
         held=[(of["run_id"], of["epoch"])],
     )  # fmt: skip
-    await report(wire.Succeeded(**of, output=one))
+    await report(wire.SucceededReport(**of, output=one))
     await ask("/v1/leases:claim", wire.ClaimRuns(worker_id=worker))  # the child
-    refused = wire.ErrorReport(code="c", type="ValueError", message="m", retryable=False, details="d")
-    await report(wire.Errored(**await begun(), error=refused))
+    refused = wire.FunctionError(code="c", type="ValueError", message="m", retryable=False, details="d")
+    await report(wire.ErroredReport(**await begun(), error=refused))
     signal = wire.BlockerSpec(kind="signal", name="s", number=2)
-    await report(wire.Suspended(**await begun(), blockers=[signal], timeout="1h"))
-    await report(wire.Slept(**await begun(), until="2100-01-01T00:00:00Z"))
-    await report(wire.Released(**await begun()))
+    await report(wire.SuspendedReport(**await begun(), blockers=[signal], timeout="1h"))
+    await report(wire.SleptReport(**await begun(), until="2100-01-01T00:00:00Z"))
+    await report(wire.ReleasedReport(**await begun()))
     of = {**(await begun())}
     await ask(f"/v1/runs/{of['run_id']}:terminate", {"reason": "r"})
     await report(held=[(of["run_id"], of["epoch"])])
-    await report(wire.Stopped(**of, killed=True))
-    await report(wire.Succeeded(**of))  # too late
+    await report(wire.StoppedReport(**of, killed=True))
+    await report(wire.SucceededReport(**of))  # too late
     await ask(f"/v1/workers/{worker}:drain", {})
 
 

@@ -105,7 +105,7 @@ class Server:
     async def claim(self) -> list[wire.Lease]:
         return await self.service.workers.claim(wire.ClaimRuns(worker_id=self.worker, max=100))
 
-    async def report(self, *reports) -> wire.Reported:
+    async def report(self, *reports) -> wire.ReportAnswer:
         return await self.service.workers.report(wire.ReportRuns(worker_id=self.worker, reports=list(reports)))
 
     async def running(self, **spec) -> str:
@@ -115,13 +115,13 @@ class Server:
 
     async def succeed(self, run_id, output=b"null") -> None:
         run = await self.service.of(1).runs.get(run_id)
-        done = wire.Succeeded(run_id=run_id, epoch=run.epoch, output=msgspec.Raw(output))
+        done = wire.SucceededReport(run_id=run_id, epoch=run.epoch, output=msgspec.Raw(output))
         assert not (await self.report(done)).rejected
 
     async def fail(self, run_id) -> None:
         run = await self.service.of(1).runs.get(run_id)
-        error = wire.ErrorReport(message="no", retryable=False)
-        assert not (await self.report(wire.Errored(run_id=run_id, epoch=run.epoch, error=error))).rejected
+        error = wire.FunctionError(message="no", retryable=False)
+        assert not (await self.report(wire.ErroredReport(run_id=run_id, epoch=run.epoch, error=error))).rejected
 
     async def finished(self, output=b"null", **spec) -> str:
         run_id = await self.running(**spec)

@@ -136,7 +136,7 @@ async def test_a_damaged_step_ends_its_run_and_no_other_claim(serving, how):
         run = await server.service.of(1).runs.get(run_id)
         said = {"run_id": run_id, "epoch": run.epoch}
         await server.report(
-            wire.StepReport(**said, name="s", value=msgspec.Raw(b'{"text":"xyz"}')), wire.Released(**said)
+            wire.StepReport(**said, name="s", value=msgspec.Raw(b'{"text":"xyz"}')), wire.ReleasedReport(**said)
         )
         damage(server, how, "steps", "value", "run_id", run_id)
         other = await server.start()

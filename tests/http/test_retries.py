@@ -10,9 +10,9 @@ async def failed(server):
     """Return the id of a run that has failed after a step."""
     run_id = await server.start()
     (lease,) = await server.claim()
-    error = wire.ErrorReport(message="no", retryable=False)
+    error = wire.FunctionError(message="no", retryable=False)
     step = wire.StepReport(run_id=run_id, epoch=lease.epoch, name="a", value=wire.Raw(b"1"))
-    ended = wire.Errored(run_id=run_id, epoch=lease.epoch, error=error)
+    ended = wire.ErroredReport(run_id=run_id, epoch=lease.epoch, error=error)
     await server.service.workers.report(wire.ReportRuns(worker_id=server.worker, reports=[step, ended]))
     return run_id
 

@@ -371,10 +371,10 @@ async def furnish(server, headers) -> Furnished:  # noqa: PLR0915 - one of every
     await server.claim()
     for run_id in (finished, command):
         await server.succeed(run_id, b'{"secret": "canary-of-run"}')
-    error = wire.ErrorReport(message="canary-of-run", retryable=False)
+    error = wire.FunctionError(message="canary-of-run", retryable=False)
     progress = wire.ProgressReport(run_id=running, epoch=1, done=1, total=2, message="canary-of-run")
     result = wire.ResultReport(run_id=running, epoch=1, value=msgspec.Raw(b'"canary-of-run"'))
-    assert not (await server.report(wire.Errored(run_id=failed, epoch=1, error=error), progress, result)).rejected
+    assert not (await server.report(wire.ErroredReport(run_id=failed, epoch=1, error=error), progress, result)).rejected
     await server.log(running, "canary-of-run")
     queued = await begin(dedupe={"key": "known", "scope": "forever"}, run_at="2030-01-01T00:00:00Z")
     fields = [{"name": "Name", "default": "canary-of-table"}, {"name": "Key", "unique": True}, {"name": "Note"}]

@@ -92,7 +92,7 @@ async def test_a_token_completes_the_wait_once(serving):
         run_id = await server.running()
         token = (await server.report(wire.TokenReport(run_id=run_id, epoch=1, name="ok"))).replies[0].token
         blocker = wire.BlockerSpec(kind="signal", name="token:ok")
-        await server.report(wire.Suspended(run_id=run_id, epoch=1, blockers=[blocker]))
+        await server.report(wire.SuspendedReport(run_id=run_id, epoch=1, blockers=[blocker]))
         for _ in range(2):  # the second in case the answer was lost
             answer = await server.post(f"/v1/tokens/{token}:complete", {"value": True}, idempotency_key="k")
             assert (answer.status, answer.json) == (200, {"run_id": run_id, "state": "queued"})

@@ -47,10 +47,10 @@ names = st.sampled_from(["go", "go#1", "pay"])
 delays = st.sampled_from([0, 0, 0, 1_000, 10_000])
 pick = st.integers(0, 10**6)
 KINDS = {
-    "succeed": (wire.Succeeded, {"output": raw(1)}),
-    "crash": (wire.Errored, {"error": wire.ErrorReport(code="crashed")}),
-    "release": (wire.Released, {}),
-    "stopped": (wire.Stopped, {}),
+    "succeed": (wire.SucceededReport, {"output": raw(1)}),
+    "crash": (wire.ErroredReport, {"error": wire.FunctionError(code="crashed")}),
+    "release": (wire.ReleasedReport, {}),
+    "stopped": (wire.StoppedReport, {}),
 }
 
 
@@ -117,7 +117,7 @@ class Life(RuleBasedStateMachine):
         """Carry out a verb, which must be answered as the reference says; a run that it returns is the one in the store."""
         try:
             answer = self.do(coroutine)
-            code = answer.rejected[0].code if isinstance(answer, wire.Reported) and answer.rejected else None
+            code = answer.rejected[0].code if isinstance(answer, wire.ReportAnswer) and answer.rejected else None
         except HeadwayError as error:
             answer, code = None, error.code
         assert expected == code, (name, expected, code)
@@ -286,14 +286,14 @@ class Life(RuleBasedStateMachine):
     @has_leases
     @may(4, number=pick, retryable=st.sampled_from([True, True, False]))
     def fail(self, number, retryable):
-        fields = {"error": wire.ErrorReport(retryable=retryable)}
-        self.report(number, "fail", wire.Errored, fields=fields, retryable=retryable)
+        fields = {"error": wire.FunctionError(retryable=retryable)}
+        self.report(number, "fail", wire.ErroredReport, fields=fields, retryable=retryable)
 
     @has_leases
     @may(number=pick, delay=delays)
     def sleep(self, number, delay):
         until = self.model.now + delay
-        self.report(number, "sleep", wire.Slept, fields={"until": to_text(until)}, until=until)
+        self.report(number, "sleep", wire.SleptReport, fields={"until": to_text(until)}, until=until)
 
     @has_leases
     @may(
@@ -310,7 +310,7 @@ class Life(RuleBasedStateMachine):
         self.report(
             number,
             "suspend",
-            wire.Suspended,
+            wire.SuspendedReport,
             fields=fields,
             waits=[("signal", *one) for one in wanted],
             timeout=timeout,
@@ -329,7 +329,9 @@ class Life(RuleBasedStateMachine):
         self.model.start(child, task, 5, "a", 0, run["id"])
         self.model.step(run["id"])
         worker, epoch = run["worker"], run["epoch"]
-        said = wire.Suspended(run_id=run["id"], epoch=epoch, blockers=[wire.BlockerSpec(kind="run", run_id=child)])
+        said = wire.SuspendedReport(
+            run_id=run["id"], epoch=epoch, blockers=[wire.BlockerSpec(kind="run", run_id=child)]
+        )
         expected = self.model.report(worker, run["id"], epoch, "suspend", waits=[("run", child)], timeout=None)
         self.verb("wait for a child", expected, self.world.report(worker, said))
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.worker.kit import lease
 
-from headway.wire.workers import LogReport, Reply, StepReport, Stopped, Succeeded
+from headway.wire.workers import LogReport, Reply, StepReport, StoppedReport, SucceededReport
 from headway.worker.context.interrupts import Cause
 from headway.worker.executors.frames import CancelFrame, FrameFromChild, OutcomeFrame, ReplyFrame, ReportFrame
 from headway.worker.executors.ray.mailbox import Mailbox
@@ -85,7 +85,9 @@ def test_a_step_is_answered_and_the_outcome_comes_last(stage):
         asked = [frame for frame in stage.heard(ReportFrame) if frame.number]
     assert isinstance(asked[0].report, StepReport)
     stage.deliver(ReplyFrame(asked[0].number, Reply(index=0)))
-    assert stage.heard(OutcomeFrame)[-1] == OutcomeFrame(Succeeded(run_id="run", epoch=1, output=msgspec.Raw(b"42")))
+    assert stage.heard(OutcomeFrame)[-1] == OutcomeFrame(
+        SucceededReport(run_id="run", epoch=1, output=msgspec.Raw(b"42"))
+    )
     thread.join(10)
     assert not thread.is_alive()
     assert not stage.left.is_set()
@@ -100,7 +102,7 @@ def test_a_lease_that_nobody_wants_any_more_is_not_begun(stage):
 def test_a_stop_before_the_app_is_loaded_is_not_missed(stage):
     stage.deliver(CancelFrame(Cause.STOP))
     stage.begin(lease("heed_the_end"))
-    assert stage.heard(OutcomeFrame)[-1] == OutcomeFrame(Stopped(run_id="run", epoch=1))
+    assert stage.heard(OutcomeFrame)[-1] == OutcomeFrame(StoppedReport(run_id="run", epoch=1))
 
 
 def test_a_lost_lease_ends_without_an_outcome(stage):

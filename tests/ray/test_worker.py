@@ -9,7 +9,7 @@ from tests.worker.conftest import start  # noqa: F401 - a fixture
 from tests.worker.kit import lease
 from tests.worker.test_program import argv, server  # noqa: F401 - a fixture
 
-from headway.wire.workers import Succeeded
+from headway.wire.workers import SucceededReport
 from headway.worker.declaration.app import App
 from headway.worker.executors.ray.options import RayOptions, RayUnusable
 
@@ -34,7 +34,7 @@ def mixed():
 def test_a_worker_that_leaves_ray_to_others_claims_the_rest(start):  # noqa: F811
     works = start(mixed(), ray=RayOptions(capacity=0))
     works.link.give(lease("near"))
-    assert isinstance(works.link.outcome(), Succeeded)
+    assert isinstance(works.link.outcome(), SucceededReport)
     assert [claim.rooms["ray"] for claim in works.link.claims] == [0] * len(works.link.claims)
 
 
@@ -85,5 +85,5 @@ def test_a_runtime_environment_that_is_no_json_is_refused():
 def test_a_worker_that_finds_no_cluster_goes_on_with_the_rest(start):  # noqa: F811
     works = start(mixed(), spec=SPEC, ray=RayOptions(address="127.0.0.1:1"))
     works.link.give(lease("near"))
-    assert isinstance(works.link.outcome(), Succeeded)
+    assert isinstance(works.link.outcome(), SucceededReport)
     assert works.link.claims[0].rooms["ray"] == 0

@@ -182,7 +182,7 @@ async def test_a_stop_at_one_server_reaches_the_worker_at_the_other(pair):
         stop = await told
     assert (run.id, lease.epoch, 3000, "enough") == (stop.run_id, stop.epoch, stop.grace_ms, stop.reason)
     await signals.aclose()
-    await pair.a.tell(worker, lease, wire.Stopped)
+    await pair.a.tell(worker, lease, wire.StoppedReport)
     assert "terminated" == await pair.b.state(run.id)
 
 
@@ -301,11 +301,11 @@ async def test_a_stop_at_one_server_and_an_outcome_at_the_other_have_one_winner(
     for _ in range(30):
         run = await pair.a.start()
         lease = await pair.a.one(worker)
-        done = wire.Succeeded(run_id=run.id, epoch=lease.epoch)
+        done = wire.SucceededReport(run_id=run.id, epoch=lease.epoch)
         await asyncio.gather(pair.a.report(worker, done), pair.b.stop(run.id), return_exceptions=True)
         state = await pair.a.state(run.id)
         if state == "stopping":
-            await pair.a.tell(worker, lease, wire.Stopped)
+            await pair.a.tell(worker, lease, wire.StoppedReport)
             state = await pair.a.state(run.id)
         causes = await pair.b.causes(run.id)
         assert 1 == sum(cause in ("succeeded", "stopped") for cause in causes), causes
@@ -325,7 +325,7 @@ async def test_children_that_end_at_two_servers_wake_their_parent_once(pair):
             ids += [reply.run_id for reply in (await world.report(worker, asked)).replies]
         leases = [(*both, await told(*both)) for both in workers]
         blockers = [wire.BlockerSpec(kind="run", run_id=run_id) for run_id in ids]
-        await world.tell(worker, lease, wire.Suspended, blockers=blockers)
+        await world.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
         await asyncio.gather(*(one.succeed(its, child) for one, its, child in leases))
         assert "queued" == await world.state(parent.id)
         again = await told(world, worker)
@@ -423,7 +423,7 @@ async def test_a_lease_that_was_taken_while_its_server_slept_is_fenced_when_it_w
     await pair.pulse()
     await pair.pass_time(GONE_MS + 20_000, pair.b)
     assert "queued" == await pair.b.state(run.id)
-    answer = await pair.a.report(worker, wire.Succeeded(run_id=run.id, epoch=lease.epoch))
+    answer = await pair.a.report(worker, wire.SucceededReport(run_id=run.id, epoch=lease.epoch))
     assert ["lease_lost"] == [rejected.code for rejected in answer.rejected]
     other = await pair.b.worker()
     again = await pair.b.one(other)

@@ -169,11 +169,11 @@ ENDS = {
     "success": lambda world, worker, lease: world.succeed(worker, lease),
     "failure": lambda world, worker, lease: world.fail(worker, lease, retryable=False),
     "a retry": lambda world, worker, lease: world.fail(worker, lease),
-    "a wait": lambda world, worker, lease: world.tell(worker, lease, wire.Suspended, blockers=[], timeout="1h"),
-    "a sleep": lambda world, worker, lease: world.tell(worker, lease, wire.Slept, until="2100-01-01T00:00:00Z"),
+    "a wait": lambda world, worker, lease: world.tell(worker, lease, wire.SuspendedReport, blockers=[], timeout="1h"),
+    "a sleep": lambda world, worker, lease: world.tell(worker, lease, wire.SleptReport, until="2100-01-01T00:00:00Z"),
     "a hold": lambda world, worker, lease: world.runs.suspend(lease.run_id, WHY),
     "a crash": lambda world, worker, lease: world.fail(worker, lease, code="crashed"),
-    "a hand-back": lambda world, worker, lease: world.tell(worker, lease, wire.Released),
+    "a hand-back": lambda world, worker, lease: world.tell(worker, lease, wire.ReleasedReport),
     "a lapse": lambda world, worker, lease: world.workers.lapse(world.sessions.get(worker)),
     "a stop": lambda world, worker, lease: stopped(world, worker, lease),  # noqa: PLW0108 - it stands below
     "an abandoned stop": lambda world, worker, lease: abandoned(world, worker, lease),  # noqa: PLW0108
@@ -182,7 +182,7 @@ ENDS = {
 
 async def stopped(world, worker, lease):
     await world.stop(lease.run_id)
-    await world.tell(worker, lease, wire.Stopped)
+    await world.tell(worker, lease, wire.StoppedReport)
 
 
 async def abandoned(world, worker, lease):

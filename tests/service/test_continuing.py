@@ -77,7 +77,7 @@ async def test_a_terminated_run_goes_on_as_well(world):
     worker, lease = await begun(world)
     await step(world, worker, lease, "a")
     await world.stop(lease.run_id)
-    await world.tell(worker, lease, wire.Stopped)
+    await world.tell(worker, lease, wire.StoppedReport)
     assert {"a": 1} == steps(await again(world, worker, lease.run_id))
 
 
@@ -138,7 +138,7 @@ async def test_a_wait_that_timed_out_stays_so_if_the_run_went_on_after_it(world)
 async def test_a_suspension_is_over_if_the_run_was_woken_from_it(world, woken):
     worker, lease = await begun(world)
     await step(world, worker, lease, "suspend:1", True)
-    await world.tell(worker, lease, wire.Suspended, blockers=[wire.BlockerSpec(kind="signal", name="go")])
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="signal", name="go")])
     if woken:
         await world.runs.signal(lease.run_id, SignalRun(name="go"))
         lease = await world.one(worker)
@@ -164,7 +164,7 @@ async def test_a_token_that_was_handed_out_completes_the_wait_of_the_newest_retr
         lease = await again(world, worker, lease.run_id)
         await fail(world, worker, lease)
     new = await again(world, worker, lease.run_id)
-    await world.tell(worker, new, wire.Suspended, blockers=[wire.BlockerSpec(kind="signal", name="token:ok")])
+    await world.tell(worker, new, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="signal", name="token:ok")])
     assert new.run_id == (await world.runs.complete_token(given, raw("yes"))).id
     assert "yes" == steps(await world.one(worker))["signal:token:ok#1"]
     with pytest.raises(AlreadyCompleted):
@@ -206,7 +206,7 @@ async def test_children_that_succeeded_are_not_started_again_and_those_that_fail
     await world.succeed(worker, one, 11)
     await fail(world, worker, two)
     await world.stop(three.run_id)
-    await world.tell(worker, three, wire.Stopped)
+    await world.tell(worker, three, wire.StoppedReport)
     await fail(world, worker, lease)
     new = await again(world, worker, lease.run_id)
     had = steps(new)
@@ -263,7 +263,7 @@ async def test_children_that_have_not_ended_get_the_retry_as_their_parent_and_wa
     assert sorted(ids) == sorted(run.id for run in children)
     assert {new.run_id} == {run.root_id for run in children}
     blockers = [wire.BlockerSpec(kind="run", run_id=run_id) for run_id in ids]
-    await world.tell(worker, new, wire.Suspended, blockers=blockers)
+    await world.tell(worker, new, wire.SuspendedReport, blockers=blockers)
     for number, leased in enumerate((one, two, three)):
         assert "suspended" == await world.state(new.run_id)
         await world.succeed(worker, leased, number)
@@ -281,7 +281,7 @@ async def test_a_retry_waits_for_children_whose_steps_have_names_of_a_workers_ow
         await world.succeed(worker, one, 7)
     new = await again(world, worker, lease.run_id)
     assert run_id == steps(new)["mine"]
-    await world.tell(worker, new, wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
+    await world.tell(worker, new, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
     if not ended:
         assert "suspended" == await world.state(new.run_id)
         await world.succeed(worker, one, 7)
@@ -310,7 +310,7 @@ async def test_a_retry_that_waits_for_a_child_is_woken_by_it_though_the_run_abov
 
     async def waits(lease):
         run_id = await child(world, worker, lease, "child:k#1", "k")
-        await world.tell(worker, lease, wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
+        await world.tell(worker, lease, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
         return run_id
 
     async def alone():
@@ -334,11 +334,11 @@ async def test_two_retries_of_a_run_that_was_stopped_without_its_children_are_bo
     await child(world, worker, lease)
     kids = await world.claim(worker)
     await world.runs.terminate(lease.run_id, Terminate(children="leave"))
-    await world.tell(worker, lease, wire.Stopped)
+    await world.tell(worker, lease, wire.StoppedReport)
     for _ in range(2):
         new = await again(world, worker, lease.run_id)
         run_id = await child(world, worker, new)
-        await world.tell(worker, new, wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
+        await world.tell(worker, new, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="run", run_id=run_id)])
     kids += await world.claim(worker)
     assert 2 == len(kids)
     for kid in kids:
@@ -358,9 +358,9 @@ async def test_a_child_with_a_name_of_a_workers_own_that_cannot_be_waited_for_co
         await world.succeed(worker, one)
         await world.runs.delete(run_id)
     else:
-        await world.tell(worker, first, wire.Suspended, blockers=blockers)
+        await world.tell(worker, first, wire.SuspendedReport, blockers=blockers)
     new = await again(world, worker, lease.run_id)
-    await world.tell(worker, new, wire.Suspended, blockers=blockers)
+    await world.tell(worker, new, wire.SuspendedReport, blockers=blockers)
     ended = steps(await world.one(worker))[f"child-result:{run_id}"]
     assert ("terminated", "not_taken_over") == (ended["state"], ended["error"]["code"])
 
@@ -372,11 +372,11 @@ async def test_a_retry_waits_for_no_run_that_is_not_a_child_of_its_chain(world):
     (one,) = await world.claim(worker)
     new = await again(world, worker, lease.run_id)
     blocker = wire.BlockerSpec(kind="run", run_id=strange.id)
-    assert (409, "invalid_state") == await world.refused(worker, new, wire.Suspended, blockers=[blocker])
+    assert (409, "invalid_state") == await world.refused(worker, new, wire.SuspendedReport, blockers=[blocker])
     await step(world, worker, new, "mine", strange.id)
-    assert (409, "invalid_state") == await world.refused(worker, new, wire.Suspended, blockers=[blocker])
+    assert (409, "invalid_state") == await world.refused(worker, new, wire.SuspendedReport, blockers=[blocker])
     await world.succeed(worker, one, "secret")
-    assert (409, "invalid_state") == await world.refused(worker, new, wire.Suspended, blockers=[blocker])
+    assert (409, "invalid_state") == await world.refused(worker, new, wire.SuspendedReport, blockers=[blocker])
     assert strange.id not in str(steps(new))
 
 
@@ -469,6 +469,6 @@ def _records(task):
 
 async def test_failures_of_steps_are_of_the_run_that_had_them(world):
     worker, lease = await begun(world)
-    await world.tell(worker, lease, wire.StepFailureReport, name="s", number=1, error=wire.ErrorReport())
+    await world.tell(worker, lease, wire.StepFailureReport, name="s", number=1, error=wire.FunctionError())
     await fail(world, worker, lease)
     assert {} == steps(await again(world, worker, lease.run_id))

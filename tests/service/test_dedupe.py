@@ -119,7 +119,7 @@ async def test_a_debounced_run_that_has_begun_keeps_its_input(world):
     await world.advance(10_000, worker)
     lease = await world.one(worker)
     assert (run.id, '{"n":1}') == ((await again("debounce")).run.id, (await world.runs.get(run.id)).input)
-    await world.tell(worker, lease, wire.Released)
+    await world.tell(worker, lease, wire.ReleasedReport)
     second = await again("debounce")
     assert '{"n":1}' == second.run.input, "an attempt has seen it"
 

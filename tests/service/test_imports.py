@@ -234,7 +234,7 @@ async def test_an_import_that_is_broken_off_anywhere_goes_on_and_has_each_row_on
         done = await world.desk.imports.begin(run, spec)
         await world.desk.imports.chunk(run, spec, done)
         old = run
-        await world.report(worker, wire.Released(run_id=run.id, epoch=run.epoch))
+        await world.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
         await world.claim(worker, 1)
         run = await world.runs.get(run.id)
         with pytest.raises(LeaseLost):
@@ -256,7 +256,7 @@ async def test_an_export_that_is_broken_off_goes_on_where_it_stood(world, monkey
     for _ in range(3):
         done = await world.desk.exports.begin(run, spec)
         await world.desk.exports.chunk(run, spec, done)
-        await world.report(worker, wire.Released(run_id=run.id, epoch=run.epoch))
+        await world.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
         await world.claim(worker, 1)
         run = await world.runs.get(run.id)
     output = json.loads(bytes(await exporting.execute(world.service, run)))

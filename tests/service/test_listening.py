@@ -204,7 +204,7 @@ async def test_runs_of_a_worker_that_hears_no_answer_for_a_lease_are_given_back_
     assert ["created", "claimed", "released", "claimed"] == await world.causes(run.id)
     with pytest.raises(WorkerNotFound):
         await world.claim(beating.worker)
-    assert (409, "lease_lost") == await world.refused(other, lease, wire.Succeeded)
+    assert (409, "lease_lost") == await world.refused(other, lease, wire.SucceededReport)
 
 
 async def test_a_worker_that_hears_now_and_then_keeps_its_runs(world, beating):

@@ -57,9 +57,9 @@ async def test_attempts_are_counted_by_their_outcome_with_retries_crashes_and_po
     stopped = await world.start()
     lease = await world.one(worker)
     await world.stop(stopped.id)
-    await world.tell(worker, lease, wire.Stopped)
+    await world.tell(worker, lease, wire.StoppedReport)
     await world.start()
-    await world.tell(worker, await world.one(worker), wire.Released)
+    await world.tell(worker, await world.one(worker), wire.ReleasedReport)
     found = await scraped(world)
     shown = {
         re.search('outcome="(\\w+)"', name)[1]: value
@@ -85,7 +85,7 @@ async def test_a_wait_begins_when_a_run_may_start_and_a_duration_when_it_first_d
     await world.advance(50_000, worker)
     lease = await world.one(worker)  # after 50 s
     await world.advance(1_000, worker)
-    await world.tell(worker, lease, wire.Released)
+    await world.tell(worker, lease, wire.ReleasedReport)
     lease = await world.one(worker)  # at once
     await world.succeed(worker, lease)
     found = await scraped(world)
@@ -99,7 +99,7 @@ async def test_what_is_undone_is_not_counted(world):
     await world.start()
     lease = await world.one(worker)
     await world.succeed(worker, lease)
-    assert await world.refused(worker, lease, wire.Succeeded, output=raw(1)) == (409, "lease_lost")
+    assert await world.refused(worker, lease, wire.SucceededReport, output=raw(1)) == (409, "lease_lost")
     found = await scraped(world)
     assert found["headway_attempts_total" + of(outcome="succeeded")] == 1
 

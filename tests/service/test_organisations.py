@@ -46,7 +46,7 @@ async def claimed(desk, worker, most=100):
 
 
 async def ended(desk, worker, lease):
-    done = wire.Succeeded(run_id=lease.run_id, epoch=lease.epoch, output=raw("secret"))
+    done = wire.SucceededReport(run_id=lease.run_id, epoch=lease.epoch, output=raw("secret"))
     assert not (await desk.workers.report(wire.ReportRuns(worker_id=worker, reports=[done]))).rejected
 
 
@@ -484,7 +484,7 @@ async def test_a_bulk_action_touches_ones_own_and_counts_them(world):
             n: [(await desk.runs.get(run.id)).protected for desk, run in runs if desk.organisation == n] for n in (1, 2)
         }
         assert 2 == done["changed"]
-        await world.tell(built_in.id, lease, wire.Succeeded)
+        await world.tell(built_in.id, lease, wire.SucceededReport)
         for desk, run in runs:
             await desk.runs.protect(run.id, protected=False)
 
@@ -539,7 +539,7 @@ async def test_a_worker_gets_its_own_organisations_runs_and_reports_on_no_others
     run = await world.start()
     assert [] == await claimed(two, theirs)
     lease = await world.one(mine)
-    report = wire.Succeeded(run_id=lease.run_id, epoch=lease.epoch)
+    report = wire.SucceededReport(run_id=lease.run_id, epoch=lease.epoch)
     answer = await two.workers.report(wire.ReportRuns(worker_id=theirs, reports=[report]))
     assert ["lease_lost"] == [rejected.code for rejected in answer.rejected]
     assert "running" == await world.state(run.id)

@@ -72,7 +72,7 @@ class Office:
     async def execute(self, run):
         """Execute a claimed run to its end; return its output."""
         output = await records.execute(self.world.service, run)
-        await self.world.tell(self.worker, self.lease, workers.Succeeded, output=output)
+        await self.world.tell(self.worker, self.lease, workers.SucceededReport, output=output)
         return json.loads(bytes(output))
 
     async def run(self, name="T", given=None):

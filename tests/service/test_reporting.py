@@ -2,12 +2,14 @@
 
 import json
 import random
+from typing import get_args
 
 import msgspec
 import pytest
 from tests.world import declare, in_memory, raw, spec
 
 from headway.errors import HeadwayError
+from headway.service.report_events import EVENTS
 from headway.wire import workers as wire
 
 EVERY = {
@@ -17,12 +19,12 @@ EVERY = {
     "step": (wire.StepReport, {"name": "s", "value": raw(1)}),
     "child": (wire.ChildReport, {"name": "c", "run": spec("t")}),
     "token": (wire.TokenReport, {"name": "x"}),
-    "succeeded": (wire.Succeeded, {"output": raw(1)}),
-    "errored": (wire.Errored, {"error": wire.ErrorReport()}),
-    "suspended": (wire.Suspended, {"blockers": [], "timeout": "1s"}),
-    "slept": (wire.Slept, {"until": "2100-01-01T00:00:00Z"}),
-    "released": (wire.Released, {}),
-    "stopped": (wire.Stopped, {}),
+    "succeeded": (wire.SucceededReport, {"output": raw(1)}),
+    "errored": (wire.ErroredReport, {"error": wire.FunctionError()}),
+    "suspended": (wire.SuspendedReport, {"blockers": [], "timeout": "1s"}),
+    "slept": (wire.SleptReport, {"until": "2100-01-01T00:00:00Z"}),
+    "released": (wire.ReleasedReport, {}),
+    "stopped": (wire.StoppedReport, {}),
 }
 
 
@@ -69,10 +71,10 @@ async def test_reports_of_one_request_are_taken_in_order_and_refused_one_by_one(
     answer = await world.report(
         worker,
         wire.ProgressReport(run_id=a.run_id, epoch=a.epoch, done=5, total=10),
-        wire.Succeeded(run_id=a.run_id, epoch=a.epoch, output=raw("a")),
+        wire.SucceededReport(run_id=a.run_id, epoch=a.epoch, output=raw("a")),
         wire.LogReport(run_id=a.run_id, epoch=a.epoch, message="too late"),
-        wire.Succeeded(run_id=b.run_id, epoch=99),
-        wire.Errored(run_id=c.run_id, epoch=c.epoch, error=wire.ErrorReport(retryable=False)),
+        wire.SucceededReport(run_id=b.run_id, epoch=99),
+        wire.ErroredReport(run_id=c.run_id, epoch=c.epoch, error=wire.FunctionError(retryable=False)),
     )
     assert [2, 3] == [rejected.index for rejected in answer.rejected]
     assert ["succeeded", "running", "failed"] == await world.states(*runs)
@@ -102,7 +104,7 @@ async def test_an_output_that_cannot_be_kept_fails_the_run_for_good(runner, outp
     worker = await world.worker()
     run = await world.start()
     lease = await world.one(worker)
-    await world.tell(worker, lease, wire.Succeeded, output=msgspec.Raw(output))
+    await world.tell(worker, lease, wire.SucceededReport, output=msgspec.Raw(output))
     run = await world.runs.get(run.id)
     assert ("failed", code, 1) == (run.state, json.loads(run.error)["code"], run.attempt)
     await world.close()
@@ -115,8 +117,8 @@ async def test_a_bad_value_in_a_report_is_refused_in_its_place(world):
     assert (400, "malformed_json") == await world.refused(
         worker, lease, wire.StepReport, name="s", value=msgspec.Raw(b"NaN")
     )
-    assert (422, "invalid_input") == await world.refused(worker, lease, wire.Slept, until="later")
-    assert (422, "invalid_input") == await world.refused(worker, lease, wire.Suspended, blockers=[])
+    assert (422, "invalid_input") == await world.refused(worker, lease, wire.SleptReport, until="later")
+    assert (422, "invalid_input") == await world.refused(worker, lease, wire.SuspendedReport, blockers=[])
     assert (422, "unknown_task") == await world.refused(worker, lease, wire.ChildReport, name="c", run=spec("unknown"))
     assert "running" == await world.state(lease.run_id)
 
@@ -127,7 +129,7 @@ async def test_steps_are_recorded_once_and_handed_to_the_next_attempt(world):
     lease = await world.one(worker)
     await world.tell(worker, lease, wire.StepReport, name="s", value=raw(1))
     await world.tell(worker, lease, wire.StepReport, name="s", value=raw(2))
-    await world.tell(worker, lease, wire.Released)
+    await world.tell(worker, lease, wire.ReleasedReport)
     assert {"s": b"1"} == {name: bytes(value) for name, value in (await world.one(worker)).steps.items()}
     assert 1 == len(await world.history.events(lease.run_id, 0, 100, "run.step"))
 
@@ -232,7 +234,7 @@ async def test_a_failure_may_say_when_to_try_again_and_that_it_is_final(world):
     worker = await world.worker(declare("t", retry={"do_not_retry": ["Never"]}))
     runs = [await world.start() for _ in range(3)]
     later, never, final = await world.claim(worker)
-    await world.tell(worker, later, wire.Errored, error=wire.ErrorReport(), retry_after="7s")
+    await world.tell(worker, later, wire.ErroredReport, error=wire.FunctionError(), retry_after="7s")
     await world.fail(worker, never, type="Never")
     await world.fail(worker, final, retryable=False)
     assert ["scheduled", "failed", "failed"] == await world.states(*runs)
@@ -257,7 +259,7 @@ async def test_crashes_do_not_use_up_retries_and_hand_backs_count_as_nothing(wor
     for kind in ("crash", "release", "fail", "release", "crash"):
         lease = await world.one(worker)
         if kind == "release":
-            await world.tell(worker, lease, wire.Released)
+            await world.tell(worker, lease, wire.ReleasedReport)
         else:
             await world.fail(worker, lease, code="crashed" if kind == "crash" else "exception")
         await world.tick()
@@ -276,7 +278,7 @@ async def test_an_attempt_that_goes_on_too_long_is_ended_by_the_server(world):
     await world.advance(1, worker)
     run = await world.runs.get(run.id)
     assert ("failed", "timeout") == (run.state, json.loads(run.error)["code"])
-    assert (409, "lease_lost") == await world.refused(worker, lease, wire.Succeeded)
+    assert (409, "lease_lost") == await world.refused(worker, lease, wire.SucceededReport)
 
 
 async def test_why_a_run_runs_names_its_worker_its_life_and_what_blocks_its_loop(world):
@@ -315,12 +317,12 @@ async def test_a_failed_try_of_a_step_is_recorded_once_and_told_in_the_history(w
     worker = await world.worker()
     await world.start()
     lease = await world.one(worker)
-    error = wire.ErrorReport(type="ConnectionError", message="refused", details="Traceback …")
+    error = wire.FunctionError(type="ConnectionError", message="refused", details="Traceback …")
     said = {"name": "pay", "number": 1, "error": error, "retry_at": "2027-01-15T09:00:00.000Z"}
     for _ in range(2):
         await world.tell(worker, lease, wire.StepFailureReport, **said)
     await world.tell(worker, lease, wire.StepFailureReport, name="pay", number=2, error=error)
-    await world.tell(worker, lease, wire.Released)
+    await world.tell(worker, lease, wire.ReleasedReport)
     kept = {name: json.loads(bytes(value)) for name, value in (await world.one(worker)).steps.items()}
     short = {"type": "ConnectionError", "message": "refused"}
     assert {"step-failure:pay:1": {"retry_at": 1_800_003_600_000, **short}, "step-failure:pay:2": short} == kept
@@ -339,6 +341,10 @@ async def test_a_failed_try_of_a_step_that_makes_no_sense_is_refused_in_its_plac
     worker = await world.worker()
     await world.start()
     lease = await world.one(worker)
-    said = {"name": "pay", "number": 1, "error": wire.ErrorReport()}
+    said = {"name": "pay", "number": 1, "error": wire.FunctionError()}
     assert (422, "invalid_input") == await world.refused(worker, lease, wire.StepFailureReport, retry_at="soon", **said)
     assert "running" == await world.state(lease.run_id)
+
+
+def test_every_report_that_ends_an_attempt_has_an_event():
+    assert set(EVENTS) == set(get_args(wire.OutcomeReport))

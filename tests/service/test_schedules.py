@@ -220,7 +220,7 @@ async def test_with_cancel_running_the_new_run_begins_when_the_old_one_has_stopp
     await world.advance(MINUTE, worker)
     first, second = await runs_of(world)
     assert await world.states(first, second) == ["stopping", "suspended"]
-    await world.tell(worker, lease, wire.Stopped)
+    await world.tell(worker, lease, wire.StoppedReport)
     assert await world.states(first, second) == ["terminated", "queued"]
     assert json.loads((await world.runs.get(first.id)).reason)["code"] == "replaced"
     await world.advance(MINUTE, worker)  # nobody has begun the second: it is gone at once

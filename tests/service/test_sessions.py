@@ -471,7 +471,7 @@ async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_i
         await world.service.bulk.chunk(first, wanted, action, done)
     output = await bulk.execute(world.service, await world.runs.get(first.id))
     assert b'{"changed":1200,"passed_over":0}' == bytes(output)
-    await world.report(again, wire.Succeeded(run_id=first.id, epoch=2, output=raw(1)))
+    await world.report(again, wire.SucceededReport(run_id=first.id, epoch=2, output=raw(1)))
 
 
 async def test_the_servers_own_worker_lets_go_of_the_loop_while_its_session_is_being_ended(world):

@@ -26,11 +26,11 @@ async def bring(world, worker, state):
     lease = await world.one(worker)
     match state:
         case "suspended":
-            await world.tell(worker, lease, wire.Suspended, blockers=[], timeout="1h")
+            await world.tell(worker, lease, wire.SuspendedReport, blockers=[], timeout="1h")
         case "stopping" | "terminated":
             await world.stop(run.id, reason="first", actor="ann")
             if state == "terminated":
-                await world.tell(worker, lease, wire.Stopped)
+                await world.tell(worker, lease, wire.StoppedReport)
         case "succeeded":
             await world.succeed(worker, lease)
         case "failed":
@@ -78,7 +78,7 @@ async def test_a_stop_is_told_to_the_worker_and_ends_by_itself_if_that_says_noth
     await world.advance(1, worker)
     run = await world.runs.get(run.id)
     assert ("terminated", "abandoned") == (run.state, json.loads(run.error)["code"])
-    assert (409, "lease_lost") == await world.refused(worker, lease, wire.Stopped)
+    assert (409, "lease_lost") == await world.refused(worker, lease, wire.StoppedReport)
 
 
 async def test_a_stop_is_over_when_its_worker_is(world):
@@ -206,7 +206,7 @@ async def test_a_child_that_was_stopped_lets_its_parent_go_on(world):
     parent = await world.start()
     lease = await world.one(worker)
     child = (await world.tell(worker, lease, wire.ChildReport, name="c", run=spec("t"))).replies[0].run_id
-    await world.tell(worker, lease, wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=child)])
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="run", run_id=child)])
     await world.stop(child, reason="no more")
     assert "queued" == await world.state(parent.id)
     step = json.loads(bytes((await world.one(worker)).steps[f"child-result:{child}"]))
@@ -233,7 +233,7 @@ async def test_a_stop_against_an_outcome_has_one_winner_and_one_end(disk):
     worker = await disk.worker()
     runs = [await disk.start() for _ in range(100)]
     leases = await disk.claim(worker)
-    ends = [disk.report(worker, wire.Succeeded(run_id=one.run_id, epoch=one.epoch)) for one in leases]
+    ends = [disk.report(worker, wire.SucceededReport(run_id=one.run_id, epoch=one.epoch)) for one in leases]
     stops = [disk.stop(run.id) for run in runs]
     # Who wins the race may be the same for all of them: of two it is known.
     for first, second in ((ends[0], stops[0]), (stops[1], ends[1])):
@@ -262,4 +262,4 @@ async def test_a_stop_against_a_claim_against_a_lapse_starts_no_attempt_after_it
         causes = await disk.causes(run.id)
         assert "claimed" not in causes[causes.index("stop_asked") :]
         for lease in disk.sql("SELECT id, epoch FROM runs WHERE worker_id IS NOT NULL"):
-            await disk.report(other, wire.Stopped(run_id=lease[0], epoch=lease[1]))
+            await disk.report(other, wire.StoppedReport(run_id=lease[0], epoch=lease[1]))

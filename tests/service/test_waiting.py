@@ -19,7 +19,7 @@ def waits(name, number=1):
 
 async def suspended(world, worker, *blockers, **fields):
     run = await world.start()
-    await world.tell(worker, await world.one(worker), wire.Suspended, blockers=list(blockers), **fields)
+    await world.tell(worker, await world.one(worker), wire.SuspendedReport, blockers=list(blockers), **fields)
     return run
 
 
@@ -31,7 +31,7 @@ async def test_a_signal_is_found_whether_it_comes_before_or_during_the_wait(worl
     lease = await world.one(worker)
     if early:
         await world.runs.signal(run.id, SignalRun(name=name, payload=raw({"a": 1})))
-    await world.tell(worker, lease, wire.Suspended, blockers=[waits(name)])
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=[waits(name)])
     if not early:
         assert ["signal"] == await world.why(run.id)
         await world.runs.signal(run.id, SignalRun(name=name, payload=raw({"a": 1})))
@@ -99,7 +99,7 @@ async def test_a_token_completes_the_wait_once(world):
     run = await world.start()
     lease = await world.one(worker)
     token = (await world.tell(worker, lease, wire.TokenReport, name="ok")).replies[0].token
-    await world.tell(worker, lease, wire.Suspended, blockers=[waits("token:ok")])
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=[waits("token:ok")])
     assert "queued" == (await world.runs.complete_token(token, raw(True))).state
     with pytest.raises(AlreadyCompleted):
         await world.runs.complete_token(token, raw(False))
@@ -118,7 +118,7 @@ async def test_the_wait_of_a_token_is_completed_by_nobody_without_the_token(worl
     run = await world.start()
     lease = await world.one(worker)
     token = (await world.tell(worker, lease, wire.TokenReport, name="ok")).replies[0].token
-    await world.tell(worker, lease, wire.Suspended, blockers=[waits("token:ok")])
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=[waits("token:ok")])
     with pytest.raises(InvalidInput, match="completed with its token"):
         await world.runs.signal(run.id, SignalRun(name="token:ok", payload=raw("forged")))
     assert "suspended" == (await world.runs.get(run.id)).state
@@ -147,7 +147,7 @@ async def test_a_parent_goes_on_when_its_child_has_ended_whenever_that_was(world
         await world.succeed(worker, of_child, "done")
     if when == "removed before":
         await world.runs.delete(child)
-    await world.tell(worker, lease, wire.Suspended, blockers=blockers)
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
     if when == "after":
         assert ["child"] == await world.why(parent.id)
         before = world.store.writer.batches
@@ -164,20 +164,20 @@ async def test_a_run_waits_for_its_own_children_only(world):
     _, lease, _, _ = await parent_and_child(world, worker)
     for run_id in (stranger.id, "nonsense", lease.run_id):
         blockers = [wire.BlockerSpec(kind="run", run_id=run_id)]
-        assert (409, "invalid_state") == await world.refused(worker, lease, wire.Suspended, blockers=blockers)
+        assert (409, "invalid_state") == await world.refused(worker, lease, wire.SuspendedReport, blockers=blockers)
 
 
 async def test_a_run_that_was_held_finds_what_came_meanwhile(world):
     worker = await world.worker()
     parent, lease, child, blockers = await parent_and_child(world, worker)
     await world.runs.suspend(parent.id, WHY)
-    assert (409, "lease_lost") == await world.refused(worker, lease, wire.Suspended, blockers=blockers)
+    assert (409, "lease_lost") == await world.refused(worker, lease, wire.SuspendedReport, blockers=blockers)
     await world.succeed(worker, await world.one(worker), 7)
     assert "suspended" == await world.state(parent.id), "a person holds it, not the child"
     await world.runs.resume(parent.id, WHY)
     again = await world.one(worker)
     assert (1, True) == (again.attempt, f"child-result:{child}" in again.steps)
-    await world.tell(worker, again, wire.Suspended, blockers=blockers)
+    await world.tell(worker, again, wire.SuspendedReport, blockers=blockers)
     assert "queued" == await world.state(parent.id), "it has come before"
 
 
@@ -193,7 +193,7 @@ async def test_a_person_may_hold_a_run_and_let_it_go_on(world, state):
     if lease is not None:
         (told,) = world.sessions.get(worker).messages
         assert (run.id, 0) == (told.run_id, told.grace_ms)
-        assert (409, "lease_lost") == await world.refused(worker, lease, wire.Succeeded)
+        assert (409, "lease_lost") == await world.refused(worker, lease, wire.SucceededReport)
     assert ("queued", None) == ((after := await world.runs.resume(run.id, WHY)).state, after.reason)
     with pytest.raises(InvalidState):
         await world.runs.resume(run.id, WHY)
@@ -202,7 +202,7 @@ async def test_a_person_may_hold_a_run_and_let_it_go_on(world, state):
 async def test_a_sleeping_run_wakes_by_itself_with_its_attempt(world):
     worker = await world.worker()
     run = await world.start()
-    await world.tell(worker, await world.one(worker), wire.Slept, until="2027-01-15T08:00:10Z")
+    await world.tell(worker, await world.one(worker), wire.SleptReport, until="2027-01-15T08:00:10Z")
     await world.advance(9_999, worker)
     assert "scheduled" == await world.state(run.id)
     await world.advance(1, worker)
@@ -239,14 +239,14 @@ async def test_why_a_run_waits_for_its_time_is_told_by_what_happened(world):
     asked = await world.start(delay="1h")
     assert "it was asked to start at 2027-01-15 09:00:00 UTC" == await said(asked)
     slept = await world.start()
-    await world.tell(worker, await world.one(worker), wire.Slept, until="2027-01-15T08:00:10Z")
+    await world.tell(worker, await world.one(worker), wire.SleptReport, until="2027-01-15T08:00:10Z")
     assert "it sleeps until 2027-01-15 08:00:10 UTC" == await said(slept)
     failed = await world.start()
     await world.fail(worker, await world.one(worker), message="no")
     why = "its last attempt failed with exception: no; it is tried again at 2027-01-15 08:01:00 UTC"
     assert why == await said(failed)
     parent, lease, child, blockers = await parent_and_child(world, worker)
-    await world.tell(worker, lease, wire.Suspended, blockers=blockers)
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
     assert f"it waits for the run {child} to end" == await said(parent)
     held = await world.start()
     await world.runs.suspend(held.id, WHY)

@@ -140,7 +140,7 @@ async def test_a_wait_times_out_when_it_said_though_the_clock_was_set_back_twice
     run = await world.start()
     lease = await world.one(worker)
     blocker = wire.BlockerSpec(kind="signal", name="go", number=0)
-    await world.tell(worker, lease, wire.Suspended, blockers=[blocker], timeout="10s")
+    await world.tell(worker, lease, wire.SuspendedReport, blockers=[blocker], timeout="10s")
     for _ in range(2):
         await set_back(world, timekeeper)
         await world.advance(4_999, worker)

@@ -38,7 +38,7 @@ BEAT_S = 5.0
 CAPACITY = 4
 CALM_WORK_S = 3.0
 
-Answer = tuple[wire.Rejected | None, wire.Reply | None]
+Answer = tuple[wire.Rejection | None, wire.Reply | None]
 
 
 class Lost(Exception):
@@ -156,7 +156,7 @@ class Worker:
                 try:
                     while self.id == worker_id:
                         message = await stream.next()
-                        if isinstance(message, wire.StopAsked):
+                        if isinstance(message, wire.StopSignal):
                             self._stop(message)
                 except (ConnectionLost, HeadwayError):
                     pass
@@ -200,13 +200,13 @@ class Worker:
 
     async def _send_batch(self, batch: list[tuple[wire.AnyReport, asyncio.Future[Answer]]]) -> None:
         asked = wire.ReportRuns(worker_id=self.id, reports=[report for report, _ in batch])
-        rejected: dict[int, wire.Rejected] = {}
+        rejected: dict[int, wire.Rejection] = {}
         replies: dict[int, wire.Reply] = {}
         try:
             said = await self._call("report", lambda service: service.workers.report(asked))
         except HeadwayError as error:  # it is not known any more
             self._unknown()
-            refusal = wire.Rejected(index=0, status=error.status, code=error.code, detail=error.detail)
+            refusal = wire.Rejection(index=0, status=error.status, code=error.code, detail=error.detail)
             rejected = dict.fromkeys(range(len(batch)), refusal)
         else:
             rejected = {one.index: one for one in said.rejected}
@@ -255,7 +255,7 @@ class Worker:
         if attempt.task is not None:
             attempt.task.cancel()
 
-    def _stop(self, message: wire.StopAsked) -> None:
+    def _stop(self, message: wire.StopSignal) -> None:
         """Somebody wants a run to stop: its function does so at once, or is killed after its grace."""
         attempt = self.attempts.get((message.run_id, message.epoch))
         if attempt is None or attempt.ending:
@@ -271,7 +271,7 @@ class Worker:
         if attempt.key in self.attempts:
             self._drop(attempt)
             run_id, epoch = attempt.key
-            self._report(wire.Stopped(run_id=run_id, epoch=epoch, killed=killed))
+            self._report(wire.StoppedReport(run_id=run_id, epoch=epoch, killed=killed))
 
     async def _attempt(self, attempt: Attempt) -> None:
         try:
@@ -291,7 +291,7 @@ class Worker:
                 return
         if self._rng.random() < 0.1:
             await self._tell(attempt, wire.LogReport, message=str(epoch))
-        await self._tell(attempt, wire.Succeeded, output=_json(epoch))
+        await self._tell(attempt, wire.SucceededReport, output=_json(epoch))
 
     async def _act(self, attempt: Attempt, name: str, verb: str, *how: Any) -> bool:
         """Do one thing; return whether the attempt is over with it."""
@@ -311,29 +311,33 @@ class Worker:
             case "sleep":
                 if await self._step(attempt, name):
                     until = to_text(self._sim.true_ms() + how[0])
-                    await self._tell(attempt, wire.Slept, until=until)
+                    await self._tell(attempt, wire.SleptReport, until=until)
                     return True
             case "wait":
                 if f"signal:go#{how[0]}" not in lease.steps and await self._step(attempt, name):
                     go = wire.BlockerSpec(kind="signal", name="go", number=how[0])
-                    await self._tell(attempt, wire.Suspended, blockers=[go], timeout=f"{how[1]}ms")
+                    await self._tell(attempt, wire.SuspendedReport, blockers=[go], timeout=f"{how[1]}ms")
                     return True
             case "child":
                 return await self._child(attempt, name, *how)
             case "fail" if lease.attempt - lease.crashes <= how[0]:
-                await self._tell(attempt, wire.Errored, error=wire.ErrorReport(message=str(epoch)))
+                await self._tell(attempt, wire.ErroredReport, error=wire.FunctionError(message=str(epoch)))
                 return True
             case "give up":
-                await self._tell(attempt, wire.Errored, error=wire.ErrorReport(message=str(epoch), retryable=False))
+                await self._tell(
+                    attempt, wire.ErroredReport, error=wire.FunctionError(message=str(epoch), retryable=False)
+                )
                 return True
             case "die" if lease.crashes < how[0]:
                 self._network.later(0.0, self.die)
                 await asyncio.sleep(1.0)
             case "break down" if lease.crashes < how[0]:
-                await self._tell(attempt, wire.Errored, error=wire.ErrorReport(code="crashed", message=str(epoch)))
+                await self._tell(
+                    attempt, wire.ErroredReport, error=wire.FunctionError(code="crashed", message=str(epoch))
+                )
                 return True
             case "release" if await self._step(attempt, name):
-                await self._tell(attempt, wire.Released)
+                await self._tell(attempt, wire.ReleasedReport)
                 return True
         return False
 
@@ -357,7 +361,7 @@ class Worker:
         if f"child-result:{child}" in lease.steps:
             return False
         blocker = wire.BlockerSpec(kind="run", run_id=child)
-        await self._tell(attempt, wire.Suspended, blockers=[blocker])
+        await self._tell(attempt, wire.SuspendedReport, blockers=[blocker])
         return True
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------
@@ -373,10 +377,17 @@ class Worker:
             return
         run_id, epoch = self._rng.choice(keys)
         kind: Any = self._rng.choice(
-            (wire.Succeeded, wire.Released, wire.Stopped, wire.LogReport, wire.StepReport, wire.ProgressReport)
+            (
+                wire.SucceededReport,
+                wire.ReleasedReport,
+                wire.StoppedReport,
+                wire.LogReport,
+                wire.StepReport,
+                wire.ProgressReport,
+            )
         )
         fields: dict[str, Any] = {
-            wire.Succeeded: {"output": _json(epoch)},
+            wire.SucceededReport: {"output": _json(epoch)},
             wire.LogReport: {"message": str(epoch)},
             wire.StepReport: {"name": "lie", "value": _json(epoch)},
             wire.ProgressReport: {"done": 99},
@@ -395,7 +406,7 @@ class Worker:
         for attempt in tuple(self.attempts.values()):
             self._drop(attempt)
             run_id, epoch = attempt.key
-            left.append(self._report(wire.Released(run_id=run_id, epoch=epoch)))
+            left.append(self._report(wire.ReleasedReport(run_id=run_id, epoch=epoch)))
         if left:
             await asyncio.wait(left, timeout=10)
         self._network.later(0.0, self.die)
@@ -408,8 +419,15 @@ def _json(value: Any) -> msgspec.Raw:
 def _causes(report: wire.AnyReport) -> tuple[str, ...]:
     """Return how the history may spell a report that ends a lease."""
     match report:
-        case wire.Errored() if report.error.code == "crashed":
+        case wire.ErroredReport() if report.error.code == "crashed":
             return ("crashed",)
-        case wire.Succeeded() | wire.Errored() | wire.Suspended() | wire.Slept() | wire.Released() | wire.Stopped():
-            return (type(report).__name__.lower(),)
+        case (
+            wire.SucceededReport()
+            | wire.ErroredReport()
+            | wire.SuspendedReport()
+            | wire.SleptReport()
+            | wire.ReleasedReport()
+            | wire.StoppedReport()
+        ):
+            return (type(report).__struct_config__.tag,)
     return ()

@@ -33,7 +33,7 @@ class Scene:
         self.lease = await world.one(self.worker)
         self.child = await world.start("t", parent_id=self.parent.id)
         child = await world.one(self.worker)
-        await world.tell(self.worker, child, wire.Suspended, blockers=[GO])
+        await world.tell(self.worker, child, wire.SuspendedReport, blockers=[GO])
         self.keyed = [await world.start("k", key="a") for _ in range(2)]
         self.held = await world.one(self.worker)
         assert not await world.claim(self.worker)
@@ -52,17 +52,17 @@ VERBS = {
     "start a batch": lambda s: s.world.start_many(*BATCH, request=key("2")),
     "start an atomic batch": lambda s: s.world.start_many(*BATCH, atomic=True),
     "claim": lambda s: s.world.claim(s.worker),
-    "succeed": lambda s: s.report(wire.Succeeded, output=raw({"a": 1})),
-    "fail": lambda s: s.report(wire.Errored, error=wire.ErrorReport()),
+    "succeed": lambda s: s.report(wire.SucceededReport, output=raw({"a": 1})),
+    "fail": lambda s: s.report(wire.ErroredReport, error=wire.FunctionError()),
     "free a slot": lambda s: s.world.succeed(s.worker, s.held),
     "progress": lambda s: s.report(wire.ProgressReport, done=1, total=2),
     "log": lambda s: s.report(wire.LogReport, message="m"),
     "publish": lambda s: s.report(wire.ResultReport, value=raw(1)),
     "step": lambda s: s.report(wire.StepReport, name="s", value=raw(1)),
     "start a child": lambda s: s.report(wire.ChildReport, name="c", run=spec("t")),
-    "wait for a child": lambda s: s.report(wire.Suspended, blockers=[wire.BlockerSpec(kind="run", run_id=s.child.id)]),
-    "sleep": lambda s: s.report(wire.Slept, until="2100-01-01T00:00:00Z"),
-    "release": lambda s: s.report(wire.Released),
+    "wait for a child": lambda s: s.report(wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="run", run_id=s.child.id)]),
+    "sleep": lambda s: s.report(wire.SleptReport, until="2100-01-01T00:00:00Z"),
+    "release": lambda s: s.report(wire.ReleasedReport),
     "signal": lambda s: s.world.runs.signal(s.child.id, SignalRun(name="go")),
     "hold": lambda s: s.world.runs.suspend(s.queued.id, WHY),
     "resume": lambda s: s.world.runs.resume(s.child.id, WHY),
@@ -231,7 +231,7 @@ async def test_what_finishes_runs_goes_on_where_starts_are_refused(url):
     assert world.store.full
     with pytest.raises(StorageFull):
         await world.start("t")
-    await scene.report(wire.Succeeded)
+    await scene.report(wire.SucceededReport)
     assert "succeeded" == await world.state(scene.parent.id)
     world.store.check_space()
     assert "queued" == (await world.start("t")).state

@@ -31,7 +31,7 @@ async def test_a_report_does_not_wait_for_what_the_other_writer_does(disk):
     run = await disk.start()
     lease = await disk.one(worker)
     async with asyncio.timeout(10), busy(disk):
-        await disk.tell(worker, lease, wire.Succeeded)
+        await disk.tell(worker, lease, wire.SucceededReport)
         assert "succeeded" == await disk.state(run.id)
 
 
@@ -44,7 +44,7 @@ async def test_the_counters_of_one_writer_are_no_lock_for_the_other(disk):
     with disk.connection().transaction():
         assert disk.sql("SELECT 1 FROM counters WHERE shard > 0 FOR UPDATE"), "those of starts and claims"
         async with asyncio.timeout(5):  # a statement waits for a lock for ten
-            await disk.tell(worker, lease, wire.Succeeded)
+            await disk.tell(worker, lease, wire.SucceededReport)
     assert {"succeeded": 1} == disk.tasks.counts("t")
 
 
@@ -56,7 +56,7 @@ async def test_a_report_that_queues_its_run_again_wakes_the_claims_that_wait(dis
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
     while not disk.store.writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
         await asyncio.sleep(0)
-    await disk.tell(worker, lease, wire.Released)
+    await disk.tell(worker, lease, wire.ReleasedReport)
     async with asyncio.timeout(5):
         (again,) = await waiting
     assert (lease.run_id, lease.epoch + 1) == (again.run_id, again.epoch)
@@ -72,7 +72,7 @@ async def test_what_one_writer_claims_the_other_need_not_read(disk, monkeypatch)
     asked = []
     rows = reading.rows
     monkeypatch.setattr(reading, "rows", lambda name, **binds: asked.append(name) or rows(name, **binds))
-    await disk.tell(worker, lease, wire.Succeeded)
+    await disk.tell(worker, lease, wire.SucceededReport)
     assert [] == asked
 
 
@@ -82,7 +82,7 @@ async def test_a_copy_that_has_become_old_is_read_again(disk):
     await disk.start()
     lease = await disk.one(worker)
     disk.sql("UPDATE runs SET version = version + 1, priority = 9 WHERE id = ?", lease.run_id)  # another server
-    await disk.tell(worker, lease, wire.Succeeded)
+    await disk.tell(worker, lease, wire.SucceededReport)
     run = await disk.runs.get(lease.run_id)
     assert ("succeeded", 9) == (run.state, run.priority)
 

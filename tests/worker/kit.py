@@ -14,24 +14,24 @@ from headway.clock import SystemClock
 from headway.errors import WorkerNotFound
 from headway.wire.workers import (
     ChildReport,
-    Errored,
+    ErroredReport,
     Lease,
-    Rejected,
-    Released,
+    Rejection,
+    ReleasedReport,
     Reply,
-    Reported,
-    Slept,
-    StopAsked,
-    Stopped,
-    Succeeded,
-    Suspended,
+    ReportAnswer,
+    SleptReport,
+    StoppedReport,
+    StopSignal,
+    SucceededReport,
+    SuspendedReport,
     TokenReport,
     WorkerOut,
 )
 from headway.worker.attempts.attempt import execute
 from headway.worker.protocol.link import DrainSignal
 
-ENDS = (Succeeded, Errored, Suspended, Slept, Released, Stopped)
+ENDS = (SucceededReport, ErroredReport, SuspendedReport, SleptReport, ReleasedReport, StoppedReport)
 
 
 def lease(task, run_id="run", *, steps=None, **fields):
@@ -118,7 +118,7 @@ class FakeLink:
         self.leases.put(list(leases))
 
     def stop(self, run_id="run", epoch=1, grace_ms=5_000):
-        self.signal_queue.put(StopAsked(run_id=run_id, epoch=epoch, grace_ms=grace_ms))
+        self.signal_queue.put(StopSignal(run_id=run_id, epoch=epoch, grace_ms=grace_ms))
 
     def ask_drain(self):
         self.signal_queue.put(DrainSignal())
@@ -160,7 +160,7 @@ class FakeLink:
                 refusal = self.refuse(report)
                 if refusal is not None:
                     status, code = refusal if isinstance(refusal, tuple) else (409, refusal)
-                    rejected.append(Rejected(index=index, status=status, code=code, detail=""))
+                    rejected.append(Rejection(index=index, status=status, code=code, detail=""))
                     continue
                 self.reports.append(report)
                 if isinstance(report, ENDS):
@@ -172,7 +172,7 @@ class FakeLink:
                 self.heartbeats.append(request)
             self.changed.notify_all()
         lost = [key for key in request.held or [] if key[0] in self.lost]
-        return Reported(rejected=rejected, replies=replies, lost=lost, stop=[], beat=len(self.beats))
+        return ReportAnswer(rejected=rejected, replies=replies, lost=lost, stop=[], beat=len(self.beats))
 
     def signals(self, worker_id):
         return FakeSignals(self.signal_queue)

@@ -11,15 +11,15 @@ from headway.clock import ManualClock
 from headway.errors import LeaseLost, RunStopping, UnknownTask
 from headway.wire.workers import (
     ChildReport,
-    Errored,
+    ErroredReport,
     LogReport,
     ProgressReport,
     ResultReport,
-    Slept,
+    SleptReport,
     StepReport,
-    Stopped,
-    Succeeded,
-    Suspended,
+    StoppedReport,
+    SucceededReport,
+    SuspendedReport,
 )
 from headway.worker.context.capture import LogCapture
 from headway.worker.context.child_runs import StartOptions
@@ -29,7 +29,7 @@ from headway.worker.declaration.app import App
 
 
 def output(outcome):
-    assert isinstance(outcome, Succeeded), outcome
+    assert isinstance(outcome, SucceededReport), outcome
     return msgspec.json.decode(outcome.output)
 
 
@@ -104,7 +104,7 @@ def test_a_step_may_be_async_and_knows_its_idempotency_key():
 
 @KINDS
 @pytest.mark.parametrize(
-    ("refusal", "end"), [(LeaseLost(), type(None)), (RunStopping(), Stopped), (UnknownTask(), Errored)]
+    ("refusal", "end"), [(LeaseLost(), type(None)), (RunStopping(), StoppedReport), (UnknownTask(), ErroredReport)]
 )
 def test_a_refused_checkpoint_ends_the_function(kind, refusal, end):
     async def body(ctx):
@@ -129,7 +129,7 @@ def test_a_long_sleep_lets_go_and_is_over_on_the_next_attempt(kind):
 
     clock = ManualClock(1_800_000_000_000)
     outcome, sink = run(both(body), lease(kind), clock=clock)
-    assert outcome == Slept(run_id="run", epoch=1, until="2027-01-15T09:00:00.000Z")
+    assert outcome == SleptReport(run_id="run", epoch=1, until="2027-01-15T09:00:00.000Z")
     (step,) = sink.of(StepReport)
     assert (step.name, bytes(step.value)) == ("sleep:1", b"1800003600000")
     clock.advance(3_600_000)
@@ -142,7 +142,7 @@ def test_a_signal_is_waited_for_without_a_worker(kind):
         return [await ctx.wait_for_signal("approved"), await ctx.wait_for_signal("approved")]
 
     outcome, _ = run(both(body), lease(kind, steps={"signal:approved#1": {"by": "Ann"}}))
-    assert isinstance(outcome, Suspended)
+    assert isinstance(outcome, SuspendedReport)
     assert [(b.kind, b.name, b.number) for b in outcome.blockers] == [("signal", "approved", 2)]
     steps = {"signal:approved#1": 1, "signal:approved#2": 2}
     assert output(run(both(body), lease(kind, steps=steps))[0]) == [1, 2]
@@ -239,7 +239,7 @@ def test_a_child_that_the_server_would_refuse_fails_where_it_is_started(given):
         await ctx.start("zip", None, StartOptions(**given))
 
     outcome, sink = run(app, lease("t"))
-    assert isinstance(outcome, Errored)
+    assert isinstance(outcome, ErroredReport)
     assert sink.all == []
 
 

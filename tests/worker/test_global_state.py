@@ -18,7 +18,7 @@ import pytest
 from tests.worker.kit import lease
 from tests.worker.test_program import argv, environment, request, server
 
-from headway.wire.workers import LogReport, Succeeded
+from headway.wire.workers import LogReport, SucceededReport
 from headway.worker.attempts.global_state import GlobalState
 from headway.worker.declaration.app import App
 
@@ -157,7 +157,7 @@ def kept(tmp_path):
 def executed(works, task, run_id, what="", to=""):
     works.link.give(lease(task, run_id, input={"what": what, "to": str(to)}))
     outcome = works.link.outcome(run_id)
-    assert isinstance(outcome, Succeeded), outcome
+    assert isinstance(outcome, SucceededReport), outcome
     return msgspec.json.decode(outcome.output) if outcome.output else None
 
 

@@ -10,7 +10,7 @@ from tests.client.server import Answer, problem, serving
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Transport
 from headway.errors import Draining, WorkerNotFound
-from headway.wire.workers import ClaimRuns, ReportRuns, StopAsked
+from headway.wire.workers import ClaimRuns, ReportRuns, StopSignal
 from headway.worker.protocol.link import HttpLink
 
 CLAIM, REPORT, SIGNALS = "/v1/leases:claim", "/v1/leases:report", "/v1/workers/w1/signals"
@@ -130,7 +130,7 @@ def test_the_signals_stream_ends_when_a_report_moves():
         one.answers[REPORT] = problem(503, "storage_failed")
         with link.signals("w1") as stream:
             signals = iter(stream)
-            assert next(signals) == StopAsked(run_id="r1", epoch=1, grace_ms=10)
+            assert next(signals) == StopSignal(run_id="r1", epoch=1, grace_ms=10)
             with meanwhile(lambda: list(signals)) as rest:
                 report(link)
             assert rest == [[]]

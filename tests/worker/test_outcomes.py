@@ -6,7 +6,15 @@ import sys
 import pytest
 from tests.worker.kit import lease, run
 
-from headway.wire.workers import BlockerSpec, Errored, Released, Slept, Stopped, Succeeded, Suspended
+from headway.wire.workers import (
+    BlockerSpec,
+    ErroredReport,
+    ReleasedReport,
+    SleptReport,
+    StoppedReport,
+    SucceededReport,
+    SuspendedReport,
+)
 from headway.worker.context.interrupts import Cause, ChildFailed, Fail, RetryLater, SignalTimeout, SleepRun, SuspendRun
 from headway.worker.context.outcome import of_error, of_value
 from headway.worker.declaration.app import App
@@ -105,7 +113,7 @@ def test_retry_later_says_when():
 )  # fmt: skip
 def test_nothing_that_user_code_raises_ends_the_worker(error):
     outcome = outcome_of(raising(error))
-    assert isinstance(outcome, Errored)
+    assert isinstance(outcome, ErroredReport)
     assert outcome.error.type == type(error).__name__
 
 
@@ -137,8 +145,8 @@ def test_input_that_does_not_fit_is_final():
 @pytest.mark.parametrize(
     ("cause", "value", "error"),
     [
-        (Cause.STOP, Succeeded, Stopped), (Cause.DRAIN, Succeeded, Released), (Cause.LOST, type(None), type(None)),
-        (Cause.TIMEOUT, Errored, Errored), (Cause.HEARTBEAT_TIMEOUT, Errored, Errored),
+        (Cause.STOP, SucceededReport, StoppedReport), (Cause.DRAIN, SucceededReport, ReleasedReport), (Cause.LOST, type(None), type(None)),
+        (Cause.TIMEOUT, ErroredReport, ErroredReport), (Cause.HEARTBEAT_TIMEOUT, ErroredReport, ErroredReport),
     ],
 )  # fmt: skip
 def test_a_cancelled_function_ends_as_its_cause_says(cause, value, error):
@@ -150,7 +158,7 @@ def test_a_cancelled_function_ends_as_its_cause_says(cause, value, error):
 
 def test_an_exception_after_a_stop_is_reported_as_what_it_is():
     task = App().task(name="t")(returning(1))
-    assert isinstance(of_error(Odd(), task, lease("t"), Cause.STOP), Errored)
+    assert isinstance(of_error(Odd(), task, lease("t"), Cause.STOP), ErroredReport)
 
 
 def test_calling_sys_exit_in_a_thread_is_a_failure():
@@ -195,11 +203,14 @@ GO = [BlockerSpec(kind="signal", name="go")]
     [
         (
             [SleepRun(2_000, 1_000), SleepRun(1_500, 500)],
-            Slept(run_id="run", epoch=1, until="1970-01-01T00:00:01.500Z"),
+            SleptReport(run_id="run", epoch=1, until="1970-01-01T00:00:01.500Z"),
         ),
-        ([SleepRun(2_000, 1_000), SuspendRun(GO)], Suspended(run_id="run", epoch=1, blockers=GO, timeout="1s")),
-        ([SuspendRun(GO, 500), SleepRun(2_000, 1_000)], Suspended(run_id="run", epoch=1, blockers=GO, timeout="500ms")),
-        ([SuspendRun(GO)], Suspended(run_id="run", epoch=1, blockers=GO)),
+        ([SleepRun(2_000, 1_000), SuspendRun(GO)], SuspendedReport(run_id="run", epoch=1, blockers=GO, timeout="1s")),
+        (
+            [SuspendRun(GO, 500), SleepRun(2_000, 1_000)],
+            SuspendedReport(run_id="run", epoch=1, blockers=GO, timeout="500ms"),
+        ),
+        ([SuspendRun(GO)], SuspendedReport(run_id="run", epoch=1, blockers=GO)),
     ],
 )
 def test_waits_at_the_same_time_end_with_the_first_that_is_over(waits, ends):

@@ -11,7 +11,15 @@ import pytest
 from tests.worker.kit import lease
 from tests.worker.rough import app
 
-from headway.wire.workers import ChildReport, LogReport, ProgressReport, Released, StepReport, Stopped, Succeeded
+from headway.wire.workers import (
+    ChildReport,
+    LogReport,
+    ProgressReport,
+    ReleasedReport,
+    StepReport,
+    StoppedReport,
+    SucceededReport,
+)
 from headway.worker.executors.frames import Pipe
 from headway.worker.executors.process import pool
 
@@ -23,7 +31,7 @@ def works(start):
 
 def output(works, run_id="run"):
     outcome = works.link.outcome(run_id)
-    assert isinstance(outcome, Succeeded), outcome
+    assert isinstance(outcome, SucceededReport), outcome
     return msgspec.json.decode(outcome.output)
 
 
@@ -32,7 +40,7 @@ def test_a_child_reports_all_that_its_function_says(works):
     assert output(works) == 42
     kinds = [type(report) for report in works.link.reports]
     assert sorted(kinds[:3], key=repr) == [LogReport, ProgressReport, StepReport]
-    assert kinds[3:] == [Succeeded]
+    assert kinds[3:] == [SucceededReport]
 
 
 def test_an_async_function_runs_in_a_child_too_and_the_child_is_used_again(works):
@@ -83,14 +91,14 @@ def test_a_stop_reaches_the_child(works):
     works.link.give(lease("heed_the_end"))
     works.link.until(lambda: works.link.reports)
     works.link.stop()
-    assert works.link.outcome() == Stopped(run_id="run", epoch=1)
+    assert works.link.outcome() == StoppedReport(run_id="run", epoch=1)
 
 
 def test_a_child_that_ignores_its_end_is_killed(works):
     works.link.give(lease("ignore_the_end"))
     works.link.until(lambda: works.link.reports)
     works.link.stop(grace_ms=50)
-    assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
+    assert works.link.outcome() == StoppedReport(run_id="run", epoch=1, killed=True)
 
 
 def test_a_timeout_kills_the_child(works):
@@ -103,7 +111,7 @@ def test_a_drain_kills_what_does_not_end_and_hands_it_back(start):
     works.link.give(lease("ignore_the_end"))
     works.link.until(lambda: works.link.reports)
     works.worker.drain()
-    assert isinstance(works.link.outcome(), Released)
+    assert isinstance(works.link.outcome(), ReleasedReport)
 
 
 @pytest.mark.timeout(10)
@@ -153,7 +161,7 @@ def test_children_start_as_the_worker_did_whatever_a_run_has_left_behind(works, 
 
 def released(works, run_id):
     outcome = works.link.outcome(run_id)
-    assert isinstance(outcome, Released), outcome
+    assert isinstance(outcome, ReleasedReport), outcome
     return outcome.note
 
 

@@ -9,7 +9,7 @@ from tests.worker.kit import lease, run
 from tests.worker.test_context import KINDS, both, output
 
 from headway.clock import ManualClock
-from headway.wire.workers import Errored, Slept, StepFailureReport, Stopped, Suspended
+from headway.wire.workers import ErroredReport, SleptReport, StepFailureReport, StoppedReport, SuspendedReport
 from headway.worker.context.interrupts import Cause, ChildFailed, Fail, RetryLater, StepFailed, SuspendRun
 from headway.worker.declaration.app import App
 from headway.worker.declaration.options import Retry
@@ -59,7 +59,7 @@ def test_a_step_is_tried_again_in_the_same_attempt_after_a_short_wait(kind):
 def test_a_step_that_has_a_long_wait_lets_go_of_the_worker_until_then(kind):
     clock, flaky = ManualClock(1_000_000), Flaky(1)
     outcome, sink = run(once(flaky, LATER), lease(kind), clock=clock)
-    assert isinstance(outcome, Slept)
+    assert isinstance(outcome, SleptReport)
     (report,) = sink.of(StepFailureReport)
     assert report.retry_at == outcome.until == "1970-01-01T00:16:50.000Z"
 
@@ -151,7 +151,7 @@ def test_a_wait_within_a_step_is_no_failure_of_it(kind):
         raise SuspendRun([])
 
     outcome, sink = run(once(wait, SOON), lease(kind))
-    assert isinstance(outcome, Suspended)
+    assert isinstance(outcome, SuspendedReport)
     assert [] == sink.all
 
 
@@ -159,7 +159,7 @@ def test_a_wait_within_a_step_is_no_failure_of_it(kind):
 def test_a_step_without_retry_fails_its_attempt_as_before(kind):
     flaky = Flaky(1)
     outcome, sink = run(once(flaky, None), lease(kind))
-    assert isinstance(outcome, Errored)
+    assert isinstance(outcome, ErroredReport)
     assert ("ConnectionError", True, []) == (outcome.error.type, outcome.error.retryable, sink.all)
 
 
@@ -227,7 +227,7 @@ def test_a_step_waits_on_the_worker_as_long_as_another_one_is_under_way():
 
     outcome, _ = run(app, lease("t"), clock=clock)
     assert ["slow"] == done, "what was under way is done and recorded before the worker is let go of"
-    assert isinstance(outcome, Slept)
+    assert isinstance(outcome, SleptReport)
 
 
 def test_a_step_that_the_function_has_left_behind_is_not_called_any_more():
@@ -271,8 +271,8 @@ def test_a_run_that_is_cancelled_while_a_step_waits_ends_at_once(kind, cause):
     outcome, _ = run(both(body), lease(kind))
     assert 1 == flaky.calls
     if cause is Cause.STOP:
-        assert isinstance(outcome, Stopped)
-    assert not isinstance(outcome, Slept)
+        assert isinstance(outcome, StoppedReport)
+    assert not isinstance(outcome, SleptReport)
 
 
 @pytest.mark.parametrize("length", [1, 190])

@@ -9,7 +9,15 @@ from tests.worker.kit import FakeLink, lease
 
 from headway.client.errors import UnexpectedAnswer
 from headway.errors import HeadwayError, Unavailable
-from headway.wire.workers import Errored, ProgressReport, Released, StepReport, Stopped, Succeeded, Suspended
+from headway.wire.workers import (
+    ErroredReport,
+    ProgressReport,
+    ReleasedReport,
+    StepReport,
+    StoppedReport,
+    SucceededReport,
+    SuspendedReport,
+)
 from headway.worker.declaration.app import App
 from headway.worker.protocol import claimer
 from headway.worker.protocol.session import Backoff
@@ -94,10 +102,10 @@ def test_a_blocked_loop_does_not_hold_up_heartbeats_or_threads(start):
     before = len(works.link.beats)
     works.link.give(lease("thread", "other"))
     works.link.until(lambda: len(works.link.beats) >= before + 5)
-    assert isinstance(works.link.outcome("other"), Succeeded)
+    assert isinstance(works.link.outcome("other"), SucceededReport)
     assert works.link.beats[-1] == [("run", 1)]
     free.set()
-    assert isinstance(works.link.outcome(), Succeeded)
+    assert isinstance(works.link.outcome(), SucceededReport)
 
 
 def test_a_heartbeat_says_which_claims_are_under_way_and_what_was_heard(start):
@@ -153,9 +161,9 @@ def test_what_a_blocked_loop_has_not_begun_goes_to_other_workers(start, monkeypa
     works.link.give(lease("block"))
     assert blocked.wait(10)
     works.link.give(lease("block", "second"))
-    assert isinstance(works.link.outcome("second"), Released)
+    assert isinstance(works.link.outcome("second"), ReleasedReport)
     free.set()
-    assert isinstance(works.link.outcome(), Succeeded)
+    assert isinstance(works.link.outcome(), SucceededReport)
 
 
 @pytest.mark.parametrize("kind", ["inline", "thread"])
@@ -184,7 +192,7 @@ def test_a_stop_is_raised_inside_the_function(start, kind):
     works.link.give(lease("t"))
     assert begun.wait(10)
     works.link.stop()
-    assert works.link.outcome() == Stopped(run_id="run", epoch=1)
+    assert works.link.outcome() == StoppedReport(run_id="run", epoch=1)
     assert isinstance(seen[0], asyncio.CancelledError)
 
 
@@ -201,7 +209,7 @@ def test_a_stop_before_the_start_needs_no_start(start):
     assert begun.wait(10)
     works.link.until(lambda: ("second", 1) in works.worker.attempts.running)
     works.link.stop("second")
-    assert isinstance(works.link.outcome("second"), Stopped)
+    assert isinstance(works.link.outcome("second"), StoppedReport)
     free.set()
     works.link.outcome("first")
     assert len(calls) == 1
@@ -263,7 +271,7 @@ def test_leases_are_not_trusted_when_nothing_was_heard_for_as_long_as_they_last_
     assert ended.wait(10)
     assert works.link.outcomes == {}
     works.link.broken = False
-    assert isinstance(works.link.outcome(), Released)
+    assert isinstance(works.link.outcome(), ReleasedReport)
     assert works.end() == 0
     assert works.said == [
         "connected, with 1 task", "no answer from the server for 0.2 s: the run in hand may be another's by now",
@@ -293,7 +301,7 @@ def test_what_has_lapsed_is_not_reported_before_a_heartbeat_is_answered(start):
     assert len(works.worker.report_buffer) == 0
     assert link.outcomes == {}
     deaf.clear()
-    assert isinstance(link.outcome(), Released)
+    assert isinstance(link.outcome(), ReleasedReport)
 
 
 def test_an_outcome_whose_lease_may_be_anothers_by_now_is_sent_for_the_server_knows(start):
@@ -307,7 +315,7 @@ def test_an_outcome_whose_lease_may_be_anothers_by_now_is_sent_for_the_server_kn
     session = works.worker.session
     works.link.until(lambda: session._clock.monotonic_ms() > session.lapses_ms() + 300)
     works.link.broken = False
-    assert isinstance(works.link.outcome(), Succeeded)
+    assert isinstance(works.link.outcome(), SucceededReport)
     assert works.end() == 0
 
 
@@ -374,7 +382,7 @@ def test_a_sign_of_life_holds_off_the_heartbeat_timeout(start):
 
     works = start(app)
     works.link.give(lease("alive"))
-    assert isinstance(works.link.outcome(), Succeeded)
+    assert isinstance(works.link.outcome(), SucceededReport)
 
 
 def test_progress_is_coalesced_and_the_last_one_arrives_before_the_outcome(start):
@@ -389,7 +397,7 @@ def test_progress_is_coalesced_and_the_last_one_arrives_before_the_outcome(start
     works.link.give(lease("count"))
     works.link.outcome()
     reports = works.link.reports
-    assert isinstance(reports[-1], Succeeded)
+    assert isinstance(reports[-1], SucceededReport)
     assert (reports[-2].done, reports[-2].total) == (10_000, 10_000)
     assert len([report for report in reports if isinstance(report, ProgressReport)]) < 10
 
@@ -409,7 +417,7 @@ def test_a_drain_lets_runs_finish(start):
     assert works.link.drained.wait(10)
     free.set()
     assert works.join() == 0
-    assert isinstance(works.link.outcomes["run"], Succeeded)
+    assert isinstance(works.link.outcomes["run"], SucceededReport)
 
 
 def test_a_drain_hands_back_what_does_not_finish(start):
@@ -424,7 +432,7 @@ def test_a_drain_hands_back_what_does_not_finish(start):
     works.link.give(lease("work"))
     assert begun.wait(10)
     works.link.ask_drain()
-    assert isinstance(works.link.outcome(), Released)
+    assert isinstance(works.link.outcome(), ReleasedReport)
 
 
 def test_a_second_drain_hands_back_at_once(start):
@@ -441,7 +449,7 @@ def test_a_second_drain_hands_back_at_once(start):
     works.worker.drain()
     works.worker.drain(at_once=True)
     assert works.join() == 0
-    assert isinstance(works.link.outcomes["run"], Released)
+    assert isinstance(works.link.outcomes["run"], ReleasedReport)
     assert "draining: waits for 1 run, 10 s at most; what is left is handed back" in works.said
     free.set()
 
@@ -462,9 +470,9 @@ def test_a_stop_without_grace_ends_a_function_that_heeds_it_and_not_the_worker(s
     works.link.give(lease("tidy"))
     assert begun.wait(10)
     works.link.stop(grace_ms=0)
-    assert works.link.outcome() == Stopped(run_id="run", epoch=1)
+    assert works.link.outcome() == StoppedReport(run_id="run", epoch=1)
     works.link.give(lease("next", "other"))
-    assert isinstance(works.link.outcome("other"), Succeeded)
+    assert isinstance(works.link.outcome("other"), SucceededReport)
     assert not works.link.drained.is_set()
 
 
@@ -484,8 +492,8 @@ def test_a_function_that_ignores_its_end_costs_the_worker_but_the_others_may_fin
     assert works.link.drained.wait(10), "it takes nothing more"
     assert works.link.outcomes == {}, "it runs, and nobody is told that it does not"
     finish.set()
-    assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
-    assert [type(works.link.outcomes[name]) for name in ("other", "third")] == [Succeeded, Succeeded]
+    assert works.link.outcome() == StoppedReport(run_id="run", epoch=1, killed=True)
+    assert [type(works.link.outcomes[name]) for name in ("other", "third")] == [SucceededReport, SucceededReport]
     assert works.join() == 75
     free.set()
 
@@ -506,8 +514,8 @@ def test_a_function_that_blocks_the_loop_for_good_does_not_keep_threads_from_fin
     works.link.stop(grace_ms=10)
     assert works.link.drained.wait(10)
     finish.set()
-    assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
-    assert isinstance(works.link.outcomes["other"], Succeeded)
+    assert works.link.outcome() == StoppedReport(run_id="run", epoch=1, killed=True)
+    assert isinstance(works.link.outcomes["other"], SucceededReport)
     assert works.left.get(timeout=10) == 75
     free.set()
 
@@ -530,8 +538,8 @@ def test_what_shares_a_loop_that_is_blocked_for_good_is_handed_back_without_dela
     works.link.give(lease("waits", "other"), lease("bad"))
     assert begun.wait(10)
     works.link.stop(grace_ms=10)
-    assert works.link.outcome() == Stopped(run_id="run", epoch=1, killed=True)
-    assert isinstance(works.link.outcome("other"), Released)
+    assert works.link.outcome() == StoppedReport(run_id="run", epoch=1, killed=True)
+    assert isinstance(works.link.outcome("other"), ReleasedReport)
     assert works.left.get(timeout=10) == 75
     free.set()
 
@@ -562,7 +570,7 @@ def test_a_server_that_fails_over_reports_gets_them_again_as_they_were(start, im
     left = [error] * 20
     works.link.fault = lambda request: left.pop() if request.reports and left else None
     works.link.give(lease("work"))
-    assert works.link.outcome() == Succeeded(run_id="run", epoch=1, output=msgspec.Raw(b"7"))
+    assert works.link.outcome() == SucceededReport(run_id="run", epoch=1, output=msgspec.Raw(b"7"))
     assert works.link.failures == 20
 
 
@@ -579,7 +587,7 @@ def test_a_report_over_which_the_server_always_fails_does_not_hold_up_the_others
     works.link.give(*(lease("t", f"r{n}", input={"n": n}) for n in range(6)))
     works.link.until(lambda: len(works.link.outcomes) == 5)
     mended.set()
-    assert works.link.outcome("r3") == Succeeded(run_id="r3", epoch=1, output=msgspec.Raw(b"3"))
+    assert works.link.outcome("r3") == SucceededReport(run_id="r3", epoch=1, output=msgspec.Raw(b"3"))
 
 
 def test_a_single_report_that_the_server_could_not_take_is_sent_again(start, impatient):
@@ -597,8 +605,8 @@ def test_a_single_report_that_the_server_could_not_take_is_sent_again(start, imp
     works = start(app)
     works.link.refuse = refuse
     works.link.give(lease("work"))
-    assert works.link.outcome() == Succeeded(run_id="run", epoch=1, output=msgspec.Raw(b"7"))
-    assert [type(report) for report in refused] == [StepReport, StepReport, Succeeded, Succeeded]
+    assert works.link.outcome() == SucceededReport(run_id="run", epoch=1, output=msgspec.Raw(b"7"))
+    assert [type(report) for report in refused] == [StepReport, StepReport, SucceededReport, SucceededReport]
 
 
 def test_a_claim_says_which_executors_have_less_room_and_does_not_wait_long_without_any(start):
@@ -647,16 +655,16 @@ def test_one_report_that_the_server_refuses_does_not_hold_up_the_others(start):
     take = works.link.report
 
     def report(request):
-        if any(isinstance(one, Succeeded) and len(bytes(one.output)) > 900 for one in request.reports):
+        if any(isinstance(one, SucceededReport) and len(bytes(one.output)) > 900 for one in request.reports):
             raise PayloadTooLarge
         return take(request)
 
     works.link.report = report
     works.link.give(*(lease("large" if n == 3 else "small", f"r{n}") for n in range(6)))
     works.link.until(lambda: len(works.link.outcomes) == 6)
-    assert isinstance(works.link.outcomes["r3"], Errored)
+    assert isinstance(works.link.outcomes["r3"], ErroredReport)
     assert works.link.outcomes["r3"].error.code == "output_too_large"
-    assert isinstance(works.link.outcomes["r5"], Succeeded)
+    assert isinstance(works.link.outcomes["r5"], SucceededReport)
 
 
 def test_a_wait_that_the_server_refuses_is_a_failure_of_the_run(start):
@@ -667,6 +675,6 @@ def test_a_wait_that_the_server_refuses_is_a_failure_of_the_run(start):
         await ctx.wait_for_signal("go")
 
     works = start(app)
-    works.link.refuse = lambda report: "invalid_state" if isinstance(report, Suspended) else None
+    works.link.refuse = lambda report: "invalid_state" if isinstance(report, SuspendedReport) else None
     works.link.give(lease("work"))
     assert (works.link.outcome().error.code, works.link.outcome().error.retryable) == ("refused", False)

@@ -22,14 +22,14 @@ from headway.wire.tables import ExportTable, ImportFile
 from headway.wire.workers import (
     AnyReport,
     ClaimRuns,
-    Errored,
-    ErrorReport,
+    ErroredReport,
+    FunctionError,
     Lease,
     RegisterWorker,
-    Released,
+    ReleasedReport,
     ReportRuns,
-    Stopped,
-    Succeeded,
+    StoppedReport,
+    SucceededReport,
     TaskDeclaration,
 )
 
@@ -178,21 +178,21 @@ class BuiltInWorker:
         report: AnyReport
         try:
             output = await _in_the_end(lambda: self._handle(handler, lease))
-            report = Succeeded(run_id=lease.run_id, epoch=lease.epoch, output=output)
+            report = SucceededReport(run_id=lease.run_id, epoch=lease.epoch, output=output)
         except LeaseLost:
-            report = Stopped(run_id=lease.run_id, epoch=lease.epoch)
+            report = StoppedReport(run_id=lease.run_id, epoch=lease.epoch)
         except asyncio.CancelledError:
-            report = Released(run_id=lease.run_id, epoch=lease.epoch)
+            report = ReleasedReport(run_id=lease.run_id, epoch=lease.epoch)
             with contextlib.suppress(Unavailable):  # there is no time to wait: it comes back when the lease has run out
                 await self._report(worker_id, report)
             raise
         except HeadwayError as error:
-            failure = ErrorReport(code=error.code, message=error.detail, retryable=error.status >= 500)  # noqa: PLR2004
-            report = Errored(run_id=lease.run_id, epoch=lease.epoch, error=failure)
+            failure = FunctionError(code=error.code, message=error.detail, retryable=error.status >= 500)  # noqa: PLR2004
+            report = ErroredReport(run_id=lease.run_id, epoch=lease.epoch, error=failure)
         except Exception as error:
             log.exception("built-in task failed")
-            failure = ErrorReport(type=type(error).__name__, message=str(error))
-            report = Errored(run_id=lease.run_id, epoch=lease.epoch, error=failure)
+            failure = FunctionError(type=type(error).__name__, message=str(error))
+            report = ErroredReport(run_id=lease.run_id, epoch=lease.epoch, error=failure)
         await _in_the_end(lambda: self._report(worker_id, report))
 
     async def _handle(self, handler: Handler, lease: Lease) -> msgspec.Raw:

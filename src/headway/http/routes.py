@@ -131,7 +131,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/leases:claim", workers.claim, "worker:protocol", "Claim runs, waiting for the first.",
           takes=worker_wire.ClaimRuns, gives=worker_wire.Leases, problems=("worker_not_found",)),
     route("POST", "/v1/leases:report", workers.report, "worker:protocol", "Report heartbeats, progress and outcomes.",
-          takes=worker_wire.ReportRuns, gives=worker_wire.Reported, problems=("worker_not_found", "lease_lost")),
+          takes=worker_wire.ReportRuns, gives=worker_wire.ReportAnswer, problems=("worker_not_found", "lease_lost")),
     # -- tables --------------------------------------------------------------------------------------------------------
     *tables.ROUTES,
     *files.ROUTES,

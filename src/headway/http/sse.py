@@ -27,7 +27,7 @@ from headway.model.event import Event
 from headway.model.run import FINAL, Run
 from headway.service.history import Ended, Progressed, Snapshot, WatchItem
 from headway.wire.times import to_text
-from headway.wire.workers import StopAsked
+from headway.wire.workers import StopSignal
 
 T = TypeVar("T")
 
@@ -184,9 +184,9 @@ async def signals(call: Call, worker_id: str) -> Reply | None:
     return None
 
 
-def _signal_frame(message: StopAsked | str | None) -> bytes:
+def _signal_frame(message: StopSignal | str | None) -> bytes:
     match message:
-        case StopAsked():
+        case StopSignal():
             return b"event: stop\ndata: %b\n\n" % _encode(message)
         case "drain":
             return DRAIN

@@ -45,15 +45,15 @@ class Crew:
         await self._mine(asked.worker_id)
         return await self._workers.claim(asked)
 
-    async def report(self, asked: wire.ReportRuns, by: Principal = EVERYBODY) -> wire.Reported:
+    async def report(self, asked: wire.ReportRuns, by: Principal = EVERYBODY) -> wire.ReportAnswer:
         """Apply the reports; what is not rejected is on disk."""
         await self._mine(asked.worker_id)
         return await self._workers.report(asked, by)
 
-    async def signals(self, worker_id: str) -> AsyncIterator[wire.StopAsked | str | None]:
+    async def signals(self, worker_id: str) -> AsyncIterator[wire.StopSignal | str | None]:
         """Yield what the worker is told; while this is open, the worker is alive."""
         source = self._workers.signals(await self._mine(worker_id))
-        async with aclosing(cast(AsyncGenerator[wire.StopAsked | str | None, None], source)) as told:
+        async with aclosing(cast(AsyncGenerator[wire.StopSignal | str | None, None], source)) as told:
             async for message in told:
                 yield message
 

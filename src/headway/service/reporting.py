@@ -1,8 +1,7 @@
-"""What workers report: each report is fenced by its lease epoch, and all of a request share one transaction."""
+"""Reports of workers: each is fenced by its lease epoch, and all of a request share one transaction."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from typing import Any, Final, assert_never
 
@@ -14,21 +13,20 @@ from headway.engine.access import lacking_for_child, within
 from headway.engine.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
 from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
 from headway.ids import Signer
-from headway.ids import canonical as canonical_id
 from headway.model.access import EVERYBODY, Principal
 from headway.model.effects import NEEDS, Effect, of_start
 from headway.model.query import FIRST
-from headway.model.run import FINAL, Blocker, Run, RunError, State
+from headway.model.run import FINAL, Blocker, Run, State
 from headway.model.space import Space
 from headway.service import continuing
-from headway.service.inputs import canonical
+from headway.service.report_events import EVENTS, json_text
 from headway.service.starting import Draft, Drafter, insert
 from headway.service.transitions import CHILD_RESULT, change, move, unblock
 from headway.storage.damage import is_json
 from headway.storage.unit import Unit
 from headway.wire import workers as wire
 from headway.wire.runs import StartRun
-from headway.wire.values import duration, invalid, timestamp
+from headway.wire.values import invalid, timestamp
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -40,11 +38,8 @@ RESERVED_STEPS: Final = (SIGNAL, CHILD_RESULT, FAILED_CHILD, HEIR, ORIGIN, STEP_
 TOKEN: Final = "token"  # noqa: S105 - the purpose that tokens are signed for
 
 
-_RETURNED_NOTHING: Final = lifecycle.Succeeded("null")
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """A report that has been read and checked, so that the transaction has little to do."""
+class CheckedReport(msgspec.Struct, frozen=True):
+    """A report after all checks that need no transaction."""
 
     report: wire.AnyReport
     value: str = "null"
@@ -52,7 +47,7 @@ class Ready(msgspec.Struct, frozen=True):
     draft: Draft | None = None
     refusal: HeadwayError | None = None
     organisation: int = FIRST
-    """Whose run it was read for."""
+    """Organisation of the run that the report was checked for."""
     by: Principal = EVERYBODY
     """The principal of the worker's key."""
 
@@ -73,126 +68,104 @@ def _check_name(name: str) -> None:
         raise invalid("/name", message, "reserved")
 
 
-class Reporter:
-    """Reads reports before the transaction, and applies them in it."""
+class ReportProcessor:
+    """Checks reports before the transaction, and applies them in it."""
 
     def __init__(self, drafter: Drafter, signer: Signer, settings: Settings) -> None:
         self._drafter = drafter
         self._signer = signer
         self._settings = settings
 
-    async def read_child(self, report: wire.ChildReport, organisation: int, by: Principal = EVERYBODY) -> Ready:
-        """Read a report as `ready` does; an input that takes long to check is checked elsewhere meanwhile."""
+    async def check_child(
+        self, report: wire.ChildReport, organisation: int, by: Principal = EVERYBODY
+    ) -> CheckedReport:
+        """Check the report of a child as `check` does; an input that takes long is validated in a child process meanwhile."""
         try:
             _check_name(report.name)
             draft = await self._drafter.draft(_of_child(report), Space(organisation), run_type="child")
-            _check_child(by, draft, _effects(report))
+            _authorize_child(by, draft, _effects(report))
         except HeadwayError as error:
-            return Ready(report, refusal=error, organisation=organisation, by=by)
-        return Ready(report, draft=draft, organisation=organisation, by=by)
+            return CheckedReport(report, refusal=error, organisation=organisation, by=by)
+        return CheckedReport(report, draft=draft, organisation=organisation, by=by)
 
-    def ready(
+    def check(
         self, report: wire.AnyReport, organisation: int, by: Principal = EVERYBODY, *, shared: bool = False
-    ) -> Ready:
-        """Read a report; what is wrong with it is remembered and answered in its place, also what the key may not.
+    ) -> CheckedReport:
+        """Check a report; an error, also of the key's permissions, becomes the `refusal` of this report alone.
 
-        `organisation` is whose run it is about, as a rule the worker's own; `shared` says that the run is of a task that
-        this one has from another, and whose children are those of the other as well.
+        `organisation` is that of the run, as a rule the worker's own. `shared`: the run's task is shared by another
+        organisation, and names of child tasks are looked up there first.
         """
         try:
             if isinstance(report, (wire.StepReport, wire.StepFailureReport, wire.ChildReport)):
                 _check_name(report.name)
+            translate = EVENTS.get(type(report))
+            if translate is not None:
+                return CheckedReport(report, event=translate(report, self._settings))
             match report:
-                case wire.Succeeded():
-                    return self._succeeded(report)
                 case wire.StepReport() | wire.ResultReport():
-                    return Ready(report, value=self._json(report.value, "/value"))
+                    return CheckedReport(report, value=json_text(report.value, self._settings, "/value"))
                 case wire.StepFailureReport():
-                    return Ready(report, value=_step_failure_value(report))
-                case wire.Errored():
-                    return Ready(report, event=_errored(report))
-                case wire.Suspended():
-                    return Ready(report, event=_suspended(report))
-                case wire.Slept():
-                    return Ready(report, event=lifecycle.Slept(timestamp(report.until, "/until")))
-                case wire.Released():
-                    return Ready(report, event=lifecycle.Released())
-                case wire.Stopped():
-                    return Ready(report, event=lifecycle.Stopped())
+                    return CheckedReport(report, value=_step_failure_value(report))
                 case wire.ChildReport():
                     spec, space = _of_child(report), Space(organisation)
                     draft = self._drafter.draft_at_once(spec, space, run_type="child", shared_first=shared)
-                    _check_child(by, draft, _effects(report))
-                    return Ready(report, draft=draft, organisation=organisation, by=by)
+                    _authorize_child(by, draft, _effects(report))
+                    return CheckedReport(report, draft=draft, organisation=organisation, by=by)
                 case _:
-                    return Ready(report)
+                    return CheckedReport(report)
         except HeadwayError as error:
-            return Ready(report, refusal=error, organisation=organisation, by=by)
+            return CheckedReport(report, refusal=error, organisation=organisation, by=by)
 
-    def _json(self, raw: msgspec.Raw, pointer: str) -> str:
-        limits = self._settings
-        return canonical(raw, bytes_max=limits.output_max, depth_max=limits.depth_max, pointer=pointer)[0]
-
-    def _succeeded(self, report: wire.Succeeded) -> Ready:
-        if bytes(report.output) == b"null":
-            return Ready(report, event=_RETURNED_NOTHING)
-        try:
-            return Ready(report, event=lifecycle.Succeeded(self._json(report.output, "/output")))
-        except HeadwayError as error:
-            # The function has returned and will return the same again: that is how the run fails.
-            code = "output_too_large" if error.status == 413 else "invalid_output"  # noqa: PLR2004
-            failure = RunError(code=code, message=error.detail, retryable=False)
-            return Ready(report, event=lifecycle.Errored(failure))
-
-    def apply(self, unit: Unit, worker_id: str, reports: list[Ready]) -> tuple[list[wire.Rejected], list[wire.Reply]]:
+    def apply(
+        self, unit: Unit, worker_id: str, reports: list[CheckedReport]
+    ) -> tuple[list[wire.Rejection], list[wire.Reply]]:
         """Apply reports in order; return those that changed nothing, and the answers that some ask for."""
-        rejected: list[wire.Rejected] = []
+        rejected: list[wire.Rejection] = []
         replies: list[wire.Reply] = []
         for index, given in enumerate(reports):
-            ready, report = given, given.report
+            checked, report = given, given.report
             run = unit.run(report.run_id)
             try:
                 if run is None or run.epoch != report.epoch or run.worker_id != worker_id:
                     raise LeaseLost
-                if run.organisation != ready.organisation and isinstance(report, wire.ChildReport):
+                if run.organisation != checked.organisation and isinstance(report, wire.ChildReport):
                     shared = not Space(run.organisation).owns(run.task)
-                    ready = self.ready(report, run.organisation, ready.by, shared=shared)
-                if ready.refusal is not None:
-                    raise ready.refusal
-                reply = self._one(unit, run, ready)
+                    checked = self.check(report, run.organisation, checked.by, shared=shared)
+                if checked.refusal is not None:
+                    raise checked.refusal
+                reply = self._one(unit, run, checked)
                 if reply is not None:
                     replies.append(msgspec.structs.replace(reply, index=index))
             except HeadwayError as error:
                 unit.doubt(report.run_id)
-                rejected.append(wire.Rejected(index=index, status=error.status, code=error.code, detail=error.detail))
+                rejected.append(wire.Rejection(index=index, status=error.status, code=error.code, detail=error.detail))
         return rejected, replies
 
-    def _one(self, unit: Unit, run: Run, ready: Ready) -> wire.Reply | None:
-        report = ready.report
+    def _one(self, unit: Unit, run: Run, checked: CheckedReport) -> wire.Reply | None:
+        report = checked.report
         match report:
-            case wire.Succeeded() | wire.Errored() | wire.Slept() | wire.Stopped():
-                assert ready.event is not None
-                _outcome(unit, run, ready.event)
-            case wire.Released():
-                move(unit, run, lifecycle.Released(), **({"note": report.note} if report.note else {}))
-            case wire.Suspended():
-                assert isinstance(ready.event, lifecycle.Suspended)
-                _suspend(unit, run, ready.event)
+            case (
+                wire.SucceededReport() | wire.ErroredReport() | wire.SuspendedReport()
+                | wire.SleptReport() | wire.ReleasedReport() | wire.StoppedReport()
+            ):  # fmt: skip
+                assert checked.event is not None, "an outcome is translated into an event"
+                _apply(unit, run, report, checked.event)
             case wire.ProgressReport():
                 after = progress.advance(run, report.done, report.total, report.message, unit.now_ms)
                 change(unit, run, after)
             case wire.LogReport():
                 self._log(unit, run, report)
             case wire.ResultReport():
-                number = unit.add_result(run.id, report.name, ready.value)
-                line = _encode({"number": number, "name": report.name, "value": msgspec.Raw(ready.value.encode())})
+                number = unit.add_result(run.id, report.name, checked.value)
+                line = _encode({"number": number, "name": report.name, "value": msgspec.Raw(checked.value.encode())})
                 change(unit, run, run, "run.result", line.decode())
             case wire.StepReport():
-                _step(unit, run, report.name, ready.value)
+                _step(unit, run, report.name, checked.value)
             case wire.StepFailureReport():
-                _step_failure(unit, run, report, ready.value)
+                _step_failure(unit, run, report, checked.value)
             case wire.ChildReport():
-                return self._child(unit, run, report, ready.draft)
+                return self._child(unit, run, report, checked.draft)
             case wire.TokenReport():
                 return wire.Reply(index=0, token=self._signer.seal(TOKEN, f"{run.id} {report.name}"))
             case _:
@@ -240,7 +213,7 @@ class Reporter:
         return child
 
 
-def _check_child(by: Principal, draft: Draft, effects: Iterable[Effect]) -> None:
+def _authorize_child(by: Principal, draft: Draft, effects: Iterable[Effect]) -> None:
     """Raise Forbidden for a child that the worker's key may not start."""
     effect = lacking_for_child(by, effects, draft.run.queue)
     if effect is not None:
@@ -273,12 +246,13 @@ def _step_failure(unit: Unit, run: Run, report: wire.StepFailureReport, value: s
         change(unit, run, run, "run.step_failed", _encode(line).decode())
 
 
-def _outcome(unit: Unit, run: Run, event: lifecycle.Event) -> None:
-    stopping = run.state is State.STOPPING
-    if isinstance(event, lifecycle.Errored) and event.error.code == "crashed":
-        event = lifecycle.Crashed(event.error.message)
-    move(unit, run, event)
-    if stopping and isinstance(event, lifecycle.Succeeded):
+def _apply(unit: Unit, run: Run, report: wire.OutcomeReport, event: lifecycle.Event) -> None:
+    if isinstance(event, lifecycle.Suspended):
+        _suspend(unit, run, event)
+        return
+    note = {"note": report.note} if isinstance(report, wire.ReleasedReport) and report.note else {}
+    move(unit, run, event, **note)
+    if run.state is State.STOPPING and isinstance(event, lifecycle.Succeeded):
         # Taken as the word that it has stopped, not as its outcome: the stop was durable first.
         raise RunStopping
 
@@ -303,30 +277,6 @@ def _has_come(unit: Unit, run: Run, blocker: Blocker) -> bool:
         told = run.previous_id is not None and unit.step(run.id, CHILD_RESULT + blocker.run_id) is not None
         return child is None or child.state in FINAL or told
     return unit.step(run.id, f"{SIGNAL}{blocker.name}#{blocker.number}") is not None
-
-
-def _errored(report: wire.Errored) -> lifecycle.Errored:
-    error = RunError(
-        code=report.error.code,
-        type=report.error.type,
-        message=report.error.message,
-        retryable=report.error.retryable,
-        details=report.error.details,
-    )
-    after = None if report.retry_after is None else duration(report.retry_after, "/retry_after")
-    return lifecycle.Errored(error, after, random.random())  # noqa: S311 - jitter is no secret
-
-
-def _suspended(report: wire.Suspended) -> lifecycle.Suspended:
-    if not report.blockers and report.timeout is None:
-        raise InvalidInput("a run can only wait for something: name a blocker or a timeout")
-    blockers = tuple(
-        Blocker(kind="signal", name=spec.name, number=spec.number)
-        if spec.kind == "signal"
-        else Blocker(kind="run", run_id=canonical_id(spec.run_id) or spec.run_id)
-        for spec in report.blockers
-    )
-    return lifecycle.Suspended(blockers, None if report.timeout is None else duration(report.timeout, "/timeout"))
 
 
 def token_of(signer: Signer, token: str) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from headway.service.bulk import Bulk
 from headway.service.desk import Desk
 from headway.service.hooks import Hook, table
 from headway.service.reactions import HOOKS
-from headway.service.reporting import Reporter
+from headway.service.reporting import ReportProcessor
 from headway.service.schemas import Schemas
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
@@ -58,10 +58,10 @@ class Service:
             store.clock, store.events, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms
         )
         self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
-        reporter = Reporter(self.drafter, signer, settings)
+        reports = ReportProcessor(self.drafter, signer, settings)
         self.bulk = Bulk(store, self.ids)
         self.slots = Slots(store, self.drafter)
-        self.workers = Workers(store, self.sessions, reporter, self.schemas, self.slots, self.ids, settings)
+        self.workers = Workers(store, self.sessions, reports, self.schemas, self.slots, self.ids, settings)
         self.servers = Servers(store, self.sessions)
         self.access = Access(store, signer, settings)
         """Who is let in; see `headway.service.access`."""

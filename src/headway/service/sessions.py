@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from headway.clock import Clock
 from headway.notify.events import Dispatcher, SessionsChanged, StopRequested
 from headway.service.listening import BEATS_OF_A_LEASE, Listening
-from headway.wire.workers import BlockedLoop, StopAsked
+from headway.wire.workers import BlockedLoop, StopSignal
 
 SIGNALS_MAX = 10_000
 """Messages that wait for a worker; older ones are dropped, because heartbeats repeat what matters."""
@@ -145,7 +145,7 @@ class Session:
         """Waiting claims, which end empty when the session is closed."""
         self.cramped: set[asyncio.Future[None]] = set()
         """Claims that wait although some executor has no room; done when a run ends, since there may be room then."""
-        self.messages: deque[StopAsked] = deque(maxlen=SIGNALS_MAX)
+        self.messages: deque[StopSignal] = deque(maxlen=SIGNALS_MAX)
         self.wake = asyncio.Event()
 
     @contextmanager
@@ -241,7 +241,7 @@ class Sessions:
         """Put a request to end a run where the worker's signals stream finds it."""
         session = self._sessions.get(asked.worker_id)
         if session is not None:
-            message = StopAsked(run_id=asked.run_id, epoch=asked.epoch, grace_ms=asked.grace_ms, reason=asked.reason)
+            message = StopSignal(run_id=asked.run_id, epoch=asked.epoch, grace_ms=asked.grace_ms, reason=asked.reason)
             session.messages.append(message)
             session.wake.set()
 

@@ -27,7 +27,7 @@ from headway.model.worker import LoopBlock, Standing, Worker
 from headway.service.claiming import Claim, claim, unpark
 from headway.service.declaring import Declaring
 from headway.service.inputs import canonical
-from headway.service.reporting import Reporter
+from headway.service.reporting import ReportProcessor
 from headway.service.schemas import Schemas
 from headway.service.sessions import Session, Sessions
 from headway.service.slots import Slots
@@ -77,7 +77,7 @@ class Workers:
         self,
         store: Store,
         sessions: Sessions,
-        reporter: Reporter,
+        reports: ReportProcessor,
         schemas: Schemas,
         slots: Slots,
         ids: IdSource,
@@ -85,7 +85,7 @@ class Workers:
     ) -> None:
         self._store = store
         self._sessions = sessions
-        self._reporter = reporter
+        self._reports = reports
         self._schemas = schemas
         self._slots = slots
         self._declaring = Declaring(slots, ids, settings)
@@ -399,7 +399,7 @@ class Workers:
 
         await self._store.write(work, run_ids=[lease.run_id for lease in leases])
 
-    async def report(self, asked: wire.ReportRuns, by: Principal = EVERYBODY) -> wire.Reported:
+    async def report(self, asked: wire.ReportRuns, by: Principal = EVERYBODY) -> wire.ReportAnswer:
         """Apply the reports; what is not rejected is on disk. `held` is answered with what was lost and what is to stop.
 
         `by` is whose key the worker shows: a child that it may not start is rejected.
@@ -415,16 +415,16 @@ class Workers:
             )
             raise WorkerNotFound(f"{asked.worker_id} has heard no answer for a lease, and is not known any more")
         organisation = known.worker.organisation
-        rejected: list[wire.Rejected] = []
+        rejected: list[wire.Rejection] = []
         replies: list[wire.Reply] = []
         if asked.reports:
             if self._store.catalog.shared:
                 children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
                 await self._store.know(Space(organisation), children)
             ready = [
-                await self._reporter.read_child(report, organisation, by)
+                await self._reports.check_child(report, organisation, by)
                 if isinstance(report, wire.ChildReport)
-                else self._reporter.ready(report, organisation, by)
+                else self._reports.check(report, organisation, by)
                 for report in asked.reports
             ]
             ids = {report.run_id for report in asked.reports}
@@ -432,7 +432,7 @@ class Workers:
                 item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id
             )
             rejected, replies = await self._store.write(
-                lambda unit: self._reporter.apply(unit, asked.worker_id, ready),
+                lambda unit: self._reports.apply(unit, asked.worker_id, ready),
                 run_ids=ids,
                 weight=len(ready),
                 trusts=True,
@@ -440,18 +440,18 @@ class Workers:
             if session.cramped and any(item.event is not None or item.refusal is not None for item in ready):
                 session.make_room()
         lost: list[tuple[str, int]] = []
-        stop: list[wire.StopAsked] = []
+        stop: list[wire.StopSignal] = []
         beat = 0
         if asked.held is not None:
             session.blocked = asked.blocked
             lost, stop, beat = await self._heartbeat(session, asked.held, asked.claiming, asked.heard)
-        return wire.Reported(
+        return wire.ReportAnswer(
             rejected=rejected, replies=replies, lost=lost, stop=stop, drain=session.draining, beat=beat
         )
 
     async def _heartbeat(
         self, session: Session, held: list[tuple[str, int]], claiming: list[int] | None, heard: int
-    ) -> tuple[list[tuple[str, int]], list[wire.StopAsked], int]:
+    ) -> tuple[list[tuple[str, int]], list[wire.StopSignal], int]:
         leases = {
             (run_id, epoch): (state, task)
             for run_id, epoch, state, task in await self._store.read.leases(session.worker_id)
@@ -459,7 +459,7 @@ class Workers:
         mine = {(run_id, epoch) for run_id, epoch in held}
         lost = [lease for lease in held if tuple(lease) not in leases]
         stop = [
-            wire.StopAsked(run_id=run_id, epoch=epoch, grace_ms=self._store.catalog.task(task).grace_ms)
+            wire.StopSignal(run_id=run_id, epoch=epoch, grace_ms=self._store.catalog.task(task).grace_ms)
             for (run_id, epoch), (state, task) in leases.items()
             if state == State.STOPPING and (run_id, epoch) in mine
         ]
@@ -504,8 +504,8 @@ class Workers:
             worker = replace(known.worker, heard_at=self._store.clock.now_ms())
             self._store.write(lambda unit: unit.save_worker(worker)).add_done_callback(_whatever_came_of_it)
 
-    async def signals(self, worker_id: str) -> AsyncIterator[wire.StopAsked | str | None]:
-        """Yield what the worker is told: a StopAsked, "drain", or None when `keepalive` is due.
+    async def signals(self, worker_id: str) -> AsyncIterator[wire.StopSignal | str | None]:
+        """Yield what the worker is told: a StopSignal, "drain", or None when `keepalive` is due.
 
         While this is open the worker is alive; when it breaks, the worker has `disconnect_ms` to come back.
         """

@@ -32,7 +32,7 @@ from headway.testing.run import PAGE, KitRun
 from headway.testing.sink import DirectSink
 from headway.wire.runs import StartRun
 from headway.wire.schedules import CreateSchedule
-from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, Succeeded
+from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, SucceededReport
 from headway.worker.attempts.attempt import execute
 from headway.worker.context.capture import LogCapture
 from headway.worker.declaration.app import App, TaskFunction
@@ -175,7 +175,7 @@ class Kit:
         if lease.task in BUILT_IN:
             handler, _ = BUILT_IN[lease.task]
             output = await handler(self.service, await leased(self.service, lease))
-            sink.put(Succeeded(run_id=lease.run_id, epoch=lease.epoch, output=output))
+            sink.put(SucceededReport(run_id=lease.run_id, epoch=lease.epoch, output=output))
         else:
             outcome = await execute(self.app, lease, sink, self.clock)
             if outcome is not None:

@@ -7,7 +7,7 @@ from collections import deque
 
 from headway.errors import BY_CODE, HeadwayError
 from headway.service.service import Service
-from headway.wire.workers import AnyReport, ProgressReport, Rejected, Reply, ReportRuns
+from headway.wire.workers import AnyReport, ProgressReport, Rejection, Reply, ReportRuns
 from headway.worker.context.report_buffer import ReplyCallback, RequestReport
 
 
@@ -56,7 +56,7 @@ class DirectSink:
                 _tell(answer, rejected.get(index), replies.get(index))
 
 
-def _tell(answer: ReplyCallback, refusal: Rejected | None, reply: Reply | None) -> None:
+def _tell(answer: ReplyCallback, refusal: Rejection | None, reply: Reply | None) -> None:
     if refusal is None:
         answer(reply, None)
     else:

@@ -192,7 +192,7 @@ class Leases(Open, frozen=True, kw_only=True):
     leases: list[Lease]
 
 
-class ErrorReport(Strict, frozen=True, kw_only=True, omit_defaults=True):
+class FunctionError(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """What a function raised."""
 
     code: Text = "exception"
@@ -255,7 +255,7 @@ class StepFailureReport(Report, frozen=True, kw_only=True, tag="step_failure", o
     name: Name
     number: Annotated[int, Meta(ge=1, le=1000)]
     """Number of the try, from 1 over all attempts."""
-    error: ErrorReport
+    error: FunctionError
     retry_at: Timestamp | None = None
     """Time of the next try; null: there is none, the step has failed for good."""
 
@@ -282,48 +282,51 @@ class TokenReport(Report, frozen=True, kw_only=True, tag="token", omit_defaults=
     name: Name
 
 
-class Succeeded(Report, frozen=True, kw_only=True, tag="succeeded", omit_defaults=True):
+class SucceededReport(Report, frozen=True, kw_only=True, tag="succeeded", omit_defaults=True):
     """The function returned."""
 
     output: Raw = raw(b"null")
 
 
-class Errored(Report, frozen=True, kw_only=True, tag="errored", omit_defaults=True):
+class ErroredReport(Report, frozen=True, kw_only=True, tag="errored", omit_defaults=True):
     """The function raised, or was stopped for taking too long."""
 
-    error: ErrorReport
+    error: FunctionError
     retry_after: Duration | None = None
 
 
-class Suspended(Report, frozen=True, kw_only=True, tag="suspended", omit_defaults=True):
+class SuspendedReport(Report, frozen=True, kw_only=True, tag="suspended", omit_defaults=True):
     """The function waits for others and has let go of the worker."""
 
     blockers: Annotated[list[BlockerSpec], Meta(max_length=1000)]
     timeout: Duration | None = None
 
 
-class Slept(Report, frozen=True, kw_only=True, tag="slept", omit_defaults=True):
+class SleptReport(Report, frozen=True, kw_only=True, tag="slept", omit_defaults=True):
     """The function sleeps and has let go of the worker."""
 
     until: Timestamp
 
 
-class Released(Report, frozen=True, kw_only=True, tag="released", omit_defaults=True):
+class ReleasedReport(Report, frozen=True, kw_only=True, tag="released", omit_defaults=True):
     """The worker hands the run back; the attempt does not count."""
 
     note: Text = ""
     """Why, for the history."""
 
 
-class Stopped(Report, frozen=True, kw_only=True, tag="stopped", omit_defaults=True):
+class StoppedReport(Report, frozen=True, kw_only=True, tag="stopped", omit_defaults=True):
     """The function has stopped, as it was asked to."""
 
     killed: bool = False
 
 
+OutcomeReport = SucceededReport | ErroredReport | SuspendedReport | SleptReport | ReleasedReport | StoppedReport
+"""Reports that end an attempt."""
+
 AnyReport = (
     ProgressReport | LogReport | ResultReport | StepReport | StepFailureReport | ChildReport | TokenReport
-    | Succeeded | Errored | Suspended | Slept | Released | Stopped
+    | OutcomeReport
 )  # fmt: skip
 
 
@@ -356,7 +359,7 @@ class ReportRuns(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """The task that blocks the worker's event loop at this heartbeat, if one does."""
 
 
-class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):
+class StopSignal(Open, frozen=True, kw_only=True, omit_defaults=True):
     """A run is to stop, within `grace_ms`; after that its executor is to be killed."""
 
     run_id: str
@@ -365,7 +368,7 @@ class StopAsked(Open, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class Rejected(Open, frozen=True, kw_only=True):
+class Rejection(Open, frozen=True, kw_only=True):
     """A report that changed nothing."""
 
     index: int
@@ -382,13 +385,13 @@ class Reply(Open, frozen=True, kw_only=True, omit_defaults=True):
     token: str = ""
 
 
-class Reported(Open, frozen=True, kw_only=True):
+class ReportAnswer(Open, frozen=True, kw_only=True):
     """What came of the reports; those not named here were taken, durably. `lost` and `stop` answer `held`."""
 
-    rejected: list[Rejected]
+    rejected: list[Rejection]
     replies: list[Reply]
     lost: list[tuple[str, int]]
-    stop: list[StopAsked]
+    stop: list[StopSignal]
     drain: bool = False
     beat: int = 0
     """Which heartbeat this answers; the next one gives it back as `heard`."""

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Stopped
+from headway.wire.workers import AnyReport, StoppedReport
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.running import UNWIND_MS, RunningAttempts
 from headway.worker.context.interrupts import Cause
@@ -149,7 +149,7 @@ class Watchdog:
             # have done no harm: they may finish first. Until then it still runs, and nobody is told otherwise.
             assert attempt.cause is not None, "only cancelled attempts are escalated"
             outcome = of_cause(attempt.cause, attempt.lease)
-            if isinstance(outcome, Stopped):
+            if isinstance(outcome, StoppedReport):
                 outcome = msgspec.structs.replace(outcome, killed=True)
             attempt.escalate_ms = None
             self._stubborn[attempt.key] = outcome

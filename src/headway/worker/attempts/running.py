@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Executor, Lease, Released, StopAsked
+from headway.wire.workers import AnyReport, Executor, Lease, ReleasedReport, StopSignal
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.global_state import GlobalState
 from headway.worker.context.interrupts import Cause
@@ -236,7 +236,7 @@ class RunningAttempts:
         """Note that the server has taken the outcome, durably."""
         self.held.pop(key, None)
 
-    def stop(self, asked: StopAsked) -> None:
+    def stop(self, asked: StopSignal) -> None:
         """Ask a run to stop, as someone asked the server."""
         attempt = self.running.get((asked.run_id, asked.epoch))
         if attempt is not None:
@@ -283,7 +283,7 @@ class RunningAttempts:
         attempt.cause = attempt.cause or Cause.DRAIN
         if attempt.kill is not None:
             attempt.kill()
-        outcome = Released(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch)
+        outcome = ReleasedReport(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch)
         self.ended(attempt, outcome if attempt.key in self.held else None)
 
     def give_up(self, attempt: Attempt, outcome: AnyReport | None) -> None:

@@ -13,14 +13,14 @@ from headway.durations import format_ms
 from headway.wire.times import to_text
 from headway.wire.workers import (
     AnyReport,
-    Errored,
-    ErrorReport,
+    ErroredReport,
+    FunctionError,
     Lease,
-    Released,
-    Slept,
-    Stopped,
-    Succeeded,
-    Suspended,
+    ReleasedReport,
+    SleptReport,
+    StoppedReport,
+    SucceededReport,
+    SuspendedReport,
 )  # fmt: skip
 from headway.worker.context.interrupts import (
     RECORDED,
@@ -48,7 +48,7 @@ def of_value(
     if cause not in {None, Cause.STOP, Cause.DRAIN, Cause.LAPSED}:
         return of_cause(cause, lease)  # it returned, but too late or for nobody
     if value is None:
-        return Succeeded(run_id=run_id, epoch=epoch)
+        return SucceededReport(run_id=run_id, epoch=epoch)
     try:
         output = to_json(value if dump is None else dump(value))
     except ValueError as error:
@@ -57,7 +57,7 @@ def of_value(
     if len(output) > OUTPUT_BYTES_MAX:
         message = f"The task returned {len(output):,} bytes; {OUTPUT_BYTES_MAX:,} are allowed. Store it, return where."
         return failed(lease, "output_too_large", message, retryable=False)
-    return Succeeded(run_id=run_id, epoch=epoch, output=Raw(output))
+    return SucceededReport(run_id=run_id, epoch=epoch, output=Raw(output))
 
 
 def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Cause | None) -> AnyReport | None:
@@ -71,18 +71,20 @@ def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Caus
             return of_cause(error.cause, lease)
         case SuspendRun():
             timeout = None if error.timeout_ms is None else format_ms(error.timeout_ms)
-            return Suspended(run_id=lease.run_id, epoch=lease.epoch, blockers=error.blockers, timeout=timeout)
+            return SuspendedReport(run_id=lease.run_id, epoch=lease.epoch, blockers=error.blockers, timeout=timeout)
         case SleepRun():
-            return Slept(run_id=lease.run_id, epoch=lease.epoch, until=to_text(error.until_ms))
+            return SleptReport(run_id=lease.run_id, epoch=lease.epoch, until=to_text(error.until_ms))
         case RetryLater():
-            return Errored(
+            return ErroredReport(
                 run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, "retry_later"), retry_after=error.delay
             )
         case Fail():
-            return Errored(run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, error.code, retryable=False))
+            return ErroredReport(
+                run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, error.code, retryable=False)
+            )
         case _:
             retryable = may_retry(error, task.do_not_retry)
-            return Errored(run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, retryable=retryable))
+            return ErroredReport(run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, retryable=retryable))
 
 
 def may_retry(error: BaseException, do_not_retry: Collection[str]) -> bool:
@@ -104,34 +106,36 @@ def of_cause(cause: Cause, lease: Lease) -> AnyReport | None:
     """Return the report for a function that was cancelled, or is given up."""
     match cause:
         case Cause.STOP:
-            return Stopped(run_id=lease.run_id, epoch=lease.epoch)
+            return StoppedReport(run_id=lease.run_id, epoch=lease.epoch)
         case Cause.LOST:
             return None
         case Cause.DRAIN:
-            return Released(run_id=lease.run_id, epoch=lease.epoch)
+            return ReleasedReport(run_id=lease.run_id, epoch=lease.epoch)
         case Cause.LAPSED:
-            return Released(run_id=lease.run_id, epoch=lease.epoch, note="no server answered its worker for a lease")
+            return ReleasedReport(
+                run_id=lease.run_id, epoch=lease.epoch, note="no server answered its worker for a lease"
+            )
         case Cause.TIMEOUT:
             return failed(lease, "timeout", "The attempt took longer than the task's timeout.")
         case Cause.HEARTBEAT_TIMEOUT:
             return failed(lease, "heartbeat_timeout", "The function gave no sign of life within the heartbeat timeout.")
 
 
-def failed(lease: Lease, code: str, message: str, *, kind: str = "", retryable: bool = True) -> Errored:
+def failed(lease: Lease, code: str, message: str, *, kind: str = "", retryable: bool = True) -> ErroredReport:
     """Return the report of a failure that is not an exception's."""
-    error = ErrorReport(code=code, type=clean(kind, 1000), message=clean(message, MESSAGE_MAX), retryable=retryable)
-    return Errored(run_id=lease.run_id, epoch=lease.epoch, error=error)
+    error = FunctionError(code=code, type=clean(kind, 1000), message=clean(message, MESSAGE_MAX), retryable=retryable)
+    return ErroredReport(run_id=lease.run_id, epoch=lease.epoch, error=error)
 
 
-def task_missing(lease: Lease, who: str) -> Errored:
+def task_missing(lease: Lease, who: str) -> ErroredReport:
     """Return the report of a task that `who`, "This worker" for example, does not have."""
     message = f"{who} has no task {lease.task!r}; it may have been renamed, or a newer version is not here yet."
     return failed(lease, "task_missing", message)
 
 
-def report_of(error: BaseException, code: str = "exception", *, retryable: bool = True) -> ErrorReport:
+def report_of(error: BaseException, code: str = "exception", *, retryable: bool = True) -> FunctionError:
     """Return the report of an exception, also if its own methods fail."""
-    return ErrorReport(
+    return FunctionError(
         code=clean(code, 1000),
         type=clean(type(error).__qualname__, 1000),
         message=clean(_message(error), MESSAGE_MAX),

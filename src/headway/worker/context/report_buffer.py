@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 import msgspec
 
@@ -16,18 +16,15 @@ from headway.errors import Overloaded
 from headway.wire.workers import (
     AnyReport,
     ChildReport,
-    Errored,
+    ErroredReport,
     LogReport,
+    OutcomeReport,
     ProgressReport,
-    Released,
     Reply,
     ResultReport,
-    Slept,
     StepFailureReport,
     StepReport,
-    Stopped,
-    Succeeded,
-    Suspended,
+    SucceededReport,
     TokenReport,
 )  # fmt: skip
 
@@ -38,7 +35,7 @@ ReplyCallback = Callable[[Reply | None, BaseException | None], None]
 """Called once, from any thread: with what the server replied, or with why it took nothing."""
 
 RequestReport = StepReport | StepFailureReport | ChildReport | TokenReport
-OUTCOMES: Final = (Succeeded, Errored, Suspended, Slept, Released, Stopped)
+OUTCOMES: Final[tuple[type[OutcomeReport], ...]] = get_args(OutcomeReport)
 PROGRESS_MS: Final = 250
 """At most one progress report of a run in this time; the latest wins."""
 WAITING_MAX: Final = 20_000
@@ -197,13 +194,13 @@ class ReportBuffer:
 
 def _weight(entry: AnyReport | PendingRequest) -> int:
     """Return about how many bytes it is on the wire; exact only where it may be many."""
-    if type(entry) is Succeeded:
+    if type(entry) is SucceededReport:
         return 100 + len(memoryview(entry.output))
     report = entry.report if isinstance(entry, PendingRequest) else entry
     if isinstance(report, StepReport | ResultReport):
         return 100 + len(memoryview(report.value))
     if isinstance(report, ChildReport):
         return 500 + len(memoryview(report.run.input))
-    if isinstance(report, Errored | StepFailureReport):
+    if isinstance(report, ErroredReport | StepFailureReport):
         return 500 + len(report.error.details)
     return 500

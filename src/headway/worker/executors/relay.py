@@ -8,7 +8,15 @@ from typing import Final
 import msgspec
 
 from headway.errors import HeadwayError
-from headway.wire.workers import AnyReport, Errored, ErrorReport, ProgressReport, Released, Reply, Stopped
+from headway.wire.workers import (
+    AnyReport,
+    ErroredReport,
+    FunctionError,
+    ProgressReport,
+    ReleasedReport,
+    Reply,
+    StoppedReport,
+)
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.context.outcome import of_cause
 from headway.worker.context.payload import clean
@@ -52,7 +60,9 @@ class Relay:
             return self.done.outcome
         if attempt.cause is not None:
             outcome = of_cause(attempt.cause, attempt.lease)
-            return msgspec.structs.replace(outcome, killed=self.killed) if isinstance(outcome, Stopped) else outcome
+            return (
+                msgspec.structs.replace(outcome, killed=self.killed) if isinstance(outcome, StoppedReport) else outcome
+            )
         if self.problem:
             return handed_back(attempt, self.problem)
         return crashed(attempt, exit_reason)
@@ -66,13 +76,13 @@ class Relay:
         self.attempt.sink.ask(report, answer)
 
 
-def handed_back(attempt: Attempt, problem: str) -> Released:
+def handed_back(attempt: Attempt, problem: str) -> ReleasedReport:
     """Return the report of a function that has not begun, since its process could not be started or not load the app."""
     note = clean(f"the app could not be loaded where the function was to run: {problem}", NOTE_MAX)
-    return Released(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch, note=note)
+    return ReleasedReport(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch, note=note)
 
 
-def crashed(attempt: Attempt, message: str) -> Errored:
+def crashed(attempt: Attempt, message: str) -> ErroredReport:
     """Return the report of a process that died."""
-    error = ErrorReport(code="crashed", type="Crash", message=message, retryable=True)
-    return Errored(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch, error=error)
+    error = FunctionError(code="crashed", type="Crash", message=message, retryable=True)
+    return ErroredReport(run_id=attempt.lease.run_id, epoch=attempt.lease.epoch, error=error)

@@ -14,7 +14,16 @@ from headway.client.servers import Servers
 from headway.client.transport import SseStream, Transport
 from headway.durations import parse_ms
 from headway.errors import HeadwayError
-from headway.wire.workers import ClaimRuns, Lease, Leases, RegisterWorker, Reported, ReportRuns, StopAsked, WorkerOut
+from headway.wire.workers import (
+    ClaimRuns,
+    Lease,
+    Leases,
+    RegisterWorker,
+    ReportAnswer,
+    ReportRuns,
+    StopSignal,
+    WorkerOut,
+)
 
 T = TypeVar("T")
 REPORT_TIMEOUT_S: Final = 30.0
@@ -30,7 +39,7 @@ class DrainSignal(msgspec.Struct, frozen=True):
     """The worker is to finish what it has and go."""
 
 
-Signal = StopAsked | DrainSignal
+Signal = StopSignal | DrainSignal
 
 
 class SignalStream(Protocol):
@@ -57,7 +66,7 @@ class Link(Protocol):
         """Wait for runs to execute. Each time that it is sent it has a `number` of its own."""
         ...
 
-    def report(self, reports: ReportRuns) -> Reported:
+    def report(self, reports: ReportRuns) -> ReportAnswer:
         """Say what happened; when this returns it is durable."""
         ...
 
@@ -90,7 +99,7 @@ class HttpLink:
         self._encode = msgspec.json.Encoder().encode
         self._worker = msgspec.json.Decoder(WorkerOut)
         self._leases = msgspec.json.Decoder(Leases)
-        self._reported = msgspec.json.Decoder(Reported)
+        self._reported = msgspec.json.Decoder(ReportAnswer)
 
     def register(self, worker: RegisterWorker) -> WorkerOut:
         """POST /v1/workers."""
@@ -108,7 +117,7 @@ class HttpLink:
 
         return self._leases.decode(self._ask(ask)).leases
 
-    def report(self, reports: ReportRuns) -> Reported:
+    def report(self, reports: ReportRuns) -> ReportAnswer:
         """POST /v1/leases:report."""
         timeout_s = self._heartbeat_s if reports.held is not None else REPORT_TIMEOUT_S
         body = self._call("/v1/leases:report", self._encode(reports), timeout_s=timeout_s)
@@ -163,7 +172,7 @@ class HttpSignalStream:
         self._stream = stream
         self._broke = broke
         self._closed = False
-        self._decode = msgspec.json.Decoder(StopAsked).decode
+        self._decode = msgspec.json.Decoder(StopSignal).decode
 
     def __enter__(self) -> Self:
         return self

@@ -13,13 +13,13 @@ from headway.clock import Clock
 from headway.errors import BY_CODE, HeadwayError, LeaseLost, PayloadTooLarge, RunStopping, WorkerNotFound
 from headway.wire.workers import (
     AnyReport,
-    Errored,
-    ErrorReport,
-    Rejected,
+    ErroredReport,
+    FunctionError,
+    Rejection,
     Reply,
-    Reported,
+    ReportAnswer,
     ReportRuns,
-    Succeeded,
+    SucceededReport,
 )
 from headway.worker.attempts.running import RunningAttempts
 from headway.worker.context.interrupts import Cause
@@ -134,19 +134,19 @@ class ReportSender:
 
     def _replace(self, outcome: AnyReport, error: Exception) -> None:
         """Say that the outcome could not be delivered, once; if even that is refused, the lease is let go."""
-        code = "invalid_output" if isinstance(outcome, Succeeded) else "refused"
+        code = "invalid_output" if isinstance(outcome, SucceededReport) else "refused"
         code = "output_too_large" if isinstance(error, PayloadTooLarge) else code
-        if isinstance(outcome, Errored) and outcome.error.type == _UNDELIVERED:
+        if isinstance(outcome, ErroredReport) and outcome.error.type == _UNDELIVERED:
             self._attempts.acknowledged(_key(outcome))
             return
-        told = ErrorReport(
+        told = FunctionError(
             code=code, type=_UNDELIVERED, message=f"The server refused it: {error}"[:1000], retryable=False
         )
-        self._buffer.put(Errored(run_id=outcome.run_id, epoch=outcome.epoch, error=told))
+        self._buffer.put(ErroredReport(run_id=outcome.run_id, epoch=outcome.epoch, error=told))
 
-    def _settle(self, batch: list[Entry], answer: Reported) -> None:
+    def _settle(self, batch: list[Entry], answer: ReportAnswer) -> None:
         attempts = self._attempts
-        rejected: dict[int, Rejected] = {refusal.index: refusal for refusal in answer.rejected}
+        rejected: dict[int, Rejection] = {refusal.index: refusal for refusal in answer.rejected}
         replies: dict[int, Reply] = {reply.index: reply for reply in answer.replies}
         put_off = False
         for index, entry in enumerate(batch):
@@ -167,7 +167,7 @@ class ReportSender:
         else:
             self._again.reset()
 
-    def _refused(self, entry: Entry, refusal: Rejected) -> None:
+    def _refused(self, entry: Entry, refusal: Rejection) -> None:
         key, error = _key(entry), BY_CODE.get(refusal.code, HeadwayError)(refusal.detail)
         if isinstance(error, LeaseLost):
             self._attempts.lose(key)

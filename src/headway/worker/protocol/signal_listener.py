@@ -10,7 +10,7 @@ import msgspec
 
 from headway.clock import Clock
 from headway.errors import HeadwayError, WorkerNotFound
-from headway.wire.workers import StopAsked
+from headway.wire.workers import StopSignal
 from headway.worker.attempts.running import RunningAttempts
 from headway.worker.protocol.link import Link, SignalStream
 from headway.worker.protocol.session import Backoff, Session
@@ -66,7 +66,7 @@ class SignalListener:
             self._stream.close()
 
     def _handle(self, signal: object) -> None:
-        if isinstance(signal, StopAsked):
+        if isinstance(signal, StopSignal):
             self._attempts.stop(signal)
         else:
             self._drain()

@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Released
+from headway.wire.workers import AnyReport, ReleasedReport
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.context.interrupts import Cause
 from headway.worker.context.outcome import of_cause
@@ -180,7 +180,7 @@ class ProcessPool:
                 child.close()
         return ChildProcess(self._launch, PROGRAM, self._spec, self._clock)
 
-    def _fail(self, attempt: Attempt, problem: str) -> Released:
+    def _fail(self, attempt: Attempt, problem: str) -> ReleasedReport:
         """Begin no more runs until a child has loaded the app; hand this one back."""
         with self._lock:
             first = self._usable.is_set()
