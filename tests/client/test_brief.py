@@ -9,7 +9,6 @@ from headway.client.brief import whole
 from headway.client.sync.client import Client
 from headway.errors import Forbidden
 from headway.http.brief import SHOWN
-from headway.wire.brief import RunBrief
 from headway.wire.runs import BatchOut, RunOut
 from headway.wire.tables import RecordOut, RecordsOut
 
@@ -42,7 +41,7 @@ def test_what_does_not_say_that_it_is_in_brief_is_not_filled_up(said):
 
 
 def test_who_may_only_start_runs_gets_a_handle_and_no_result():
-    said = {name: BRIEF[name] for name in RunBrief.__struct_fields__ if name in BRIEF}
+    said = {name: BRIEF[name] for name in SHOWN[RunOut].brief.__struct_fields__ if name in BRIEF}
     with serving(lambda _: Answer(202, said)) as fake, Client(fake.url) as client:
         run = client.runs.start("backup")
         assert (run.id, run.state, run.final, run.run.brief, run.labels, run.error) == (

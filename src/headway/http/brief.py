@@ -1,19 +1,19 @@
-"""Answers in brief, for keys without the scope to read what they change: id, state and version only."""
+"""Brief answers, for keys without the scope to read the objects that they change or start: id, state and version only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import fields, replace
 
 from headway.http.reply import Reply, encode
 from headway.model.access import Scope
 from headway.model.effects import NEEDS, Effect
-from headway.wire import brief as wire
 from headway.wire.record_tasks import MailServerOut, RecordTaskOut
-from headway.wire.runs import BatchOut, RunOut
+from headway.wire.runs import BatchOut, Open, RunOut
 from headway.wire.schedules import ScheduleOut
 from headway.wire.tables import FieldOut, RecordOut, RecordsOut, TableOut
 from headway.wire.workers import QueueOut, TaskOut, WorkerOut
@@ -26,19 +26,63 @@ class Shown(NamedTuple):
     brief: type[msgspec.Struct]
 
 
+def _shown(effect: Effect, whole: type[msgspec.Struct], subject: str, members: str) -> Shown:
+    """Return the struct of the named members of an answer, with their types and defaults; `brief` is true beside them."""
+    known = {field.name: field for field in fields(whole)}
+    chosen = [
+        (name, known[name].type, *([] if known[name].required else [known[name].default])) for name in members.split()
+    ]
+    brief = msgspec.defstruct(
+        whole.__name__.removesuffix("Out") + "Brief",
+        [("brief", bool, True), *chosen],
+        bases=(Open,),
+        namespace={"__doc__": f"{subject}, without `{NEEDS[effect].scope}`."},
+        module=__name__,
+        frozen=True,
+        kw_only=True,
+    )
+    return Shown(effect, brief)
+
+
+_RUN: Final = _shown("see a run", RunOut, "A run", "id object state final version url")
+_RECORD: Final = _shown("see records", RecordOut, "A record", "id object version")
+
+
+class BatchItemBrief(Open, frozen=True, kw_only=True, omit_defaults=True):
+    """One outcome of a batch, without `run:read`."""
+
+    status: int
+    run: _RUN.brief | None = None  # type: ignore[name-defined]
+    error: dict[str, Any] | None = None
+
+
+class BatchBrief(Open, frozen=True, kw_only=True):
+    """The outcomes of a batch, without `run:read`."""
+
+    data: list[BatchItemBrief]
+
+
+class RecordsBrief(Open, frozen=True, kw_only=True):
+    """Records after a batch, without `record:read`."""
+
+    data: list[_RECORD.brief]  # type: ignore[name-defined]
+    created: int
+    updated: int
+
+
 SHOWN: Final[Mapping[type[msgspec.Struct], Shown]] = {
-    RunOut: Shown("see a run", wire.RunBrief),
-    BatchOut: Shown("see a run", wire.BatchBrief),
-    ScheduleOut: Shown("see a schedule", wire.ScheduleBrief),
-    TaskOut: Shown("see a task", wire.TaskBrief),
-    RecordTaskOut: Shown("see a task", wire.RecordTaskBrief),
-    QueueOut: Shown("see a queue", wire.QueueBrief),
-    WorkerOut: Shown("see a worker", wire.WorkerBrief),
-    TableOut: Shown("see a table", wire.TableBrief),
-    FieldOut: Shown("see a table", wire.FieldBrief),
-    RecordOut: Shown("see records", wire.RecordBrief),
-    RecordsOut: Shown("see records", wire.RecordsBrief),
-    MailServerOut: Shown("see the mail server", wire.MailServerBrief),
+    RunOut: _RUN,
+    BatchOut: Shown("see a run", BatchBrief),
+    ScheduleOut: _shown("see a schedule", ScheduleOut, "A schedule", "id object state version url"),
+    TaskOut: _shown("see a task", TaskOut, "A task", "name object active url"),
+    RecordTaskOut: _shown("see a task", RecordTaskOut, "A record task", "name object active version url"),
+    QueueOut: _shown("see a queue", QueueOut, "A queue", "name object paused url"),
+    WorkerOut: _shown("see a worker", WorkerOut, "A worker", "id object state url"),
+    TableOut: _shown("see a table", TableOut, "A table", "id object version url"),
+    FieldOut: _shown("see a table", FieldOut, "A field", "id"),
+    RecordOut: _RECORD,
+    RecordsOut: Shown("see records", RecordsBrief),
+    MailServerOut: _shown("see the mail server", MailServerOut, "The mail server", "object updated_at"),
 }
 """By the struct that a route returns. Others show nothing beyond the request itself."""
 
@@ -56,4 +100,4 @@ def _decoder(kind: type[msgspec.Struct]) -> msgspec.json.Decoder[msgspec.Struct]
 
 def in_brief(reply: Reply, kind: type[msgspec.Struct]) -> Reply:
     """Return the answer reduced to the members of `kind`."""
-    return msgspec.structs.replace(reply, body=encode(_decoder(kind).decode(reply.body)))
+    return replace(reply, body=encode(_decoder(kind).decode(reply.body)))
