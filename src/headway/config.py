@@ -38,10 +38,10 @@ from headway.setting import (
     PYTHON_ONLY,
     Former,
     check_all,
-    doubts,
     read,
     setting,
     settings_of,
+    variable_warnings,
     variables_of,
 )
 from headway.surfaces import SurfaceSettings, tables
@@ -323,9 +323,9 @@ def variables() -> frozenset[str]:
     return frozenset(name for table in every for name in variables_of(table))
 
 
-def strange(environment: Mapping[str, str] = os.environ) -> list[str]:
+def environment_warnings(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return a warning for each environment variable that looks like a setting but is none, or is ignored."""
-    return doubts(environment, variables())
+    return variable_warnings(environment, variables())
 
 
 def ignore_environment() -> None:

@@ -29,7 +29,7 @@ class Terminal:
         """Return whether the terminal was closed since."""
         return self._was_there and not _is_there()
 
-    def told_by(self, end: Callable[[], None], reload: Callable[[], None]) -> Callable[..., None]:
+    def handler(self, end: Callable[[], None], reload: Callable[[], None]) -> Callable[..., None]:
         """Return a handler of SIGHUP that calls `end` if the terminal was closed, and else `reload`."""
         return lambda *_: end() if self.lost() else reload()
 

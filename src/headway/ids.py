@@ -61,7 +61,7 @@ def time_of(uuid: str) -> int:
     return int(uuid[:8] + uuid[9:13], 16)
 
 
-def canonical(text: str) -> str | None:
+def canonical_id(text: str) -> str | None:
     """Return the 36-character spelling of a UUID written with or without dashes, or None for other texts."""
     text = text.lower()
     if _DASHED.fullmatch(text):

@@ -94,12 +94,12 @@ def literal(host: str) -> Address | None:
         return None
 
 
-def spelled(host: str) -> str:
+def in_url(host: str) -> str:
     """Return a host as in a URL or a Host header: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def spelling(host: str) -> str:
+def canonical_host(host: str) -> str:
     """Return the canonical spelling of a host."""
     address = literal(host)
     return str(address) if address is not None else host.lower().rstrip(".")
@@ -109,10 +109,10 @@ def named(entry: str) -> tuple[str, int | None]:
     """Read HOST, HOST:PORT, ADDRESS or [ADDRESS]:PORT; raise ValueError."""
     text = entry.strip()
     if literal(text) is not None:
-        return spelling(text), None
+        return canonical_host(text), None
     host, colon, port = text.rpartition(":")
     if not colon:
         host, port = text, ""
     if not host or UNFIT.search(host) or (colon and not (port.isdecimal() and 0 < int(port) < 65_536)):  # noqa: PLR2004
         raise ValueError(f"{entry!r} is no host, such as mail.example.com or 127.0.0.1:8080")
-    return spelling(host), int(port) if port else None
+    return canonical_host(host), int(port) if port else None

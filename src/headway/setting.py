@@ -161,7 +161,7 @@ def read(table: type[T], environment: Mapping[str, str], given: Mapping[str, Any
 
 
 @contextmanager
-def about(table: type[msgspec.Struct], name: str) -> Iterator[None]:
+def naming_setting(table: type[msgspec.Struct], name: str) -> Iterator[None]:
     """Add the name of a setting to each ValueError raised within."""
     try:
         yield
@@ -177,7 +177,7 @@ def variables_of(table: type[msgspec.Struct]) -> frozenset[str]:
     )
 
 
-def doubts(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
+def variable_warnings(environment: Mapping[str, str], known: Iterable[str]) -> list[str]:
     """Return a warning for each variable that begins with `HEADWAY_` and is not known."""
     import difflib  # noqa: PLC0415 - only here, and it takes a while
 

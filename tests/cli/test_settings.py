@@ -176,23 +176,23 @@ KUBERNETES = {
 
 def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_port_and_only_that_is_told():
     assert config.from_environment(KUBERNETES) == Settings()
-    (told,) = config.strange(KUBERNETES)
+    (told,) = config.environment_warnings(KUBERNETES)
     assert told.startswith("HEADWAY_PORT is ignored")
     assert "enableServiceLinks" in told
 
 
 def test_a_variable_that_is_no_setting_is_told_with_the_one_that_was_meant():
-    assert config.strange({"HEADWAY_PROT": "1"}) == [
+    assert config.environment_warnings({"HEADWAY_PROT": "1"}) == [
         "HEADWAY_PROT is no setting of Headway: did you mean HEADWAY_PORT?"
     ]
-    assert config.strange({"HEADWAY_KEYFILE": "x"})[0].endswith("did you mean HEADWAY_KEY_FILE?")
-    assert config.strange({"HEADWAY_XYLOPHONE": "x"})[0].endswith("has no effect")
+    assert config.environment_warnings({"HEADWAY_KEYFILE": "x"})[0].endswith("did you mean HEADWAY_KEY_FILE?")
+    assert config.environment_warnings({"HEADWAY_XYLOPHONE": "x"})[0].endswith("has no effect")
 
 
 def test_known_variables_those_of_others_and_those_of_tests_are_not_told():
     known = dict.fromkeys(config.variables(), "1")
     assert (
-        config.strange(
+        config.environment_warnings(
             {**known, "HEADWAY_TEST_MARK": "1", "HEADWAY_BENCH_PORT": "1", "HEADWAY_FAIL_POINT": "", "PATH": ""}
         )
         == []
@@ -206,7 +206,7 @@ def test_the_variables_that_are_read_anywhere_are_in_the_tables():
     source = "\n".join(path.read_text() for path in Path(config.__file__).parent.rglob("*.py"))
     named = set(re.findall(r"\bHEADWAY_[A-Z][A-Z_]*[A-Z]", source))
     ours = {"HEADWAY_FAIL_POINT"}
-    assert {name for name in named - ours - config.variables() if config.strange({name: "x"})} == set()
+    assert {name for name in named - ours - config.variables() if config.environment_warnings({name: "x"})} == set()
 
 
 def test_a_worker_reads_its_settings_from_the_environment_too(headway, monkeypatch):

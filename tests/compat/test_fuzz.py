@@ -16,7 +16,7 @@ from tests.http.test_fuzz import so_many
 from tests.world import START, opened
 
 from headway.clock import ManualClock
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.storage.store import Store
 from headway.wire import runs as wire
 
@@ -73,7 +73,7 @@ def map_path_parameters(context, path_parameters):
                 path_parameters[noun] = "backup"
             elif noun in THERE:
                 path_parameters[noun] = THERE[noun]
-            elif noun == "id" and canonical(str(path_parameters[noun])):
+            elif noun == "id" and canonical_id(str(path_parameters[noun])):
                 path_parameters[noun] = next(RUNS)
     return path_parameters
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reachable import born
 
-from headway.engine.admission import Room, duplicates, fairly, interval_us, may_debounce, starts_now
+from headway.engine.admission import Room, duplicates, in_fair_order, interval_us, may_debounce, starts_now
 from headway.model.run import PARKED, State
 from headway.model.task import Limit, Task
 from headway.model.worker import Queue
@@ -144,7 +144,7 @@ def test_each_organisation_has_its_turn_within_a_priority(waiting, served):
         born(Task(name="t"), id=f"{number:04}", organisation=organisation, priority=priority, run_at=due)
         for number, (organisation, priority, due) in enumerate(waiting)
     ]
-    order = fairly(runs, served)
+    order = in_fair_order(runs, served)
     assert sorted(run.id for run in runs) == sorted(run.id for run in order)
     assert [run.priority for run in order] == sorted((run.priority for run in runs), reverse=True)
     for level in range(3):

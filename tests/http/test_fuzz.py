@@ -14,7 +14,7 @@ from tests.http.kit import Server, from_here
 from tests.world import START, opened
 
 from headway.clock import ManualClock
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.storage.store import Store
 from headway.wire import runs as wire
 from headway.wire.schedules import CreateSchedule
@@ -66,7 +66,7 @@ def map_path_parameters(context, path_parameters):
         path = context.operation.path
         if "name" in path_parameters:
             path_parameters["name"] = "backup" if "task" in path else "default"
-        if canonical(str(path_parameters.get("id", ""))):
+        if canonical_id(str(path_parameters.get("id", ""))):
             noun = {"workers": WORKER, "schedules": SCHEDULE}.get(path.split("/")[2])
             path_parameters["id"] = noun or next(IDS)
     return path_parameters

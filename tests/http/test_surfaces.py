@@ -34,7 +34,7 @@ def test_the_setting_of_a_surface_is_read_checked_and_known():
     assert Settings().of(table).greeting == "hello"
     with pytest.raises(ValueError, match=r"HEADWAY_TOY_GREETING: .* is not a greeting"):
         config.from_environment({"HEADWAY_TOY_GREETING": "x" * 21})
-    assert config.strange({"HEADWAY_TOY_GREETING": "moin"}) == []
+    assert config.environment_warnings({"HEADWAY_TOY_GREETING": "moin"}) == []
 
 
 @on_loop

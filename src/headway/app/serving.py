@@ -22,11 +22,11 @@ from headway.errors import HeadwayError
 from headway.http.listening import listen
 from headway.ids import Signer
 from headway.kinds import format_bytes
-from headway.networks import is_wildcard, spelled
+from headway.networks import in_url, is_wildcard
 from headway.notify.events import StorageStopped
 from headway.service.access import keytext
 from headway.service.access.keytext import KeyText
-from headway.setting import about
+from headway.setting import naming_setting
 from headway.storage.location import check_url, is_postgres, shown
 from headway.surfaces import plugged
 from headway.worker.processes.environment import conceal
@@ -82,11 +82,11 @@ def serve(settings: Settings) -> int:
     logs.configure(settings.log_level, settings.log_format)
     conceal()  # user code in local workers runs as the same user, and could read this process's secrets
     try:
-        with about(Settings, "store"):
+        with naming_setting(Settings, "store"):
             check_url(settings.store)
         config.check(settings)
         first = _first_key(settings)
-        with about(Settings, "tls_cert"):
+        with naming_setting(Settings, "tls_cert"):
             certificate = _certificate(settings)
         place = _listen(settings, certificate, first)
     except ValueError as error:
@@ -222,7 +222,7 @@ async def _with_store(
             "store.reserve_made %s holds back %s so that runs can finish on a full disk (HEADWAY_RESERVE_BYTES)",
             reserve, format_bytes(settings.reserve_bytes),
         )  # fmt: skip
-    for doubt in config.strange():
+    for doubt in config.environment_warnings():
         notices.say(doubt)
     for name in config.keyless(settings):
         notices.say(f"{name} is set: {KEYLESS}")
@@ -353,7 +353,7 @@ def _reached(host: str) -> str:
     """Return the host of the URL of a server that listens on `host`: loopback, if it listens on all addresses."""
     if is_wildcard(host):
         host = "127.0.0.1" if ":" not in host else "::1"
-    return spelled(host)
+    return in_url(host)
 
 
 def _refuse(message: str, code: int) -> int:

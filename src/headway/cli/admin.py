@@ -34,7 +34,7 @@ def folder_wanted(store: str, *, make: bool) -> bool:
 
 
 @contextmanager
-def plainly() -> Iterator[None]:
+def reporting_errors() -> Iterator[None]:
     """Report errors of a path or a store without a traceback; an unusable store is wrong usage."""
     from headway.storage import database  # noqa: PLC0415 (the server, which `--help` does not need)
 
@@ -78,7 +78,7 @@ def doctor(ctx: click.Context, /, store: str, verify: bool, accept_loss: bool) -
     """Check the machine and the store; exit with 1 if a check fails."""
     from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
-    with plainly():
+    with reporting_errors():
         lost = offline.accept_loss(store) if accept_loss else []
         findings = offline.doctor(store, verify=verify)
     well = all(finding.ok for finding in findings)
@@ -101,7 +101,7 @@ def backup(destination: str, store: str) -> None:
     """Copy the store to a file while it is in use."""
     from headway.app import offline  # noqa: PLC0415
 
-    with plainly():
+    with reporting_errors():
         size = offline.backup(store, destination)
     show.answer({"store": store, "backup": destination, "bytes": size}, f"{destination}: {show.counted(size, 'byte')}")
 
@@ -114,7 +114,7 @@ def restore(source: str, store: str, make_folder: bool) -> None:
     """Make a store from a backup."""
     from headway.app import offline  # noqa: PLC0415
 
-    with plainly():
+    with reporting_errors():
         offline.restore(source, store, make_folder=folder_wanted(store, make=make_folder))
     show.answer({"backup": source, "store": store}, f"{store} is as it was in {source}")
 
@@ -125,5 +125,5 @@ def openapi(surface: str) -> None:
     """Print the OpenAPI document of a surface."""
     from headway.app import offline  # noqa: PLC0415
 
-    with plainly():
+    with reporting_errors():
         show.as_json(offline.openapi(surface))

@@ -13,7 +13,7 @@ import click
 from headway.cli.exits import Exit
 from headway.cli.printable import one_line
 from headway.errors import HeadwayError, RunNotFound
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.wire import times
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run_id_of(client: Client, text: str) -> str:
     The id begins with the time of the start, so the matching runs are those of a span of time, which an index has.
     """
     digits = text.replace("-", "").lower()
-    if canonical(text) is not None or not re.fullmatch(f"[0-9a-f]{{{PREFIX_MIN},31}}", digits):
+    if canonical_id(text) is not None or not re.fullmatch(f"[0-9a-f]{{{PREFIX_MIN},31}}", digits):
         return text
     time = digits[:_TIME_DIGITS]
     span_ms = 16 ** (_TIME_DIGITS - len(time))
@@ -80,7 +80,7 @@ def run_id_of(client: Client, text: str) -> str:
 
 def id_of(text: str, found: Callable[[], Iterable[tuple[str, str]]], what: str) -> str:
     """Return the id, of pairs of id and description, that begins with `text`; `text` if complete or unknown."""
-    if canonical(text) is not None or len(text) < PREFIX_MIN:
+    if canonical_id(text) is not None or len(text) < PREFIX_MIN:
         return text
     fits = [(one, about) for one, about in found() if one.startswith(text.lower())]
     if any(one == text for one, _ in fits) or not fits:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from headway.cli import finding, session, show
-from headway.cli.admin import folder_wanted, make_folder_option, plainly
+from headway.cli.admin import folder_wanted, make_folder_option, reporting_errors
 from headway.cli.command import Group
 from headway.model.access import GRANTABLE, OPERATING, READING
 from headway.wire.access import CreateKey, KeyOut
@@ -69,7 +69,7 @@ def create(name: str, store: str | None, make_folder: bool, **options: Any) -> N
             name=name, scopes=scopes, queues=queues, user_id=options["user_id"], expires_in=options["expires"],
             per_minute=options["per_minute"], per_day=options["per_day"], organisation=options["organisation"],
         )  # fmt: skip
-        with plainly():
+        with reporting_errors():
             key_id, text, organisation = create_key(store, asked, make_folder=folder_wanted(store, make=make_folder))
         if session.current().json:
             show.as_json({"id": key_id, "organisation": organisation, "key": text})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headway.cli import session, show
-from headway.cli.admin import plainly
+from headway.cli.admin import reporting_errors
 from headway.cli.command import Command
 from headway.durations import format_ms
 
@@ -38,7 +38,7 @@ def migrate_store(source: str, target: str, accept_loss: bool) -> None:
     from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
     try:
-        with plainly(), _screen() as tell:
+        with reporting_errors(), _screen() as tell:
             report = offline.migrate_store(source, target, tell, accept_loss=accept_loss)
     except KeyboardInterrupt:
         click.echo("It is not finished: the same command goes on where it was.", err=True)

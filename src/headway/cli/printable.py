@@ -8,7 +8,7 @@ from typing import Final
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, but for tabs and line feeds
     "\u2028\u2029"  # separators that some take for the end of a line
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the direction of writing: what is shown is not what is there
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # the direction of writing, which reorders the shown text
     "\ud800-\udfff]"  # halves of characters, which no encoding has
 )
 

@@ -26,7 +26,7 @@ def record_tasks() -> None:
     """
 
 
-def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def definition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that define a record task to a command."""
     for option in (
         click.option(
@@ -51,7 +51,7 @@ def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _said(
+def _definition(
     definition: str | None, where: tuple[tuple[str, str, str], ...], text: str | None, values: tuple[str, ...],
     actions: tuple[str, ...], **plain: Any,
 ) -> dict[str, Any]:  # fmt: skip
@@ -102,7 +102,7 @@ def show_(name: str) -> None:
 
 @record_tasks.command("create")
 @click.argument("name", required=False)
-@saying_options
+@definition_options
 @click.option("--inactive", is_flag=True, help="Make it inactive.")
 def create(name: str | None, inactive: bool, **options: Any) -> None:
     """Make a record task: what is done to each record of a table that fits.
@@ -112,7 +112,7 @@ def create(name: str | None, inactive: bool, **options: Any) -> None:
         headway record-tasks create --definition @remind.json
         headway record-tasks show Remind --json | jq '{table, actions}' | headway record-tasks create Copy --definition -
     """  # noqa: D301
-    said = _said(**options, name=name, active=False if inactive else None)
+    said = _definition(**options, name=name, active=False if inactive else None)
     missing = [word for word in ("name", "table", "actions") if not said.get(word)]
     if missing:
         raise click.UsageError(f"say what it is to do; missing: {', '.join(missing)}")
@@ -125,11 +125,11 @@ def create(name: str | None, inactive: bool, **options: Any) -> None:
 
 @record_tasks.command("edit")
 @click.argument("name")
-@saying_options
+@definition_options
 @click.option("--all-records", is_flag=True, help="Apply the actions to all records, without a filter.")
 def edit(name: str, all_records: bool, **options: Any) -> None:
     """Change the given options of a record task. Actions are given whole, with their secrets."""
-    changes = _said(**options) | ({"filter": None} if all_records else {})
+    changes = _definition(**options) | ({"filter": None} if all_records else {})
     if not changes:
         raise click.UsageError("say what to change")
     fixed = sorted(changes.keys() - {*PatchRecordTask.__struct_fields__})

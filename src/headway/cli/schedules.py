@@ -28,7 +28,7 @@ def schedules() -> None:
     """Make, show, change, pause, trigger and remove schedules."""
 
 
-def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def definition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that define a schedule to a command."""
     for option in (
         click.option("--description", help="Description."),
@@ -59,7 +59,7 @@ def saying_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def _said(options: dict[str, Any]) -> dict[str, Any]:
+def _definition(options: dict[str, Any]) -> dict[str, Any]:
     """Return the given options; `none` clears a value."""
     options["labels"] = pairs(options.pop("labels"), "--label") or None
     return {name: None if value == NONE else value for name, value in options.items() if value is not None}
@@ -103,7 +103,7 @@ def show_(named: str) -> None:
 @click.argument("occurrence")
 @click.argument("task", shell_complete=completion.tasks)
 @fields_argument
-@saying_options
+@definition_options
 @click.option("--paused", is_flag=True, help="Make it paused.")
 @click.option("--dry-run", is_flag=True, help="Check the request and make nothing.")
 def create(
@@ -122,7 +122,7 @@ def create(
     with session.current().client() as client:
         given = input_document(input_) | input_values(client, task, list(map(input_field, fields)))
         schedule = client.schedules.create(
-            name, task, occurrence, given, paused=paused or None, validate_only=dry_run or None, **_said(options)
+            name, task, occurrence, given, paused=paused or None, validate_only=dry_run or None, **_definition(options)
         )
     done = "would fire" if dry_run else "fires"
     show.answer(schedule, f"{schedule.name} {done} {schedule.explanation}; next: {schedule.next_slot_at or 'paused'}")
@@ -134,11 +134,11 @@ def create(
 @click.option("--name", help="New name.")
 @click.option("--occurrence", help="Occurrence.")
 @click.option("--task", help="Task to run.")
-@saying_options
+@definition_options
 def edit(named: str, fields: tuple[str, ...], input_: str | None, **options: Any) -> None:
     """Change the given options of a schedule. `none` clears a value. Fields and --input replace the whole input."""
     with session.current().client() as client:
-        changes = _said(options)
+        changes = _definition(options)
         if fields or input_ is not None:
             task = options.get("task") or client.schedules.get(named).task
             changes["input"] = input_document(input_) | input_values(client, task, list(map(input_field, fields)))

@@ -158,7 +158,7 @@ def started(handle: RunHandle) -> None:
         return
     try:
         click.echo(printable(handle.id))
-    finally:  # also if the id could not be written: who has started a run has to find it
+    finally:  # also if the id could not be written: the caller has to find the run
         click.echo(printable(f"Watch it: headway runs watch {handle.id}"), err=True)
 
 

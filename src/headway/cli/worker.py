@@ -70,7 +70,7 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
     credential = key(file=shown.key_file) or ""
     if settings.log_format == "json":
         logs.configure(settings.log_level, settings.log_format)
-    for doubt in config.strange():
+    for doubt in config.environment_warnings():
         _say(f"Warning: {doubt}")
     conceal()  # user code runs as the same user, and could read the key in this process's environment
     trusted(shown.ca)  # raises for a file that cannot be used, before the processes do
@@ -121,7 +121,7 @@ async def _supervise(processes: int, argv: list[str], credential: str, grace_s: 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     if not hangup.ignored():
-        loop.add_signal_handler(signal.SIGHUP, hangup.Terminal().told_by(drain, supervisor.renew))
+        loop.add_signal_handler(signal.SIGHUP, hangup.Terminal().handler(drain, supervisor.renew))
     await supervisor.start()
     ended = asyncio.create_task(supervisor.wait())
     stopped = asyncio.create_task(told.wait())

@@ -15,7 +15,7 @@ from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.client.problem import to_error
 from headway.client.sse import SseEvent, SseParser
 from headway.client.transport import USER_AGENT, Address, Response
-from headway.client.trust import Trust, trusted, why_not
+from headway.client.trust import Trust, tls_failure, trusted
 
 CONNECTIONS_MAX = 1000
 """Maximum number of connections; each wait for a run holds one, and more waits take turns."""
@@ -132,9 +132,9 @@ class AsyncTransport:
                 waited_s = min(waited_s, self._connect_s)
             return ConnectionLost(f"{self.url} did not answer within {waited_s:g} s", timed_out=True)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
-            return ConnectionLost(why_not(error.certificate_error, self.url))
+            return ConnectionLost(tls_failure(error.certificate_error, self.url))
         if isinstance(error, aiohttp.ClientConnectorSSLError):
-            return ConnectionLost(why_not(error.os_error, self.url))
+            return ConnectionLost(tls_failure(error.os_error, self.url))
         if isinstance(error, aiohttp.ClientConnectorError):
             return ConnectionLost(f"cannot reach {self.url}: is `headway serve` running? ({error.os_error})")
         return ConnectionLost(f"the connection to {self.url} broke before the answer was complete")

@@ -78,7 +78,7 @@ def _encoded(encoder: msgspec.json.Encoder, value: object, what: str) -> bytes:
         except ValueError:  # such as msgspec's own for a Decimal that is NaN, from its version 0.23 on
             _refuse_not_finite(value)
             raise
-        # msgspec writes NaN and infinities as null, and earlier versions those of Decimal as they are: a second look.
+        # msgspec writes NaN and infinities as null, and before 0.23 those of Decimal as they are, so the text is checked too.
         if value is not None and any(word in text for word in _NOT_FINITE):
             _refuse_not_finite(value)
     except (TypeError, ValueError, RecursionError) as error:
@@ -99,7 +99,7 @@ def _refuse_not_finite(value: object) -> None:
         case list() | tuple() | set() | frozenset():
             for part in value:
                 _refuse_not_finite(part)
-        case msgspec.Struct():  # it may hold what is encoded already
+        case msgspec.Struct():  # it may hold encoded JSON
             _refuse_not_finite([getattr(value, name) for name in value.__struct_fields__])
         case _:
             _refuse_not_finite(msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True, enc_hook=hook))

@@ -93,7 +93,7 @@ class Follower:
         number = int(event.id) if event.id and event.id.isdigit() else None
         if number is not None:
             if self.after is not None and number <= self.after:
-                return None  # the server sends what came after the last id; this guards against one that repeats
+                return None  # guards against a server that repeats events
             self.after = number
         if not event.event.startswith("run."):
             return None  # of a later version

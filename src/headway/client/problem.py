@@ -56,7 +56,7 @@ def to_error(status: int, headers: Mapping[str, str], body: bytes) -> errors.Hea
 
 def _document(body: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(body)  # not msgspec, whose import takes as long as all the rest of the transport's
+        document = json.loads(body)  # not msgspec, whose import takes as long as the rest of the transport
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.client.problem import to_error
 from headway.client.sse import SseEvent, SseParser
-from headway.client.trust import Trust, trusted, why_not
+from headway.client.trust import Trust, tls_failure, trusted
 from headway.errors import BadParameter
 
 USER_AGENT: Final = "headway-python"
@@ -284,7 +284,7 @@ class Transport:
         if isinstance(error, TimeoutError):
             return ConnectionLost(f"{self.url} did not answer within {timeout_s or self.timeout_s:g} s", timed_out=True)
         if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-            return ConnectionLost(why_not(error, self.url))
+            return ConnectionLost(tls_failure(error, self.url))
         if isinstance(error, ConnectionRefusedError | socket.gaierror) or (
             isinstance(error, OSError) and not isinstance(error, ConnectionError)
         ):

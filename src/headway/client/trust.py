@@ -88,7 +88,7 @@ def trusted(ca: str | None = None) -> Trust:
     return Trust(ca or os.environ.get(VARIABLE, "").strip() or None)
 
 
-def why_not(error: Exception, url: str) -> str:
+def tls_failure(error: Exception, url: str) -> str:
     """Return the reason why a TLS connection failed, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message if getattr(error, "verify_message", "") else error.strerror

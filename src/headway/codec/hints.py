@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headway.codec import Unresolved, constraints, pydantic
-from headway.codec.pointers import Unfit, faults, told
+from headway.codec.pointers import Unfit, faults, summary
 
 _UNIONS: Final = (Union, types.UnionType)
 
@@ -128,7 +128,7 @@ class _Reading:
         return kind
 
     def _union(self, hint: Any, members: list[Any]) -> Any:
-        changed: Any = Union[tuple(members)]  # noqa: UP007 - of what is only known now
+        changed: Any = Union[tuple(members)]  # noqa: UP007 - of types known at run time
         if _accepted(changed):
             return hint if changed == hint else changed
         if any(map(wants_pydantic, get_args(hint))) and not _struct_in(hint):
@@ -285,7 +285,7 @@ def _inner(value: Any, kind: Any) -> Any:
 
 def _by_pydantic(hint: Any) -> type[Foreign]:
     name = getattr(hint, "__name__", "Pydantic")
-    pydantic.adapter(hint)  # what it does not take is refused now
+    pydantic.adapter(hint)  # refuses unsupported types now
     return type(name, (Foreign,), {"read": lambda value: pydantic.validated(hint, value), "by_pydantic": hint})
 
 
@@ -308,10 +308,10 @@ def _first_that_fits(hint: Any, members: list[Any]) -> type[Foreign]:
                 found.append((_known(original, value), convert(value, member)))
             except msgspec.ValidationError as error:
                 name = getattr(original, "__name__", str(original))
-                wrong.append(f"not {name}, as {told(faults(error))}")
+                wrong.append(f"not {name}, as {summary(faults(error))}")
         if not found:
             raise Unfit([("", "; ".join(wrong))])
-        return max(found, key=lambda each: each[0])[1]  # the first of those that know the most of its fields
+        return max(found, key=lambda each: each[0])[1]  # the first candidate with the most known fields
 
     return type("Union", (Foreign,), {"read": read, "described_by": tuple(members)})
 

@@ -20,7 +20,7 @@ class Unfit(ValueError):
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
         """Take at least one fault."""
         self.faults = list(faults)
-        super().__init__(told(self.faults))
+        super().__init__(summary(self.faults))
 
 
 def faults(error: msgspec.ValidationError) -> list[tuple[str, str]]:
@@ -33,7 +33,7 @@ def faults(error: msgspec.ValidationError) -> list[tuple[str, str]]:
     return [(base, what)]
 
 
-def told(found: list[tuple[str, str]]) -> str:
+def summary(found: list[tuple[str, str]]) -> str:
     """Return faults in one line: `/lines/0/count: it has to be greater than 0`."""
     texts = [f"{pointer}: {message}" if pointer else message for pointer, message in found[:FAULTS_MAX]]
     more = len(found) - len(texts)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.codec.hints import hook, understood
-from headway.codec.pointers import faults, told
+from headway.codec.pointers import faults, summary
 
 _plain: Final = msgspec.json.Decoder().decode
 
@@ -20,7 +20,7 @@ def read(text: bytes | msgspec.Raw, kind: Any = Any) -> Any:
     try:
         return _decoder(kind).decode(text)
     except msgspec.ValidationError as error:
-        raise msgspec.ValidationError(told(faults(error))) from error.__cause__
+        raise msgspec.ValidationError(summary(faults(error))) from error.__cause__
 
 
 def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:

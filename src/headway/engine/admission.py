@@ -102,7 +102,7 @@ class Room:
         return None if opens_us <= self._now_us else -(-opens_us // 1000)
 
 
-def fairly(runs: Iterable[Run], served: Mapping[int, int]) -> list[Run]:
+def in_fair_order(runs: Iterable[Run], served: Mapping[int, int]) -> list[Run]:
     """Return ready runs in the order in which they go first: by priority, and of equal ones each organisation's in turn.
 
     `served` says when each organisation had its last turn: who waits longest begins. Of one organisation's own runs the

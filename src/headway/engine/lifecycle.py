@@ -358,7 +358,7 @@ def _waiting(
 def _unblocked(run: Run, blocker: Blocker, now_ms: int) -> Run:
     blockers = _decode_blockers(run.blocked_on)
     left = tuple(other for other in blockers if other != blocker)
-    if left or blocker not in blockers:  # what it does not wait for does not let it go on
+    if left or blocker not in blockers:  # the run waits for other blockers
         return replace(run, blocked_on=_encode(left).decode(), updated_at=now_ms)
     return _queued(run, now_ms)
 

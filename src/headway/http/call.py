@@ -10,7 +10,7 @@ from headway.engine.access import Window, lacking, may
 from headway.errors import BadCursor, BadParameter, Draining, Forbidden, HeadwayError, RunNotFound
 from headway.http.context import ServerContext
 from headway.http.patience import Patient
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.model.access import EVERYBODY, Origin, Principal
 from headway.model.effects import NEEDS, Effect
 from headway.service.access.access import Admission
@@ -79,7 +79,7 @@ class Call:
     def run_id(self) -> str:
         """Return the run id of the path, in its one spelling; raise RunNotFound for what is none."""
         text = self.arguments["id"]
-        found = canonical(text)
+        found = canonical_id(text)
         if found is None:
             raise RunNotFound(f"{text[:80]!r} is not the id of a run")
         return found

@@ -7,7 +7,7 @@ from headway.http import present, sse
 from headway.http.call import Call, number
 from headway.http.queries import Feed, RunEvents
 from headway.http.reply import Reply, json
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.wire.runs import EventList
 
 STREAM = b"text/event-stream"
@@ -51,7 +51,7 @@ def _after(asked: RunEvents | Feed, last: int) -> int:
 
 
 def _run_id(text: str) -> str:
-    found = canonical(text)
+    found = canonical_id(text)
     if found is None:
         raise BadParameter(f"run_id: {text[:80]!r} is not the id of a run", parameter="run_id")
     return found

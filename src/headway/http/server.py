@@ -159,7 +159,7 @@ class EmbeddedServer(uvicorn.Server):
             (signal.SIGTERM, signal.SIGINT), self.handle_exit
         )
         if not hangup.ignored():
-            handlers[signal.SIGHUP] = self._terminal.told_by(self._hung_up, self._reload)
+            handlers[signal.SIGHUP] = self._terminal.handler(self._hung_up, self._reload)
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield

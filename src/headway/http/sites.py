@@ -16,7 +16,7 @@ from headway.errors import BadHost, Forbidden
 from headway.http.addresses import LOOPBACK, Addresses, read_host
 from headway.http.call import Call
 from headway.http.dialect import Dialect
-from headway.networks import is_wildcard, spelled
+from headway.networks import in_url, is_wildcard
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REMEMBERED_MAX: Final = 256
@@ -37,7 +37,7 @@ class Guard:
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:
         """`addresses` knows the trusted proxies; allowed besides loopback are the host listened on and those in the settings."""
-        own = set() if is_wildcard(settings.host) else {spelled(settings.host)}
+        own = set() if is_wildcard(settings.host) else {in_url(settings.host)}
         self._hosts = LOOPBACK | {host.lower() for host in own.union(settings.allow_host)}
         self._allowed = settings.allow_origin
         self._behind_proxy = settings.behind_proxy

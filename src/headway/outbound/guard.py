@@ -18,7 +18,7 @@ import msgspec
 
 from headway.config import Settings
 from headway.errors import TargetRefused
-from headway.networks import UNFIT, Network, is_public, literal, named, spelling, within
+from headway.networks import UNFIT, Network, canonical_host, is_public, literal, named, within
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -138,7 +138,7 @@ class Guard:
             raise TargetRefused(f"{target.host} leads to an address that is not public")
 
     def _trusts(self, host: str, port: int) -> bool:
-        name = spelling(host)
+        name = canonical_host(host)
         return (name, None) in self._named or (name, port) in self._named
 
     def _check_host(self, host: str, *, trusted: bool) -> None:

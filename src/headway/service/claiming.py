@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from headway.engine.admission import Live, Room, fairly
+from headway.engine.admission import Live, Room, in_fair_order
 from headway.engine.lifecycle import Claimed, Errored
 from headway.model.run import PARKED, DamagedRun, Run, RunError, State
 from headway.model.space import Space
@@ -126,7 +126,7 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
     """
     ready = unit.newborn(lanes)
     if ready is not None:
-        ready = (fairly(ready, unit.catalog.served) if _several(unit, lanes) else ready)[: wanted.max]
+        ready = (in_fair_order(ready, unit.catalog.served) if _several(unit, lanes) else ready)[: wanted.max]
     else:
         ready = _find_ready(unit, lanes, wanted.max) if lanes else []
         children = sum(run.crashes > 0 and unit.task(run.task).executor not in FAR for run in ready)
@@ -148,7 +148,7 @@ def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "fin
     in_turn = _several(unit, lanes)
 
     def best_of(found: list[Run]) -> list[Run]:
-        return (fairly(found, unit.catalog.served) if in_turn else sorted(found, key=place))[:limit]
+        return (in_fair_order(found, unit.catalog.served) if in_turn else sorted(found, key=place))[:limit]
 
     def ask(lanes: list[Lane], each: int) -> list[Run]:
         return unit.find(statement, rows=as_rows(lanes), limit=each * len(lanes) if in_turn else limit, each=each)
@@ -228,7 +228,7 @@ def _in_turn(
         best, more = _candidates(unit, limit, [lane for lane in plain if lane in own], own, room, slots)
         found += best
         left = left or more
-    return fairly(found, unit.catalog.served), left
+    return in_fair_order(found, unit.catalog.served), left
 
 
 def _candidates(

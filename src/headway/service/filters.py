@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headway.errors import InvalidInput
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.model.query import RunFilter
 from headway.model.run import State
 from headway.wire.runs import RunFilters
@@ -30,7 +30,7 @@ def to_filter(asked: RunFilters) -> RunFilter:
 def _id(text: str | None, pointer: str) -> str | None:
     if text is None:
         return None
-    found = canonical(text)
+    found = canonical_id(text)
     if found is None:
         raise InvalidInput(
             f"{pointer[1:]} is not the id of a run",

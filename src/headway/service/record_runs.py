@@ -24,7 +24,7 @@ from headway.engine.record_tasks import connections, named_records, patch_of, un
 from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.engine.tables.values import BadValue, normal
 from headway.errors import Conflict, InvalidInput, NotFound, RecordTaskNotFound
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.model.record_task import (
     Constant,
     FieldCopy,
@@ -199,7 +199,7 @@ class RecordRun:
             there = await self._read(table, ids)
             return there, ids[-1] if len(ids) == limit else ""
         if self._over.records is not None:
-            ids = sorted(each for each in {canonical(each) or each for each in self._over.records} if each > after)
+            ids = sorted(each for each in {canonical_id(each) or each for each in self._over.records} if each > after)
             fit = await self._chosen(ids[:limit])
             return fit, ids[limit - 1] if len(ids) > limit else ""
         if table.external is not None:
@@ -507,7 +507,7 @@ async def _origin(desk: Desk, run: Run, over: RunOver) -> str:
     earlier_id = over.failed_of or run.previous_id
     if earlier_id is None:
         return run.id
-    earlier = await desk.store.read.run(canonical(earlier_id) or earlier_id)
+    earlier = await desk.store.read.run(canonical_id(earlier_id) or earlier_id)
     if earlier is None or earlier.organisation != run.organisation or earlier.task != run.task:
         raise Conflict(f"{earlier_id[:80]!r} is no run of this task")
     reached = await last(desk.store, earlier, Reached)

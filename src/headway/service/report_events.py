@@ -11,7 +11,7 @@ import msgspec
 from headway.config import Settings
 from headway.engine import lifecycle
 from headway.errors import HeadwayError, InvalidInput
-from headway.ids import canonical as canonical_id
+from headway.ids import canonical_id
 from headway.model.run import Blocker, RunError
 from headway.service.inputs import canonical
 from headway.wire import workers as wire

@@ -26,8 +26,7 @@ from headway.errors import (
     Unavailable,
     VersionMismatch,
 )
-from headway.ids import IdSource, Signer
-from headway.ids import canonical as canonical_id
+from headway.ids import IdSource, Signer, canonical_id
 from headway.model.query import FIRST, Page, RunFilter
 from headway.model.run import KEEP, TOKEN_WAIT, Reason, Run, State
 from headway.model.space import Space

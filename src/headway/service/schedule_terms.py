@@ -9,7 +9,7 @@ from msgspec import UNSET
 from headway.config import Settings
 from headway.engine.schedules import occurrence
 from headway.errors import InvalidSchedule
-from headway.ids import canonical as canonical_id
+from headway.ids import canonical_id
 from headway.model.schedule import SLOT_LABEL, CatchUp, Overlap, Schedule
 from headway.service.inputs import canonical
 from headway.wire import schedules as wire

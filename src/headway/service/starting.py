@@ -12,8 +12,7 @@ from headway.config import Settings
 from headway.engine.admission import duplicates, may_debounce
 from headway.engine.lifecycle import Rescheduled
 from headway.errors import DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
-from headway.ids import IdSource, time_of
-from headway.ids import canonical as canonical_id
+from headway.ids import IdSource, canonical_id, time_of
 from headway.model.query import FIRST
 from headway.model.run import Reason, Run, State
 from headway.model.space import Space

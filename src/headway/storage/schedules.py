@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 from msgspec.structs import astuple
 
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.model.run import BEHIND, Run
 from headway.model.schedule import Outcome, PastSlot, Schedule
 from headway.notify.events import Timer
@@ -74,7 +74,7 @@ def make_slot(row: Row) -> PastSlot:
 def load(unit: Unit, organisation: int, named: str) -> Schedule | None:
     """Return an organisation's schedule by its id or its name, to decide about it."""
     unit.flush()
-    if (schedule_id := canonical(named)) is not None:
+    if (schedule_id := canonical_id(named)) is not None:
         rows = unit.database.rows("load_schedule", id=schedule_id, organisation=organisation)
     else:
         rows = unit.database.rows("load_schedule_named", organisation=organisation, name=named)
@@ -204,7 +204,7 @@ class ScheduleReader:
 
     async def get(self, organisation: int, named: str) -> Schedule | None:
         """Return an organisation's schedule by its id or its name."""
-        schedule_id = canonical(named)
+        schedule_id = canonical_id(named)
 
         def read(database: Database) -> list[Row]:
             if schedule_id is not None:

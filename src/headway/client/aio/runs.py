@@ -13,7 +13,7 @@ from headway.client.aio.caller import AsyncCaller, decode
 from headway.client.aio.handle import AsyncRunHandle
 from headway.client.problem import to_error
 from headway.errors import HeadwayError, RunNotFound
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.wire.runs import BatchItem, BatchOut, BulkPreview, CountOut, Dedupe, RunList, RunOut, RunQuery, StartRun
 
 BATCH_MAX = 1000
@@ -127,7 +127,7 @@ class AsyncRuns:
 
         Raises `run_not_found` or `run_purged`.
         """
-        dashed = canonical(run_id)
+        dashed = canonical_id(run_id)
         if dashed is None:
             raise RunNotFound(f"{run_id[:80]!r} is not the id of a run", run_id=run_id[:80])
         headers = {} if wait is None else {"Prefer": f"wait={max(0, round(wait))}"}

@@ -19,7 +19,7 @@ from headway.http.reply import Reply
 from headway.http.route import Route, Scope, route
 from headway.http.runs import REPLAYED
 from headway.http.starting import StartGate
-from headway.ids import canonical
+from headway.ids import canonical_id
 from headway.model.run import Run
 from headway.wire.runs import StartRun
 
@@ -74,7 +74,7 @@ class Polling:
         return await self._told(call, asked)
 
     async def _told(self, call: Call, text: str) -> Reply:
-        run_id = canonical(text)
+        run_id = canonical_id(text)
         if run_id is None:
             raise RunNotFound(f"{text[:80]!r} is not the id of a task")
         run = await call.service.runs.get(run_id)

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from headway.compat.cloudcoin.commands import Commands
 from headway.kinds import ORIGIN, Flag, Many, Text
-from headway.setting import LOCAL_ONLY, Former, about
+from headway.setting import LOCAL_ONLY, Former, naming_setting
 from headway.surfaces import SurfaceSettings
 
 
@@ -31,7 +31,7 @@ class CloudcoinSettings(SurfaceSettings, frozen=True, kw_only=True):
 
     def check(self) -> None:
         """Raise ValueError, naming the setting, for an alias that is none."""
-        with about(CloudcoinSettings, "aliases"):
+        with naming_setting(CloudcoinSettings, "aliases"):
             Commands(self.aliases)
 
 

@@ -12,7 +12,7 @@ from headway.model.query import FIRST
 from headway.private import key_text
 from headway.service.access import keytext
 from headway.service.access.keytext import KeyText
-from headway.setting import about
+from headway.setting import naming_setting
 from headway.wire.access import CreateKey
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def given(settings: Settings) -> KeyText | None:
     if settings.bootstrap_key and settings.bootstrap_key_file:
         raise ValueError("HEADWAY_BOOTSTRAP_KEY and HEADWAY_BOOTSTRAP_KEY_FILE are both set: leave one of the two out")
     if settings.bootstrap_key:
-        with about(Settings, "bootstrap_key"):
+        with naming_setting(Settings, "bootstrap_key"):
             return _checked(settings.bootstrap_key)
     if settings.bootstrap_key_file:
-        with about(Settings, "bootstrap_key_file"):
+        with naming_setting(Settings, "bootstrap_key_file"):
             return _checked(key_text(settings.bootstrap_key_file))
     return None
 

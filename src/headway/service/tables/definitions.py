@@ -14,7 +14,7 @@ from headway.engine.tables.fields import FIELDS_MAX, BadField, checked, converte
 from headway.engine.tables.keys import keys
 from headway.engine.tables.values import BadValue
 from headway.errors import Conflict, FieldNotFound, TableInUse, TableNotFound, VersionMismatch
-from headway.ids import IdSource, canonical
+from headway.ids import IdSource, canonical_id
 from headway.model.space import Space
 from headway.model.table import External, Field, FieldType, Record, RecordChange, Table
 from headway.service.idempotency import RequestKey, keys_of, once
@@ -58,7 +58,7 @@ class Tables:
 
     async def get(self, name: str) -> Table:
         """Return the table of that id or name; raise TableNotFound."""
-        wanted = canonical(name) or name
+        wanted = canonical_id(name) or name
         found = await self._store.read.ask(lambda database, _: storage.find_table(database, self._organisation, wanted))
         if found is None:
             raise TableNotFound(f"there is no table {name[:80]!r}", table=name[:80])
@@ -249,7 +249,7 @@ class Tables:
     # -- pieces ----------------------------------------------------------------------------------------------------------
 
     def _held(self, unit: Unit, name: str, version: int | None) -> Table:
-        table = hold(unit, self._organisation, canonical(name) or name)
+        table = hold(unit, self._organisation, canonical_id(name) or name)
         if version is not None and table.version != version:
             raise VersionMismatch(f"the table is at version {table.version}", version=table.version)
         return table
@@ -270,7 +270,7 @@ class Tables:
             raise invalid(pointer, f"a table has up to {FIELDS_MAX} fields")
         target = None
         if spec.table is not None:
-            wanted = canonical(spec.table) or spec.table
+            wanted = canonical_id(spec.table) or spec.table
             target = next((each for each in (*others, table) if wanted in (each.id, each.name)), None)
             if target is None or target.external is not None:
                 raise invalid(f"{pointer}/table", f"there is no table {spec.table[:80]!r} to connect to")

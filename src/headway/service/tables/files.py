@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from headway.errors import StoredFileNotFound
-from headway.ids import IdSource, canonical
+from headway.ids import IdSource, canonical_id
 from headway.model.file import StoredFile
 from headway.storage.store import Store
 from headway.storage.unit import Unit
@@ -64,7 +64,7 @@ class Files:
 
     async def get(self, file_id: str) -> StoredFile:
         """Return a file; raise StoredFileNotFound."""
-        wanted = canonical(file_id) or ""
+        wanted = canonical_id(file_id) or ""
         rows = await self._store.read.ask(
             lambda database, _: database.rows("find_file", id=wanted, organisation=self._organisation)
         )

@@ -13,7 +13,7 @@ from headway.engine.tables.conditions import EVERY, BadCondition, Condition, Mom
 from headway.engine.tables.keys import key
 from headway.engine.tables.values import BadValue, normal
 from headway.errors import InvalidInput, InvalidRecord, RecordNotFound, TableInUse, VersionMismatch
-from headway.ids import IdSource, canonical
+from headway.ids import IdSource, canonical_id
 from headway.model.space import Space
 from headway.model.table import Field, Record, Table, Values
 from headway.service.idempotency import RequestKey, keys_of, once
@@ -81,7 +81,7 @@ class Records:
         table = await self._tables.get(table_name)
         if table.external is not None:
             return table, await self._elsewhere.get(table, record_id)
-        wanted = canonical(record_id) or record_id
+        wanted = canonical_id(record_id) or record_id
         found = await self._store.read.ask(lambda database, _: storage.read_records(database, table, [wanted]))
         if not found:
             raise RecordNotFound(f"the table {table.name!r} has no record {record_id[:80]!r}")
@@ -153,7 +153,7 @@ class Records:
         """Change records, all or none; raise RecordNotFound, VersionMismatch or InvalidRecord."""
         if (table := await self._external(table_name)) is not None:
             return await self._update_far(table, given)
-        ids = [canonical(patch.id) or patch.id for patch in given]
+        ids = [canonical_id(patch.id) or patch.id for patch in given]
         if len(set(ids)) < len(ids):
             raise InvalidInput(
                 "a record is there twice",
@@ -215,7 +215,7 @@ class Records:
         """Delete records, all or none; raise RecordNotFound, VersionMismatch, or RecordInUse if a connection restricts it."""
         if (far := await self._external(table_name)) is not None:
             return await self._elsewhere.delete(far, list(dict.fromkeys(ids)))
-        wanted = list(dict.fromkeys(canonical(each) or each for each in ids))
+        wanted = list(dict.fromkeys(canonical_id(each) or each for each in ids))
 
         def work(unit: Unit, table: Table) -> builtins.list[str]:
             found = storage.load_records(unit, table, wanted)
@@ -267,7 +267,7 @@ class Records:
         *,
         grows: bool = False,
     ) -> tuple[Table, builtins.list[str]]:
-        wanted = canonical(table_name) or table_name
+        wanted = canonical_id(table_name) or table_name
 
         space = Space(self._organisation)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from headway.errors import ExternalRefused
-from headway.networks import Network, is_public, literal, named, spelling, within
+from headway.networks import Network, canonical_host, is_public, literal, named, within
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -59,7 +59,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     def names(self, host: str, port: int) -> bool:
         """Whether the operator has named the host for this port."""
-        known = spelling(host)
+        known = canonical_host(host)
         return (known, None) in self.hosts or (known, port) in self.hosts
 
 

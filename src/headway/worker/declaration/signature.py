@@ -28,7 +28,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from headway.codec import Unresolved, pydantic
 from headway.codec.hints import convert, hook, understood, wants_pydantic
-from headway.codec.pointers import faults, told
+from headway.codec.pointers import faults, summary
 from headway.codec.schemas import schema
 from headway.worker.context.interrupts import Fail
 from headway.worker.declaration.function import Function
@@ -83,7 +83,7 @@ class Signature:
                 rest = {key: value for key, value in self._extras[0].decode(given).items() if key not in arguments}
                 arguments.update({key: convert(value, self._extras[1]) for key, value in rest.items()})
         except msgspec.ValidationError as error:
-            raise Fail(f"The input does not fit the task: {told(faults(error))}", code="invalid_input") from None
+            raise Fail(f"The input does not fit the task: {summary(faults(error))}", code="invalid_input") from None
         except (msgspec.MsgspecError, RecursionError, TypeError) as error:  # of lists in a set, from older msgspec
             raise Fail(f"The input does not fit the task: {error}", code="invalid_input") from None
         return arguments
