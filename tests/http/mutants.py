@@ -78,7 +78,7 @@ MUTANTS = (
         "keys-of-all", "Keys._is_ours",
         "entry.key.organisation == self._organisation", "True",
         GATE + "test_nothing_of_another_organisation_is_seen_or_changed",
-        also=("Keys._of", "key.id == key_id and key.organisation == self._organisation", "key.id == key_id"),
+        also=("_key_of", "key.id == key_id and key.organisation == organisation", "key.id == key_id"),
     ),
     Mutant(
         "users-of-all", "Users.get",

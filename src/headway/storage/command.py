@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from headway.storage.catalog import Lane
 from headway.storage.unit import Unit
@@ -57,6 +57,18 @@ class Command(ABC, Generic[T]):
             future.set_exception(self.failure)
         else:
             future.set_result(self.result)  # type: ignore[arg-type]  # apply returned a T
+
+
+class Statement(Command[None]):
+    """A command that carries out one named statement."""
+
+    def __init__(self, name: str, /, **binds: Any) -> None:
+        self._name = name
+        self._binds = binds
+
+    def apply(self, unit: Unit) -> None:
+        """Add the statement to those of the transaction."""
+        unit.later(self._name, **self._binds)
 
 
 class FunctionCommand(Command[T]):

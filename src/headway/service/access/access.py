@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ from headway.service.access.directory import Directory, Entry
 from headway.service.access.keytext import KeyText
 from headway.service.access.meters import Meters
 from headway.storage.access import read_known, read_usage, read_version
+from headway.storage.command import Command, Statement
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.vault import as_secrets
@@ -60,6 +62,16 @@ class Admission:
 
 
 OPEN: Final = Admission(EVERYBODY, NEVER, ())
+
+
+@dataclass(eq=False)
+class _SaveUsage(Command[None]):
+    rows: str
+    before: int
+
+    def apply(self, unit: Unit) -> None:
+        unit.later("save_usage", rows=self.rows)
+        unit.later("delete_usage", before=self.before)
 
 
 class Access:
@@ -221,12 +233,7 @@ class Access:
         usages = self._meters.unsaved()
         if usages:
             rows = _encode([astuple(usage) for usage in usages]).decode()
-
-            def work(unit: Unit) -> None:
-                unit.later("save_usage", rows=rows)
-                unit.later("delete_usage", before=now_ms - 2 * DAY_MS)
-
-            await self._store.write(work)
+            await self._store.write(_SaveUsage(rows, now_ms - 2 * DAY_MS))
             self._meters.saved(usages)
         if not (self.shared or usages or first):
             return  # nobody else counts
@@ -239,7 +246,7 @@ class Access:
         self._used = {}
         if due:
             rows = _encode(due).decode()
-            await self._store.write(lambda unit: unit.later("touch_keys", rows=rows))
+            await self._store.write(Statement("touch_keys", rows=rows))
             self._touched.update(due)
             for key_id, at in due:
                 entry = self.directory.keys.get(key_id)

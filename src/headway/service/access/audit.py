@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from headway.errors import Unavailable
 from headway.ids import Signer
 from headway.model.access import AuditEvent, Origin
 from headway.storage.access import read_audit, read_seal, seal, unsealed
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 
@@ -60,6 +62,30 @@ def _plain(text: str) -> str:
 log: Final = logging.getLogger("headway.audit")
 
 
+@dataclass(eq=False)
+class _Append(Command[None]):
+    events: list[AuditEvent]
+
+    def apply(self, unit: Unit) -> None:
+        for event in self.events:
+            unit.audit(event)
+
+
+@dataclass(eq=False)
+class _Seal(Command[None]):
+    signer: Signer
+    earlier: tuple[Signer, ...]
+    head: int
+    """Number of the last entry when the seal was read."""
+
+    def apply(self, unit: Unit) -> None:
+        unit.flush()
+        before = seal(unit.database, self.signer, self.earlier)
+        unit.changes += 1
+        if before is None and self.head:
+            unit.audit(line(Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}", "done", unit.now_ms))
+
+
 class Audit:
     """The log."""
 
@@ -81,7 +107,7 @@ class Audit:
     async def append(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
         """Append a line; it is on disk when this returns."""
         event = line(origin, action, noun, outcome, self._clock.now_ms())
-        await self._store.write(lambda unit: unit.audit(event))
+        await self._store.write(_Append([event]))
 
     async def seal(self) -> None:
         """Seal the audit log: sign its last entry with the store's secret, without which it cannot be rewritten then.
@@ -92,16 +118,8 @@ class Audit:
         head, text = await self._store.read.on(read_seal)
         if self._broken or unsealed(text, (self._signer,)) == head:
             return
-
-        def work(unit: Unit) -> None:
-            unit.flush()
-            before = seal(unit.database, self._signer, self._earlier)
-            unit.changes += 1
-            if before is None and head.number:
-                unit.audit(line(Origin(actor="server"), "audit.seal", f"lines 1 to {head.number}", "done", unit.now_ms))
-
         try:
-            await self._store.write(work)
+            await self._store.write(_Seal(self._signer, self._earlier, head.number))
         except Unavailable:  # it is tried again soon
             return
         except ValueError as error:
@@ -137,13 +155,8 @@ class Audit:
             events.append(line(origin, action, noun, f"{outcome} ({rest} times)", now_ms))
         if not events:
             return
-
-        def work(unit: Unit) -> None:
-            for event in events:
-                unit.audit(event)
-
         try:
-            await self._store.write(work)
+            await self._store.write(_Append(events))
         except Unavailable:  # they are told when it can be done
             self._refusals.pop(_THE_REST, None)  # these are among them
             for place, count in refusals.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final, NamedTuple, NoReturn
 
 import msgspec
@@ -20,9 +21,10 @@ from headway.service.access import audit, keytext
 from headway.service.access.access import Access
 from headway.service.access.directory import Entry
 from headway.service.access.keytext import KeyText
-from headway.service.idempotency import RequestKey, keys_of, once
+from headway.service.idempotency import Creation, RequestKey, keyed
 from headway.storage import access as rows
 from headway.storage.access import Known
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.access import CreateKey, PatchKey
@@ -82,42 +84,12 @@ class Keys:
         scopes = self._scopes(asked.scopes)
         _refuse_beyond(by, scopes, asked.queues)
         text = first or keytext.new()
+        digest = keytext.digest(self._signer, text)
         life_ms = None if asked.expires_in is None else duration(asked.expires_in, "/expires_in")
-
-        def make(unit: Unit) -> builtins.list[str]:
-            known = rows.lock(unit)
-            if first is not None and known.keys:
-                raise Conflict("there are keys already")
-            self._refuse_strange_user(known, asked.user_id)
-            if not known.keys and "key:admin" not in scopes:
-                raise Conflict("the first key needs the scope key:admin: without it nobody could make another")
-            if sum(key.organisation == self._organisation for key in known.keys) >= KEYS_MAX:
-                raise Conflict(f"an organisation has at most {KEYS_MAX:,} keys")
-            key = Key(
-                id=text.id,
-                organisation=self._organisation,
-                user_id=asked.user_id,
-                name=asked.name,
-                scopes=_encode(scopes).decode(),
-                queues=None if asked.queues is None else _encode(asked.queues).decode(),
-                per_minute=asked.per_minute,
-                per_day=asked.per_day,
-                created_at=unit.now_ms,
-                expires_at=None if life_ms is None else unit.now_ms + life_ms,
-                revoked_at=None,
-                last_used_at=None,
-            )
-            rows.save(unit, known, key)
-            made = Secret(text.id, 1, keytext.digest(self._signer, text), unit.now_ms, None)
-            rows.save_secrets(unit, text.id, [made])
-            audit.note(unit, origin, "key.create", text.id)
-            return [text.id]
-
-        (key_id,), replayed = await self._store.write(
-            lambda unit: once(unit, request, self._space, make), keys=keys_of(request, self._space)
-        )
+        command = _CreateKey(asked, self._organisation, scopes, text, digest, life_ms, origin, first=first is not None)
+        key_id = await self._store.write(keyed(command, request, self._space))
         await self._access.refresh()
-        return Issued(self.get(key_id), None if replayed else text)
+        return Issued(self.get(key_id), None if request is not None and request.replayed else text)
 
     async def patch(self, key_id: str, asked: PatchKey, by: Principal, origin: Origin) -> Entry:
         """Change a key; what is taken from it is gone at once, also for what is open."""
@@ -149,49 +121,19 @@ class Keys:
         """Give a key a new secret; the last one goes on for the overlap, one before that ends now."""
         overlap_ms = duration(overlap, "/overlap")
         text = keytext.new(key_id)
-
-        def turn(unit: Unit) -> builtins.list[str]:
-            known = rows.lock(unit)
-            key = self._of(known, key_id)
-            self._refuse_stronger(by, key)
-            if key.revoked_at is not None:
-                raise Conflict("the key was revoked; make a new one")
-            secrets = [secret for secret in known.secrets if secret.key_id == key_id]
-            digest = keytext.digest(self._signer, text)
-            rows.save(unit, known, key)
-            rows.save_secrets(unit, key_id, rotated(secrets, key_id, digest, overlap_ms, unit.now_ms))
-            audit.note(unit, origin, "key.rotate", key_id)
-            return [key_id]
-
         self.get(key_id)
-        _, replayed = await self._store.write(
-            lambda unit: once(unit, request, self._space, turn), keys=keys_of(request, self._space)
-        )
+        command = _RotateKey(key_id, self._organisation, keytext.digest(self._signer, text), overlap_ms, by, origin)
+        await self._store.write(keyed(command, request, self._space))
         await self._access.refresh()
-        return Issued(self.get(key_id), None if replayed else text)
+        return Issued(self.get(key_id), None if request is not None and request.replayed else text)
 
     async def _change(
         self, key_id: str, by: Principal, origin: Origin, action: str, change: Callable[[Key], Key]
     ) -> Entry:
-        def work(unit: Unit) -> None:
-            known = rows.lock(unit)
-            key = self._of(known, key_id)
-            self._refuse_stronger(by, key)
-            changed = change(key)
-            if changed != key:
-                rows.save(unit, known, changed)
-                audit.note(unit, origin, action, key_id)
-
         self.get(key_id)
-        await self._store.write(work)
+        await self._store.write(_ChangeKey(key_id, self._organisation, by, origin, action, change))
         await self._access.refresh()
         return self.get(key_id)
-
-    def _of(self, known: Known, key_id: str) -> Key:
-        for key in known.keys:
-            if key.id == key_id and key.organisation == self._organisation:
-                return key
-        return _absent(key_id)
 
     def _scopes(self, asked: Iterable[str] | None) -> builtins.list[str]:
         wanted = [scope for scope in GRANTABLE if scope in (READING if asked is None else set(asked))]
@@ -203,22 +145,110 @@ class Keys:
             raise invalid("/scopes", f"{operating[0]} is for keys of the first organisation")
         return [str(scope) for scope in wanted]
 
-    def _refuse_strange_user(self, known: Known, user_id: str | None) -> None:
-        """A user of another organisation is as one that is not there."""
-        ours = {user.id for user in known.users if user.organisation == self._organisation}
-        if user_id is not None and user_id not in ours:
-            raise invalid("/user_id", "no user has that id")
-
-    @staticmethod
-    def _refuse_stronger(by: Principal, key: Key) -> None:
-        """Whoever could take over a key by giving it a secret has to have all that it may."""
-        _refuse_beyond(
-            by, msgspec.json.decode(key.scopes), None if key.queues is None else msgspec.json.decode(key.queues)
-        )
-
     @staticmethod
     def _bound(entry: Entry) -> tuple[str, ...] | None:
         return entry.principal.queues
+
+
+@dataclass(eq=False)
+class _CreateKey(Creation):
+    asked: CreateKey
+    organisation: int
+    scopes: list[str]
+    text: KeyText
+    digest: str
+    life_ms: int | None
+    origin: Origin
+    first: bool
+    """Whether it is refused if there is a key already."""
+
+    def apply(self, unit: Unit) -> str:
+        known, asked, key_id = rows.lock(unit), self.asked, self.text.id
+        if self.first and known.keys:
+            raise Conflict("there are keys already")
+        _refuse_strange_user(known, self.organisation, asked.user_id)
+        if not known.keys and "key:admin" not in self.scopes:
+            raise Conflict("the first key needs the scope key:admin: without it nobody could make another")
+        if sum(key.organisation == self.organisation for key in known.keys) >= KEYS_MAX:
+            raise Conflict(f"an organisation has at most {KEYS_MAX:,} keys")
+        key = Key(
+            id=key_id,
+            organisation=self.organisation,
+            user_id=asked.user_id,
+            name=asked.name,
+            scopes=_encode(self.scopes).decode(),
+            queues=None if asked.queues is None else _encode(asked.queues).decode(),
+            per_minute=asked.per_minute,
+            per_day=asked.per_day,
+            created_at=unit.now_ms,
+            expires_at=None if self.life_ms is None else unit.now_ms + self.life_ms,
+            revoked_at=None,
+            last_used_at=None,
+        )
+        rows.save(unit, known, key)
+        rows.save_secrets(unit, key_id, [Secret(key_id, 1, self.digest, unit.now_ms, None)])
+        audit.note(unit, self.origin, "key.create", key_id)
+        return key_id
+
+
+@dataclass(eq=False)
+class _RotateKey(Creation):
+    key_id: str
+    organisation: int
+    digest: str
+    overlap_ms: int
+    by: Principal
+    origin: Origin
+
+    def apply(self, unit: Unit) -> str:
+        known, key_id = rows.lock(unit), self.key_id
+        key = _key_of(known, self.organisation, key_id)
+        _refuse_stronger(self.by, key)
+        if key.revoked_at is not None:
+            raise Conflict("the key was revoked; make a new one")
+        secrets = [secret for secret in known.secrets if secret.key_id == key_id]
+        rows.save(unit, known, key)
+        rows.save_secrets(unit, key_id, rotated(secrets, key_id, self.digest, self.overlap_ms, unit.now_ms))
+        audit.note(unit, self.origin, "key.rotate", key_id)
+        return key_id
+
+
+@dataclass(eq=False)
+class _ChangeKey(Command[None]):
+    key_id: str
+    organisation: int
+    by: Principal
+    origin: Origin
+    action: str
+    change: Callable[[Key], Key]
+
+    def apply(self, unit: Unit) -> None:
+        known = rows.lock(unit)
+        key = _key_of(known, self.organisation, self.key_id)
+        _refuse_stronger(self.by, key)
+        changed = self.change(key)
+        if changed != key:
+            rows.save(unit, known, changed)
+            audit.note(unit, self.origin, self.action, self.key_id)
+
+
+def _key_of(known: Known, organisation: int, key_id: str) -> Key:
+    for key in known.keys:
+        if key.id == key_id and key.organisation == organisation:
+            return key
+    return _absent(key_id)
+
+
+def _refuse_strange_user(known: Known, organisation: int, user_id: str | None) -> None:
+    """Raise InvalidInput for a user of another organisation, as for one that does not exist."""
+    ours = {user.id for user in known.users if user.organisation == organisation}
+    if user_id is not None and user_id not in ours:
+        raise invalid("/user_id", "no user has that id")
+
+
+def _refuse_stronger(by: Principal, key: Key) -> None:
+    """Raise Forbidden for a key with more rights than the principal, who could take it over by a new secret."""
+    _refuse_beyond(by, msgspec.json.decode(key.scopes), None if key.queues is None else msgspec.json.decode(key.queues))
 
 
 def _refuse_beyond(by: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> None:

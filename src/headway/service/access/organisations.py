@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from msgspec import UNSET
@@ -16,8 +17,9 @@ from headway.model.query import FIRST
 from headway.model.space import Space
 from headway.service.access import audit
 from headway.service.access.access import Access
-from headway.service.idempotency import RequestKey, keys_of, once
+from headway.service.idempotency import Creation, RequestKey, keyed
 from headway.storage import access as rows
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.access import CreateOrganisation, PatchOrganisation
@@ -58,59 +60,70 @@ class Organisations:
     ) -> Organisation:
         """Make an organisation; it is empty, and gets its first key from those who run the server."""
         _check_zone(asked.zone)
-        public_id = self._ids.new(self._store.clock.now_ms())
-
-        def make(unit: Unit) -> list[str]:
-            known = rows.lock(unit)
-            if len(known.organisations) >= ORGANISATIONS_MAX:
-                raise Conflict(f"there are at most {ORGANISATIONS_MAX:,} organisations")
-            made = Organisation(
-                id=max(one.id for one in known.organisations) + 1,
-                public_id=public_id,
-                name=asked.name,
-                zone=asked.zone,
-                created_at=unit.now_ms,
-            )
-            rows.save(unit, known, made, Allowance(made.id, asked.per_minute, asked.per_day))
-            audit.note(unit, origin, "organisation.create", public_id)
-            return [public_id]
-
-        (made_id,), _ = await self._store.write(
-            lambda unit: once(unit, request, self._space, make), keys=keys_of(request, self._space)
-        )
+        command = _CreateOrganisation(asked, self._ids.new(self._store.clock.now_ms()), origin)
+        public_id = await self._store.write(keyed(command, request, self._space))
         await self._access.refresh()
-        return self.get(made_id)
+        return self.get(public_id)
 
     async def patch(self, public_id: str, asked: PatchOrganisation, origin: Origin) -> Organisation:
         """Change an organisation; if it is disabled, none of its keys works from the commit on."""
         if asked.zone is not UNSET:
             _check_zone(asked.zone)
-
-        def work(unit: Unit) -> None:
-            known = rows.lock(unit)
-            one = next((one for one in known.organisations if one.public_id == public_id), None) or _absent(public_id)
-            if one.id == FIRST and asked.state == "disabled":
-                raise Conflict("the first organisation runs the server and cannot be disabled")
-            changed = replace(
-                one,
-                name=one.name if asked.name is UNSET else asked.name,
-                zone=one.zone if asked.zone is UNSET else asked.zone,
-                state=one.state if asked.state is UNSET else asked.state,
-            )
-            before = next((found for found in known.allowances if found.organisation == one.id), Allowance(one.id))
-            allowance = replace(
-                before,
-                per_minute=before.per_minute if asked.per_minute is UNSET else asked.per_minute,
-                per_day=before.per_day if asked.per_day is UNSET else asked.per_day,
-            )
-            if (changed, allowance) != (one, before):
-                rows.save(unit, known, changed, allowance)
-                audit.note(unit, origin, "organisation.change", public_id)
-
         self.get(public_id)
-        await self._store.write(work)
+        await self._store.write(_ChangeOrganisation(public_id, asked, origin))
         await self._access.refresh()
         return self.get(public_id)
+
+
+@dataclass(eq=False)
+class _CreateOrganisation(Creation):
+    asked: CreateOrganisation
+    public_id: str
+    origin: Origin
+
+    def apply(self, unit: Unit) -> str:
+        known = rows.lock(unit)
+        if len(known.organisations) >= ORGANISATIONS_MAX:
+            raise Conflict(f"there are at most {ORGANISATIONS_MAX:,} organisations")
+        asked = self.asked
+        made = Organisation(
+            id=max(one.id for one in known.organisations) + 1,
+            public_id=self.public_id,
+            name=asked.name,
+            zone=asked.zone,
+            created_at=unit.now_ms,
+        )
+        rows.save(unit, known, made, Allowance(made.id, asked.per_minute, asked.per_day))
+        audit.note(unit, self.origin, "organisation.create", self.public_id)
+        return self.public_id
+
+
+@dataclass(eq=False)
+class _ChangeOrganisation(Command[None]):
+    public_id: str
+    asked: PatchOrganisation
+    origin: Origin
+
+    def apply(self, unit: Unit) -> None:
+        known, asked, public_id = rows.lock(unit), self.asked, self.public_id
+        one = next((one for one in known.organisations if one.public_id == public_id), None) or _absent(public_id)
+        if one.id == FIRST and asked.state == "disabled":
+            raise Conflict("the first organisation runs the server and cannot be disabled")
+        changed = replace(
+            one,
+            name=one.name if asked.name is UNSET else asked.name,
+            zone=one.zone if asked.zone is UNSET else asked.zone,
+            state=one.state if asked.state is UNSET else asked.state,
+        )
+        before = next((found for found in known.allowances if found.organisation == one.id), Allowance(one.id))
+        allowance = replace(
+            before,
+            per_minute=before.per_minute if asked.per_minute is UNSET else asked.per_minute,
+            per_day=before.per_day if asked.per_day is UNSET else asked.per_day,
+        )
+        if (changed, allowance) != (one, before):
+            rows.save(unit, known, changed, allowance)
+            audit.note(unit, self.origin, "organisation.change", public_id)
 
 
 def _check_zone(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from msgspec import UNSET
@@ -14,8 +15,9 @@ from headway.model.query import FIRST
 from headway.model.space import Space
 from headway.service.access import audit
 from headway.service.access.access import Access
-from headway.service.idempotency import RequestKey, keys_of, once
+from headway.service.idempotency import Creation, RequestKey, keyed
 from headway.storage import access as rows
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.access import CreateUser, PatchUser
@@ -46,48 +48,61 @@ class Users:
         return user
 
     async def create(self, asked: CreateUser, origin: Origin, request: RequestKey | None = None) -> User:
-        """Make a user."""
-
-        def make(unit: Unit) -> list[str]:
-            known = rows.lock(unit)
-            if sum(user.organisation == self._organisation for user in known.users) >= USERS_MAX:
-                raise Conflict(f"an organisation has at most {USERS_MAX:,} users")
-            now_ms = unit.now_ms
-            user = User(self._ids.new(now_ms), self._organisation, asked.name, asked.email, "active", now_ms, now_ms)
-            rows.save(unit, known, user)
-            audit.note(unit, origin, "user.create", user.id)
-            return [user.id]
-
-        (user_id,), _ = await self._store.write(
-            lambda unit: once(unit, request, self._space, make), keys=keys_of(request, self._space)
-        )
+        """Make a user; raise Conflict for more than USERS_MAX."""
+        command = _CreateUser(asked, self._organisation, self._ids.new(self._store.clock.now_ms()), origin)
+        user_id = await self._store.write(keyed(command, request, self._space))
         await self._access.refresh()
         return self.get(user_id)
 
     async def patch(self, user_id: str, asked: PatchUser, origin: Origin) -> User:
         """Change a user; if they are disabled, none of their keys works from the commit on."""
-
-        def work(unit: Unit) -> None:
-            known = rows.lock(unit)
-            user = next(
-                (user for user in known.users if (user.id, user.organisation) == (user_id, self._organisation)), None
-            )
-            if user is None:
-                _absent(user_id)
-            changed = replace(
-                user,
-                name=user.name if asked.name is UNSET else asked.name,
-                email=user.email if asked.email is UNSET else asked.email,
-                state=user.state if asked.state is UNSET else asked.state,
-            )
-            if changed != user:
-                rows.save(unit, known, replace(changed, updated_at=unit.now_ms))
-                audit.note(unit, origin, "user.change", user_id)
-
         self.get(user_id)
-        await self._store.write(work)
+        await self._store.write(_ChangeUser(user_id, self._organisation, asked, origin))
         await self._access.refresh()
         return self.get(user_id)
+
+
+@dataclass(eq=False)
+class _CreateUser(Creation):
+    asked: CreateUser
+    organisation: int
+    user_id: str
+    origin: Origin
+
+    def apply(self, unit: Unit) -> str:
+        known = rows.lock(unit)
+        if sum(user.organisation == self.organisation for user in known.users) >= USERS_MAX:
+            raise Conflict(f"an organisation has at most {USERS_MAX:,} users")
+        asked, now_ms = self.asked, unit.now_ms
+        user = User(self.user_id, self.organisation, asked.name, asked.email, "active", now_ms, now_ms)
+        rows.save(unit, known, user)
+        audit.note(unit, self.origin, "user.create", user.id)
+        return user.id
+
+
+@dataclass(eq=False)
+class _ChangeUser(Command[None]):
+    user_id: str
+    organisation: int
+    asked: PatchUser
+    origin: Origin
+
+    def apply(self, unit: Unit) -> None:
+        known = rows.lock(unit)
+        sought = self.user_id, self.organisation
+        user = next((user for user in known.users if (user.id, user.organisation) == sought), None)
+        if user is None:
+            _absent(self.user_id)
+        asked = self.asked
+        changed = replace(
+            user,
+            name=user.name if asked.name is UNSET else asked.name,
+            email=user.email if asked.email is UNSET else asked.email,
+            state=user.state if asked.state is UNSET else asked.state,
+        )
+        if changed != user:
+            rows.save(unit, known, replace(changed, updated_at=unit.now_ms))
+            audit.note(unit, self.origin, "user.change", self.user_id)
 
 
 def _absent(user_id: str) -> NoReturn:
