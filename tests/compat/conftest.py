@@ -13,7 +13,7 @@ __all__ = ["_empty_store", "postgres_cluster", "postgres_installation", "postgre
 
 
 def _serving(*tasks, store=None, **settings):
-    return kit.serving(*tasks, store=store, speaks=kit.EVERY_SURFACE, **settings)
+    return kit.serving(*tasks, store=store, **settings)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

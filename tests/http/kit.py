@@ -63,7 +63,7 @@ class Answer:
 class Server:
     """The API, what is under it, and what drives runs through their states."""
 
-    def __init__(self, store: Store | None = None, speaks: Any = (NATIVE_SURFACE,), **settings: Any) -> None:
+    def __init__(self, store: Store | None = None, speaks: Any = EVERY_SURFACE, **settings: Any) -> None:
         self.store = store or open_memory(ManualClock())
         self.clock = self.store.clock
         self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings))
@@ -149,7 +149,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    *tasks: str, store: Store | None = None, speaks: Any = (NATIVE_SURFACE,), **settings: Any
+    *tasks: str, store: Store | None = None, speaks: Any = EVERY_SURFACE, **settings: Any
 ) -> AsyncIterator[Server]:
     """A server whose worker has the tasks (`backup`, if none are named)."""
     server = Server(store, speaks, **settings)

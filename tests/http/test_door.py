@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.http.access_kit import bearer, first_key, key_of
-from tests.http.kit import EVERY_SURFACE, Server, on_loop
+from tests.http.kit import Server, on_loop
 
 from headway.http import door as module
 from headway.http.door import AGAIN_S
@@ -43,7 +43,7 @@ class Crowded(Server):
     door = None
 
     def __init__(self, **settings):
-        super().__init__(speaks=EVERY_SURFACE, **settings)
+        super().__init__(**settings)
 
     def let_in(self, most, *, at_the_door=True):
         self.api.crowd.limit, self.api.crowd.pressed = most, True

@@ -297,7 +297,7 @@ WAYS = [
 
 @on_loop
 async def test_an_effect_takes_its_scopes_whatever_the_way_to_it():
-    async with serving("backup", speaks=EVERY_SURFACE, outbound_allow=("127.0.0.1",)) as server:
+    async with serving("backup", outbound_allow=("127.0.0.1",)) as server:
         server.operator = await first_key(server)
         of = await furnish(server, server.operator.headers)
         text = json.dumps(WAYS, default=sorted)
@@ -439,7 +439,7 @@ def beyond(scopes, before, after):
 
 async def walk(routes, scopes):
     """Ask the routes all they are asked with a key of these scopes, in a world of its own; return how each was answered."""
-    async with serving("backup", speaks=EVERY_SURFACE, outbound_allow=("127.0.0.1",)) as server:
+    async with serving("backup", outbound_allow=("127.0.0.1",)) as server:
         server.operator = await first_key(server)
         of = await furnish(server, server.operator.headers)
         caller = bearer((await key_of(server, server.operator, scopes=sorted(scopes), per_minute=100_000))["key"])

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import pytest
 from tests.http import kit
-from tests.http.kit import on_loop
+from tests.http.kit import on_loop, serving
 
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 
@@ -22,12 +20,6 @@ UNSAID = [{"sec_fetch_site": "same-origin"}, {"sec_fetch_site": "none"}]
 OURS = [{}, {"origin": "http://localhost:8006", "sec_fetch_site": "same-origin"}, {"origin": "http://localhost:8006"}]
 FORM = {"content_type": "application/x-www-form-urlencoded"}
 PLAIN = {"content_type": "text/plain"}
-
-
-@asynccontextmanager
-async def serving(**settings):
-    async with kit.serving(speaks=kit.EVERY_SURFACE, **settings) as server:
-        yield server
 
 
 @pytest.mark.parametrize("page", [*OTHERS, *UNSAID])
