@@ -11,8 +11,12 @@ from tests.http.kit import on_loop, serving
 
 from headway import config, surfaces
 from headway.app.offline import openapi
+from headway.clock import ManualClock
 from headway.config import Settings
 from headway.http.routes import NATIVE_SURFACE
+from headway.ids import Signer
+from headway.service.service import Service
+from headway.storage.sqlite.open import open_memory
 
 ROOT = Path(config.__file__).parent
 NAMES = ("tadabase", "cloudcoin")
@@ -82,3 +86,15 @@ def test_nothing_but_the_list_names_a_surface():
         if isinstance(text, str) and any(name in text.lower() for name in NAMES)
     }
     assert named == {"surfaces.py"}
+
+
+def test_surfaces_hold_the_services_of_their_organisation_and_nothing_that_leads_past_them():
+    served = vars(Service(open_memory(ManualClock()), Signer(b"x" * 32), Settings()).of(1))
+    assert not served.keys() & {"store", "settings", "signer", "service", "organisations"}
+    reached = {
+        f"{path.name}: {ast.unparse(node)}"
+        for path in (ROOT / "compat").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"server", "store", "signer"}
+    }
+    assert reached == set()

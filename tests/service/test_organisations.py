@@ -288,11 +288,11 @@ async def test_a_page_token_of_another_is_a_bad_cursor(world):
     (two,) = await shared_by(world, 2)
     asked = RunQuery(task=["t"])
     for mine, theirs in ((world.desk, two), (two, world.desk)):
-        token = next_token(asked, mine.signer, NOBODY)
+        token = next_token(asked, mine.cursors, NOBODY)
         again = RunQuery(task=["t"], page_token=token)
-        assert NOBODY == page_of(again, RunFilter(), mine.signer).after
+        assert NOBODY == page_of(again, RunFilter(), mine.cursors).after
         with pytest.raises(BadCursor, match="not made by this server"):
-            page_of(again, RunFilter(), theirs.signer)
+            page_of(again, RunFilter(), theirs.cursors)
 
 
 # -- the feed ----------------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ _encode: Final = msgspec.json.Encoder().encode
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Do what the task says, to all records that it is about; go on where an earlier attempt stood."""
     desk = service.of(run.organisation)
-    record_run = await RecordRun.begin(desk, run)
+    record_run = await RecordRun.begin(service.store, desk, run)
     if not (record_run.alike and await _patch(record_run)):
         await _Pages(service, record_run).all()
     reached = record_run.reached

@@ -32,7 +32,7 @@ async def whoami(call: Call) -> Reply:
     """GET /v1/whoami."""
     who = call.principal
     windows = call.windows()
-    organisation = call.service.organisations.of(who.organisation)
+    organisation = call.server.service.organisations.of(who.organisation)
     shown = wire.Whoami(
         organisation=organisation_out(call, organisation),
         actor=who.actor,
@@ -56,7 +56,7 @@ def _limit_out(window: Window) -> wire.LimitOut:
 
 def key_out(call: Call, entry: Entry, text: str | None = None) -> wire.KeyOut:
     """Show a key; its text only where it was made."""
-    key, now_ms = entry.key, call.service.store.clock.now_ms()
+    key, now_ms = entry.key, call.server.clock.now_ms()
     expired = key.expires_at is not None and key.expires_at <= now_ms
     return wire.KeyOut(
         id=key.id,
@@ -100,12 +100,12 @@ async def create_key(call: Call) -> Reply:
 
 def _keys_of(call: Call, public_id: str | None) -> Keys:
     """Return the keys of the caller's organisation, or of the one named, if the caller runs the server."""
-    service = call.service
+    service = call.server.service
     if public_id is None or public_id == service.organisations.of(call.principal.organisation).public_id:
-        return service.keys
+        return call.service.keys
     if not may(call.principal, "organisation:admin"):
         raise OrganisationNotFound(f"there is no organisation {public_id[:80]!r}")
-    return call.server.service.of(service.organisations.get(public_id).id).keys
+    return service.of(service.organisations.get(public_id).id).keys
 
 
 async def list_keys(call: Call) -> Reply:
@@ -146,7 +146,7 @@ def user_out(call: Call, user: User) -> wire.UserOut:
     """Show a user."""
     return wire.UserOut(
         id=user.id,
-        organisation=call.service.organisations.of(user.organisation).public_id,
+        organisation=call.server.service.organisations.of(user.organisation).public_id,
         name=user.name,
         email=user.email,
         state="active" if user.state == "active" else "disabled",
@@ -184,7 +184,7 @@ async def patch_user(call: Call) -> Reply:
 
 def organisation_out(call: Call, organisation: Organisation) -> wire.OrganisationOut:
     """Show an organisation."""
-    allowance = call.service.organisations.allowance(organisation.id)
+    allowance = call.server.service.organisations.allowance(organisation.id)
     return wire.OrganisationOut(
         id=organisation.public_id,
         name=organisation.name,
@@ -200,27 +200,29 @@ def organisation_out(call: Call, organisation: Organisation) -> wire.Organisatio
 async def create_organisation(call: Call) -> Reply:
     """POST /v1/organisations."""
     asked = call.asked(wire.CreateOrganisation)
-    made = await call.service.organisations.create(asked, call.origin(), call.request_key())
+    made = await call.server.service.organisations.create(asked, call.origin(), call.request_key())
     shown = organisation_out(call, made)
     return json(shown, 201, (b"location", shown.url.encode()))
 
 
 async def list_organisations(call: Call) -> Reply:
     """GET /v1/organisations."""
-    found = call.service.organisations.list()
+    found = call.server.service.organisations.list()
     return json(wire.OrganisationList(data=[organisation_out(call, one) for one in found]))
 
 
 async def get_organisation(call: Call) -> Reply:
     """GET /v1/organisations/{id}."""
-    return json(organisation_out(call, call.service.organisations.get(call.arguments["id"])))
+    return json(organisation_out(call, call.server.service.organisations.get(call.arguments["id"])))
 
 
 async def patch_organisation(call: Call) -> Reply:
     """PATCH /v1/organisations/{id}."""
     asked = call.asked(wire.PatchOrganisation)
     return json(
-        organisation_out(call, await call.service.organisations.patch(call.arguments["id"], asked, call.origin()))
+        organisation_out(
+            call, await call.server.service.organisations.patch(call.arguments["id"], asked, call.origin())
+        )
     )
 
 
@@ -243,7 +245,7 @@ def _event_out(call: Call, event: AuditEvent) -> wire.AuditEventOut:
     return wire.AuditEventOut(
         number=event.number,
         time=to_text(event.time),
-        organisation=call.service.organisations.of(event.organisation or FIRST).public_id,
+        organisation=call.server.service.organisations.of(event.organisation or FIRST).public_id,
         actor=event.actor,
         key_id=event.key_id or None,
         ip=event.ip,

@@ -10,6 +10,7 @@ from headway.engine.access import Window, lacking, may
 from headway.errors import BadCursor, BadParameter, Draining, Forbidden, HeadwayError, RunNotFound
 from headway.http.context import ServerContext
 from headway.http.patience import Patient
+from headway.http.ratelimits import limits
 from headway.ids import canonical_id
 from headway.model.access import EVERYBODY, Origin, Principal
 from headway.model.effects import NEEDS, Effect
@@ -99,7 +100,7 @@ class Call:
         if raw is None:
             return None
         check_key(raw)
-        return request_key(raw.decode(), self.method, self.path, self.raw_body, self.service.settings.idempotency_ms)
+        return request_key(raw.decode(), self.method, self.path, self.raw_body, self.server.settings.idempotency_ms)
 
     def expected_version(self) -> int | None:
         """Return the version that If-Match asks for; None if any will do."""
@@ -117,7 +118,7 @@ class Call:
             name, _, value = preference.partition("=")
             digits = value.strip().strip('"')
             if name.strip().lower() == "wait" and digits.isascii() and digits.isdigit():
-                return min(int(digits[:9]) * 1000, self.service.settings.wait_max_ms)
+                return min(int(digits[:9]) * 1000, self.server.settings.wait_max_ms)
         return None
 
     def prefers_async(self) -> bool:
@@ -172,6 +173,15 @@ class Call:
         """Write the refusal into the audit log."""
         noun = next(iter(self.arguments.values()), "")
         self.server.service.access.audit.refused(self.origin(), self.route_name, noun, error.code)
+
+    def now_ms(self) -> int:
+        """Return the time of the server's clock."""
+        return self.server.clock.now_ms()
+
+    def show_limits(self) -> None:
+        """Put the caller's rate limits into the answer of a route whose use is not counted."""
+        if self.admission is not None and self.admission.windows:
+            self.limits = limits(self.admission, self.now_ms())
 
     def windows(self) -> tuple[Window, ...]:
         """Return the rate limits of the caller: minute and day of key and organisation; () without limits."""

@@ -37,6 +37,9 @@ class ServerContext:
     def __init__(self, service: Service, route_names: Iterable[str], checks: Mapping[str, Check]) -> None:
         """`checks` are what readiness depends on, by name."""
         self.service = service
+        """The whole service, of all organisations: for the server's own handlers; surfaces hold `call.service`."""
+        self.settings = service.settings
+        self.clock = service.store.clock
         self.checks = dict(checks)
         self.draining = False
         """Set by a drain: no new streams, long polls and starts."""

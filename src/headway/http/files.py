@@ -54,7 +54,7 @@ async def upload(call: Call) -> Reply:
         raise UnsupportedMediaType("compressed bodies are not read")
     kind = call.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     kind = kind if _KIND.fullmatch(kind) else "application/octet-stream"
-    pieces = body.pieces(call.receive, call.headers, call.service.settings.upload_max)
+    pieces = body.pieces(call.receive, call.headers, call.server.settings.upload_max)
     file = await call.service.files.receive(call.parameters(UploadFile).name, kind, pieces)
     return json(file_out(file), 201, (b"location", f"/v1/files/{file.id}".encode()))
 

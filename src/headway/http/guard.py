@@ -54,7 +54,7 @@ class Gate:
         scope = route.scope
         if scope == "public" or scope == "token":  # noqa: PLR1714 - no tuple is built
             return
-        now_ms = call.server.service.store.clock.now_ms()
+        now_ms = call.server.clock.now_ms()
         admission = self._known(call.headers, now_ms) or self._admit(call, route)
         call.admission = admission
         call.principal = principal = admission.principal
@@ -82,7 +82,7 @@ class Gate:
 
     def left(self, call: Exchange) -> Headers:
         """Return what is left to the caller, as headers of an answer that is not counted; nothing if it is not known."""
-        now_ms = call.server.service.store.clock.now_ms()
+        now_ms = call.server.clock.now_ms()
         known = self._known(call.headers, now_ms)
         if known is None or not known.windows or (call.route is not None and call.route.scope == "worker:protocol"):
             return ()
@@ -90,7 +90,7 @@ class Gate:
 
     def would_permit(self, route: Route, call: Call) -> bool:
         """Whether somebody who was let in before may use the route; the call is told its limits, and nothing is counted."""
-        now_ms = call.server.service.store.clock.now_ms()
+        now_ms = call.server.clock.now_ms()
         known = self._known(call.headers, now_ms)
         if known is None or not may(known.principal, route.scope):
             return False
@@ -158,7 +158,7 @@ class Gate:
     @staticmethod
     def _keyless(call: Call, route: Route) -> Principal | None:
         """Return the principal of a loopback request without a key, if the settings allow it once keys exist."""
-        keyless = LOCAL if call.server.service.settings.loopback_without_key else route.dialect.keyless
+        keyless = LOCAL if call.server.settings.loopback_without_key else route.dialect.keyless
         return keyless if keyless is not None and is_local(call.client, call.headers) else None
 
     def _slow_down(self, call: Call) -> None:
@@ -166,7 +166,7 @@ class Gate:
         place = call.server.addresses.place(call.client, call.headers)
         if place not in self._failures and len(self._failures) >= _ADDRESSES_MAX:
             self._failures.clear()
-        now_ms = call.server.service.store.clock.now_ms()
+        now_ms = call.server.clock.now_ms()
         window = self._failures.setdefault(place, Window(MINUTE_MS, FAILURES_MAX))
         over = spent((window,), now_ms)
         call.limits = (*minute_headers(window, now_ms), remaining_header(window))

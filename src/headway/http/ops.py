@@ -27,9 +27,9 @@ async def readyz(call: Call) -> Reply:
     server = call.server
     if server.draining:
         found["server"] = "it is draining"
-    if call.service.store.broken:
+    if call.server.service.store.broken:
         found["store"] = "it cannot be written"
-    elif call.service.store.full:
+    elif call.server.service.store.full:
         found["store"] = "the disk is full: new runs are refused"
     for name, check in server.checks.items():
         wrong = await check()

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from headway.errors import BadCursor, BadParameter, InvalidInput
 from headway.http.parameters import PAGE_MAX
-from headway.ids import Signer
 from headway.model.query import Page, RunFilter
+from headway.service.cursors import Cursors
 from headway.service.filters import to_filter
 from headway.wire.runs import RunFilters, RunQuery
 
@@ -28,9 +28,9 @@ def in_query(asked: RunFilters) -> RunFilter:
         raise BadParameter(error.detail, parameter=str(error.errors[0]["pointer"])[1:]) from None
 
 
-def page_of(asked: RunQuery, wanted: RunFilter, signer: Signer) -> Page:
+def page_of(asked: RunQuery, wanted: RunFilter, cursors: Cursors) -> Page:
     """Return which page is asked for; raise BadCursor for a token of another list, or of nobody."""
-    after = None if not asked.page_token else _opened(asked, signer)
+    after = None if not asked.page_token else _opened(asked, cursors)
     field, _, way = (asked.order_by or _order(wanted)).partition(" ")
     return Page(min(asked.page_size, PAGE_MAX), after, newest_first=way == "desc", by_end=field == "finished_at")
 
@@ -40,9 +40,9 @@ def _order(wanted: RunFilter) -> str:
     return "finished_at desc" if wanted.is_by_end else "created_at desc"
 
 
-def next_token(asked: RunQuery, signer: Signer, after: str) -> str:
+def next_token(asked: RunQuery, cursors: Cursors, after: str) -> str:
     """Return the token of the page that starts `after`."""
-    return signer.conceal(PURPOSE, f"{_fingerprint(asked)} {after}")
+    return cursors.conceal(PURPOSE, f"{_fingerprint(asked)} {after}")
 
 
 def next_link(path: str, query: bytes, token: str) -> tuple[bytes, bytes]:
@@ -51,8 +51,8 @@ def next_link(path: str, query: bytes, token: str) -> tuple[bytes, bytes]:
     return (b"link", f'<{path}?{urlencode([*kept, ("page_token", token)])}>; rel="next"'.encode())
 
 
-def _opened(asked: RunQuery, signer: Signer) -> str:
-    text = signer.reveal(PURPOSE, asked.page_token) if asked.page_token.isascii() else None
+def _opened(asked: RunQuery, cursors: Cursors) -> str:
+    text = cursors.reveal(PURPOSE, asked.page_token) if asked.page_token.isascii() else None
     if text is None:
         raise BadCursor("the page_token was not made by this server")
     fingerprint, _, after = text.partition(" ")

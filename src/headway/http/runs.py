@@ -163,8 +163,8 @@ async def query(call: Call) -> Reply:
 
 async def _page(call: Call, asked: wire.RunQuery, wanted: RunFilter) -> wire.RunList:
     service = call.service
-    found, after = await service.runs.page(wanted, page_of(asked, wanted, service.signer))
-    token = next_token(asked, service.signer, after) if after else ""
+    found, after = await service.runs.page(wanted, page_of(asked, wanted, service.cursors))
+    token = next_token(asked, service.cursors, after) if after else ""
     return wire.RunList(data=[present.run_out(run) for run in found], next_page_token=token, has_more=bool(after))
 
 

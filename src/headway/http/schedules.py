@@ -126,7 +126,7 @@ async def list_schedules(call: Call) -> Reply:
     purpose = f"{_PURPOSE} of {asked.task!r}"
     after = _opened(call, purpose, asked.page_token)
     found, last = await call.service.schedules.page(asked.task, after, min(asked.page_size, PAGE_MAX))
-    token = call.service.signer.conceal(purpose, last) if last else ""
+    token = call.service.cursors.conceal(purpose, last) if last else ""
     shown = wire.ScheduleList(data=list(map(schedule_out, found)), next_page_token=token, has_more=bool(token))
     return json(shown, 200, *_links(call, token))
 
@@ -199,7 +199,7 @@ async def slots(call: Call) -> Reply:
     found, last = await call.service.schedules.slots(
         schedule.id, asked.outcome, number(before, "page_token") if before else None, min(asked.page_size, PAGE_MAX)
     )
-    token = "" if last is None else call.service.signer.conceal(purpose, str(last))
+    token = "" if last is None else call.service.cursors.conceal(purpose, str(last))
     shown = wire.SlotList(data=list(map(slot_out, found)), next_page_token=token, has_more=bool(token))
     return json(shown, 200, *_links(call, token))
 
@@ -218,7 +218,7 @@ async def preview(call: Call) -> Reply:
 def _opened(call: Call, purpose: str, token: str) -> str:
     if not token:
         return ""
-    found = call.service.signer.reveal(purpose, token) if token.isascii() else None
+    found = call.service.cursors.reveal(purpose, token) if token.isascii() else None
     if found is None:
         raise BadCursor("the page_token was not made for this list")
     return found

@@ -211,7 +211,7 @@ async def _page(call: Call, asked: wire.QueryRecords) -> Reply:
     after = _opened(call, asked.page_token, mark) if asked.page_token else ""
     size = min(asked.page_size, PAGE_MAX)
     found, after = await call.service.records.page(table, condition, after, size, asked.order_by)
-    token = call.service.signer.conceal(PURPOSE, f"{mark} {after}") if after else ""
+    token = call.service.cursors.conceal(PURPOSE, f"{mark} {after}") if after else ""
     shown = [record_out(table, record) for record in found]
     link = (next_link(call.path, call.raw_query, token),) if token and call.method == "GET" else ()
     return json(wire.RecordList(data=shown, next_page_token=token, has_more=bool(token)), 200, *link)
@@ -223,7 +223,7 @@ def _fingerprint(table: Table, asked: wire.QueryRecords) -> str:
 
 
 def _opened(call: Call, token: str, mark: str) -> str:
-    text = call.service.signer.reveal(PURPOSE, token) if token.isascii() else None
+    text = call.service.cursors.reveal(PURPOSE, token) if token.isascii() else None
     if text is None:
         raise BadCursor("the page_token was not made by this server")
     known, _, after = text.partition(" ")

@@ -16,7 +16,7 @@ async def register(call: Call) -> Reply:
     """POST /v1/workers."""
     workers = call.service.workers
     worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)), call.principal)
-    shown = present.worker_out(worker, 0, call.service.settings.lease_ms)
+    shown = present.worker_out(worker, 0, call.server.settings.lease_ms)
     shown = replace(shown, notices=workers.notices_of(worker.id))
     return json(shown, 201, (b"location", shown.url.encode()))
 
@@ -43,9 +43,9 @@ async def _check(call: Call, worker_id: str) -> None:
 
 
 async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
-    leases = len(await call.service.store.read.leases(worker.id))
+    leases = await call.service.workers.leases(worker.id)
     standing = await call.service.workers.standing(worker.id)
-    return present.worker_out(worker, leases, call.service.settings.lease_ms, standing)
+    return present.worker_out(worker, leases, call.server.settings.lease_ms, standing)
 
 
 async def list_workers(call: Call) -> Reply:

@@ -72,6 +72,10 @@ class Crew:
         """Return a worker; raise WorkerNotFound."""
         return self._space.worker(await self._workers.get(await self._mine(worker_id)))
 
+    async def leases(self, worker_id: str) -> int:
+        """Return the number of runs that a worker holds; raise WorkerNotFound."""
+        return await self._workers.leases(await self._mine(worker_id))
+
     async def standing(self, worker_id: str) -> Standing | None:
         """Return how a worker stands; None if this server does not hear it. Raises WorkerNotFound."""
         return await self._workers.standing(await self._mine(worker_id), self._space.organisation)

@@ -13,6 +13,7 @@ from headway.model.space import Space
 from headway.service.access.keys import Keys
 from headway.service.access.users import Users
 from headway.service.crew import Crew
+from headway.service.cursors import Cursors
 from headway.service.history import History
 from headway.service.record_tasks import RecordTasks
 from headway.service.runs import Runs
@@ -37,15 +38,13 @@ class Desk:
     def __init__(self, service: Service, organisation: int) -> None:
         self.space = space = Space(organisation)
         self.organisation = organisation
-        self.store = store = service.store
-        self.settings = service.settings
-        self.signer = service.signer.within(space.inside(""))
-        """Makes tokens that only this organisation's requests can use."""
+        store = service.store
+        self.cursors = Cursors(service.signer.within(space.inside("")))
 
         def zone() -> ZoneInfo:
             from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in engine/schedules/zone.py
 
-            return ZoneInfo(store.catalog.organisations[organisation].zone)
+            return ZoneInfo(self.zone)
 
         self.runs = Runs(store, service.drafter, service.ids, service.signer, service.settings, space)
         self.tasks = Tasks(store, space)
@@ -64,5 +63,9 @@ class Desk:
         self.history = History(store, self.runs, service.workers, space)
         self.keys = Keys(store, service.access, service.signer, organisation)
         self.users = Users(store, service.access, service.ids, organisation)
-        self.organisations = service.organisations
-        """Not bound to one: whose caller may use them is the gate's affair."""
+        self._organisations = store.catalog.organisations
+
+    @property
+    def zone(self) -> str:
+        """Name of the organisation's time zone."""
+        return self._organisations[self.organisation].zone

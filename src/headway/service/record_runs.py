@@ -46,6 +46,7 @@ from headway.service.tables.changing import Refused, filled, fresh, give, hold, 
 from headway.storage import record_tasks as storage
 from headway.storage import tables as table_storage
 from headway.storage.records import Walk
+from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.record_tasks import RunOver
 from headway.wire.tables import BATCH_MAX, RecordPatch
@@ -114,8 +115,9 @@ class RecordRun:
     """One run, under one lease."""
 
     def __init__(
-        self, desk: Desk, run: Run, reached: Reached, table: Table, condition: Condition, over: RunOver
+        self, store: Store, desk: Desk, run: Run, reached: Reached, table: Table, condition: Condition, over: RunOver
     ) -> None:
+        self._store = store
         self.desk = desk
         self.run = run
         self.reached = reached
@@ -126,23 +128,23 @@ class RecordRun:
         """Whether there is nothing more to do."""
 
     @classmethod
-    async def begin(cls, desk: Desk, run: Run) -> RecordRun:
+    async def begin(cls, store: Store, desk: Desk, run: Run) -> RecordRun:
         """Return the run where earlier attempts have left it; a new one counts what there is to do.
 
         Raises Conflict if the task does not fit its table any more, RecordTaskNotFound if it was deleted.
         """
         over = msgspec.json.decode(run.input, type=RunOver)
-        reached = await last(desk.store, run, Reached)
+        reached = await last(store, run, Reached)
         if reached is not None:
             table = await desk.tables.get(reached.task.table_id)
-            return cls(desk, run, reached, table, _condition(desk, reached, table), over)
-        task = await desk.store.read.ask(lambda database, _: storage.find(database, run.task))
+            return cls(store, desk, run, reached, table, _condition(desk, reached, table), over)
+        task = await store.read.ask(lambda database, _: storage.find(database, run.task))
         if task is None:
             raise RecordTaskNotFound("the record task was deleted")
         table = await desk.tables.get(task.table_id)
         _check_fit(task, table)
-        reached = Reached(task, await _origin(desk, run, over), desk.store.clock.now_ms(), "", 0)
-        made = cls(desk, run, reached, table, _condition(desk, reached, table), over)
+        reached = Reached(task, await _origin(store, run, over), store.clock.now_ms(), "", 0)
+        made = cls(store, desk, run, reached, table, _condition(desk, reached, table), over)
         upto = await made._last() if table.external is None else ""
         made.reached = replace(reached, upto=upto, total=await made._count())
         await made._announce()
@@ -155,7 +157,7 @@ class RecordRun:
             held(unit, self.run)
             self._keep(unit, self.reached)
 
-        await self.desk.store.write(work, run_ids=[self.run.id])
+        await self._store.write(work, run_ids=[self.run.id])
 
     # -- what is next --------------------------------------------------------------------------------------------------
 
@@ -191,7 +193,7 @@ class RecordRun:
     async def _found(self, limit: int) -> tuple[list[Record], str]:
         """Return records, and the place after which it goes on."""
         after, table = self.reached.after, self.table
-        ask = self.desk.store.read.ask
+        ask = self._store.read.ask
         if self._over.failed_of is not None:
             failed = self._over.failed_of
             errors = await ask(lambda database, _: storage.read_errors(database, failed, after, limit))
@@ -213,7 +215,7 @@ class RecordRun:
         """Return those of these records that fit."""
         if self.table.external is not None:
             return await self.desk.records.some_far(self.table, ids, self._condition)
-        return await self.desk.store.read.ask(
+        return await self._store.read.ask(
             lambda database, dialect: table_storage.read_chosen(database, dialect, self.table, self._condition, ids),
             slow=True,
         )
@@ -236,11 +238,11 @@ class RecordRun:
         wanted = sorted(ids)
         if table.external is not None:
             return await self.desk.records.some_far(table, wanted)
-        return await self.desk.store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
+        return await self._store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
 
     async def _last(self) -> str:
         newest = Walk(down=True)
-        found, _ = await self.desk.store.read.ask(
+        found, _ = await self._store.read.ask(
             lambda database, dialect: table_storage.read_page(database, dialect, self.table, limit=1, walk=newest)
         )
         return found[0].id if found else ""
@@ -249,8 +251,8 @@ class RecordRun:
         if self._over.records is not None:
             return len(set(self._over.records))
         if self._over.failed_of is not None:
-            earlier = await self.desk.store.read.run(self._over.failed_of)
-            before = None if earlier is None else await last(self.desk.store, earlier, Reached)
+            earlier = await self._store.read.run(self._over.failed_of)
+            before = None if earlier is None else await last(self._store, earlier, Reached)
             return 0 if before is None else before.failed
         return await self.desk.records.count(self.table, self._condition)
 
@@ -291,7 +293,7 @@ class RecordRun:
                 return after, max(1, limit // 2)
             return after, min(limit * 2, PATCHED if fit * 4 > limit else PATCHED_MAX)
 
-        done = await self.desk.store.write(work, run_ids=[self.run.id], weight=limit)
+        done = await self._store.write(work, run_ids=[self.run.id], weight=limit)
         if done is None:
             return None
         self.reached, more = done
@@ -303,7 +305,7 @@ class RecordRun:
         if self._condition == EVERY:
             return None
         reached = self.reached
-        found = await self.desk.store.read.ask(
+        found = await self._store.read.ask(
             lambda database, dialect: table_storage.read_fitting(
                 database, dialect, self.table, self._condition, reached.after, reached.upto, limit
             ),
@@ -322,7 +324,7 @@ class RecordRun:
         while True:
             batch = _Batch(self, jobs)
             try:
-                self.reached, taken = await self.desk.store.write(
+                self.reached, taken = await self._store.write(
                     batch.write, run_ids=[self.run.id], weight=len(jobs), grows=batch.grows
                 )
             except _Undone:
@@ -502,15 +504,15 @@ def _condition(desk: Desk, reached: Reached, table: Table) -> Condition:
         raise Conflict(f"the task's filter does not fit its table any more: {error.message}") from None
 
 
-async def _origin(desk: Desk, run: Run, over: RunOver) -> str:
+async def _origin(store: Store, run: Run, over: RunOver) -> str:
     """Return the first of the runs that repeat each other, of which this is the last."""
     earlier_id = over.failed_of or run.previous_id
     if earlier_id is None:
         return run.id
-    earlier = await desk.store.read.run(canonical_id(earlier_id) or earlier_id)
+    earlier = await store.read.run(canonical_id(earlier_id) or earlier_id)
     if earlier is None or earlier.organisation != run.organisation or earlier.task != run.task:
         raise Conflict(f"{earlier_id[:80]!r} is no run of this task")
-    reached = await last(desk.store, earlier, Reached)
+    reached = await last(store, earlier, Reached)
     return earlier.id if reached is None else reached.origin
 
 

@@ -386,6 +386,10 @@ class Workers:
         finally:
             session.claims.ended(asked.number)
 
+    async def leases(self, worker_id: str) -> int:
+        """Return the number of runs that a worker holds."""
+        return len(await self._store.read.leases(worker_id))
+
     async def hand_back(self, worker_id: str, leases: list[wire.Lease]) -> None:
         """Release runs whose lease never reached the worker; the attempt does not count."""
         if not leases:

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from headway.compat.tadabase import fields, words
-from headway.compat.tadabase.tasks import zone_of
 from headway.engine.tables.conditions import EVERY, Condition
 from headway.errors import BadParameter, InvalidRecord
 from headway.http.call import Call
@@ -72,7 +71,7 @@ async def list_records(call: Call) -> Reply:
     records = call.service.records
     found = await records.at(table, condition, (page - 1) * limit, limit)
     total = await records.count(table, condition)
-    shown = [_shown(table, record, zone_of(call)) for record in found]
+    shown = [_shown(table, record, call.service.zone) for record in found]
     return json(
         words.Items(
             items=shown, total_items=total, limit=limit, page=page, total_pages=-(-total // limit) if total else 0
@@ -83,7 +82,7 @@ async def list_records(call: Call) -> Reply:
 async def get_record(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/records/{record}."""
     table, record = await call.service.records.get(call.arguments["table"], call.arguments["record"])
-    return json(words.Item(item=_shown(table, record, zone_of(call))))
+    return json(words.Item(item=_shown(table, record, call.service.zone)))
 
 
 def _condition(call: Call, table: Table, filters: Any) -> Condition:

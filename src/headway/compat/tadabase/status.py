@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from headway.compat.tadabase import words
-from headway.compat.tadabase.tasks import zone_of
 from headway.engine.access import DAY_MS, MINUTE_MS, Window
 from headway.http.call import Call
-from headway.http.ratelimits import limits, tightest
+from headway.http.ratelimits import tightest
 from headway.http.reply import Reply, json
 
 UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=None, reset_timestamp=None)
@@ -16,12 +15,11 @@ UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=N
 
 async def status(call: Call) -> Reply:
     """GET /api/v1/status."""
-    service, who = call.server.service, call.principal
-    entry = None if who.key_id is None else service.access.directory.entry(who.key_id)
-    created_at = None if entry is None else words.wall_time(entry.key.created_at, zone_of(call))
-    windows, now_ms = call.windows(), service.store.clock.now_ms()
-    if call.admission is not None and windows:
-        call.limits = limits(call.admission, now_ms)
+    who = call.principal
+    made_at = None if who.key_id is None else call.service.keys.created_at(who.key_id)
+    created_at = None if made_at is None else words.wall_time(made_at, call.service.zone)
+    windows, now_ms = call.windows(), call.now_ms()
+    call.show_limits()
     writes = "record:write" in who.scopes
     return json(
         words.KeyStatus(

@@ -41,11 +41,6 @@ ENDED: Final = tuple(sorted(FINAL))
 _decode: Final = msgspec.json.Decoder().decode
 
 
-def zone_of(call: Call) -> str:
-    """Return the zone of the caller's organisation."""
-    return call.service.organisations.of(call.principal.organisation).zone
-
-
 # -- tasks -------------------------------------------------------------------------------------------------------------
 
 
@@ -54,7 +49,7 @@ async def list_tasks(call: Call) -> Reply:
     found = [task for task in call.service.tasks.list() if not task.name.startswith(OURS)]
     schedules = await call.service.schedules.soonest(task.name for task in found)
     tables = await call.service.record_tasks.tables()
-    zone = zone_of(call)
+    zone = call.service.zone
     shown = [words.task(task, schedules.get(task.name), tables.get(task.name), zone) for task in found]
     return json(words.TaskList(total_tasks=len(shown), tasks=shown))
 
@@ -99,7 +94,7 @@ class Watching:
     async def status(self, call: Call) -> Reply:
         """GET /api/v1/tasks/status/queue/{id}; a run that has ended stays there as long as it is kept."""
         run = await call.service.runs.get(call.run_id())
-        zone = zone_of(call)
+        zone = call.service.zone
         kept = self._kept.get(zone)
         if kept is None:
             kept = self._kept[zone] = Kept()
@@ -142,9 +137,9 @@ async def _page(call: Call, wanted: RunFilter, size: int = PAGE_MAX, *, by_end: 
     if after is not None and number > 1:
         raise BadParameter("page and cursor exclude each other", parameter="page")
     found, further = await _numbered(call, wanted, Page(size, after, by_end=by_end), number)
-    zone = zone_of(call)
+    zone = call.service.zone
     shown = [words.execution(run, call.service.tasks.title(run.task), zone) for run in found]
-    following = call.service.signer.conceal(CURSOR, f"{_place(call, wanted)}\n{further}") if further else ""
+    following = call.service.cursors.conceal(CURSOR, f"{_place(call, wanted)}\n{further}") if further else ""
     return json(words.Executions(total_tasks=await _total(call, wanted), tasks=shown, next_cursor=following))
 
 
@@ -172,7 +167,7 @@ def _opened(call: Call, wanted: RunFilter, cursor: Any) -> str | None:
     """Return the start of a cursor's page; raise BadCursor for a cursor of another list."""
     if cursor is None:
         return None
-    text = call.service.signer.reveal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None
+    text = call.service.cursors.reveal(CURSOR, cursor) if isinstance(cursor, str) and cursor.isascii() else None
     before, _, after = (text or "").rpartition("\n")
     if before != _place(call, wanted):
         raise BadCursor("the cursor was not made for this list")

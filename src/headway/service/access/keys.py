@@ -57,6 +57,11 @@ class Keys:
         """Return all, those that were revoked too, oldest first."""
         return [entry for entry in self._access.directory.keys.values() if self._is_ours(entry)]
 
+    def created_at(self, key_id: str) -> int | None:
+        """Return the time at which a key was made, the key of a local worker included; None if there is no such key."""
+        entry = self._access.directory.entry(key_id)
+        return None if entry is None else entry.key.created_at
+
     def get(self, key_id: str) -> Entry:
         """Return one; raise KeyNotFound."""
         entry = self._access.directory.keys.get(key_id)
