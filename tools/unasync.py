@@ -1,4 +1,4 @@
-"""Write the blocking client from the async one: `python tools/unasync.py`, or `--check` to see whether it is current.
+"""Write the blocking client and context from the async ones: `python tools/unasync.py`, or `--check` to compare only.
 
 The two differ in words only: `async` and `await` go, the names that begin with Async lose that, and what stands between
 `# async-only` and `# end of async-only` is left out. Comments and docstrings go through the same words.
@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-CLIENT: Final = Path(__file__).resolve().parent.parent / "src/headway/client"
+PACKAGE: Final = Path(__file__).resolve().parent.parent / "src/headway"
+CLIENT: Final = PACKAGE / "client"
+CONTEXT: Final = PACKAGE / "worker/context"
 ASYNC_ONLY: Final = re.compile(r"^ *# async-only\n.*?^ *# end of async-only\n\n?", re.MULTILINE | re.DOTALL)
 WORDS: Final = [
     (re.compile(r"\basync (?=def|for|with)"), ""),
@@ -25,14 +28,23 @@ WORDS: Final = [
     (re.compile(r", ASYNC109\b|  # noqa: ASYNC109\b( \([^)]*\))?"), ""),
     (re.compile(r"\bThe async client, written by hand;.*"), 'The blocking client, generated from the async one."""'),
 ]
+CONTEXT_WORDS: Final = [
+    (
+        re.compile(r"\bThe async context, written by hand;.*"),
+        'The context of plain functions, generated from the async one."""',
+    ),
+    (re.compile(r"\b(?=(Context|ChildRun)\b)"), "Sync"),
+    (re.compile(r"\ban async function\b"), "a plain function"),
+    *WORDS,
+]
 
 FIRST_PARTY: Final = ["--config", 'lint.isort.known-first-party = ["headway"]']
 
 
-def to_sync(text: str, source: str) -> str:
+def to_sync(text: str, source: str, words: Sequence[tuple[re.Pattern[str], str]] = WORDS) -> str:
     """Return the blocking spelling of an async module."""
     text = ASYNC_ONLY.sub("", text)
-    for pattern, replacement in WORDS:
+    for pattern, replacement in words:
         text = pattern.sub(replacement, text)
     return _formatted(f"# Generated from {source} by tools/unasync.py: change that, not this.\n{text}")
 
@@ -49,19 +61,21 @@ def _formatted(text: str) -> str:
 
 
 def generated() -> dict[Path, str]:
-    """Return what every file of the blocking client should contain."""
+    """Return the text of every generated file."""
     sources = sorted((CLIENT / "aio").glob("*.py"))
-    return {CLIENT / "sync" / path.name: to_sync(path.read_text(), f"client/aio/{path.name}") for path in sources}
+    wanted = {CLIENT / "sync" / path.name: to_sync(path.read_text(), f"client/aio/{path.name}") for path in sources}
+    context = to_sync((CONTEXT / "context.py").read_text(), "worker/context/context.py", CONTEXT_WORDS)
+    return {**wanted, CONTEXT / "sync_context.py": context}
 
 
 def main() -> int:
     """Write the files, or name those that are not current."""
     wanted = generated()
-    present = set((CLIENT / "sync").glob("*.py"))
+    present = {*(CLIENT / "sync").glob("*.py"), *CONTEXT.glob("sync_*.py")}
     stale = [path for path, text in wanted.items() if path not in present or path.read_text() != text]
     orphans = sorted(present - set(wanted))
     for path in [*stale, *orphans]:
-        print(f"not current: {path.relative_to(CLIENT.parent.parent.parent)}")
+        print(f"not current: {path.relative_to(PACKAGE.parent.parent)}")
     if "--check" in sys.argv[1:]:
         return 1 if stale or orphans else 0
     (CLIENT / "sync").mkdir(exist_ok=True)

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from headway.client.sync.client import Client
     from headway.client.sync.handle import RunHandle
     from headway.errors import HeadwayError
-    from headway.worker.context.context import Context, SyncContext, context
+    from headway.worker.context.context import Context
+    from headway.worker.context.current import context
     from headway.worker.context.interrupts import Cancelled, ChildFailed, Fail, RetryLater, StepFailed
+    from headway.worker.context.sync_context import SyncContext
     from headway.worker.declaration.app import App
     from headway.worker.declaration.options import Rate, Retention, Retry
 
@@ -55,9 +57,9 @@ _HOMES = {
     "RunHandle": "headway.client.sync.handle",
     "RunTerminated": "headway.client.errors",
     "StepFailed": "headway.worker.context.interrupts",
-    "SyncContext": "headway.worker.context.context",
+    "SyncContext": "headway.worker.context.sync_context",
     "WaitTimeout": "headway.client.errors",
-    "context": "headway.worker.context.context",
+    "context": "headway.worker.context.current",
 }
 
 __all__ = [

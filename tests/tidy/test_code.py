@@ -49,7 +49,7 @@ def test_nothing_sleeps_in_the_server():
         "actions/executor.py",
         "actions/sending.py",
         "http/server.py",  # at its end: uvicorn tells nobody that a connection has closed
-        "worker/context/context.py",
+        "worker/context/plans.py",
         "client/aio/pace.py",
         "client/sync/pace.py",
         "cli/bench.py",

@@ -23,7 +23,7 @@ from headway.wire.workers import (
 )
 from headway.worker.context.capture import LogCapture
 from headway.worker.context.child_runs import StartOptions
-from headway.worker.context.context import context
+from headway.worker.context.current import context
 from headway.worker.context.interrupts import ChildFailed
 from headway.worker.declaration.app import App
 

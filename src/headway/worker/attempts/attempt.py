@@ -17,10 +17,12 @@ from typing import Any
 
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, Executor, Lease
-from headway.worker.context.context import AttemptState, Context, SyncContext, current
+from headway.worker.context.context import Context
 from headway.worker.context.interrupts import Cancelled, Cause
 from headway.worker.context.outcome import of_error, of_value
+from headway.worker.context.plans import AttemptState, current
 from headway.worker.context.report_buffer import Key, Sink
+from headway.worker.context.sync_context import SyncContext
 from headway.worker.declaration.app import App, TaskFunction
 
 Ended = Callable[["Attempt", AnyReport | None], None]

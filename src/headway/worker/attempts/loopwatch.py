@@ -22,7 +22,7 @@ from typing import Any, Final
 from headway.clock import Clock
 from headway.wire.workers import BlockedLoop, LogReport
 from headway.worker.attempts.running import RunningAttempts
-from headway.worker.context.context import current
+from headway.worker.context.plans import current
 from headway.worker.context.report_buffer import Sink
 from headway.worker.declaration.sources import is_library
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from headway.worker.context.context import Level, current
+from headway.worker.context.plans import Level, current
 
 _LEVELS: Final[tuple[tuple[int, Level], ...]] = (
     (logging.ERROR, "error"),

@@ -1,8 +1,8 @@
-"""Runs that a run starts, and the handles with which it waits for them."""
+"""Requests that start child runs, and the recorded results of children."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -12,9 +12,6 @@ from headway.worker.context.interrupts import ChildFailed
 from headway.worker.context.payload import to_json
 from headway.worker.declaration.app import TaskFunction
 from headway.worker.declaration.options import Duration, to_text
-
-if TYPE_CHECKING:
-    from headway.worker.context.context import Context, SyncContext
 
 _decode_start = msgspec.json.Decoder(StartRun).decode
 
@@ -29,36 +26,6 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     delay: Duration | None = None
     labels: dict[str, str] = {}
     max_attempts: int | None = None
-
-
-class ChildRun:
-    """A run that this run has started."""
-
-    __slots__ = ("_context", "id")
-
-    def __init__(self, context: Context, run_id: str) -> None:
-        """Made by `ctx.start`."""
-        self._context = context
-        self.id = run_id
-
-    async def result(self) -> Any:
-        """Return the child's output; let go of the worker until there is one. Raise ChildFailed if it did not succeed."""
-        return (await self._context.results(self))[0]
-
-
-class SyncChildRun:
-    """A run that this run has started, for plain functions."""
-
-    __slots__ = ("_context", "id")
-
-    def __init__(self, context: SyncContext, run_id: str) -> None:
-        """Made by `ctx.start`."""
-        self._context = context
-        self.id = run_id
-
-    def result(self) -> Any:
-        """Return the child's output; let go of the worker until there is one. Raise ChildFailed if it did not succeed."""
-        return self._context.results(self)[0]
 
 
 def to_start(task: str | TaskFunction, options: StartOptions, given: dict[str, Any], parent_id: str) -> StartRun:

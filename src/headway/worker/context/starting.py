@@ -18,8 +18,10 @@ from headway.client.aio.client import AsyncClient
 from headway.client.aio.handle import AsyncRunHandle
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
-from headway.worker.context.child_runs import ChildRun, StartOptions, SyncChildRun
-from headway.worker.context.context import Context, SyncContext, current
+from headway.worker.context.child_runs import StartOptions
+from headway.worker.context.context import ChildRun, Context
+from headway.worker.context.plans import current
+from headway.worker.context.sync_context import SyncChildRun, SyncContext
 
 if TYPE_CHECKING:
     from headway.worker.declaration.app import TaskFunction
