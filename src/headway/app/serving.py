@@ -28,10 +28,11 @@ from headway.service.access import keytext
 from headway.service.access.keytext import KeyText
 from headway.setting import naming_setting
 from headway.storage.location import check_url, is_postgres, shown
+from headway.streams import replace_lost
 from headway.surfaces import plugged
 from headway.worker.processes.environment import conceal
 from headway.worker.processes.reaper import leave_process_1
-from headway.worker.processes.stdio import let_go_of_lost, to_stderr
+from headway.worker.processes.stdio import to_stderr
 from headway.worker.processes.supervisor import Supervisor, worker_argv
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def serve(settings: Settings) -> int:
         why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
         return _refuse(f"{why}; give another --port, or 0 for a free one", USAGE)
     code = _run(_serve(settings, place))
-    let_go_of_lost()
+    replace_lost()
     return code
 
 

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Final
 
+from headway.streams import STDERR, STDIN, STDOUT, open_closed
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-STDIN, STDOUT, STDERR = 0, 1, 2
 ESCAPE: Final = "headway.escape"
 ASCII: Final = "headway-ascii"
 """Alias of ASCII: click distrusts a stream of that encoding, and writes UTF-8 to it."""
@@ -38,7 +39,7 @@ class Unwritten(Exception):
 def streams() -> Iterator[None]:
     """Replace the standard streams of `sys` while a command runs."""
     before = sys.stdin, sys.stdout, sys.stderr
-    _open_closed()
+    open_closed()
     if before[0] is None:
         sys.stdin = os.fdopen(STDIN, encoding="utf-8", closefd=False)
     if _is_standard(before[1], STDOUT):
@@ -55,18 +56,6 @@ def encodable(text: str, stream: IO[str]) -> str:
     r"""Return a text as a stream will show it: with `\u65e5` for characters outside its encoding."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, ESCAPE).decode(encoding)
-
-
-def _open_closed() -> None:
-    """Open closed descriptors on /dev/null: else the next file or socket would get the number, and our output."""
-    for number in (STDIN, STDOUT, STDERR):
-        try:
-            os.fstat(number)
-        except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
 
 
 def _is_standard(stream: IO[str] | None, number: int) -> bool:

@@ -21,9 +21,10 @@ from headway.client.transport import Address
 from headway.client.trust import trusted
 from headway.config import WorkerSettings
 from headway.durations import format_ms
+from headway.streams import replace_lost
 from headway.worker.processes.environment import conceal
 from headway.worker.processes.reaper import leave_process_1
-from headway.worker.processes.stdio import let_go_of_lost, to_stderr
+from headway.worker.processes.stdio import to_stderr
 from headway.worker.processes.supervisor import Supervisor, worker_argv
 
 KILL_AFTER_S: Final = 10.0
@@ -110,7 +111,7 @@ async def _supervise(processes: int, argv: list[str], credential: str, grace_s: 
     def drain() -> None:
         if not told.is_set():
             told.set()
-            let_go_of_lost()
+            replace_lost()
             _say(f"draining: runs may finish for {grace_s - KILL_AFTER_S:g} s; a second signal ends at once")
 
     def stop() -> None:
@@ -129,7 +130,7 @@ async def _supervise(processes: int, argv: list[str], credential: str, grace_s: 
     stopped.cancel()
     await supervisor.stop(grace_s)
     await ended
-    let_go_of_lost()
+    replace_lost()
     return Exit.USAGE if supervisor.given_up else Exit.SUCCEEDED
 
 

@@ -34,7 +34,7 @@ from headway.http.call import Receive, Send
 from headway.http.door import Door
 from headway.http.listening import BACKLOG
 from headway.http.protocol import Connection
-from headway.worker.processes.stdio import let_go_of_lost
+from headway.streams import replace_lost
 
 log = logging.getLogger("headway.server")
 
@@ -234,7 +234,7 @@ async def serve_http(
 
 async def _drain(server: EmbeddedServer, api: Served, settings: Settings, duties: Duties) -> None:
     await server.asked_to_stop.wait()
-    let_go_of_lost()
+    replace_lost()
     try:
         api.drain()
         async with asyncio.timeout(settings.drain_ms / 1000 + duties.more_s):

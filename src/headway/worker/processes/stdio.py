@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -95,20 +94,6 @@ def to_stderr(chunk: bytes) -> None:
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
         os.write(2, chunk)
-
-
-def let_go_of_lost() -> None:
-    """Replace standard streams whose terminal or reader is gone by /dev/null: what is written later fails nothing.
-
-    Nor does the exit code, which Python makes 120 if it cannot write the rest.
-    """
-    for descriptor in (1, 2):
-        poll = select.poll()
-        poll.register(descriptor, 0)  # asks for errors alone
-        if poll.poll(0):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
 
 
 def to_stdout(chunk: bytes) -> None:
