@@ -124,10 +124,8 @@ def _error(pointer: str, code: str, message: str) -> dict[str, Any]:
     return {"pointer": pointer, "code": code, "message": message}
 
 
-def pick_key(path: str | None, value: Any) -> str | None:
+def pick_key(path: str, value: Any) -> str | None:
     """Return the text at a dotted path in the input, if there is one: what per-key limits count by."""
-    if path is None:
-        return None
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     match value:

@@ -207,7 +207,7 @@ class Runs:
         if isinstance(made, str):
             return Started(await self.get(made), created=False, replayed=True)
         run, created = made
-        return Started(space.run(run), created, replayed=False)
+        return Started(run if self._organisation == FIRST else space.run(run), created, replayed=False)
 
     async def start_batch(self, batch: StartBatch, request: RequestKey | None = None) -> list[Started | HeadwayError]:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""

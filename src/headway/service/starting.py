@@ -87,14 +87,14 @@ class Drafter:
             raise TaskInactive(f"the task {spec.task!r} is not active")
         limits = self._settings
         text, value = canonical(spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input")
-        question = self._schemas.check(task.input_schema, text, value)
+        question = None if task.input_schema == "{}" else self._schemas.check(task.input_schema, text, value)
         now_ms = self._clock.now_ms()
         ttl_ms = _ttl(spec.dedupe) if spec.dedupe is not None else None
-        run_at = _run_at(spec, now_ms)
+        run_at = None if spec.run_at is None and spec.delay is None else _run_at(spec, now_ms)
         if run_at is None and spec.dedupe is not None and spec.dedupe.on_conflict == "debounce":
             run_at = now_ms + (ttl_ms or 0)
         run_id = self._ids.new(now_ms)
-        key = spec.key or pick_key(task.key, value)
+        key = spec.key or (None if task.key is None else pick_key(task.key, value))
         run = new_run(
             run_id,
             task,
@@ -107,7 +107,7 @@ class Drafter:
             input=text,
             labels=_encode(spec.labels).decode() if spec.labels else "{}",
             run_type=run_type,
-            parent_id=_parent(spec),
+            parent_id=None if spec.parent_id is None else _parent(spec.parent_id),
             protected=spec.protect,
             run_at=run_at,
             keep_ms=None if spec.retention is None else duration(spec.retention, "/retention"),
@@ -273,10 +273,8 @@ def _run_at(spec: StartRun, now_ms: int) -> int | None:
     return None if spec.run_at is None else timestamp(spec.run_at, "/run_at")
 
 
-def _parent(spec: StartRun) -> str | None:
-    if spec.parent_id is None:
-        return None
-    parent_id = canonical_id(spec.parent_id)
+def _parent(text: str) -> str:
+    parent_id = canonical_id(text)
     if parent_id is None:
         raise invalid("/parent_id", "it is not a run id")
     return parent_id

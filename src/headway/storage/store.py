@@ -80,7 +80,7 @@ class Store:
                 clock,
                 on_commit=self._reported if second else self._committed,
                 on_broken=lambda error: self.events.publish(StorageStopped(error)),
-                tell=peers.tell if peers is not None else lambda unit: (),
+                tell=None if peers is None else peers.tell,
                 on_regained=self._back,
                 threaded=threaded,
                 cache=cache,
@@ -273,8 +273,9 @@ class Store:
     def _committed(self, committed: Committed) -> None:
         self.generation += 1
         self.notifier.publish(committed.run_ids)
-        for event in committed.all_events():
-            self.events.publish(event)
+        if committed.timers or committed.events:
+            for event in committed.all_events():
+                self.events.publish(event)
 
     def _reported(self, committed: Committed) -> None:
         """Of the second writer: the first has the claims that may be waiting for what it has left."""

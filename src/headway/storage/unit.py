@@ -182,7 +182,7 @@ class Unit:
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
-    def prefetch(self, run_ids: Iterable[str], keys: Iterable[str], trusted: Iterable[str] = ()) -> None:
+    def prefetch(self, run_ids: Iterable[str], keys: Collection[str], trusted: Iterable[str] = ()) -> None:
         """Load what the commands of the batch said that they need, in one statement each.
 
         Where servers share a database, the copies in memory may be old. Only for those that are `trusted` they do: what
@@ -200,9 +200,9 @@ class Unit:
                 wanted.append(run_id)
         if wanted:
             self.seen(self.database.rows("load_runs", ids=as_rows(wanted)))
-        if wanted_keys := list(keys):
+        if keys:
             for key, fingerprint, reply in self.database.rows(
-                "read_idempotency", ids=as_rows(wanted_keys), now_ms=self.now_ms
+                "read_idempotency", ids=as_rows(keys), now_ms=self.now_ms
             ):
                 self._replies[key] = (fingerprint, reply)
 
@@ -510,11 +510,16 @@ class Unit:
     def seal(self) -> None:
         """Flush for the last time, with the counters; the commit comes next."""
         self.flush()
-        counts = [(*place, delta) for place, delta in self._counts.items() if delta]
+        counts = []
+        for place, delta in self._counts.items():
+            if delta:
+                counts.append((*place, delta))
         if counts:
             shard = self.catalog.shard if self._shard is None else self._shard
             self.database.run("add_counters", rows=as_rows(counts), shard=shard)
-        self.committed.lanes = dict.fromkeys(lane for lane in self.opened if lane in self.ready)
+        for lane in self.opened:
+            if lane in self.ready:
+                self.committed.lanes[lane] = None
         if self._audit:  # last of all: here servers wait for each other
             access.append(self.database, self._audit)
 
@@ -523,7 +528,8 @@ class Unit:
         self.catalog.add(self._counts, self._finished, self._started)
         if self.notes:
             self.catalog.meters.add(self.notes)
-        self.catalog.learn(self.tasks, self.queues, self.organisations)
+        if self.tasks or self.queues or self.organisations:
+            self.catalog.learn(self.tasks, self.queues, self.organisations)
         cache = self._cache
         for run_id, run in self._kept.items():
             if run is None or run.worker_id is None:

@@ -82,7 +82,7 @@ class Writer:
         *,
         on_commit: Callable[[Committed], None],
         on_broken: Callable[[Exception], None],
-        tell: Callable[[Unit], Sequence[str]] = lambda unit: (),
+        tell: Callable[[Unit], Sequence[str]] | None = None,
         on_regained: Callable[[], None] = lambda: None,
         threaded: bool = True,
         cache: dict[str, Run] | None = None,
@@ -238,10 +238,10 @@ class Writer:
             batch.append(todo.popleft())
             weight += batch[-1].weight
         self._taken = batch
-        gone = self._drop_cancelled()
+        gone = self._drop_cancelled() if self._cancelled else []
         if self._told:
             batch += self._take_in()
-        if batch and self._only_wait(batch):
+        if batch and batch[0].lanes is not None and self._only_wait(batch):
             self._patient += batch
             batch = []
         self.busy_since_ms = self._clock.monotonic_ms() if batch else None
@@ -269,8 +269,6 @@ class Writer:
         return any(command.lanes is not None and any(map(command.lanes, lanes)) for command in tuple(self._patient))
 
     def _drop_cancelled(self) -> list[Command[Any]]:
-        if not self._cancelled:
-            return []
         self._cancelled = False
         gone: list[Command[Any]] = []
         patient: list[Command[Any]] = []
@@ -354,11 +352,14 @@ class Writer:
             failpoints.point("writer.before_begin")
         database.begin()
         try:
-            unit.prefetch(
-                (run_id for command in batch if not command.trusts for run_id in command.run_ids),
-                (key for command in batch for key in command.keys),
-                (run_id for command in batch if command.trusts for run_id in command.run_ids),
-            )
+            run_ids: list[str] = []
+            trusted: list[str] = []
+            keys: list[str] = []
+            for command in batch:
+                (trusted if command.trusts else run_ids).extend(command.run_ids)
+                keys.extend(command.keys)
+            if run_ids or trusted or keys:
+                unit.prefetch(run_ids, keys, trusted)
             done = []
             for command in batch:
                 if command.lanes is not None:
@@ -376,7 +377,7 @@ class Writer:
                 failpoints.point("writer.before_commit")
             database.settle()
             with self._catalog.committing():
-                database.commit(self._tell(unit))
+                database.commit(() if self._tell is None else self._tell(unit))
                 if failpoints.ARMED:
                     failpoints.point("writer.after_commit")
                 unit.publish()
