@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from headway import errors
 from headway.worker.declaration.sources import Sources, is_library
 
 
@@ -64,3 +65,7 @@ def test_a_wait_ends_without_a_change_when_it_is_to_stop(app):
     stopping = threading.Event()
     stopping.set()
     assert sources().wait(stopping) == []
+
+
+def test_no_module_of_headway_counts_as_the_apps():
+    assert is_library(str(errors.__file__))

@@ -19,9 +19,9 @@ from headway.clock import SystemClock
 
 EVERY_S: Final = 0.3
 FILES_MAX: Final = 5_000
-"""In folders with more files, those beyond are not looked at unless they are loaded."""
+"""Folders with more files than this are watched in part: further files only once they are loaded."""
 
-_HEADWAY: Final = str(Path(__file__).parents[1])
+_HEADWAY: Final = str(Path(__file__).parents[2])
 _LIBRARIES: Final = (
     *{path for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))},
     _HEADWAY,
@@ -40,7 +40,7 @@ class Sources:
     """The files of one app: the modules that are loaded, those named in what its import raised, and what lies beside them."""
 
     def __init__(self, spec: str, since_ms: int, error: BaseException | None = None) -> None:
-        """Look at them; `error` is why the app could not be loaded, if it could not.
+        """Look at the files; `error` is the reason why the app could not be loaded.
 
         `since_ms` is when loading began: a file of the app that was changed after that counts as changed.
         """
@@ -63,7 +63,7 @@ class Sources:
         return sorted({path for path in before.keys() | self._seen.keys() if before.get(path) != self._seen.get(path)})
 
     def wait(self, stopping: threading.Event) -> list[str]:
-        """Return what has changed, when it does not change any more; nothing if it is to stop before."""
+        """Return the changed files, once they do not change any more; none if `stopping` is set first."""
         found: set[str] = set()
         while not stopping.wait(EVERY_S):
             changed = self.changed()
@@ -106,7 +106,7 @@ def watch(sources: Sources, stopping: threading.Event, changed: Callable[[list[s
 
 
 def _named_in(error: BaseException | None) -> set[str]:
-    """Return the files in the tracebacks of an error and of what caused it, and the one that is no valid Python."""
+    """Return the files in the tracebacks of an error and its causes, and the file with a syntax error."""
     found: set[str] = set()
     while error is not None:
         if isinstance(error, SyntaxError) and error.filename:
