@@ -27,7 +27,7 @@ from headway.wire.runs import (
 from headway.wire.schedules import ScheduleDeclaration
 
 Executor = Literal["inline", "thread", "process", "ray"]
-"""Where a worker executes a function: `ray` is on a Ray cluster that the worker has joined."""
+"""Executor of a function at its worker: `ray` is a Ray cluster that the worker has joined."""
 
 
 Number = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
@@ -41,7 +41,7 @@ class RateSpec(Strict, frozen=True, kw_only=True):
 
 
 class RetrySpec(Strict, frozen=True, kw_only=True):
-    """When a failed attempt is tried again."""
+    """Retries of a failed attempt: number, and delays as durations."""
 
     max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 3
     backoff: Duration = "1s"
@@ -52,7 +52,7 @@ class RetrySpec(Strict, frozen=True, kw_only=True):
 
 
 class RetentionDeclaration(Strict, frozen=True, kw_only=True):
-    """How long finished runs are kept; null is for ever."""
+    """Retention of finished runs by state, as durations; null is for ever."""
 
     succeeded: Duration | None = "30d"
     failed: Duration | None = "90d"
@@ -84,7 +84,7 @@ class TaskDeclaration(Strict, frozen=True, kw_only=True):
     key: Name | None = None
     retention: RetentionDeclaration = RetentionDeclaration()
     resources: Annotated[dict[Name, Annotated[float, Meta(ge=0)]], Meta(max_length=100)] = {}
-    """What a run of a `ray` task asks of its node: `num_cpus`, `num_gpus`, `memory` in bytes, or custom ones."""
+    """Resources of a `ray` task: `num_cpus`, `num_gpus`, `memory` in bytes, or custom ones."""
     shared: bool = False
     """Every organisation may start it; workers of the first organisation, which alone can share tasks, execute it."""
 
@@ -97,14 +97,14 @@ class RegisterWorker(Strict, frozen=True, kw_only=True):
     pid: Annotated[int, Meta(ge=0, le=4_294_967_295)] = 0
     version: Text = ""
     queues: Annotated[list[Name], Meta(max_length=1000)] = []
-    """Which queues it claims from; none named means all."""
+    """Queues that the worker claims from; none means all."""
     capacity: Annotated[int, Meta(ge=1, le=100_000)] = 100
     tasks: Annotated[list[TaskDeclaration], Meta(max_length=10_000)] = []
     schedules: Annotated[list[ScheduleDeclaration], Meta(max_length=1000)] = []
-    """What code declares about these tasks. Names are made if they are new; what changes in code is changed, and what
+    """Schedules that code declares for these tasks. Names are made if they are new; what changes in code is changed, and what
     somebody changed or paused since stays. Declared schedules of these tasks that are not here any more are paused."""
     started_at: Timestamp | None = None
-    """When its code was started; now, if absent. Of several versions at work the one that was started last counts."""
+    """Start of the worker's code; default: now. Of several versions at work the one that was started last counts."""
 
 
 class BlockedOut(Open, frozen=True, kw_only=True):
@@ -140,7 +140,7 @@ class WorkerOut(Noun, frozen=True, kw_only=True):
     blocked: BlockedOut | None = None
     """The task that blocks its event loop; null if none does, or if another server hears the worker."""
     notices: list[str] = []
-    """When it registers: what of its schedules does not count, and why."""
+    """Notices about the worker's schedules that do not count, with the reason, in the answer to its registration."""
     url: str
 
 
@@ -162,7 +162,7 @@ class ClaimRuns(Strict, frozen=True, kw_only=True):
     wait: Duration = "0s"
     rooms: dict[Executor, Annotated[int, Meta(ge=0, le=100_000)]] = {}
     number: Number = 0
-    """What heartbeats call it: higher than those of all claims that were sent before, also if it is sent again. 0: nothing."""
+    """Number of the claim in heartbeats: higher than those of all claims that were sent before, also if the claim is sent again. 0: nothing."""
 
 
 class Lease(Open, frozen=True, kw_only=True, omit_defaults=True):
@@ -183,17 +183,17 @@ class Lease(Open, frozen=True, kw_only=True, omit_defaults=True):
     labels: Raw = raw(b"{}")
     created_at: int = 0
     steps: dict[str, Raw] = {}
-    """What earlier attempts recorded, by step name; signals received are among them as `signal:NAME#N`."""
+    """Records of earlier attempts by step name; signals received are among them as `signal:NAME#N`."""
 
 
 class Leases(Open, frozen=True, kw_only=True):
-    """What was claimed; none if the wait ran out."""
+    """Leases of the claimed runs; none if the wait ran out."""
 
     leases: list[Lease]
 
 
 class FunctionError(Strict, frozen=True, kw_only=True, omit_defaults=True):
-    """What a function raised."""
+    """Error of a function."""
 
     code: Text = "exception"
     type: Text = ""
@@ -208,7 +208,7 @@ class BlockerSpec(Strict, frozen=True, kw_only=True, omit_defaults=True):
     kind: Literal["signal", "run"]
     name: Text = ""
     number: Annotated[int, Meta(ge=1)] = 1
-    """Of a signal: which of that name, counting from 1."""
+    """Number of the signal among those of the name, from 1."""
     run_id: Id = ""
 
 
@@ -220,7 +220,7 @@ class Report(Strict, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ProgressReport(Report, frozen=True, kw_only=True, tag="progress", omit_defaults=True):
-    """How far it is."""
+    """Progress of the run."""
 
     done: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
     total: Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)] | None = None
@@ -236,7 +236,7 @@ class LogReport(Report, frozen=True, kw_only=True, tag="log", omit_defaults=True
 
 
 class ResultReport(Report, frozen=True, kw_only=True, tag="result", omit_defaults=True):
-    """Something to publish."""
+    """Publication of a result."""
 
     value: Raw
     name: Text = ""
@@ -277,7 +277,7 @@ class ChildReport(Report, frozen=True, kw_only=True, tag="child", omit_defaults=
 
 
 class TokenReport(Report, frozen=True, kw_only=True, tag="token", omit_defaults=True):
-    """Ask for the token with which someone outside can complete the wait of that name."""
+    """Request for the token with which an outside system completes the wait of that name."""
 
     name: Name
 
@@ -312,7 +312,7 @@ class ReleasedReport(Report, frozen=True, kw_only=True, tag="released", omit_def
     """The worker hands the run back; the attempt does not count."""
 
     note: Text = ""
-    """Why, for the history."""
+    """Reason, for the history."""
 
 
 class StoppedReport(Report, frozen=True, kw_only=True, tag="stopped", omit_defaults=True):
@@ -378,7 +378,7 @@ class Rejection(Open, frozen=True, kw_only=True):
 
 
 class Reply(Open, frozen=True, kw_only=True, omit_defaults=True):
-    """What a child or token report asked for."""
+    """Reply to a child or token report."""
 
     index: int
     run_id: str = ""
@@ -386,7 +386,7 @@ class Reply(Open, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ReportAnswer(Open, frozen=True, kw_only=True):
-    """What came of the reports; those not named here were taken, durably. `lost` and `stop` answer `held`."""
+    """Results of the reports: those without a rejection were taken, durably. `lost` and `stop` answer `held`."""
 
     rejected: list[Rejection]
     replies: list[Reply]
@@ -394,19 +394,19 @@ class ReportAnswer(Open, frozen=True, kw_only=True):
     stop: list[StopSignal]
     drain: bool = False
     beat: int = 0
-    """Which heartbeat this answers; the next one gives it back as `heard`."""
+    """Number of this heartbeat; the next one gives it back as `heard`."""
 
 
 class RetryOut(RetrySpec, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """When a failed attempt is tried again, as the API shows it."""
+    """Retries of a failed attempt, as the API shows them."""
 
 
 class RateOut(RateSpec, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """How many starts in which time, as the API shows it."""
+    """Rate of starts, as the API shows it."""
 
 
 class RetentionOut(RetentionDeclaration, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """How long finished runs are kept, as the API shows it."""
+    """Retention of finished runs, as the API shows it."""
 
 
 class TaskOut(Noun, frozen=True, kw_only=True):
@@ -437,7 +437,7 @@ class TaskOut(Noun, frozen=True, kw_only=True):
     resources: dict[str, float] = {}
     shared: bool = False
     counts: dict[str, int]
-    """Its runs, by state."""
+    """Number of the task's runs by state."""
     created_at: str
     updated_at: str
     url: str
@@ -465,9 +465,9 @@ class QueueOut(Noun, frozen=True, kw_only=True):
     paused: bool
     concurrency: int | None
     counts: dict[str, int]
-    """Its runs, by state."""
+    """Number of the queue's runs by state."""
     depth: int
-    """How many are queued."""
+    """Number of queued runs."""
     oldest_queued_at: str | None
     created_at: str
     updated_at: str
@@ -496,7 +496,7 @@ class PeerOut(Open, frozen=True, kw_only=True):
     pid: int
     version: str
     this: bool
-    """Whether it is the one that answers."""
+    """True for the server that answers."""
     created_at: str
     heard_at: str
 

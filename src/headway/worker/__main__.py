@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _of(table: type[msgspec.Struct], name: str) -> Callable[[str], Any]:
-    """Return what reads an argument as the setting of an options struct."""
+    """Return a parser of an argument as the setting of an options struct."""
 
     def read(text: str) -> Any:
         try:

@@ -23,25 +23,25 @@ from headway.worker.processes.exits import DRAINED_CODE, RELOAD_CODE, RESTART_CO
 from headway.worker.protocol.session import Session
 
 DEAF_MS: Final = 500
-"""When the loop has not turned for this long beside a function that does not end, nothing on it will end."""
+"""Time in milliseconds without a turn of the loop after which no function on it ends any more, if one does not end."""
 FLUSH_MS: Final = 5_000
-"""How long the last reports may take to be acknowledged."""
+"""Longest wait for the acknowledgement of the last reports, in milliseconds."""
 CLOSE_MS: Final = 2_000
-"""How long the server may take to answer the claim that waits, once it was told of the drain."""
+"""Longest wait for the answer to the last claim after the server was told of the drain, in milliseconds."""
 LOOK_AGAIN_MS: Final = 50
 
 
 class Phase(StrEnum):
-    """How far the worker's end has come."""
+    """Phase of the worker's end."""
 
     OPEN = "open"
-    """It claims."""
+    """The worker claims."""
     DRAINING = "draining"
-    """It lets running functions finish."""
+    """The worker lets running functions finish."""
     UNWINDING = "unwinding"
-    """It has cancelled those that did not."""
+    """The worker has cancelled the remaining functions."""
     FLUSHING = "flushing"
-    """It has handed back the rest and waits for the last acknowledgements."""
+    """The worker has handed back the remaining runs and waits for the last acknowledgements."""
     OVER = "over"
 
 
@@ -103,11 +103,11 @@ class Watchdog:
 
     @property
     def over(self) -> bool:
-        """Whether it has ended the worker."""
+        """True once the worker has ended."""
         return self.phase is Phase.OVER
 
     def tick(self) -> int:
-        """Do what is due; return when to look again."""
+        """Apply all deadlines that are due; return the monotonic time of the next look."""
         now_ms = self._clock.monotonic_ms()
         if now_ms >= self._session.lapses_ms() and self.phase is not Phase.FLUSHING:
             # Nothing was heard for as long as a lease lasts: others may have these runs by now.

@@ -50,25 +50,25 @@ if TYPE_CHECKING:
     from headway.worker.executors.ray.cluster import RayCluster
 
 JOIN_S: Final = 1.0
-"""How long the end waits for a thread that hangs in a call."""
+"""Longest wait at the end for a thread that hangs in a call, in seconds."""
 
 
 class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker works."""
+    """Options of a worker."""
 
     name: str = ""
     queues: tuple[str, ...] = ()
-    """Which queues it claims from; none named means all."""
+    """Queues that the worker claims from; none means all."""
     capacity: Annotated[int, CAPACITY, PYTHON_ONLY] = 100
-    """How many runs it executes at once."""
+    """Most runs at once."""
     threads: Annotated[int | None, CAPACITY, PYTHON_ONLY] = None
-    """How many of them in threads; as many as its capacity if absent."""
+    """Most runs in threads; default: the capacity."""
     processes: Annotated[int | None, CAPACITY, PYTHON_ONLY] = None
-    """How many of them in child processes; twice the machine's cores, and at least 4, if absent."""
+    """Most runs in child processes; default: twice the machine's cores, and at least 4."""
     ray: RayOptions = RayOptions()
-    """How it reaches the Ray cluster, if its app has Ray tasks."""
+    """Connection to the Ray cluster, if the app has Ray tasks."""
     loop_blocked_ms: Annotated[int, LOOP_BLOCKED, PYTHON_ONLY] = 1_000
-    """Time for which its event loop may be blocked before it is reported; 0: never."""
+    """Time for which the event loop may be blocked before the worker reports it; 0: never."""
     drain_grace_ms: Annotated[int, Duration(0, DAY_MS), PYTHON_ONLY] = 20_000
     """Time for runs to finish when the worker drains."""
     version: str = ""

@@ -37,7 +37,6 @@ class Attempt(AttemptState):
     )  # fmt: skip
 
     def __init__(self, task: TaskFunction, lease: Lease, sink: Sink, clock: Clock, ended: Ended) -> None:
-        """Nothing runs yet."""
         self.task = task
         self.lease = lease
         self.sink = sink
@@ -50,32 +49,32 @@ class Attempt(AttemptState):
         self.handle: asyncio.Task[Any] | None = None
         self.pending = None
         self.future: Future[None] | None = None
-        """Of one that waits for a thread: its place in the line."""
+        """Place in the line of the attempts that wait for a thread."""
         self.interrupt: Callable[[Cause], None] | None = None
-        """How to tell a function that runs elsewhere."""
+        """Callback that cancels a function that runs elsewhere."""
         self.kill: Callable[[], None] | None = None
-        """How to end it without its consent; only a process of its own can be."""
+        """Callback that kills the attempt's own process; None without one."""
         self.deadline_ms: int | None = None
         self.active_ms: int | None = None
-        """When the function last gave a sign of life; only kept if its task has a heartbeat timeout."""
+        """Monotonic time of the last sign of life; only kept if the task has a heartbeat timeout."""
         self.executor: Executor = task.executor
-        """Where it is executed: not where its task says, if the run took a worker down before."""
+        """Executor of the attempt: a child process instead of the task's own, if the run took a worker down before."""
         self.escalate_ms: int | None = None
-        """When a cancelled function has had its grace."""
+        """Monotonic time at which the grace of a cancelled function ends."""
         self.watched = False
 
     @property
     def on_loop(self) -> bool:
-        """Whether it is executed on the worker's loop, and not in a thread or elsewhere."""
+        """True if the attempt is executed on the worker's loop."""
         return self.executor == "inline"
 
     @property
     def killable(self) -> bool:
-        """Whether it has a process that can be ended without ending the worker."""
+        """True if the attempt has a process whose end does not end the worker."""
         return self.executor in {"process", "ray"}
 
     def start_clock(self) -> None:
-        """Note when it is too late, if the task has timeouts."""
+        """Compute the deadline, if the task has timeouts."""
         task = self.task
         if task.timed:
             self.deadline_ms = None if task.timeout_ms is None else self.clock.monotonic_ms() + task.timeout_ms
@@ -83,7 +82,7 @@ class Attempt(AttemptState):
                 self.begun()
 
     def begun(self) -> None:
-        """Note when its function begins: from then on signs of life are expected of it."""
+        """Expect signs of life from now on: the function begins."""
         if self.task.heartbeat_timeout_ms is not None:
             self.active_ms = self.clock.monotonic_ms()
 
@@ -93,7 +92,7 @@ class Attempt(AttemptState):
             self.active_ms = self.clock.monotonic_ms()
 
     async def run_async(self) -> None:
-        """Execute an async function (or a plain one that wants to) on this loop."""
+        """Execute an async function, or a plain one with `executor="inline"`, on this loop."""
         # Not before: a task that is cancelled ahead of its first step would end without an outcome.
         self.handle = asyncio.current_task()
         try:
@@ -120,7 +119,7 @@ class Attempt(AttemptState):
         return of_value(value, lease, self.cause, task.signature.dump)
 
     def run_blocking(self) -> None:
-        """Execute it in this thread, in a context of its own; an async function gets a loop of its own."""
+        """Execute the function in this thread, in a context of its own; an async function gets a loop of its own."""
         copy_context().run(self._run_blocking)  # what it sets (decimal precision, context variables) ends with it
 
     def _run_blocking(self) -> None:

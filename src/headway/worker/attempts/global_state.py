@@ -41,9 +41,9 @@ class Trait(msgspec.Struct, frozen=True):
     name: str
     read: Callable[[], Any]
     differs: Callable[[Any, Any], str]
-    """In words, how the second value differs from the first; never a value that may be secret."""
+    """Difference of the second value from the first, in words; never a value that may be secret."""
     restore: Callable[[Any], object] | None = None
-    """None: it stays as it is."""
+    """Function that sets the state back; None leaves the change."""
 
 
 class _Change:
@@ -121,7 +121,7 @@ class GlobalState:
                 self._settle(trait, tasks)
 
     def _settle(self, trait: Trait, tasks: set[str]) -> None:
-        """Say what has changed, and undo it if no run is in progress that may have made the change."""
+        """Log a change, and undo it if no run is in progress that may have made it."""
         with self._lock:
             value, expected = trait.read(), self._expected[trait.name]
             if value == expected:

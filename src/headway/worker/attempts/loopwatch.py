@@ -145,7 +145,7 @@ class LoopWatch:
         self._say(f"no thread of this worker has run for {late_ms / 1000:.1f} s: {why}{beside}")
 
     def _worth_telling(self, place: tuple[str, str]) -> bool:
-        """Tell whether it is the first, second, fourth, eighth … time for the place."""
+        """Return True at the first, second, fourth, eighth … time for the place."""
         if len(self._times) >= PLACES_MAX:
             self._times.clear()
         times = self._times[place] = self._times.get(place, 0) + 1

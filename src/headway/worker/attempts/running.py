@@ -1,4 +1,4 @@
-"""What is being executed here: every lease the worker holds, where it runs, and how it is made to end.
+"""Running attempts: every lease that the worker holds, its executor, and the ways to end it.
 
 `running` has what has not ended; `held` also what has ended and is not yet acknowledged. Both are plain dicts that
 several threads touch with single operations only, which the interpreter makes atomic.
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from headway.worker.executors.ray.cluster import RayCluster  # imported by who has Ray tasks
 
 LOST_GRACE_MS: Final = 5_000
-"""How long a child process may go on after its lease is lost."""
+"""Longest time for which a child process may go on after its lease is lost, in milliseconds."""
 UNWIND_MS: Final = 2_000
-"""How long a cancelled function has at least where only the end of the worker could end it, whatever its grace."""
+"""Shortest grace of a cancelled function where only the end of the worker could end it, in milliseconds."""
 
 
 class RunningAttempts:
@@ -74,11 +74,11 @@ class RunningAttempts:
         self._used = {task.executor for task in tasks.values()}
         self._most: dict[Executor, int] = {"inline": capacity, "thread": threads_max, "process": child_threads_max}
         self._in: dict[Executor, dict[Key, Attempt]] = {executor: {} for executor in EXECUTORS}
-        """What has a thread or a process, or waits for one; nobody needs to know it of the loop."""
+        """Attempts with a thread or process, or waiting for one; the loop's are not counted by executor."""
         self.most = min(
             capacity, max((self._most.get(executor, capacity) for executor in self._used), default=capacity)
         )
-        """How many may run at once, as far as the executors of its tasks go."""
+        """Most runs at once, by the executors of the tasks."""
         self.running: dict[Key, Attempt] = {}
         self.state = GlobalState(say, self._in_this_process)
         self._looks_soon = False
@@ -86,10 +86,10 @@ class RunningAttempts:
         self._withheld: deque[AnyReport] = deque()
         """Outcomes of runs whose lease has lapsed."""
         self.watched: dict[Key, Attempt] = {}
-        """Those that someone has to look at when time passes."""
+        """Attempts with a deadline, which the watchdog looks at."""
         self.closing = False
         self.claiming = False
-        """Whether a claim may still bring leases, which nobody would execute if the worker ended now."""
+        """True while a claim may still bring leases, which would be lost if the worker ended now."""
         self._room = threading.Event()
         self._room_wanted = capacity + 1
         self.changed = threading.Event()
@@ -101,7 +101,7 @@ class RunningAttempts:
 
     @property
     def free(self) -> int:
-        """How many more may run, in whichever executor of its tasks has the most room."""
+        """Number of further runs, in the executor with the most room."""
         free = self.capacity - len(self.running)
         return min(free, max((self._room_in(executor) for executor in self._used), default=free))
 
@@ -209,7 +209,7 @@ class RunningAttempts:
             self.changed.set()
 
     def _look_after(self, attempt: Attempt) -> None:
-        """Look at what a run has left behind in this process: on the loop once for all that end in one turn of it."""
+        """Compare the process-wide state after a run: on the loop once for all runs that end in one turn."""
         self.state.ended(attempt.task.name)
         if attempt.executor == "thread":
             self.state.look_quickly()
@@ -237,7 +237,7 @@ class RunningAttempts:
         self.held.pop(key, None)
 
     def stop(self, asked: StopSignal) -> None:
-        """Ask a run to stop, as someone asked the server."""
+        """Ask a run to stop, on request of the server."""
         attempt = self.running.get((asked.run_id, asked.epoch))
         if attempt is not None:
             self.cancel(attempt, Cause.STOP, asked.grace_ms)
@@ -271,7 +271,7 @@ class RunningAttempts:
             self.ended(attempt, of_cause(attempt.cause or cause, attempt.lease))
 
     def watch(self, attempt: Attempt) -> None:
-        """Have it looked at when time passes."""
+        """Have the watchdog look at an attempt until its end."""
         attempt.watched = True
         self.watched[attempt.key] = attempt
         if attempt.key not in self.running:

@@ -30,7 +30,6 @@ class LastResortOutput(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show it."""
         last = logging.lastResort
         if last is not None and record.levelno >= last.level:
             last.handle(record)
@@ -87,7 +86,7 @@ class LogCapture:
         return ", ".join(said)
 
     def restore(self) -> None:
-        """Undo what `muted` names; handlers stay as they are."""
+        """Undo the changes named by `muted`; handlers stay as they are."""
         root = logging.getLogger()
         if root.level > self._level:
             root.setLevel(self._level)

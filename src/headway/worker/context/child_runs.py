@@ -17,7 +17,7 @@ _decode_start = msgspec.json.Decoder(StartRun).decode
 
 
 class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be said about a child beside its task and its input; absent means the task's own."""
+    """Options of a child run beside its task and its input; default: the task's own values."""
 
     name: str | None = None
     priority: int | None = None

@@ -1,4 +1,4 @@
-"""What ends a function before it returns: final failures, retries on request, cancellation, and letting go of the worker.
+"""Exceptions that end a function before it returns: final failures, retries on request, cancellation, and durable waits.
 
 The last two derive from BaseException, so that an `except Exception` in user code does not swallow them.
 """
@@ -15,18 +15,18 @@ from headway.wire.workers import BlockerSpec
 
 
 class Cause(StrEnum):
-    """Why an attempt is cancelled; it decides what is reported when the function has ended."""
+    """Cause of a cancellation; it decides which report follows the end of the function."""
 
     STOP = "stop"
-    """Someone asked for it: Stopped."""
+    """Stop on request: reported as Stopped."""
     LOST = "lost"
     """The lease is another's: nothing is reported, since nothing would be taken."""
     LAPSED = "lapsed"
     """No server has answered for a whole lease, which may have been given to another worker: reported as Released."""
     TIMEOUT = "timeout"
-    """It took too long: Errored, and tried again if attempts are left."""
+    """Timeout of the attempt: reported as Errored, and tried again if attempts are left."""
     HEARTBEAT_TIMEOUT = "heartbeat_timeout"
-    """Its own code gave no sign of life: Errored, as above."""
+    """Timeout without a sign of life: Errored, as above."""
     DRAIN = "drain"
     """The worker goes: Released, and the attempt does not count."""
 
@@ -70,7 +70,7 @@ class ChildFailed(HeadwayError):
     code, status, title = "child_failed", 500, "A child run did not succeed"
 
     def __init__(self, run_id: str, state: str, error: dict[str, Any] | None) -> None:
-        """Take what the parent's steps say of the child."""
+        """Keep the child's state and error as the parent's steps have them."""
         super().__init__(f"run {run_id} {state}: {(error or {}).get('message', '')}".rstrip(": "))
         self.run_id, self.state, self.error = run_id, state, error
 
@@ -85,7 +85,7 @@ class StepFailed(HeadwayError):
     code, status, title = "step_failed", 500, "A step failed for good"
 
     def __init__(self, step: str, attempts: int, error: dict[str, Any]) -> None:
-        """Take what is recorded of the step's last try."""
+        """Keep the record of the step's last try."""
         tries = "once" if attempts == 1 else f"{attempts} times"
         said = ": ".join(filter(None, [error.get("type") or error.get("code"), error.get("message")]))
         super().__init__(f"the step {step!r} failed {tries}: {said}")
@@ -105,17 +105,17 @@ class DurableWait(BaseException):
 
 
 class SuspendRun(DurableWait):
-    """Until signals arrive or other runs end."""
+    """Wait until signals arrive or other runs end."""
 
     def __init__(self, blockers: list[BlockerSpec], timeout_ms: int | None = None) -> None:
-        """Say what is waited for, and for how long at most."""
+        """Keep the blockers, and the longest wait in milliseconds; None is for ever."""
         super().__init__("suspended")
         self.blockers = blockers
         self.timeout_ms = timeout_ms
 
 
 class SleepRun(DurableWait):
-    """Until a time."""
+    """Wait until a time."""
 
     def __init__(self, until_ms: int, left_ms: int) -> None:
         """Say when, in milliseconds UTC, and how long that is from now."""

@@ -1,4 +1,4 @@
-"""What earlier attempts of a run recorded, and the names under which this one asks for it.
+"""Journal of a run: steps that earlier attempts recorded, and the names under which this attempt asks for them.
 
 Names come from the order of calls: the second `step("fetch")` is `fetch#2`. A function that makes the same calls in the
 same order therefore finds what it recorded before.
@@ -86,7 +86,7 @@ class Journal:
                 scope.outer.names += scope.names
 
     def busy(self) -> bool:
-        """Tell whether the function of another step is under way, other than those that this code is inside of."""
+        """Return True if the function of another step is under way, apart from the steps around this code."""
         around, scope = set(), current_step.get()
         while scope is not None:
             around.add(scope)
@@ -94,18 +94,18 @@ class Journal:
         return any(scope not in around for scope in self._open)
 
     def next_step(self, name: str) -> str:
-        """Return the name of the next user step of that name; raise ValueError for one that cannot be used."""
+        """Return the name of the next user step of that name; raise ValueError for a reserved or invalid name."""
         if name.startswith(RESERVED):
             raise ValueError(f"a step's name may not begin with {name.partition(':')[0]}:")
         number = self.count(valid(name))
         return name if number == 1 else f"{name}#{number}"
 
     def has(self, name: str) -> bool:
-        """Return whether it is recorded."""
+        """Return True if a step of that name is recorded."""
         return name in self._steps
 
     def value(self, name: str) -> Any:
-        """Return what is recorded."""
+        """Return the recorded value of a step."""
         return _decode(self._steps[name])
 
     def failures(self, step: str) -> tuple[int, StepFailure | None]:
@@ -116,7 +116,7 @@ class Journal:
         return number, _decode_failure(self._steps[f"{STEP_FAILURE}{step}:{number}"]) if number else None
 
     def record(self, name: str, text: bytes) -> Any:
-        """Remember what has become durable, and return it as a later attempt will see it."""
+        """Add a step that has become durable, and return its value as a later attempt reads it."""
         self._steps[name] = Raw(text)
         return _decode(text)
 

@@ -1,4 +1,4 @@
-"""What a function's end means: one place where values and exceptions become reports."""
+"""Translation of values and exceptions of a function into the report of its outcome."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def of_value(
 
 
 def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Cause | None) -> AnyReport | None:
-    """Return the report for a function that raised; None if nobody wants to hear of it."""
+    """Return the report for a function that raised; None if the lease is lost."""
     if isinstance(error, BaseExceptionGroup):
         error = _within(error)
     match error:
@@ -98,7 +98,7 @@ def may_retry(error: BaseException, do_not_retry: Collection[str]) -> bool:
 
 
 def is_final(error: BaseException) -> bool:
-    """Tell whether it ends the run as failed, by itself or in a group."""
+    """Return True if an error ends the run as failed, by itself or in a group."""
     return any(isinstance(leaf, Fail) for leaf in _leaves(error))
 
 
@@ -166,7 +166,7 @@ def _details(error: BaseException) -> str:
 
 
 def _within(group: BaseExceptionGroup) -> BaseException:
-    """Return what a task group's exceptions amount to: a wait if all of them wait, a final failure, else the group itself."""
+    """Return the exception for a whole task group: a wait if all of its tasks wait, a final failure, else the group itself."""
     leaves = _leaves(group)
     waits = [leaf for leaf in leaves if isinstance(leaf, DurableWait)]
     if not waits or any(not isinstance(leaf, DurableWait | asyncio.CancelledError) for leaf in leaves):

@@ -25,7 +25,7 @@ def to_json(value: object) -> bytes:
 
 
 def _unsaid(value: object) -> str:
-    """Return what to do about a value that is most often a mistake in the code, such as a coroutine."""
+    """Return advice about a value that is most often a mistake in the code, such as a coroutine."""
     if inspect.iscoroutine(value):
         value.close()  # nobody will await it
         return "a coroutine that nobody has awaited; declare the function with `async def`"

@@ -69,7 +69,7 @@ current: ContextVar[ContextCore | None] = ContextVar("headway_context", default=
 
 
 class AttemptState:
-    """What a context needs of the attempt it belongs to."""
+    """State of the attempt that a context belongs to."""
 
     __slots__ = ("cause", "clock", "lease", "over", "pending", "sink")
 
@@ -79,9 +79,9 @@ class AttemptState:
     cause: Cause | None
     """Set once the function is to end."""
     over: bool
-    """Set when its outcome is known: what stray threads still say is not passed on."""
+    """True once the outcome is known: later reports of stray threads are dropped."""
     pending: set[Future[Any]] | None
-    """What blocked threads wait for; cancelling resolves them."""
+    """Futures that blocked threads wait for; a cancellation resolves them."""
 
     def alive(self) -> None:
         """Note a sign of life."""
@@ -89,7 +89,7 @@ class AttemptState:
 
 
 class ContextCore:
-    """Everything that is the same for both kinds of context."""
+    """Properties, progress, logs and plans of both contexts."""
 
     __slots__ = ("_attempt", "_book")
 
@@ -109,17 +109,17 @@ class ContextCore:
 
     @property
     def name(self) -> str:
-        """What people call this run."""
+        """The run's name for people; the task's name if the run has none."""
         return self._attempt.lease.name or self._attempt.lease.task
 
     @property
     def attempt(self) -> int:
-        """Which try this is, counted from 1."""
+        """Number of this attempt, from 1."""
         return self._attempt.lease.attempt
 
     @property
     def max_attempts(self) -> int:
-        """How many tries there are."""
+        """Most attempts of the run."""
         return self._attempt.lease.max_attempts
 
     @property
@@ -129,7 +129,7 @@ class ContextCore:
 
     @property
     def key(self) -> str | None:
-        """What per-key limits count this run by."""
+        """Key of the run for limits per key."""
         return self._attempt.lease.key
 
     @property

@@ -37,7 +37,7 @@ ReplyCallback = Callable[[Reply | None, BaseException | None], None]
 RequestReport = StepReport | StepFailureReport | ChildReport | TokenReport
 OUTCOMES: Final[tuple[type[OutcomeReport], ...]] = get_args(OutcomeReport)
 PROGRESS_MS: Final = 250
-"""At most one progress report of a run in this time; the latest wins."""
+"""Shortest time between two progress reports of a run, in milliseconds; the latest wins."""
 WAITING_MAX: Final = 20_000
 """Beyond this many waiting reports, log lines are dropped and published results are refused."""
 BATCH_MAX: Final = 1_000
@@ -45,18 +45,18 @@ BATCH_BYTES_MAX: Final = 2 << 20
 
 
 class Sink(Protocol):
-    """Where an attempt's reports go. A worker and its child processes have a ReportBuffer, the test kit a sink of its own."""
+    """Sink of an attempt's reports. A worker and its child processes have a ReportBuffer, the test kit a sink of its own."""
 
     def put(self, report: AnyReport) -> None:
-        """Send it some time soon, after everything put before it."""
+        """Send a report soon, after all reports put before it."""
         ...
 
     def ask(self, report: RequestReport, answer: ReplyCallback) -> None:
-        """Send it, and call `answer` when it is durable or refused."""
+        """Send a report, and call `answer` when it is durable or refused."""
         ...
 
     def progress(self, report: ProgressReport) -> None:
-        """Send it, unless a later one of the same run overtakes it."""
+        """Send a progress report, unless a later one of the same run overtakes it."""
         ...
 
 
@@ -96,7 +96,7 @@ class ReportBuffer:
         self._awake.set()
 
     def put(self, report: AnyReport) -> None:
-        """Send it after everything put before it; log lines are dropped when far too much waits."""
+        """Add a report after all reports put before it; log lines are dropped beyond WAITING_MAX."""
         if len(self._waiting) >= WAITING_MAX and not self._has_room_for(report):
             return
         self._waiting.append(report)
@@ -115,7 +115,7 @@ class ReportBuffer:
             self._wake_later(self._wake_now)
 
     def ask(self, report: RequestReport, answer: ReplyCallback) -> None:
-        """Send it; `answer` is called from the reader's thread."""
+        """Add a report whose `answer` is called from the reader's thread."""
         self._waiting.append(PendingRequest(report, answer))
         self._awake.set()
 
@@ -125,7 +125,7 @@ class ReportBuffer:
         self._awake.set()
 
     def progress(self, report: ProgressReport) -> None:
-        """Remember it as the latest of its run."""
+        """Keep a report as the latest progress of its run."""
         key = (report.run_id, report.epoch)
         known = key in self._progress
         self._progress[key] = report

@@ -59,11 +59,11 @@ class TaskFunction:
 
     @property
     def finished(self) -> bool:
-        """True if its annotations could be read; else they name something that is defined further below."""
+        """True if the annotations could be read; else they name something that is defined further below."""
         return self._unfinished is None
 
     def finish(self, *, early: bool = False) -> None:
-        """Read the annotations, if they could not be read yet; raise TypeError for one that still cannot be."""
+        """Read the annotations, unless they were read before; raise TypeError for an unknown name in them."""
         if self._unfinished is None:
             return
         function, options = self._unfinished
@@ -182,7 +182,7 @@ class App:
 
     @property
     def tasks(self) -> Mapping[str, TaskFunction]:
-        """The tasks by name; raises TypeError for one whose annotations name what does not exist."""
+        """The tasks by name; raises TypeError for annotations that name something undefined."""
         for task in self._tasks.values():
             task.finish()
         return MappingProxyType(self._tasks)
@@ -197,7 +197,7 @@ class App:
         return self._tasks[name]
 
     def __getattr__(self, name: str) -> TaskFunction:
-        """Return the task of that name: `app.greet`; one whose name is no attribute's is `app.tasks["mail.send"]`."""
+        """Return the task of that name: `app.greet`, or `app.tasks["mail.send"]` for a name with a dot."""
         tasks: dict[str, TaskFunction] = self.__dict__.get("_tasks", {})
         if name not in tasks:
             raise AttributeError(f"the app has no task {name!r}; it has {', '.join(tasks) or 'none'}")

@@ -197,7 +197,7 @@ def _origins(name: str) -> list[str]:
 
 
 def _not_loaded(where: str, file: Path | None, here: Path, error: BaseException) -> AppNotLoaded:
-    """Return what to raise for what an import raised."""
+    """Return the error to raise for a failed import."""
     if file is None and isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{error.name}."):
         return AppNotLoaded(_nowhere(where, here))
     called = f"{where!r} cannot be imported"

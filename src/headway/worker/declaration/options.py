@@ -1,4 +1,4 @@
-"""What can be said about a task beside its function: retries, rates, retention; checked when it is declared."""
+"""Options of a task beside its function: retries, rates, retention; checked when the task is declared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from headway.model.task import RetryPolicy
 from headway.wire.workers import RateSpec, RetentionDeclaration, RetrySpec
 
 Duration = str | int | float | timedelta
-"""As people write it ("1h30m"), seconds, or a timedelta."""
+"""A duration: a text such as "1h30m", seconds as a number, or a timedelta."""
 
 
 def to_ms(duration: Duration) -> int:
@@ -40,7 +40,7 @@ def to_bytes(size: str | int) -> int:
 
 
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
-    """When a failed attempt is tried again: `backoff` * `factor`^(n-1), at most `max_backoff`, give or take `jitter`."""
+    """Retries of a failed attempt: after `backoff` * `factor`^(n-1), at most `max_backoff`, give or take the share `jitter`."""
 
     max_attempts: int = 3
     backoff: Duration = "1s"
@@ -55,7 +55,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         return [entry if isinstance(entry, str) else entry.__name__ for entry in self.do_not_retry]
 
     def policy(self) -> RetryPolicy:
-        """Return it as the engine has it, for a step; raise ValueError for what is no policy."""
+        """Return the engine's policy, for a step; raise ValueError for invalid values."""
         try:
             msgspec.convert(msgspec.to_builtins(self.declared()), RetrySpec)
         except msgspec.ValidationError as error:
@@ -66,7 +66,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         )  # fmt: skip
 
     def declared(self) -> RetrySpec:
-        """Return it as the wire has it."""
+        """Return the wire's struct."""
         return RetrySpec(
             max_attempts=self.max_attempts, backoff=to_text(self.backoff), factor=float(self.factor),
             max_backoff=to_text(self.max_backoff), jitter=float(self.jitter), do_not_retry=self.names(),
@@ -74,31 +74,31 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """At most `limit` starts in `period`."""
+    """A rate: at most `limit` starts in `period`."""
 
     limit: int
     period: Duration
 
     def declared(self) -> RateSpec:
-        """Return it as the wire has it."""
+        """Return the wire's struct."""
         return RateSpec(limit=self.limit, period=to_text(self.period))
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
-    """How long finished runs are kept; None is for ever."""
+    """Retention of finished runs by state, as durations; None is for ever."""
 
     succeeded: Duration | None = "30d"
     failed: Duration | None = "90d"
     terminated: Duration | None = "30d"
 
     def declared(self) -> RetentionDeclaration:
-        """Return it as the wire has it."""
+        """Return the wire's struct."""
         kept = {name: None if value is None else to_text(value) for name, value in msgspec.structs.asdict(self).items()}
         return RetentionDeclaration(**kept)
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that `@app.task(...)` takes."""
+    """Options of `app.task`."""
 
     name: str | None = None
     title: str = ""

@@ -1,4 +1,4 @@
-"""What a task asks of Ray: `num_cpus`, `num_gpus`, `memory`, and the custom resources of the user's own cluster."""
+"""Ray resources of a task: `num_cpus`, `num_gpus`, `memory`, and the custom resources of the user's own cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headway.worker.declaration.options import to_bytes
 Resources = Mapping[str, float]
 
 _NATIVE: Final = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-"""What Ray has names of its own for: as a task asks for it → as a node offers it."""
+"""Ray's own resources: name in a task → name on a node."""
 _TAKEN: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "object_store_memory": ""}
 
 
@@ -29,13 +29,13 @@ def as_options(resources: Resources) -> dict[str, Any]:
 
 
 def demand(resources: Resources) -> dict[str, float]:
-    """Return what a node must have, by the names under which nodes offer it; Ray gives one CPU to who asks for none."""
+    """Return the resources that a node must have, by their names on nodes; Ray's default is one CPU."""
     asked = {"num_cpus": 1.0, **resources}
     return {_NATIVE.get(name, name): amount for name, amount in asked.items() if amount}
 
 
 def placement_message(resources: Resources, nodes: list[dict[str, float]], free: Mapping[str, float]) -> str:
-    """Say what a task waits for, given what each living node has when it is idle, and what is free of all that now."""
+    """Return a message about the resources a task waits for, given those of each idle node and the free ones of the cluster."""
     wanted = demand(resources)
     said = ", ".join(f"{name} {amount:g}" for name, amount in wanted.items()) or "no resources"
     if not any(_covers(node, wanted) for node in nodes):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ScheduleOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that `@app.schedule(occurrence, ...)` takes; what is None is the server's default."""
+    """Options of `app.schedule`; None is the server's default."""
 
     name: str | None = None
     """The task's, if absent; a second schedule of a task needs a name of its own."""
@@ -45,7 +45,7 @@ class ScheduleOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def declare(task: TaskFunction, occurrence: str, options: ScheduleOptions) -> ScheduleDeclaration:
-    """Return the schedule as the worker declares it; raise TypeError for one that could not be kept to."""
+    """Return the schedule as the worker declares it; raise TypeError for an invalid one."""
     name = options.name or task.name
     given = {field: value for field, value in msgspec.structs.asdict(options).items() if value is not None}
     said = given | {"name": name, "task": task.name, "occurrence": occurrence, "input": options.input or {}}

@@ -149,7 +149,7 @@ def _read_as(function: Function, name: str, hint: Any) -> Any:
 
 
 def _unpacked(function: Function, kind: Any) -> dict[str, Any]:
-    """Return the fields of `**kwargs: Unpack[kind]`; those that may be missing have the default UNSET."""
+    """Return the fields of `struct`; optional ones have the default UNSET."""
     if not is_typeddict(get_origin(kind) or kind):
         raise TypeError(f"{function.what}: Unpack takes a TypedDict, not {kind!r}")
     fields: dict[str, Any] = {}
@@ -191,7 +191,7 @@ def _schema(kind: Any, what: str, mode: pydantic.Mode = "validation") -> bytes:
 
 
 def _returned(function: Function, *, early: bool) -> Any:
-    """Return the type of what is returned; one that cannot be resolved is none, unless it may be `early` for it."""
+    """Return the return type; Parameter.empty for a type that cannot be read. With `early`, raise Unresolved for unknown names."""
     try:
         return function.return_hint()
     except TypeError as error:

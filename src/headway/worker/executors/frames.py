@@ -19,13 +19,13 @@ SEND_TIMEOUT_S: Final = 10.0
 
 
 class ExecuteFrame(msgspec.Struct, frozen=True, tag="execute"):
-    """To the child: carry this lease to its outcome."""
+    """Message to the child: carry this lease to its outcome."""
 
     lease: Lease
 
 
 class ReplyFrame(msgspec.Struct, frozen=True, tag="answered"):
-    """To the child: what came of a question. `code` is that of a HeadwayError, empty if it was taken."""
+    """Message to the child: the reply to a numbered report. `code` is that of a HeadwayError, empty if it was taken."""
 
     number: int
     reply: Reply | None = None
@@ -34,26 +34,26 @@ class ReplyFrame(msgspec.Struct, frozen=True, tag="answered"):
 
 
 class CancelFrame(msgspec.Struct, frozen=True, tag="cancel"):
-    """To the child: end the function."""
+    """Message to the child: cancel the function."""
 
     cause: Cause
 
 
 class LoadFrame(msgspec.Struct, frozen=True, tag="ready"):
-    """From the child: the app is loaded. Or not, and `problem` says why."""
+    """Message from the child: the app is loaded. Or not, and `problem` says why."""
 
     problem: str = ""
 
 
 class ReportFrame(msgspec.Struct, frozen=True, tag="told"):
-    """From the child: a report; `number` is not 0 if it waits for an answer."""
+    """Message from the child: a report; `number` is not 0 if it waits for a reply."""
 
     report: AnyReport
     number: int = 0
 
 
 class OutcomeFrame(msgspec.Struct, frozen=True, tag="done"):
-    """From the child: the attempt is over; no outcome means that its lease was lost."""
+    """Message from the child: the attempt is over; no outcome means that its lease was lost."""
 
     outcome: AnyReport | None
 
@@ -73,7 +73,7 @@ class Pipe:
         self._received = bytearray()
 
     def fileno(self) -> int:
-        """For selectors."""
+        """Return the socket's descriptor, for selectors."""
         return self._socket.fileno()
 
     def send(self, frame: msgspec.Struct) -> None:

@@ -1,4 +1,4 @@
-"""Between an attempt here and its function elsewhere: what the function says goes on to the server, the answers go back."""
+"""Relay between an attempt and its function in another process: reports go on to the server, replies go back."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Relay:
         self.done: OutcomeFrame | None = None
         self.killed = False
         self.problem = ""
-        """Why the app could not be loaded where the function was to run."""
+        """Reason why the app could not be loaded where the function was to run."""
         self._answer = answer
 
     def handle_frame(self, frame: FrameFromChild) -> None:
-        """Take what the function, or the process around it, says."""
+        """Handle a message of the function or the process around it."""
         match frame:
             case ReportFrame(report, 0):
                 if isinstance(report, ProgressReport):

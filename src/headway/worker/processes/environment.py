@@ -15,7 +15,7 @@ from headway.worker.processes.orphan import prctl
 
 _PR_SET_DUMPABLE: Final = 4
 WITHHELD: Final = config.variables() - config.SHARED
-"""Every setting, future ones included, except those that say where the server is."""
+"""Every setting, future ones included, except the servers' addresses."""
 
 
 def handed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -51,7 +51,7 @@ class Throttle:
         self._dropped += len(chunk) - cut
 
     def finish(self) -> None:
-        """Say what was dropped, if anything."""
+        """Report the number of dropped bytes, if any were."""
         if self._dropped:
             words = f"[headway: {self._dropped} bytes of output were dropped]".encode()
             self._write(b"\n%b\n" % words if self._shape is None else self._shape(words))
@@ -62,7 +62,6 @@ class Repetition:
     """Keeps a process's output back as long as it repeats, byte for byte, that of its last life, which failed."""
 
     def __init__(self) -> None:
-        """There was no life before."""
         self._before = b""
         self._output = bytearray()
         self.shown = True

@@ -65,7 +65,7 @@ class Slot:
     failures: int = 0
     """Lives in a row that ended soon."""
     renewed: bool = False
-    """True while it drains to be started again with the present code."""
+    """True while the process drains to be started again with the present code."""
     output: Repetition = field(default_factory=Repetition, repr=False)
     keeper: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -98,7 +98,7 @@ class Supervisor:
         """
         self._key = key.encode()
         self._folder = working_folder() or None
-        """Named, so that it may be deleted and made again, as deployments do."""
+        """Path of the working folder, so that it may be deleted and made again, as deployments do."""
         self.slots = [Slot(number) for number in range(1, processes + 1)]
         self.given_up: int = 0
         """Number of processes that are not started again, since their settings or their app cannot be used."""
@@ -129,13 +129,13 @@ class Supervisor:
                 self._send(slot, signal.SIGTERM)
 
     def hurry(self) -> None:
-        """Have those that drain hand back their runs and end at once; kill what is still there after HURRY_S."""
+        """Have draining processes hand back their runs and end at once; kill the others after HURRY_S."""
         self._stopping.set()
         self.signal(signal.SIGINT)
         asyncio.get_running_loop().call_later(HURRY_S, self.signal, signal.SIGKILL)
 
     async def stop(self, grace_s: float) -> None:
-        """Have all drain, at once if it is said again; kill those that are still there after the grace."""
+        """Have all processes drain, at once when called again; kill the remaining ones after the grace."""
         again = self._stopping.is_set()
         self._stopping.set()
         self.signal(signal.SIGINT if again else signal.SIGTERM)

@@ -13,15 +13,15 @@ from headway.worker.protocol.session import Backoff, Session
 
 POLL: Final = "20s"
 CRAMPED_POLL: Final = "2s"
-"""With an executor that has no room. The server ends such a claim when one of our runs ends; this is for when it cannot
+"""Poll while an executor has no room. The server ends such a claim when one of our runs ends; this is for when it cannot
 know, because a run ended without a word."""
 CLAIM_MAX: Final = 10_000
 GATHER_S: Final = 0.02
-"""With little room, how long to wait for more of it before asking: fewer, larger claims."""
+"""Wait for more room before a claim with little of it, in seconds: fewer, larger claims."""
 LISTENS_S: Final = 2.0
-"""How long to wait until the server would notice the end of this worker at once; without that it takes a lease."""
+"""Longest wait in seconds for the signals stream, by which the server notices the end of this worker at once; without it that takes a lease."""
 STALL_S: Final = 2.0
-"""When the loop has not taken up a batch after this long, user code blocks it, and the batch goes to other workers."""
+"""Time in seconds after which a batch that the loop has not taken up goes to other workers: user code blocks the loop."""
 
 
 class Claimer:
@@ -35,7 +35,7 @@ class Claimer:
         listens: threading.Event,
         stopping: threading.Event,
     ) -> None:
-        """Not running yet; `listens` is set when the signals stream is open."""
+        """Keep the parts; `listens` is set when the signals stream is open."""
         self._attempts = attempts
         self._link = link
         self._session = session

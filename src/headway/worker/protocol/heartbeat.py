@@ -28,7 +28,7 @@ class WorkerHeartbeat:
         drain: Callable[[], None],
         blocked: Callable[[], BlockedLoop | None],
     ) -> None:
-        """Not running yet. `blocked` returns what holds the worker's event loop."""
+        """Keep the parts. `blocked` returns what holds the worker's event loop."""
         self._attempts = attempts
         self._link = link
         self._session = session

@@ -30,7 +30,7 @@ REPORT_TIMEOUT_S: Final = 30.0
 HEARTBEAT_TIMEOUT_S: Final = 5.0
 """Longest timeout of a heartbeat, in seconds; half a lease if that is less, to send another before the lease ends."""
 CLAIM_MARGIN_S: Final = 15.0
-"""How much longer than the poll itself its answer may take."""
+"""Time in seconds that the answer to a poll may take beyond the poll itself."""
 SILENCE_MAX_S: Final = 20.0
 """The signals stream says `: keepalive` every 5 s; after this much silence it is dead."""
 
@@ -51,7 +51,7 @@ class SignalStream(Protocol):
     ) -> None: ...
     def __iter__(self) -> Iterator[Signal]: ...
     def close(self) -> None:
-        """End it, from any thread."""
+        """End the stream, from any thread."""
         ...
 
 
@@ -67,7 +67,7 @@ class Link(Protocol):
         ...
 
     def report(self, reports: ReportRuns) -> ReportAnswer:
-        """Say what happened; when this returns it is durable."""
+        """Send reports, which are durable when the call returns."""
         ...
 
     def signals(self, worker_id: str) -> SignalStream:
@@ -168,7 +168,7 @@ class HttpSignalStream:
     """The signals stream over server-sent events."""
 
     def __init__(self, stream: SseStream, broke: Callable[[HeadwayError | None], None]) -> None:
-        """Take the open stream; call `broke` when it ends and nobody here has closed it."""
+        """Take the open stream; call `broke` when it ends without `close`."""
         self._stream = stream
         self._broke = broke
         self._closed = False
@@ -194,6 +194,6 @@ class HttpSignalStream:
             self._broke(why)
 
     def close(self) -> None:
-        """End it."""
+        """End the stream."""
         self._closed = True
         self._stream.close()

@@ -31,12 +31,12 @@ Entry = AnyReport | PendingRequest
 LOOK_S: Final = 0.1
 """The loop wakes the reporter at the end of its turns; when user code makes a turn long, it looks for itself."""
 WHOLE_TRIES: Final = 6
-"""How often a batch that the server fails over is sent as it is; then it may be one report that the server fails over."""
+"""Tries of a whole batch that the server fails over; afterwards it is divided, since one report may be the cause."""
 _UNDELIVERED: Final = "Undelivered"
 
 
 class ReportSender:
-    """Sends whatever waits, at once, in as few requests as it takes."""
+    """Sender of all waiting reports, at once, in as few requests as possible."""
 
     def __init__(
         self,
@@ -47,7 +47,6 @@ class ReportSender:
         clock: Clock,
         stopping: threading.Event,
     ) -> None:
-        """Not running yet."""
         self._attempts = attempts
         self._buffer = report_buffer
         self._link = link
@@ -55,7 +54,7 @@ class ReportSender:
         self._clock = clock
         self._stopping = stopping
         self._again = Backoff()
-        """Between answers that put single reports off."""
+        """Pause between answers that postpone single reports."""
 
     def run(self) -> None:
         """Report until the worker ends."""
@@ -73,7 +72,7 @@ class ReportSender:
             self._send(batch)
 
     def _send(self, batch: list[Entry], *, others: bool = False) -> None:
-        """Send until it is answered; `others`: there are more reports, which are not to wait for these."""
+        """Send a batch until it is answered; `others`: there are more reports, which are not to wait for these."""
         backoff, tries = Backoff(), 0
         while not self._stopping.is_set():
             batch = list(self._still_held(batch))

@@ -14,7 +14,7 @@ from headway.wire.workers import RegisterWorker
 from headway.worker.protocol.link import Link
 
 TRANSIENT: Final = (ConnectionLost, Unavailable, TooManyRequests, OSError)
-"""What may be over when it is tried again."""
+"""Errors that a later try may not meet."""
 
 
 def may_pass(error: Exception) -> bool:
@@ -39,7 +39,7 @@ class Backoff:
         return step * (0.5 + os.urandom(1)[0] / 510)
 
     def reset(self) -> None:
-        """Begin again: it worked."""
+        """Begin again with the first delay, after a success."""
         self._next_s = self._first_s
 
 
@@ -52,7 +52,7 @@ class ClaimNumbers:
         self._now: tuple[int, ...] = ()
 
     def begin(self) -> int:
-        """Number what is sent now; what was sent before for the same claim is not waited for any more."""
+        """Return the number of a request that is sent now; an earlier request for the same claim does not count any more."""
         self._last += 1
         self._now = (self._last,)
         return self._last
@@ -63,7 +63,7 @@ class ClaimNumbers:
 
     @property
     def now(self) -> list[int]:
-        """Those under way; to be read before what is held."""
+        """Numbers of the claims under way; to be read before `held`."""
         return list(self._now)
 
 
@@ -73,7 +73,7 @@ class Session:
     def __init__(
         self, link: Link, hello: RegisterWorker, clock: Clock, stopping: threading.Event, say: Callable[[str], None]
     ) -> None:
-        """Not registered yet."""
+        """Keep the parts, without a registration yet."""
         self._link = link
         self._hello = hello
         self._clock = clock
@@ -87,7 +87,7 @@ class Session:
         self.beat = 0
         """The number of the last heartbeat that was answered, as the server counts them."""
         self.heard_ms = clock.monotonic_ms()
-        """When the last heartbeat that was answered had been *sent*: leases are good for `lease_ms` from then."""
+        """Monotonic time at which the last answered heartbeat was *sent*: leases are good for `lease_ms` from then."""
 
     def begin(self) -> bool:
         """Register, however long it takes; return False if the worker is to end instead. Raises what will not change."""

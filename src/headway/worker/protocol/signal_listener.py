@@ -31,7 +31,7 @@ class SignalListener:
         stopping: threading.Event,
         drain: Callable[[], None],
     ) -> None:
-        """Not running yet."""
+        """Keep the parts."""
         self._attempts = attempts
         self._link = link
         self._session = session

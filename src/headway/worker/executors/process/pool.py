@@ -49,7 +49,7 @@ class ChildProcess:
     def __init__(
         self, launch: Launch, program: str, argument: str, clock: Clock, write: Callable[[bytes], None] = to_stdout
     ) -> None:
-        """Start it, without waiting until it is ready. Raise OSError if that is not possible.
+        """Start the child, without waiting until it has loaded the app. Raise OSError if that is not possible.
 
         `write` gets what it prints.
         """
@@ -72,7 +72,7 @@ class ChildProcess:
         self.pipe = Pipe(ours)
         self.throttle = Throttle(write, clock)
         self.loaded = False
-        """True once it has loaded the app."""
+        """True once the child has loaded the app."""
 
     def send(self, frame: msgspec.Struct) -> None:
         """Send a frame; a child that does not take it is as good as dead."""
@@ -82,14 +82,14 @@ class ChildProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End it and what it has started, now."""
+        """Kill the child and all processes of its session."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
     def close(self) -> None:
-        """Reap it."""
+        """Kill and reap the child, and close its pipes."""
         self.kill()
         self.process.wait()
         self.pipe.close()
@@ -105,7 +105,7 @@ class ChildProcess:
         return bool(chunk)
 
     def exit_reason(self) -> str:
-        """Say how it died."""
+        """Return the way in which the process ended, in a sentence."""
         code = self.process.wait()
         if code >= 0:
             return f"The process ended with exit code {code} before the function returned."

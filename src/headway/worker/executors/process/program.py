@@ -43,10 +43,9 @@ _decode: Final = msgspec.json.Decoder(FrameToChild).decode
 
 
 class ChildProgram:
-    """Executes what the worker sends."""
+    """Executor of the leases that the worker sends."""
 
     def __init__(self, app: App, pipe: Pipe, state: GlobalState) -> None:
-        """Nothing runs yet."""
         self._app = app
         self._state = state
         self._pipe = pipe

@@ -48,7 +48,7 @@ _decode_frame: Final = msgspec.json.Decoder(FrameFromChild).decode
 _encode: Final = msgspec.json.Encoder().encode
 MESSAGE_MAX: Final = 10_000
 EXIT_S: Final = 5.0
-"""How long a driver that has closed its socket may take to end."""
+"""Longest time in seconds until a driver that has closed its socket ends."""
 
 
 class _RemoteRun:
@@ -65,7 +65,7 @@ class RayCluster:
     """`start`, `begin` runs while there is `capacity`, `close`."""
 
     def __init__(self, settings: Settings, launch: Launch, clock: Clock, say: Callable[[str], None]) -> None:
-        """Not joined; `say` gets one line when that changes."""
+        """Keep the settings; `say` gets one line when the cluster is joined or lost."""
         self._settings = settings
         self._launch = launch
         self._clock = clock
@@ -73,7 +73,7 @@ class RayCluster:
         self._last_warning = ""
         self._runs: dict[Key, _RemoteRun] = {}
         self._lock = threading.Lock()
-        """So that no run is handed to a driver whose runs were just given up."""
+        """Lock that keeps runs from a driver whose runs were just given up."""
         self._child: ChildProcess | None = None
         self._joined: ChildProcess | None = None
         self._closing = threading.Event()

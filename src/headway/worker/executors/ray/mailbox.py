@@ -22,7 +22,7 @@ DRIVER_SILENCE_MAX_MS: Final = 30_000
 """A driver that has not called for this long counts as dead: its functions are told to end."""
 QUEUED_MAX: Final = 10_000
 QUEUED_BYTES_MAX: Final = 32 << 20
-"""With more bytes than this queued for the driver, senders wait."""
+"""Bytes queued for the driver beyond which senders wait."""
 
 
 class _Inbox:
@@ -76,7 +76,7 @@ class Mailbox:
             self._enqueue(key, "ended", b"")
 
     async def collect(self) -> list[Item]:
-        """Return what has come since the last call, in order; wait for something to come."""
+        """Return the messages since the last call, in order; wait up to POLL_S for the first."""
         self._heard_ms = self._clock.monotonic_ms()
         if not self._up:
             await _within(POLL_S, self._arrived)
@@ -96,7 +96,7 @@ class Mailbox:
         return True
 
     async def send(self, key: Key, frames: list[bytes]) -> bool:
-        """Take what a function says; return False if nobody wants to hear it."""
+        """Queue frames of a function for the driver; return False if its lease is closed."""
         while key in self._boxes and self._full and not self._driver_silent:
             self._emptied.clear()
             await _within(POLL_S, self._emptied)
@@ -107,7 +107,7 @@ class Mailbox:
         return True
 
     async def fetch(self, key: Key) -> list[bytes] | None:
-        """Return what there is for a function, waiting for it a while; None if it is to end at once."""
+        """Return the frames for a function, waiting up to POLL_S; None if it is to end at once."""
         box = self._boxes.get(key)
         if box is not None and not box.down:
             await _within(POLL_S, box.changed)

@@ -20,7 +20,7 @@ class Message(Struct, frozen=True):
 
 
 class SubmitTask(Message, frozen=True, tag="submit"):
-    """To the driver: have Ray execute this lease."""
+    """Message to the driver: have Ray execute this lease."""
 
     task: str
     lease: Raw
@@ -28,46 +28,46 @@ class SubmitTask(Message, frozen=True, tag="submit"):
 
 
 class FrameToTask(Message, frozen=True, tag="post"):
-    """To the driver: pass this frame on to the function."""
+    """Message to the driver: pass this frame on to the function."""
 
     frame: Raw
 
 
 class Withdraw(Message, frozen=True, tag="recall"):
-    """To the driver: cancel the Ray task unless a process has begun to execute it."""
+    """Message to the driver: cancel the Ray task unless a process has begun to execute it."""
 
 
 class KillTask(Message, frozen=True, tag="kill"):
-    """To the driver: kill the process of the Ray task."""
+    """Message to the driver: kill the process of the Ray task."""
 
 
 class JoinResult(Struct, frozen=True, tag="joined"):
-    """From the driver: it has joined the cluster; or `problem` says why it could not, and it ends."""
+    """Message from the driver: it has joined the cluster; or `problem` says why it could not, and it ends."""
 
     problem: str = ""
     nodes: int = 0
 
 
 class PlacementPending(Message, frozen=True, tag="waits"):
-    """From the driver: Ray has not placed the task yet; `text` says which resources it waits for."""
+    """Message from the driver: Ray has not placed the task yet; `text` says which resources it waits for."""
 
     text: str
 
 
 class TaskStart(Message, frozen=True, tag="began"):
-    """From the driver: a process on `node` has begun to execute the lease."""
+    """Message from the driver: a process on `node` has begun to execute the lease."""
 
     node: str
 
 
 class FrameFromTask(Message, frozen=True, tag="mail"):
-    """From the driver: a frame of the function."""
+    """Message from the driver: a frame of the function."""
 
     frame: Raw
 
 
 class TaskEnd(Message, frozen=True, tag="ended"):
-    """From the driver, after all frames of the task: the Ray task is over; `failure` is empty if it returned."""
+    """Message from the driver, after all frames of the task: the Ray task is over; `failure` is empty if it returned."""
 
     failure: str = ""
 

@@ -1,4 +1,4 @@
-"""How a worker reaches Ray, checked before it claims anything; light, since every worker imports it."""
+"""Options of a worker's connection to Ray, checked before its first claim; light, since every worker imports them."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ class RayUnusable(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a driver is started with."""
+    """Settings of a driver."""
 
     spec: str
-    """How the app is imported on the cluster, as module:attribute."""
+    """The app as the cluster imports it, as module:attribute."""
     address: str
     runtime_env: Raw
     capacity: int
 
 
 class RayOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a worker uses Ray."""
+    """Ray options of a worker."""
 
     address: str = ""
-    """Of the cluster; RAY_ADDRESS if absent, and "auto" without that: the one that this machine is part of."""
+    """Address of the cluster; default: RAY_ADDRESS, else "auto", the cluster that this machine is part of."""
     runtime_env: str = ""
-    """What Ray is to bring to the nodes, as the JSON of a Ray runtime environment; HEADWAY_RAY_RUNTIME_ENV if absent."""
+    """Runtime environment that Ray brings to the nodes, as JSON; default: HEADWAY_RAY_RUNTIME_ENV."""
     capacity: Annotated[int, RAY_CAPACITY, PYTHON_ONLY] = 100
-    """How many runs may be on Ray at once; with 0 the worker leaves them to others, and needs no Ray."""
+    """Most runs on Ray at once; with 0 the worker leaves them to others, and needs no Ray."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be used: raise ValueError."""
         check_all(self)
 
     def settings(self, spec: str) -> Settings:
-        """Return what a driver is started with; raise RayUnusable for what cannot work."""
+        """Return the settings of a driver; raise RayUnusable for settings that cannot work."""
         if importlib.util.find_spec("ray") is None:
             raise RayUnusable(
                 "The app has Ray tasks, and Ray is not installed: `pip install 'headway[ray]'`, or leave them to other "

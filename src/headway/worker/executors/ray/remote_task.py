@@ -41,15 +41,13 @@ from headway.worker.executors.frames import (
 _decode: Final = msgspec.json.Decoder(FrameToChild).decode
 _encode: Final = msgspec.json.Encoder().encode
 _states: list[GlobalState] = []
-"""This process's, from its first run on: Ray uses its processes again."""
+"""State of this process since its first run: Ray uses its processes again."""
 
 
 class Call(Protocol):
     """A blocking call of a mailbox method, from any thread but the main one."""
 
-    def __call__(self, verb: str, *given: Any) -> Any:
-        """Call it."""
-        ...
+    def __call__(self, verb: str, *given: Any) -> Any: ...
 
 
 def execute(mailbox: Any, spec: str, lease: bytes) -> None:
@@ -135,7 +133,7 @@ class RemoteTask:
             self._over.wait()
 
     def _say_last(self, frame: FrameFromChild) -> None:
-        """Say what is no report, after all reports."""
+        """Send a frame after all reports."""
         self._last = frame
         self._buffer.wake()
         self._over.wait()
