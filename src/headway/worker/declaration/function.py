@@ -17,8 +17,11 @@ from typing import Any, Final, get_args, get_type_hints
 
 from headway.codec import Unresolved
 
-_CONTEXTS: Final = {"Context", "SyncContext"}
-_HOME: Final = "headway.worker.context.context"
+_CONTEXTS: Final = {
+    "Context": "headway.worker.context.context",
+    "SyncContext": "headway.worker.context.sync_context",
+}
+"""Names of the contexts, and their modules, which are not imported here."""
 _LOCALS: Final = re.compile(r"\.<locals>\.")
 
 
@@ -211,9 +214,7 @@ def _contexts(hint: Any) -> set[str]:
     """Return which contexts a type names, itself or in a union."""
     kinds = get_args(hint) or (hint,)
     return {
-        each.__name__
-        for each in kinds
-        if isinstance(each, type) and each.__module__ == _HOME and each.__name__ in _CONTEXTS
+        each.__name__ for each in kinds if isinstance(each, type) and _CONTEXTS.get(each.__name__) == each.__module__
     }
 
 
