@@ -8,7 +8,7 @@ import pytest
 from headway.errors import Overloaded
 from headway.evaluation import children as pool
 from headway.evaluation.children import ChildDied, Children
-from headway.evaluation.messages import Check, Look, Looked, Render, Rendered, Verdict
+from headway.evaluation.messages import Check, Look, LookAnswer, Render, RenderAnswer, Verdict
 
 
 @pytest.fixture
@@ -113,19 +113,19 @@ async def test_a_check_that_needs_too_much_memory_ends_its_child_alone(children)
         with pytest.raises(ChildDied):
             await child.answer()
     async with children.turn(1) as child:
-        assert (await ask(child, Look("{{ record.a }}"), Looked)).fields == ["a"]
+        assert (await ask(child, Look("{{ record.a }}"), LookAnswer)).fields == ["a"]
 
 
 async def test_a_child_that_has_kept_much_is_replaced_before_the_next_turn(children, monkeypatch):
     async with children.turn(1) as child:
-        await ask(child, Look("x"), Looked)
+        await ask(child, Look("x"), LookAnswer)
         first = child.pid
     async with children.turn(2) as child:
-        await ask(child, Look("x"), Looked)
+        await ask(child, Look("x"), LookAnswer)
         assert child.pid == first
         monkeypatch.setattr(pool, "RESIDENT_MAX", 1)
     async with children.turn(1) as child:
-        await ask(child, Look("x"), Looked)
+        await ask(child, Look("x"), LookAnswer)
         assert child.pid != first
 
 
@@ -136,6 +136,6 @@ async def test_rows_that_are_left_when_the_time_of_a_turn_is_over_wait_for_the_n
         await child.ask(Render([(slow, False)], rows))
         answers = []
         while not (answers and answers[-1].later) and len(answers) < len(rows):
-            answers.append(msgspec.json.decode(await child.answer(), type=Rendered))
+            answers.append(msgspec.json.decode(await child.answer(), type=RenderAnswer))
         assert 2 <= len(answers)
-        assert (await ask(child, Look("x"), Looked)).error == ""  # nothing is left of the rows
+        assert (await ask(child, Look("x"), LookAnswer)).error == ""  # nothing is left of the rows

@@ -13,15 +13,11 @@ import pytest
 from tests.tidy.code import MODULES, name
 
 RIDDLES = {
-    "actions/",
-    "app/",
     "compat/cloudcoin/",
     "compat/tadabase/",
     "engine/schedules/",
-    "evaluation/",
     "http/",
     "loops/",
-    "outbound/",
     "service/",
     "service/access/",
     "service/tables/",
@@ -35,7 +31,6 @@ RIDDLES = {
 
 PARTICIPLES = {
     "compat/tadabase/",
-    "evaluation/",
     "http/",
     "service/",
     "service/access/",

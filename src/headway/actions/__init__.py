@@ -1,1 +1,1 @@
-"""The tasks that come built in; the server itself executes them, in small transactions."""
+"""Built-in tasks, which the server itself executes in small transactions."""

@@ -15,7 +15,7 @@ NAME = "headway.bulk"
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
-    """Carry out the action on what was there when it was asked; go on where an earlier attempt stood."""
+    """Apply the action to the runs that matched at its start, and continue after an earlier attempt's cursor."""
     action = msgspec.json.decode(run.input, type=BulkAction)
     wanted = Space(run.organisation).wanted(to_filter(action.filter))
     if wanted.created_before is None:  # what comes later, also in the same millisecond, has a higher id

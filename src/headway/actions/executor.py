@@ -1,4 +1,4 @@
-"""Executes the built-in tasks inside the server: a worker like others, without a process of its own."""
+"""Executor of the built-in tasks inside the server: a worker without a process of its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 Handler = Callable[[Service, Run], Awaitable[msgspec.Raw]]
 
 MAX_CRASHES = 100
-"""Of tasks with a cursor: that servers are restarted while they go on is no fault of theirs."""
+"""Crash limit of tasks with a cursor, high since restarts of the server are not their fault."""
 
 
 def _declared(name: str, description: str, takes: type[msgspec.Struct], **more: Any) -> TaskDeclaration:
@@ -64,11 +64,11 @@ BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
 }
 
 EXECUTORS: Mapping[str, tuple[Handler, int]] = {EXECUTOR: (records.execute, 16)}
-"""Kinds of tasks that users make and the server executes, and how many runs of them at once."""
+"""Kinds of tasks that users make and the server executes, with the number of runs of each at once."""
 CAPACITY = 4
 HEARTBEAT_S = 5.0
 AGAIN_S = 1.0
-"""Before it registers again, and before it asks a store again that was not available."""
+"""Pause, in seconds, before it registers again, and before it asks an unavailable store again."""
 BEATS_UNSURE: Final = 3
 """Heartbeats that name what is held, after a claim without an answer: the second that does not name a lease hands it back."""
 
@@ -94,11 +94,11 @@ class BuiltInWorker:
         self._beat = 0
 
     def start(self) -> None:
-        """Begin, on the running event loop."""
+        """Start on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="headway-actions")
 
     async def stop(self) -> None:
-        """Hand back what is under way and end."""
+        """Hand back the runs in progress and end."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -209,7 +209,7 @@ class BuiltInWorker:
 
 
 async def leased(service: Service, lease: Lease) -> Run:
-    """Return the run of a lease, whosever it is; raise LeaseLost if it is not there any more."""
+    """Return the run of a lease, in any organisation; raise LeaseLost if it is gone."""
     run = await service.store.read.run(lease.run_id)
     if run is None:
         raise LeaseLost
@@ -217,7 +217,7 @@ async def leased(service: Service, lease: Lease) -> Run:
 
 
 async def _in_the_end(work: Callable[[], Awaitable[T]]) -> T:
-    """Return what `work` returns, as soon as the store is available. It may be carried out twice."""
+    """Return the result of `work`, as soon as the store is available. It may be carried out twice."""
     while True:
         try:
             return await work()

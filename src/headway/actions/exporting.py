@@ -12,7 +12,7 @@ NAME = "headway.export"
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
-    """Write the file; go on where an earlier attempt stood. The output names it."""
+    """Write the file, and continue after an earlier attempt's cursor. The output names the file."""
     exports = service.of(run.organisation).exports
     spec = msgspec.json.decode(run.input, type=ExportTable)
     done = await exports.begin(run, spec)

@@ -12,7 +12,7 @@ NAME = "headway.import"
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
-    """Import the file; go on where an earlier attempt stood. The output says how many rows became what."""
+    """Import the file, and continue after an earlier attempt's cursor. The output counts rows by outcome."""
     imports = service.of(run.organisation).imports
     spec = msgspec.json.decode(run.input, type=ImportFile)
     done = await imports.begin(run, spec)

@@ -33,15 +33,15 @@ from headway.wire.runs import StartRun
 PAGE: Final = 500
 """Records of one transaction."""
 PAGE_SENT: Final = 16
-"""If something is sent for each: so many may be sent again after a crash."""
+"""Number of records of one transaction with a mail or a call for each, which may be sent again after a crash."""
 PARALLEL: Final = 8
-"""Calls and mails that one run has under way at once."""
+"""Maximum number of calls and mails of one run at once."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
-    """Do what the task says, to all records that it is about; go on where an earlier attempt stood."""
+    """Carry out the task for all its records, and continue after an earlier attempt's cursor."""
     desk = service.of(run.organisation)
     record_run = await RecordRun.begin(service.store, desk, run)
     if not (record_run.alike and await _patch(record_run)):
@@ -53,7 +53,7 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
 
 
 async def _patch(record_run: RecordRun) -> bool:
-    """Give the same values to all, many with one statement; False if the rest has to be done one by one."""
+    """Give the same values to all records, many with one statement; False if the rest has to be done one by one."""
     limit: int | None = PATCHED_FIRST
     while limit is not None and not record_run.dry:
         limit = await record_run.patch_more(limit)
@@ -78,7 +78,7 @@ class _Pages:
         }
 
     async def all(self) -> None:
-        """Do them all; raise RecordFailed if a record failed and the task stops there."""
+        """Process all pages; raise RecordFailed if a record failed and the task stops there."""
         final = self._sends or self._run.table.external is not None
         most = PAGE_SENT if self._sends else PAGE
         if final and self._task.on_error == "stop":  # what is behind the one that fails must not have happened
@@ -122,7 +122,7 @@ class _Pages:
                 await _each(rendered, lambda job, texts: self._call(index, action, job, texts))
 
     def _change(self, index: int, job: Job, given: dict[str, Any]) -> None:
-        """Let later actions see the record as it is after this one."""
+        """Let later actions see the record after this one."""
         try:
             job.values = filled(job.table, given, job.values, self._run.desk.records.zone)
         except Refused as refused:
@@ -176,7 +176,7 @@ class _Pages:
     # -- templates -----------------------------------------------------------------------------------------------------
 
     async def _rendered(self, index: int, action: Action, jobs: list[Job]) -> list[tuple[Job, list[str]]]:
-        """Return each job with what the action's templates become for it; those for which they fail have failed."""
+        """Return each job with the action's rendered templates; jobs whose templates fail have failed."""
         templates = templates_of(action)
         if not templates:
             return [(job, []) for job in jobs]
@@ -192,7 +192,7 @@ class _Pages:
         return done
 
     async def _contexts(self, jobs: list[Job]) -> list[dict[str, Any]]:
-        """Return what templates see, for each job."""
+        """Return the variables of templates for each job."""
         found: dict[tuple[str, str], tuple[Table, Record]] = {}
         fields = connections(self._run.table) if self._task.connected else []
         if fields:
@@ -218,7 +218,7 @@ def _stop_at(jobs: Sequence[Job]) -> None:
 
 
 async def _each(work: Sequence[tuple[Job, list[str]]], send: Callable[[Job, list[str]], Awaitable[None]]) -> None:
-    """Send for each, a few at once; raise LeaseLost if the run is taken away meanwhile."""
+    """Send for each job, a few at once; raise LeaseLost if the run is taken away meanwhile."""
     room = asyncio.Semaphore(PARALLEL)
 
     async def one(job: Job, texts: list[str]) -> None:

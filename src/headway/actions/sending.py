@@ -1,4 +1,4 @@
-"""What leaves the store for a record: a mail or a call, tried a few times, under a name that stays the same."""
+"""Mails and calls for a record, tried a few times, under an id that stays the same."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from headway.service.service import Service
 
 TRIES: Final = 3
 WAIT_S: Final = (1.0, 4.0)
-"""Before the second and the third try; longer if the target says so, up to the last of them doubled."""
+"""Waits before the second and the third try, in seconds; longer if the target asks, up to twice the last."""
 IN_A_ROW: Final = 20
-"""So many records that failed one after the other for what is wrong with the target, and the run waits for better times."""
+"""Number of consecutive records that failed because of the target, after which the run waits."""
 
 
 class Sender:
-    """Sends for the records of one run."""
+    """Sender for the records of one run."""
 
     def __init__(self, service: Service, run: RecordRun) -> None:
         self._service = service
@@ -33,11 +33,11 @@ class Sender:
         self._server: MailServer | None = None
         self._secrets: dict[int, Secrets] = {}
         self._unreachable: set[str] = set()
-        """Records that failed for the target's sake."""
+        """Records that failed because of the target."""
         self._in_a_row = 0
 
     async def prepare(self, actions: Sequence[Action]) -> None:
-        """Look up what mails need; raise NotFound if there is no mail server."""
+        """Load the mail server for mails; raise NotFound if there is none."""
         if any(isinstance(action, Email) for action in actions):
             self._server = await self._run.desk.record_tasks.opened_mail_server()
 
@@ -63,7 +63,7 @@ class Sender:
         rendered: str | None,
         always: Mapping[str, str],
     ) -> None:
-        """Call the webhook for the record, or let the record fail. Raises Unfit for a body that is no JSON."""
+        """Call the webhook for the record, or let the record fail. Raises Unfit for a body that is not JSON."""
         body = body_of(always["task"], self._run.run.id, record, job.record.id, rendered)
         name = message_id(self._run.reached.origin, job.record.id, index)
         try:
@@ -98,7 +98,7 @@ class Sender:
                 return
 
     async def _still_held(self) -> None:
-        """Raise LeaseLost once the run is to stop, or is another attempt's: nothing more is sent for it."""
+        """Raise LeaseLost once the run is to stop, or is another attempt's, so that nothing more is sent for it."""
         run = self._run.run
         now = await self._service.store.read.run(run.id)
         if now is None or now.epoch != run.epoch or now.state is not State.RUNNING:
@@ -111,7 +111,7 @@ class Sender:
         job.fail(index, failure.code, failure.message)
 
     def give_up_on_the_unreachable(self, jobs: Sequence[Job]) -> None:
-        """Raise TargetUnreachable if so many records in a row failed for the target's sake: the others would as well."""
+        """Raise TargetUnreachable after many consecutive failures of the target."""
         for job in jobs:
             self._in_a_row = self._in_a_row + 1 if job.record.id in self._unreachable else 0
             if self._in_a_row >= IN_A_ROW and job.error is not None:

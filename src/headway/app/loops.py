@@ -1,4 +1,4 @@
-"""Which loops a server runs, and what wakes them."""
+"""Loops of a server, and the events that wake them."""
 
 from __future__ import annotations
 

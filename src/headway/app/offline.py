@@ -1,4 +1,4 @@
-"""What is done to a store while nobody serves it, or said about the server without one: for the command line."""
+"""Operations on a store without its server, and statements about a server, for the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that the doctor looked at."""
+    """One result of the doctor."""
 
     name: str
     ok: bool
@@ -51,7 +51,7 @@ def restore(source: str, store: str, *, make_folder: bool = False) -> None:
 
 
 def accept_loss(store: str) -> list[str]:
-    """Accept the loss of a SQLite store's data or secret, so that it can be served again; return what was given up."""
+    """Accept the loss of a SQLite store's data or secret, so that it can be served again; return the losses."""
     if is_postgres(store):
         raise ValueError("--accept-loss is for a store in a file; a database is brought back with its own tools")
     from headway.storage.sqlite import loss  # noqa: PLC0415 - only where it is asked for
@@ -63,7 +63,7 @@ def accept_loss(store: str) -> list[str]:
 
 
 def doctor(store: str, *, verify: bool = False) -> list[Finding]:
-    """Look at the machine and the store; `verify` reads every row and holds it against the others."""
+    """Check the machine and the store; `verify` reads every row and compares it with the others."""
     python = platform.python_version()
     findings = [Finding("python", sys.version_info >= (3, 11), f"{platform.python_implementation()} {python}")]
     findings += [Finding(name, ok, message) for name, ok, message in _checkup(store, verify=verify)]
@@ -71,7 +71,7 @@ def doctor(store: str, *, verify: bool = False) -> list[Finding]:
 
 
 def _certificate(settings: Settings) -> list[Finding]:
-    """Look at the certificate that the settings name, if they do."""
+    """Check the certificate of the settings, if any."""
     if not settings.tls_cert:
         return []
     from headway.http.certificate import check  # noqa: PLC0415 - only where it is asked for
@@ -163,7 +163,7 @@ def openapi(surface: str) -> dict[str, Any]:
 
 
 def _file(store: str, otherwise: str) -> Path:
-    """Return a store's file; `otherwise` says what one in memory lacks."""
+    """Return a store's file; `otherwise` is the lack of a store in memory."""
     path = sqlite_path(store)
     if path is None:
         raise ValueError(f"a store in memory {otherwise}")
@@ -171,7 +171,7 @@ def _file(store: str, otherwise: str) -> Path:
 
 
 def _copied_file(store: str) -> Path:
-    """Return a store's file, to be copied; of PostgreSQL its own tools make better copies."""
+    """Return a store's file for copying; PostgreSQL's own tools make better copies."""
     if is_postgres(store):
         raise ValueError(
             "backup and restore are for a store in a file; copy a database with pg_dump and pg_restore, "

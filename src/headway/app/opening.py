@@ -1,4 +1,4 @@
-"""Opens the store that the settings name, and waits for a database that does not answer yet."""
+"""Opening of the store in the settings, with a wait for a database that does not answer yet."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def known_secret(settings: Settings) -> bytes | None:
 
 
 def on_a_file(settings: Settings) -> tuple[Store, bytes]:
-    """Open the store in a file or in memory; return it, and what tokens and cursors are signed with."""
+    """Open the store in a file or in memory; return it, and the secret for tokens and cursors."""
     from headway.storage.sqlite.open import open_file, open_memory  # noqa: PLC0415 - after the workers are on their way
     from headway.storage.sqlite.secret import settle  # noqa: PLC0415
 

@@ -9,18 +9,17 @@ log = logging.getLogger("headway.server")
 
 
 class Reloads:
-    """Functions that read something again, by what that is called in the log."""
+    """Functions that read files again, by their names in the log."""
 
     def __init__(self) -> None:
-        """Nothing is read again."""
         self._reads: dict[str, Callable[[], None]] = {}
 
     def add(self, name: str, read: Callable[[], None]) -> None:
-        """Call `read` on each reload. If it raises, what was read before has to stay in use."""
+        """Call `read` on each reload. If it raises, the previous content has to stay in use."""
         self._reads[name] = read
 
     def run(self) -> None:
-        """Read everything again, and say so in the log."""
+        """Call all functions, and log each."""
         for name, read in self._reads.items():
             try:
                 read()

@@ -1,4 +1,4 @@
-"""`headway serve`: a server from its settings to its end.
+"""Server command: a server from its settings to its end, `headway serve`.
 
 It starts local workers before it imports the HTTP server, so that both come up at the same time.
 """
@@ -56,28 +56,27 @@ BROKEN = 74
 
 
 class Notices:
-    """What the supervisor has to say; kept back until the banner is printed, so that the last line is what to do."""
+    """Log lines of the supervisor, held back until the banner is printed, so that the last line is the advice."""
 
     def __init__(self) -> None:
-        """Keep it back."""
         self._held: list[str] | None = []
 
     def say(self, text: str) -> None:
-        """Log it, now or after the banner."""
+        """Log a line, now or after the banner."""
         if self._held is None:
             log.warning("%s", text)
         else:
             self._held.append(text)
 
     def release(self) -> None:
-        """Log what was kept back, and from now on everything at once."""
+        """Log the lines held back, and from now on each at once."""
         held, self._held = self._held or [], None
         for text in held:
             self.say(text)
 
 
 def serve(settings: Settings) -> int:
-    """Run a server until it is told to stop; return the process's exit code."""
+    """Run a server until a signal stops it; return the process's exit code."""
     leave_process_1()
     hangup.put_off()
     logs.configure(settings.log_level, settings.log_format)
@@ -262,7 +261,7 @@ def _renewed(certificate: Certificate, notices: Notices) -> Callable[[], None]:
 
 
 def _duties(service: Service, supervisor: Supervisor | None, reloads: Reloads) -> Duties:
-    """Return what is done when the server is signalled."""
+    """Return the handlers of the server's signals."""
     from headway.http.server import Duties  # noqa: PLC0415 - as in _serve
 
     async def drain() -> None:
@@ -306,7 +305,7 @@ async def _lock_the_door(service: Service, first_key: KeyText | None, notices: N
 
 
 def _readiness(service: Service, *, expects_workers: bool) -> dict[str, Callable[[], Awaitable[str | None]]]:
-    """Return what /readyz asks: None is well, a text says what is not."""
+    """Return the checks of /readyz by name: None if well, else the reason."""
     from headway.service.servers import SILENT_MS  # noqa: PLC0415 - as in _serve
 
     async def store() -> str | None:

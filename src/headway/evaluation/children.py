@@ -142,7 +142,7 @@ class Child:
                 self._process.kill()
 
     async def close(self) -> None:
-        """Kill it, and wait until it is gone."""
+        """Kill the process, and wait until it is gone."""
         self._end()
         if self._process is not None:
             await self._process.communicate()

@@ -11,15 +11,15 @@ LENGTH_BYTES: Final = 4
 
 
 class Render(msgspec.Struct, frozen=True, tag="render"):
-    """Request for one `Rendered` for each row, up to one with `later`."""
+    """Request for one `RenderAnswer` per row, up to one with `later`."""
 
     templates: list[tuple[str, bool]]
-    """(source, whether it is HTML)."""
+    """Pairs of source, and whether it is HTML."""
     rows: list[dict[str, Any]]
 
 
 class Look(msgspec.Struct, frozen=True, tag="look"):
-    """Request for one `Looked`."""
+    """Request for one `LookAnswer`."""
 
     source: str
 
@@ -36,8 +36,8 @@ class Check(msgspec.Struct, frozen=True, tag="check"):
 Request = Render | Look | Check
 
 
-class Rendered(msgspec.Struct, frozen=True):
-    """The texts of one row, one for each template; or an error."""
+class RenderAnswer(msgspec.Struct, frozen=True):
+    """Texts of one row, one per template; or an error."""
 
     texts: list[str] | None = None
     error: str = ""
@@ -47,8 +47,8 @@ class Rendered(msgspec.Struct, frozen=True):
     """Whether the request's time was up before this row; this and later rows are not rendered."""
 
 
-class Looked(msgspec.Struct, frozen=True):
-    """The variables and fields of `record` that a template refers to; or an error."""
+class LookAnswer(msgspec.Struct, frozen=True):
+    """Variables and fields of `record` that a template uses; or an error."""
 
     names: list[str] = []
     fields: list[str] = []

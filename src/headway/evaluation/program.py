@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from headway.evaluation import checking, limits, rendering
-from headway.evaluation.messages import LENGTH_BYTES, Check, Fault, Look, Render, Rendered, Request, Verdict
+from headway.evaluation.messages import LENGTH_BYTES, Check, Fault, Look, Render, RenderAnswer, Request, Verdict
 
 TURN_S: Final = 0.5
 """Seconds after which no further row is begun, so that other requests get the child."""
@@ -38,7 +38,7 @@ class Answers:
         self._outgoing.flush()
 
     def to(self, request: Request) -> None:
-        """Do what is asked."""
+        """Carry out one request."""
         match request:
             case Render():
                 self._render(request)
@@ -51,7 +51,7 @@ class Answers:
         began = time.monotonic()
         for index, row in enumerate(request.rows):
             if index and time.monotonic() - began > TURN_S:
-                self.send(Rendered(later=True))
+                self.send(RenderAnswer(later=True))
                 return
             self.send(rendering.render(request.templates, row, limits.limited))
 

@@ -29,7 +29,7 @@ from jinja2.filters import FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from headway.evaluation.limits import TooMuch
-from headway.evaluation.messages import Looked, Rendered
+from headway.evaluation.messages import LookAnswer, RenderAnswer
 
 OUTPUT_MAX: Final = 1024 * 1024
 """The longest text that a template may become, in characters."""
@@ -283,25 +283,25 @@ def compiled(source: str, *, html: bool) -> Template:
     return ENVIRONMENTS[html].from_string(source)
 
 
-def look(source: str, limit: Limit = nullcontext) -> Looked:
-    """Return what the template refers to."""
+def look(source: str, limit: Limit = nullcontext) -> LookAnswer:
+    """Return the variables and fields that the template uses."""
     try:
         with limit():
             return _look(source)
     except TemplateSyntaxError as error:
-        return Looked(error=f"line {error.lineno}: {error.message}")
+        return LookAnswer(error=f"line {error.lineno}: {error.message}")
     except Exception as error:  # noqa: BLE001 - whatever reading comes to, it is the template's failure
-        return Looked(error=words(error))
+        return LookAnswer(error=words(error))
 
 
-def _look(source: str) -> Looked:
+def _look(source: str) -> LookAnswer:
     tree = ENVIRONMENTS[False].parse(source)
     compiled(source, html=False)  # some errors are found only here
     stored = {each.name for each in tree.find_all(nodes.Name) if each.ctx != "load"}
     names = {each.name for each in tree.find_all(nodes.Name) if each.ctx == "load"} - stored - {"loop"}
     if any(True for _ in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends))):
-        return Looked(error="include, import and extends have nothing to take from here")
-    return Looked(sorted(names), sorted(set(_fields(tree))))
+        return LookAnswer(error="include, import and extends have nothing to take from here")
+    return LookAnswer(sorted(names), sorted(set(_fields(tree))))
 
 
 def _fields(tree: nodes.Template) -> Iterable[str]:
@@ -315,15 +315,15 @@ def _fields(tree: nodes.Template) -> Iterable[str]:
                 yield str(node.arg.value)
 
 
-def render(templates: list[tuple[str, bool]], row: dict[str, Any], limit: Limit = nullcontext) -> Rendered:
+def render(templates: list[tuple[str, bool]], row: dict[str, Any], limit: Limit = nullcontext) -> RenderAnswer:
     """Render all templates with one row."""
     try:
         with limit():
-            return Rendered(texts=[_render(compiled(source, html=html), row) for source, html in templates])
+            return RenderAnswer(texts=[_render(compiled(source, html=html), row) for source, html in templates])
     except (TooMuch, MemoryError) as error:
-        return Rendered(error=words(error), slow=True)
+        return RenderAnswer(error=words(error), slow=True)
     except Exception as error:  # noqa: BLE001 - whatever a template can come to, it is its row's failure
-        return Rendered(error=words(error))
+        return RenderAnswer(error=words(error))
 
 
 def _render(template: Template, row: dict[str, Any]) -> str:

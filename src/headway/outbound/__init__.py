@@ -1,1 +1,1 @@
-"""What leaves the server at a user's wish: calls, mails, and the texts in them; each held to where it may go and how long."""
+"""Outbound traffic for users: calls, mails, and the templates in them, within limits of targets and time."""

@@ -1,4 +1,4 @@
-"""The one way out: a server's guard, its callers and mailers, and the processes that evaluate what users give."""
+"""Gateway for outbound traffic: a server's guard, its callers and mailers, and the processes for evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Gateway:
-    """Whatever sends something has it from here; nothing is opened before it is needed."""
+    """Source of all senders; nothing is opened before it is needed."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Gateway:
 
     @property
     def caller(self) -> Caller:
-        """What calls webhooks; its library takes a fifth of a second to load, which most servers never need."""
+        """Caller of webhooks; its library takes a fifth of a second to load, which most servers never need."""
         if self._caller is None:
             from headway.outbound.http import Caller  # noqa: PLC0415 - see above
 
@@ -42,7 +42,7 @@ class Gateway:
 
     @property
     def mailer(self) -> Mailer:
-        """What sends mails; loaded late as well."""
+        """Mailer, loaded late as well."""
         if self._mailer is None:
             from headway.outbound.mail import Mailer  # noqa: PLC0415 - see above
 
@@ -50,7 +50,7 @@ class Gateway:
         return self._mailer
 
     async def close(self) -> None:
-        """Let go of every connection and process."""
+        """Close all connections and processes."""
         if self._caller is not None:
             await self._caller.close()
         if self._mailer is not None:

@@ -1,8 +1,7 @@
-"""The guard: what the server calls for its users, asked when a target is named and again at every dial.
+"""Guard of outbound targets: checked when a target is defined, and again at every dial.
 
-A name is nothing to go by, since its owner can have it point inside whenever he likes. What counts is the address that is
-dialled: the guard makes the sockets, and makes none for an address that is refused. Who operates the server can name
-others that may be called; nothing that a user writes can.
+A name is no criterion, since its owner can point it inside at any time. The dialled address decides: the guard makes
+the sockets, and makes none for a refused address. Only the operator of the server can allow internal targets.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ if TYPE_CHECKING:
 AddressInfo = tuple[Any, ...]
 """One address as `getaddrinfo` returns it: family, type, protocol, canonical name, socket address."""
 Resolve = Callable[[str, int], Awaitable[list[AddressInfo]]]
-"""From a host and a port to its addresses; raises OSError if there are none."""
+"""Resolution of a host and a port to addresses; raises OSError if there are none."""
 
 URL_MAX: Final = 2048
 HOST_MAX: Final = 253
 RESOLVE_S: Final = 3.0
-"""How long a name may take to resolve when a target is named; when it is called, the call's own limit holds."""
+"""Timeout of name resolution when a target is defined, in seconds; a call has its own timeout."""
 CONNECT_S: Final = 5.0
 MAIL_PORTS: Final = frozenset({25, 465, 587, 2525})
 
@@ -41,7 +40,7 @@ _INSIDE: Final = re.compile(r"\.(localhost|local|internal|intranet|lan|localdoma
 
 
 class AddressRefused(OSError):
-    """Where a name leads is not to be dialled. The words do not say which address that is."""
+    """The name resolves to an address that must not be dialled. The message does not reveal the address."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -50,12 +49,12 @@ class Target(msgspec.Struct, frozen=True):
     host: str
     port: int
     trusted: bool
-    """Whether the operator named it, so that it may lead anywhere that is not refused outright."""
+    """Whether the operator allowed the target, so that it may have any address that is not always refused."""
     url: URL | None = None
 
 
 class Guard:
-    """What may be called."""
+    """Policy for outbound targets."""
 
     def __init__(
         self,
@@ -81,7 +80,7 @@ class Guard:
 
     @classmethod
     def of(cls, settings: Settings) -> Guard:
-        """Return the guard that the settings describe."""
+        """Return the guard of the settings."""
         return cls(
             settings.outbound_allow, settings.outbound_refuse, settings.outbound_ports, plain=settings.outbound_http
         )
@@ -89,7 +88,7 @@ class Guard:
     # -- when a target is named ----------------------------------------------------------------------------------------
 
     def url(self, text: str) -> Target:
-        """Return the target of a URL; raise TargetRefused with what is wrong with it."""
+        """Return the target of a URL; raise TargetRefused with the reason."""
         from yarl import URL  # noqa: PLC0415 - slow to import, and not every server calls somebody
 
         if len(text) > URL_MAX:
@@ -128,7 +127,7 @@ class Guard:
         return Target(host, port, trusted)
 
     async def look_up(self, target: Target) -> None:
-        """Raise TargetRefused if the name leads to an address now that is refused. That it leads nowhere yet is no harm."""
+        """Raise TargetRefused if the name resolves to a refused address; a name without an address passes."""
         try:
             async with asyncio.timeout(RESOLVE_S):
                 found = await self.resolve(target.host, target.port)
@@ -160,7 +159,7 @@ class Guard:
     # -- when it is called ---------------------------------------------------------------------------------------------
 
     def sockets(self, *, trusted: bool) -> Callable[[AddressInfo], socket.socket]:
-        """Return what makes a socket for an address, and raises AddressRefused for one that is not to be dialled."""
+        """Return a factory of sockets for addresses, which raises AddressRefused for refused ones."""
 
         def make(info: AddressInfo) -> socket.socket:
             family, kind, protocol, _, address = info

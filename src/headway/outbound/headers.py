@@ -33,7 +33,7 @@ class Mailbox(msgspec.Struct, frozen=True):
 
     name: str
     address: str
-    """In ASCII, with the domain in its IDNA form."""
+    """Address in ASCII, with the domain in its IDNA form."""
 
 
 def field(name: str, words: Iterable[str]) -> bytes:

@@ -24,18 +24,18 @@ from headway.outbound.signing import sign
 TIMEOUT_S: Final = 15.0
 CONNECT_S: Final = 5.0
 ANSWER_MAX: Final = 64 * 1024
-"""What is read of an answer, in bytes; nothing of it is unpacked."""
+"""Maximum number of bytes that are read of an answer; compressed content is not unpacked."""
 AFTER_MAX_MS: Final = 3_600_000
 
 _RETRIED: Final = frozenset({408, 425, 429})
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a receiver said."""
+    """Answer of a receiver."""
 
     status: int
     size: int
-    """Bytes that were read of it."""
+    """Number of bytes that were read."""
 
 
 class Caller:
@@ -128,7 +128,7 @@ class Caller:
 
 
 class _Resolver(AbstractResolver):
-    """Has names looked up as the guard does."""
+    """Resolver of aiohttp that asks the guard's."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -136,7 +136,7 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses; which of them may be dialled is seen when they are."""
+        """Return the addresses; the guard's sockets refuse forbidden ones."""
         return [
             ResolveResult(
                 hostname=host, host=info[4][0], port=port, family=info[0], proto=info[2], flags=socket.AI_NUMERICHOST
@@ -146,7 +146,7 @@ class _Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: the resolver holds no resources."""
 
 
 def _unreachable(code: str, message: str) -> SendFailed:

@@ -32,13 +32,13 @@ _ENTRY: Final = re.compile(
     r"[ \t]*+(?:(?P<bare>[^<>()\[\]\s\",;:\\]++)"
     r'|(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"[ \t]*+|(?P<words>[^<>()\[\]",;:\\@]*+))<(?P<address>[^<>\s]++)>)[ \t]*+(?:[,;]|$)'
 )
-"""One of a list of addresses: bare, or in angle brackets behind a name. Comments and groups are nobody's need."""
+"""Pattern of one address in a list: bare, or in angle brackets behind a name. Comments and groups are not supported."""
 _BREAKS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""What ends a line somewhere, or is no sign at all; a tab is one."""
+"""Line breaks and control characters, except the tab."""
 
 
 class MailServer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where mails are handed over, and who they are from."""
+    """Mail server that takes the mails, and their sender."""
 
     host: str
     port: int = 587
@@ -60,12 +60,12 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     html: str = ""
     message_id: str
-    """What stands before the sender's domain in the Message-ID; the same for every try."""
+    """Part of the Message-ID before the sender's domain, the same for every try."""
     at_ms: int
 
 
 def check_server(server: MailServer, guard: Guard) -> Target:
-    """Return where the server is; raise InvalidInput with what is wrong with its settings, TargetRefused among it."""
+    """Return the target of the server; raise InvalidInput, or TargetRefused, for wrong settings."""
     sender_of(server)
     if server.reply_to:
         addresses(server.reply_to, "reply_to", most=1)
@@ -76,7 +76,7 @@ def check_server(server: MailServer, guard: Guard) -> Target:
 
 
 def sender_of(server: MailServer) -> Mailbox:
-    """Return who the server's mails are from; raise InvalidInput if that is not one address and one line of a name."""
+    """Return the sender of the server's mails; raise InvalidInput unless it is one address with a one-line name."""
     found = addresses(server.sender, "sender", most=1)
     if not found or found[0].name:
         raise InvalidInput("sender is one e-mail address; the name before it is sender_name")
@@ -84,14 +84,14 @@ def sender_of(server: MailServer) -> Mailbox:
 
 
 def one_line(text: str, name: str) -> str:
-    """Return the text; raise InvalidInput if anything in it would end the line that it stands in."""
+    """Return the text; raise InvalidInput for a line break or a control character in it."""
     if _BREAKS.search(text):
         raise InvalidInput(f"{name} has a line break or a control character in it")
     return text
 
 
 def addresses(text: str, name: str, most: int = RECIPIENTS_MAX) -> list[Mailbox]:
-    """Read addresses as people write them; raise InvalidInput with the one that is none."""
+    """Read a list of addresses; raise InvalidInput naming the first invalid one."""
     if len(text) > ADDRESSES_MAX:
         raise InvalidInput(f"{name} is longer than {ADDRESSES_MAX:,} characters")
     one_line(text, name)

@@ -26,14 +26,14 @@ from headway.outbound.headers import Mailbox, field, mailboxes, text
 from headway.outbound.letter import RECIPIENTS_MAX, Mail, MailServer, addresses, one_line, sender_of
 
 TIMEOUT_S: Final = 30.0
-"""For one mail, from the connection to the server's word that it has it."""
+"""Timeout of one mail, in seconds, from the connection to the server's acceptance."""
 SUBJECT_MAX: Final = 500
 CONNECTIONS_MAX: Final = 4
-"""To one server at once."""
+"""Maximum number of connections to one server."""
 MAILS_PER_CONNECTION: Final = 100
-"""Servers that count close after so many."""
+"""Number of mails after which a connection is closed, as servers with such a limit do."""
 IDLE_S: Final = 30.0
-"""How long a connection is kept for the next mail."""
+"""Time for which a connection is kept for the next mail, in seconds."""
 _MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
 
 
@@ -169,7 +169,7 @@ class _Pool:
         return connection
 
     def drop(self, connection: _Connection) -> None:
-        """Close a connection that nobody wanted for a while."""
+        """Close a connection that was idle for IDLE_S."""
         self.idle.remove(connection)
         connection.close()
 

@@ -48,7 +48,7 @@ def check_secret(secret: str) -> None:
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise InvalidInput for a header that users cannot set, or one that would break out of its line."""
+    """Raise InvalidInput for a header that users cannot set, or with a line break."""
     if len(headers) > HEADERS_MAX:
         raise InvalidInput(f"a webhook has {HEADERS_MAX} headers of its own at most")
     for name, value in headers.items():

@@ -1,4 +1,4 @@
-"""Users' templates, rendered in child processes, so that one which exceeds the limits fails only its own row."""
+"""Templates of users, rendered in child processes, so that a template above the limits fails only its own row."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Final
 import msgspec
 
 from headway.evaluation.children import ChildDied, Children
-from headway.evaluation.messages import Look, Looked, Render, Rendered
+from headway.evaluation.messages import Look, LookAnswer, Render, RenderAnswer
 from headway.outbound.failure import SendFailed
 
 SOURCE_MAX: Final = 32 * 1024
 ROWS_AT_ONCE: Final = 50
 """Most rows of one request; a child renders as many of them as its time allows."""
 
-_rendered: Final = msgspec.json.Decoder(Rendered).decode
-_looked: Final = msgspec.json.Decoder(Looked).decode
+_rendered: Final = msgspec.json.Decoder(RenderAnswer).decode
+_looked: Final = msgspec.json.Decoder(LookAnswer).decode
 
 
 class Templates:
@@ -53,19 +53,19 @@ class Templates:
                 done.append(SendFailed("template", message, retryable=False, unreachable=True))
         return done
 
-    async def look(self, source: str, organisation: int) -> Looked:
+    async def look(self, source: str, organisation: int) -> LookAnswer:
         """Return the names that a template refers to, or its error."""
         if len(source) > SOURCE_MAX:
-            return Looked(error=f"a template has {SOURCE_MAX} characters at most")
+            return LookAnswer(error=f"a template has {SOURCE_MAX} characters at most")
         async with self._children.turn(organisation) as child:
             try:
                 await child.ask(Look(source))
                 return _looked(await child.answer())
             except ChildDied:
-                return Looked(error="the template is too much to be read")
+                return LookAnswer(error="the template is too much to be read")
 
 
-def _outcome(rendered: Rendered) -> list[str] | SendFailed:
+def _outcome(rendered: RenderAnswer) -> list[str] | SendFailed:
     if rendered.texts is not None:
         return rendered.texts
     return SendFailed("template", f"the template failed: {rendered.error}", retryable=False, unreachable=rendered.slow)
