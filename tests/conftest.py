@@ -16,6 +16,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
 
 
+@pytest.fixture(scope="session")
+def anyio_backend():
+    """The loop of coroutine tests: asyncio's own, a new one for each test."""
+    return "asyncio"
+
+
 def pytest_collection_modifyitems(items):
     """Refuse a test that is given two times to take: the one above the function would count, and not the parameter's."""
     for item in items:

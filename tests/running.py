@@ -1,7 +1,4 @@
-"""Fixtures and the running of coroutine tests, for the folders whose conftest takes them in."""
-
-import asyncio
-import inspect
+"""Fixtures of services on each store, for the folders whose conftest takes them in."""
 
 import pytest
 from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
@@ -11,59 +8,32 @@ from headway.clock import ManualClock
 from headway.storage.postgres.open import prepare
 
 __all__ = [
-    "_empty_store", "disk", "of_sqlite", "postgres_cluster", "postgres_installation", "postgres_store", "postgres_url",
-    "pytest_pyfunc_call", "runner", "world",
+    "_empty_store", "disk", "of_sqlite", "postgres_cluster", "postgres_installation", "postgres_store", "postgres_url", "world",
 ]  # fmt: skip
 
 
-@pytest.fixture
-def runner():
-    with asyncio.Runner() as running:
-        yield running
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
-    """Carry out coroutine tests on the loop of their fixtures."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    names = inspect.signature(pyfuncitem.obj).parameters
-    runner = pyfuncitem._request.getfixturevalue("runner")
-    runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
-    return True
-
-
-def _alive(runner, make):
-    async def up():
-        return make()
-
-    return runner.run(up())
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
-def world(request, runner):
+async def world(request, anyio_backend):
     """A service on the caller's thread, of each store; at the end every row is held against every other."""
     if request.param == "sqlite":
-        made = _alive(runner, in_memory)
+        made = in_memory()
     else:
-        url = request.getfixturevalue("postgres_store")
-        made = _alive(runner, lambda: on_postgres(url))
-        runner.run(made.service.servers.join())
+        made = on_postgres(request.getfixturevalue("postgres_store"))
+        await made.service.servers.join()
     yield made
-    runner.run(made.close())
+    await made.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def disk(request, runner, tmp_path):
+async def disk(request, anyio_backend, tmp_path):
     """A service with the writer on its thread, of each store."""
     if request.param == "sqlite":
-        made = _alive(runner, lambda: on_disk(tmp_path / "headway.db"))
+        made = on_disk(tmp_path / "headway.db")
     else:
-        url = request.getfixturevalue("postgres_store")
-        made = _alive(runner, lambda: on_postgres(url, threaded=True))
-        runner.run(made.service.servers.join())
+        made = on_postgres(request.getfixturevalue("postgres_store"), threaded=True)
+        await made.service.servers.join()
     yield made
-    runner.run(made.close())
+    await made.close()
 
 
 def of_sqlite(fixture):

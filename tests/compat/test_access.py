@@ -7,7 +7,7 @@ import logging
 
 import pytest
 from tests.http.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
-from tests.http.kit import NOBODY, OTHERS, on_loop
+from tests.http.kit import NOBODY, OTHERS
 
 from headway.compat.cloudcoin.routes import TaskQuery
 from headway.compat.cloudcoin.settings import CloudcoinSettings
@@ -33,7 +33,6 @@ def three(party, text=None):
 # -- Tadabase ----------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_the_three_headers_are_a_key_and_the_first_key_asks_everybody_for_one(serving):
     async with serving() as server:
         assert (await server.get("/api/v1/tasks")).status == 200
@@ -45,7 +44,6 @@ async def test_the_three_headers_are_a_key_and_the_first_key_asks_everybody_for_
         assert (await server.get("/api/v1/tasks", **party.headers)).status == 200
 
 
-@on_loop
 async def test_what_is_wrong_with_a_key_is_said_in_their_words(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -71,7 +69,6 @@ async def test_what_is_wrong_with_a_key_is_said_in_their_words(serving):
         assert (await server.get("/api/v1/tasks", **three(party, reading["key"]))).status == 200
 
 
-@on_loop
 async def test_every_answer_says_what_is_left_and_too_much_is_429(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -88,7 +85,6 @@ async def test_every_answer_says_what_is_left_and_too_much_is_429(serving):
         assert 0 < int(answer.headers["retry-after"]) <= 60
 
 
-@on_loop
 async def test_status_shows_the_key_what_it_may_and_what_is_left(serving):
     async with serving() as server:
         anonymous = (await server.get("/api/v1/status")).json
@@ -110,7 +106,6 @@ async def test_status_shows_the_key_what_it_may_and_what_is_left(serving):
         assert (said["per_day_limit"]["allowed"], said["per_day_limit"]["remaining"]) == (20, 19)
 
 
-@on_loop
 async def test_times_are_those_of_the_organisations_zone(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -123,7 +118,6 @@ async def test_times_are_those_of_the_organisations_zone(serving):
         assert (mine["start_at"], found["start_at"]) == ("2027-01-15 08:00:00", "2027-01-15 13:45:00")
 
 
-@on_loop
 async def test_what_is_anothers_is_not_there(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -146,7 +140,6 @@ async def test_what_is_anothers_is_not_there(serving):
         assert (await server.get(f"/v1/runs/{run_id}", **party.headers)).json["state"] == "queued"
 
 
-@on_loop
 async def test_a_termination_stands_in_the_log(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -175,7 +168,6 @@ def is_refusal(surface, answer):
     return said["status"] == "error" and said.get("payload", said)["data"]["message"] != ""
 
 
-@on_loop
 async def test_no_route_lets_in_who_has_no_key_or_not_the_right_one(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -196,7 +188,6 @@ async def test_no_route_lets_in_who_has_no_key_or_not_the_right_one(serving):
                 assert is_refusal(surface, answer), (route.name, answer.body)
 
 
-@on_loop
 async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -221,7 +212,6 @@ LISTS = {"/api/v1/tasks", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api
 """What names nothing that could be another's."""
 
 
-@on_loop
 async def test_every_route_answers_for_what_is_anothers_as_for_what_is_not_there(serving):
     async with serving("mine") as server:
         party = await first_key(server)
@@ -256,7 +246,6 @@ async def test_every_route_answers_for_what_is_anothers_as_for_what_is_not_there
         assert [(await server.get(path, **party.headers)).body for path in seen] == before
 
 
-@on_loop
 async def test_a_path_of_version_1_1_names_the_organisation_of_the_key(serving):
     async with serving() as server:
         assert (await server.get(f"/api/v1.1/{NOBODY}/tasks")).status == 200  # without keys nobody has one
@@ -277,7 +266,6 @@ async def test_a_path_of_version_1_1_names_the_organisation_of_the_key(serving):
         assert (await server.get(f"/api/v1.1/{party.id}/nothing", **party.headers)).json["type"] == "error"
 
 
-@on_loop
 async def test_refusals_say_what_is_left_as_far_as_that_is_known(serving):
     async with serving() as server:
         assert not LIMITS & set((await server.get("/api/v1/tasks")).headers)  # without keys nothing is limited
@@ -298,7 +286,6 @@ async def test_refusals_say_what_is_left_as_far_as_that_is_known(serving):
             assert refused.headers["x-ratelimit-reset"].isdigit()
 
 
-@on_loop
 async def test_a_cursor_of_another_is_none(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -315,7 +302,6 @@ async def test_a_cursor_of_another_is_none(serving):
 # -- CloudCoin ---------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_from_the_first_key_on_this_surface_asks_for_one_as_every_other_does(serving):
     async with serving() as server:
         before = await server.post("/api/v1/backup", {})
@@ -333,7 +319,6 @@ async def test_from_the_first_key_on_this_surface_asks_for_one_as_every_other_do
         assert (await server.post("/api/v1/backup", {}, **party.headers)).status == 200
 
 
-@on_loop
 async def test_a_program_on_this_machine_may_be_let_in_and_sees_what_was_started_here(serving):
     async with serving(surfaces=(CloudcoinSettings(loopback_without_key=True),)) as server:
         party = await first_key(server)
@@ -349,7 +334,6 @@ async def test_a_program_on_this_machine_may_be_let_in_and_sees_what_was_started
 
 
 @pytest.mark.parametrize("asked", [*ELSEWHERE, {"authorization": "Bearer x"}, {"authorization": "Basic eDp5"}])
-@on_loop
 async def test_others_than_programs_on_this_machine_need_one(asked, in_memory):
     async with in_memory(
         allow_host=("headway.lan",), surfaces=(CloudcoinSettings(loopback_without_key=True),)
@@ -370,14 +354,12 @@ async def test_others_than_programs_on_this_machine_need_one(asked, in_memory):
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8006", "[::1]", "[::1]:8006", "LOCALHOST:9"])
-@on_loop
 async def test_loopback_is_known_by_peer_and_host(peer, host, in_memory):
     async with in_memory(surfaces=(CloudcoinSettings(loopback_without_key=True),)) as server:
         await first_key(server)
         assert (await server.post("/api/v1/backup", {}, peer=peer, host=host)).status == 200
 
 
-@on_loop
 async def test_a_token_in_the_query_is_a_key_on_this_surface_only(in_memory):
     async with in_memory() as server:
         party = await first_key(server)
@@ -395,7 +377,6 @@ async def test_a_token_in_the_query_is_a_key_on_this_surface_only(in_memory):
             assert (await server.get(f"{path}?token={party.key}", **away)).status in (400, 401)
 
 
-@on_loop
 async def test_a_key_needs_the_scope_here_too(in_memory):
     async with in_memory() as server:
         party = await first_key(server)
@@ -405,7 +386,6 @@ async def test_a_key_needs_the_scope_here_too(in_memory):
         assert "run:start" in answer.json["payload"]["message"]
 
 
-@on_loop
 async def test_a_limit_says_nothing_about_the_task(in_memory):
     async with in_memory() as server:
         party = await first_key(server)

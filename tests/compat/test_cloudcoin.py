@@ -6,7 +6,7 @@ import json
 
 import msgspec
 import pytest
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 from headway.compat.cloudcoin.commands import ALIASES, RESERVED, Commands
 from headway.compat.cloudcoin.settings import CloudcoinSettings
@@ -43,7 +43,6 @@ async def progress(server, run_id, done, total, message=""):
 # -- commands ----------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_a_command_starts_the_task_of_its_name_and_answers_with_the_task_object(serving):
     async with serving() as server:
         answer = await server.post("/api/v1/backup", {"folder": "/srv"})
@@ -61,14 +60,12 @@ async def test_a_command_starts_the_task_of_its_name_and_answers_with_the_task_o
 
 
 @pytest.mark.parametrize(("name", "task"), ALIASES.items())
-@on_loop
 async def test_the_documented_long_names_are_aliases(name, task, in_memory):
     async with in_memory(task) as server:
         run_id = (await server.post(f"/api/v1/{name}")).json["task_id"]
         assert (await server.get(f"/v1/runs/{run_id}")).json["task"] == task
 
 
-@on_loop
 async def test_other_methods_start_only_what_the_table_has(in_memory):
     async with in_memory(
         "fix", "echo", surfaces=(CloudcoinSettings(aliases=("GET echo=echo", "repair=fix")),)
@@ -82,7 +79,6 @@ async def test_other_methods_start_only_what_the_table_has(in_memory):
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
-@on_loop
 async def test_a_reserved_word_is_never_a_command(name, in_memory):
     async with in_memory(name) as server:
         answer = await server.post(f"/api/v1/{name}", {})
@@ -92,7 +88,6 @@ async def test_a_reserved_word_is_never_a_command(name, in_memory):
         Commands([f"{name}=backup"])
 
 
-@on_loop
 async def test_the_servers_own_tasks_are_no_commands(in_memory):
     async with in_memory("headway.bulk") as server:
         assert (await server.post("/api/v1/headway.bulk", {"action": "terminate"})).status == 404
@@ -104,7 +99,6 @@ def test_an_alias_that_is_none_is_refused(alias):
         Commands([alias])
 
 
-@on_loop
 async def test_a_command_without_a_body_has_no_input_and_any_content_type_may_carry_json(in_memory):
     async with in_memory() as server:
         for body, kind in ((None, None), (b'{"a":1}', "application/x-www-form-urlencoded"), (b'{"a":1}', None)):
@@ -114,7 +108,6 @@ async def test_a_command_without_a_body_has_no_input_and_any_content_type_may_ca
             assert run["input"] == (json.loads(body) if body else {})
 
 
-@on_loop
 async def test_a_command_with_an_idempotency_key_is_carried_out_once(serving):
     async with serving() as server:
         first, again = [await server.post("/api/v1/backup", {"a": 1}, idempotency_key="k") for _ in range(2)]
@@ -126,7 +119,6 @@ async def test_a_command_with_an_idempotency_key_is_carried_out_once(serving):
 
 
 @pytest.mark.parametrize("url", EVERY_URL)
-@on_loop
 async def test_a_task_is_found_under_every_documented_url_with_and_without_dashes(url, in_memory):
     async with in_memory() as server:
         run_id = await server.start()
@@ -135,7 +127,6 @@ async def test_a_task_is_found_under_every_documented_url_with_and_without_dashe
             assert run_id in (said.get("task_id"), said.get("payload", {}).get("id"))
 
 
-@on_loop
 async def test_each_generation_has_its_words_for_each_state(serving):
     urls = {"current": EVERY_URL[0], "flat": EVERY_URL[4], "newer": EVERY_URL[7]}
     async with serving() as server:
@@ -160,7 +151,6 @@ async def test_each_generation_has_its_words_for_each_state(serving):
     assert {word.newer for word in WORDS.values()} == {"running", "success", "failed"}
 
 
-@on_loop
 async def test_the_shapes_of_the_generations_are_theirs(in_memory):
     async with in_memory() as server:
         run_id = await server.finished(b'{"total_coins":7}')
@@ -176,14 +166,12 @@ async def test_the_shapes_of_the_generations_are_theirs(in_memory):
 @pytest.mark.parametrize(
     "output", [b'"OK"', b"null", b"[1,2]", b"7", b"true", b'{"a":{"b":[]}}', '"é\\u0000"'.encode()]
 )
-@on_loop
 async def test_data_is_any_json(output, in_memory):
     async with in_memory() as server:
         data = (await polled(server, await server.finished(output)))["payload"]["data"]
         assert data == json.loads(output)
 
 
-@on_loop
 async def test_progress_is_a_whole_number_and_never_ahead(in_memory):
     async with in_memory() as server:
         run_id = await server.running()
@@ -200,7 +188,6 @@ async def test_progress_is_a_whole_number_and_never_ahead(in_memory):
             assert answer.json["payload"]["status"] == "running"
 
 
-@on_loop
 async def test_a_running_task_says_how_it_goes_and_to_the_newer_generations_what_it_published_last(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -223,7 +210,6 @@ async def test_a_running_task_says_how_it_goes_and_to_the_newer_generations_what
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_a_failed_task_says_why_in_both_places(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -240,7 +226,6 @@ async def test_a_failed_task_says_why_in_both_places(serving):
 
 
 @pytest.mark.parametrize("code", ["timeout", "heartbeat_timeout"])
-@on_loop
 async def test_a_task_that_timed_out_has_their_code_for_it(code, in_memory):
     async with in_memory() as server:
         run_id = await server.running()
@@ -253,7 +238,6 @@ async def test_a_task_that_timed_out_has_their_code_for_it(code, in_memory):
 @pytest.mark.parametrize(
     ("said", "code"), [("4115", 4115), ("4096", 4096), ("4352", 4100), ("04115", 4100), ("no_wallet", 4100)]
 )
-@on_loop
 async def test_a_task_may_fail_with_a_code_of_theirs(said, code, in_memory):
     async with in_memory() as server:
         run_id = await server.running()
@@ -264,7 +248,6 @@ async def test_a_task_may_fail_with_a_code_of_theirs(said, code, in_memory):
         assert task["data"] == {"code": code, "message": "there is no wallet Savings", "details": [said, "Fail"]}
 
 
-@on_loop
 async def test_a_terminated_task_is_an_error_that_says_so(in_memory):
     async with in_memory() as server:
         why, plain = await server.start(), await server.start()
@@ -276,7 +259,6 @@ async def test_a_terminated_task_is_an_error_that_says_so(in_memory):
         assert task["data"]["message"] == "terminated"
 
 
-@on_loop
 async def test_an_unknown_task_is_404_with_the_body_that_ends_every_poller(in_memory):
     async with in_memory() as server:
         for url in EVERY_URL[:4]:
@@ -290,7 +272,6 @@ async def test_an_unknown_task_is_404_with_the_body_that_ends_every_poller(in_me
 
 
 @pytest.mark.parametrize("text", ["nope", "0199f2a4", "status2", "Nov-22-25_08-00-00-AM", "x" * 500, "%00", "{}"])
-@on_loop
 async def test_what_is_no_uuid_is_no_task(text, in_memory):
     async with in_memory() as server:
         for url in EVERY_URL[:1] + EVERY_URL[4:5]:
@@ -299,7 +280,6 @@ async def test_what_is_no_uuid_is_no_task(text, in_memory):
             assert answer.json["status"] == "error"
 
 
-@on_loop
 async def test_a_removed_task_is_gone_and_ends_the_polling(serving):
     async with serving() as server:
         run_id = await server.finished()
@@ -318,7 +298,6 @@ async def test_a_removed_task_is_gone_and_ends_the_polling(serving):
 @pytest.mark.parametrize(
     "query", ["", "?x=1", "?task_id=", "?task_id=a&task_id=b", "?id=a&task_id=b", "?%ff", "?id=%ff"]
 )
-@on_loop
 async def test_a_poll_that_names_no_task_is_told_so(query, in_memory):
     async with in_memory() as server:
         for path in ("/api/task", "/api/system/tasks"):
@@ -345,7 +324,6 @@ SCHEMA = b'{"type":"object","properties":{"name":{"type":"string"}},"required":[
         (b'{"name":"%b"}' % (b"x" * 3000), 413, 4121, "Validation error. "),
     ],
 )
-@on_loop
 async def test_input_that_cannot_be_has_their_codes(body, status, code, message, serving):
     async with serving(input_max=2000) as server:
         await server.declare("join", input_schema=msgspec.Raw(SCHEMA))
@@ -358,7 +336,6 @@ async def test_input_that_cannot_be_has_their_codes(body, status, code, message,
         assert (await server.get("/v1/runs:count")).json["total"] == 0
 
 
-@on_loop
 async def test_an_unknown_command_and_an_unknown_url_are_no_services(in_memory):
     async with in_memory() as server:
         await server.post("/v1/tasks/backup:deactivate")
@@ -375,7 +352,6 @@ async def test_an_unknown_command_and_an_unknown_url_are_no_services(in_memory):
             )
 
 
-@on_loop
 async def test_limits_come_in_the_surfaces_words_too(in_memory):
     async with in_memory(body_max=1000) as server:
         cases = (
@@ -393,7 +369,6 @@ async def test_limits_come_in_the_surfaces_words_too(in_memory):
             assert ("connection" in answer.headers) == (status != 421)
 
 
-@on_loop
 async def test_what_passes_by_itself_says_nothing_about_the_task(in_memory):
     """A server that drains, or a disk that is full, must not end a polling that could go on."""
     async with in_memory() as server:
@@ -405,7 +380,6 @@ async def test_what_passes_by_itself_says_nothing_about_the_task(in_memory):
         assert payload["message"] == "The server is shutting down"
 
 
-@on_loop
 async def test_strict_answers_errors_with_200_as_the_original_does(in_memory):
     async with in_memory(surfaces=(CloudcoinSettings(strict=True),)) as server:
         for method, path in (("GET", f"/api/v1/tasks/{NOBODY}"), ("POST", "/api/v1/nothing"), ("GET", "/api/task")):
@@ -415,7 +389,6 @@ async def test_strict_answers_errors_with_200_as_the_original_does(in_memory):
         assert (await server.get(f"/api/v1/tasks/status/queue/{NOBODY}")).status == 404
 
 
-@on_loop
 async def test_strict_holds_for_every_path_that_is_not_another_surfaces(in_memory):
     async with in_memory(surfaces=(CloudcoinSettings(strict=True),)) as server:
         for method, path in (
@@ -436,7 +409,6 @@ async def test_strict_holds_for_every_path_that_is_not_another_surfaces(in_memor
 WALLET = "https://wallet.example"
 
 
-@on_loop
 async def test_pages_of_other_sites_may_neither_read_nor_start(in_memory):
     async with in_memory() as server:
         run_id = await server.start()
@@ -452,7 +424,6 @@ async def test_pages_of_other_sites_may_neither_read_nor_start(in_memory):
         assert (await server.get(f"/api/v1/tasks/{run_id}", origin="http://localhost:8006")).status == 200
 
 
-@on_loop
 async def test_pages_of_a_listed_origin_may(in_memory):
     async with in_memory(surfaces=(CloudcoinSettings(origins=(WALLET,)),)) as server:
         page = {"origin": WALLET, "sec_fetch_site": "cross-site"}
@@ -469,7 +440,6 @@ async def test_pages_of_a_listed_origin_may(in_memory):
         assert "access-control-allow-origin" not in other.headers
 
 
-@on_loop
 async def test_a_listed_origin_may_nothing_elsewhere(in_memory):
     async with in_memory(surfaces=(CloudcoinSettings(origins=(WALLET,)),)) as server:
         run_id = await server.start()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.compat.test_access import three
 from tests.http.access_kit import ALL, first_key, key_of, second
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.errors import HeadwayError
@@ -89,7 +89,6 @@ SAID = {"type", "msg", "status", "code", "request_id"}
     TADABASE,
     ids=[f"{n}-{row[0]}-{row[2] or row[4]}" for n, row in enumerate(TADABASE)],
 )
-@on_loop
 async def test_each_row_of_tadabases_table(status, msg, who, method, path, body, in_memory, monkeypatch):
     async with in_memory() as server:
         ask = await asked(server)
@@ -114,7 +113,6 @@ async def test_each_row_of_tadabases_table(status, msg, who, method, path, body,
             assert said["code"] == "internal_error"
 
 
-@on_loop
 async def test_running_tasks_is_opt_in_for_a_new_key(in_memory):
     async with in_memory() as server:
         party = await first_key(server)
@@ -149,7 +147,6 @@ FAILED = {4106: ("timeout", ""), 4115: ("4115", "there is no wallet Savings"), 4
     CLOUDCOIN,
     ids=[f"{n}-{row[0]}" for n, row in enumerate(CLOUDCOIN)],
 )
-@on_loop
 async def test_each_row_of_cloudcoins_table(
     strict, code, status, message, who, method, path, body, in_memory, monkeypatch
 ):
@@ -170,7 +167,6 @@ async def test_each_row_of_cloudcoins_table(
 
 
 @pytest.mark.parametrize("code", FAILED)
-@on_loop
 async def test_each_code_of_a_task_that_failed(code, in_memory):
     async with in_memory() as server:
         said, message = FAILED[code]
@@ -185,7 +181,6 @@ async def test_each_code_of_a_task_that_failed(code, in_memory):
             assert task["data"]["code"] == code
 
 
-@on_loop
 async def test_the_body_that_stops_all_three_pollers_is_just_that(in_memory):
     async with in_memory() as server:
         answer = await server.get(f"/api/v1/tasks/{NOBODY}")

@@ -7,7 +7,7 @@ import base64
 import msgspec
 import pytest
 from tests.http.access_kit import first_key, second
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 from headway.compat.tadabase import fields
 from headway.compat.tadabase.settings import TadabaseSettings
@@ -51,7 +51,6 @@ async def progress(server, run_id, done, total):
 # -- tasks -------------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_tasks_are_listed_as_active_and_inactive_without_the_servers_own(serving):
     async with serving("backup", "join", "headway.bulk") as server:
         await server.post("/v1/tasks/join:deactivate")
@@ -64,7 +63,6 @@ async def test_tasks_are_listed_as_active_and_inactive_without_the_servers_own(s
         assert all(wanted <= set(task) for task in answer.json["tasks"])
 
 
-@on_loop
 async def test_a_task_goes_by_its_title_if_it_has_one(serving):
     async with serving() as server:
         await server.declare("join", title="Join all coins")
@@ -108,7 +106,6 @@ def timing(task):
         ("FREQ=MONTHLY;BYDAY=-1FR", "Advanced"), ("every 90m", "Advanced"),
     ],
 )  # fmt: skip
-@on_loop
 async def test_a_scheduled_task_says_how_often_it_runs_and_when_next(occurrence, word, in_memory):
     async with in_memory("backup", "join") as server:
         schedule = await scheduled(server, "s", occurrence)
@@ -118,7 +115,6 @@ async def test_a_scheduled_task_says_how_often_it_runs_and_when_next(occurrence,
         assert timing(found["join"]) == ("API", None, None)
 
 
-@on_loop
 async def test_of_several_schedules_that_counts_which_comes_next(serving):
     async with serving("backup", "join") as server:
         await scheduled(server, "a", "Yearly")
@@ -142,7 +138,6 @@ async def only(server, name):
     return (await shown_tasks(server))[name]
 
 
-@on_loop
 async def test_the_next_run_is_told_with_its_jitter(in_memory):
     async with in_memory() as server:
         schedule = await scheduled(server, "s", "Daily", jitter="6h")
@@ -151,7 +146,6 @@ async def test_the_next_run_is_told_with_its_jitter(in_memory):
         assert (await only(server, "backup"))["next_run_at"] == wall_time(from_text(coming["run_at"]), "UTC")
 
 
-@on_loop
 async def test_each_organisation_sees_its_own_schedules_by_its_own_clock(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -167,7 +161,6 @@ async def test_each_organisation_sees_its_own_schedules_by_its_own_clock(serving
         assert timing(theirs) == ("Schedule", "Advanced", at)
 
 
-@on_loop
 async def test_a_record_task_names_the_table_it_works_on(serving):
     async with serving("backup") as server:
         asked = {"name": "Customers", "fields": [{"name": "Name"}, {"name": "Sent", "type": "boolean"}]}
@@ -184,7 +177,6 @@ async def test_a_record_task_names_the_table_it_works_on(serving):
         assert (await server.get(f"/api/v1/data-tables/{found['mark']['data_table_id']}/fields")).status == 200
 
 
-@on_loop
 async def test_a_list_of_a_hundred_scheduled_tasks_asks_as_much_as_one_of_a_single_task(serving, monkeypatch):
     asked: list[str] = []
     for kind in (SqliteDatabase, PostgresDatabase):
@@ -212,7 +204,6 @@ async def test_a_list_of_a_hundred_scheduled_tasks_asks_as_much_as_one_of_a_sing
         assert still == few == ["read_record_tasks", "read_soonest_schedules"]
 
 
-@on_loop
 async def test_who_started_a_run_is_a_schedule_or_somebody(serving):
     async with serving() as server:
         await scheduled(server, "s", "Every Minute")
@@ -235,7 +226,6 @@ async def test_who_started_a_run_is_a_schedule_or_somebody(serving):
         assert (await entry(server, again))["run_type"] == "API", "somebody wanted it"
 
 
-@on_loop
 async def test_a_task_is_run_without_body_and_content_type_and_seen_at_once(serving):
     async with serving() as server:
         answer = await server.post(RUN)
@@ -261,7 +251,6 @@ SCHEMA = b'{"type":"object","properties":{"n":{"type":"integer"},"to":{"type":"a
         (PARTS, FIELDS),
     ],
 )
-@on_loop
 async def test_a_body_of_any_kind_is_the_input(kind, body, serving):
     async with serving() as server:
         await server.declare("mail", input_schema=msgspec.Raw(SCHEMA))
@@ -270,7 +259,6 @@ async def test_a_body_of_any_kind_is_the_input(kind, body, serving):
         assert run["input"] == {"n": 7, "name": "7", "to": ["a", "b"]}
 
 
-@on_loop
 async def test_a_run_with_an_idempotency_key_is_started_once(serving):
     async with serving() as server:
         first, again = [await server.post(RUN, idempotency_key="k") for _ in range(2)]
@@ -280,7 +268,6 @@ async def test_a_run_with_an_idempotency_key_is_started_once(serving):
 # -- executions --------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_every_state_has_its_word_and_ended_ones_stay(serving):
     async with serving() as server:
         states = {State.SCHEDULED: await server.start(delay="1h"), State.TERMINATED: await server.start()}
@@ -299,7 +286,6 @@ async def test_every_state_has_its_word_and_ended_ones_stay(serving):
     assert set(WORDS.values()) == {"start", "complete", "failed", "terminated"}
 
 
-@on_loop
 async def test_records_are_never_none_and_never_run_ahead(in_memory):
     async with in_memory() as server:
         run_id = await server.running()
@@ -318,7 +304,6 @@ async def test_records_are_never_none_and_never_run_ahead(in_memory):
         assert (silent["total_record_proceed"], silent["total_records"]) == (1, 1)
 
 
-@on_loop
 async def test_times_are_naive_and_an_end_says_why(in_memory):
     async with in_memory() as server:
         run_id = await server.running()
@@ -337,7 +322,6 @@ def test_wall_time_is_that_of_the_zone():
     assert wall_time(1_706_349_600_000, "Asia/Kathmandu") == "2024-01-27 15:45:00"
 
 
-@on_loop
 async def test_lists_have_what_goes_on_what_a_task_did_and_what_is_over(serving):
     async with serving("backup", "join") as server:
         over = [await server.finished(task="join"), await server.finished()]
@@ -356,7 +340,6 @@ async def test_lists_have_what_goes_on_what_a_task_did_and_what_is_over(serving)
         assert await listed("history?status=failed") == []
 
 
-@on_loop
 async def test_lists_come_in_pages(serving):
     async with serving() as server:
         ids = [await server.start() for _ in range(5)]
@@ -372,7 +355,6 @@ async def test_lists_come_in_pages(serving):
             assert (await server.get(f"/api/v1/tasks/{path}")).status in (400, 422), path
 
 
-@on_loop
 async def test_status_shows_all_that_are_active_and_says_where_it_goes_on_if_they_are_very_many(serving):
     async with serving() as server:
         for size in (999, 2):
@@ -387,7 +369,6 @@ async def test_status_shows_all_that_are_active_and_says_where_it_goes_on_if_the
         assert len((await server.get("/api/v1/tasks/status?limit=5")).json["tasks"]) == 5
 
 
-@on_loop
 async def test_pages_of_the_history_are_counted(serving):
     async with serving("backup", "join") as server:
         ids = [await server.finished(task=("backup", "join")[n % 2]) for n in range(7)][::-1]
@@ -415,7 +396,6 @@ async def test_pages_of_the_history_are_counted(serving):
             assert (refused.status, list(refused.json["errors"])) == (422, ["page"]), query
 
 
-@on_loop
 async def test_a_cursor_shows_nothing_of_what_is_inside(serving):
     async with serving() as server:
         ids = [await server.finished() for _ in range(3)]
@@ -434,7 +414,6 @@ async def test_a_cursor_shows_nothing_of_what_is_inside(serving):
         assert not any(run_id.encode() in raw for run_id in ids)
 
 
-@on_loop
 async def test_terminating_ends_one_or_all_of_a_task(serving):
     async with serving("backup", "join") as server:
         one, two, three = await server.start(), await server.start(), await server.start()
@@ -454,7 +433,6 @@ async def test_terminating_ends_one_or_all_of_a_task(serving):
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_errors_have_type_msg_and_status(serving):
     async with serving() as server:
         over, removed = await server.finished(), await server.finished()
@@ -479,7 +457,6 @@ async def test_errors_have_type_msg_and_status(serving):
             assert ("errors" in said) == (status == 422), said
 
 
-@on_loop
 async def test_a_validation_names_the_fields(in_memory):
     async with in_memory() as server:
         schema = b'{"type":"object","properties":{"to":{"type":"string"},"n":{"type":"integer"}}}'
@@ -489,7 +466,6 @@ async def test_a_validation_names_the_fields(in_memory):
         assert (await server.get("/api/v1/tasks/history?limit=-1")).json["errors"].keys() == {"limit"}
 
 
-@on_loop
 async def test_a_run_that_does_not_exist_ends_the_wait_of_who_looks_at_tasks_only(in_memory):
     async with in_memory() as server:
         said = (await server.get("/api/v1/tasks/status/queue/undefined")).json
@@ -517,7 +493,6 @@ async def test_a_run_that_does_not_exist_ends_the_wait_of_who_looks_at_tasks_onl
         ("multipart/form-data", b"--XX\r\n\r\nx\r\n--XX--\r\n", 422),
     ],
 )
-@on_loop
 async def test_a_body_that_cannot_be_read_is_refused_and_starts_nothing(kind, body, status, in_memory):
     async with in_memory() as server:
         answer = await server.ask("POST", RUN, body, content_type=kind)
@@ -525,7 +500,6 @@ async def test_a_body_that_cannot_be_read_is_refused_and_starts_nothing(kind, bo
         assert (await server.get("/v1/runs:count")).json["total"] == 0
 
 
-@on_loop
 async def test_limits_and_drains_come_in_the_surfaces_words_too(in_memory):
     async with in_memory(body_max=1000) as server:
         server.api.drain()
@@ -541,7 +515,6 @@ async def test_limits_and_drains_come_in_the_surfaces_words_too(in_memory):
         assert (await server.post(RUN, origin="https://evil.example")).json["msg"] == "Permission Denied"
 
 
-@on_loop
 async def test_what_no_route_takes_is_answered_by_prefix_and_credential(in_memory):
     async with in_memory() as server:
         keys = {"x_tadabase_app_id": "a", "x_tadabase_app_key": "k", "x_tadabase_app_secret": "s"}
@@ -560,7 +533,6 @@ PAGE = "https://app.example"
 THREE = "x-tadabase-app-id, x-tadabase-app-key, x-tadabase-app-secret"
 
 
-@on_loop
 async def test_a_page_of_a_listed_origin_may_use_this_surface_with_its_three_headers(in_memory):
     async with in_memory(surfaces=(TadabaseSettings(origins=(PAGE,)),)) as server:
         page = {"origin": PAGE, "sec_fetch_site": "cross-site"}
@@ -574,7 +546,6 @@ async def test_a_page_of_a_listed_origin_may_use_this_surface_with_its_three_hea
         assert (await server.post(RUN, origin="https://evil.example")).status == 403
 
 
-@on_loop
 async def test_a_listed_origin_may_nothing_on_other_surfaces(in_memory):
     async with in_memory(surfaces=(TadabaseSettings(origins=(PAGE,)),)) as server:
         for method, path in (("POST", "/v1/runs"), ("POST", "/api/v1/backup"), ("GET", f"/api/v1/tasks/{NOBODY}")):
@@ -600,7 +571,6 @@ def test_brackets_are_objects_and_lists():
             fields.nested([(name, "1")])
 
 
-@on_loop
 async def test_metrics_name_the_routes_of_the_surface(in_memory):
     async with in_memory() as server:
         await server.get("/api/v1/tasks")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 from tests.http.access_kit import bearer, first_key, second
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 from headway.wire.tables import CreateTable
 
@@ -50,7 +50,6 @@ def filters(*items, condition="AND"):
     return "?" + "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs)
 
 
-@on_loop
 async def test_tables_and_their_fields_are_listed(serving):
     async with serving() as server:
         path = await made(server)
@@ -84,7 +83,6 @@ async def test_tables_and_their_fields_are_listed(serving):
         ("?limit=2&page=3", []),
     ],
 )
-@on_loop
 async def test_records_are_found(asked, names, serving):
     async with serving() as server:
         path, ids = await filled(server)
@@ -95,7 +93,6 @@ async def test_records_are_found(asked, names, serving):
         assert answer.json["total_items"] == (len(names) if "filters" in asked else 3)
 
 
-@on_loop
 async def test_a_record_is_made_changed_and_deleted_by_every_kind_of_body(serving):
     async with serving() as server:
         path, _ = await filled(server)
@@ -113,7 +110,6 @@ async def test_a_record_is_made_changed_and_deleted_by_every_kind_of_body(servin
         assert (await server.get(one)).status == 404
 
 
-@on_loop
 async def test_times_of_records_are_those_of_the_organisations_zone(serving):
     async with serving() as server:
         party = await first_key(server)
@@ -130,7 +126,6 @@ async def test_times_of_records_are_those_of_the_organisations_zone(serving):
             assert (await server.get(target, **bearer(party.key))).status == 404
 
 
-@on_loop
 async def test_what_does_not_fit_is_said_by_field(serving):
     async with serving() as server:
         path, ids = await filled(server)

@@ -9,7 +9,7 @@ import re
 from urllib.parse import quote
 
 import pytest
-from tests.http.kit import EVERY_SURFACE, NOBODY, on_loop, routes_of
+from tests.http.kit import EVERY_SURFACE, NOBODY, routes_of
 from tests.http.test_verdicts import HOLE, JSON, NUMBERS, OWN, TEXTS, Both, Side
 
 SURFACES = routes_of()
@@ -143,7 +143,6 @@ def both(postgres_store):
 
 
 @pytest.mark.parametrize("name", BODIES)
-@on_loop
 async def test_a_value_in_a_body_has_one_verdict_on_both_stores(both, name):
     method, target, bodies = BODIES[name]
     async with both() as sides:
@@ -156,7 +155,6 @@ async def test_a_value_in_a_body_has_one_verdict_on_both_stores(both, name):
 
 
 @pytest.mark.parametrize(("method", "target"), [WRITING[0], WRITING[2]])
-@on_loop
 async def test_a_value_in_a_form_has_one_verdict_on_both_stores(both, method, target):
     async with both() as sides:
         await sides.set()
@@ -168,7 +166,6 @@ async def test_a_value_in_a_form_has_one_verdict_on_both_stores(both, method, ta
 
 
 @pytest.mark.parametrize(("method", "target"), WRITING)
-@on_loop
 async def test_a_body_that_is_no_json_is_refused_and_nothing_of_it_is_kept(both, method, target):
     async with both() as sides:
         await sides.set()
@@ -183,7 +180,6 @@ async def test_a_body_that_is_no_json_is_refused_and_nothing_of_it_is_kept(both,
 
 
 @pytest.mark.parametrize("part", range(6))
-@on_loop
 async def test_a_value_in_a_url_has_one_verdict_on_both_stores(both, part):
     async with both() as sides:
         await sides.set()
@@ -198,7 +194,6 @@ async def test_a_value_in_a_url_has_one_verdict_on_both_stores(both, part):
 @pytest.mark.parametrize(
     ("method", "target"), [*WRITING, ("GET", f"/api/v1/tasks/status/queue/{NOBODY}"), ("GET", "/api/task?id=x")]
 )
-@on_loop
 async def test_a_value_in_a_header_has_one_verdict_on_both_stores(both, method, target):
     async with both() as sides:
         await sides.set()

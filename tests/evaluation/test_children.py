@@ -12,10 +12,10 @@ from headway.evaluation.messages import Check, Look, LookAnswer, Render, RenderA
 
 
 @pytest.fixture
-def children(runner):
+async def children():
     made = Children(3)
     yield made
-    runner.run(made.close())
+    await made.close()
 
 
 async def turns_of(children, organisation, order, over, most=20):
@@ -40,8 +40,7 @@ async def test_one_child_is_always_left_for_other_organisations(children):
     assert order == [1, 1, 2, 1, 1]
 
 
-async def test_organisations_have_their_turns_round_robin(runner):
-    del runner
+async def test_organisations_have_their_turns_round_robin():
     children = Children(1)
     order, over = [], asyncio.Event()
     async with asyncio.TaskGroup() as group:

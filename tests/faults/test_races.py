@@ -1,7 +1,6 @@
 """Terminate, complete and a lapsed lease at the same moment: one of them wins, and the run ends once."""
 
 import asyncio
-import functools
 import random
 
 import msgspec
@@ -25,16 +24,6 @@ ROUNDS = 300
 AT_ONCE = 20
 
 pytestmark = ON_BOTH
-
-
-def in_a_loop(test):
-    """Run an async test."""
-
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(test(*args, **kwargs))
-
-    return run
 
 
 class Bench:
@@ -127,7 +116,6 @@ async def one_round(bench):
     return run_id, other_id
 
 
-@in_a_loop
 async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(place):
     async with Bench(place) as bench:
         outcomes = set()
@@ -169,7 +157,6 @@ async def confirm(bench, worker_id, run):
     assert answer.rejected == []
 
 
-@in_a_loop
 async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(place):
     async with Bench(place) as bench:
         worker_id = await bench.worker()
@@ -184,7 +171,6 @@ async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(pla
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["same-request", "other-request"])
-@in_a_loop
 async def test_one_idempotency_key_in_one_batch_has_one_effect(place, same):
     from headway.service.idempotency import request_key
 

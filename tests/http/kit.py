@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import msgspec
@@ -33,16 +32,6 @@ NOBODY = "0199f2a4-7c3e-7000-9b1a-5d0c2e4f6a81"
 def routes_of(surfaces=OTHERS):
     """The routes of surfaces with their default settings."""
     return tuple(route for each in mount(surfaces, Settings()) for route in each.routes)
-
-
-def on_loop(test):
-    """Run an async test on a loop of its own; one that hangs fails."""
-
-    @wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), 30))
-
-    return run
 
 
 @dataclass

@@ -5,7 +5,6 @@ import logging
 
 import pytest
 from tests.http.sockets import serving
-from tests.http.test_server import on_loop
 
 from headway.http.waiting import Waiting
 
@@ -22,26 +21,22 @@ async def until(happened):
             await asyncio.sleep(0.01)
 
 
-def test_every_request_is_logged_once_whatever_became_of_it(lines):
-    @on_loop
-    async def scenario():
-        async with serving(access_log=True) as server:
-            await server.request("GET", "/livez")
-            await server.request("GET", "/v1/runs?key=secret")
-            await server.request("POST", "/v1/runs", b'{"task": "backup"}')
-            await server.request("POST", "/v1/runs", b"{nonsense")
-            await server.request("GET", "/v1/nothing")
-            await server.request("POST", "/v1/tokens/secret:complete", b"{}")
-            await server.raw(b"GET /docs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
-            await server.raw(b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n")
-            await server.raw(b"nonsense\r\n\r\n")
-            reader, writer = await server.connect()
-            writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
-            await reader.readuntil(b"200 OK")
-            writer.close()
-            await until(lambda: len(lines()) == 10)
-
-    scenario()
+async def test_every_request_is_logged_once_whatever_became_of_it(lines):
+    async with serving(access_log=True) as server:
+        await server.request("GET", "/livez")
+        await server.request("GET", "/v1/runs?key=secret")
+        await server.request("POST", "/v1/runs", b'{"task": "backup"}')
+        await server.request("POST", "/v1/runs", b"{nonsense")
+        await server.request("GET", "/v1/nothing")
+        await server.request("POST", "/v1/tokens/secret:complete", b"{}")
+        await server.raw(b"GET /docs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        await server.raw(b"GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n")
+        await server.raw(b"nonsense\r\n\r\n")
+        reader, writer = await server.connect()
+        writer.write(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+        await reader.readuntil(b"200 OK")
+        writer.close()
+        await until(lambda: len(lines()) == 10)
     found = [(line["method"], line["path"], line["status"]) for line in lines()]
     assert found == [
         ("GET", "/livez", 200), ("GET", "/v1/runs", 200), ("POST", "/v1/runs", 202), ("POST", "/v1/runs", 400),
@@ -53,34 +48,23 @@ def test_every_request_is_logged_once_whatever_became_of_it(lines):
     assert all(line["request_id"].startswith("req_") for line in lines() if line["method"] != "-")
 
 
-def test_those_who_are_turned_away_at_the_door_are_logged_too(lines):
-    @on_loop
-    async def scenario():
-        async with serving(access_log=True) as server:
-            server.api.crowd.pressed = True
-            server.api.crowd.has_room = lambda scope, gives_way: False
-            assert (await server.request("POST", "/v1/runs", b'{"task": "backup"}'))[0] == 503
-
-    scenario()
+async def test_those_who_are_turned_away_at_the_door_are_logged_too(lines):
+    async with serving(access_log=True) as server:
+        server.api.crowd.pressed = True
+        server.api.crowd.has_room = lambda scope, gives_way: False
+        assert (await server.request("POST", "/v1/runs", b'{"task": "backup"}'))[0] == 503
     assert [(line["method"], line["path"], line["status"]) for line in lines()] == [("POST", "/v1/runs", 503)]
 
 
-def test_a_server_that_waits_for_its_database_logs_too(lines):
-    async def scenario():
-        async def send(message):
-            pass
+async def test_a_server_that_waits_for_its_database_logs_too(lines):
+    async def send(message):
+        pass
 
-        await Waiting(access_log=True)({"type": "http", "method": "GET", "path": "/readyz"}, None, send)
-
-    asyncio.run(scenario())
+    await Waiting(access_log=True)({"type": "http", "method": "GET", "path": "/readyz"}, None, send)
     assert [(line["path"], line["status"]) for line in lines()] == [("/readyz", 503)]
 
 
-def test_nothing_is_logged_unless_the_settings_ask_for_it(lines):
-    @on_loop
-    async def scenario():
-        async with serving() as server:
-            await server.request("GET", "/livez")
-
-    scenario()
+async def test_nothing_is_logged_unless_the_settings_ask_for_it(lines):
+    async with serving() as server:
+        await server.request("GET", "/livez")
     assert lines() == []

@@ -7,7 +7,7 @@ import time
 
 import msgspec
 import pytest
-from tests.http.kit import NOBODY, on_loop, serving
+from tests.http.kit import NOBODY, serving
 
 from headway.errors import MalformedJson, UnknownField
 from headway.http.body import decode
@@ -45,7 +45,6 @@ async def unchanged(server):
 
 
 @pytest.mark.parametrize("route", TAKING, ids=lambda route: route.name)
-@on_loop
 async def test_what_is_not_json_is_400_malformed_json(route):
     async with serving() as server:
         for what, body in MALFORMED.items():
@@ -73,7 +72,6 @@ def test_values_of_members_that_nobody_knows_are_looked_at_and_not_made():
             decode(decoder, body)
 
 
-@on_loop
 async def test_a_body_that_begins_with_a_byte_order_mark_is_refused_by_that_name():
     async with serving() as server:
         answer = await server.ask("POST", "/v1/runs", MALFORMED["byte order mark"])
@@ -82,7 +80,6 @@ async def test_a_body_that_begins_with_a_byte_order_mark_is_refused_by_that_name
 
 
 @pytest.mark.parametrize("route", TAKING, ids=lambda route: route.name)
-@on_loop
 async def test_json_that_is_no_object_is_422(route):
     async with serving() as server:
         for body in NOT_OBJECTS:
@@ -118,7 +115,6 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("route", TAKING, ids=lambda route: route.name)
-@on_loop
 async def test_hostile_values_in_any_place_are_answered_and_never_by_a_5xx(route, serving):
     example = BODIES[route.name]
     async with serving() as server:
@@ -135,7 +131,6 @@ async def test_hostile_values_in_any_place_are_answered_and_never_by_a_5xx(route
                 assert answer.body == b"" or answer.json is not None, "every answer is JSON"
 
 
-@on_loop
 async def test_inputs_that_cannot_be_kept_are_refused_and_not_kept(serving):
     bad = {
         '"\\ud800"': 400, "9" * 5000: 422, str(2**64): 422, "1e999": 422, "NaN": 400, "[" * 200 + "]" * 200: 422,
@@ -149,7 +144,6 @@ async def test_inputs_that_cannot_be_kept_are_refused_and_not_kept(serving):
         await unchanged(server)
 
 
-@on_loop
 async def test_every_input_that_is_taken_comes_back_as_it_was(serving):
     values = [{}, {"a": [1, -0.5, 1e300, True, None, "\u0000\u2028\U0001f600"]}, {"": {"": []}}, {"n": 2**63 - 1}]
     async with serving() as server:
@@ -158,7 +152,6 @@ async def test_every_input_that_is_taken_comes_back_as_it_was(serving):
             assert (await server.get(f"/v1/runs/{run_id}")).json["input"] == value
 
 
-@on_loop
 async def test_problems_are_json_whatever_was_sent():
     async with serving() as server:
         for odd in ("%ff%fe", "%ed%a0%80", "a%00b", "%F0%9F%98%80", "%22%3Cscript%3E"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from tests.http.access_kit import bearer, first_key, key_of, second
-from tests.http.kit import on_loop
 
 THEIRS = {"name": "theirs", "queue": "b", "input_schema": {"type": "object"}, "retention": {"succeeded": "7d"}}
 
@@ -44,7 +43,6 @@ async def seen(server, operator):
     ],
     ids=["its schema", "its retention", "its limits", "its queue", "everything by default"],
 )
-@on_loop
 async def test_a_task_of_another_queue_cannot_be_declared_anew(serving, said):
     async with serving() as server:
         operator = await furnished(server)
@@ -60,7 +58,6 @@ async def test_a_task_of_another_queue_cannot_be_declared_anew(serving, said):
         assert await seen(server, operator) == before, "none of the declarations counts"
 
 
-@on_loop
 async def test_a_new_task_is_declared_into_the_queues_of_the_key_alone(serving):
     async with serving() as server:
         operator = await furnished(server)
@@ -73,7 +70,6 @@ async def test_a_new_task_is_declared_into_the_queues_of_the_key_alone(serving):
         assert (await register(server, caller, {"name": "new", "queue": "b"})).status == 403
 
 
-@on_loop
 async def test_a_task_of_another_queue_may_be_named_as_it_is_and_its_runs_are_not_claimed(serving):
     async with serving() as server:
         operator = await furnished(server)
@@ -91,7 +87,6 @@ async def test_a_task_of_another_queue_may_be_named_as_it_is_and_its_runs_are_no
         assert [lease["run_id"] for lease in leases] == [here]
 
 
-@on_loop
 async def test_a_schedule_of_another_queue_is_neither_taken_over_by_its_name_nor_paused(serving):
     async with serving() as server:
         operator = await furnished(server)
@@ -116,7 +111,6 @@ async def test_a_schedule_of_another_queue_is_neither_taken_over_by_its_name_nor
         assert after["here"]["state"] == "paused"
 
 
-@on_loop
 async def test_a_task_that_is_shared_with_an_organisation_is_not_hidden_by_one_of_its_bound_workers(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -129,7 +123,6 @@ async def test_a_task_that_is_shared_with_an_organisation_is_not_hidden_by_one_o
         assert (await register(server, other.headers, {"name": "common", "queue": "a"})).status == 201
 
 
-@on_loop
 async def test_children_are_started_in_the_queues_of_the_key_and_elsewhere_with_the_scope_to_start_runs(serving):
     async with serving() as server:
         operator = await furnished(server)

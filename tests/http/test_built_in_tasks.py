@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.http.access_kit import first_key, second
-from tests.http.kit import on_loop
 
 from headway.actions.executor import BUILT_IN, EXECUTORS, BuiltInWorker
 from headway.wire import workers as wire
@@ -83,7 +82,6 @@ def test_every_built_in_task_is_used_here():
 
 
 @pytest.mark.parametrize("task", BUILT_IN)
-@on_loop
 async def test_every_organisation_uses_each_built_in_task(task, serving):
     async with serving() as server, working(server):
         operator = await first_key(server)
@@ -96,7 +94,6 @@ async def test_every_organisation_uses_each_built_in_task(task, serving):
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-@on_loop
 async def test_every_organisation_uses_each_kind_of_task_that_the_server_executes(executor, serving):
     async with serving() as server, working(server, executor):
         party = await second(server, await first_key(server))

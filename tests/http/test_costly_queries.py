@@ -6,7 +6,6 @@ import json
 
 import psycopg
 import pytest
-from tests.http.kit import on_loop
 from tests.http.sockets import serving
 from tests.world import opened
 
@@ -86,7 +85,6 @@ async def until(expected, server):
 
 
 @pytest.mark.parametrize("path", [QUERY, "/v1/tables/texts/records:count"])
-@on_loop
 async def test_a_query_that_takes_too_long_is_refused_and_ends(kept, path):
     async with kept(query_max_ms=1_000) as server:
         await fill(server)
@@ -98,7 +96,6 @@ async def test_a_query_that_takes_too_long_is_refused_and_ends(kept, path):
         assert (200, []) == (status, answer["data"]), "another one is answered on the same threads"
 
 
-@on_loop
 async def test_a_query_ends_when_its_client_leaves(kept):
     async with kept(query_max_ms=600_000) as server:
         await fill(server)
@@ -109,7 +106,6 @@ async def test_a_query_ends_when_its_client_leaves(kept):
         assert 0 == server.service.store.read.busy
 
 
-@on_loop
 async def test_what_has_an_effect_goes_on_when_its_client_leaves(kept):
     async with kept() as server:
         _, writer = await ask_and_stay(server, "/v1/runs", {"task": "backup"})
@@ -119,7 +115,6 @@ async def test_what_has_an_effect_goes_on_when_its_client_leaves(kept):
                 pass
 
 
-@on_loop
 async def test_one_organisations_costly_queries_hold_up_no_others(kept):
     async with kept(query_max_ms=600_000) as server:
         _, made = await send(server, "POST", "/v1/keys", {"name": "a", "scopes": [str(each) for each in GRANTABLE]})
@@ -149,7 +144,6 @@ async def test_one_organisations_costly_queries_hold_up_no_others(kept):
         await until(lambda number: number == 0, server)
 
 
-@on_loop
 async def test_a_server_that_goes_does_not_wait_for_a_costly_query(kept):
     async with kept(query_max_ms=600_000, drain_ms=100) as server:
         await fill(server)

@@ -5,7 +5,7 @@ import json
 
 import msgspec
 import pytest
-from tests.http.kit import on_loop, serving
+from tests.http.kit import serving
 
 from headway.http import crowd as module
 from headway.http.crowd import FIRST, LIMITS, SOON_S, Crowd
@@ -90,7 +90,6 @@ def test_it_is_pressed_until_a_while_after_it_was_nearly_full(clock):
     assert not crowd.pressed
 
 
-@on_loop
 async def test_an_input_that_is_checked_aside_teaches_the_crowd_nothing(monkeypatch):
     monkeypatch.setattr(module, "SOON_S", 0.0)  # everything is late
     schema = {"items": {"anyOf": [*({"const": f"x{i}"} for i in range(100)), {"type": "string"}]}}

@@ -5,7 +5,6 @@ import json
 import msgspec
 import pytest
 from tests.http.access_kit import bearer, first_key
-from tests.http.kit import on_loop
 
 from headway.loops.scheduler import Scheduler
 from headway.model.run import State
@@ -44,7 +43,6 @@ def wrong(server):
 
 
 @HOW
-@on_loop
 async def test_a_run_with_a_damaged_input_is_shown_as_damaged_and_the_others_as_ever(serving, how):
     async with serving() as server:
         ids = [await server.start(input={"text": "xyz"}) for _ in range(3)]
@@ -63,7 +61,6 @@ async def test_a_run_with_a_damaged_input_is_shown_as_damaged_and_the_others_as_
 
 
 @HOW
-@on_loop
 async def test_a_damaged_run_fails_when_its_turn_comes_and_claims_go_on_to_the_next(serving, how):
     async with serving() as server:
         ids = [await server.start(input={"text": "xyz"}) for _ in range(4)]
@@ -81,7 +78,6 @@ async def test_a_damaged_run_fails_when_its_turn_comes_and_claims_go_on_to_the_n
 
 
 @HOW
-@on_loop
 async def test_a_damaged_run_can_be_stopped_and_removed(serving, how):
     async with serving() as server:
         run_id = await server.start(input={"text": "xyz"})
@@ -93,7 +89,6 @@ async def test_a_damaged_run_can_be_stopped_and_removed(serving, how):
 
 
 @HOW
-@on_loop
 async def test_what_else_of_a_run_is_damaged_spoils_no_page(serving, how):
     async with serving() as server:
         whole = await server.finished(output=b'{"text":"xyz"}')
@@ -129,7 +124,6 @@ async def test_what_else_of_a_run_is_damaged_spoils_no_page(serving, how):
 
 
 @HOW
-@on_loop
 async def test_a_damaged_step_ends_its_run_and_no_other_claim(serving, how):
     async with serving() as server:
         run_id = await server.running()
@@ -145,7 +139,6 @@ async def test_a_damaged_step_ends_its_run_and_no_other_claim(serving, how):
 
 
 @HOW
-@on_loop
 async def test_a_damaged_record_is_shown_as_damaged_and_the_others_as_ever(serving, how):
     async with serving() as server:
         await server.post("/v1/tables", {"name": "things", "fields": [{"name": "T", "type": "text"}]})
@@ -165,7 +158,6 @@ async def test_a_damaged_record_is_shown_as_damaged_and_the_others_as_ever(servi
 
 
 @HOW
-@on_loop
 async def test_a_damaged_schedule_is_paused_and_the_others_go_on(serving, how):
     async with serving() as server:
         for name in ("a", "b"):
@@ -182,7 +174,6 @@ async def test_a_damaged_schedule_is_paused_and_the_others_go_on(serving, how):
 
 
 @HOW
-@on_loop
 async def test_a_damaged_task_or_key_keeps_no_server_from_starting(serving, how):
     async with serving() as server:
         await server.declare("other", description="xyz")

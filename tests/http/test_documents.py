@@ -8,7 +8,7 @@ import json
 import msgspec
 import pytest
 from openapi_spec_validator import validate
-from tests.http.kit import EVERY_SURFACE, NOBODY, on_loop, routes_of, serving
+from tests.http.kit import EVERY_SURFACE, NOBODY, routes_of, serving
 
 from headway import errors
 from headway.compat.cloudcoin.settings import CloudcoinSettings
@@ -136,7 +136,6 @@ def test_with_strict_every_error_of_cloudcoins_comes_with_200():
         assert len({option["$ref"] for option in shown}) == 2
 
 
-@on_loop
 async def test_a_server_shows_the_document_of_each_surface():
     async with serving() as server:
         for surface in SURFACES:
@@ -170,7 +169,6 @@ async def invoices(server, example, *, made):
 
 
 @pytest.mark.parametrize("name", BODIES)
-@on_loop
 async def test_every_example_works(name, serving):
     async with serving(loopback_without_key=True) as server:
         method, path = name.split(" ")
@@ -219,7 +217,6 @@ async def test_every_example_works(name, serving):
 
 
 @pytest.mark.parametrize("code", sorted(every_error()))
-@on_loop
 async def test_every_error_has_its_page(code):
     async with serving() as server:
         page = await server.get(f"/errors/{code}")
@@ -231,7 +228,6 @@ async def test_every_error_has_its_page(code):
         assert html.headers["content-security-policy"].startswith("default-src 'none'")
 
 
-@on_loop
 async def test_the_list_of_errors_is_whole():
     async with serving() as server:
         listed = {page["code"] for page in (await server.get("/errors")).json["data"]}
@@ -240,7 +236,6 @@ async def test_the_list_of_errors_is_whole():
         assert (await server.get("/errors/nope")).status == 404
 
 
-@on_loop
 async def test_the_root_leads_to_the_documents_and_these_show_every_route():
     async with serving() as server:
         assert (await server.get("/")).headers["location"] == "/docs"
@@ -249,7 +244,6 @@ async def test_the_root_leads_to_the_documents_and_these_show_every_route():
         assert "<script" not in page
 
 
-@on_loop
 async def test_metrics_speak_of_runs_queues_and_answers(serving):
     async with serving() as server:
         run_id = await server.finished()
@@ -271,7 +265,6 @@ async def test_metrics_speak_of_runs_queues_and_answers(serving):
         assert run_id not in text
 
 
-@on_loop
 async def test_readiness_depends_on_the_checks_that_were_passed_in():
     async with serving() as server:
         assert (await server.get("/livez")).json["status"] == "ok"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.http.access_kit import bearer, first_key, key_of
-from tests.http.kit import Server, on_loop
+from tests.http.kit import Server
 
 from headway.http import door as module
 from headway.http.door import AGAIN_S
@@ -85,7 +85,6 @@ async def crowded(**settings):
 
 
 @pytest.mark.parametrize(("method", "target"), STARTS)
-@on_loop
 async def test_every_start_is_refused_in_the_words_in_which_it_would_be_refused_further_in(method, target, monkeypatch):
     async with crowded() as server:
         answers, requests = [], []
@@ -107,7 +106,6 @@ async def test_every_start_is_refused_in_the_words_in_which_it_would_be_refused_
         assert at_the_door.headers["retry-after"] == "1"
 
 
-@on_loop
 async def test_a_refusal_is_counted_and_its_connection_goes_on():
     async with crowded() as server:
         reader, writer = await server.connect()
@@ -128,7 +126,6 @@ async def test_a_refusal_is_counted_and_its_connection_goes_on():
         writer.close()
 
 
-@on_loop
 async def test_no_more_are_let_in_than_there_is_room_for_though_they_come_in_one_turn():
     async with crowded() as server:
         server.let_in(5)
@@ -143,7 +140,6 @@ async def test_no_more_are_let_in_than_there_is_room_for_though_they_come_in_one
             writer.close()
 
 
-@on_loop
 async def test_the_door_expects_whom_it_lets_in():
     async with crowded() as server:
         server.let_in(3)
@@ -153,7 +149,6 @@ async def test_the_door_expects_whom_it_lets_in():
         assert server.api.crowd.expected == 3
 
 
-@on_loop
 async def test_at_the_door_keys_are_looked_at_as_everywhere_and_nothing_is_counted():
     async with crowded() as server:
         party = await first_key(server)
@@ -186,7 +181,6 @@ async def test_at_the_door_keys_are_looked_at_as_everywhere_and_nothing_is_count
         writer.close()
 
 
-@on_loop
 async def test_who_asks_again_before_it_is_time_is_told_when_it_is_and_nobody_else_waits():
     async with crowded() as server:
         server.let_in(0)
@@ -207,7 +201,6 @@ async def test_who_asks_again_before_it_is_time_is_told_when_it_is_and_nobody_el
             each.close()
 
 
-@on_loop
 async def test_who_goes_while_they_are_kept_waiting_is_forgotten():
     async with crowded() as server:
         server.let_in(0)
@@ -223,7 +216,6 @@ async def test_who_goes_while_they_are_kept_waiting_is_forgotten():
 
 
 @pytest.mark.parametrize("said_so", [{"Connection": "close"}, {"Expect": "100-continue"}])
-@on_loop
 async def test_a_connection_whose_next_request_could_not_be_found_is_closed(said_so):
     async with crowded() as server:
         server.let_in(0)
@@ -235,7 +227,6 @@ async def test_a_connection_whose_next_request_could_not_be_found_is_closed(said
         writer.close()
 
 
-@on_loop
 async def test_if_refusals_take_too_much_of_the_servers_time_everybody_has_to_wait_longer_and_then_no_more(monkeypatch):
     now = {"clock": 100.0, "worked": 50.0}
     monkeypatch.setattr(module, "monotonic", lambda: now["clock"])

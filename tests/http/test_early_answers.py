@@ -8,7 +8,6 @@ import http.client
 import socket
 
 import pytest
-from tests.http.kit import on_loop
 from tests.http.sockets import serving
 
 from headway.http import protocol
@@ -34,7 +33,6 @@ def ask(port, path="/v1/runs", *, chunked=False, size=9 * MB, **headers):
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("close", [{}, {"connection": "close"}])
-@on_loop
 async def test_a_body_that_is_too_large_gets_its_answer_however_it_is_sent(chunked, close):
     async with serving(upload_max=4 * MB) as server:
         for size in (9 * MB, 30 * MB):
@@ -44,7 +42,6 @@ async def test_a_body_that_is_too_large_gets_its_answer_however_it_is_sent(chunk
 
 
 @pytest.mark.parametrize("close", [{}, {"connection": "close"}])
-@on_loop
 async def test_whoever_is_refused_before_the_body_is_read_gets_that_answer(close):
     async with serving() as server:
         asked = [
@@ -79,7 +76,6 @@ def late(port, head, piece, more):
         (b"400", b"\0\0\0\0"), (b"404", b"POST /x HTTP/1.0\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"),
     ],
 )  # fmt: skip
-@on_loop
 async def test_what_is_sent_after_the_last_answer_takes_that_from_nobody(status, head):
     async with serving() as server:
         said = await asyncio.to_thread(late, server.port, head, b"x" * 100_000, 50)
@@ -104,7 +100,6 @@ async def cut_off(server, head):
 
 @pytest.mark.parametrize("connection", [b"", b"Connection: close\r\n"])
 @pytest.mark.parametrize("path", [b"/v1/runs", b"/v1/nothing"])
-@on_loop
 async def test_nobody_sends_without_an_end(connection, path, monkeypatch):
     monkeypatch.setattr(protocol, "REST_BYTES_MAX", 2 * MB)
     async with serving() as server:
@@ -115,7 +110,6 @@ async def test_nobody_sends_without_an_end(connection, path, monkeypatch):
         assert (await server.request("GET", "/livez"))[0] == 200
 
 
-@on_loop
 async def test_who_says_nothing_more_after_the_last_answer_is_not_kept(monkeypatch):
     monkeypatch.setattr(protocol, "REST_SECONDS", 0.2)
     async with serving() as server:
@@ -131,7 +125,6 @@ async def test_who_says_nothing_more_after_the_last_answer_is_not_kept(monkeypat
         writer.transport.abort()
 
 
-@on_loop
 async def test_what_follows_a_refused_body_on_the_same_connection_is_answered():
     async with serving() as server:
         reader, writer = await server.connect()
@@ -143,7 +136,6 @@ async def test_what_follows_a_refused_body_on_the_same_connection_is_answered():
         assert [part.split()[0] for part in said.split(b"HTTP/1.1 ")[1:]] == [b"404", b"200"]
 
 
-@on_loop
 async def test_a_server_that_goes_does_not_wait_for_what_is_thrown_away():
     async with serving() as server:
         reader, writer = await server.connect()

@@ -10,7 +10,6 @@ import json
 import msgspec
 import pytest
 from tests.http.access_kit import ALL, OURS, bearer, first_key, key_of, second
-from tests.http.kit import on_loop
 from tests.http.kit import serving as serving_in_memory
 
 from headway.engine.access import MINUTE_MS
@@ -42,7 +41,6 @@ def test_what_is_public_is_known():
     assert {route.name for route in ROUTES if route.scope == "caller"} == {"GET /v1/whoami"}
 
 
-@on_loop
 async def test_no_route_lets_in_who_has_no_key_or_not_the_right_one(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -72,7 +70,6 @@ async def test_no_route_lets_in_who_has_no_key_or_not_the_right_one(serving):
                     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-@on_loop
 async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -93,7 +90,6 @@ async def test_every_route_asks_for_its_scope_and_for_no_other(serving):
                 assert with_it.status not in (401, 403), (route.name, scopes)
 
 
-@on_loop
 async def test_the_gate_comes_before_body_and_query():
     async with serving_in_memory() as server:
         await first_key(server)
@@ -439,7 +435,6 @@ def of_theirs(rows, theirs):
     return [row for row in rows if row[0] != "audit_events" and ids.intersection(row)]
 
 
-@on_loop
 async def test_nothing_of_another_organisation_is_seen_or_changed(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -473,7 +468,6 @@ async def test_nothing_of_another_organisation_is_seen_or_changed(serving):
                 assert [] == of_theirs(after - before, theirs), what
 
 
-@on_loop
 async def test_what_is_not_ones_own_is_answered_as_what_is_not_there(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -513,7 +507,6 @@ async def test_what_is_not_ones_own_is_answered_as_what_is_not_there(serving):
 
 
 @pytest.mark.parametrize("scope", sorted(set(ALL) - set(OURS)))
-@on_loop
 async def test_what_is_about_the_whole_server_cannot_be_given_elsewhere(serving, scope):
     async with serving() as server:
         operator = await first_key(server)
@@ -523,7 +516,6 @@ async def test_what_is_about_the_whole_server_cannot_be_given_elsewhere(serving,
         assert (await server.post("/v1/keys", {**asked, "organisation": other.id}, **operator.headers)).status == 422
 
 
-@on_loop
 async def test_each_organisation_works_by_itself_behind_its_keys(serving):
     async with serving() as server:
         operator = await first_key(server)

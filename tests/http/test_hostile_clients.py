@@ -7,7 +7,6 @@ import contextlib
 import json
 
 import pytest
-from tests.http.kit import on_loop
 from tests.http.sockets import serving
 
 from headway.http import protocol
@@ -57,7 +56,6 @@ def limits(monkeypatch, seconds):
 
 
 @pytest.mark.parametrize("what", DRIPS)
-@on_loop
 async def test_what_drips_and_never_ends_is_cut_off_in_time(what, monkeypatch):
     limits(monkeypatch, TOO_SOON_S)
     async with serving() as server:
@@ -67,7 +65,6 @@ async def test_what_drips_and_never_ends_is_cut_off_in_time(what, monkeypatch):
         assert (await server.request("GET", "/v1/runs"))[1].startswith(b'{"data":[]'), "what was not whole was done"
 
 
-@on_loop
 async def test_a_body_that_gets_on_is_taken_however_long_it_takes(monkeypatch):
     limits(monkeypatch, 0.05)
     body = b'{"task":"backup"' + b" " * 500 + b"}"
@@ -85,7 +82,6 @@ async def test_a_body_that_gets_on_is_taken_however_long_it_takes(monkeypatch):
         writer.close()
 
 
-@on_loop
 async def test_a_crowd_that_drips_keeps_nobody_waiting_and_is_gone_in_time(monkeypatch):
     """Seven hundred clients that never come to an end, and one that starts runs: all of its starts are taken at once."""
     limits(monkeypatch, 2.0)
@@ -106,7 +102,6 @@ async def test_a_crowd_that_drips_keeps_nobody_waiting_and_is_gone_in_time(monke
         assert not server.api.waiting
 
 
-@on_loop
 async def test_a_flood_of_pipelined_requests_is_cut_off_and_those_before_it_are_answered_in_order():
     """What is asked before anything is answered is held in memory: no more of it than there is room for."""
     async with serving() as server:
@@ -127,7 +122,6 @@ async def test_a_flood_of_pipelined_requests_is_cut_off_and_those_before_it_are_
 
 
 @pytest.mark.parametrize("garbage", [b"\x00\xff\r\n\r\n", b"GARBAGE\r\n\r\n", b"GET /livez HTTP/1.1\r\nHost\r\n\r\n"])
-@on_loop
 async def test_garbage_after_a_request_is_refused_after_its_answer(garbage):
     """A 400 in the place of the answer would say that nothing was done, and it was."""
     body = b'{"task":"backup"}'
@@ -138,7 +132,6 @@ async def test_garbage_after_a_request_is_refused_after_its_answer(garbage):
         assert statuses(said) == [b"200"] * 3 + [b"400"]
 
 
-@on_loop
 async def test_a_body_that_breaks_off_in_garbage_is_refused_after_those_before_it():
     broken = START + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nzz\r\n"
     async with serving() as server:
@@ -148,7 +141,6 @@ async def test_a_body_that_breaks_off_in_garbage_is_refused_after_those_before_i
         assert (await server.request("GET", "/v1/runs"))[1].startswith(b'{"data":[]')
 
 
-@on_loop
 async def test_a_head_that_is_too_large_is_refused_after_the_answer_to_what_came_before():
     async with serving() as server:
         run = json.loads((await server.request("POST", "/v1/runs", b'{"task":"backup"}'))[1])
@@ -165,7 +157,6 @@ async def test_a_head_that_is_too_large_is_refused_after_the_answer_to_what_came
         writer.close()
 
 
-@on_loop
 async def test_a_head_is_not_too_large_because_a_large_body_came_before_it():
     body = b'{"task":"backup"' + b" " * 100_000 + b"}"
     last = b"GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from tests.http.kit import NOBODY, on_loop, serving
+from tests.http.kit import NOBODY, serving
 
 from headway.config import Settings
 from headway.http.addresses import Addresses
@@ -14,7 +14,6 @@ from headway.http.routes import ROUTES
 from headway.http.sites import Guard
 
 
-@on_loop
 async def test_unknown_paths_are_404():
     async with serving() as server:
         for path in (
@@ -31,7 +30,6 @@ async def test_unknown_paths_are_404():
             assert (answer.status, answer.code) == (404, "route_not_found"), path
 
 
-@on_loop
 async def test_unknown_methods_are_405_and_told_what_there_is():
     async with serving() as server:
         for method in ("PUT", "TRACE", "CONNECT", "BREW", "DELETE"):
@@ -41,7 +39,6 @@ async def test_unknown_methods_are_405_and_told_what_there_is():
         assert (answer.status, answer.headers["allow"]) == (405, "OPTIONS, POST")
 
 
-@on_loop
 async def test_a_verb_that_there_is_not_is_told_which_there_are():
     async with serving("a:b") as server:
         answer = await server.post(f"/v1/runs/{NOBODY}:stop", {})
@@ -52,7 +49,6 @@ async def test_a_verb_that_there_is_not_is_told_which_there_are():
         assert (await server.post(f"/v1/runs/{NOBODY}", {})).status == 405
 
 
-@on_loop
 async def test_a_time_that_is_none_is_refused_in_our_own_words():
     async with serving() as server:
         for text, what in (("soon", "is not a time"), ("2026-12-01T02:00:00", "has no time zone")):
@@ -64,7 +60,6 @@ async def test_a_time_that_is_none_is_refused_in_our_own_words():
             )
 
 
-@on_loop
 async def test_options_says_what_is_allowed_and_grants_no_other_site_anything():
     async with serving() as server:
         answer = await server.ask("OPTIONS", "/v1/runs", origin="https://evil.example")
@@ -73,7 +68,6 @@ async def test_options_says_what_is_allowed_and_grants_no_other_site_anything():
         assert (await server.ask("OPTIONS", "/nope")).status == 404
 
 
-@on_loop
 async def test_head_is_get_without_the_body():
     async with serving() as server:
         run_id = await server.start()
@@ -81,7 +75,6 @@ async def test_head_is_get_without_the_body():
         assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(whole.body)))
 
 
-@on_loop
 async def test_a_verb_may_be_written_with_an_encoded_colon():
     async with serving() as server:
         run_id = await server.start()
@@ -89,7 +82,6 @@ async def test_a_verb_may_be_written_with_an_encoded_colon():
         assert (await server.get("/v1/runs%3Acount")).status == 200
 
 
-@on_loop
 async def test_names_may_have_colons_and_slashes_of_their_own():
     async with serving("ns:backup", "a/b", "x:activate") as server:
         assert (await server.get("/v1/tasks/ns:backup")).json["name"] == "ns:backup"
@@ -98,7 +90,6 @@ async def test_names_may_have_colons_and_slashes_of_their_own():
         assert (await server.post("/v1/tasks/x%3Aactivate:deactivate")).json["active"] is False
 
 
-@on_loop
 async def test_only_our_own_hosts_are_answered():
     async with serving(allow_host=("headway.lan",)) as server:
         for host in ("localhost", "127.0.0.1:8006", "[::1]:9", "[::1]", "HEADWAY.lan:80", "localhost."):
@@ -118,7 +109,6 @@ async def test_only_our_own_hosts_are_answered():
                 assert (await server.get(path, host=host)).status == 200, host
 
 
-@on_loop
 async def test_every_answer_says_how_it_may_be_used():
     async with serving() as server:
         for path in ("/livez", "/nope", "/docs", "/v1/runs"):
@@ -128,7 +118,6 @@ async def test_every_answer_says_how_it_may_be_used():
             assert headers["cache-control"] == "no-store"
 
 
-@on_loop
 async def test_a_request_id_is_echoed_if_it_is_sane_and_made_if_not():
     async with serving() as server:
         assert (await server.get("/livez", x_request_id="abc-1")).headers["x-request-id"] == "abc-1"
@@ -142,7 +131,6 @@ async def test_a_request_id_is_echoed_if_it_is_sane_and_made_if_not():
         assert problem.json["request_id"] == "abc-1"
 
 
-@on_loop
 async def test_request_ids_say_nothing_of_how_many_requests_there_were():
     async with serving() as server:
         made = [(await server.get("/nope")).json["request_id"] for _ in range(300)]
@@ -153,7 +141,6 @@ async def test_request_ids_say_nothing_of_how_many_requests_there_were():
         assert (len(steps), min(steps) < 0) == (299, True), "they count"
 
 
-@on_loop
 async def test_two_hosts_or_lengths_are_refused():
     from tests.http.kit import scope_of
 
@@ -170,21 +157,18 @@ async def test_two_hosts_or_lengths_are_refused():
             assert sent[0]["status"] == 400
 
 
-@on_loop
 async def test_long_urls_are_414():
     async with serving() as server:
         answer = await server.get("/v1/runs?key=" + "x" * 17_000)
         assert (answer.status, answer.code) == (414, "uri_too_long")
 
 
-@on_loop
 async def test_too_many_headers_are_431():
     async with serving() as server:
         answer = await server.get("/livez", **{f"x_{n}": "1" for n in range(200)})
         assert (answer.status, answer.code) == (431, "headers_too_large")
 
 
-@on_loop
 async def test_unknown_parameters_are_refused_and_the_known_ones_named():
     async with serving() as server:
         answer = await server.get("/v1/runs?stat=failed")
@@ -200,7 +184,6 @@ async def test_unknown_parameters_are_refused_and_the_known_ones_named():
      "key=%00", "key=%ff", "created_after=9999-12-31T23:59:59-23:00", "created_before=0001-01-01T00:00:00Z",
      "page_size=99999999999999999999999", "page_size=1e3", "page_size=%D9%A1"],
 )  # fmt: skip
-@on_loop
 async def test_parameters_that_cannot_be_are_400(query):
     async with serving() as server:
         answer = await server.get(f"/v1/runs?{query}")
@@ -222,7 +205,6 @@ def test_hosts_that_were_seen_are_remembered_within_a_bound():
     assert len(guard._seen) <= 256
 
 
-@on_loop
 async def test_the_server_that_answers_is_among_those_that_share_the_store(serving):
     async with serving() as server:
         await server.service.servers.join()

@@ -9,7 +9,6 @@ import re
 
 import pytest
 from tests.http.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
-from tests.http.kit import on_loop
 from tests.http.kit import serving as serving_in_memory
 
 from headway.actions import executor
@@ -31,14 +30,12 @@ GARBAGE = (
 )
 
 
-@on_loop
 async def test_without_keys_whoever_is_on_the_machine_may_everything(serving):
     async with serving() as server:
         who = (await server.get("/v1/whoami")).json
         assert (who["actor"], who["key_id"], set(who["scopes"])) == ("anonymous", None, set(ALL))
 
 
-@on_loop
 async def test_from_the_first_key_on_one_is_needed(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -49,14 +46,12 @@ async def test_from_the_first_key_on_one_is_needed(serving):
         assert (await server.get("/v1/runs")).status == 401, "no key that is revoked opens the door again"
 
 
-@on_loop
 async def test_the_first_key_can_make_others():
     async with serving_in_memory() as server:
         assert (await server.post("/v1/keys", {"name": "k"})).status == 409
         assert (await server.get("/v1/runs")).status == 200
 
 
-@on_loop
 async def test_loopback_can_stay_open_to_those_without_a_key():
     async with serving_in_memory(loopback_without_key=True) as server:
         stream = await server.listen("/v1/events").begun()
@@ -73,7 +68,6 @@ async def test_loopback_can_stay_open_to_those_without_a_key():
 
 
 @pytest.mark.parametrize("asked", ELSEWHERE)
-@on_loop
 async def test_who_is_let_in_without_a_key_is_on_this_machine_and_forwards_nothing(asked):
     async with serving_in_memory(loopback_without_key=True, allow_host=("headway.lan",)) as server:
         operator = await first_key(server)
@@ -84,7 +78,6 @@ async def test_who_is_let_in_without_a_key_is_on_this_machine_and_forwards_nothi
         assert (await server.get("/v1/runs", **asked, **operator.headers)).status == 200
 
 
-@on_loop
 async def test_one_key_is_taken_in_every_dialect(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -106,7 +99,6 @@ async def test_one_key_is_taken_in_every_dialect(serving):
             assert (await server.get("/v1/whoami", **headers)).status == 401, left_out
 
 
-@on_loop
 async def test_the_organisation_that_is_named_has_to_be_the_keys(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -116,7 +108,6 @@ async def test_the_organisation_that_is_named_has_to_be_the_keys(serving):
         assert (await server.get("/v1/whoami", **headers)).status == 401
 
 
-@on_loop
 async def test_two_different_keys_in_one_request_are_refused(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -129,7 +120,6 @@ async def test_two_different_keys_in_one_request_are_refused(serving):
         assert (await server.get("/v1/whoami", **headers, **bearer(sister["key"]))).status == 401
 
 
-@on_loop
 async def test_a_header_with_a_key_that_is_there_twice_is_refused():
     async with serving_in_memory() as server:
         operator = await first_key(server)
@@ -146,14 +136,12 @@ async def test_a_header_with_a_key_that_is_there_twice_is_refused():
 
 
 @pytest.mark.parametrize("shown", GARBAGE)
-@on_loop
 async def test_what_is_no_key_lets_nobody_in(shown):
     async with serving_in_memory() as server:
         await first_key(server)
         assert (await server.get("/v1/runs", authorization=shown)).status == 401
 
 
-@on_loop
 async def test_a_wrong_secret_and_an_unknown_key_are_answered_alike(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -164,7 +152,6 @@ async def test_a_wrong_secret_and_an_unknown_key_are_answered_alike(serving):
         assert {**wrong.json, "request_id": ""} == {**unknown.json, "request_id": ""}
 
 
-@on_loop
 async def test_a_new_key_can_only_read(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -174,7 +161,6 @@ async def test_a_new_key_can_only_read(serving):
         assert (await server.post("/v1/runs", {"task": "backup"}, **bearer(made["key"]))).status == 403
 
 
-@on_loop
 async def test_nobody_makes_a_key_that_may_more_than_their_own(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -187,7 +173,6 @@ async def test_nobody_makes_a_key_that_may_more_than_their_own(serving):
         assert (await server.ask("PATCH", path, {"scopes": []}, **clerk)).status == 403
 
 
-@on_loop
 async def test_the_text_of_a_key_is_shown_once(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -202,7 +187,6 @@ async def test_the_text_of_a_key_is_shown_once(serving):
             )
 
 
-@on_loop
 async def test_secrets_are_neither_in_the_store_nor_in_the_log_of_the_server(serving, caplog):
     with caplog.at_level(logging.DEBUG):
         async with serving() as server:
@@ -218,7 +202,6 @@ async def test_secrets_are_neither_in_the_store_nor_in_the_log_of_the_server(ser
     assert secret not in caplog.text
 
 
-@on_loop
 async def test_a_key_expires_by_the_clock(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -230,7 +213,6 @@ async def test_a_key_expires_by_the_clock(serving):
         assert (refused.status, refused.json["reason"]) == (401, "expired")
 
 
-@on_loop
 async def test_a_rotated_key_has_two_secrets_for_the_overlap_and_one_after_it(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -252,7 +234,6 @@ async def test_a_rotated_key_has_two_secrets_for_the_overlap_and_one_after_it(se
 
 
 @pytest.mark.parametrize("how", ["revoke", "user", "organisation"])
-@on_loop
 async def test_a_key_that_is_taken_away_lets_nobody_in_from_the_answer_on(serving, how):
     async with serving() as server:
         operator = await first_key(server)
@@ -275,7 +256,6 @@ async def test_a_key_that_is_taken_away_lets_nobody_in_from_the_answer_on(servin
 
 
 @pytest.mark.parametrize("how", ["revoke", "rotate", "expire", "narrow"])
-@on_loop
 async def test_streams_and_long_polls_end_with_the_key_that_opened_them(serving, how):
     async with serving() as server:
         operator = await first_key(server)
@@ -304,7 +284,6 @@ async def test_streams_and_long_polls_end_with_the_key_that_opened_them(serving,
         await kept.leave()
 
 
-@on_loop
 async def test_the_stream_of_a_worker_ends_with_its_key(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -317,7 +296,6 @@ async def test_the_stream_of_a_worker_ends_with_its_key(serving):
         assert claimed.status == 401
 
 
-@on_loop
 async def test_the_first_key_ends_what_nobody_had_to_show_one_for(serving):
     async with serving() as server:
         feed = await server.listen("/v1/events").begun()
@@ -325,7 +303,6 @@ async def test_the_first_key_ends_what_nobody_had_to_show_one_for(serving):
         assert [message.event for message in await feed.rest()][-1] == "reconnect"
 
 
-@on_loop
 async def test_who_may_make_tasks_may_not_say_where_mails_go(serving):
     async with serving(outbound_allow=("127.0.0.1",)) as server:
         operator = await first_key(server)
@@ -346,7 +323,6 @@ async def test_who_may_make_tasks_may_not_say_where_mails_go(serving):
         assert (await server.ask("DELETE", path, **postmaster)).status == 204
 
 
-@on_loop
 async def test_a_worker_declares_schedules_of_its_own_tasks_and_queues_alone(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -370,7 +346,6 @@ async def test_a_worker_declares_schedules_of_its_own_tasks_and_queues_alone(ser
             assert (await server.ask(method, target, {} if method == "PATCH" else None, **free)).status == 403
 
 
-@on_loop
 async def test_a_workers_key_is_held_to_its_queues(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -393,7 +368,6 @@ async def test_a_workers_key_is_held_to_its_queues(serving):
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
-@on_loop
 async def test_every_answer_to_a_key_says_what_is_left(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -423,7 +397,6 @@ async def test_every_answer_to_a_key_says_what_is_left(serving):
 @pytest.mark.parametrize(("limit", "whose", "span"), [
     ({"per_minute": 7}, "key", MINUTE_MS), ({"per_day": 7}, "key", DAY_MS),
 ])  # fmt: skip
-@on_loop
 async def test_of_many_at_once_just_as_many_are_let_in_as_the_limit_says(serving, limit, whose, span):
     async with serving() as server:
         operator = await first_key(server)
@@ -439,7 +412,6 @@ async def test_of_many_at_once_just_as_many_are_let_in_as_the_limit_says(serving
             server.clock.advance(span)
 
 
-@on_loop
 async def test_an_organisation_has_limits_for_all_of_its_keys_together(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -451,7 +423,6 @@ async def test_an_organisation_has_limits_for_all_of_its_keys_together(serving):
         assert (await server.get("/v1/runs", **operator.headers)).status == 200
 
 
-@on_loop
 async def test_a_worker_at_its_work_is_not_counted(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -462,7 +433,6 @@ async def test_a_worker_at_its_work_is_not_counted(serving):
             assert reported.status == 200
 
 
-@on_loop
 async def test_attempts_without_a_valid_key_are_limited_and_lock_nobody_out(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -482,7 +452,6 @@ async def log_of(server, party, **query):
     return (await server.get(f"/v1/audit-events?{asked}", **party.headers)).json["data"]
 
 
-@on_loop
 async def test_the_log_tells_who_did_what_from_where(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -494,7 +463,6 @@ async def test_the_log_tells_who_did_what_from_where(serving):
         assert line["outcome"] == "done 200"
 
 
-@on_loop
 async def test_changes_of_keys_users_and_organisations_stand_in_the_log(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -515,7 +483,6 @@ async def test_changes_of_keys_users_and_organisations_stand_in_the_log(serving)
         assert [line["action"] for line in mine][-1] == "key.revoke"
 
 
-@on_loop
 async def test_refusals_stand_in_the_log_and_a_flood_of_them_in_one_line(serving):
     async with serving() as server:
         operator = await first_key(server)
@@ -528,7 +495,6 @@ async def test_refusals_stand_in_the_log_and_a_flood_of_them_in_one_line(serving
         assert told == [("GET /v1/runs", "unauthenticated (200 times)"), ("POST /v1/runs", "forbidden")]
 
 
-@on_loop
 async def test_a_flood_from_everywhere_does_not_fill_the_disk():
     async with serving_in_memory() as server:
         operator = await first_key(server)
@@ -545,7 +511,6 @@ async def test_a_flood_from_everywhere_does_not_fill_the_disk():
         assert await log_of(server, operator)
 
 
-@on_loop
 async def test_what_was_used_today_is_known_after_a_restart(tmp_path):
     from headway.clock import ManualClock
     from headway.storage.sqlite.open import open_file
@@ -564,7 +529,6 @@ async def test_what_was_used_today_is_known_after_a_restart(tmp_path):
         assert shown["last_used_at"] is not None
 
 
-@on_loop
 async def test_who_may_only_start_runs_does_not_start_those_that_act_on_others(serving):
     async with serving("backup", "headway.bulk") as server:
         operator = await first_key(server)
@@ -597,7 +561,6 @@ def test_every_built_in_task_says_what_it_does():
     assert (of_task("headway.to-come"), of_task("backup")) == (("act on many runs",), ())
 
 
-@on_loop
 async def test_a_schedule_that_stops_runs_is_changed_only_by_who_may_stop_runs(serving):
     async with serving("backup", "headway.bulk") as server:
         operator = await first_key(server)
@@ -622,7 +585,6 @@ async def test_a_schedule_that_stops_runs_is_changed_only_by_who_may_stop_runs(s
         ({"scopes": ["worker:protocol", "run:start", "record:read"], "queues": ["default"]}, {"headway.export"}),
     ],
 )
-@on_loop
 async def test_a_worker_starts_exports_for_the_runs_it_holds_and_what_changes_things_with_the_scope(
     key, started, serving
 ):
@@ -653,7 +615,6 @@ async def test_a_worker_starts_exports_for_the_runs_it_holds_and_what_changes_th
         assert len(after) == len(children)
 
 
-@on_loop
 async def test_what_a_worker_has_exported_it_cannot_read_without_the_scope(serving):
     async with serving("backup", "headway.export") as server:
         operator = await first_key(server)
@@ -663,7 +624,6 @@ async def test_what_a_worker_has_exported_it_cannot_read_without_the_scope(servi
         assert (await server.post("/v1/runs", {"task": "headway.export"}, **caller)).status == 403
 
 
-@on_loop
 async def test_the_history_of_a_run_tells_by_which_key_it_was_stopped(serving):
     async with serving() as server:
         operator = await first_key(server)

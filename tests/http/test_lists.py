@@ -6,7 +6,6 @@ import base64
 from urllib.parse import urlsplit
 
 import pytest
-from tests.http.kit import on_loop
 
 from headway.wire import workers as wire
 
@@ -23,7 +22,6 @@ def ids(answer):
     return [run["id"] for run in answer.json["data"]]
 
 
-@on_loop
 async def test_pages_follow_each_other_without_gap_or_repeat(serving):
     async with serving() as server:
         whole, seen, token = await five(server), [], ""
@@ -34,7 +32,6 @@ async def test_pages_follow_each_other_without_gap_or_repeat(serving):
         assert (seen, token, answer.json["has_more"]) == (whole, "", False)
 
 
-@on_loop
 async def test_the_link_leads_to_the_next_page(serving):
     async with serving() as server:
         whole = await five(server)
@@ -45,7 +42,6 @@ async def test_the_link_leads_to_the_next_page(serving):
         assert ids(await server.get(f"{url.path}?{url.query}")) == whole[3:]
 
 
-@on_loop
 async def test_the_size_of_a_page_may_change_on_the_way_and_is_made_to_fit(serving):
     async with serving() as server:
         whole = await five(server)
@@ -53,7 +49,6 @@ async def test_the_size_of_a_page_may_change_on_the_way_and_is_made_to_fit(servi
         assert ids(await server.get(f"/v1/runs?page_size=100000&page_token={token}")) == whole[1:]
 
 
-@on_loop
 async def test_a_token_is_good_for_its_own_list_only(serving):
     async with serving() as server:
         await five(server)
@@ -63,7 +58,6 @@ async def test_a_token_is_good_for_its_own_list_only(serving):
             assert (answer.status, answer.code) == (400, "bad_cursor"), other
 
 
-@on_loop
 async def test_a_token_that_was_tampered_with_is_refused(serving):
     async with serving() as server:
         await five(server)
@@ -89,7 +83,6 @@ async def test_a_token_that_was_tampered_with_is_refused(serving):
     [("label.n=1", 2), ("state=queued", 5), ("state=failed,running", 0), ("state=failed&state=queued", 5), ("task=nope", 0),
      ("created_after=2027-01-15T08:00:03Z", 2), ("created_before=2027-01-15T08:00:03Z", 3), ("queue=default&label.n=0", 3)],
 )  # fmt: skip
-@on_loop
 async def test_filters_narrow_the_list_and_the_count(serving, query, expected):
     async with serving() as server:
         await five(server)
@@ -97,7 +90,6 @@ async def test_filters_narrow_the_list_and_the_count(serving, query, expected):
         assert (await server.get(f"/v1/runs:count?{query}")).json["total"] == expected
 
 
-@on_loop
 async def test_a_long_filter_goes_into_a_body(serving):
     async with serving() as server:
         whole = await five(server)
@@ -110,14 +102,12 @@ async def test_a_long_filter_goes_into_a_body(serving):
         ] == "/created_after"
 
 
-@on_loop
 async def test_oldest_first_if_asked(serving):
     async with serving() as server:
         whole = await five(server)
         assert ids(await server.get("/v1/runs?order_by=created_at+asc")) == whole[::-1]
 
 
-@on_loop
 async def test_what_is_filtered_by_the_end_goes_by_the_end_if_nothing_else_is_said(serving):
     async with serving() as server:
         first, second = await server.running(), await server.running()
@@ -143,7 +133,6 @@ async def test_what_is_filtered_by_the_end_goes_by_the_end_if_nothing_else_is_sa
             assert seen == expected, query
 
 
-@on_loop
 async def test_counts_by_group(serving):
     async with serving() as server:
         await five(server)
@@ -156,7 +145,6 @@ async def test_counts_by_group(serving):
         assert (await server.get("/v1/runs:count?group_by=name")).code == "bad_parameter"
 
 
-@on_loop
 async def test_children_in_the_order_of_their_start(serving):
     async with serving() as server:
         parent = await server.start()
@@ -170,7 +158,6 @@ async def test_children_in_the_order_of_their_start(serving):
         assert (await server.get(f"/v1/runs/{parent}?expand=parents")).code == "bad_parameter"
 
 
-@on_loop
 async def test_histories_are_read_in_pieces(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -187,7 +174,6 @@ async def test_histories_are_read_in_pieces(serving):
         assert [event["seq"] for event in feed["data"]] == [1, 2, 3, 4, 5, 6, 7]
 
 
-@on_loop
 async def test_a_list_of_events_from_now_is_empty_and_says_where_to_go_on(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -208,7 +194,6 @@ async def test_a_list_of_events_from_now_is_empty_and_says_where_to_go_on(servin
         assert [event["run_id"] for event in found] == [other]
 
 
-@on_loop
 async def test_a_list_does_not_begin_after_what_has_not_happened_yet(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -219,7 +204,6 @@ async def test_a_list_does_not_begin_after_what_has_not_happened_yet(serving):
             assert (refused.status, refused.code) == (400, "bad_cursor")
 
 
-@on_loop
 async def test_a_parameter_that_says_null_is_taken_at_its_word(serving):
     async with serving() as server:
         await server.start(key="null")
@@ -228,7 +212,6 @@ async def test_a_parameter_that_says_null_is_taken_at_its_word(serving):
         assert (await server.get("/v1/events?from=null")).code == "bad_parameter"
 
 
-@on_loop
 async def test_a_queue_cannot_be_made_under_a_name_that_no_run_could_give(serving):
     async with serving() as server:
         for name in ("x" * 201, "a%0Ab"):
@@ -236,7 +219,6 @@ async def test_a_queue_cannot_be_made_under_a_name_that_no_run_could_give(servin
         assert (await server.ask("PATCH", "/v1/queues/a%00b", {"concurrency": 1})).code == "route_not_found"
 
 
-@on_loop
 async def test_pages_of_large_runs_are_short_and_lead_on(serving):
     async with serving() as server:
         whole = [await server.finished(b'"%b"' % (b"x" * 3_000_000)) for _ in range(3)]
@@ -250,7 +232,6 @@ async def test_pages_of_large_runs_are_short_and_lead_on(serving):
         assert len(ids(await server.post("/v1/runs:query", {}))) == 1
 
 
-@on_loop
 async def test_pages_of_long_logs_are_short_and_lead_on(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -266,7 +247,6 @@ async def test_pages_of_long_logs_are_short_and_lead_on(serving):
         assert seen == [[0, 1], [2]]
 
 
-@on_loop
 async def test_the_children_that_come_with_a_run_are_a_page_too(serving):
     async with serving() as server:
         parent = await server.running()

@@ -1,7 +1,6 @@
 """Retries over HTTP: from what succeeded, or from scratch."""
 
 import pytest
-from tests.http.kit import on_loop
 
 from headway.wire import workers as wire
 
@@ -26,7 +25,6 @@ async def failed(server):
         ({"from_scratch": True}, set()),
     ],
 )
-@on_loop
 async def test_a_retry_goes_on_from_what_succeeded_unless_it_is_from_scratch(serving, body, names):
     async with serving() as server:
         run_id = await failed(server)
@@ -37,14 +35,12 @@ async def test_a_retry_goes_on_from_what_succeeded_unless_it_is_from_scratch(ser
 
 
 @pytest.mark.parametrize("body", [{"input": {}}, {"from_scratch": "yes"}, {"fromScratch": True}])
-@on_loop
 async def test_a_retry_takes_nothing_else_and_no_other_input(serving, body):
     async with serving() as server:
         refused = await server.post(f"/v1/runs/{await failed(server)}:retry", body)
         assert refused.status in (400, 422), refused.body
 
 
-@on_loop
 async def test_only_a_bulk_retry_is_from_scratch(serving):
     async with serving() as server:
         body = {"filter": {"state": ["failed"]}, "action": "delete", "from_scratch": True}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 from tests.http import kit
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 NIGHTLY = {"name": "Nightly / backup", "task": "backup", "occurrence": "30 2 * * *", "timezone": "Europe/Berlin"}
 PATH = "/v1/schedules/Nightly%20%2F%20backup"
 HOUR_MS = 3_600_000
 
 
-@on_loop
 async def test_a_schedule_is_made_found_by_id_and_name_changed_and_removed(serving):
     async with serving() as server:
         made = await server.post(
@@ -40,7 +39,6 @@ async def test_a_schedule_is_made_found_by_id_and_name_changed_and_removed(servi
         assert (await server.get(PATH)).code == "schedule_not_found"
 
 
-@on_loop
 async def test_a_name_that_is_taken_is_409_and_what_is_only_validated_takes_none(serving):
     async with serving() as server:
         assert (await server.post("/v1/schedules", {**NIGHTLY, "validate_only": True})).status == 200
@@ -58,7 +56,6 @@ async def test_a_name_that_is_taken_is_409_and_what_is_only_validated_takes_none
         ("task", "nope", None), ("name", NOBODY, None), ("ends_at", "2020-01-01T00:00:00Z", None), ("labels", {"slot": "x"}, None),
     ],
 )  # fmt: skip
-@on_loop
 async def test_a_mistake_is_422_and_its_field_is_named(field, value, part):
     async with kit.serving() as server:
         answer = await server.post("/v1/schedules", {**NIGHTLY, field: value})
@@ -72,7 +69,6 @@ async def test_a_mistake_is_422_and_its_field_is_named(field, value, part):
         assert error["message"]
 
 
-@on_loop
 async def test_the_next_slots_are_shown_before_anything_is_made():
     async with kit.serving() as server:
         asked = {"occurrence": "@daily", "timezone": "Europe/Berlin", "after": "2026-10-24T12:00:00Z", "count": 2}
@@ -83,7 +79,6 @@ async def test_the_next_slots_are_shown_before_anything_is_made():
         assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/timezone")
 
 
-@on_loop
 async def test_a_trigger_answers_with_the_run_and_says_if_another_is_unfinished(serving):
     async with serving() as server:
         schedule_id = (await server.post("/v1/schedules", NIGHTLY)).json["id"]
@@ -98,7 +93,6 @@ async def test_a_trigger_answers_with_the_run_and_says_if_another_is_unfinished(
         assert (waits["state"], waits["blocked_on"]) == ("suspended", [{"kind": "schedule"}])
 
 
-@on_loop
 async def test_what_became_of_slots_comes_in_pages_and_can_be_back_filled(serving):
     async with serving() as server:
         made = await server.post("/v1/schedules", {**NIGHTLY, "occurrence": "Hourly", "overlap": "allow"})
@@ -125,7 +119,6 @@ async def test_what_became_of_slots_comes_in_pages_and_can_be_back_filled(servin
         assert 'headway_slots_total{outcome="missed",why="newer"} 4.0' in text
 
 
-@on_loop
 async def test_lists_come_by_name_and_of_a_task(serving):
     async with serving("backup", "report") as server:
         for number in range(5):
@@ -140,7 +133,6 @@ async def test_lists_come_by_name_and_of_a_task(serving):
         assert foreign.code == "bad_cursor"
 
 
-@on_loop
 async def test_pause_and_resume_can_be_repeated(serving):
     async with serving() as server:
         await server.post("/v1/schedules", NIGHTLY)

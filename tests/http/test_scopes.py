@@ -12,7 +12,7 @@ import json
 import msgspec
 import pytest
 from tests.http.access_kit import ALL, bearer, first_key, key_of
-from tests.http.kit import EVERY_SURFACE, on_loop, routes_of, serving
+from tests.http.kit import EVERY_SURFACE, routes_of, serving
 from tests.http.test_gate import CANARY as NAME
 from tests.http.test_gate import FOREIGN, Theirs, dump
 
@@ -295,7 +295,6 @@ WAYS = [
 """(method, path, body, what it takes): an effect and its scopes, by every way that there is to it, in an order that works."""
 
 
-@on_loop
 async def test_an_effect_takes_its_scopes_whatever_the_way_to_it():
     async with serving("backup", outbound_allow=("127.0.0.1",)) as server:
         server.operator = await first_key(server)

@@ -10,7 +10,6 @@ import socket
 import threading
 
 import pytest
-from tests.http.kit import on_loop
 from tests.http.sockets import serving
 
 from headway.errors import RunNotFound
@@ -36,7 +35,6 @@ async def draining():
         await server.task
 
 
-@on_loop
 async def test_it_answers_over_a_socket():
     async with serving() as server:
         status, body = await server.request("POST", "/v1/runs", b'{"task":"backup"}')
@@ -53,7 +51,6 @@ async def test_it_answers_over_a_socket():
         assert (await server.request("OPTIONS", "/v1/runs")) == (204, b"")
 
 
-@on_loop
 async def test_pipelined_requests_are_answered_in_order():
     async with serving() as server:
         last = b"GET /nope HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -62,7 +59,6 @@ async def test_pipelined_requests_are_answered_in_order():
         assert b"HTTP/1.1 404" in answer.rpartition(b"200 OK")[2]
 
 
-@on_loop
 async def test_a_body_above_the_limit_is_refused_before_it_is_sent():
     async with serving(body_max=1000) as server:
         answer = await server.raw(
@@ -87,7 +83,6 @@ async def test_a_body_above_the_limit_is_refused_before_it_is_sent():
         b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
     ],
 )
-@on_loop
 async def test_requests_that_could_be_read_two_ways_are_refused(request_head):
     async with serving() as server:
         reader, writer = await server.connect()
@@ -98,14 +93,12 @@ async def test_requests_that_could_be_read_two_ways_are_refused(request_head):
         writer.close()
 
 
-@on_loop
 async def test_a_head_that_does_not_end_is_cut_off_by_its_size():
     async with serving() as server:
         answer = await server.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: " + b"y" * 70_000)
         assert answer.startswith(b"HTTP/1.1 431")
 
 
-@on_loop
 async def test_a_head_that_does_not_come_is_cut_off_in_time(monkeypatch):
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
     async with serving() as server:
@@ -113,7 +106,6 @@ async def test_a_head_that_does_not_come_is_cut_off_in_time(monkeypatch):
         assert await server.raw(b"") == b""
 
 
-@on_loop
 async def test_a_client_that_does_not_read_is_cut_off(monkeypatch):
     monkeypatch.setattr(protocol, "STUCK_SECONDS", 0)
     async with serving() as server:
@@ -130,7 +122,6 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch):
         writer.close()
 
 
-@on_loop
 async def test_a_drain_with_open_streams_ends_in_time_and_in_order():
     async with serving() as server:
         run = json.loads((await server.request("POST", "/v1/runs", b'{"task":"backup"}'))[1])
@@ -148,7 +139,6 @@ async def test_a_drain_with_open_streams_ends_in_time_and_in_order():
         assert server.api.streams.open == 0
 
 
-@on_loop
 async def test_a_stream_that_cannot_go_on_breaks_off_and_says_in_one_line_why(caplog):
     async def lost(*_):
         raise RunNotFound("it is gone")
@@ -170,7 +160,6 @@ async def test_a_stream_that_cannot_go_on_breaks_off_and_says_in_one_line_why(ca
     assert news != errors  # uvicorn tells it once more
 
 
-@on_loop
 async def test_while_it_drains_readiness_says_so_and_workers_can_report():
     async with draining() as server:
         assert (await server.request("GET", "/readyz"))[0] == 503
@@ -180,7 +169,6 @@ async def test_while_it_drains_readiness_says_so_and_workers_can_report():
         assert (await server.request("POST", "/v1/leases:report", body))[0] == 200
 
 
-@on_loop
 async def test_a_drain_that_takes_too_long_is_cut_short():
     async def on_drain():
         await asyncio.Event().wait()
@@ -211,7 +199,6 @@ async def asked(server):
         await asyncio.sleep(0)
 
 
-@on_loop
 async def test_what_cannot_be_answered_before_the_end_is_told_that_nobody_knows_and_to_come_again(
     monkeypatch, tmp_path
 ):
@@ -236,7 +223,6 @@ def head(method, path, body=b"", connection="keep-alive"):
     )
 
 
-@on_loop
 async def test_who_has_connected_and_asked_when_the_server_goes_is_answered():
     """Such connections wait in the kernel's queue: closing the socket would reset them."""
     async with serving() as server:
@@ -258,7 +244,6 @@ async def test_who_has_connected_and_asked_when_the_server_goes_is_answered():
         assert b"\r\nconnection: close\r\n" in answer
 
 
-@on_loop
 async def test_who_has_connected_and_asks_a_moment_later_is_answered_when_the_server_goes():
     async with serving() as server:
         reader, writer = await server.connect()
@@ -277,14 +262,12 @@ async def test_who_has_connected_and_asks_a_moment_later_is_answered_when_the_se
         unasked.close()
 
 
-@on_loop
 async def test_a_server_that_drains_closes_each_connection_with_its_answer():
     """So that nobody asks on a connection that is being closed."""
     async with draining() as server:
         assert b"\r\nconnection: close\r\n" in await server.raw(head("GET", "/livez"))
 
 
-@on_loop
 async def test_no_connection_outlasts_the_server(monkeypatch):
     """One that is left would be answered by a service that has let go of its store."""
     monkeypatch.setattr(embedded, "LAST_ANSWERS_S", 0.05)
@@ -303,7 +286,6 @@ async def test_no_connection_outlasts_the_server(monkeypatch):
             writer.close()
 
 
-@on_loop
 async def test_a_file_in_one_piece_or_many_is_downloaded_whole_and_the_connection_goes_on(caplog):
     def download(port):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.http import kit
-from tests.http.kit import on_loop, serving
+from tests.http.kit import serving
 
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 
@@ -23,7 +23,6 @@ PLAIN = {"content_type": "text/plain"}
 
 
 @pytest.mark.parametrize("page", [*OTHERS, *UNSAID])
-@on_loop
 async def test_a_page_of_another_site_changes_nothing(page):
     async with serving() as server:
         run_id = await server.start()
@@ -48,7 +47,6 @@ async def test_a_page_of_another_site_changes_nothing(page):
 
 
 @pytest.mark.parametrize("page", OURS)
-@on_loop
 async def test_a_page_of_our_own_and_what_is_no_browser_may(page):
     async with serving() as server:
         run_id = (await server.post("/v1/runs", {"task": "backup"}, **page)).json["id"]
@@ -58,7 +56,6 @@ async def test_a_page_of_our_own_and_what_is_no_browser_may(page):
 
 
 @pytest.mark.parametrize("page", OTHERS)
-@on_loop
 async def test_a_page_of_another_site_opens_no_streams_and_reads_nothing(page):
     async with serving() as server:
         for path in ("/v1/events", "/v1/runs", "/api/v1/tasks", f"/api/v1/tasks/{kit.NOBODY}"):
@@ -67,7 +64,6 @@ async def test_a_page_of_another_site_opens_no_streams_and_reads_nothing(page):
         assert not server.api.waiting
 
 
-@on_loop
 async def test_a_person_may_come_by_a_link_or_by_typing_but_starts_nothing_so():
     async with serving(surfaces=(CloudcoinSettings(aliases=("GET go=backup",)),)) as server:
         link = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
@@ -87,7 +83,6 @@ async def test_a_person_may_come_by_a_link_or_by_typing_but_starts_nothing_so():
         ("headway.lan:443", "https://headway.lan"), ("headway.lan:8443", "https://headway.lan:8443"),
     ],
 )  # fmt: skip
-@on_loop
 async def test_an_origin_is_the_hosts_with_its_port(host, origin):
     async with serving(allow_host=("headway.lan",)) as server:
         assert (await server.post("/api/v1/backup", {}, host=host, origin=origin)).status == 200
@@ -97,7 +92,6 @@ async def test_an_origin_is_the_hosts_with_its_port(host, origin):
 FORWARDED = {"host": "127.0.0.1:8006", "x_forwarded_host": "headway.lan", "x_forwarded_proto": "https"}
 
 
-@on_loop
 async def test_what_a_trusted_proxy_says_of_the_host_counts_and_what_others_say_does_not():
     async with serving(allow_host=("headway.lan",), trusted_proxy=("10.0.0.1",)) as server:
         for peer, origin, more, status in (
@@ -115,7 +109,6 @@ async def test_what_a_trusted_proxy_says_of_the_host_counts_and_what_others_say_
 APP = "https://app.example"
 
 
-@on_loop
 async def test_a_listed_origin_may_use_every_surface_and_read_the_answers():
     async with serving(allow_origin=(APP,)) as server:
         page = {"origin": APP, "sec_fetch_site": "cross-site"}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 
-@on_loop
 async def test_an_accepted_start_is_202_with_its_place_and_when_to_look_again(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup"})
@@ -17,14 +16,12 @@ async def test_an_accepted_start_is_202_with_its_place_and_when_to_look_again(se
         assert answer.json["durability"] == "full"
 
 
-@on_loop
 async def test_respond_async_is_acknowledged(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup"}, prefer="respond-async")
         assert (answer.status, answer.headers["preference-applied"]) == (202, "respond-async")
 
 
-@on_loop
 async def test_a_repeated_key_with_the_same_body_answers_with_the_first_run(serving):
     async with serving() as server:
         first = await server.post("/v1/runs", {"task": "backup"}, idempotency_key="k1")
@@ -35,7 +32,6 @@ async def test_a_repeated_key_with_the_same_body_answers_with_the_first_run(serv
         assert again.json["id"] == first.json["id"]
 
 
-@on_loop
 async def test_a_repeated_key_with_another_body_is_refused(serving):
     async with serving() as server:
         await server.post("/v1/runs", {"task": "backup"}, idempotency_key="k1")
@@ -43,7 +39,6 @@ async def test_a_repeated_key_with_another_body_is_refused(serving):
         assert (answer.status, answer.code) == (422, "idempotency_key_reused")
 
 
-@on_loop
 async def test_an_idempotency_key_is_short_visible_ascii(serving):
     async with serving() as server:
         for key in ("", "a" * 256, "a b", "caf\u00e9", "\x7f"):
@@ -52,7 +47,6 @@ async def test_an_idempotency_key_is_short_visible_ascii(serving):
         assert (await server.post("/v1/runs", {"task": "backup"}, idempotency_key="~" * 255)).status == 202
 
 
-@on_loop
 async def test_an_unknown_task_is_422(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "nope"})
@@ -60,7 +54,6 @@ async def test_an_unknown_task_is_422(serving):
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-@on_loop
 async def test_input_that_does_not_fit_the_schema_is_422_with_a_pointer(serving):
     schema = b'{"type":"object","properties":{"name":{"type":"string"}}}'
     async with serving() as server:
@@ -72,7 +65,6 @@ async def test_input_that_does_not_fit_the_schema_is_422_with_a_pointer(serving)
         assert answer.json["errors"][0]["pointer"] == "/input/name"
 
 
-@on_loop
 async def test_wrong_types_are_422_with_a_pointer(serving):
     async with serving() as server:
         answer = await server.post(
@@ -83,7 +75,6 @@ async def test_wrong_types_are_422_with_a_pointer(serving):
         assert (error["pointer"], error["code"]) == ("/runs/1/priority", "type")
 
 
-@on_loop
 async def test_a_missing_field_is_422_and_named(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {})
@@ -91,7 +82,6 @@ async def test_a_missing_field_is_422_and_named(serving):
         assert answer.json["errors"][0]["code"] == "required"
 
 
-@on_loop
 async def test_unknown_fields_are_400_and_all_of_them_are_named(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup", "prioriti": 1, "ques": 2})
@@ -99,7 +89,6 @@ async def test_unknown_fields_are_400_and_all_of_them_are_named(serving):
         assert [error["pointer"] for error in answer.json["errors"]] == ["/prioriti", "/ques"]
 
 
-@on_loop
 async def test_a_body_above_the_limit_is_413_and_not_read(serving):
     async with serving(body_max=1000) as server:
         said = await server.ask("POST", "/v1/runs", chunks=[], content_length="1001")
@@ -112,7 +101,6 @@ async def test_a_body_above_the_limit_is_413_and_not_read(serving):
         assert (await server.ask("POST", "/v1/runs", fits)).status == 202
 
 
-@on_loop
 async def test_a_body_that_is_not_declared_as_json_is_415(serving):
     async with serving() as server:
         for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", None):
@@ -124,7 +112,6 @@ async def test_a_body_that_is_not_declared_as_json_is_415(serving):
         assert packed.status == 415
 
 
-@on_loop
 async def test_unknown_runs_are_404_and_removed_ones_410_with_when_and_why(serving):
     async with serving() as server:
         assert (await server.get(f"/v1/runs/{NOBODY}")).code == "run_not_found"
@@ -138,7 +125,6 @@ async def test_unknown_runs_are_404_and_removed_ones_410_with_when_and_why(servi
         assert stream.status == 410
 
 
-@on_loop
 async def test_an_id_may_be_written_without_dashes(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -146,7 +132,6 @@ async def test_an_id_may_be_written_without_dashes(serving):
             assert (await server.get(f"/v1/runs/{spelling}")).json["id"] == run_id
 
 
-@on_loop
 async def test_a_verb_in_the_wrong_state_is_409_and_says_which(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -155,7 +140,6 @@ async def test_a_verb_in_the_wrong_state_is_409_and_says_which(serving):
         assert (await server.ask("DELETE", f"/v1/runs/{run_id}")).code == "invalid_state"
 
 
-@on_loop
 async def test_stopping_twice_is_no_error(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -165,7 +149,6 @@ async def test_stopping_twice_is_no_error(serving):
             assert answer.json["reason"] == {"code": "terminated", "message": "enough", "actor": "ada"}
 
 
-@on_loop
 async def test_a_stale_etag_is_412(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -179,7 +162,6 @@ async def test_a_stale_etag_is_412(serving):
         assert (await server.ask("DELETE", f"/v1/runs/{run_id}", if_match="rubbish")).status == 412
 
 
-@on_loop
 async def test_a_known_etag_is_304(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -189,7 +171,6 @@ async def test_a_known_etag_is_304(serving):
         assert "content-type" not in again.headers
 
 
-@on_loop
 async def test_a_protected_run_is_423(serving):
     async with serving() as server:
         run_id = await server.finished()
@@ -200,7 +181,6 @@ async def test_a_protected_run_is_423(serving):
         assert (await server.ask("DELETE", f"/v1/runs/{run_id}")).status == 204
 
 
-@on_loop
 async def test_a_full_disk_is_503_and_says_when_to_come_back(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -212,7 +192,6 @@ async def test_a_full_disk_is_503_and_says_when_to_come_back(serving):
         assert (await server.get("/readyz")).status == 503
 
 
-@on_loop
 async def test_an_output_is_409_until_it_is_there(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -223,7 +202,6 @@ async def test_an_output_is_409_until_it_is_there(serving):
         assert answer.json == {"run_id": run_id, "state": "succeeded", "output": {"files": 3}, "error": None}
 
 
-@on_loop
 async def test_a_bug_is_500_with_an_id_and_nothing_else(serving, caplog):
     async with serving() as server:
         server.service.of(1).tasks.list = lambda: 1 / 0
@@ -233,7 +211,6 @@ async def test_a_bug_is_500_with_an_id_and_nothing_else(serving, caplog):
         assert "ZeroDivisionError" in caplog.text
 
 
-@on_loop
 async def test_only_checking_starts_nothing(serving):
     async with serving() as server:
         answer = await server.post("/v1/runs", {"task": "backup", "validate_only": True})

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.http.access_kit import ALL, OURS, first_key
-from tests.http.kit import on_loop, serving
+from tests.http.kit import serving
 from tests.http.sockets import serving as listening
 
 from headway.errors import Overloaded, TooManyRequests
@@ -80,7 +80,6 @@ def test_who_leaves_makes_room():
     assert fill(Streams(1), holder()) == (1, Overloaded)
 
 
-@on_loop
 async def test_many_that_come_at_once_are_not_let_in_beyond_the_limit():
     async with serving(streams_max=8) as server:
         asked = [server.listen("/v1/events") for _ in range(30)]
@@ -144,7 +143,6 @@ async def parties(**settings):
                     writer.transport.abort()
 
 
-@on_loop
 async def test_a_key_that_only_reads_keeps_nobody_else_out():
     async with parties(streams_max=MAX) as (operator, reader, other), asyncio.timeout(25):
         assert await reader.fill() == (24, (429, "the key has 24 event streams open, and may have no more at present"))
@@ -156,7 +154,6 @@ async def test_a_key_that_only_reads_keeps_nobody_else_out():
 
 
 @pytest.mark.parametrize("locked", [False, True])
-@on_loop
 async def test_the_limit_is_told_without_how_many_others_have(locked):
     async with serving(streams_max=1) as server:
         headers = (await first_key(server)).headers if locked else {}

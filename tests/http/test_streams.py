@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 from headway.http.frames import FRAMES_MAX, Frames
 from headway.model.event import Event
@@ -17,7 +17,6 @@ def seqs(messages):
     return [message.data["seq"] for message in messages if message.event.startswith("run.") and message.id]
 
 
-@on_loop
 async def test_a_stream_begins_with_the_run_and_tells_its_whole_history(serving):
     async with serving() as server:
         run_id = await server.finished(output=b"7")
@@ -34,7 +33,6 @@ async def test_a_stream_begins_with_the_run_and_tells_its_whole_history(serving)
         assert stream.status == 200
 
 
-@on_loop
 async def test_a_stream_is_declared_as_one_that_nobody_may_hold_back(serving):
     async with serving() as server:
         stream = server.listen(URL.format(await server.finished()))
@@ -45,7 +43,6 @@ async def test_a_stream_is_declared_as_one_that_nobody_may_hold_back(serving):
         assert stream.text.startswith(b"retry: ")
 
 
-@on_loop
 async def test_what_happens_while_watching_arrives_without_gap_or_repeat(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -59,7 +56,6 @@ async def test_what_happens_while_watching_arrives_without_gap_or_repeat(serving
         assert seqs(await stream.rest()) == list(range(2, 24))
 
 
-@on_loop
 async def test_a_stream_resumes_strictly_after_the_last_id_from_every_place(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -74,7 +70,6 @@ async def test_a_stream_resumes_strictly_after_the_last_id_from_every_place(serv
                 assert seqs(rest) == list(range(after + 1, 7))
 
 
-@on_loop
 async def test_the_header_of_a_reconnect_goes_before_the_url(serving):
     async with serving() as server:
         run_id = await server.finished()
@@ -82,7 +77,6 @@ async def test_the_header_of_a_reconnect_goes_before_the_url(serving):
         assert seqs(await stream.rest()) == [3]
 
 
-@on_loop
 async def test_from_now_tells_only_what_comes(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -93,7 +87,6 @@ async def test_from_now_tells_only_what_comes(serving):
         assert seqs(await stream.rest()) == [3]
 
 
-@on_loop
 async def test_coming_back_after_the_end_is_204(serving):
     async with serving() as server:
         run_id = await server.finished()
@@ -101,7 +94,6 @@ async def test_coming_back_after_the_end_is_204(serving):
         assert (stream.status, stream.text) == (204, b"")
 
 
-@on_loop
 async def test_ids_that_cannot_be_are_400(serving):
     async with serving() as server:
         run_id = await server.finished()
@@ -113,7 +105,6 @@ async def test_ids_that_cannot_be_are_400(serving):
         assert (await server.listen(URL.format(NOBODY)).begun()).status == 404
 
 
-@on_loop
 async def test_progress_has_no_id_and_only_the_latest_is_told(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -128,7 +119,6 @@ async def test_progress_has_no_id_and_only_the_latest_is_told(serving):
         await stream.leave()
 
 
-@on_loop
 async def test_a_drain_asks_to_reconnect_and_closes(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -143,7 +133,6 @@ async def test_a_drain_asks_to_reconnect_and_closes(serving):
         assert (await server.listen(URL.format(run_id)).begun()).status == 503
 
 
-@on_loop
 async def test_a_client_that_leaves_leaves_nothing_behind(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -154,7 +143,6 @@ async def test_a_client_that_leaves_leaves_nothing_behind(serving):
         assert (server.api.streams.open, server.store.notifier.count, len(server.api.waiting)) == (0, 0, 0)
 
 
-@on_loop
 async def test_more_streams_than_the_limit_are_503(serving):
     async with serving(streams_max=1) as server:
         run_id = await server.running()
@@ -165,7 +153,6 @@ async def test_more_streams_than_the_limit_are_503(serving):
         await first.leave()
 
 
-@on_loop
 async def test_a_slow_reader_does_not_hold_up_the_others(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -184,7 +171,6 @@ async def test_a_slow_reader_does_not_hold_up_the_others(serving):
         stuck.set()
 
 
-@on_loop
 async def test_the_feed_tells_of_all_runs_from_now_on_and_resumes_by_position(serving):
     async with serving() as server:
         before = await server.start()
@@ -204,7 +190,6 @@ async def test_the_feed_tells_of_all_runs_from_now_on_and_resumes_by_position(se
         await whole.leave()
 
 
-@on_loop
 async def test_the_feed_can_be_narrowed_to_some_runs(serving):
     async with serving() as server:
         runs = [await server.start() for _ in range(3)]
@@ -216,7 +201,6 @@ async def test_the_feed_can_be_narrowed_to_some_runs(serving):
         assert (await server.listen(f"/v1/events?after={10**15}").begun()).status == 400
 
 
-@on_loop
 async def test_a_worker_hears_at_once_what_is_to_stop_and_that_it_is_to_go(serving):
     async with serving() as server:
         stream = server.listen(f"/v1/workers/{server.worker}/signals")
@@ -233,7 +217,6 @@ async def test_a_worker_hears_at_once_what_is_to_stop_and_that_it_is_to_go(servi
         assert session.streams == 0
 
 
-@on_loop
 async def test_a_drain_leaves_the_workers_streams_open_until_the_very_end(serving):
     async with serving() as server:
         stream = server.listen(f"/v1/workers/{server.worker}/signals")

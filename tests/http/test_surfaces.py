@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.http.access_kit import first_key
-from tests.http.kit import on_loop, serving
+from tests.http.kit import serving
 
 from headway import config, surfaces
 from headway.app.offline import openapi
@@ -41,7 +41,6 @@ def test_the_setting_of_a_surface_is_read_checked_and_known():
     assert config.environment_warnings({"HEADWAY_TOY_GREETING": "moin"}) == []
 
 
-@on_loop
 async def test_a_surface_starts_runs_and_answers_and_refuses_in_its_own_words():
     settings = config.from_environment({"HEADWAY_TOY_GREETING": "moin"})
     async with speaking(surfaces=settings.surfaces) as server:
@@ -54,7 +53,6 @@ async def test_a_surface_starts_runs_and_answers_and_refuses_in_its_own_words():
         assert (await server.post("/toy/backup")).json == {"sorry": "draining"}
 
 
-@on_loop
 async def test_the_credentials_of_a_surface_are_taken_once_and_by_all_routes():
     async with speaking() as server:
         party = await first_key(server)
@@ -65,7 +63,6 @@ async def test_the_credentials_of_a_surface_are_taken_once_and_by_all_routes():
         assert (await server.get("/v1/runs", peer="10.0.0.9", **others)).status == 401
 
 
-@on_loop
 async def test_a_surface_has_its_document_its_heading_and_its_headers_for_web_pages():
     async with speaking(allow_origin=("https://page.example",)) as server:
         assert list((await server.get("/openapi/toy.json")).json["paths"]) == ["/toy/{name}"]

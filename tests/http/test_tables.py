@@ -3,7 +3,7 @@
 import json
 from urllib.parse import quote
 
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 CUSTOMERS = {
     "name": "customers",
@@ -25,7 +25,6 @@ async def made(server, count=0):
     return answer.json["id"], ids
 
 
-@on_loop
 async def test_a_table_is_made_looked_at_changed_and_removed(serving):
     async with serving() as server:
         made = await server.post("/v1/tables", CUSTOMERS)
@@ -48,7 +47,6 @@ async def test_a_table_is_made_looked_at_changed_and_removed(serving):
         assert (await server.get("/v1/tables")).json == {"data": []}
 
 
-@on_loop
 async def test_a_record_is_added_looked_at_changed_and_deleted(serving):
     async with serving() as server:
         table_id, _ = await made(server)
@@ -73,7 +71,6 @@ async def test_a_record_is_added_looked_at_changed_and_deleted(serving):
         assert (await server.get(f"/v1/tables/customers/records/{NOBODY}")).status == 404
 
 
-@on_loop
 async def test_a_repeated_key_adds_no_second_record(serving):
     async with serving() as server:
         await made(server)
@@ -86,7 +83,6 @@ async def test_a_repeated_key_adds_no_second_record(serving):
         assert (await server.post("/v1/tables/customers/records:count")).json == {"count": 1}
 
 
-@on_loop
 async def test_pages_are_gone_through_by_token_and_by_link(serving):
     async with serving() as server:
         _, ids = await made(server, 7)
@@ -108,7 +104,6 @@ async def test_pages_are_gone_through_by_token_and_by_link(serving):
         assert (await server.post("/v1/tables/customers/records:query", {"page_token": "x.y"})).code == "bad_cursor"
 
 
-@on_loop
 async def test_batches_are_whole(serving):
     async with serving() as server:
         _, ids = await made(server, 2)
@@ -125,7 +120,6 @@ async def test_batches_are_whole(serving):
         assert (await server.post("/v1/tables/customers/records:count")).json == {"count": 2}
 
 
-@on_loop
 async def test_a_filter_that_cannot_be_understood_is_422_with_its_place(serving):
     async with serving() as server:
         await made(server)
@@ -137,7 +131,6 @@ async def test_a_filter_that_cannot_be_understood_is_422_with_its_place(serving)
         assert (broken.status, broken.code) == (400, "bad_parameter")
 
 
-@on_loop
 async def test_strange_values_are_refused_or_kept_as_they_are(serving):
     async with serving() as server:
         await made(server)
@@ -157,7 +150,6 @@ async def test_strange_values_are_refused_or_kept_as_they_are(serving):
             assert (await server.get(f"/v1/tables/{name}")).status in (404, 400, 422)
 
 
-@on_loop
 async def test_a_change_of_a_records_version_can_be_repeated_under_its_key(serving):
     async with serving() as server:
         _, (record_id,) = await made(server, 1)

@@ -1,7 +1,6 @@
 """Whatever leads inside is refused when it is named, with the place where it stands: of webhooks, mail servers and databases."""
 
 import pytest
-from tests.http.kit import on_loop
 
 INSIDE = [
     "127.0.0.1", "localhost", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "[::1]",
@@ -15,7 +14,6 @@ def task(url):
 
 
 @pytest.mark.parametrize("host", INSIDE)
-@on_loop
 async def test_what_leads_inside_is_refused_when_it_is_named(host, serving):
     async with serving() as server:
         await server.post("/v1/tables", THINGS)
@@ -35,7 +33,6 @@ async def test_what_leads_inside_is_refused_when_it_is_named(host, serving):
         assert [table["name"] for table in (await server.get("/v1/tables")).json["data"]] == ["things"]
 
 
-@on_loop
 async def test_a_change_cannot_bring_in_what_could_not_be_named(serving):
     async with serving(outbound_allow=("hooks.example",)) as server:
         await server.post("/v1/tables", THINGS)

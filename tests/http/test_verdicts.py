@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import pytest
 from tests.http import kit
-from tests.http.kit import on_loop
 from tests.world import START, opened
 
 from headway.clock import ManualClock
@@ -255,7 +254,6 @@ class Both:
 
 
 @pytest.mark.parametrize("name", BODIES)
-@on_loop
 async def test_a_value_in_a_body_has_one_verdict_on_both_stores(sides, name):
     method, target, bodies = BODIES[name]
     async with sides() as both:
@@ -270,7 +268,6 @@ async def test_a_value_in_a_body_has_one_verdict_on_both_stores(sides, name):
 
 
 @pytest.mark.parametrize("name", URLS)
-@on_loop
 async def test_a_value_in_a_url_has_one_verdict_on_both_stores(sides, name):
     async with sides() as both:
         await both.set()
@@ -281,7 +278,6 @@ async def test_a_value_in_a_url_has_one_verdict_on_both_stores(sides, name):
                 await both.agree((target, odd), "GET", target.replace(HOLE, odd))
 
 
-@on_loop
 async def test_a_value_in_the_name_of_what_is_changed_has_one_verdict_on_both_stores(sides):
     async with sides() as both:
         await both.set()
@@ -291,7 +287,6 @@ async def test_a_value_in_the_name_of_what_is_changed_has_one_verdict_on_both_st
         await both.hold()
 
 
-@on_loop
 async def test_a_value_in_a_header_has_one_verdict_on_both_stores(sides):
     async with sides() as both:
         await both.set()

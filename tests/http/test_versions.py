@@ -13,7 +13,7 @@ from msgspec import inspect
 from tests.client.server import Answer
 from tests.client.server import serving as scripted
 from tests.http.conversation import record, replay
-from tests.http.kit import on_loop, serving
+from tests.http.kit import serving
 
 import headway.wire
 from headway.client.transport import Transport
@@ -25,13 +25,11 @@ CONVERSATIONS = sorted((Path(__file__).parent / "conversations").glob("*.json"))
 
 
 @pytest.mark.parametrize("recorded", CONVERSATIONS, ids=lambda path: path.stem)
-@on_loop
 async def test_a_worker_of_an_earlier_version_is_served_as_it_was(recorded):
     async with serving("job") as server:
         await replay(server, json.loads(recorded.read_text()))
 
 
-@on_loop
 async def test_a_worker_of_this_version_says_all_that_there_is_to_say():
     said = await record()
     kinds = {report["type"] for exchange in said for report in exchange["body"].get("reports", ())}

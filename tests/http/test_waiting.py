@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.http.kit import on_loop, scope_of
+from tests.http.kit import scope_of
 
 
 async def settle():
@@ -13,7 +13,6 @@ async def settle():
         await asyncio.sleep(0)
 
 
-@on_loop
 async def test_a_start_waits_for_the_end_and_answers_with_the_output(serving):
     async with serving() as server:
         asking = asyncio.ensure_future(server.post("/v1/runs", {"task": "backup"}, prefer='wait="30"'))
@@ -25,7 +24,6 @@ async def test_a_start_waits_for_the_end_and_answers_with_the_output(serving):
         assert answer.json["output"] == 42
 
 
-@on_loop
 async def test_a_wait_that_runs_out_is_202(serving):
     async with serving(wait_max_ms=0) as server:
         answer = await server.post("/v1/runs", {"task": "backup"}, prefer="respond-async, wait=100")
@@ -36,7 +34,6 @@ async def test_a_wait_that_runs_out_is_202(serving):
         )
 
 
-@on_loop
 async def test_a_look_waits_for_a_change_of_the_version_that_is_known(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -49,7 +46,6 @@ async def test_a_look_waits_for_a_change_of_the_version_that_is_known(serving):
         assert at_once.json["state"] == "running"
 
 
-@on_loop
 async def test_a_look_waits_for_the_end_if_asked(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -63,7 +59,6 @@ async def test_a_look_waits_for_the_end_if_asked(serving):
         assert (await output).json["output"] == [1]
 
 
-@on_loop
 async def test_a_drain_ends_waits_with_what_there_is(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -80,7 +75,6 @@ async def test_a_drain_ends_waits_with_what_there_is(serving):
         assert not server.api.waiting
 
 
-@on_loop
 async def test_a_server_that_drains_starts_nothing_new_and_changes_what_there_is(serving):
     async with serving("backup", "headway.bulk") as server:
         run_id = await server.start()
@@ -98,7 +92,6 @@ async def test_a_server_that_drains_starts_nothing_new_and_changes_what_there_is
         assert (await server.get("/v1/runs:count")).json["total"] == 1
 
 
-@on_loop
 async def test_a_client_that_goes_away_ends_its_wait(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -124,7 +117,6 @@ async def test_a_client_that_goes_away_ends_its_wait(serving):
         assert server.store.notifier.count == 0
 
 
-@on_loop
 async def test_a_claim_whose_caller_went_away_takes_nothing(serving):
     async with serving() as server:
         gone = asyncio.Event()
@@ -149,7 +141,6 @@ async def test_a_claim_whose_caller_went_away_takes_nothing(serving):
         assert (await server.get(f"/v1/runs/{run_id}")).json["state"] == "queued"
 
 
-@on_loop
 async def test_a_waiting_claim_gets_what_is_started(serving):
     async with serving() as server:
         asking = asyncio.ensure_future(server.post("/v1/leases:claim", {"worker_id": server.worker, "wait": "30s"}))

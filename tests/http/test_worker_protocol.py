@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.http.kit import NOBODY, on_loop
+from tests.http.kit import NOBODY
 
 from headway.errors import IdempotencyInProgress
 
 
-@on_loop
 async def test_a_worker_registers_claims_and_reports(serving):
     async with serving() as server:
         answer = await server.post("/v1/workers", {"name": "w", "tasks": [{"name": "resize"}]})
@@ -27,7 +26,6 @@ async def test_a_worker_registers_claims_and_reports(serving):
         assert (await server.get(f"/v1/runs/{run_id}")).json["output"] == {"h": 2}
 
 
-@on_loop
 async def test_a_worker_that_lost_its_leases_is_told_by_409_and_changes_nothing(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -38,7 +36,6 @@ async def test_a_worker_that_lost_its_leases_is_told_by_409_and_changes_nothing(
         assert (await server.get(f"/v1/runs/{run_id}")).json["state"] == "running"
 
 
-@on_loop
 async def test_reports_of_which_some_are_taken_are_200(serving):
     async with serving() as server:
         run_id = await server.running()
@@ -49,7 +46,6 @@ async def test_reports_of_which_some_are_taken_are_200(serving):
         assert (await server.get(f"/v1/runs/{run_id}")).json["progress"]["percent"] == 50.0
 
 
-@on_loop
 async def test_a_worker_that_is_not_known_is_404(serving):
     async with serving() as server:
         for path in ("/v1/leases:claim", "/v1/leases:report"):
@@ -58,7 +54,6 @@ async def test_a_worker_that_is_not_known_is_404(serving):
         assert (await server.get(f"/v1/workers/{NOBODY}")).code == "worker_not_found"
 
 
-@on_loop
 async def test_a_task_that_is_switched_off_takes_no_runs(serving):
     async with serving() as server:
         assert (await server.post("/v1/tasks/backup:deactivate")).json["active"] is False
@@ -70,7 +65,6 @@ async def test_a_task_that_is_switched_off_takes_no_runs(serving):
         assert (await server.get("/v1/tasks/backup")).json["counts"] == {"terminated": 1}
 
 
-@on_loop
 async def test_a_queue_is_paused_limited_and_explains_itself(serving):
     async with serving() as server:
         run_id = await server.start()
@@ -84,7 +78,6 @@ async def test_a_queue_is_paused_limited_and_explains_itself(serving):
         assert (await server.get("/v1/queues/nope")).code == "queue_not_found"
 
 
-@on_loop
 async def test_a_token_completes_the_wait_once(serving):
     from headway.wire import workers as wire
 
@@ -100,7 +93,6 @@ async def test_a_token_completes_the_wait_once(serving):
         assert (await server.post(f"/v1/tokens/{token}x:complete", {})).code == "not_found"
 
 
-@on_loop
 async def test_a_bulk_action_is_previewed_and_then_a_run_of_its_own(serving):
     async with serving("backup", "headway.bulk") as server:
         await server.start()
@@ -112,7 +104,6 @@ async def test_a_bulk_action_is_previewed_and_then_a_run_of_its_own(serving):
         assert started.json["input"]["filter"]["state"] == ["queued"]
 
 
-@on_loop
 async def test_a_bulk_action_has_no_pages_and_no_order(serving):
     async with serving("headway.bulk") as server:
         for name, value in (("page_size", 10), ("page_token", "x"), ("order_by", "created_at asc")):
@@ -120,7 +111,6 @@ async def test_a_bulk_action_has_no_pages_and_no_order(serving):
             assert (answer.code, answer.json["errors"][0]["pointer"]) == ("invalid_input", f"/filter/{name}")
 
 
-@on_loop
 async def test_a_worker_cannot_take_the_place_of_a_built_in_task(serving):
     async with serving() as server:
         tasks = [{"name": "mine"}, {"name": "headway.bulk"}]
@@ -130,7 +120,6 @@ async def test_a_worker_cannot_take_the_place_of_a_built_in_task(serving):
         assert (await server.post("/v1/workers", {"tasks": [{"name": "headway"}]})).status == 201
 
 
-@on_loop
 async def test_a_patch_of_a_queue_changes_what_it_names(serving):
     async with serving() as server:
         for body, limit in (({"concurrency": 2}, 2), ({}, 2), ({"concurrency": None}, None), ({}, None)):
@@ -140,7 +129,6 @@ async def test_a_patch_of_a_queue_changes_what_it_names(serving):
         assert (await server.ask("PATCH", "/v1/queues/default", {})).json == before
 
 
-@on_loop
 async def test_the_same_key_in_parallel_starts_one_run(serving):
     async with serving() as server:
         answers = await asyncio.gather(
@@ -151,7 +139,6 @@ async def test_the_same_key_in_parallel_starts_one_run(serving):
         assert IdempotencyInProgress.status == 409  # documented; with one writer the second simply waits its turn
 
 
-@on_loop
 async def test_a_refused_request_is_not_remembered_under_its_key(serving):
     async with serving() as server:
         assert (await server.post("/v1/runs", {"task": "later"}, idempotency_key="k")).status == 422
@@ -160,7 +147,6 @@ async def test_a_refused_request_is_not_remembered_under_its_key(serving):
 
 
 @pytest.mark.parametrize("verb", ["terminate", "suspend", "signal", "retry", "protect"])
-@on_loop
 async def test_verbs_repeat_their_answer_under_the_same_key(serving, verb):
     async with serving() as server:
         run_id = await server.start()
@@ -173,7 +159,6 @@ async def test_verbs_repeat_their_answer_under_the_same_key(serving, verb):
         assert first.json["version"] == again.json["version"]
 
 
-@on_loop
 async def test_a_batch_answers_item_by_item_or_takes_all_or_nothing(serving):
     async with serving() as server:
         runs = [{"task": "backup"}, {"task": "nope"}, {"task": "backup", "delay": "x"}]

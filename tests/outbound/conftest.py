@@ -30,16 +30,16 @@ def certified(authority):
 
 
 @pytest.fixture
-def site(runner):
+async def site():
     made = Site()
-    runner.run(made.begin())
+    await made.begin()
     yield made
-    runner.run(made.end())
+    await made.end()
 
 
 @pytest.fixture
-def mailbox(runner):
+async def mailbox():
     made = MailBox()
-    runner.run(made.begin())
+    await made.begin()
     yield made
-    runner.run(made.end())
+    await made.end()

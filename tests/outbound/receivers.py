@@ -68,19 +68,19 @@ class Raw:
     async def _serve(self, reader, writer):
         self.connections += 1
         self._open.add(writer)
-        if not self.speaks_first:
-            await reader.read(65_536)
-        writer.write(self.says)
         with contextlib.suppress(OSError):
+            if not self.speaks_first:
+                await reader.read(65_536)
+            writer.write(self.says)
             await writer.drain()
             while self.drips and not writer.is_closing():
                 writer.write(self.drips)
                 await writer.drain()
                 await asyncio.sleep(0.01)
+            if not self.closes:
+                await reader.read()
         if self.closes:
             writer.close()
-        else:
-            await reader.read()
 
 
 class Turncoat:

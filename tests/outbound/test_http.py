@@ -26,10 +26,10 @@ SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
 @pytest.fixture
-def caller(runner):
+async def caller():
     made = Caller(Guard(["127.0.0.1"]), timeout_s=5)
     yield made
-    runner.run(made.close())
+    await made.close()
 
 
 async def post(caller, url, body=b"{}", at_s=AT, **more):

@@ -45,10 +45,10 @@ def mail(**more):
 
 
 @pytest.fixture
-def mailer(runner):
+async def mailer():
     made = Mailer(Guard(["127.0.0.1"]), timeout_s=5)
     yield made
-    runner.run(made.close())
+    await made.close()
 
 
 async def failure(mailer, to, what):
@@ -150,18 +150,18 @@ def as_address(name, address):
     "",
 )
 @example("a  b ", "Ann  B", "", ".\r\nFrom me\n\n", "<p>.</p>")
-def test_every_value_arrives_as_the_text_that_it_is_and_nothing_else(
-    runner, mailer, mailbox, subject, name, sender, body, html
+async def test_every_value_arrives_as_the_text_that_it_is_and_nothing_else(
+    mailer, mailbox, subject, name, sender, body, html
 ):
     mailbox.mails.clear()
     mailbox.raw.clear()
     given = mail(to=as_address(name, "ann@example.com") + ", bob@example.com", subject=subject, text=body, html=html)
     refused = any(map(REFUSED.search, (subject, name, sender))) or "\ud800" in body + html or len(name) > 200
     if refused:
-        assert runner.run(failure(mailer, server(mailbox.port, sender_name=sender), given)).code == "bad_mail"
+        assert (await failure(mailer, server(mailbox.port, sender_name=sender), given)).code == "bad_mail"
         assert mailbox.mails == []
         return
-    runner.run(mailer.send(server(mailbox.port, sender_name=sender), given))
+    await mailer.send(server(mailbox.port, sender_name=sender), given)
     ((envelope_sender, recipients, message),) = mailbox.mails
     head = mailbox.raw[0].split(b"\r\n\r\n", 1)[0].decode("ascii")
     content = ["Content-Type", "MIME-Version", *([] if html else ["Content-Transfer-Encoding"])]

@@ -17,10 +17,10 @@ from headway.outbound.templates import Templates
 
 
 @pytest.fixture
-def children(runner):
+async def children():
     made = Children(1)
     yield made
-    runner.run(made.close())
+    await made.close()
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ async def test_half_a_surrogate_pair_fails_its_row_alone(templates):
 SLOW = "{% for a in record.l %}{% for b in record.l %}{% for c in record.l %}{% endfor %}{% endfor %}{% endfor %}x"
 
 
-async def test_slow_templates_of_one_organisation_do_not_hold_up_another(runner):
+async def test_slow_templates_of_one_organisation_do_not_hold_up_another():
     """One has more to do than all children together for a long time; the other's row is rendered between."""
     children = Children(2)
     templates = Templates(children)

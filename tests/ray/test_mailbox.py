@@ -17,23 +17,19 @@ class Clock:
         return self.ms
 
 
-def mailbox_test(test):
-    """Run a coroutine on a loop of its own, with a mailbox in which one lease is open."""
-
-    def run():
-        async def main():
-            clock = Clock()
-            mailbox = Mailbox(clock)
-            await mailbox.open(KEY)
-            await test(mailbox, clock)
-
-        asyncio.run(asyncio.wait_for(main(), 20))
-
-    run.__name__ = test.__name__
-    return run
+@pytest.fixture
+def clock():
+    return Clock()
 
 
-@mailbox_test
+@pytest.fixture
+async def mailbox(clock):
+    """A mailbox in which one lease is open."""
+    mailbox = Mailbox(clock)
+    await mailbox.open(KEY)
+    return mailbox
+
+
 async def test_one_process_is_let_in_and_a_second_is_not(mailbox, clock):
     assert await mailbox.enter(KEY, "node")
     assert not await mailbox.enter(KEY, "other")
@@ -41,7 +37,6 @@ async def test_one_process_is_let_in_and_a_second_is_not(mailbox, clock):
     assert await mailbox.collect() == [(KEY, "began", b"node")]
 
 
-@mailbox_test
 async def test_nobody_is_let_in_after_a_withdrawal_and_none_is_withdrawn_that_is_in(mailbox, clock):
     assert await mailbox.withdraw(KEY)
     assert not await mailbox.enter(KEY, "node")
@@ -50,7 +45,6 @@ async def test_nobody_is_let_in_after_a_withdrawal_and_none_is_withdrawn_that_is
     assert not await mailbox.withdraw(("next", 1))
 
 
-@mailbox_test
 async def test_mail_keeps_its_order_and_the_end_comes_last(mailbox, clock):
     await mailbox.enter(KEY, "node")
     assert await mailbox.send(KEY, [b"1", b"2"])
@@ -60,7 +54,6 @@ async def test_mail_keeps_its_order_and_the_end_comes_last(mailbox, clock):
     assert [text for _, _, text in await mailbox.collect()] == [b"node", b"1", b"2", b"3", b""]
 
 
-@mailbox_test
 async def test_who_waits_for_mail_gets_it_at_once(mailbox, clock):
     fetching = asyncio.create_task(mailbox.fetch(KEY))
     collecting = asyncio.create_task(mailbox.collect())
@@ -71,7 +64,6 @@ async def test_who_waits_for_mail_gets_it_at_once(mailbox, clock):
     assert await collecting == [(KEY, "mail", b"question")]
 
 
-@mailbox_test
 async def test_a_function_is_told_to_end_when_its_lease_is_closed_while_it_waits(mailbox, clock):
     fetching = asyncio.create_task(mailbox.fetch(KEY))
     await asyncio.sleep(0)
@@ -80,7 +72,6 @@ async def test_a_function_is_told_to_end_when_its_lease_is_closed_while_it_waits
     assert await mailbox.fetch(KEY) is None
 
 
-@mailbox_test
 async def test_a_function_whose_driver_has_not_called_for_long_is_told_to_end(mailbox, clock):
     clock.ms = DRIVER_SILENCE_MAX_MS
     await mailbox.deliver(KEY, b"still here")
@@ -95,16 +86,13 @@ async def test_a_function_whose_driver_has_not_called_for_long_is_told_to_end(ma
 
 
 @pytest.mark.parametrize("frames", [[b""] * QUEUED_MAX, [bytes(QUEUED_BYTES_MAX)]], ids=["many", "large"])
-def test_who_sends_faster_than_the_driver_collects_waits(frames):
-    async def main():
-        mailbox = Mailbox(Clock())
-        await mailbox.open(KEY)
-        await mailbox.send(KEY, frames)
-        sending = asyncio.create_task(mailbox.send(KEY, [b"more"]))
-        await asyncio.sleep(0)
-        assert not sending.done()
-        assert len(await mailbox.collect()) == len(frames)
-        assert await sending
-        assert await mailbox.collect() == [(KEY, "mail", b"more")]
-
-    asyncio.run(asyncio.wait_for(main(), 20))
+async def test_who_sends_faster_than_the_driver_collects_waits(frames):
+    mailbox = Mailbox(Clock())
+    await mailbox.open(KEY)
+    await mailbox.send(KEY, frames)
+    sending = asyncio.create_task(mailbox.send(KEY, [b"more"]))
+    await asyncio.sleep(0)
+    assert not sending.done()
+    assert len(await mailbox.collect()) == len(frames)
+    assert await sending
+    assert await mailbox.collect() == [(KEY, "mail", b"more")]

@@ -34,20 +34,13 @@ class Pair(SimpleNamespace):
 
 
 @pytest.fixture
-def pair(runner, postgres_store):
-    async def up():
-        made = Pair(a=on_postgres(postgres_store, threaded=True), b=on_postgres(postgres_store, threaded=True))
-        for world in made.both:
-            await world.service.servers.join()
-        return made
-
-    async def down(made):
-        assert [] == made.a.wrong()
-        for world in made.both:
-            await world.store.close()
-            if world._side is not None:
-                world._side.close()
-
-    made = runner.run(up())
+async def pair(postgres_store):
+    made = Pair(a=on_postgres(postgres_store, threaded=True), b=on_postgres(postgres_store, threaded=True))
+    for world in made.both:
+        await world.service.servers.join()
     yield made
-    runner.run(down(made))
+    assert [] == made.a.wrong()
+    for world in made.both:
+        await world.store.close()
+        if world._side is not None:
+            world._side.close()

@@ -62,20 +62,17 @@ def _made_when_it_is_up(url, server):
     raise AssertionError("the server does not come up")
 
 
-def allowing(runner, tmp_path, **settings):
-    async def up():
-        return in_memory(external_folders=(str(tmp_path),), external_allow=("127.0.0.1", "::1"), **settings)
-
-    return runner.run(up())
+def allowing(tmp_path, **settings):
+    return in_memory(external_folders=(str(tmp_path),), external_allow=("127.0.0.1", "::1"), **settings)
 
 
 @pytest.fixture
-def near(runner, tmp_path):
+async def near(tmp_path):
     """A service that may connect to this machine's databases."""
-    world = allowing(runner, tmp_path)
+    world = allowing(tmp_path)
     yield world
     world.service.databases.close()
-    runner.run(world.close())
+    await world.close()
 
 
 async def external(world, url, relation="people"):

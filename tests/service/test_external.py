@@ -428,8 +428,8 @@ async def test_a_database_that_is_not_there_is_said_plainly(near):
     assert "geheim" not in str(failed.value)
 
 
-async def test_a_database_that_does_not_answer_stalls_nobody_else(runner_loop_free, tmp_path):
-    world, silent = runner_loop_free
+async def test_a_database_that_does_not_answer_stalls_nobody_else(unanswered, tmp_path):
+    world, silent = unanswered
     people = tmp_path / "people.db"
     engine = sqlalchemy.create_engine(f"sqlite:///{people}")
     with engine.begin() as connection:
@@ -488,13 +488,13 @@ async def test_a_database_that_lies_fails_the_call_in_words_and_stalls_nobody_el
 
 
 @pytest.fixture
-def liars_met(runner, tmp_path, monkeypatch):
+async def liars_met(tmp_path, monkeypatch):
     """A service with little patience."""
     monkeypatch.setattr(database, "CONNECT_S", 1)
-    world = allowing(runner, tmp_path, external_timeout_ms=500)
+    world = allowing(tmp_path, external_timeout_ms=500)
     yield world
     world.service.databases.close()
-    runner.run(world.close())
+    await world.close()
 
 
 def test_a_process_ends_while_a_database_keeps_a_call():
@@ -512,15 +512,15 @@ hands.close()
 
 
 @pytest.fixture
-def runner_loop_free(runner, tmp_path):
+async def unanswered(tmp_path):
     """A service with little patience, and the port of a server that takes connections and says nothing."""
-    world = allowing(runner, tmp_path, external_timeout_ms=500)
+    world = allowing(tmp_path, external_timeout_ms=500)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(20)
         yield world, silent.getsockname()[1]
     world.service.databases.close()
-    runner.run(world.close())
+    await world.close()
 
 
 ENDLESS = {
@@ -531,7 +531,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("how", ["the client leaves", "the task is cancelled", "the time is up"])
-async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(runner, tmp_path, url, monkeypatch, how):
+async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_path, url, monkeypatch, how):
     monkeypatch.setattr(database, "CONNECT_S", 1)
     world = in_memory(
         external_folders=(str(tmp_path),), external_allow=("127.0.0.1", "::1"),

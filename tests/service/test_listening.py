@@ -175,8 +175,8 @@ async def test_who_is_heard_before_his_leases_are_taken_keeps_them(disk):
 
 
 @pytest.fixture
-def beating(world, runner):
-    return Beating(world, runner.run(world.worker()))
+async def beating(world):
+    return Beating(world, await world.worker())
 
 
 async def deaf(world, beating, *held, for_ms=LEASE_MS):

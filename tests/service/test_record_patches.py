@@ -15,7 +15,7 @@ from headway.wire import tables as table_wire
 
 
 @pytest.fixture
-def office(world, runner, monkeypatch):
+def office(world, monkeypatch):
     allow(world, Guard([]))
     for module, name, value in (
         (records, "PATCHED_FIRST", 3), (record_runs, "PATCHED", 12), (record_runs, "PATCHED_MAX", 24),
@@ -206,7 +206,7 @@ async def test_records_that_change_between_look_and_transaction_are_looked_at_ag
     assert noted == [40, 5, 70, *range(8, 20)]
 
 
-async def test_the_writer_carries_out_no_condition_of_a_user(disk, runner):
+async def test_the_writer_carries_out_no_condition_of_a_user(disk):
     """It may take long, and everybody waits for the writer. Here it has a connection of its own."""
     allow(disk, Guard([]))
     office = Office(disk)

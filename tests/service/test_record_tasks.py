@@ -84,7 +84,7 @@ class Office:
 
 
 @pytest.fixture
-def office(world, runner, monkeypatch):
+def office(world, monkeypatch):
     monkeypatch.setattr(sending, "WAIT_S", (0.0, 0.0))
     allow(world, Guard(["127.0.0.1"]))
     return Office(world)
@@ -97,19 +97,19 @@ def allow(world, guard):
 
 
 @pytest.fixture
-def site(runner):
+async def site():
     made = Site()
-    runner.run(made.begin())
+    await made.begin()
     yield made
-    runner.run(made.end())
+    await made.end()
 
 
 @pytest.fixture
-def mailbox(runner):
+async def mailbox():
     made = MailBox()
-    runner.run(made.begin())
+    await made.begin()
     yield made
-    runner.run(made.end())
+    await made.end()
 
 
 def update(**given):
@@ -791,7 +791,7 @@ async def test_errors_go_with_their_run(office):
     assert world.sql("SELECT count(*) FROM record_errors") == [(0,)]
 
 
-async def test_rows_of_an_external_table_are_updated_too(office, tmp_path, runner):
+async def test_rows_of_an_external_table_are_updated_too(office, tmp_path):
     world = office.world
     where = tmp_path / "people.db"
     with sqlite3.connect(where) as database:

@@ -99,7 +99,7 @@ async def test_an_outcome_that_comes_while_stopping_ends_the_stop_and_is_not_tak
     [(b'"' + b"x" * 200 + b'"', "output_too_large"), (b"NaN", "invalid_output"), (b'"\\ud800"', "invalid_output"),
      (b"[" * 500 + b"]" * 500, "invalid_output"), (b"18446744073709551616", "invalid_output")],
 )  # fmt: skip
-async def test_an_output_that_cannot_be_kept_fails_the_run_for_good(runner, output, code):
+async def test_an_output_that_cannot_be_kept_fails_the_run_for_good(output, code):
     world = in_memory(output_max=1100 if b"[" in output else 100)
     worker = await world.worker()
     run = await world.start()
@@ -147,7 +147,7 @@ async def test_results_are_numbered_without_gaps_whatever_else_happens(world):
     assert ([5], True) == ([r.number for r in results], more)
 
 
-async def test_a_history_is_bounded_and_says_so(runner):
+async def test_a_history_is_bounded_and_says_so():
     world = in_memory(log_lines_max=10)
     worker = await world.worker()
     await world.start()

@@ -158,8 +158,8 @@ class Beating:
 
 
 @pytest.fixture
-def beating(world, runner):
-    return Beating(world, runner.run(world.worker()))
+async def beating(world):
+    return Beating(world, await world.worker())
 
 
 async def test_a_lease_that_is_not_named_after_its_claim_is_over_never_arrived(world, beating):

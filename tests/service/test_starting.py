@@ -57,7 +57,7 @@ async def test_input_comes_back_as_it_was_given(world, text):
     assert GOOD[text] == (await world.runs.get(started.run.id)).input
 
 
-async def test_input_is_limited_in_bytes(runner):
+async def test_input_is_limited_in_bytes():
     world = in_memory(input_max=100)
     await world.worker()
     await world.start("t", "x" * 98)

@@ -92,7 +92,7 @@ async def test_commits_are_synced_before_they_are_answered(disk):
     assert (2, "wal") == (writing.execute("PRAGMA synchronous").get, writing.execute("PRAGMA journal_mode").get)
 
 
-async def test_a_store_of_before_organisations_is_upgraded_and_all_of_it_is_the_first_ones(runner, tmp_path):
+async def test_a_store_of_before_organisations_is_upgraded_and_all_of_it_is_the_first_ones(tmp_path):
     world = on_disk(tmp_path / "new.db")
     worker = await world.worker()
     kept = await world.finished(worker, labels={"a": "b"}, key="k")

@@ -34,7 +34,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-async def test_damage_is_found_and_named(runner, damage):
+async def test_damage_is_found_and_named(damage):
     world = in_memory()
     worker = await world.worker()
     await world.start("t", labels={"a": "b"})
@@ -58,7 +58,7 @@ SCHEDULED = {
 
 
 @pytest.mark.parametrize("damage", SCHEDULED)
-async def test_damage_to_schedules_is_found_and_named(runner, damage):
+async def test_damage_to_schedules_is_found_and_named(damage):
     world = in_memory()
     await world.worker()
     await world.schedules.create(CreateSchedule(name="s", task="t", occurrence="Every Minute", overlap="queue"))
@@ -70,7 +70,7 @@ async def test_damage_to_schedules_is_found_and_named(runner, damage):
     assert any(SCHEDULED[damage] in finding for finding in found), found
 
 
-async def test_a_lease_of_a_worker_that_is_gone_is_found(runner):
+async def test_a_lease_of_a_worker_that_is_gone_is_found():
     world = in_memory()
     worker = await world.worker()
     await world.start()
@@ -79,7 +79,7 @@ async def test_a_lease_of_a_worker_that_is_gone_is_found(runner):
     assert "which is gone" in str(verify(world.connection())[0])
 
 
-async def test_runs_that_wait_for_a_slot_that_is_free_are_found(runner):
+async def test_runs_that_wait_for_a_slot_that_is_free_are_found():
     world = in_memory()
     await world.worker(declare("t", concurrency_per_key=1))
     await world.start("t", key="k")

@@ -244,60 +244,54 @@ async def started_again(world):
 
 @pytest.mark.parametrize("threaded", [True, False])
 @pytest.mark.parametrize("where", ["begin", "insert_runs", "insert_events", "add_counters", "commit"])
-def test_storage_that_broke_its_word_is_not_asked_again(broken_world, where, threaded, caplog):
+async def test_storage_that_broke_its_word_is_not_asked_again(broken_world, where, threaded, caplog):
     caplog.set_level(logging.CRITICAL + 1)
 
-    async def scenario():
-        world, database = broken_world(threaded=threaded)
-        stopped = world.announced(StorageStopped)
-        worker = await world.worker()
-        kept = await world.start()
-        lease = await world.one(worker)
-        waiting = asyncio.ensure_future(world.claim(await world.worker(declare("u")), 1, "30s"))
-        await asyncio.sleep(0)
-        database.arm(1, StorageBroken("fsync failed"), only=where)
-        answers = await asyncio.gather(*(world.runs.start(spec()) for _ in range(20)), return_exceptions=True)
-        assert {StorageFailed} == {type(answer) for answer in answers}
-        asked = len(database.log)
-        for verb in (world.start(), world.succeed(worker, lease), world.stop(kept.id), world.claim(worker), waiting):
-            with pytest.raises(StorageFailed):
-                await verb
-        assert asked == len(database.log), "storage was asked again"
-        await asyncio.sleep(0)
-        assert 1 == len(stopped)
-        database.disarm()
-        await world.let_go()
-
-    asyncio.run(scenario())
+    world, database = broken_world(threaded=threaded)
+    stopped = world.announced(StorageStopped)
+    worker = await world.worker()
+    kept = await world.start()
+    lease = await world.one(worker)
+    waiting = asyncio.ensure_future(world.claim(await world.worker(declare("u")), 1, "30s"))
+    await asyncio.sleep(0)
+    database.arm(1, StorageBroken("fsync failed"), only=where)
+    answers = await asyncio.gather(*(world.runs.start(spec()) for _ in range(20)), return_exceptions=True)
+    assert {StorageFailed} == {type(answer) for answer in answers}
+    asked = len(database.log)
+    for verb in (world.start(), world.succeed(worker, lease), world.stop(kept.id), world.claim(worker), waiting):
+        with pytest.raises(StorageFailed):
+            await verb
+    assert asked == len(database.log), "storage was asked again"
+    await asyncio.sleep(0)
+    assert 1 == len(stopped)
+    database.disarm()
+    await world.let_go()
 
 
-def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(broken_world, caplog):
+async def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(broken_world, caplog):
     caplog.set_level(logging.CRITICAL + 1)
 
-    async def scenario():
-        world, database = broken_world(threaded=True)
-        await world.worker()
-        gate, entered = threading.Event(), threading.Event()
-        blocked = world.store.write(lambda unit: entered.set() or gate.wait(10))
-        await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
+    world, database = broken_world(threaded=True)
+    await world.worker()
+    gate, entered = threading.Event(), threading.Event()
+    blocked = world.store.write(lambda unit: entered.set() or gate.wait(10))
+    await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
 
-        def spoil(unit):
-            unit.changes += 1
-            raise InvalidState("half done")
+    def spoil(unit):
+        unit.changes += 1
+        raise InvalidState("half done")
 
-        spoilers = [world.store.write(spoil) for _ in range(4)]
-        starts = [asyncio.ensure_future(world.runs.start(spec())) for _ in range(6)]
-        await asyncio.sleep(0)
-        database.arm(3, StorageBroken("fsync failed"), only="commit")
-        gate.set()
-        answers = await asyncio.gather(blocked, *spoilers, *starts, return_exceptions=True)
-        acknowledged = [answer for answer in answers[5:] if not isinstance(answer, Exception)]
-        assert len(acknowledged) == world.sql("SELECT count(*) FROM runs")[0][0]
-        assert StorageFailed is type(answers[-1])
-        database.disarm()
-        await world.let_go()
-
-    asyncio.run(scenario())
+    spoilers = [world.store.write(spoil) for _ in range(4)]
+    starts = [asyncio.ensure_future(world.runs.start(spec())) for _ in range(6)]
+    await asyncio.sleep(0)
+    database.arm(3, StorageBroken("fsync failed"), only="commit")
+    gate.set()
+    answers = await asyncio.gather(blocked, *spoilers, *starts, return_exceptions=True)
+    acknowledged = [answer for answer in answers[5:] if not isinstance(answer, Exception)]
+    assert len(acknowledged) == world.sql("SELECT count(*) FROM runs")[0][0]
+    assert StorageFailed is type(answers[-1])
+    database.disarm()
+    await world.let_go()
 
 
 async def test_what_was_decided_on_an_older_state_is_decided_again(broken_world):

@@ -66,21 +66,17 @@ async def by_token(ctx: headway.Context) -> object:
     return await ctx.wait_for_token("yes")
 
 
-def in_kit(test):
-    async def whole():
-        calls.clear()
-        async with headway.testing.service(app) as t:
-            await test(t)
-
-    return lambda: asyncio.run(whole())
+@pytest.fixture
+async def t():
+    calls.clear()
+    async with headway.testing.service(app) as t:
+        yield t
 
 
-@in_kit
 async def test_a_run_is_executed_when_it_is_started(t):
     assert await (await t.start(greet, who="you")).result() == "hello you"
 
 
-@in_kit
 async def test_retries_come_when_the_clock_is_turned(t):
     run = await t.start("flaky")
     assert await run.state() is State.SCHEDULED
@@ -90,7 +86,6 @@ async def test_retries_come_when_the_clock_is_turned(t):
     assert await run.result() == 3
 
 
-@in_kit
 async def test_a_sleep_of_days_takes_no_time_and_repeats_no_step(t):
     run = await t.start("remind", customer=7)
     await t.advance("71h")
@@ -108,7 +103,6 @@ def test_the_steps_of_one_run_are_not_those_of_the_next():
     assert asyncio.run(go()) == ["a", "b"]
 
 
-@in_kit
 async def test_a_signal_wakes_the_run_that_waits_for_it(t):
     run = await t.start("approval")
     assert await run.state() is State.SUSPENDED
@@ -116,19 +110,16 @@ async def test_a_signal_wakes_the_run_that_waits_for_it(t):
     assert await run.result() == "approved by me"
 
 
-@in_kit
 async def test_a_wait_that_times_out_raises_in_the_function(t):
     run = await t.start("approval")
     await t.advance("1 day")
     assert await run.result() == "nobody came"
 
 
-@in_kit
 async def test_a_parent_waits_for_its_children_without_holding_a_worker(t):
     assert await (await t.start("parent")).result() == ["hello a", "hello b"]
 
 
-@in_kit
 async def test_a_delayed_start_begins_on_time(t):
     run = await t.start("greet", who="later", delay="2 days")
     await t.advance("1 day")
@@ -137,7 +128,6 @@ async def test_a_delayed_start_begins_on_time(t):
     assert await run.result() == "hello later"
 
 
-@in_kit
 async def test_what_a_kit_s_run_gives_is_what_the_client_gives(t):
     run = await t.start("parent", {}, labels={"a": "b"})
     snapshot, *events = [event async for event in run.events()]
@@ -176,7 +166,6 @@ def test_what_a_task_logs_is_in_the_log_of_its_run_as_in_a_worker():
     assert before == (logging.getLogger().level, list(logging.getLogger().handlers))
 
 
-@in_kit
 async def test_a_start_takes_what_the_client_s_takes_its_key_included(t):
     first = await t.start("greet", {"who": "a"}, idempotency_key="once", priority=7)
     assert (await t.start("greet", {"who": "a"}, idempotency_key="once", priority=7)).id == first.id
@@ -184,7 +173,6 @@ async def test_a_start_takes_what_the_client_s_takes_its_key_included(t):
     assert (await first.now()).priority == 7
 
 
-@in_kit
 async def test_a_failed_run_raises_as_the_client_does_and_is_retried(t):
     run = await t.start("fragile", word="a")
     with pytest.raises(headway.RunFailed, match="fragile failed: ValueError: a") as failed:
@@ -195,7 +183,6 @@ async def test_a_failed_run_raises_as_the_client_does_and_is_retried(t):
     assert await again.result() == "mended"
 
 
-@in_kit
 async def test_a_token_is_completed_and_why_a_run_waits_is_told(t):
     run = await t.start("by_token")
     assert [cause.code for cause in (await run.waiting()).causes] != []
@@ -204,7 +191,6 @@ async def test_a_token_is_completed_and_why_a_run_waits_is_told(t):
     assert await run.result() == {"ok": True}
 
 
-@in_kit
 async def test_the_result_of_a_terminated_run_says_so(t):
     run = await t.start("approval")
     await run.terminate("not needed")
@@ -229,13 +215,10 @@ def test_what_the_app_declares_fires_in_the_kit_too():
     assert asyncio.run(go()) == ["hello night"] * 2
 
 
-def test_a_schedule_fires_while_the_clock_is_turned():
-    async def run():
-        async with headway.testing.service(app, now_ms=1_767_225_600_000) as kit:  # 2026-01-01T00:00Z
-            await kit.schedule("nightly", greet, "30 2 * * *", {"who": "night"}, timezone="Europe/Berlin")
-            await kit.advance("2 days")
-            slots = await kit.slots("nightly")
-            assert [slot.nominal - 1_767_225_600_000 for slot in slots] == [90 * 60_000, (24 * 60 + 90) * 60_000]
-            assert [await kit.run(slot.run_id).result() for slot in slots] == ["hello night"] * 2
-
-    asyncio.run(run())
+async def test_a_schedule_fires_while_the_clock_is_turned():
+    async with headway.testing.service(app, now_ms=1_767_225_600_000) as kit:  # 2026-01-01T00:00Z
+        await kit.schedule("nightly", greet, "30 2 * * *", {"who": "night"}, timezone="Europe/Berlin")
+        await kit.advance("2 days")
+        slots = await kit.slots("nightly")
+        assert [slot.nominal - 1_767_225_600_000 for slot in slots] == [90 * 60_000, (24 * 60 + 90) * 60_000]
+        assert [await kit.run(slot.run_id).result() for slot in slots] == ["hello night"] * 2

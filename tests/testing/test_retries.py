@@ -1,6 +1,6 @@
 """Retries of whole workflows in the test kit: what is done again, and what is not."""
 
-import asyncio
+import pytest
 
 import headway
 import headway.testing
@@ -40,16 +40,17 @@ class Shop:
         return number
 
 
-def trying(test):
-    async def whole():
-        shop = Shop()
-        async with headway.testing.service(shop.app) as kit:
-            await test(kit, shop)
-
-    return lambda: asyncio.run(whole())
+@pytest.fixture
+def shop():
+    return Shop()
 
 
-@trying
+@pytest.fixture
+async def kit(shop):
+    async with headway.testing.service(shop.app) as kit:
+        yield kit
+
+
 async def test_a_workflow_goes_on_from_what_succeeded_down_to_its_children(kit, shop):
     shop.broken = {"weld 2"}
     run = await kit.start("order")
@@ -65,7 +66,6 @@ async def test_a_workflow_goes_on_from_what_succeeded_down_to_its_children(kit, 
     assert [f"{run.id}/pay"] * 2 == shop.keys, "what failed may have been done: its key stays the same"
 
 
-@trying
 async def test_from_scratch_everything_is_done_and_asked_again(kit, shop):
     shop.broken = {"pay"}
     run = await kit.start("order")
@@ -79,7 +79,6 @@ async def test_from_scratch_everything_is_done_and_asked_again(kit, shop):
     assert [f"{run.id}/pay", f"{second.id}/pay"] == shop.keys
 
 
-@trying
 async def test_a_run_that_was_stopped_while_it_waited_waits_again(kit, shop):
     run = await kit.start("order")
     await run.terminate()
@@ -90,7 +89,6 @@ async def test_a_run_that_was_stopped_while_it_waited_waits_again(kit, shop):
     assert 1 == shop.did.count("reserve")
 
 
-@trying
 async def test_a_sleep_that_is_over_is_over_and_one_that_is_not_ends_when_it_would_have(kit, shop):
     @shop.app.task(retry=ONCE)
     async def nap(ctx):
@@ -114,7 +112,6 @@ async def test_a_sleep_that_is_over_is_over_and_one_that_is_not_ends_when_it_wou
     assert "succeeded" == await third.state()
 
 
-@trying
 async def test_a_parent_is_not_retried_for_a_child_that_failed_for_good(kit, shop):
     tries = []
 
@@ -140,7 +137,6 @@ async def test_a_parent_is_not_retried_for_a_child_that_failed_for_good(kit, sho
     assert [1, 2, 3, 4, 5] == tries
 
 
-@trying
 async def test_a_run_is_not_retried_for_a_signal_that_did_not_come_in_time(kit, shop):
     @shop.app.task(retry=headway.Retry(max_attempts=5))
     async def patient(ctx):
@@ -156,7 +152,6 @@ async def test_a_run_is_not_retried_for_a_signal_that_did_not_come_in_time(kit, 
     assert "yes" == await second.result()
 
 
-@trying
 async def test_a_run_does_not_have_the_steps_of_another(kit, shop):
     for _ in range(2):
         await kit.start("part", number=7)

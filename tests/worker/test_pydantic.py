@@ -327,15 +327,12 @@ async def not_a_model() -> Order:
 AS_JSON = {"id": 2, "lines": [{"sku": "a", "qty": 1}], "when": "2026-01-02T00:00:00Z", "size": 1}
 
 
-def in_kit(test):
-    async def whole():
-        async with headway.testing.service(app) as kit:
-            await test(kit)
-
-    return lambda: asyncio.run(whole())
+@pytest.fixture
+async def kit():
+    async with headway.testing.service(app) as kit:
+        yield kit
 
 
-@in_kit
 async def test_a_model_is_an_input_and_an_output_by_its_aliases_with_what_it_computes(kit):
     order = Order(id=2, lines=[A_LINE], when=dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
     run = await kit.start(take, of=order)
@@ -350,7 +347,6 @@ async def test_a_model_is_an_input_and_an_output_by_its_aliases_with_what_it_com
     assert failed.value.error.code == "invalid_input"
 
 
-@in_kit
 async def test_models_are_written_in_steps_results_logs_children_and_signals(kit):
     run = await kit.start(steps)
     await run.signal("go", Line(sku="s", qty=5))
@@ -365,13 +361,11 @@ async def test_models_are_written_in_steps_results_logs_children_and_signals(kit
     assert await plain.result() == {"recorded": line, "kinds": ["Line"]}
 
 
-@in_kit
 async def test_models_in_structs_are_written_too_although_pydantic_does_not_know_structs(kit):
     line = {"sku": "a", "qty": 1}
     assert await (await kit.start(in_structs)).result() == [{"line": line, "more": [line]}]
 
 
-@in_kit
 async def test_the_declared_type_says_how_an_output_is_written_and_a_plain_value_is_taken_as_it_is(kit):
     assert await (await kit.start(declared_otherwise)).result() == [{"n": 1}]
     assert await (await kit.start(not_a_model)).result() == {"id": 2}
