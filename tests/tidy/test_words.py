@@ -15,7 +15,6 @@ from tests.tidy.code import MODULES, name
 RIDDLES = {
     "compat/cloudcoin/",
     "compat/tadabase/",
-    "engine/schedules/",
     "http/",
     "loops/",
     "service/",

@@ -1,1 +1,1 @@
-"""When schedules fire: occurrences read, slots found, policies applied; pure, in whole seconds of UTC inside."""
+"""Times and policies of schedules: occurrences, slots, overlap and catch-up; pure, in whole seconds of UTC."""

@@ -68,7 +68,7 @@ def canonical(text: str) -> str:
 
 
 def pattern(text: str) -> Pattern:
-    """Return what a canonical expression means; refuse it, naming the field, if it means nothing."""
+    """Return the pattern of a canonical expression; raise InvalidSchedule that names the invalid field."""
     fields = text.split()
     minutes, hours, months = (_numbers(_FIELDS[place], fields[place]) for place in (0, 1, 3))
     month_days: set[int] = set()

@@ -1,7 +1,7 @@
-"""What becomes of a schedule that code declares, when the code is started again: kept, changed, paused, or let go on.
+"""Schedules declared in code, when the code is started again: kept, changed, paused or resumed.
 
-What code said last is kept beside what holds. What the code changes is changed; what it says as before stays as it is, and
-with it whatever somebody has changed there since. Of several versions of the code the one that was started last counts.
+The last declaration is kept beside the schedule. Fields that the code has changed since are changed; the others stay as they
+are, changes by people included. Of several versions of the code the last started one counts.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ SAID: Final = (
     "starts_at", "ends_at", "overlap", "queue_max", "catch_up", "catch_up_max", "catch_up_window_ms", "late_after_ms",
     "jitter_ms",
 )  # fmt: skip
-"""What code says about a schedule."""
+"""Fields of a schedule that code declares."""
 GONE: Final = "the code of its task does not declare it any more"
-"""Why a schedule was paused."""
+"""Reason of a pause."""
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def declared(schedule: Schedule, started_at: int) -> Schedule:
-    """Return the schedule as one that code declares which was started then."""
+    """Return the schedule with its declaration, by code that was started at `started_at`."""
     text = _encode({name: getattr(schedule, name) for name in SAID}).decode()
     return replace(schedule, declared=True, declaration=text, declared_at=started_at)
 
 
 def declared_name(schedule: Schedule) -> str:
-    """Return what the code calls the schedule, whatever its name is now."""
+    """Return the name of the schedule in the code, which may differ from its name now."""
     return _said(schedule).name
 
 
 def differs(schedule: Schedule) -> list[str]:
-    """Return in which fields a declared schedule is not as the code says, since somebody has changed them."""
+    """Return the fields of a declared schedule that people have changed, so that they differ from the code."""
     if not schedule.declared:
         return []
     said = _said(schedule)

@@ -36,7 +36,7 @@ class Word(StrEnum):
     DAILY = "Daily"
     WEEKLY = "Weekly"
     MONTHLY = "Monthly"
-    """On the start's day; in months that are too short, on their last."""
+    """Monthly on the start's day; in shorter months on their last day."""
     QUARTERLY = "Quarterly"
     """Every three months, as `MONTHLY`."""
     YEARLY = "Yearly"

@@ -1,6 +1,6 @@
-"""Which wall times an occurrence names: the one form that words, cron expressions and RRULEs come to.
+"""Wall times of an occurrence: the common form of words, cron expressions and RRULEs.
 
-A pattern knows nothing of time zones; `timetable` carries its wall times over to instants.
+A pattern has no time zone; `timetable` carries its wall times over to instants.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from headway.engine.schedules import year
 from headway.engine.schedules.zone import DAY
 
 LOOKAHEAD_DAYS: Final = 100 * 366
-"""What does not come within a hundred years is taken for never."""
+"""Days after which a pattern without a match counts as never matching: a hundred years."""
 
 
 class Unit(IntEnum):
-    """What an interval counts."""
+    """Units of intervals."""
 
     YEAR = 0
     MONTH = 1
@@ -38,7 +38,7 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
 
     unit: Unit = Unit.DAY
     interval: int = 1
-    """Only every so many units count, from the anchor's on."""
+    """Distance between the units that count, from the anchor's own on."""
     months: tuple[int, ...] = ()
     month_days: tuple[int, ...] = ()
     """1 … 31, and -1 … -31 from the month's end."""
@@ -54,9 +54,9 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True):
     times: tuple[int, ...] = (0,)
     """Seconds of the day, ascending."""
     positions: tuple[int, ...] = ()
-    """Of all wall times in a unit only these, counted from 1, or from -1 backwards. Not for hours and minutes."""
+    """Positions of the wall times within a unit that are kept (BYSETPOS), from 1, or from -1 backwards. Not for hours and minutes."""
     elapsed: bool = False
-    """It runs on elapsed time: at every instant at which a clock reads such a time, also the second time."""
+    """Elapsed time: the pattern matches every instant at which a clock reads such a time, also the second time."""
     anchor: int = 0
     """The wall time from which intervals count."""
 

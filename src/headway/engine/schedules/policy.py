@@ -1,6 +1,6 @@
-"""What becomes of slots that are due: run, wait in line, stop what runs, or be left out, and why.
+"""Decisions about due slots: run, queue, stop the running ones, skip or miss, with the reason.
 
-The whole of it, for the slots that have passed since the last one that was decided:
+Two steps, for the slots that have passed since the last decided one:
 
 1. Catch-up chooses which of them are wanted: `latest` the newest; `all` the newest `catch_up_max` within the window; `skip`
    the newest, if it is hardly late. The others are missed.
@@ -24,12 +24,12 @@ from headway.engine.schedules.timetable import Timetable
 from headway.model.schedule import CatchUp, Overlap, Schedule
 
 MISSED_MOST: Final = 100
-"""So many of the newest missed slots are decided one by one; those before are decided together."""
+"""Number of the newest missed slots that are decided one by one; earlier ones are decided together."""
 PREVIEW_MOST: Final = 1000
 
 
 class Action(StrEnum):
-    """What is done about a slot."""
+    """Action for a slot."""
 
     RUN = "run"
     """A run is made, and may start at once."""
@@ -38,13 +38,13 @@ class Action(StrEnum):
     CANCEL_AND_RUN = "cancel_and_run"
     """The unfinished runs of the schedule are stopped, and a run is made."""
     SKIP = "skip"
-    """There is no run, because of another one."""
+    """No run, because of another one."""
     MISSED = "missed"
-    """There is no run, because the slot was noticed too late."""
+    """No run, because the slot was noticed too late."""
 
 
 class Why(StrEnum):
-    """Why that is done."""
+    """Reason for an action."""
 
     DUE = "due"
     CAUGHT_UP = "caught_up"
@@ -69,7 +69,7 @@ SAID: Final = {
 
 
 class SlotDecision(msgspec.Struct, frozen=True):
-    """What becomes of one slot; or, only for the oldest of very many missed ones, of all from `nominal` to `until`."""
+    """Decision about one slot; or, only for the oldest of very many missed ones, about all from `nominal` to `until`."""
 
     nominal: int
     """The slot's time, in milliseconds UTC: with the schedule's id, its name."""
@@ -84,13 +84,13 @@ class Slot(msgspec.Struct, frozen=True):
 
     nominal: int
     run_at: int
-    """When its run will start: the slot's time and the jitter."""
+    """Start of the run: the slot's time and the jitter."""
     local: str
     """The slot's time as the schedule's zone has it, ISO 8601 with the offset."""
 
 
 def decide_slots(schedule: Schedule, last_slot: int, now: int, running: int) -> list[SlotDecision]:
-    """Return what becomes of each slot after `last_slot` up to now, from the oldest on.
+    """Return a decision about each slot after `last_slot` up to now, from the oldest on.
 
     `last_slot` is the newest slot that was decided, or when the schedule was made or resumed; `running` is how many of its
     runs are not finished, the waiting ones among them. A clock that was set back finds nothing due.
@@ -114,7 +114,7 @@ def decide_slots(schedule: Schedule, last_slot: int, now: int, running: int) -> 
 
 
 def decide_trigger(schedule: Schedule, now: int, running: int) -> SlotDecision:
-    """Return what becomes of a run that somebody wants now: the same as if a slot had come."""
+    """Return the decision about a run that is triggered now: the same as for a slot."""
     return _overlap(schedule, [now], now, running)[0]
 
 

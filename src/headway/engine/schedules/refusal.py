@@ -1,4 +1,4 @@
-"""How a schedule is refused: the field, what it says, and what would be accepted there."""
+"""Refusals of schedules: the field, its value, and the accepted values."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def refuse(field: str, message: str) -> InvalidSchedule:
 
 
 def quote(text: str) -> str:
-    """Return what was given, as far as it fits into a message."""
+    """Return the given text, cut to the length of a message."""
     return repr(text if len(text) <= 40 else f"{text[:39]}…")  # noqa: PLR2004 - about what a line of a message bears

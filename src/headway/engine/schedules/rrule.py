@@ -98,7 +98,7 @@ def canonical(rule: Recurrence) -> str:
 
 
 def pattern(rule: Recurrence, anchor: int) -> Pattern:
-    """Return what the rule means if it starts at a wall time; what it does not say is taken from there."""
+    """Return the pattern of a rule that starts at a wall time, from which missing parts are taken (RFC 5545, 3.3.10)."""
     day, time = divmod(anchor, DAY)
     hour, minute, second = time // 3600, time // 60 % 60, time % 60
     month = year.month_of(day) % 12 + 1
@@ -223,7 +223,7 @@ _ELSEWHERE: Final = {
 
 
 def _check(rule: Recurrence) -> None:
-    """Refuse combinations that RFC 5545 forbids, and those that can never fire."""
+    """Refuse combinations that RFC 5545 forbids, and rules that can never fire."""
     if rule.count is not None and rule.until is not None:
         raise refuse("occurrence/COUNT", "COUNT and UNTIL exclude each other")
     yearly, monthly = rule.unit is Unit.YEAR, rule.unit is Unit.MONTH

@@ -1,9 +1,9 @@
-"""When an occurrence fires: its slots, found by integer arithmetic over a pattern and a zone.
+"""Slots of an occurrence, found by integer arithmetic over a pattern and a zone.
 
-Three kinds of rule differ in what they do when clocks are changed:
+Three kinds of rule differ when clocks are changed:
 
-- those that name wall times fire once for each: at its first instant, or, if the clocks leap over it, when they leap;
-- those that repeat through the hours (`elapsed`) fire at every instant at which a clock reads such a time;
+- rules of wall times fire once for each: at its first instant, or, if the clocks leap over it, when they leap;
+- rules that repeat through the hours (`elapsed`) fire at every instant at which a clock reads such a time;
 - fixed intervals look at no clock.
 """
 
@@ -18,17 +18,17 @@ from headway.engine.schedules.pattern import Finder, Pattern, Unit
 from headway.engine.schedules.zone import SHIFT_MOST, Zone
 
 INSTANT_MOST: Final = 247_000_000_000
-"""In the year 9797: rules end there, so that no date runs out of its range."""
+"""End of all rules, in the year 9797, so that no date runs out of its range."""
 _TRIES: Final = 10_000
-"""Of a rule by hours or minutes: how many of its units may pass without a slot before it counts as never firing."""
+"""Number of units of a rule by hours or minutes without a slot, after which it counts as never firing."""
 _SECONDS: Final = {Unit.HOUR: 3_600, Unit.MINUTE: 60}
 
 
 class Rule(Protocol):
-    """What slots are made by, without bounds; in seconds."""
+    """Rule of slots without start and end; in seconds."""
 
     def next_after(self, instant: int) -> int | None:
-        """Return the first instant after this one that the rule names."""
+        """Return the first instant of the rule after this one."""
         ...
 
 
@@ -61,7 +61,7 @@ class ElapsedTime:
     """Every instant at which a clock reads a wall time of the pattern, every so many hours or minutes."""
 
     def __init__(self, pattern: Pattern, zone: Zone, anchor: int) -> None:
-        """Count hours and minutes from the one that the anchor lies in."""
+        """Count hours and minutes from the anchor's own."""
         self._finder = Finder(pattern)
         self._zone = zone
         self._unit = _SECONDS.get(pattern.unit, 1)

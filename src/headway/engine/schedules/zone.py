@@ -36,7 +36,7 @@ class Stretch(NamedTuple):
 
 
 class Zone:
-    """What the clocks of one time zone read, and when."""
+    """Time zone: wall times of instants, and instants of wall times."""
 
     def __init__(self, name: str, info: ZoneInfo) -> None:
         """`named` is the usual way to get one."""
@@ -52,14 +52,14 @@ class Zone:
         raise AssertionError(instant)
 
     def stretches_from(self, instant: int) -> Iterator[Stretch]:
-        """Yield the stretch of the instant and those that follow, without end."""
+        """Yield the stretch of the instant and its successors, without end."""
         while True:
             stretch = self.stretch_at(instant)
             yield stretch
             instant = stretch.end
 
     def wall(self, instant: int) -> int:
-        """Return what the clocks read."""
+        """Return the wall time of an instant."""
         return instant + self.stretch_at(instant).offset
 
     def instant(self, wall: int) -> int:
