@@ -323,7 +323,7 @@ MUTANTS = (
         "worker_id, sent_ms = (session.id, self._clock.monotonic_ms())",
         "import threading as t\n"
         "heard = t.Event()\n"
-        "attempts.loop.call_soon_threadsafe(heard.set)\n"
+        "attempts.inline.loop.call_soon_threadsafe(heard.set)\n"
         "heard.wait()\n"
         "worker_id, sent_ms = (session.id, self._clock.monotonic_ms())",
         "tests/faults/test_poison.py::test_a_function_that_blocks_the_loop_beyond_the_lease_keeps_its_lease",

@@ -114,10 +114,11 @@ class RunningAttempts:
     """Attempts as the watch sees them, whose loop is held as long as the test says."""
 
     def __init__(self):
-        self.held_ms, self.loop, self.loop_thread, self.held, self.running = 0, None, 0, {}, {}
+        self.blocked_ms, self.loop, self.thread, self.held, self.running = 0, None, 0, {}, {}
+        self.inline = self
 
-    def loop_held_ms(self):
-        return self.held_ms
+    def held_ms(self):
+        return self.blocked_ms
 
 
 def watched():
@@ -137,7 +138,7 @@ def watched():
 def passing(attempts, clock, watch, ms, held):
     for _ in range(ms // 250):
         clock.advance(250)
-        attempts.held_ms = attempts.held_ms + 250 if held else 0
+        attempts.blocked_ms = attempts.blocked_ms + 250 if held else 0
         watch.look()
 
 

@@ -163,7 +163,7 @@ class Watchdog:
             return bool(running)
         # A loop that something else keeps busy may still turn; one that a stubborn function blocks will not.
         deaf = any(attempt.on_loop for attempt in running if attempt.key in self._stubborn) and (
-            self._attempts.loop_held_ms() >= DEAF_MS
+            self._attempts.inline.held_ms() >= DEAF_MS
         )
         return any(attempt.key not in self._stubborn and not (deaf and attempt.on_loop) for attempt in running)
 

@@ -19,7 +19,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -29,14 +28,18 @@ from headway.config import CAPACITY, DAY_MS, LOOP_BLOCKED
 from headway.kinds import Duration
 from headway.setting import PYTHON_ONLY, check_all
 from headway.wire.times import to_text
+from headway.wire.workers import Executor as ExecutorName
 from headway.wire.workers import RegisterWorker
+from headway.worker.attempts.executor import Executor
 from headway.worker.attempts.loopwatch import LoopWatch
 from headway.worker.attempts.running import RunningAttempts
 from headway.worker.context.capture import LogCapture
 from headway.worker.context.report_buffer import ReportBuffer
 from headway.worker.declaration.app import App
-from headway.worker.executors.process.pool import ProcessPool
+from headway.worker.executors.inline import InlineExecutor
+from headway.worker.executors.process.pool import ProcessExecutor
 from headway.worker.executors.ray.options import RayOptions
+from headway.worker.executors.thread import ThreadExecutor
 from headway.worker.processes.launch import Launch
 from headway.worker.protocol.claimer import Claimer
 from headway.worker.protocol.heartbeat import WorkerHeartbeat
@@ -115,16 +118,16 @@ class Worker:
         clock = clock or SystemClock()
         threads = options.threads or options.capacity
         processes = options.processes or max(4, 2 * (os.cpu_count() or 1))
-        self._threads = ThreadPoolExecutor(threads, "headway-task")
-        self._child_threads = ThreadPoolExecutor(processes, "headway-child")
-        self._children = ProcessPool(spec, launch, clock, say)
+        self._threads = ThreadExecutor(threads)
+        self._children = ProcessExecutor(spec, launch, clock, processes, say)
         self._ray = _ray_cluster(app, options.ray, spec, launch, clock, say)
         self.report_buffer = ReportBuffer()
+        executors: dict[ExecutorName, Executor] = {"thread": self._threads, "process": self._children}
+        if self._ray is not None:
+            executors["ray"] = self._ray
         self.attempts = RunningAttempts(
-            app.tasks, self.report_buffer, clock, capacity=options.capacity, threads=self._threads, threads_max=threads,
-            child_threads=self._child_threads, child_threads_max=processes, children=self._children,
-            ray=self._ray, say=say,
-        )  # fmt: skip
+            app.tasks, self.report_buffer, clock, InlineExecutor(clock), executors, capacity=options.capacity, say=say
+        )
         self.session = Session(link, _hello(app, options, clock), clock, self._stopping, say)
         self.watchdog = Watchdog(
             self.attempts, self.session, clock,
@@ -164,7 +167,7 @@ class Worker:
         try:
             watchdog.start()
             if self._ray is not None:
-                self._ray.start()
+                self._ray.join()
             if self.session.begin():
                 loop.run_until_complete(self._work(loop, captured))
                 for thread in self._protocol:
@@ -173,8 +176,7 @@ class Worker:
             self._stopping.set()
             self.report_buffer.unbind_loop()
             self._close_processes()
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._child_threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.close()
             if captured is not None:
                 captured.remove()
             loop.close()

@@ -92,7 +92,7 @@ class LoopWatch:
         if late_ms >= self._threshold_ms:
             self._stood_still(late_ms, computing=used_ms >= late_ms / 2)
             return
-        held_ms = self._attempts.loop_held_ms()
+        held_ms = self._attempts.inline.held_ms()
         if held_ms >= self._threshold_ms:
             self._blocked(held_ms)
         elif self.blocked is not None:
@@ -152,9 +152,9 @@ class LoopWatch:
         return times & (times - 1) == 0
 
     def _found(self, held_ms: int) -> BlockedLoop:
-        loop = self._attempts.loop
+        loop = self._attempts.inline.loop
         task = None if loop is None else asyncio.current_task(loop)
-        frame = sys._current_frames().get(self._attempts.loop_thread)  # noqa: SLF001 - there is no other way to see another thread's stack
+        frame = sys._current_frames().get(self._attempts.inline.thread)  # noqa: SLF001 - there is no other way to see another thread's stack
         frames = [] if frame is None else users(frame)
         context = None if task is None else _context_of(task)
         found = None if context is None else context.get(current)

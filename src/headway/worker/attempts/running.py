@@ -7,25 +7,22 @@ several threads touch with single operations only, which the interpreter makes a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Executor, Lease, ReleasedReport, StopSignal
+from headway.wire.workers import AnyReport, Lease, ReleasedReport, StopSignal
+from headway.wire.workers import Executor as ExecutorName
 from headway.worker.attempts.attempt import Attempt
+from headway.worker.attempts.executor import Executor
 from headway.worker.attempts.global_state import GlobalState
 from headway.worker.context.interrupts import Cause
 from headway.worker.context.outcome import of_cause, task_missing
 from headway.worker.context.report_buffer import Key, ReportBuffer
 from headway.worker.declaration.app import EXECUTORS, TaskFunction
-from headway.worker.executors.process.pool import ProcessPool
-
-if TYPE_CHECKING:
-    from headway.worker.executors.ray.cluster import RayCluster  # imported by who has Ray tasks
+from headway.worker.executors.inline import InlineExecutor
 
 LOST_GRACE_MS: Final = 5_000
 """Longest time for which a child process may go on after its lease is lost, in milliseconds."""
@@ -41,43 +38,23 @@ class RunningAttempts:
         tasks: Mapping[str, TaskFunction],
         report_buffer: ReportBuffer,
         clock: Clock,
+        inline: InlineExecutor,
+        executors: Mapping[ExecutorName, Executor],
         *,
         capacity: int,
-        threads: ThreadPoolExecutor,
-        threads_max: int,
-        child_threads: ThreadPoolExecutor,
-        child_threads_max: int,
-        children: ProcessPool,
-        ray: RayCluster | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Empty; the two pools have `threads_max` and `child_threads_max` threads. Without `ray` its tasks are for others."""
+        """Start empty; a task whose executor is not among these is left to other workers."""
         self._tasks = dict(tasks)
         self._buffer = report_buffer
         self._clock = clock
-        self._threads = threads
-        self._child_threads = child_threads
-        self._children = children
-        self._ray = ray
-        self.loop: asyncio.AbstractEventLoop | None = None
-        """The loop of inline tasks, once the worker has begun."""
-        self.loop_thread = 0
-        self._incoming: deque[Attempt] = deque()
-        self.begun = threading.Event()
-        """Whether the loop has taken up everything handed to it."""
-        self.begun.set()
-        self._turned = threading.Event()
-        """Set by the loop at its next turn after it was cleared."""
-        self._turned.set()
-        self._asked_ms = 0
+        self.inline = inline
+        self._executors = dict(executors)
         self.capacity = capacity
         self._used = {task.executor for task in tasks.values()}
-        self._most: dict[Executor, int] = {"inline": capacity, "thread": threads_max, "process": child_threads_max}
-        self._in: dict[Executor, dict[Key, Attempt]] = {executor: {} for executor in EXECUTORS}
+        self._in: dict[ExecutorName, dict[Key, Attempt]] = {executor: {} for executor in EXECUTORS}
         """Attempts with a thread or process, or waiting for one; the loop's are not counted by executor."""
-        self.most = min(
-            capacity, max((self._most.get(executor, capacity) for executor in self._used), default=capacity)
-        )
+        self.most = min(capacity, max((self._capacity_of(name) or capacity for name in self._used), default=capacity))
         """Most runs at once, by the executors of the tasks."""
         self.running: dict[Key, Attempt] = {}
         self.state = GlobalState(say, self._in_this_process)
@@ -96,8 +73,7 @@ class RunningAttempts:
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take the loop on which inline tasks run, which is this thread's."""
-        self.loop_thread = threading.get_ident()
-        self.loop = loop
+        self.inline.bind(loop, self._time)
 
     @property
     def free(self) -> int:
@@ -105,29 +81,19 @@ class RunningAttempts:
         free = self.capacity - len(self.running)
         return min(free, max((self._room_in(executor) for executor in self._used), default=free))
 
-    def rooms(self, most: int) -> dict[Executor, int]:
+    def rooms(self, most: int) -> dict[ExecutorName, int]:
         """Return the executors that have room for fewer than `most`, and for how many: what is claimed is begun at once."""
         rooms = {executor: self._room_in(executor) for executor in EXECUTORS}
         return {executor: max(0, room) for executor, room in rooms.items() if room < most}
 
-    def _room_in(self, executor: Executor) -> int:
-        if executor == "ray" and executor in self._used:
-            most = 0 if self._ray is None else self._ray.capacity
-        elif executor == "process" and not self._children.usable:
-            most = 0
-        else:
-            most = self._most.get(executor, self.capacity)
-        return most - len(self._in[executor])
+    def _room_in(self, executor: ExecutorName) -> int:
+        return self._capacity_of(executor) - len(self._in[executor])
 
-    def loop_held_ms(self) -> int:
-        """Return for how long the loop has not turned, and ask it to turn again if it has. For any thread but the loop's."""
-        now_ms = self._clock.monotonic_ms()
-        if self.loop is not None and self._turned.is_set():
-            self._asked_ms = now_ms
-            self._turned.clear()
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self.loop.call_soon_threadsafe(self._turned.set)
-        return now_ms - self._asked_ms if self.loop is not None else 0
+    def _capacity_of(self, name: ExecutorName) -> int:
+        executor = self._executors.get(name)
+        if executor is not None:
+            return executor.capacity
+        return 0 if name == "ray" and name in self._used else self.capacity
 
     def wait_for_room(self, wanted: int, timeout_s: float) -> None:
         """Return when that many more may run, or after the timeout."""
@@ -154,30 +120,16 @@ class RunningAttempts:
                 # A run that took a worker down before is not let near the others again.
                 attempt.executor = "process"
             if attempt.executor == "inline":
-                self._incoming.append(attempt)
+                self.inline.put(attempt)
                 continue
             self._in[attempt.executor][attempt.key] = attempt
-            if attempt.executor == "thread":
-                attempt.future = self._threads.submit(self._in_thread, attempt)
-            elif attempt.executor == "process":
-                attempt.future = self._child_threads.submit(self._in_child, attempt)
-            else:
-                assert self._ray is not None, "no room was said to be there"
-                self._time(attempt)
-                self._ray.begin(attempt)
-        if self._incoming:
-            assert self.loop is not None, "bound before the first claim"
-            self.begun.clear()
-            self.loop.call_soon_threadsafe(self._begin)
+            self._executors[attempt.executor].start(attempt, self._time)
+        self.inline.start()
 
     def take_back(self) -> int:
         """Hand back what the loop has not taken up, because user code blocks it; return how many."""
         count = 0
-        while self._incoming:
-            try:
-                attempt = self._incoming.popleft()
-            except IndexError:
-                break
+        while (attempt := self.inline.withdraw()) is not None:
             self.hand_back(attempt)
             count += 1
         return count
@@ -213,9 +165,10 @@ class RunningAttempts:
         self.state.ended(attempt.task.name)
         if attempt.executor == "thread":
             self.state.look_quickly()
-        elif not self._looks_soon and self.loop is not None and threading.get_ident() == self.loop_thread:
+        elif not self._looks_soon and self.inline.here:
+            assert self.inline.loop is not None, "this is its thread"
             self._looks_soon = True
-            self.loop.call_soon(self._look)
+            self.inline.loop.call_soon(self._look)
 
     def _look(self) -> None:
         self._looks_soon = False
@@ -289,28 +242,6 @@ class RunningAttempts:
     def give_up(self, attempt: Attempt, outcome: AnyReport | None) -> None:
         """Report for a function that does not end."""
         self.ended(attempt, outcome)
-
-    def _begin(self) -> None:
-        assert self.loop is not None, "bound before the first claim"
-        incoming, create_task = self._incoming, self.loop.create_task
-        while incoming:
-            try:
-                attempt = incoming.popleft()
-            except IndexError:  # taken back in this moment
-                break
-            if attempt.task.timed:
-                self._time(attempt)
-            attempt.loop = self.loop
-            create_task(attempt.run_async())
-        self.begun.set()
-
-    def _in_thread(self, attempt: Attempt) -> None:
-        self._time(attempt)
-        attempt.run_blocking()
-
-    def _in_child(self, attempt: Attempt) -> None:
-        self._time(attempt)
-        self._children.execute(attempt)
 
     def _time(self, attempt: Attempt) -> None:
         if attempt.task.timed:

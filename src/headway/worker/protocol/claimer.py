@@ -86,7 +86,7 @@ class Claimer:
             attempts.accept(leases)
         finally:
             claiming.end()
-        if not attempts.begun.wait(STALL_S):
+        if not attempts.inline.begun.wait(STALL_S):
             attempts.take_back()
-            while not (attempts.begun.wait(0.25) or attempts.closing):
+            while not (attempts.inline.begun.wait(0.25) or attempts.closing):
                 pass

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
@@ -24,6 +25,7 @@ import msgspec
 from headway.clock import Clock
 from headway.wire.workers import AnyReport, ReleasedReport
 from headway.worker.attempts.attempt import Attempt
+from headway.worker.attempts.executor import StartClock
 from headway.worker.context.interrupts import Cause
 from headway.worker.context.outcome import of_cause
 from headway.worker.executors.frames import SEND_TIMEOUT_S, CancelFrame, ExecuteFrame, FrameFromChild, LoadFrame, Pipe
@@ -116,11 +118,15 @@ class ChildProcess:
         return f"The process was killed by {name}."
 
 
-class ProcessPool:
-    """The children of a worker; as many as runs are in them at once, the idle ones waiting for the next."""
+class ProcessExecutor:
+    """Attempts in child processes, each attended to by a thread here; idle children wait for the next attempt."""
 
-    def __init__(self, spec: str, launch: Launch, clock: Clock, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, spec: str, launch: Launch, clock: Clock, processes: int, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         """Start none yet; `say` gets a line when children cannot load the app, and when they can again."""
+        self._processes = processes
+        self._threads = ThreadPoolExecutor(processes, "headway-child")
         self._spec = spec
         self._launch = launch
         self._clock = clock
@@ -132,17 +138,22 @@ class ProcessPool:
         self._closing = threading.Event()
 
     @property
-    def usable(self) -> bool:
-        """True unless children failed to load the app: then no run is claimed for one."""
-        return self._usable.is_set()
+    def capacity(self) -> int:
+        """Most children at once; 0 after children failed to load the app, so that no run is claimed for one."""
+        return self._processes if self._usable.is_set() else 0
 
-    def execute(self, attempt: Attempt) -> None:
-        """Carry the attempt to its outcome in a child; blocks this thread, which must outlive the child (PDEATHSIG)."""
+    def start(self, attempt: Attempt, start_clock: StartClock) -> None:
+        """Execute the attempt in the next free child, or a new one."""
+        attempt.future = self._threads.submit(self._attend, attempt, start_clock)
+
+    def _attend(self, attempt: Attempt, start_clock: StartClock) -> None:
+        """Carry the attempt to its outcome; this thread must outlive the child (PDEATHSIG)."""
+        start_clock(attempt)
         # One may be claimed nevertheless: a run that took a worker down has the room of its task's executor.
         self._usable.wait(HOLD_S)
         if attempt.cause is not None:
             attempt.ended(attempt, of_cause(attempt.cause, attempt.lease))
-        elif not self.usable:
+        elif not self._usable.is_set():
             attempt.ended(attempt, handed_back(attempt, "this worker waits until a child process can load it"))
         else:
             attempt.ended(attempt, self._execute(attempt))
@@ -164,7 +175,8 @@ class ProcessPool:
         return self._fail(attempt, execution.relay.problem or child.exit_reason())
 
     def close(self) -> None:
-        """End the idle children."""
+        """End the idle children, and start no more attempts."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._closing.set()
         with self._lock:
             idle, self._idle = self._idle, []

@@ -18,6 +18,7 @@ from msgspec import Raw
 from headway.clock import Clock
 from headway.wire.workers import LogReport
 from headway.worker.attempts.attempt import Attempt
+from headway.worker.attempts.executor import StartClock
 from headway.worker.context.interrupts import Cause
 from headway.worker.context.outcome import of_cause
 from headway.worker.context.payload import clean
@@ -88,12 +89,13 @@ class RayCluster:
         resting = self._clock.monotonic_ms() < self._rests_until_ms
         return self._settings.capacity if self._joined is not None and not resting else 0
 
-    def start(self) -> None:
+    def join(self) -> None:
         """Join, and stay joined."""
         self._keeper.start()
 
-    def begin(self, attempt: Attempt) -> None:
+    def start(self, attempt: Attempt, start_clock: StartClock) -> None:
         """Have Ray execute it, as soon as it finds a place for it, which may be much later."""
+        start_clock(attempt)
         lease, relay = attempt.lease, Relay(attempt, lambda answer: self._send_frame(attempt, answer))
         with self._lock:
             driver = self._joined
