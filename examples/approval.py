@@ -17,7 +17,7 @@ app = headway.App()
 
 @app.task
 async def publish(ctx: headway.Context, title: str) -> dict[str, Any]:
-    """Write a draft, wait until someone says yes or no, and publish it or not."""
+    """Write a draft, wait for a person to approve or reject it, and publish it or not."""
     draft = await ctx.step("draft", write_draft, title)
     ctx.publish(draft, "draft")
     try:
@@ -31,9 +31,9 @@ async def publish(ctx: headway.Context, title: str) -> dict[str, Any]:
 
 @app.task
 async def publish_by_link(ctx: headway.Context, title: str) -> dict[str, Any]:
-    """Do the same for someone who has no access: whoever gets the token may answer, once.
+    """Do the same for a person without access, who answers with a token, once.
 
-    The token is published as a result of the run, for whoever sends the mail:
+    The token is published as a result of the run, for the program that sends the mail:
 
         curl -X POST http://127.0.0.1:8006/v1/tokens/TOKEN:complete -H 'Content-Type: application/json' -d '{"value": true}'
     """

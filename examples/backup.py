@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class Backup(TypedDict):
-    """What a finished backup says about itself."""
+    """Result of a backup."""
 
     archive: str
     files: int

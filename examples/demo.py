@@ -1,4 +1,4 @@
-"""Everything at once: start the service with the backup app, run a real backup, show it, print its result, stop.
+"""Whole demonstration: start the service with the backup app, run a real backup, show it, print its result, stop.
 
 python examples/demo.py            zips the libraries that were just installed: a few thousand files
 python examples/demo.py FOLDER     zips another folder
@@ -107,7 +107,7 @@ def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

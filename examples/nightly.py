@@ -42,7 +42,7 @@ def sum_up(statuses: list[str]) -> dict[str, Any]:
 
 
 def write_report(path: str, report: dict[str, Any]) -> None:
-    """Write it under another name first, so that nobody reads half of it."""
+    """Write the report under another name first, so that no reader sees half of it."""
     part = Path(f"{path}.part")
     part.write_text(json.dumps(report, indent=2))
     part.replace(path)

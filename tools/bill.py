@@ -33,7 +33,7 @@ class Package(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Return its package URL."""
+        """Return the package URL."""
         return f"pkg:pypi/{self.name}@{self.version}"
 
 
@@ -51,7 +51,7 @@ def packages(part: str) -> list[Package]:
 
 
 def shipped() -> list[Package]:
-    """Return what Headway and its extras need, directly or by another, as far as the lock's file for development has it."""
+    """Return the direct and indirect requirements of Headway and its extras in the lock's file for development."""
     all_of_them, reached = packages("dev"), {PROJECT}
     while more := {each.name for each in all_of_them if reached & set(each.needed_by)} - reached:
         reached |= more

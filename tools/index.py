@@ -26,7 +26,7 @@ VARIABLES: Final = {
 }
 """The options of pip that say where packages come from, and uv's variables for them."""
 SECTIONS: Final = ("global", "install", ":env:")
-"""Where pip may have an option, the last one counts."""
+"""Sections of pip's configuration; the last one counts."""
 
 
 def variables(configured: str) -> dict[str, str]:

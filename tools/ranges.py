@@ -112,7 +112,7 @@ def isolated(path: str) -> Python:
 
 
 class Bench:
-    """Where packages are resolved and installed: uv, as the lock has it."""
+    """Installer of packages: uv, in the version of the lock."""
 
     def __init__(self) -> None:
         """Install uv."""
@@ -166,7 +166,7 @@ class Bench:
 
 
 def failed(program: Path, tests: Sequence[str], *, shown: bool) -> list[str]:
-    """Run tests; return those that fail, or all if the run does not begin."""
+    """Run tests; return the failing ones, or all if the run does not begin."""
     cache = program.parent / "cache"
     options = ["-q", "-n", "2", "--dist", "loadfile", "-o", f"cache_dir={cache}", "--maxfail=20" if shown else "-x"]
     done = subprocess.run(

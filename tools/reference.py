@@ -44,30 +44,30 @@ HEAD: Final = "<!-- Written by tools/reference.py from the code: change that, no
 KIB: Final = 1024
 
 OPTIONS: Final = {
-    "name": "What runs are started by; the function's name if absent.",
-    "title": "A name for people, such as `Daily e-mail report`, which [Tadabase's clients](../compatibility/tadabase.md) show.",
-    "version": "Kept with every run; for people.",
-    "description": "One sentence; the docstring's first paragraph if absent.",
+    "name": "Name of the task, by which runs are started; default: the function's name.",
+    "title": "Name for people, such as `Daily e-mail report`, which [Tadabase's clients](../compatibility/tadabase.md) show.",
+    "version": "Version for people, kept with every run.",
+    "description": "One sentence; default: the docstring's first paragraph.",
     "executor": "`inline` (on the worker's event loop), `thread`, `process` (a child that can be killed), or `ray` (on a Ray cluster)."
     " Async functions are `inline` and plain ones `thread` if absent.",
-    "queue": "Where its runs wait, unless a start names another.",
-    "priority": "0 to 10, higher first; then the run that has been due longest.",
-    "retry": "A `headway.Retry`: how often, how soon, and what is not tried again.",
-    "max_crashes": "A run that takes its worker down this often fails with `poison`.",
-    "timeout": "The longest an attempt may take; then it is stopped and counts as failed.",
-    "heartbeat_timeout": "The longest an attempt may go without any call on its context.",
-    "grace": "How long a run that is asked to stop has before it is killed.",
-    "concurrency": "How many runs of the task may run at once, over all workers.",
+    "queue": "Queue of its runs, unless a start names another.",
+    "priority": "Priority, 0 to 10, higher first; within one priority, the run that has been due longest.",
+    "retry": "A `headway.Retry`: number of attempts, back-off, and errors that are final.",
+    "max_crashes": "Number of crashes of its worker after which a run fails with `poison`.",
+    "timeout": "Limit of an attempt; then it is stopped and counts as failed.",
+    "heartbeat_timeout": "Longest time of an attempt without a call on its context.",
+    "grace": "Time for a run to stop by itself before it is killed.",
+    "concurrency": "Number of the task's runs that may run at once, over all workers.",
     "concurrency_per_key": "The same for each `key`.",
-    "rate": "A `headway.Rate`: how many runs may begin in a period; a period's worth may begin at once.",
+    "rate": "A `headway.Rate`: number of runs that may begin in a period; a period's worth may begin at once.",
     "rate_per_key": "The same for each `key`.",
-    "key": "Where the key is in the input, as a dotted path, when a start does not name one.",
-    "retention": "A `headway.Retention`: how long finished runs are kept, by outcome.",
-    "memory_limit": 'Of `executor="process"`: how much memory a run may take, such as `"512MiB"`.',
-    "resources": 'Of `executor="ray"`: what a run asks of its node, such as `{"num_cpus": 2, "num_gpus": 1}`.',
-    "shared": "Whether every organisation may start it; what `headway.App(shared=…)` says if absent.",
+    "key": "Dotted path of the key in the input, for starts without a key.",
+    "retention": "A `headway.Retention`: time for which finished runs are kept, by outcome.",
+    "memory_limit": 'Of `executor="process"`: memory limit of a run, such as `"512MiB"`.',
+    "resources": 'Of `executor="ray"`: resources that a run needs of its node, such as `{"num_cpus": 2, "num_gpus": 1}`.',
+    "shared": "Whether every organisation may start it; default: that of `headway.App(shared=…)`.",
 }
-"""What `@app.task` takes, in words."""
+"""Options of `@app.task`, described."""
 
 
 # -- reading the code --------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def one_line(text: str | None) -> str:
 
 
 def first_paragraph(text: str | None) -> str:
-    """Return what comes before the first empty line, on one line."""
+    """Return the first paragraph, on one line."""
     return one_line(inspect.cleandoc(text or "").partition("\n\n")[0])
 
 
@@ -497,7 +497,7 @@ def _task_options() -> str:
 
 
 def _schedule_options() -> str:
-    """Its options are what the wire declares; what it leaves out is as there."""
+    """Return the options of `@app.schedule`: those of the declaration in the API, with its defaults."""
     meanings = field_docs(ScheduleOptions) | field_docs(ScheduleDeclaration)
     defaults = {field.name: field.default for field in msgspec.structs.fields(ScheduleDeclaration)}
     rows = [

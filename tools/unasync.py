@@ -69,7 +69,7 @@ def generated() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write the files, or name those that are not current."""
+    """Write the files, or name the outdated ones."""
     wanted = generated()
     present = {*(CLIENT / "sync").glob("*.py"), *CONTEXT.glob("sync_*.py")}
     stale = [path for path, text in wanted.items() if path not in present or path.read_text() != text]

@@ -10,7 +10,8 @@ import ast
 import re
 
 import pytest
-from tests.tidy.code import MODULES, name
+from tests.tidy.code import MODULES, PACKAGE, ROOT
+from tests.tidy.code import name as module_name
 
 RIDDLES = {
     "compat/cloudcoin/",
@@ -142,8 +143,16 @@ def is_error(node):
                for base in map(ast.unparse, node.bases))  # fmt: skip
 
 
+SCRIPTS = [path for folder in ("tools", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
+"""Scripts and examples, which have no exceptions."""
+
+
+def name(path):
+    return module_name(path) if PACKAGE in path.parents else path.relative_to(ROOT).as_posix()
+
+
 def held(exceptions):
-    return [path for path in MODULES if not any(within(path, place) for place in exceptions)]
+    return [*SCRIPTS, *(path for path in MODULES if not any(within(path, place) for place in exceptions))]
 
 
 def within(path, place):
