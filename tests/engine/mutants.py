@@ -48,8 +48,8 @@ MUTANTS = (
         "tests/service/test_starting.py",
     ),
     Mutant(
-        "a lost worker's claim goes on waiting", "Workers.claim",
-        "session.draining or session.over or self.draining", "session.draining or self.draining",
+        "a lost worker's claim goes on waiting", "ClaimCommand.apply",
+        "session.draining or session.over or self.workers.draining", "session.draining or self.workers.draining",
         "tests/service/test_sessions.py",
     ),
     Mutant(

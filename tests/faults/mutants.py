@@ -167,8 +167,8 @@ MUTANTS = (
         CLAIMS + "test_a_claim_that_waits_at_another_server_may_hold_what_is_not_named",
     ),
     Mutant(
-        "claims-wait-with-what-they-have", "Workers.claim",
-        "if taken:\n    session.claims.ended(asked.number)", "pass",
+        "claims-wait-with-what-they-have", "ClaimCommand.apply",
+        "if taken:\n    session.claims.ended(self.number)", "pass",
         CLAIMS + "test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_is_committed",
     ),
     Mutant(
@@ -373,7 +373,7 @@ MUTANTS = (
         "claims-while-draining", "Workers.claim",
         "if self.draining:\n    ...", "if False:\n    ...",
         "tests/faults/test_drain.py::test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready",
-        also=("Workers.claim", "session.draining or session.over or self.draining", "session.draining or session.over"),
+        also=("ClaimCommand.apply", "session.draining or session.over or self.workers.draining", "session.draining or session.over"),
     ),
     Mutant(
         "streams-held-open", "_drain",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -38,19 +38,14 @@ LOOKED_AT_MAX: Final = 2_000
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Who claims, what it can execute, and how much."""
+    """A worker's request for runs."""
 
     worker_id: str
-    queues: frozenset[str]
-    """Empty: all."""
-    tasks: Container[str]
+    wants: Callable[[Lane], bool]
+    """Predicate of the lanes whose runs the worker can execute: `takes` with its tasks and queues."""
     max: int
     rooms: Mapping[str, int] = {}
     """Executor → how many more it has room for; one that is not named has room for `max`."""
-
-    def wants(self, lane: Lane) -> bool:
-        """Tell whether the worker could execute what is in the lane."""
-        return takes(self.tasks, self.queues, lane)
 
 
 def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Container, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -24,16 +26,17 @@ from headway.model.schedule import PastSlot
 from headway.model.space import Space
 from headway.model.task import Limit, Retention, RetryPolicy, Task
 from headway.model.worker import LoopBlock, Standing, Worker
-from headway.service.claiming import Claim, claim, unpark
+from headway.service.claiming import Claim, claim, takes, unpark
 from headway.service.declaring import Declaring
 from headway.service.inputs import canonical
-from headway.service.reporting import ReportProcessor
+from headway.service.reporting import CheckedReport, ReportProcessor
 from headway.service.schemas import Schemas
 from headway.service.sessions import Session, Sessions
 from headway.service.slots import Slots
 from headway.service.stopping import finish
 from headway.service.transitions import move
 from headway.storage.catalog import Catalog
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import workers as wire
@@ -68,6 +71,46 @@ class OfExecutor:
     def __contains__(self, name: object) -> bool:
         """Tell whether it is the name of such a task."""
         return isinstance(name, str) and self._catalog.task(name).executor == self._executor
+
+
+@dataclass(eq=False)
+class ClaimCommand(Command[list[wire.Lease]]):
+    """Claim runs for a worker, unless its session ends or drains by then."""
+
+    workers: Workers
+    session: Session
+    wanted: Claim
+    number: int
+    """The claim's number; see `Claims`."""
+
+    def __post_init__(self) -> None:
+        self.lanes = self.wanted.wants
+
+    def apply(self, unit: Unit) -> list[wire.Lease]:
+        """Return the leases."""
+        session = self.session
+        if session.draining or session.over or self.workers.draining:
+            return []
+        taken = claim(unit, self.wanted)
+        if taken:
+            session.claims.ended(self.number)
+        return taken
+
+
+@dataclass(eq=False)
+class ReportCommand(Command[tuple[list[wire.Rejection], list[wire.Reply]]]):
+    """Apply the reports of one request."""
+
+    processor: ReportProcessor
+    worker_id: str
+    reports: list[CheckedReport]
+    run_ids: set[str]
+    weight: int
+    trusts = True
+
+    def apply(self, unit: Unit) -> tuple[list[wire.Rejection], list[wire.Reply]]:
+        """Return the rejected reports and the replies."""
+        return self.processor.apply(unit, self.worker_id, self.reports)
 
 
 class Workers:
@@ -351,10 +394,7 @@ class Workers:
             await session.settled.wait()
             known, session = await self._session(asked.worker_id)
 
-        def may_claim() -> bool:
-            return not (session.draining or session.over or self.draining)
-
-        if not may_claim():
+        if session.draining or session.over or self.draining:
             return []
         try:
             wait_ms = min(parse_ms(asked.wait), self._settings.wait_max_ms)
@@ -368,21 +408,16 @@ class Workers:
             tasks = frozenset(
                 name for name in _decode_names(known.worker.tasks) if rooms.get(find(name).executor, asked.max) > 0
             )
-        wanted = Claim(asked.worker_id, known.queues, tasks, asked.max, rooms)
+        wanted = Claim(asked.worker_id, partial(takes, tasks, known.queues), asked.max, rooms)
 
         async def undelivered(leases: list[wire.Lease]) -> None:
             await self.hand_back(asked.worker_id, leases)
 
-        def work(unit: Unit) -> list[wire.Lease]:
-            taken = claim(unit, wanted) if may_claim() else []
-            if taken:
-                session.claims.ended(asked.number)
-            return taken
-
         session.claims.began(asked.number)
         try:
             with session.waiting(cramped=0 in rooms.values()) as enough:
-                return await self._store.write_patiently(work, wanted.wants, wait_ms / 1000, undelivered, enough)
+                command = ClaimCommand(self, session, wanted, asked.number)
+                return await self._store.write_patiently(command, wait_ms / 1000, undelivered, enough)
         finally:
             session.claims.ended(asked.number)
 
@@ -435,12 +470,8 @@ class Workers:
             ids.update(
                 item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id
             )
-            rejected, replies = await self._store.write(
-                lambda unit: self._reports.apply(unit, asked.worker_id, ready),
-                run_ids=ids,
-                weight=len(ready),
-                trusts=True,
-            )
+            command = ReportCommand(self._reports, asked.worker_id, ready, ids, len(ready))
+            rejected, replies = await self._store.write(command)
             if session.cramped and any(item.event is not None or item.refusal is not None for item in ready):
                 session.make_room()
         lost: list[tuple[str, int]] = []

@@ -19,7 +19,7 @@ from headway.model.space import Space
 from headway.notify.events import CommitEvent, Dispatcher, MessagesMissed, StorageRegained, StorageStopped
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
-from headway.storage.catalog import Catalog, Lane
+from headway.storage.catalog import Catalog
 from headway.storage.command import Command, FunctionCommand
 from headway.storage.database import Database, Reading
 from headway.storage.peers import Peers
@@ -135,17 +135,15 @@ class Store:
 
     async def write_patiently(
         self,
-        work: Callable[[Unit], list[T]],
-        lanes: Callable[[Lane], bool],
+        command: Command[list[T]],
         wait_s: float,
         undelivered: Callable[[list[T]], Awaitable[None]],
         enough: asyncio.Future[None] | None = None,
     ) -> list[T]:
-        """Carry out `work` now and whenever one of its lanes becomes ready, until it returns something or time is up.
+        """Apply a command with `lanes` now and whenever one of them becomes ready, until it returns something or time is up.
 
-        It also comes to its end when `enough` is done. If the caller is cancelled while it waits, what `work` has got all the same is given to `undelivered`.
+        It also ends when `enough` is done. If the caller is cancelled while it waits, a late result is given to `undelivered`.
         """
-        command = FunctionCommand(work, lanes=lanes)
         future = self.writer.write(command)
         loop = asyncio.get_running_loop()
 
@@ -154,7 +152,7 @@ class Store:
 
         # The future is awaited itself, since everything between it and the caller is another turn of the loop.
         timer = loop.call_later(wait_s, give_up) if wait_s > 0 else None
-        if timer is None:
+        if timer is None and not future.done():
             give_up()
         if enough is not None:
             enough.add_done_callback(give_up)
