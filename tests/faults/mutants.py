@@ -53,7 +53,7 @@ MUTANTS = (
         "tests/service/test_record_tasks.py::test_what_was_read_and_has_changed_is_read_again",
     ),
     Mutant(
-        "guard-looks-only-when-a-target-is-named", "Guard.sockets",
+        "guard-looks-only-when-a-target-is-named", "EgressPolicy.sockets",
         "self._may_dial(address[0], trusted=trusted)", "address",
         "tests/outbound/test_http.py::test_the_address_that_is_dialled_is_what_counts",
     ),
@@ -464,7 +464,7 @@ MUTANTS = (
         "tests/service/test_watching.py::test_who_is_woken_for_nothing_again_and_again_still_says_that_it_lives",
     ),
     Mutant(
-        "who-has-left-is-still-known", "Patient.__exit__",
+        "who-has-left-is-still-known", "CancelOnDisconnect.__exit__",
         "self._waiting.discard(self)", "pass",
         "tests/faults/test_soak.py::test_nothing_that_is_over_is_held_on_to[sqlite]", long=True,
     ),
@@ -555,13 +555,13 @@ MUTANTS = (
         "tests/faults/test_partitions.py::test_a_server_that_is_cut_off_its_database_loses_nothing_and_the_other_goes_on",
     ),
     Mutant(
-        "everybody-let-in", "Crowd.full",
-        "self.inside + self.expected >= self.limit", "False",
+        "everybody-let-in", "ConcurrencyLimiter.full",
+        "self.in_flight + self.expected >= self.limit", "False",
         "tests/faults/test_overload.py::test_what_is_accepted_is_done_and_the_rest_is_refused_at_once[sqlite-times0-5]",
     ),
     Mutant(
         "crowd-comes-in-to-be-refused", "Connection.on_headers_complete",
-        "door is not None and door.crowd.pressed and self._turned_away(door)", "False and self._turned_away(door)",
+        "shedder is not None and shedder.limiter.pressed and self._rejected(shedder)", "False and self._rejected(shedder)",
         "tests/faults/test_overload.py::test_what_is_accepted_is_done_and_the_rest_is_refused_at_once[sqlite-times0-5]",
     ),
     Mutant(

@@ -20,8 +20,8 @@ from tests.faults.waiting import pause
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.ids import Signer
+from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
-from headway.outbound.guard import Guard
 from headway.service.service import Service
 from headway.storage.postgres.open import open_postgres, prepare
 from headway.storage.sqlite.open import open_file
@@ -43,7 +43,7 @@ def furnish(place, records, *tasks):
         else:
             store = open_file(place.store, SystemClock(), reserve_bytes=0)
         store.start()
-        service = Service(store, Signer(b"x" * 32), Settings(), gateway=Gateway(Guard(["127.0.0.1"])))
+        service = Service(store, Signer(b"x" * 32), Settings(), gateway=Gateway(EgressPolicy(["127.0.0.1"])))
         if place.kind == "postgres":
             await service.servers.join()
         desk = service.of(1)

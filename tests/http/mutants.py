@@ -18,16 +18,16 @@ LOG = "tests/storage/test_access.py::"
 
 MUTANTS = (
     Mutant(
-        "no-scope", "Gate.permit",
+        "no-scope", "Authorizer.authorize",
         "not (may(principal, scope) or (route.or_scope is not None and may(principal, route.or_scope)))",
         "False and (not (may(principal, scope) or (route.or_scope is not None and may(principal, route.or_scope))))",
         GATE + "test_every_route_asks_for_its_scope_and_for_no_other",
     ),
     Mutant(
         "gate-after-the-body", "Api._answer",
-        "self.gate.permit(route, call)", "pass",
+        "self.authorizer.authorize(route, call)", "pass",
         GATE + "test_the_gate_comes_before_body_and_query",
-        also=("Api._answer", "reply = await route.handler(call)", "self.gate.permit(route, call)\nreply = await route.handler(call)"),
+        also=("Api._answer", "reply = await route.handler(call)", "self.authorizer.authorize(route, call)\nreply = await route.handler(call)"),
     ),
     Mutant(
         "open-without-a-key", "Access.locked",
@@ -35,12 +35,12 @@ MUTANTS = (
         GATE + "test_no_route_lets_in_who_has_no_key_or_not_the_right_one",
     ),
     Mutant(
-        "whoever-is-on-the-machine", "Gate._keyless",
+        "whoever-is-on-the-machine", "Authorizer._keyless",
         "keyless if keyless is not None and is_local(call.client, call.headers) else None", "keyless",
         KEYS + "test_who_is_let_in_without_a_key_is_on_this_machine_and_forwards_nothing",
     ),
     Mutant(
-        "any-port-is-ours", "Guard._is_own",
+        "any-port-is-ours", "HostCheck._is_own",
         "(theirs[0], theirs[1] or port) == (ours[0], ours[1] or port)", "theirs[0] == ours[0]",
         "tests/http/test_sites.py::test_an_origin_is_the_hosts_with_its_port",
     ),
@@ -96,12 +96,12 @@ MUTANTS = (
         KEYS + "test_nobody_makes_a_key_that_may_more_than_their_own",
     ),
     Mutant(
-        "remembered-after-the-end", "Gate._known",
+        "remembered-after-the-end", "Authorizer._known",
         "self._generation != self._access.generation", "self._generation == -1",
         KEYS + "test_a_key_that_is_taken_away_lets_nobody_in_from_the_answer_on",
     ),
     Mutant(
-        "remembered-beyond-expiry", "Gate._known",
+        "remembered-beyond-expiry", "Authorizer._known",
         "found is not None and now_ms >= found.until", "False",
         KEYS + "test_a_key_expires_by_the_clock",
     ),
@@ -111,7 +111,7 @@ MUTANTS = (
         KEYS + "test_streams_and_long_polls_end_with_the_key_that_opened_them",
     ),
     Mutant(
-        "long-polls-answer-after-the-key", "Patient.__exit__",
+        "long-polls-answer-after-the-key", "CancelOnDisconnect.__exit__",
         "ours and self.over == 'revoked'", "False",
         KEYS + "test_streams_and_long_polls_end_with_the_key_that_opened_them",
     ),

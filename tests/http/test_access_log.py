@@ -6,7 +6,7 @@ import logging
 import pytest
 from tests.http.sockets import serving
 
-from headway.http.waiting import Waiting
+from headway.http.unavailable import UnavailableApi
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ async def test_every_request_is_logged_once_whatever_became_of_it(lines):
     assert all(line["request_id"].startswith("req_") for line in lines() if line["method"] != "-")
 
 
-async def test_those_who_are_turned_away_at_the_door_are_logged_too(lines):
+async def test_requests_that_the_load_shedder_refuses_are_logged_too(lines):
     async with serving(access_log=True) as server:
-        server.api.crowd.pressed = True
-        server.api.crowd.has_room = lambda scope, gives_way: False
+        server.api.limiter.pressed = True
+        server.api.limiter.has_room = lambda scope, gives_way: False
         assert (await server.request("POST", "/v1/runs", b'{"task": "backup"}'))[0] == 503
     assert [(line["method"], line["path"], line["status"]) for line in lines()] == [("POST", "/v1/runs", 503)]
 
@@ -60,7 +60,7 @@ async def test_a_server_that_waits_for_its_database_logs_too(lines):
     async def send(message):
         pass
 
-    await Waiting(access_log=True)({"type": "http", "method": "GET", "path": "/readyz"}, None, send)
+    await UnavailableApi(access_log=True)({"type": "http", "method": "GET", "path": "/readyz"}, None, send)
     assert [(line["path"], line["status"]) for line in lines()] == [("/readyz", 503)]
 
 

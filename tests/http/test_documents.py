@@ -18,8 +18,8 @@ from headway.http.examples import BODIES
 from headway.http.openapi import document
 from headway.http.problem import every_error
 from headway.http.route import route
-from headway.http.routes import ROUTES
-from headway.http.surface import mount
+from headway.http.routes import NATIVE_SURFACE, ROUTES
+from headway.http.surface import Mount, mount
 from headway.model.access import EVERYBODY, Origin
 from headway.wire import workers as wire
 from headway.wire.access import CreateKey
@@ -69,7 +69,7 @@ def test_structs_of_one_name_have_schemas_of_their_own():
 
     Other.__name__ = Other.__qualname__ = "Asked"
     added = route("GET", "/v1/others", ROUTES[0].handler, "ops", "", gives=Other, operation="others")
-    found = document((*ROUTES, added), "native", Settings())
+    found = document(Mount(NATIVE_SURFACE, (*ROUTES, added)))
 
     def members(path, method):
         name = operations(found)[path, method]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]

@@ -53,7 +53,7 @@ async def test_whoever_is_refused_before_the_body_is_read_gets_that_answer(close
                 found = await asyncio.to_thread(ask, server.port, path, chunked=chunked, **headers, **close)
                 assert found == (status, close.get("connection")), path
         await server.request("GET", "/v1/runs")  # the door refuses those alone that were let in before
-        crowd = server.api.crowd
+        crowd = server.api.limiter
         crowd.limit, crowd.pressed = 0, True
         assert await asyncio.to_thread(ask, server.port, **close) == (503, close.get("connection"))
 

@@ -9,9 +9,9 @@ from tests.http.kit import NOBODY, serving
 
 from headway.config import Settings
 from headway.http.addresses import Addresses
+from headway.http.hostcheck import HostCheck
 from headway.http.route import Route
 from headway.http.routes import ROUTES
-from headway.http.sites import Guard
 
 
 async def test_unknown_paths_are_404():
@@ -199,10 +199,10 @@ def test_a_route_without_a_scope_does_not_import():
 
 
 def test_hosts_that_were_seen_are_remembered_within_a_bound():
-    guard = Guard(Settings(), Addresses())
+    host_check = HostCheck(Settings(), Addresses())
     for port in range(1000):
-        guard.check_host(b"localhost:%d" % port)
-    assert len(guard._seen) <= 256
+        host_check.check_host(b"localhost:%d" % port)
+    assert len(host_check._seen) <= 256
 
 
 async def test_the_server_that_answers_is_among_those_that_share_the_store(serving):

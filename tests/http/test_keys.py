@@ -13,7 +13,7 @@ from tests.http.kit import serving as serving_in_memory
 
 from headway.actions import executor
 from headway.engine.access import DAY_MS, MINUTE_MS
-from headway.http.guard import FAILURES_MAX
+from headway.http.authorizer import FAILURES_MAX
 from headway.model.access import READING
 from headway.model.effects import NEEDS, OF_BUILT_IN, of_task
 from headway.service.access import keytext

@@ -195,7 +195,7 @@ def a_writer_that_stands_still(server):
 
 async def asked(server):
     """Return once the server has begun to start a run."""
-    while not server.api.crowd.inside:  # noqa: ASYNC110 - nobody tells
+    while not server.api.limiter.in_flight:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Real receivers: a mail server and a web server on loopback, which the guard is told to let through."""
+"""Real receivers: a mail server and a web server on loopback, which the policy is told to let through."""
 
 import ssl
 

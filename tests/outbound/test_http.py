@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
 from tests.outbound.receivers import Raw, Site
-from tests.outbound.test_guard import leading_to
+from tests.outbound.test_egress import leading_to
 
 from headway.errors import InvalidInput
 from headway.outbound import signing
+from headway.outbound.egress import EgressPolicy
 from headway.outbound.failure import SendFailed
-from headway.outbound.guard import Guard
 from headway.outbound.http import Caller
 from headway.outbound.signing import check_headers, check_secret
 
@@ -27,7 +27,7 @@ SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 @pytest.fixture
 async def caller():
-    made = Caller(Guard(["127.0.0.1"]), timeout_s=5)
+    made = Caller(EgressPolicy(["127.0.0.1"]), timeout_s=5)
     yield made
     await made.close()
 
@@ -134,7 +134,7 @@ async def test_how_long_to_wait_is_read(caller, site):
 
 
 async def test_who_says_nothing_has_so_long_and_no_longer():
-    caller = Caller(Guard(["127.0.0.1"]), timeout_s=0.3)
+    caller = Caller(EgressPolicy(["127.0.0.1"]), timeout_s=0.3)
     for says in (
         b"",
         b"HTTP/1.1 200 OK\r\n",
@@ -153,7 +153,7 @@ async def test_who_says_nothing_has_so_long_and_no_longer():
     "says", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"],
 )  # fmt: skip
 async def test_who_goes_on_byte_by_byte_has_so_long_and_stalls_nobody_else(site, says):
-    caller = Caller(Guard(["127.0.0.1"]), timeout_s=0.5)
+    caller = Caller(EgressPolicy(["127.0.0.1"]), timeout_s=0.5)
     async with Raw(says, drips=b"1") as dripping:
         began = time.monotonic()
         failing = [asyncio.create_task(failure(caller, f"http://127.0.0.1:{dripping.port}/")) for _ in range(20)]
@@ -201,10 +201,10 @@ async def test_who_cannot_be_reached_fails_the_call_in_words(caller):
 
 async def test_the_address_that_is_dialled_is_what_counts(site):
     """The name led outside when it was named, and leads inside when it is called."""
-    guard = Guard(ports=(443, site.port), plain=True, resolve=leading_to("8.8.8.8", "127.0.0.1"))
-    caller = Caller(guard, timeout_s=2)
-    target = guard.url(f"http://rebinding.example:{site.port}/hook")
-    await guard.look_up(target)
+    policy = EgressPolicy(ports=(443, site.port), plain=True, resolve=leading_to("8.8.8.8", "127.0.0.1"))
+    caller = Caller(policy, timeout_s=2)
+    target = policy.url(f"http://rebinding.example:{site.port}/hook")
+    await policy.look_up(target)
     with pytest.raises(SendFailed) as failed:
         await caller.post(target, b"{}", message_id="m", at_s=AT)
     assert (failed.value.code, failed.value.retryable) == ("target_refused", False)
@@ -219,8 +219,8 @@ async def test_what_a_receiver_inside_says_is_not_told(caller, site):
 
 
 async def test_what_a_public_receiver_says_is_told_in_one_line(site):
-    guard = Guard(["127.0.0.0/8"], ports=(site.port,), plain=True)
-    caller = Caller(guard)
+    policy = EgressPolicy(["127.0.0.0/8"], ports=(site.port,), plain=True)
+    caller = Caller(policy)
     site.answer = lambda request: web.Response(status=400, text="no\x1b[31m such\r\nfield " + "x" * 900)
     message = (await failure(caller, site.url)).message
     assert message.startswith("127.0.0.1 answered 400: no [31m such field xxx")
@@ -231,7 +231,7 @@ async def test_what_a_public_receiver_says_is_told_in_one_line(site):
 async def test_a_certificate_has_to_be_one_that_is_trusted(certified, trusting):
     secure = Site(certified)
     await secure.begin()
-    good, wary = Caller(Guard(["127.0.0.1"]), tls=trusting), Caller(Guard(["127.0.0.1"]))
+    good, wary = Caller(EgressPolicy(["127.0.0.1"]), tls=trusting), Caller(EgressPolicy(["127.0.0.1"]))
     assert (await post(good, secure.url)).status == 204
     failed = await failure(wary, secure.url)
     assert "its certificate is not valid" in failed.message

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.outbound.receivers import MailBox, Raw, Turncoat
-from tests.outbound.test_guard import leading_to
+from tests.outbound.test_egress import leading_to
 
 from headway.errors import InvalidInput, TargetRefused
+from headway.outbound.egress import EgressPolicy
 from headway.outbound.failure import SendFailed
-from headway.outbound.guard import Guard
 from headway.outbound.headers import field
 from headway.outbound.letter import Mail, MailServer, addresses, check_server
 from headway.outbound.mail import Mailer
@@ -46,7 +46,7 @@ def mail(**more):
 
 @pytest.fixture
 async def mailer():
-    made = Mailer(Guard(["127.0.0.1"]), timeout_s=5)
+    made = Mailer(EgressPolicy(["127.0.0.1"]), timeout_s=5)
     yield made
     await made.close()
 
@@ -308,7 +308,7 @@ async def test_mail_goes_encrypted_to_who_is_trusted_and_to_nobody_else(collecte
         login=("ann", "pw") if kind == "starttls" else None,
     )
     await box.begin()
-    good, wary = Mailer(Guard(["127.0.0.1"]), tls=trusting), Mailer(Guard(["127.0.0.1"]))
+    good, wary = Mailer(EgressPolicy(["127.0.0.1"]), tls=trusting), Mailer(EgressPolicy(["127.0.0.1"]))
     login = {"username": "ann", "password": "pw"} if kind == "starttls" else {}
     await good.send(server(box.port, security=kind, **login), mail())
     assert len(box.mails) == 1
@@ -351,7 +351,7 @@ async def test_who_lies_fails_the_mail_in_words(mailer, says):
 
 
 async def test_who_says_nothing_has_so_long_and_no_longer():
-    mailer = Mailer(Guard(["127.0.0.1"]), timeout_s=0.3)
+    mailer = Mailer(EgressPolicy(["127.0.0.1"]), timeout_s=0.3)
     for says in (b"", b"220 hi\r\n"):
         async with Raw(says, speaks_first=True, closes=False) as silent:
             began = time.monotonic()
@@ -370,7 +370,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 async def test_who_lies_in_the_middle_fails_the_mail_in_time_and_stalls_nobody_else(mailbox, lie):
-    mailer = Mailer(Guard(["127.0.0.1"]), timeout_s=0.5)
+    mailer = Mailer(EgressPolicy(["127.0.0.1"]), timeout_s=0.5)
     for step in Turncoat.STEPS:
         async with Turncoat(step, LIES[lie]) as liar:
             began = time.monotonic()
@@ -396,11 +396,11 @@ async def test_who_cannot_be_reached_fails_the_mail_in_words(mailer):
 
 async def test_a_mail_server_inside_is_refused_when_it_is_named_and_when_it_is_dialled(mailbox):
     with pytest.raises(TargetRefused):
-        check_server(server(), Guard())
-    guard = Guard(resolve=leading_to("8.8.8.8", "127.0.0.1"))
+        check_server(server(), EgressPolicy())
+    policy = EgressPolicy(resolve=leading_to("8.8.8.8", "127.0.0.1"))
     named = server(host="mail.example.com", security="starttls")
-    await guard.look_up(check_server(named, guard))
-    mailer = Mailer(guard)
+    await policy.look_up(check_server(named, policy))
+    mailer = Mailer(policy)
     failed = await failure(mailer, named, mail())
     assert (failed.code, failed.retryable) == ("target_refused", False)
     failed = await failure(mailer, server(mailbox.port), mail())
@@ -423,4 +423,4 @@ async def test_a_mail_server_inside_is_refused_when_it_is_named_and_when_it_is_d
 )
 def test_settings_that_cannot_be_used_are_refused(wrong):
     with pytest.raises(InvalidInput):
-        check_server(server(host="mail.example.com", **wrong), Guard())
+        check_server(server(host="mail.example.com", **wrong), EgressPolicy())

@@ -8,7 +8,7 @@ from tests.service.test_tables import field, fill, table
 
 from headway.actions import records
 from headway.errors import Conflict
-from headway.outbound.guard import Guard
+from headway.outbound.egress import EgressPolicy
 from headway.service import record_runs
 from headway.storage import tables as storage
 from headway.wire import tables as table_wire
@@ -16,7 +16,7 @@ from headway.wire import tables as table_wire
 
 @pytest.fixture
 def office(world, monkeypatch):
-    allow(world, Guard([]))
+    allow(world, EgressPolicy([]))
     for module, name, value in (
         (records, "PATCHED_FIRST", 3), (record_runs, "PATCHED", 12), (record_runs, "PATCHED_MAX", 24),
         (storage, "SIDE_BY_SIDE", 2),
@@ -208,7 +208,7 @@ async def test_records_that_change_between_look_and_transaction_are_looked_at_ag
 
 async def test_the_writer_carries_out_no_condition_of_a_user(disk):
     """It may take long, and everybody waits for the writer. Here it has a connection of its own."""
-    allow(disk, Guard([]))
+    allow(disk, EgressPolicy([]))
     office = Office(disk)
     await table(disk, field("Note"), field("Team", indexed=True))
     await fill(disk, *({"Note": f"n{n}", "Team": "red"} for n in range(40)))

@@ -8,7 +8,7 @@ import sqlite3
 import msgspec
 import pytest
 from tests.outbound.receivers import MailBox, Raw, Site
-from tests.outbound.test_guard import leading_to
+from tests.outbound.test_egress import leading_to
 from tests.service.test_tables import field, fill, table, values
 from tests.world import declare, spec
 
@@ -33,8 +33,8 @@ from headway.errors import (
 from headway.model.record_task import EXECUTOR
 from headway.model.run import Reason
 from headway.model.space import Space
+from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
-from headway.outbound.guard import Guard
 from headway.service import record_runs
 from headway.service.tables.external import databases
 from headway.wire import record_tasks as wire
@@ -86,7 +86,7 @@ class Office:
 @pytest.fixture
 def office(world, monkeypatch):
     monkeypatch.setattr(sending, "WAIT_S", (0.0, 0.0))
-    allow(world, Guard(["127.0.0.1"]))
+    allow(world, EgressPolicy(["127.0.0.1"]))
     return Office(world)
 
 
@@ -179,7 +179,7 @@ async def test_a_record_task_is_a_task_like_others(office):
 )  # fmt: skip
 async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(office, action, pointer, said):
     await people(office.world, required=True)
-    allow(office.world, Guard(resolve=leading_to("8.8.8.8")))
+    allow(office.world, EgressPolicy(resolve=leading_to("8.8.8.8")))
     office.tasks = office.world.desk.record_tasks
     with pytest.raises(InvalidInput) as refused:
         await office.make(action)
@@ -190,7 +190,7 @@ async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(office
 
 async def test_a_webhook_whose_name_leads_inside_is_refused_when_it_is_said(office):
     await people(office.world)
-    allow(office.world, Guard(resolve=leading_to("169.254.169.254")))
+    allow(office.world, EgressPolicy(resolve=leading_to("169.254.169.254")))
     office.tasks = office.world.desk.record_tasks
     with pytest.raises(TargetRefused):
         await office.make({"action": "webhook", "url": "https://evil.example/"})
@@ -667,7 +667,7 @@ async def test_a_body_that_is_no_json_fails_its_record(office, site):
 async def test_a_name_that_leads_inside_by_now_fails_the_records(office, site):
     world = office.world
     await people(world, 3)
-    allow(world, Guard(ports=(443, site.port), plain=True, resolve=leading_to("8.8.8.8", "127.0.0.1")))
+    allow(world, EgressPolicy(ports=(443, site.port), plain=True, resolve=leading_to("8.8.8.8", "127.0.0.1")))
     office.tasks = world.desk.record_tasks
     await office.make({"action": "webhook", "url": f"http://rebinding.example:{site.port}/"})
     run = await office.begin()
@@ -801,7 +801,7 @@ async def test_rows_of_an_external_table_are_updated_too(office, tmp_path):
         database.executemany("INSERT INTO people (name, age) VALUES (?, ?)", [(f"p{n}", n) for n in range(1_200)])
     database.close()
     world.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
-    allow(world, Guard())
+    allow(world, EgressPolicy())
     office.tasks = world.desk.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await world.desk.tables.create(table_wire.CreateTable(name="people", external=far))
@@ -834,7 +834,7 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
             [("a", 1, None), ("b", "abc", "2026-01-01 00:00:00"), ("c", 3, 1_700_000_000), ("d", 4, "")],
         )
     world.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
-    allow(world, Guard())
+    allow(world, EgressPolicy())
     office.tasks = world.desk.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await world.desk.tables.create(table_wire.CreateTable(name="people", external=far))
@@ -876,7 +876,7 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
         database.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, status TEXT)")
         database.executemany("INSERT INTO people (name) VALUES (?)", [(f"p{n}",) for n in range(600)])
     world.service.databases = databases(Settings(external_folders=(str(tmp_path),), external_timeout_ms=1000))
-    allow(world, Guard())
+    allow(world, EgressPolicy())
     office.tasks = world.desk.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await world.desk.tables.create(table_wire.CreateTable(name="far", external=far))

@@ -36,7 +36,7 @@ def test_tasks_are_started_where_someone_ends_them():
         "worker/",
         "cli/worker.py",
         "testing/sink.py",
-        "http/patience.py",
+        "http/disconnect.py",
         "storage/store.py",
         "app/opening.py",
     )

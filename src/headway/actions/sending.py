@@ -67,7 +67,7 @@ class Sender:
         body = body_of(always["task"], self._run.run.id, record, job.record.id, rendered)
         name = message_id(self._run.reached.origin, job.record.id, index)
         try:
-            target = self._gateway.guard.url(action.url)
+            target = self._gateway.policy.url(action.url)
             if index not in self._secrets:
                 self._secrets[index] = self._run.desk.record_tasks.secrets(self._run.reached.task, action)
         except HeadwayError as error:

@@ -106,14 +106,14 @@ async def _when_reachable(
     why: str,
 ) -> tuple[Store, bytes] | None:
     from headway.http.server import serve_http  # noqa: PLC0415 - as above
-    from headway.http.waiting import Waiting  # noqa: PLC0415
+    from headway.http.unavailable import UnavailableApi  # noqa: PLC0415
     from headway.storage.database import DatabaseGone, StoreRefused  # noqa: PLC0415
     from headway.storage.postgres.trouble import NotLetIn  # noqa: PLC0415
 
     log.warning("store.waiting %s: it is asked again until it answers", why)
     stop = asyncio.Event()
     copies = [opened.dup() for opened in sockets]  # a server closes what it listens on
-    waiting = Waiting(access_log=settings.access_log)
+    waiting = UnavailableApi(access_log=settings.access_log)
     answering = asyncio.create_task(serve_http(waiting, settings, copies, stop=stop, tls=tls))
     try:
         wait_s = WAITS_S[0]

@@ -1,4 +1,4 @@
-"""The ASGI application: limits first, then the gate, then the handler, then one way out for every answer.
+"""ASGI application: limits, authorization, handler, and one way out for every answer.
 
 The path of a request is short on purpose: a status read has twenty microseconds. Nothing is built that the answer does
 not need; what is rare (a doubled header, a body in pieces, an error) may cost more.
@@ -27,19 +27,20 @@ from headway.errors import (
     StorageFailed,
     Unauthenticated,
 )
-from headway.http import accesslog, body, guard, problem, sites
+from headway.http import accesslog, body, problem
+from headway.http.authorizer import Authorizer
 from headway.http.brief import in_brief
 from headway.http.call import REQUESTED, Call, Receive, Send, check_key
 from headway.http.context import Check, ServerContext
 from headway.http.dialect import NATIVE, Dialect
 from headway.http.documents import SurfaceDocuments
-from headway.http.door import EXPECTED, Door
 from headway.http.exchange import Exchange
+from headway.http.hostcheck import SAFE_METHODS, Cors, HostCheck
 from headway.http.parameters import Parameters
 from headway.http.reply import Reply, head
 from headway.http.route import Route
 from headway.http.router import Router, raw_path
-from headway.http.sites import SAFE_METHODS
+from headway.http.shedder import EXPECTED, LoadShedder
 from headway.http.surface import Surface, mount
 from headway.ids import random_names
 from headway.logs import LoggedError
@@ -61,7 +62,7 @@ _SINGLE: Final = frozenset(
 """Headers of which two in one request would mean that someone reads the other one; so are those that show a key."""
 
 
-class Prepared(msgspec.Struct, frozen=True, eq=False):
+class RouteDecoders(msgspec.Struct, frozen=True, eq=False):
     """What a route needs at each request, made at its first one: a start does not wait for those that nobody asks."""
 
     decoder: msgspec.json.Decoder[Any] | None
@@ -86,10 +87,12 @@ class Api(ServerContext):
         self.routes = tuple(route for each in mounts for route in each.routes)
         super().__init__(service, (route.name for route in self.routes), checks or {})
         self.documents = SurfaceDocuments(mounts, version)
-        self.guard = sites.Guard(settings, self.addresses)
+        self.host_check = HostCheck(settings, self.addresses)
         plugged = [each.surface for each in mounts]
-        self.gate = guard.Gate(service.access, (each.credentials for each in plugged if each.credentials is not None))
-        self._cors = sites.Cors(settings.allow_origin, (name for each in plugged for name in each.headers))
+        self.authorizer = Authorizer(
+            service.access, (each.credentials for each in plugged if each.credentials is not None)
+        )
+        self._cors = Cors(settings.allow_origin, (name for each in plugged for name in each.headers))
         service.store.events.subscribe(CallersChanged, lambda _: self._look_again())
         self.router = Router(self.routes)
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
@@ -97,8 +100,8 @@ class Api(ServerContext):
         self._shared = bool(settings.allow_origin) or any(dialect.origins for dialect in self._dialects)
         """Whether any origin of another site is allowed."""
         self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
-        self._prepared: dict[int, Prepared] = {}
-        self.door = Door(self, self.router, self.guard, self.gate, self._turn_away)
+        self._prepared: dict[int, RouteDecoders] = {}
+        self.shedder = LoadShedder(self, self.router, self.host_check, self.authorizer, self._shed)
         self._body_max = settings.body_max
         self.access_log = settings.access_log
         self._query_max_s = settings.query_max_ms / 1000
@@ -107,21 +110,21 @@ class Api(ServerContext):
     def drain(self) -> None:
         """End what lasts: streams say `reconnect`, long polls answer with what they have."""
         self.draining = True
-        for patient in tuple(self.waiting):
-            patient.end("draining")
+        for wait in tuple(self.waiting):
+            wait.end("draining")
 
     def close(self) -> None:
         """End the workers' signals streams too: the server goes now."""
         self.closing = True
         self.drain()
-        for patient in tuple(self.signals):
-            patient.end("draining")
+        for wait in tuple(self.signals):
+            wait.end("draining")
 
     def _look_again(self) -> None:
         """End what lasts of those who would not be let in any more."""
-        for patient in (*self.waiting, *self.signals):
-            if not patient.stands():
-                patient.end("revoked")
+        for wait in (*self.waiting, *self.signals):
+            if not wait.stands():
+                wait.end("revoked")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -129,8 +132,8 @@ class Api(ServerContext):
             await _other(scope, receive, send)
             return
         began = perf_counter()
-        if self.crowd.expected and scope.pop(EXPECTED, False):
-            self.crowd.expected -= 1
+        if self.limiter.expected and scope.pop(EXPECTED, False):
+            self.limiter.expected -= 1
         raw_headers = scope["headers"]
         headers = dict(raw_headers)
         call = Exchange(self, scope["method"], scope["path"], headers, receive, send)
@@ -140,7 +143,7 @@ class Api(ServerContext):
         try:
             try:
                 if len(headers) != len(raw_headers):
-                    _check_doubled(raw_headers, self.gate.headers)
+                    _check_doubled(raw_headers, self.authorizer.headers)
                 reply = await self._answer(call, scope)
             except HeadwayError as error:
                 reply = self._refuse(error, call)
@@ -180,7 +183,7 @@ class Api(ServerContext):
         if len(headers) > HEADERS_MAX:
             raise problem.HeadersTooLarge(f"a request may have {HEADERS_MAX} headers")
         try:
-            self.guard.check_host(headers.get(b"host"))
+            self.host_check.check_host(headers.get(b"host"))
         except BadHost:
             if path not in HEALTH:  # what looks there knows an address, and seldom a name
                 raise
@@ -191,9 +194,9 @@ class Api(ServerContext):
         call.dialect = dialect = route.dialect
         call.raw_query = query
         if b"origin" in headers or b"sec-fetch-site" in headers:
-            self.guard.check_site(call, dialect)
+            self.host_check.check_site(call, dialect)
         dialect.receive(call)
-        self.gate.permit(route, call)
+        self.authorizer.authorize(route, call)
         call.service = self.service.of(call.principal.organisation)
         organisation = call.service.organisation
         requester = Requester(None if route.scope == "worker:protocol" else organisation, self._query_max_s)
@@ -202,7 +205,7 @@ class Api(ServerContext):
             scope[REQUESTED] = requester
         if self._shared and route.streams:
             call.cors = self._cors_headers(call)
-        if self.crowd.pressed and not self.crowd.has_room(route.scope, gives_way=route.gives_way):
+        if self.limiter.pressed and not self.limiter.has_room(route.scope, gives_way=route.gives_way):
             raise Overloaded
         if route.unparsed:
             if method not in SAFE_METHODS:
@@ -220,9 +223,9 @@ class Api(ServerContext):
             await self._log(call, route, reply)
         return reply
 
-    def _prepare(self, route: Route) -> Prepared:
+    def _prepare(self, route: Route) -> RouteDecoders:
         parameters = Parameters.of(route.query) if route.query is not None else None
-        prepared = self._prepared[id(route)] = Prepared(
+        prepared = self._prepared[id(route)] = RouteDecoders(
             decoder=msgspec.json.Decoder(route.takes) if route.takes is not None else None,
             parameters=parameters,
             no_query=parameters.read(b"") if parameters is not None else None,
@@ -235,7 +238,7 @@ class Api(ServerContext):
         noun = next(iter(call.arguments.values()), "")
         await self.service.access.audit.append(call.origin(), route.logged, noun, outcome)
 
-    async def _read_body(self, call: Call, route: Route, prepared: Prepared) -> None:
+    async def _read_body(self, call: Call, route: Route, prepared: RouteDecoders) -> None:
         headers = call.headers
         key = headers.get(b"idempotency-key")
         if key is not None:
@@ -272,7 +275,7 @@ class Api(ServerContext):
         given = headers.get(b"x-request-id")
         return given if given is not None and _sane(given) else next(self._request_ids)
 
-    def _turn_away(self, error: HeadwayError, call: Exchange, began_s: float) -> Reply:
+    def _shed(self, error: HeadwayError, call: Exchange, began_s: float) -> Reply:
         """Return the whole answer to a request that gets no further than its head."""
         call.request_id = self.request_id(call.headers)
         reply = self._refuse(error, call)
@@ -297,7 +300,7 @@ class Api(ServerContext):
             log.warning("http.broken_off request_id=%s path=%r error=%s", *where, error)
             raise LoggedError
         if not call.limits:
-            call.limits = self.gate.left(call)
+            call.limits = self.authorizer.left(call)
         if call.dialect is not None and call.dialect.yields(error, call):
             call.dialect = None
         return self._dialect(call).refuse(error, call)

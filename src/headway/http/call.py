@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from headway.engine.access import Window, lacking, may
 from headway.errors import BadCursor, BadParameter, Draining, Forbidden, HeadwayError, RunNotFound
 from headway.http.context import ServerContext
-from headway.http.patience import Patient
+from headway.http.disconnect import CancelOnDisconnect
 from headway.http.ratelimits import limits
 from headway.ids import canonical_id
 from headway.model.access import EVERYBODY, Origin, Principal
@@ -35,7 +35,7 @@ class Call:
     status = 0
     """What was answered, if the handler sent it itself."""
     principal: Principal = EVERYBODY
-    """Who asks; the gate says so before the handler is called."""
+    """The caller; set by the authorizer before the handler is called."""
     client = ""
     """The address that the connection comes from."""
     limits: tuple[tuple[bytes, bytes], ...] = ()
@@ -48,14 +48,14 @@ class Call:
     """Method and path pattern of the route, for the audit log."""
     arguments: Mapping[str, str] = MappingProxyType({})
     application = ""
-    """The organisation that the path names, if it names one; the gate holds the key to it."""
+    """Public id of the organisation in the path, if there is one; the authorizer holds the key to it."""
     query: Any = None
     body: Any = None
     raw_body = b""
     raw_query = b""
 
     service: Desk
-    """Where the caller's organisation is served; set when the gate knows which one that is."""
+    """Services of the caller's organisation; set after authorization."""
 
     def __init__(
         self, server: ServerContext, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send
@@ -125,9 +125,9 @@ class Call:
         """Whether the client says that it does not want to wait."""
         return b"respond-async" in self.headers.get(b"prefer", b"").lower()
 
-    def patience(self) -> Patient:
-        """Return what ends a wait when the client is gone or the server drains."""
-        return Patient(self.server.waiting, self.receive, self.stands)
+    def cancel_on_disconnect(self) -> CancelOnDisconnect:
+        """Return the context manager that ends a wait when the client disconnects or the server drains."""
+        return CancelOnDisconnect(self.server.waiting, self.receive, self.stands)
 
     def stands(self) -> bool:
         """Whether the caller would still be let in."""

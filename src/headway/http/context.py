@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 from headway.http.addresses import Addresses
-from headway.http.crowd import Crowd
+from headway.http.disconnect import CancelOnDisconnect
 from headway.http.frames import Frames
+from headway.http.limiter import ConcurrencyLimiter
 from headway.http.meter import Meters
-from headway.http.patience import Patient
 from headway.http.streams import Streams
 from headway.service.service import Service
 
@@ -45,11 +45,11 @@ class ServerContext:
         """Set by a drain: no new streams, long polls and starts."""
         self.closing = False
         """Set at the end of a drain: workers' signals streams end too."""
-        self.waiting: set[Patient] = set()
+        self.waiting: set[CancelOnDisconnect] = set()
         """Long polls and event streams, which a drain ends."""
-        self.signals: set[Patient] = set()
+        self.signals: set[CancelOnDisconnect] = set()
         """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
-        self.crowd = Crowd(service.schemas.has_judged)
+        self.limiter = ConcurrencyLimiter(service.schemas.has_judged)
         self.frames = Frames()
         self.meters = Meters(list(route_names))
         self.streams = Streams(service.settings.streams_max)

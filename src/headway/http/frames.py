@@ -17,7 +17,7 @@ RUN_BYTES_MAX: Final = 16 * 1024
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Kept:
+class RunBodies:
     """The last few hundred runs in one surface's words: every change gives a run another version, one of a version stays."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Frames:
 
     def __init__(self) -> None:
         self._frames: OrderedDict[int, bytes] = OrderedDict()
-        self._runs = Kept()
+        self._runs = RunBodies()
 
     def run(self, run: Run) -> bytes:
         """Return the run as JSON."""

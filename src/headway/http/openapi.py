@@ -9,10 +9,10 @@ import msgspec
 
 from headway.errors import HeadwayError
 from headway.http.examples import BODIES
+from headway.http.hostcheck import SAFE_METHODS
 from headway.http.pages import group
 from headway.http.problem import every_error
 from headway.http.route import Route
-from headway.http.sites import SAFE_METHODS
 from headway.http.surface import Mount, Surface
 
 _REF: Final = "#/components/schemas/{name}"

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from headway.http import accesslog
 from headway.http.call import REQUESTED
-from headway.http.door import HELD_MAX, Door, Refusal
+from headway.http.shedder import HELD_MAX, LoadShedder, Rejection
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
@@ -56,7 +56,7 @@ class TooManyPipelined(Exception):
     """Ends the parsing of what a connection is sent."""
 
 
-class Exchange(RequestResponseCycle):
+class ResponseCycle(RequestResponseCycle):
     """One request and its answer."""
 
     _head: list[bytes] | None = None
@@ -114,7 +114,7 @@ class Exchange(RequestResponseCycle):
         self.on_response()
 
 
-class TurnedAway:
+class RejectedCycle:
     """Stands for a request that gets no further than its head: what comes of its body goes nowhere."""
 
     __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
@@ -133,7 +133,7 @@ class TurnedAway:
         pass
 
     @property
-    def message_event(self) -> TurnedAway:
+    def message_event(self) -> RejectedCycle:
         """Nobody waits for the body."""
         return self
 
@@ -146,7 +146,7 @@ class Connection(HttpToolsProtocol):
 
     _again_s = 0.0
     """Before that, somebody who was refused here was told not to ask again."""
-    _door: Door | None
+    _shedder: LoadShedder | None
     _held: asyncio.TimerHandle | None = None
     """Will tell somebody who has asked too soon."""
 
@@ -176,7 +176,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for a head."""
         super().connection_made(transport)
-        self._door = self.app.door  # what is served is ours
+        self._shedder = self.app.shedder  # what is served is ours
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
         self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
 
@@ -256,12 +256,12 @@ class Connection(HttpToolsProtocol):
         self._body_bytes = 0
         if self._head_timer is not None:
             self._stop_head_timer()
-        door = self._door
-        if door is not None and door.crowd.pressed and self._turned_away(door):
+        shedder = self._shedder
+        if shedder is not None and shedder.limiter.pressed and self._rejected(shedder):
             return
         super().on_headers_complete()
         cycle: Any = self.cycle
-        cycle.__class__ = Exchange  # uvicorn makes it by name, and has not begun to run it
+        cycle.__class__ = ResponseCycle  # uvicorn makes it by name, and has not begun to run it
         cycle.last = self._last_of_all
         if self.app.draining:
             self.cycle.keep_alive = False
@@ -319,45 +319,47 @@ class Connection(HttpToolsProtocol):
                 self.transport.write_eof()
         self.flow.resume_reading()
 
-    def _turned_away(self, door: Door) -> bool:
+    def _rejected(self, shedder: LoadShedder) -> bool:
         """Answer the request here, if there is no room for it and it is its turn to be answered."""
         if self.pipeline or self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
             return False
         url = httptools.parse_url(self.url)
-        scope: MutableMapping[str, Any] = self.scope  # type: ignore[assignment]  # the door writes into it what is ours
-        refusal = door.refuse(scope, self.parser.get_method().decode("ascii"), url.path, url.query or b"")
-        if refusal is None:
+        scope: MutableMapping[str, Any] = self.scope  # type: ignore[assignment]  # it gets a key of ours
+        rejection = shedder.refuse(scope, self.parser.get_method().decode("ascii"), url.path, url.query or b"")
+        if rejection is None:
             return False
         kept = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self.app.draining
-        cycle = TurnedAway(keep_alive=kept and not self.expect_100_continue)  # whose body does not come is not in step
+        cycle = RejectedCycle(
+            keep_alive=kept and not self.expect_100_continue
+        )  # whose body does not come is not in step
         self.cycle = cycle  # type: ignore[assignment]  # it has all that is looked at
         too_soon_s = self._again_s - self.loop.time()
-        if too_soon_s > 0 and door.held < HELD_MAX:
-            door.held += 1
-            self._held = self.loop.call_later(too_soon_s, self._tell_late, cycle, refusal)
+        if too_soon_s > 0 and shedder.held < HELD_MAX:
+            shedder.held += 1
+            self._held = self.loop.call_later(too_soon_s, self._tell_late, cycle, rejection)
         else:
-            self._tell(cycle, refusal)
+            self._tell(cycle, rejection)
         return True
 
-    def _tell_late(self, cycle: TurnedAway, refusal: Refusal) -> None:
+    def _tell_late(self, cycle: RejectedCycle, rejection: Rejection) -> None:
         self._let_go()
         if not self.transport.is_closing():
-            self._tell(cycle, refusal)
+            self._tell(cycle, rejection)
 
     def _let_go(self) -> None:
         assert self._held is not None
-        assert self._door is not None
+        assert self._shedder is not None
         self._held.cancel()
         self._held = None
-        self._door.held -= 1
+        self._shedder.held -= 1
 
-    def _tell(self, cycle: TurnedAway, refusal: Refusal) -> None:
-        parts = [STATUS_LINE[refusal.status]]
-        for name, value in (*self.server_state.default_headers, *refusal.headers):
+    def _tell(self, cycle: RejectedCycle, rejection: Rejection) -> None:
+        parts = [STATUS_LINE[rejection.status]]
+        for name, value in (*self.server_state.default_headers, *rejection.headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(refusal.body)
-        self._again_s = self.loop.time() + refusal.again_s
+        parts.append(rejection.body)
+        self._again_s = self.loop.time() + rejection.again_s
         cycle.response_complete = True
         self.transport.write(b"".join(parts))
         self._last = not cycle.keep_alive

@@ -1,4 +1,4 @@
-"""A route: everything that dispatch, the gate, the documents and the metrics know about one path and method."""
+"""Route: all that dispatch, authorization, documents and metrics know about one path and method."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Every route of the native API in one list: what it answers to, what it takes and gives, and who may use it.
 
-Dispatch, the gate, the OpenAPI document, the pages and the metrics are all read off this list, and nothing is served
+Dispatch, authorization, the OpenAPI document, the pages and the metrics are all read off this list, and nothing is served
 that is not in it.
 """
 

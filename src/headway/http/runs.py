@@ -76,9 +76,9 @@ async def _wait(call: Call, run: Run, wait_ms: int, *, final: bool, version: int
 
     if until(run) or wait_ms == 0 or call.server.draining:
         return run
-    with call.patience() as patient:
+    with call.cancel_on_disconnect() as wait:
         return await call.service.runs.wait(run.id, wait_ms / 1000, until)
-    assert patient.over is not None
+    assert wait.over is not None
     return await call.service.runs.get(run.id)
 
 

@@ -31,9 +31,9 @@ import uvicorn
 from headway import hangup
 from headway.config import Settings
 from headway.http.call import Receive, Send
-from headway.http.door import Door
 from headway.http.listening import BACKLOG
 from headway.http.protocol import Connection
+from headway.http.shedder import LoadShedder
 from headway.streams import replace_lost
 
 log = logging.getLogger("headway.server")
@@ -54,8 +54,8 @@ class Served(Protocol):
     """An ASGI application that can be told to end what lasts."""
 
     @property
-    def door(self) -> Door | None:
-        """Where a crowd is turned away; None: everybody is let in."""
+    def shedder(self) -> LoadShedder | None:
+        """The load shedder; None: all requests are admitted."""
         ...
 
     @property

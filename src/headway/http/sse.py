@@ -19,8 +19,8 @@ import msgspec
 from headway.errors import BadCursor, Unauthenticated, Unavailable
 from headway.http import present
 from headway.http.call import Call, number
+from headway.http.disconnect import CancelOnDisconnect
 from headway.http.frames import Frames
-from headway.http.patience import Patient
 from headway.http.queries import Feed, RunEvents
 from headway.http.reply import ALWAYS, NO_CONTENT, Reply
 from headway.model.event import Event
@@ -47,14 +47,14 @@ _encode: Final = msgspec.json.Encoder().encode
 class Stream:
     """An open stream: begins, writes, ends, and is counted."""
 
-    __slots__ = ("_call", "_lasting", "_patient")
+    __slots__ = ("_call", "_lasting", "_wait")
 
     def __init__(self, call: Call, *, lasting: bool = False) -> None:
         """`lasting`: a worker's stream, which stays open while the server drains."""
         server = call.server
         self._call = call
         self._lasting = lasting
-        self._patient = Patient(server.signals if lasting else server.waiting, call.receive, call.stands)
+        self._wait = CancelOnDisconnect(server.signals if lasting else server.waiting, call.receive, call.stands)
 
     async def _begin(self, first: bytes) -> None:
         """Send the head and the first bytes."""
@@ -62,7 +62,7 @@ class Stream:
         call.status = 200
         headers = [*_STREAM_HEADERS, (b"x-request-id", call.request_id), *call.limits, *call.cors]
         await call.send({"type": "http.response.start", "status": 200, "headers": headers})
-        retry = RETRY_MS + random.randrange(-500, 501)  # noqa: S311 - so that a crowd does not come back as one
+        retry = RETRY_MS + random.randrange(-500, 501)  # noqa: S311 - so that clients do not come back together
         await self.write(b"retry: %d\n\n%b" % (retry, first))
 
     async def write(self, frame: bytes) -> None:
@@ -77,25 +77,25 @@ class Stream:
         A source that is not available now ends it too: the head is sent, so that the client can only be asked to come back.
         So does the end of the caller's key; whoever comes back then is told why.
         """
-        server, patient = self._call.server, self._patient
+        server, wait = self._call.server, self._wait
         come_back = False
         principal = self._call.principal
         server.streams.enter(principal, worker=self._lasting, shared=server.service.access.locked)
         try:
             await self._begin(first)
             async with aclosing(cast(AsyncGenerator[T, None], source)):
-                with patient:
+                with wait:
                     if server.closing or (server.draining and not self._lasting):
-                        patient.end("draining")
+                        wait.end("draining")
                     async for item in source:
                         await self.write(frame(item))
         except (Unavailable, Unauthenticated):
             come_back = True
         finally:
             server.streams.leave(principal, worker=self._lasting)
-        if patient.over == "gone":
+        if wait.over == "gone":
             return
-        if come_back or patient.over == "draining":
+        if come_back or wait.over == "draining":
             await self.write(RECONNECT)
         await self._call.send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -6,7 +6,7 @@ import msgspec
 
 from headway.errors import Draining
 from headway.http.call import Call
-from headway.http.crowd import Visit
+from headway.http.limiter import Permit
 from headway.model.effects import Effect, of_start
 from headway.service.runs import Started
 from headway.wire.runs import StartRun
@@ -31,10 +31,10 @@ class StartGate:
             raise Draining
         call.check(*effects)
 
-    def permit(self, call: Call, *effects: Effect) -> Visit:
+    def permit(self, call: Call, *effects: Effect) -> Permit:
         """Check, and count the start for as long as the block lasts. Raises as `check`."""
         self.check(call, *effects)
-        return call.server.crowd.visit()
+        return Permit(call.server.limiter)
 
     async def start(self, call: Call, spec: StartRun) -> Started:
         """Start a run, or find the one of an earlier start with the same Idempotency-Key or dedupe key.

@@ -76,7 +76,7 @@ async def claim(call: Call) -> Reply:
     await _check(call, asked.worker_id)
     if asked.wait == "0s" or call.server.draining:
         return json(wire.Leases(leases=await call.service.workers.claim(asked)))
-    with call.patience():
+    with call.cancel_on_disconnect():
         return json(wire.Leases(leases=await call.service.workers.claim(asked)))
     return json(wire.Leases(leases=[]))
 

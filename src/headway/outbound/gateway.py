@@ -1,11 +1,11 @@
-"""Gateway for outbound traffic: a server's guard, its callers and mailers, and the processes for evaluation."""
+"""Gateway for outbound traffic: a server's policy, its callers and mailers, and the processes for evaluation."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from headway.evaluation.children import Children
-from headway.outbound.guard import Guard
+from headway.outbound.egress import EgressPolicy
 from headway.outbound.templates import Templates
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ class Gateway:
 
     def __init__(
         self,
-        guard: Guard,
+        policy: EgressPolicy,
         *,
         caller: Caller | None = None,
         mailer: Mailer | None = None,
         children: Children | None = None,
     ) -> None:
-        self.guard = guard
+        self.policy = policy
         self._caller = caller
         self._mailer = mailer
         self.children = children or Children()
@@ -37,7 +37,7 @@ class Gateway:
         if self._caller is None:
             from headway.outbound.http import Caller  # noqa: PLC0415 - see above
 
-            self._caller = Caller(self.guard)
+            self._caller = Caller(self.policy)
         return self._caller
 
     @property
@@ -46,7 +46,7 @@ class Gateway:
         if self._mailer is None:
             from headway.outbound.mail import Mailer  # noqa: PLC0415 - see above
 
-            self._mailer = Mailer(self.guard)
+            self._mailer = Mailer(self.policy)
         return self._mailer
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Calls of webhooks: one signed POST in the form of Standard Webhooks, held to the guard, and to limits of time and size.
+"""Calls of webhooks: one signed POST in the form of Standard Webhooks, held to the policy, and to limits of time and size.
 
 Nothing of ours goes along but what is said here: no redirect is followed, no proxy, cookie or password is taken from the
 surroundings. The same message has the same `webhook-id` in every try, so that a receiver can tell a repetition.
@@ -17,8 +17,8 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from headway import __version__
+from headway.outbound.egress import AddressRefused, EgressPolicy, Target
 from headway.outbound.failure import SendFailed, shown
-from headway.outbound.guard import AddressRefused, Guard, Target
 from headway.outbound.signing import sign
 
 TIMEOUT_S: Final = 15.0
@@ -41,9 +41,11 @@ class Answer(msgspec.Struct, frozen=True):
 class Caller:
     """Calls webhooks, over connections that are kept."""
 
-    def __init__(self, guard: Guard, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, policy: EgressPolicy, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
+    ) -> None:
         """`tls` says which certificates are trusted, if not those of the system."""
-        self._guard = guard
+        self._policy = policy
         self._timeout = aiohttp.ClientTimeout(
             total=timeout_s, sock_connect=min(CONNECT_S, timeout_s), ceil_threshold=1e9
         )
@@ -105,9 +107,9 @@ class Caller:
         if trusted not in self._sessions:
             self._sessions[trusted] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    resolver=_Resolver(self._guard),
+                    resolver=_Resolver(self._policy),
                     limit=0,  # how much is under way is bounded by who sends
-                    socket_factory=self._guard.sockets(trusted=trusted),
+                    socket_factory=self._policy.sockets(trusted=trusted),
                     ssl=self._tls,
                     happy_eyeballs_delay=None,
                 ),
@@ -128,20 +130,20 @@ class Caller:
 
 
 class _Resolver(AbstractResolver):
-    """Resolver of aiohttp that asks the guard's."""
+    """Resolver of aiohttp that asks the policy's."""
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
+    def __init__(self, policy: EgressPolicy) -> None:
+        self._policy = policy
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Return the addresses; the guard's sockets refuse forbidden ones."""
+        """Return the addresses; the policy's sockets refuse forbidden ones."""
         return [
             ResolveResult(
                 hostname=host, host=info[4][0], port=port, family=info[0], proto=info[2], flags=socket.AI_NUMERICHOST
             )
-            for info in await self._guard.resolve(host, port)
+            for info in await self._policy.resolve(host, port)
             if family in {socket.AF_UNSPEC, info[0]}
         ]
 

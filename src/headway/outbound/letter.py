@@ -11,8 +11,8 @@ from typing import Final, Literal
 import msgspec
 
 from headway.errors import InvalidInput
+from headway.outbound.egress import EgressPolicy, Target
 from headway.outbound.failure import shown
-from headway.outbound.guard import Guard, Target
 from headway.outbound.headers import Mailbox
 
 Security = Literal["starttls", "tls", "plain"]
@@ -64,12 +64,12 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
 
 
-def check_server(server: MailServer, guard: Guard) -> Target:
+def check_server(server: MailServer, policy: EgressPolicy) -> Target:
     """Return the target of the server; raise InvalidInput, or TargetRefused, for wrong settings."""
     sender_of(server)
     if server.reply_to:
         addresses(server.reply_to, "reply_to", most=1)
-    target = guard.mail_server(server.host, server.port)
+    target = policy.mail_server(server.host, server.port)
     if server.security == "plain" and server.username and not target.trusted:
         raise InvalidInput("security plain would send the password in the clear; use starttls or tls")
     return target

@@ -1,4 +1,4 @@
-"""Mails: put together from values that are texts and nothing else, sent over kept connections to a server that the guard lets through.
+"""Mails: put together from values that are texts and nothing else, sent over kept connections to a server that the policy lets through.
 
 A mail carries the `Message-ID` that it is given: the same mail sent again has the same, and mailboxes that care show one.
 """
@@ -20,8 +20,8 @@ import aiosmtplib
 import msgspec
 
 from headway.errors import InvalidInput
+from headway.outbound.egress import AddressRefused, EgressPolicy, Target
 from headway.outbound.failure import SendFailed, shown
-from headway.outbound.guard import AddressRefused, Guard, Target
 from headway.outbound.headers import Mailbox, field, mailboxes, text
 from headway.outbound.letter import RECIPIENTS_MAX, Mail, MailServer, addresses, one_line, sender_of
 
@@ -48,9 +48,11 @@ class Envelope(msgspec.Struct, frozen=True):
 class Mailer:
     """Sends mails, over connections that are kept for the next ones."""
 
-    def __init__(self, guard: Guard, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, policy: EgressPolicy, *, timeout_s: float = TIMEOUT_S, tls: ssl.SSLContext | None = None
+    ) -> None:
         """`tls` says which certificates are trusted, if not those of the system."""
-        self._guard = guard
+        self._policy = policy
         self._timeout_s = timeout_s
         self._tls = tls
         self._pools: dict[MailServer, _Pool] = {}
@@ -58,7 +60,7 @@ class Mailer:
     async def send(self, server: MailServer, mail: Mail) -> None:
         """Hand the mail over; raise SendFailed if not all recipients were taken. Takes no longer than the timeout."""
         try:
-            target = self._guard.mail_server(server.host, server.port)
+            target = self._policy.mail_server(server.host, server.port)
         except InvalidInput as error:
             raise SendFailed("target_refused", error.detail, retryable=False, unreachable=True) from None
         envelope = compose(server, mail)
@@ -113,7 +115,7 @@ class Mailer:
         return refused
 
     async def _connect(self, server: MailServer, target: Target, sender: str) -> _Connection:
-        sock = await self._guard.dial(target)
+        sock = await self._policy.dial(target)
         smtp = aiosmtplib.SMTP(
             hostname=server.host,
             sock=sock,

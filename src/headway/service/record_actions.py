@@ -102,7 +102,7 @@ class Builder:
     async def _webhook(self, given: wire.CallWebhook, at: str) -> Webhook:
         place = f"{at}/url"
         try:
-            await self._gateway.guard.look_up(self._gateway.guard.url(given.url))
+            await self._gateway.policy.look_up(self._gateway.policy.url(given.url))
             place = f"{at}/headers"
             check_headers(given.headers)
             place = f"{at}/secret"

@@ -246,7 +246,7 @@ class RecordTasks:
         given = asdict(spec)
         password = given.pop("password")
         server = MailServer(**given)
-        await self._gateway.guard.look_up(check_server(server, self._gateway.guard))
+        await self._gateway.policy.look_up(check_server(server, self._gateway.policy))
         organisation = self._space.organisation
 
         def work(unit: Unit) -> None:

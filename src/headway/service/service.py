@@ -7,8 +7,8 @@ from typing import Final
 from headway.config import Settings
 from headway.ids import IdSource, Signer
 from headway.notify.events import AccessChanged, ClaimsLeft, LaneClosed, StopRequested, StorageRegained
+from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
-from headway.outbound.guard import Guard
 from headway.service import slots
 from headway.service.access.access import Access
 from headway.service.access.organisations import Organisations
@@ -52,7 +52,7 @@ class Service:
         self.databases = databases(settings)
         """External databases that tables are of."""
         self.ids = ids or IdSource()
-        self.gateway = gateway or Gateway(Guard.of(settings))
+        self.gateway = gateway or Gateway(EgressPolicy.of(settings))
         self.schemas = Schemas(self.gateway.children)
         self.sessions = Sessions(
             store.clock, store.events, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms

@@ -109,7 +109,7 @@ class CloudcoinDialect(Dialect):
 
 
 def _show_token(call: Call) -> None:
-    """Put the token where the gate looks for keys; raise Unauthenticated if another key is there."""
+    """Put the token into the Authorization header; raise Unauthenticated if another key is there."""
     tokens = [value for name, value in _pairs(call.raw_query) if name == "token"]
     if not tokens:
         return

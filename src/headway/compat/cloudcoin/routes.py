@@ -14,7 +14,7 @@ from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.compat.cloudcoin.words import Generation
 from headway.errors import BadParameter, RouteNotFound, RunNotFound
 from headway.http.call import Call
-from headway.http.frames import Kept
+from headway.http.frames import RunBodies
 from headway.http.reply import Reply
 from headway.http.route import Route, Scope, route
 from headway.http.runs import REPLAYED
@@ -61,7 +61,7 @@ class Polling:
 
     def __init__(self, generation: Generation) -> None:
         self._generation = generation
-        self._kept = Kept()
+        self._kept = RunBodies()
 
     async def by_path(self, call: Call) -> Reply:
         """Say how the task in the path is doing."""

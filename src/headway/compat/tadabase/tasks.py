@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from headway.compat.tadabase import fields, words
 from headway.errors import BadCursor, BadParameter
 from headway.http.call import Call
-from headway.http.frames import Kept
+from headway.http.frames import RunBodies
 from headway.http.reply import Reply, encode, json
 from headway.http.runs import REPLAYED
 from headway.http.starting import StartGate
@@ -89,7 +89,7 @@ class Watching:
     """The status of one execution, which clients ask for again and again, with the answers that were given last."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, RunBodies] = {}
 
     async def status(self, call: Call) -> Reply:
         """GET /api/v1/tasks/status/queue/{id}; a run that has ended stays there as long as it is kept."""
@@ -97,7 +97,7 @@ class Watching:
         zone = call.service.zone
         kept = self._kept.get(zone)
         if kept is None:
-            kept = self._kept[zone] = Kept()
+            kept = self._kept[zone] = RunBodies()
         body = kept.get(run)
         if body is None:
             shown = words.execution(run, call.service.tasks.title(run.task), zone)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headway.config import from_environment
 from headway.errors import TargetRefused
 from headway.networks import is_public
-from headway.outbound.guard import AddressRefused, Guard
+from headway.outbound.egress import AddressRefused, EgressPolicy
 
 INSIDE = [
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
@@ -47,16 +47,16 @@ def test_an_address_inside_is_not_public(text):
     assert not is_public(ip_address(text))
     host = f"[{text}]" if ":" in text else text
     with pytest.raises(TargetRefused):
-        Guard().url(f"https://{host}/")
+        EgressPolicy().url(f"https://{host}/")
     with pytest.raises(AddressRefused):
-        Guard().sockets(trusted=False)((socket.AF_INET, socket.SOCK_STREAM, 6, "", (text, 443)))
+        EgressPolicy().sockets(trusted=False)((socket.AF_INET, socket.SOCK_STREAM, 6, "", (text, 443)))
 
 
 @pytest.mark.parametrize("text", OUTSIDE)
 def test_an_address_outside_is_public(text):
     assert is_public(ip_address(text))
     host = f"[{text}]" if ":" in text else text
-    assert Guard().url(f"https://{host}/").port == 443
+    assert EgressPolicy().url(f"https://{host}/").port == 443
 
 
 @given(st.ip_addresses(v=4))
@@ -89,7 +89,7 @@ def test_what_the_standard_library_calls_private_is_never_public(address):
 )  # fmt: skip
 def test_a_url_that_cannot_be_called_is_refused_when_it_is_named(url):
     with pytest.raises(TargetRefused) as refused:
-        Guard().url(url)
+        EgressPolicy().url(url)
     assert refused.value.status == 422
     assert len(refused.value.detail) < 200
 
@@ -99,19 +99,19 @@ def test_a_url_that_cannot_be_called_is_refused_when_it_is_named(url):
     ["https://example.com", "https://Example.COM:443/a?b=c", "https://münchen.example/x", "https://a_b.example.com./"],
 )
 def test_a_public_url_is_taken(url):
-    assert not Guard().url(url).trusted
+    assert not EgressPolicy().url(url).trusted
 
 
 def test_http_and_other_ports_are_the_operators_to_allow():
-    guard = Guard(ports=(443, 8443), plain=True)
-    assert guard.url("http://example.com/").port == 80
-    assert guard.url("https://example.com:8443/").port == 8443
+    policy = EgressPolicy(ports=(443, 8443), plain=True)
+    assert policy.url("http://example.com/").port == 80
+    assert policy.url("https://example.com:8443/").port == 8443
     with pytest.raises(TargetRefused, match="port 8080 is not one"):
-        guard.url("http://example.com:8080/")
+        policy.url("http://example.com:8080/")
 
 
 def test_a_host_that_is_allowed_may_be_called_as_it_is_and_no_other():
-    guard = Guard(["erp.intern:8080", "hooks", "10.1.2.3", "[::1]:25"])
+    policy = EgressPolicy(["erp.intern:8080", "hooks", "10.1.2.3", "[::1]:25"])
     for url in (
         "http://erp.intern:8080/",
         "http://ERP.intern.:8080/",
@@ -120,7 +120,7 @@ def test_a_host_that_is_allowed_may_be_called_as_it_is_and_no_other():
         "http://10.1.2.3:5/",
         "http://[::1]:25/",
     ):
-        assert guard.url(url).trusted
+        assert policy.url(url).trusted
     for url in (
         "http://erp.intern/",
         "http://erp.intern:8081/",
@@ -130,39 +130,39 @@ def test_a_host_that_is_allowed_may_be_called_as_it_is_and_no_other():
         "https://a.hooks.lan/",
     ):
         with pytest.raises(TargetRefused):
-            guard.url(url)
+            policy.url(url)
 
 
 def test_a_network_that_is_allowed_counts_as_public():
-    guard = Guard(["10.0.0.0/8"])
-    assert not guard.url("https://10.9.9.9/").trusted
+    policy = EgressPolicy(["10.0.0.0/8"])
+    assert not policy.url("https://10.9.9.9/").trusted
     with pytest.raises(TargetRefused, match="https"):
-        guard.url("http://10.9.9.9/")
+        policy.url("http://10.9.9.9/")
     with pytest.raises(TargetRefused):
-        guard.url("https://11.0.0.1:22/")
+        policy.url("https://11.0.0.1:22/")
 
 
 @pytest.mark.parametrize("entry", ["10.0.0.1/8", "a b", "host:0", "host:99999", "host:x", ":80", "", "x/y"])
 def test_a_setting_that_cannot_be_read_is_refused_in_words(entry):
     with pytest.raises(ValueError, match=r"is not a network such as|is no host, such as"):
-        Guard([entry])
+        EgressPolicy([entry])
 
 
 def test_the_settings_make_the_guard():
-    guard = Guard.of(from_environment({
+    policy = EgressPolicy.of(from_environment({
         "HEADWAY_OUTBOUND_ALLOW": "hooks:80,10.0.0.0/8", "HEADWAY_OUTBOUND_REFUSE": "10.6.0.0/16", "HEADWAY_OUTBOUND_PORTS": "443,444",
     }))  # fmt: skip
-    assert guard.url("http://hooks/").trusted
-    assert guard.url("https://10.5.0.1:444/")
+    assert policy.url("http://hooks/").trusted
+    assert policy.url("https://10.5.0.1:444/")
     with pytest.raises(TargetRefused):
-        guard.url("https://10.6.0.1/")
+        policy.url("https://10.6.0.1/")
 
 
 async def test_a_name_that_leads_inside_is_refused_when_it_is_named():
     for leads in ("127.0.0.1", "8.8.8.8 10.0.0.1", "fd00::1"):
-        guard = Guard(resolve=leading_to(leads))
+        policy = EgressPolicy(resolve=leading_to(leads))
         with pytest.raises(TargetRefused, match="leads to an address that is not public") as refused:
-            await guard.look_up(guard.url("https://evil.example/"))
+            await policy.look_up(policy.url("https://evil.example/"))
         assert "10.0" not in refused.value.detail  # what our names lead to is nobody's business
 
 
@@ -174,29 +174,29 @@ async def test_a_name_that_leads_nowhere_yet_is_no_harm():
         await asyncio.get_running_loop().create_future()
 
     for resolve in (nothing, never):
-        guard = Guard(resolve=resolve)
-        await guard.look_up(guard.url("https://new.example/"))
+        policy = EgressPolicy(resolve=resolve)
+        await policy.look_up(policy.url("https://new.example/"))
 
 
 async def test_what_is_refused_outright_is_refused_for_an_allowed_name_too():
-    guard = Guard(["hooks"], ["169.254.0.0/16"], resolve=leading_to("169.254.169.254"))
-    target = guard.url("http://hooks/")
+    policy = EgressPolicy(["hooks"], ["169.254.0.0/16"], resolve=leading_to("169.254.169.254"))
+    target = policy.url("http://hooks/")
     with pytest.raises(TargetRefused):
-        await guard.look_up(target)
+        await policy.look_up(target)
     with pytest.raises(AddressRefused):
-        await guard.dial(target)
+        await policy.dial(target)
 
 
 async def test_a_dial_goes_on_with_the_next_address():
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    guard = Guard([f"two.example:{port}"], resolve=leading_to("127.0.0.2 127.0.0.1"))
-    connection = await guard.dial(guard.mail_server("two.example", port))
+    policy = EgressPolicy([f"two.example:{port}"], resolve=leading_to("127.0.0.2 127.0.0.1"))
+    connection = await policy.dial(policy.mail_server("two.example", port))
     assert connection.getpeername() == ("127.0.0.1", port)
     connection.close()
     server.close()
     with pytest.raises(ConnectionRefusedError):
-        await guard.dial(guard.mail_server("two.example", port))
+        await policy.dial(policy.mail_server("two.example", port))
 
 
 @pytest.mark.parametrize(
@@ -212,5 +212,5 @@ async def test_a_dial_goes_on_with_the_next_address():
 )
 def test_a_mail_server_inside_or_on_an_odd_port_is_refused(where):
     with pytest.raises(TargetRefused):
-        Guard().mail_server(*where)
-    assert Guard().mail_server("mail.example.com", 587).port == 587
+        EgressPolicy().mail_server(*where)
+    assert EgressPolicy().mail_server("mail.example.com", 587).port == 587

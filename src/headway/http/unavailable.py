@@ -17,10 +17,10 @@ _LATER: Final = (b"retry-after", b"1")
 ALIVE: Final[dict[str, Any]] = {"status": "ok"}
 
 
-class Waiting:
+class UnavailableApi:
     """An ASGI application without anything behind it."""
 
-    door = None
+    shedder = None
     draining = False
 
     def __init__(self, *, access_log: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Waiting that ends when the client goes away or the server drains, whatever it is that is waited for."""
+"""Cancel on disconnect: a wait ends when the client disconnects, the server drains, or the key is revoked."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Reason = Literal["gone", "draining", "revoked"]
 
 
-class Patient:
-    """Cancels what its block waits for, as `asyncio.timeout` does, and then says why in `over`.
+class CancelOnDisconnect:
+    """Cancels the block when the client disconnects or the server drains, as `asyncio.timeout` does; `over` is the reason.
 
-    with Patient(waiting, call.receive) as patient:
+    with CancelOnDisconnect(waiting, call.receive) as wait:
         run = await service.runs.wait(…)
-    if patient.over == "gone": …
+    if wait.over == "gone": …
 
-    Whose key is revoked meanwhile gets Unauthenticated.
+    Raises Unauthenticated if the caller's key is revoked meanwhile.
     """
 
     __slots__ = ("_cancelling", "_receive", "_task", "_waiting", "_watch", "over", "stands")
 
     def __init__(
-        self, waiting: set[Patient] | None, receive: Receive, stands: Callable[[], bool] = lambda: True
+        self, waiting: set[CancelOnDisconnect] | None, receive: Receive, stands: Callable[[], bool] = lambda: True
     ) -> None:
-        """`waiting` is where a drain finds those to interrupt; None: a drain does not end this wait.
+        """`waiting` is the set of waits that a drain ends; None: a drain does not end this one.
 
-        `stands` says whether the caller would still be let in.
+        `stands` tells whether the caller's key is still good.
         """
         self.stands = stands
         self._waiting = waiting
@@ -71,7 +71,7 @@ class Patient:
         task, self._task = self._task, None
         if self.over is None:
             return False
-        # Ours if nobody else has asked for a cancellation as well; a block that ended in the same moment has its result.
+        # Ours unless the task was cancelled from elsewhere too; a block that ended in the same moment has its result.
         ours = task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
         if ours and self.over == "revoked":
             raise Unauthenticated("the key is not good any more") from None

@@ -1,7 +1,7 @@
-"""The gate: authentication, authorisation and rate limits of requests.
+"""Authorizer: authentication, authorization and rate limits of requests.
 
-There is one gate, and it decides on the route that was matched, never on how a path looks: what asks for a scope is
-refused to whoever does not have it, and a route without a scope does not import.
+The one authorizer of a server decides on the matched route, never on the form of a path: a route needs its scope, and a
+route without a scope does not import.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _ADMITTED_MAX: Final = 10_000
 _ADDRESSES_MAX: Final = 10_000
 
 
-class Gate:
-    """Who is let in, to which routes, and how often; one for each server."""
+class Authorizer:
+    """Decides on callers and scopes, and counts requests; one for each server."""
 
     def __init__(self, access: Access, credentials: Iterable[Credentials] = ()) -> None:
         """`credentials` are those of surfaces, besides `Authorization`."""
@@ -49,7 +49,7 @@ class Gate:
         """So that what is remembered of a credential cannot be made elsewhere, and nothing is learnt from how long a look takes."""
         self._failures: dict[str, Window] = {}
 
-    def permit(self, route: Route, call: Call) -> None:
+    def authorize(self, route: Route, call: Call) -> None:
         """Let the call use the route, as who it is; raise Unauthenticated, Forbidden or TooManyRequests."""
         scope = route.scope
         if scope == "public" or scope == "token":  # noqa: PLR1714 - no tuple is built
@@ -88,7 +88,7 @@ class Gate:
             return ()
         return limits(known, now_ms)
 
-    def would_permit(self, route: Route, call: Call) -> bool:
+    def would_authorize(self, route: Route, call: Call) -> bool:
         """Whether somebody who was let in before may use the route; the call is told its limits, and nothing is counted."""
         now_ms = call.server.clock.now_ms()
         known = self._known(call.headers, now_ms)

@@ -32,7 +32,7 @@ _HEADERS: Final = (
 )  # fmt: skip
 
 
-class Guard:
+class HostCheck:
     """Checks the hosts and origins of one server's requests."""
 
     def __init__(self, settings: Settings, addresses: Addresses) -> None:

@@ -1,4 +1,4 @@
-"""A crowd is turned away at the door: as cheaply as can be, and in the words in which it would have been told anyway."""
+"""The load shedder refuses requests as cheaply as can be, with the answer that the pipeline would give."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 from tests.http.access_kit import bearer, first_key, key_of
 from tests.http.kit import Server
 
-from headway.http import door as module
-from headway.http.door import AGAIN_S
+from headway.http import shedder as module
 from headway.http.listening import listen
 from headway.http.server import serve_http
+from headway.http.shedder import AGAIN_S
 from headway.service.access import keytext
 
 STARTS = (
@@ -37,18 +37,18 @@ class Said:
         self.headers = dict(line.split(": ", 1) for line in lines[1:] if line)
 
 
-class Crowded(Server):
-    """A server on a socket, of whose crowd the test says how large it may be."""
+class LimitedServer(Server):
+    """A server on a socket whose limit of concurrent starts the test sets."""
 
-    door = None
+    shedder = None
 
     def __init__(self, **settings):
         super().__init__(**settings)
 
-    def let_in(self, most, *, at_the_door=True):
-        self.api.crowd.limit, self.api.crowd.pressed = most, True
-        self.door = self.door or self.api.door
-        self.api.door = self.door if at_the_door else None
+    def let_in(self, most, *, by_the_shedder=True):
+        self.api.limiter.limit, self.api.limiter.pressed = most, True
+        self.shedder = self.shedder or self.api.shedder
+        self.api.shedder = self.shedder if by_the_shedder else None
 
     async def connect(self):
         return await asyncio.open_connection("127.0.0.1", self.port)
@@ -67,11 +67,11 @@ async def said(reader):
 
 
 @asynccontextmanager
-async def crowded(**settings):
-    server = Crowded(**settings)
+async def overloaded(**settings):
+    server = LimitedServer(**settings)
     await server.service.access.load()
     await server.declare("backup")
-    await server.get("/v1/whoami")  # the door knows who was let in before
+    await server.get("/v1/whoami")  # the shedder refuses callers that were authorized before
     (opened,) = listen("127.0.0.1", 0)
     server.port = opened.getsockname()[1]
     stop = asyncio.Event()
@@ -86,48 +86,48 @@ async def crowded(**settings):
 
 @pytest.mark.parametrize(("method", "target"), STARTS)
 async def test_every_start_is_refused_in_the_words_in_which_it_would_be_refused_further_in(method, target, monkeypatch):
-    async with crowded() as server:
+    async with overloaded() as server:
         answers, requests = [], []
         answer = server.api._answer
         monkeypatch.setattr(server.api, "_answer", lambda call, scope: requests.append(call) or answer(call, scope))
-        for at_the_door in (False, True):
-            server.let_in(0, at_the_door=at_the_door)
+        for by_the_shedder in (False, True):
+            server.let_in(0, by_the_shedder=by_the_shedder)
             reader, writer = await server.connect()
             writer.write(request(method, target, x_request_id="mine"))
             answers.append(await said(reader))
             writer.close()
-        assert len(requests) == 1, "of the one that is refused at the door no request is made"
-        further_in, at_the_door = answers
+        assert len(requests) == 1, "of the one that is refused by its head no request is made"
+        further_in, by_the_shedder = answers
         assert further_in.status == 503
-        assert (at_the_door.status, at_the_door.body) == (503, further_in.body)
+        assert (by_the_shedder.status, by_the_shedder.body) == (503, further_in.body)
         for answer in answers:
             answer.headers.pop("date")
-        assert at_the_door.headers == further_in.headers
-        assert at_the_door.headers["retry-after"] == "1"
+        assert by_the_shedder.headers == further_in.headers
+        assert by_the_shedder.headers["retry-after"] == "1"
 
 
 async def test_a_refusal_is_counted_and_its_connection_goes_on():
-    async with crowded() as server:
+    async with overloaded() as server:
         reader, writer = await server.connect()
         server.let_in(0)
         writer.write(request("POST", "/v1/runs", b"{" * 100_000))
         refused = await said(reader)
         assert (refused.status, json.loads(refused.body)["code"]) == (503, "overloaded")
         writer.write(request("GET", "/v1/tasks/backup", b""))
-        assert (await said(reader)).status == 200, "reads are let in whatever the crowd"
+        assert (await said(reader)).status == 200, "reads are let in whatever the load"
         writer.write(request("GET", "/v1/runs", b""))
         assert (await said(reader)).status == 503, "lists are not, as long as starts are refused"
         server.let_in(1)
         writer.write(request("POST", "/v1/runs", b'{"task":"backup"}'))
         assert (await said(reader)).status == 202
-        assert server.api.crowd.expected == server.api.crowd.inside == 0
+        assert server.api.limiter.expected == server.api.limiter.in_flight == 0
         metrics = (await server.get("/metrics")).body.decode()
         assert 'headway_http_requests_total{route="POST /v1/runs",status="503"} 1.0' in metrics
         writer.close()
 
 
 async def test_no_more_are_let_in_than_there_is_room_for_though_they_come_in_one_turn():
-    async with crowded() as server:
+    async with overloaded() as server:
         server.let_in(5)
         connections = [await server.connect() for _ in range(20)]
         for _, writer in connections:
@@ -135,22 +135,22 @@ async def test_no_more_are_let_in_than_there_is_room_for_though_they_come_in_one
         answers = [await said(reader) for reader, _ in connections]
         assert {answer.status for answer in answers} <= {202, 503}
         assert sum(answer.status == 202 for answer in answers) >= 5
-        assert server.api.crowd.expected == server.api.crowd.inside == 0
+        assert server.api.limiter.expected == server.api.limiter.in_flight == 0
         for _, writer in connections:
             writer.close()
 
 
-async def test_the_door_expects_whom_it_lets_in():
-    async with crowded() as server:
+async def test_starts_that_the_shedder_admits_are_expected_by_the_limiter():
+    async with overloaded() as server:
         server.let_in(3)
         scopes = [{"headers": [(b"host", b"localhost")], "client": ("127.0.0.1", 1)} for _ in range(5)]
-        refused = [server.api.door.refuse(scope, "POST", b"/v1/runs", b"") for scope in scopes]
+        refused = [server.api.shedder.refuse(scope, "POST", b"/v1/runs", b"") for scope in scopes]
         assert [found is None for found in refused] == [True, True, True, False, False]
-        assert server.api.crowd.expected == 3
+        assert server.api.limiter.expected == 3
 
 
-async def test_at_the_door_keys_are_looked_at_as_everywhere_and_nothing_is_counted():
-    async with crowded() as server:
+async def test_the_shedder_checks_keys_as_the_authorizer_does_and_counts_no_request():
+    async with overloaded() as server:
         party = await first_key(server)
         key = await key_of(server, party, scopes=["run:start", "run:read"], per_minute=10)
         reading = await key_of(server, party, scopes=["run:read"])
@@ -177,12 +177,12 @@ async def test_at_the_door_keys_are_looked_at_as_everywhere_and_nothing_is_count
         await server.post(f"/v1/keys/{key['id']}:revoke", **party.headers)
         reader, writer = await server.connect()
         writer.write(request("POST", "/v1/runs", Authorization=f"Bearer {key['key']}"))
-        assert (await said(reader)).status == 401, "who is not let in any more hears nothing of the crowd"
+        assert (await said(reader)).status == 401, "who is not let in any more is told nothing of the load"
         writer.close()
 
 
 async def test_who_asks_again_before_it_is_time_is_told_when_it_is_and_nobody_else_waits():
-    async with crowded() as server:
+    async with overloaded() as server:
         server.let_in(0)
         reader, writer = await server.connect()
         writer.write(request("POST", "/v1/runs"))
@@ -202,22 +202,22 @@ async def test_who_asks_again_before_it_is_time_is_told_when_it_is_and_nobody_el
 
 
 async def test_who_goes_while_they_are_kept_waiting_is_forgotten():
-    async with crowded() as server:
+    async with overloaded() as server:
         server.let_in(0)
         reader, writer = await server.connect()
         writer.write(request("POST", "/v1/runs"))
         await said(reader)
         writer.write(request("POST", "/v1/runs"))
-        while not server.api.door.held:  # noqa: ASYNC110 - it is the other end that knows
+        while not server.api.shedder.held:  # noqa: ASYNC110 - it is the other end that knows
             await asyncio.sleep(0)
         writer.transport.abort()
-        while server.api.door.held:  # noqa: ASYNC110 - as above
+        while server.api.shedder.held:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("said_so", [{"Connection": "close"}, {"Expect": "100-continue"}])
 async def test_a_connection_whose_next_request_could_not_be_found_is_closed(said_so):
-    async with crowded() as server:
+    async with overloaded() as server:
         server.let_in(0)
         reader, writer = await server.connect()
         writer.write(request("POST", "/v1/runs", **said_so))
@@ -232,13 +232,13 @@ async def test_if_refusals_take_too_much_of_the_servers_time_everybody_has_to_wa
     monkeypatch.setattr(module, "monotonic", lambda: now["clock"])
     monkeypatch.setattr(module, "process_time", lambda: now["worked"])
     monkeypatch.setattr(module, "REFUSED_MAX", 25)
-    async with crowded() as server:
+    async with overloaded() as server:
         server.let_in(0)
 
         def second(refusals):
             for _ in range(refusals):
                 scope = {"headers": [(b"host", b"localhost")], "client": None}
-                answer = server.api.door.refuse(scope, "POST", b"/v1/runs", b"")
+                answer = server.api.shedder.refuse(scope, "POST", b"/v1/runs", b"")
             now["clock"] += 1.0
             now["worked"] += 1.0
             return dict(answer.headers)[b"retry-after"]

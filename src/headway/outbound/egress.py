@@ -1,6 +1,6 @@
-"""Guard of outbound targets: checked when a target is defined, and again at every dial.
+"""Egress policy of outbound targets: checked when a target is defined, and again at every dial.
 
-A name is no criterion, since its owner can point it inside at any time. The dialled address decides: the guard makes
+A name is no criterion, since its owner can point it inside at any time. The dialled address decides: the policy makes
 the sockets, and makes none for a refused address. Only the operator of the server can allow internal targets.
 """
 
@@ -53,7 +53,7 @@ class Target(msgspec.Struct, frozen=True):
     url: URL | None = None
 
 
-class Guard:
+class EgressPolicy:
     """Policy for outbound targets."""
 
     def __init__(
@@ -79,8 +79,8 @@ class Guard:
         self.resolve: Resolve = resolve or _by_the_system
 
     @classmethod
-    def of(cls, settings: Settings) -> Guard:
-        """Return the guard of the settings."""
+    def of(cls, settings: Settings) -> EgressPolicy:
+        """Return the policy of the settings."""
         return cls(
             settings.outbound_allow, settings.outbound_refuse, settings.outbound_ports, plain=settings.outbound_http
         )
