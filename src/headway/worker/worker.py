@@ -133,18 +133,15 @@ class Worker:
             self.attempts, self.session, clock,
             drain_grace_ms=options.drain_grace_ms, closed=self._closed, finish=self._finish,
         )  # fmt: skip
-        self._report_sender = ReportSender(self.attempts, self.report_buffer, link, self.session, clock, self._stopping)
-        self._heartbeat = WorkerHeartbeat(
-            self.attempts, link, self.session, clock, self._stopping, self.watchdog.ask, lambda: self._loopwatch.blocked
-        )
+        parts = (self.attempts, link, self.session, clock, self._stopping, self.watchdog.ask)
+        self._report_sender = ReportSender(*parts, report_buffer=self.report_buffer)
+        self._heartbeat = WorkerHeartbeat(*parts, blocked=lambda: self._loopwatch.blocked)
         self._loopwatch = LoopWatch(
             self.attempts, self.report_buffer, clock, self._stopping,
             threshold_ms=options.loop_blocked_ms, say=say, changed=self._heartbeat.send_now,
         )  # fmt: skip
-        self._signal_listener = SignalListener(
-            self.attempts, link, self.session, clock, self._stopping, self.watchdog.ask
-        )
-        self._claimer = Claimer(self.attempts, link, self.session, self._signal_listener.listens, self._stopping)
+        self._signal_listener = SignalListener(*parts)
+        self._claimer = Claimer(*parts, listens=self._signal_listener.listens)
 
     def drain(self, *, at_once: bool = False) -> None:
         """Claim no more, finish what runs or cancel it `at_once`, hand back the rest, end. Safe in a signal handler."""

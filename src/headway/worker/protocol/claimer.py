@@ -7,9 +7,8 @@ from typing import Final
 
 from headway.errors import HeadwayError, WorkerNotFound
 from headway.wire.workers import ClaimRuns
-from headway.worker.attempts.running import RunningAttempts
-from headway.worker.protocol.link import Link
-from headway.worker.protocol.session import Backoff, Session
+from headway.worker.protocol.session import Backoff
+from headway.worker.protocol.thread import Parts, ProtocolThread
 
 POLL: Final = "20s"
 CRAMPED_POLL: Final = "2s"
@@ -24,23 +23,13 @@ STALL_S: Final = 2.0
 """Time in seconds after which a batch that the loop has not taken up goes to other workers: user code blocks the loop."""
 
 
-class Claimer:
+class Claimer(ProtocolThread):
     """Claims as long as the worker is open."""
 
-    def __init__(
-        self,
-        attempts: RunningAttempts,
-        link: Link,
-        session: Session,
-        listens: threading.Event,
-        stopping: threading.Event,
-    ) -> None:
+    def __init__(self, *parts: *Parts, listens: threading.Event) -> None:
         """Keep the parts; `listens` is set when the signals stream is open."""
-        self._attempts = attempts
-        self._link = link
-        self._session = session
+        super().__init__(*parts)
         self._listens = listens
-        self._stopping = stopping
 
     def run(self) -> None:
         """Claim until the worker closes."""
@@ -64,7 +53,7 @@ class Claimer:
             try:
                 self._claim()
             except WorkerNotFound:
-                self._session.renew(self._session.id, attempts.lose_all)
+                self._renew(self._session.id)
             except (HeadwayError, OSError, ValueError):
                 self._stopping.wait(backoff.next_s())
             else:

@@ -7,34 +7,18 @@ from collections.abc import Callable
 
 import msgspec
 
-from headway.clock import Clock
 from headway.errors import HeadwayError, WorkerNotFound
 from headway.wire.workers import BlockedLoop, ReportRuns
-from headway.worker.attempts.running import RunningAttempts
-from headway.worker.protocol.link import Link
-from headway.worker.protocol.session import Backoff, Session
+from headway.worker.protocol.session import Backoff
+from headway.worker.protocol.thread import Parts, ProtocolThread
 
 
-class WorkerHeartbeat:
+class WorkerHeartbeat(ProtocolThread):
     """Says at every heartbeat which leases are held; learns which are lost and which are to stop."""
 
-    def __init__(
-        self,
-        attempts: RunningAttempts,
-        link: Link,
-        session: Session,
-        clock: Clock,
-        stopping: threading.Event,
-        drain: Callable[[], None],
-        blocked: Callable[[], BlockedLoop | None],
-    ) -> None:
-        """Keep the parts. `blocked` returns what holds the worker's event loop."""
-        self._attempts = attempts
-        self._link = link
-        self._session = session
-        self._clock = clock
-        self._stopping = stopping
-        self._drain = drain
+    def __init__(self, *parts: *Parts, blocked: Callable[[], BlockedLoop | None]) -> None:
+        """Keep the parts; `blocked` returns the task that holds the worker's event loop."""
+        super().__init__(*parts)
         self._blocked = blocked
         self._due = threading.Event()
 
@@ -65,7 +49,7 @@ class WorkerHeartbeat:
                 )
             )
         except WorkerNotFound:
-            session.renew(worker_id, attempts.lose_all)
+            self._renew(worker_id)
             return True
         except (HeadwayError, OSError, msgspec.MsgspecError):
             return False
@@ -73,8 +57,7 @@ class WorkerHeartbeat:
         attempts.heard()
         for run_id, epoch in answer.lost:
             attempts.lose((run_id, epoch))
-        for asked in answer.stop:
-            attempts.stop(asked)
+        self._stop(answer.stop)
         if answer.drain:
             self._drain()
         return True

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from headway.client.errors import UnexpectedAnswer
-from headway.clock import Clock
 from headway.errors import BY_CODE, HeadwayError, LeaseLost, PayloadTooLarge, RunStopping, WorkerNotFound
 from headway.wire.workers import (
     AnyReport,
@@ -21,11 +19,10 @@ from headway.wire.workers import (
     ReportRuns,
     SucceededReport,
 )
-from headway.worker.attempts.running import RunningAttempts
 from headway.worker.context.interrupts import Cause
 from headway.worker.context.report_buffer import OUTCOMES, Key, PendingRequest, ReportBuffer
-from headway.worker.protocol.link import Link
-from headway.worker.protocol.session import Backoff, Session, may_pass
+from headway.worker.protocol.session import Backoff, may_pass
+from headway.worker.protocol.thread import Parts, ProtocolThread
 
 Entry = AnyReport | PendingRequest
 LOOK_S: Final = 0.1
@@ -35,24 +32,12 @@ WHOLE_TRIES: Final = 6
 _UNDELIVERED: Final = "Undelivered"
 
 
-class ReportSender:
+class ReportSender(ProtocolThread):
     """Sender of all waiting reports, at once, in as few requests as possible."""
 
-    def __init__(
-        self,
-        attempts: RunningAttempts,
-        report_buffer: ReportBuffer,
-        link: Link,
-        session: Session,
-        clock: Clock,
-        stopping: threading.Event,
-    ) -> None:
-        self._attempts = attempts
+    def __init__(self, *parts: *Parts, report_buffer: ReportBuffer) -> None:
+        super().__init__(*parts)
         self._buffer = report_buffer
-        self._link = link
-        self._session = session
-        self._clock = clock
-        self._stopping = stopping
         self._again = Backoff()
         """Pause between answers that postpone single reports."""
 
@@ -83,7 +68,7 @@ class ReportSender:
             try:
                 answer = self._link.report(ReportRuns(worker_id=worker_id, reports=reports))
             except WorkerNotFound:
-                self._session.renew(worker_id, self._attempts.lose_all)
+                self._renew(worker_id)
             except (HeadwayError, OSError, msgspec.MsgspecError, UnicodeEncodeError) as error:
                 # Only what the server refuses (4xx), or cannot be sent, may change what becomes of a run.
                 if not (may_pass(error) or isinstance(error, (UnexpectedAnswer, msgspec.MsgspecError))):
@@ -159,8 +144,7 @@ class ReportSender:
                 entry.answer(replies.get(index), None)
             elif isinstance(entry, OUTCOMES):
                 attempts.acknowledged((entry.run_id, entry.epoch))
-        for asked in answer.stop:
-            attempts.stop(asked)
+        self._stop(answer.stop)
         if put_off:
             self._stopping.wait(self._again.next_s())
         else:

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from headway.clock import Clock
 from headway.errors import HeadwayError, WorkerNotFound
 from headway.wire.workers import StopSignal
-from headway.worker.attempts.running import RunningAttempts
-from headway.worker.protocol.link import Link, SignalStream
-from headway.worker.protocol.session import Backoff, Session
+from headway.worker.protocol.link import SignalStream
+from headway.worker.protocol.session import Backoff
+from headway.worker.protocol.thread import Parts, ProtocolThread
 
 LASTED_MS: Final = 1_000
 """A stream that stood this long is worth opening again soon."""
 
 
-class SignalListener:
+class SignalListener(ProtocolThread):
     """Keeps the signals stream open; its breaking off tells the server that this worker is gone, or is with another."""
 
-    def __init__(
-        self,
-        attempts: RunningAttempts,
-        link: Link,
-        session: Session,
-        clock: Clock,
-        stopping: threading.Event,
-        drain: Callable[[], None],
-    ) -> None:
-        """Keep the parts."""
-        self._attempts = attempts
-        self._link = link
-        self._session = session
-        self._clock = clock
-        self._stopping = stopping
-        self._drain = drain
+    def __init__(self, *parts: *Parts) -> None:
+        super().__init__(*parts)
         self._stream: SignalStream | None = None
         self.listens = threading.Event()
         """Whether a stream has been open: from then on the server notices at once when this worker dies."""
@@ -53,7 +37,7 @@ class SignalListener:
                     for signal in self._stream:
                         self._handle(signal)
             except WorkerNotFound:
-                self._session.renew(worker_id, self._attempts.lose_all)
+                self._renew(worker_id)
             except (HeadwayError, OSError, msgspec.MsgspecError):
                 pass  # said by its coming back, or by the heartbeats
             if self._clock.monotonic_ms() - began_ms >= LASTED_MS:
