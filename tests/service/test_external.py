@@ -27,7 +27,7 @@ from headway.errors import (
 )
 from headway.service.tables import external as far_tables
 from headway.storage.external import database
-from headway.storage.external.columns import Reflected
+from headway.storage.external.columns import Reflection
 from headway.storage.external.target import Rules, checked_address, parsed
 from headway.storage.requester import REQUESTER, Requester, RequesterGone
 from headway.wire import tables as wire
@@ -180,7 +180,7 @@ async def test_columns_that_come_and_go_are_known_after_a_refresh(near, url):
 
 
 async def test_the_url_is_sealed_and_shown_without_its_password(near, tmp_path, monkeypatch):
-    monkeypatch.setattr(far_tables, "reflected", lambda *_: Reflected((), ("id",), {}, {}))
+    monkeypatch.setattr(far_tables, "reflected", lambda *_: Reflection((), ("id",), {}, {}))
     monkeypatch.setattr(near.service.databases, "call", lambda url, work: asyncio.sleep(0, work(None)))
     table = await external(near, "postgresql://ann:geheim@db.example.com/people")
     assert table.external.shown == "postgresql+psycopg://ann:***@db.example.com/people"

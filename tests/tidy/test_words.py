@@ -22,10 +22,8 @@ RIDDLES = {
     "service/access/",
     "service/tables/",
     "storage/",
-    "storage/external/",
     "storage/moving/",
     "storage/postgres/",
-    "storage/sqlite/",
 }
 """Modules, and folders without their subfolders, whose first sentences break the rule; the list only shrinks."""
 
@@ -36,7 +34,6 @@ PARTICIPLES = {
     "service/access/",
     "service/tables/",
     "storage/",
-    "storage/external/",
     "storage/moving/",
 }
 """Modules, and folders without their subfolders, with participles as names of types; the list only shrinks.

@@ -17,7 +17,7 @@ from headway.config import Settings
 from headway.engine.tables.conditions import Condition
 from headway.errors import ExternalFailed
 from headway.model.table import External, Field, Record, Table, Values
-from headway.storage.external.columns import Reflected, reflected
+from headway.storage.external.columns import Reflection, reflected
 from headway.storage.external.database import Databases
 from headway.storage.external.rows import Rows
 from headway.storage.external.target import Rules
@@ -126,7 +126,7 @@ class FarTables:
         return await self._databases.call(url, work, reads=reads)
 
 
-def _log_left_out(table_id: str, found: Reflected) -> None:
+def _log_left_out(table_id: str, found: Reflection) -> None:
     for column, why in found.left_out.items():
         log.warning("external.left_out table=%s column=%r why=%r", table_id, column, why)
 

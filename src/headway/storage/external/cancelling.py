@@ -18,7 +18,7 @@ log = logging.getLogger("headway.external")
 CANCEL_S: Final = 3.0
 """Timeout of one request to cancel, in seconds."""
 AGAIN_S: Final = 0.1
-"""Seconds between attempts: one that arrives between two statements of a call has no effect."""
+"""Seconds between attempts: a cancel that arrives between two statements of a call has no effect."""
 
 
 class Statements:

@@ -93,7 +93,7 @@ def _text(raw: Any) -> str:
 
 
 def plain(raw: Any) -> Any:
-    """Return what a driver gives as JSON can have it: a number, or a text."""
+    """Return a driver's value as JSON can have it: a number, or a text."""
     if isinstance(raw, bytes):
         return f"0x{raw[:BYTES_MAX].hex()}"
     if isinstance(raw, (int, float)) and isfinite(raw) and abs(raw) < _SAFE_MAX:

@@ -25,7 +25,7 @@ _NUMBERS: Final = ("NUM", "DEC", "MONEY", "CURRENCY", "FIXED")
 """Parts of declared types of numbers in other databases."""
 
 
-class Reflected(msgspec.Struct, frozen=True):
+class Reflection(msgspec.Struct, frozen=True):
     """Fields, key and columns of an external table."""
 
     fields: tuple[Field, ...]
@@ -35,7 +35,7 @@ class Reflected(msgspec.Struct, frozen=True):
     """The columns that are no fields, and why."""
 
 
-def reflected(connection: Connection, name: str, namespace: str | None) -> Reflected:
+def reflected(connection: Connection, name: str, namespace: str | None) -> Reflection:
     """Return fields and key of a table; raise ExternalRefused for what has no key."""
     from sqlalchemy import inspect  # noqa: PLC0415 - an extra, and slow to import
     from sqlalchemy.exc import NoSuchTableError  # noqa: PLC0415
@@ -73,7 +73,7 @@ def reflected(connection: Connection, name: str, namespace: str | None) -> Refle
             raise ExternalRefused(
                 f"the primary key of {name[:80]!r} cannot be read: {column_name[:80]}: {left_out[column_name]}"
             )
-    return Reflected(tuple(fields), key, of, left_out)
+    return Reflection(tuple(fields), key, of, left_out)
 
 
 def relation(connection: Connection, far: External) -> Relation:
@@ -165,7 +165,7 @@ def _by_itself(column: Mapping[str, Any], key: tuple[str, ...]) -> bool:
 
 
 def _untyped(connection: Connection, name: str) -> frozenset[str]:
-    """Return the columns of a SQLite table that are declared without a type, or with one that SQLite does not know."""
+    """Return the columns of a SQLite table without a declared type, or with an unknown one."""
     if connection.dialect.name != "sqlite":
         return frozenset()
     known: Any = getattr(connection.dialect, "ischema_names", {})

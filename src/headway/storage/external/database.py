@@ -30,9 +30,9 @@ T = TypeVar("T")
 log = logging.getLogger("headway.external")
 
 CONNECTIONS: Final = 4
-"""At once, to one database."""
+"""Maximum number of connections to one database."""
 DATABASES: Final = 50
-"""That are kept connected to; the one that was used longest ago goes first."""
+"""Maximum number of databases with open connections; the least recently used one is closed first."""
 WAITING_MAX: Final = 32
 """Calls to one database that may wait."""
 CONNECT_S: Final = 5
@@ -70,14 +70,14 @@ class Databases:
         self._known: OrderedDict[str, Far] = OrderedDict()
 
     def shown(self, text: str) -> str:
-        """Return the URL without its password; raise ExternalRefused for one that may not be connected to."""
+        """Return the URL without its password; raise ExternalRefused for a URL that is not allowed."""
         try:
             return parsed(text, self._rules, self._own).render_as_string(hide_password=True)
         except ImportError:
             raise _missing() from None
 
     async def call(self, text: str, work: Callable[[Connection], T], *, reads: bool = False) -> T:
-        """Return what `work` returns on a connection, in a transaction of that database.
+        """Return the result of `work` on a connection, in a transaction of that database.
 
         What only reads ends with RequesterGone when the client leaves. Raises ExternalFailed if it is not possible in time,
         with words that say why and without the password. What nobody waits for any more is ended in the database.
@@ -211,7 +211,7 @@ def _carry_out(engine: Engine, work: Callable[[Connection], T], statements: Stat
 
 
 def _plainly(engine: Engine, error: Exception) -> HeadwayError:
-    """Return what the driver says, in one line and without the password."""
+    """Return the driver's message, in one line and without the password."""
     from sqlalchemy.exc import DataError, IntegrityError  # noqa: PLC0415
 
     said = str(getattr(error, "orig", None) or error)

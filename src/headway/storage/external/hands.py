@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Hands:
-    """Up to so many threads, which come as they are needed.
+    """Pool of threads, which are started as they are needed.
 
     A pool of the standard library joins its threads at the end of the process, however long a database that lies keeps them.
     """
@@ -26,7 +26,7 @@ class Hands:
         self._left: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Have it done as soon as there is a hand."""
+        """Run the work as soon as a thread is free."""
         future: Future[T] = Future()
         with self._lock:
             self._left.put((future, work))

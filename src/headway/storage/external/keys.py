@@ -83,7 +83,7 @@ def _value(column: Column[Any], part: Any, dialect: str) -> Any:
 
 
 def _of_text(kind: Any, text: str, dialect: str) -> Any:
-    """Return what the driver gives for a value of this text."""
+    """Return the driver's value for this text."""
     if dialect == "sqlite":  # which has numbers, texts and bytes only, and any of them in any column
         if is_bytes(kind):
             return bytes.fromhex(text)

@@ -203,7 +203,7 @@ class Rows:
         return and_(~blank, found)
 
     def _compared(self, column: Column[Any], term: Term) -> tuple[Any, list[Any]]:
-        """Return what is compared with what. SQLite has no type for dates: they are texts, of several forms."""
+        """Return both sides of the comparison. SQLite has no type for dates: they are texts, of several forms."""
         from sqlalchemy import Text, cast, func  # noqa: PLC0415
 
         if self._dialect == "sqlite" and term.type is FieldType.DATE:

@@ -1,4 +1,4 @@
-"""Which databases may be connected to: the URL is looked at when it is given, the address again at every dial.
+"""Allowed external databases: the URL is checked when it is given, the address again at every dial.
 
 A URL comes from a user, and what it says could open a file of ours, a socket of this machine, or a neighbour in its network.
 So a URL may say little; a SQLite file lies in a folder that the operator has named; and an address is public, or one that
@@ -32,12 +32,12 @@ OPTIONS: Final[Mapping[str, frozenset[str]]] = {
     "mysql+pymysql": frozenset({"charset"}),
     "sqlite": frozenset(),
 }
-"""What a URL may say beside the place: nothing that names a file, a socket or a command."""
+"""Allowed parameters of a URL: none that names a file, a socket or a command."""
 PORTS: Final = {"postgresql+psycopg": 5432, "mysql+pymysql": 3306}
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """What the operator allows."""
+    """Policy of the operator."""
 
     hosts: frozenset[tuple[str, int | None]] = frozenset()
     """Allowed hosts and addresses that are not public, each with its port, or None for any port."""

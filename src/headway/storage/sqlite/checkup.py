@@ -1,4 +1,4 @@
-"""What `headway doctor` looks at: the file, its disk, its schema, and with `--verify` every row."""
+"""Checks of `headway doctor` on a file: the file, its disk, its schema, and with `--verify` every row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FREE_LEAST = 256 * 1024 * 1024
 PROBE_BYTES = 1024 * 1024
 """Bytes that are written and removed to see that the disk can be written."""
 FILE_LARGE = 50 * 1024**3
-"""From this size on the file is copied and checked for the better part of an hour."""
+"""Size from which copying and checking the file takes the better part of an hour."""
 PACE_HIGH = 1_000
 """Runs that end in a second, over an hour. One writer is measured at 16,000 that do nothing and at 2,000 of three steps
 each (benchmarks/RESULTS.md); the rest is for the minutes that are busier than the hour."""

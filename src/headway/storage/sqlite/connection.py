@@ -128,7 +128,7 @@ class SqliteDatabase:
         self._connection.close()
 
     def cached_bytes(self) -> int:
-        """Return what the library has taken, nearly all of it for pages: it counts for the whole process."""
+        """Return the memory of the library in bytes, nearly all of it for pages: it counts for the whole process."""
         return apsw.memory_used()
 
 

@@ -1,4 +1,4 @@
-"""How SQLite spells the macros."""
+"""Spelling of the macros in SQLite."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from headway.storage.sqlite.trouble import why
 
 
 def accept_loss(path: Path, clock: Clock, *, secret: str, earlier: Sequence[bytes]) -> list[str]:
-    """Return what was given up; what is no use any more is kept beside the store.
+    """Return the losses; useless files are kept beside the store.
 
     Raises StoreRefused if it is served, and StorageBroken if it cannot be read or written.
     """

@@ -26,7 +26,7 @@ OR EXISTS (SELECT 1 FROM record_tasks WHERE definition LIKE '%"sealed":"v1.%')
 
 
 class WrongSecret(StoreRefused):
-    """The secret is not the one that the store was used with."""
+    """The secret differs from the store's."""
 
 
 def settle(connection: apsw.Connection, path: Path, given: str, earlier: Sequence[bytes]) -> bytes:
@@ -64,7 +64,7 @@ def misfit(connection: apsw.Connection, path: Path, secret: bytes | None, earlie
 
 
 def renew(connection: apsw.Connection, path: Path, given: str, earlier: Sequence[bytes], now_ms: int) -> str | None:
-    """Give up a secret that cannot be used, for the one that is given or a new one; return what was done, or None.
+    """Replace an unusable secret by the given or a new one; return a description of the change, or None.
 
     A key file that is no use is kept beside the new one. Raises ExposedKey for one that is not lost, only open to others.
     """

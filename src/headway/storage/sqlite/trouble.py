@@ -37,7 +37,7 @@ def why(path: Path, error: Exception) -> str:
 
 
 def place(path: Path, needed_bytes: int, cause: BaseException | None = None) -> str | None:
-    """Return what is wrong with a file's folder, disk or owner; found by trying to create files there."""
+    """Return the fault of a file's folder, disk or owner, found by trying to create files there."""
     folder = path.parent
     match _tried(folder, needed_bytes) or _number_of(cause):
         case errno.ENOENT | errno.ENOTDIR:
@@ -112,7 +112,7 @@ def _user() -> str:
 
 
 def file_system(folder: Path) -> str:
-    """Return what kind of file system a folder is on, as Linux calls it."""
+    """Return the kind of file system of a folder, in Linux's terms."""
     with contextlib.suppress(OSError):
         mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
         there = folder.absolute()

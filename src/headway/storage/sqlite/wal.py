@@ -17,7 +17,7 @@ HEADER_BYTES: Final = 32
 FRAME_BYTES: Final = 24
 INDEX_BYTES: Final = 48
 _MAGIC: Final = 0x377F0682
-"""With the lowest bit set, checksums are taken over big-endian words."""
+"""Magic number of the log; with the lowest bit set, checksums are taken over big-endian words."""
 _HEADER: Final = struct.Struct(">IIII8sII")
 _FRAME: Final = struct.Struct(">II8sII")
 _INDEX: Final = struct.Struct("=IIIBBHIIII8sII")
@@ -31,7 +31,7 @@ Checksum = tuple[int, int]
 
 
 class Index(NamedTuple):
-    """What SQLite's shared memory says of the log: how far it can be read."""
+    """Bounds of the readable log, from SQLite's shared memory."""
 
     frames: int
     page_bytes: int
@@ -76,14 +76,14 @@ class Frame(NamedTuple):
 
     page: int
     commits: bool
-    """Whether it is the last one of its transaction."""
+    """Whether the frame is the last of its transaction."""
     salt: bytes
     checksum: Checksum
     """Running checksum of the log up to and including this frame."""
 
 
 def read_frame(raw: bytes) -> Frame:
-    """Return what the head of a frame says."""
+    """Return the fields of a frame's head."""
     page, size, salt, first, second = _FRAME.unpack(raw[:FRAME_BYTES])
     return Frame(page, size > 0, salt, (first, second))
 
@@ -92,7 +92,7 @@ class Log:
     """A log, read frame by frame; frames are numbered from 1."""
 
     def __init__(self, path: Path, page_bytes: int) -> None:
-        """Open it; `page_bytes` is the page size of its database."""
+        """Open the log; `page_bytes` is the page size of its database."""
         self._file = path.open("rb", buffering=0)
         self._page_bytes = page_bytes
         raw = self._file.read(HEADER_BYTES)
