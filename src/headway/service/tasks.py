@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
@@ -14,12 +15,68 @@ from headway.model.space import Space
 from headway.model.task import Task
 from headway.model.worker import Queue
 from headway.service.stopping import finish, terminate
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.values import duration
 from headway.wire.workers import TerminateTask
 
 CHUNK = 500
+
+
+@dataclass(eq=False)
+class _Activate(Command[Task]):
+    space: Space
+    name: str
+    active: bool
+
+    def apply(self, unit: Unit) -> Task:
+        task = unit.task_now(self.space.inside(self.name))
+        if task is None:
+            _find(self.space, unit.catalog.tasks, self.name)
+            raise Forbidden(f"the task {self.name!r} is shared by another organisation, which alone switches it")
+        if task.active != self.active:
+            task = replace(task, active=self.active, updated_at=unit.now_ms)
+            unit.define(task)
+            for lane in unit.catalog.lanes_of(task.name):
+                unit.open_lane(*lane)
+        return task
+
+
+@dataclass(eq=False)
+class _Terminate(Command[int]):
+    reason: Reason
+    grace_ms: int | None
+    run_ids: list[str]
+
+    def apply(self, unit: Unit) -> int:
+        found = [run for run_id in self.run_ids if (run := unit.run(run_id)) is not None and not run.final]
+        for run in found:
+            terminate(unit, run, self.reason, self.grace_ms, cascade=True)
+        return len(found)
+
+
+@dataclass(eq=False)
+class _ChangeQueue(Command[Queue]):
+    name: str
+    change: Callable[[Queue], Queue]
+
+    def apply(self, unit: Unit) -> Queue:
+        before = unit.queue_now(self.name)
+        queue = self.change(before)
+        if queue != before:
+            queue = replace(queue, updated_at=unit.now_ms)
+            unit.save_queue(queue)
+            for lane in unit.catalog.lanes_in(queue.name):
+                unit.open_lane(*lane)
+        return queue
+
+
+def _find(space: Space, tasks: Mapping[str, Task], name: str) -> Task:
+    task = space.find(tasks, name)
+    if task is None:
+        raise TaskNotFound(f"there is no task {name!r}", task=name)
+    return task
 
 
 class Tasks:
@@ -41,18 +98,12 @@ class Tasks:
 
     def get(self, name: str) -> Task:
         """Return a task; raise TaskNotFound."""
-        return self._space.task(self._find(self._store.catalog.tasks, name))
+        return self._space.task(_find(self._space, self._store.catalog.tasks, name))
 
     def title(self, name: str) -> str:
         """Return the title of a task; its name, if it has no title or does not exist any more."""
         task = self._space.find(self._store.catalog.tasks, name)
         return (task.title if task is not None else "") or name
-
-    def _find(self, tasks: Mapping[str, Task], name: str) -> Task:
-        task = self._space.find(tasks, name)
-        if task is None:
-            raise TaskNotFound(f"there is no task {name!r}", task=name)
-        return task
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the organisation's runs of the task by state, from the maintained counters."""
@@ -63,21 +114,7 @@ class Tasks:
 
         A task that is shared with the organisation is not its own to switch: that raises Forbidden.
         """
-        space = self._space
-
-        def work(unit: Unit) -> Task:
-            task = unit.task_now(space.inside(name))
-            if task is None:
-                self._find(unit.catalog.tasks, name)
-                raise Forbidden(f"the task {name!r} is shared by another organisation, which alone switches it")
-            if task.active != active:
-                task = replace(task, active=active, updated_at=unit.now_ms)
-                unit.define(task)
-                for lane in unit.catalog.lanes_of(task.name):
-                    unit.open_lane(*lane)
-            return space.task(task)
-
-        return await self._store.write(work)
+        return self._space.task(await self._store.write(_Activate(self._space, name, active)))
 
     async def terminate(self, name: str, how: TerminateTask) -> int:
         """Ask every unfinished run of the task to stop; return how many were asked. In chunks, so nothing else waits.
@@ -91,14 +128,7 @@ class Tasks:
         wanted = self._space.wanted(RunFilter(task=(name,), state=unfinished))
         after, asked = "", 0
         while ids := await self._store.read.ids(wanted, after, CHUNK):
-
-            def work(unit: Unit, ids: tuple[str, ...] = tuple(ids)) -> int:
-                found = [run for run_id in ids if (run := unit.run(run_id)) is not None and not run.final]
-                for run in found:
-                    terminate(unit, run, reason, grace_ms, cascade=True)
-                return len(found)
-
-            asked += await self._store.write(work, run_ids=ids)
+            asked += await self._store.write(_Terminate(reason, grace_ms, ids))
             await finish(self._store)
             after = ids[-1]
         return asked
@@ -145,16 +175,4 @@ class Queues:
         return await self._change(name, lambda queue: replace(queue, concurrency=concurrency))
 
     async def _change(self, name: str, change: Callable[[Queue], Queue]) -> Queue:
-        space = self._space
-
-        def work(unit: Unit) -> Queue:
-            before = unit.queue_now(space.inside(name))
-            queue = change(before)
-            if queue != before:
-                queue = replace(queue, updated_at=unit.now_ms)
-                unit.save_queue(queue)
-                for lane in unit.catalog.lanes_in(queue.name):
-                    unit.open_lane(*lane)
-            return space.queue(queue)
-
-        return await self._store.write(work)
+        return self._space.queue(await self._store.write(_ChangeQueue(self._space.inside(name), change)))
