@@ -3,7 +3,7 @@
     python benchmarks/calendars.py              # half a minute; needs `pip install cronsim python-dateutil`
     python benchmarks/calendars.py --draw 300   # and drawn rules, those that differ; needs hypothesis and pytest
 
-Each library stands where `engine/schedules/pattern.Finder` does: it finds naive wall times, and `timetable` and `zone` carry
+Each library stands where `features/schedules/rules/pattern.Finder` does: it finds naive wall times, and `timetable` and `zone` carry
 them over changes of the clock. For dateutil the rule begins anew at the interval's unit before each question, since from
 its DTSTART on a rule by minutes takes seconds for each year; `until` bounds its answers, but not its search.
 """
@@ -22,8 +22,8 @@ from pathlib import Path
 from cronsim import CronSim, CronSimError
 from dateutil import rrule as dateutil
 
-from headway.engine.schedules import cron, rrule
-from headway.engine.schedules.pattern import Finder, Pattern, Unit
+from headway.features.schedules.rules import cron, rrule
+from headway.features.schedules.rules.pattern import Finder, Pattern, Unit
 
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall time
 FROM = 1_796_000_000

@@ -35,6 +35,7 @@ import apsw
 from kit import POSTGRES, Bench, Served, database, emit, pss_mib, quiet, serving_store
 from msgspec.json import encode
 
+from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.ids import IdSource, Signer
@@ -219,7 +220,7 @@ class Site:
 
     def __init__(self, url: str) -> None:
         self.store = opened(url)
-        self.service = Service(self.store, Signer(b"bench" * 8), Settings(lease_ms=10**9))
+        self.service = Service(self.store, Signer(b"bench" * 8), Settings(lease_ms=10**9), features=FEATURES)
         self.workers: dict[str, str] = {}
         self.run_id = ""
         self.leases: list[wire.Lease] = []

@@ -31,6 +31,7 @@ from kit import Bench
 
 from headway.actions.executor import BuiltInWorker
 from headway.actions.records import PAGE
+from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.ids import IdSource, Signer
@@ -64,7 +65,7 @@ def service_on(path: Path) -> Service:
     """Return a service on the file, as a server has it."""
     store = open_file(path, SystemClock(), reserve_bytes=0)
     store.start()
-    return Service(store, Signer(b"x" * 32), Settings())
+    return Service(store, Signer(b"x" * 32), Settings(), features=FEATURES)
 
 
 async def make(path: Path, count: int) -> None:

@@ -20,13 +20,14 @@ from pathlib import Path
 import apsw
 from kit import Bench, Served, cpu_s, serving
 
+from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.features.schedules import store as kept
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.scheduler import with_next
 from headway.ids import Signer
-from headway.model.schedule import Schedule
 from headway.service.service import Service
-from headway.service.slots import with_next
-from headway.storage import schedules as kept
 from headway.storage.sqlite.open import open_file
 
 DAY_MS = 86_400_000
@@ -68,7 +69,7 @@ def _fill(path: Path, count: int, starts: Callable[[int, int, int], int], occurr
     async def fill() -> None:
         store = open_file(path, clock, reserve_bytes=0)
         store.start()
-        service = Service(store, Signer(b"x" * 32), Settings())
+        service = Service(store, Signer(b"x" * 32), Settings(), features=FEATURES)
         now_ms = clock.now_ms()
         for begin in range(0, count, CHUNK):
             made = [

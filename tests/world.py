@@ -9,13 +9,16 @@ from typing import Any
 
 import msgspec
 import psycopg
+from tests.rows import verify, verify_postgres
 
+from headway.app.features import FEATURES
 from headway.clock import ManualClock
 from headway.config import Settings
+from headway.features.schedules.loop import SchedulerLoop
+from headway.features.schedules.service import Schedules
 from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
-from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.model.access import Origin
 from headway.model.organisation import Organisation
@@ -25,9 +28,7 @@ from headway.service.access.audit import note
 from headway.service.idempotency import RequestKey, request_key
 from headway.service.service import Service
 from headway.storage.postgres.open import open_postgres
-from headway.storage.postgres.verify import verify as verify_postgres
 from headway.storage.sqlite.open import open_file, open_memory
-from headway.storage.sqlite.verify import verify
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import workers as wire
@@ -80,17 +81,17 @@ class World:
 
     def _up(self) -> None:
         self.store.start()
-        self.service = Service(self.store, Signer(b"x" * 32), self.settings)
+        self.service = Service(self.store, Signer(b"x" * 32), self.settings, features=FEATURES)
         self._bind()
         self.stager, self.rescuer, self.pruner = Stager(self.service), Rescuer(self.service), Pruner(self.service)
-        self.scheduler = Scheduler(self.service)
+        self.scheduler = SchedulerLoop(self.service)
         self.waits: int | None = None
 
     def _bind(self) -> None:
         desk = self.desk = self.service.of(self.organisation)
         self.runs, self.workers, self.history = desk.runs, self.service.workers, desk.history
         self.tasks, self.queues, self.sessions = desk.tasks, desk.queues, self.service.sessions
-        self.schedules = desk.schedules
+        self.schedules = desk.get(Schedules)
 
     async def act_for(self, organisation: int) -> None:
         """From now on everything is done for another organisation, which is made if it is not there."""

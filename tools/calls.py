@@ -25,10 +25,10 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, Self
 
 import headway
+from headway.app.features import FEATURES, NATIVE_SURFACE
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.http.asgi import Api
-from headway.http.routes import NATIVE_SURFACE
 from headway.ids import Signer
 from headway.service.service import Service
 from headway.storage.sqlite.open import open_memory
@@ -100,7 +100,7 @@ class Server:
     """The API over a store in memory."""
 
     def __init__(self) -> None:
-        self.service = Service(open_memory(SystemClock()), Signer(b"x" * 32), Settings())
+        self.service = Service(open_memory(SystemClock()), Signer(b"x" * 32), Settings(), features=FEATURES)
         self.api = Api(self.service, (NATIVE_SURFACE,))
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:

@@ -301,7 +301,7 @@ def _error_row(kind: type[HeadwayError]) -> list[str]:
 
 def routes() -> tuple[Route, ...]:
     """Return the list of routes."""
-    return tuple(importlib.import_module("headway.http.routes").ROUTES)
+    return tuple(importlib.import_module("headway.app.features").ROUTES)
 
 
 def http() -> str:

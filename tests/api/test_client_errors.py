@@ -11,13 +11,13 @@ import pytest
 from tests.client import samples
 
 from headway import Client, RunHandle
+from headway.app.features import ROUTES
 from headway.client.servers import Servers
 from headway.client.sync.caller import Caller
 from headway.client.sync.pace import Pace
 from headway.client.transport import Response
 from headway.http import openapi
 from headway.http.router import Router
-from headway.http.routes import ROUTES
 from headway.wire.runs import RunOut
 
 GENERAL = {

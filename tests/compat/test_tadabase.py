@@ -13,6 +13,7 @@ from headway.compat.tadabase import fields
 from headway.compat.tadabase.settings import TadabaseSettings
 from headway.compat.tadabase.words import WORDS, wall_time
 from headway.errors import BadParameter
+from headway.features.schedules.scheduler import Scheduler
 from headway.model.run import State
 from headway.storage.postgres.connection import PostgresDatabase
 from headway.storage.sqlite.connection import SqliteDatabase
@@ -209,7 +210,7 @@ async def test_who_started_a_run_is_a_schedule_or_somebody(serving):
         await scheduled(server, "s", "Every Minute")
         by_hand = await server.start()
         server.clock.advance(60_000)
-        assert await server.service.slots.settle_due() == 1
+        assert await server.service.part(Scheduler).settle_due() == 1
         kinds = {}
         for path in ("status", "status/task/backup"):
             listed = (await server.get(f"/api/v1/tasks/{path}")).json["tasks"]

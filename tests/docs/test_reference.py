@@ -8,10 +8,10 @@ from tests.docs.pages import ROOT
 from tools import faults, reference, tree
 
 import headway
+from headway.app.features import ROUTES
 from headway.cli.main import TABLE
 from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.errors import BY_CODE
-from headway.http.routes import ROUTES
 from headway.setting import settings_of
 from headway.surfaces import tables
 

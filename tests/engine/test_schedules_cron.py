@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.engine.wall_clock import cron, slots, walk
 
-from headway.engine.schedules.occurrence import timetable
-from headway.model.schedule import Schedule
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.rules.occurrence import timetable
 
 # Moments at which the clocks of these zones were changed: by an hour, half an hour, two, a whole day; at midnight, in Ramadan.
 CHANGES = [

@@ -5,8 +5,15 @@ import itertools
 import pytest
 from msgspec.structs import replace
 
-from headway.engine.schedules.declaring import GONE, declared, declared_again, declared_name, differs, left
-from headway.model.schedule import Schedule
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.rules.declaring import (
+    GONE,
+    declared,
+    declared_again,
+    declared_name,
+    differs,
+    left,
+)
 
 FIRST = declared(Schedule(id="s", name="s", task="t", occurrence="Daily", priority=1), 100)
 

@@ -6,9 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.engine.schedules.occurrence import timetable
-from headway.engine.schedules.policy import MISSED_MOST, SAID, Action, Why, decide_slots, preview, run_at
-from headway.model.schedule import CatchUp, Overlap, Schedule
+from headway.features.schedules.model import CatchUp, Overlap, Schedule
+from headway.features.schedules.rules.occurrence import timetable
+from headway.features.schedules.rules.policy import (
+    MISSED_MOST,
+    SAID,
+    Action,
+    Why,
+    decide_slots,
+    preview,
+    run_at,
+)
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tests.engine.test_schedules_cron import CHANGES, around, found, milliseconds
 from tests.engine.wall_clock import rrule, slots
 
-from headway.engine.schedules import rrule as engine_rrule
-from headway.engine.schedules.occurrence import timetable
-from headway.engine.schedules.pattern import Finder
-from headway.engine.schedules.zone import DAY
+from headway.engine.zone import DAY
 from headway.errors import InvalidSchedule
-from headway.model.schedule import Schedule
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.rules import rrule as engine_rrule
+from headway.features.schedules.rules.occurrence import timetable
+from headway.features.schedules.rules.pattern import Finder
 
 EPOCH = datetime(1970, 1, 1)
 NAMES = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")

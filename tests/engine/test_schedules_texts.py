@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.engine.schedules.explanation import explain
-from headway.engine.schedules.occurrence import checked, parse, spell, timetable
 from headway.errors import InvalidSchedule
-from headway.model.schedule import Schedule
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.rules.explanation import explain
+from headway.features.schedules.rules.occurrence import checked, parse, spell, timetable
 
 MONDAY_AT_NINE = int(datetime(2026, 1, 5, 8, tzinfo=UTC).timestamp()) * 1000
 

@@ -1033,7 +1033,7 @@ MUTANTS = (
         OTHERS + "test_a_worker_of_another_is_answered_as_one_that_is_not_there",
     ),
     Mutant(
-        "runs-before-their-slots", "Slots._settle_due",
+        "runs-before-their-slots", "Scheduler.settle_due_in",
         "if failpoints.ARMED and passed:\n    ...",
         "unit.seal()\n"
         "unit.database.commit()\n"
@@ -1043,12 +1043,12 @@ MUTANTS = (
         "tests/faults/test_schedules.py::test_a_server_that_is_killed_at_a_point_of_a_tick_has_decided_entirely_or_not_at_all[scheduler.before_save-sqlite]",
     ),
     Mutant(
-        "only-some-slots-are-kept", "Slots._settle_due",
-        "kept.add_slots(unit, slots)", "kept.add_slots(unit, slots[:10])",
+        "only-some-slots-are-kept", "Scheduler.settle_due_in",
+        "add_slots(unit, slots)", "add_slots(unit, slots[:10])",
         "tests/faults/test_schedules.py::test_many_schedules_that_fire_at_once_all_fire[100-sqlite]",
     ),
     Mutant(
-        "what-passed-is-forgotten", "Slots.settle",
+        "what-passed-is-forgotten", "Scheduler.settle",
         "decide_slots(schedule, schedule.last_slot, unit.now_ms, running)",
         "decide_slots(schedule, max(schedule.last_slot, unit.now_ms - 1400), unit.now_ms, running)",
         "tests/faults/test_schedules.py::test_every_slot_is_decided_once_however_often_the_server_is_killed[sqlite-4]",
@@ -1059,7 +1059,7 @@ MUTANTS = (
         "tests/faults/test_schedules.py::test_runs_that_wait_for_each_other_go_one_by_one_across_kills[sqlite]",
     ),
     Mutant(
-        "all-have-their-turn", "Slots.start",
+        "all-have-their-turn", "Scheduler.start",
         "action is Action.QUEUE", "False",
         "tests/faults/test_schedules.py::test_runs_that_wait_for_each_other_go_one_by_one_across_kills[sqlite]",
     ),

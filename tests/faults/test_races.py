@@ -9,6 +9,7 @@ from tests.faults import results
 from tests.faults.stores import ON_BOTH
 from tests.faults.verdict import clean
 
+from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.errors import HeadwayError
@@ -35,7 +36,7 @@ class Bench:
             self.store = open_postgres(place.store_url, SystemClock(), server_id="one", host="here", pid=1, version="0")
         else:
             self.store = open_file(place.store, SystemClock(), reserve_bytes=0)
-        self.service = Service(self.store, Signer(b"x" * 32), Settings())
+        self.service = Service(self.store, Signer(b"x" * 32), Settings(), features=FEATURES)
 
     async def __aenter__(self):
         self.store.start()

@@ -17,6 +17,7 @@ from tests.faults.stores import ON_BOTH, kills
 from tests.faults.verdict import clean, opened
 from tests.faults.waiting import pause
 
+from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.ids import Signer
@@ -43,7 +44,9 @@ def furnish(place, records, *tasks):
         else:
             store = open_file(place.store, SystemClock(), reserve_bytes=0)
         store.start()
-        service = Service(store, Signer(b"x" * 32), Settings(), gateway=Gateway(EgressPolicy(["127.0.0.1"])))
+        service = Service(
+            store, Signer(b"x" * 32), Settings(), features=FEATURES, gateway=Gateway(EgressPolicy(["127.0.0.1"]))
+        )
         if place.kind == "postgres":
             await service.servers.join()
         desk = service.of(1)

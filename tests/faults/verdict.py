@@ -12,9 +12,7 @@ import apsw
 import psycopg
 from tests.faults import results
 from tests.faults.server import Place
-
-from headway.storage.postgres.verify import verify as verify_postgres
-from headway.storage.sqlite.verify import verify
+from tests.rows import verify, verify_postgres
 
 FINAL = ("succeeded", "failed", "terminated")
 

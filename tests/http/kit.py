@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from headway.app.features import FEATURES, NATIVE_SURFACE
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.http.asgi import Api
-from headway.http.routes import NATIVE_SURFACE
 from headway.http.surface import mount
 from headway.ids import Signer
 from headway.service.service import Service
@@ -55,7 +55,7 @@ class Server:
     def __init__(self, store: Store | None = None, speaks: Any = EVERY_SURFACE, **settings: Any) -> None:
         self.store = store or open_memory(ManualClock())
         self.clock = self.store.clock
-        self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings))
+        self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings), features=FEATURES)
         self.api = Api(self.service, speaks, version="0")
         self.worker = ""
 

@@ -178,14 +178,14 @@ MUTANTS = (
         WAYS,
     ),
     Mutant(
-        "schedules-start-runs", "schedules",
+        "schedules-start-runs", "schedules.routes",
         "_START: Final = ('start a run',)", "_START: Final = ()",
         WAYS,
     ),
     Mutant(
         "triggers-a-bulk", "_check_task",
-        "call.check(*of_task((await call.service.schedules.get(_named(call))).task))",
-        "return\ncall.check(*of_task((await call.service.schedules.get(_named(call))).task))",
+        "call.check(*of_task((await call.service.get(Schedules).get(_named(call))).task))",
+        "return\ncall.check(*of_task((await call.service.get(Schedules).get(_named(call))).task))",
         WAYS,
     ),
     Mutant(

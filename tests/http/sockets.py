@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 
+from headway.app.features import FEATURES, NATIVE_SURFACE
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.http.asgi import Api
 from headway.http.listening import listen
-from headway.http.routes import NATIVE_SURFACE
 from headway.http.server import Duties, serve_http
 from headway.ids import Signer
 from headway.service.service import Service
@@ -49,7 +49,7 @@ async def serving(on_drain=None, *, path=None, store=None, **options):
     if store is None:
         store = open_memory(SystemClock()) if path is None else open_file(path, SystemClock(), reserve_bytes=0)
     store.start()
-    service = Service(store, Signer(b"x" * 32), settings)
+    service = Service(store, Signer(b"x" * 32), settings, features=FEATURES)
     await service.workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
     await service.access.load()
     api = Api(service, (NATIVE_SURFACE,))

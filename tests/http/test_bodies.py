@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from tests.http.kit import NOBODY, serving
 
+from headway.app.features import ROUTES
 from headway.errors import MalformedJson, UnknownField
 from headway.http.body import decode
 from headway.http.examples import BODIES
-from headway.http.routes import ROUTES
 from headway.wire.runs import StartRun
 
 TAKING = [route for route in ROUTES if route.takes is not None]

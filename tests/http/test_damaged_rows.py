@@ -5,12 +5,11 @@ import json
 import msgspec
 import pytest
 from tests.http.access_kit import bearer, first_key
+from tests.rows import verify, verify_postgres
 
-from headway.loops.scheduler import Scheduler
+from headway.features.schedules.loop import SchedulerLoop
 from headway.model.run import State
 from headway.storage.access import read_known
-from headway.storage.postgres.verify import verify as verify_postgres
-from headway.storage.sqlite.verify import verify
 from headway.wire import workers as wire
 
 FLIPPED = "bytes"
@@ -166,7 +165,7 @@ async def test_a_damaged_schedule_is_paused_and_the_others_go_on(serving, how):
         damage(server, how, "schedules", "definition", "name", "a")
         assert ["a", "b"] == sorted(each["name"] for each in (await server.get("/v1/schedules")).json["data"])
         server.clock.advance(61_000)
-        await Scheduler(server.service).tick()
+        await SchedulerLoop(server.service).tick()
         runs = (await server.get("/v1/runs")).json["data"]
         assert 1 == len(runs), "that of the other one"
         shown = [each for each in (await server.get("/v1/schedules")).json["data"] if each["name"] == "a"]

@@ -11,6 +11,7 @@ from openapi_spec_validator import validate
 from tests.http.kit import EVERY_SURFACE, NOBODY, routes_of, serving
 
 from headway import errors
+from headway.app.features import NATIVE_SURFACE, ROUTES
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
 from headway.http.documents import find
@@ -18,7 +19,6 @@ from headway.http.examples import BODIES
 from headway.http.openapi import document
 from headway.http.problem import every_error
 from headway.http.route import route
-from headway.http.routes import NATIVE_SURFACE, ROUTES
 from headway.http.surface import Mount, mount
 from headway.model.access import EVERYBODY, Origin
 from headway.wire import workers as wire

@@ -14,6 +14,7 @@ from tests.http.kit import Server, from_here
 from tests.world import START, opened
 
 from headway.clock import ManualClock
+from headway.features.schedules.service import Schedules
 from headway.ids import canonical_id
 from headway.storage.store import Store
 from headway.wire import runs as wire
@@ -36,7 +37,7 @@ def served(store: Store | None = None) -> tuple[Server, list[str]]:
         (lease, *_) = await server.claim()
         await server.succeed(lease.run_id)
         made = CreateSchedule(name="s", task="backup", occurrence="Daily")
-        schedule = await server.service.of(1).schedules.create(made)
+        schedule = await server.service.of(1).get(Schedules).create(made)
         return [server.worker, schedule.id, *started]
 
     return server, asyncio.run(prepare())

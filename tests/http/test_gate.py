@@ -12,9 +12,9 @@ import pytest
 from tests.http.access_kit import ALL, OURS, bearer, first_key, key_of, second
 from tests.http.kit import serving as serving_in_memory
 
+from headway.app.features import ROUTES
 from headway.engine.access import MINUTE_MS
 from headway.http.examples import BODIES
-from headway.http.routes import ROUTES
 from headway.service.access import keytext
 from headway.storage.moving.schema import tables
 

@@ -7,11 +7,11 @@ from itertools import pairwise
 import pytest
 from tests.http.kit import NOBODY, serving
 
+from headway.app.features import ROUTES
 from headway.config import Settings
 from headway.http.addresses import Addresses
 from headway.http.hostcheck import HostCheck
 from headway.http.route import Route
-from headway.http.routes import ROUTES
 
 
 async def test_unknown_paths_are_404():

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from tests.http.kit import serving
 
+from headway.app.features import ROUTES
 from headway.http import limiter as module
 from headway.http.limiter import LIMIT_FIRST, LIMIT_MAX, LIMIT_MIN, TARGET_S, ConcurrencyLimiter
-from headway.http.routes import ROUTES
 
 START, LIST, READ = (
     next(route for route in ROUTES if route.name == name)

@@ -6,6 +6,8 @@ import pytest
 from tests.http import kit
 from tests.http.kit import NOBODY
 
+from headway.features.schedules.scheduler import Scheduler
+
 NIGHTLY = {"name": "Nightly / backup", "task": "backup", "occurrence": "30 2 * * *", "timezone": "Europe/Berlin"}
 PATH = "/v1/schedules/Nightly%20%2F%20backup"
 HOUR_MS = 3_600_000
@@ -97,7 +99,7 @@ async def test_what_became_of_slots_comes_in_pages_and_can_be_back_filled(servin
     async with serving() as server:
         made = await server.post("/v1/schedules", {**NIGHTLY, "occurrence": "Hourly", "overlap": "allow"})
         server.clock.advance(5 * HOUR_MS)
-        await server.service.slots.settle_due()
+        await server.service.part(Scheduler).settle_due()
         page = await server.get(f"{PATH}/slots?page_size=2")
         assert page.json["has_more"]
         assert "page_token" in page.headers["link"]

@@ -10,10 +10,10 @@ from tests.http.access_kit import first_key
 from tests.http.kit import serving
 
 from headway import config, surfaces
+from headway.app.features import NATIVE_SURFACE
 from headway.app.offline import openapi
 from headway.clock import ManualClock
 from headway.config import Settings
-from headway.http.routes import NATIVE_SURFACE
 from headway.ids import Signer
 from headway.service.service import Service
 from headway.storage.sqlite.open import open_memory

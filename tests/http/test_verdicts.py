@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import pytest
 from tests.http import kit
+from tests.rows import verify as verify_sqlite
+from tests.rows import verify_postgres
 from tests.world import START, opened
 
+from headway.app.features import NATIVE_SURFACE
 from headway.clock import ManualClock
-from headway.http.routes import NATIVE_SURFACE
-from headway.storage.postgres.verify import verify as verify_postgres
-from headway.storage.sqlite.verify import verify as verify_sqlite
 from headway.wire import workers as wire
 
 TEXTS = {

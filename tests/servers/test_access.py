@@ -7,10 +7,10 @@ from tests.http.access_kit import ALL, bearer
 from tests.http.kit import exchange
 from tests.servers.test_servers import soon
 
+from headway.app.features import NATIVE_SURFACE
 from headway.engine.access import DAY_MS, MINUTE_MS
 from headway.errors import Unauthenticated
 from headway.http.asgi import Api
-from headway.http.routes import NATIVE_SURFACE
 from headway.model.access import EVERYBODY, Origin
 from headway.service.access import keytext
 from headway.wire.access import CreateKey, PatchKey

@@ -13,9 +13,9 @@ from tests.faults.waiting import pause, until
 from tests.servers.test_servers import soon
 from tests.world import START
 
+from headway.features.schedules.store import SlotDue
 from headway.model.run import Reason
 from headway.notify.events import PeersChecked
-from headway.storage.schedules import SlotDue
 from headway.wire.schedules import CreateSchedule, PatchSchedule
 
 MINUTE = 60_000

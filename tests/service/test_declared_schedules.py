@@ -8,8 +8,8 @@ import pytest
 from tests.service.test_schedules import HOUR, MINUTE, create, ran, runs_of, slots
 from tests.world import START, declare
 
-from headway.engine.schedules.declaring import GONE
 from headway.errors import InvalidInput, InvalidSchedule, ScheduleNotFound
+from headway.features.schedules.rules.declaring import GONE
 from headway.wire.schedules import PatchSchedule, ResumeSchedule, ScheduleDeclaration
 from headway.wire.times import to_text
 from headway.wire.workers import RegisterWorker

@@ -6,11 +6,10 @@ import pytest
 from tests.world import declare
 
 from headway.errors import InvalidState
-from headway.model.run import FINAL, LEASED, State
+from headway.model.run import FINAL, State
 from headway.notify.events import CommitEvent, RunDue
 from headway.service import hooks
 from headway.service.hooks import Hook
-from headway.service.service import hooks_of_all
 
 
 def noting(seen, name, states=frozenset(State), concerns=lambda run: True):
@@ -20,16 +19,11 @@ def noting(seen, name, states=frozenset(State), concerns=lambda run: True):
     return Hook(name=name, states=states, concerns=concerns, on_transition=note)
 
 
-def test_hooks_react_in_one_order_the_core_before_features():
-    assert [hook.name for hook in hooks_of_all()] == ["worker", "slot", "key", "parent", "schedule"]
-    assert [hook.name for hook in hooks_of_all() if State.SUCCEEDED in hook.states] == [
-        "slot",
-        "key",
-        "parent",
-        "schedule",
-    ]
-    assert not [hook.name for hook in hooks_of_all() if hook.states & {State.RUNNING}], "a claim calls none"
-    assert all(hook.states in (FINAL, frozenset(State) - LEASED) or hook.name == "worker" for hook in hooks_of_all())
+async def test_hooks_react_in_one_order_the_core_before_features(world):
+    found = world.service.hooks
+    assert [hook.name for hook in found] == ["worker", "slot", "key", "parent", "schedule"]
+    assert [hook.name for hook in found if State.SUCCEEDED in hook.states] == ["slot", "key", "parent", "schedule"]
+    assert not [hook.name for hook in found if State.RUNNING in hook.states], "a claim calls none"
 
 
 async def test_a_hook_is_called_for_its_states_and_the_runs_that_concern_it_alone(world):

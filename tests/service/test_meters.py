@@ -8,9 +8,9 @@ import pytest
 from tests.world import declare, raw
 
 from headway.actions.executor import BuiltInWorker
+from headway.app.features import NATIVE_SURFACE
 from headway.http.asgi import Api
 from headway.http.metrics import exposition
-from headway.http.routes import NATIVE_SURFACE
 from headway.notify.events import SessionsChanged
 from headway.storage import meters
 from headway.wire import workers as wire

@@ -8,11 +8,11 @@ import pytest
 from tests.world import declare, key, make_organisation, raw, spec
 
 from headway.actions import bulk
+from headway.app.features import NATIVE_SURFACE
 from headway.errors import BadCursor, Forbidden, HeadwayError, InvalidInput, QueueNotFound, TaskNotFound, UnknownTask
 from headway.http.asgi import Api
 from headway.http.metrics import exposition
 from headway.http.paging import next_token, page_of
-from headway.http.routes import NATIVE_SURFACE
 from headway.model.query import Page, RunFilter
 from headway.model.run import Reason, State
 from headway.model.space import MARK, Space

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from tests.world import START, declare, in_memory, key
 
-from headway.engine.schedules.policy import MISSED_MOST
 from headway.errors import (
     IdempotencyKeyReused,
     InvalidInput,
@@ -19,10 +18,11 @@ from headway.errors import (
     UnknownTask,
     VersionMismatch,
 )
+from headway.features.schedules.model import SLOT_LABEL, CatchUp, Outcome, Overlap
+from headway.features.schedules.rules.policy import MISSED_MOST
+from headway.features.schedules.scheduler import AT_ONCE, Scheduler
+from headway.features.schedules.service import BACKFILL_MAX
 from headway.model.run import Reason
-from headway.model.schedule import SLOT_LABEL, CatchUp, Outcome, Overlap
-from headway.service.schedules import BACKFILL_MAX
-from headway.service.slots import AT_ONCE
 from headway.wire import workers as wire
 from headway.wire.schedules import (
     BackfillSchedule,
@@ -153,7 +153,7 @@ async def test_with_skip_a_slot_makes_no_run_while_another_is_unfinished(world):
     await world.succeed(worker, lease)
     await world.advance(MINUTE, worker)
     assert await slots(world) == [(1, "ran", "due"), (2, "skipped", "running"), (3, "ran", "due")]
-    assert world.service.slots.decided == Counter({("ran", "due"): 2, ("skipped", "running"): 1})
+    assert world.service.part(Scheduler).decided == Counter({("ran", "due"): 2, ("skipped", "running"): 1})
 
 
 async def test_with_queue_runs_go_one_after_the_other_in_the_order_of_slots(world):

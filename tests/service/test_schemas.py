@@ -9,7 +9,7 @@ from tests.world import declare, spec
 
 from headway.engine.schemas.cost import Cost
 from headway.errors import InputTooCostly, InvalidInput, SchemaTooCostly
-from headway.model.schedule import Outcome
+from headway.features.schedules.model import Outcome
 from headway.service import schemas
 from headway.wire import workers as wire
 from headway.wire.runs import StartRun

@@ -11,9 +11,8 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import apsw
+from tests.rows import verify
 from tests.world import COUNTERS
-
-from headway.storage.sqlite.verify import verify
 
 FINAL = frozenset({"succeeded", "failed", "terminated"})
 LEASED = frozenset({"running", "stopping"})

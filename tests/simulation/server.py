@@ -12,6 +12,7 @@ from tests.simulation.loop import Life, VirtualLoop
 from tests.simulation.network import Network
 
 from headway.actions.executor import BuiltInWorker
+from headway.app.features import FEATURES
 from headway.app.loops import begin_loops
 from headway.config import Settings
 from headway.ids import IdSource, Signer
@@ -56,7 +57,13 @@ class Server:
         self._let_writer_take_its_time(store, life)
         store.events.subscribe(StorageStopped, lambda _: self._network.later(0.1, self._end, life))
         store.start()
-        service = Service(store, Signer(b"the simulation's secret, 32 byte"), SETTINGS, IdSource(self._rng.randbytes))
+        service = Service(
+            store,
+            Signer(b"the simulation's secret, 32 byte"),
+            SETTINGS,
+            IdSource(self._rng.randbytes),
+            features=FEATURES,
+        )
         await service.workers.restore()
         begin_loops(service)
         BuiltInWorker(service).start()

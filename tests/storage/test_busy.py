@@ -10,9 +10,9 @@ from tests.running import of_sqlite
 from tests.storage.faulty import faulty_world
 from tests.world import declare
 
+from headway.app.features import NATIVE_SURFACE
 from headway.errors import StorageBusy
 from headway.http.asgi import Api
-from headway.http.routes import NATIVE_SURFACE
 from headway.storage.database import DatabaseLocked
 
 

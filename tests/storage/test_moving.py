@@ -11,6 +11,7 @@ import apsw
 import psycopg
 import pytest
 from tests.postgres.cluster import Cluster
+from tests.rows import verify_postgres as verify
 from tests.world import START, declare, on_disk, on_postgres, spec
 
 from headway.clock import ManualClock, SystemClock
@@ -20,7 +21,6 @@ from headway.storage.location import secret_of
 from headway.storage.moving.move import Unequal, move
 from headway.storage.moving.schema import STAY, tables
 from headway.storage.postgres.open import open_postgres, prepare, secret_in
-from headway.storage.postgres.verify import verify
 from headway.storage.sqlite.open import open_file
 from headway.wire import workers as wire
 

@@ -7,6 +7,7 @@ import sys
 
 import apsw
 import pytest
+from tests.rows import verify
 from tests.running import of_sqlite
 from tests.world import on_disk
 
@@ -18,7 +19,6 @@ from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.lock import StoreInUse
 from headway.storage.sqlite.migrate import SchemaTooNew, migrate
 from headway.storage.sqlite.open import open_file
-from headway.storage.sqlite.verify import verify
 from headway.storage.statements import migrations
 
 OPEN = """

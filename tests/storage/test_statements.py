@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from headway.clock import ManualClock
+from headway.features.schedules.model import PastSlot
 from headway.model.event import Event, Result, Step, Tombstone
 from headway.model.query import Page, RunFilter
 from headway.model.run import Run, State
-from headway.model.schedule import PastSlot
 from headway.model.task import Task
 from headway.model.worker import Queue, Worker
 from headway.service.starting import new_run
@@ -17,7 +17,7 @@ from headway.storage import lists
 from headway.storage.lists import BY_END, Lead
 from headway.storage.sqlite.dialect import SQLITE
 from headway.storage.sqlite.open import open_memory
-from headway.storage.statements import FILES, load
+from headway.storage.statements import load
 from headway.storage.unit import _COLUMNS, Unit, make_run
 
 STATEMENTS = load(SQLITE)
@@ -260,8 +260,3 @@ def test_whole_runs_are_not_sorted(connection, fields):
 def test_a_label_is_found_by_its_name_and_value(connection):
     sql, binds = lists.page(SQLITE, RunFilter(labels={"a": "b"}), Page(), 51, Lead("label", "a"))
     assert any("run_labels" in line and "name=? AND value=?" in line for line in plan(connection, sql, binds))
-
-
-def test_no_file_of_statements_is_forgotten():
-    folder = SOURCE / "storage/sql"
-    assert set(FILES) == {file.name for file in folder.glob("*.sql")}

@@ -1,11 +1,11 @@
 """The check of everything finds what it is for, and finds nothing else."""
 
 import pytest
+from tests.rows import verify
 from tests.running import of_sqlite
 from tests.world import declare, in_memory
 
 from headway.model.run import PARKED
-from headway.storage.sqlite.verify import verify
 from headway.wire import workers as wire
 from headway.wire.schedules import CreateSchedule
 

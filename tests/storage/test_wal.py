@@ -8,6 +8,7 @@ import sqlite3
 
 import apsw
 import pytest
+from tests.rows import verify
 from tests.world import START, on_disk
 
 from headway.clock import ManualClock
@@ -17,7 +18,6 @@ from headway.storage.sqlite.backup import backup, restore
 from headway.storage.sqlite.fit import Unfit, check
 from headway.storage.sqlite.lock import note_of
 from headway.storage.sqlite.open import open_file
-from headway.storage.sqlite.verify import verify
 from headway.storage.sqlite.wal import FRAME_BYTES, HEADER_BYTES, Log
 
 FRAME = FRAME_BYTES + 4_096

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from headway.app.features import FEATURES
 from headway.loops.bookkeeper import Bookkeeper
 from headway.loops.loop import Loop
 from headway.loops.pruner import EVERY_MS, Pruner
 from headway.loops.pulse import Pulse
 from headway.loops.rescuer import Rescuer
-from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.loops.timekeeper import Timekeeper
 from headway.service.servers import PULSE_MS
@@ -20,7 +20,7 @@ def begin_loops(service: Service) -> list[Loop]:
         Loop(Stager(service)),
         Loop(Rescuer(service)),
         Loop(Pruner(service), longest_s=EVERY_MS / 1000),
-        Loop(Scheduler(service)),
+        *(Loop(make(service)) for feature in FEATURES for make in feature.loops),
         Loop(Bookkeeper(service)),
     ]
     if service.store.peers is not None:

@@ -84,18 +84,27 @@ def _certificate(settings: Settings) -> list[Finding]:
 
 
 def _checkup(store: str, *, verify: bool) -> Iterable[tuple[str, bool, str]]:
+    from headway.app.features import CHECKS  # noqa: PLC0415 - only where it is asked for
+
     settings = config.from_environment(store=store)
     if is_postgres(store):
         need_driver()
         from headway.storage.postgres import checkup as of_postgres  # noqa: PLC0415 - only where it is asked for
 
         return of_postgres.checkup(
-            store, SystemClock(), verify=verify, secret=settings.secret, earlier=as_secrets(settings.earlier_secrets)
+            store,
+            SystemClock(),
+            verify=verify,
+            checks=CHECKS,
+            secret=settings.secret,
+            earlier=as_secrets(settings.earlier_secrets),
         )
     from headway.storage.sqlite import checkup as of_sqlite  # noqa: PLC0415
 
     earlier = as_secrets(settings.earlier_secrets)
-    return of_sqlite.checkup(_file(store, "has no file"), verify=verify, secret=settings.secret, earlier=earlier)
+    return of_sqlite.checkup(
+        _file(store, "has no file"), verify=verify, checks=CHECKS, secret=settings.secret, earlier=earlier
+    )
 
 
 def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, accept_loss: bool = False) -> Report:
@@ -121,6 +130,7 @@ def create_key(store: str, asked: CreateKey, *, make_folder: bool = False) -> tu
 
 
 async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str, str]:
+    from headway.app.features import FEATURES  # noqa: PLC0415
     from headway.ids import Signer  # noqa: PLC0415 - only where it is asked for
     from headway.model.access import EVERYBODY, Origin  # noqa: PLC0415
     from headway.service.service import Service  # noqa: PLC0415
@@ -128,7 +138,7 @@ async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str, s
     opened, secret = await asyncio.to_thread(_open, settings)
     opened.start()
     try:
-        service = Service(opened, Signer(secret), settings)
+        service = Service(opened, Signer(secret), settings, features=FEATURES)
         await service.access.load()
         number = FIRST if asked.organisation is None else service.organisations.get(asked.organisation).id
         origin = Origin(organisation=number, actor=f"{getpass.getuser()}, without a server")
@@ -150,10 +160,10 @@ def _open(settings: Settings) -> tuple[Store, bytes]:
 
 def openapi(surface: str) -> dict[str, Any]:
     """Return the OpenAPI document of a surface, with the default settings; raise ValueError for another name."""
+    from headway.app.features import NATIVE_SURFACE  # noqa: PLC0415
     from headway.errors import NotFound  # noqa: PLC0415 - only where it is asked for
     from headway.http.documents import find  # noqa: PLC0415
     from headway.http.openapi import document  # noqa: PLC0415
-    from headway.http.routes import NATIVE_SURFACE  # noqa: PLC0415
     from headway.http.surface import mount  # noqa: PLC0415
 
     try:

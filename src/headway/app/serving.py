@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headway import __version__, config, hangup, logs
+from headway.app.features import FEATURES
 from headway.app.opening import known_secret, on_a_file, on_postgres
 from headway.app.reloading import Reloads
 from headway.config import Settings
@@ -180,9 +181,9 @@ async def _with_store(
     notices: Notices,
 ) -> int:
     from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
+    from headway.app.features import NATIVE_SURFACE  # noqa: PLC0415
     from headway.app.loops import begin_loops  # noqa: PLC0415
     from headway.http.asgi import Api  # noqa: PLC0415
-    from headway.http.routes import NATIVE_SURFACE  # noqa: PLC0415
     from headway.http.server import serve_http  # noqa: PLC0415
     from headway.model.record_task import EXECUTOR  # noqa: PLC0415
     from headway.service.service import Service  # noqa: PLC0415
@@ -198,7 +199,7 @@ async def _with_store(
     drained = asyncio.Event()
     store.events.subscribe(StorageStopped, lambda stopped: broken(stopped.error))
     store.start()
-    service = Service(store, Signer(secret), settings)
+    service = Service(store, Signer(secret), settings, features=FEATURES)
     await service.workers.restore()
     await service.servers.join()
     if refusal := await _lock_the_door(service, place.first_key, notices):

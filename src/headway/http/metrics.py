@@ -62,7 +62,9 @@ class _Collector(Collector):
         if self._organisation != FIRST:
             return
         yield from self._workers()
-        yield from self._schedules()
+        for feature in self._server.service.features:
+            if feature.metrics is not None:
+                yield from feature.metrics(self._server.service)
         yield from self._store()
         yield from self._http()
 
@@ -143,16 +145,6 @@ class _Collector(Collector):
         yield CounterMetricFamily(
             "headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed
         )
-
-    def _schedules(self) -> Iterator[Metric]:
-        slots = CounterMetricFamily(
-            "headway_slots",
-            "Slots of schedules that this server decided about since it began.",
-            labels=["outcome", "why"],
-        )
-        for (outcome, why), count in sorted(self._server.service.slots.decided.items()):
-            slots.add_metric([outcome, why], count)
-        yield slots
 
     def _store(self) -> Iterator[Metric]:
         store = self._server.service.store

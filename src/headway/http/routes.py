@@ -6,9 +6,10 @@ that is not in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-from headway.http import (
+from headway.http import (  # fmt: skip
     access,
     answers,
     events,
@@ -18,12 +19,11 @@ from headway.http import (
     queues,
     record_tasks,
     runs,
-    schedules,
     servers,
     tables,
     tasks,
     workers,
-)  # fmt: skip
+)
 from headway.http.route import Route, route
 from headway.http.surface import BEARER, NATIVE, Surface
 from headway.wire import runs as wire
@@ -115,8 +115,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/queues/{name}:resume", queues.resume, "queue:write", "Let runs start from a queue again.",
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",), logged="queue.resume"),
     *record_tasks.ROUTES,
-    # -- schedules -----------------------------------------------------------------------------------------------------
-    *schedules.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------
     route("POST", "/v1/workers", workers.register, "worker:protocol", "Register a worker and its tasks.", own=True,
           takes=worker_wire.RegisterWorker, gives=worker_wire.WorkerOut, status=201),
@@ -153,16 +151,23 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("GET", "/", ops.root, "public", "The way to the documents.", status=303, kind="text/plain"),
 )  # fmt: skip
 
-NATIVE_SURFACE: Final = Surface(
-    name=NATIVE,
-    routes=lambda _settings, _gate: ROUTES,
-    title="Headway",
-    description="""\
+
+def native(more: Iterable[Route] = ()) -> Surface:
+    """Return the surface of the native API, with `more` routes of features."""
+    routes = (*ROUTES, *more)
+    return Surface(
+        name=NATIVE,
+        routes=lambda _settings, _gate: routes,
+        title="Headway",
+        description=DESCRIPTION,
+        schemes={"key": BEARER},
+        ways=(("key",),),
+    )
+
+
+DESCRIPTION: Final = """\
 Durable runs of tasks: start, watch, suspend, stop and remember them.
 
 Times are RFC 3339 in UTC, durations are texts such as "30s" or "PT30S". Unknown fields of a request are refused, unknown
 fields of an answer are to be ignored. Errors are problem documents (RFC 9457) with a stable `code`; `type` leads to a page
-about it. Every POST may carry an Idempotency-Key, so that repeating it is safe.""",
-    schemes={"key": BEARER},
-    ways=(("key",),),
-)
+about it. Every POST may carry an Idempotency-Key, so that repeating it is safe."""

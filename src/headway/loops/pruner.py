@@ -6,15 +6,12 @@ import logging
 
 from headway.engine.retention import removable
 from headway.notify.events import CommitEvent
-from headway.service.schedules import kept_ms
 from headway.service.service import Service
 from headway.service.tables.definitions import sweep
 from headway.service.tables.files import prune as prune_files
-from headway.storage.schedules import prune
 from headway.storage.unit import Unit
 
 CHUNK = 500
-SLOTS_AT_ONCE = 5_000
 EVERY_MS = 60_000
 
 log = logging.getLogger("headway.pruner")
@@ -36,8 +33,9 @@ class Pruner:
         while (removed := await self._store.write(self._remove)) == CHUNK:
             self.removed += removed
         self.removed += removed
-        while await self._store.write(self._forget_slots):
-            pass
+        for feature in self._service.features:
+            if feature.prune is not None:
+                await feature.prune(self._service)
         await self._store.write(self._forget)
         await sweep(self._store)
         await prune_files(self._store)
@@ -50,10 +48,6 @@ class Pruner:
         if expired:
             unit.remove(expired, "retention")
         return len(expired)
-
-    def _forget_slots(self, unit: Unit) -> bool:
-        """Slots go before the tombstones of their runs."""
-        return prune(unit, unit.now_ms - kept_ms(self._service.settings), SLOTS_AT_ONCE)
 
     def _forget(self, unit: Unit) -> None:
         run = unit.database.run

@@ -7,7 +7,7 @@ organisation calls things; how they are kept is `model.space`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from headway.model.space import Space
 from headway.service.access.keys import Keys
@@ -17,7 +17,6 @@ from headway.service.cursors import Cursors
 from headway.service.history import History
 from headway.service.record_tasks import RecordTasks
 from headway.service.runs import Runs
-from headway.service.schedules import Schedules
 from headway.service.tables.definitions import Tables
 from headway.service.tables.exporting import Exports
 from headway.service.tables.external import FarTables
@@ -32,17 +31,22 @@ if TYPE_CHECKING:
     from headway.service.service import Service
 
 
+T = TypeVar("T")
+
+
 class Desk:
     """One object a noun: `desk.runs.start(…)`, `desk.queues.pause(…)`. `Service.of` hands it out."""
 
     def __init__(self, service: Service, organisation: int) -> None:
+        self._service = service
+        self._nouns: dict[type, Any] = {}
         self.space = space = Space(organisation)
         self.organisation = organisation
         store = service.store
         self.cursors = Cursors(service.signer.within(space.inside("")))
 
         def zone() -> ZoneInfo:
-            from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in engine/schedules/zone.py
+            from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in engine/zone.py
 
             return ZoneInfo(self.zone)
 
@@ -50,7 +54,6 @@ class Desk:
         self.tasks = Tasks(store, space)
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
-        self.schedules = Schedules(store, service.slots, service.ids, service.settings, organisation)
         far = FarTables(service.databases, service.vault)
         self.tables = Tables(store, service.ids, organisation, zone, far=far)
         self.records = Records(store, self.tables, service.ids, organisation, zone, far=far)
@@ -69,3 +72,13 @@ class Desk:
     def zone(self) -> str:
         """Name of the organisation's time zone."""
         return self._organisations[self.organisation].zone
+
+    def get(self, kind: type[T]) -> T:
+        """Return a feature's object for this organisation, such as `desk.get(Schedules)`; raise LookupError if there is none."""
+        found = self._nouns.get(kind)
+        if found is None:
+            makes = [each.nouns[kind] for each in self._service.features if kind in each.nouns]
+            if not makes:
+                raise LookupError(f"no feature of this service has {kind.__name__}")
+            found = self._nouns[kind] = makes[0](self._service, self.organisation)
+        return cast(T, found)

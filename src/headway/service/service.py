@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
 
 from headway.config import Settings
 from headway.ids import IdSource, Signer
-from headway.notify.events import AccessChanged, ClaimsLeft, LaneClosed, StopRequested, StorageRegained
+from headway.notify.events import AccessChanged, ClaimsLeft, CommitEvent, LaneClosed, StopRequested, StorageRegained
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
-from headway.service import slots
 from headway.service.access.access import Access
 from headway.service.access.organisations import Organisations
 from headway.service.bulk import Bulk
@@ -20,18 +22,38 @@ from headway.service.reporting import ReportProcessor
 from headway.service.schemas import Schemas
 from headway.service.servers import Servers
 from headway.service.sessions import Sessions
-from headway.service.slots import Slots
 from headway.service.starting import Drafter
 from headway.service.tables.external import databases
-from headway.service.workers import Workers
+from headway.service.workers import Declarations, Workers
 from headway.storage.catalog import Lane
-from headway.storage.schedules import SlotDue
 from headway.storage.store import Store
 from headway.vault import Vault, as_secrets
 
-RELAYED: Final = (StopRequested, AccessChanged, SlotDue)
-"""After-commit events that servers relay to each other."""
+T = TypeVar("T")
+
+RELAYED: Final = (StopRequested, AccessChanged)
+"""After-commit events of the core that servers relay to each other; features add theirs."""
 ALL_LANES: Final[Lane] = ("", "")
+
+
+class Extension(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a feature that the service needs; `features.feature.Feature` adds loops, routes and checks."""
+
+    name: str
+    hooks: tuple[Hook, ...] = ()
+    """In-transaction reactions to transitions, after those of the core."""
+    relayed: tuple[type[CommitEvent], ...] = ()
+    """After-commit events that servers relay to each other."""
+    parts: Mapping[type, Callable[[Service], Any]] = {}
+    """Class → function that makes its one object for all organisations: `service.part(Class)`."""
+    nouns: Mapping[type, Callable[[Service, int], Any]] = {}
+    """Class → function that makes its object for one organisation: `desk.get(Class)`."""
+    declarations: Callable[[Service], Declarations] | None = None
+    """Reader of what workers declare of the feature when they register."""
+    metrics: Callable[[Service], Iterable[Any]] | None = None
+    """Prometheus metrics of the server, shown to the operator."""
+    prune: Callable[[Service], Awaitable[None]] | None = None
+    """Removal of rows that retention gives up; called by the pruner before tombstones go."""
 
 
 class Service:
@@ -44,6 +66,7 @@ class Service:
         settings: Settings,
         ids: IdSource | None = None,
         gateway: Gateway | None = None,
+        features: Sequence[Extension] = (),
     ) -> None:
         self.store = store
         self.settings = settings
@@ -60,8 +83,10 @@ class Service:
         self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
         reports = ReportProcessor(self.drafter, signer, settings)
         self.bulk = Bulk(store, self.ids)
-        self.slots = Slots(store, self.drafter)
-        self.workers = Workers(store, self.sessions, reports, self.schemas, self.slots, self.ids, settings)
+        self.features = tuple(features)
+        self._parts: dict[type, Any] = {}
+        declarations = [each.declarations(self) for each in features if each.declarations is not None]
+        self.workers = Workers(store, self.sessions, reports, self.schemas, self.ids, settings, declarations)
         self.servers = Servers(store, self.sessions)
         self.access = Access(store, signer, settings)
         """Who is let in; see `headway.service.access`."""
@@ -69,7 +94,7 @@ class Service:
         self._desks: dict[int, Desk] = {}
         self.closed_lanes: dict[tuple[str, str], int] = {}
         """(queue, task) that a rate has closed → when they open again; ALL_LANES: claims that have to go on."""
-        store.install(table(hooks_of_all()), RELAYED)
+        store.install(table(self.hooks), (*RELAYED, *(kind for each in features for kind in each.relayed)))
         events = store.events
         events.subscribe(StopRequested, self.sessions.stop)
         events.subscribe(StorageRegained, lambda _: self.sessions.excuse())
@@ -83,10 +108,17 @@ class Service:
             desk = self._desks[organisation] = Desk(self, organisation)
         return desk
 
+    def part(self, kind: type[T]) -> T:
+        """Return a feature's object for all organisations, made when it is first asked for."""
+        if kind not in self._parts:
+            make = next(each.parts[kind] for each in self.features if kind in each.parts)
+            self._parts[kind] = make(self)
+        return cast(T, self._parts[kind])
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks of the core and of the features, in the order in which they react."""
+        return (*HOOKS, *(hook for each in self.features for hook in each.hooks))
+
     def _close_lane(self, lane: Lane, at_ms: int) -> None:
         self.closed_lanes[lane] = at_ms
-
-
-def hooks_of_all() -> tuple[Hook, ...]:
-    """Return the hooks of the core and of the features, in the order in which they react."""
-    return (*HOOKS, slots.HOOK)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Container, Iterable
+from collections.abc import AsyncIterator, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -22,18 +22,14 @@ from headway.model.access import EVERYBODY, RESERVED, Principal
 from headway.model.query import FIRST
 from headway.model.record_task import EXECUTOR
 from headway.model.run import State
-from headway.model.schedule import PastSlot
 from headway.model.space import Space
 from headway.model.task import Limit, Retention, RetryPolicy, Task
 from headway.model.worker import LoopBlock, Standing, Worker
 from headway.service.claiming import Claim, claim, takes, unpark
-from headway.service.declaring import Declaring
 from headway.service.inputs import canonical
 from headway.service.reporting import CheckedReport, ReportProcessor
 from headway.service.schemas import Schemas
 from headway.service.sessions import Session, Sessions
-from headway.service.slots import Slots
-from headway.service.stopping import finish
 from headway.service.transitions import move
 from headway.storage.catalog import Catalog
 from headway.storage.command import Command
@@ -59,6 +55,28 @@ class Known(msgspec.Struct, frozen=True):
     tasks: Container[str]
     notices: tuple[str, ...] = ()
     """What of its schedules did not count when it registered, and why."""
+
+
+class Declared(Protocol):
+    """One feature's part of a registration, read and checked."""
+
+    def keep(self, unit: Unit, tasks: Sequence[str], by: Principal) -> list[str]:
+        """Keep it within the registration's transaction, for these tasks of the worker; return notices for the worker."""
+        ...
+
+    async def committed(self) -> None:
+        """Do the work that follows the commit."""
+        ...
+
+
+class Declarations(Protocol):
+    """One feature's reading of registrations."""
+
+    async def read(
+        self, asked: wire.RegisterWorker, tasks: Mapping[str, Task], space: Space, started_at: int
+    ) -> Declared:
+        """Read and check a registration; `tasks` are those that it declares, by the names that the worker uses."""
+        ...
 
 
 class OfExecutor:
@@ -122,16 +140,16 @@ class Workers:
         sessions: Sessions,
         reports: ReportProcessor,
         schemas: Schemas,
-        slots: Slots,
         ids: IdSource,
         settings: Settings,
+        declarations: Sequence[Declarations] = (),
     ) -> None:
+        """`declarations` read what features let workers declare beside tasks."""
         self._store = store
         self._sessions = sessions
         self._reports = reports
         self._schemas = schemas
-        self._slots = slots
-        self._declaring = Declaring(slots, ids, settings)
+        self._declarations = declarations
         self._ids = ids
         self._settings = settings
         self._known: dict[str, Known] = {}
@@ -156,7 +174,7 @@ class Workers:
         The names of built-in tasks are the server's own: others that declare one raise InvalidInput, and so does who
         wants to share a task from another organisation than the first.
         A key that is bound to queues (`by`) changes no task, and no schedule, of another queue: Forbidden says which it would.
-        Schedules are made, changed and paused so that they are as the code says; see `engine.schedules.declaring`.
+        Features, such as schedules, keep what they read of the registration in the same transaction.
         With an `executor` the worker takes whatever tasks have that one.
         """
         if not built_in:
@@ -166,7 +184,7 @@ class Workers:
         tasks = [await self._declared(declaration, space, now_ms) for declaration in asked.tasks]
         started_at = now_ms if asked.started_at is None else min(now_ms, timestamp(asked.started_at, "/started_at"))
         by_name = {space.outside(task.name): task for task in tasks}
-        schedules = await self._declaring.read(asked.schedules, by_name, space, started_at)
+        declared = [await reader.read(asked, by_name, space, started_at) for reader in self._declarations]
         queues = list(map(space.inside, asked.queues))
         worker = Worker(
             id=self._ids.new(now_ms),
@@ -184,20 +202,16 @@ class Workers:
             organisation=organisation,
         )
 
-        def work(unit: Unit) -> tuple[list[str], list[PastSlot]]:
+        def work(unit: Unit) -> list[str]:
             own = _define(unit, tasks, space, by)
             for queue in queues:
                 unit.queue(queue)
             unit.save_worker(worker)
-            decided: list[PastSlot] = []
-            if not tasks:
-                return [], decided
-            return self._declaring.keep(unit, space, own, schedules, started_at, decided, by), decided
+            return [notice for each in declared for notice in each.keep(unit, own, by)] if tasks else []
 
-        notices, decided = await self._store.write(work)
-        self._slots.count(decided)
-        if decided:
-            await finish(self._store)
+        notices = await self._store.write(work)
+        for each in declared:
+            await each.committed()
         known = self._known[worker.id] = replace(self._remember(worker), notices=tuple(notices))
         if executor:
             self._known[worker.id] = replace(known, tasks=OfExecutor(self._store.catalog, executor))

@@ -35,10 +35,10 @@ _MACRO: Final = re.compile(r"@(\w+)(?:\(([^()]*)\))?")
 _FOLDER: Final = Path(__file__).parent
 RUN_COLUMNS: Final = Run.__struct_fields__
 
-FILES: Final = (
-    "runs.sql", "history.sql", "admission.sql", "verify.sql", "servers.sql", "organisations.sql", "access.sql",
-    "schedules.sql", "tables.sql", "files.sql", "record_tasks.sql",
-)  # fmt: skip
+
+def files() -> list[Path]:
+    """Return the files with the statements of the core and of the features."""
+    return [*sorted(_FOLDER.glob("sql/*.sql")), *sorted(_FOLDER.parent.glob("features/*/*.sql"))]
 
 
 class Dialect(msgspec.Struct, frozen=True):
@@ -85,19 +85,19 @@ class Dialect(msgspec.Struct, frozen=True):
 def load(dialect: Dialect) -> dict[str, str]:
     """Return every statement of the product by name, in the dialect; each dialect does so once."""
     statements: dict[str, str] = {}
-    for file in FILES:
-        for name, sql in _read(f"sql/{file}"):
-            assert name not in statements, f"{file}: {name} is defined twice"
+    for path in files():
+        for name, sql in _read(path):
+            assert name not in statements, f"{path.name}: {name} is defined twice"
             statements[name] = dialect.spell(sql)
     for file in dialect.own:
-        for name, sql in _read(file):
+        for name, sql in _read(_FOLDER / file):
             assert name in statements, f"{file}: {name} replaces nothing"
             statements[name] = dialect.spell(sql)
     return statements
 
 
-def _read(path: str) -> Iterator[tuple[str, str]]:
-    _, *parts = _NAME.split((_FOLDER / path).read_text(encoding="utf-8"))
+def _read(path: Path) -> Iterator[tuple[str, str]]:
+    _, *parts = _NAME.split(path.read_text(encoding="utf-8"))
     for name, body in zip(parts[::2], parts[1::2], strict=True):
         plain = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
         yield name, plain.strip().rstrip(";")

@@ -14,19 +14,15 @@ import msgspec
 
 from headway.engine.access import breaks
 from headway.engine.lifecycle import CAUSES, TRANSITIONS
-from headway.engine.schedules.occurrence import timetable
 from headway.engine.tables.keys import entries
-from headway.errors import InvalidSchedule
 from headway.ids import Signer
 from headway.model.access import AuditEvent
 from headway.model.run import FINAL, PARKED, State
-from headway.model.schedule import Schedule
 from headway.model.space import MARK, Space
 from headway.model.table import Field
 from headway.storage.access import SEAL, VERSION, head_of, unsealed
 from headway.storage.damage import MARK as MARKED
 from headway.storage.damage import is_json
-from headway.storage.schedules import BEHIND_TEXT, make_schedule
 from headway.storage.tables import make_table
 
 _LEGAL: Final = frozenset(
@@ -103,7 +99,11 @@ Read = Callable[..., Iterable[Any]]
 """Returns the rows of a named statement, one after the other, all of them as of one moment."""
 
 
-def findings(read: Read, signers: Sequence[Signer] = ()) -> Iterator[Finding]:
+RowCheck = Callable[[Read], Iterator[Finding]]
+"""A check of a feature's rows."""
+
+
+def findings(read: Read, signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()) -> Iterator[Finding]:
     """Yield everything that is wrong; a healthy store has nothing of that, also right after a crash.
 
     `signers` have the store's secrets, if these are known: then the seal of the log is looked at as well.
@@ -126,12 +126,6 @@ def findings(read: Read, signers: Sequence[Signer] = ()) -> Iterator[Finding]:
     for task, key, queue in read("verify_parked", parked=PARKED):
         message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
         yield Finding(_named(task), message)
-    for row in read("verify_schedules"):
-        yield from _schedule(make_schedule(row))
-    for schedule_id, nominal, message in read("verify_slots"):
-        yield Finding(schedule_id, f"slot {nominal}: {message}")
-    for (run_id,) in read("verify_behind", behind=BEHIND_TEXT):
-        yield Finding(run_id, "it waits for earlier runs of its schedule, and there are none")
     for what, name in read("verify_keys"):
         yield Finding(what, f"{name} is of something that is not there")
     yield from _log(read, signers)
@@ -141,6 +135,8 @@ def findings(read: Read, signers: Sequence[Signer] = ()) -> Iterator[Finding]:
         yield Finding(row_id, f"a {what} of nothing is left")
     fields = {table.number: table.fields for table in map(make_table, read("verify_tables"))}
     yield from _records(fields, read("verify_records"), read("verify_record_values"))
+    for check in checks:
+        yield from check(read)
 
 
 def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
@@ -170,17 +166,6 @@ def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
 def _named(stored: str) -> str:
     """Return a name for people, with whose it is."""
     return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
-
-
-def _schedule(schedule: Schedule) -> Iterator[Finding]:
-    """Hold the next slot of a schedule against what it says."""
-    try:
-        following = None if schedule.paused else timetable(schedule).next_after(schedule.last_slot)
-    except InvalidSchedule as error:
-        yield Finding(schedule.id, f"the schedule cannot be kept to: {error}")
-        return
-    if following != schedule.next_at:
-        yield Finding(schedule.id, f"its next slot is {following}, it says {schedule.next_at}")
 
 
 def _records(fields: dict[int, tuple[Field, ...]], records: Iterable[Any], values: Iterable[Any]) -> Iterator[Finding]:

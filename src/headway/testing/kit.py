@@ -11,22 +11,24 @@ from typing import Any
 import msgspec
 
 from headway.actions.executor import BUILT_IN, leased
+from headway.app.features import FEATURES
 from headway.client.encoding import raw, schedule_body, start_body
 from headway.client.events import Event, of_line
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.durations import parse_ms
+from headway.features.schedules.loop import SchedulerLoop
+from headway.features.schedules.model import PastSlot, Schedule
+from headway.features.schedules.service import Schedules
+from headway.features.schedules.store import ScheduleReader
 from headway.http import present
 from headway.ids import Signer
 from headway.loops.pruner import Pruner
 from headway.loops.rescuer import Rescuer
-from headway.loops.scheduler import Scheduler
 from headway.loops.stager import Stager
 from headway.model.query import FIRST
-from headway.model.schedule import PastSlot, Schedule
 from headway.service.idempotency import request_key
 from headway.service.service import Service
-from headway.storage.schedules import ScheduleReader
 from headway.storage.sqlite.open import open_memory
 from headway.testing.run import PAGE, KitRun
 from headway.testing.sink import DirectSink
@@ -56,7 +58,7 @@ class Kit:
         self._stager = Stager(service)
         self._rescuer = Rescuer(service)
         self._pruner = Pruner(service)
-        self._scheduler = Scheduler(service)
+        self._scheduler = SchedulerLoop(service)
 
     async def open(self) -> None:
         """Register the app's tasks and schedules."""
@@ -104,14 +106,14 @@ class Kit:
         """
         said = {"name": name, "task": task, "occurrence": occurrence, "input": given or {}, **more}
         body = msgspec.json.encode(schedule_body(said))
-        return await self.desk.schedules.create(msgspec.json.decode(body, type=CreateSchedule))
+        return await self.desk.get(Schedules).create(msgspec.json.decode(body, type=CreateSchedule))
 
     async def slots(self, name: str) -> list[PastSlot]:
         """Return the past slots of a schedule, oldest first, up to the newest 1,000.
 
         Raises `schedule_not_found`.
         """
-        found, _ = await self.desk.schedules.slots(name, None, None, 1_000)
+        found, _ = await self.desk.get(Schedules).slots(name, None, None, 1_000)
         return found[::-1]
 
     async def events(self, *, after: int = 0) -> AsyncIterator[Event]:
@@ -198,7 +200,11 @@ async def service(app: App, *, now_ms: int = 1_800_000_000_000, settings: Settin
     clock = ManualClock(now_ms)
     store = open_memory(clock)
     store.start()
-    kit = Kit(app, Service(store, Signer(b"the test kit's secret, 32 bytes.."), settings or Settings()), clock)
+    kit = Kit(
+        app,
+        Service(store, Signer(b"the test kit's secret, 32 bytes.."), settings or Settings(), features=FEATURES),
+        clock,
+    )
     await kit.open()
     try:
         with _logging_of(app):

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from headway.compat.tadabase import fields, words
 from headway.errors import BadCursor, BadParameter
+from headway.features.schedules.service import Schedules
 from headway.http.call import Call
 from headway.http.frames import RunBodies
 from headway.http.reply import Reply, encode, json
@@ -47,7 +48,7 @@ _decode: Final = msgspec.json.Decoder().decode
 async def list_tasks(call: Call) -> Reply:
     """GET /api/v1/tasks; two statements for all that is not known without asking the database."""
     found = [task for task in call.service.tasks.list() if not task.name.startswith(OURS)]
-    schedules = await call.service.schedules.soonest(task.name for task in found)
+    schedules = await call.service.get(Schedules).soonest(task.name for task in found)
     tables = await call.service.record_tasks.tables()
     zone = call.service.zone
     shown = [words.task(task, schedules.get(task.name), tables.get(task.name), zone) for task in found]

@@ -8,8 +8,8 @@ from typing import Final, NoReturn
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from headway.engine.schedules.zone import named
-from headway.errors import Conflict, InvalidSchedule, OrganisationNotFound
+from headway.engine.zone import UnknownZone, named
+from headway.errors import Conflict, OrganisationNotFound
 from headway.ids import IdSource
 from headway.model.access import Allowance, Origin
 from headway.model.organisation import Organisation
@@ -129,8 +129,8 @@ class _ChangeOrganisation(Command[None]):
 def _check_zone(name: str) -> None:
     try:
         named(name)
-    except InvalidSchedule as error:
-        raise invalid("/zone", error.detail) from None
+    except UnknownZone as error:
+        raise invalid("/zone", str(error)) from None
 
 
 def _absent(public_id: str) -> NoReturn:

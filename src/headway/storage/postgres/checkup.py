@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -16,6 +16,7 @@ from headway.storage.postgres.connection import connect
 from headway.storage.postgres.dialect import POSTGRES
 from headway.storage.postgres.open import SECRET, VERSION_LEAST, half_moved, losing
 from headway.storage.postgres.verify import verify as verify_rows
+from headway.storage.verify import RowCheck
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -59,7 +60,13 @@ SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backe
 
 
 def checkup(
-    url: str, clock: Clock, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()
+    url: str,
+    clock: Clock,
+    *,
+    verify: bool,
+    checks: Iterable[RowCheck] = (),
+    secret: str = "",
+    earlier: Sequence[bytes] = (),
 ) -> Iterator[Check]:
     """Check a store without changing it, also while servers use it. An invalid URL raises ValueError.
 
@@ -72,7 +79,7 @@ def checkup(
         return
     try:
         yield from _server(connection, clock)
-        yield from _contents(connection, clock, secret, earlier, verify=verify)
+        yield from _contents(connection, clock, secret, earlier, verify=verify, checks=checks)
     except psycopg.Error as error:
         yield "store", False, f"the database cannot be read: {' '.join(str(error).split())}"
     finally:
@@ -164,7 +171,13 @@ def _signers(connection: Connection, secret: str, earlier: Sequence[bytes]) -> l
 
 
 def _contents(
-    connection: Connection, clock: Clock, secret: str, earlier: Sequence[bytes], *, verify: bool
+    connection: Connection,
+    clock: Clock,
+    secret: str,
+    earlier: Sequence[bytes],
+    *,
+    verify: bool,
+    checks: Iterable[RowCheck],
 ) -> Iterator[Check]:
     if not _one(connection, "SELECT coalesce(to_regclass('migrations')::text, '')"):
         yield "schema", False, "there is no store in this database; `headway serve` makes one"
@@ -182,7 +195,7 @@ def _contents(
     yield _dead(connection)
     if verify:
         signers = _signers(connection, secret, earlier)
-        yield from checkup_of.rows(lambda: verify_rows(connection, signers), psycopg.Error)
+        yield from checkup_of.rows(lambda: verify_rows(connection, signers, checks), psycopg.Error)
 
 
 def _servers(connection: Connection, clock: Clock) -> Check:

@@ -12,14 +12,16 @@ from psycopg import IsolationLevel, sql
 
 from headway.ids import Signer
 from headway.storage.postgres.connection import STATEMENTS, Legible
-from headway.storage.verify import Finding, Rows, findings, unreadable
+from headway.storage.verify import Finding, RowCheck, Rows, findings, unreadable
 
 FETCHED: Final = 2_000
 """Rows that are in memory at once."""
 
 
-def verify(connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Signer] = ()) -> list[Finding]:
-    """Return everything that is wrong; all of it is read in one transaction, of which servers take no notice."""
+def verify(
+    connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()
+) -> list[Finding]:
+    """Return everything that is wrong, also by the `checks` of features; all of it is read in one transaction, of which servers take no notice."""
     numbers = itertools.count()
 
     def read(name: str, /, **binds: Any) -> Iterable[Any]:
@@ -37,7 +39,7 @@ def verify(connection: psycopg.Connection[tuple[Any, ...]], signers: Sequence[Si
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
             ).fetchall()
             damaged = [found for (name,) in tables for found in unreadable(name, partial(_rows, connection, name))]
-            return damaged or list(findings(read, signers))  # damaged values would break the comparisons
+            return damaged or list(findings(read, signers, checks))  # damaged values would break the comparisons
     finally:
         connection.isolation_level = level
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from headway.storage.sqlite.fit import Unfit, check_unserved, log_path_of, looki
 from headway.storage.sqlite.secret import misfit
 from headway.storage.sqlite.trouble import place, why
 from headway.storage.sqlite.verify import verify as verify_rows
+from headway.storage.verify import RowCheck
 
 WAL_LARGE = 256 * 1024 * 1024
 """A write-ahead log of this size says that something reads without end."""
@@ -38,10 +39,12 @@ _LAST_END = "SELECT max(finished_at) FROM runs WHERE state = ? AND finished_at I
 _ENDED_SINCE = "SELECT count(*) FROM runs WHERE state = ? AND finished_at > ?"
 
 
-def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[bytes] = ()) -> Iterator[Check]:
+def checkup(
+    path: Path, *, verify: bool, checks: Iterable[RowCheck] = (), secret: str = "", earlier: Sequence[bytes] = ()
+) -> Iterator[Check]:
     """Check a store without changing it, also while a server uses it; `secret` and `earlier` are from the settings."""
     broken = False
-    for check in _checks(path, verify=verify, secret=secret, earlier=earlier):
+    for check in _checks(path, verify=verify, checks=checks, secret=secret, earlier=earlier):
         broken = broken or (check[0] == "store" and not check[1])
         yield check
     for copy in rescued(path):
@@ -52,7 +55,9 @@ def checkup(path: Path, *, verify: bool, secret: str = "", earlier: Sequence[byt
         )
 
 
-def _checks(path: Path, *, verify: bool, secret: str, earlier: Sequence[bytes]) -> Iterator[Check]:
+def _checks(
+    path: Path, *, verify: bool, checks: Iterable[RowCheck], secret: str, earlier: Sequence[bytes]
+) -> Iterator[Check]:
     yield "sqlite", True, apsw.sqlite_lib_version()
     try:
         check_unserved(path)
@@ -79,7 +84,7 @@ def _checks(path: Path, *, verify: bool, secret: str, earlier: Sequence[bytes]) 
         yield check
         if readable:
             yield _key(connection, path, secret, earlier)
-            yield from _contents(connection, path, _signers(path, secret, earlier), verify=verify)
+            yield from _contents(connection, path, _signers(path, secret, earlier), verify=verify, checks=checks)
     except apsw.Error as error:
         yield "store", False, why(path, error)
     finally:
@@ -139,11 +144,13 @@ def _signers(path: Path, secret: str, earlier: Sequence[bytes]) -> list[Signer]:
     return []
 
 
-def _contents(connection: apsw.Connection, path: Path, signers: Sequence[Signer], *, verify: bool) -> Iterator[Check]:
+def _contents(
+    connection: apsw.Connection, path: Path, signers: Sequence[Signer], *, verify: bool, checks: Iterable[RowCheck]
+) -> Iterator[Check]:
     yield checkup_of.runs(connection.execute(checkup_of.STATES))
     yield _room(path.stat().st_size, _log_bytes(path), _pace(connection))
     if verify:
-        yield from checkup_of.rows(lambda: verify_rows(connection, signers), apsw.Error)
+        yield from checkup_of.rows(lambda: verify_rows(connection, signers, checks), apsw.Error)
 
 
 def _pace(connection: apsw.Connection) -> float:

@@ -11,18 +11,20 @@ import apsw
 
 from headway.ids import Signer
 from headway.storage.sqlite.connection import STATEMENTS, legibly
-from headway.storage.verify import Finding, Rows, findings, unreadable
+from headway.storage.verify import Finding, RowCheck, Rows, findings, unreadable
 
 
-def verify(store: Path | apsw.Connection, signers: Sequence[Signer] = ()) -> list[Finding]:
-    """Return everything that is wrong; all of it is read in one transaction."""
+def verify(
+    store: Path | apsw.Connection, signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()
+) -> list[Finding]:
+    """Return everything that is wrong, also by the `checks` of features; all of it is read in one transaction."""
     connection = store if isinstance(store, apsw.Connection) else apsw.Connection(str(store))
     try:
         if connection.in_transaction:
-            return list(_findings(connection, signers))
+            return list(_findings(connection, signers, checks))
         connection.execute("BEGIN")
         try:
-            return list(_findings(connection, signers))
+            return list(_findings(connection, signers, checks))
         finally:
             connection.execute("ROLLBACK")
     finally:
@@ -30,7 +32,7 @@ def verify(store: Path | apsw.Connection, signers: Sequence[Signer] = ()) -> lis
             connection.close()
 
 
-def _findings(connection: apsw.Connection, signers: Sequence[Signer]) -> Iterator[Finding]:
+def _findings(connection: apsw.Connection, signers: Sequence[Signer], checks: Iterable[RowCheck]) -> Iterator[Finding]:
     for (text,) in connection.execute("PRAGMA integrity_check"):
         if text != "ok":
             yield Finding("file", str(text))
@@ -45,7 +47,7 @@ def _findings(connection: apsw.Connection, signers: Sequence[Signer]) -> Iterato
     ]
     yield from damaged
     if not damaged:  # damaged values would break the comparisons
-        yield from findings(read, signers)
+        yield from findings(read, signers, checks)
 
 
 def _rows(connection: apsw.Connection, table: str, legible: bool) -> Rows:

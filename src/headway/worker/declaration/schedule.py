@@ -11,7 +11,7 @@ from msgspec import Raw
 from headway.client.encoding import Moment, Span, schedule_body
 from headway.durations import parse_ms
 from headway.errors import HeadwayError
-from headway.model.schedule import Schedule
+from headway.features.schedules.model import Schedule
 from headway.wire.schedules import CatchUpName, OverlapName, ScheduleDeclaration
 from headway.wire.times import from_text
 from headway.worker.context.interrupts import Fail
@@ -61,7 +61,7 @@ def declare(task: TaskFunction, occurrence: str, options: ScheduleOptions) -> Sc
 
 
 def _check(said: ScheduleDeclaration) -> None:
-    from headway.engine.schedules.occurrence import checked  # noqa: PLC0415 - only who has schedules pays for it
+    from headway.features.schedules.rules.occurrence import checked  # noqa: PLC0415 - only who has schedules pays for it
 
     checked(
         Schedule(

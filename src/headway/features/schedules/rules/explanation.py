@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from headway.durations import format_ms
-from headway.engine.schedules import occurrence as occurrences
-from headway.engine.schedules import rrule
-from headway.engine.schedules.occurrence import Every, Occurrence
-from headway.engine.schedules.pattern import Pattern, Unit
-from headway.engine.schedules.rrule import Recurrence
-from headway.engine.schedules.zone import named
-from headway.model.schedule import Schedule
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.rules import occurrence as occurrences
+from headway.features.schedules.rules import rrule
+from headway.features.schedules.rules.occurrence import Every, Occurrence
+from headway.features.schedules.rules.pattern import Pattern, Unit
+from headway.features.schedules.rules.rrule import Recurrence
 
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS: Final = (
@@ -37,7 +36,7 @@ def explain(schedule: Schedule) -> str:
     occurrence = occurrences.parse(schedule.occurrence)
     if isinstance(occurrence, Every):
         since = occurrences.ANCHOR if schedule.starts_at is None else schedule.starts_at // 1000
-        zone = named(schedule.timezone)
+        zone = occurrences.zone_of(schedule.timezone)
         since = zone.instant(since) if schedule.starts_at is None else since
         return f"every {format_ms(occurrence.seconds * 1000)}, counted from {zone.isoformat(since)}"
     pattern = occurrences.pattern_of(occurrence, occurrences.anchor_of(schedule))

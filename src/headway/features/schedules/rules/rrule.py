@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.engine.schedules import year
-from headway.engine.schedules.pattern import Pattern, Unit
-from headway.engine.schedules.refusal import quote, refuse
-from headway.engine.schedules.zone import DAY
+from headway.engine.zone import DAY
 from headway.errors import InvalidSchedule
+from headway.features.schedules.rules import year
+from headway.features.schedules.rules.pattern import Pattern, Unit
+from headway.features.schedules.rules.refusal import quote, refuse
 
 MOST: Final = 1000
 """The highest COUNT and INTERVAL."""

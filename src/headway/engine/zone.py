@@ -11,8 +11,6 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from headway.engine.schedules.refusal import quote, refuse
-
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
@@ -25,6 +23,10 @@ _SAMPLE: Final = 18
 """The offset is looked at every 2**18 seconds, three days: no zone has changed its clocks twice within a week since 1970."""
 _ELSEWHERE: Final = ("posix/", "right/", "localtime", "posixrules", "Factory")
 """Names in the database that mean another thing on each machine, or count leap seconds."""
+
+
+class UnknownZone(ValueError):
+    """A name that is no IANA time zone; its text suggests the nearest one."""
 
 
 class Stretch(NamedTuple):
@@ -117,15 +119,15 @@ class Zone:
 
 @lru_cache(maxsize=1024)
 def named(name: str) -> Zone:
-    """Return the zone of that IANA name."""
+    """Return the zone of an IANA name, such as `Europe/Berlin`; raise UnknownZone."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # noqa: PLC0415 - a first start has no schedules, and no zones
 
     if name.startswith(_ELSEWHERE):
-        raise refuse("timezone", _unknown(name))
+        raise UnknownZone(_unknown(name))
     try:
         return Zone(name, ZoneInfo(name))
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder, or one too long for a file
-        raise refuse("timezone", _unknown(name)) from None
+        raise UnknownZone(_unknown(name)) from None
 
 
 def _unknown(name: str) -> str:
@@ -134,5 +136,5 @@ def _unknown(name: str) -> str:
 
     spelled = {known.lower(): known for known in available_timezones() if not known.startswith(_ELSEWHERE)}
     near = difflib.get_close_matches(name.lower()[:64], spelled, n=1)
-    said = f"{quote(name)} is not a time zone; write an IANA name such as Europe/Berlin, or UTC"
+    said = f"{name[:40]!r} is not a time zone; write an IANA name such as Europe/Berlin, or UTC"
     return f"{said}. Did you mean {spelled[near[0]]}?" if near else said

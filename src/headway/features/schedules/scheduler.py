@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import logging
 from collections import ChainMap, Counter
-from operator import attrgetter
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from headway import failpoints
-from headway.engine.lifecycle import Event, Held
-from headway.engine.schedules.occurrence import timetable
-from headway.engine.schedules.policy import SAID, Action, SlotDecision, decide_slots, run_at
+from headway.engine.lifecycle import Held
 from headway.errors import HeadwayError, InvalidSchedule
-from headway.model.run import BEHIND, FINAL, Reason, Run
-from headway.model.schedule import SLOT_LABEL, Outcome, Overlap, PastSlot, Schedule
+from headway.features.schedules import store as kept
+from headway.features.schedules.model import SLOT_LABEL, Outcome, Overlap, PastSlot, Schedule
+from headway.features.schedules.rules.occurrence import timetable
+from headway.features.schedules.rules.policy import SAID, Action, SlotDecision, decide_slots, run_at
+from headway.model.run import BEHIND, Reason, Run
 from headway.model.space import Space
 from headway.model.task import Task
+from headway.notify.events import CommitEvent
 from headway.service import stopping
-from headway.service.hooks import Hook
 from headway.service.starting import Draft, Drafter
 from headway.service.transitions import move, unblock
-from headway.storage import schedules as kept
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire.runs import StartRun
@@ -48,38 +49,50 @@ _BEHIND: Final = Reason(code="behind", message="earlier runs of its schedule com
 log = logging.getLogger("headway.scheduler")
 
 
-class Settled(msgspec.Struct, frozen=True):
-    """What a tick has done."""
+class SlotsDecided(CommitEvent, frozen=True):
+    """Slots got their outcome."""
 
-    schedules: int
-    slots: list[PastSlot]
+    slots: tuple[PastSlot, ...]
 
 
-class Slots:
-    """Decides about slots, of all organisations."""
+@dataclass
+class SettleDue(Command[int]):
+    """Decision about slots that are due; the result is the number of their schedules."""
+
+    scheduler: Scheduler
+
+    grows = True
+    weight = AT_ONCE
+
+    def apply(self, unit: Unit) -> int:
+        """Settle the schedules that have been due longest."""
+        return self.scheduler.settle_due_in(unit)
+
+
+class Scheduler:
+    """Decisions about the slots of all organisations' schedules, and the runs that follow from them."""
 
     def __init__(self, store: Store, drafter: Drafter) -> None:
         self._store = store
         self._drafter = drafter
         self.decided: Counter[tuple[str, str]] = Counter()
-        """(outcome, why) → how many slots, since this server began."""
+        """(outcome, why) → number of slots, since this server began."""
+        store.events.subscribe(SlotsDecided, self._count)
 
     async def rest(self) -> None:
         """Yield to the event loop between the checks of many schedules' inputs."""
         await self._drafter.rest()
 
     async def settle_due(self) -> int:
-        """Decide about slots that are due, as many as fit into one transaction; return of how many schedules."""
-        settled = await self._store.write(self._settle_due, grows=True, weight=AT_ONCE)
-        self.count(settled.slots)
-        return settled.schedules
+        """Decide about slots that are due, as many as fit into one transaction; return the number of their schedules."""
+        return await self._store.write(SettleDue(self))
 
-    def count(self, slots: list[PastSlot]) -> None:
-        """Take note of what a committed transaction has decided."""
-        for slot in slots:
+    def _count(self, decided: SlotsDecided) -> None:
+        for slot in decided.slots:
             self.decided[slot.outcome, slot.why] += 1
 
-    def _settle_due(self, unit: Unit) -> Settled:
+    def settle_due_in(self, unit: Unit) -> int:
+        """Decide about due slots within a transaction; return the number of their schedules."""
         due = kept.find_due(unit, SCHEDULES_AT_ONCE)
         running = kept.count_unfinished(unit, [schedule.id for schedule in due if schedule.overlap is Overlap.SKIP])
         slots: list[PastSlot] = []
@@ -97,8 +110,8 @@ class Slots:
         if failpoints.ARMED and passed:
             failpoints.point("scheduler.before_save")
         kept.advance(unit, passed)
-        kept.add_slots(unit, slots)
-        return Settled(len(due), slots)
+        add_slots(unit, slots)
+        return len(due)
 
     def settle(
         self, unit: Unit, schedule: Schedule, running: int | None = None, most: int | None = None
@@ -123,16 +136,15 @@ class Slots:
             return replace(broken, updated_at=unit.now_ms), []
         return after, self._carry_out(unit, schedule, decisions)
 
-    def change(self, unit: Unit, before: Schedule, changed: Schedule, decided: list[PastSlot]) -> Schedule:
+    def change(self, unit: Unit, before: Schedule, changed: Schedule) -> Schedule:
         """Decide about the slots that have come by what the schedule has said, then keep what it says now.
 
-        Return it as it is kept; the slots are added to those that were decided.
+        Return it as it is kept.
         """
         last_slot = changed.last_slot
         if not before.paused:
             settled, slots = self.settle(unit, before)
-            kept.add_slots(unit, slots)
-            decided += slots
+            add_slots(unit, slots)
             last_slot = settled.last_slot
         if any(getattr(before, name) != getattr(changed, name) for name in _TIMING):
             last_slot = max(last_slot, unit.now_ms)  # slots that it did not have until now have not been missed
@@ -241,21 +253,19 @@ FILLED: Final = "backfilled"
 """Why a slot ran that somebody has asked for afterwards."""
 
 
+def add_slots(unit: Unit, slots: list[PastSlot]) -> None:
+    """Keep slots that were decided, and announce them."""
+    kept.add_slots(unit, slots)
+    if slots:
+        unit.emit(SlotsDecided(tuple(slots)))
+
+
 def with_next(schedule: Schedule) -> Schedule:
     """Return the schedule with its next slot: counted from the last one that was decided, never from now."""
     return replace(schedule, next_at=None if schedule.paused else timetable(schedule).next_after(schedule.last_slot))
-
-
-def note_end(unit: Unit, run: Run, after: Run, event: Event) -> None:
-    """Have the next run of the schedule that waits for earlier ones considered at the end of the transaction."""
-    del after, event
-    unit.defer(let_next, run.schedule_id)
 
 
 def let_next(unit: Unit, ended: list[str]) -> None:
     """Queue the next waiting run of each of these schedules of which no other run is under way."""
     for run in kept.next_behind(unit, ended):
         unblock(unit, run, BEHIND)
-
-
-HOOK: Final = Hook(name="schedule", states=FINAL, concerns=attrgetter("schedule_id"), on_transition=note_end)

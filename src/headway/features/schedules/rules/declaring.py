@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from headway.model.schedule import Schedule
+from headway.features.schedules.model import Schedule
 
 SAID: Final = (
     "name", "description", "task", "input", "labels", "key", "priority", "queue", "max_attempts", "occurrence", "timezone",

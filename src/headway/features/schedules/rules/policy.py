@@ -19,9 +19,9 @@ from typing import Final
 
 import msgspec
 
-from headway.engine.schedules.occurrence import timetable
-from headway.engine.schedules.timetable import Timetable
-from headway.model.schedule import CatchUp, Overlap, Schedule
+from headway.features.schedules.model import CatchUp, Overlap, Schedule
+from headway.features.schedules.rules.occurrence import timetable
+from headway.features.schedules.rules.timetable import Timetable
 
 MISSED_MOST: Final = 100
 """Number of the newest missed slots that are decided one by one; earlier ones are decided together."""

@@ -7,9 +7,12 @@ from typing import Final
 from msgspec import Raw
 
 from headway.durations import format_ms
-from headway.engine.schedules.declaring import differs
-from headway.engine.schedules.policy import Slot
 from headway.errors import BadCursor
+from headway.features.schedules.model import PastSlot, Schedule
+from headway.features.schedules.rules.declaring import differs
+from headway.features.schedules.rules.policy import Slot
+from headway.features.schedules.service import Schedules, sentence
+from headway.features.schedules.terms import spelled
 from headway.http import present
 from headway.http.call import Call, etag, number
 from headway.http.paging import next_link
@@ -18,9 +21,6 @@ from headway.http.reply import NO_CONTENT, Reply, json
 from headway.http.route import Route, route
 from headway.model.effects import of_task
 from headway.model.run import Run
-from headway.model.schedule import PastSlot, Schedule
-from headway.service.schedule_terms import spelled
-from headway.service.schedules import sentence
 from headway.wire import schedules as wire
 from headway.wire.runs import Because, RunOut
 from headway.wire.times import to_text, to_text_or_none
@@ -113,7 +113,7 @@ async def create(call: Call) -> Reply:
     """POST /v1/schedules."""
     spec = call.asked(wire.CreateSchedule)
     call.check(*of_task(spec.task))
-    schedule = await call.service.schedules.create(spec, call.request_key())
+    schedule = await call.service.get(Schedules).create(spec, call.request_key())
     if spec.validate_only:
         return json(schedule_out(schedule))
     location = (b"location", _url(schedule).encode())
@@ -125,7 +125,7 @@ async def list_schedules(call: Call) -> Reply:
     asked = call.parameters(wire.ScheduleQuery)
     purpose = f"{_PURPOSE} of {asked.task!r}"
     after = _opened(call, purpose, asked.page_token)
-    found, last = await call.service.schedules.page(asked.task, after, min(asked.page_size, PAGE_MAX))
+    found, last = await call.service.get(Schedules).page(asked.task, after, min(asked.page_size, PAGE_MAX))
     token = call.service.cursors.conceal(purpose, last) if last else ""
     shown = wire.ScheduleList(data=list(map(schedule_out, found)), next_page_token=token, has_more=bool(token))
     return json(shown, 200, *_links(call, token))
@@ -133,7 +133,7 @@ async def list_schedules(call: Call) -> Reply:
 
 async def get(call: Call) -> Reply:
     """GET /v1/schedules/{id}."""
-    return _shown(await call.service.schedules.get(_named(call)))
+    return _shown(await call.service.get(Schedules).get(_named(call)))
 
 
 async def patch(call: Call) -> Reply:
@@ -142,31 +142,31 @@ async def patch(call: Call) -> Reply:
     await _check_task(call)
     if isinstance(asked.task, str):
         call.check(*of_task(asked.task))
-    schedules = call.service.schedules
+    schedules = call.service.get(Schedules)
     return _shown(await schedules.patch(_named(call), asked, call.expected_version(), call.request_key()))
 
 
 async def _check_task(call: Call) -> None:
     """Raise Forbidden for a schedule of a built-in task whose effects the caller could not have by a start of its own."""
-    call.check(*of_task((await call.service.schedules.get(_named(call))).task))
+    call.check(*of_task((await call.service.get(Schedules).get(_named(call))).task))
 
 
 async def delete(call: Call) -> Reply:
     """DELETE /v1/schedules/{id}."""
-    await call.service.schedules.delete(_named(call), call.expected_version())
+    await call.service.get(Schedules).delete(_named(call), call.expected_version())
     return NO_CONTENT
 
 
 async def pause(call: Call) -> Reply:
     """POST /v1/schedules/{id}:pause."""
-    return _shown(await call.service.schedules.pause(_named(call), call.request_key()))
+    return _shown(await call.service.get(Schedules).pause(_named(call), call.request_key()))
 
 
 async def resume(call: Call) -> Reply:
     """POST /v1/schedules/{id}:resume."""
     how = call.asked(wire.ResumeSchedule)
     await _check_task(call)
-    return _shown(await call.service.schedules.resume(_named(call), how, call.request_key()))
+    return _shown(await call.service.get(Schedules).resume(_named(call), how, call.request_key()))
 
 
 async def trigger(call: Call) -> Reply:
@@ -174,7 +174,7 @@ async def trigger(call: Call) -> Reply:
     call.refuse_if_draining()
     how = call.asked(wire.TriggerSchedule)
     await _check_task(call)
-    run: Run = await call.service.schedules.trigger(_named(call), how, call.request_key())
+    run: Run = await call.service.get(Schedules).trigger(_named(call), how, call.request_key())
     return json(present.run_out(run), 202, etag(run.version), (b"location", f"/v1/runs/{run.id}".encode()))
 
 
@@ -185,7 +185,7 @@ async def backfill(call: Call) -> Reply:
     await _check_task(call)
     if asked.dry_run:
         call.check("see missed slots")
-    filled = await call.service.schedules.backfill(_named(call), asked, call.request_key())
+    filled = await call.service.get(Schedules).backfill(_named(call), asked, call.request_key())
     data = [wire.BackfilledSlot(slot=to_text(slot.nominal), run_id=slot.run_id) for slot in filled.slots]
     return json(wire.BackfillOut(dry_run=filled.dry_run, data=data))
 
@@ -193,10 +193,10 @@ async def backfill(call: Call) -> Reply:
 async def slots(call: Call) -> Reply:
     """GET /v1/schedules/{id}/slots."""
     asked = call.parameters(wire.SlotQuery)
-    schedule = await call.service.schedules.get(_named(call))
+    schedule = await call.service.get(Schedules).get(_named(call))
     purpose = f"{_PURPOSE}, slots of {schedule.id}, {asked.outcome}"
     before = _opened(call, purpose, asked.page_token)
-    found, last = await call.service.schedules.slots(
+    found, last = await call.service.get(Schedules).slots(
         schedule.id, asked.outcome, number(before, "page_token") if before else None, min(asked.page_size, PAGE_MAX)
     )
     token = "" if last is None else call.service.cursors.conceal(purpose, str(last))
@@ -207,12 +207,12 @@ async def slots(call: Call) -> Reply:
 async def preview_schedule(call: Call) -> Reply:
     """GET /v1/schedules/{id}/preview."""
     asked = call.parameters(wire.PreviewQuery)
-    return json(_coming(*await call.service.schedules.coming(_named(call), asked.count)))
+    return json(_coming(*await call.service.get(Schedules).coming(_named(call), asked.count)))
 
 
 async def preview(call: Call) -> Reply:
     """POST /v1/schedules:preview."""
-    return json(_coming(*call.service.schedules.preview(call.asked(wire.PreviewSchedule))))
+    return json(_coming(*call.service.get(Schedules).preview(call.asked(wire.PreviewSchedule))))
 
 
 def _opened(call: Call, purpose: str, token: str) -> str:

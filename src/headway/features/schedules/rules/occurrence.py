@@ -13,13 +13,20 @@ from typing import Final
 import msgspec
 
 from headway.durations import format_ms, parse_ms
-from headway.engine.schedules import cron, rrule, year
-from headway.engine.schedules.pattern import Pattern
-from headway.engine.schedules.refusal import quote, refuse
-from headway.engine.schedules.rrule import Recurrence
-from headway.engine.schedules.timetable import INSTANT_MOST, ElapsedTime, Interval, Rule, Timetable, WallTimes
-from headway.engine.schedules.zone import DAY, Zone, named
-from headway.model.schedule import Schedule
+from headway.engine.zone import DAY, UnknownZone, Zone, named
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.rules import cron, rrule, year
+from headway.features.schedules.rules.pattern import Pattern
+from headway.features.schedules.rules.refusal import quote, refuse
+from headway.features.schedules.rules.rrule import Recurrence
+from headway.features.schedules.rules.timetable import (
+    INSTANT_MOST,
+    ElapsedTime,
+    Interval,
+    Rule,
+    Timetable,
+    WallTimes,
+)
 
 ANCHOR: Final = 978_307_200
 """Wall time from which a schedule without a start counts: Monday 1 January 2001, 00:00."""
@@ -121,6 +128,14 @@ def timetable(schedule: Schedule) -> Timetable:
     return _timetable(schedule.occurrence, schedule.timezone, schedule.starts_at, schedule.ends_at)
 
 
+def zone_of(name: str) -> Zone:
+    """Return the zone of a schedule; raise InvalidSchedule for a name that is none."""
+    try:
+        return named(name)
+    except UnknownZone as error:
+        raise refuse("timezone", str(error)) from None
+
+
 def checked(schedule: Schedule) -> Schedule:
     """Return the schedule with its occurrence in the one spelling, if it can be kept to and fires at least once."""
     _within("starts_at", schedule.starts_at, 0, INSTANT_MOST * 1000)
@@ -130,7 +145,7 @@ def checked(schedule: Schedule) -> Schedule:
     _within("catch_up_window_ms", schedule.catch_up_window_ms, 0, _INTERVAL_MOST_MS)
     _within("late_after_ms", schedule.late_after_ms, 0, _INTERVAL_MOST_MS)
     _within("jitter_ms", schedule.jitter_ms, 0, _JITTER_MOST_MS)
-    named(schedule.timezone)
+    zone_of(schedule.timezone)
     occurrence = parse(schedule.occurrence)
     if isinstance(occurrence, Recurrence) and occurrence.count is not None and schedule.starts_at is None:
         raise refuse("starts_at", "an RRULE with COUNT counts from here: give a start")
@@ -142,7 +157,7 @@ def checked(schedule: Schedule) -> Schedule:
 
 def anchor_of(schedule: Schedule) -> int:
     """Return the wall time from which the schedule counts."""
-    return _anchor(named(schedule.timezone), schedule.starts_at)
+    return _anchor(zone_of(schedule.timezone), schedule.starts_at)
 
 
 def _anchor(zone: Zone, starts_at: int | None) -> int:
@@ -151,7 +166,7 @@ def _anchor(zone: Zone, starts_at: int | None) -> int:
 
 @lru_cache(maxsize=4096)
 def _timetable(text: str, timezone: str, starts_at: int | None, ends_at: int | None) -> Timetable:
-    zone, occurrence = named(timezone), parse(text)
+    zone, occurrence = zone_of(timezone), parse(text)
     anchor = _anchor(zone, starts_at)
     origin = zone.instant(anchor) if starts_at is None else starts_at // 1000
     ends = None if ends_at is None else ends_at // 1000

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 from msgspec.structs import astuple
 
+from headway.features.schedules.model import Outcome, PastSlot, Schedule
 from headway.ids import canonical_id
 from headway.model.run import BEHIND, Run
-from headway.model.schedule import Outcome, PastSlot, Schedule
 from headway.notify.events import Timer
 from headway.storage.database import Database
 from headway.storage.unit import Unit, as_rows

@@ -13,42 +13,45 @@ from msgspec.structs import replace
 
 from headway.config import Settings
 from headway.engine.access import within
-from headway.engine.schedules.declaring import SAID, declared, declared_again, declared_name, left
 from headway.errors import Forbidden, HeadwayError
+from headway.features.schedules import store as kept
+from headway.features.schedules.model import Schedule
+from headway.features.schedules.rules.declaring import SAID, declared, declared_again, declared_name, left
+from headway.features.schedules.scheduler import Scheduler, with_next
+from headway.features.schedules.terms import checked, said, spelled
 from headway.ids import IdSource
 from headway.model.access import Principal
-from headway.model.schedule import PastSlot, Schedule
 from headway.model.space import Space
 from headway.model.task import Task
-from headway.service.schedule_terms import checked, said, spelled
-from headway.service.slots import Slots, with_next
-from headway.storage import schedules as kept
+from headway.service.stopping import finish
+from headway.storage.store import Store
 from headway.storage.unit import Unit
-from headway.wire.schedules import ScheduleDeclaration
 from headway.wire.values import invalid
+from headway.wire.workers import RegisterWorker
 
 BY_HAND: Final = "it was made by hand, and stays as it is: give one of them another name"
 
 log = logging.getLogger("headway.schedules")
 
 
-class Declaring:
-    """Keeps what code declares, for all organisations."""
+class ScheduleDeclarations:
+    """Reading of the schedules that workers declare at registration, for all organisations."""
 
-    def __init__(self, slots: Slots, ids: IdSource, settings: Settings) -> None:
-        self._slots = slots
+    def __init__(self, store: Store, scheduler: Scheduler, ids: IdSource, settings: Settings) -> None:
+        self._store = store
+        self._scheduler = scheduler
         self._ids = ids
         self._settings = settings
 
     async def read(
-        self, asked: Sequence[ScheduleDeclaration], tasks: Mapping[str, Task], space: Space, started_at: int
-    ) -> list[Schedule]:
-        """Return what is declared, checked; raise InvalidInput or InvalidSchedule, which name the place.
+        self, asked: RegisterWorker, tasks: Mapping[str, Task], space: Space, started_at: int
+    ) -> DeclaredSchedules:
+        """Return the declared schedules, checked; raise InvalidInput or InvalidSchedule, which name the place.
 
         `tasks` are those that are declared with them, by their names outside.
         """
         found: dict[str, Schedule] = {}
-        for index, spec in enumerate(asked):
+        for index, spec in enumerate(asked.schedules):
             try:
                 task = tasks.get(spec.task)
                 if task is None:
@@ -57,25 +60,41 @@ class Declaring:
                     raise invalid("/name", f"{spec.name!r} is declared twice")
                 fields = said(spec, self._settings)
                 schedule = checked(Schedule(id="", organisation=space.organisation, **fields))  # type: ignore[arg-type]
-                self._slots.drafted(schedule, schedule.labels, replace(task, active=True))
-                await self._slots.rest()
+                self._scheduler.drafted(schedule, schedule.labels, replace(task, active=True))
+                await self._scheduler.rest()
             except HeadwayError as error:
                 raise _at(error, index) from None
             found[spec.name] = declared(schedule, started_at)
-        return list(found.values())
+        return DeclaredSchedules(self._store, self._scheduler, self._ids, space, list(found.values()), started_at)
 
-    def keep(
-        self, unit: Unit, space: Space, tasks: Sequence[str], said: Sequence[Schedule], started_at: int,
-        decided: list[PastSlot], by: Principal,
-    ) -> list[str]:  # fmt: skip
-        """Make, change and pause schedules, so that they are as the code of these tasks says; return what did not count.
 
-        Slots that were decided about are added to `decided`. Raises Forbidden for a schedule that starts runs, or would, in
-        another queue than those that the worker's key is for.
+class DeclaredSchedules:
+    """The schedules of one registration."""
+
+    def __init__(
+        self, store: Store, scheduler: Scheduler, ids: IdSource, space: Space, said: Sequence[Schedule], started_at: int
+    ) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        self._ids = ids
+        self._space = space
+        self._said = said
+        self._started_at = started_at
+
+    async def committed(self) -> None:
+        """Stop the families of replaced runs that the registration's transaction had no room for."""
+        if self._said:
+            await finish(self._store)
+
+    def keep(self, unit: Unit, tasks: Sequence[str], by: Principal) -> list[str]:
+        """Make, change and pause schedules, so that they are as the code of these tasks says; return notices for its worker.
+
+        Raises Forbidden for a schedule that starts runs, or would, in another queue than those that the worker's key is for.
         """
+        space = self._space
         notices: list[str] = []
         known = {declared_name(one): one for one in kept.lock_declared(unit, space.organisation, list(tasks))}
-        for schedule in said:
+        for schedule in self._said:
             before = known.pop(schedule.name, None) or kept.load(unit, space.organisation, schedule.name)
             for one in (schedule, before):
                 if one is not None and not within(by, _queue(unit, space, one)):
@@ -89,7 +108,7 @@ class Declaring:
                 notices.append(f"schedule {schedule.name!r}: {BY_HAND}")
             else:
                 after, overruled = self._again(before, schedule, unit.now_ms)
-                self._change(unit, before, after, decided)
+                self._change(unit, before, after)
                 if overruled:
                     fields = ", ".join(map(spelled, overruled))
                     notices.append(
@@ -98,8 +117,8 @@ class Declaring:
         for before in known.values():
             if not within(by, _queue(unit, space, before)):
                 continue
-            after = left(before, started_at)
-            self._change(unit, before, after, decided)
+            after = left(before, self._started_at)
+            self._change(unit, before, after)
             if after.declared != before.declared:
                 notices.append(f"schedule {before.name!r}: the code does not declare it any more; it is paused")
         return notices
@@ -121,9 +140,9 @@ class Declaring:
             whole = {name: getattr(said, name) for name in SAID}
             return replace(after, **whole), [name for name in SAID if whole[name] != getattr(before, name)]
 
-    def _change(self, unit: Unit, before: Schedule, after: Schedule, decided: list[PastSlot]) -> None:
+    def _change(self, unit: Unit, before: Schedule, after: Schedule) -> None:
         if after != before:
-            self._slots.change(unit, before, after, decided)
+            self._scheduler.change(unit, before, after)
             log.info("schedule.declared schedule_id=%s task=%s paused=%s", after.id, after.task, after.paused)
 
 

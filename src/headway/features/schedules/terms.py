@@ -7,10 +7,10 @@ from typing import Final
 from msgspec import UNSET
 
 from headway.config import Settings
-from headway.engine.schedules import occurrence
 from headway.errors import InvalidSchedule
+from headway.features.schedules.model import SLOT_LABEL, CatchUp, Overlap, Schedule
+from headway.features.schedules.rules import occurrence
 from headway.ids import canonical_id
-from headway.model.schedule import SLOT_LABEL, CatchUp, Overlap, Schedule
 from headway.service.inputs import canonical
 from headway.wire import schedules as wire
 from headway.wire.values import duration, invalid, timestamp

@@ -7,6 +7,7 @@ slots to come, and none falls between the two.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -15,10 +16,6 @@ from msgspec.structs import replace
 
 from headway.config import Settings
 from headway.durations import format_ms
-from headway.engine.schedules.explanation import explain
-from headway.engine.schedules.occurrence import checked as kept_to
-from headway.engine.schedules.occurrence import timetable
-from headway.engine.schedules.policy import Action, Slot, decide_trigger, preview, run_at
 from headway.errors import (
     HeadwayError,
     InvalidSchedule,
@@ -27,15 +24,20 @@ from headway.errors import (
     ScheduleNotFound,
     VersionMismatch,
 )
+from headway.features.schedules import store as kept
+from headway.features.schedules.model import CatchUp, Outcome, Overlap, PastSlot, Schedule
+from headway.features.schedules.rules.explanation import explain
+from headway.features.schedules.rules.occurrence import checked as kept_to
+from headway.features.schedules.rules.occurrence import timetable
+from headway.features.schedules.rules.policy import Action, Slot, decide_trigger, preview, run_at
+from headway.features.schedules.scheduler import FILLED, Scheduler, add_slots, with_next
+from headway.features.schedules.terms import as_on_the_wire, checked, said
 from headway.ids import IdSource
 from headway.model.run import Run
-from headway.model.schedule import CatchUp, Outcome, Overlap, PastSlot, Schedule
 from headway.model.space import Space
-from headway.service.idempotency import RequestKey, keys_of, once
-from headway.service.schedule_terms import as_on_the_wire, checked, said
-from headway.service.slots import FILLED, Slots, with_next
+from headway.service.idempotency import Creation, Repeatable, RequestKey, keyed
 from headway.service.stopping import finish
-from headway.storage import schedules as kept
+from headway.storage.command import Command
 from headway.storage.store import Store
 from headway.storage.unit import Unit
 from headway.wire import schedules as wire
@@ -48,19 +50,170 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode_slots: Final = msgspec.json.Decoder(PastSlot).decode
 
 
-class Filled(msgspec.Struct, frozen=True):
+class BackfillResult(msgspec.Struct, frozen=True):
     """Slots that a back-fill has given runs, or would give them."""
 
     dry_run: bool
     slots: list[PastSlot]
 
 
+@dataclass
+class CreateSchedule(Creation):
+    """Insertion of a schedule whose name is free; the result is its id."""
+
+    schedule: Schedule
+
+    grows = True
+
+    def apply(self, unit: Unit) -> str:
+        """Insert it; raise ScheduleExists."""
+        _check_free(unit, self.schedule.organisation, self.schedule.name)
+        kept.insert(unit, self.schedule)
+        return self.schedule.id
+
+
+@dataclass
+class ChangeSchedule(Repeatable[Schedule]):
+    """A change of a schedule as it is in the transaction; the result is the schedule after it."""
+
+    organisation: int
+    named: str
+    version: int | None
+    scheduler: Scheduler
+    change: Callable[[Unit, Schedule], Schedule]
+
+    def apply(self, unit: Unit) -> Schedule:
+        """Change it, after deciding about the slots that have come; raise ScheduleNotFound or VersionMismatch."""
+        before = _load(unit, self.organisation, self.named, self.version)
+        after = self.change(unit, before)
+        return after if after == before else self.scheduler.change(unit, before, after)
+
+    def lines(self, result: Schedule) -> list[str]:
+        """Return the id."""
+        return [result.id]
+
+    def replay(self, unit: Unit, lines: list[str]) -> Schedule:
+        """Return the schedule as it is now."""
+        return _load(unit, self.organisation, lines[0], None)
+
+
+@dataclass
+class DeleteSchedule(Command[None]):
+    """Removal of a schedule; its runs and the record of its slots stay."""
+
+    organisation: int
+    named: str
+    version: int | None
+
+    def apply(self, unit: Unit) -> None:
+        """Remove it; raise ScheduleNotFound or VersionMismatch."""
+        kept.delete(unit, _load(unit, self.organisation, self.named, self.version))
+
+
+@dataclass
+class TriggerSchedule(Repeatable[Run]):
+    """Start of a run of a schedule beside its slots."""
+
+    organisation: int
+    named: str
+    how: wire.TriggerSchedule
+    scheduler: Scheduler
+
+    grows = True
+
+    def apply(self, unit: Unit) -> Run:
+        """Start it; raise ScheduleBusy where the overlap policy makes no run."""
+        how, schedule = self.how, _load(unit, self.organisation, self.named, None)
+        if how.overlap is not None:
+            schedule = replace(schedule, overlap=Overlap(how.overlap))
+        draft = self.scheduler.draft(unit, schedule)
+        decision = decide_trigger(schedule, unit.now_ms, self.scheduler.unfinished(unit, schedule))
+        if decision.action is Action.SKIP:
+            raise ScheduleBusy
+        detail = {name: text for name, text in (("reason", how.reason), ("actor", how.actor)) if text}
+        return self.scheduler.start(unit, schedule, draft, decision.action, **detail)
+
+    def lines(self, result: Run) -> list[str]:
+        """Return the id."""
+        return [result.id]
+
+    def replay(self, unit: Unit, lines: list[str]) -> Run:
+        """Return the run as it is now."""
+        run = unit.run(lines[0])
+        if run is None:
+            raise ScheduleNotFound(f"the run {lines[0]} that was started is not there any more")
+        return run
+
+
+@dataclass
+class Backfill(Repeatable[list[PastSlot]]):
+    """Start of runs for slots that have passed and have none."""
+
+    organisation: int
+    named: str
+    asked: wire.BackfillSchedule
+    first: int
+    last: int
+    kept_ms: int
+    """Milliseconds for which slots are remembered."""
+    scheduler: Scheduler
+
+    weight = BACKFILL_MAX
+
+    def __post_init__(self) -> None:
+        """Growing the store is what a dry run does not do."""
+        self.grows = not self.asked.dry_run
+
+    def apply(self, unit: Unit) -> list[PastSlot]:
+        """Fill the slots from `first` to `last`; raise InvalidInput for too many, and for those that are forgotten."""
+        schedule, first, last = _load(unit, self.organisation, self.named, None), self.first, self.last
+        if first < unit.now_ms - self.kept_ms:
+            raise invalid("/from", f"slots are remembered for {format_ms(self.kept_ms)}")
+        known = kept.slots_within(unit, schedule.id, first, last)
+        passed = timetable(schedule).between(first - 1, min(last, schedule.last_slot))
+        found = list(islice(passed, BACKFILL_MAX + 1))
+        if len(found) > BACKFILL_MAX:
+            raise invalid("/to", f"these are more than {BACKFILL_MAX:,} slots: take a shorter time")
+        wanted = [slot for slot in found if slot not in known or known[slot].run_id is None]
+        slots = self._fill(unit, schedule, wanted)
+        if not self.asked.dry_run:
+            kept.fill_slots(unit, slots)
+            kept.add_slots(unit, _remainders(unit, schedule, known, wanted))
+        return slots
+
+    def _fill(self, unit: Unit, schedule: Schedule, wanted: list[int]) -> list[PastSlot]:
+        asked = self.asked
+        if asked.dry_run:
+            return [PastSlot(schedule.id, slot, None, Outcome.MISSED, FILLED, "", None, unit.now_ms) for slot in wanted]
+        drafts = [self.scheduler.draft(unit, schedule, slot) for slot in wanted]
+        beside = asked.overlap == "allow" or (asked.overlap is None and schedule.overlap is Overlap.ALLOW)
+        waits = not beside and kept.lock_unfinished(unit, schedule.id) > 0
+        slots = []
+        for slot, draft in zip(wanted, drafts, strict=True):
+            run = self.scheduler.start(unit, schedule, draft, Action.QUEUE if waits else Action.RUN)
+            waits = not beside
+            message = "it was back-filled"
+            slots.append(PastSlot(schedule.id, slot, None, Outcome.RAN, FILLED, message, run.id, unit.now_ms))
+        return slots
+
+    def lines(self, result: list[PastSlot]) -> list[str]:
+        """Return the slots as JSON."""
+        return [_encode(slot).decode() for slot in result]
+
+    def replay(self, unit: Unit, lines: list[str]) -> list[PastSlot]:
+        """Return the slots of the first request."""
+        del unit
+        return [_decode_slots(line) for line in lines]
+
+
 class Schedules:
     """Every verb on the schedules of an organisation. A schedule is named by its id or by its name."""
 
-    def __init__(self, store: Store, slots: Slots, ids: IdSource, settings: Settings, organisation: int = 1) -> None:
+    def __init__(
+        self, store: Store, scheduler: Scheduler, ids: IdSource, settings: Settings, organisation: int = 1
+    ) -> None:
         self._store = store
-        self._slots = slots
+        self._scheduler = scheduler
         self._ids = ids
         self._settings = settings
         self._organisation = organisation
@@ -92,27 +245,15 @@ class Schedules:
         if spec.validate_only:
             return schedule
 
-        def make(unit: Unit) -> list[str]:
-            self._free(unit, schedule.name)
-            kept.insert(unit, schedule)
-            return [schedule.id]
-
-        lines, replayed = await self._store.write(
-            lambda unit: once(unit, request, self._space, make), keys=keys_of(request, self._space), grows=True
-        )
-        return await self.get(lines[0]) if replayed else schedule
-
-    def _free(self, unit: Unit, name: str) -> None:
-        other = kept.load(unit, self._organisation, name)
-        if other is not None:
-            raise ScheduleExists(f"schedule {other.id} is named {name!r}", schedule_id=other.id)
+        schedule_id = await self._store.write(keyed(CreateSchedule(schedule), request, self._space))
+        return schedule if schedule_id == schedule.id else await self.get(schedule_id)
 
     def _checked(self, schedule: Schedule) -> Schedule:
         """Return the schedule in its one spelling, if it can be kept to and its task takes what it gives."""
         schedule = checked(schedule)
         task = self._space.find(self._store.catalog.tasks, schedule.task)
         # One of an inactive task may be made: its slots say so, until the task is active again.
-        self._slots.drafted(schedule, schedule.labels, None if task is None else replace(task, active=True))
+        self._scheduler.drafted(schedule, schedule.labels, None if task is None else replace(task, active=True))
         return schedule
 
     # -- looking -----------------------------------------------------------------------------------------------------
@@ -170,44 +311,15 @@ class Schedules:
     async def _change(
         self,
         named: str,
-        work: Callable[[Unit, Schedule], Schedule],
+        change: Callable[[Unit, Schedule], Schedule],
         request: RequestKey | None = None,
         version: int | None = None,
     ) -> Schedule:
-        """Carry out `work` on the schedule as it is in the transaction, after deciding about the slots that have come."""
-        after: list[Schedule] = []
-        decided: list[PastSlot] = []
-
-        def whole(unit: Unit) -> None:
-            after.clear()
-            decided.clear()
-
-            def change(unit: Unit) -> list[str]:
-                schedule = self._load(unit, named, version)
-                changed = work(unit, schedule)
-                if changed != schedule:
-                    changed = self._slots.change(unit, schedule, changed, decided)
-                after.append(changed)
-                return [schedule.id]
-
-            lines, replayed = once(unit, request, self._space, change)
-            if replayed:
-                after.append(self._load(unit, lines[0], None))
-
-        await self._store.write(whole, keys=keys_of(request, self._space))
-        self._slots.count(decided)
+        """Apply a change to the schedule as it is in the transaction, after deciding about the slots that have come."""
+        command = ChangeSchedule(self._organisation, named, version, self._scheduler, change)
+        after = await self._store.write(keyed(command, request, self._space))
         await finish(self._store)
-        return after[0]
-
-    def _load(self, unit: Unit, named: str, version: int | None) -> Schedule:
-        schedule = kept.load(unit, self._organisation, named)
-        if schedule is None:
-            raise _missing(named)
-        if version is not None and schedule.version != version:
-            raise VersionMismatch(
-                f"the schedule is at version {schedule.version}, not {version}", version=schedule.version
-            )
-        return schedule
+        return after
 
     async def patch(
         self, named: str, patch: wire.PatchSchedule, version: int | None, request: RequestKey | None = None
@@ -217,14 +329,14 @@ class Schedules:
         if "task" in changes:
             await self._store.know(self._space, (str(changes["task"]),))
 
-        def work(unit: Unit, schedule: Schedule) -> Schedule:
+        def patched(unit: Unit, schedule: Schedule) -> Schedule:
             if not changes:
                 return schedule
             if changes.get("name", schedule.name) != schedule.name:
-                self._free(unit, str(changes["name"]))
+                _check_free(unit, self._organisation, str(changes["name"]))
             return self._checked(replace(schedule, problem="", **changes))
 
-        return await self._change(named, work, request, version)
+        return await self._change(named, patched, request, version)
 
     async def pause(self, named: str, request: RequestKey | None = None) -> Schedule:
         """Let no slot come until it is resumed. Runs that are there go on."""
@@ -232,35 +344,26 @@ class Schedules:
 
     async def resume(self, named: str, how: wire.ResumeSchedule, request: RequestKey | None = None) -> Schedule:
         """Let slots come again. What becomes of those that passed meanwhile is what its catch-up says, or `how`."""
-        decided: list[PastSlot] = []
 
-        def work(unit: Unit, schedule: Schedule) -> Schedule:
-            decided.clear()
+        def resumed(unit: Unit, schedule: Schedule) -> Schedule:
             if not schedule.paused:
                 return schedule
             try:
-                resumed = with_next(replace(schedule, paused=False, problem=""))
+                after = with_next(replace(schedule, paused=False, problem=""))
             except InvalidSchedule as error:
                 raise as_on_the_wire(error) from None
             if how.catch_up is not None:
-                once_only = replace(resumed, catch_up=CatchUp(how.catch_up))
-                settled, slots = self._slots.settle(unit, once_only)
-                kept.add_slots(unit, slots)
-                decided.extend(slots)
-                resumed = replace(resumed, last_slot=settled.last_slot)
-            return resumed
+                once_only = replace(after, catch_up=CatchUp(how.catch_up))
+                settled, slots = self._scheduler.settle(unit, once_only)
+                add_slots(unit, slots)
+                after = replace(after, last_slot=settled.last_slot)
+            return after
 
-        after = await self._change(named, work, request)
-        self._slots.count(decided)
-        return after
+        return await self._change(named, resumed, request)
 
     async def delete(self, named: str, version: int | None = None) -> None:
         """Remove a schedule. Its runs go on; what became of its slots is forgotten with retention."""
-
-        def work(unit: Unit) -> None:
-            kept.delete(unit, self._load(unit, named, version))
-
-        await self._store.write(work)
+        await self._store.write(DeleteSchedule(self._organisation, named, version))
 
     # -- runs by hand ------------------------------------------------------------------------------------------------
 
@@ -269,35 +372,15 @@ class Schedules:
 
         Overlap holds as for a slot; raises ScheduleBusy where that makes no run, and what a start raises.
         """
-        made: list[Run] = []
         await self._store.know(self._space, ((await self.get(named)).task,))
-
-        def start(unit: Unit) -> list[str]:
-            schedule = self._load(unit, named, None)
-            if how.overlap is not None:
-                schedule = replace(schedule, overlap=Overlap(how.overlap))
-            draft = self._slots.draft(unit, schedule)
-            decision = decide_trigger(schedule, unit.now_ms, self._slots.unfinished(unit, schedule))
-            if decision.action is Action.SKIP:
-                raise ScheduleBusy
-            told = {name: text for name, text in (("reason", how.reason), ("actor", how.actor)) if text}
-            made.append(self._slots.start(unit, schedule, draft, decision.action, **told))
-            return [made[0].id]
-
-        def work(unit: Unit) -> tuple[list[str], bool]:
-            made.clear()
-            return once(unit, request, self._space, start)
-
-        lines, replayed = await self._store.write(work, keys=keys_of(request, self._space), grows=True)
+        command = TriggerSchedule(self._organisation, named, how, self._scheduler)
+        run = await self._store.write(keyed(command, request, self._space))
         await finish(self._store)
-        if not replayed:
-            return self._space.run(made[0])
-        found = await self._store.read.run(lines[0])
-        if found is None:
-            raise ScheduleNotFound(f"the run {lines[0]} that was started is not there any more")
-        return self._space.run(found)
+        return self._space.run(run)
 
-    async def backfill(self, named: str, asked: wire.BackfillSchedule, request: RequestKey | None = None) -> Filled:
+    async def backfill(
+        self, named: str, asked: wire.BackfillSchedule, request: RequestKey | None = None
+    ) -> BackfillResult:
         """Give runs to slots that have passed and have none: skipped, missed, or from before the schedule was made.
 
         One that has a run keeps it, so that asking twice starts nothing twice. Raises InvalidInput for more slots than
@@ -308,44 +391,8 @@ class Schedules:
             raise invalid("/to", "it is before from")
         await self._store.know(self._space, ((await self.get(named)).task,))
 
-        def fill(unit: Unit) -> list[str]:
-            schedule = self._load(unit, named, None)
-            oldest = unit.now_ms - kept_ms(self._settings)
-            if first < oldest:
-                raise invalid("/from", f"slots are remembered for {format_ms(kept_ms(self._settings))}")
-            known = kept.slots_within(unit, schedule.id, first, last)
-            passed = timetable(schedule).between(first - 1, min(last, schedule.last_slot))
-            found = list(islice(passed, BACKFILL_MAX + 1))
-            if len(found) > BACKFILL_MAX:
-                raise invalid("/to", f"these are more than {BACKFILL_MAX:,} slots: take a shorter time")
-            wanted = [slot for slot in found if slot not in known or known[slot].run_id is None]
-            slots = self._fill(unit, schedule, wanted, asked)
-            if not asked.dry_run:
-                kept.fill_slots(unit, slots)
-                kept.add_slots(unit, _remainders(unit, schedule, known, wanted))
-            return [_encode(slot).decode() for slot in slots]
-
-        lines, _ = await self._store.write(
-            lambda unit: once(unit, request, self._space, fill),
-            keys=keys_of(request, self._space),
-            grows=not asked.dry_run,
-            weight=BACKFILL_MAX,
-        )
-        return Filled(asked.dry_run, [_decode_slots(line) for line in lines])
-
-    def _fill(self, unit: Unit, schedule: Schedule, wanted: list[int], asked: wire.BackfillSchedule) -> list[PastSlot]:
-        if asked.dry_run:
-            return [PastSlot(schedule.id, slot, None, Outcome.MISSED, FILLED, "", None, unit.now_ms) for slot in wanted]
-        drafts = [self._slots.draft(unit, schedule, slot) for slot in wanted]
-        beside = asked.overlap == "allow" or (asked.overlap is None and schedule.overlap is Overlap.ALLOW)
-        waits = not beside and kept.lock_unfinished(unit, schedule.id) > 0
-        slots = []
-        for slot, draft in zip(wanted, drafts, strict=True):
-            run = self._slots.start(unit, schedule, draft, Action.QUEUE if waits else Action.RUN)
-            waits = not beside
-            message = "it was back-filled"
-            slots.append(PastSlot(schedule.id, slot, None, Outcome.RAN, FILLED, message, run.id, unit.now_ms))
-        return slots
+        command = Backfill(self._organisation, named, asked, first, last, kept_ms(self._settings), self._scheduler)
+        return BackfillResult(asked.dry_run, await self._store.write(keyed(command, request, self._space)))
 
 
 def kept_ms(settings: Settings) -> int:
@@ -385,6 +432,21 @@ def next_run_at(schedule: Schedule) -> int | None:
         return run_at(schedule, schedule.next_at)
     except HeadwayError:
         return schedule.next_at
+
+
+def _load(unit: Unit, organisation: int, named: str, version: int | None) -> Schedule:
+    schedule = kept.load(unit, organisation, named)
+    if schedule is None:
+        raise _missing(named)
+    if version is not None and schedule.version != version:
+        raise VersionMismatch(f"the schedule is at version {schedule.version}, not {version}", version=schedule.version)
+    return schedule
+
+
+def _check_free(unit: Unit, organisation: int, name: str) -> None:
+    other = kept.load(unit, organisation, name)
+    if other is not None:
+        raise ScheduleExists(f"schedule {other.id} is named {name!r}", schedule_id=other.id)
 
 
 def _missing(named: str) -> ScheduleNotFound:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from headway.engine.schedules.pattern import Pattern
-from headway.engine.schedules.refusal import quote, refuse
 from headway.errors import InvalidSchedule
+from headway.features.schedules.rules.pattern import Pattern
+from headway.features.schedules.rules.refusal import quote, refuse
 
 NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from headway.features.schedules.scheduler import Scheduler
+from headway.features.schedules.store import ScheduleReader, SlotDue
 from headway.notify.events import CommitEvent, MessagesMissed, PeersChecked
 from headway.service.service import Service
-from headway.storage.schedules import ScheduleReader, SlotDue
 
 HELD_MS: Final = 250
 """Before a look at slots that another server is just deciding about."""
 
 
-class Scheduler:
+class SchedulerLoop:
     """Decides about slots that are due. Any number of servers may do so at once: a slot is decided by one of them."""
 
     name = "scheduler"
@@ -20,7 +21,7 @@ class Scheduler:
 
     def __init__(self, service: Service) -> None:
         self._clock = service.store.clock
-        self._slots = service.slots
+        self._scheduler = service.part(Scheduler)
         self._read = ScheduleReader(service.store.read)
 
     async def tick(self) -> int | None:
@@ -32,5 +33,5 @@ class Scheduler:
             wait_ms = next_at - self._clock.now_ms()
             if wait_ms > 0:
                 return wait_ms
-            if not await self._slots.settle_due():
+            if not await self._scheduler.settle_due():
                 return HELD_MS

@@ -1,0 +1,1 @@
+"""Schedules: runs that start at times, and the record of every slot."""
