@@ -19,7 +19,7 @@ from headway.storage.database import StorageBroken, bytes_of
 from headway.storage.location import shown
 from headway.storage.moving.schema import Table, tables
 from headway.storage.moving.source import Row, Source
-from headway.storage.moving.target import FACTS_STAY, SILENT_S, Arrived, Cursor, Target
+from headway.storage.moving.target import FACTS_STAY, SILENT_S, CompletedMove, Cursor, Target
 
 ROWS_AT_ONCE: Final = 10_000
 BYTES_AT_ONCE: Final = 16 * 1024 * 1024
@@ -29,11 +29,11 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Unequal(StorageBroken):
-    """What was read at both ends is not the same: the new place is not to be used."""
+    """The data read at both ends differs, so the new store must not be used."""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """How far it is."""
+    """Progress of a move."""
 
     phase: str
     """`copy` or `verify`."""
@@ -43,13 +43,13 @@ class Step(msgspec.Struct, frozen=True):
     """Rows, over all tables."""
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """What was moved of a table."""
+class TableCopy(msgspec.Struct, frozen=True):
+    """Moved rows of a table."""
 
     table: str
     rows: int
     sha256: str
-    """Of its rows as JSON arrays, a line each, in the order of the key; the same at both ends."""
+    """Digest of the rows as JSON arrays, a line each, in the order of the key; the same at both ends."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -58,11 +58,11 @@ class Report(msgspec.Struct, frozen=True):
     source: str
     target: str
     rows: int
-    tables: list[Moved]
+    tables: list[TableCopy]
     resumed: bool
-    """Whether it went on with what was begun before."""
+    """Whether the move continued an earlier one."""
     already: bool
-    """Whether it was done before, and nothing was done now."""
+    """Whether an earlier move was complete, so that nothing was done now."""
     duration_ms: int
 
 
@@ -110,9 +110,9 @@ class _Move:
             cursor = self._target.begin(mark, str(self._source.path), self._source.secret)
             resumed = bool(cursor.rows)
             self._copy(cursor)
-            arrived = Arrived(mark, cursor.source, self._clock.now_ms(), dict(self._compared()))
+            arrived = CompletedMove(mark, cursor.source, self._clock.now_ms(), dict(self._compared()))
             self._target.finish(arrived)
-        moved = [Moved(name, rows, digest) for name, (rows, digest) in arrived.tables.items()]
+        moved = [TableCopy(name, rows, digest) for name, (rows, digest) in arrived.tables.items()]
         took_ms = self._clock.monotonic_ms() - began_ms
         rows = sum(table.rows for table in moved)
         return Report(arrived.source, shown_url, rows, moved, resumed, already, took_ms)

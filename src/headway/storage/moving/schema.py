@@ -1,4 +1,4 @@
-"""What there is to move: the tables that the migrations make, so that none which is added later can be forgotten."""
+"""Tables to move: those of the migrations, so that no later table can be forgotten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from headway.storage.sqlite.migrate import migrate
 
 STAY: Final = frozenset({"migrations", "servers"})
-"""What is about a place and not about runs: the record of the schema there, and who serves it."""
+"""Tables about a place and not about runs: the record of the schema there, and the servers."""
 
 
 class Table(msgspec.Struct, frozen=True):

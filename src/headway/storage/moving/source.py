@@ -1,4 +1,4 @@
-"""The end that a move reads: a file that nobody serves, held until the move lets it go. Nothing of it is changed."""
+"""Source of a move: a file without a server, held until the move ends. Nothing of it is changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Source:
     """A file."""
 
     def __init__(self, path: Path, facts_stay: tuple[str, ...]) -> None:
-        """Hold it, or raise StoreRefused; `facts_stay` are those that the store says of its place."""
+        """Hold the file, or raise StoreRefused; `facts_stay` are the entries about its place."""
         if not path.is_file():
             raise StoreRefused(f"there is no store at {path}")
         self.path = path.resolve()
@@ -71,12 +71,12 @@ class Source:
 
     @property
     def secret(self) -> str | None:
-        """What tokens and cursors were signed with, if it was kept beside the file."""
+        """Secret that signed tokens and cursors, if it was kept beside the file."""
         kept = kept_secret(self.path, "")
         return None if kept is None else kept.hex()
 
     def mark(self) -> str:
-        """Return what this store is known by; it is another one after a server has done something in it."""
+        """Return the identity of this store; it changes once a server has done something in it."""
         seen = [self._connection.execute(sql).fetchall() for sql in _SEEN]
         return hashlib.sha256(msgspec.json.encode(seen)).hexdigest()
 
@@ -108,6 +108,6 @@ class Source:
         return " AND ".join(parts), binds
 
     def close(self) -> None:
-        """Let it go."""
+        """Release the file."""
         self._connection.close()
         os.close(self._lock)

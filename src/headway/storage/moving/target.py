@@ -24,7 +24,7 @@ from headway.storage.statements import migrations
 
 MOVED: Final = "moved"
 FACTS_STAY: Final = (*TURNS, POSITIONS, SECRET, MARK, MOVING, MOVED)
-"""What a store says of its place: it is not copied with the rest."""
+"""Entries of a store about its place, which are not copied."""
 SILENT_S: Final = 8.0
 """A server that gives no sign of life for so long is gone."""
 LOOKS_S: Final = 0.5
@@ -41,28 +41,28 @@ _SETTINGS: Final = {
     "jit": "off",
 }
 _TURN: Final = 0x6865_6164_7761_7932
-"""The advisory lock of whoever moves a store into this database ("headway2")."""
+"""Advisory lock of a move into this database ("headway2")."""
 _FROM_THE_START: Final[dict[str, list[Any]]] = {"store": [list(FACTS_STAY)], "organisations": [FIRST]}
 _BESIDES: Final = {"store": "WHERE name <> ALL(%s)", "organisations": "WHERE id <> %s"}
-"""What is more than an opening puts there."""
+"""Conditions of rows beyond those of an opening."""
 _TAKE: Final = "SELECT pg_advisory_lock(%s)"
 
 
 class Cursor(msgspec.Struct):
-    """How far a move is; kept in the database by the transaction that brings it there."""
+    """Progress of a move, stored in the database by the transaction that makes it."""
 
     mark: str
-    """What the source is known by."""
+    """Identity of the source."""
     source: str
     began_at: int
     rows: dict[str, int]
     """Table → rows that are there, for each that was begun."""
     after: dict[str, list[Any]]
-    """Table → the key of its last row; of one that is whole there is none."""
+    """Key of the last copied row by table; a complete table has none."""
 
 
-class Arrived(msgspec.Struct, frozen=True):
-    """What is kept of a move that came to its end."""
+class CompletedMove(msgspec.Struct, frozen=True):
+    """Record of a completed move."""
 
     mark: str
     source: str
@@ -114,11 +114,11 @@ class Target:
 
     # -- the begin and the end ---------------------------------------------------------------------------------------------
 
-    def arrived(self, mark: str) -> Arrived | None:
-        """Return what is kept of a move of the same source that came to its end here."""
+    def arrived(self, mark: str) -> CompletedMove | None:
+        """Return the record of a completed move from the same source."""
         with self._plainly():
             text = self._fact(MOVED)
-        found = msgspec.json.decode(text, type=Arrived) if text else None
+        found = msgspec.json.decode(text, type=CompletedMove) if text else None
         return found if found is not None and found.mark == mark else None
 
     def begin(self, mark: str, source: str, secret: str | None) -> Cursor:
@@ -171,7 +171,7 @@ class Target:
     def _beats(self) -> dict[str, int]:
         return dict(self._connection.execute("SELECT id, beat FROM servers").fetchall())
 
-    def finish(self, arrived: Arrived) -> None:
+    def finish(self, arrived: CompletedMove) -> None:
         """Let the database be served. Statistics come first: without them the first claims would read whole tables."""
         with self._plainly():
             for table in tables():

@@ -1,4 +1,4 @@
-"""What `headway doctor` looks at: the database and its settings, its schema, who uses it, and with `--verify` every row."""
+"""Checks of `headway doctor` on PostgreSQL: settings, schema, users, and with `--verify` every row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONG_S: Final = 60
 """A transaction that is older keeps what was deleted and changed since from being cleaned away."""
 DEAD_LEAST: Final = 50_000
 DEAD_SHARE: Final = 0.5
-"""So many dead rows for each live one: cleaning does not keep up."""
+"""Dead rows per live row from which cleaning does not keep up."""
 CROWDED: Final = 0.9
 CLOCKS_APART_MS: Final = 2_000
 

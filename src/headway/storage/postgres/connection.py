@@ -34,7 +34,7 @@ log = logging.getLogger("headway.postgres")
 T = TypeVar("T")
 
 CHANNEL: Final = "headway"
-"""Where servers that share a database hear of each other's commits."""
+"""Channel on which servers that share a database announce their commits."""
 
 # Of several hosts the one that takes writes; a connection whose other end is gone is noticed within about 15 seconds,
 # also while nothing is asked of it. What the URL says itself counts.
@@ -60,11 +60,12 @@ _SETTINGS: Final = {
 # the database then says that it has committed, though a failover can lose it.
 _READING: Final = _SETTINGS | {"statement_timeout": "30s"}
 ANSWER_WITHIN_S: Final = {"reading": 40.0, "writing": 60.0}
-"""How long we wait for an answer at all: longer than the database lets a statement take or wait. A machine that stands still
-keeps its connections open, and its kernel answers for it, so that no other limit would end the wait: also a commit's. What
-has become of that is unknown then, as whenever a connection is lost, and `_confirm` sees to the standby."""
+"""Timeout of an answer, in seconds: longer than the database lets a statement take or wait. A machine that stands still
+keeps its connections open, and its kernel answers for it, so that no other limit would end the wait: also a commit's.
+What has become of that is unknown then, as whenever a connection is lost, and `_confirm` sees to the standby.
+"""
 CONFIRM_WITHIN: Final = "5s"
-"""How long a writer that is connected again waits for the standby to have what is there; then it tries again."""
+"""Time, in seconds, for which a reconnected writer waits for the standby to catch up before it tries again."""
 INTERRUPT_S: Final = 3.0
 """Timeout of a request to cancel a statement, in seconds."""
 STATEMENTS: Final = load(POSTGRES)
@@ -78,7 +79,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_within_s: float | None = None
 
     def wait(self, gen: PQGen[T], *arguments: Any, **options: Any) -> T:
-        """Wait for what a generator of the driver's waits for; one that has waited too long is of no use any more."""
+        """Wait for the events of a driver's generator; a connection that has waited too long is of no use any more."""
         if self.answer_within_s is None:
             return super().wait(gen, *arguments, **options)
         try:
@@ -89,7 +90,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 class _SilentError(Exception):
-    """There is no answer."""
+    """The database does not answer."""
 
 
 def _within(seconds: float, gen: PQGen[T]) -> PQGen[T]:
@@ -137,7 +138,7 @@ class PostgresDatabase:
         self._url, self._writes = url, writes
         self._settings = (_SETTINGS if writes else _READING) | {"headway.position_base": str(position_base)}
         self._unsure = ""
-        """What the database has warned of during a commit."""
+        """Warnings of the database during a commit."""
         self._forgotten = False
         """Whether a statement is not prepared that the driver takes for it: what was sent behind an error was passed over."""
         self._connection = self._connected()
@@ -286,10 +287,10 @@ class PostgresDatabase:
             self._confirm()
 
     def _confirm(self) -> None:
-        """See that all that is there is also where commits wait to be; raise DatabaseGone if it may not be.
+        """Ensure that present data is on the standbys that commits wait for; raise DatabaseGone if it may not be.
 
-        A commit whose wait for the standby has been ended, by a crash of the primary or by somebody, is there to be read, and
-        whoever repeats its request is answered from it, without a commit that waits. One that comes after it waits for both.
+        A commit whose wait for the standby was ended, by a crash of the primary or by a person, can be read, and a repeated
+        request is answered from it, without a commit that waits. A commit that comes after it waits for both.
         """
         self._unsure = ""
         try:
@@ -357,5 +358,5 @@ def translated(error: psycopg.Error) -> Exception:
 
 
 def _line(error: psycopg.Error) -> str:
-    """Return what the database says in one line; drivers put hosts and hints into more."""
+    """Return the database's message in one line; drivers add hosts and hints."""
     return " ".join(str(error).split())

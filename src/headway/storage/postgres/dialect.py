@@ -1,4 +1,4 @@
-"""How PostgreSQL spells the macros.
+"""Spelling of the macros in PostgreSQL.
 
 Of the features used, these are the ones that a database which only speaks PostgreSQL's protocol may lack: `FOR UPDATE …
 SKIP LOCKED`, `LATERAL`, `jsonb_array_elements … WITH ORDINALITY`, partial indexes, `pg_current_xact_id` and

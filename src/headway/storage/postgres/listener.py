@@ -1,4 +1,4 @@
-"""Hears what other servers tell of their commits (LISTEN), on a thread and a connection of its own.
+"""Listener for other servers' commits (LISTEN), on a thread and a connection of its own.
 
 While it is connected it holds a lock, by which the others tell a server that is gone from one that only stands still.
 """
@@ -18,7 +18,7 @@ from headway.storage.database import DatabaseGone
 from headway.storage.postgres.connection import CHANNEL, connect
 
 LOOK_S: Final = 30.0
-"""How often a connection on which nothing is said is asked whether there is somebody."""
+"""Interval, in seconds, at which an idle connection is checked."""
 ANSWER_WITHIN_S: Final = 10.0
 BACK_OFF_S: Final = (0.1, 2.0)
 """The shortest and the longest wait before the next attempt to connect."""

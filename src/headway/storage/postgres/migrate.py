@@ -20,7 +20,7 @@ _VACUUM: Final = """ALTER TABLE {} SET (
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0
 )"""
 _TURN: Final = 0x6865_6164_7761_7931
-"""The advisory lock that whoever migrates holds ("headway1")."""
+"""Advisory lock of a migration ("headway1")."""
 
 
 def migrate(connection: psycopg.Connection[tuple[Any, ...]], now_ms: int) -> list[int]:

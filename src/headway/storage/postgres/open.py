@@ -98,7 +98,7 @@ def explained() -> Iterator[None]:
 
 
 def _said(error: psycopg.Error) -> str:
-    """Return what the database has said, without the statement that it said it of."""
+    """Return the database's message, without its statement."""
     return error.diag.message_primary or str(error).partition("\n")[0]
 
 
@@ -128,7 +128,7 @@ def half_moved(connection: Connection) -> bool:
 
 
 def secret_in(url: str, given: str) -> bytes:
-    """Return what tokens and cursors are signed with: the one given, else the one that all servers find in the store."""
+    """Return the secret for tokens and cursors: the given one, else that of the store."""
     if given:
         if len(given) < 32:  # noqa: PLR2004 - 256 bits if it is random text
             raise ValueError("the secret is too short: give at least 32 random characters")
@@ -167,7 +167,7 @@ def losing(connection: Connection) -> list[str]:
 
 
 def _position_base(connection: Connection) -> int:
-    """Return what lifts new positions above those that are there; see `dialect.position`."""
+    """Return the offset that lifts new positions above the present ones; see `dialect.position`."""
     with connection.transaction():
         base = int(_fact(connection, POSITIONS, "0"))
         row = connection.execute(
@@ -182,7 +182,7 @@ def _position_base(connection: Connection) -> int:
 
 
 def _fact(connection: Connection, name: str, value: str) -> str:
-    """Return what the store says of itself; it says `value` if it has not said anything before."""
+    """Return an entry of the store about itself; it becomes `value` if it is absent."""
     connection.execute(STATEMENTS["insert_fact"], {"name": name, "value": value})
     row = connection.execute(STATEMENTS["lock_fact"], {"name": name}).fetchone()
     assert row is not None

@@ -1,4 +1,4 @@
-"""What stands in the way of a connection, in a sentence that says what to do, and without the password of the URL."""
+"""Faults of a connection, in a sentence with advice, without the password of the URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from headway.storage.location import shown
 
 
 class NotLetIn(DatabaseGone):
-    """The database answers, and does not let us in: whoever waits, waits for somebody to change that."""
+    """The database answers and refuses the login, which a wait does not change."""
 
 
 _PASSWORD: Final = re.compile(r"password authentication failed|no password supplied")
@@ -31,7 +31,7 @@ _OPTION: Final = re.compile(
     r'connection is bad: (?:invalid integer value .* for connection option "(\w+)"|invalid (port) number|invalid (\w+) value: )'
     r"|Servname not supported"
 )
-"""What the driver finds wrong with a URL only when it connects; trying again is of no use."""
+"""Errors in a URL that the driver finds only when it connects; trying again is of no use."""
 
 
 def no_connection(url: str, error: psycopg.DatabaseError) -> Exception:
@@ -40,7 +40,7 @@ def no_connection(url: str, error: psycopg.DatabaseError) -> Exception:
 
 
 def unwritable(url: str, error: psycopg.Error) -> ValueError:
-    """Return what is wrong with a URL that the driver cannot read. Its own words may quote the password."""
+    """Return the fault of a URL that the driver cannot read. Its own words may quote the password."""
     text = str(error).strip()
     why = f" ({text})" if text.startswith("invalid URI query parameter") else ""
     if found := _OPTION.search(text):
