@@ -31,7 +31,7 @@ Lease = tuple[str, int]
 """A run and the epoch of its lease."""
 
 
-class Claims:
+class UndeliveredLeases:
     """Which leases of a worker have never arrived: the answer to the claim that has taken them was lost.
 
     That is certain of a lease which a heartbeat does not name if the worker, when it sent that heartbeat, was done with the
@@ -84,7 +84,7 @@ class Claims:
         return sorted(lost), self._beat
 
 
-class Answers:
+class HeartbeatAnswers:
     """Tracks whether a worker receives the answers to its heartbeats, from which it counts its leases."""
 
     def __init__(self, now_ms: int) -> None:
@@ -139,36 +139,36 @@ class Session:
         self.settled = asyncio.Event()
         """Clear while the loss of its leases is being written."""
         self.settled.set()
-        self.claims = Claims()
-        self.answers = Answers(now_ms)
-        self.patient: set[asyncio.Future[None]] = set()
+        self.claims = UndeliveredLeases()
+        self.answers = HeartbeatAnswers(now_ms)
+        self.waiting_claims: set[asyncio.Future[None]] = set()
         """Waiting claims, which end empty when the session is closed."""
-        self.cramped: set[asyncio.Future[None]] = set()
+        self.partial_claims: set[asyncio.Future[None]] = set()
         """Claims that wait although some executor has no room; done when a run ends, since there may be room then."""
         self.messages: deque[StopSignal] = deque(maxlen=SIGNALS_MAX)
         self.wake = asyncio.Event()
 
     @contextmanager
-    def waiting(self, *, cramped: bool) -> Iterator[asyncio.Future[None]]:
+    def waiting(self, *, partial: bool) -> Iterator[asyncio.Future[None]]:
         """Yield a future that ends a claim's wait when the session closes, or on `make_room` if an executor is full."""
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.patient.add(enough)
-        if cramped:
-            self.cramped.add(enough)
+        self.waiting_claims.add(enough)
+        if partial:
+            self.partial_claims.add(enough)
         try:
             yield enough
         finally:
-            self.patient.discard(enough)
-            self.cramped.discard(enough)
+            self.waiting_claims.discard(enough)
+            self.partial_claims.discard(enough)
 
     def make_room(self) -> None:
         """End the cramped claims: the worker asks again with the room that it has now."""
-        _end(self.cramped)
+        _end(self.partial_claims)
 
     def close(self) -> None:
         """End all waiting requests: the worker repeats them, and learns that its session is over."""
         self.wake.set()
-        _end(self.patient)
+        _end(self.waiting_claims)
 
     def expires_ms(self, lease_ms: int, disconnect_ms: int, since_ms: int) -> int:
         """Return when the session expires if nothing more is heard; `since_ms` is the end of the server's last pause.

@@ -47,8 +47,8 @@ NOTED_EVERY_MS: Final = 60_000
 """How often the store is told that a worker is alive; only people read that."""
 
 
-class Known(msgspec.Struct, frozen=True):
-    """A registered worker: its row, and what it may claim."""
+class RegisteredWorker(msgspec.Struct, frozen=True):
+    """A registered worker: its row, and the queues and tasks that it claims from."""
 
     worker: Worker
     queues: frozenset[str]
@@ -152,7 +152,7 @@ class Workers:
         self._declarations = declarations
         self._ids = ids
         self._settings = settings
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, RegisteredWorker] = {}
         self.draining = False
         """Set when the server goes: nothing is claimed any more."""
         self.leases_expired = 0
@@ -280,8 +280,10 @@ class Workers:
             updated_at=now_ms,
         )
 
-    def _remember(self, worker: Worker) -> Known:
-        known = Known(worker, frozenset(_decode_names(worker.queues)), frozenset(_decode_names(worker.tasks)))
+    def _remember(self, worker: Worker) -> RegisteredWorker:
+        known = RegisteredWorker(
+            worker, frozenset(_decode_names(worker.queues)), frozenset(_decode_names(worker.tasks))
+        )
         self._known[worker.id] = known
         return known
 
@@ -293,7 +295,7 @@ class Workers:
             raise WorkerNotFound(f"no worker is registered as {worker_id}")
         return worker.organisation
 
-    async def _session(self, worker_id: str) -> tuple[Known, Session]:
+    async def _session(self, worker_id: str) -> tuple[RegisteredWorker, Session]:
         """Return a worker that is alive; one that another process of this server knew is found in the store."""
         known = self._known.get(worker_id)
         if known is None:
@@ -429,7 +431,7 @@ class Workers:
 
         session.claims.began(asked.number)
         try:
-            with session.waiting(cramped=0 in rooms.values()) as enough:
+            with session.waiting(partial=0 in rooms.values()) as enough:
                 command = ClaimCommand(self, session, wanted, asked.number)
                 return await self._store.write_patiently(command, wait_ms / 1000, undelivered, enough)
         finally:
@@ -486,7 +488,7 @@ class Workers:
             )
             command = ReportCommand(self._reports, asked.worker_id, ready, ids, len(ready))
             rejected, replies = await self._store.write(command)
-            if session.cramped and any(item.event is not None or item.refusal is not None for item in ready):
+            if session.partial_claims and any(item.event is not None or item.refusal is not None for item in ready):
                 session.make_room()
         lost: list[tuple[str, int]] = []
         stop: list[wire.StopSignal] = []
