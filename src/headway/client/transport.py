@@ -1,4 +1,9 @@
-"""Blocking HTTP over kept-alive connections, thread-safe, on the standard library only."""
+"""Blocking HTTP over kept-alive connections, thread-safe, on the standard library only.
+
+The worker and the blocking client share it. It repeats no request, with one exception: a pooled connection that
+proves dead before the first byte of the answer is replaced, since the server closes idle ones at any time. A request
+that must not happen twice carries an Idempotency-Key.
+"""
 
 from __future__ import annotations
 
