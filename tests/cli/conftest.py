@@ -1,4 +1,5 @@
 import pytest
+from tests.cli.streaming import carry_out, server  # noqa: F401 - fixtures
 from tests.postgres.fixtures import *  # they use each other
 
 from headway.cli.main import main

@@ -1,10 +1,10 @@
 """Tables on a screen: what gives way first when there are too few cells, and what is never cut."""
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from tests.cli.answers import TIME, example
 from tests.cli.terminal import on_a_terminal, plain
 from tests.client import samples
 from tests.client.samples import ID
@@ -104,22 +104,6 @@ def test_a_list_of_runs_on_a_terminal_fits_and_says_state_task_and_age(columns, 
     assert encoding == "utf-8" or shown.isascii()
 
 
-def example(kind, **given):
-    """Return what a struct of the wire needs, with a value for each field that is not given."""
-    needed = {field.encode_name: field.type for field in msgspec.structs.fields(kind) if field.required}
-    return {name: next(value for value in VALUES if fits(value, wanted)) for name, wanted in needed.items()} | given
-
-
-def fits(value, kind):
-    try:
-        msgspec.json.decode(msgspec.json.encode(value), type=kind)
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-TIME = "2026-11-22T01:00:00.000Z"
-VALUES = (None, "active", "skip", TIME, True, 12345, [], {}, {"max_attempts": 3, "backoff": "1s"})
 NOUNS = {
     "tasks": example(TaskOut, name=LONG, queue=LONG, description="日本語 " * 30, counts={"queued": 123456}),
     "queues": example(QueueOut, name=LONG * 2, oldest_queued_at=TIME),

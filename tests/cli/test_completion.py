@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.test_columns import example
+from tests.cli.answers import example
 from tests.client import samples
 from tests.client.samples import ID
 from tests.client.server import Answer, serving

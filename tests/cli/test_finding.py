@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.cli.test_streams import carry_out, environment, server  # noqa: F401 (fixtures)
+from tests.cli.streaming import environment  # noqa: F401 - fixtures
 from tests.client import samples
 from tests.client.samples import ID
 from tests.client.server import Answer, problem, script, serving
@@ -81,7 +81,7 @@ def test_a_run_is_named_in_one_way(headway, words):
 
 
 @pytest.mark.parametrize(("noun", "verb"), [("keys", "revoke"), ("users", "disable"), ("organisations", "disable")])
-def test_others_are_found_by_a_prefix_of_their_id_too(server, carry_out, noun, verb):  # noqa: F811
+def test_others_are_found_by_a_prefix_of_their_id_too(server, carry_out, noun, verb):
     client = server[0]
     made = getattr(client, noun).create(f"{noun}-to-end")
     code, out, _ = carry_out("open", [noun, verb, made.id[:23] if "-" in made.id else made.id[:12]])
@@ -104,7 +104,7 @@ def test_others_are_found_by_a_prefix_of_their_id_too(server, carry_out, noun, v
         (["runs", "list", "--creatd-after", "x"], "'--created-after'"),
     ],
 )
-def test_an_unknown_name_is_answered_with_what_comes_close(server, carry_out, arguments, meant):  # noqa: F811
+def test_an_unknown_name_is_answered_with_what_comes_close(server, carry_out, arguments, meant):
     client = server[0]
     if not any(table.name == "customers" for table in client.tables.list()):
         client.tables.create("customers", [{"name": "Name", "indexed": True}])
@@ -117,7 +117,7 @@ def test_an_unknown_name_is_answered_with_what_comes_close(server, carry_out, ar
     assert "/v1/" not in err
 
 
-def test_a_name_that_nothing_comes_close_to_has_no_suggestion(server, carry_out):  # noqa: F811
+def test_a_name_that_nothing_comes_close_to_has_no_suggestion(server, carry_out):
     code, _, err = carry_out("open", ["run", "quite-another"])
     assert (code, "Did you mean" in err, "headway tasks list" in err) == (2, False, True)
 

@@ -4,15 +4,15 @@ import re
 import urllib.request
 
 import pytest
+from tests.cli.streaming import environment  # noqa: F401 - fixtures
 from tests.cli.terminal import on_a_terminal, plain
-from tests.cli.test_streams import carry_out, environment, server  # noqa: F401 (fixtures)
 
 
 def headers(text):
     return dict(re.findall(r"(X-Tadabase-App-\w+): (\S+)", text))
 
 
-def test_a_key_that_is_made_comes_with_the_headers_that_tadabases_clients_send(server, carry_out):  # noqa: F811
+def test_a_key_that_is_made_comes_with_the_headers_that_tadabases_clients_send(server, carry_out):
     _, url, _, _ = server
     code, out, err = carry_out("open", ["keys", "create", "app", "--scope", "read"])
     key_id, secret = re.fullmatch(r"hw_([0-9a-f]+)_(\S+)\n", out).groups()

@@ -6,6 +6,7 @@ import json
 import logging
 
 import pytest
+from tests.compat.credentials import three
 from tests.http.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
 from tests.http.kit import NOBODY, OTHERS
 
@@ -22,12 +23,6 @@ LIMITS = {
     "x-ratelimit-limit", "x-ratelimit-remaining", "x-retry-after", "x-ratelimit-reset", "x-ratelimit-daily-limit",
     "x-ratelimit-daily-remaining", "x-daily-retry-after", "x-daily-ratelimit-reset",
 }  # fmt: skip
-
-
-def three(party, text=None):
-    """The three headers of Tadabase's clients."""
-    key = keytext.read(text or party.key)
-    return {"x_tadabase_app_id": party.id, "x_tadabase_app_key": key.id, "x_tadabase_app_secret": key.secret}
 
 
 # -- Tadabase ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from tests.compat.test_access import three
+from tests.compat.credentials import three
 from tests.http.access_kit import ALL, first_key, key_of, second
 from tests.http.kit import NOBODY
 

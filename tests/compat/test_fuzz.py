@@ -11,8 +11,8 @@ import pytest
 import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
+from tests.http.fuzzing import so_many
 from tests.http.kit import EVERY_SURFACE, Server, from_here, routes_of
-from tests.http.test_fuzz import so_many
 from tests.world import START, opened
 
 from headway.clock import ManualClock

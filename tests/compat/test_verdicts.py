@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from tests.http.kit import EVERY_SURFACE, NOBODY, routes_of
-from tests.http.test_verdicts import HOLE, JSON, NUMBERS, OWN, TEXTS, Both, Side
+from tests.http.verdicts import HOLE, JSON, NUMBERS, OWN, TEXTS, Both, Side
 
 SURFACES = routes_of()
 MALFORMED = {

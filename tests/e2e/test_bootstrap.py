@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from tests.e2e.test_keys import Caller
+from tests.e2e.programs import Caller
 from tests.faults.server import Place, Process, Server
 from tests.faults.waiting import until
 

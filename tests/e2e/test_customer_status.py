@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 
 import pytest
-from tests.e2e.test_journey import HEADWAY
+from tests.e2e.programs import HEADWAY
 from tests.faults.server import ROOT, Server
 from tests.faults.stores import MINUTES
 from tests.faults.verdict import opened

@@ -3,33 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.faults.server import ROOT, Place, Process, Server
+from tests.e2e.programs import HEADWAY
+from tests.faults.server import Place, Process, Server
 from tests.faults.verdict import clean
 from tests.faults.waiting import until
-
-HEADWAY = [sys.executable, "-m", "headway"]
-
-
-@pytest.fixture
-def headway(place):
-    """Call the command line for the server of this place; return what it printed."""
-
-    def call(*arguments, code=0, url=place.url, **more):
-        done = subprocess.run(
-            [*HEADWAY, *arguments], cwd=ROOT, env=place.environment(HEADWAY_URL=url, **more),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr, place.logged()[-2000:])
-        assert "Traceback" not in done.stderr
-        return done.stdout if code == 0 else done.stderr
-
-    return call
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.test_journey import HEADWAY
+from tests.e2e.programs import Caller, key, ready
 from tests.faults.server import ROOT, Server
 from tests.faults.waiting import until
 
@@ -16,31 +16,9 @@ from headway.errors import Unauthenticated
 from headway.worker.processes.exits import REFUSED_CODE
 
 
-class Caller:
-    """The command line, as somebody who has a key or none."""
-
-    def __init__(self, place, key=None):
-        self.place, self.key = place, key
-
-    def __call__(self, *arguments, code=0):
-        shown = {} if self.key is None else {"HEADWAY_KEY": self.key}
-        done = subprocess.run(
-            [*HEADWAY, *arguments], cwd=ROOT, env=self.place.environment(HEADWAY_URL=self.place.url, **shown),
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == code, (arguments, done.stdout, done.stderr, self.place.logged()[-2000:])
-        assert "Traceback" not in done.stderr
-        return done.stdout if code == 0 else done.stderr
-
-
 @pytest.fixture
 def headway(place):
     return Caller(place)
-
-
-def key(text):
-    """Return what stands after the public id."""
-    return text.strip().split("_", 2)[2]
 
 
 def test_a_day_behind_a_lock(place, headway):
@@ -51,7 +29,7 @@ def test_a_day_behind_a_lock(place, headway):
     server = Server(place, app="examples.backup:app")
     headway.key = admin
     server.start(ready=False)
-    until(lambda: _ready(server), 20)
+    until(lambda: ready(server), 20)
     data = place.folder / "data"
     data.mkdir()
     (data / "a.txt").write_text("a")
@@ -92,13 +70,6 @@ def test_a_day_behind_a_lock(place, headway):
     assert "every row agrees" in headway("doctor", "--store", store, "--verify")
     for secret in (key(admin), key(reader["key"]), key(shops)):
         assert secret not in place.log.read_text()
-
-
-def _ready(server):
-    """Whether it has workers too; who has no key may ask this."""
-    with contextlib.suppress(ConnectionLost):
-        return server.http.request("GET", "/readyz", timeout_s=5).status == 200
-    return False
 
 
 def _readable(path):

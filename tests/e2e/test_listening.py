@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.e2e.test_keys import Caller
+from tests.e2e.programs import Caller
 from tests.faults.server import ROOT, Place, Server
 from tests.faults.waiting import until
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.faults.full_disks import disk_of, ended_on_a_full_disk, fill, start_some
 from tests.faults.protocol import Hand
 from tests.faults.server import ROOT, Place, Server
-from tests.faults.test_disk import disk_of, ended_on_a_full_disk, fill, start_some
 
 from headway.app.serving import FAILED
 from headway.storage.sqlite.trouble import file_system

@@ -8,8 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.e2e.test_journey import HEADWAY
-from tests.e2e.test_keys import Caller, _ready
+from tests.e2e.programs import HEADWAY, Caller, ready
 from tests.faults.proxy import Wire
 from tests.faults.server import ROOT, Server, free_port
 from tests.faults.waiting import until
@@ -78,7 +77,7 @@ def proxied(request, place):
     key = Caller(place)("keys", "create", "admin", "--scope", "all", "--store", place.store_url).strip()
     server = Server(place, "--allow-host", PUBLIC, app="examples.backup:app")
     server.start(ready=False)
-    until(lambda: _ready(server), 20, place.logged())
+    until(lambda: ready(server), 20, place.logged())
     with request.param(place.folder, place.port) as port:
         http = Transport(f"http://127.0.0.1:{port}", timeout_s=30)
         yield http, key, port

@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.faults.full_disks import start_some
 from tests.faults.protocol import Hand
 from tests.faults.server import ROOT, Place, Server
-from tests.faults.test_disk import start_some
 from tests.faults.verdict import Books, clean
 from tests.faults.waiting import until
 

@@ -2,11 +2,8 @@
 
 import json
 
-from tests.e2e import test_journey
 from tests.faults.server import Server
 from tests.faults.verdict import clean
-
-headway = test_journey.headway
 
 
 def test_a_table_from_a_file_and_back(place, headway):

@@ -13,7 +13,7 @@ from http.client import HTTPSConnection
 import pytest
 from cryptography import x509
 from tests.e2e.authority import Pair
-from tests.e2e.test_keys import Caller
+from tests.e2e.programs import Caller
 from tests.faults.server import APP, Process, Server
 from tests.faults.waiting import until
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.engine.test_schedules_cron import CHANGES, around, found, milliseconds
+from tests.engine.calendars import CHANGES, around, found, milliseconds, rules, starts
 from tests.engine.wall_clock import rrule, slots
 
 from headway.engine.zone import DAY
@@ -21,7 +21,6 @@ from headway.features.schedules.rules.occurrence import timetable
 from headway.features.schedules.rules.pattern import Finder
 
 EPOCH = datetime(1970, 1, 1)
-NAMES = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 
 def walls(text, start, end):
@@ -44,48 +43,6 @@ def expected(text, start, end):
     days = (date.fromordinal(n) for n in range(start.toordinal(), end.toordinal() + 1))
     moments = (datetime(day.year, day.month, day.day, h, m) for day in days for h, m in times)
     return [moment for moment in moments if moment <= end and fires(moment)]
-
-
-def numbers(low, high, *, signed=False):
-    number = st.integers(low, high)
-    if signed:
-        number = st.one_of(number, number.map(lambda n: -n))
-    return st.sets(number, min_size=1, max_size=4).map(lambda found: ",".join(map(str, sorted(found))))
-
-
-@st.composite
-def rules(draw):
-    freq = draw(st.sampled_from(["YEARLY", "MONTHLY", "WEEKLY", "DAILY"]))
-    parts = {"FREQ": freq, "INTERVAL": str(draw(st.sampled_from([1, 1, 1, 2, 3, 5, 14])))}
-    may = lambda: draw(st.integers(0, 2)) == 0  # noqa: E731
-    if may():
-        parts["BYMONTH"] = draw(numbers(1, 12))
-    if freq == "YEARLY" and may():
-        parts["BYWEEKNO"] = draw(numbers(1, 53, signed=True))
-    if freq == "YEARLY" and may():
-        parts["BYYEARDAY"] = draw(numbers(1, 366, signed=True))
-    if freq != "WEEKLY" and may():
-        parts["BYMONTHDAY"] = draw(numbers(1, 31, signed=True))
-    if draw(st.booleans()):
-        nth = st.just("")
-        if freq in {"YEARLY", "MONTHLY"} and "BYWEEKNO" not in parts:
-            nth = st.sampled_from(["", "", "1", "2", "-1", "5", "+3", "20", "-7"])
-        days = st.tuples(nth, st.sampled_from(NAMES)).map("".join)
-        parts["BYDAY"] = ",".join(draw(st.lists(days, min_size=1, max_size=3, unique=True)))
-    if may():
-        parts["BYHOUR"] = draw(numbers(0, 23))
-    if may():
-        parts["BYMINUTE"] = draw(numbers(0, 59))
-    if len(parts) > 2 and may():
-        parts["BYSETPOS"] = draw(numbers(1, 6, signed=True))
-    if may():
-        parts["WKST"] = draw(st.sampled_from(NAMES))
-    return ";".join(f"{name}={value}" for name, value in parts.items())
-
-
-starts = st.datetimes(datetime(1996, 1, 1), datetime(2030, 12, 31)).map(
-    lambda moment: moment.replace(second=0, microsecond=0)
-)
 
 
 @given(rules(), starts)

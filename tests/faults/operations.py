@@ -9,6 +9,7 @@ import msgspec
 from tests.faults.protocol import Hand, of
 from tests.faults.server import Server
 
+from headway import failpoints
 from headway.client.transport import Response
 
 
@@ -222,3 +223,6 @@ OPERATIONS = (
         times=lambda s, t: sum(run["previous_id"] == t.failed for run in _new(s, t)),
     ),
 )
+
+
+WRITER = [point for point in failpoints.POINTS if point.startswith("writer.")]

@@ -7,10 +7,8 @@ import pytest
 from tests.faults.clocks import WallClock, needs_faketime
 from tests.faults.server import Server, WorkerProcess, withheld_s
 from tests.faults.stores import FILE_FIRST, MINUTES, STORES
-from tests.faults.test_server_kills import all_end
-from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import Books
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_end, begun, pause, until
 
 from headway.wire.times import from_text
 

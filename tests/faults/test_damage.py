@@ -7,11 +7,11 @@ from collections import Counter
 
 import apsw
 import pytest
+from tests.faults.full_disks import start_some
 from tests.faults.load import Load
 from tests.faults.protocol import Hand
 from tests.faults.server import Place, Server
 from tests.faults.stores import MINUTES
-from tests.faults.test_disk import start_some
 from tests.faults.verdict import Books
 from tests.faults.waiting import until
 from tests.postgres.cluster import Cluster

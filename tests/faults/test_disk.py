@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import subprocess
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +10,15 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.faults.full_disks import disk_of, ended_on_a_full_disk, fill, start_some
 from tests.faults.load import Load
 from tests.faults.probe import Probe
 from tests.faults.protocol import Hand, of
 from tests.faults.server import Place, Server, WorkerProcess
 from tests.faults.stores import MINUTES, ON_BOTH
 from tests.faults.syscalls import calls, delayed, failing, needs_strace, slowed, watching
-from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_end, pause, until
 from tests.postgres.cluster import Cluster
 from tests.postgres.keeper import processes
 
@@ -112,36 +111,6 @@ def test_a_sync_that_fails_ends_the_server_and_nothing_is_acknowledged_after(pla
     Books(place).hold(kills=1, finished=False, fault="a sync of the disk fails")
 
 
-def start_some(place, first):
-    http = place.connect(5)
-    found = []
-    for n in range(first + 1, first + 6):
-        body = msgspec.json.encode({"task": "job", "input": {"n": n}})
-        with contextlib.suppress(ConnectionLost):
-            answer = http.request("POST", "/v1/runs", body)
-            assert answer.status in {202, 500, 503}, answer
-            if answer.status == 202:
-                found.append(msgspec.json.decode(answer.body)["id"])
-                place.ledger.note("acknowledged", n=n, run_id=found[-1])
-    return found
-
-
-@contextlib.contextmanager
-def disk_of(size, folder):
-    """Give a disk of its own, or skip the test."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a disk")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"nothing can be mounted here: {mounted.stderr.decode()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk for a file."""
@@ -158,18 +127,6 @@ def database_on_a_small_disk(postgres_installation):
         settings = {"min_wal_size": "32MB", "max_wal_size": "48MB"}
         with Cluster(settings, postgres_installation, below=Path(disk)) as cluster:
             yield Path(disk), cluster
-
-
-def fill(disk):
-    """Leave no byte free; return the file that takes the place."""
-    ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x" * 65_536)
-    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(b"x")
-    return ballast
 
 
 def test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals(small_disk, tmp_path):
@@ -237,18 +194,6 @@ def refused(server):
         return int(answer.headers["retry-after"]) > 0
 
     return until(look, 10, "starts are refused")
-
-
-def ended_on_a_full_disk(hand, leases):
-    """Report the ends of all runs, as a worker does: again until it is taken."""
-    for lease in leases:
-
-        def taken(lease=lease):
-            answer = hand.send(of(lease, "succeeded", output="x" * 1_000))
-            assert answer.status in {200, 503}, answer
-            return answer.status == 200
-
-        until(taken, 10, "a run ends on a full disk")
 
 
 def test_a_damaged_file_is_refused_with_what_to_do(place):

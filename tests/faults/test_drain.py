@@ -1,15 +1,14 @@
 """A server that is told to go lets nobody down: clients notice nothing, streams resume, the exit code is 0."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.faults.protocol import Hand
 from tests.faults.server import APP, Server
 from tests.faults.stores import ON_BOTH
-from tests.faults.test_server_kills import all_end
+from tests.faults.users import Users
 from tests.faults.verdict import Books
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_end, pause, until
 
 import headway
 
@@ -18,41 +17,6 @@ PATIENT_S = 30
 """Where what is promised is that a server does not wait so long, or does not end so soon."""
 
 pytestmark = ON_BOTH
-
-
-class Users:
-    """SDK clients that start runs and wait for their results, one after the other, until told to stop."""
-
-    def __init__(self, place, number, *others):
-        self.failures, self.done = [], 0
-        self._place, self._over = place, threading.Event()
-        self._known = [found.url for found in (place, *others)]
-        self._threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(number)]
-
-    def _work(self, number):
-        with headway.Client(self._known) as client:
-            n = number * 100_000
-            while not self._over.is_set():
-                n += 1
-                try:
-                    run = client.runs.start("effect", n=n, ms=20)
-                    self._place.ledger.note("acknowledged", n=n, run_id=run.id)
-                    assert run.result(60) == n
-                    client.runs.count()
-                    self.done += 1
-                except Exception as error:  # noqa: BLE001 - whatever a user sees is a failure
-                    self.failures.append(f"{type(error).__name__}: {error}")
-                    return
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join(70)
 
 
 def test_clients_notice_nothing_of_a_rolling_restart(place):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from tests.faults.nursery import ForkedServer
-from tests.faults.operations import OPERATIONS, prepare
+from tests.faults.operations import OPERATIONS, WRITER, prepare
 from tests.faults.protocol import Hand
 from tests.faults.server import Place, Server
 from tests.faults.stores import MINUTES, ON_BOTH
@@ -17,7 +17,6 @@ from headway import failpoints
 from headway.client.errors import ConnectionLost
 
 BEFORE = {"writer.before_begin", "writer.after_work", "writer.before_commit"}
-WRITER = [point for point in failpoints.POINTS if point.startswith("writer.")]
 MIGRATION = [point for point in failpoints.POINTS if point.startswith("migration.")]
 OFTEN = {"start", "batch", "claim", "success"}
 """What is tried on PostgreSQL too where there are no minutes: the writer is the same, and so is what it calls."""

@@ -14,9 +14,8 @@ from tests.faults.probe import Probe
 from tests.faults.protocol import Hand
 from tests.faults.server import ROOT, Server, WorkerProcess
 from tests.faults.stores import MINUTES, STORES
-from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
-from tests.faults.waiting import until
+from tests.faults.waiting import all_end, until
 
 KEPT = 0.6
 """The share of the best that is still accepted in a second of the server's time on a processor when many times as much is

@@ -9,10 +9,8 @@ from tests.faults.protocol import Hand, of
 from tests.faults.proxy import WAYS, Wire
 from tests.faults.server import Place, Server, WorkerProcess
 from tests.faults.stores import FILE_FIRST, MINUTES, STORES, TIMES
-from tests.faults.test_server_kills import all_final
-from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import Books
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_final, begun, pause, until, works
 
 LEASE_S = 2
 STUCK_S = 30
@@ -48,11 +46,6 @@ def test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back
     crashes = sum(run["crashes"] for run in books.runs.values())
     assert crashes > 0, "nobody was holding anything when the network was cut"
     books.hold(kills=wire.cuts * 10, fault="the network between worker and server is cut", tries=wire.cuts)
-
-
-def works(server, name):
-    """Whether a worker of that name is heard."""
-    return any(worker["name"] == name and worker["state"] == "active" for worker in server.get("/v1/workers")["data"])
 
 
 @FILE_FIRST

@@ -11,11 +11,8 @@ import msgspec
 import pytest
 from tests.faults.server import Place, Server, WorkerProcess
 from tests.faults.stores import ON_BOTH
-from tests.faults.test_partitions import works
-from tests.faults.test_server_kills import all_end
-from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import Books
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_end, begun, pause, until, works
 from tests.postgres.cluster import Cluster
 from tests.postgres.keeper import processes
 

@@ -5,9 +5,8 @@ import pytest
 from tests.faults.results import note
 from tests.faults.server import APP, Place, Server
 from tests.faults.stores import MINUTES
-from tests.faults.test_worker_kills import begun
 from tests.faults.verdict import clean
-from tests.faults.waiting import until
+from tests.faults.waiting import begun, until
 
 LEASE_MS = 2_000
 OTHERS = ["effect", "effect_in_thread", "effect_in_process"]

@@ -19,9 +19,8 @@ from tests.faults.load import Load
 from tests.faults.server import APP, Place, Process, Server, WorkerProcess
 from tests.faults.stores import MINUTES, TIMES
 from tests.faults.syscalls import lying, needs_strace
-from tests.faults.test_server_kills import all_end, more_than
 from tests.faults.verdict import Books, clean
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_end, more_than, pause, until
 from tests.postgres.cluster import Cluster
 
 from headway.client.errors import ConnectionLost

@@ -5,11 +5,11 @@ import signal
 
 import pytest
 from tests.faults.nursery import ForkedServer
+from tests.faults.operations import WRITER
 from tests.faults.protocol import Hand
 from tests.faults.results import note
 from tests.faults.slots import decided, fired, judged, schedules
 from tests.faults.stores import FILE_FIRST, MINUTES, ON_BOTH, kills
-from tests.faults.test_fail_points import WRITER
 from tests.faults.waiting import pause, until
 
 EACH_OF_THREE = 3

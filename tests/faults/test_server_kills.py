@@ -10,36 +10,12 @@ from tests.faults.protocol import Hand
 from tests.faults.server import APP, Server
 from tests.faults.stores import ON_BOTH, kills
 from tests.faults.verdict import Books, clean
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_end, more_than, pause, until
 
 from headway.client.errors import ConnectionLost
 
 BACK_WITHIN_S = {"sqlite": 2.0, "postgres": 4.0}
 """A server on a database loads a driver, and asks."""
-
-
-def under_way(server):
-    """Return how many runs are not final: all of them, also those of other servers on the store, and just now."""
-    return sum(server.under_way().values())
-
-
-def all_final(server):
-    return under_way(server) == 0
-
-
-def all_end(server, stuck_s=60):
-    """Wait until all runs are final: as long as one after the other comes to its end, none is stuck."""
-    while left := under_way(server):
-
-        def fewer(left=left):
-            return under_way(server) < left
-
-        until(fewer, stuck_s, lambda: f"one of those under way ends: {server.under_way()}")
-
-
-def more_than(number, place):
-    """Wait until more than so many starts were acknowledged: how fast they are is the machine's affair."""
-    until(lambda: len(place.ledger.lines("acknowledged")) > number, 120, f"{number} starts are acknowledged")
 
 
 @kills({"sqlite": 15, "postgres": 3})

@@ -3,8 +3,7 @@
 import pytest
 from tests.faults.server import Server, WorkerProcess
 from tests.faults.stores import FILE_FIRST
-from tests.faults.test_worker_kills import begun
-from tests.faults.waiting import until
+from tests.faults.waiting import begun, until
 
 from headway.wire.times import from_text
 

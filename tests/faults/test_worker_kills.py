@@ -9,9 +9,8 @@ from tests.faults.probe import Probe
 from tests.faults.protocol import Hand, everything, of
 from tests.faults.server import Server, WorkerProcess, ended, withheld_s
 from tests.faults.stores import ON_BOTH, kills
-from tests.faults.test_server_kills import all_end
 from tests.faults.verdict import Books
-from tests.faults.waiting import pause, until
+from tests.faults.waiting import all_end, begun, pause, until
 
 LEASE_MS = 2_000
 EFFECTS = ["effect", "effect_in_thread", "effect_in_process"]
@@ -49,15 +48,6 @@ def test_every_run_of_a_killed_worker_is_finished_by_another(place, kills):
     books = Books(place)
     books.hold(kills=kills, fault="kill -9 of a worker")
     assert longest_way_back_ms(books) <= 2_000 + alive.percentile(1), "longer than the machine kept the server waiting"
-
-
-def begun(place, run_id, epoch, within_s=20):
-    """Wait until an attempt has begun."""
-
-    def look():
-        return [line for line in place.ledger.lines("begun") if (line["run_id"], line["epoch"]) == (run_id, epoch)]
-
-    return until(look, within_s, f"attempt {epoch} of {run_id} has begun")[0]
 
 
 @ON_BOTH

@@ -7,9 +7,9 @@ from itertools import cycle
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
+from tests.http.fuzzing import so_many
 from tests.http.kit import Server, from_here
 from tests.world import START, opened
 
@@ -93,12 +93,6 @@ def keeps_to_it(case, answer):
     # A batch answers for each of its items; what is too long is refused as that.
     lenient = case.operation.path == "/v1/runs:batch" or answer.status_code in (413, 414, 431)
     case.validate_response(answer, checks=CHECKS[:-1] if lenient else CHECKS)
-
-
-def so_many(examples):
-    return settings(
-        max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
-    )
 
 
 operations = schema.exclude(path_regex="/signals$").parametrize()

@@ -12,9 +12,9 @@ import json
 import msgspec
 import pytest
 from tests.http.access_kit import ALL, bearer, first_key, key_of
+from tests.http.foreign import CANARY as NAME
+from tests.http.foreign import FOREIGN, Theirs, dump
 from tests.http.kit import EVERY_SURFACE, routes_of, serving
-from tests.http.test_gate import CANARY as NAME
-from tests.http.test_gate import FOREIGN, Theirs, dump
 
 from headway.engine.access import DAY_MS
 from headway.http.brief import SHOWN, shown

@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.outbound.receivers import leading_to
 
 from headway.config import from_environment
 from headway.errors import TargetRefused
@@ -25,21 +26,6 @@ OUTSIDE = [
     "8.8.8.8", "1.1.1.1", "172.15.255.255", "172.32.0.1", "100.63.255.255", "100.128.0.1", "192.0.1.1", "198.17.0.1",
     "223.255.255.255", "168.63.129.17", "2a00:1450:4001:80b::200e", "2606:4700:4700::1111", "2001:4860:4860::8888",
 ]  # fmt: skip
-
-
-def leading_to(*addresses):
-    """What a name resolves to: the next of these each time, and the last for ever."""
-    left = list(addresses)
-
-    async def resolve(host, port):
-        now = left.pop(0) if len(left) > 1 else left[0]
-        found = []
-        for text in now.split():
-            family = socket.AF_INET6 if ":" in text else socket.AF_INET
-            found.append((family, socket.SOCK_STREAM, 6, "", (text, port)))
-        return found
-
-    return resolve
 
 
 @pytest.mark.parametrize("text", INSIDE)

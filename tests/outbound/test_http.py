@@ -11,8 +11,7 @@ import time
 import pytest
 from aiohttp import web
 from standardwebhooks import Webhook, WebhookVerificationError
-from tests.outbound.receivers import Raw, Site
-from tests.outbound.test_egress import leading_to
+from tests.outbound.receivers import Raw, Site, leading_to
 
 from headway.errors import InvalidInput
 from headway.outbound import signing

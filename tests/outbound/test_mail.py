@@ -12,8 +12,7 @@ from email.utils import getaddresses
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.outbound.receivers import MailBox, Raw, Turncoat
-from tests.outbound.test_egress import leading_to
+from tests.outbound.receivers import MailBox, Raw, Turncoat, leading_to
 
 from headway.errors import InvalidInput, TargetRefused
 from headway.outbound.egress import EgressPolicy

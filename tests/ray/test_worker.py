@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from tests.worker.conftest import start  # noqa: F401 - a fixture
+from tests.worker.conftest import (
+    server,  # noqa: F401 - fixtures
+    start,  # noqa: F401 - a fixture
+)
 from tests.worker.kit import lease
-from tests.worker.test_program import argv, server  # noqa: F401 - a fixture
+from tests.worker.programs import argv
 
 from headway.wire.workers import SucceededReport
 from headway.worker.declaration.app import App

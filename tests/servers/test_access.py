@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from tests.http.access_kit import ALL, bearer
 from tests.http.kit import exchange
-from tests.servers.test_servers import soon
+from tests.servers.waiting import soon
 
 from headway.app.features import NATIVE_SURFACE
 from headway.engine.access import DAY_MS, MINUTE_MS

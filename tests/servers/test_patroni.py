@@ -10,7 +10,7 @@ import pytest
 from tests.faults.server import Place
 from tests.faults.waiting import pause, until
 from tests.postgres.patroni import TIMES
-from tests.servers.test_outages import figures, served
+from tests.servers.outages import figures, served
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 

@@ -10,7 +10,7 @@ from tests.faults.server import Place, Server
 from tests.faults.slots import decided, judged, schedules
 from tests.faults.stores import MINUTES
 from tests.faults.waiting import pause, until
-from tests.servers.test_servers import soon
+from tests.servers.waiting import soon
 from tests.world import START
 
 from headway.features.schedules.store import SlotDue

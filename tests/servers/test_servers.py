@@ -7,6 +7,7 @@ import logging
 
 import psycopg
 import pytest
+from tests.servers.waiting import soon
 from tests.storage.faulty import faulty_world
 from tests.world import declare, key, on_postgres, spec
 
@@ -20,14 +21,6 @@ from headway.service.history import Ended, Snapshot
 from headway.service.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
 from headway.storage.database import DatabaseGone, DatabaseLocked
 from headway.wire import workers as wire
-
-
-async def soon(true, within_s=10):
-    """Look until something is so; there is nothing to wait for but what the database says."""
-    until = asyncio.get_running_loop().time() + within_s
-    while not await true():
-        assert asyncio.get_running_loop().time() < until, "it does not become so"
-        await asyncio.sleep(0.005)
 
 
 async def test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other(pair):

@@ -5,7 +5,7 @@ import json
 
 import msgspec
 import pytest
-from tests.service.test_schedules import HOUR, MINUTE, create, ran, runs_of, slots
+from tests.service.schedules import HOUR, MINUTE, create, ran, runs_of, slots
 from tests.world import START, declare
 
 from headway.errors import InvalidInput, InvalidSchedule, ScheduleNotFound

@@ -14,7 +14,7 @@ import sqlalchemy
 from tests.faults.waiting import until
 from tests.outbound.receivers import Raw
 from tests.service.far import allowing, external
-from tests.service.test_tables import field
+from tests.service.tables import field
 from tests.world import in_memory
 
 from headway.errors import (

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.service.test_tables import field, fill, table, values
+from tests.service.tables import field, fill, table, values
 from tests.world import declare
 
 from headway.actions import exporting, importing

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.service.test_stopping import bring
+from tests.service.states import bring
 from tests.world import declare, spec
 
 from headway.errors import InvalidState, Protected, RunNotFound, RunPurged, TaskInactive, VersionMismatch

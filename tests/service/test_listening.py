@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from tests.service.test_sessions import Beating
+from tests.service.heartbeats import Beating
 
 from headway.clock import ManualClock
 from headway.errors import WorkerNotFound

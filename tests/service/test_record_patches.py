@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from tests.service.test_record_tasks import Office, allow, update
-from tests.service.test_tables import field, fill, table
+from tests.service.record_tasks import Office, allow, update
+from tests.service.tables import field, fill, table
 
 from headway.actions import records
 from headway.errors import Conflict

@@ -7,10 +7,10 @@ import sqlite3
 
 import msgspec
 import pytest
-from tests.outbound.receivers import MailBox, Raw, Site
-from tests.outbound.test_egress import leading_to
-from tests.service.test_tables import field, fill, table, values
-from tests.world import declare, spec
+from tests.outbound.receivers import MailBox, Raw, Site, leading_to
+from tests.service.record_tasks import Office, allow, update
+from tests.service.tables import field, fill, table, values
+from tests.world import declare
 
 from headway.actions import records, sending
 from headway.actions.executor import BuiltInWorker
@@ -34,53 +34,13 @@ from headway.model.record_task import EXECUTOR
 from headway.model.run import Reason
 from headway.model.space import Space
 from headway.outbound.egress import EgressPolicy
-from headway.outbound.gateway import Gateway
 from headway.service import record_runs
 from headway.service.tables.external import databases
 from headway.wire import record_tasks as wire
 from headway.wire import tables as table_wire
-from headway.wire import workers
 from headway.wire.runs import Terminate
-from headway.wire.workers import RegisterWorker
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
-
-
-class Office:
-    """A world whose record tasks may send to loopback, and whoever executes them."""
-
-    def __init__(self, world):
-        self.world = world
-        self.tasks = world.desk.record_tasks
-
-    async def make(self, *actions, name="T", on="things", **more):
-        asked = msgspec.convert({"name": name, "table": on, "actions": list(actions), **more}, wire.CreateRecordTask)
-        return await self.tasks.create(asked)
-
-    async def begin(self, name="T", given=None, **more):
-        """Start a run and claim it; return it as whoever executes it sees it."""
-        started = await self.world.runs.start(spec(name, given, **more))
-        return await self.claim(started.run.id)
-
-    async def claim(self, run_id):
-        asked = RegisterWorker(name="built-in-records", capacity=16)
-        self.worker = (await self.world.workers.register(asked, built_in=True, executor=EXECUTOR)).id
-        leases = {lease.run_id: lease for lease in await self.world.claim(self.worker)}
-        self.lease = leases[run_id]
-        return await self.world.store.read.run(run_id)
-
-    async def execute(self, run):
-        """Execute a claimed run to its end; return its output."""
-        output = await records.execute(self.world.service, run)
-        await self.world.tell(self.worker, self.lease, workers.SucceededReport, output=output)
-        return json.loads(bytes(output))
-
-    async def run(self, name="T", given=None):
-        return await self.execute(await self.begin(name, given))
-
-    async def errors(self, run):
-        found, _ = await self.tasks.errors(run.id)
-        return [(error.action, error.code, error.message) for error in found]
 
 
 @pytest.fixture
@@ -88,12 +48,6 @@ def office(world, monkeypatch):
     monkeypatch.setattr(sending, "WAIT_S", (0.0, 0.0))
     allow(world, EgressPolicy(["127.0.0.1"]))
     return Office(world)
-
-
-def allow(world, guard):
-    world.service.gateway = Gateway(guard)
-    world.service._desks.clear()
-    world.desk = world.service.of(1)
 
 
 @pytest.fixture
@@ -110,10 +64,6 @@ async def mailbox():
     await made.begin()
     yield made
     await made.end()
-
-
-def update(**given):
-    return {"action": "update", "set": given}
 
 
 def template(text):

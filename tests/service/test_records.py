@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.service.test_tables import field, fill, table, values
+from tests.service.tables import field, fill, table, values
 
 from headway.errors import InvalidInput, InvalidRecord, RecordInUse, RecordNotFound, VersionMismatch
 from headway.service.idempotency import request_key

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from tests.faults.waiting import until
+from tests.service.heartbeats import Beating
 from tests.world import declare, raw, spec
 
 from headway.actions import bulk
@@ -140,21 +141,6 @@ async def test_a_heartbeat_says_what_was_lost_and_what_is_to_stop(world):
 
 
 # -- leases that never arrived: the answer to their claim was lost -----------------------------------------------------------
-
-
-class Beating:
-    """A worker that says in its heartbeats which claims are under way, and what it has heard."""
-
-    def __init__(self, world, worker):
-        self.world, self.worker = world, worker
-        self.heard = 0
-
-    async def beat(self, *held, claiming=(), heard=None):
-        """Send a heartbeat and hear its answer."""
-        heard = self.heard if heard is None else heard
-        answer = await self.world.report(self.worker, held=list(held), claiming=list(claiming), heard=heard)
-        self.heard = answer.beat
-        return answer
 
 
 @pytest.fixture

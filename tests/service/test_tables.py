@@ -1,32 +1,12 @@
 """Definitions of tables, and what becomes of records when they change."""
 
 import pytest
+from tests.service.tables import field, fill, table, values
 
 from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
 from headway.service.tables.definitions import Tables, sweep
 from headway.service.tables.records import Records
 from headway.wire import tables as wire
-
-
-def field(name, of="text", **more):
-    return wire.FieldSpec(**{"name": name, "type": of, **more})
-
-
-async def table(world, *fields, name="things"):
-    return await world.desk.tables.create(wire.CreateTable(name=name, fields=list(fields) or [field("Name")]))
-
-
-async def fill(world, *records, name="things"):
-    return (await world.desk.records.insert(name, list(records))).records
-
-
-async def values(world, name="things"):
-    found = await world.desk.tables.get(name)
-    records, after = await world.desk.records.page(found, size=1000)
-    assert after == ""
-    return [
-        {each.name: record.values[each.id] for each in found.fields if each.id in record.values} for record in records
-    ]
 
 
 async def test_a_table_is_found_by_its_id_and_by_its_name(world):

@@ -5,7 +5,7 @@ import re
 
 import psycopg
 import pytest
-from tests.storage.test_statements import FILTERS, LEADS, PLANS, SORTS
+from tests.storage.plans import FILTERS, LEADS, PLANS, SORTS
 from tests.world import START
 
 from headway.model.query import Page, RunFilter

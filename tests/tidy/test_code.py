@@ -44,6 +44,15 @@ def test_tasks_are_started_where_someone_ends_them():
     assert offenders(bare, allowed) == []
 
 
+def test_no_module_imports_a_test_module():
+    folders = ("tests", "tools", "benchmarks", "examples")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    imports = re.compile(
+        r"^\s*(?:from|import) tests\.[\w.]*\btest_\w+|^\s*from tests[\w.]* import .*\btest_\w+", re.MULTILINE
+    )
+    assert [path.relative_to(ROOT).as_posix() for path in paths if imports.search(path.read_text("utf-8"))] == []
+
+
 def test_nothing_sleeps_in_the_server():
     allowed = (
         "actions/executor.py",

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
-import msgspec
 import pytest
+from tests.worker.contexts import KINDS, both, output
 from tests.worker.kit import Reports, lease, run
 
 from headway.clock import ManualClock
@@ -18,7 +18,6 @@ from headway.wire.workers import (
     SleptReport,
     StepReport,
     StoppedReport,
-    SucceededReport,
     SuspendedReport,
 )
 from headway.worker.context.capture import LogCapture
@@ -26,47 +25,6 @@ from headway.worker.context.child_runs import StartOptions
 from headway.worker.context.current import context
 from headway.worker.context.interrupts import ChildFailed
 from headway.worker.declaration.app import App
-
-
-def output(outcome):
-    assert isinstance(outcome, SucceededReport), outcome
-    return msgspec.json.decode(outcome.output)
-
-
-def both(body):
-    """Make an async and a plain task of an async function whose awaits are all of the context."""
-
-    def plain(ctx):
-        steps = body(_Awaited(ctx))
-        try:
-            steps.send(None)
-        except StopIteration as end:
-            return end.value
-
-    app = App()
-    app.task(name="async")(body)
-    app.task(name="plain")(plain)
-    return app
-
-
-class _Awaited:
-    """A plain context behind the names of an async one."""
-
-    def __init__(self, ctx):
-        self._ctx = ctx
-
-    def __getattr__(self, name):
-        found = getattr(self._ctx, name)
-        if name not in {"step", "sleep", "suspend", "wait_for_signal", "token", "wait_for_token", "start", "results"}:
-            return found
-
-        async def call(*args, **kwargs):
-            return found(*args, **kwargs)
-
-        return call
-
-
-KINDS = pytest.mark.parametrize("kind", ["async", "plain"])
 
 
 @KINDS

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.worker.test_supervisor import Watched
+from tests.worker.supervised import Watched
 
 from headway import config
 from headway.worker.processes.environment import handed_on, withhold

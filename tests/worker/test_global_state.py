@@ -16,13 +16,12 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.worker.kit import lease
-from tests.worker.test_program import argv, environment, request, server
+from tests.worker.programs import argv, environment, request
 
 from headway.wire.workers import LogReport, SucceededReport
 from headway.worker.attempts.global_state import GlobalState
 from headway.worker.declaration.app import App
 
-__all__ = ["server"]
 app = App()
 log = logging.getLogger("tests.before")
 entered, leave = threading.Event(), threading.Event()

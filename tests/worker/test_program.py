@@ -1,88 +1,15 @@
 """`python -m headway.worker` against a server on loopback: it starts fast, drains on SIGTERM, dies with its parent."""
 
-import contextlib
-import json
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.client.server import problem, serving
+from tests.worker.programs import argv, environment, request
 
 from headway.worker.processes.supervisor import worker_argv
-
-WORKER = {
-    "id": "w1", "name": "", "host": "", "pid": 0, "version": "", "queues": [], "tasks": [], "capacity": 1, "state": "active",
-    "leases": 0, "created_at": "", "heard_at": "", "lease_ms": 15000, "heartbeat_ms": 50, "url": "",
-}  # fmt: skip
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.server.over.wait(20)
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.put((self.path, body))
-        answer = {"leases": []}
-        if self.path == "/v1/workers":
-            answer = WORKER
-        elif self.path == "/v1/leases:report":
-            answer = {"rejected": [], "replies": [], "lost": [], "stop": []}
-        elif self.path == "/v1/leases:claim":
-            with contextlib.suppress(queue.Empty):
-                answer = {"leases": self.server.leases.get(timeout=20)}
-        elif self.path == "/v1/workers/w1:drain":
-            self.server.leases.put([])
-            answer = WORKER
-        text = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.requests, server.leases, server.over = queue.SimpleQueue(), queue.SimpleQueue(), threading.Event()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.over.set()
-    server.leases.put([])
-    server.shutdown()
-    server.server_close()
-
-
-def argv(server, *options):
-    url = f"http://127.0.0.1:{server.server_address[1]}"
-    return [sys.executable, "-m", "headway.worker", url, "tests.worker.rough:app", *options]
-
-
-def request(server, path, accept=lambda body: True):
-    while True:
-        found, body = server.requests.get(timeout=20)
-        if found == path and accept(body):
-            return body
-
-
-def environment():
-    return {**os.environ, "PYTHONPATH": "src"}
 
 
 def test_it_registers_claims_executes_and_drains(server):

@@ -5,8 +5,8 @@ import functools
 
 import msgspec
 import pytest
+from tests.worker.contexts import KINDS, both, output
 from tests.worker.kit import lease, run
-from tests.worker.test_context import KINDS, both, output
 
 from headway.clock import ManualClock
 from headway.wire.workers import ErroredReport, SleptReport, StepFailureReport, StoppedReport, SuspendedReport

@@ -6,11 +6,12 @@ import signal
 import sys
 
 import pytest
+from tests.worker.supervised import Watched
 
 from headway.clock import ManualClock
 from headway.worker.processes import supervisor
 from headway.worker.processes.stdio import Repetition, Throttle
-from headway.worker.processes.supervisor import Supervisor, decide_delay, worker_argv
+from headway.worker.processes.supervisor import decide_delay, worker_argv
 
 
 @pytest.mark.parametrize(
@@ -22,33 +23,6 @@ from headway.worker.processes.supervisor import Supervisor, decide_delay, worker
 )  # fmt: skip
 def test_restarts_back_off_unless_the_process_was_healthy_or_asked_for_it(code, lived_s, failures, delay_s):
     assert decide_delay(code, lived_s, failures) == delay_s
-
-
-class Watched:
-    """A supervisor of Python one-liners, and what it said and passed on."""
-
-    def __init__(self, program, processes=1, **options):
-        self.said, self.written, self.heard = [], bytearray(), asyncio.Event()
-        self.supervisor = Supervisor(processes, self._argv, say=self._say, write=self._write, **options)
-        self._program = program
-
-    def _argv(self, _):
-        self.heard.set()  # a process is started
-        return [sys.executable, "-uc", self._program]
-
-    def _say(self, text):
-        self.said.append(text)
-        self.heard.set()
-
-    def _write(self, chunk):
-        self.written += chunk
-        self.heard.set()
-
-    async def until(self, happened):
-        async with asyncio.timeout(20):
-            while not happened():
-                self.heard.clear()
-                await self.heard.wait()
 
 
 def test_output_is_passed_on_with_a_prefix_and_processes_drain_at_the_end():
