@@ -32,7 +32,7 @@ async def caller():
 
 
 async def post(caller, url, body=b"{}", at_s=AT, **more):
-    target = caller._guard.url(url)
+    target = caller._policy.url(url)
     return await caller.post(target, body, message_id="msg_1", at_s=at_s, **more)
 
 
