@@ -238,7 +238,11 @@ class World:
         try:
             assert [] == self.wrong()
             kept = {(t, q, s): n for t, q, s, n in self.sql(COUNTERS) if n}
-            assert kept == {place: n for place, n in self.store.catalog.counts.items() if n}
+            catalog = self.store.catalog
+            assert kept == {place: n for place, n in catalog.counts.items() if n}
+            assert catalog.lanes_with_work == {
+                (q, t) for (t, q, s), n in catalog.counts.items() if n > 0 and s == "queued"
+            }
         finally:
             if self._side is not None:
                 self._side.close()

@@ -50,7 +50,7 @@ class Stager:
             if queue:
                 unit.open_lane(queue, task)
             else:  # a claim that looked at all it may look at at once: it goes on
-                unit.ready.update(dict.fromkeys(unit.catalog.lanes_with_work()))
+                unit.ready.update(dict.fromkeys(unit.catalog.lanes_with_work))
         unit.flush()
         run_at, _, parked_until, _ = unit.database.rows("next_due")[0]
         moments = [at_ms for at_ms in (run_at, parked_until) if at_ms is not None and at_ms != PARKED]

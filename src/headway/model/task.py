@@ -74,7 +74,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def limited(self) -> bool:
         """Whether a limit applies to its claims."""
-        return self.concurrency is not None or self.rate is not None or self.limited_by_key
+        return (
+            self.concurrency is not None
+            or self.rate is not None
+            or self.concurrency_per_key is not None
+            or self.rate_per_key is not None
+        )
 
     @property
     def limited_by_key(self) -> bool:

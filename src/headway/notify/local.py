@@ -18,14 +18,15 @@ class LocalNotifier:
     """Topics are run ids (and EVERY); a wake-up is a call that must not block."""
 
     def __init__(self) -> None:
-        self._watchers: dict[str, set[WakeUp]] = {}
+        self.watchers: dict[str, set[WakeUp]] = {}
+        """Topic → its wake-ups."""
         self._marked: dict[str, set[str]] = {}
         """Mark → the topics that have it; see `notify.message`."""
 
     @contextmanager
     def watching(self, topic: str, wake_up: WakeUp) -> Iterator[None]:
         """Call `wake_up` after every commit that changed the topic. Look at the state after this has begun, not before."""
-        watchers = self._watchers.setdefault(topic, set())
+        watchers = self.watchers.setdefault(topic, set())
         watchers.add(wake_up)
         mark = mark_of(topic)
         self._marked.setdefault(mark, set()).add(topic)
@@ -33,15 +34,15 @@ class LocalNotifier:
             yield
         finally:
             watchers.discard(wake_up)
-            if not watchers and self._watchers.get(topic) is watchers:
-                del self._watchers[topic]
+            if not watchers and self.watchers.get(topic) is watchers:
+                del self.watchers[topic]
                 self._marked[mark].discard(topic)
                 if not self._marked[mark]:
                     del self._marked[mark]
 
     def publish(self, topics: Iterable[str]) -> None:
         """Wake the watchers of these topics."""
-        watchers = self._watchers
+        watchers = self.watchers
         if not watchers:
             return
         for topic in topics:
@@ -58,9 +59,9 @@ class LocalNotifier:
 
     def publish_all(self) -> None:
         """Wake all watchers, after messages may have been lost."""
-        self.publish(tuple(self._watchers))
+        self.publish(tuple(self.watchers))
 
     @property
     def count(self) -> int:
         """Number of watchers."""
-        return sum(map(len, self._watchers.values()))
+        return sum(map(len, self.watchers.values()))

@@ -14,7 +14,6 @@ from headway.engine.lifecycle import Claimed, Errored
 from headway.model.run import PARKED, DamagedRun, Run, RunError, State
 from headway.model.space import Space
 from headway.model.task import Task
-from headway.model.worker import Queue
 from headway.notify.events import ClaimsLeft, LaneClosed
 from headway.service.transitions import move
 from headway.storage.catalog import Lane
@@ -97,9 +96,15 @@ def claim(unit: Unit, wanted: Claim) -> list[Lease]:
 
 
 def _take(unit: Unit, wanted: Claim) -> list[Run]:
-    lanes = {lane for lane in (*unit.catalog.lanes_with_work(), *unit.ready) if wanted.wants(lane)}
-    lanes = {lane for lane in lanes if unit.task(lane[1]).active and not unit.queue(lane[0]).paused}
-    plain = [lane for lane in lanes if not _limited(unit.task(lane[1]), unit.queue(lane[0]))]
+    lanes: set[Lane] = set()
+    plain = []
+    for lane in unit.catalog.lanes_with_work.union(unit.ready):
+        if wanted.wants(lane):
+            task, queue = unit.task(lane[1]), unit.queue(lane[0])
+            if task.active and not queue.paused:
+                lanes.add(lane)
+                if not (task.limited or queue.concurrency is not None):
+                    plain.append(lane)
     free = len(plain) == len(lanes) and Slots(wanted).suffice(unit.task(task).executor for _, task in plain)
     taken = _claim_freely(unit, wanted, plain) if free else None
     if taken is None:
@@ -124,7 +129,9 @@ def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | N
         ready = (in_fair_order(ready, unit.catalog.served) if _several(unit, lanes) else ready)[: wanted.max]
     else:
         ready = _find_ready(unit, lanes, wanted.max) if lanes else []
-        children = sum(run.crashes > 0 and unit.task(run.task).executor not in FAR for run in ready)
+        children = 0
+        for run in ready:
+            children += run.crashes > 0 and unit.task(run.task).executor not in FAR
         if wanted.rooms and children > Slots(wanted).of("process"):
             return None
     taken = [move(unit, run, Claimed(wanted.worker_id)) for run in ready]
@@ -161,10 +168,6 @@ def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "fin
         found = [run for run in found if (run.queue, run.task) not in deep] + ask(deep, each)
         best = best_of(found)
     return best
-
-
-def _limited(task: Task, queue: Queue) -> bool:
-    return task.limited or queue.concurrency is not None
 
 
 def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: set[Lane]) -> list[Run]:

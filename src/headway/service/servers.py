@@ -108,7 +108,7 @@ class Servers:
             unit.catalog.recount(unit.database)
         else:
             unit.catalog.load(unit.database)
-        for queue, task in unit.catalog.lanes_with_work():
+        for queue, task in unit.catalog.lanes_with_work:
             unit.ready[queue, task] = None
         known = unit.database.rows("workers_of", server_id=peers.server_id)
         return [

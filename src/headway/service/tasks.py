@@ -160,7 +160,7 @@ class Queues:
     async def oldest(self, name: str) -> int | None:
         """Return since when the queue's oldest ready run has been due."""
         stored = self._space.inside(name)
-        tasks = [task for queue, task in self._store.catalog.lanes_with_work() if queue == stored]
+        tasks = [task for queue, task in self._store.catalog.lanes_with_work if queue == stored]
         return await self._store.read.oldest_ready(stored, tasks) if tasks else None
 
     async def pause(self, name: str, *, paused: bool) -> Queue:

@@ -482,10 +482,11 @@ class Workers:
                 else self._reports.check(report, organisation, by)
                 for report in asked.reports
             ]
-            ids = {report.run_id for report in asked.reports}
-            ids.update(
-                item.draft.run.parent_id for item in ready if item.draft is not None and item.draft.run.parent_id
-            )
+            ids = set()
+            for item in ready:
+                ids.add(item.report.run_id)
+                if item.draft is not None and item.draft.run.parent_id:
+                    ids.add(item.draft.run.parent_id)
             command = ReportCommand(self._reports, asked.worker_id, ready, ids, len(ready))
             rejected, replies = await self._store.write(command)
             if session.partial_claims and any(item.event is not None or item.refusal is not None for item in ready):

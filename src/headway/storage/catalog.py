@@ -28,6 +28,7 @@ log = logging.getLogger("headway.catalog")
 
 decode_task = msgspec.json.Decoder(Task).decode
 
+QUEUED: Final = State.QUEUED  # a member is looked up through its class's descriptor: too slow for every commit
 LOOKS_MAX: Final = 20
 """How often the store is read anew because the server's other writer has committed meanwhile."""
 
@@ -53,7 +54,9 @@ class Catalog:
         self.queues: dict[str, Queue] = {}
         self.organisations: dict[int, Organisation] = {}
         self.counts: Counts = {}
-        """(task, queue, state) → how many runs; whose they are is what the queue's name says."""
+        """(task, queue, state) → number of runs; the queue's name says which organisation's."""
+        self.lanes_with_work: frozenset[Lane] = frozenset()
+        """Lanes that have queued runs."""
         self.served: dict[int, int] = {}
         """Organisation → at which turn it was served last, since several have had runs ready at once."""
         self.turns = 0
@@ -80,7 +83,8 @@ class Catalog:
             )
 
         def take(found: tuple[list[Task], list[Queue], list[Organisation], Counts]) -> None:
-            tasks, queues, organisations, self.counts = found
+            tasks, queues, organisations, counts = found
+            self._take_counts(counts)
             self.tasks = {task.name: task for task in tasks}
             self.queues = {queue.name: queue for queue in queues}
             self.organisations = {organisation.id: organisation for organisation in organisations}
@@ -91,7 +95,7 @@ class Catalog:
         """Read the counters from the store."""
 
         def take(counts: Counts) -> None:
-            self.counts = counts
+            self._take_counts(counts)
 
         self._between_commits(lambda: _counts_in(database), take)
 
@@ -111,11 +115,18 @@ class Catalog:
         with self._lock:  # it commits all the time: what is off by one commit is right after the next look
             take(found)
 
+    def _take_counts(self, counts: Counts) -> None:
+        """Replace the counters."""
+        self.counts = counts
+        self.lanes_with_work = frozenset(
+            (queue, task) for (task, queue, state), n in counts.items() if n > 0 and state == State.QUEUED
+        )
+
     def expect(self, lanes: Iterable[Lane]) -> None:
         """Take in that another server has put runs into these lanes; the next `load` tells how many."""
         expected = {(task, queue, str(State.QUEUED)): 1 for queue, task in lanes}
         with self._lock:
-            self.counts = self.counts | {place: max(n, self.counts.get(place, 0)) for place, n in expected.items()}
+            self._take_counts(self.counts | {place: max(n, self.counts.get(place, 0)) for place, n in expected.items()})
 
     def task(self, name: str) -> Task:
         """Return the definition; a run whose task was never declared here is judged by the defaults."""
@@ -144,6 +155,9 @@ class Catalog:
             for mine, changes in ((self.counts, counts), (self.finished, finished)):
                 for place, delta in changes.items():
                     mine[place] += delta
+            for place in counts:
+                if place[2] == QUEUED and ((place[1], place[0]) in self.lanes_with_work) != (self.counts[place] > 0):
+                    self.lanes_with_work ^= {(place[1], place[0])}
             for lane, number in started.items():
                 self.started[lane] = self.started.get(lane, 0) + number
 
@@ -203,17 +217,13 @@ class Catalog:
         """Return the lanes of a task that may have queued runs: where others may have put some, all that there can be."""
         if self.shared:
             return [(queue, task) for queue in self.queues]
-        return [lane for lane in self.lanes_with_work() if lane[1] == task]
+        return [lane for lane in self.lanes_with_work if lane[1] == task]
 
     def lanes_in(self, queue: str) -> list[Lane]:
         """Return the lanes of a queue that may have queued runs."""
         if self.shared:
             return [(queue, task) for task in self.tasks]
-        return [lane for lane in self.lanes_with_work() if lane[0] == queue]
-
-    def lanes_with_work(self) -> set[Lane]:
-        """Return the lanes that have queued runs."""
-        return {(queue, task) for (task, queue, state), n in self.counts.items() if n > 0 and state == State.QUEUED}
+        return [lane for lane in self.lanes_with_work if lane[0] == queue]
 
 
 def _tasks_in(database: Database) -> list[Task]:

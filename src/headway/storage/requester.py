@@ -6,6 +6,8 @@ import asyncio
 from contextvars import ContextVar
 from typing import Any, Final
 
+import msgspec
+
 BACKGROUND_S: Final = 25.0
 """Timeout of a query of a built-in task, in seconds; longer than a request's, since no client waits."""
 
@@ -14,20 +16,16 @@ class RequesterGone(Exception):
     """The client has disconnected, so its queries are cancelled."""
 
 
-class Requester:
+class Requester(msgspec.Struct, eq=False):
     """A request, or a run of a built-in task."""
 
-    __slots__ = ("_waiting", "gone", "organisation", "within_s")
-
-    def __init__(self, organisation: int | None, within_s: float) -> None:
-        """`organisation` is the number whose share of the threads is used; None: the server's share, as for workers.
-
-        `within_s` is the timeout of each of its queries, in seconds from the moment it begins.
-        """
-        self.organisation = organisation
-        self.within_s = within_s
-        self.gone = False
-        self._waiting: list[asyncio.Future[Any]] | None = None
+    organisation: int | None
+    """The number whose share of the threads is used; None: the server's share, as for workers."""
+    within_s: float
+    """The timeout of each of its queries, in seconds from the moment it begins."""
+    gone: bool = False
+    """Whether the client has disconnected."""
+    _waiting: list[asyncio.Future[Any]] | None = None
 
     def wait_for(self, future: asyncio.Future[Any]) -> None:
         """Register a query's future to be failed by `leave`; it fails at once if the client has disconnected."""

@@ -228,7 +228,7 @@ class Store:
 
     def _reload(self, unit: Unit) -> None:
         self.catalog.load(unit.database)
-        for queue, task in self.catalog.lanes_with_work():
+        for queue, task in self.catalog.lanes_with_work:
             unit.ready[queue, task] = None
 
     def _heard(self, message: Message | None) -> None:
@@ -270,7 +270,8 @@ class Store:
 
     def _committed(self, committed: Committed) -> None:
         self.generation += 1
-        self.notifier.publish(committed.run_ids)
+        if self.notifier.watchers:
+            self.notifier.publish(committed.run_ids)
         if committed.timers or committed.events:
             for event in committed.all_events():
                 self.events.publish(event)

@@ -142,7 +142,8 @@ class Unit:
         self.hooks = hooks
         self.committed = Committed()
         """Everything that this transaction announces after its commit."""
-        self._deferred: dict[Callable[[Unit, list[Any]], None], dict[Any, None]] = {}
+        self.deferred: dict[Callable[[Unit, list[Any]], None], dict[Any, None]] = {}
+        """Functions to call after all commands, with the keys for each; see `defer`."""
         self._locals: dict[type, Any] = {}
         self._cache = cache
         self._shard = shard
@@ -307,11 +308,11 @@ class Unit:
             if self._saved.setdefault(run_id, shape) != shape:
                 self._saved[run_id] = "save_runs"
         if run.state is not before.state or run.queue != before.queue:
-            self._count(before, -1)
-            self._count(run, +1)
+            counts, old, new = self._counts, (before.task, before.queue, before.state), (run.task, run.queue, run.state)
+            counts[old] = counts.get(old, 0) - 1
+            counts[new] = counts.get(new, 0) + 1
             if run.finished_at is not None:
-                place = (run.task, run.queue, run.state)
-                self._finished[place] = self._finished.get(place, 0) + 1
+                self._finished[new] = self._finished.get(new, 0) + 1
         self._noted(run)
 
     def _noted(self, run: Run) -> None:
@@ -423,13 +424,13 @@ class Unit:
 
     def defer(self, work: Callable[[Unit, list[Any]], None], key: Any) -> None:
         """Call `work` once after all commands of this transaction, before claims, with the keys that were deferred to it."""
-        self._deferred.setdefault(work, {})[key] = None
+        self.deferred.setdefault(work, {})[key] = None
 
     def carry_out_deferred(self) -> None:
         """Call the deferred functions in the order in which they were first deferred, also those that they defer."""
-        while self._deferred:
-            work = next(iter(self._deferred))
-            work(self, list(self._deferred.pop(work)))
+        while self.deferred:
+            work = next(iter(self.deferred))
+            work(self, list(self.deferred.pop(work)))
 
     def local(self, kind: type[L]) -> L:
         """Return this transaction's object of a class, made without arguments when it is first asked for."""
@@ -472,7 +473,7 @@ class Unit:
         )
         for shape, runs in born:
             if runs:
-                run(shape, rows=as_rows(list(map(_PICK[shape], runs.values()))))
+                run(shape, rows=_encode(list(map(_PICK[shape], runs.values()))).decode())
                 runs.clear()
         if self._saved:
             shapes: dict[Shape, list[Any]] = {}
@@ -480,11 +481,11 @@ class Unit:
                 row = _PICK[shape](self._runs[run_id])  # type: ignore[arg-type]  # saved, so there
                 shapes.setdefault(shape, []).append((*row, self._was[run_id]))
             for shape, rows in shapes.items():
-                must(len(rows), shape, rows=as_rows(rows))
+                must(len(rows), shape, rows=_encode(rows).decode())
             self._saved.clear()
             self._was.clear()
         if self._events:
-            run("insert_events", rows=as_rows(self._events), first=self._written)
+            run("insert_events", rows=_encode(self._events).decode(), first=self._written)
             self._written += len(self._events)
             self._events.clear()
         if self._results:
@@ -516,7 +517,7 @@ class Unit:
                 counts.append((*place, delta))
         if counts:
             shard = self.catalog.shard if self._shard is None else self._shard
-            self.database.run("add_counters", rows=as_rows(counts), shard=shard)
+            self.database.run("add_counters", rows=_encode(counts).decode(), shard=shard)
         for lane in self.opened:
             if lane in self.ready:
                 self.committed.lanes[lane] = None

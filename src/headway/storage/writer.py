@@ -253,10 +253,11 @@ class Writer:
 
     def _only_wait(self, batch: list[Command[Any]]) -> bool:
         """Tell whether all would find nothing, and change nothing: they need not try. One that is cancelled is answered."""
-        if any(command.lanes is None or command.cancelled for command in batch):
-            return False
-        ready = self._catalog.lanes_with_work()
-        return not any(command.lanes is not None and any(map(command.lanes, ready)) for command in batch)
+        ready = self._catalog.lanes_with_work
+        for command in batch:
+            if command.lanes is None or command.cancelled or any(map(command.lanes, ready)):
+                return False
+        return True
 
     def _take_in(self) -> list[Command[Any]]:
         """Return what lets those have a try who wait for the lanes into which other writers have put runs."""
@@ -364,11 +365,12 @@ class Writer:
             for command in batch:
                 if command.lanes is not None:
                     patient.append(command)
-                    unit.ready.update(dict.fromkeys(filter(command.lanes, self._catalog.lanes_with_work())))
+                    unit.ready.update(dict.fromkeys(filter(command.lanes, self._catalog.lanes_with_work)))
                     continue
                 self._do(command, unit)
                 done.append(command)
-            unit.carry_out_deferred()
+            if unit.deferred:
+                unit.carry_out_deferred()
             served, waiting = self._serve(patient, unit) if patient else ([], patient)
             if failpoints.ARMED:
                 failpoints.point("writer.after_work")
@@ -454,7 +456,7 @@ class Writer:
             return False
         self.down = False
         log.warning("storage.regained")
-        self._told.extend(self._catalog.lanes_with_work())
+        self._told.extend(self._catalog.lanes_with_work)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_regained)
         return True

@@ -93,7 +93,10 @@ class SqliteDatabase:
 
     def must(self, count: int, name: str, /, **binds: Any) -> None:
         """Carry out a named statement that changes just so many rows."""
-        self.run(name, **binds)
+        try:
+            self._execute(STATEMENTS[name], binds)
+        except apsw.Error as error:
+            raise translated(error) from error
         if self._connection.changes() != count:
             raise Outdated(f"{name} changed {self._connection.changes()} rows, not {count}")
 
