@@ -19,7 +19,7 @@ class LocalNotifier:
 
     def __init__(self) -> None:
         self.watchers: dict[str, set[WakeUp]] = {}
-        """Topic → its wake-ups."""
+        """Wake-ups by topic."""
         self._marked: dict[str, set[str]] = {}
         """Mark → the topics that have it; see `notify.message`."""
 
