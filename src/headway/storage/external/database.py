@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
 from headway.storage.external.cancelling import Statements
-from headway.storage.external.drivers import prepare_postgresql, prepare_sqlite
+from headway.storage.external.drivers import limit_mysql, prepare_postgresql, prepare_sqlite
 from headway.storage.external.hands import Hands
 from headway.storage.external.target import Rules, checked_address, checked_file, parsed, port_of
 from headway.storage.requester import REQUESTER
@@ -147,14 +147,22 @@ class Databases:
             event.listen(made, "connect", prepare_sqlite)
         else:
             event.listen(made, "do_connect", functools.partial(self._connect, far), named=False)
+        if url.drivername == "mysql+pymysql":
+            event.listen(made, "connect", functools.partial(limit_mysql, self._seconds))
         return far
 
+    @property
+    def _seconds(self) -> int:
+        """The timeout of a statement, in whole seconds, as databases take it."""
+        return max(1, round(self._timeout_s))
+
     def _arguments(self, url: URL) -> dict[str, Any]:
-        seconds = max(1, round(self._timeout_s))
+        seconds = self._seconds
         if url.drivername == "sqlite":
             return {"timeout": seconds, "uri": True, "check_same_thread": False}
         if url.drivername == "mysql+pymysql":
-            return {"connect_timeout": CONNECT_S, "read_timeout": seconds, "write_timeout": seconds}
+            # Later than the limit that `limit_mysql` sets: who stops reading leaves the query to the database.
+            return {"connect_timeout": CONNECT_S, "read_timeout": seconds + CONNECT_S, "write_timeout": seconds}
         return {
             "connect_timeout": CONNECT_S,
             "options": f"-c statement_timeout={seconds * 1000} -c idle_in_transaction_session_timeout={seconds * 1000}",

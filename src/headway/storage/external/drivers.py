@@ -21,6 +21,21 @@ def prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.text_factory = _text
 
 
+def limit_mysql(seconds: int, connection: Any, _record: Any) -> None:
+    """Have the server end statements after `seconds`, by MariaDB's variable or MySQL's, which is for queries alone.
+
+    A client that stops reading leaves its query running.
+    """
+    limits = f"SET SESSION max_statement_time = {seconds}", f"SET SESSION max_execution_time = {seconds * 1000}"
+    with connection.cursor() as cursor:
+        for limit in limits:
+            try:
+                cursor.execute(limit)
+            except connection.OperationalError:  # the other server's variable
+                continue
+            return
+
+
 def prepare_postgresql(connection: Any) -> None:
     """Set up a connection to PostgreSQL."""
     from psycopg.adapt import Loader  # noqa: PLC0415 - an extra
