@@ -348,7 +348,9 @@ def http() -> str:
 
 
 def _metrics() -> str:
-    source = (ROOT / "src/headway/http/metrics.py").read_text(encoding="utf-8")
+    package = ROOT / "src/headway"
+    files = [package / "http/metrics.py", *sorted(package.glob("features/*/feature.py"))]
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     found = re.findall(r'(Gauge|Counter|Histogram)MetricFamily\(\s*"(\w+)",\s*"([^"]+)"', source)
     return table(("metric", "kind", "meaning"), ([f"`{name}`", kind.lower(), said] for kind, name, said in found))
 

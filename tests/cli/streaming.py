@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.faults.waiting import until
 
 import headway
 from headway.app.offline import create_key
@@ -61,6 +62,7 @@ def server(tmp_path_factory):
         drained = threading.Thread(target=lambda: [None for _ in process.stderr])
         drained.start()
         with headway.Client(url, key=key) as client:
+            until(lambda: {"greet", "broken"} <= {task.name for task in client.tasks.list()}, 60, "the worker is there")
             yield client, url, key, folder
     finally:
         process.terminate()

@@ -221,7 +221,7 @@ def test_every_effect_has_a_scope_that_a_key_can_have():
 
 
 OWN = {
-    "Asked", "BackfillOut", "BulkPreview", "DeletedOut", "FileOut", "Leases", "Reported", "ServerOut", "TokenCompleted",
+    "Asked", "BackfillOut", "BulkPreview", "DeletedOut", "FileOut", "Leases", "ReportAnswer", "ServerOut", "TokenCompleted",
     "ErrorPage", "ErrorPages", "AnyObject", "KeyStatus", "TaskStarted", "Done", "RecordDone", "StartedReply", "Whoami",
 }  # fmt: skip
 """Answers that show nothing but what the request said or did, or what is everybody's."""
