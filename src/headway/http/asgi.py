@@ -59,7 +59,7 @@ REQUEST_ID_MAX: Final = 128
 _SINGLE: Final = frozenset(
     {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
 )
-"""Headers of which two in one request would mean that someone reads the other one; so are those that show a key."""
+"""Headers that are refused twice in one request, since two readers could take different ones; headers with keys are too."""
 
 
 class RouteDecoders(msgspec.Struct, frozen=True, eq=False):

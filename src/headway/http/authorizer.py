@@ -89,7 +89,7 @@ class Authorizer:
         return limits(known, now_ms)
 
     def would_authorize(self, route: Route, call: Call) -> bool:
-        """Whether somebody who was let in before may use the route; the call is told its limits, and nothing is counted."""
+        """Whether an admitted caller may use the route; the call gets its limits, and no use is counted."""
         now_ms = call.server.clock.now_ms()
         known = self._known(call.headers, now_ms)
         if known is None or not may(known.principal, route.scope):

@@ -75,7 +75,7 @@ class Declarations(Protocol):
     async def read(
         self, asked: wire.RegisterWorker, tasks: Mapping[str, Task], space: Space, started_at: int
     ) -> Declared:
-        """Read and check a registration; `tasks` are those that it declares, by the names that the worker uses."""
+        """Read and check a registration; `tasks` has its declared tasks by the names that the worker uses."""
         ...
 
 

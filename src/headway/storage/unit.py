@@ -427,7 +427,7 @@ class Unit:
         self.deferred.setdefault(work, {})[key] = None
 
     def carry_out_deferred(self) -> None:
-        """Call the deferred functions in the order in which they were first deferred, also those that they defer."""
+        """Call the deferred functions in the order of their first deferral, and then functions deferred by them."""
         while self.deferred:
             work = next(iter(self.deferred))
             work(self, list(self.deferred.pop(work)))

@@ -165,7 +165,7 @@ class Backfill(Repeatable[list[PastSlot]]):
         self.grows = not self.asked.dry_run
 
     def apply(self, unit: Unit) -> list[PastSlot]:
-        """Fill the slots from `first` to `last`; raise InvalidInput for too many, and for those that are forgotten."""
+        """Fill the slots from `first` to `last`; raise InvalidInput for too many slots and for slots that are not kept any more."""
         schedule, first, last = _load(unit, self.organisation, self.named, None), self.first, self.last
         if first < unit.now_ms - self.kept_ms:
             raise invalid("/from", f"slots are remembered for {format_ms(self.kept_ms)}")
