@@ -18,7 +18,7 @@ def read(path: Path) -> int:
 
 def count() -> None:
     """Put a counter before every connection's `execute`."""
-    from headway.storage.sqlite import connection
+    from headway.store.sqlite import connection
 
     path = Path(os.environ["COUNTED_IN"])
     path.write_bytes(COUNT.pack(0))

@@ -35,27 +35,27 @@ import apsw
 from kit import POSTGRES, Bench, Served, database, emit, pss_mib, quiet, serving_store
 from msgspec.json import encode
 
-from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.ids import IdSource, Signer
-from headway.model.query import Page, RunFilter
-from headway.model.run import State
-from headway.model.task import Task
-from headway.model.worker import Queue
-from headway.service.service import Service
-from headway.service.starting import new_run
-from headway.storage import lists
-from headway.storage.leads import choose
-from headway.storage.location import is_postgres, sqlite_path
-from headway.storage.reader import WINDOW
-from headway.storage.sqlite.dialect import SQLITE
-from headway.storage.sqlite.open import open_file
-from headway.storage.statements import RUN_COLUMNS
-from headway.storage.store import Store
-from headway.wire import workers as wire
-from headway.wire.runs import StartBatch, StartRun
-from headway.wire.times import to_text
+from headway.kernel.query import Page, RunFilter
+from headway.kernel.run import State
+from headway.kernel.task import Task
+from headway.kernel.worker import Queue
+from headway.protocol import workers as wire
+from headway.protocol.runs import StartBatch, StartRun
+from headway.protocol.times import to_text
+from headway.runs.service import Service
+from headway.runs.starting import new_run
+from headway.server import FEATURES
+from headway.store import lists
+from headway.store.leads import choose
+from headway.store.location import is_postgres, sqlite_path
+from headway.store.reader import WINDOW
+from headway.store.sqlite.dialect import SQLITE
+from headway.store.sqlite.open import open_file
+from headway.store.statements import RUN_COLUMNS
+from headway.store.store import Store
 
 BAR = 1.3
 DAY = 86_400_000
@@ -205,7 +205,7 @@ def opened(url: str) -> Store:
     clock = SystemClock()
     if not is_postgres(url):
         return open_file(sqlite_path(url), clock, reserve_bytes=0)
-    from headway.storage.postgres.open import open_postgres
+    from headway.store.postgres.open import open_postgres
 
     return open_postgres(
         url, clock, server_id=IdSource().new(clock.now_ms()), host="bench", pid=os.getpid(), version="0"

@@ -140,7 +140,7 @@ def peer(variant):
         def declare(self):
             """Tasks are known once a worker has declared them; the queue is filled before the first worker comes."""
             from headway.client.transport import Transport
-            from headway.wire.workers import RegisterWorker
+            from headway.protocol.workers import RegisterWorker
             from headway.worker.protocol.link import HttpLink
 
             link = HttpLink(Transport(URL))

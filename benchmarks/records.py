@@ -30,18 +30,18 @@ import msgspec
 from kit import Bench
 
 from headway.actions.executor import BuiltInWorker
-from headway.actions.records import PAGE
-from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.features.record_tasks.executor import PAGE
+from headway.features.record_tasks.model import EXECUTOR
+from headway.features.record_tasks.runs import PATCHED
 from headway.ids import IdSource, Signer
-from headway.model.record_task import EXECUTOR
-from headway.service.record_runs import PATCHED
-from headway.service.service import Service
-from headway.storage.sqlite.open import open_file
-from headway.wire.record_tasks import CreateRecordTask
-from headway.wire.runs import StartRun
-from headway.wire.tables import CreateTable
+from headway.protocol.record_tasks import CreateRecordTask
+from headway.protocol.runs import StartRun
+from headway.protocol.tables import CreateTable
+from headway.runs.service import Service
+from headway.server import FEATURES
+from headway.store.sqlite.open import open_file
 
 FIELDS = [
     {"name": "Name"}, {"name": "Age", "type": "number"}, {"name": "City"}, {"name": "Status"},

@@ -20,15 +20,15 @@ from pathlib import Path
 import apsw
 from kit import Bench, Served, cpu_s, serving
 
-from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.features.schedules import store as kept
 from headway.features.schedules.model import Schedule
 from headway.features.schedules.scheduler import with_next
 from headway.ids import Signer
-from headway.service.service import Service
-from headway.storage.sqlite.open import open_file
+from headway.runs.service import Service
+from headway.server import FEATURES
+from headway.store.sqlite.open import open_file
 
 DAY_MS = 86_400_000
 CHUNK = 5_000

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from headway.engine.lifecycle import (
+from headway.errors import InvalidState
+from headway.kernel.lifecycle import (
     Abandoned,
     Claimed,
     Crashed,
@@ -26,9 +27,8 @@ from headway.engine.lifecycle import (
     Unblocked,
     decide,
 )
-from headway.errors import InvalidState
-from headway.model.run import PARKED, Blocker, Reason, Run, RunError, State
-from headway.model.task import RetryPolicy, Task
+from headway.kernel.run import PARKED, Blocker, Reason, Run, RunError, State
+from headway.kernel.task import RetryPolicy, Task
 
 BORN = 1_800_000_000_000
 STEP_MS = 1_000

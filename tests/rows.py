@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from headway.app.features import CHECKS
-from headway.storage.postgres import verify as of_postgres
-from headway.storage.sqlite import verify as of_sqlite
+from headway.server import CHECKS
+from headway.store.postgres import verify as of_postgres
+from headway.store.sqlite import verify as of_sqlite
 
 verify = partial(of_sqlite.verify, checks=CHECKS)
 """Findings of a file, or of a connection to it."""

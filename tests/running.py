@@ -5,7 +5,7 @@ from tests.postgres.fixtures import postgres_cluster, postgres_installation, pos
 from tests.world import START, in_memory, on_disk, on_postgres
 
 from headway.clock import ManualClock
-from headway.storage.postgres.open import prepare
+from headway.store.postgres.open import prepare
 
 __all__ = [
     "_empty_store", "disk", "of_sqlite", "postgres_cluster", "postgres_installation", "postgres_store", "postgres_url", "world",

@@ -11,28 +11,28 @@ import msgspec
 import psycopg
 from tests.rows import verify, verify_postgres
 
-from headway.app.features import FEATURES
 from headway.clock import ManualClock
 from headway.config import Settings
+from headway.features.access.audit import note
 from headway.features.schedules.loop import SchedulerLoop
 from headway.features.schedules.service import Schedules
 from headway.ids import Signer
-from headway.loops.pruner import Pruner
-from headway.loops.rescuer import Rescuer
-from headway.loops.stager import Stager
-from headway.model.access import Origin
-from headway.model.organisation import Organisation
-from headway.model.run import Run
+from headway.kernel.authority import Origin
+from headway.kernel.organisation import Organisation
+from headway.kernel.run import Run
 from headway.notify.events import CommitEvent
-from headway.service.access.audit import note
-from headway.service.idempotency import RequestKey, request_key
-from headway.service.service import Service
-from headway.storage.postgres.open import open_postgres
-from headway.storage.sqlite.open import open_file, open_memory
-from headway.storage.store import Store
-from headway.storage.unit import Unit
-from headway.wire import workers as wire
-from headway.wire.runs import StartBatch, StartRun, Terminate
+from headway.protocol import workers as wire
+from headway.protocol.runs import StartBatch, StartRun, Terminate
+from headway.runs.idempotency import RequestKey, request_key
+from headway.runs.loops.pruner import Pruner
+from headway.runs.loops.rescuer import Rescuer
+from headway.runs.loops.stager import Stager
+from headway.runs.service import Service
+from headway.server import FEATURES
+from headway.store.postgres.open import open_postgres
+from headway.store.sqlite.open import open_file, open_memory
+from headway.store.store import Store
+from headway.store.unit import Unit
 
 START = 1_800_000_000_000
 COUNTERS = "SELECT task, queue, state, CAST(sum(count) AS bigint) FROM counters GROUP BY task, queue, state"

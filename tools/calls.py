@@ -25,13 +25,13 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, Self
 
 import headway
-from headway.app.features import FEATURES, NATIVE_SURFACE
 from headway.clock import SystemClock
 from headway.config import Settings
-from headway.http.asgi import Api
 from headway.ids import Signer
-from headway.service.service import Service
-from headway.storage.sqlite.open import open_memory
+from headway.runs.service import Service
+from headway.server import FEATURES, NATIVE_SURFACE
+from headway.store.sqlite.open import open_memory
+from headway.web.asgi import Api
 
 PACKAGE: Final = f"{Path(headway.__file__).parent}/"
 LEAVES: Final = frozenset({"clock.py", "durations.py", "histogram.py", "ids.py"})

@@ -28,12 +28,12 @@ from headway.cli.command import global_options
 from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.durations import format_ms
 from headway.errors import HeadwayError
-from headway.http.route import SCOPES, Route
+from headway.kernel.effects import NEEDS
 from headway.kinds import format_bytes
-from headway.model.effects import NEEDS
+from headway.protocol.schedules import ScheduleDeclaration
 from headway.setting import settings_of
 from headway.surfaces import tables
-from headway.wire.schedules import ScheduleDeclaration
+from headway.web.route import SCOPES, Route
 from headway.worker.declaration.app import TaskFunction
 from headway.worker.declaration.options import TaskOptions
 from headway.worker.declaration.schedule import ScheduleOptions
@@ -239,7 +239,7 @@ def errors() -> str:
     """Return the page of errors."""
     everything()
     known = sorted(_kinds(HeadwayError), key=lambda kind: (kind.status, kind.code))
-    served = [kind for kind in known if kind.__module__.startswith(("headway.errors", "headway.http"))]
+    served = [kind for kind in known if kind.__module__.startswith(("headway.errors", "headway.web"))]
     rest = [kind for kind in known if kind not in served]
     return (
         "# Errors\n\n"
@@ -301,7 +301,7 @@ def _error_row(kind: type[HeadwayError]) -> list[str]:
 
 def routes() -> tuple[Route, ...]:
     """Return the list of routes."""
-    return tuple(importlib.import_module("headway.app.features").ROUTES)
+    return tuple(importlib.import_module("headway.server").ROUTES)
 
 
 def http() -> str:
@@ -349,7 +349,7 @@ def http() -> str:
 
 def _metrics() -> str:
     package = ROOT / "src/headway"
-    files = [package / "http/metrics.py", *sorted(package.glob("features/*/feature.py"))]
+    files = [package / "web/metrics.py", *sorted(package.glob("features/*/feature.py"))]
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     found = re.findall(r'(Gauge|Counter|Histogram)MetricFamily\(\s*"(\w+)",\s*"([^"]+)"', source)
     return table(("metric", "kind", "meaning"), ([f"`{name}`", kind.lower(), said] for kind, name, said in found))

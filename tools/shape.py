@@ -1,7 +1,7 @@
 """Show circles of imports in each package, and feature names outside their folders: `python tools/shape.py [--list] [--json]`.
 
 Circles: the files of a package that reach each other by imports within it, imports in functions and under TYPE_CHECKING
-included. `from headway.http import problem` imports the module `problem`, not all that the package's `__init__` holds.
+included. `from headway.web import problem` imports the module `problem`, not all that the package's `__init__` holds.
 
 Features: the files of code and SQL outside of `features/NAME/` whose identifiers or strings have the feature's words. A
 word is a part of a name between underscores or capitals, so the state `scheduled` is none of `schedules`. Docstrings and

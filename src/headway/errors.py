@@ -21,7 +21,7 @@
     └── Unavailable 503 ─ StorageFull, StorageFailed, StorageBusy, StorageUnavailable, Draining, CutOff,
                          Overloaded
 
-A code is never reused for another meaning; clients may switch on it. `http/problem.py` renders the tree as RFC 9457
+A code is never reused for another meaning; clients may switch on it. `web/problem.py` renders the tree as RFC 9457
 problem documents; the client raises the same classes again from the answer.
 """
 

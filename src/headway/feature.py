@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from headway.http.route import Route
-from headway.loops.loop import Ticking
-from headway.service.service import Extension, Service
-from headway.storage.verify import RowCheck
+from headway.runs.loops.loop import Ticking
+from headway.runs.service import Extension, Service
+from headway.store.verify import RowCheck
+from headway.web.route import Route
 
 
 class Feature(Extension, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 A surface is a package with two modules: `settings` declares its settings (`SETTINGS`) and imports nothing of the server,
 since clients and workers have to know the variables; `surface` plugs it into the server (`SURFACE`, an
-`http.surface.Surface`) and is imported when a server needs it.
+`web.surface.Surface`) and is imported when a server needs it.
 """
 
 from __future__ import annotations

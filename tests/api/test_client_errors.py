@@ -11,14 +11,14 @@ import pytest
 from tests.client import samples
 
 from headway import Client, RunHandle
-from headway.app.features import ROUTES
 from headway.client.servers import Servers
 from headway.client.sync.caller import Caller
 from headway.client.sync.pace import Pace
 from headway.client.transport import Response
-from headway.http import openapi
-from headway.http.router import Router
-from headway.wire.runs import RunOut
+from headway.protocol.runs import RunOut
+from headway.server import ROUTES
+from headway.web import openapi
+from headway.web.router import Router
 
 GENERAL = {
     *openapi.EVERYWHERE, *openapi.WITH_BODY, "unauthenticated", "forbidden", "too_many_requests",

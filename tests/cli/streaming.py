@@ -12,9 +12,9 @@ import pytest
 from tests.faults.waiting import until
 
 import headway
-from headway.app.offline import create_key
-from headway.model.access import GRANTABLE
-from headway.wire.access import CreateKey
+from headway.kernel.authority import GRANTABLE
+from headway.protocol.access import CreateKey
+from headway.serving.offline import create_key
 
 ROOT = Path(__file__).parents[2]
 

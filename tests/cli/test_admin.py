@@ -15,7 +15,7 @@ import pytest
 from tests.faults.waiting import until
 from tests.world import on_disk
 
-from headway.storage.location import secret_of, shown
+from headway.store.location import secret_of, shown
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_row_that_upsets_the_check_itself_is_a_finding_too(headway, store, mon
         yield "one finding"
         raise KeyError("odd")
 
-    monkeypatch.setattr("headway.storage.sqlite.checkup.verify_rows", upset)
+    monkeypatch.setattr("headway.store.sqlite.checkup.verify_rows", upset)
     code, out, _ = headway("doctor", "--verify", "--store", f"sqlite:///{store}")
     assert code == 1
     assert out.splitlines()[-2:] == ["FAIL  verify: one finding", "FAIL  verify: a row cannot be read: KeyError: 'odd'"]

@@ -11,10 +11,10 @@ from tests.client.samples import ID
 from tests.client.server import Answer, serving
 
 from headway.cli.columns import Column, blocks, cut, lay_out, wrapped
-from headway.wire.access import KeyOut, OrganisationOut, UserOut
-from headway.wire.schedules import ScheduleOut
-from headway.wire.tables import TableOut
-from headway.wire.workers import PeerOut, QueueOut, TaskOut, WorkerOut
+from headway.protocol.access import KeyOut, OrganisationOut, UserOut
+from headway.protocol.schedules import ScheduleOut
+from headway.protocol.tables import TableOut
+from headway.protocol.workers import PeerOut, QueueOut, TaskOut, WorkerOut
 
 RUNS = [Column("ID", "id"), Column("STATE"), Column("TASK", "name"), Column("PROGRESS", "text"), Column("AGE")]
 OTHER = "0199a000-0000-7001-9000-000000000002"

@@ -12,7 +12,7 @@ from tests.client import samples
 from tests.client.samples import ID
 from tests.client.server import Answer, serving
 
-from headway.wire.workers import TaskOut
+from headway.protocol.workers import TaskOut
 
 HERE = str(Path(sys.executable).parent)
 ASK = """

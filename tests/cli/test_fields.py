@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tests.client import samples
 from tests.client.server import Answer, problem, script, serving
 
-from headway.wire import fields
+from headway.protocol import fields
 
 SCHEMA = {
     "type": "object",

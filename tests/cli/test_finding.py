@@ -10,8 +10,8 @@ from tests.client.server import Answer, problem, script, serving
 
 from headway.cli.hints import hint
 from headway.errors import BY_CODE
-from headway.http.problem import InternalError
 from headway.ids import IdSource
+from headway.web.problem import InternalError
 
 NOW_MS = 1_796_000_000_000
 FIRST, SECOND, THIRD = (IdSource(bytes).new(NOW_MS + later) for later in (0, 1, 70_000))

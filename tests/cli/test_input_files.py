@@ -13,7 +13,7 @@ from tests.client.server import Answer, serving
 from headway.cli import mail_server
 from headway.client import credential
 from headway.errors import BadParameter
-from headway.http.files import UploadFile
+from headway.features.tables.file_routes import UploadFile
 
 TEXT = json.dumps({"who": "Zoë"}, ensure_ascii=False)
 

@@ -11,7 +11,7 @@ import pytest
 import headway
 from headway.cli.main import root
 from headway.clock import SystemClock
-from headway.wire import times
+from headway.protocol import times
 
 WAYS = ("pipe", "full", "ascii", "closed")
 

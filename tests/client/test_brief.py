@@ -8,9 +8,9 @@ from tests.client.server import Answer, serving
 from headway.client.brief import whole
 from headway.client.sync.client import Client
 from headway.errors import Forbidden
-from headway.http.brief import SHOWN
-from headway.wire.runs import BatchOut, RunOut
-from headway.wire.tables import RecordOut, RecordsOut
+from headway.protocol.runs import BatchOut, RunOut
+from headway.protocol.tables import RecordOut, RecordsOut
+from headway.web.brief import SHOWN
 
 BRIEF = {"brief": True, "id": "r1", "state": "succeeded", "final": True, "version": 3, "active": True, "paused": False,
          "url": "/v1/runs/r1", "name": "backup", "updated_at": "2026-11-22T01:00:00.000Z"}  # fmt: skip

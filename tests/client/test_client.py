@@ -15,7 +15,7 @@ from headway import errors
 from headway.client import backoff
 from headway.client.errors import ConnectionLost, RunFailed, RunTerminated, UnexpectedAnswer, WaitTimeout
 from headway.client.sync.client import Client
-from headway.wire.runs import BulkPreview, StartRun
+from headway.protocol.runs import BulkPreview, StartRun
 
 
 @pytest.fixture

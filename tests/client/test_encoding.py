@@ -15,8 +15,8 @@ from headway.client import backoff, encoding
 from headway.client.errors import ConnectionLost
 from headway.durations import parse_ms
 from headway.errors import Draining, InvalidState, TooManyRequests
-from headway.wire import times
-from headway.wire.runs import StartRun
+from headway.protocol import times
+from headway.protocol.runs import StartRun
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=10_000)))

@@ -3,8 +3,8 @@
 import pytest
 from tests.compat.clients import Clients
 from tests.faults.server import Place, Server
-from tests.http import kit
 from tests.running import _empty_store, postgres_cluster, postgres_installation, postgres_store
+from tests.web import kit
 from tests.world import START, opened
 
 from headway.clock import ManualClock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.service.access import keytext
+from headway.features.access import keytext
 
 
 def three(party, text=None):

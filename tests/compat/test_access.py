@@ -7,16 +7,16 @@ import logging
 
 import pytest
 from tests.compat.credentials import three
-from tests.http.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
-from tests.http.kit import NOBODY, OTHERS
+from tests.web.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
+from tests.web.kit import NOBODY, OTHERS
 
 from headway.compat.cloudcoin.routes import TaskQuery
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
-from headway.engine.access import MINUTE_MS
-from headway.http.surface import mount
+from headway.features.access import keytext
+from headway.features.access.rules import MINUTE_MS
 from headway.logs import OneLine
-from headway.service.access import keytext
+from headway.web.surface import mount
 
 RUN = "/api/v1/tasks/run/backup"
 LIMITS = {

@@ -6,13 +6,13 @@ import json
 
 import msgspec
 import pytest
-from tests.http.kit import NOBODY
+from tests.web.kit import NOBODY
 
 from headway.compat.cloudcoin.commands import ALIASES, RESERVED, Commands
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.compat.cloudcoin.words import WORDS
-from headway.model.run import State
-from headway.wire import workers as wire
+from headway.kernel.run import State
+from headway.protocol import workers as wire
 
 EVERY_URL = (
     "/api/v1/tasks/{}", "/api/v1/task/{}", "/get-task-status/{}", "/api/v1/get-task-status/{}",

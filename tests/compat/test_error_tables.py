@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 from tests.compat.credentials import three
-from tests.http.access_kit import ALL, first_key, key_of, second
-from tests.http.kit import NOBODY
+from tests.web.access_kit import ALL, first_key, key_of, second
+from tests.web.kit import NOBODY
 
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.errors import HeadwayError
-from headway.wire import workers as wire
+from headway.protocol import workers as wire
 
 AWAY = {"peer": "10.0.0.9"}
 TASK = b'{"type":"object","properties":{"name":{"type":"string"}},"required":["name"]}'
@@ -195,6 +195,6 @@ def break_(monkeypatch):
     def broken(*_):
         raise RuntimeError("secret of the inside")
 
-    monkeypatch.setattr("headway.service.tasks.Tasks.list", broken)
-    monkeypatch.setattr("headway.service.runs.Runs.get", broken)
+    monkeypatch.setattr("headway.runs.tasks.Tasks.list", broken)
+    monkeypatch.setattr("headway.runs.runs.Runs.get", broken)
     assert not issubclass(RuntimeError, HeadwayError)

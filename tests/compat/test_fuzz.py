@@ -11,14 +11,14 @@ import pytest
 import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
-from tests.http.fuzzing import so_many
-from tests.http.kit import EVERY_SURFACE, Server, from_here, routes_of
+from tests.web.fuzzing import so_many
+from tests.web.kit import EVERY_SURFACE, Server, from_here, routes_of
 from tests.world import START, opened
 
 from headway.clock import ManualClock
 from headway.ids import canonical_id
-from headway.storage.store import Store
-from headway.wire import runs as wire
+from headway.protocol import runs as wire
+from headway.store.store import Store
 
 EXAMPLES, EXAMPLES_ON_POSTGRES = 12, 4
 SURFACES = routes_of()

@@ -6,20 +6,20 @@ import base64
 
 import msgspec
 import pytest
-from tests.http.access_kit import first_key, second
-from tests.http.kit import NOBODY
+from tests.web.access_kit import first_key, second
+from tests.web.kit import NOBODY
 
 from headway.compat.tadabase import fields
 from headway.compat.tadabase.settings import TadabaseSettings
 from headway.compat.tadabase.words import WORDS, wall_time
 from headway.errors import BadParameter
 from headway.features.schedules.scheduler import Scheduler
-from headway.model.run import State
-from headway.storage.postgres.connection import PostgresDatabase
-from headway.storage.sqlite.connection import SqliteDatabase
-from headway.wire import workers as wire
-from headway.wire.times import from_text
-from headway.wire.workers import RegisterWorker
+from headway.kernel.run import State
+from headway.protocol import workers as wire
+from headway.protocol.times import from_text
+from headway.protocol.workers import RegisterWorker
+from headway.store.postgres.connection import PostgresDatabase
+from headway.store.sqlite.connection import SqliteDatabase
 
 RUN = "/api/v1/tasks/run/backup"
 ENTRY = {

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from tests.http.access_kit import bearer, first_key, second
-from tests.http.kit import NOBODY
+from tests.web.access_kit import bearer, first_key, second
+from tests.web.kit import NOBODY
 
-from headway.wire.tables import CreateTable
+from headway.protocol.tables import CreateTable
 
 TABLE = {
     "name": "Customers",

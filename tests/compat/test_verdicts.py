@@ -9,8 +9,8 @@ import re
 from urllib.parse import quote
 
 import pytest
-from tests.http.kit import EVERY_SURFACE, NOBODY, routes_of
-from tests.http.verdicts import HOLE, JSON, NUMBERS, OWN, TEXTS, Both, Side
+from tests.web.kit import EVERY_SURFACE, NOBODY, routes_of
+from tests.web.verdicts import HOLE, JSON, NUMBERS, OWN, TEXTS, Both, Side
 
 SURFACES = routes_of()
 MALFORMED = {

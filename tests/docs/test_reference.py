@@ -8,10 +8,10 @@ from tests.docs.pages import ROOT
 from tools import faults, reference, tree
 
 import headway
-from headway.app.features import ROUTES
 from headway.cli.main import TABLE
 from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.errors import BY_CODE
+from headway.server import ROUTES
 from headway.setting import settings_of
 from headway.surfaces import tables
 
@@ -68,7 +68,7 @@ def test_every_command_is_there():
 
 
 def test_every_error_is_there():
-    importlib.import_module("headway.http.asgi")
+    importlib.import_module("headway.web.asgi")
     text = page("errors")
     assert [code for code in BY_CODE if f"`{code}`" not in text and code != "error"] == []
 

@@ -11,7 +11,7 @@ from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Transport
-from headway.service.access import keytext
+from headway.features.access import keytext
 
 
 @pytest.fixture

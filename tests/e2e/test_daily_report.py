@@ -13,7 +13,7 @@ from tests.faults.stores import ON_BOTH
 from tests.faults.verdict import clean
 from tests.faults.waiting import until
 
-from headway.model.access import GRANTABLE, OPERATING
+from headway.kernel.authority import GRANTABLE, OPERATING
 
 ZONE = "Europe/Vienna"
 TASK = "Daily Email Report"

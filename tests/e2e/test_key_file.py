@@ -10,10 +10,10 @@ import pytest
 from tests.faults.server import ROOT, Server
 from tests.faults.waiting import until
 
-from headway.app import offline
-from headway.app.serving import FAILED
 from headway.cli.exits import Exit
 from headway.client.errors import ConnectionLost
+from headway.serving import offline
+from headway.serving.serve import FAILED
 
 
 def headway(place, *arguments, **environment):

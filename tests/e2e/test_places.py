@@ -11,8 +11,8 @@ from tests.faults.full_disks import disk_of, ended_on_a_full_disk, fill, start_s
 from tests.faults.protocol import Hand
 from tests.faults.server import ROOT, Place, Server
 
-from headway.app.serving import FAILED
-from headway.storage.sqlite.trouble import file_system
+from headway.serving.serve import FAILED
+from headway.store.sqlite.trouble import file_system
 
 NO_RESERVE = {"HEADWAY_RESERVE_BYTES": "0"}
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -125,8 +125,8 @@ def test_too_many_open_files_are_said_so(place):
     script = """
 import os, pathlib, sys
 from headway.clock import SystemClock
-from headway.storage.database import StorageBroken
-from headway.storage.sqlite.open import open_file
+from headway.store.database import StorageBroken
+from headway.store.sqlite.open import open_file
 taken = []
 try:
     while True:

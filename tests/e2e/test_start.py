@@ -7,7 +7,7 @@ from tests.faults.waiting import until
 
 LATE = {
     "aiohttp", "aiosmtplib", "cryptography", "email.headerregistry", "email.policy", "importlib.resources", "jinja2", "openpyxl",
-    "psycopg", "rich", "sqlalchemy", "starlette", "yarl", "zoneinfo", "headway.http.openapi", "headway.outbound.http",
+    "psycopg", "rich", "sqlalchemy", "starlette", "yarl", "zoneinfo", "headway.web.openapi", "headway.outbound.http",
     "headway.outbound.mail", "headway.evaluation.rendering",
 }  # fmt: skip
 """What only webhooks, mails, templates, secrets, schedules, other databases, forms and documents need."""
@@ -25,5 +25,5 @@ def test_a_server_and_a_worker_finish_a_first_run_without_loading_what_it_does_n
     run = server.post("/v1/runs", {"task": "noop"})
     until(lambda: server.run(run["id"])["state"] == "succeeded", 20, "the run is finished")
     loaded = set(_LOADED.findall(place.logged()))
-    assert {"headway.service.service", "headway.worker.worker"} <= loaded
+    assert {"headway.runs.service", "headway.worker.worker"} <= loaded
     assert sorted(LATE & loaded) == []

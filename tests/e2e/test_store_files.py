@@ -11,9 +11,9 @@ from tests.faults.server import ROOT, Place, Server
 from tests.faults.verdict import Books, clean
 from tests.faults.waiting import until
 
-from headway.app import offline
-from headway.app.serving import BROKEN, FAILED
 from headway.cli.exits import Exit
+from headway.serving import offline
+from headway.serving.serve import BROKEN, FAILED
 
 
 @pytest.fixture

@@ -13,18 +13,18 @@ from tests.mutation import Mutant, main
 SIMULATED = "tests/simulation/test_simulation.py::test_no_seed_breaks_a_promise_and_all_heal"
 LINEARIZED = "tests/linearizability/test_linearizability.py::"
 OUTAGES = "tests/servers/test_outages.py::"
-WRITERS = "tests/storage/test_two_writers.py::"
-ENDS = "tests/http/test_server.py::"
+WRITERS = "tests/store/test_two_writers.py::"
+ENDS = "tests/web/test_server.py::"
 CLIENT = "tests/client/test_client.py::"
-CLAIMS = "tests/service/test_sessions.py::"
+CLAIMS = "tests/runs/test_sessions.py::"
 SHARED = "tests/servers/test_servers.py::"
-WRITING = "tests/storage/test_writer.py::"
-SILENT = "tests/storage/test_silent_database.py::"
-LOOPS = "tests/service/test_loops.py::"
-OTHERS = "tests/service/test_organisations.py::"
+WRITING = "tests/store/test_writer.py::"
+SILENT = "tests/store/test_silent_database.py::"
+LOOPS = "tests/runs/test_loops.py::"
+OTHERS = "tests/runs/test_organisations.py::"
 SCHEDULES = "tests/servers/test_schedules.py::"
-HOSTILE = "tests/http/test_hostile_clients.py::"
-VERSIONS = "tests/http/test_versions.py::"
+HOSTILE = "tests/web/test_hostile_clients.py::"
+VERSIONS = "tests/web/test_versions.py::"
 
 MUTANTS = (
     Mutant(
@@ -40,7 +40,7 @@ MUTANTS = (
     Mutant(
         "index-of-a-span-whatever-fits", "patch_records",
         "whole and len(ids) >= SIDE_BY_SIDE", "len(ids) >= SIDE_BY_SIDE",
-        "tests/service/test_record_patches.py::test_many_at_once_leave_what_one_by_one_leaves[sqlite-1]",
+        "tests/runs/test_record_patches.py::test_many_at_once_leave_what_one_by_one_leaves[sqlite-1]",
     ),
     Mutant(
         "message-named-by-its-attempt", "Sender.call",
@@ -50,7 +50,7 @@ MUTANTS = (
     Mutant(
         "record-written-as-it-was-read", "_Batch._unchanged",
         "before is not None and before.version == version and (place not in self._whose)", "before is not None",
-        "tests/service/test_record_tasks.py::test_what_was_read_and_has_changed_is_read_again",
+        "tests/runs/test_record_tasks.py::test_what_was_read_and_has_changed_is_read_again",
     ),
     Mutant(
         "guard-looks-only-when-a-target-is-named", "EgressPolicy.sockets",
@@ -79,29 +79,29 @@ MUTANTS = (
     Mutant(
         "blanks-are-like-anything", "Spelling.spell",
         "f'({text} IS NULL OR {found})' if condition.operator in NEGATIVE else found", "found",
-        "tests/storage/test_conditions.py::test_sql_and_python_agree_on_every_condition[sqlite]",
+        "tests/store/test_conditions.py::test_sql_and_python_agree_on_every_condition[sqlite]",
     ),
     Mutant(
         "page-ends-at-its-window", "read_page",
         "found and edge", "edge",
-        "tests/storage/test_conditions.py::test_a_record_is_found_whatever_the_walk[sqlite]",
+        "tests/store/test_conditions.py::test_a_record_is_found_whatever_the_walk[sqlite]",
         also=("read_page", "edge or (BLANKS if valued else '')", "BLANKS if valued else ''"),
     ),
     Mutant(
         "index-keeps-what-was", "write_records",
         "was - now", "was - was",
-        "tests/service/test_records.py::test_records_of_one_batch_may_exchange_unique_values[sqlite]",
+        "tests/runs/test_records.py::test_records_of_one_batch_may_exchange_unique_values[sqlite]",
     ),
     Mutant(
         "unique-in-the-batch-only", "_refuse_taken",
         "{(field, text): owner for field, text, owner in storage.holders(unit.database, table, sorted(asked))}",
         "{(field, text): owner for _ in () for field, text, owner in storage.holders(unit.database, table, sorted(asked))}",
-        "tests/service/test_records.py::test_long_texts_that_begin_alike_are_told_apart[sqlite]",
+        "tests/runs/test_records.py::test_long_texts_that_begin_alike_are_told_apart[sqlite]",
     ),
     Mutant(
         "formulas-go-out", "_cell",
         "safe and _is_formula(text.lstrip(QUOTE))", "not safe and _is_formula(text.lstrip(QUOTE))",
-        "tests/service/test_imports.py::test_nothing_in_an_exported_file_is_a_formula[sqlite]",
+        "tests/runs/test_imports.py::test_nothing_in_an_exported_file_is_a_formula[sqlite]",
     ),
     Mutant(
         "log-removed-at-start", "_open",
@@ -260,17 +260,17 @@ MUTANTS = (
     Mutant(
         "retry-finds-no-steps", "_leases",
         "run.seq > 2 or run.previous_id is not None", "run.seq > 2",
-        "tests/service/test_continuing.py::test_a_retry_has_the_steps_of_the_run_that_it_repeats[sqlite]",
+        "tests/runs/test_continuing.py::test_a_retry_has_the_steps_of_the_run_that_it_repeats[sqlite]",
     ),
     Mutant(
         "retry-orphans-its-children", "_adopt",
         "unit.later", "lambda *_, **__: None",
-        "tests/service/test_continuing.py::test_children_that_have_not_ended_are_stopped_with_the_retry[sqlite]",
+        "tests/runs/test_continuing.py::test_children_that_have_not_ended_are_stopped_with_the_retry[sqlite]",
     ),
     Mutant(
         "retry-takes-children-from-another", "_children",
         "child.parent_id != run.id", "False",
-        "tests/service/test_continuing.py::test_a_child_that_one_retry_has_is_not_taken_from_it_by_another[sqlite]",
+        "tests/runs/test_continuing.py::test_a_child_that_one_retry_has_is_not_taken_from_it_by_another[sqlite]",
     ),
     Mutant(
         "children-outlive", "process.program.main",
@@ -424,13 +424,13 @@ MUTANTS = (
     Mutant(
         "tokens-without-a-key", "Runs.complete_token",
         "self._change(run_id, work, request, anyones=True)", "self._change(run_id, work, anyones=True)",
-        "tests/http/test_worker_protocol.py::test_a_token_completes_the_wait_once",
+        "tests/web/test_worker_protocol.py::test_a_token_completes_the_wait_once",
     ),
     Mutant(
         "records-patched-without-a-key", "patch_record",
         "call.service.records.update(call.arguments['table'], [change], request)",
         "call.service.records.update(call.arguments['table'], [change])",
-        "tests/http/test_tables.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
+        "tests/web/test_tables.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
     ),
     Mutant(
         "synchronous-normal", "connection",
@@ -461,7 +461,7 @@ MUTANTS = (
     Mutant(
         "woken-is-told", "_Wake.wait",
         "self._changed.clear()", "self._changed.clear()\nself.told()",
-        "tests/service/test_watching.py::test_who_is_woken_for_nothing_again_and_again_still_says_that_it_lives",
+        "tests/runs/test_watching.py::test_who_is_woken_for_nothing_again_and_again_still_says_that_it_lives",
     ),
     Mutant(
         "who-has-left-is-still-known", "CancelOnDisconnect.__exit__",
@@ -632,7 +632,7 @@ MUTANTS = (
         "lapse-brings-nothing-back", "Workers.lapse",
         "unit.find('find_leased', worker_id=session.worker_id, limit=1000)", "list[Run]()",
         SIMULATED,
-        also=("workers", "from headway.model.run import State", "from headway.model.run import Run, State"),
+        also=("workers", "from headway.kernel.run import State", "from headway.kernel.run import Run, State"),
     ),
     Mutant(
         "stager-skips-the-first", "Stager._stage",
@@ -642,12 +642,12 @@ MUTANTS = (
     Mutant(
         "stager-not-told", "Writer._once",
         "gone or done or committed is not None", "gone or done",
-        "tests/service/test_claiming.py::test_the_stager_hears_when_a_run_is_due_that_a_waiting_claim_has_parked",
+        "tests/runs/test_claiming.py::test_the_stager_hears_when_a_run_is_due_that_a_waiting_claim_has_parked",
     ),
     Mutant(
         "left-meanwhile", "Writer._drop_cancelled",
         "self._patient = patient", "self._patient = [one for one in patient if not one.cancelled]",
-        "tests/storage/test_writer.py::test_who_leaves_while_another_is_let_go_is_let_go_too",
+        "tests/store/test_writer.py::test_who_leaves_while_another_is_let_go_is_let_go_too",
     ),
     Mutant(
         "child-started-again", "Reporter._child",
@@ -746,7 +746,7 @@ MUTANTS = (
     Mutant(
         "local-commits-are-good-enough", "losing",
         "shown('synchronous_commit') == 'local'", "shown('synchronous_commit') == 'remote'",
-        "tests/storage/test_opening_on_postgres.py::test_a_database_that_may_lose_what_it_confirms_is_refused_unless_that_is_accepted",
+        "tests/store/test_opening_on_postgres.py::test_a_database_that_may_lose_what_it_confirms_is_refused_unless_that_is_accepted",
     ),
     Mutant(
         "postgres-answered-before-the-commit", "Writer._transact",
@@ -1066,7 +1066,7 @@ MUTANTS = (
     Mutant(
         "turn-though-one-is-busy", "next_behind",
         "run.schedule_id not in busy", "busy is not None",
-        "tests/service/test_schedules.py::test_the_next_has_its_turn_however_the_one_before_ends[sqlite-terminated while it waits]",
+        "tests/runs/test_schedules.py::test_the_next_has_its_turn_however_the_one_before_ends[sqlite-terminated while it waits]",
     ),
     Mutant(
         "slots-not-left-to-others", "sql:find_due_schedules",

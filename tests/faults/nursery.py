@@ -117,14 +117,13 @@ def _state(pid: int) -> str:
 def main() -> None:
     """Answer until the input ends."""
     import headway.actions.executor
-    import headway.app.loops
-    import headway.app.serving
     import headway.cli.main
     import headway.cli.serve
-    import headway.http.server
-    import headway.loops.rescuer
-    import headway.storage.postgres.open
-    import headway.storage.sqlite.open  # noqa: F401
+    import headway.runs.loops.rescuer
+    import headway.server
+    import headway.serving.serve
+    import headway.store.postgres.open
+    import headway.store.sqlite.open  # noqa: F401
 
     nursery = os.getpid()
     for text in sys.stdin:

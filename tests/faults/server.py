@@ -22,7 +22,7 @@ from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Response, Transport
-from headway.model.run import FINAL, State
+from headway.kernel.run import FINAL, State
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.faults.app:app"

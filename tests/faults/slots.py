@@ -9,7 +9,7 @@ from typing import Any
 from tests.faults.server import Place, Server
 from tests.faults.verdict import clean, opened
 
-from headway.wire.times import to_text
+from headway.protocol.times import to_text
 
 SECOND_MS = 1_000
 POLICIES = ("latest", "all", "skip")

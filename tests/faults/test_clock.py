@@ -10,7 +10,7 @@ from tests.faults.stores import FILE_FIRST, MINUTES, STORES
 from tests.faults.verdict import Books
 from tests.faults.waiting import all_end, begun, pause, until
 
-from headway.wire.times import from_text
+from headway.protocol.times import from_text
 
 pytestmark = needs_faketime
 

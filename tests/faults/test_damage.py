@@ -17,9 +17,9 @@ from tests.faults.waiting import until
 from tests.postgres.cluster import Cluster
 from tests.world import on_disk
 
-from headway.app import offline
 from headway.client.errors import ConnectionLost
-from headway.wire import workers as wire
+from headway.protocol import workers as wire
+from headway.serving import offline
 
 
 def flipped(whole, at, chance):

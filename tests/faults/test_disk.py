@@ -22,8 +22,8 @@ from tests.faults.waiting import all_end, pause, until
 from tests.postgres.cluster import Cluster
 from tests.postgres.keeper import processes
 
-from headway.app.serving import BROKEN, FAILED
 from headway.client.errors import ConnectionLost
+from headway.serving.serve import BROKEN, FAILED
 
 SUBMITS = 1_000
 AT_ONCE = 50

@@ -9,17 +9,17 @@ from tests.faults import results
 from tests.faults.stores import ON_BOTH
 from tests.faults.verdict import clean
 
-from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.errors import HeadwayError
 from headway.ids import Signer
-from headway.model.run import FINAL
-from headway.service.service import Service
-from headway.storage.postgres.open import open_postgres
-from headway.storage.sqlite.open import open_file
-from headway.wire import runs as wire
-from headway.wire import workers as worker_wire
+from headway.kernel.run import FINAL
+from headway.protocol import runs as wire
+from headway.protocol import workers as worker_wire
+from headway.runs.service import Service
+from headway.server import FEATURES
+from headway.store.postgres.open import open_postgres
+from headway.store.sqlite.open import open_file
 
 ROUNDS = 300
 AT_ONCE = 20
@@ -173,7 +173,7 @@ async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(pla
 
 @pytest.mark.parametrize("same", [True, False], ids=["same-request", "other-request"])
 async def test_one_idempotency_key_in_one_batch_has_one_effect(place, same):
-    from headway.service.idempotency import request_key
+    from headway.runs.idempotency import request_key
 
     async with Bench(place) as bench:
         await bench.worker()

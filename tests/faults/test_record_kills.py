@@ -17,18 +17,18 @@ from tests.faults.stores import ON_BOTH, kills
 from tests.faults.verdict import clean, opened
 from tests.faults.waiting import pause
 
-from headway.app.features import FEATURES
 from headway.clock import SystemClock
 from headway.config import Settings
 from headway.ids import Signer
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
-from headway.service.service import Service
-from headway.storage.postgres.open import open_postgres, prepare
-from headway.storage.sqlite.open import open_file
-from headway.wire.record_tasks import CreateRecordTask
-from headway.wire.tables import CreateTable
-from headway.wire.workers import RegisterWorker
+from headway.protocol.record_tasks import CreateRecordTask
+from headway.protocol.tables import CreateTable
+from headway.protocol.workers import RegisterWorker
+from headway.runs.service import Service
+from headway.server import FEATURES
+from headway.store.postgres.open import open_postgres, prepare
+from headway.store.sqlite.open import open_file
 
 CUSTOMERS = 50
 FINAL = {"succeeded", "failed", "terminated"}

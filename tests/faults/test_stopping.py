@@ -5,7 +5,7 @@ from tests.faults.server import Server, WorkerProcess
 from tests.faults.stores import FILE_FIRST
 from tests.faults.waiting import begun, until
 
-from headway.wire.times import from_text
+from headway.protocol.times import from_text
 
 HEARS_WITHIN_MS = 2_000
 

@@ -79,7 +79,7 @@ def test_a_paused_worker_loses_its_run_and_changes_nothing_when_it_wakes(place):
 
 
 def crashed_at(server, run_id):
-    from headway.wire.times import from_text
+    from headway.protocol.times import from_text
 
     events = server.get(f"/v1/runs/{run_id}/events")["data"]
     return next(from_text(event["time"]) for event in events if event["data"].get("cause") == "crashed")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.faults.server import Place, Server
 
-from headway.app.offline import openapi
+from headway.serving.offline import openapi
 
 SURFACES = ("native", "tadabase", "cloudcoin")
 HERE = Path(__file__).parent

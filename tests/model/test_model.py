@@ -18,12 +18,12 @@ from tests.model.reference import FINAL, LEASED, Reference
 from tests.world import START, declare, on_disk, on_postgres, raw, spec
 
 from headway.errors import HeadwayError
-from headway.model.query import Page, RunFilter
-from headway.model.run import Reason
-from headway.model.space import Space
-from headway.wire import workers as wire
-from headway.wire.runs import PatchRun, SignalRun
-from headway.wire.times import to_text
+from headway.kernel.query import Page, RunFilter
+from headway.kernel.run import Reason
+from headway.kernel.space import Space
+from headway.protocol import workers as wire
+from headway.protocol.runs import PatchRun, SignalRun
+from headway.protocol.times import to_text
 
 RETRY = {"max_attempts": 2, "backoff": "2s", "factor": 1, "jitter": 0}
 COMMON = {

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.worker.kit import lease
 
-from headway.wire.workers import LogReport, Reply, StepReport, StoppedReport, SucceededReport
+from headway.protocol.workers import LogReport, Reply, StepReport, StoppedReport, SucceededReport
 from headway.worker.context.interrupts import Cause
 from headway.worker.executors.frames import CancelFrame, FrameFromChild, OutcomeFrame, ReplyFrame, ReportFrame
 from headway.worker.executors.ray.mailbox import Mailbox

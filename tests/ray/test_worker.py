@@ -12,7 +12,7 @@ from tests.worker.conftest import (
 from tests.worker.kit import lease
 from tests.worker.programs import argv
 
-from headway.wire.workers import SucceededReport
+from headway.protocol.workers import SucceededReport
 from headway.worker.declaration.app import App
 from headway.worker.executors.ray.options import RayOptions, RayUnusable
 

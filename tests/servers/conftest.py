@@ -7,7 +7,7 @@ from tests.postgres.fixtures import patroni  # noqa: F401 - a fixture
 from tests.running import *  # all of them: the fixtures use each other
 from tests.world import on_postgres
 
-from headway.service.servers import PULSE_MS
+from headway.runs.servers import PULSE_MS
 
 
 class Pair(SimpleNamespace):

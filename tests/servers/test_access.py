@@ -3,17 +3,17 @@
 import asyncio
 
 import pytest
-from tests.http.access_kit import ALL, bearer
-from tests.http.kit import exchange
 from tests.servers.waiting import soon
+from tests.web.access_kit import ALL, bearer
+from tests.web.kit import exchange
 
-from headway.app.features import NATIVE_SURFACE
-from headway.engine.access import DAY_MS, MINUTE_MS
 from headway.errors import Unauthenticated
-from headway.http.asgi import Api
-from headway.model.access import EVERYBODY, Origin
-from headway.service.access import keytext
-from headway.wire.access import CreateKey, PatchKey
+from headway.features.access import keytext
+from headway.features.access.rules import DAY_MS, MINUTE_MS
+from headway.kernel.authority import EVERYBODY, Origin
+from headway.protocol.access import CreateKey, PatchKey
+from headway.server import NATIVE_SURFACE
+from headway.web.asgi import Api
 
 WITHIN_S = 5
 

@@ -14,9 +14,9 @@ from tests.servers.waiting import soon
 from tests.world import START
 
 from headway.features.schedules.store import SlotDue
-from headway.model.run import Reason
+from headway.kernel.run import Reason
 from headway.notify.events import PeersChecked
-from headway.wire.schedules import CreateSchedule, PatchSchedule
+from headway.protocol.schedules import CreateSchedule, PatchSchedule
 
 MINUTE = 60_000
 

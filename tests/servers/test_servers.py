@@ -8,19 +8,19 @@ import logging
 import psycopg
 import pytest
 from tests.servers.waiting import soon
-from tests.storage.faulty import faulty_world
+from tests.store.faulty import faulty_world
 from tests.world import declare, key, on_postgres, spec
 
-from headway.app.serving import _readiness
 from headway.errors import IdempotencyKeyReused, StorageBusy, StorageUnavailable
-from headway.model.event import Event
-from headway.model.query import Page, RunFilter
-from headway.model.space import Space
+from headway.kernel.event import Event
+from headway.kernel.query import Page, RunFilter
+from headway.kernel.space import Space
 from headway.notify.events import StorageRegained
-from headway.service.history import Ended, Snapshot
-from headway.service.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
-from headway.storage.database import DatabaseGone, DatabaseLocked
-from headway.wire import workers as wire
+from headway.protocol import workers as wire
+from headway.runs.history import Ended, Snapshot
+from headway.runs.servers import DEFINED_EVERY, GONE_MS, SILENT_MS
+from headway.serving.serve import _readiness
+from headway.store.database import DatabaseGone, DatabaseLocked
 
 
 async def test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other(pair):
@@ -274,7 +274,7 @@ async def test_one_idempotency_key_at_two_servers_starts_one_run(pair):
 
 
 def _all():
-    from headway.model.query import RunFilter
+    from headway.kernel.query import RunFilter
 
     return RunFilter()
 

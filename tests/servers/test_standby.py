@@ -9,7 +9,7 @@ from tests.running import *  # all of them: the fixtures use each other
 from tests.world import on_postgres, spec
 
 from headway.errors import StorageUnavailable
-from headway.service.idempotency import request_key
+from headway.runs.idempotency import request_key
 
 
 @pytest.fixture

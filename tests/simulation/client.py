@@ -11,11 +11,11 @@ from tests.simulation.network import ConnectionLost
 from tests.simulation.script import script
 
 from headway.errors import HeadwayError, RunNotFound, RunPurged, Unavailable, UnknownTask
-from headway.model.run import Reason
-from headway.service.idempotency import RequestKey, request_key
-from headway.service.service import Service
-from headway.wire.runs import BulkAction, PatchRun, RunQuery, SignalRun, StartBatch, StartRun, Terminate
-from headway.wire.times import to_text
+from headway.kernel.run import Reason
+from headway.protocol.runs import BulkAction, PatchRun, RunQuery, SignalRun, StartBatch, StartRun, Terminate
+from headway.protocol.times import to_text
+from headway.runs.idempotency import RequestKey, request_key
+from headway.runs.service import Service
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

@@ -1,6 +1,6 @@
 """What outlives the server: a database in memory, and the connection through which a server reaches it and may fail.
 
-The port of `storage/database.py` is the outermost that the product knows of a disk, so faults are put there. A death
+The port of `store/database.py` is the outermost that the product knows of a disk, so faults are put there. A death
 between two statements leaves what was committed before; one after the commit leaves that as well.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from tests.simulation.chance import Weather
 
-from headway.storage.database import DatabaseLocked, DiskFull, StorageBroken
-from headway.storage.sqlite.open import make_ready
-from headway.storage.sqlite.reading import SqliteReading
+from headway.store.database import DatabaseLocked, DiskFull, StorageBroken
+from headway.store.sqlite.open import make_ready
+from headway.store.sqlite.reading import SqliteReading
 
 
 class Death(BaseException):

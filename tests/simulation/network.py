@@ -13,7 +13,7 @@ from tests.simulation.chance import Weather
 from tests.simulation.loop import ALIVE, Life, VirtualLoop
 
 from headway.errors import HeadwayError
-from headway.service.service import Service
+from headway.runs.service import Service
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server

@@ -12,14 +12,13 @@ from tests.simulation.loop import Life, VirtualLoop
 from tests.simulation.network import Network
 
 from headway.actions.executor import BuiltInWorker
-from headway.app.features import FEATURES
-from headway.app.loops import begin_loops
 from headway.config import Settings
 from headway.ids import IdSource, Signer
 from headway.notify.events import StorageStopped
-from headway.service.service import Service
-from headway.storage.sqlite.dialect import SQLITE
-from headway.storage.store import Store
+from headway.runs.service import Service
+from headway.server import FEATURES, begin_loops
+from headway.store.sqlite.dialect import SQLITE
+from headway.store.store import Store
 
 SETTINGS = Settings()
 

@@ -13,7 +13,7 @@ from tests.simulation.chance import FAULTS
 from tests.simulation.many import outcomes
 from tests.simulation.simulation import HEALED_WITHIN_S, Failed, Simulation
 
-from headway.engine.lifecycle import CAUSES
+from headway.kernel.lifecycle import CAUSES
 
 SAID_AS = {
     "drop_request": "dropped", "drop_answer": "unheard", "duplicate": "twice", "wall_clock_jumps": "wall clock",

@@ -15,9 +15,9 @@ from tests.simulation.loop import Life
 from tests.simulation.network import ConnectionLost
 
 from headway.errors import HeadwayError, Unavailable, WorkerNotFound
-from headway.wire import workers as wire
-from headway.wire.runs import StartRun
-from headway.wire.times import to_text
+from headway.protocol import workers as wire
+from headway.protocol.runs import StartRun
+from headway.protocol.times import to_text
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation

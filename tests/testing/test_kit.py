@@ -7,7 +7,7 @@ import pytest
 
 import headway
 import headway.testing
-from headway.model.run import State
+from headway.kernel.run import State
 
 app = headway.App()
 calls: list[str] = []

@@ -6,7 +6,7 @@ import importlib
 
 from tests.tidy.code import ROOT
 
-from headway.storage.sqlite.checkup import checkup
+from headway.store.sqlite.checkup import checkup
 
 
 def test_the_stores_of_the_growth_benchmark_are_what_the_doctor_calls_well(tmp_path, monkeypatch):

@@ -31,14 +31,14 @@ def test_a_module_says_what_it_is_for(path):
 
 def test_tasks_are_started_where_someone_ends_them():
     allowed = (
-        "loops/loop.py",
+        "runs/loops/loop.py",
         "actions/executor.py",
         "worker/",
         "cli/worker.py",
         "testing/sink.py",
-        "http/disconnect.py",
-        "storage/store.py",
-        "app/opening.py",
+        "web/disconnect.py",
+        "store/store.py",
+        "serving/opening.py",
     )
     bare = re.compile(r"(?<!group\.)\b(create_task|ensure_future)\(")  # a task group ends its own
     assert offenders(bare, allowed) == []
@@ -56,8 +56,8 @@ def test_no_module_imports_a_test_module():
 def test_nothing_sleeps_in_the_server():
     allowed = (
         "actions/executor.py",
-        "actions/sending.py",
-        "http/server.py",  # at its end: uvicorn tells nobody that a connection has closed
+        "features/record_tasks/sending.py",
+        "web/server.py",  # at its end: uvicorn tells nobody that a connection has closed
         "worker/context/plans.py",
         "client/aio/pace.py",
         "client/sync/pace.py",
@@ -74,16 +74,16 @@ def test_the_wall_clock_is_read_in_one_place():
 
 def test_chance_and_the_clock_stay_out_of_the_engine():
     chance = re.compile(r"\b(random|uuid\d?|secrets|urandom|monotonic)\b\s*[.(]")
-    assert [line for line in offenders(chance) if line.startswith(("engine/", "model/"))] == []
+    assert [line for line in offenders(chance) if line.startswith("kernel/")] == []
 
 
 def test_sql_stands_in_storage():
-    assert offenders(SQL, ("storage/",)) == []
+    assert offenders(SQL, ("store/", "features/")) == []
 
 
 def test_a_state_is_not_set_outside_the_engine():
-    assert offenders(re.compile(r"\bstate ?= ?State\."), ("engine/",)) == [
-        "service/starting.py: state=State.SCHEDULED if run_at > now_ms else State.QUEUED,"  # a run is born
+    assert offenders(re.compile(r"\bstate ?= ?State\."), ("kernel/",)) == [
+        "runs/starting.py: state=State.SCHEDULED if run_at > now_ms else State.QUEUED,"  # a run is born
     ]
 
 

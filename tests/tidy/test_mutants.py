@@ -5,12 +5,12 @@ import re
 import textwrap
 
 import pytest
-from tests.engine import mutants as engine
 from tests.faults import mutants as faults
-from tests.http import mutants as access
+from tests.kernel import mutants as engine
 from tests.mutation import Change, PlaceGone, Source
 from tests.ray import mutants as ray
 from tests.tidy.code import ROOT
+from tests.web import mutants as access
 
 ALL = (*engine.MUTANTS, *faults.MUTANTS, *access.MUTANTS, *ray.MUTANTS)
 CODE = """

@@ -50,7 +50,7 @@ def test_a_start_a_claim_a_report_and_a_read_are_traced_from_the_app_to_the_data
     assert list(found) == ["start", "claim", "report", "read"]
     for calls in found.values():
         assert calls[0].depth == 1
-        assert any(call.file.startswith("storage/sqlite/") for call in calls)
+        assert any(call.file.startswith("store/sqlite/") for call in calls)
 
 
 def test_circles_are_modules_that_reach_each_other():

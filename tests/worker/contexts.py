@@ -3,9 +3,7 @@
 import msgspec
 import pytest
 
-from headway.wire.workers import (
-    SucceededReport,
-)
+from headway.protocol.workers import SucceededReport
 from headway.worker.declaration.app import App
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from headway.clock import SystemClock
 from headway.errors import WorkerNotFound
-from headway.wire.workers import (
+from headway.protocol.workers import (
     ChildReport,
     ErroredReport,
     Lease,

@@ -9,7 +9,7 @@ from tests.worker.kit import Reports, lease, run
 
 from headway.clock import ManualClock
 from headway.errors import LeaseLost, RunStopping, UnknownTask
-from headway.wire.workers import (
+from headway.protocol.workers import (
     ChildReport,
     ErroredReport,
     LogReport,

@@ -18,7 +18,7 @@ import pytest
 from tests.worker.kit import lease
 from tests.worker.programs import argv, environment, request
 
-from headway.wire.workers import LogReport, SucceededReport
+from headway.protocol.workers import LogReport, SucceededReport
 from headway.worker.attempts.global_state import GlobalState
 from headway.worker.declaration.app import App
 

@@ -10,7 +10,7 @@ from tests.client.server import Answer, problem, serving
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Transport
 from headway.errors import Draining, WorkerNotFound
-from headway.wire.workers import ClaimRuns, ReportRuns, StopSignal
+from headway.protocol.workers import ClaimRuns, ReportRuns, StopSignal
 from headway.worker.protocol.link import HttpLink
 
 CLAIM, REPORT, SIGNALS = "/v1/leases:claim", "/v1/leases:report", "/v1/workers/w1/signals"

@@ -15,7 +15,7 @@ from tests.worker.kit import FakeLink, lease
 
 from headway import App
 from headway.clock import ManualClock
-from headway.wire.workers import LogReport
+from headway.protocol.workers import LogReport
 from headway.worker.attempts.loopwatch import LoopWatch
 
 BLOCKED_MS = 50

@@ -6,7 +6,7 @@ import sys
 import pytest
 from tests.worker.kit import lease, run
 
-from headway.wire.workers import (
+from headway.protocol.workers import (
     BlockerSpec,
     ErroredReport,
     ReleasedReport,

@@ -11,7 +11,7 @@ import pytest
 from tests.worker.kit import lease
 from tests.worker.rough import app
 
-from headway.wire.workers import (
+from headway.protocol.workers import (
     ChildReport,
     LogReport,
     ProgressReport,

@@ -63,8 +63,8 @@ def test_nothing_heavy_is_imported():
         "starlette",
         "uvicorn",
         "apsw",
-        "headway.service",
-        "headway.storage",
+        "headway.runs",
+        "headway.store",
         "jsonschema_rs",
     }
     assert heavy.isdisjoint(modules.stdout.split())

@@ -392,9 +392,7 @@ def test_the_output_schema_is_that_of_what_is_written():
     assert "size" not in msgspec.json.decode(app.tasks["take"].declaration.input_schema)["$defs"]["Order"]["properties"]
 
 
-NAMES = (
-    "headway.testing, headway.client.sync.client, headway.client.aio.client, headway.worker.worker, headway.app.serving"
-)
+NAMES = "headway.testing, headway.client.sync.client, headway.client.aio.client, headway.worker.worker, headway.serving.serve"
 
 
 def test_headway_does_not_import_pydantic():

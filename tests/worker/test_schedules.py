@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from headway.wire.times import from_text
+from headway.protocol.times import from_text
 from headway.worker.declaration.app import App
 
 

@@ -9,7 +9,13 @@ from tests.worker.contexts import KINDS, both, output
 from tests.worker.kit import lease, run
 
 from headway.clock import ManualClock
-from headway.wire.workers import ErroredReport, SleptReport, StepFailureReport, StoppedReport, SuspendedReport
+from headway.protocol.workers import (
+    ErroredReport,
+    SleptReport,
+    StepFailureReport,
+    StoppedReport,
+    SuspendedReport,
+)
 from headway.worker.context.interrupts import Cause, ChildFailed, Fail, RetryLater, StepFailed, SuspendRun
 from headway.worker.declaration.app import App
 from headway.worker.declaration.options import Retry

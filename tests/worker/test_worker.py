@@ -9,7 +9,7 @@ from tests.worker.kit import FakeLink, lease
 
 from headway.client.errors import UnexpectedAnswer
 from headway.errors import HeadwayError, Unavailable
-from headway.wire.workers import (
+from headway.protocol.workers import (
     ErroredReport,
     ProgressReport,
     ReleasedReport,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from headway.model.run import Run
-from headway.model.space import Space
-from headway.service.filters import to_filter
-from headway.service.service import Service
-from headway.wire.runs import BulkAction
+from headway.kernel.run import Run
+from headway.kernel.space import Space
+from headway.protocol.runs import BulkAction
+from headway.runs.filters import to_filter
+from headway.runs.service import Service
 
 NAME = "headway.bulk"
 

@@ -10,16 +10,14 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from headway.actions import bulk, exporting, importing, records
+from headway.actions import bulk, exporting, importing
 from headway.errors import HeadwayError, LeaseLost, Unavailable, WorkerNotFound
-from headway.model.record_task import EXECUTOR
-from headway.model.run import Run
-from headway.service.service import Service
-from headway.service.sessions import Session
-from headway.storage.requester import BACKGROUND_S, REQUESTER, Requester
-from headway.wire.runs import BulkAction
-from headway.wire.tables import ExportTable, ImportFile
-from headway.wire.workers import (
+from headway.features.record_tasks import executor as records
+from headway.features.record_tasks.model import EXECUTOR
+from headway.kernel.run import Run
+from headway.protocol.runs import BulkAction
+from headway.protocol.tables import ExportTable, ImportFile
+from headway.protocol.workers import (
     AnyReport,
     ClaimRuns,
     ErroredReport,
@@ -32,6 +30,9 @@ from headway.wire.workers import (
     SucceededReport,
     TaskDeclaration,
 )
+from headway.runs.service import Service
+from headway.runs.sessions import Session
+from headway.store.requester import BACKGROUND_S, REQUESTER, Requester
 
 T = TypeVar("T")
 Handler = Callable[[Service, Run], Awaitable[msgspec.Raw]]

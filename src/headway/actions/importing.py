@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from headway.model.run import Run
-from headway.service.service import Service
-from headway.wire.tables import ImportFile
+from headway.kernel.run import Run
+from headway.protocol.tables import ImportFile
+from headway.runs.service import Service
 
 NAME = "headway.import"
 

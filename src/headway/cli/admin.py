@@ -23,7 +23,10 @@ make_folder_option = click.option("--make-folder", is_flag=True, help="Make the 
 
 def folder_wanted(store: str, *, make: bool) -> bool:
     """Return whether to make a missing folder of a store: by the option, or by the answer of a person at a terminal."""
-    from headway.storage.location import is_postgres, sqlite_path  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.store.location import (  # noqa: PLC0415 (the server, which `--help` does not need)
+        is_postgres,
+        sqlite_path,
+    )
 
     if make or is_postgres(store) or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return make
@@ -36,7 +39,7 @@ def folder_wanted(store: str, *, make: bool) -> bool:
 @contextmanager
 def reporting_errors() -> Iterator[None]:
     """Report errors of a path or a store without a traceback; an unusable store is wrong usage."""
-    from headway.storage import database  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.store import database  # noqa: PLC0415 (the server, which `--help` does not need)
 
     try:
         yield
@@ -76,7 +79,7 @@ class _Unreachable(click.ClickException):
 @click.pass_context
 def doctor(ctx: click.Context, /, store: str, verify: bool, accept_loss: bool) -> None:
     """Check the machine and the store; exit with 1 if a check fails."""
-    from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.serving import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
     with reporting_errors():
         lost = offline.accept_loss(store) if accept_loss else []
@@ -99,7 +102,7 @@ def doctor(ctx: click.Context, /, store: str, verify: bool, accept_loss: bool) -
 @store_option
 def backup(destination: str, store: str) -> None:
     """Copy the store to a file while it is in use."""
-    from headway.app import offline  # noqa: PLC0415
+    from headway.serving import offline  # noqa: PLC0415
 
     with reporting_errors():
         size = offline.backup(store, destination)
@@ -112,7 +115,7 @@ def backup(destination: str, store: str) -> None:
 @make_folder_option
 def restore(source: str, store: str, make_folder: bool) -> None:
     """Make a store from a backup."""
-    from headway.app import offline  # noqa: PLC0415
+    from headway.serving import offline  # noqa: PLC0415
 
     with reporting_errors():
         offline.restore(source, store, make_folder=folder_wanted(store, make=make_folder))
@@ -123,7 +126,7 @@ def restore(source: str, store: str, make_folder: bool) -> None:
 @click.option("--surface", default="native", show_default=True, help="native, tadabase or cloudcoin.")
 def openapi(surface: str) -> None:
     """Print the OpenAPI document of a surface."""
-    from headway.app import offline  # noqa: PLC0415
+    from headway.serving import offline  # noqa: PLC0415
 
     with reporting_errors():
         show.as_json(offline.openapi(surface))

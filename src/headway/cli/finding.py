@@ -14,7 +14,7 @@ from headway.cli.exits import Exit
 from headway.cli.printable import one_line
 from headway.errors import HeadwayError, RunNotFound
 from headway.ids import canonical_id
-from headway.wire import times
+from headway.protocol import times
 
 if TYPE_CHECKING:
     from headway.client.sync.client import Client

@@ -11,8 +11,8 @@ import click
 from headway.cli import finding, session, show
 from headway.cli.admin import folder_wanted, make_folder_option, reporting_errors
 from headway.cli.command import Group
-from headway.model.access import GRANTABLE, OPERATING, READING
-from headway.wire.access import CreateKey, KeyOut
+from headway.kernel.authority import GRANTABLE, OPERATING, READING
+from headway.protocol.access import CreateKey, KeyOut
 
 GROUPS: Final = {"all": GRANTABLE, "read": READING, "worker": ("worker:protocol",)}
 """Short words for many scopes."""
@@ -31,7 +31,7 @@ def generate() -> None:
         headway keys generate > first.key && chmod 600 first.key
         HEADWAY_BOOTSTRAP_KEY_FILE=first.key headway serve
     """  # noqa: D301
-    from headway.service.access import keytext  # noqa: PLC0415 - only where it is asked for
+    from headway.features.access import keytext  # noqa: PLC0415 - only where it is asked for
 
     text = str(keytext.new())
     if session.current().json:
@@ -63,7 +63,7 @@ def create(name: str, store: str | None, make_folder: bool, **options: Any) -> N
     scopes = _scopes(options["scopes"], elsewhere=options["organisation"] is not None)
     queues = list(options["queues"]) or None
     if store is not None:
-        from headway.app.offline import create_key  # noqa: PLC0415 - only where there is no server
+        from headway.serving.offline import create_key  # noqa: PLC0415 - only where there is no server
 
         asked = CreateKey(
             name=name, scopes=scopes, queues=queues, user_id=options["user_id"], expires_in=options["expires"],

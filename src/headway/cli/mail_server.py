@@ -9,7 +9,7 @@ import click
 from headway.cli import session, show
 from headway.cli.command import Group
 from headway.cli.run import file_text
-from headway.wire.record_tasks import MailServerOut
+from headway.protocol.record_tasks import MailServerOut
 
 
 @click.group(cls=Group)

@@ -15,7 +15,7 @@ from headway.cli.command import Command
 from headway.durations import format_ms
 
 if TYPE_CHECKING:
-    from headway.storage.moving.move import Report, Step
+    from headway.store.moving.move import Report, Step
 
 _DOING = {"copy": "copying", "verify": "reading both again"}
 
@@ -35,7 +35,7 @@ def migrate_store(source: str, target: str, accept_loss: bool) -> None:
     Stop the server first; the file stays as it is. What is stopped halfway goes on when it is started again, and the
     database cannot be served before all is there and has been compared.
     """  # noqa: D301
-    from headway.app import offline  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.serving import offline  # noqa: PLC0415 (the server, which `--help` does not need)
 
     try:
         with reporting_errors(), _screen() as tell:

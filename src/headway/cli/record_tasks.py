@@ -13,7 +13,7 @@ from headway.cli import finding, session, show
 from headway.cli.command import Group
 from headway.cli.run import document, input_field
 from headway.cli.tables import condition, filter_options
-from headway.wire.record_tasks import CreateRecordTask, OnError, PatchRecordTask, RecordTaskOut
+from headway.protocol.record_tasks import CreateRecordTask, OnError, PatchRecordTask, RecordTaskOut
 
 WORDS: Final = frozenset(CreateRecordTask.__struct_fields__)
 

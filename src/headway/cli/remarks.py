@@ -7,9 +7,9 @@ from typing import Any
 
 from headway.cli import show
 from headway.durations import span
-from headway.model.run import TOKEN_WAIT
-from headway.wire import times
-from headway.wire.runs import RunOut
+from headway.kernel.run import TOKEN_WAIT
+from headway.protocol import times
+from headway.protocol.runs import RunOut
 
 _LOST = "crashed"
 """Cause of an attempt that ended with its process or its worker."""

@@ -16,7 +16,7 @@ from headway.cli.command import Command
 from headway.client.sync.client import Client
 from headway.durations import parse_ms
 from headway.errors import Forbidden, NotFound
-from headway.wire import fields as written
+from headway.protocol import fields as written
 
 
 @click.command(cls=Command)

@@ -17,7 +17,7 @@ from headway.cli.run import json_value, pairs, span_s
 from headway.client.errors import UnexpectedAnswer
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
-from headway.wire.runs import BulkPreview, WaitingCause
+from headway.protocol.runs import BulkPreview, WaitingCause
 
 STATES = ("scheduled", "queued", "running", "suspended", "stopping", "succeeded", "failed", "terminated")
 ACTIONS = ("terminate", "retry", "suspend", "resume", "protect", "unprotect", "delete")

@@ -12,7 +12,7 @@ from headway.cli import completion, session, show
 from headway.cli.command import Group
 from headway.cli.printable import printable
 from headway.cli.run import input_document, input_field, input_values, pairs
-from headway.wire.schedules import CatchUpName, OutcomeName, OverlapName, PreviewOut, ScheduleOut
+from headway.protocol.schedules import CatchUpName, OutcomeName, OverlapName, PreviewOut, ScheduleOut
 
 _OVERLAP: Final = click.Choice(get_args(OverlapName))
 _CATCH_UP: Final = click.Choice(get_args(CatchUpName))

@@ -1,4 +1,4 @@
-"""Server command: options become settings for `headway.app.serving`."""
+"""Server command: options become settings for `headway.serving.serve`."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def serve(ctx: click.Context, /, **options: Any) -> None:
         raise Refused(str(error)) from None
     if settings.reload and not settings.app:
         raise click.UsageError("--reload (HEADWAY_RELOAD) is for local workers: name the app as MODULE:APP")
-    from headway.app import serving  # noqa: PLC0415 (the server, which `--help` does not need)
+    from headway.serving import serve as serving  # noqa: PLC0415 (the server, which `--help` does not need)
 
     ctx.exit(serving.serve(settings) or 0)

@@ -15,9 +15,9 @@ from headway.cli.output import Unwritten, encodable
 from headway.cli.printable import one_line, printable
 from headway.clock import SystemClock
 from headway.durations import span
-from headway.model.run import TOKEN_WAIT
-from headway.wire import times
-from headway.wire.runs import ProgressOut, RunOut, WaitingWorker
+from headway.kernel.run import TOKEN_WAIT
+from headway.protocol import times
+from headway.protocol.runs import ProgressOut, RunOut, WaitingWorker
 
 if TYPE_CHECKING:
     from headway.cli.columns import Kind

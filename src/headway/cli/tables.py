@@ -14,7 +14,7 @@ import msgspec
 from headway.cli import session, show
 from headway.cli.command import Group
 from headway.cli.printable import one_line
-from headway.wire.tables import FieldOut, RecordOut, TableOut
+from headway.protocol.tables import FieldOut, RecordOut, TableOut
 
 _UNFIT: Final = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 """Characters that local file names may have and names of uploads may not."""

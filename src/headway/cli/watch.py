@@ -22,7 +22,7 @@ from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
 from headway.clock import SystemClock
 from headway.errors import Forbidden, HeadwayError
-from headway.wire.runs import RunOut
+from headway.protocol.runs import RunOut
 
 
 class Screen(Protocol):

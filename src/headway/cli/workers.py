@@ -6,7 +6,7 @@ import click
 
 from headway.cli import finding, session, show
 from headway.cli.command import Group
-from headway.wire.workers import BlockedOut
+from headway.protocol.workers import BlockedOut
 
 
 @click.group(cls=Group)

@@ -14,8 +14,8 @@ import msgspec
 
 from headway.codec.writing import hook
 from headway.durations import format_ms
-from headway.wire.runs import Dedupe, RunQuery, StartRun
-from headway.wire.times import to_text
+from headway.protocol.runs import Dedupe, RunQuery, StartRun
+from headway.protocol.times import to_text
 
 Moment = datetime | str
 """A time: a datetime (one without a zone is taken as local time), or RFC 3339 text."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from headway.errors import HeadwayError
 
 if TYPE_CHECKING:
-    from headway.wire.runs import ProgressOut, RunOut  # the command line's help imports nothing heavy
+    from headway.protocol.runs import ProgressOut, RunOut  # the command line's help imports nothing heavy
 
 
 class ConnectionLost(HeadwayError):

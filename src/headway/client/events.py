@@ -12,7 +12,7 @@ import msgspec
 
 from headway.client.errors import UnexpectedAnswer
 from headway.client.sse import SseEvent
-from headway.wire.runs import EventOut, RunOut
+from headway.protocol.runs import EventOut, RunOut
 
 SILENCE_S: Final = 60.0
 """Longest silence of a stream, in seconds; the server sends a comment every 15 s, so four are missing by then."""

@@ -9,8 +9,8 @@ import msgspec
 from headway.client.errors import RunFailed, RunTerminated
 from headway.codec.reading import read
 from headway.errors import Forbidden
-from headway.model.run import Reason, RunError
-from headway.wire.runs import RunOut
+from headway.kernel.run import Reason, RunError
+from headway.protocol.runs import RunOut
 
 _ANY: Final[Any] = Any
 

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from headway.actions.executor import BUILT_IN, leased
-from headway.app.features import FEATURES
 from headway.client.encoding import raw, schedule_body, start_body
 from headway.client.events import Event, of_line
 from headway.clock import ManualClock
@@ -21,20 +20,21 @@ from headway.features.schedules.loop import SchedulerLoop
 from headway.features.schedules.model import PastSlot, Schedule
 from headway.features.schedules.service import Schedules
 from headway.features.schedules.store import ScheduleReader
-from headway.http import present
 from headway.ids import Signer
-from headway.loops.pruner import Pruner
-from headway.loops.rescuer import Rescuer
-from headway.loops.stager import Stager
-from headway.model.query import FIRST
-from headway.service.idempotency import request_key
-from headway.service.service import Service
-from headway.storage.sqlite.open import open_memory
+from headway.kernel.query import FIRST
+from headway.protocol.runs import StartRun
+from headway.protocol.schedules import CreateSchedule
+from headway.protocol.workers import ClaimRuns, Lease, RegisterWorker, SucceededReport
+from headway.runs.idempotency import request_key
+from headway.runs.loops.pruner import Pruner
+from headway.runs.loops.rescuer import Rescuer
+from headway.runs.loops.stager import Stager
+from headway.runs.service import Service
+from headway.server import FEATURES
+from headway.store.sqlite.open import open_memory
 from headway.testing.run import PAGE, KitRun
 from headway.testing.sink import DirectSink
-from headway.wire.runs import StartRun
-from headway.wire.schedules import CreateSchedule
-from headway.wire.workers import ClaimRuns, Lease, RegisterWorker, SucceededReport
+from headway.web import present
 from headway.worker.attempts.attempt import execute
 from headway.worker.context.capture import LogCapture
 from headway.worker.declaration.app import App, TaskFunction

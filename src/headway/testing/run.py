@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from headway.client import outcome
 from headway.client.encoding import raw
 from headway.client.events import Event, of_line
-from headway.http import present
-from headway.model.event import Event as Line
-from headway.model.query import Page, RunFilter
-from headway.model.run import Reason, Run, State
-from headway.wire.runs import AttemptOut, EventOut, LogOut, ResultOut, RunOut, SignalRun, Terminate, WaitingOut
+from headway.kernel.event import Event as Line
+from headway.kernel.query import Page, RunFilter
+from headway.kernel.run import Reason, Run, State
+from headway.protocol.runs import (
+    AttemptOut,
+    EventOut,
+    LogOut,
+    ResultOut,
+    RunOut,
+    SignalRun,
+    Terminate,
+    WaitingOut,
+)
+from headway.web import present
 
 if TYPE_CHECKING:
     from headway.testing.kit import Kit

@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 
 from headway.errors import BY_CODE, HeadwayError
-from headway.service.service import Service
-from headway.wire.workers import AnyReport, ProgressReport, Rejection, Reply, ReportRuns
+from headway.protocol.workers import AnyReport, ProgressReport, Rejection, Reply, ReportRuns
+from headway.runs.service import Service
 from headway.worker.context.report_buffer import ReplyCallback, RequestReport
 
 

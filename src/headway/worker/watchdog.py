@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, StoppedReport
+from headway.protocol.workers import AnyReport, StoppedReport
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.running import UNWIND_MS, RunningAttempts
 from headway.worker.context.interrupts import Cause

@@ -26,10 +26,10 @@ import msgspec
 from headway.clock import Clock, SystemClock
 from headway.config import CAPACITY, DAY_MS, LOOP_BLOCKED
 from headway.kinds import Duration
+from headway.protocol.times import to_text
+from headway.protocol.workers import Executor as ExecutorName
+from headway.protocol.workers import RegisterWorker
 from headway.setting import PYTHON_ONLY, check_all
-from headway.wire.times import to_text
-from headway.wire.workers import Executor as ExecutorName
-from headway.wire.workers import RegisterWorker
 from headway.worker.attempts.executor import Executor
 from headway.worker.attempts.loopwatch import LoopWatch
 from headway.worker.attempts.running import RunningAttempts

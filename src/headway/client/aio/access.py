@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from headway.client import encoding
 from headway.client.aio.caller import AsyncCaller
-from headway.wire.access import (
+from headway.protocol.access import (
     AuditEventList,
     KeyList,
     KeyOut,

@@ -15,8 +15,8 @@ from headway.client.async_transport import AsyncTransport
 from headway.client.errors import ConnectionLost, WaitTimeout
 from headway.client.events import PATIENCE_S, Event
 from headway.errors import HeadwayError
-from headway.model.run import Reason, RunError
-from headway.wire.runs import (
+from headway.kernel.run import Reason, RunError
+from headway.protocol.runs import (
     AttemptList,
     AttemptOut,
     EventOut,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from headway.client.aio.caller import AsyncCaller
-from headway.wire.record_tasks import MailServerOut
+from headway.protocol.record_tasks import MailServerOut
 
 _PATH = "/v1/mail-server"
 

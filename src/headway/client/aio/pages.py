@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from headway.client.aio.caller import AsyncCaller
-from headway.wire.runs import EventList, EventOut, LogList, LogOut, ResultList, ResultOut, RunList, RunOut
+from headway.protocol.runs import EventList, EventOut, LogList, LogOut, ResultList, ResultOut, RunList, RunOut
 
 PAGE_SIZE = 200
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import builtins
 
 from headway.client import encoding
 from headway.client.aio.caller import AsyncCaller
-from headway.wire.workers import QueueList, QueueOut
+from headway.protocol.workers import QueueList, QueueOut
 
 
 class AsyncQueues:

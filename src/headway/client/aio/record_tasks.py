@@ -10,8 +10,14 @@ from headway.client import encoding
 from headway.client.aio import pages
 from headway.client.aio.caller import AsyncCaller
 from headway.client.aio.handle import AsyncRunHandle
-from headway.wire.record_tasks import OnError, RecordErrorList, RecordErrorOut, RecordTaskList, RecordTaskOut
-from headway.wire.runs import RunOut
+from headway.protocol.record_tasks import (
+    OnError,
+    RecordErrorList,
+    RecordErrorOut,
+    RecordTaskList,
+    RecordTaskOut,
+)
+from headway.protocol.runs import RunOut
 
 
 class AsyncRecordTasks:

@@ -14,7 +14,17 @@ from headway.client.aio.handle import AsyncRunHandle
 from headway.client.problem import to_error
 from headway.errors import HeadwayError, RunNotFound
 from headway.ids import canonical_id
-from headway.wire.runs import BatchItem, BatchOut, BulkPreview, CountOut, Dedupe, RunList, RunOut, RunQuery, StartRun
+from headway.protocol.runs import (
+    BatchItem,
+    BatchOut,
+    BulkPreview,
+    CountOut,
+    Dedupe,
+    RunList,
+    RunOut,
+    RunQuery,
+    StartRun,
+)
 
 BATCH_MAX = 1000
 

@@ -10,8 +10,8 @@ from headway.client import encoding
 from headway.client.aio import pages
 from headway.client.aio.caller import AsyncCaller
 from headway.client.aio.handle import AsyncRunHandle
-from headway.wire.runs import RunOut
-from headway.wire.schedules import (
+from headway.protocol.runs import RunOut
+from headway.protocol.schedules import (
     BackfilledSlot,
     BackfillOut,
     CatchUpName,

@@ -9,8 +9,8 @@ from typing import Any
 from headway.client import encoding
 from headway.client.aio.caller import AsyncCaller, decode
 from headway.client.aio.handle import AsyncRunHandle
-from headway.wire.runs import RunOut
-from headway.wire.tables import (
+from headway.protocol.runs import RunOut
+from headway.protocol.tables import (
     DeletedOut,
     FieldOut,
     FileOut,

@@ -7,7 +7,7 @@ from typing import Any
 
 from headway.client import encoding
 from headway.client.aio.caller import AsyncCaller
-from headway.wire.workers import TaskList, TaskOut
+from headway.protocol.workers import TaskList, TaskOut
 
 
 class AsyncTasks:

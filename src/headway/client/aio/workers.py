@@ -6,7 +6,7 @@ import builtins
 
 from headway.client import encoding
 from headway.client.aio.caller import AsyncCaller
-from headway.wire.workers import WorkerList, WorkerOut
+from headway.protocol.workers import WorkerList, WorkerOut
 
 
 class AsyncWorkers:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from headway.client import encoding
 from headway.client.sync.caller import Caller
-from headway.wire.access import (
+from headway.protocol.access import (
     AuditEventList,
     KeyList,
     KeyOut,

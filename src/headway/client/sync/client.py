@@ -25,8 +25,8 @@ from headway.client.sync.workers import Workers
 from headway.client.transport import Address, Transport
 from headway.client.trust import trusted
 from headway.config import RETRIES, ClientSettings
-from headway.wire.access import Whoami
-from headway.wire.workers import PeerList, PeerOut, ServerOut
+from headway.protocol.access import Whoami
+from headway.protocol.workers import PeerList, PeerOut, ServerOut
 
 
 class Client:

@@ -16,8 +16,8 @@ from headway.client.sync.caller import Caller, Outage, decode
 from headway.client.sync.feed import run_events
 from headway.client.transport import Transport
 from headway.errors import HeadwayError
-from headway.model.run import Reason, RunError
-from headway.wire.runs import (
+from headway.kernel.run import Reason, RunError
+from headway.protocol.runs import (
     AttemptList,
     AttemptOut,
     EventOut,

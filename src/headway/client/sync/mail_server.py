@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Literal
 
 from headway.client.sync.caller import Caller
-from headway.wire.record_tasks import MailServerOut
+from headway.protocol.record_tasks import MailServerOut
 
 _PATH = "/v1/mail-server"
 

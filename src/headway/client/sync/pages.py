@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from headway.client.sync.caller import Caller
-from headway.wire.runs import EventList, EventOut, LogList, LogOut, ResultList, ResultOut, RunList, RunOut
+from headway.protocol.runs import EventList, EventOut, LogList, LogOut, ResultList, ResultOut, RunList, RunOut
 
 PAGE_SIZE = 200
 T = TypeVar("T")

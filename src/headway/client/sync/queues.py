@@ -7,7 +7,7 @@ import builtins
 
 from headway.client import encoding
 from headway.client.sync.caller import Caller
-from headway.wire.workers import QueueList, QueueOut
+from headway.protocol.workers import QueueList, QueueOut
 
 
 class Queues:

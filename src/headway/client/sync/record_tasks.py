@@ -11,8 +11,14 @@ from headway.client import encoding
 from headway.client.sync import pages
 from headway.client.sync.caller import Caller
 from headway.client.sync.handle import RunHandle
-from headway.wire.record_tasks import OnError, RecordErrorList, RecordErrorOut, RecordTaskList, RecordTaskOut
-from headway.wire.runs import RunOut
+from headway.protocol.record_tasks import (
+    OnError,
+    RecordErrorList,
+    RecordErrorOut,
+    RecordTaskList,
+    RecordTaskOut,
+)
+from headway.protocol.runs import RunOut
 
 
 class RecordTasks:

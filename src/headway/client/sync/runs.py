@@ -15,7 +15,17 @@ from headway.client.sync.caller import Caller, decode
 from headway.client.sync.handle import RunHandle
 from headway.errors import HeadwayError, RunNotFound
 from headway.ids import canonical_id
-from headway.wire.runs import BatchItem, BatchOut, BulkPreview, CountOut, Dedupe, RunList, RunOut, RunQuery, StartRun
+from headway.protocol.runs import (
+    BatchItem,
+    BatchOut,
+    BulkPreview,
+    CountOut,
+    Dedupe,
+    RunList,
+    RunOut,
+    RunQuery,
+    StartRun,
+)
 
 BATCH_MAX = 1000
 

@@ -11,8 +11,8 @@ from headway.client import encoding
 from headway.client.sync import pages
 from headway.client.sync.caller import Caller
 from headway.client.sync.handle import RunHandle
-from headway.wire.runs import RunOut
-from headway.wire.schedules import (
+from headway.protocol.runs import RunOut
+from headway.protocol.schedules import (
     BackfilledSlot,
     BackfillOut,
     CatchUpName,

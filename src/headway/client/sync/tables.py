@@ -10,8 +10,8 @@ from typing import Any
 from headway.client import encoding
 from headway.client.sync.caller import Caller, decode
 from headway.client.sync.handle import RunHandle
-from headway.wire.runs import RunOut
-from headway.wire.tables import (
+from headway.protocol.runs import RunOut
+from headway.protocol.tables import (
     DeletedOut,
     FieldOut,
     FileOut,

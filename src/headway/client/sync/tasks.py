@@ -8,7 +8,7 @@ from typing import Any
 
 from headway.client import encoding
 from headway.client.sync.caller import Caller
-from headway.wire.workers import TaskList, TaskOut
+from headway.protocol.workers import TaskList, TaskOut
 
 
 class Tasks:

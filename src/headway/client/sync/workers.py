@@ -7,7 +7,7 @@ import builtins
 
 from headway.client import encoding
 from headway.client.sync.caller import Caller
-from headway.wire.workers import WorkerList, WorkerOut
+from headway.protocol.workers import WorkerList, WorkerOut
 
 
 class Workers:

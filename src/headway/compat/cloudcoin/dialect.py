@@ -28,13 +28,13 @@ from headway.errors import (
     Unauthenticated,
     UnknownTask,
 )
-from headway.http import problem
-from headway.http.call import Call
-from headway.http.dialect import Dialect
-from headway.http.reply import Reply
-from headway.http.routes import ROUTES
-from headway.model.access import Principal
-from headway.model.query import FIRST
+from headway.kernel.authority import Principal
+from headway.kernel.query import FIRST
+from headway.web import problem
+from headway.web.call import Call
+from headway.web.dialect import Dialect
+from headway.web.reply import Reply
+from headway.web.routes import ROUTES
 
 TASK_ID: Final = "task_id"
 """The parameter without which there is no poll."""

@@ -13,15 +13,15 @@ from headway.compat.cloudcoin.dialect import CloudcoinDialect
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.compat.cloudcoin.words import Generation
 from headway.errors import BadParameter, RouteNotFound, RunNotFound
-from headway.http.call import Call
-from headway.http.frames import RunBodies
-from headway.http.reply import Reply
-from headway.http.route import Route, Scope, route
-from headway.http.runs import REPLAYED
-from headway.http.starting import StartGate
 from headway.ids import canonical_id
-from headway.model.run import Run
-from headway.wire.runs import StartRun
+from headway.kernel.run import Run
+from headway.protocol.runs import StartRun
+from headway.web.call import Call
+from headway.web.frames import RunBodies
+from headway.web.reply import Reply
+from headway.web.route import Route, Scope, route
+from headway.web.runs import REPLAYED
+from headway.web.starting import StartGate
 
 RUN_TYPE: Final = "cloudcoin"
 """The type of runs started on this surface; requests without a key see no others."""

@@ -6,8 +6,8 @@ from typing import Final
 
 from headway.compat.cloudcoin.routes import RUN_TYPE, routes
 from headway.compat.cloudcoin.settings import CloudcoinSettings
-from headway.http.starting import StartPolicy
-from headway.http.surface import BEARER, Surface
+from headway.web.starting import StartPolicy
+from headway.web.surface import BEARER, Surface
 
 SURFACE: Final = Surface(
     name="cloudcoin",

@@ -10,8 +10,8 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from msgspec import Raw
 
-from headway.engine.progress import percent
-from headway.model.run import Reason, Run, RunError, State
+from headway.kernel.progress import percent
+from headway.kernel.run import Reason, Run, RunError, State
 
 STARTED: Final = "Command Started"
 GOES_ON: Final = "Processing..."

@@ -23,10 +23,10 @@ from headway.errors import (
     Unauthenticated,
     UnknownTask,
 )
-from headway.http import problem
-from headway.http.call import Call
-from headway.http.dialect import Dialect
-from headway.http.reply import Reply
+from headway.web import problem
+from headway.web.call import Call
+from headway.web.dialect import Dialect
+from headway.web.reply import Reply
 
 APPLICATION: Final = "app"
 """The argument of paths of version 1.1."""

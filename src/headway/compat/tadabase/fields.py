@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from headway.errors import BadParameter, InvalidInput, MalformedJson, PayloadTooLarge, UnsupportedMediaType
-from headway.http.call import Call
-from headway.service.inputs import hold_many
+from headway.runs.inputs import hold_many
+from headway.web.call import Call
 
 FIELDS_MAX: Final = 1000
 FORM_MAX: Final = 1024 * 1024

@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from headway.compat.tadabase import fields, words
-from headway.engine.tables.conditions import EVERY, Condition
 from headway.errors import BadParameter, InvalidRecord
-from headway.http.call import Call
-from headway.http.reply import Reply, json
-from headway.model.table import Field, FieldType, Record, Table
-from headway.wire.tables import RecordPatch
+from headway.features.tables.model import Field, FieldType, Record, Table
+from headway.features.tables.rules.conditions import EVERY, Condition
+from headway.protocol.tables import RecordPatch
+from headway.web.call import Call
+from headway.web.reply import Reply, json
 
 T = TypeVar("T")
 

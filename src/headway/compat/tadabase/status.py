@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from headway.compat.tadabase import words
-from headway.engine.access import DAY_MS, MINUTE_MS, Window
-from headway.http.call import Call
-from headway.http.ratelimits import tightest
-from headway.http.reply import Reply, json
+from headway.features.access.rules import DAY_MS, MINUTE_MS, Window
+from headway.web.call import Call
+from headway.web.ratelimits import tightest
+from headway.web.reply import Reply, json
 
 UNLIMITED: Final = words.Limit(allowed=None, remaining=None, resets_in_seconds=None, reset_timestamp=None)
 

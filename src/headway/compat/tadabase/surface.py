@@ -7,7 +7,7 @@ from typing import Final
 from headway.compat.tadabase.credentials import CREDENTIALS
 from headway.compat.tadabase.routes import routes
 from headway.compat.tadabase.settings import TadabaseSettings
-from headway.http.surface import BEARER, Surface
+from headway.web.surface import BEARER, Surface
 
 SURFACE: Final = Surface(
     name="tadabase",

@@ -10,18 +10,18 @@ from msgspec.structs import replace
 from headway.compat.tadabase import fields, words
 from headway.errors import BadCursor, BadParameter
 from headway.features.schedules.service import Schedules
-from headway.http.call import Call
-from headway.http.frames import RunBodies
-from headway.http.reply import Reply, encode, json
-from headway.http.runs import REPLAYED
-from headway.http.starting import StartGate
-from headway.model.effects import of_start
-from headway.model.query import Page, RunFilter
-from headway.model.run import FINAL, Run, State
-from headway.model.task import Task
-from headway.wire import fields as textual
-from headway.wire.runs import StartRun, Terminate
-from headway.wire.workers import TerminateTask
+from headway.kernel.effects import of_start
+from headway.kernel.query import Page, RunFilter
+from headway.kernel.run import FINAL, Run, State
+from headway.kernel.task import Task
+from headway.protocol import fields as textual
+from headway.protocol.runs import StartRun, Terminate
+from headway.protocol.workers import TerminateTask
+from headway.web.call import Call
+from headway.web.frames import RunBodies
+from headway.web.reply import Reply, encode, json
+from headway.web.runs import REPLAYED
+from headway.web.starting import StartGate
 
 OURS: Final = "headway."
 """How the tasks that are built into the server begin; who lists the own ones does not look for them."""

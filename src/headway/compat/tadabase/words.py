@@ -15,8 +15,8 @@ import msgspec
 from headway.features.schedules.model import Schedule
 from headway.features.schedules.rules.occurrence import Word
 from headway.features.schedules.service import next_run_at
-from headway.model.run import Reason, Run, RunError, State
-from headway.model.task import Task
+from headway.kernel.run import Reason, Run, RunError, State
+from headway.kernel.task import Task
 
 WORDS: Final[dict[State, str]] = {
     State.SCHEDULED: "start",
@@ -314,7 +314,7 @@ def task(found: Task, schedule: Schedule | None, table_id: str | None, zone: str
 
 @lru_cache(maxsize=4096)
 def _second(seconds: int, zone: str) -> str:
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in engine/zone.py
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in kernel/zone.py
 
     return datetime.fromtimestamp(seconds, ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
 

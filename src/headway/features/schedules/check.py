@@ -8,7 +8,7 @@ from headway.errors import InvalidSchedule
 from headway.features.schedules.model import Schedule
 from headway.features.schedules.rules.occurrence import timetable
 from headway.features.schedules.store import BEHIND_TEXT, make_schedule
-from headway.storage.verify import Finding, Read
+from headway.store.verify import Finding, Read
 
 
 def findings(read: Read) -> Iterator[Finding]:

@@ -12,7 +12,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from headway.config import Settings
-from headway.engine.access import within
 from headway.errors import Forbidden, HeadwayError
 from headway.features.schedules import store as kept
 from headway.features.schedules.model import Schedule
@@ -20,14 +19,15 @@ from headway.features.schedules.rules.declaring import SAID, declared, declared_
 from headway.features.schedules.scheduler import Scheduler, with_next
 from headway.features.schedules.terms import checked, said, spelled
 from headway.ids import IdSource
-from headway.model.access import Principal
-from headway.model.space import Space
-from headway.model.task import Task
-from headway.service.stopping import finish
-from headway.storage.store import Store
-from headway.storage.unit import Unit
-from headway.wire.values import invalid
-from headway.wire.workers import RegisterWorker
+from headway.kernel.authority import Principal
+from headway.kernel.permissions import within
+from headway.kernel.space import Space
+from headway.kernel.task import Task
+from headway.protocol.values import invalid
+from headway.protocol.workers import RegisterWorker
+from headway.runs.stopping import finish
+from headway.store.store import Store
+from headway.store.unit import Unit
 
 BY_HAND: Final = "it was made by hand, and stays as it is: give one of them another name"
 

@@ -9,7 +9,6 @@ from typing import Final
 from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily
 
-from headway.engine.lifecycle import Event
 from headway.feature import Feature
 from headway.features.schedules import routes, store
 from headway.features.schedules.check import findings
@@ -17,10 +16,11 @@ from headway.features.schedules.declaration import ScheduleDeclarations
 from headway.features.schedules.loop import SchedulerLoop
 from headway.features.schedules.scheduler import Scheduler, let_next
 from headway.features.schedules.service import Schedules, kept_ms
-from headway.model.run import FINAL, Run
-from headway.service.hooks import Hook
-from headway.service.service import Service
-from headway.storage.unit import Unit
+from headway.kernel.lifecycle import Event
+from headway.kernel.run import FINAL, Run
+from headway.runs.hooks import Hook
+from headway.runs.service import Service
+from headway.store.unit import Unit
 
 SLOTS_AT_ONCE: Final = 5_000
 """Slots that one transaction of the pruner removes."""

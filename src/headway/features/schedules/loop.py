@@ -7,7 +7,7 @@ from typing import Final
 from headway.features.schedules.scheduler import Scheduler
 from headway.features.schedules.store import ScheduleReader, SlotDue
 from headway.notify.events import CommitEvent, MessagesMissed, PeersChecked
-from headway.service.service import Service
+from headway.runs.service import Service
 
 HELD_MS: Final = 250
 """Before a look at slots that another server is just deciding about."""

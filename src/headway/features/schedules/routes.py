@@ -13,17 +13,17 @@ from headway.features.schedules.rules.declaring import differs
 from headway.features.schedules.rules.policy import Slot
 from headway.features.schedules.service import Schedules, sentence
 from headway.features.schedules.terms import spelled
-from headway.http import present
-from headway.http.call import Call, etag, number
-from headway.http.paging import next_link
-from headway.http.parameters import PAGE_MAX
-from headway.http.reply import NO_CONTENT, Reply, json
-from headway.http.route import Route, route
-from headway.model.effects import of_task
-from headway.model.run import Run
-from headway.wire import schedules as wire
-from headway.wire.runs import Because, RunOut
-from headway.wire.times import to_text, to_text_or_none
+from headway.kernel.effects import of_task
+from headway.kernel.run import Run
+from headway.protocol import schedules as wire
+from headway.protocol.runs import Because, RunOut
+from headway.protocol.times import to_text, to_text_or_none
+from headway.web import present
+from headway.web.call import Call, etag, number
+from headway.web.paging import next_link
+from headway.web.parameters import PAGE_MAX
+from headway.web.reply import NO_CONTENT, Reply, json
+from headway.web.route import Route, route
 
 _PURPOSE: Final = "schedules"
 """What tokens of these lists are for; the list's filters are in it, so that they are good for no other."""

@@ -16,24 +16,24 @@ import msgspec
 from msgspec.structs import replace
 
 from headway import failpoints
-from headway.engine.lifecycle import Held
 from headway.errors import HeadwayError, InvalidSchedule
 from headway.features.schedules import store as kept
 from headway.features.schedules.model import SLOT_LABEL, Outcome, Overlap, PastSlot, Schedule
 from headway.features.schedules.rules.occurrence import timetable
 from headway.features.schedules.rules.policy import SAID, Action, SlotDecision, decide_slots, run_at
-from headway.model.run import BEHIND, Reason, Run
-from headway.model.space import Space
-from headway.model.task import Task
+from headway.kernel.lifecycle import Held
+from headway.kernel.run import BEHIND, Reason, Run
+from headway.kernel.space import Space
+from headway.kernel.task import Task
 from headway.notify.events import CommitEvent
-from headway.service import stopping
-from headway.service.starting import Draft, Drafter
-from headway.service.transitions import move, unblock
-from headway.storage.command import Command
-from headway.storage.store import Store
-from headway.storage.unit import Unit
-from headway.wire.runs import StartRun
-from headway.wire.times import to_text
+from headway.protocol.runs import StartRun
+from headway.protocol.times import to_text
+from headway.runs import stopping
+from headway.runs.starting import Draft, Drafter
+from headway.runs.transitions import move, unblock
+from headway.store.command import Command
+from headway.store.store import Store
+from headway.store.unit import Unit
 
 AT_ONCE: Final = 1_000
 """Slots that one transaction of the scheduler decides about."""

@@ -33,15 +33,15 @@ from headway.features.schedules.rules.policy import Action, Slot, decide_trigger
 from headway.features.schedules.scheduler import FILLED, Scheduler, add_slots, with_next
 from headway.features.schedules.terms import as_on_the_wire, checked, said
 from headway.ids import IdSource
-from headway.model.run import Run
-from headway.model.space import Space
-from headway.service.idempotency import Creation, Repeatable, RequestKey, keyed
-from headway.service.stopping import finish
-from headway.storage.command import Command
-from headway.storage.store import Store
-from headway.storage.unit import Unit
-from headway.wire import schedules as wire
-from headway.wire.values import invalid, timestamp
+from headway.kernel.run import Run
+from headway.kernel.space import Space
+from headway.protocol import schedules as wire
+from headway.protocol.values import invalid, timestamp
+from headway.runs.idempotency import Creation, Repeatable, RequestKey, keyed
+from headway.runs.stopping import finish
+from headway.store.command import Command
+from headway.store.store import Store
+from headway.store.unit import Unit
 
 BACKFILL_MAX: Final = 1_000
 """Slots of one back-fill, which is one transaction."""

@@ -14,13 +14,13 @@ from msgspec.structs import astuple
 
 from headway.features.schedules.model import Outcome, PastSlot, Schedule
 from headway.ids import canonical_id
-from headway.model.run import BEHIND, Run
+from headway.kernel.run import BEHIND, Run
 from headway.notify.events import Timer
-from headway.storage.database import Database
-from headway.storage.unit import Unit, as_rows
+from headway.store.database import Database
+from headway.store.unit import Unit, as_rows
 
 if TYPE_CHECKING:
-    from headway.storage.reader import Reader
+    from headway.store.reader import Reader
 
 Row = tuple[Any, ...]
 

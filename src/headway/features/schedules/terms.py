@@ -11,9 +11,9 @@ from headway.errors import InvalidSchedule
 from headway.features.schedules.model import SLOT_LABEL, CatchUp, Overlap, Schedule
 from headway.features.schedules.rules import occurrence
 from headway.ids import canonical_id
-from headway.service.inputs import canonical
-from headway.wire import schedules as wire
-from headway.wire.values import duration, invalid, timestamp
+from headway.protocol import schedules as wire
+from headway.protocol.values import duration, invalid, timestamp
+from headway.runs.inputs import canonical
 
 _DURATIONS: Final = {
     "catch_up_window": "catch_up_window_ms", "late_after": "late_after_ms", "jitter": "jitter_ms",

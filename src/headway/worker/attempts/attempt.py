@@ -16,7 +16,7 @@ from contextvars import copy_context
 from typing import Any
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Executor, Lease
+from headway.protocol.workers import AnyReport, Executor, Lease
 from headway.worker.context.context import Context
 from headway.worker.context.interrupts import Cancelled, Cause
 from headway.worker.context.outcome import of_error, of_value

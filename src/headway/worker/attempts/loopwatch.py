@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any, Final
 
 from headway.clock import Clock
-from headway.wire.workers import BlockedLoop, LogReport
+from headway.protocol.workers import BlockedLoop, LogReport
 from headway.worker.attempts.running import RunningAttempts
 from headway.worker.context.plans import current
 from headway.worker.context.report_buffer import Sink

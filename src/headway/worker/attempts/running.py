@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, Lease, ReleasedReport, StopSignal
-from headway.wire.workers import Executor as ExecutorName
+from headway.protocol.workers import AnyReport, Lease, ReleasedReport, StopSignal
+from headway.protocol.workers import Executor as ExecutorName
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.executor import Executor
 from headway.worker.attempts.global_state import GlobalState

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from headway.wire.runs import StartRun
+from headway.protocol.runs import StartRun
 from headway.worker.context.interrupts import ChildFailed
 from headway.worker.context.payload import to_json
 from headway.worker.declaration.app import TaskFunction

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from headway.durations import parse_ms
 from headway.errors import HeadwayError
-from headway.wire.workers import BlockerSpec
+from headway.protocol.workers import BlockerSpec
 
 
 class Cause(StrEnum):

@@ -15,8 +15,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from headway.engine.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
-from headway.wire.workers import StepFailure
+from headway.kernel.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
+from headway.protocol.workers import StepFailure
 
 RESERVED: Final = (
     "signal:", "signal-timeout:", "signal-expired:", "sleep:", "suspend:", "child:", "child-result:", STEP_FAILURE,

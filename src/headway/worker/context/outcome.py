@@ -10,8 +10,8 @@ from typing import Final
 from msgspec import Raw
 
 from headway.durations import format_ms
-from headway.wire.times import to_text
-from headway.wire.workers import (
+from headway.protocol.times import to_text
+from headway.protocol.workers import (  # fmt: skip
     AnyReport,
     ErroredReport,
     FunctionError,
@@ -21,7 +21,7 @@ from headway.wire.workers import (
     StoppedReport,
     SucceededReport,
     SuspendedReport,
-)  # fmt: skip
+)
 from headway.worker.context.interrupts import (
     RECORDED,
     Cancelled,

@@ -18,12 +18,12 @@ import msgspec
 from msgspec import Raw
 
 from headway.clock import Clock
-from headway.engine.inheritance import ORIGIN, STEP_FAILURE
-from headway.engine.retry import delay_ms
 from headway.errors import LeaseLost, RunStopping
-from headway.model.task import RetryPolicy
-from headway.wire.times import to_text as time_text
-from headway.wire.workers import (
+from headway.kernel.inheritance import ORIGIN, STEP_FAILURE
+from headway.kernel.retry import delay_ms
+from headway.kernel.task import RetryPolicy
+from headway.protocol.times import to_text as time_text
+from headway.protocol.workers import (  # fmt: skip
     BlockerSpec,
     ChildReport,
     Lease,
@@ -35,7 +35,7 @@ from headway.wire.workers import (
     StepFailureReport,
     StepReport,
     TokenReport,
-)  # fmt: skip
+)
 from headway.worker.context.child_runs import StartOptions, output_of, to_start
 from headway.worker.context.interrupts import (
     Cancelled,

@@ -13,7 +13,7 @@ from typing import Final, Protocol, get_args
 import msgspec
 
 from headway.errors import Overloaded
-from headway.wire.workers import (
+from headway.protocol.workers import (  # fmt: skip
     AnyReport,
     ChildReport,
     ErroredReport,
@@ -26,7 +26,7 @@ from headway.wire.workers import (
     StepReport,
     SucceededReport,
     TokenReport,
-)  # fmt: skip
+)
 
 Key = tuple[str, int]
 """A lease: the run's id and the epoch."""

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from headway.model.run import TOKEN_WAIT
-from headway.wire.workers import BlockerSpec
+from headway.kernel.run import TOKEN_WAIT
+from headway.protocol.workers import BlockerSpec
 from headway.worker.context.child_runs import StartOptions
 from headway.worker.context.outcome import is_final
 from headway.worker.context.payload import to_json

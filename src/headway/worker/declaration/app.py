@@ -13,8 +13,8 @@ from msgspec import Raw
 
 from headway.codec import Unresolved
 from headway.durations import parse_ms
-from headway.wire.schedules import ScheduleDeclaration
-from headway.wire.workers import Executor, TaskDeclaration
+from headway.protocol.schedules import ScheduleDeclaration
+from headway.protocol.workers import Executor, TaskDeclaration
 from headway.worker.declaration.function import Function
 from headway.worker.declaration.options import TaskOptions, to_bytes
 from headway.worker.declaration.ray_resources import checked

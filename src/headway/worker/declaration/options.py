@@ -9,9 +9,9 @@ from typing import Any, Literal
 import msgspec
 
 from headway.durations import LONGEST_MS, format_ms, parse_ms
+from headway.kernel.task import RetryPolicy
 from headway.kinds import parse_bytes
-from headway.model.task import RetryPolicy
-from headway.wire.workers import RateSpec, RetentionDeclaration, RetrySpec
+from headway.protocol.workers import RateSpec, RetentionDeclaration, RetrySpec
 
 Duration = str | int | float | timedelta
 """A duration: a text such as "1h30m", seconds as a number, or a timedelta."""

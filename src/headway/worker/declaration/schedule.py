@@ -12,8 +12,8 @@ from headway.client.encoding import Moment, Span, schedule_body
 from headway.durations import parse_ms
 from headway.errors import HeadwayError
 from headway.features.schedules.model import Schedule
-from headway.wire.schedules import CatchUpName, OverlapName, ScheduleDeclaration
-from headway.wire.times import from_text
+from headway.protocol.schedules import CatchUpName, OverlapName, ScheduleDeclaration
+from headway.protocol.times import from_text
 from headway.worker.context.interrupts import Fail
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from headway.wire.workers import AnyReport, Lease, Reply
+from headway.protocol.workers import AnyReport, Lease, Reply
 from headway.worker.context.interrupts import Cause
 
 _LENGTH: Final = struct.Struct("!I")

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import HeadwayError
-from headway.wire.workers import (
+from headway.protocol.workers import (
     AnyReport,
     ErroredReport,
     FunctionError,

@@ -6,7 +6,7 @@ import threading
 from typing import Final
 
 from headway.errors import HeadwayError, WorkerNotFound
-from headway.wire.workers import ClaimRuns
+from headway.protocol.workers import ClaimRuns
 from headway.worker.protocol.session import Backoff
 from headway.worker.protocol.thread import Parts, ProtocolThread
 

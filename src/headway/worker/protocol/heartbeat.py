@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from headway.errors import HeadwayError, WorkerNotFound
-from headway.wire.workers import BlockedLoop, ReportRuns
+from headway.protocol.workers import BlockedLoop, ReportRuns
 from headway.worker.protocol.session import Backoff
 from headway.worker.protocol.thread import Parts, ProtocolThread
 

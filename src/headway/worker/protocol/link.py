@@ -14,7 +14,7 @@ from headway.client.servers import Servers
 from headway.client.transport import SseStream, Transport
 from headway.durations import parse_ms
 from headway.errors import HeadwayError
-from headway.wire.workers import (
+from headway.protocol.workers import (
     ClaimRuns,
     Lease,
     Leases,

@@ -9,7 +9,7 @@ import msgspec
 
 from headway.client.errors import UnexpectedAnswer
 from headway.errors import BY_CODE, HeadwayError, LeaseLost, PayloadTooLarge, RunStopping, WorkerNotFound
-from headway.wire.workers import (
+from headway.protocol.workers import (
     AnyReport,
     ErroredReport,
     FunctionError,

@@ -10,7 +10,7 @@ from typing import Final
 from headway.client.errors import ConnectionLost, UnexpectedAnswer
 from headway.clock import Clock
 from headway.errors import HeadwayError, TooManyRequests, Unavailable
-from headway.wire.workers import RegisterWorker
+from headway.protocol.workers import RegisterWorker
 from headway.worker.protocol.link import Link
 
 TRANSIENT: Final = (ConnectionLost, Unavailable, TooManyRequests, OSError)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import HeadwayError, WorkerNotFound
-from headway.wire.workers import StopSignal
+from headway.protocol.workers import StopSignal
 from headway.worker.protocol.link import SignalStream
 from headway.worker.protocol.session import Backoff
 from headway.worker.protocol.thread import Parts, ProtocolThread

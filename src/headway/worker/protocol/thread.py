@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from headway.clock import Clock
-from headway.wire.workers import StopSignal
+from headway.protocol.workers import StopSignal
 from headway.worker.attempts.running import RunningAttempts
 from headway.worker.protocol.link import Link
 from headway.worker.protocol.session import Session

@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from headway.durations import format_ms, parse_ms
-from headway.engine.zone import DAY, UnknownZone, Zone, named
 from headway.features.schedules.model import Schedule
 from headway.features.schedules.rules import cron, rrule, year
 from headway.features.schedules.rules.pattern import Pattern
@@ -27,6 +26,7 @@ from headway.features.schedules.rules.timetable import (
     Timetable,
     WallTimes,
 )
+from headway.kernel.zone import DAY, UnknownZone, Zone, named
 
 ANCHOR: Final = 978_307_200
 """Wall time from which a schedule without a start counts: Monday 1 January 2001, 00:00."""

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from headway.engine.zone import DAY
 from headway.features.schedules.rules import year
+from headway.kernel.zone import DAY
 
 LOOKAHEAD_DAYS: Final = 100 * 366
 """Days after which a pattern without a match counts as never matching: a hundred years."""

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.engine.zone import DAY
 from headway.errors import InvalidSchedule
 from headway.features.schedules.rules import year
 from headway.features.schedules.rules.pattern import Pattern, Unit
 from headway.features.schedules.rules.refusal import quote, refuse
+from headway.kernel.zone import DAY
 
 MOST: Final = 1000
 """The highest COUNT and INTERVAL."""

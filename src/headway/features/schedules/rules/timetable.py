@@ -14,8 +14,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from headway.engine.zone import SHIFT_MOST, Zone
 from headway.features.schedules.rules.pattern import Finder, Pattern, Unit
+from headway.kernel.zone import SHIFT_MOST, Zone
 
 INSTANT_MOST: Final = 247_000_000_000
 """End of all rules, in the year 9797, so that no date runs out of its range."""

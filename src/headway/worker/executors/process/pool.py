@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from headway.clock import Clock
-from headway.wire.workers import AnyReport, ReleasedReport
+from headway.protocol.workers import AnyReport, ReleasedReport
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.executor import StartClock
 from headway.worker.context.interrupts import Cause

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw
 
 from headway.clock import Clock
-from headway.wire.workers import LogReport
+from headway.protocol.workers import LogReport
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.executor import StartClock
 from headway.worker.context.interrupts import Cause

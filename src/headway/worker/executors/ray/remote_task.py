@@ -19,7 +19,7 @@ import msgspec
 
 from headway.clock import SystemClock
 from headway.errors import BY_CODE, HeadwayError
-from headway.wire.workers import AnyReport, Lease
+from headway.protocol.workers import AnyReport, Lease
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.global_state import GlobalState
 from headway.worker.context.capture import LogCapture

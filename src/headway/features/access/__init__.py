@@ -1,0 +1,1 @@
+"""Access: organisations, users, keys, request limits, and the audit log."""

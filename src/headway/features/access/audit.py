@@ -1,0 +1,169 @@
+"""The log of who did what: what it is appended, how it is read, and how a flood of refusals is kept short."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec.structs import replace
+
+from headway.clock import Clock
+from headway.errors import Unavailable
+from headway.features.access.model import AuditEvent
+from headway.features.access.rules import Window
+from headway.features.access.store import read_audit, read_seal, seal, unsealed
+from headway.ids import Signer
+from headway.kernel.authority import Origin
+from headway.store.command import Command
+from headway.store.store import Store
+from headway.store.unit import Unit
+
+TEXT_MAX: Final = 200
+"""Characters of what a caller says of itself, such as its User-Agent."""
+REFUSALS_PER_HOUR: Final = 2_000
+"""Lines about refusals; what is beyond is counted, and told in one line a minute."""
+REST_EVERY_MS: Final = 60_000
+DISTINCT_MAX: Final = 500
+"""Refusals that are told apart until they are written down."""
+
+_Refusal = tuple[Origin, str, str, str]
+"""From where, what, of what, and how it was refused."""
+_THE_REST: Final[_Refusal] = (Origin(actor=""), "many", "", "refused")
+
+
+def line(origin: Origin, action: str, noun: str, outcome: str, now_ms: int) -> AuditEvent:
+    """Return a line; its number and hash are given when it is appended."""
+    return AuditEvent(
+        number=0,
+        time=now_ms,
+        organisation=origin.organisation,
+        actor=_plain(origin.actor),
+        key_id=origin.key_id,
+        ip=origin.ip,
+        agent=_plain(origin.agent),
+        action=action,
+        object=_plain(noun),
+        outcome=outcome,
+        request_id=origin.request_id,
+        hash="",
+    )
+
+
+def note(unit: Unit, origin: Origin, action: str, noun: str) -> None:
+    """Append, in the transaction that does it, that something was done."""
+    unit.audit(line(origin, action, noun, "done", unit.now_ms))
+
+
+def _plain(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text[:TEXT_MAX])
+
+
+log: Final = logging.getLogger("headway.audit")
+
+
+@dataclass(eq=False)
+class _Append(Command[None]):
+    events: list[AuditEvent]
+
+    def apply(self, unit: Unit) -> None:
+        for event in self.events:
+            unit.audit(event)
+
+
+@dataclass(eq=False)
+class _Seal(Command[None]):
+    signer: Signer
+    earlier: tuple[Signer, ...]
+    head: int
+    """Number of the last entry when the seal was read."""
+
+    def apply(self, unit: Unit) -> None:
+        unit.flush()
+        before = seal(unit.database, self.signer, self.earlier)
+        unit.changes += 1
+        if before is None and self.head:
+            unit.audit(line(Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}", "done", unit.now_ms))
+
+
+class Audit:
+    """The log."""
+
+    def __init__(self, store: Store, signer: Signer, earlier: Sequence[Signer] = ()) -> None:
+        """`earlier` are signers with earlier secrets of the store."""
+        self._store = store
+        self._signer = signer
+        self._earlier = tuple(earlier)
+        self._broken = False
+        """Whether a broken seal was logged already."""
+        self._refusals: dict[_Refusal, int] = {}
+        self._room = Window(3_600_000, REFUSALS_PER_HOUR)
+        self._rest_told_at = 0
+
+    @property
+    def _clock(self) -> Clock:
+        return self._store.clock
+
+    async def append(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
+        """Append a line; it is on disk when this returns."""
+        event = line(origin, action, noun, outcome, self._clock.now_ms())
+        await self._store.write(_Append([event]))
+
+    async def seal(self) -> None:
+        """Seal the audit log: sign its last entry with the store's secret, without which it cannot be rewritten then.
+
+        Nothing is done if the seal is current. If a log with entries has no valid seal, an entry `audit.seal` records
+        that: an earlier version has not sealed it, the secret has changed, or the seal was removed.
+        """
+        head, text = await self._store.read.on(read_seal)
+        if self._broken or unsealed(text, (self._signer,)) == head:
+            return
+        try:
+            await self._store.write(_Seal(self._signer, self._earlier, head.number))
+        except Unavailable:  # it is tried again soon
+            return
+        except ValueError as error:
+            self._broken = True
+            log.error("audit.broken: %s; run headway doctor --verify", error)  # noqa: TRY400 - it is no mistake of ours
+
+    def refused(self, origin: Origin, action: str, noun: str, outcome: str) -> None:
+        """Keep in mind that something was refused, to be appended soon. What happens often becomes one line with a number."""
+        place = (replace(origin, request_id="", agent=origin.agent[:TEXT_MAX]), action, noun[:TEXT_MAX], outcome)
+        if place not in self._refusals and len(self._refusals) >= DISTINCT_MAX:
+            place = _THE_REST
+        self._refusals[place] = self._refusals.get(place, 0) + 1
+
+    async def flush(self) -> None:
+        """Append the refusals that are kept in mind."""
+        if not self._refusals:
+            return
+        refusals, self._refusals = self._refusals, {}
+        now_ms = self._clock.now_ms()
+        events, rest = [], 0
+        for (origin, action, noun, outcome), count in refusals.items():
+            if self._room.left(now_ms) <= 0 or action == "many":
+                rest += count
+                continue
+            self._room.mine += 1
+            times = f" ({count} times)" if count > 1 else ""
+            events.append(line(origin, action, noun, outcome + times, now_ms))
+        if rest and now_ms < self._rest_told_at + REST_EVERY_MS:
+            self._refusals[_THE_REST] = rest
+        elif rest:
+            self._rest_told_at = now_ms
+            origin, action, noun, outcome = _THE_REST
+            events.append(line(origin, action, noun, f"{outcome} ({rest} times)", now_ms))
+        if not events:
+            return
+        try:
+            await self._store.write(_Append(events))
+        except Unavailable:  # they are told when it can be done
+            self._refusals.pop(_THE_REST, None)  # these are among them
+            for place, count in refusals.items():
+                self._refusals[place] = self._refusals.get(place, 0) + count
+            raise
+
+    async def page(self, organisation: int, after: int, limit: int, action: str = "") -> tuple[list[AuditEvent], bool]:
+        """Return the lines of an organisation after a number (0 as organisation: of all), and whether there are more."""
+        return await read_audit(self._store.read, after, limit, organisation, action)

@@ -1,0 +1,268 @@
+"""Keys of one organisation: made, changed, rotated and revoked; each change commits together with its line in the log."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, NoReturn
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from headway.errors import Conflict, Forbidden, KeyNotFound
+from headway.features.access import audit, keytext
+from headway.features.access import store as rows
+from headway.features.access.access import Access
+from headway.features.access.directory import Entry
+from headway.features.access.keytext import KeyText
+from headway.features.access.model import Key, Secret
+from headway.features.access.rules import rotated
+from headway.features.access.store import Known
+from headway.ids import Signer
+from headway.kernel.authority import GRANTABLE, OPERATING, READING, Origin, Principal
+from headway.kernel.permissions import beyond
+from headway.kernel.query import FIRST
+from headway.kernel.space import Space
+from headway.protocol.access import CreateKey, PatchKey
+from headway.protocol.values import duration, invalid
+from headway.runs.idempotency import Creation, RequestKey, keyed
+from headway.store.command import Command
+from headway.store.store import Store
+from headway.store.unit import Unit
+
+KEYS_MAX: Final = 10_000
+"""Keys of one organisation, those that were revoked too: all are kept in memory."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Issued(NamedTuple):
+    """A key and, if it or a secret of it was just made, its text."""
+
+    entry: Entry
+    text: KeyText | None
+
+
+class Keys:
+    """Every verb on the keys of an organisation."""
+
+    def __init__(self, store: Store, access: Access, signer: Signer, organisation: int = FIRST) -> None:
+        self._store = store
+        self._access = access
+        self._signer = signer
+        self._organisation = organisation
+        self._space = Space(organisation)
+
+    def list(self) -> list[Entry]:
+        """Return all, those that were revoked too, oldest first."""
+        return [entry for entry in self._access.directory.keys.values() if self._is_ours(entry)]
+
+    def created_at(self, key_id: str) -> int | None:
+        """Return the time at which a key was made, the key of a local worker included; None if there is no such key."""
+        entry = self._access.directory.entry(key_id)
+        return None if entry is None else entry.key.created_at
+
+    def get(self, key_id: str) -> Entry:
+        """Return one; raise KeyNotFound."""
+        entry = self._access.directory.keys.get(key_id)
+        if entry is None or not self._is_ours(entry):
+            _absent(key_id)
+        return entry
+
+    def _is_ours(self, entry: Entry) -> bool:
+        return entry.key.organisation == self._organisation
+
+    async def create(
+        self,
+        asked: CreateKey,
+        by: Principal,
+        origin: Origin,
+        request: RequestKey | None = None,
+        *,
+        first: KeyText | None = None,
+    ) -> Issued:
+        """Make a key; its text is in the answer to this call and nowhere else.
+
+        `first` is the text of the first key of all, in place of a random one. Raises InvalidInput for scopes that there are
+        not, Forbidden for what `by` could not give, and Conflict if there are keys and this one was to be the first.
+        """
+        scopes = self._scopes(asked.scopes)
+        _refuse_beyond(by, scopes, asked.queues)
+        text = first or keytext.new()
+        digest = keytext.digest(self._signer, text)
+        life_ms = None if asked.expires_in is None else duration(asked.expires_in, "/expires_in")
+        command = _CreateKey(asked, self._organisation, scopes, text, digest, life_ms, origin, first=first is not None)
+        key_id = await self._store.write(keyed(command, request, self._space))
+        await self._access.refresh()
+        return Issued(self.get(key_id), None if request is not None and request.replayed else text)
+
+    async def patch(self, key_id: str, asked: PatchKey, by: Principal, origin: Origin) -> Entry:
+        """Change a key; what is taken from it is gone at once, also for what is open."""
+        scopes = None if asked.scopes is UNSET else self._scopes(asked.scopes)
+        if scopes is not None:
+            _refuse_beyond(by, scopes, self._bound(self.get(key_id)))
+
+        def change(key: Key) -> Key:
+            return replace(
+                key,
+                name=key.name if asked.name is UNSET else asked.name,
+                scopes=key.scopes if scopes is None else _encode(scopes).decode(),
+                per_minute=key.per_minute if asked.per_minute is UNSET else asked.per_minute,
+                per_day=key.per_day if asked.per_day is UNSET else asked.per_day,
+            )
+
+        return await self._change(key_id, by, origin, "key.change", change)
+
+    async def revoke(self, key_id: str, by: Principal, origin: Origin) -> Entry:
+        """End a key for good: from the commit on nothing is let in by it, and what it has open is closed."""
+        now_ms = self._store.clock.now_ms()
+        return await self._change(
+            key_id, by, origin, "key.revoke", lambda key: replace(key, revoked_at=key.revoked_at or now_ms)
+        )
+
+    async def rotate(
+        self, key_id: str, overlap: str, by: Principal, origin: Origin, request: RequestKey | None = None
+    ) -> Issued:
+        """Give a key a new secret; the last one goes on for the overlap, one before that ends now."""
+        overlap_ms = duration(overlap, "/overlap")
+        text = keytext.new(key_id)
+        self.get(key_id)
+        command = _RotateKey(key_id, self._organisation, keytext.digest(self._signer, text), overlap_ms, by, origin)
+        await self._store.write(keyed(command, request, self._space))
+        await self._access.refresh()
+        return Issued(self.get(key_id), None if request is not None and request.replayed else text)
+
+    async def _change(
+        self, key_id: str, by: Principal, origin: Origin, action: str, change: Callable[[Key], Key]
+    ) -> Entry:
+        self.get(key_id)
+        await self._store.write(_ChangeKey(key_id, self._organisation, by, origin, action, change))
+        await self._access.refresh()
+        return self.get(key_id)
+
+    def _scopes(self, asked: Iterable[str] | None) -> builtins.list[str]:
+        wanted = [scope for scope in GRANTABLE if scope in (READING if asked is None else set(asked))]
+        unknown = sorted(set(asked or ()) - set(GRANTABLE))
+        if unknown:
+            raise invalid("/scopes", f"there is no scope {unknown[0]!r}; there are: {', '.join(GRANTABLE)}")
+        operating = sorted(OPERATING.intersection(wanted)) if asked is not None else []
+        if operating and self._organisation != FIRST:
+            raise invalid("/scopes", f"{operating[0]} is for keys of the first organisation")
+        return [str(scope) for scope in wanted]
+
+    @staticmethod
+    def _bound(entry: Entry) -> tuple[str, ...] | None:
+        return entry.principal.queues
+
+
+@dataclass(eq=False)
+class _CreateKey(Creation):
+    asked: CreateKey
+    organisation: int
+    scopes: list[str]
+    text: KeyText
+    digest: str
+    life_ms: int | None
+    origin: Origin
+    first: bool
+    """Whether it is refused if there is a key already."""
+
+    def apply(self, unit: Unit) -> str:
+        known, asked, key_id = rows.lock(unit), self.asked, self.text.id
+        if self.first and known.keys:
+            raise Conflict("there are keys already")
+        _refuse_strange_user(known, self.organisation, asked.user_id)
+        if not known.keys and "key:admin" not in self.scopes:
+            raise Conflict("the first key needs the scope key:admin: without it nobody could make another")
+        if sum(key.organisation == self.organisation for key in known.keys) >= KEYS_MAX:
+            raise Conflict(f"an organisation has at most {KEYS_MAX:,} keys")
+        key = Key(
+            id=key_id,
+            organisation=self.organisation,
+            user_id=asked.user_id,
+            name=asked.name,
+            scopes=_encode(self.scopes).decode(),
+            queues=None if asked.queues is None else _encode(asked.queues).decode(),
+            per_minute=asked.per_minute,
+            per_day=asked.per_day,
+            created_at=unit.now_ms,
+            expires_at=None if self.life_ms is None else unit.now_ms + self.life_ms,
+            revoked_at=None,
+            last_used_at=None,
+        )
+        rows.save(unit, known, key)
+        rows.save_secrets(unit, key_id, [Secret(key_id, 1, self.digest, unit.now_ms, None)])
+        audit.note(unit, self.origin, "key.create", key_id)
+        return key_id
+
+
+@dataclass(eq=False)
+class _RotateKey(Creation):
+    key_id: str
+    organisation: int
+    digest: str
+    overlap_ms: int
+    by: Principal
+    origin: Origin
+
+    def apply(self, unit: Unit) -> str:
+        known, key_id = rows.lock(unit), self.key_id
+        key = _key_of(known, self.organisation, key_id)
+        _refuse_stronger(self.by, key)
+        if key.revoked_at is not None:
+            raise Conflict("the key was revoked; make a new one")
+        secrets = [secret for secret in known.secrets if secret.key_id == key_id]
+        rows.save(unit, known, key)
+        rows.save_secrets(unit, key_id, rotated(secrets, key_id, self.digest, self.overlap_ms, unit.now_ms))
+        audit.note(unit, self.origin, "key.rotate", key_id)
+        return key_id
+
+
+@dataclass(eq=False)
+class _ChangeKey(Command[None]):
+    key_id: str
+    organisation: int
+    by: Principal
+    origin: Origin
+    action: str
+    change: Callable[[Key], Key]
+
+    def apply(self, unit: Unit) -> None:
+        known = rows.lock(unit)
+        key = _key_of(known, self.organisation, self.key_id)
+        _refuse_stronger(self.by, key)
+        changed = self.change(key)
+        if changed != key:
+            rows.save(unit, known, changed)
+            audit.note(unit, self.origin, self.action, self.key_id)
+
+
+def _key_of(known: Known, organisation: int, key_id: str) -> Key:
+    for key in known.keys:
+        if key.id == key_id and key.organisation == organisation:
+            return key
+    return _absent(key_id)
+
+
+def _refuse_strange_user(known: Known, organisation: int, user_id: str | None) -> None:
+    """Raise InvalidInput for a user of another organisation, as for one that does not exist."""
+    ours = {user.id for user in known.users if user.organisation == organisation}
+    if user_id is not None and user_id not in ours:
+        raise invalid("/user_id", "no user has that id")
+
+
+def _refuse_stronger(by: Principal, key: Key) -> None:
+    """Raise Forbidden for a key with more rights than the principal, who could take it over by a new secret."""
+    _refuse_beyond(by, msgspec.json.decode(key.scopes), None if key.queues is None else msgspec.json.decode(key.queues))
+
+
+def _refuse_beyond(by: Principal, scopes: Iterable[str], queues: Iterable[str] | None) -> None:
+    missing = beyond(by, scopes, queues)
+    if missing:
+        raise Forbidden(f"this is more than the caller's own key may: {', '.join(missing)}")
+
+
+def _absent(key_id: str) -> NoReturn:
+    raise KeyNotFound(f"there is no key {key_id[:80]!r}")

@@ -1,0 +1,300 @@
+"""Handlers and routes for organisations, users, keys and the log of who did what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from headway.errors import OrganisationNotFound
+from headway.features.access.directory import Entry
+from headway.features.access.keys import Issued, Keys
+from headway.features.access.model import AuditEvent, User
+from headway.features.access.rules import DAY_MS, MINUTE_MS, Window, is_live
+from headway.kernel.authority import SCOPES
+from headway.kernel.organisation import Organisation
+from headway.kernel.permissions import may
+from headway.kernel.query import FIRST
+from headway.protocol import access as wire
+from headway.protocol.times import to_text, to_text_or_none
+from headway.web.call import Call
+from headway.web.parameters import PAGE_MAX
+from headway.web.ratelimits import tightest
+from headway.web.reply import Reply, json
+from headway.web.route import Route, route
+
+_decode_names: Final = msgspec.json.Decoder(list[str]).decode
+REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+
+# -- the caller --------------------------------------------------------------------------------------------------------
+
+
+async def whoami(call: Call) -> Reply:
+    """GET /v1/whoami."""
+    who = call.principal
+    windows = call.windows()
+    organisation = call.server.service.organisations.of(who.organisation)
+    shown = wire.Whoami(
+        organisation=organisation_out(call, organisation),
+        actor=who.actor,
+        key_id=who.key_id,
+        user_id=who.user_id,
+        scopes=[str(scope) for scope in SCOPES if scope in who.scopes],
+        queues=None if who.queues is None else list(who.queues),
+        per_minute=_limit_out(tightest(windows, MINUTE_MS)) if windows else None,
+        per_day=_limit_out(tightest(windows, DAY_MS)) if windows else None,
+    )
+    return json(shown)
+
+
+def _limit_out(window: Window) -> wire.LimitOut:
+    remaining = max(0, window.limit - window.mine - window.others)
+    return wire.LimitOut(limit=window.limit, remaining=remaining, resets_at=to_text(window.ends_at))
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def key_out(call: Call, entry: Entry, text: str | None = None) -> wire.KeyOut:
+    """Show a key; its text only where it was made."""
+    key, now_ms = entry.key, call.server.clock.now_ms()
+    expired = key.expires_at is not None and key.expires_at <= now_ms
+    return wire.KeyOut(
+        id=key.id,
+        organisation="" if entry.organisation is None else entry.organisation.public_id,
+        user_id=key.user_id,
+        name=key.name,
+        scopes=_decode_names(key.scopes),
+        queues=None if key.queues is None else _decode_names(key.queues),
+        per_minute=key.per_minute,
+        per_day=key.per_day,
+        state="revoked" if key.revoked_at is not None else "expired" if expired else "active",
+        secrets=[
+            wire.SecretOut(
+                number=secret.number, created_at=to_text(secret.created_at), expires_at=to_text_or_none(secret.until)
+            )
+            for secret in entry.secrets
+            if is_live(secret, now_ms)
+        ],
+        created_at=to_text(key.created_at),
+        expires_at=to_text_or_none(key.expires_at),
+        revoked_at=to_text_or_none(key.revoked_at),
+        last_used_at=to_text_or_none(key.last_used_at),
+        url=f"/v1/keys/{key.id}",
+        key=text,
+    )
+
+
+def _issued(call: Call, issued: Issued, status: int) -> Reply:
+    shown = key_out(call, issued.entry, None if issued.text is None else str(issued.text))
+    if issued.text is None:
+        return json(shown, 200, REPLAYED)
+    return json(shown, status, (b"location", shown.url.encode()))
+
+
+async def create_key(call: Call) -> Reply:
+    """POST /v1/keys."""
+    asked = call.asked(wire.CreateKey)
+    keys = _keys_of(call, asked.organisation)
+    return _issued(call, await keys.create(asked, call.principal, call.origin(), call.request_key()), 201)
+
+
+def _keys_of(call: Call, public_id: str | None) -> Keys:
+    """Return the keys of the caller's organisation, or of the one named, if the caller runs the server."""
+    service = call.server.service
+    if public_id is None or public_id == service.organisations.of(call.principal.organisation).public_id:
+        return call.service.keys
+    if not may(call.principal, "organisation:admin"):
+        raise OrganisationNotFound(f"there is no organisation {public_id[:80]!r}")
+    return service.of(service.organisations.get(public_id).id).keys
+
+
+async def list_keys(call: Call) -> Reply:
+    """GET /v1/keys."""
+    return json(wire.KeyList(data=[key_out(call, entry) for entry in call.service.keys.list()]))
+
+
+async def get_key(call: Call) -> Reply:
+    """GET /v1/keys/{key}."""
+    return json(key_out(call, call.service.keys.get(call.arguments["key"])))
+
+
+async def patch_key(call: Call) -> Reply:
+    """PATCH /v1/keys/{key}."""
+    asked = call.asked(wire.PatchKey)
+    entry = await call.service.keys.patch(call.arguments["key"], asked, call.principal, call.origin())
+    return json(key_out(call, entry))
+
+
+async def rotate_key(call: Call) -> Reply:
+    """POST /v1/keys/{key}:rotate."""
+    overlap = call.asked(wire.RotateKey).overlap
+    issued = await call.service.keys.rotate(
+        call.arguments["key"], overlap, call.principal, call.origin(), call.request_key()
+    )
+    return _issued(call, issued, 200)
+
+
+async def revoke_key(call: Call) -> Reply:
+    """POST /v1/keys/{key}:revoke."""
+    return json(key_out(call, await call.service.keys.revoke(call.arguments["key"], call.principal, call.origin())))
+
+
+# -- users -------------------------------------------------------------------------------------------------------------
+
+
+def user_out(call: Call, user: User) -> wire.UserOut:
+    """Show a user."""
+    return wire.UserOut(
+        id=user.id,
+        organisation=call.server.service.organisations.of(user.organisation).public_id,
+        name=user.name,
+        email=user.email,
+        state="active" if user.state == "active" else "disabled",
+        created_at=to_text(user.created_at),
+        updated_at=to_text(user.updated_at),
+        url=f"/v1/users/{user.id}",
+    )
+
+
+async def create_user(call: Call) -> Reply:
+    """POST /v1/users."""
+    user = await call.service.users.create(call.asked(wire.CreateUser), call.origin(), call.request_key())
+    shown = user_out(call, user)
+    return json(shown, 201, (b"location", shown.url.encode()))
+
+
+async def list_users(call: Call) -> Reply:
+    """GET /v1/users."""
+    return json(wire.UserList(data=[user_out(call, user) for user in call.service.users.list()]))
+
+
+async def get_user(call: Call) -> Reply:
+    """GET /v1/users/{id}."""
+    return json(user_out(call, call.service.users.get(call.arguments["id"])))
+
+
+async def patch_user(call: Call) -> Reply:
+    """PATCH /v1/users/{id}."""
+    asked = call.asked(wire.PatchUser)
+    return json(user_out(call, await call.service.users.patch(call.arguments["id"], asked, call.origin())))
+
+
+# -- organisations -----------------------------------------------------------------------------------------------------
+
+
+def organisation_out(call: Call, organisation: Organisation) -> wire.OrganisationOut:
+    """Show an organisation."""
+    allowance = call.server.service.organisations.allowance(organisation.id)
+    return wire.OrganisationOut(
+        id=organisation.public_id,
+        name=organisation.name,
+        zone=organisation.zone,
+        per_minute=allowance.per_minute,
+        per_day=allowance.per_day,
+        state="active" if organisation.state == "active" else "disabled",
+        created_at=to_text(organisation.created_at),
+        url=f"/v1/organisations/{organisation.public_id}",
+    )
+
+
+async def create_organisation(call: Call) -> Reply:
+    """POST /v1/organisations."""
+    asked = call.asked(wire.CreateOrganisation)
+    made = await call.server.service.organisations.create(asked, call.origin(), call.request_key())
+    shown = organisation_out(call, made)
+    return json(shown, 201, (b"location", shown.url.encode()))
+
+
+async def list_organisations(call: Call) -> Reply:
+    """GET /v1/organisations."""
+    found = call.server.service.organisations.list()
+    return json(wire.OrganisationList(data=[organisation_out(call, one) for one in found]))
+
+
+async def get_organisation(call: Call) -> Reply:
+    """GET /v1/organisations/{id}."""
+    return json(organisation_out(call, call.server.service.organisations.get(call.arguments["id"])))
+
+
+async def patch_organisation(call: Call) -> Reply:
+    """PATCH /v1/organisations/{id}."""
+    asked = call.asked(wire.PatchOrganisation)
+    return json(
+        organisation_out(
+            call, await call.server.service.organisations.patch(call.arguments["id"], asked, call.origin())
+        )
+    )
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+async def list_audit_events(call: Call) -> Reply:
+    """GET /v1/audit-events."""
+    asked = call.parameters(wire.AuditQuery)
+    who = call.principal
+    whose = 0 if may(who, "organisation:admin") else who.organisation
+    size = min(asked.page_size, PAGE_MAX)
+    found, more = await call.server.service.access.audit.page(whose, asked.after, size, asked.action)
+    shown = [_event_out(call, event) for event in found]
+    next_after = shown[-1].number if shown else asked.after
+    return json(wire.AuditEventList(data=shown, next_after=next_after, has_more=more))
+
+
+def _event_out(call: Call, event: AuditEvent) -> wire.AuditEventOut:
+    return wire.AuditEventOut(
+        number=event.number,
+        time=to_text(event.time),
+        organisation=call.server.service.organisations.of(event.organisation or FIRST).public_id,
+        actor=event.actor,
+        key_id=event.key_id or None,
+        ip=event.ip,
+        agent=event.agent,
+        action=event.action,
+        target=event.object,
+        outcome=event.outcome,
+        request_id=event.request_id,
+        hash=event.hash,
+    )
+
+
+_KEYED: Final = ("Idempotency-Key",)
+_KEY: Final = ("key_not_found",)
+
+ROUTES: Final[tuple[Route, ...]] = (
+    route("GET", "/v1/whoami", whoami, "caller", "As whom the server knows you.", gives=wire.Whoami),
+    route("POST", "/v1/keys", create_key, "key:admin", "Make a key; its text is shown once.",
+          takes=wire.CreateKey, gives=wire.KeyOut, status=201, also=(200,), headers=_KEYED,
+          problems=("organisation_not_found", "conflict", "idempotency_key_reused")),
+    route("GET", "/v1/keys", list_keys, "key:admin", "List keys.", gives=wire.KeyList),
+    route("GET", "/v1/keys/{key}", get_key, "key:admin", "Look at a key.", gives=wire.KeyOut, problems=_KEY),
+    route("PATCH", "/v1/keys/{key}", patch_key, "key:admin", "Change a key's name, scopes or limits.",
+          takes=wire.PatchKey, gives=wire.KeyOut, problems=_KEY),
+    route("POST", "/v1/keys/{key}:rotate", rotate_key, "key:admin", "Give a key a new secret; it is shown once.",
+          takes=wire.RotateKey, optional=True, gives=wire.KeyOut, headers=_KEYED,
+          problems=(*_KEY, "conflict", "idempotency_key_reused")),
+    route("POST", "/v1/keys/{key}:revoke", revoke_key, "key:admin", "End a key, and what it has open.",
+          gives=wire.KeyOut, problems=_KEY),
+    route("POST", "/v1/users", create_user, "key:admin", "Make a user.",
+          takes=wire.CreateUser, gives=wire.UserOut, status=201, headers=_KEYED,
+          problems=("conflict", "idempotency_key_reused")),
+    route("GET", "/v1/users", list_users, "key:admin", "List users.", gives=wire.UserList),
+    route("GET", "/v1/users/{id}", get_user, "key:admin", "Look at a user.",
+          gives=wire.UserOut, problems=("user_not_found",)),
+    route("PATCH", "/v1/users/{id}", patch_user, "key:admin", "Change a user, or disable all of their keys.",
+          takes=wire.PatchUser, gives=wire.UserOut, problems=("user_not_found",)),
+    route("POST", "/v1/organisations", create_organisation, "organisation:admin", "Make an organisation.",
+          takes=wire.CreateOrganisation, gives=wire.OrganisationOut, status=201, headers=_KEYED,
+          problems=("conflict", "idempotency_key_reused")),
+    route("GET", "/v1/organisations", list_organisations, "organisation:admin", "List organisations.",
+          gives=wire.OrganisationList),
+    route("GET", "/v1/organisations/{id}", get_organisation, "organisation:admin", "Look at an organisation.",
+          gives=wire.OrganisationOut, problems=("organisation_not_found",)),
+    route("PATCH", "/v1/organisations/{id}", patch_organisation, "organisation:admin",
+          "Change an organisation, or disable all of its keys.",
+          takes=wire.PatchOrganisation, gives=wire.OrganisationOut, problems=("organisation_not_found", "conflict")),
+    route("GET", "/v1/audit-events", list_audit_events, "audit:read", "Who did what.",
+          query=wire.AuditQuery, gives=wire.AuditEventList),
+)  # fmt: skip

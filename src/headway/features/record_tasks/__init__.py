@@ -1,0 +1,1 @@
+"""Record tasks: actions over the records of a table, their runs, and the errors of single records."""

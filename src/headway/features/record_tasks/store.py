@@ -1,0 +1,116 @@
+"""Record tasks, the errors of their records, and mail servers in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from headway.features.record_tasks.model import Action, OnError, RecordError, RecordTask
+from headway.store.database import Database
+from headway.store.unit import Unit, as_rows
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Definition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of a record task as a document."""
+
+    table_id: str
+    actions: tuple[Action, ...] = ()
+    filter: Any = None
+    on_error: OnError = "continue"
+    connected: bool = False
+
+
+_definition: Final = msgspec.json.Decoder(Definition).decode
+
+
+def _made(row: tuple[Any, ...]) -> RecordTask:
+    name, organisation, text, version, created_at, updated_at = row
+    kept = _definition(text)
+    return RecordTask(
+        name=name, organisation=organisation, table_id=kept.table_id, filter=kept.filter, actions=kept.actions,
+        on_error=kept.on_error, connected=kept.connected, version=version, created_at=created_at, updated_at=updated_at,
+    )  # fmt: skip
+
+
+def find(database: Database, name: str) -> RecordTask | None:
+    """Return the record task of that name, as it is kept."""
+    rows = database.rows("find_record_task", name=name)
+    return _made(rows[0]) if rows else None
+
+
+def lock(unit: Unit, name: str) -> RecordTask | None:
+    """Return the record task as it is now, and let nobody change it until this transaction is over."""
+    rows = unit.database.rows("lock_record_task", name=name)
+    return _made(rows[0]) if rows else None
+
+
+def read_all(database: Database, organisation: int) -> list[RecordTask]:
+    """Return the organisation's record tasks, by name."""
+    return [_made(row) for row in database.rows("read_record_tasks", organisation=organisation)]
+
+
+def insert(unit: Unit, task: RecordTask) -> None:
+    """Add a record task."""
+    unit.changes += 1
+    unit.database.run("insert_record_task", organisation=task.organisation, created_at=task.created_at, **_binds(task))
+
+
+def save(unit: Unit, task: RecordTask, was: int) -> None:
+    """Keep the record task as it is now; `was` is the version that it was made from."""
+    unit.changes += 1
+    unit.database.must(1, "save_record_task", was=was, **_binds(task))
+
+
+def delete(unit: Unit, task: RecordTask) -> None:
+    """Remove a record task."""
+    unit.changes += 1
+    unit.database.must(1, "delete_record_task", name=task.name, was=task.version)
+
+
+def _binds(task: RecordTask) -> dict[str, Any]:
+    kept = Definition(task.table_id, task.actions, task.filter, task.on_error, task.connected)
+    text = _encode(kept).decode()
+    return {"name": task.name, "definition": text, "version": task.version, "updated_at": task.updated_at}
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def add_errors(unit: Unit, run_id: str, errors: Sequence[RecordError]) -> None:
+    """Keep why records have failed; each of them once in a run."""
+    if errors:
+        unit.changes += len(errors)
+        rows = [(each.record_id, each.action, each.code, each.message) for each in errors]
+        unit.database.run("insert_record_errors", run_id=run_id, rows=as_rows(rows), now_ms=unit.now_ms)
+
+
+def read_errors(database: Database, run_id: str, after: str, limit: int) -> list[RecordError]:
+    """Return errors of a run's records, in order of the record's id."""
+    return [RecordError(*row) for row in database.rows("read_record_errors", run_id=run_id, after=after, limit=limit)]
+
+
+# -- mail servers ------------------------------------------------------------------------------------------------------
+
+
+def read_mail_server(database: Database, organisation: int) -> tuple[str, str, int] | None:
+    """Return the settings as JSON, the sealed password, and since when."""
+    rows = database.rows("read_mail_server", organisation=organisation)
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
+
+
+def save_mail_server(unit: Unit, organisation: int, settings: str, password: str) -> None:
+    """Keep where an organisation's mails are handed over."""
+    unit.changes += 1
+    unit.database.run(
+        "save_mail_server", organisation=organisation, settings=settings, password=password, updated_at=unit.now_ms
+    )
+
+
+def delete_mail_server(unit: Unit, organisation: int) -> None:
+    """Forget where an organisation's mails are handed over."""
+    unit.changes += 1
+    unit.database.run("delete_mail_server", organisation=organisation)

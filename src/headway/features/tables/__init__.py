@@ -1,0 +1,1 @@
+"""Tables: their fields, records, files, imports and exports, and tables of external databases."""

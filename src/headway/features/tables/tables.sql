@@ -1,0 +1,156 @@
+-- Tables, records, the index of their values, and files. What filters ask is put together in features/tables/query.py.
+
+-- name: next_table_number
+-- Not that of a table whose rows are still there.
+SELECT coalesce(max(number), 0) + 1 FROM (
+    SELECT number FROM tables UNION ALL SELECT table_number FROM table_remains
+) AS taken;
+
+-- name: insert_table
+INSERT INTO tables (number, id, organisation, name, definition, count, version, created_at, updated_at)
+VALUES (:number, :id, :organisation, :name, :definition, :count, :version, :created_at, :updated_at);
+
+-- name: save_table
+UPDATE tables SET name = :name, definition = :definition, version = :version, updated_at = :updated_at
+WHERE number = :number AND version = :was;
+
+-- name: add_to_table
+UPDATE tables SET count = count + :delta WHERE number = :number;
+
+-- name: delete_table
+DELETE FROM tables WHERE number = :number AND version = :was;
+
+-- name: read_tables
+SELECT number, id, organisation, name, definition, count, version, created_at, updated_at FROM tables
+WHERE organisation = :organisation ORDER BY name;
+
+-- name: find_table
+-- By id or by name; no name looks like an id.
+SELECT number, id, organisation, name, definition, count, version, created_at, updated_at FROM tables
+WHERE organisation = :organisation AND id = :name
+UNION ALL
+SELECT number, id, organisation, name, definition, count, version, created_at, updated_at FROM tables
+WHERE organisation = :organisation AND name = :name;
+
+-- name: lock_table
+-- Whoever writes records holds the definition meanwhile, so that none is written as it was before a change.
+SELECT number, id, organisation, name, definition, count, version, created_at, updated_at FROM tables
+WHERE number = :number @lock;
+
+-- name: insert_records
+INSERT INTO records (table_number, id, version, data, created_at, updated_at)
+SELECT :table_number, r.id, 1, r.data, :now_ms, :now_ms FROM @rows(id text, data text) AS r;
+
+-- name: save_records
+-- The number is in each row: as a constant it would let SQLite go through the whole table.
+UPDATE records SET data = r.data, version = records.version + 1, updated_at = :now_ms
+FROM @rows(table_number bigint, id text, data text, was bigint) AS r
+WHERE records.table_number = r.table_number AND records.id = r.id AND records.version = r.was;
+
+-- name: delete_records
+DELETE FROM records WHERE table_number = :table_number AND id IN @ids;
+
+-- name: load_records
+-- To change them, or to name them in a connection: locked in one order, so that two servers do not wait for each other.
+SELECT id, version, data, created_at, updated_at FROM records
+WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;
+
+-- name: load_span
+-- The records after one, up to another, as load_records does.
+SELECT id, version, data FROM records
+WHERE table_number = :table_number AND id > :after AND id <= :edge ORDER BY id @lock;
+
+-- name: lock_records
+-- As load_records, for who has read them before and wants to know whether they are still the same.
+SELECT id, version FROM records WHERE table_number = :table_number AND id IN @ids ORDER BY id @lock;
+
+-- name: read_records
+SELECT id, version, data, created_at, updated_at FROM records WHERE table_number = :table_number AND id IN @ids ORDER BY id;
+
+-- name: read_all_records
+SELECT id, version, data, created_at, updated_at FROM records
+WHERE table_number = :table_number AND id > :after ORDER BY id LIMIT :limit;
+
+-- name: edge_of_records
+-- The last of so many records after one of them, up to another, and how many there are.
+SELECT max(id), count(*) FROM (
+    SELECT id FROM records WHERE table_number = :table_number AND id > :after AND id <= :upto ORDER BY id LIMIT :limit
+) AS next;
+
+-- name: patch_records
+UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
+WHERE table_number = :table_number AND id IN @ids;
+
+-- name: patch_what_lacks
+-- Those among them that do not have the values already.
+UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
+WHERE table_number = :table_number AND id > :after AND id <= :edge AND NOT @patched_before;
+
+-- name: patch_span
+-- All that are there after one, up to another.
+UPDATE records SET data = @patched, version = version + 1, updated_at = :now_ms
+WHERE table_number = :table_number AND id > :after AND id <= :edge;
+
+-- name: insert_record_values
+INSERT INTO record_values (table_number, field, value, record_id, is_unique)
+SELECT :table_number, r.field, r.value, r.record_id, r.is_unique
+FROM @rows(field text, value text, record_id text, is_unique bigint) AS r;
+
+-- name: delete_record_values
+DELETE FROM record_values
+WHERE (table_number, field, value, record_id) IN (
+    SELECT r.table_number, r.field, r.value, r.record_id
+    FROM @rows(table_number bigint, field text, value text, record_id text) AS r
+);
+
+-- name: insert_values_of_span
+-- The same value for all records that there are after one, up to another.
+INSERT INTO record_values (table_number, field, value, record_id, is_unique)
+SELECT :table_number, :field, :value, id, :is_unique FROM records
+WHERE table_number = :table_number AND id > :after AND id <= :edge;
+
+-- name: delete_values_of_span
+DELETE FROM record_values
+WHERE table_number = :table_number AND field = :field AND value = :value AND record_id > :after AND record_id <= :edge;
+
+-- name: find_record_values
+-- The records that have these values in these fields: of a unique field one at the most.
+SELECT v.field, v.value, v.record_id FROM @rows(table_number bigint, field text, value text) AS r
+JOIN record_values AS v ON v.table_number = r.table_number AND v.field = r.field AND v.value = r.value
+LIMIT :limit;
+
+-- name: delete_values_of_field
+DELETE FROM record_values WHERE table_number = :table_number AND field = :field;
+
+-- name: forget_values
+-- Of records that were damaged. There is no index by record: it looks through that of the table.
+DELETE FROM record_values WHERE table_number = :table_number AND record_id IN @ids;
+
+-- name: leave_remains
+INSERT INTO table_remains (table_number, field) VALUES (:table_number, :field) ON CONFLICT (table_number, field) DO NOTHING;
+
+-- name: read_remains
+SELECT table_number, field FROM table_remains ORDER BY table_number, field LIMIT 1 @lock;
+
+-- name: sweep_records
+DELETE FROM records WHERE table_number = :table_number AND id IN (
+    SELECT id FROM records WHERE table_number = :table_number ORDER BY id LIMIT :limit
+)
+RETURNING 1;
+
+-- name: sweep_values
+DELETE FROM record_values WHERE table_number = :table_number AND (field, value, record_id) IN (
+    SELECT field, value, record_id FROM record_values WHERE table_number = :table_number
+    ORDER BY field, value, record_id LIMIT :limit
+)
+RETURNING 1;
+
+-- name: sweep_values_of_field
+DELETE FROM record_values WHERE table_number = :table_number AND field = :field AND (value, record_id) IN (
+    SELECT value, record_id FROM record_values WHERE table_number = :table_number AND field = :field
+    ORDER BY value, record_id LIMIT :limit
+)
+RETURNING 1;
+
+-- name: forget_remains
+DELETE FROM table_remains WHERE table_number = :table_number AND field = :field;

@@ -1,1 +1,0 @@
-"""The native API: one list of typed routes, their handlers, and the structs of the wire."""

@@ -1,1 +1,0 @@
-"""Domain model: frozen structs without I/O or decisions."""

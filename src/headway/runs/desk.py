@@ -1,0 +1,84 @@
+"""The desk: where one organisation is served. Every noun that is reached from here is bound to it, and knows no other.
+
+A surface holds the desk of its caller and nothing else, so that it cannot reach another organisation by mistake. What
+is not one's own is not there: it is answered with the words for what does not exist. Names come in and go out as the
+organisation calls things; how they are kept is `kernel.space`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from headway.features.access.keys import Keys
+from headway.features.access.users import Users
+from headway.features.record_tasks.service import RecordTasks
+from headway.features.tables.definitions import Tables
+from headway.features.tables.exporting import Exports
+from headway.features.tables.external.tables import FarTables
+from headway.features.tables.files import Files
+from headway.features.tables.importing import Imports
+from headway.features.tables.records import Records
+from headway.kernel.space import Space
+from headway.runs.crew import Crew
+from headway.runs.cursors import Cursors
+from headway.runs.history import History
+from headway.runs.runs import Runs
+from headway.runs.tasks import Queues, Tasks
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from headway.runs.service import Service
+
+
+T = TypeVar("T")
+
+
+class Desk:
+    """One object a noun: `desk.runs.start(…)`, `desk.queues.pause(…)`. `Service.of` hands it out."""
+
+    def __init__(self, service: Service, organisation: int) -> None:
+        self._service = service
+        self._nouns: dict[type, Any] = {}
+        self.space = space = Space(organisation)
+        self.organisation = organisation
+        store = service.store
+        self.cursors = Cursors(service.signer.within(space.inside("")))
+
+        def zone() -> ZoneInfo:
+            from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in kernel/zone.py
+
+            return ZoneInfo(self.zone)
+
+        self.runs = Runs(store, service.drafter, service.ids, service.signer, service.settings, space)
+        self.tasks = Tasks(store, space)
+        self.queues = Queues(store, space)
+        self.workers = Crew(service.workers, space)
+        far = FarTables(service.databases, service.vault)
+        self.tables = Tables(store, service.ids, organisation, zone, far=far)
+        self.records = Records(store, self.tables, service.ids, organisation, zone, far=far)
+        self.files = Files(store, service.ids, organisation)
+        self.imports = Imports(store, self.tables, self.files, service.ids, organisation)
+        self.exports = Exports(store, self.tables, self.records, self.files, service.ids, organisation)
+        self.record_tasks = RecordTasks(
+            store, service.ids, space, self.tables, self.records, self.runs, service.gateway, service.vault
+        )
+        self.history = History(store, self.runs, service.workers, space)
+        self.keys = Keys(store, service.access, service.signer, organisation)
+        self.users = Users(store, service.access, service.ids, organisation)
+        self._organisations = store.catalog.organisations
+
+    @property
+    def zone(self) -> str:
+        """Name of the organisation's time zone."""
+        return self._organisations[self.organisation].zone
+
+    def get(self, kind: type[T]) -> T:
+        """Return a feature's object for this organisation, such as `desk.get(Schedules)`; raise LookupError if there is none."""
+        found = self._nouns.get(kind)
+        if found is None:
+            makes = [each.nouns[kind] for each in self._service.features if kind in each.nouns]
+            if not makes:
+                raise LookupError(f"no feature of this service has {kind.__name__}")
+            found = self._nouns[kind] = makes[0](self._service, self.organisation)
+        return cast(T, found)

@@ -1,0 +1,354 @@
+"""What has happened, and what is happening: events, logs, results, attempts, the reason for a wait, and live watching.
+
+A watch is history plus a wake-up: read what is after the last number, sleep until something was committed, read again.
+The wake-up carries nothing, so nothing is lost when it is; the numbers are the durable ones, so a watch can be resumed
+from any of them, on any server. A read that is not possible now is made later: a watch outlives its database's outage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Self
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.errors import Unavailable
+from headway.kernel.event import Event, Result
+from headway.kernel.history import Attempt, attempts
+from headway.kernel.run import LEASED, Run, State
+from headway.kernel.situation import Work, ended, running
+from headway.kernel.space import Space
+from headway.kernel.waiting import Cause, Facts, causes
+from headway.kernel.worker import Queue
+from headway.notify.local import EVERY
+from headway.runs.claiming import takes
+from headway.runs.continuing import continues
+from headway.runs.runs import Runs
+from headway.runs.workers import Workers
+from headway.store.reader import PAGE_BYTES as PAGE_BYTES_MAX
+from headway.store.store import Store
+
+PAGE = 500
+"""Events that are read at once."""
+PAGE_BYTES = 512 * 1024
+"""The text that is read at once: each of thousands of streams may hold a page of its own."""
+EVENTS_MAX = 10**9
+"""More than any run has."""
+SHARED_MAX = 32
+"""Runs, and pages of events, that watchers of the same run share."""
+SILENCE_S = 15
+"""How long nothing may happen until a watch says so."""
+AGAIN_S: Final = (0.5, 1.5)
+"""Before who watches reads again what could not be read; anywhere between, so that a crowd does not come as one."""
+AHEAD_MAX = 10_000
+"""How far a run's place in its queue is counted."""
+
+_decode_names = msgspec.json.Decoder(list[str]).decode
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The run as it is, and the number of its last event: the first thing a watch yields."""
+
+    run: Run
+
+
+class Progressed(msgspec.Struct, frozen=True):
+    """The run's progress has changed. It is state, not history: it has no number and only the latest is told."""
+
+    run: Run
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The run is final and everything has been told."""
+
+    run: Run
+
+
+WatchItem = Snapshot | Event | Progressed | Ended
+
+
+class History:
+    """Reads over what the runs of one organisation have left behind."""
+
+    def __init__(self, store: Store, runs: Runs, workers: Workers, space: Space) -> None:
+        self._store = store
+        self._space = space
+        self._runs = runs
+        self._workers = workers
+        self._shared: dict[tuple[str, int, int], list[Event]] = {}
+        self._fresh: dict[str, tuple[int, Run]] = {}
+        """Runs that are watched, and after which commit they were read."""
+
+    async def page(self, run_id: str, after: int, size: int, kind: str | None = None) -> tuple[list[Event], bool]:
+        """Return a page of events of the run after a number, and whether there are more; raise RunNotFound or RunPurged."""
+        await self._runs.kept(run_id)
+        return await self._store.read.events(run_id, after, size, kind)
+
+    async def events(self, run_id: str, after: int, limit: int, kind: str | None = None) -> list[Event]:
+        """Return events of the run after a number, of however many pages; raise RunNotFound or RunPurged."""
+        found, more = await self.page(run_id, after, limit, kind)
+        while more and len(found) < limit:
+            further, more = await self.page(run_id, found[-1].seq, limit - len(found), kind)
+            found += further
+        return found
+
+    async def results(self, run_id: str, after: int, size: int) -> tuple[list[Result], bool]:
+        """Return a page of published results after a number, and whether there are more; raise RunNotFound or RunPurged."""
+        await self._runs.kept(run_id)
+        return await self._store.read.results(run_id, after, size)
+
+    async def newest_result(self, run_id: str) -> Result | None:
+        """Return what the run published last, if it has published anything; raise RunNotFound or RunPurged."""
+        await self._runs.kept(run_id)
+        return await self._store.read.newest_result(run_id)
+
+    async def attempts(self, run_id: str) -> list[Attempt]:
+        """Return the run's attempts, oldest first."""
+        return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
+
+    async def waiting(self, run_id: str, *, named: bool = True) -> tuple[Run, list[Cause], Work | None]:
+        """Return the run, the causes of its wait or facts about its execution or end, and its present or last worker.
+
+        With `named` false the worker's id is all that is said of who it is.
+        """
+        run = await self._runs.kept(run_id)
+        space, now_ms = self._space, self._store.clock.now_ms()
+        work = await self._work(run)
+        if work is not None and not named:
+            work = replace(work, worker="")
+        task, shown = space.task(self._store.catalog.task(run.task)), space.run(run)
+        if run.state in LEASED and work is not None:
+            return shown, running(shown, task, work, now_ms), work
+        if run.final:
+            goes_on = continues(task) and bool(await self._store.read.steps(run.id))
+            return shown, ended(shown, task, work, goes_on=goes_on), work
+        if run.state is State.QUEUED:
+            facts = await self._facts(run)
+        else:
+            facts = Facts(run, task, _queue(self._store, run), 0, 0, 0, 0, 0, 0, 0, None)
+        return shown, causes(replace(facts, run=shown, task=task, queue=space.queue(facts.queue))), work
+
+    async def _work(self, run: Run) -> Work | None:
+        """Return the worker that executes the run, or was the last to; of one of another organisation only that there is one."""
+        tried = attempts(await self.events(run.id, 0, EVENTS_MAX, "run.state"))
+        if not tried:
+            return None
+        last, own = tried[-1], self._space.organisation
+        worker = await self._store.read.worker(last.worker_id)
+        standing = await self._workers.standing(last.worker_id, own) if run.state in LEASED else None
+        if worker is not None and worker.organisation == own:
+            return Work(last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, standing)
+        if standing is not None and standing.blocked is not None:
+            blocked = standing.blocked
+            if blocked.run_id != run.id:
+                blocked = replace(blocked, task="", where="", stack="")
+            standing = replace(standing, blocked=blocked)
+        return Work(last.worker_id, "", last.started_at, standing)
+
+    async def _facts(self, run: Run) -> Facts:
+        store = self._store
+        task = store.catalog.task(run.task)
+        live = await store.read.live_counts()
+        workers = [
+            worker
+            for worker in await self._workers.list()
+            if worker.state == "active"
+            and (
+                takes(_decode_names(worker.tasks), _decode_names(worker.queues), (run.queue, run.task))
+                or worker.name == f"built-in-{task.executor}"  # which takes them whatever their names are
+            )
+        ]
+        full = blocked = 0
+        for worker in workers:
+            if len(await store.read.leases(worker.id)) >= worker.capacity:
+                full += 1
+            elif self._workers.is_blocked(worker.id):
+                blocked += 1
+            else:
+                break
+        running_of_task = sum(count for of_task, _, _, count in live if of_task == run.task)
+        if task.concurrency is not None and not self._space.owns(task.name):
+            # How many more others have started is not this one's affair.
+            running_of_task = min(running_of_task, task.concurrency)
+        return Facts(
+            run=run,
+            task=task,
+            queue=_queue(store, run),
+            workers=len(workers),
+            full=full,
+            blocked=blocked,
+            running_of_task=running_of_task,
+            running_in_queue=sum(count for _, queue, _, count in live if queue == run.queue),
+            running_of_key=sum(count for of_task, _, key, count in live if (of_task, key) == (run.task, run.key)),
+            ahead=await store.read.position_in_lane(run, AHEAD_MAX) if run.parked_until is None else 0,
+            task_opens_at=await store.read.rate_opens_at(task),
+        )
+
+    async def watch(self, run_id: str, after: int | None, stop: Callable[[], bool]) -> AsyncIterator[WatchItem | None]:
+        """Follow a run: a snapshot, then every event after `after` (None: after the snapshot's), until it ends.
+
+        Yields None when it has yielded nothing for a quarter of a minute, and when nothing can be read now. Ends without
+        Ended when `stop` says so. No event is missed and none comes twice, whatever happens between the reads. Only
+        the first read raises Unavailable.
+        """
+        with _Wake() as changed, self._store.notifier.watching(run_id, changed.set):
+            run = await self._now(run_id)
+            seen = run.seq if after is None else after
+            yield Snapshot(run)
+            progress = _progress(run)
+            changed.told()
+            while not stop():
+                try:
+                    while seen < run.seq and (events := await self._lines(run_id, seen, run.seq)):
+                        for event in events:
+                            yield event
+                            seen = event.seq
+                        changed.told()
+                    if _progress(run) != progress:
+                        progress = _progress(run)
+                        yield Progressed(run)
+                        changed.told()
+                    if seen >= run.seq:
+                        if run.final:
+                            yield Ended(run)
+                            return
+                        await changed.wait()
+                        if changed.silent():
+                            yield None
+                    run = await self._now(run_id)
+                except Unavailable:
+                    yield None
+                    changed.told()
+                    await changed.soon()
+
+    async def _now(self, run_id: str) -> Run:
+        """Return the run, read once after each commit for all who watch it; whom a later commit concerns is woken again."""
+        commits = self._store.generation
+        known = self._fresh.get(run_id)
+        if known is not None and known[0] == commits:
+            return known[1]
+        run = await self._runs.get(run_id)
+        if len(self._fresh) >= SHARED_MAX:
+            self._fresh.clear()
+        self._fresh[run_id] = commits, run
+        return run
+
+    async def _lines(self, run_id: str, after: int, last: int) -> list[Event]:
+        """Return a page of the events after a number, read once for all who watch: what is up to `last` never changes."""
+        place = (run_id, after, last)
+        found = self._shared.get(place)
+        if found is None:
+            found, _ = await self._store.read.events(run_id, after, PAGE, bytes_max=PAGE_BYTES)
+            if sum(len(event.data) for event in found) > PAGE_BYTES:
+                return found  # one event that is larger than a page should be
+            if len(self._shared) >= SHARED_MAX:
+                self._shared.clear()
+            self._shared[place] = found
+        return found
+
+    async def feed(self, after: int, run_ids: tuple[str, ...], stop: Callable[[], bool]) -> AsyncIterator[Event | None]:
+        """Follow all runs, or some, from a position; yields None as `watch` does. It has no end of its own, and raises nothing."""
+        with _Wake() as changed, self._store.notifier.watching(EVERY, changed.set):
+            while not stop():
+                try:
+                    more = True
+                    while more:
+                        events, reached, more = await self.all_events(after, PAGE, run_ids, PAGE_BYTES)
+                        for event in events:
+                            yield event
+                            after = event.position
+                        after = reached
+                        if events:
+                            changed.told()
+                        elif (
+                            changed.silent()
+                        ):  # of others there may be much to pass over, and at each of their commits more
+                            yield None
+                    if not stop():
+                        await changed.wait()
+                except Unavailable:
+                    yield None
+                    changed.told()
+                    await changed.soon()
+
+    async def all_events(
+        self, after: int, size: int, run_ids: tuple[str, ...] = (), bytes_max: int = PAGE_BYTES_MAX
+    ) -> tuple[list[Event], int, bool]:
+        """Return events of all runs (or of some) after a position, the last looked at, and whether there is more.
+
+        What is not the organisation's is passed over: a page may be empty, and yet there is more.
+        """
+        return await self._store.read.feed(self._space.organisation, after, size, run_ids, bytes_max)
+
+    async def last_position(self) -> int:
+        """Return where the feed ends now."""
+        return await self._store.read.last_position()
+
+
+def _progress(run: Run) -> tuple[object, ...]:
+    return run.progress_at, run.progress_done, run.progress_total, run.progress_message
+
+
+class _Wake:
+    """Wakes one who watches: when something may have changed, and when nothing was told for a while.
+
+    Who is woken may find that there is nothing to tell, again and again, so a silence is reckoned from what was told last.
+    The timer is not set anew each time, only when it finds that it fires too early: with ten thousand readers a change
+    has to be cheap.
+    """
+
+    __slots__ = ("_changed", "_loop", "_timer", "_told_s")
+
+    def __init__(self) -> None:
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._told_s = self._loop.time()
+        self._timer = self._loop.call_later(SILENCE_S, self._look)
+
+    def set(self) -> None:
+        """Say that something may have changed."""
+        self._changed.set()
+
+    def told(self) -> None:
+        """Note that something was told just now."""
+        self._told_s = self._loop.time()
+
+    def silent(self) -> bool:
+        """Tell whether that is too long ago; who asks says something then."""
+        now_s = self._loop.time()
+        if now_s < self._told_s + SILENCE_S:
+            return False
+        self._told_s = now_s
+        return True
+
+    async def wait(self) -> None:
+        """Return after a change, or when nothing was told for too long."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    async def soon(self) -> None:
+        """Return after a change, or a second or so: what could not be read may be there again without one."""
+        again = self._loop.call_later(random.uniform(*AGAIN_S), self.set)  # noqa: S311 - it only spreads them
+        try:
+            await self.wait()
+        finally:
+            again.cancel()
+
+    def _look(self) -> None:
+        left_s = self._told_s + SILENCE_S - self._loop.time()
+        if left_s <= 0:
+            self._changed.set()
+        self._timer = self._loop.call_later(left_s if left_s > 0 else SILENCE_S, self._look)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+
+def _queue(store: Store, run: Run) -> Queue:
+    return store.catalog.queues.get(run.queue) or Queue(run.queue, 0, None, run.created_at, run.created_at)

@@ -1,0 +1,135 @@
+"""Idempotency keys: the effect of a request and the memory of its reply are committed together."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from headway.errors import IdempotencyKeyReused
+from headway.kernel.space import Space
+from headway.store.command import Command
+from headway.store.unit import Unit
+
+T = TypeVar("T")
+
+_encode: Final = msgspec.json.Encoder().encode
+_encode_sorted: Final = msgspec.json.Encoder(order="sorted").encode
+_decode_any: Final = msgspec.json.Decoder().decode
+_decode: Final = msgspec.json.Decoder(list[str]).decode
+
+
+class RequestKey(msgspec.Struct):
+    """What a client calls a request, and what the request was (draft-ietf-httpapi-idempotency-key-header)."""
+
+    key: str
+    """Scoped by the route, so that one key may be used for two different calls; kept as its organisation's."""
+    fingerprint: str
+    keep_ms: int
+    replayed: bool = False
+    """Set when the reply was that of an earlier request."""
+
+
+def request_key(key: str, method: str, path: str, body: bytes, keep_ms: int) -> RequestKey:
+    """Return the key of a request: same key and same fingerprint is the same request, however its JSON is written."""
+    digest = hashlib.blake2b(b"\0".join((method.encode(), path.encode(), _sorted(body))), digest_size=16).hexdigest()
+    return RequestKey(f"{method} {path} {key}", digest, keep_ms)
+
+
+def _sorted(body: bytes) -> bytes:
+    """Return the JSON without what does not matter: spaces, escapes, the order of names."""
+    try:
+        return _encode_sorted(_decode_any(body)) if body else b""
+    except (msgspec.MsgspecError, RecursionError, ValueError):  # what cannot be read is refused later, as it stands
+        return body
+
+
+class Repeatable(Command[T]):
+    """A command whose result can be made again from lines that are remembered under an idempotency key."""
+
+    @abstractmethod
+    def lines(self, result: T) -> list[str]:
+        """Return the lines to remember."""
+
+    @abstractmethod
+    def replay(self, unit: Unit, lines: list[str]) -> T:
+        """Return the result of a repeated request from the lines of the first one."""
+
+
+class Creation(Repeatable[str]):
+    """A command whose result is the id of a new object."""
+
+    def lines(self, result: str) -> list[str]:
+        """Return the id."""
+        return [result]
+
+    def replay(self, unit: Unit, lines: list[str]) -> str:
+        """Return the id."""
+        del unit
+        return lines[0]
+
+
+class Keyed(Command[T]):
+    """A command under an idempotency key: applied at the first request, replayed at the same one later."""
+
+    def __init__(self, command: Repeatable[T], request: RequestKey, space: Space) -> None:
+        self._command = command
+        self._request = request
+        self._key = space.inside(request.key)
+        self.keys = (self._key,)
+        self.run_ids = command.run_ids
+        self.grows = command.grows
+        self.weight = command.weight
+
+    def apply(self, unit: Unit) -> T:
+        """Return the command's result; raise IdempotencyKeyReused if the key is that of another request.
+
+        An error of the command is not remembered.
+        """
+        request = self._request
+        known = unit.reply(self._key)
+        if known is not None:
+            fingerprint, reply = known
+            if fingerprint != request.fingerprint:
+                raise IdempotencyKeyReused
+            request.replayed = True
+            return self._command.replay(unit, _decode(reply))
+        result = self._command.apply(unit)
+        reply = _encode(self._command.lines(result)).decode()
+        unit.remember(self._key, request.fingerprint, reply, unit.now_ms + request.keep_ms)
+        return result
+
+
+def keyed(command: Repeatable[T], request: RequestKey | None, space: Space) -> Command[T]:
+    """Return the command under the request's idempotency key, if it has one."""
+    return command if request is None else Keyed(command, request, space)
+
+
+def once(
+    unit: Unit, request: RequestKey | None, space: Space, work: Callable[[Unit], list[str]]
+) -> tuple[list[str], bool]:
+    """Return the lines of the reply, and whether they are those of an earlier request with the same key.
+
+    Raises IdempotencyKeyReused if that one was another request. What `work` raises is not remembered.
+    """
+    if request is None:
+        return work(unit), False
+    key = space.inside(request.key)
+    known = unit.reply(key)
+    if known is not None:
+        fingerprint, reply = known
+        if fingerprint != request.fingerprint:
+            raise IdempotencyKeyReused
+        request.replayed = True
+        return _decode(reply), True
+    lines = work(unit)
+    unit.remember(key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)
+    return lines, False
+
+
+def keys_of(request: RequestKey | None, space: Space) -> tuple[str, ...]:
+    """Return what the writer has to look up beforehand."""
+    return () if request is None else (space.inside(request.key),)

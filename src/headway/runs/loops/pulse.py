@@ -1,0 +1,22 @@
+"""The sign of life of a server that shares its database with others, and its look at what they did."""
+
+from __future__ import annotations
+
+from headway.notify.events import CommitEvent
+from headway.runs.servers import PULSE_MS
+from headway.runs.service import Service
+
+
+class Pulse:
+    """Calls `servers.pulse`; an embedded store has no need of it."""
+
+    name = "pulse"
+    wakes_on: tuple[type[CommitEvent], ...] = ()
+
+    def __init__(self, service: Service) -> None:
+        self._servers = service.servers
+
+    async def tick(self) -> int | None:
+        """Give a sign of life; return when the next is due."""
+        await self._servers.pulse()
+        return PULSE_MS

@@ -1,0 +1,105 @@
+"""Brings back the runs of workers that are gone, ends what has gone on too long, and what others left half stopped."""
+
+from __future__ import annotations
+
+import logging
+
+from headway.kernel.lifecycle import Abandoned, Errored, Resumed
+from headway.kernel.run import Reason, Run, RunError, State
+from headway.notify.events import CommitEvent, DeadlineSet, MessagesMissed, SessionsChanged
+from headway.runs.service import Service
+from headway.runs.stopping import finish
+from headway.runs.transitions import move
+from headway.store.unit import Unit
+
+CHUNK = 1_000
+SPACE_EVERY_MS = 2_000
+"""How often the disk is looked at."""
+FAMILIES_EVERY_MS = 10_000
+"""How often the only server of a store looks for families that it has left half stopped itself, by failing."""
+
+log = logging.getLogger("headway.rescuer")
+
+
+class Rescuer:
+    """Lapsed leases, passed deadlines, families that a stop has not reached altogether; and the space on the disk."""
+
+    name = "rescuer"
+    wakes_on: tuple[type[CommitEvent], ...] = (DeadlineSet, SessionsChanged, MessagesMissed)
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._store = service.store
+        self._deadline_ms: int | None = 0
+        """The next deadline that is known; the store is asked only when it has passed."""
+        self._families_at_ms = 0
+        """When to look for families, on the monotonic clock."""
+        events = service.store.events
+        events.subscribe(DeadlineSet, lambda deadline: self.note(deadline.at_ms))
+        events.subscribe(MessagesMissed, lambda _: self.note(self._store.clock.now_ms()))
+
+    def note(self, deadline_ms: int) -> None:
+        """Take in a deadline that a commit has set."""
+        self._deadline_ms = deadline_ms if self._deadline_ms is None else min(self._deadline_ms, deadline_ms)
+
+    async def tick(self) -> int | None:
+        """Rescue everything that is lost or overdue; return how long until the next may be."""
+        store, sessions = self._store, self._service.sessions
+        store.check_space()
+        for session in sessions.lapsed():
+            why = "the server that its worker spoke to stood still" if session.kept_silent else ""
+            lost = await self._service.workers.lapse(session, given_up=why)
+            if lost is None:
+                log.info("worker.heard worker_id=%s", session.worker_id)
+            elif lost:
+                log.warning("worker.lapsed worker_id=%s runs=%d", session.worker_id, lost)
+            else:  # nothing is lost: as a rule it was told to go, and had handed everything back
+                log.info("worker.gone worker_id=%s", session.worker_id)
+        while self._deadline_ms is not None and self._deadline_ms <= store.clock.now_ms():
+            passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
+            unheard_ms = sessions.listening.unheard_ms()
+            try:
+                next_ms = await store.write(lambda unit, unheard_ms=unheard_ms: self._end_overdue(unit, unheard_ms))  # type: ignore[misc]  # the default binds the loop's variable
+            except BaseException:
+                self.note(passed)
+                raise
+            if next_ms is not None:
+                self.note(next_ms)
+        if store.peers is not None or store.clock.monotonic_ms() >= self._families_at_ms:
+            await finish(store)
+            self._families_at_ms = store.clock.monotonic_ms() + FAMILIES_EVERY_MS
+        waits = [SPACE_EVERY_MS]
+        if self._deadline_ms is not None:
+            waits.append(self._deadline_ms - store.clock.now_ms())
+        expiry_ms = sessions.next_expiry_in_ms()
+        if expiry_ms is not None:
+            waits.append(expiry_ms)
+        return max(1, min(waits))
+
+    def _end_overdue(self, unit: Unit, unheard_ms: int) -> int | None:
+        """End runs past their deadline, with `unheard_ms` for reports that are late; return the next deadline."""
+        leased_ms = 0 if unheard_ms else unit.now_ms
+        overdue = unit.find("find_overdue", now_ms=unit.now_ms, leased_ms=leased_ms, limit=CHUNK)
+        for run in overdue:
+            _end(unit, run)
+        unit.flush()
+        if not unheard_ms:
+            deadline_at: int | None = unit.database.rows("next_due")[0][1]
+            return deadline_at
+        waiting_at, leased_at = unit.database.rows("next_deadlines")[0]
+        if leased_at is not None:  # a run without a worker has no reports to wait for
+            leased_at = max(leased_at, unit.now_ms + unheard_ms)
+        return min((at for at in (waiting_at, leased_at) if at is not None), default=None)
+
+
+def _end(unit: Unit, run: Run) -> None:
+    match run.state:
+        case State.RUNNING:
+            error = RunError(code="timeout", message="the attempt took too long, and its worker did not end it")
+            move(unit, run, Errored(error))
+        case State.STOPPING:
+            move(unit, run, Abandoned())
+        case State.SUSPENDED:
+            move(unit, run, Resumed(Reason(code="timeout", message="its wait has timed out")), timed_out=True)
+        case _:
+            raise AssertionError(f"a run that is {run.state} has no deadline")

@@ -1,0 +1,288 @@
+"""Reports of workers: each is fenced by its lease epoch, and all of a request share one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from headway.config import Settings
+from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
+from headway.ids import Signer
+from headway.kernel import lifecycle, progress
+from headway.kernel.authority import EVERYBODY, Principal
+from headway.kernel.effects import NEEDS, Effect, of_start
+from headway.kernel.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
+from headway.kernel.permissions import lacking_for_child, within
+from headway.kernel.query import FIRST
+from headway.kernel.run import FINAL, Blocker, Run, State
+from headway.kernel.space import Space
+from headway.protocol import workers as wire
+from headway.protocol.runs import StartRun
+from headway.protocol.values import invalid, timestamp
+from headway.runs import continuing
+from headway.runs.report_events import EVENTS, json_text
+from headway.runs.starting import Draft, Drafter, insert
+from headway.runs.transitions import CHILD_RESULT, change, move, unblock
+from headway.store.damage import is_json
+from headway.store.unit import Unit
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+SIGNAL: Final = "signal:"
+"""Steps of this prefix are signals that arrived: `signal:NAME#N`, N counting from 1."""
+RESERVED_STEPS: Final = (SIGNAL, CHILD_RESULT, FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE)
+"""Prefixes of steps that the server writes and trusts: a worker that could write them could pass for another run's heir."""
+TOKEN: Final = "token"  # noqa: S105 - the purpose that tokens are signed for
+
+
+class CheckedReport(msgspec.Struct, frozen=True):
+    """A report after all checks that need no transaction."""
+
+    report: wire.AnyReport
+    value: str = "null"
+    event: lifecycle.Event | None = None
+    draft: Draft | None = None
+    refusal: HeadwayError | None = None
+    organisation: int = FIRST
+    """Organisation of the run that the report was checked for."""
+    by: Principal = EVERYBODY
+    """The principal of the worker's key."""
+
+
+def _of_child(report: wire.ChildReport) -> StartRun:
+    return msgspec.structs.replace(report.run, parent_id=report.run_id)
+
+
+def _effects(report: wire.ChildReport) -> Iterable[Effect]:
+    spec = report.run
+    return of_start(spec.task, spec.dedupe.on_conflict if spec.dedupe else "return")
+
+
+def _check_name(name: str) -> None:
+    """Raise InvalidInput for the name of a step that only the server writes."""
+    if name.startswith(RESERVED_STEPS):
+        message = f"names of steps do not begin with {name.partition(':')[0]}:, since the server's own do"
+        raise invalid("/name", message, "reserved")
+
+
+class ReportProcessor:
+    """Checks reports before the transaction, and applies them in it."""
+
+    def __init__(self, drafter: Drafter, signer: Signer, settings: Settings) -> None:
+        self._drafter = drafter
+        self._signer = signer
+        self._settings = settings
+
+    async def check_child(
+        self, report: wire.ChildReport, organisation: int, by: Principal = EVERYBODY
+    ) -> CheckedReport:
+        """Check the report of a child as `check` does; an input that takes long is validated in a child process meanwhile."""
+        try:
+            _check_name(report.name)
+            draft = await self._drafter.draft(_of_child(report), Space(organisation), run_type="child")
+            _authorize_child(by, draft, _effects(report))
+        except HeadwayError as error:
+            return CheckedReport(report, refusal=error, organisation=organisation, by=by)
+        return CheckedReport(report, draft=draft, organisation=organisation, by=by)
+
+    def check(
+        self, report: wire.AnyReport, organisation: int, by: Principal = EVERYBODY, *, shared: bool = False
+    ) -> CheckedReport:
+        """Check a report; an error, also of the key's permissions, becomes the `refusal` of this report alone.
+
+        `organisation` is that of the run, as a rule the worker's own. `shared`: the run's task is shared by another
+        organisation, and names of child tasks are looked up there first.
+        """
+        try:
+            if isinstance(report, (wire.StepReport, wire.StepFailureReport, wire.ChildReport)):
+                _check_name(report.name)
+            translate = EVENTS.get(type(report))
+            if translate is not None:
+                return CheckedReport(report, event=translate(report, self._settings))
+            match report:
+                case wire.StepReport() | wire.ResultReport():
+                    return CheckedReport(report, value=json_text(report.value, self._settings, "/value"))
+                case wire.StepFailureReport():
+                    return CheckedReport(report, value=_step_failure_value(report))
+                case wire.ChildReport():
+                    spec, space = _of_child(report), Space(organisation)
+                    draft = self._drafter.draft_at_once(spec, space, run_type="child", shared_first=shared)
+                    _authorize_child(by, draft, _effects(report))
+                    return CheckedReport(report, draft=draft, organisation=organisation, by=by)
+                case _:
+                    return CheckedReport(report)
+        except HeadwayError as error:
+            return CheckedReport(report, refusal=error, organisation=organisation, by=by)
+
+    def apply(
+        self, unit: Unit, worker_id: str, reports: list[CheckedReport]
+    ) -> tuple[list[wire.Rejection], list[wire.Reply]]:
+        """Apply reports in order; return those that changed nothing, and the answers that some ask for."""
+        rejected: list[wire.Rejection] = []
+        replies: list[wire.Reply] = []
+        for index, given in enumerate(reports):
+            checked, report = given, given.report
+            run = unit.run(report.run_id)
+            try:
+                if run is None or run.epoch != report.epoch or run.worker_id != worker_id:
+                    raise LeaseLost
+                if run.organisation != checked.organisation and isinstance(report, wire.ChildReport):
+                    shared = not Space(run.organisation).owns(run.task)
+                    checked = self.check(report, run.organisation, checked.by, shared=shared)
+                if checked.refusal is not None:
+                    raise checked.refusal
+                reply = self._one(unit, run, checked)
+                if reply is not None:
+                    replies.append(msgspec.structs.replace(reply, index=index))
+            except HeadwayError as error:
+                unit.doubt(report.run_id)
+                rejected.append(wire.Rejection(index=index, status=error.status, code=error.code, detail=error.detail))
+        return rejected, replies
+
+    def _one(self, unit: Unit, run: Run, checked: CheckedReport) -> wire.Reply | None:
+        report = checked.report
+        match report:
+            case (
+                wire.SucceededReport() | wire.ErroredReport() | wire.SuspendedReport()
+                | wire.SleptReport() | wire.ReleasedReport() | wire.StoppedReport()
+            ):  # fmt: skip
+                assert checked.event is not None, "an outcome is translated into an event"
+                _apply(unit, run, report, checked.event)
+            case wire.ProgressReport():
+                after = progress.advance(run, report.done, report.total, report.message, unit.now_ms)
+                change(unit, run, after)
+            case wire.LogReport():
+                self._log(unit, run, report)
+            case wire.ResultReport():
+                number = unit.add_result(run.id, report.name, checked.value)
+                line = _encode({"number": number, "name": report.name, "value": msgspec.Raw(checked.value.encode())})
+                change(unit, run, run, "run.result", line.decode())
+            case wire.StepReport():
+                _step(unit, run, report.name, checked.value)
+            case wire.StepFailureReport():
+                _step_failure(unit, run, report, checked.value)
+            case wire.ChildReport():
+                return self._child(unit, run, report, checked.draft)
+            case wire.TokenReport():
+                return wire.Reply(index=0, token=self._signer.seal(TOKEN, f"{run.id} {report.name}"))
+            case _:
+                assert_never(report)
+        return None
+
+    def _log(self, unit: Unit, run: Run, report: wire.LogReport) -> None:
+        """Histories are bounded: a run that logs without end keeps its first lines, and says so."""
+        bound = self._settings.log_lines_max
+        if run.seq > bound:
+            return
+        message, level = report.message, report.level
+        if run.seq == bound:
+            message, level = f"the history is full at {bound} lines: further log lines are dropped", "warning"
+        line: dict[str, Any] = {"level": level, "message": message, "attempt": run.attempt}
+        if report.fields and run.seq < bound:
+            line["fields"] = report.fields
+        change(unit, run, run, "run.log", _encode(line).decode())
+
+    def _child(self, unit: Unit, run: Run, report: wire.ChildReport, draft: Draft | None) -> wire.Reply:
+        """Start a child once: what an earlier attempt started is found again by its step."""
+        known = unit.step(run.id, report.name)
+        if known is not None:
+            child_id = _decode(known.value) if is_json(known.value) else None
+            if not isinstance(child_id, str):
+                raise InvalidInput(f"the step {report.name!r} of this run started no child")
+            return wire.Reply(index=0, run_id=child_id)
+        if run.state is State.STOPPING:
+            raise RunStopping
+        assert draft is not None
+        child = self._insert_child(unit, run, report.name, draft)
+        _step(unit, run, report.name, f'"{child.id}"')
+        return wire.Reply(index=0, run_id=child.id)
+
+    def _insert_child(self, unit: Unit, parent: Run, step: str, draft: Draft) -> Run:
+        """Start the child; one that takes the place of a child that failed in an earlier run goes on from its steps."""
+        before = continuing.inherit_child(unit, parent, step, draft.run)
+        if before is None:
+            return insert(unit, draft)[0]
+        planned = continuing.plan(unit, before)
+        draft = msgspec.structs.replace(draft, run=msgspec.structs.replace(draft.run, previous_id=before.id))
+        child, created = insert(unit, draft)
+        if created:
+            continuing.inherit(unit, before, child, planned)
+        return child
+
+
+def _authorize_child(by: Principal, draft: Draft, effects: Iterable[Effect]) -> None:
+    """Raise Forbidden for a child that the worker's key may not start."""
+    effect = lacking_for_child(by, effects, draft.run.queue)
+    if effect is not None:
+        scope, queue = NEEDS[effect].scope, Space.outside(draft.run.queue)
+        elsewhere = "" if within(by, draft.run.queue) else f", or a key for the queue {queue[:200]}"
+        raise Forbidden(f"to {effect} in the queue {queue[:200]} needs the scope {scope}{elsewhere}", scope=scope)
+
+
+def _step(unit: Unit, run: Run, name: str, value: str) -> None:
+    if unit.step(run.id, name) is None:
+        unit.add_step(run.id, name, value)
+        change(unit, run, run, "run.step", _encode({"name": name, "attempt": run.attempt}).decode())
+
+
+def _step_failure_value(report: wire.StepFailureReport) -> str:
+    retry_at = None if report.retry_at is None else timestamp(report.retry_at, "/retry_at")
+    error = report.error
+    failure = wire.StepFailure(retry_at=retry_at, code=error.code, type=error.type, message=error.message)
+    return _encode(failure).decode()
+
+
+def _step_failure(unit: Unit, run: Run, report: wire.StepFailureReport, value: str) -> None:
+    name = f"{STEP_FAILURE}{report.name}:{report.number}"
+    if unit.step(run.id, name) is None:
+        unit.add_step(run.id, name, value)
+        line = {
+            "name": report.name, "number": report.number, "attempt": run.attempt, "retry_at": report.retry_at,
+            "error": report.error,
+        }  # fmt: skip
+        change(unit, run, run, "run.step_failed", _encode(line).decode())
+
+
+def _apply(unit: Unit, run: Run, report: wire.OutcomeReport, event: lifecycle.Event) -> None:
+    if isinstance(event, lifecycle.Suspended):
+        _suspend(unit, run, event)
+        return
+    note = {"note": report.note} if isinstance(report, wire.ReleasedReport) and report.note else {}
+    move(unit, run, event, **note)
+    if run.state is State.STOPPING and isinstance(event, lifecycle.Succeeded):
+        # Taken as the word that it has stopped, not as its outcome: the stop was durable first.
+        raise RunStopping
+
+
+def _suspend(unit: Unit, run: Run, event: lifecycle.Suspended) -> None:
+    """Suspend, and go on at once if what it waits for came while it was letting go."""
+    for blocker in event.blockers:
+        if blocker.kind == "run":
+            child = unit.run(blocker.run_id)
+            known = unit.step(run.id, CHILD_RESULT + blocker.run_id) if child is None else child.parent_id == run.id
+            if not known and not continuing.take_over(unit, run, blocker.run_id):
+                raise InvalidState("a run can wait for its own children only", state=str(run.state))
+    after = move(unit, run, event)
+    for blocker in event.blockers:
+        if after.state is State.SUSPENDED and _has_come(unit, run, blocker):
+            after = unblock(unit, after, blocker)
+
+
+def _has_come(unit: Unit, run: Run, blocker: Blocker) -> bool:
+    if blocker.kind == "run":
+        child = unit.run(blocker.run_id)
+        told = run.previous_id is not None and unit.step(run.id, CHILD_RESULT + blocker.run_id) is not None
+        return child is None or child.state in FINAL or told
+    return unit.step(run.id, f"{SIGNAL}{blocker.name}#{blocker.number}") is not None
+
+
+def token_of(signer: Signer, token: str) -> tuple[str, str] | None:
+    """Return (run id, name) of a token that this service handed out, or None."""
+    text = signer.unseal(TOKEN, token)
+    if text is None:
+        return None
+    run_id, _, name = text.partition(" ")
+    return run_id, name

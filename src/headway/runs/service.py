@@ -1,0 +1,124 @@
+"""The service: everything over one store. Loops and workers hold this; surfaces hold the desk of their organisation."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
+
+import msgspec
+
+from headway.config import Settings
+from headway.features.access.access import Access
+from headway.features.access.organisations import Organisations
+from headway.features.tables.external.tables import databases
+from headway.ids import IdSource, Signer
+from headway.notify.events import AccessChanged, ClaimsLeft, CommitEvent, LaneClosed, StopRequested, StorageRegained
+from headway.outbound.egress import EgressPolicy
+from headway.outbound.gateway import Gateway
+from headway.runs.bulk import Bulk
+from headway.runs.desk import Desk
+from headway.runs.hooks import Hook, table
+from headway.runs.reactions import HOOKS
+from headway.runs.reporting import ReportProcessor
+from headway.runs.schemas import Schemas
+from headway.runs.servers import Servers
+from headway.runs.sessions import Sessions
+from headway.runs.starting import Drafter
+from headway.runs.workers import Declarations, Workers
+from headway.store.catalog import Lane
+from headway.store.store import Store
+from headway.vault import Vault, as_secrets
+
+T = TypeVar("T")
+
+RELAYED: Final = (StopRequested, AccessChanged)
+"""After-commit events of the core that servers relay to each other; features add theirs."""
+ALL_LANES: Final[Lane] = ("", "")
+
+
+class Extension(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a feature that the service needs; `features.feature.Feature` adds loops, routes and checks."""
+
+    name: str
+    hooks: tuple[Hook, ...] = ()
+    """In-transaction reactions to transitions, after those of the core."""
+    relayed: tuple[type[CommitEvent], ...] = ()
+    """After-commit events that servers relay to each other."""
+    parts: Mapping[type, Callable[[Service], Any]] = {}
+    """Class → function that makes its one object for all organisations: `service.part(Class)`."""
+    nouns: Mapping[type, Callable[[Service, int], Any]] = {}
+    """Class → function that makes its object for one organisation: `desk.get(Class)`."""
+    declarations: Callable[[Service], Declarations] | None = None
+    """Reader of what workers declare of the feature when they register."""
+    metrics: Callable[[Service], Iterable[Any]] | None = None
+    """Prometheus metrics of the server, shown to the operator."""
+    prune: Callable[[Service], Awaitable[None]] | None = None
+    """Removal of rows that retention gives up; called by the pruner before tombstones go."""
+
+
+class Service:
+    """What belongs to no organisation, and the way to what does: `service.of(1).runs.start(…)`."""
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        settings: Settings,
+        ids: IdSource | None = None,
+        gateway: Gateway | None = None,
+        features: Sequence[Extension] = (),
+    ) -> None:
+        self.store = store
+        self.settings = settings
+        self.signer = signer
+        self.vault = Vault(signer.secret, as_secrets(settings.earlier_secrets))
+        self.databases = databases(settings)
+        """External databases that tables are of."""
+        self.ids = ids or IdSource()
+        self.gateway = gateway or Gateway(EgressPolicy.of(settings))
+        self.schemas = Schemas(self.gateway.children)
+        self.sessions = Sessions(
+            store.clock, store.events, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms
+        )
+        self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
+        reports = ReportProcessor(self.drafter, signer, settings)
+        self.bulk = Bulk(store, self.ids)
+        self.features = tuple(features)
+        self._parts: dict[type, Any] = {}
+        declarations = [each.declarations(self) for each in features if each.declarations is not None]
+        self.workers = Workers(store, self.sessions, reports, self.schemas, self.ids, settings, declarations)
+        self.servers = Servers(store, self.sessions)
+        self.access = Access(store, signer, settings)
+        """Who is let in; see `headway.features.access`."""
+        self.organisations = Organisations(store, self.access, self.ids)
+        self._desks: dict[int, Desk] = {}
+        self.closed_lanes: dict[tuple[str, str], int] = {}
+        """(queue, task) that a rate has closed → when they open again; ALL_LANES: claims that have to go on."""
+        store.install(table(self.hooks), (*RELAYED, *(kind for each in features for kind in each.relayed)))
+        events = store.events
+        events.subscribe(StopRequested, self.sessions.stop)
+        events.subscribe(StorageRegained, lambda _: self.sessions.excuse())
+        events.subscribe(LaneClosed, lambda closed: self._close_lane((closed.queue, closed.task), closed.at_ms))
+        events.subscribe(ClaimsLeft, lambda left: self._close_lane(ALL_LANES, left.at_ms))
+
+    def of(self, organisation: int) -> Desk:
+        """Return the desk at which the organisation is served; always the same one."""
+        desk = self._desks.get(organisation)
+        if desk is None:
+            desk = self._desks[organisation] = Desk(self, organisation)
+        return desk
+
+    def part(self, kind: type[T]) -> T:
+        """Return a feature's object for all organisations, made when it is first asked for."""
+        if kind not in self._parts:
+            make = next(each.parts[kind] for each in self.features if kind in each.parts)
+            self._parts[kind] = make(self)
+        return cast(T, self._parts[kind])
+
+    @property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks of the core and of the features, in the order in which they react."""
+        return (*HOOKS, *(hook for each in self.features for hook in each.hooks))
+
+    def _close_lane(self, lane: Lane, at_ms: int) -> None:
+        self.closed_lanes[lane] = at_ms

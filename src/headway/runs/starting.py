@@ -1,0 +1,291 @@
+"""Starting runs: from what was asked to a new run, or to the earlier one that it duplicates."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.clock import Clock
+from headway.config import Settings
+from headway.errors import DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
+from headway.ids import IdSource, canonical_id, time_of
+from headway.kernel.admission import duplicates, may_debounce
+from headway.kernel.lifecycle import Rescheduled
+from headway.kernel.query import FIRST
+from headway.kernel.run import Reason, Run, State
+from headway.kernel.space import Space
+from headway.kernel.task import Task
+from headway.protocol.runs import Dedupe, StartRun
+from headway.protocol.values import duration, invalid, timestamp
+from headway.runs.inputs import canonical, pick_key
+from headway.runs.schemas import TOGETHER_MAX, Question, Schemas
+from headway.runs.stopping import terminate
+from headway.runs.transitions import change, move
+from headway.store.catalog import Catalog
+from headway.store.unit import Unit
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A run that is checked and complete, but not in the store yet."""
+
+    run: Run
+    labels: dict[str, str]
+    dedupe: Dedupe | None = None
+    ttl_ms: int | None = None
+
+
+class Drafter:
+    """Checks what was asked against task, schema and limits. All of it happens before the transaction."""
+
+    def __init__(self, catalog: Catalog, clock: Clock, ids: IdSource, schemas: Schemas, settings: Settings) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._ids = ids
+        self._schemas = schemas
+        self._settings = settings
+
+    async def draft(self, spec: StartRun, space: Space, *, run_type: str = "api", shared_first: bool = False) -> Draft:
+        """Return the draft of a run of the organisation; an input that takes long to check is checked elsewhere meanwhile.
+
+        With `shared_first` a name means a shared task rather than one of the organisation's own. Raises UnknownTask,
+        TaskInactive, InvalidInput, PayloadTooLarge or MalformedJson.
+        """
+        draft, question = self._draft(spec, space, run_type, None, shared_first=shared_first)
+        if question is not None:
+            await self._schemas.judge(question, space.organisation)
+        if self._schemas.spent > TOGETHER_MAX:
+            await self._schemas.rest()
+        return draft
+
+    async def rest(self) -> None:
+        """Yield to the event loop between two of many drafts."""
+        await self._schemas.rest()
+
+    def draft_at_once(
+        self, spec: StartRun, space: Space, *, run_type: str, task: Task | None = None, shared_first: bool = False
+    ) -> Draft:
+        """Return the draft of a run, of this task if one is given, where nothing can be waited for: in a transaction.
+
+        Raises what `draft` does, and InputTooCostly for an input that takes long to check.
+        """
+        draft, question = self._draft(spec, space, run_type, task, shared_first=shared_first)
+        if question is not None:
+            raise question.refusal()
+        return draft
+
+    def _draft(
+        self, spec: StartRun, space: Space, run_type: str, task: Task | None, *, shared_first: bool = False
+    ) -> tuple[Draft, Question | None]:
+        task = task or space.find(self._catalog.tasks, spec.task, shared_first=shared_first)
+        if task is None:
+            raise UnknownTask(f"no worker has declared a task named {spec.task!r}", task=spec.task)
+        if not task.active:
+            raise TaskInactive(f"the task {spec.task!r} is not active")
+        limits = self._settings
+        text, value = canonical(spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input")
+        question = None if task.input_schema == "{}" else self._schemas.check(task.input_schema, text, value)
+        now_ms = self._clock.now_ms()
+        ttl_ms = _ttl(spec.dedupe) if spec.dedupe is not None else None
+        run_at = None if spec.run_at is None and spec.delay is None else _run_at(spec, now_ms)
+        if run_at is None and spec.dedupe is not None and spec.dedupe.on_conflict == "debounce":
+            run_at = now_ms + (ttl_ms or 0)
+        run_id = self._ids.new(now_ms)
+        key = spec.key or (None if task.key is None else pick_key(task.key, value))
+        run = new_run(
+            run_id,
+            task,
+            now_ms,
+            name=spec.name,
+            queue=_queue(spec, task, space),
+            priority=spec.priority,
+            key=None if key is None else space.inside(key),
+            max_attempts=spec.max_attempts,
+            input=text,
+            labels=_encode(spec.labels).decode() if spec.labels else "{}",
+            run_type=run_type,
+            parent_id=None if spec.parent_id is None else _parent(spec.parent_id),
+            protected=spec.protect,
+            run_at=run_at,
+            keep_ms=None if spec.retention is None else duration(spec.retention, "/retention"),
+            organisation=space.organisation,
+        )
+        return Draft(run, spec.labels, spec.dedupe, ttl_ms), question
+
+
+def new_run(
+    run_id: str,
+    task: Task,
+    now_ms: int,
+    *,
+    input: str,  # noqa: A002 - the API's word
+    name: str | None = None,
+    queue: str | None = None,
+    priority: int | None = None,
+    key: str | None = None,
+    max_attempts: int | None = None,
+    labels: str = "{}",
+    run_type: str = "api",
+    parent_id: str | None = None,
+    previous_id: str | None = None,
+    protected: bool = False,
+    run_at: int | None = None,
+    keep_ms: int | None = None,
+    organisation: int = FIRST,
+) -> Run:
+    """Return a run as it is born: queued, or scheduled if its time is yet to come.
+
+    It was created when its id says, so that the order of ids is the order of creation, whatever the clock does.
+    """
+    run_at = now_ms if run_at is None else run_at
+    return Run(
+        id=run_id,
+        task=task.name,
+        task_version=task.version,
+        name=Space.outside(task.name) if name is None else name,
+        state=State.SCHEDULED if run_at > now_ms else State.QUEUED,
+        queue=queue or task.queue,
+        priority=task.priority if priority is None else priority,
+        key=key,
+        attempt=0,
+        max_attempts=max_attempts or task.retry.max_attempts,
+        crashes=0,
+        epoch=0,
+        worker_id=None,
+        input=input,
+        output=None,
+        error=None,
+        reason=None,
+        labels=labels,
+        blocked_on="[]",
+        progress_done=0,
+        progress_total=None,
+        progress_message="",
+        progress_rate=None,
+        progress_at=None,
+        run_type=run_type,
+        parent_id=parent_id,
+        root_id=run_id,
+        previous_id=previous_id,
+        schedule_id=None,
+        protected=int(protected),
+        created_at=time_of(run_id),
+        run_at=run_at,
+        started_at=None,
+        finished_at=None,
+        expires_at=None,
+        keep_ms=keep_ms,
+        deadline_at=None,
+        parked_until=None,
+        updated_at=time_of(run_id),
+        seq=1,
+        version=1,
+        organisation=organisation,
+    )
+
+
+def insert(unit: Unit, draft: Draft) -> tuple[Run, bool]:
+    """Start the run, or return the earlier one it duplicates; tell which. Raises DuplicateRun if that is not wanted."""
+    run = draft.run
+    if run.parent_id is not None:
+        run = _under_parent(unit, run)
+    if draft.dedupe is not None:
+        first = _first(unit, run, draft)
+        if first is not None:
+            return first, False
+    unit.queue(run.queue)
+    unit.insert(run, draft.labels)
+    unit.record(run, "run.state", f'{{"state":"{run.state}","cause":"created","run_type":"{run.run_type}"}}')
+    return run, True
+
+
+def _under_parent(unit: Unit, run: Run) -> Run:
+    parent = unit.run(run.parent_id or "")
+    if parent is None or parent.organisation != run.organisation:
+        raise InvalidInput(
+            "parent_id names no run",
+            errors=[{"pointer": "/parent_id", "code": "unknown_run", "message": "no such run"}],
+        )
+    if parent.state in (State.STOPPING, State.TERMINATED):
+        raise InvalidState(f"the parent is {parent.state}: it starts no more children", state=str(parent.state))
+    return replace(run, root_id=parent.root_id)
+
+
+def _first(unit: Unit, run: Run, draft: Draft) -> Run | None:
+    """Return the run that already has the dedupe key, after doing with it what the request wants; else take the key."""
+    dedupe = draft.dedupe
+    assert dedupe is not None
+    unit.flush()  # an earlier start of the same transaction may have taken the key
+    was = ""
+    key = Space(run.organisation).inside(dedupe.key)
+    for _, _, run_id, scope, until in unit.database.rows("read_dedupe", task=run.task, key=key):
+        was = run_id
+        first = unit.run(run_id)
+        if not duplicates(scope, until, first, unit.now_ms):
+            break
+        match dedupe.on_conflict:
+            case "reject":
+                raise DuplicateRun(f"run {run_id} has the dedupe key {dedupe.key!r}", run_id=run_id)
+            case "replace":
+                if first is not None:
+                    because = Reason(code="replaced", message=f"replaced by {run.id}")
+                    terminate(unit, first, because, None, cascade=True)
+                break
+            case "debounce" if first is not None and may_debounce(first):
+                _take_key(unit, first.id, draft, was)
+                return _debounced(unit, first, run, draft.ttl_ms or 0)
+        if first is None:
+            raise DuplicateRun(f"run {run_id}, which was removed since, had the dedupe key", run_id=run_id)
+        return first
+    _take_key(unit, run.id, draft, was)
+    return None
+
+
+def _take_key(unit: Unit, run_id: str, draft: Draft, was: str) -> None:
+    dedupe = draft.dedupe
+    assert dedupe is not None
+    until = None if draft.ttl_ms is None else unit.now_ms + draft.ttl_ms
+    run = draft.run
+    key = {"task": run.task, "key": Space(run.organisation).inside(dedupe.key), "was": was}
+    unit.later("save_dedupe", expect=1, run_id=run_id, scope=dedupe.scope, until=until, **key)
+
+
+def _debounced(unit: Unit, first: Run, run: Run, ttl_ms: int) -> Run:
+    """The newest input counts, and the wait begins anew."""
+    after = change(unit, first, replace(first, input=run.input), "run.changed", '{"changed":["input"]}')
+    return move(unit, after, Rescheduled(unit.now_ms + ttl_ms))
+
+
+def _queue(spec: StartRun, task: Task, space: Space) -> str:
+    if spec.queue is None and space.owns(task.queue):
+        return task.queue
+    return space.inside(spec.queue or space.outside(task.queue))
+
+
+def _run_at(spec: StartRun, now_ms: int) -> int | None:
+    if spec.run_at is not None and spec.delay is not None:
+        raise invalid("/delay", "run_at and delay exclude each other")
+    if spec.delay is not None:
+        return now_ms + duration(spec.delay, "/delay")
+    return None if spec.run_at is None else timestamp(spec.run_at, "/run_at")
+
+
+def _parent(text: str) -> str:
+    parent_id = canonical_id(text)
+    if parent_id is None:
+        raise invalid("/parent_id", "it is not a run id")
+    return parent_id
+
+
+def _ttl(dedupe: Dedupe) -> int | None:
+    if dedupe.ttl is None:
+        if dedupe.scope == "window" or dedupe.on_conflict == "debounce":
+            raise invalid("/dedupe/ttl", "a window and a debounce need a ttl")
+        return None
+    return duration(dedupe.ttl, "/dedupe/ttl")
+
+
+Outcome = tuple[Run, bool] | HeadwayError

@@ -1,0 +1,178 @@
+"""Tasks and queues: list, look, switch on and off, stop everything of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from headway.errors import Forbidden, QueueNotFound, TaskNotFound
+from headway.kernel.query import RunFilter
+from headway.kernel.run import Reason, State
+from headway.kernel.space import Space
+from headway.kernel.task import Task
+from headway.kernel.worker import Queue
+from headway.protocol.values import duration
+from headway.protocol.workers import TerminateTask
+from headway.runs.stopping import finish, terminate
+from headway.store.command import Command
+from headway.store.store import Store
+from headway.store.unit import Unit
+
+CHUNK = 500
+
+
+@dataclass(eq=False)
+class _Activate(Command[Task]):
+    space: Space
+    name: str
+    active: bool
+
+    def apply(self, unit: Unit) -> Task:
+        task = unit.task_now(self.space.inside(self.name))
+        if task is None:
+            _find(self.space, unit.catalog.tasks, self.name)
+            raise Forbidden(f"the task {self.name!r} is shared by another organisation, which alone switches it")
+        if task.active != self.active:
+            task = replace(task, active=self.active, updated_at=unit.now_ms)
+            unit.define(task)
+            for lane in unit.catalog.lanes_of(task.name):
+                unit.open_lane(*lane)
+        return task
+
+
+@dataclass(eq=False)
+class _Terminate(Command[int]):
+    reason: Reason
+    grace_ms: int | None
+    run_ids: list[str]
+
+    def apply(self, unit: Unit) -> int:
+        found = [run for run_id in self.run_ids if (run := unit.run(run_id)) is not None and not run.final]
+        for run in found:
+            terminate(unit, run, self.reason, self.grace_ms, cascade=True)
+        return len(found)
+
+
+@dataclass(eq=False)
+class _ChangeQueue(Command[Queue]):
+    name: str
+    change: Callable[[Queue], Queue]
+
+    def apply(self, unit: Unit) -> Queue:
+        before = unit.queue_now(self.name)
+        queue = self.change(before)
+        if queue != before:
+            queue = replace(queue, updated_at=unit.now_ms)
+            unit.save_queue(queue)
+            for lane in unit.catalog.lanes_in(queue.name):
+                unit.open_lane(*lane)
+        return queue
+
+
+def _find(space: Space, tasks: Mapping[str, Task], name: str) -> Task:
+    task = space.find(tasks, name)
+    if task is None:
+        raise TaskNotFound(f"there is no task {name!r}", task=name)
+    return task
+
+
+class Tasks:
+    """Every verb on the tasks that an organisation may start: its own, and those shared with all."""
+
+    def __init__(self, store: Store, space: Space) -> None:
+        self._store = store
+        self._space = space
+
+    def list(self) -> list[Task]:
+        """Return all tasks, by name; one of the organisation's own stands for a shared one of the same name."""
+        found: dict[str, Task] = {}
+        for task in self._store.catalog.tasks.values():
+            if self._space.owns(task.name):
+                found[task.name] = self._space.task(task)
+        mine = {task.name for task in found.values()}
+        shared = [task for task in self._store.catalog.tasks.values() if task.shared and task.name not in mine]
+        return sorted([*found.values(), *shared], key=lambda task: task.name)
+
+    def get(self, name: str) -> Task:
+        """Return a task; raise TaskNotFound."""
+        return self._space.task(_find(self._space, self._store.catalog.tasks, name))
+
+    def title(self, name: str) -> str:
+        """Return the title of a task; its name, if it has no title or does not exist any more."""
+        task = self._space.find(self._store.catalog.tasks, name)
+        return (task.title if task is not None else "") or name
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return the organisation's runs of the task by state, from the maintained counters."""
+        return self._store.catalog.by_state(self._space, tasks=self._space.tasks(name))
+
+    async def activate(self, name: str, *, active: bool) -> Task:
+        """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits.
+
+        A task that is shared with the organisation is not its own to switch: that raises Forbidden.
+        """
+        return self._space.task(await self._store.write(_Activate(self._space, name, active)))
+
+    async def terminate(self, name: str, how: TerminateTask) -> int:
+        """Ask every unfinished run of the task to stop; return how many were asked. In chunks, so nothing else waits.
+
+        Of a shared task these are the organisation's own runs.
+        """
+        self.get(name)
+        grace_ms = None if how.grace is None else duration(how.grace, "/grace")
+        reason = Reason(code="terminated", message=how.reason, actor=how.actor)
+        unfinished = (State.SCHEDULED, State.QUEUED, State.RUNNING, State.SUSPENDED)
+        wanted = self._space.wanted(RunFilter(task=(name,), state=unfinished))
+        after, asked = "", 0
+        while ids := await self._store.read.ids(wanted, after, CHUNK):
+            asked += await self._store.write(_Terminate(reason, grace_ms, ids))
+            await finish(self._store)
+            after = ids[-1]
+        return asked
+
+
+class Queues:
+    """Every verb on the queues of an organisation."""
+
+    def __init__(self, store: Store, space: Space) -> None:
+        self._store = store
+        self._space = space
+
+    def list(self) -> list[Queue]:
+        """Return all queues, by name."""
+        own = [queue for queue in self._store.catalog.queues.values() if self._space.owns(queue.name)]
+        return sorted(map(self._space.queue, own), key=lambda queue: queue.name)
+
+    def get(self, name: str) -> Queue:
+        """Return a queue; raise QueueNotFound."""
+        queue = self._store.catalog.queues.get(self._space.inside(name))
+        if queue is None:
+            raise QueueNotFound(f"there is no queue {name!r}; it exists from its first use", queue=name)
+        return self._space.queue(queue)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return the queue's runs by state, from the maintained counters."""
+        return self._store.catalog.by_state(self._space, queue=self._space.inside(name))
+
+    async def oldest(self, name: str) -> int | None:
+        """Return since when the queue's oldest ready run has been due."""
+        stored = self._space.inside(name)
+        tasks = [task for queue, task in self._store.catalog.lanes_with_work if queue == stored]
+        return await self._store.read.oldest_ready(stored, tasks) if tasks else None
+
+    async def pause(self, name: str, *, paused: bool) -> Queue:
+        """Let nothing start from the queue, or let it start again. What runs goes on."""
+        self.get(name)
+        return await self._change(name, lambda queue: replace(queue, paused=int(paused)))
+
+    async def limit(self, name: str, concurrency: int | UnsetType | None) -> Queue:
+        """Say how many runs of the queue may run at once; None lifts the limit, UNSET leaves it. Creates the queue."""
+        if concurrency is UNSET:
+            return await self._change(name, lambda queue: queue)
+        return await self._change(name, lambda queue: replace(queue, concurrency=concurrency))
+
+    async def _change(self, name: str, change: Callable[[Queue], Queue]) -> Queue:
+        return self._space.queue(await self._store.write(_ChangeQueue(self._space.inside(name), change)))

@@ -1,0 +1,124 @@
+"""Transitions of runs: an event is applied, its line of history is written, and the hooks react, in one transaction."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.kernel import lifecycle
+from headway.kernel.lifecycle import CAUSES, Claimed, Unblocked, decide
+from headway.kernel.run import FINAL, Blocker, Run, State
+from headway.store.meters import CLAIMED, ENDED, POISONED, RETRIED
+from headway.store.unit import Unit
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode_blockers: Final = msgspec.json.Decoder(list[Blocker]).decode
+
+SET_BACK_MS: Final = 1_000
+"""How far behind a run's last change the wall clock has to be, to have been set back: those of servers differ a little."""
+CHILD_RESULT: Final = "child-result:"
+"""The step under which a parent finds how its child ended."""
+SUCCEEDED_RESULT: Final = '{"state":"succeeded"'
+"""The beginning of that step's value if the child succeeded."""
+
+
+def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
+    """Apply `event` to `run` and call the hooks; raise InvalidState, changing nothing, if the run's state does not allow it.
+
+    `detail` is what the line of history carries besides state and cause.
+    """
+    after = decide(run, event, unit.task(run.task), unit.now_ms)
+    after = replace(after, seq=run.seq + 1, version=run.version + 1)
+    if run.updated_at - unit.now_ms > SET_BACK_MS:
+        detail["clock_set_back_ms"] = run.updated_at - unit.now_ms
+    if type(event) is Claimed and run.parked_until is None:
+        unit.save(after, run, "save_claimed")
+    elif run.worker_id is not None and after.state in FINAL:
+        unit.save(after, run, "save_finished")
+    else:
+        unit.save(after, run)
+    unit.record(after, "run.state", _line(after, CAUSES[type(event)], detail))
+    _measure(unit, run, after, event)
+    for concerns, react in unit.hooks[after.state]:
+        if concerns(run):
+            react(unit, run, after, event)
+    return after
+
+
+def _measure(unit: Unit, run: Run, after: Run, event: lifecycle.Event) -> None:
+    """Note what the meters of the task count: a wait that is over, an attempt that ended, a run that is final."""
+    if type(event) is Claimed:
+        since = run.run_at if not run.attempt else max(run.run_at, run.updated_at)  # it was queued again then
+        unit.notes.append((run.organisation, run.task, CLAIMED, after.updated_at - since))
+        return
+    took_ms = -1
+    if after.finished_at is not None and after.started_at is not None:
+        took_ms = after.finished_at - after.started_at
+    if run.worker_id is not None and after.worker_id is None:
+        outcome = CAUSES[type(event)]
+        if run.state is State.STOPPING and outcome not in ("crashed", "abandoned"):
+            outcome = "stopped"
+        unit.notes.append((run.organisation, run.task, outcome, took_ms))
+        if after.state is State.SCHEDULED and outcome == "errored":
+            unit.notes.append((run.organisation, run.task, RETRIED, -1))
+        elif after.state is State.FAILED and outcome == "crashed":
+            unit.notes.append((run.organisation, run.task, POISONED, -1))
+    elif took_ms >= 0:
+        unit.notes.append((run.organisation, run.task, ENDED, took_ms))
+
+
+def _line(run: Run, cause: str, detail: dict[str, Any]) -> str:
+    """Return the data of a line of history; states, causes and worker ids need no escaping."""
+    if cause == "claimed":
+        claimed = (
+            f'{{"state":"running","cause":"claimed","attempt":{run.attempt},"epoch":{run.epoch},'
+            f'"worker_id":"{run.worker_id}"}}'
+        )
+        return claimed if not detail else _encode(msgspec.json.decode(claimed) | detail).decode()
+    if cause == "succeeded" and run.state is State.SUCCEEDED and not detail:
+        return '{"state":"succeeded","cause":"succeeded"}'
+    data: dict[str, Any] = {"state": run.state, "cause": cause}
+    if run.reason is not None:
+        data["reason"] = msgspec.Raw(run.reason.encode())
+    if run.error is not None and cause in ("errored", "crashed", "abandoned"):
+        data["error"] = msgspec.Raw(run.error.encode())
+    if run.state is State.SUSPENDED:
+        data["blocked_on"] = msgspec.Raw(run.blocked_on.encode())
+    if run.state is State.SCHEDULED:
+        data["run_at"] = run.run_at
+    return _encode(data | detail).decode()
+
+
+def child_result(run: Run) -> str:
+    """Return how a child ended, as its parent's step keeps it."""
+    ended = {
+        "state": run.state,
+        "output": msgspec.Raw((run.output or "null").encode()),
+        "error": msgspec.Raw((run.error or "null").encode()),
+        "reason": msgspec.Raw((run.reason or "null").encode()),
+    }
+    return _encode(ended).decode()
+
+
+def unblock(unit: Unit, run: Run, blocker: Blocker) -> Run:
+    """Take away something that the run waits for, if it does."""
+    if run.state is State.SUSPENDED and blocker in _decode_blockers(run.blocked_on):
+        return move(unit, run, Unblocked(blocker), unblocked=blocker)
+    return run
+
+
+def change(unit: Unit, before: Run, after: Run, kind: str | None = None, data: str = "") -> Run:
+    """Keep a change that is no transition: a new version, and a line of history if `kind` names one."""
+    assert after.state is before.state, "states change by events"
+    after = replace(
+        after,
+        version=before.version + 1,
+        seq=before.seq + (kind is not None),
+        updated_at=max(unit.now_ms, before.updated_at),
+    )
+    unit.save(after, before)
+    if kind is not None:
+        unit.record(after, kind, data)
+    return after

@@ -1,0 +1,50 @@
+"""Composition root: the features in the order of their hooks, the native API with their routes, and the loops."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headway.feature import Feature
+from headway.features.schedules.feature import SCHEDULES
+from headway.runs.loops.bookkeeper import Bookkeeper
+from headway.runs.loops.loop import Loop
+from headway.runs.loops.pruner import EVERY_MS, Pruner
+from headway.runs.loops.pulse import Pulse
+from headway.runs.loops.rescuer import Rescuer
+from headway.runs.loops.stager import Stager
+from headway.runs.loops.timekeeper import Timekeeper
+from headway.runs.servers import PULSE_MS
+from headway.runs.service import Service
+from headway.web import routes
+from headway.web.route import Route
+
+FEATURES: Final[tuple[Feature, ...]] = (SCHEDULES,)
+_ROUTES: Final[tuple[Route, ...]] = tuple(route for feature in FEATURES for route in feature.routes)
+ROUTES: Final = (*routes.ROUTES, *_ROUTES)
+NATIVE_SURFACE: Final = routes.native(_ROUTES)
+CHECKS: Final = tuple(check for feature in FEATURES for check in feature.checks)
+"""Checks of the rows of features, for `headway doctor`."""
+
+
+def begin_loops(service: Service) -> list[Loop]:
+    """Start the loops of a server; each is woken by the events that it names in `wakes_on`."""
+    running = [
+        Loop(Stager(service)),
+        Loop(Rescuer(service)),
+        Loop(Pruner(service), longest_s=EVERY_MS / 1000),
+        *(Loop(make(service)) for feature in FEATURES for make in feature.loops),
+        Loop(Bookkeeper(service)),
+    ]
+    if service.store.peers is not None:
+        # Others take it for gone before a longer wait is over.
+        running.append(Loop(Pulse(service), back_off_max_s=PULSE_MS / 1000))
+
+    def look_again() -> None:
+        for loop in running:
+            loop.wake()
+
+    running.append(Loop(Timekeeper(service, look_again)))
+    for loop in running:
+        loop.subscribe(service.store.events, service.store.clock)
+        loop.start()
+    return running

@@ -1,1 +1,0 @@
-"""Tables and their records: what a surface, a loop or a built-in task can do with them."""

@@ -1,0 +1,98 @@
+"""Commands of the writer: operations that are applied within one transaction, alone or with others."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from headway.store.catalog import Lane
+from headway.store.unit import Unit
+
+T = TypeVar("T")
+
+
+class Command(ABC, Generic[T]):
+    """An operation whose `apply` changes the unit of a transaction and returns the caller's result.
+
+    A subclass is a dataclass of its arguments, and sets as attributes of the class or of the object what differs from
+    these defaults. A transaction that fails may be decided anew: then `apply` is called again.
+    """
+
+    run_ids: Iterable[str] = ()
+    """Runs that are loaded beforehand, together with those of the other commands."""
+    keys: Iterable[str] = ()
+    """Idempotency keys that are looked up beforehand."""
+    grows: bool = False
+    """Whether it is refused on a full disk and when too many commands wait."""
+    lanes: Callable[[Lane], bool] | None = None
+    """Predicate of the lanes that a patient command waits for; None: it is applied at once."""
+    weight: int = 1
+    """About how many runs it touches; it limits the size of a transaction."""
+    trusts: bool = False
+    """Whether the copies of runs in memory will do, as for reports; these are written by the second writer, if there is one."""
+
+    future: asyncio.Future[T] | None = None
+    result: T | None = None
+    failure: BaseException | None = None
+    cancelled: bool = False
+    """Whether a patient command stops waiting: it is answered with what it gets at once."""
+    settled: bool = False
+    """Whether the future is done, also for a caller who has gone."""
+
+    @abstractmethod
+    def apply(self, unit: Unit) -> T:
+        """Change the unit and return the result; a HeadwayError is raised in the caller, and must leave no change."""
+
+    def settle(self) -> None:
+        """Set the future, unless its caller has gone."""
+        self.settled = True
+        future = self.future
+        if future is None or future.done():
+            return
+        if isinstance(self.failure, StopIteration):  # a future takes none: this and all after it would go unanswered
+            future.set_exception(RuntimeError(repr(self.failure)))
+        elif self.failure is not None:
+            future.set_exception(self.failure)
+        else:
+            future.set_result(self.result)  # type: ignore[arg-type]  # apply returned a T
+
+
+class Statement(Command[None]):
+    """A command that carries out one named statement."""
+
+    def __init__(self, name: str, /, **binds: Any) -> None:
+        self._name = name
+        self._binds = binds
+
+    def apply(self, unit: Unit) -> None:
+        """Add the statement to those of the transaction."""
+        unit.later(self._name, **self._binds)
+
+
+class FunctionCommand(Command[T]):
+    """A command that calls a function."""
+
+    def __init__(
+        self,
+        function: Callable[[Unit], T],
+        *,
+        run_ids: Iterable[str] = (),
+        keys: Iterable[str] = (),
+        grows: bool = False,
+        lanes: Callable[[Lane], bool] | None = None,
+        weight: int = 1,
+        trusts: bool = False,
+    ) -> None:
+        self._function = function
+        self.run_ids = run_ids
+        self.keys = keys
+        self.grows = grows
+        self.lanes = lanes
+        self.weight = weight
+        self.trusts = trusts
+
+    def apply(self, unit: Unit) -> T:
+        """Call the function."""
+        return self._function(unit)

@@ -1,0 +1,297 @@
+"""The store: what writes, many reads, and what every decision needs at hand, behind one object.
+
+`write` takes a function of a `Unit`, which is carried out in a transaction with whatever else is waiting; its future is
+done when that transaction is on stable storage. `read` never waits for a writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from headway.clock import Clock
+from headway.errors import HeadwayError
+from headway.kernel.run import Run
+from headway.kernel.space import Space
+from headway.notify.events import CommitEvent, Dispatcher, MessagesMissed, StorageRegained, StorageStopped
+from headway.notify.local import LocalNotifier
+from headway.notify.message import Message, marks_in
+from headway.store.catalog import Catalog
+from headway.store.command import Command, FunctionCommand
+from headway.store.database import Database, Reading
+from headway.store.peers import Peers
+from headway.store.reader import Reader
+from headway.store.reserve import Reserve
+from headway.store.statements import Dialect
+from headway.store.unit import Committed, HookTable, Unit
+from headway.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """Everything that is kept."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        dialect: Dialect,
+        writing: Database,
+        near: Reading | None,
+        far: Callable[[], Reading] | None,
+        readers: int = 1,
+        reporting: Database | None = None,
+        peers: Peers | None = None,
+        reserve: Reserve | None = None,
+        threaded: bool = True,
+        look: Callable[[], bool] = lambda: True,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Connections come opened and migrated; see `store.sqlite.open` and `store.postgres.open`.
+
+        With `peers` the database is shared with other servers. It may then have a second connection that writes: for
+        what workers report. `look` tells whether what is written will be found again.
+        """
+        self.clock = clock
+        self.dialect = dialect
+        """What statements that depend on a request are spelt in."""
+        self.catalog = Catalog(shared=peers is not None)
+        self.catalog.load(writing)
+        self.notifier = LocalNotifier()
+        self.read = Reader(dialect, clock, self.catalog, near, far, readers)
+        self.peers = peers
+        self.generation = 0
+        """Raised by every commit that may have changed a run, here or elsewhere, before anyone is woken."""
+        self.events = Dispatcher()
+        self._connections = [writing] if reporting is None else [writing, reporting]
+        self._reserve = reserve
+        self._look = look
+        self._on_close = on_close
+        self._tasks: set[asyncio.Task[None]] = set()
+        cache: dict[str, Run] = {}
+        self.writers = tuple(
+            Writer(
+                database,
+                self.catalog,
+                clock,
+                on_commit=self._reported if second else self._committed,
+                on_broken=lambda error: self.events.publish(StorageStopped(error)),
+                tell=None if peers is None else peers.tell,
+                on_regained=self._back,
+                threaded=threaded,
+                cache=cache,
+                second=bool(second),
+            )
+            for second, database in enumerate(self._connections)
+        )
+        self.writer = self.writers[0]
+        if reserve is not None:
+            self.writer.full = not reserve.hold()
+
+    @property
+    def reserve_made(self) -> Path | None:
+        """The reserve file, if it was made when this store was opened."""
+        return self._reserve.path if self._reserve is not None and self._reserve.made else None
+
+    def install(self, hooks: HookTable, relayed: Iterable[type[CommitEvent]]) -> None:
+        """Take the hooks of all transactions and the events that servers relay to each other; called once, before `start`."""
+        for writer in self.writers:
+            writer.hooks = hooks
+        if self.peers is not None:
+            self.peers.relayed = {kind.relay: kind for kind in relayed}
+
+    def start(self) -> None:
+        """Begin writing, and hearing other servers, on the running event loop."""
+        for writer in self.writers:
+            writer.start()
+        if self.peers is not None:
+            self.peers.begin(self._heard)
+
+    def write(
+        self,
+        work: Command[T] | Callable[[Unit], T],
+        *,
+        run_ids: Iterable[str] = (),
+        keys: Iterable[str] = (),
+        grows: bool = False,
+        weight: int = 1,
+        trusts: bool = False,
+    ) -> asyncio.Future[T]:
+        """Apply a command, or a function with the attributes of one, in a transaction.
+
+        What `trusts` the copies of runs in memory is what workers report: of two writers, it is the other's. While the
+        database carries out the one's statements, the other can decide, and claims need not wait for reports.
+        """
+        command = (
+            work
+            if isinstance(work, Command)
+            else FunctionCommand(work, run_ids=run_ids, keys=keys, grows=grows, weight=weight, trusts=trusts)
+        )
+        return (self.writers[-1] if command.trusts else self.writer).write(command)
+
+    async def write_patiently(
+        self,
+        command: Command[list[T]],
+        wait_s: float,
+        undelivered: Callable[[list[T]], Awaitable[None]],
+        enough: asyncio.Future[None] | None = None,
+    ) -> list[T]:
+        """Apply a command with `lanes` now and whenever one of them becomes ready, until it returns something or time is up.
+
+        It also ends when `enough` is done. If the caller is cancelled while it waits, a late result is given to `undelivered`.
+        """
+        future = self.writer.write(command)
+        loop = asyncio.get_running_loop()
+
+        def give_up(_: object = None) -> None:
+            self.writer.cancel(command)
+
+        # The future is awaited itself, since everything between it and the caller is another turn of the loop.
+        timer = loop.call_later(wait_s, give_up) if wait_s > 0 else None
+        if timer is None and not future.done():
+            give_up()
+        if enough is not None:
+            enough.add_done_callback(give_up)
+        try:
+            return await future or []
+        except asyncio.CancelledError:
+            if not command.settled:  # the future is cancelled with its caller: what comes is heard by another one
+                command.future = loop.create_future()
+                give_up()
+                await command.future
+            await undelivered(command.result or [])
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if enough is not None:
+                enough.remove_done_callback(give_up)
+
+    @property
+    def full(self) -> bool:
+        """Whether starts are refused because the disk is full."""
+        return any(writer.full for writer in self.writers)
+
+    @property
+    def down(self) -> bool:
+        """Whether the database cannot be reached."""
+        return any(writer.down for writer in self.writers)
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing can be written any more."""
+        return any(writer.broken is not None for writer in self.writers)
+
+    @property
+    def busy_ms(self) -> int:
+        """Milliseconds for which the current database operation has been running; large if the database hangs."""
+        since = [since_ms for writer in self.writers if (since_ms := writer.busy_since_ms) is not None]
+        return self.clock.monotonic_ms() - min(since) if since else 0
+
+    @property
+    def cached_bytes(self) -> int:
+        """How much of this process's memory the database's pages take."""
+        return self._connections[0].cached_bytes()
+
+    def check_space(self) -> None:
+        """Release the reserve on a full disk, restore it when there is space again; called by a loop.
+
+        Where nothing is written, it is also what finds out that the store is gone.
+        """
+        if not self._look():
+            self.soon(lambda: self.write(lambda unit: None))  # an empty commit makes the writer fail, and end
+            return
+        if self._reserve is None:
+            for writer in self.writers:
+                writer.full = False  # the next start finds out
+            return
+        if self.writer.full:
+            if self._reserve.held:
+                self._reserve.release()
+            elif self._reserve.hold():
+                self.writer.full = False
+        elif not self._reserve.held:
+            self.writer.full = not self._reserve.hold()
+
+    async def know(self, space: Space, tasks: Iterable[str]) -> None:
+        """See that an organisation's tasks are known, also those that another server has learnt of a moment ago."""
+        if self.catalog.shared and any(space.find(self.catalog.tasks, name) is None for name in tasks):
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Read again what is kept in memory of tasks, queues and counters: other servers may have changed it."""
+        await self.write(self._reload)
+
+    def _reload(self, unit: Unit) -> None:
+        self.catalog.load(unit.database)
+        for queue, task in self.catalog.lanes_with_work:
+            unit.ready[queue, task] = None
+
+    def _heard(self, message: Message | None) -> None:
+        """Look where another server says that something has changed; None: everywhere."""
+        self.generation += 1
+        if message is None:
+            self._regained()
+            return
+        self.notifier.publish_marks(marks_in(message))
+        if message.lanes:
+            self.catalog.expect(message.lanes)
+            self.writer.expect(message.lanes)
+        if message.catalog:
+            self.soon(self.refresh)
+        for event in message.events:
+            self.events.publish(event)
+
+    def _back(self) -> None:
+        self.events.publish(StorageRegained())
+        self._regained()
+
+    def _regained(self) -> None:
+        """Some of what the others did may have gone unheard."""
+        self.generation += 1
+        self.notifier.publish_all()
+        self.soon(self.refresh)
+        self.events.publish(MessagesMissed())
+
+    def soon(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin `work` on the event loop; a HeadwayError of it is dropped, since it is repeated when the database is back."""
+
+        async def quietly() -> None:
+            with contextlib.suppress(HeadwayError):  # it is down again, or closed: the next look is at the next pulse
+                await work()
+
+        task = asyncio.get_running_loop().create_task(quietly())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _committed(self, committed: Committed) -> None:
+        self.generation += 1
+        if self.notifier.watchers:
+            self.notifier.publish(committed.run_ids)
+        if committed.timers or committed.events:
+            for event in committed.all_events():
+                self.events.publish(event)
+
+    def _reported(self, committed: Committed) -> None:
+        """Of the second writer: the first has the claims that may be waiting for what it has left."""
+        if committed.lanes:
+            self.writer.expect(committed.lanes)
+        self._committed(committed)
+
+    async def close(self) -> None:
+        """Finish what is being written and let go of everything."""
+        if self.peers is not None:
+            await asyncio.to_thread(self.peers.stop)
+        for writer in reversed(self.writers):  # what is reported may be what a claim waits for
+            await writer.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self.read.close()
+        for connection in self._connections:
+            if connection is not self.read.near:
+                (connection.abandon if self.broken else connection.close)()
+        self._on_close()

@@ -1,0 +1,236 @@
+"""Holds every row of a store against every other: what `headway doctor --verify` does, and every fault test at its end.
+
+The tables are read in order and side by side, so memory stays the same whatever the store holds. All of it is read as of
+one moment: servers may go on writing meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+import msgspec
+
+from headway.features.access.model import AuditEvent
+from headway.features.access.rules import breaks
+from headway.features.access.store import SEAL, VERSION, head_of, unsealed
+from headway.features.tables.model import Field
+from headway.features.tables.rules.keys import entries
+from headway.features.tables.store import make_table
+from headway.ids import Signer
+from headway.kernel.lifecycle import CAUSES, TRANSITIONS
+from headway.kernel.run import FINAL, PARKED, State
+from headway.kernel.space import MARK, Space
+from headway.store.damage import MARK as MARKED
+from headway.store.damage import is_json
+
+_LEGAL: Final = frozenset(
+    (str(state), CAUSES[event], str(target))
+    for state, row in TRANSITIONS.items()
+    for event, targets in row.items()
+    for target in targets
+)
+_BORN: Final = frozenset({State.SCHEDULED, State.QUEUED})
+
+Line = tuple[str, int, str, str | None]
+"""Of an event: run id, seq, type, and of a state what it says."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a line of a state says."""
+
+    state: str
+    cause: str
+    epoch: int | None = None
+
+
+_told: Final = msgspec.json.Decoder(Told).decode
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that cannot be so."""
+
+    about: str
+    """A run's id, or a table."""
+    message: str
+
+    def __str__(self) -> str:
+        """Return it in one line."""
+        return f"{self.about}: {self.message}"
+
+
+DOCUMENTS: Final = {
+    "runs": ("input", "output", "error", "reason", "labels", "blocked_on"), "events": ("data",), "results": ("value",),
+    "steps": ("value",), "tasks": ("definition",), "schedules": ("definition",), "tables": ("definition",),
+    "records": ("data",), "record_tasks": ("definition",),
+}  # fmt: skip
+"""Columns with JSON documents, by table."""
+_NAMED: Final = ("run_id", "id", "name")
+"""The column by which a row is named in findings."""
+
+Rows = Iterable[Mapping[str, Any]]
+"""The rows of a table, by the names of their columns."""
+
+
+def unreadable(table: str, rows: Callable[[bool], Rows]) -> list[Finding]:
+    """Return the values of a table that are not UTF-8, or not JSON where they have to be.
+
+    `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads invalid UTF-8 as `store.damage` describes.
+    """
+    try:
+        return list(_unreadable(table, rows(False), marked=False))
+    except UnicodeDecodeError:
+        return list(_unreadable(table, rows(True), marked=True))
+
+
+def _unreadable(table: str, rows: Rows, *, marked: bool) -> Iterator[Finding]:
+    documents = DOCUMENTS.get(table, ())
+    for row in rows:
+        for column, cell in row.items():
+            if cell.__class__ is not str:
+                continue
+            if (marked and cell.startswith(MARKED)) or (column in documents and not is_json(cell)):
+                about = next((str(row[name]) for name in _NAMED if name in row), table)
+                yield Finding(about, f"it is damaged: {column} of its row in {table} cannot be read")
+
+
+Read = Callable[..., Iterable[Any]]
+"""Returns the rows of a named statement, one after the other, all of them as of one moment."""
+
+
+RowCheck = Callable[[Read], Iterator[Finding]]
+"""A check of a feature's rows."""
+
+
+def findings(read: Read, signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()) -> Iterator[Finding]:
+    """Yield everything that is wrong; a healthy store has nothing of that, also right after a crash.
+
+    `signers` have the store's secrets, if these are known: then the seal of the log is looked at as well.
+    """
+    yield from _histories(read("verify_runs"), read("verify_events"))
+    for task, queue, state, kept, found in read("verify_counters"):
+        yield Finding("counters", f"({_named(task)}, {_named(queue)}, {state}) says {kept}, there are {found}")
+    for run_id, where, name in read("verify_labels", mark=MARK):
+        yield Finding(run_id, f"the label {name!r} is in the {where} only")
+    for run_id, what in read("verify_organisations", mark=MARK):
+        yield Finding(
+            run_id, f"its {what} is not one of its organisation" if what != "organisation" else "it is nobody's"
+        )
+    for what, run_id in read("verify_orphans"):
+        yield Finding(run_id, f"a {what} of it is left, but it is not there" if " " not in what else what)
+    for run_id, count, last in read("verify_results"):
+        yield Finding(run_id, f"it has {count} results, and the last has number {last}")
+    for run_id, worker_id in read("verify_leases"):
+        yield Finding(run_id, f"its lease is held by {worker_id}, which is gone")
+    for task, key, queue in read("verify_parked", parked=PARKED):
+        message = f"runs of the key {_named(key)!r} in the queue {_named(queue)!r} wait for a slot that is free"
+        yield Finding(_named(task), message)
+    for what, name in read("verify_keys"):
+        yield Finding(what, f"{name} is of something that is not there")
+    yield from _log(read, signers)
+    for name, kept, found in read("verify_table_counts"):
+        yield Finding(name, f"the table says that it has {kept} records, there are {found}")
+    for what, row_id in read("verify_record_orphans"):
+        yield Finding(row_id, f"a {what} of nothing is left")
+    fields = {table.number: table.fields for table in map(make_table, read("verify_tables"))}
+    yield from _records(fields, read("verify_records"), read("verify_record_values"))
+    for check in checks:
+        yield from check(read)
+
+
+def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
+    """Compare the audit log with its head, its seal, and the rows that only an audited action can have made."""
+    head, sealed = head_of(read("verify_audit_head")), None
+    if signers:
+        seal = next((str(value) for (value,) in read("read_fact", name=SEAL)), "")
+        sealed = unsealed(seal, signers)
+        if seal and sealed is None:
+            yield Finding("audit_events", "the log's seal was not made with this store's secret")
+        elif not seal and head.number:
+            yield Finding(
+                "audit_events", "the log is not sealed: a server does so when it starts, or somebody has removed it"
+            )
+    for number, message in breaks((AuditEvent(*row) for row in read("verify_audit")), head, sealed):
+        yield Finding("audit_events", f"line {number}: {message}")
+    for what, name in read("verify_audited"):
+        yield Finding("audit_events", f"nothing tells who has made the {what} {name}: lines are gone")
+    changes = next((int(value) for (value,) in read("read_fact", name=VERSION)), 0)
+    told = next(count for (count,) in read("verify_audit_changes"))
+    if told < changes:
+        yield Finding(
+            "audit_events", f"keys, users and organisations were changed {changes} times, and {told} lines tell of it"
+        )
+
+
+def _named(stored: str) -> str:
+    """Return a name for people, with whose it is."""
+    return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
+
+
+def _records(fields: dict[int, tuple[Field, ...]], records: Iterable[Any], values: Iterable[Any]) -> Iterator[Finding]:
+    """Walk records and their index side by side; both come in order of table and record."""
+    index = groupby(values, key=lambda row: (row[0], row[1]))
+    at, rows = next(index, (None, iter(())))
+    for number, record_id, data in records:
+        while at is not None and at < (number, record_id):
+            yield Finding(at[1], "the index has it, but it is not there")
+            at, rows = next(index, (None, iter(())))
+        kept: set[tuple[str, str, int]] = set()
+        if at == (number, record_id):
+            kept = {(field, value, unique) for _, _, field, value, unique in rows}
+            at, rows = next(index, (None, iter(())))
+        if kept != entries(fields[number], msgspec.json.decode(data)):
+            yield Finding(record_id, "the index does not say of it what it says itself")
+    while at is not None:
+        yield Finding(at[1], "the index has it, but it is not there")
+        at, rows = next(index, (None, iter(())))
+
+
+def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:
+    """Walk runs and histories side by side; both come in order of run id."""
+    histories = groupby(events, key=lambda line: line[0])
+    told, lines = next(histories, (None, iter(())))
+    for run_id, state, epoch, seq in runs:
+        while told is not None and told < run_id:
+            yield Finding(told, "it has a history, but is not there")
+            told, lines = next(histories, (None, iter(())))
+        if told != run_id:
+            yield Finding(run_id, "it has no history")
+            continue
+        yield from _history(run_id, state, epoch, seq, lines)
+        told, lines = next(histories, (None, iter(())))
+    while told is not None:
+        yield Finding(told, "it has a history, but is not there")
+        told, lines = next(histories, (None, iter(())))
+
+
+def _history(run_id: str, state: str, epoch: int, seq: int, lines: Iterable[Line]) -> Iterator[Finding]:
+    """Hold a run against its history: numbers without gaps, legal steps, rising epochs, one end."""
+    last, now, claims = 0, "", 0
+    for _, number, kind, data in lines:
+        if number != last + 1:
+            yield Finding(run_id, f"event {last + 1} is missing")
+        last = number
+        if kind != "run.state" or data is None:
+            continue
+        line = _told(data)
+        to, cause = line.state, line.cause
+        if now == "":
+            if cause != "created" or to not in _BORN:
+                yield Finding(run_id, f"its history begins with {cause} in {to}")
+        elif (now, cause, to) not in _LEGAL:
+            yield Finding(run_id, f"{cause} took it from {now} to {to}")
+        if cause == "claimed":
+            claims += 1
+            if line.epoch != claims:
+                yield Finding(run_id, f"claim {claims} has epoch {line.epoch}")
+        now = to
+    if last != seq:
+        yield Finding(run_id, f"its last event is {last}, it says {seq}")
+    if now != state:
+        yield Finding(
+            run_id, f"it is {state}, its history ends in {now}" + (", which is final" if now in FINAL else "")
+        )
+    if claims != epoch:
+        yield Finding(run_id, f"it was claimed {claims} times, its epoch is {epoch}")

@@ -1,0 +1,491 @@
+"""A writer: whatever commands are waiting go into one transaction, and each caller is answered after its commit.
+
+This is group commit. Under load a batch has hundreds of commands and costs one fdatasync; an idle server commits one
+command at a time with no delay added. Commands run in the order in which they came; a command that raises a
+HeadwayError changes nothing and fails alone; if the transaction itself fails, so does every command in it.
+
+Claims are patient: they run after the other commands of a batch, so that a run that was just started is claimed in the
+same transaction, and a claim that finds nothing stays until a lane that it wants becomes ready.
+
+An embedded file has one writer. Where the database takes several, a server has two, so that it does not stand still while
+the one decides: what workers report is written beside everything else, as if by another server (see `Store.write`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from headway import failpoints
+from headway.clock import Clock
+from headway.errors import (
+    Draining,
+    HeadwayError,
+    Overloaded,
+    StorageBusy,
+    StorageFailed,
+    StorageFull,
+    StorageUnavailable,
+)
+from headway.histogram import Histogram
+from headway.kernel.run import Run
+from headway.store.catalog import Catalog, Lane
+from headway.store.command import Command, FunctionCommand
+from headway.store.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
+from headway.store.unit import NO_HOOKS, Committed, HookTable, Unit
+
+T = TypeVar("T")
+
+BATCH_MAX: Final = 2_000
+"""The weight of one transaction, in runs that its commands touch: what comes later has to wait no longer than that."""
+SPOILED_MAX: Final = 3
+"""Commands of one batch that may fail halfway before the rest is carried out one by one."""
+TRIES_MAX: Final = 10
+"""How often a transaction is decided anew because another server has changed what it was about."""
+WAITING_MAX: Final = 20_000
+"""Commands that may wait; more are refused, so that an overload stays short."""
+REGAIN_S: Final = (0.05, 1.0)
+"""The shortest and the longest wait between two attempts to reach a database that is gone."""
+STORAGE_FAILURES: Final = (DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken)
+"""What no verb takes for a refusal of its own."""
+
+log = logging.getLogger("headway.writer")
+
+
+def _fail(commands: list[Command[Any]], error: Exception) -> list[Command[Any]]:
+    for command in commands:
+        command.failure = error
+    return commands
+
+
+class _SpoiledError(Exception):
+    """A command raised what it should not have; what it wrote must be rolled back."""
+
+    def __init__(self, command: Command[Any]) -> None:
+        super().__init__()
+        self.command = command
+
+
+class Writer:
+    """Owns the connection that writes."""
+
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        clock: Clock,
+        *,
+        on_commit: Callable[[Committed], None],
+        on_broken: Callable[[Exception], None],
+        tell: Callable[[Unit], Sequence[str]] | None = None,
+        on_regained: Callable[[], None] = lambda: None,
+        threaded: bool = True,
+        cache: dict[str, Run] | None = None,
+        second: bool = False,
+    ) -> None:
+        """`on_…` are called on the event loop; `tell` says what other servers are to hear of a commit.
+
+        Not threaded, `write` does all at once (for tests). The `second` writer of a server has rows of the counters for
+        itself, or each would wait for the other's disk; the `cache` of leased runs is that of both.
+        """
+        self._database = database
+        self._catalog = catalog
+        self._clock = clock
+        self._on_commit = on_commit
+        self._on_broken = on_broken
+        self._tell = tell
+        self._on_regained = on_regained
+        self._cache = {} if cache is None else cache
+        self._second = second
+        self.hooks: HookTable = NO_HOOKS
+        self._todo: deque[Command[Any]] = deque()
+        self._taken: list[Command[Any]] = []
+        """Those of them that the writer is about to carry out."""
+        self._patient: list[Command[Any]] = []
+        self._told: deque[Lane] = deque()
+        """Lanes into which other writers have put runs."""
+        self._cancelled = False
+        """Whether some patient command was cancelled since the writer last looked."""
+        self._wake = threading.Semaphore(0)
+        self._asleep = False
+        self._stopping = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = (
+            threading.Thread(target=self._run, name=f"headway-writer-{2 if second else 1}", daemon=True)
+            if threaded
+            else None
+        )
+        self.full = False
+        """Set when the disk is full: commands that grow the store are refused until it is cleared."""
+        self.down = False
+        """Set while the database cannot be reached: everything is refused, and the writer tries to connect again."""
+        self.broken: Exception | None = None
+        self.busy_since_ms: int | None = None
+        """Start of the current database operation, by the monotonic clock."""
+        self.batches = 0
+        self.commands = 0
+        self.times = Histogram()
+        """How long the transactions that reached the disk took."""
+
+    def start(self) -> None:
+        """Begin, on the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._thread is not None:
+            self._thread.start()
+
+    def write(self, command: Command[T]) -> asyncio.Future[T]:
+        """Queue a command; the future is done when its transaction is on disk."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        command.future = future
+        refusal = self._refusal(command)
+        if refusal is not None:
+            future.set_exception(refusal)
+            return future
+        self._todo.append(command)
+        if self._thread is None:
+            self._once()
+        elif self._asleep:
+            self._asleep = False
+            self._wake.release()
+        elif self.broken is not None:  # since we looked: nobody is there to answer
+            _fail([command], StorageFailed())[0].settle()
+        return future
+
+    def _refusal(self, command: Command[Any]) -> HeadwayError | None:
+        if self.broken is not None:
+            return StorageFailed()
+        if self._stopping:
+            return Draining()
+        if self.down and self._thread is not None:
+            return StorageUnavailable()
+        if command.grows and self.full:
+            return StorageFull()
+        if command.grows and len(self._todo) > WAITING_MAX:
+            return Overloaded()
+        return None
+
+    def cancel(self, command: Command[Any]) -> None:
+        """Give up a patient command: its future is done soon, with what it got or with None."""
+        command.cancelled = True
+        self._cancelled = True
+        self._look()
+
+    def expect(self, lanes: Collection[Lane]) -> None:
+        """Take in that there may be runs in these lanes by another's doing: whoever waits for them has a try."""
+        self._told.extend(lanes)
+        if self._wanted(lanes):
+            self._look()
+
+    def _look(self) -> None:
+        if self._thread is None:
+            self._once()
+        elif self._asleep:
+            self._asleep = False
+            self._wake.release()
+
+    async def stop(self) -> None:
+        """Finish what waits, then end the thread. Patient commands are answered with None."""
+        self._stopping = True
+        if self._thread is not None and self._thread.is_alive():
+            self._wake.release()
+            await asyncio.to_thread(self._thread.join)
+        elif self._thread is None:
+            self._settle([*self._patient], None)
+        self._patient.clear()
+
+    # -- on the writer's thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except Exception as error:  # whatever it was: who waits is told, and so is who can start the server again
+            log.exception("the writer has failed")
+            self._answer(_fail(self._taken, StorageUnavailable()), None)
+            self._break(error)
+        self._answer([*self._patient], None)
+
+    def _work(self) -> None:
+        while True:
+            if not self._due():
+                if self._stopping:
+                    break
+                self._asleep = True
+                # What arrived between the look and the flag has not woken us.
+                if not self._due() and not self._stopping:
+                    self._wake.acquire()
+                self._asleep = False
+            self._once()
+            if self.down:
+                self._regain()
+            if self.broken is not None:
+                break
+
+    def _due(self) -> bool:
+        return bool(self._todo or self._cancelled or self._told)
+
+    def _once(self) -> None:
+        if self.down and self._thread is None:
+            self._reconnect()
+        batch: list[Command[Any]] = []
+        todo = self._todo
+        weight = 0
+        while todo and weight < BATCH_MAX:
+            batch.append(todo.popleft())
+            weight += batch[-1].weight
+        self._taken = batch
+        gone = self._drop_cancelled() if self._cancelled else []
+        if self._told:
+            batch += self._take_in()
+        if batch and batch[0].lanes is not None and self._only_wait(batch):
+            self._patient += batch
+            batch = []
+        self.busy_since_ms = self._clock.monotonic_ms() if batch else None
+        done, committed = self._commit(batch)
+        self.busy_since_ms = None
+        if gone or done or committed is not None:  # a claim that goes on waiting may have parked what it has found
+            self._answer(gone + done, committed)
+        self._taken = []
+
+    def _only_wait(self, batch: list[Command[Any]]) -> bool:
+        """Tell whether all would find nothing, and change nothing: they need not try. One that is cancelled is answered."""
+        ready = self._catalog.lanes_with_work
+        for command in batch:
+            if command.lanes is None or command.cancelled or any(map(command.lanes, ready)):
+                return False
+        return True
+
+    def _take_in(self) -> list[Command[Any]]:
+        """Return what lets those have a try who wait for the lanes into which other writers have put runs."""
+        told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
+        if self._wanted(told):
+            return [FunctionCommand(lambda unit: unit.ready.update(told))]
+        return []
+
+    def _wanted(self, lanes: Iterable[Lane]) -> bool:
+        return any(command.lanes is not None and any(map(command.lanes, lanes)) for command in tuple(self._patient))
+
+    def _drop_cancelled(self) -> list[Command[Any]]:
+        self._cancelled = False
+        gone: list[Command[Any]] = []
+        patient: list[Command[Any]] = []
+        for command in self._patient:  # each is looked at once: it may be cancelled between two looks
+            (gone if command.cancelled else patient).append(command)
+        self._patient = patient
+        return gone
+
+    def _commit(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:
+        """Carry out a batch; return the commands that are answered, and what changed."""
+        failed: list[Command[Any]] = []
+        committed: Committed | None
+        tries = 0
+        while batch:
+            try:
+                done, committed = self._transact(batch)
+            except DiskFull:
+                self.full = True
+                # What starts runs is refused, what finishes them goes on. If there is no space for that either, it fails.
+                refused = [command for command in batch if command.grows] or batch
+                failed += _fail(refused, StorageFull())
+                batch = [command for command in batch if not command.grows] if refused is not batch else []
+                continue
+            except Outdated as error:  # another server was faster: decide again, on what is there now
+                tries += 1
+                self._cache.clear()
+                log.debug("storage.outdated try=%d error=%s", tries, error)
+                if tries < TRIES_MAX:
+                    continue
+                if len(batch) == 1:
+                    return failed + _fail(batch, StorageBusy()), None
+                done, committed = self._one_by_one(batch)
+            except DatabaseLocked as error:
+                # The wait for the lock is over: those that came meanwhile get their own, these are not kept any longer.
+                log.warning("storage.busy commands=%d error=%s", len(batch), error)
+                return failed + _fail(batch, StorageBusy()), None
+            except DatabaseGone as error:
+                log.warning("storage.lost commands=%d error=%s", len(batch), error)
+                self.down = True
+                return failed + _fail(batch, StorageUnavailable()), None
+            except StorageBroken as error:
+                self._break(error)
+                return failed + _fail(batch, StorageFailed()), None
+            except _SpoiledError as error:  # it fails alone, the others are carried out again, from the start
+                failed.append(error.command)
+                if error.command in self._patient:
+                    self._patient.remove(error.command)
+                batch = [command for command in batch if command is not error.command]
+                if len(failed) < SPOILED_MAX:
+                    continue
+                done, committed = self._one_by_one(batch)
+            except Exception as error:
+                log.exception("transaction failed")
+                if len(batch) == 1:
+                    return failed + _fail(batch, error), None
+                done, committed = self._one_by_one(batch)  # one of them is at fault: the others need not suffer
+            return failed + done, committed
+        return failed, None
+
+    def _one_by_one(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:
+        done: list[Command[Any]] = []
+        together = Committed()
+        for index, command in enumerate(batch):
+            answered, committed = self._commit([command])
+            done += answered
+            if self.broken is not None:
+                return done + _fail(batch[index + 1 :], StorageFailed()), together
+            if isinstance(command.failure, StorageBusy):  # each would wait for the lock as long as this one
+                return done + _fail(batch[index + 1 :], StorageBusy()), together
+            if committed is not None:
+                together.include(committed)
+        return done, together
+
+    def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
+        database = self._database
+        shard = -self._catalog.shard if self._second else None
+        unit = Unit(database, self._catalog, self._cache, self._clock.now_ms(), shard, self.hooks)
+        patient = [*self._patient]
+        began = time.perf_counter()
+        if failpoints.ARMED:
+            failpoints.point("writer.before_begin")
+        database.begin()
+        try:
+            run_ids: list[str] = []
+            trusted: list[str] = []
+            keys: list[str] = []
+            for command in batch:
+                (trusted if command.trusts else run_ids).extend(command.run_ids)
+                keys.extend(command.keys)
+            if run_ids or trusted or keys:
+                unit.prefetch(run_ids, keys, trusted)
+            done = []
+            for command in batch:
+                if command.lanes is not None:
+                    patient.append(command)
+                    unit.ready.update(dict.fromkeys(filter(command.lanes, self._catalog.lanes_with_work)))
+                    continue
+                self._do(command, unit)
+                done.append(command)
+            if unit.deferred:
+                unit.carry_out_deferred()
+            served, waiting = self._serve(patient, unit) if patient else ([], patient)
+            if failpoints.ARMED:
+                failpoints.point("writer.after_work")
+            unit.seal()
+            if failpoints.ARMED:
+                failpoints.point("writer.before_commit")
+            database.settle()
+            with self._catalog.committing():
+                database.commit(() if self._tell is None else self._tell(unit))
+                if failpoints.ARMED:
+                    failpoints.point("writer.after_commit")
+                unit.publish()
+        except BaseException:
+            for command in patient:  # it may leave before it has another try
+                command.result = None  # of a transaction that was undone
+            database.rollback()
+            raise
+        self._patient = waiting
+        self.times.note(time.perf_counter() - began)
+        self.batches += 1
+        self.commands += len(batch)
+        return served + done, unit.committed
+
+    def _serve(self, patient: list[Command[Any]], unit: Unit) -> tuple[list[Command[Any]], list[Command[Any]]]:
+        """Let the patient commands try, first come first served; return those that are served, and those that go on waiting.
+
+        They are answered before those that brought what they waited for: theirs is the longer way.
+        """
+        served, waiting = [], []
+        for command in patient:
+            assert command.lanes is not None
+            if any(map(command.lanes, unit.ready)):
+                self._do(command, unit)
+            if command.result or command.failure is not None or command.cancelled:
+                served.append(command)
+            else:
+                waiting.append(command)
+        return served, waiting
+
+    @staticmethod
+    def _do(command: Command[Any], unit: Unit) -> None:
+        """Carry out a command. If it raises after it has changed something, the unit is spoiled."""
+        command.failure = None
+        before = unit.changes
+        try:
+            command.result = command.apply(unit)
+        except STORAGE_FAILURES:
+            raise
+        except HeadwayError as error:
+            command.failure = error
+            if unit.changes != before:
+                raise _SpoiledError(command) from error
+        except Exception as error:
+            log.exception("command failed")
+            command.failure = error
+            raise _SpoiledError(command) from error
+
+    def _regain(self) -> None:
+        """Connect again, however long that takes. Meanwhile everything is refused, but what waits patiently goes on."""
+        wait_s = REGAIN_S[0]
+        while not self._stopping and self.broken is None:
+            self._answer(_fail(self._take_all(), StorageUnavailable()) + self._drop_cancelled(), None)
+            if self._reconnect():
+                return
+            self._asleep = True
+            self._wake.acquire(timeout=wait_s)
+            self._asleep = False
+            wait_s = min(wait_s * 2, REGAIN_S[1])
+
+    def _reconnect(self) -> bool:
+        """Connect, and read again what is kept in memory; tell whether that worked."""
+        self._cache.clear()
+        try:
+            self._database.reopen()
+            self._catalog.load(self._database)
+        except (DatabaseGone, DatabaseLocked):
+            return False
+        except StorageBroken as error:
+            self._break(error)
+            return False
+        except Exception:  # this thread is the only one that can connect again: whatever it was, it tries on
+            log.exception("storage.not_regained")
+            return False
+        self.down = False
+        log.warning("storage.regained")
+        self._told.extend(self._catalog.lanes_with_work)
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_regained)
+        return True
+
+    def _break(self, error: Exception) -> None:
+        """Storage that broke a promise is not asked again: nothing is acknowledged from here on."""
+        self.broken = error
+        log.critical("storage is broken: %s", error)
+        self._answer(_fail([*self._take_all(), *self._patient], StorageFailed()), None)
+        self._patient.clear()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._on_broken, error)
+
+    def _take_all(self) -> list[Command[Any]]:
+        """Take all that waits. What comes meanwhile stays for the next time: another queue instead would lose it."""
+        return [self._todo.popleft() for _ in range(len(self._todo))]
+
+    def _answer(self, done: list[Command[Any]], committed: Committed | None) -> None:
+        if failpoints.ARMED and committed is not None:
+            failpoints.point("writer.before_answer")
+        if self._thread is None:
+            self._settle(done, committed)
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, done, committed)
+
+    # -- on the event loop ---------------------------------------------------------------------------------------------
+
+    def _settle(self, done: list[Command[Any]], committed: Committed | None) -> None:
+        for command in done:
+            command.settle()
+        if committed is not None:
+            self._on_commit(committed)

@@ -1,0 +1,349 @@
+"""ASGI application: limits, authorization, handler, and one way out for every answer.
+
+The path of a request is short on purpose: a status read has twenty microseconds. Nothing is built that the answer does
+not need; what is rare (a doubled header, a body in pieces, an error) may cost more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Container, Iterable, Mapping, MutableMapping
+from time import monotonic, perf_counter
+from typing import Any, Final
+
+import msgspec
+
+from headway.errors import (
+    BadHost,
+    BadParameter,
+    CutOff,
+    HeadwayError,
+    MalformedJson,
+    MethodNotAllowed,
+    Overloaded,
+    RouteNotFound,
+    StorageBusy,
+    StorageFailed,
+    Unauthenticated,
+)
+from headway.ids import random_names
+from headway.logs import LoggedError
+from headway.notify.events import CallersChanged
+from headway.runs.service import Service
+from headway.store.database import DatabaseLocked, StorageBroken
+from headway.store.requester import REQUESTER, Requester, RequesterGone
+from headway.web import accesslog, body, problem
+from headway.web.authorizer import Authorizer
+from headway.web.brief import in_brief
+from headway.web.call import REQUESTED, Call, Receive, Send, check_key
+from headway.web.context import Check, ServerContext
+from headway.web.dialect import NATIVE, Dialect
+from headway.web.documents import SurfaceDocuments
+from headway.web.exchange import Exchange
+from headway.web.hostcheck import SAFE_METHODS, Cors, HostCheck
+from headway.web.parameters import Parameters
+from headway.web.reply import Reply, head
+from headway.web.route import Route
+from headway.web.router import Router, raw_path
+from headway.web.shedder import EXPECTED, LoadShedder
+from headway.web.surface import Surface, mount
+
+log = logging.getLogger("headway.http")
+
+URL_BYTES_MAX: Final = 16 * 1024
+HEADERS_MAX: Final = 100
+HEALTH: Final = frozenset({b"/livez", b"/readyz", b"/healthz"})
+"""Paths that say how the server is, under any Host."""
+REQUEST_ID_MAX: Final = 128
+_SINGLE: Final = frozenset(
+    {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
+)
+"""Headers that are refused twice in one request, since two readers could take different ones; headers with keys are too."""
+
+
+class RouteDecoders(msgspec.Struct, frozen=True, eq=False):
+    """What a route needs at each request, made at its first one: a start does not wait for those that nobody asks."""
+
+    decoder: msgspec.json.Decoder[Any] | None
+    parameters: Parameters | None
+    no_query: Any
+    """The query struct of a request without a query string."""
+
+
+class Api(ServerContext):
+    """The API over one service. `surfaces` are what it speaks; `checks` are what readiness depends on, by name."""
+
+    def __init__(
+        self,
+        service: Service,
+        surfaces: Iterable[Surface],
+        *,
+        checks: Mapping[str, Check] | None = None,
+        version: str = "",
+    ) -> None:
+        settings = service.settings
+        mounts = mount(surfaces, settings)
+        self.routes = tuple(route for each in mounts for route in each.routes)
+        super().__init__(service, (route.name for route in self.routes), checks or {})
+        self.documents = SurfaceDocuments(mounts, version)
+        self.host_check = HostCheck(settings, self.addresses)
+        plugged = [each.surface for each in mounts]
+        self.authorizer = Authorizer(
+            service.access, (each.credentials for each in plugged if each.credentials is not None)
+        )
+        self._cors = Cors(settings.allow_origin, (name for each in plugged for name in each.headers))
+        service.store.events.subscribe(CallersChanged, lambda _: self._look_again())
+        self.router = Router(self.routes)
+        self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
+        """In the order of their first routes: who comes first may claim first."""
+        self._shared = bool(settings.allow_origin) or any(dialect.origins for dialect in self._dialects)
+        """Whether any origin of another site is allowed."""
+        self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
+        self._prepared: dict[int, RouteDecoders] = {}
+        self.shedder = LoadShedder(self, self.router, self.host_check, self.authorizer, self._shed)
+        self._body_max = settings.body_max
+        self.access_log = settings.access_log
+        self._query_max_s = settings.query_max_ms / 1000
+        self._request_ids = random_names(b"req_")
+
+    def drain(self) -> None:
+        """End what lasts: streams say `reconnect`, long polls answer with what they have."""
+        self.draining = True
+        for wait in tuple(self.waiting):
+            wait.end("draining")
+
+    def close(self) -> None:
+        """End the workers' signals streams too: the server goes now."""
+        self.closing = True
+        self.drain()
+        for wait in tuple(self.signals):
+            wait.end("draining")
+
+    def _look_again(self) -> None:
+        """End what lasts of those who would not be let in any more."""
+        for wait in (*self.waiting, *self.signals):
+            if not wait.stands():
+                wait.end("revoked")
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await _other(scope, receive, send)
+            return
+        began = perf_counter()
+        if self.limiter.expected and scope.pop(EXPECTED, False):
+            self.limiter.expected -= 1
+        raw_headers = scope["headers"]
+        headers = dict(raw_headers)
+        call = Exchange(self, scope["method"], scope["path"], headers, receive, send)
+        peer = scope.get("client")
+        call.client = peer[0] if peer else ""
+        call.request_id = self.request_id(headers)
+        try:
+            try:
+                if len(headers) != len(raw_headers):
+                    _check_doubled(raw_headers, self.authorizer.headers)
+                reply = await self._answer(call, scope)
+            except HeadwayError as error:
+                reply = self._refuse(error, call)
+            except (body.ClientGone, RequesterGone):
+                return
+            except asyncio.CancelledError:
+                if not self.closing or call.status:
+                    raise
+                reply = self._refuse(CutOff(), call)
+            except DatabaseLocked:
+                reply = self._refuse(StorageBusy(), call)
+            except StorageBroken:
+                log.exception("http.storage_broken request_id=%s", call.request_id.decode())
+                reply = self._refuse(StorageFailed(), call)
+            except Exception:
+                log.exception("http.internal_error request_id=%s path=%r", call.request_id.decode(), call.path[:200])
+                reply = self._refuse(problem.InternalError(), call)
+            if reply is not None:
+                if self._shared:
+                    reply = self._shown(reply, call)
+                call.status = reply.status
+                await _send(reply, call, send)
+            route = call.route
+            if route is not None:
+                self.meters.note(self._slots[id(route)], call.status, perf_counter() - began)
+        finally:
+            if self.access_log:
+                seconds, client = perf_counter() - began, self.addresses.of(call.client, headers)
+                accesslog.note(call.method, call.path, call.status, seconds, client, call.request_id, call.route)
+
+    async def _answer(self, call: Exchange, scope: MutableMapping[str, Any]) -> Reply | None:
+        headers, method = call.headers, call.method
+        path = scope.get("raw_path") or raw_path(scope["path"])
+        query: bytes = scope["query_string"]
+        if len(path) + len(query) > URL_BYTES_MAX:
+            raise problem.UriTooLong(f"the path and query may have {URL_BYTES_MAX:,} bytes")
+        if len(headers) > HEADERS_MAX:
+            raise problem.HeadersTooLarge(f"a request may have {HEADERS_MAX} headers")
+        try:
+            self.host_check.check_host(headers.get(b"host"))
+        except BadHost:
+            if path not in HEALTH:  # what looks there knows an address, and seldom a name
+                raise
+        if method == "OPTIONS":
+            return self._options(call, path)
+        route, call.arguments = self.router.find(method, path)
+        call.route, call.route_name = route, route.name
+        call.dialect = dialect = route.dialect
+        call.raw_query = query
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            self.host_check.check_site(call, dialect)
+        dialect.receive(call)
+        self.authorizer.authorize(route, call)
+        call.service = self.service.of(call.principal.organisation)
+        organisation = call.service.organisation
+        requester = Requester(None if route.scope == "worker:protocol" else organisation, self._query_max_s)
+        REQUESTER.set(requester)
+        if not route.logged:  # a logged change must not be cancelled between its effect and its line in the audit log
+            scope[REQUESTED] = requester
+        if self._shared and route.streams:
+            call.cors = self._cors_headers(call)
+        if self.limiter.pressed and not self.limiter.has_room(route.scope, gives_way=route.gives_way):
+            raise Overloaded
+        if route.unparsed:
+            if method not in SAFE_METHODS:
+                call.raw_body = await body.read(call.receive, headers, self._body_max)
+        else:
+            prepared = self._prepared.get(id(route)) or self._prepare(route)
+            call.query = (prepared.parameters or _NO_PARAMETERS).read(query) if query else prepared.no_query
+            if (method == "POST" or method == "PATCH" or method == "PUT") and not route.raw:  # noqa: PLR1714 - no tuple is built
+                await self._read_body(call, route, prepared)
+        reply = await route.handler(call)
+        shows = route.shows
+        if shows is not None and reply is not None and reply.body and not call.may(shows.effect):
+            reply = in_brief(reply, shows.brief)
+        if route.logged:
+            await self._log(call, route, reply)
+        return reply
+
+    def _prepare(self, route: Route) -> RouteDecoders:
+        parameters = Parameters.of(route.query) if route.query is not None else None
+        prepared = self._prepared[id(route)] = RouteDecoders(
+            decoder=msgspec.json.Decoder(route.takes) if route.takes is not None else None,
+            parameters=parameters,
+            no_query=parameters.read(b"") if parameters is not None else None,
+        )
+        return prepared
+
+    async def _log(self, call: Call, route: Route, reply: Reply | None) -> None:
+        """Tell the log, before the caller is answered: what was acknowledged stands there too."""
+        outcome = "done" if reply is None else f"done {reply.status}"
+        noun = next(iter(call.arguments.values()), "")
+        await self.service.access.audit.append(call.origin(), route.logged, noun, outcome)
+
+    async def _read_body(self, call: Call, route: Route, prepared: RouteDecoders) -> None:
+        headers = call.headers
+        key = headers.get(b"idempotency-key")
+        if key is not None:
+            check_key(key)
+        call.raw_body = raw = await body.read(call.receive, headers, self._body_max)
+        if raw:
+            body.check_type(headers)
+        decoder = prepared.decoder
+        if decoder is None:
+            if raw and raw.strip() != b"{}":
+                raise BadParameter("this route takes no body")
+        elif raw:
+            call.body = body.decode(decoder, raw)
+        elif route.optional:
+            call.body = decoder.decode(b"{}")
+        else:
+            body.check_type(headers)
+            raise MalformedJson("the body is missing")
+
+    def _options(self, call: Exchange, path: bytes) -> Reply:
+        try:
+            self.router.find("OPTIONS", path)
+        except MethodNotAllowed as refused:
+            allow: list[str] = refused.fields["allow"]
+        else:
+            raise RouteNotFound
+        asked = call.header(b"access-control-request-method")
+        if asked in allow:  # a browser wants to know how that would be answered
+            call.dialect = self.router.find(asked, path)[0].dialect
+        return Reply(204, b"", ((b"allow", ", ".join(allow).encode()),))
+
+    def request_id(self, headers: dict[bytes, bytes]) -> bytes:
+        """Return the request's id: the client's `X-Request-Id` if it is well-formed, else a random one."""
+        given = headers.get(b"x-request-id")
+        return given if given is not None and _sane(given) else next(self._request_ids)
+
+    def _shed(self, error: HeadwayError, call: Exchange, began_s: float) -> Reply:
+        """Return the whole answer to a request that gets no further than its head."""
+        call.request_id = self.request_id(call.headers)
+        reply = self._refuse(error, call)
+        if self._shared:
+            reply = self._shown(reply, call)
+        route, seconds = call.route, monotonic() - began_s
+        if route is not None:
+            self.meters.note(self._slots[id(route)], reply.status, seconds)
+        if self.access_log:
+            accesslog.note(call.method, call.path, reply.status, seconds, call.client, call.request_id, route)
+        return reply
+
+    def _cors_headers(self, call: Exchange) -> tuple[tuple[bytes, bytes], ...]:
+        return self._cors.headers(call, self._dialect(call))
+
+    def _shown(self, reply: Reply, call: Exchange) -> Reply:
+        return msgspec.structs.replace(reply, headers=(*reply.headers, *self._cors_headers(call)))
+
+    def _refuse(self, error: HeadwayError, call: Exchange) -> Reply:
+        if call.status:  # the answer has begun: that it breaks off is the only way to say that it is not whole
+            where = call.request_id.decode(), call.path[:200]
+            log.warning("http.broken_off request_id=%s path=%r error=%s", *where, error)
+            raise LoggedError
+        if not call.limits:
+            call.limits = self.authorizer.left(call)
+        if call.dialect is not None and call.dialect.yields(error, call):
+            call.dialect = None
+        return self._dialect(call).refuse(error, call)
+
+    def _dialect(self, call: Exchange) -> Dialect:
+        """Return how a request is answered; what no route takes, by what it looks like."""
+        if call.dialect is None:
+            call.dialect = next((dialect for dialect in self._dialects if dialect.claims(call)), NATIVE)
+        return call.dialect
+
+
+_NO_PARAMETERS: Final = Parameters(msgspec.Struct, frozenset(), frozenset(), frozenset(), labels=False)
+
+
+async def _send(reply: Reply, call: Call, send: Send) -> None:
+    headers = head(reply, call.request_id, call.limits)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else reply.body})
+
+
+def _sane(request_id: bytes) -> bool:
+    return 0 < len(request_id) <= REQUEST_ID_MAX and all(0x21 <= byte <= 0x7E for byte in request_id)  # noqa: PLR2004
+
+
+def _check_doubled(raw_headers: list[tuple[bytes, bytes]], credentials: Container[bytes]) -> None:
+    """Raise BadParameter for two of a header that there can be one of; of two keys neither is looked at."""
+    seen: set[bytes] = set()
+    for name, _ in raw_headers:
+        if name in seen and name in credentials:
+            raise Unauthenticated("there are two keys in the request")
+        if name in seen and name in _SINGLE:
+            raise BadParameter(f"the header {name.decode()} is there twice")
+        seen.add(name)
+
+
+async def _other(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    """Take part in the lifespan protocol; there are no WebSockets."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,196 @@
+"""Authorizer: authentication, authorization and rate limits of requests.
+
+The one authorizer of a server decides on the matched route, never on the form of a path: a route needs its scope, and a
+route without a scope does not import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from headway.errors import Forbidden, TooManyRequests, Unauthenticated
+from headway.features.access import keytext
+from headway.features.access.access import NEVER, Access, Admission
+from headway.features.access.keytext import KeyText
+from headway.features.access.rules import MINUTE_MS, Window, spent
+from headway.kernel.authority import LOCAL, Principal
+from headway.kernel.permissions import may
+from headway.web.addresses import is_local
+from headway.web.call import Call
+from headway.web.exchange import Exchange
+from headway.web.ratelimits import Headers, limits, minute_headers, remaining_header, seconds_left
+from headway.web.route import UNCOUNTED, Route
+from headway.web.surface import Credentials
+
+AUTHORIZATION: Final = b"authorization"
+FAILURES_MAX: Final = 30
+"""Attempts without a valid key in a minute, of one address, that are answered in full."""
+_ADMITTED_MAX: Final = 10_000
+_ADDRESSES_MAX: Final = 10_000
+
+
+class Authorizer:
+    """Decides on callers and scopes, and counts requests; one for each server."""
+
+    def __init__(self, access: Access, credentials: Iterable[Credentials] = ()) -> None:
+        """`credentials` are those of surfaces, besides `Authorization`."""
+        self._access = access
+        self._credentials = tuple(credentials)
+        others = {name for each in self._credentials for name in each.headers}
+        self._others = frozenset(others)
+        self.headers = frozenset({AUTHORIZATION, *others})
+        """All headers that show a key."""
+        self._in_order = tuple(sorted(self.headers))
+        self._admitted: dict[bytes, Admission] = {}
+        self._generation = -1
+        self._salt = secrets.token_bytes(32)
+        """So that what is remembered of a credential cannot be made elsewhere, and nothing is learnt from how long a look takes."""
+        self._failures: dict[str, Window] = {}
+
+    def authorize(self, route: Route, call: Call) -> None:
+        """Let the call use the route, as who it is; raise Unauthenticated, Forbidden or TooManyRequests."""
+        scope = route.scope
+        if scope == "public" or scope == "token":  # noqa: PLR1714 - no tuple is built
+            return
+        now_ms = call.server.clock.now_ms()
+        admission = self._known(call.headers, now_ms) or self._admit(call, route)
+        call.admission = admission
+        call.principal = principal = admission.principal
+        if call.application and principal.key_id is not None:
+            self._check_application(call)
+        if not (may(principal, scope) or (route.or_scope is not None and may(principal, route.or_scope))):
+            error = Forbidden(f"this needs the scope {scope}", scope=scope)
+            call.audit_refusal(error)
+            raise error
+        if route.does:
+            call.check(*route.does)
+        if admission.windows and scope not in UNCOUNTED:
+            self._count(admission, call, now_ms)
+        if admission.key_id is not None:
+            self._access.used(admission.key_id, now_ms)
+
+    def _check_application(self, call: Call) -> None:
+        """Raise Unauthenticated for a path that names another organisation than the key's."""
+        named = self._access.directory.by_public_id.get(call.application)
+        if named is None or named.id != call.principal.organisation:
+            error = Unauthenticated("the key is not one of that organisation", reason="organisation")
+            call.audit_refusal(error)
+            self._slow_down(call)
+            raise error
+
+    def left(self, call: Exchange) -> Headers:
+        """Return what is left to the caller, as headers of an answer that is not counted; nothing if it is not known."""
+        now_ms = call.server.clock.now_ms()
+        known = self._known(call.headers, now_ms)
+        if known is None or not known.windows or (call.route is not None and call.route.scope == "worker:protocol"):
+            return ()
+        return limits(known, now_ms)
+
+    def would_authorize(self, route: Route, call: Call) -> bool:
+        """Whether an admitted caller may use the route; the call gets its limits, and no use is counted."""
+        now_ms = call.server.clock.now_ms()
+        known = self._known(call.headers, now_ms)
+        if known is None or not may(known.principal, route.scope):
+            return False
+        if known.windows:
+            call.limits = limits(known, now_ms)
+        return True
+
+    def _known(self, headers: Mapping[bytes, bytes], now_ms: int) -> Admission | None:
+        """Return who was let in with the same credential before, if nothing has changed since."""
+        if self._generation != self._access.generation:
+            self._admitted.clear()
+            self._generation = self._access.generation
+            return None
+        mark = self._mark(headers)
+        found = self._admitted.get(mark)
+        if found is not None and now_ms >= found.until:
+            del self._admitted[mark]
+            return None
+        return found
+
+    def _mark(self, headers: Mapping[bytes, bytes]) -> bytes:
+        if self._others.isdisjoint(headers):
+            shown = headers.get(AUTHORIZATION)
+            if shown is None:
+                return b""
+        else:
+            shown = b"\0".join([headers.get(name, b"\0") for name in self._in_order])
+        return hashlib.blake2b(shown, key=self._salt, digest_size=16).digest()
+
+    def _admit(self, call: Call, route: Route) -> Admission:
+        try:
+            shown, application = self._credential(call.headers)
+            keyless = self._keyless(call, route) if shown is None and self._access.locked else None
+            if keyless is not None:  # not cached: the next request without a key may have another origin
+                return Admission(keyless, NEVER, ())
+            admission = self._access.admit(shown, application)
+        except Unauthenticated as error:
+            call.audit_refusal(error)
+            self._slow_down(call)
+            raise
+        if len(self._admitted) >= _ADMITTED_MAX:
+            self._admitted.clear()
+        self._admitted[self._mark(call.headers)] = admission
+        return admission
+
+    def _credential(self, headers: Mapping[bytes, bytes]) -> tuple[KeyText | None, str | None]:
+        """Return the key that the headers show, if they show one, and the organisation that they name with it.
+
+        Raises Unauthenticated for two keys that are not the same, and for a malformed one.
+        """
+        keys: dict[KeyText, None] = {}
+        application = None
+        for credentials in self._credentials:
+            found = credentials.read(headers)
+            if found is not None:
+                application = found[0]
+                keys[found[1]] = None
+        bearer = headers.get(AUTHORIZATION)
+        if bearer is not None:
+            keys[_bearer(bearer)] = None
+        if len(keys) > 1:
+            raise Unauthenticated("there are two different keys in the request")
+        return next(iter(keys), None), application
+
+    @staticmethod
+    def _keyless(call: Call, route: Route) -> Principal | None:
+        """Return the principal of a loopback request without a key, if the settings allow it once keys exist."""
+        keyless = LOCAL if call.server.settings.loopback_without_key else route.dialect.keyless
+        return keyless if keyless is not None and is_local(call.client, call.headers) else None
+
+    def _slow_down(self, call: Call) -> None:
+        """Answer an address that has failed often with 429. A valid key is let in from there all the same."""
+        place = call.server.addresses.place(call.client, call.headers)
+        if place not in self._failures and len(self._failures) >= _ADDRESSES_MAX:
+            self._failures.clear()
+        now_ms = call.server.clock.now_ms()
+        window = self._failures.setdefault(place, Window(MINUTE_MS, FAILURES_MAX))
+        over = spent((window,), now_ms)
+        call.limits = (*minute_headers(window, now_ms), remaining_header(window))
+        if over is not None:
+            raise TooManyRequests("too many attempts without a valid key", retry_after_s=seconds_left(window, now_ms))
+
+    def _count(self, admission: Admission, call: Call, now_ms: int) -> None:
+        over = spent(admission.windows, now_ms)
+        call.limits = limits(admission, now_ms)
+        if over is None:
+            return
+        span = "minute" if over.period == MINUTE_MS else "day"
+        whose = "key" if over in admission.windows[:2] else "organisation"
+        raise TooManyRequests(
+            f"the {whose} may ask {over.limit:,} times a {span}", retry_after_s=seconds_left(over, now_ms)
+        )
+
+
+def _bearer(value: bytes) -> KeyText:
+    scheme, _, text = value.decode("latin-1").partition(" ")
+    if scheme.lower() not in ("bearer", "token"):
+        raise Unauthenticated("Authorization has to be  Bearer hw_…  or  Token hw_…")
+    shown = keytext.read(text.strip())
+    if shown is None:
+        raise Unauthenticated("the key is not known")
+    return shown

@@ -1,0 +1,217 @@
+"""A call: one authorized request as its handler sees it, with the service of the caller's organisation."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from headway.errors import BadCursor, BadParameter, Draining, Forbidden, HeadwayError, RunNotFound
+from headway.features.access.access import Admission
+from headway.features.access.rules import Window
+from headway.ids import canonical_id
+from headway.kernel.authority import EVERYBODY, Origin, Principal
+from headway.kernel.effects import NEEDS, Effect
+from headway.kernel.permissions import lacking, may
+from headway.runs.desk import Desk
+from headway.runs.idempotency import RequestKey, request_key
+from headway.web.context import ServerContext
+from headway.web.disconnect import CancelOnDisconnect
+from headway.web.ratelimits import limits
+
+T = TypeVar("T")
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+REQUESTED: Final = "headway.requester"
+"""Key of the ASGI scope under which the request's `store.requester.Requester` is, if its queries may be cancelled."""
+KEY_MAX: Final = 255
+ACTOR_MAX: Final = 1000
+
+
+class Call:
+    """A request that has been let in."""
+
+    request_id = b""
+    status = 0
+    """What was answered, if the handler sent it itself."""
+    principal: Principal = EVERYBODY
+    """The caller; set by the authorizer before the handler is called."""
+    client = ""
+    """The address that the connection comes from."""
+    limits: tuple[tuple[bytes, bytes], ...] = ()
+    """What is left to the caller, as headers of the answer."""
+    admission: Admission | None = None
+    """The caller's admission, with its rate limits; None on routes that need no key."""
+    cors: tuple[tuple[bytes, bytes], ...] = ()
+    """Headers of CORS for an answer that the handler sends itself."""
+    route_name = ""
+    """Method and path pattern of the route, for the audit log."""
+    arguments: Mapping[str, str] = MappingProxyType({})
+    application = ""
+    """Public id of the organisation in the path, if there is one; the authorizer holds the key to it."""
+    query: Any = None
+    body: Any = None
+    raw_body = b""
+    raw_query = b""
+
+    service: Desk
+    """Services of the caller's organisation; set after authorization."""
+
+    def __init__(
+        self, server: ServerContext, method: str, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        self.server = server
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.receive = receive
+        self.send = send
+
+    def asked(self, kind: type[T]) -> T:
+        """Return the body, which the route has decoded."""
+        assert isinstance(self.body, kind)
+        return self.body
+
+    def parameters(self, kind: type[T]) -> T:
+        """Return the query, which the route has decoded."""
+        assert isinstance(self.query, kind)
+        return self.query
+
+    def run_id(self) -> str:
+        """Return the run id of the path, in its one spelling; raise RunNotFound for what is none."""
+        text = self.arguments["id"]
+        found = canonical_id(text)
+        if found is None:
+            raise RunNotFound(f"{text[:80]!r} is not the id of a run")
+        return found
+
+    def name(self) -> str:
+        """Return the name in the path."""
+        return self.arguments["name"]
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header as text."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def request_key(self) -> RequestKey | None:
+        """Return what makes this request repeatable, if it has an Idempotency-Key."""
+        raw = self.headers.get(b"idempotency-key")
+        if raw is None:
+            return None
+        check_key(raw)
+        return request_key(raw.decode(), self.method, self.path, self.raw_body, self.server.settings.idempotency_ms)
+
+    def expected_version(self) -> int | None:
+        """Return the version that If-Match asks for; None if any will do."""
+        text = self.header(b"if-match")
+        if text is None or text.strip() == "*":
+            return None
+        return version_of(text)
+
+    def preferred_wait_ms(self) -> int | None:
+        """Return how long the client prefers to wait (RFC 7240), within our limit; None if it does not say."""
+        raw = self.headers.get(b"prefer")
+        if raw is None:
+            return None
+        for preference in raw.decode("latin-1").replace(";", ",").split(","):
+            name, _, value = preference.partition("=")
+            digits = value.strip().strip('"')
+            if name.strip().lower() == "wait" and digits.isascii() and digits.isdigit():
+                return min(int(digits[:9]) * 1000, self.server.settings.wait_max_ms)
+        return None
+
+    def prefers_async(self) -> bool:
+        """Whether the client says that it does not want to wait."""
+        return b"respond-async" in self.headers.get(b"prefer", b"").lower()
+
+    def cancel_on_disconnect(self) -> CancelOnDisconnect:
+        """Return the context manager that ends a wait when the client disconnects or the server drains."""
+        return CancelOnDisconnect(self.server.waiting, self.receive, self.stands)
+
+    def stands(self) -> bool:
+        """Whether the caller would still be let in."""
+        return self.server.service.access.stands(self.principal)
+
+    def actor(self, said: str) -> str:
+        """Return who is to stand in the history: what the caller says, and by which key, if one was shown."""
+        if self.principal.key_id is None:
+            return said
+        return f"{said} ({self.principal.actor})"[:ACTOR_MAX] if said else self.principal.actor
+
+    def may(self, effect: Effect) -> bool:
+        """Whether the caller's key has the scope for the effect."""
+        return may(self.principal, NEEDS[effect].scope)
+
+    def check(self, *effects: Effect) -> None:
+        """Raise Forbidden for the first effect whose scope the caller's key lacks."""
+        effect = lacking(self.principal, effects)
+        if effect is not None:
+            scope = NEEDS[effect].scope
+            error = Forbidden(f"this needs the scope {scope}, to {effect}", scope=scope)
+            self.audit_refusal(error)
+            raise error
+
+    def refuse_if_draining(self) -> None:
+        """Raise Draining for what should not begin any more."""
+        if self.server.draining:
+            raise Draining
+
+    def origin(self) -> Origin:
+        """Return where the call comes from, for the audit log."""
+        principal = self.principal
+        return Origin(
+            organisation=principal.organisation,
+            actor=principal.actor,
+            key_id=principal.key_id or "",
+            ip=self.server.addresses.of(self.client, self.headers),
+            agent=self.headers.get(b"user-agent", b"").decode("latin-1"),
+            request_id=self.request_id.decode(),
+        )
+
+    def audit_refusal(self, error: HeadwayError) -> None:
+        """Write the refusal into the audit log."""
+        noun = next(iter(self.arguments.values()), "")
+        self.server.service.access.audit.refused(self.origin(), self.route_name, noun, error.code)
+
+    def now_ms(self) -> int:
+        """Return the time of the server's clock."""
+        return self.server.clock.now_ms()
+
+    def show_limits(self) -> None:
+        """Put the caller's rate limits into the answer of a route whose use is not counted."""
+        if self.admission is not None and self.admission.windows:
+            self.limits = limits(self.admission, self.now_ms())
+
+    def windows(self) -> tuple[Window, ...]:
+        """Return the rate limits of the caller: minute and day of key and organisation; () without limits."""
+        return () if self.admission is None else self.admission.windows
+
+    def accepts(self, kind: bytes) -> bool:
+        """Whether the client names this media type among those that it takes."""
+        return kind in self.headers.get(b"accept", b"").lower()
+
+
+def check_key(raw: bytes) -> None:
+    """Raise BadParameter unless an Idempotency-Key is 1 to 255 visible ASCII characters."""
+    if not 1 <= len(raw) <= KEY_MAX or not all(0x21 <= byte <= 0x7E for byte in raw):  # noqa: PLR2004
+        raise BadParameter(f"Idempotency-Key has 1 to {KEY_MAX} visible ASCII characters", parameter="Idempotency-Key")
+
+
+def version_of(etag: str) -> int:
+    """Return the version in an ETag; one that we never gave is a version that nothing has."""
+    digits = etag.strip().removeprefix("W/").strip('"')
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else -1  # noqa: PLR2004
+
+
+def number(text: str, what: str) -> int:
+    """Return a place in a history or feed; raise BadCursor for what cannot be one."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004
+        raise BadCursor(f"{what} is a number from 0, not {text[:40]!r}")
+    return int(text)
+
+
+def etag(version: int) -> tuple[bytes, bytes]:
+    """Return the ETag of a version."""
+    return (b"etag", b'"%d"' % version)

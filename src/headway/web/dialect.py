@@ -1,0 +1,57 @@
+"""The dialect of a surface: the form of its errors, and its checks before the handlers.
+
+Every route has a dialect. A request that no route takes is answered by the first that claims it, so that a client of
+another task API never meets an answer that it cannot read, whatever went wrong: a limit, a drain, a missing key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from headway.errors import HeadwayError
+from headway.kernel.authority import Principal
+from headway.web import problem
+from headway.web.call import Call
+from headway.web.reply import Reply
+
+
+class Dialect:
+    """The native API's way of speaking; each surface of another API says in a class of its own what differs."""
+
+    problem: type[msgspec.Struct] = problem.Problem
+    """What the body of an error is."""
+    problem_kind: str = "application/problem+json"
+    links: bool = True
+    """Whether a browser may follow a link from another site to a GET route."""
+    body_kinds: tuple[str, ...] = ("application/json",)
+    """How bodies may be encoded that its handlers read themselves."""
+    origins: tuple[str, ...] = ()
+    """Origins of web pages of other sites that may use the surface, besides those allowed everywhere."""
+    keyless: Principal | None = None
+    """Principal of loopback requests without a key, once keys exist; None: they need one."""
+
+    def claims(self, call: Call) -> bool:
+        """Whether a request that no route takes was meant for this surface."""
+        del call
+        return False
+
+    def receive(self, call: Call) -> None:
+        """Prepare a request for authentication."""
+
+    def yields(self, error: HeadwayError, call: Call) -> bool:
+        """Whether the dialect that claims the request answers with the error, although a route of this one matched."""
+        del error, call
+        return False
+
+    def status(self, error: type[HeadwayError]) -> int:
+        """Return the HTTP status that an error has on this surface."""
+        return error.status
+
+    def refuse(self, error: HeadwayError, call: Call) -> Reply:
+        """Answer with an error."""
+        return problem.reply(error, call.path, call.request_id.decode())
+
+
+NATIVE: Final = Dialect()

@@ -1,0 +1,60 @@
+"""Runs and events as they go over the wire, encoded once for all who look at the same one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+
+from headway.kernel.event import Event
+from headway.kernel.run import Run
+from headway.web import present
+
+FRAMES_MAX: Final = 4096
+RUNS_MAX: Final = 256
+RUN_BYTES_MAX: Final = 16 * 1024
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class RunBodies:
+    """The last few hundred runs in one surface's words: every change gives a run another version, one of a version stays."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, tuple[int, bytes]] = {}
+
+    def get(self, run: Run) -> bytes | None:
+        """Return what was put for this version of the run."""
+        known = self._runs.get(run.id)
+        return known[1] if known is not None and known[0] == run.version else None
+
+    def put(self, run: Run, body: bytes) -> bytes:
+        """Keep the body, if it is not too large; return it."""
+        if len(body) <= RUN_BYTES_MAX:
+            if len(self._runs) >= RUNS_MAX:
+                self._runs.clear()
+            self._runs[run.id] = (run.version, body)
+        return body
+
+
+class Frames:
+    """The last few thousand lines of history, by their position, and the last few hundred runs."""
+
+    def __init__(self) -> None:
+        self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._runs = RunBodies()
+
+    def run(self, run: Run) -> bytes:
+        """Return the run as JSON."""
+        return self._runs.get(run) or self._runs.put(run, present.run_json(run))
+
+    def line(self, event: Event) -> bytes:
+        """Return the event without its id, which is another in a run's stream than in the feed."""
+        frame = self._frames.get(event.position)
+        if frame is None:
+            data = _encode(present.event_out(event))
+            frame = b"event: %b\ndata: %b\n\n" % (event.type.encode(), data)
+            self._frames[event.position] = frame
+            if len(self._frames) > FRAMES_MAX:
+                self._frames.popitem(last=False)
+        return frame

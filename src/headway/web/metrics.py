@@ -1,0 +1,186 @@
+"""What Prometheus scrapes: the counters that the store keeps anyway, in the text format's own library.
+
+Never a run id or an error's text as a label: the number of series is bounded by the tasks and queues that there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, TypeVar
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from headway.kernel.query import FIRST
+from headway.kernel.space import Space
+from headway.store.meters import OUTCOMES, POISONED, RETRIED
+from headway.web.context import ServerContext
+
+_USUAL: Final = frozenset({"succeeded", "errored", "crashed"})
+"""Outcomes that are shown from the first attempt on, so that a rate sees the first of them; others when there is one."""
+Place = TypeVar("Place", bound=tuple[str, ...])
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+_PROCESS: Final = CollectorRegistry()
+ProcessCollector(registry=_PROCESS)
+PlatformCollector(registry=_PROCESS)
+
+
+async def exposition(server: ServerContext, organisation: int) -> bytes:
+    """Return the metrics as they are now: the first organisation, the operator's, sees all, another its own runs and queues."""
+    store = server.service.store
+    now_ms = store.clock.now_ms()
+    oldest = {}
+    for name in sorted(store.catalog.queues):
+        if organisation not in (FIRST, Space.owner(name)):
+            continue
+        desk = server.service.of(Space.owner(name))
+        since = await desk.queues.oldest(Space.outside(name))
+        oldest[name] = 0.0 if since is None else max(0, now_ms - since) / 1000
+    registry = CollectorRegistry()
+    registry.register(_Collector(server, oldest, organisation))
+    return generate_latest(registry) + (generate_latest(_PROCESS) if organisation == FIRST else b"")
+
+
+class _Collector(Collector):
+    def __init__(self, server: ServerContext, oldest: dict[str, float], organisation: int) -> None:
+        self._server = server
+        self._oldest = oldest
+        self._organisation = organisation
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._runs()
+        yield from self._tasks()
+        yield from self._queues()
+        if self._organisation != FIRST:
+            return
+        yield from self._workers()
+        for feature in self._server.service.features:
+            if feature.metrics is not None:
+                yield from feature.metrics(self._server.service)
+        yield from self._store()
+        yield from self._http()
+
+    def _runs(self) -> Iterator[Metric]:
+        lane = ["organisation", "task", "queue"]
+        runs = GaugeMetricFamily("headway_runs", "Runs that are kept.", labels=[*lane, "state"])
+        finished = CounterMetricFamily(
+            "headway_runs_finished", "Runs that ended since this server began.", labels=[*lane, "state"]
+        )
+        started = CounterMetricFamily(
+            "headway_runs_started", "Runs that were started since this server began.", labels=lane
+        )
+        catalog = self._server.service.store.catalog
+        for family, counts in ((runs, catalog.counts), (finished, catalog.finished)):
+            for (task, queue, state), count in self._shown(counts):
+                family.add_metric([*_lane(task, queue), state], max(0, count))  # see Catalog.shown
+        for (task, queue), count in self._shown(catalog.started):
+            started.add_metric(_lane(task, queue), count)
+        yield runs
+        yield started
+        yield finished
+
+    def _tasks(self) -> Iterator[Metric]:
+        named = ["organisation", "task"]
+        waits = HistogramMetricFamily(
+            "headway_run_wait_seconds", "How long runs that might start waited for a worker.", labels=named
+        )
+        durations = HistogramMetricFamily(
+            "headway_run_duration_seconds", "How long runs that ended took since their first start.", labels=named
+        )
+        attempts = CounterMetricFamily(
+            "headway_attempts", "Attempts that ended, by outcome.", labels=[*named, "outcome"]
+        )
+        retries = CounterMetricFamily(
+            "headway_retries", "Attempts that ended with an error and are made again.", labels=named
+        )
+        poisoned = CounterMetricFamily(
+            "headway_runs_poisoned", "Runs that failed as poison: too many of their attempts crashed.", labels=named
+        )
+        for (organisation, task), meters in self._server.service.store.catalog.meters.all():
+            if self._organisation not in (FIRST, organisation):
+                continue
+            whose = [str(organisation), Space.outside(task)]
+            for family, times in ((waits, meters.waits), (durations, meters.durations)):
+                family.add_metric(whose, times.cumulated(), sum_value=times.seconds)
+            for outcome in OUTCOMES:
+                if meters.counts[outcome] or outcome in _USUAL:
+                    attempts.add_metric([*whose, outcome], meters.counts[outcome])
+            retries.add_metric(whose, meters.counts[RETRIED])
+            poisoned.add_metric(whose, meters.counts[POISONED])
+        yield from (waits, durations, attempts, retries, poisoned)
+
+    def _shown(self, counts: dict[Place, int]) -> list[tuple[Place, int]]:
+        """Return the counts that are shown, in order; whose they are is what the queue says."""
+        whom = self._organisation
+        return sorted(item for item in counts.items() if whom in (FIRST, Space.owner(item[0][1])))
+
+    def _queues(self) -> Iterator[Metric]:
+        named = ["organisation", "queue"]
+        depth = GaugeMetricFamily("headway_queue_depth", "Runs that wait for a worker.", labels=named)
+        age = GaugeMetricFamily("headway_queue_oldest_seconds", "How long the oldest of them waits.", labels=named)
+        for stored, seconds in self._oldest.items():
+            organisation, name = Space.owner(stored), Space.outside(stored)
+            queues = self._server.service.of(organisation).queues
+            depth.add_metric([str(organisation), name], queues.counts(name).get("queued", 0))
+            age.add_metric([str(organisation), name], seconds)
+        yield depth
+        yield age
+
+    def _workers(self) -> Iterator[Metric]:
+        service = self._server.service
+        yield GaugeMetricFamily(
+            "headway_workers",
+            "Workers that this server hears; it does not count itself, who executes the built-in tasks.",
+            value=service.sessions.workers,
+        )
+        lapsed = service.workers.leases_expired
+        yield CounterMetricFamily(
+            "headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed
+        )
+
+    def _store(self) -> Iterator[Metric]:
+        store = self._server.service.store
+        writers = store.writers
+        batches, commands = sum(writer.batches for writer in writers), sum(writer.commands for writer in writers)
+        yield CounterMetricFamily("headway_db_commits", "Transactions that reached the disk.", value=batches)
+        yield CounterMetricFamily("headway_db_commands", "Commands in these transactions.", value=commands)
+        writes = HistogramMetricFamily("headway_db_write_seconds", "How long these transactions took, to the disk.")
+        times = writers[0].times.and_of(writer.times for writer in writers[1:])
+        writes.add_metric([], times.cumulated(), sum_value=times.seconds)
+        yield writes
+        yield GaugeMetricFamily("headway_db_full", "Whether the disk is full.", value=int(store.full))
+        yield GaugeMetricFamily(
+            "headway_db_cache_bytes",
+            "Memory of this server for pages of a file: up to 32 MiB to write it, and 8 for each that reads it.",
+            value=store.cached_bytes,
+        )
+        silent_s = self._server.service.servers.silent_ms / 1000
+        yield GaugeMetricFamily(
+            "headway_pulse_age_seconds", "How long ago this server gave its last sign of life.", value=silent_s
+        )
+
+    def _http(self) -> Iterator[Metric]:
+        meters = self._server.meters
+        requests = CounterMetricFamily("headway_http_requests", "Answers.", labels=["route", "status"])
+        seconds = HistogramMetricFamily("headway_http_request_seconds", "How long answers took.", labels=["route"])
+        for slot, name in enumerate(meters.names):
+            for status, count in sorted(meters.statuses[slot].items()):
+                requests.add_metric([name, str(status)], count)
+            if meters.statuses[slot]:
+                times = meters.times[slot]
+                seconds.add_metric([name], times.cumulated(), sum_value=times.seconds)
+        yield requests
+        yield seconds
+        yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._server.streams.open)
+
+
+def _lane(task: str, queue: str) -> list[str]:
+    return [str(Space.owner(queue)), Space.outside(task), Space.outside(queue)]

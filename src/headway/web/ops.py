@@ -1,0 +1,89 @@
+"""Handlers for the server itself: is it alive, is it ready, how does it do, and what can it be asked."""
+
+from __future__ import annotations
+
+from headway.errors import NotFound
+from headway.protocol.workers import ServerOut
+from headway.web import pages
+from headway.web.call import Call
+from headway.web.reply import HTML, TEXT, Reply, json
+from headway.web.surface import NATIVE
+
+
+async def livez(call: Call) -> Reply:
+    """GET /livez."""
+    del call
+    return json(ServerOut(status="ok"))
+
+
+async def healthz(call: Call) -> Reply:
+    """GET /healthz."""
+    return await livez(call)
+
+
+async def readyz(call: Call) -> Reply:
+    """GET /readyz."""
+    found: dict[str, str] = {}
+    server = call.server
+    if server.draining:
+        found["server"] = "it is draining"
+    if call.server.service.store.broken:
+        found["store"] = "it cannot be written"
+    elif call.server.service.store.full:
+        found["store"] = "the disk is full: new runs are refused"
+    for name, check in server.checks.items():
+        wrong = await check()
+        found[name] = wrong or "ok"
+    ready = all(text == "ok" for text in found.values())
+    checks = {"server": "ok", "store": "ok", **found}
+    if ready:
+        return json(ServerOut(status="ready", checks=checks))
+    return json(ServerOut(status="not ready", checks=checks), 503, (b"retry-after", b"1"))
+
+
+async def metrics(call: Call) -> Reply:
+    """GET /metrics."""
+    from headway.web.metrics import CONTENT_TYPE, exposition  # noqa: PLC0415 - most servers are never scraped
+
+    return Reply(
+        200, await exposition(call.server, call.service.organisation), kind=(b"content-type", CONTENT_TYPE.encode())
+    )
+
+
+async def openapi(call: Call) -> Reply:
+    """GET /openapi.json."""
+    return Reply(200, call.server.documents.openapi(NATIVE))
+
+
+async def openapi_of(call: Call) -> Reply:
+    """GET /openapi/{document}."""
+    name, _, kind = call.arguments["document"].rpartition(".")
+    if kind != "json":
+        raise NotFound("documents are called NAME.json")
+    return Reply(200, call.server.documents.openapi(name))
+
+
+async def docs(call: Call) -> Reply:
+    """GET /docs."""
+    return Reply(200, call.server.documents.page(), (pages.POLICY,), HTML)
+
+
+async def root(call: Call) -> Reply:
+    """GET /."""
+    del call
+    return Reply(303, b"see /docs\n", ((b"location", b"/docs"),), TEXT)
+
+
+async def errors(call: Call) -> Reply:
+    """GET /errors."""
+    if call.accepts(b"text/html"):
+        return Reply(200, pages.errors(), (pages.POLICY, pages.VARY), HTML)
+    return json(pages.error_list(), 200, pages.VARY)
+
+
+async def error(call: Call) -> Reply:
+    """GET /errors/{code}."""
+    page = pages.error_page(call.arguments["code"])
+    if call.accepts(b"text/html"):
+        return Reply(200, pages.error_html(page), (pages.POLICY, pages.VARY), HTML)
+    return json(page, 200, pages.VARY)

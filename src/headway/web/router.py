@@ -1,0 +1,126 @@
+"""From path to route: a trie over segments, compiled once from the list.
+
+A verb follows its resource after a colon (AIP-136): `/v1/runs/{id}:retry`, also written `%3A`. Names may have colons of
+their own; an encoded one is taken for the verb's only if that verb knows the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import quote, unquote_to_bytes
+
+from headway.errors import MethodNotAllowed, RouteNotFound
+from headway.web.route import Route
+
+Methods = dict[str, Route]
+
+
+class _Node:
+    __slots__ = ("children", "methods", "parameter", "parameter_name", "verbs")
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.parameter_name = ""
+        self.methods: Methods = {}
+        self.verbs: dict[str, Methods] = {}
+
+
+class Router:
+    """All routes, ready to be looked up."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._root = _Node()
+        self._literal: dict[bytes, Methods] = {}
+        for route in routes:
+            self._add(route)
+
+    def _add(self, route: Route) -> None:
+        node = self._root
+        *folders, last = route.path[1:].split("/")
+        last, _, verb = last.partition(":")
+        for part in (*folders, last):
+            if part.startswith("{"):
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+                node.parameter_name = part[1:-1]
+            else:
+                node = node.children.setdefault(part, _Node())
+        methods = node.verbs.setdefault(verb, {}) if verb else node.methods
+        assert route.method not in methods, f"{route.name} is there twice"
+        methods[route.method] = route
+        if "{" not in route.path:
+            self._literal[route.path.encode()] = methods
+
+    def find(self, method: str, path: bytes) -> tuple[Route, dict[str, str]]:
+        """Return the route and the path's arguments; raise RouteNotFound or MethodNotAllowed."""
+        methods = self._literal.get(path)
+        arguments: dict[str, str] = {}
+        verbs: Iterable[str] = ()
+        if methods is None:
+            methods, verbs = self._walk(method, path, arguments)
+        found = methods.get(method)
+        if found is None:
+            found = methods.get("GET") if method == "HEAD" else None
+            if found is None:
+                if verbs and method == "POST":
+                    raise RouteNotFound(f"there is no such verb here; known: {', '.join(sorted(verbs))}")
+                raise MethodNotAllowed(f"{method[:20]} is not allowed here", allow=allowed(methods))
+        return found, arguments
+
+    def _walk(self, method: str, path: bytes, arguments: dict[str, str]) -> tuple[Methods, Iterable[str]]:
+        node = self._root
+        plain = b"%" not in path
+        segments = path.decode("latin-1").split("/") if path.isascii() and plain else _decoded(path)
+        last = len(segments) - 1
+        verb, unknown = "", False
+        for index in range(1, last + 1):
+            text = segments[index]
+            if index == last and ":" in text:
+                text, verb = _verb(node, method, path, text)
+                unknown = not verb
+            child = node.children.get(text)
+            if child is None:
+                child = node.parameter
+                if child is None or not text:
+                    raise _nothing(path)
+                arguments[child.parameter_name] = text
+            node = child
+        methods = node.verbs.get(verb) if verb else node.methods
+        if not methods or segments[0]:
+            raise _nothing(path)
+        return methods, node.verbs if unknown else ()
+
+
+def _verb(node: _Node, method: str, path: bytes, text: str) -> tuple[str, str]:
+    """Split a last segment into resource and verb, if it has a verb that is known there."""
+    name, _, verb = text.rpartition(":")
+    child = node.children.get(name) or node.parameter
+    methods = child.verbs.get(verb) if child is not None else None
+    if methods is not None and (method in methods or path.endswith(f":{verb}".encode())):
+        return name, verb
+    return text, ""
+
+
+def _decoded(path: bytes) -> list[str]:
+    """Split first and decode then: an encoded slash is part of a name. Nothing has a name with NUL in it."""
+    if b"%00" in path:
+        raise RouteNotFound("the path has a NUL")
+    try:
+        return [unquote_to_bytes(segment).decode() for segment in path.split(b"/")]
+    except UnicodeDecodeError:
+        raise RouteNotFound("the path is not UTF-8") from None
+
+
+def _nothing(path: bytes) -> RouteNotFound:
+    return RouteNotFound(f"there is nothing at {path[:200].decode('ascii', 'replace')}")
+
+
+def allowed(methods: Methods) -> list[str]:
+    """Return what the Allow header names."""
+    return sorted({*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())})
+
+
+def raw_path(path: str) -> bytes:
+    """Return the path as it was before a server that does not tell decoded it."""
+    return quote(path, safe="/:@!$&'()*+,;=-._~").encode()

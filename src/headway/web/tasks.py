@@ -1,0 +1,43 @@
+"""Handlers for tasks."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from headway.kernel.task import Task
+from headway.protocol.workers import TaskList, TaskOut, TerminateTask
+from headway.web import present
+from headway.web.answers import Asked
+from headway.web.call import Call
+from headway.web.reply import Reply, json
+
+
+def _shown(call: Call, task: Task) -> TaskOut:
+    return present.task_out(task, call.service.tasks.counts(task.name))
+
+
+async def list_tasks(call: Call) -> Reply:
+    """GET /v1/tasks."""
+    return json(TaskList(data=[_shown(call, task) for task in call.service.tasks.list()]))
+
+
+async def get(call: Call) -> Reply:
+    """GET /v1/tasks/{name}."""
+    return json(_shown(call, call.service.tasks.get(call.name())))
+
+
+async def activate(call: Call) -> Reply:
+    """POST /v1/tasks/{name}:activate."""
+    return json(_shown(call, await call.service.tasks.activate(call.name(), active=True)))
+
+
+async def deactivate(call: Call) -> Reply:
+    """POST /v1/tasks/{name}:deactivate."""
+    return json(_shown(call, await call.service.tasks.activate(call.name(), active=False)))
+
+
+async def terminate(call: Call) -> Reply:
+    """POST /v1/tasks/{name}:terminate."""
+    how = call.asked(TerminateTask)
+    how = replace(how, actor=call.actor(how.actor))
+    return json(Asked(asked=await call.service.tasks.terminate(call.name(), how)))

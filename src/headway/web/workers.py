@@ -1,0 +1,92 @@
+"""Handlers for workers: the protocol that they speak, and what people see and do of them."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from headway.errors import Forbidden, LeaseLost, WorkerNotFound
+from headway.kernel.worker import Worker
+from headway.protocol import workers as wire
+from headway.web import present, sse
+from headway.web.call import Call
+from headway.web.reply import Reply, json
+
+
+async def register(call: Call) -> Reply:
+    """POST /v1/workers."""
+    workers = call.service.workers
+    worker = await workers.register(_within(call, call.asked(wire.RegisterWorker)), call.principal)
+    shown = present.worker_out(worker, 0, call.server.settings.lease_ms)
+    shown = replace(shown, notices=workers.notices_of(worker.id))
+    return json(shown, 201, (b"location", shown.url.encode()))
+
+
+def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
+    """Hold a worker to the queues of its key: all of those, if it names none."""
+    mine = call.principal.queues
+    if mine is None:
+        return asked
+    others = sorted({*asked.queues} - {*mine})
+    if others:
+        raise Forbidden(f"the key is for the queues {', '.join(mine)}, not for {', '.join(others)[:200]}")
+    return replace(asked, queues=asked.queues or list(mine))
+
+
+async def _check(call: Call, worker_id: str) -> None:
+    """Whoever shows a key that is bound to queues may only be a worker of those: others are not there for them."""
+    mine = call.principal.queues
+    if mine is None:
+        return
+    queues = await call.service.workers.queues_of(worker_id)
+    if not queues or not queues <= {*mine}:
+        raise WorkerNotFound(f"no worker is registered as {worker_id}")
+
+
+async def _shown(call: Call, worker: Worker) -> wire.WorkerOut:
+    leases = await call.service.workers.leases(worker.id)
+    standing = await call.service.workers.standing(worker.id)
+    return present.worker_out(worker, leases, call.server.settings.lease_ms, standing)
+
+
+async def list_workers(call: Call) -> Reply:
+    """GET /v1/workers."""
+    return json(wire.WorkerList(data=[await _shown(call, worker) for worker in await call.service.workers.list()]))
+
+
+async def get(call: Call) -> Reply:
+    """GET /v1/workers/{id}."""
+    return json(await _shown(call, await call.service.workers.get(call.arguments["id"])))
+
+
+async def drain(call: Call) -> Reply:
+    """POST /v1/workers/{id}:drain."""
+    await _check(call, call.arguments["id"])
+    return json(await _shown(call, await call.service.workers.drain(call.arguments["id"])))
+
+
+async def signals(call: Call) -> Reply | None:
+    """GET /v1/workers/{id}/signals."""
+    await _check(call, call.arguments["id"])
+    return await sse.signals(call, call.arguments["id"])
+
+
+async def claim(call: Call) -> Reply:
+    """POST /v1/leases:claim."""
+    asked = call.asked(wire.ClaimRuns)
+    await _check(call, asked.worker_id)
+    if asked.wait == "0s" or call.server.draining:
+        return json(wire.Leases(leases=await call.service.workers.claim(asked)))
+    with call.cancel_on_disconnect():
+        return json(wire.Leases(leases=await call.service.workers.claim(asked)))
+    return json(wire.Leases(leases=[]))
+
+
+async def report(call: Call) -> Reply:
+    """POST /v1/leases:report."""
+    asked = call.asked(wire.ReportRuns)
+    await _check(call, asked.worker_id)
+    done = await call.service.workers.report(asked, call.principal)
+    lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]
+    if lost and len(lost) == len(asked.reports):
+        raise LeaseLost(rejected=lost)
+    return json(done)

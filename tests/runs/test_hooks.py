@@ -1,0 +1,104 @@
+"""Hooks react to transitions within the transaction, in one order, and only for runs that concern them."""
+
+from operator import attrgetter
+
+import pytest
+from tests.world import declare
+
+from headway.errors import InvalidState
+from headway.kernel.run import FINAL, State
+from headway.notify.events import CommitEvent, RunDue
+from headway.runs import hooks
+from headway.runs.hooks import Hook
+
+
+def noting(seen, name, states=frozenset(State), concerns=lambda run: True):
+    def note(unit, run, after, event):
+        seen.append((name, str(run.state), str(after.state)))
+
+    return Hook(name=name, states=states, concerns=concerns, on_transition=note)
+
+
+async def test_hooks_react_in_one_order_the_core_before_features(world):
+    found = world.service.hooks
+    assert [hook.name for hook in found] == ["worker", "slot", "key", "parent", "schedule"]
+    assert [hook.name for hook in found if State.SUCCEEDED in hook.states] == ["slot", "key", "parent", "schedule"]
+    assert not [hook.name for hook in found if State.RUNNING in hook.states], "a claim calls none"
+
+
+async def test_a_hook_is_called_for_its_states_and_the_runs_that_concern_it_alone(world):
+    seen = []
+    table = hooks.table([
+        noting(seen, "all"), noting(seen, "ends", FINAL), noting(seen, "keys", concerns=attrgetter("key")),
+    ])  # fmt: skip
+    world.store.install(table, ())
+    worker = await world.worker()
+    await world.start()
+    await world.succeed(worker, await world.one(worker))
+    assert seen == [
+        ("all", "queued", "running"), ("all", "running", "succeeded"), ("ends", "running", "succeeded"),
+    ]  # fmt: skip
+    seen.clear()
+    await world.start(key="k")
+    await world.one(worker)
+    assert seen == [("all", "queued", "running"), ("keys", "queued", "running")]
+
+
+async def test_what_hooks_defer_is_done_once_with_all_its_keys_before_claims_are_served(world):
+    done = []
+
+    def at_end(unit, keys):
+        done.append(keys)
+        if "again" not in keys:
+            unit.defer(at_end, "again")
+
+    def work(unit):
+        for key in ("a", "b", "a"):
+            unit.defer(at_end, key)
+
+    await world.store.write(work)
+    assert done == [["a", "b"], ["again"]]
+
+
+async def test_a_transaction_has_one_object_of_a_class_for_itself(world):
+    class Budget:
+        left = 3
+
+    def spend(unit):
+        unit.local(Budget).left -= 1
+        return unit.local(Budget).left
+
+    assert await world.store.write(spend) == 2
+    assert await world.store.write(spend) == 2
+
+
+async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_once(world):
+    class Happened(CommitEvent, frozen=True):
+        what: str
+
+    due, happened = world.announced(RunDue), world.announced(Happened)
+
+    def work(unit):
+        for at_ms in (30, 10, 20):
+            unit.emit(RunDue(at_ms))
+        for what in ("x", "y", "x"):
+            unit.emit(Happened(what))
+
+    await world.store.write(work)
+    assert due == [RunDue(10)]
+    assert happened == [Happened("x"), Happened("y")]
+
+
+async def test_an_undone_transaction_announces_nothing(world):
+    due = world.announced(RunDue)
+
+    def work(unit):
+        unit.emit(RunDue(10))
+        unit.changes += 1
+        raise InvalidState("no")
+
+    with pytest.raises(InvalidState):
+        await world.store.write(work)
+    assert due == []
+    await world.worker(declare("u"))
+    assert due == []

@@ -1,0 +1,366 @@
+"""Imports and exports: each row once, whatever happens in between; what is written is read back as it was."""
+
+import json
+
+import pytest
+from tests.runs.tables import field, fill, table, values
+from tests.world import declare
+
+from headway.actions import exporting, importing
+from headway.errors import BadImport, InvalidInput, LeaseLost, StoredFileNotFound
+from headway.features.tables import files as chunks
+from headway.features.tables.importing import ROWS
+from headway.protocol import workers as wire
+from headway.protocol.tables import ExportTable, ImportFile
+
+MAIN = (field("Key", unique=True), field("N", "number"), field("Note"))
+
+
+async def pieces(content, size=100_000):
+    for at in range(0, len(content), size):
+        yield content[at : at + size]
+
+
+async def upload(world, content, name="a.csv"):
+    content = content.encode() if isinstance(content, str) else content
+    return await world.desk.files.receive(name, "text/csv", pieces(content))
+
+
+async def begun(world, task, given):
+    """Start a run of a built-in task and claim it; return it, and its worker."""
+    asked = wire.RegisterWorker(tasks=[declare(task, queue="headway")], queues=["headway"])
+    worker = (await world.workers.register(asked, built_in=True)).id
+    run = await world.start(task, given, queue="headway")
+    await world.claim(worker, 1)
+    return await world.runs.get(run.id), worker
+
+
+async def imported(world, content, *, name="a.csv", **spec):
+    file = await upload(world, content, name)
+    run, _ = await begun(world, "headway.import", {"table": "things", "file": file.id, **spec})
+    output = json.loads(bytes(await importing.execute(world.service, run)))
+    return output, await refused(world, run)
+
+
+async def refused(world, run):
+    found, _ = await world.store.read.results(run.id, 0, 1000)
+    return [
+        (line["row"], [error["field"] for error in line["errors"]])
+        for line in (json.loads(result.value) for result in found)
+    ]
+
+
+async def exported(world, name="things", **spec):
+    run, _ = await begun(world, "headway.export", {"table": name, **spec})
+    output = json.loads(bytes(await exporting.execute(world.service, run)))
+    file = await world.desk.files.get(output["file"])
+    content = b"".join([piece async for piece in world.desk.files.content(file)])
+    assert len(content) == file.bytes == output["bytes"]
+    return content, file
+
+
+async def test_rows_become_records_and_bad_ones_are_kept_with_their_reasons(world):
+    await table(world, *MAIN)
+    content = '\ufeffKey,N,Note\r\na,1,"x, ""y""\nz"\r\n\r\nb,no,\r\na,2,twice\r\nc,,\r\nd,1,2,3\r\n'
+    output, wrong = await imported(world, content)
+    assert output == {"rows": 5, "created": 2, "updated": 0, "refused": 3}
+    assert await values(world) == [{"Key": "a", "N": 1, "Note": 'x, "y"\nz'}, {"Key": "c"}]
+    assert wrong == [(2, ["N"]), (3, ["Key"]), (5, [""])]
+
+
+async def test_upsert_changes_what_is_there_and_of_two_rows_the_later_counts(world):
+    await table(world, *MAIN)
+    await fill(world, {"Key": "a", "N": 1, "Note": "stays"})
+    output, wrong = await imported(world, "Key,N\na,2\nb,3\nb,4\na,5\n", upsert_by="Key")
+    assert (output, wrong) == ({"rows": 4, "created": 1, "updated": 3, "refused": 0}, [])
+    assert await values(world) == [{"Key": "a", "N": 5, "Note": "stays"}, {"Key": "b", "N": 4}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "more"),
+    [
+        ("a.json", '\ufeff[{"Key": "a", "N": 1.5}, {"Key": "ö", "Note": null}\n]', {}),
+        ("a.jsonl", '{"Key": "a", "N": 1.5}\n\n{"Key": "ö"}', {}),
+        ("a.tsv", "Key\tN\na\t1.5\nö\t\n", {}),
+        ("a.txt", "Schlüssel;Zahl;Rest\na;1.5;x\nö;;y\n".encode("cp1252"),
+         {"delimiter": ";", "encoding": "windows-1252", "columns": {"Schlüssel": "Key", "Zahl": "field_2"}, "ignore_unknown": True}),
+    ],
+)  # fmt: skip
+async def test_files_of_every_kind_are_read(world, name, content, more):
+    await table(world, *MAIN)
+    output, wrong = await imported(world, content, name=name, **more)
+    assert (output["created"], wrong) == (2, [])
+    assert await values(world) == [{"Key": "a", "N": 1.5}, {"Key": "ö"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "Key,Nmbr\na,1\n", "the column 'Nmbr' is no field"),
+        ("a.csv", "Key,field_1\na,1\n", "two columns"),
+        ("a.csv", "Key\na\n".encode("utf-16"), "save it as UTF-8"),
+        ("a.csv", b"Key\n\xff\n", "its encoding can be said"),
+        ("a.csv", 'Key\n"a\n', "no CSV"),
+        ("a.json", '[{"Key": "a"}, {"Key": ]', "no JSON"),
+        ("a.jsonl", "[1]\n", "no object"),
+        ("a.xlsx", "PK", "say the format"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_says_why(world, name, content, said):
+    await table(world, *MAIN)
+    with pytest.raises(BadImport, match=said):
+        await imported(world, content, name=name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Key,N,Note\n,,\na,1,\n,,\n,,\nb,2,\n,,\n",
+        ",,\n\nKey,N,Note\na,1,\nb,2,\n\n\n",
+        "Key,N\ra,1\rb,2\r",
+        "Key,N\ra,1\rb,2",
+        "Key,N\r\na,1\r\nb,2\r\n",
+        "sep=;\r\nKey;N\r\na;1\r\nb;2\r\n",
+        '\ufeff"sep=;"\nKey;N\na;1\nb;2\n',
+        "sep=\t\rKey\tN\ra\t1\rb\t2\r",
+        "Key;N\na;1\nb;2\n",
+        "\nKey\tN\na\t1\nb\t2\n",
+        "Key|N\na|1\nb|2\n",
+        "Key,N,\na,1,\nb,2,\n",
+        "Key,N,,\na,1\nb,2,,,,\n",
+        "KEY, n\na,1\nb,2\n",
+        "key\xa0,N\na,1\nb,2\n",
+    ],
+)
+async def test_csv_is_read_as_spreadsheets_of_every_kind_write_it(world, content):
+    await table(world, *MAIN)
+    output, wrong = await imported(world, content)
+    assert (output, wrong) == ({"rows": 2, "created": 2, "updated": 0, "refused": 0}, [])
+    assert await values(world) == [{"Key": "a", "N": 1}, {"Key": "b", "N": 2}]
+
+
+@pytest.mark.parametrize("ending", ["\r", "\n", "\r\n"])
+async def test_lines_end_as_they_do_wherever_a_part_of_the_file_is_cut(world, ending, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 7)
+    monkeypatch.setattr("headway.features.tables.importing.PARTS", (1, 6))
+    monkeypatch.setattr("headway.features.tables.rules.portable.ROW_BYTES_MAX", 42)
+    await table(world, *MAIN)
+    lines = ["Key,N,Note", "", *(f'k{n},{n},"{ending}{n}"' for n in range(12)), ",,", "z,x,"]
+    output, wrong = await imported(world, ending.join(lines) + ending)
+    assert output == {"rows": 13, "created": 12, "updated": 0, "refused": 1}
+    assert [each["Note"] for each in await values(world)] == [f"{ending}{n}" for n in range(12)]
+    assert wrong == [(13, ["N"])]
+
+
+async def test_a_row_that_is_refused_is_named_by_its_line(world):
+    await table(world, *MAIN)
+    content = 'sep=,\n\nKey,N,\n"a\nb",1,\n,,\nc,x,\nd,1,lost\ne,1,,lost\nf\n'
+    file = await upload(world, content)
+    run, _ = await begun(world, "headway.import", {"table": "things", "file": file.id})
+    await importing.execute(world.service, run)
+    found, _ = await world.store.read.results(run.id, 0, 1000)
+    told = [json.loads(each.value) for each in found]
+    assert [(each["row"], each["line"], each["errors"][0]["message"].partition(";")[0]) for each in told] == [
+        (2, 7, "N is 'x'"),
+        (3, 8, "has 'lost' in column 3, which has no name in the header"),
+        (4, 9, "has 4 cells, and the header has 3"),
+    ]
+    assert await values(world) == [{"Key": "a\nb", "N": 1}, {"Key": "f"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("Key,N,Key\na,1,b\n", "two columns are of one field: 'Key' is there twice"),
+        ("Key,N,KEY \na,1,b\n", "the column 'KEY' is no field of 'things'"),
+        ("key,N,KEY\na,1,b\n", "two columns are of one field: 'key' and 'KEY' are both 'Key'"),
+        ("Key,field_1\na,b\n", "two columns are of one field: 'Key' and 'field_1' are both 'Key'"),
+        ('Key,N\na,1\nb,"2\nc,3\n', "line 3: this is no CSV: a quote is left open in the row that begins here"),
+        ('Key,N\na,1\n\nb,"2"2\n', "line 4: this is no CSV"),
+        ("Key,N\n".encode("utf-16-le"), "bytes a character"),
+        ("Key,N\n".encode("utf-32-be"), "bytes a character"),
+        ("\ufeffKey,N\n".encode("utf-16-be"), "the file is UTF-16"),
+        ("Key;Nmbr\na;1\n", "the column 'Key;Nmbr' is no field"),
+    ],
+)
+async def test_what_is_wrong_with_a_csv_file_is_said_in_the_words_of_the_file(world, content, said):
+    await table(world, *MAIN)
+    with pytest.raises(BadImport) as failed:
+        await imported(world, content)
+    assert said in str(failed.value)
+
+
+async def test_a_column_beside_the_one_that_is_spelt_as_the_field_is_passed_over(world):
+    await table(world, *MAIN)
+    output, _ = await imported(world, "key,Key,N\nx,a,1\n", ignore_unknown=True)
+    assert (output["created"], await values(world)) == (1, [{"Key": "a", "N": 1}])
+
+
+async def test_a_file_of_another_encoding_than_its_mark_says_is_refused(world):
+    await table(world, *MAIN)
+    with pytest.raises(BadImport, match="begins as UTF-8 does"):
+        await imported(world, "\ufeffKey\na\n", encoding="windows-1252")
+
+
+async def test_a_cell_that_is_too_long_and_one_with_nul_are_refused_with_their_row_alone(world):
+    await table(world, *MAIN)
+    content = f"Key,N\n{'x' * 200_000},1\na,1\nb\0c,1\n"
+    output, wrong = await imported(world, content)
+    assert (output["created"], wrong) == (1, [(1, ["Key"]), (3, ["Key"])])
+
+
+async def test_two_members_of_one_field_are_refused(world):
+    await table(world, *MAIN)
+    output, wrong = await imported(world, '{"Key": "a", "field_1": "b"}\n{"Key": "c"}\n', name="a.jsonl")
+    assert (output["created"], wrong) == (1, [(1, [""])])
+
+
+async def test_too_many_bad_rows_end_an_import(world):
+    await table(world, *MAIN)
+    content = "Key,N\n" + "".join(f"k{n},x\n" for n in range(ROWS + 5))
+    with pytest.raises(BadImport, match=f"{ROWS} of {ROWS} rows"):
+        await imported(world, content, errors_max=10)
+    with pytest.raises(InvalidInput):
+        await imported(world, content, upsert_by="N")
+
+
+async def test_an_import_that_is_broken_off_anywhere_goes_on_and_has_each_row_once(world):
+    await table(world, *MAIN)
+    rows = 3 * ROWS + 17
+    file = await upload(world, "Key,N\n" + "".join(f"k{n},{n}\n" for n in range(rows)))
+    run, worker = await begun(world, "headway.import", {"table": "things", "file": file.id})
+    spec = ImportFile(table="things", file=file.id)
+    for _ in range(2):  # an attempt does one chunk, and is gone
+        done = await world.desk.imports.begin(run, spec)
+        await world.desk.imports.chunk(run, spec, done)
+        old = run
+        await world.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
+        await world.claim(worker, 1)
+        run = await world.runs.get(run.id)
+        with pytest.raises(LeaseLost):
+            await world.desk.imports.chunk(old, spec, done)
+    output = json.loads(bytes(await importing.execute(world.service, run)))
+    assert output == {"rows": rows, "created": rows, "updated": 0, "refused": 0}
+    found = await world.desk.tables.get("things")
+    assert found.count == rows
+    after = await world.runs.get(run.id)
+    assert (after.progress_done, after.progress_total) == (file.bytes, file.bytes)
+
+
+async def test_an_export_that_is_broken_off_goes_on_where_it_stood(world, monkeypatch):
+    monkeypatch.setattr("headway.features.tables.exporting.RECORDS", 10)
+    await table(world, *MAIN)
+    await fill(world, *({"Key": f"k{n}", "N": n} for n in range(35)))
+    run, worker = await begun(world, "headway.export", {"table": "things"})
+    spec = ExportTable(table="things")
+    for _ in range(3):
+        done = await world.desk.exports.begin(run, spec)
+        await world.desk.exports.chunk(run, spec, done)
+        await world.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
+        await world.claim(worker, 1)
+        run = await world.runs.get(run.id)
+    output = json.loads(bytes(await exporting.execute(world.service, run)))
+    file = await world.desk.files.get(output["file"])
+    content = b"".join([piece async for piece in world.desk.files.content(file)])
+    assert content.decode().split("\r\n") == ["Key,N,Note", *(f"k{n},{n}," for n in range(35)), ""]
+
+
+NASTY = [
+    "=1+1",
+    "'=1",
+    "+1",
+    "-x",
+    "@a",
+    "\tx",
+    "\rx",
+    "''",
+    "'",
+    "a",
+    'q"',
+    "a,b",
+    "l\r\nl",
+    "\ufeffx",
+    "ö",
+    "\U0001f600",
+    "; ",
+    " s ",
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "jsonl"])
+async def test_what_was_exported_is_imported_as_it_was(world, form):
+    fields = (*MAIN, field("B", "boolean"), field("L", "multi_choice", choices=["x", "y, z"]), field("T", "date_time"))
+    await table(world, *fields)
+    rows = [{"Key": f"{n}", "Note": text} for n, text in enumerate(NASTY)]
+    rows += [{"Key": "all", "N": -0.5, "B": False, "L": ["x", "y, z"], "T": "2026-01-01T00:00:00Z"}, {"N": 1e-20}]
+    await fill(world, *rows)
+    content, file = await exported(world, format=form, bom=form == "csv")
+    assert file.name == f"things.{form}"
+    before = await values(world)
+    await table(world, *fields, name="others")
+    output, wrong = await imported_into(world, "others", content, file.name)
+    assert (output["refused"], wrong) == (0, [])
+    assert await values(world, "others") == before
+    assert content == (await exported(world, "others", format=form, bom=form == "csv"))[0]
+
+
+async def imported_into(world, name, content, called):
+    file = await upload(world, content, called)
+    run, _ = await begun(world, "headway.import", {"table": name, "file": file.id})
+    return json.loads(bytes(await importing.execute(world.service, run))), await refused(world, run)
+
+
+async def test_nothing_in_an_exported_file_is_a_formula(world):
+    await table(world, *MAIN)
+    await fill(world, {"Key": "a", "Note": "=HYPERLINK(1)", "N": -1}, {"Key": "b", "Note": "@x"})
+    content, _ = await exported(world)
+    assert content.decode() == "Key,N,Note\r\na,-1,'=HYPERLINK(1)\r\nb,,'@x\r\n"
+    plain, _ = await exported(world, spreadsheet_safe=False, fields=["Note"], filter={"field": "Key", "value": "b"})
+    assert plain.decode() == "Note\r\n@x\r\n"
+
+
+async def test_a_field_whose_name_is_a_formula_is_exported_safely_and_imported_again(world):
+    fields = (field("=Total"), field("\uff20", "number"), field("'-x"))
+    await table(world, *fields)
+    await fill(world, {"=Total": "\n=1+1", "\uff20": -5, "'-x": "\uff1d1"})
+    content, file = await exported(world)
+    assert content.decode() == "'=Total,'\uff20,''-x\r\n\"'\n=1+1\",-5,'\uff1d1\r\n"
+    before = await values(world)
+    await table(world, *fields, name="others")
+    output, _ = await imported_into(world, "others", content, file.name)
+    assert (output["created"], output["refused"]) == (1, 0)
+    assert await values(world, "others") == before
+
+
+async def test_a_file_comes_in_chunks_and_is_read_from_anywhere(world, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1000)
+    content = bytes(range(256)) * 40
+    file = await upload(world, content)
+    assert (file.bytes, file.chunks) == (len(content), 11)
+    assert await world.desk.files.read(file, 4999, 2) == content[4999:6000]
+    assert await world.desk.files.read(file, len(content), 2) == b""
+    assert [found.id for found in await world.desk.files.list()] == [file.id]
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(world):
+    async def broken():
+        yield b"x" * 300_000
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await world.desk.files.receive("a", "text/csv", broken())
+    assert await world.desk.files.list() == []
+    await chunks.prune(world.store)
+    assert world.sql("SELECT count(*) FROM file_chunks") == world.sql("SELECT count(*) FROM files") == [(0,)]
+
+
+async def test_files_go_when_their_time_is_over(world):
+    file = await upload(world, b"x" * 600_000)
+    await world.advance(chunks.KEEP_MS - 1)
+    assert (await world.desk.files.get(file.id)).bytes == 600_000
+    await world.advance(1)
+    with pytest.raises(StoredFileNotFound):
+        await world.desk.files.get(file.id)
+    other = await upload(world, b"y")
+    await world.desk.files.delete(other.id)
+    assert world.sql("SELECT count(*) FROM file_chunks") == [(0,)]

@@ -1,0 +1,228 @@
+"""The same values for many records: what is done for many at once leaves what is left if each is done for itself. Both stores."""
+
+import random
+
+import pytest
+from tests.runs.record_tasks import Office, allow, update
+from tests.runs.tables import field, fill, table
+
+from headway.errors import Conflict
+from headway.features.record_tasks import executor as records
+from headway.features.record_tasks import runs as record_runs
+from headway.features.tables import store as storage
+from headway.outbound.egress import EgressPolicy
+from headway.protocol import tables as table_wire
+
+
+@pytest.fixture
+def office(world, monkeypatch):
+    allow(world, EgressPolicy([]))
+    for module, name, value in (
+        (records, "PATCHED_FIRST", 3), (record_runs, "PATCHED", 12), (record_runs, "PATCHED_MAX", 24),
+        (storage, "SIDE_BY_SIDE", 2),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
+    return Office(world)
+
+
+def one_by_one(monkeypatch):
+    monkeypatch.setattr(record_runs.RecordRun, "alike", False)
+
+
+TEAMS = ["red", "blue", "green", "x" * 150, None]
+COLOURS = ["a", "b", "c"]
+FIELDS = [
+    field("Note"), field("Team", indexed=True), field("Rank", "number", indexed=True),
+    field("Tags", "multi_choice", choices=COLOURS, indexed=True), field("Code", unique=True),
+    field("Owner", "connection", table="owners"), field("Guests", "connection", table="owners", multiple=True),
+    field("Seen", "boolean", indexed=True),
+]  # fmt: skip
+
+
+async def twins(world, chance, count):
+    """Make two tables with the same records; return the ids of the owners that these name."""
+    await table(world, field("Name"), name="owners")
+    owners = [made.id for made in await fill(world, *({"Name": f"o{n}"} for n in range(3)), name="owners")]
+    rows = [{**some(chance, owners), "Code": f"c{number}"} for number in range(count)]
+    for name in ("many", "each"):
+        await table(world, *FIELDS, name=name)
+        await fill(world, *rows, name=name)
+    return owners
+
+
+def some(chance, owners):
+    """Return values for some of the fields that are not unique, blanks among them."""
+    return {
+        "Note": chance.choice(["n", 'é"\\', None]), "Team": chance.choice(TEAMS), "Rank": chance.choice([-1, 0, 2.5, None]),
+        "Tags": chance.sample(COLOURS, chance.randrange(3)), "Owner": chance.choice([*owners, None]),
+        "Guests": chance.sample(owners, chance.randrange(3)), "Seen": chance.choice([True, False, None]),
+    }  # fmt: skip
+
+
+def left(world, name):
+    """Return what there is of a table: records in their order, and what the index has of each; without the ids."""
+    ((number,),) = world.sql("SELECT number FROM tables WHERE name = ?", name)
+    rows = world.sql(
+        "SELECT id, version, created_at = updated_at FROM records WHERE table_number = ? ORDER BY id", number
+    )
+    order = {record_id: at for at, (record_id, _, _) in enumerate(rows)}
+    kept = world.sql("SELECT record_id, field, value, is_unique FROM record_values WHERE table_number = ?", number)
+    index = sorted((order[record_id], *entry) for record_id, *entry in kept)
+    return [(version, bool(same)) for _, version, same in rows], index
+
+
+async def shown(world, name):
+    made = await world.desk.tables.get(name)
+    found, after = await world.desk.records.page(made, size=1000)
+    assert after == ""
+    return [record.values for record in found]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_many_at_once_leave_what_one_by_one_leaves(office, monkeypatch, seed):
+    world, chance = office.world, random.Random(seed)
+    owners = await twins(world, chance, 40)
+    given = some(chance, owners)
+    patch = {name: given[name] for name in chance.sample(sorted(given), chance.randint(1, 4))}
+    if seed % 4 == 0:  # nothing that is indexed
+        patch = {"Note": given["Note"]}
+    if chance.random() < 0.3:
+        patch["Code"] = None
+    team = {"field": "Team", "operator": "is", "value": chance.choice(TEAMS[:4])}
+    rank = {"field": "Rank", "operator": "at least", "value": 0}
+    more = chance.choice([{}, {}, {"filter": team}, {"filter": rank}])
+    for name in ("many", "each"):
+        await office.make(update(**patch), name=name, on=name, **more)
+    world.clock.advance(1_000)
+    outcome = await office.run("many")
+    one_by_one(monkeypatch)
+    assert await office.run("each") == outcome
+    assert await shown(world, "many") == await shown(world, "each")
+    assert left(world, "many") == left(world, "each")
+    assert world.wrong() == []
+
+
+@pytest.mark.parametrize("team", [True, False])
+async def test_records_that_have_the_values_already_stay_as_they_are(office, team):
+    world = office.world
+    await table(world, *FIELDS[:3], field("Part", "number"))
+    halves = ({"Note": "ä", "Team": "blue", "Part": 2.5}, {"Note": "n", "Team": "red"})
+    await fill(world, *({**halves[(n + 1) % 2], "Rank": n} for n in range(50)))
+    await office.make(update(Note="ä", Part=2.5, **({"Team": "blue"} if team else {})))
+    for _ in range(2):
+        assert await office.run() == {"total": 50, "done": 50, "failed": 0}
+        assert [version for version, _ in left(world, "things")[0]] == [2, 1] * 25
+
+
+@pytest.mark.parametrize("given", [{"Code": "same"}, {"Owner": "01890000-0000-7000-8000-000000000000"}])
+async def test_who_cannot_have_a_value_is_noted_and_the_others_have_it(office, given):
+    """A unique value is the first one's; a record that is not there can be named by none."""
+    world = office.world
+    await twins(world, random.Random(0), 30)
+    await office.make(update(**given), on="many")
+    run = await office.begin()
+    failed = 29 if "Code" in given else 30
+    assert await office.execute(run) == {"total": 30, "done": 30, "failed": failed}
+    assert len(await office.errors(run)) == failed
+    assert [version for version, _ in left(world, "many")[0]] == [2] * (30 - failed) + [1] * failed
+    assert world.wrong() == []
+
+
+async def test_a_field_may_become_unique_or_indexed_while_it_is_given_to_many(office, monkeypatch):
+    world = office.world
+    await table(world, field("Note"), field("Code"))
+    await fill(world, *({"Note": f"n{n}"} for n in range(30)))
+    await office.make(update(Code="same"))
+    patch = record_runs.RecordRun.patch_more
+    changes = iter([{"indexed": True}, {"indexed": False}])
+
+    async def meddled(self, *more):
+        if (change := next(changes, None)) is not None:
+            await world.desk.tables.patch_field("things", "Code", table_wire.PatchField(**change))
+        return await patch(self, *more)
+
+    monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
+    assert await office.run() == {"total": 30, "done": 30, "failed": 0}
+    assert world.wrong() == []
+
+
+async def test_a_field_that_is_gone_in_the_middle_ends_the_run_in_words(office, monkeypatch):
+    world = office.world
+    await table(world, field("Note"), field("Team", indexed=True))
+    await fill(world, *({"Note": f"n{n}"} for n in range(30)))
+    await office.make(update(Team="red"))
+    patch = record_runs.RecordRun.patch_more
+
+    async def meddled(self, *more):
+        if self.reached.number == 1:
+            await world.desk.tables.delete_field("things", "Team")
+        return await patch(self, *more)
+
+    monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
+    with pytest.raises(Conflict, match="'things' does not have the field field_2 any more"):
+        await office.run()
+    assert [version for version, _ in left(world, "things")[0]] == [2] * 3 + [1] * 27
+
+
+async def test_many_are_looked_at_if_few_fit_and_fewer_if_they_are_large(office, monkeypatch):
+    world = office.world
+    await table(world, field("Note"), field("N", "number"))
+    await fill(world, *({"Note": "x" * 1_000, "N": n} for n in range(100)))
+    await office.make(update(Note="y" * 1_000), filter={"field": "N", "operator": "at least", "value": 90})
+    await office.make(update(Note="z"), name="large", filter={"field": "N", "operator": "at least", "value": 0})
+    looked = []
+    patch = record_runs.RecordRun.patch_more
+
+    async def watched(self, limit):
+        looked.append(limit)
+        return await patch(self, limit)
+
+    monkeypatch.setattr(record_runs.RecordRun, "patch_more", watched)
+    assert await office.run() == {"total": 10, "done": 10, "failed": 0}
+    assert looked == [3, 6, 12, 24, 24, 24, 24]
+    looked.clear()
+    monkeypatch.setattr(record_runs, "PATCHED_BYTES", 5_000)
+    assert await office.run("large") == {"total": 100, "done": 100, "failed": 0}
+    assert looked[:4] == [3, 6, 3, 6]
+
+
+async def test_records_that_change_between_look_and_transaction_are_looked_at_again(office, monkeypatch):
+    world = office.world
+    await table(world, field("N", "number"), field("Note"))
+    made = await fill(world, *({"N": number} for number in range(20)))
+    await office.make(update(Note="x"), filter={"field": "N", "operator": "at least", "value": 5})
+    fitting = record_runs.RecordRun._fitting
+    changes = iter([{made[6].id: 0, made[4].id: 40}, {made[7].id: 70}])
+
+    async def meddled(self, limit):
+        found = await fitting(self, limit)
+        for record_id, number in next(changes, {}).items() if self.reached.number == 1 else ():
+            await world.desk.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
+        return found
+
+    monkeypatch.setattr(record_runs.RecordRun, "_fitting", meddled)
+    assert await office.run() == {"total": 15, "done": 15, "failed": 0}
+    noted = [values["field_1"] for values in await shown(world, "things") if values.get("field_2") == "x"]
+    assert noted == [40, 5, 70, *range(8, 20)]
+
+
+async def test_the_writer_carries_out_no_condition_of_a_user(disk):
+    """It may take long, and everybody waits for the writer. Here it has a connection of its own."""
+    allow(disk, EgressPolicy([]))
+    office = Office(disk)
+    await table(disk, field("Note"), field("Team", indexed=True))
+    await fill(disk, *({"Note": f"n{n}", "Team": "red"} for n in range(40)))
+    few = {"field": "Note", "operator": "contains", "value": "1"}
+    await office.make(update(Team="blue"), filter=few)
+    await office.make(update(Note="{{ record.Note }}!"), name="each", filter=few)
+    asked = []
+    for writer in disk.store.writers:
+
+        def watched(sql, binds, select=writer._database.select):
+            asked.append(sql)
+            return select(sql, binds)
+
+        writer._database.select = watched
+    assert (await office.run())["done"] == 13
+    assert (await office.run("each"))["done"] == 13
+    assert not [sql for sql in asked if "instr" in sql or "strpos" in sql]

@@ -1,0 +1,282 @@
+"""Records: what they take, how they are found, and what holds between them."""
+
+import asyncio
+
+import pytest
+from tests.runs.tables import field, fill, table, values
+
+from headway.errors import InvalidInput, InvalidRecord, RecordInUse, RecordNotFound, VersionMismatch
+from headway.features.tables import changing
+from headway.features.tables import store as storage
+from headway.features.tables.changing import Refusal, Refused
+from headway.protocol.tables import RecordPatch
+from headway.runs.idempotency import request_key
+
+
+@pytest.mark.parametrize(
+    ("of", "given", "kept"),
+    [
+        ("text", " a ", " a "), ("text", 12, "12"), ("text", True, "true"),
+        ("number", "1.50", 1.5), ("number", 0.1 + 0.2, 0.3), ("number", "1e3", 1000), ("number", -0.0, 0),
+        ("number", 999_999_999_999_999, 999_999_999_999_999), ("number", "12345678901.23456789", 12345678901.2346),
+        ("date", " 2024-02-29 ", "2024-02-29"),
+        ("date_time", "2026-12-01T02:00:00+01:00", "2026-12-01T01:00:00.000Z"),
+        ("date_time", "2026-12-01 02:00", "2026-12-01T02:00:00.000Z"),
+        ("boolean", "Yes", True), ("boolean", 0, False),
+        ("choice", " OPEN ", "open"), ("multi_choice", "closed; Open", ["open", "closed"]),
+        ("email", " Ann@Example.COM ", "ann@example.com"),
+    ],
+)  # fmt: skip
+async def test_a_value_is_kept_in_its_normal_form(world, of, given, kept):
+    choices = ["open", "closed"] if "choice" in of else []
+    await table(world, field("V", of, choices=choices))
+    (record,) = await fill(world, {"V": given})
+    assert record.values == {"field_1": kept}
+    assert await values(world) == [{"V": kept}]
+
+
+@pytest.mark.parametrize(
+    ("of", "given", "said"),
+    [
+        ("text", {"a": 1}, "takes one value"), ("text", "\0", "cannot be stored"), ("text", "x" * 100_001, "100,001 characters"),
+        ("number", "1,000", "without separators"), ("number", "12 €", "takes a number"), ("number", "nan", "takes a number"),
+        ("number", 10**15, "up to 15 digits"), ("number", "9999999999999999", "up to 15 digits"), ("number", True, "takes a number"),
+        ("date", "2026-02-29", "takes a date"), ("date", "01.02.2026", "takes a date"),
+        ("date_time", "soon", "takes a time"), ("date_time", "9999-12-31T23:59:59-10:00", "takes a time"),
+        ("boolean", "maybe", "true or false"), ("choice", "gone", "one of 'open', 'closed'"),
+        ("multi_choice", ["open", "gone"], "one of"), ("email", "ann@", "an e-mail address"),
+        ("email", "a@b.c\r\nBcc: x@y.z", "an e-mail address"), ("text", ["a"], "takes one value"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_value_is_refused_with_the_name_of_its_field(world, of, given, said):
+    choices = ["open", "closed"] if "choice" in of else []
+    await table(world, field("Some field", of, choices=choices))
+    with pytest.raises(InvalidRecord) as refused:
+        await fill(world, {}, {"Some field": given})
+    (error,) = refused.value.errors
+    assert error["pointer"] == "/records/1/values/Some field"
+    assert said in error["message"]
+    assert "Some field" in str(refused.value)
+    assert await values(world) == []
+
+
+async def test_a_blank_is_null_or_empty_and_a_default_fills_what_is_not_said(world):
+    await table(world, field("A", default="x"), field("B", "number"), field("C", required=True))
+    await fill(world, {"C": "c"}, {"A": None, "C": "c"}, {"field_1": "", "B": "", "C": "c"})
+    assert await values(world) == [{"A": "x", "C": "c"}, {"C": "c"}, {"C": "c"}]
+    with pytest.raises(InvalidRecord, match="C is required"):
+        await fill(world, {"A": "a"})
+    with pytest.raises(InvalidRecord, match="it has 'A', 'B', 'C'"):
+        await fill(world, {"D": "a", "C": "c"})
+
+
+async def test_a_batch_is_whole_or_nothing(world):
+    await table(world, field("Key", unique=True))
+    with pytest.raises(InvalidRecord) as refused:
+        await fill(world, {"Key": "a"}, {"Key": "b"}, {"Key": "a"})
+    assert refused.value.errors[0]["pointer"] == "/records/2/values/Key"
+    assert (await world.desk.tables.get("things")).count == 0
+    first, second = await fill(world, {"Key": "a"}, {"Key": "b"})
+    with pytest.raises(RecordNotFound):
+        await update(world, (first.id, {"Key": "c"}), ("gone", {"Key": "d"}))
+    with pytest.raises(InvalidRecord, match="unique"):
+        await update(world, (first.id, {"Key": "c"}), (second.id, {"Key": "c"}))
+    assert await values(world) == [{"Key": "a"}, {"Key": "b"}]
+
+
+async def update(world, *changes, version=None):
+    patches = [RecordPatch(id=record_id, values=given, version=version) for record_id, given in changes]
+    return (await world.desk.records.update("things", patches)).records
+
+
+async def test_records_of_one_batch_may_exchange_unique_values(world):
+    await table(world, field("Key", unique=True))
+    first, second = await fill(world, {"Key": "a"}, {"Key": "b"})
+    await update(world, (first.id, {"Key": "b"}), (second.id, {"Key": "a"}))
+    assert await values(world) == [{"Key": "b"}, {"Key": "a"}]
+
+
+async def test_who_keeps_a_unique_value_is_not_robbed_of_it(world):
+    await table(world, field("Key", unique=True), field("Note"))
+    first, second = await fill(world, {"Key": "a"}, {"Key": "b"})
+    with pytest.raises(InvalidRecord) as refused:
+        await update(world, (first.id, {"Key": "b"}), (second.id, {"Note": "n"}))
+    assert [error["pointer"] for error in refused.value.errors] == ["/records/0/values/Key"]
+
+
+async def test_long_texts_that_begin_alike_are_told_apart(world):
+    await table(world, field("Key", unique=True))
+    await fill(world, {"Key": "x" * 500 + "a"}, {"Key": "x" * 500 + "b"})
+    with pytest.raises(InvalidRecord):
+        await fill(world, {"Key": "x" * 500 + "b"})
+
+
+async def test_an_update_leaves_other_fields_and_raises_the_version_if_something_changes(world):
+    await table(world, field("A"), field("B"))
+    (record,) = await fill(world, {"A": "a", "B": "b"})
+    (after,) = await update(world, (record.id, {"A": None}), version=1)
+    assert (after.version, after.values) == (2, {"field_2": "b"})
+    (same,) = await update(world, (record.id, {"B": "b"}))
+    assert same.version == 2
+    with pytest.raises(VersionMismatch):
+        await update(world, (record.id, {"A": "x"}), version=1)
+    with pytest.raises(VersionMismatch):
+        await world.desk.records.delete("things", [record.id], version=1)
+
+
+async def test_upsert_changes_what_is_there_and_adds_what_is_not(world):
+    await table(world, field("Key", "email", unique=True), field("N", "number", default=1))
+    await fill(world, {"Key": "a@x.org", "N": 5})
+    done = await world.desk.records.upsert("things", "Key", [{"Key": "B@x.org"}, {"Key": "A@X.ORG", "N": 7}])
+    assert (done.created, done.updated) == (1, 1)
+    assert await values(world) == [{"Key": "a@x.org", "N": 7}, {"Key": "b@x.org", "N": 1}]
+    with pytest.raises(InvalidRecord, match="earlier one"):
+        await world.desk.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
+    with pytest.raises(InvalidInput, match="no unique field"):
+        await world.desk.records.upsert("things", "N", [{"Key": "a@x.org"}])
+
+
+async def test_a_repeated_request_changes_nothing_more(world):
+    await table(world)
+    keys = [request_key("k", "POST", "/x", b"{}", 60_000) for _ in range(2)]
+    first, again = [await world.desk.records.insert("things", [{"Name": "a"}], key) for key in keys]
+    assert [record.id for record in first.records] == [record.id for record in again.records]
+    assert (await world.desk.tables.get("things")).count == 1
+
+
+async def test_connections_name_records_that_are_there(world):
+    await table(world, name="customers")
+    (ann,) = (await world.desk.records.insert("customers", [{"Name": "Ann"}])).records
+    await table(
+        world,
+        field("Customer", "connection", table="customers"),
+        field("All", "connection", table="customers", multiple=True),
+    )
+    await fill(world, {"Customer": ann.id, "All": [ann.id, ann.id]})
+    assert (await values(world))[0]["All"] == [ann.id]
+    with pytest.raises(InvalidRecord, match="no record of its table"):
+        await fill(world, {"Customer": "nobody"})
+    with pytest.raises(InvalidRecord, match="no record of its table"):
+        await fill(world, {"All": [ann.id, "nobody"]})
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("on_delete", ["clear", "cascade", "restrict"])
+async def test_what_names_a_deleted_record_does_what_its_field_says(world, on_delete, many):
+    await table(world, name="customers")
+    ann, bob = (await world.desk.records.insert("customers", [{"Name": "Ann"}, {"Name": "Bob"}])).records
+    await table(world, field("N"), field("C", "connection", table="customers", multiple=many, on_delete=on_delete))
+    both = [ann.id, bob.id] if many else ann.id
+    await fill(world, {"N": "1", "C": both}, {"N": "2", "C": [bob.id] if many else bob.id}, {"N": "3"})
+    if on_delete == "restrict":
+        with pytest.raises(RecordInUse) as refused:
+            await world.desk.records.delete("customers", [ann.id])
+        assert ann.id in refused.value.errors[0]["message"]
+        assert (await world.desk.tables.get("customers")).count == 2
+        return
+    assert await world.desk.records.delete("customers", [ann.id]) == 1
+    left = {each["N"]: each.get("C") for each in await values(world)}
+    mine = {} if on_delete == "cascade" else {"1": [bob.id] if many else None}
+    assert left == {**mine, "2": [bob.id] if many else bob.id, "3": None}
+
+
+async def test_a_cascade_goes_round_a_circle_and_ends(world):
+    await table(world, field("N"))
+    await world.desk.tables.add_field("things", field("Next", "connection", table="things", on_delete="cascade"))
+    first, second = await fill(world, {"N": "1"}, {"N": "2"})
+    await update(world, (first.id, {"Next": second.id}), (second.id, {"Next": first.id}))
+    await fill(world, {"N": "3"}, {"N": "4", "Next": first.id})
+    await world.desk.records.delete("things", [first.id])
+    assert await values(world) == [{"N": "3"}]
+
+
+async def test_a_required_connection_keeps_what_it_names(world):
+    await table(world, name="customers")
+    (ann,) = (await world.desk.records.insert("customers", [{"Name": "Ann"}])).records
+    await table(world, field("C", "connection", table="customers", required=True))
+    await fill(world, {"C": ann.id})
+    with pytest.raises(RecordInUse):
+        await world.desk.records.delete("customers", [ann.id])
+
+
+async def test_pages_go_on_where_the_last_one_ended(world):
+    await table(world, field("N", "number", indexed=True), field("Odd", "boolean"))
+    for first in range(0, 2000, 1000):
+        await fill(world, *({"N": number % 10, "Odd": number % 2 == 1} for number in range(first, first + 1000)))
+    found = await world.desk.tables.get("things")
+    condition = world.desk.records.condition(
+        found, [{"field": "Odd", "value": True}, {"field": "N", "operator": ">", "value": 6}]
+    )
+    for order in ("", "created_at desc", "N", "N desc"):
+        ids, after = [], ""
+        while True:
+            records, after = await world.desk.records.page(found, condition, after, 70, order)
+            ids += [record.id for record in records]
+            if not after:
+                break
+        assert len(ids) == len(set(ids)) == 400
+    assert await world.desk.records.count(found, condition) == 400
+    assert await world.desk.records.count(found) == 2000
+    assert len(await world.desk.records.at(found, condition, 390, 50)) == 10
+    with pytest.raises(InvalidInput, match="order_by"):
+        await world.desk.records.page(found, order_by="Odd")
+    with pytest.raises(InvalidInput) as refused:
+        world.desk.records.condition(found, {"field": "Odd", "operator": "contains", "value": "x"})
+    assert refused.value.errors[0]["pointer"] == "/filter/operator"
+
+
+async def test_writers_of_one_record_decide_one_after_the_other(disk):
+    await table(disk, field("N", "number"))
+    (record,) = await fill(disk, {"N": 0})
+
+    async def raise_by_one():
+        def work(unit):
+            found = changing.hold(unit, 1, "things")
+            return changing.change(unit, found, [record.id], lambda it: {"field_1": it.values["field_1"] + 1})
+
+        await disk.store.write(work)
+
+    await asyncio.gather(*(raise_by_one() for _ in range(50)))
+    assert await values(disk) == [{"N": 50}]
+
+
+async def test_some_of_many_can_be_refused_and_the_others_are_changed(world):
+    await table(world, field("N", "number"), field("K", unique=True))
+    records = await fill(world, *({"N": number, "K": str(number)} for number in range(4)))
+    ids = [record.id for record in records]
+
+    def decide(record):
+        if record.values["field_1"] == 0:
+            return None
+        if record.values["field_1"] == 1:
+            raise Refused(Refusal("N", "odd", "is odd"))
+        return {**record.values, "field_2": "same"}
+
+    done = await world.store.write(
+        lambda unit: changing.change(unit, changing.hold(unit, 1, "things"), [*ids, "gone"], decide)
+    )
+    assert (done.changed, done.passed) == ([ids[2]], [ids[0], "gone"])
+    assert {record_id: why[0].code for record_id, why in done.refused.items()} == {ids[1]: "odd", ids[3]: "taken"}
+
+
+async def test_a_patch_gives_many_the_same_values_in_one_statement(world):
+    await table(world, field("N", "number"), field("S"), field("L", "multi_choice", choices=["a", "b"]))
+    records = await fill(world, *({"N": number, "S": "x"} for number in range(10)))
+    found = await world.desk.tables.get("things")
+    condition = world.desk.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
+    fitting = await world.store.read.ask(
+        lambda database, dialect: storage.read_fitting(
+            database, dialect, found, condition, records[0].id, records[9].id, 7
+        )
+    )
+
+    def work(unit):
+        held = changing.hold(unit, 1, "things")
+        span = storage.span_of_records(unit, held, records[0].id, fitting.edge, 7)
+        given = {"field_2": None, "field_3": ["a"]}
+        return span, changing.give(unit, held, span, given, fitting.versions)
+
+    span, (fit, _) = await world.store.write(work)
+    assert (span.edge, span.count, fit) == (records[7].id, 7, 3)
+    assert [each.get("L") for each in await values(world)] == [None] * 5 + [["a"]] * 3 + [None] * 2
+    assert [each.get("S") for each in await values(world)] == ["x"] * 5 + [None] * 3 + ["x"] * 2

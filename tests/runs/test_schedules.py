@@ -1,0 +1,614 @@
+"""Schedules on each store: every slot decided once, every policy, and what people do with them."""
+
+import json
+from collections import Counter
+from typing import get_args
+
+import pytest
+from tests.runs.schedules import HOUR, MINUTE, SECOND, create, made, ran, runs_of, slots
+from tests.world import START, declare, in_memory, key
+
+from headway.errors import (
+    IdempotencyKeyReused,
+    InvalidInput,
+    InvalidSchedule,
+    ScheduleBusy,
+    ScheduleExists,
+    ScheduleNotFound,
+    UnknownTask,
+    VersionMismatch,
+)
+from headway.features.schedules.model import SLOT_LABEL, CatchUp, Outcome, Overlap
+from headway.features.schedules.rules.policy import MISSED_MOST
+from headway.features.schedules.scheduler import AT_ONCE, Scheduler
+from headway.features.schedules.service import BACKFILL_MAX
+from headway.kernel.run import Reason
+from headway.protocol import workers as wire
+from headway.protocol.schedules import (
+    BackfillSchedule,
+    CatchUpName,
+    CreateSchedule,
+    OutcomeName,
+    OverlapName,
+    PatchSchedule,
+    PreviewSchedule,
+    ResumeSchedule,
+    TriggerSchedule,
+)
+from headway.protocol.times import from_text, to_text
+
+DAY = 24 * HOUR
+assert START % MINUTE == 0
+
+
+# -- slots ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_slot_starts_a_run_with_all_that_the_schedule_says(world):
+    await world.worker(declare("t", priority=3))
+    schedule = await create(
+        world, input={"a": 1}, labels={"customer": "7"}, key="k", priority=8, queue="q", max_attempts=2
+    )
+    assert schedule.next_at == START + MINUTE
+    assert 60_000 == await world.scheduler.tick()
+    await world.advance(MINUTE + 7)
+    (run,) = await runs_of(world)
+    assert (run.task, run.input, run.key, run.priority, run.queue, run.max_attempts, run.state) == (
+        "t", '{"a":1}', "k", 8, "q", 2, "queued",
+    )  # fmt: skip
+    assert (run.name, run.run_type, run.schedule_id) == ("s", "schedule", schedule.id)
+    assert json.loads(run.labels) == {"customer": "7", SLOT_LABEL: to_text(START + MINUTE)}
+    assert await slots(world) == [(1, "ran", "due")]
+    (event,) = await world.history.events(run.id, 0, 10)
+    assert json.loads(event.data) == {
+        "state": "queued", "cause": "created", "run_type": "schedule", "schedule_id": schedule.id,
+        "slot": to_text(START + MINUTE),
+    }  # fmt: skip
+    after = await world.schedules.get("s")
+    assert (after.last_slot, after.next_at, after.version) == (START + MINUTE, START + 2 * MINUTE, 1)
+
+
+async def test_a_slot_fires_once_however_often_one_looks(world):
+    await world.worker()
+    await create(world, overlap="allow")
+    for _ in range(30):
+        await world.advance(10 * SECOND)
+        await world.scheduler.tick()
+    assert await ran(world) == [1, 2, 3, 4, 5]
+
+
+async def test_a_clock_that_is_set_back_fires_nothing_again(world):
+    await world.worker()
+    await create(world, overlap="allow")
+    await world.advance(3 * MINUTE)
+    before = await slots(world)
+    world.clock._now_ms -= 2 * MINUTE
+    for _ in range(4):
+        await world.scheduler.tick()
+        world.clock.advance(30 * SECOND)
+    assert await slots(world) == before
+    await world.advance(MINUTE)
+    assert [at for at, _, _ in await slots(world)] == [1, 2, 3, 4]
+
+
+async def test_a_schedule_ends_with_its_last_slot(world):
+    await world.worker()
+    await create(world, starts_at=to_text(START + HOUR), ends_at=to_text(START + HOUR + 2 * MINUTE), overlap="allow")
+    for _ in range(65):
+        await world.advance(MINUTE)
+    assert await ran(world) == [60, 61, 62]
+    assert (await world.schedules.get("s")).next_at is None
+    assert await world.scheduler.tick() is None
+
+
+async def test_jitter_starts_a_run_later_than_its_slot_and_always_the_same(world):
+    await world.worker()
+    await create(world, "Hourly", jitter="30m", overlap="allow")
+    await world.advance(HOUR)
+    (run,) = await runs_of(world)
+    assert START + HOUR < run.run_at <= START + HOUR + 30 * MINUTE
+    assert run.state == "scheduled"
+    _, coming = await world.schedules.coming("s", 1)
+    await world.advance(HOUR)
+    assert (await runs_of(world))[1].run_at == coming[0].run_at
+
+
+# -- overlap -------------------------------------------------------------------------------------------------------------
+
+
+async def test_with_skip_a_slot_makes_no_run_while_another_is_unfinished(world):
+    worker = await world.worker()
+    await create(world)
+    await world.advance(MINUTE, worker)
+    lease = await world.one(worker)
+    await world.advance(MINUTE, worker)
+    await world.succeed(worker, lease)
+    await world.advance(MINUTE, worker)
+    assert await slots(world) == [(1, "ran", "due"), (2, "skipped", "running"), (3, "ran", "due")]
+    assert world.service.part(Scheduler).decided == Counter({("ran", "due"): 2, ("skipped", "running"): 1})
+
+
+async def test_with_queue_runs_go_one_after_the_other_in_the_order_of_slots(world):
+    worker = await world.worker()
+    await create(world, overlap="queue", queue_max=3)
+    for _ in range(5):
+        await world.advance(MINUTE, worker)
+    assert [outcome for _, outcome, _ in await slots(world)] == ["ran", "ran", "ran", "skipped", "skipped"]
+    found = await runs_of(world)
+    assert await world.states(*found) == ["queued", "suspended", "suspended"]
+    assert await world.why(found[1].id) == ["schedule"]
+    for run in found:
+        lease = await world.one(worker)
+        assert lease.run_id == run.id
+        assert await world.claim(worker) == []
+        await world.succeed(worker, lease)
+    assert await world.causes(found[1].id) == ["created", "held", "unblocked", "claimed", "succeeded"]
+
+
+@pytest.mark.parametrize("how", ["failed", "terminated", "terminated while it waits"])
+async def test_the_next_has_its_turn_however_the_one_before_ends(world, how):
+    worker = await world.worker(declare("t", retry={"max_attempts": 1}))
+    await create(world, overlap="queue")
+    for _ in range(3):
+        await world.advance(MINUTE, worker)
+    first, second, third = await runs_of(world)
+    lease = await world.one(worker)
+    if how == "terminated while it waits":
+        await world.stop(second.id)
+        assert await world.claim(worker) == []
+        await world.succeed(worker, lease)
+        assert (await world.one(worker)).run_id == third.id
+        return
+    if how == "failed":
+        await world.fail(worker, lease, retryable=False)
+    else:
+        await world.succeed(worker, lease)
+        await world.stop(second.id)
+        second = third
+    assert (await world.one(worker)).run_id == second.id
+    assert first.id != second.id
+
+
+async def test_who_resumes_a_run_that_waits_lets_it_run_beside_the_others(world):
+    worker = await world.worker()
+    await create(world, overlap="queue")
+    for _ in range(3):
+        await world.advance(MINUTE, worker)
+    first, second, third = await runs_of(world)
+    await world.runs.resume(second.id, Reason(code="resumed"))
+    leases = await world.claim(worker)
+    assert {lease.run_id for lease in leases} == {first.id, second.id}
+    await world.succeed(worker, leases[0])
+    assert await world.state(third.id) == "suspended"
+    await world.succeed(worker, leases[1])
+    assert await world.state(third.id) == "queued"
+
+
+async def test_with_cancel_running_the_new_run_begins_when_the_old_one_has_stopped(world):
+    worker = await world.worker()
+    await create(world, overlap="cancel_running")
+    await world.advance(MINUTE, worker)
+    lease = await world.one(worker)
+    await world.advance(MINUTE, worker)
+    first, second = await runs_of(world)
+    assert await world.states(first, second) == ["stopping", "suspended"]
+    await world.tell(worker, lease, wire.StoppedReport)
+    assert await world.states(first, second) == ["terminated", "queued"]
+    assert json.loads((await world.runs.get(first.id)).reason)["code"] == "replaced"
+    await world.advance(MINUTE, worker)  # nobody has begun the second: it is gone at once
+    _, second, third = await runs_of(world)
+    assert await world.states(second, third) == ["terminated", "queued"]
+
+
+async def test_with_allow_runs_go_beside_each_other(world):
+    worker = await world.worker()
+    await create(world, overlap="allow")
+    for _ in range(3):
+        await world.advance(MINUTE, worker)
+    assert len(await world.claim(worker)) == 3
+
+
+# -- catch-up --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "late_by", "wanted"),
+    [
+        ({"catch_up": "latest"}, 0, {("missed", "newer"): 9, ("ran", "due"): 1}),
+        ({"catch_up": "latest"}, 61 * SECOND, {("missed", "newer"): 10, ("ran", "due"): 1}),
+        ({"catch_up": "all"}, 0, {("ran", "caught_up"): 8, ("ran", "due"): 2}),
+        ({"catch_up": "all", "catch_up_max": 3}, 0, {("missed", "too_many"): 7, ("ran", "caught_up"): 1, ("ran", "due"): 2}),
+        ({"catch_up": "all", "catch_up_window": "5m"}, 0, {("missed", "too_old"): 4, ("ran", "caught_up"): 4, ("ran", "due"): 2}),
+        ({"catch_up": "skip"}, 0, {("missed", "newer"): 9, ("ran", "due"): 1}),
+        ({"catch_up": "skip", "late_after": "0s"}, 1, {("missed", "late"): 10}),
+    ],
+)  # fmt: skip
+async def test_what_passed_while_nobody_looked_is_caught_up_as_the_policy_says(world, options, late_by, wanted):
+    await world.worker()
+    await create(world, overlap="allow", **options)
+    await world.advance(10 * MINUTE + late_by)
+    found = await slots(world)
+    assert Counter((outcome, why) for _, outcome, why in found) == wanted
+    assert [at for at, _, _ in found] == list(range(1, len(found) + 1))
+
+
+async def test_a_whole_outage_is_kept_in_few_rows_and_every_slot_of_it_stands_in_one(world):
+    await world.worker()
+    await create(world)
+    await world.advance(30 * DAY)
+    found, _ = await world.schedules.slots("s", None, None, 1_000)
+    assert len(found) == MISSED_MOST + 2
+    oldest = found[-1]
+    assert oldest.nominal == START + MINUTE
+    assert oldest.until == found[-2].nominal - MINUTE
+    assert found[0].outcome == "ran"
+    assert found[0].nominal == START + 30 * DAY
+
+
+async def test_a_long_catch_up_is_done_in_parts_and_leaves_nothing_out(world):
+    await world.worker()
+    await create(world, overlap="allow", catch_up="all", catch_up_max=2 * AT_ONCE + 10)
+    await world.advance(2 * AT_ONCE * MINUTE)
+    window = 1_440  # a day
+    assert world.store.catalog.count() == window + 1
+    (row,) = world.sql("SELECT count(*), sum(CASE WHEN outcome = 'ran' THEN 1 ELSE 0 END) FROM slots")
+    assert row[1] == window + 1
+    assert (await world.schedules.get("s")).last_slot == START + 2 * AT_ONCE * MINUTE
+
+
+async def test_slots_are_caught_up_after_a_restart(disk):
+    await disk.worker()
+    await create(disk, overlap="allow", catch_up="all")
+    await disk.advance(MINUTE)
+    await disk.restart()
+    await disk.advance(3 * MINUTE)
+    assert await ran(disk) == [1, 2, 3, 4]
+
+
+# -- tasks that cannot be started ---------------------------------------------------------------------------------------------
+
+
+async def test_a_slot_of_an_inactive_task_says_so_and_is_run_afterwards_if_somebody_wants_that(world):
+    await world.worker()
+    await create(world)
+    await world.tasks.activate("t", active=False)
+    await world.advance(MINUTE)
+    assert await slots(world) == [(1, "skipped", "task_inactive")]
+    await world.tasks.activate("t", active=True)
+    await world.advance(MINUTE)
+    filled = await backfill(world, 1, 2)
+    assert [slot.nominal for slot in filled.slots] == [START + MINUTE]
+    assert await slots(world) == [(1, "ran", "backfilled"), (2, "ran", "due")]
+
+
+async def test_a_slot_whose_input_does_not_fit_the_task_any_more_says_so(world):
+    await world.worker()
+    await create(world, input={"a": "text"}, overlap="allow")
+    await world.worker(declare("t", input_schema={"properties": {"a": {"type": "integer"}}}))
+    await world.advance(MINUTE)
+    (slot,), _ = await world.schedules.slots("s", None, None, 10)
+    assert (slot.outcome, slot.why) == ("skipped", "invalid_input")
+    assert "input.a" in slot.detail
+
+
+async def test_a_slot_of_a_task_that_has_vanished_says_so(world):
+    await world.worker()
+    await create(world, overlap="allow", catch_up="all")
+    world.sql("DELETE FROM tasks")
+    await world.store.refresh()
+    await world.advance(2 * MINUTE)
+    assert await slots(world) == [(1, "skipped", "unknown_task"), (2, "skipped", "unknown_task")]
+
+
+async def test_a_schedule_that_cannot_be_kept_to_is_paused_and_says_why_and_others_go_on(world):
+    await world.worker()
+    await create(world, name="broken")
+    await create(world)
+    world.sql("UPDATE schedules SET definition = replace(definition, '\"UTC\"', '\"Mars/Base\"') WHERE name = 'broken'")
+    await world.advance(MINUTE)
+    broken = await world.schedules.get("broken")
+    assert broken.paused
+    assert "Mars/Base" in broken.problem
+    assert await ran(world) == [1]
+    with pytest.raises(InvalidSchedule):
+        await world.schedules.resume("broken", ResumeSchedule())
+    await world.schedules.patch("broken", made(PatchSchedule, timezone="UTC"), None)
+    resumed = await world.schedules.resume("broken", ResumeSchedule())
+    assert (resumed.paused, resumed.problem) == (False, "")
+
+
+# -- what is refused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("occurrence", "61 * * * *"), ("occurrence", "FREQ=SECONDLY"), ("occurrence", "0 0 30 2 *"), ("occurrence", "sometimes"),
+        ("timezone", "Mars/Base"), ("ends_at", "2020-01-01T00:00:00Z"), ("starts_at", "tomorrow"), ("jitter", "2d"),
+        ("late_after", "1e9d"), ("catch_up_window", "20y"), ("labels/slot", None), ("name", "0199f2a4-7c3e-7000-9b1a-5d0c2e4f6a81"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_is_refused_and_the_field_is_named(field, value):
+    world = in_memory()
+    await world.worker()
+    with pytest.raises(InvalidInput) as caught:
+        await create(world, **({"labels": {"slot": "x"}} if value is None else {field: value}))
+    assert [error["pointer"] for error in caught.value.errors] == [f"/{field}"]
+    assert world.sql("SELECT count(*) FROM schedules") == [(0,)]
+    await world.close()
+
+
+async def test_input_is_held_against_the_task_when_the_schedule_is_made(world):
+    await world.worker(declare("t", input_schema={"properties": {"a": {"type": "integer"}}}))
+    with pytest.raises(InvalidInput) as caught:
+        await create(world, input={"a": "x"})
+    assert caught.value.errors[0]["pointer"] == "/input/a"
+    with pytest.raises(UnknownTask):
+        await create(world, task="other")
+    await create(world, input={"a": 1})
+    with pytest.raises(InvalidInput):
+        await world.schedules.patch("s", made(PatchSchedule, input={"a": "x"}), None)
+
+
+async def test_a_name_is_taken_once(world):
+    await world.worker()
+    first = await create(world)
+    with pytest.raises(ScheduleExists):
+        await create(world)
+    await create(world, name="other")
+    with pytest.raises(ScheduleExists):
+        await world.schedules.patch("other", made(PatchSchedule, name="s"), None)
+    assert (await world.schedules.get(first.id)).name == "s"
+    assert [s.name for s in (await world.schedules.page(None, "", 10))[0]] == ["other", "s"]
+
+
+async def test_a_repeated_request_has_one_effect(world):
+    await world.worker()
+    asked = made(CreateSchedule, name="s", task="t", occurrence="Daily")
+    first = await world.schedules.create(asked, key("one"))
+    assert (await world.schedules.create(asked, key("one"))).id == first.id
+    with pytest.raises(IdempotencyKeyReused):
+        await world.schedules.create(asked, key("one", b'{"a":1}'))
+    run = await world.schedules.trigger("s", TriggerSchedule(), key("two"))
+    assert (await world.schedules.trigger("s", TriggerSchedule(), key("two"))).id == run.id
+    assert world.store.catalog.count() == 1
+
+
+# -- changing -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_change_is_about_slots_to_come_and_none_falls_between(world):
+    await world.worker()
+    await create(world, overlap="allow")
+    world.clock.advance(MINUTE + 500)  # nobody has looked yet
+    after = await world.schedules.patch("s", made(PatchSchedule, occurrence="every 40s"), 1)
+    assert await ran(world) == [1]
+    assert after.version == 2
+    assert after.next_at > world.clock.now_ms()
+    await world.scheduler.tick()
+    assert await ran(world) == [1]
+    with pytest.raises(VersionMismatch):
+        await world.schedules.patch("s", made(PatchSchedule, overlap="skip"), 1)
+    kept = await world.schedules.patch("s", PatchSchedule(), 2)
+    assert kept.version == 2
+
+
+async def test_slots_that_pass_do_not_make_an_edit_stale(world):
+    await world.worker()
+    schedule = await create(world, overlap="allow")
+    await world.advance(3 * MINUTE)
+    patched = await world.schedules.patch("s", made(PatchSchedule, description="x", priority=7), schedule.version)
+    assert (patched.description, patched.priority, patched.last_slot) == ("x", 7, START + 3 * MINUTE)
+    cleared = await world.schedules.patch("s", made(PatchSchedule, priority=None, ends_at=None), None)
+    assert cleared.priority is None
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "override", "wanted"),
+    [
+        ("latest", None, [(1, "ran"), (2, "missed"), (3, "missed"), (4, "ran")]),
+        ("all", None, [(1, "ran"), (2, "ran"), (3, "ran"), (4, "ran")]),
+        ("skip", None, [(1, "ran"), (2, "missed"), (3, "missed"), (4, "missed")]),
+        ("latest", "skip", [(1, "ran"), (2, "missed"), (3, "missed"), (4, "missed")]),
+    ],
+)
+async def test_what_passed_in_a_pause_is_caught_up_as_the_policy_or_who_resumes_says(world, catch_up, override, wanted):
+    await world.worker()
+    await create(world, overlap="allow", catch_up=catch_up, late_after="1s")
+    await world.advance(MINUTE)
+    paused = await world.schedules.pause("s")
+    assert (paused.paused, paused.next_at) == (True, None)
+    assert (await world.schedules.pause("s")).version == paused.version
+    await world.advance(3 * MINUTE + 2 * SECOND)
+    assert await ran(world) == [1]
+    await world.schedules.resume("s", ResumeSchedule(catch_up=override))
+    await world.scheduler.tick()
+    assert [(at, outcome) for at, outcome, _ in await slots(world)] == wanted
+    assert (await world.schedules.get("s")).next_at == START + 5 * MINUTE
+
+
+async def test_what_had_come_before_a_pause_still_runs(world):
+    await world.worker()
+    await create(world)
+    world.clock.advance(MINUTE + 10)
+    await world.schedules.pause("s")
+    assert await ran(world) == [1]
+
+
+async def test_a_schedule_that_is_removed_leaves_its_runs(world):
+    worker = await world.worker()
+    await create(world, overlap="queue")
+    await world.advance(MINUTE, worker)
+    await world.advance(MINUTE, worker)
+    first, second = await runs_of(world)
+    with pytest.raises(VersionMismatch):
+        await world.schedules.delete("s", 5)
+    await world.schedules.delete("s", 1)
+    with pytest.raises(ScheduleNotFound):
+        await world.schedules.get("s")
+    await world.advance(MINUTE, worker)
+    await world.succeed(worker, await world.one(worker))
+    assert await world.states(first, second) == ["succeeded", "queued"]
+
+
+# -- by hand --------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_trigger_starts_a_run_beside_the_slots_and_overlap_holds(world):
+    worker = await world.worker()
+    schedule = await create(world, "Daily", input=[1])
+    run = await world.schedules.trigger("s", TriggerSchedule(reason="now", actor="ada"))
+    assert (run.schedule_id, run.input, run.state) == (schedule.id, "[1]", "queued")
+    (event,) = await world.history.events(run.id, 0, 10)
+    assert {"reason": "now", "actor": "ada"}.items() <= json.loads(event.data).items()
+    with pytest.raises(ScheduleBusy):
+        await world.schedules.trigger("s", TriggerSchedule())
+    waits = await world.schedules.trigger("s", TriggerSchedule(overlap="queue"))
+    beside = await world.schedules.trigger("s", TriggerSchedule(overlap="allow"))
+    assert [waits.state, beside.state] == ["suspended", "queued"]
+    for lease in await world.claim(worker):
+        await world.succeed(worker, lease)
+    assert await world.state(waits.id) == "queued"
+    assert await slots(world) == []
+    assert (await world.schedules.get("s")).next_at == schedule.next_at
+
+
+async def backfill(world, first, last, **fields):
+    span = {"from": to_text(START + int(first * MINUTE)), "to": to_text(START + int(last * MINUTE))}
+    return await world.schedules.backfill("s", made(BackfillSchedule, **span, **fields))
+
+
+async def test_a_back_fill_runs_each_slot_that_has_no_run_and_asked_twice_none_twice(world):
+    worker = await world.worker()
+    await create(world, catch_up="skip", late_after="0s", overlap="allow")
+    await world.advance(2 * MINUTE, worker)
+    await world.advance(3 * MINUTE + 5, worker)
+    assert await ran(world) == [2]
+    planned = await backfill(world, -2, 5, dry_run=True)
+    assert planned.dry_run
+    assert world.store.catalog.count() == 1
+    filled = await backfill(world, -2, 5, overlap="queue")
+    assert [slot.nominal for slot in planned.slots] == [slot.nominal for slot in filled.slots]
+    assert await ran(world) == [-2, -1, 0, 1, 2, 3, 4, 5]
+    assert (await backfill(world, -2, 5)).slots == []
+    order = []
+    while leases := await world.claim(worker):
+        for lease in leases:
+            order.append(json.loads((await world.runs.get(lease.run_id)).labels)[SLOT_LABEL])
+            await world.succeed(worker, lease)
+    assert order[0] == to_text(START + 2 * MINUTE)
+    assert [(from_text(text) - START) // MINUTE for text in order[1:]] == [-2, -1, 0, 1, 3, 4, 5]
+
+
+async def test_a_back_fill_does_not_take_slots_before_the_scheduler_has(world):
+    await world.worker()
+    await create(world, overlap="allow")
+    world.clock.advance(2 * MINUTE)
+    assert [slot.nominal for slot in (await backfill(world, 0, 2)).slots] == [START]
+    await world.tick()
+    assert [(at, outcome) for at, outcome, _ in await slots(world)] == [(0, "ran"), (1, "missed"), (2, "ran")]
+
+
+async def test_a_back_fill_takes_slots_out_of_those_that_are_kept_as_one(world):
+    await world.worker()
+    await create(world, overlap="allow")
+    await world.advance(200 * MINUTE)
+    await backfill(world, 3, 3)
+    await backfill(world, 1, 2)
+    found, _ = await world.schedules.slots("s", None, None, 1_000)
+    assert [((slot.nominal - START) // MINUTE, slot.outcome.value) for slot in found[:-5:-1]] == [
+        (1, "ran"), (2, "ran"), (3, "ran"), (4, "missed"),
+    ]  # fmt: skip
+    assert found[-4].until == found[-5].nominal - MINUTE
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "pointer"), [(0, BACKFILL_MAX + 5, "/to"), (2, 1, "/to"), (-60 * 24 * 40, 0, "/from")]
+)
+async def test_a_back_fill_has_bounds(world, first, last, pointer):
+    await world.worker()
+    await create(world)
+    await world.advance((BACKFILL_MAX + 10) * MINUTE)
+    with pytest.raises(InvalidInput) as caught:
+        await backfill(world, first, last)
+    assert caught.value.errors[0]["pointer"] == pointer
+
+
+# -- looking --------------------------------------------------------------------------------------------------------------------
+
+
+async def test_lists_come_in_pages(world):
+    await world.worker(declare("t"), declare("u"))
+    for number in range(7):
+        await create(world, name=f"s{number}", task="t" if number % 2 else "u", overlap="allow")
+    first, after = await world.schedules.page(None, "", 4)
+    rest, end = await world.schedules.page(None, after, 4)
+    assert [s.name for s in (*first, *rest)] == [f"s{number}" for number in range(7)]
+    assert end == ""
+    assert [s.name for s in (await world.schedules.page("t", "", 10))[0]] == ["s1", "s3", "s5"]
+    for _ in range(5):
+        await world.advance(MINUTE)
+    page, before = await world.schedules.slots("s1", "ran", None, 3)
+    last, end = await world.schedules.slots("s1", None, before, 3)
+    assert [(slot.nominal - START) // MINUTE for slot in (*page, *last)] == [5, 4, 3, 2, 1]
+    assert end is None
+
+
+async def test_the_next_slots_can_be_seen_beforehand(world):
+    await world.worker()
+    asked = made(
+        PreviewSchedule, occurrence="0 9 * * mon", timezone="Europe/Berlin", after="2026-10-20T00:00:00Z", count=2
+    )
+    schedule, coming = world.schedules.preview(asked)
+    assert schedule.occurrence == "0 9 * * MON"
+    assert [slot.local for slot in coming] == ["2026-10-26T09:00:00+01:00", "2026-11-02T09:00:00+01:00"]
+    await create(world)
+    await world.schedules.pause("s")
+    _, coming = await world.schedules.coming("s", 3)
+    assert [(slot.nominal - START) // MINUTE for slot in coming] == [1, 2, 3]
+
+
+async def test_what_became_of_slots_is_forgotten_with_retention(world):
+    await world.worker()
+    await create(world, "Daily", overlap="allow")
+    for _ in range(3):
+        await world.advance(DAY)
+    await world.advance(world.settings.slots_ms - DAY)
+    assert len(await slots(world)) > 3
+    await world.advance(DAY - 1)
+    await world.advance(1)
+    oldest, _ = await world.schedules.slots("s", None, None, 1_000)
+    assert oldest[-1].decided_at >= world.clock.now_ms() - world.settings.slots_ms
+
+
+def test_every_policy_has_its_word_on_the_wire():
+    for words, kind in ((OverlapName, Overlap), (CatchUpName, CatchUp), (OutcomeName, Outcome)):
+        assert set(get_args(words)) == set(kind)
+
+
+# -- organisations -------------------------------------------------------------------------------------------------------
+
+
+async def test_schedules_of_one_name_in_two_organisations_never_meet(world):
+    await world.worker(declare("shared", shared=True))
+    await world.act_for(2)
+    theirs = await create(world, task="shared", queue="q", key="k")
+    with pytest.raises(UnknownTask):
+        await create(world, name="other", task="t")  # the first organisation's own
+    await world.act_for(1)
+    await world.worker(declare("t"))
+    ours = await create(world, "Hourly", task="t")
+    await world.advance(MINUTE)
+    assert [] == await slots(world)
+    with pytest.raises(ScheduleNotFound):
+        await world.schedules.get(theirs.id)
+    with pytest.raises(ScheduleNotFound):
+        await world.schedules.trigger(theirs.id, TriggerSchedule())
+    await world.act_for(2)
+    (run,) = await runs_of(world)
+    assert (run.organisation, run.task, run.queue, run.key) == (2, "shared", "q", "k")
+    again = await world.schedules.trigger("s", TriggerSchedule(overlap="allow"))
+    assert (again.organisation, again.queue) == (2, "q")
+    with pytest.raises(ScheduleNotFound):
+        await world.schedules.get(ours.id)
+    assert [theirs.id] == [schedule.id for schedule in (await world.schedules.page(None, "", 50))[0]]

@@ -1,2 +1,0 @@
-from tests.running import *  # all of them: the fixtures use each other
-from tests.service.far import mariadb, near  # noqa: F401 - fixtures
