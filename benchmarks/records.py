@@ -71,11 +71,11 @@ def service_on(path: Path) -> Service:
 async def make(path: Path, count: int) -> None:
     """Make a store with one table of so many records, and the tasks."""
     service = service_on(path)
-    desk = service.of(1)
-    table = await desk.tables.create(msgspec.convert({"name": "people", "fields": FIELDS}, CreateTable))
+    services = service.of(1)
+    table = await services.tables.create(msgspec.convert({"name": "people", "fields": FIELDS}, CreateTable))
     for name, given in ACTIONS.items():
         asked = {"name": name, "table": "people", "actions": [{"action": "update", "set": given}]}
-        await desk.record_tasks.create(msgspec.convert(asked, CreateRecordTask))
+        await services.record_tasks.create(msgspec.convert(asked, CreateRecordTask))
     await service.gateway.close()
     await service.store.close()
     ids, now = IdSource(), SystemClock().now_ms()
@@ -106,12 +106,12 @@ async def by_task(path: Path, name: str, count: int) -> float:
     service = service_on(path)
     own = BuiltInWorker(service, EXECUTOR)
     own.start()
-    desk = service.of(1)
+    services = service.of(1)
     began = time.perf_counter()
-    started = await desk.runs.start(StartRun(task=name))
+    started = await services.runs.start(StartRun(task=name))
     run = started.run
     while not run.final:
-        run = await desk.runs.wait(run.id, 60, lambda run: run.final)
+        run = await services.runs.wait(run.id, 60, lambda run: run.final)
     took = time.perf_counter() - began
     assert (run.state, run.progress_done) == ("succeeded", count), run
     await own.stop()

@@ -82,7 +82,7 @@ def _fill(path: Path, count: int, starts: Callable[[int, int, int], int], occurr
                 )
                 for n in range(begin, min(begin + CHUNK, count))
             ]  # fmt: skip
-            await store.write(lambda unit, made=made: [kept.insert(unit, schedule) for schedule in made])  # type: ignore[misc]
+            await store.write(lambda uow, made=made: [kept.insert(uow, schedule) for schedule in made])  # type: ignore[misc]
         await store.close()
 
     asyncio.run(fill())

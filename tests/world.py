@@ -32,7 +32,7 @@ from headway.server import FEATURES
 from headway.store.postgres.open import open_postgres
 from headway.store.sqlite.open import open_file, open_memory
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 START = 1_800_000_000_000
 COUNTERS = "SELECT task, queue, state, CAST(sum(count) AS bigint) FROM counters GROUP BY task, queue, state"
@@ -88,14 +88,14 @@ class World:
         self.waits: int | None = None
 
     def _bind(self) -> None:
-        desk = self.desk = self.service.of(self.organisation)
-        self.runs, self.workers, self.history = desk.runs, self.service.workers, desk.history
-        self.tasks, self.queues, self.sessions = desk.tasks, desk.queues, self.service.sessions
-        self.schedules = desk.get(Schedules)
+        services = self.services = self.service.of(self.organisation)
+        self.runs, self.workers, self.history = services.runs, self.service.workers, services.history
+        self.tasks, self.queues, self.sessions = services.tasks, services.queues, self.service.sessions
+        self.schedules = services.get(Schedules)
 
     async def act_for(self, organisation: int) -> None:
         """From now on everything is done for another organisation, which is made if it is not there."""
-        await self.store.write(lambda unit: make_organisation(unit, organisation))
+        await self.store.write(lambda uow: make_organisation(uow, organisation))
         self.organisation = organisation
         self._bind()
 
@@ -234,14 +234,14 @@ class World:
         return (verify_postgres if self.postgres else verify)(self.connection(), signers)
 
     async def close(self) -> None:
-        """Hold every row against every other, and the catalog against the rows; then let go."""
+        """Hold every row against every other, and the definition cache against the rows; then let go."""
         try:
             assert [] == self.wrong()
             kept = {(t, q, s): n for t, q, s, n in self.sql(COUNTERS) if n}
-            catalog = self.store.catalog
-            assert kept == {place: n for place, n in catalog.counts.items() if n}
-            assert catalog.lanes_with_work == {
-                (q, t) for (t, q, s), n in catalog.counts.items() if n > 0 and s == "queued"
+            definitions = self.store.definitions
+            assert kept == {place: n for place, n in definitions.counts.items() if n}
+            assert definitions.lanes_with_work == {
+                (q, t) for (t, q, s), n in definitions.counts.items() if n > 0 and s == "queued"
             }
         finally:
             if self._side is not None:
@@ -256,11 +256,11 @@ class World:
         await self.store.close()
 
 
-def make_organisation(unit: Unit, number: int) -> None:
+def make_organisation(uow: UnitOfWork, number: int) -> None:
     """Make an organisation of this number, if it is not there, with its line in the log of who did what."""
-    made = Organisation(number, f"public-{number}", f"number {number}", "UTC", unit.now_ms)
-    unit.save_organisation(made)
-    note(unit, Origin(actor="test"), "organisation.create", made.public_id)
+    made = Organisation(number, f"public-{number}", f"number {number}", "UTC", uow.now_ms)
+    uow.save_organisation(made)
+    note(uow, Origin(actor="test"), "organisation.create", made.public_id)
 
 
 def in_memory(**settings: Any) -> World:

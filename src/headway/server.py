@@ -6,14 +6,14 @@ from typing import Final
 
 from headway.feature import Feature
 from headway.features.schedules.feature import SCHEDULES
-from headway.runs.loops.bookkeeper import Bookkeeper
 from headway.runs.loops.loop import Loop
 from headway.runs.loops.pruner import EVERY_MS, Pruner
-from headway.runs.loops.pulse import Pulse
 from headway.runs.loops.rescuer import Rescuer
+from headway.runs.loops.server_heartbeat import ServerHeartbeat
 from headway.runs.loops.stager import Stager
 from headway.runs.loops.timekeeper import Timekeeper
-from headway.runs.servers import PULSE_MS
+from headway.runs.loops.usage_flusher import UsageFlusher
+from headway.runs.servers import SERVER_HEARTBEAT_MS
 from headway.runs.service import Service
 from headway.web import routes
 from headway.web.route import Route
@@ -33,11 +33,11 @@ def begin_loops(service: Service) -> list[Loop]:
         Loop(Rescuer(service)),
         Loop(Pruner(service), longest_s=EVERY_MS / 1000),
         *(Loop(make(service)) for feature in FEATURES for make in feature.loops),
-        Loop(Bookkeeper(service)),
+        Loop(UsageFlusher(service)),
     ]
     if service.store.peers is not None:
         # Others take it for gone before a longer wait is over.
-        running.append(Loop(Pulse(service), back_off_max_s=PULSE_MS / 1000))
+        running.append(Loop(ServerHeartbeat(service), back_off_max_s=SERVER_HEARTBEAT_MS / 1000))
 
     def look_again() -> None:
         for loop in running:

@@ -29,12 +29,12 @@ VERSIONS = "tests/web/test_versions.py::"
 MUTANTS = (
     Mutant(
         "record-cursor-not-kept", "RecordRun.patch_more",
-        "self._keep(unit, after)", "pass",
+        "self._keep(uow, after)", "pass",
         "tests/faults/test_record_kills.py::test_each_record_is_changed_exactly_once_whatever_is_killed",
     ),
     Mutant(
         "record-cursor-a-page-behind", "_Batch.write",
-        "self._run._keep(unit, after)", "self._run._keep(unit, replace(after, after=before.after))",
+        "self._run._keep(uow, after)", "self._run._keep(uow, replace(after, after=before.after))",
         "tests/e2e/test_customer_status.py::test_every_customers_status_is_updated_once_though_the_server_is_killed_in_the_middle[sqlite-100000-1]",
     ),
     Mutant(
@@ -64,14 +64,14 @@ MUTANTS = (
     ),
     Mutant(
         "import-forgets-where-it-stood", "Imports.chunk",
-        "keep(unit, run, after.rows, after, after.at, file.bytes, f'{after.rows:,} rows')",
-        "keep(unit, run, 0, ImportDone(), after.at, file.bytes, f'{after.rows:,} rows')",
+        "keep(uow, run, after.rows, after, after.at, file.bytes, f'{after.rows:,} rows')",
+        "keep(uow, run, 0, ImportDone(), after.at, file.bytes, f'{after.rows:,} rows')",
         "tests/faults/test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
     ),
     Mutant(
         "import-keeps-where-it-will-stand", "Imports.chunk",
         "return await self._store.write(work, run_ids=[run.id], grows=True, weight=len(found))",
-        "await self._store.write(lambda unit: keep(unit, run, done.rows + 1, "
+        "await self._store.write(lambda uow: keep(uow, run, done.rows + 1, "
         "replace(done, at=done.at + found[-1].end, rows=done.rows + len(found)), 1, file.bytes, '0 rows'), run_ids=[run.id])\n"
         "return await self._store.write(work, run_ids=[run.id], grows=True, weight=len(found))",
         "tests/faults/test_imports.py::test_an_import_that_is_killed_has_each_row_once[sqlite]",
@@ -94,8 +94,8 @@ MUTANTS = (
     ),
     Mutant(
         "unique-in-the-batch-only", "_refuse_taken",
-        "{(field, text): owner for field, text, owner in storage.holders(unit.database, table, sorted(asked))}",
-        "{(field, text): owner for _ in () for field, text, owner in storage.holders(unit.database, table, sorted(asked))}",
+        "{(field, text): owner for field, text, owner in storage.holders(uow.database, table, sorted(asked))}",
+        "{(field, text): owner for _ in () for field, text, owner in storage.holders(uow.database, table, sorted(asked))}",
         "tests/runs/test_records.py::test_long_texts_that_begin_alike_are_told_apart[sqlite]",
     ),
     Mutant(
@@ -125,22 +125,22 @@ MUTANTS = (
     ),
     Mutant(
         "keys-forgotten", "Keyed.apply",
-        "unit.remember", "lambda *_: None",
+        "uow.remember", "lambda *_: None",
         "tests/faults/test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
     ),
     Mutant(
         "keys-forgotten-2", "Keyed.apply",
-        "unit.remember", "lambda *_: None",
+        "uow.remember", "lambda *_: None",
         "tests/faults/test_server_kills.py::test_one_idempotency_key_starts_one_run_however_many_send_it_at_once",
     ),
     Mutant(
         "keys-not-looked-up-in-a-batch", "Keyed.apply",
-        "unit.reply(self._key)", "unit.reply(self._key) if unit.changes == 0 else None",
+        "uow.reply(self._key)", "uow.reply(self._key) if uow.changes == 0 else None",
         "tests/faults/test_races.py::test_one_idempotency_key_in_one_batch_has_one_effect",
     ),
     Mutant(
         "commit-in-the-middle", "Writer._transact",
-        "unit.seal()", "database.commit()\ndatabase.begin()\nunit.seal()",
+        "uow.seal()", "database.commit()\ndatabase.begin()\nunit.seal()",
         "tests/faults/test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
     ),
     Mutant(
@@ -244,7 +244,7 @@ MUTANTS = (
     ),
     Mutant(
         "step-failures-not-kept", "_step_failure",
-        "unit.add_step(run.id, name, value)", "pass",
+        "uow.add_step(run.id, name, value)", "pass",
         "tests/faults/test_step_retries.py::test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed[1500ms-sqlite]",
     ),
     Mutant(
@@ -264,7 +264,7 @@ MUTANTS = (
     ),
     Mutant(
         "retry-orphans-its-children", "_adopt",
-        "unit.later", "lambda *_, **__: None",
+        "uow.later", "lambda *_, **__: None",
         "tests/runs/test_continuing.py::test_children_that_have_not_ended_are_stopped_with_the_retry[sqlite]",
     ),
     Mutant(
@@ -511,8 +511,8 @@ MUTANTS = (
     ),
     Mutant(
         "answered-before-commit", "Writer._do",
-        "command.result = command.apply(unit)",
-        "command.result = command.apply(unit)\n"
+        "command.result = command.apply(uow)",
+        "command.result = command.apply(uow)\n"
         "if self._loop:\n"
         "    self._loop.call_soon_threadsafe(command.settle)",
         "tests/faults/test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
@@ -531,7 +531,7 @@ MUTANTS = (
         "each-sign-of-life-is-written-down", "workers",
         "NOTED_EVERY_MS: Final = 60000", "NOTED_EVERY_MS: Final = 0",
         "tests/faults/test_disk.py::test_a_slow_disk_makes_writes_slow_and_nothing_else",
-        also=("Workers._heartbeat", "self._note(session)", "self._note(session)\nawait self._store.write(lambda unit: None)"),
+        also=("Workers._heartbeat", "self._note(session)", "self._note(session)\nawait self._store.write(lambda uow: None)"),
     ),
     Mutant(
         "stream-resumes-one-too-late-2", "_known",
@@ -617,20 +617,20 @@ MUTANTS = (
     ),
     Mutant(
         "keys-outside-the-transaction", "Keyed.apply",
-        "known = unit.reply(self._key)",
-        "kept = unit.catalog.__dict__.setdefault('kept', {})\nknown = kept.get(self._key)",
+        "known = uow.reply(self._key)",
+        "kept = uow.definitions.__dict__.setdefault('kept', {})\nknown = kept.get(self._key)",
         SIMULATED,
-        also=("Keyed.apply", "unit.remember(self._key, request.fingerprint, reply, unit.now_ms + request.keep_ms)", "kept[self._key] = (request.fingerprint, reply)"),
+        also=("Keyed.apply", "uow.remember(self._key, request.fingerprint, reply, uow.now_ms + request.keep_ms)", "kept[self._key] = (request.fingerprint, reply)"),
     ),
     Mutant(
-        "copies-before-the-commit", "Unit.save",
+        "copies-before-the-commit", "UnitOfWork.save",
         "self._runs[run_id] = self._kept[run_id] = run",
         "self._runs[run_id] = self._kept[run_id] = self._cache[run_id] = run",
         SIMULATED,
     ),
     Mutant(
         "lapse-brings-nothing-back", "Workers.lapse",
-        "unit.find('find_leased', worker_id=session.worker_id, limit=1000)", "list[Run]()",
+        "uow.find('find_leased', worker_id=session.worker_id, limit=1000)", "list[Run]()",
         SIMULATED,
         also=("workers", "from headway.kernel.run import State", "from headway.kernel.run import Run, State"),
     ),
@@ -651,7 +651,7 @@ MUTANTS = (
     ),
     Mutant(
         "child-started-again", "Reporter._child",
-        "unit.step(run.id, report.name)", "None",
+        "uow.step(run.id, report.name)", "None",
         SIMULATED,
     ),
     Mutant(
@@ -661,17 +661,17 @@ MUTANTS = (
     ),
     Mutant(
         "answered-before-the-commit", "Writer._do",
-        "command.result = command.apply(unit)", "command.result = command.work(unit)\ncommand.settle()",
+        "command.result = command.apply(uow)", "command.result = command.work(uow)\ncommand.settle()",
         SIMULATED,
     ),
     Mutant(
-        "limits-of-keys-forgotten", "Room.park_until",
+        "limits-of-keys-forgotten", "Headroom.park_until",
         "return PARKED", "return None",
         SIMULATED,
     ),
     Mutant(
         "slots-not-passed-on", "free_slot",
-        "unit.defer(unpark_freed, (run.task, run.key))", "pass",
+        "uow.defer(unpark_freed, (run.task, run.key))", "pass",
         SIMULATED,
     ),
     Mutant(
@@ -750,8 +750,8 @@ MUTANTS = (
     ),
     Mutant(
         "postgres-answered-before-the-commit", "Writer._transact",
-        "unit.seal()",
-        "unit.seal()\n"
+        "uow.seal()",
+        "uow.seal()\n"
         "for command in done:\n"
         "    if self._loop and command.grows:\n"
         "        self._loop.call_soon_threadsafe(command.settle)\n"
@@ -779,7 +779,7 @@ MUTANTS = (
         WRITERS + "test_a_report_that_queues_its_run_again_wakes_the_claims_that_wait",
     ),
     Mutant(
-        "counted-in-the-middle-of-a-commit", "Catalog._between_commits",
+        "counted-in-the-middle-of-a-commit", "DefinitionCache._between_commits",
         "self._commits == before and (not self._committing)", "True",
         WRITERS + "test_counters_that_are_read_while_the_other_writer_commits_are_read_again",
     ),
@@ -789,7 +789,7 @@ MUTANTS = (
         WRITERS + "test_a_copy_that_has_become_old_is_read_again",
     ),
     Mutant(
-        "limits-without-a-turn", "Unit.take_turn",
+        "limits-without-a-turn", "UnitOfWork.take_turn",
         "self.database.rows('lock_fact', name='limits')", "pass",
         SHARED + "test_claims_under_a_limit_wait_for_the_server_that_is_counting",
     ),
@@ -800,7 +800,7 @@ MUTANTS = (
     ),
     Mutant(
         "workers-of-a-dead-server-not-heard", "Servers._take_place",
-        "unit.database.run('adopt_workers', server_id=peers.server_id)", "pass",
+        "uow.database.run('adopt_workers', server_id=peers.server_id)", "pass",
         SHARED + "test_the_runs_of_a_dead_worker_of_a_dead_server_come_back",
     ),
     Mutant(
@@ -875,11 +875,11 @@ MUTANTS = (
     ),
     Mutant(
         "pulse-counts-nothing", "Servers._pulse",
-        "unit.catalog.recount(unit.database)", "pass",
+        "uow.definitions.recount(uow.database)", "pass",
         SHARED + "test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_all_that_belongs_to_it",
     ),
     Mutant(
-        "counts-below-zero", "Catalog.shown",
+        "counts-below-zero", "DefinitionCache.shown",
         "n > 0", "n",
         SHARED + "test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted",
     ),
@@ -932,12 +932,12 @@ MUTANTS = (
     ),
     Mutant(
         "postgres-answered-before-the-commit-2", "Writer._transact",
-        "database.commit(() if self._tell is None else self._tell(unit))",
+        "database.commit(() if self._tell is None else self._tell(uow))",
         "for command in done:\n"
         "    if self._loop and command.grows:\n"
         "        self._loop.call_soon_threadsafe(command.settle)\n"
         "threading.Event().wait(0.2)\n"
-        "database.commit(() if self._tell is None else self._tell(unit))",
+        "database.commit(() if self._tell is None else self._tell(uow))",
         OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed",
     ),
     Mutant(
@@ -1024,7 +1024,7 @@ MUTANTS = (
     ),
     Mutant(
         "nobody-had-a-turn", "_take",
-        "unit.catalog.serve", "list",
+        "uow.definitions.serve", "list",
         OTHERS + "test_the_backlog_of_one_organisation_keeps_no_other_waiting",
     ),
     Mutant(
@@ -1035,27 +1035,27 @@ MUTANTS = (
     Mutant(
         "runs-before-their-slots", "Scheduler.settle_due_in",
         "if failpoints.ARMED and passed:\n    ...",
-        "unit.seal()\n"
-        "unit.database.commit()\n"
-        "unit.database.begin()\n"
+        "uow.seal()\n"
+        "uow.database.commit()\n"
+        "uow.database.begin()\n"
         "if failpoints.ARMED and passed:\n"
         "    ...",
         "tests/faults/test_schedules.py::test_a_server_that_is_killed_at_a_point_of_a_tick_has_decided_entirely_or_not_at_all[scheduler.before_save-sqlite]",
     ),
     Mutant(
         "only-some-slots-are-kept", "Scheduler.settle_due_in",
-        "add_slots(unit, slots)", "add_slots(unit, slots[:10])",
+        "add_slots(uow, slots)", "add_slots(uow, slots[:10])",
         "tests/faults/test_schedules.py::test_many_schedules_that_fire_at_once_all_fire[100-sqlite]",
     ),
     Mutant(
         "what-passed-is-forgotten", "Scheduler.settle",
-        "decide_slots(schedule, schedule.last_slot, unit.now_ms, running)",
-        "decide_slots(schedule, max(schedule.last_slot, unit.now_ms - 1400), unit.now_ms, running)",
+        "decide_slots(schedule, schedule.last_slot, uow.now_ms, running)",
+        "decide_slots(schedule, max(schedule.last_slot, uow.now_ms - 1400), uow.now_ms, running)",
         "tests/faults/test_schedules.py::test_every_slot_is_decided_once_however_often_the_server_is_killed[sqlite-4]",
     ),
     Mutant(
         "nobody-has-a-turn", "let_next",
-        "unblock(unit, run, BEHIND)", "del run",
+        "unblock(uow, run, BEHIND)", "del run",
         "tests/faults/test_schedules.py::test_runs_that_wait_for_each_other_go_one_by_one_across_kills[sqlite]",
     ),
     Mutant(
@@ -1158,7 +1158,7 @@ MUTANTS = (
     ),
     Mutant(
         "commit-in-the-middle-2", "Writer._transact",
-        "unit.seal()", "unit.flush()\ndatabase.commit()\ndatabase.begin()\nunit.seal()",
+        "uow.seal()", "uow.flush()\ndatabase.commit()\ndatabase.begin()\nunit.seal()",
         "tests/faults/test_damage.py::test_a_bit_that_flips_in_the_log_leaves_what_was_before_it[30]",
     ),
     Mutant(

@@ -49,27 +49,27 @@ def furnish(place, records, *tasks):
         )
         if place.kind == "postgres":
             await service.servers.join()
-        desk = service.of(1)
+        services = service.of(1)
         balance = {"name": "Balance", "type": "number", "default": 0}
-        await desk.tables.create(
+        await services.tables.create(
             msgspec.convert({"name": "customers", "fields": [{"name": "Name"}, balance]}, CreateTable)
         )
         named = [{"Name": f"c{number}"} for number in range(CUSTOMERS)]
-        customers = (await desk.records.insert("customers", named)).records
+        customers = (await services.records.insert("customers", named)).records
         fields = [
             {"name": "Number", "type": "number"}, {"name": "Times", "type": "number", "default": 0}, {"name": "Note"},
             {"name": "Customer", "type": "connection", "table": "customers"}, {"name": "Mark", "indexed": True},
         ]  # fmt: skip
-        await desk.tables.create(msgspec.convert({"name": "orders", "fields": fields}, CreateTable))
+        await services.tables.create(msgspec.convert({"name": "orders", "fields": fields}, CreateTable))
         orders = [{"Number": number, "Customer": customers[number % CUSTOMERS].id} for number in range(records)]
         for at in range(0, records, 1000):
-            await desk.records.insert("orders", orders[at : at + 1000])
+            await services.records.insert("orders", orders[at : at + 1000])
         order = {"name": "Order", "type": "number", "unique": True}
-        await desk.tables.create(msgspec.convert({"name": "log", "fields": [order]}, CreateTable))
+        await services.tables.create(msgspec.convert({"name": "log", "fields": [order]}, CreateTable))
         nobody = msgspec.convert({"tasks": [{"name": "count"}]}, RegisterWorker)  # whose runs wait
         await service.workers.register(nobody)
         for task in tasks:
-            await desk.record_tasks.create(msgspec.convert({"table": "orders", **task}, CreateRecordTask))
+            await services.record_tasks.create(msgspec.convert({"table": "orders", **task}, CreateRecordTask))
         await service.gateway.close()
         if place.kind == "postgres":
             await service.servers.leave()

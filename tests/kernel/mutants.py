@@ -27,7 +27,7 @@ MUTANTS = (
         "tests/store/test_oracle.py",
     ),
     Mutant(
-        "copies of leased runs are those of a transaction that failed", "Unit.save",
+        "copies of leased runs are those of a transaction that failed", "UnitOfWork.save",
         "self._runs[run_id] = self._kept[run_id] = run",
         "self._runs[run_id] = self._kept[run_id] = self._cache[run_id] = run",
         "tests/store/test_writer.py",
@@ -43,7 +43,7 @@ MUTANTS = (
         "tests/store/test_writer.py",
     ),
     Mutant(
-        "an idempotency key is forgotten at the next flush", "Unit.remember",
+        "an idempotency key is forgotten at the next flush", "UnitOfWork.remember",
         "self._replies[key] = (fingerprint, reply)", "pass",
         "tests/runs/test_starting.py",
     ),
@@ -54,7 +54,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run that leaves the queue keeps the slot it was let through for", "pass_on_key",
-        "free_key(unit, run)", "pass",
+        "free_key(uow, run)", "pass",
         "tests/runs/test_claiming.py",
     ),
     Mutant(
@@ -85,7 +85,7 @@ MUTANTS = (
         "tests/runs/test_watching.py",
     ),
     Mutant(
-        "counters are not moved with the queue", "Unit.save",
+        "counters are not moved with the queue", "UnitOfWork.save",
         "run.state is not before.state or run.queue != before.queue", "run.state is not before.state",
         "tests/runs/test_keeping.py",
     ),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.reachable import born
 
-from headway.kernel.admission import Room, duplicates, in_fair_order, interval_us, may_debounce, starts_now
+from headway.kernel.admission import Headroom, duplicates, in_fair_order, interval_us, may_debounce, starts_now
 from headway.kernel.run import PARKED, State
 from headway.kernel.task import Limit, Task
 from headway.kernel.worker import Queue
@@ -41,7 +41,7 @@ def test_a_rate_lets_through_what_a_bucket_of_tokens_does(limit, visits):
     for passed_ms, wanted in visits:
         now_ms += passed_ms
         bucket.refill(now_ms * 1000)
-        room = Room({}, now_ms)
+        room = Headroom({}, now_ms)
         room.know(saved)
         for _ in range(wanted):
             allowed = bucket.take()
@@ -54,7 +54,7 @@ def test_a_rate_lets_through_what_a_bucket_of_tokens_does(limit, visits):
 @given(limits, st.integers(1, 10**12))
 def test_a_rate_that_is_further_ahead_than_its_period_is_of_a_clock_that_was_set_back(limit, too_far_us):
     task, now_ms = Task(name="t", rate=limit), 10**9
-    room = Room({}, now_ms)
+    room = Headroom({}, now_ms)
     room.know({("t", ""): (now_ms + limit.period_ms) * 1000 + too_far_us})
     assert room.opens_at_ms(task) is None
     assert limit.count == room.of_lane(task, Queue("q", 0, None, 0, 0))
@@ -63,7 +63,7 @@ def test_a_rate_that_is_further_ahead_than_its_period_is_of_a_clock_that_was_set
 @given(limits, st.integers(0, 10**7))
 def test_the_moment_at_which_a_rate_opens_is_the_first_one(limit, ahead_us):
     task, now_ms = Task(name="t", rate=limit), 10**9
-    room = Room({}, now_ms)
+    room = Headroom({}, now_ms)
     ahead_us %= limit.period_ms * 1000 + 1  # more there cannot be
     room.know({("t", ""): now_ms * 1000 + ahead_us})
     opens = room.opens_at_ms(task)
@@ -87,7 +87,7 @@ most = st.none() | st.integers(1, 3)
 @given(most, most, most, st.lists(st.tuples(names, names, keys), max_size=12), st.lists(st.tuples(names, names, keys)))
 def test_room_is_what_counting_leaves(of_task, in_queue, of_key, live, wanted):
     tasks = {name: Task(name=name, concurrency=of_task, concurrency_per_key=of_key) for name in "ab"}
-    room, running = Room(dict(Counter(live)), 0), list(live)
+    room, running = Headroom(dict(Counter(live)), 0), list(live)
     for task, queue, key in wanted:
         in_task = sum(1 for t, _, _ in running if t == task)
         queued = sum(1 for _, q, _ in running if q == queue)
@@ -104,7 +104,7 @@ def test_room_is_what_counting_leaves(of_task, in_queue, of_key, live, wanted):
 
 def test_a_rate_of_a_key_parks_until_a_moment_and_leaves_other_keys_alone():
     task = Task(name="t", rate_per_key=Limit(count=1, period_ms=1_000))
-    room = Room({}, 5_000)
+    room = Headroom({}, 5_000)
     room.take(task, born(task, key="k"))
     assert 6_000 == room.park_until(task, born(task, key="k"))
     assert room.park_until(task, born(task, key="other")) is None

@@ -6,13 +6,13 @@ from tests.reachable import born
 
 from headway.kernel.lifecycle import ABANDON_MS
 from headway.kernel.run import State
-from headway.kernel.situation import Work, ended, running
+from headway.kernel.situation import CurrentAttempt, ended, running
 from headway.kernel.task import Task
-from headway.kernel.worker import LoopBlock, Standing
+from headway.kernel.worker import LoopBlock, WorkerHealth
 
 NOW = 1_800_000_000_000
 TASK = Task(name="t", timeout_ms=3_600_000, heartbeat_timeout_ms=30_000)
-WORK = Work("w1", "ada (vm:7)", NOW - 90_000, Standing(NOW - 2_000, NOW + 13_000))
+WORK = CurrentAttempt("w1", "ada (vm:7)", NOW - 90_000, WorkerHealth(NOW - 2_000, NOW + 13_000))
 
 
 def run(state=State.RUNNING, **changes):
@@ -41,7 +41,7 @@ def test_a_run_whose_task_has_no_limits_speaks_of_none():
 
 
 def test_a_silent_worker_is_told_with_when_others_get_its_runs():
-    silent = msgspec.structs.replace(WORK, standing=Standing(NOW - 9_000, NOW + 6_000))
+    silent = msgspec.structs.replace(WORK, standing=WorkerHealth(NOW - 9_000, NOW + 6_000))
     (cause,) = [cause for cause in running(run(), TASK, silent, NOW) if cause.code == "heard"]
     assert cause.message == (
         "its worker was last heard from 9.0 s ago; if it stays silent, others get its runs at 2027-01-15 08:00:06 UTC"
@@ -68,7 +68,7 @@ def test_a_blocked_loop_is_told_with_who_blocks_it_and_where(by, text):
     )
     if by == "nobody":
         blocked = LoopBlock(NOW - 12_000, "", "", "", "")
-    held = msgspec.structs.replace(WORK, standing=Standing(NOW, NOW + 15_000, blocked))
+    held = msgspec.structs.replace(WORK, standing=WorkerHealth(NOW, NOW + 15_000, blocked))
     (cause,) = [cause for cause in running(going, TASK, held, NOW) if cause.code == "loop_blocked"]
     assert cause.message == (
         f"the event loop of its worker has been blocked for 12 s {text}: no async task goes on there until then"

@@ -77,4 +77,4 @@ async def near(tmp_path):
 
 async def external(world, url, relation="people"):
     spec = wire.CreateTable(name="people", external=wire.ExternalSpec(url=url, relation=relation))
-    return await world.desk.tables.create(spec)
+    return await world.services.tables.create(spec)

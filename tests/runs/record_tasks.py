@@ -18,7 +18,7 @@ class Office:
 
     def __init__(self, world):
         self.world = world
-        self.tasks = world.desk.record_tasks
+        self.tasks = world.services.record_tasks
 
     async def make(self, *actions, name="T", on="things", **more):
         asked = msgspec.convert({"name": name, "table": on, "actions": list(actions), **more}, wire.CreateRecordTask)
@@ -52,8 +52,8 @@ class Office:
 
 def allow(world, guard):
     world.service.gateway = Gateway(guard)
-    world.service._desks.clear()
-    world.desk = world.service.of(1)
+    world.service._services.clear()
+    world.services = world.service.of(1)
 
 
 def update(**given):

@@ -8,16 +8,16 @@ def field(name, of="text", **more):
 
 
 async def table(world, *fields, name="things"):
-    return await world.desk.tables.create(wire.CreateTable(name=name, fields=list(fields) or [field("Name")]))
+    return await world.services.tables.create(wire.CreateTable(name=name, fields=list(fields) or [field("Name")]))
 
 
 async def fill(world, *records, name="things"):
-    return (await world.desk.records.insert(name, list(records))).records
+    return (await world.services.records.insert(name, list(records))).records
 
 
 async def values(world, name="things"):
-    found = await world.desk.tables.get(name)
-    records, after = await world.desk.records.page(found, size=1000)
+    found = await world.services.tables.get(name)
+    records, after = await world.services.records.page(found, size=1000)
     assert after == ""
     return [
         {each.name: record.values[each.id] for each in found.fields if each.id in record.values} for record in records

@@ -102,12 +102,10 @@ async def test_a_run_that_comes_back_goes_before_one_that_is_born_in_the_same_mo
     waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
 
-    def both(unit):
-        move(unit, unit.run(old.id), Released())
-        unit.insert(new_run("ffffffff-0000-7000-8000-000000000000", Task(name="t"), unit.now_ms, input="null"), {})
-        unit.record(
-            unit.run("ffffffff-0000-7000-8000-000000000000"), "run.state", '{"state":"queued","cause":"created"}'
-        )
+    def both(uow):
+        move(uow, uow.run(old.id), Released())
+        uow.insert(new_run("ffffffff-0000-7000-8000-000000000000", Task(name="t"), uow.now_ms, input="null"), {})
+        uow.record(uow.run("ffffffff-0000-7000-8000-000000000000"), "run.state", '{"state":"queued","cause":"created"}')
 
     await world.store.write(both)
     assert [(old.id, lease.epoch + 1)] == [(lease.run_id, lease.epoch) for lease in await waiting]

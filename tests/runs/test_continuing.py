@@ -459,7 +459,7 @@ async def test_the_retry_of_a_built_in_task_starts_anew(world):
     worker, lease = await begun(world)
     await step(world, worker, lease, "a")
     await fail(world, worker, lease)
-    await world.store.write(lambda unit: unit.define(_records(unit.task("t"))))
+    await world.store.write(lambda uow: uow.define(_records(uow.task("t"))))
     assert {} == (await again(world, worker, lease.run_id)).steps
 
 

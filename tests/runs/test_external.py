@@ -72,14 +72,14 @@ def url(request, tmp_path):
 
 
 async def all_of(world, asked=None, size=7):
-    found = await world.desk.tables.get("people")
-    condition = world.desk.records.condition(found, asked)
+    found = await world.services.tables.get("people")
+    condition = world.services.records.condition(found, asked)
     records, after = [], ""
     while True:
-        page, after = await world.desk.records.page(found, condition, after, size)
+        page, after = await world.services.records.page(found, condition, after, size)
         records += page
         if not after:
-            assert await world.desk.records.count(found, condition) == len(records)
+            assert await world.services.records.count(found, condition) == len(records)
             return [
                 {each.name: record.values[each.id] for each in found.fields if each.id in record.values}
                 for record in records
@@ -95,10 +95,10 @@ async def test_columns_become_fields_and_rows_records(near, url):
     rows = await all_of(near)
     assert len(rows) == ROWS
     assert rows[3] == {"id": 4, "name": "n03", "age": 3.5, "born": "2003-01-01", "member": False, "note": "none"}
-    _, record = await near.desk.records.get("people", "4")
+    _, record = await near.services.records.get("people", "4")
     assert record.values["field_2"] == "n03"
     with pytest.raises(RecordNotFound):
-        await near.desk.records.get("people", "nobody")
+        await near.services.records.get("people", "nobody")
 
 
 @pytest.mark.parametrize(
@@ -130,37 +130,37 @@ async def test_conditions_are_those_of_records(near, url, asked, ids):
 async def test_rows_are_added_changed_and_deleted_all_or_none(near, url):
     await external(near, url)
     made = (
-        await near.desk.records.insert(
+        await near.services.records.insert(
             "people", [{"name": "new", "seen": "2026-01-01T10:00:00+02:00", "member": "yes"}]
         )
     ).records
     assert (made[0].values["field_5"], made[0].values["field_7"]) == ("2026-01-01T08:00:00.000Z", "none")
     record_id = made[0].id
     patch = wire.RecordPatch(id=record_id, values={"age": "7.25", "note": None})
-    after = (await near.desk.records.update("people", [patch])).records[0]
+    after = (await near.services.records.update("people", [patch])).records[0]
     assert (after.values["field_3"], after.values.get("field_7")) == (7.25, None)
     with pytest.raises(RecordNotFound):
-        await near.desk.records.delete("people", [record_id, "999"])
+        await near.services.records.delete("people", [record_id, "999"])
     with pytest.raises(InvalidRecord, match="name is required"):
-        await near.desk.records.insert("people", [{"name": "x"}, {"age": 1}])
+        await near.services.records.insert("people", [{"name": "x"}, {"age": 1}])
     with pytest.raises(ExternalRefused):
-        await near.desk.records.insert("people", [{"name": "y"}, {"id": 1, "name": "taken"}])
+        await near.services.records.insert("people", [{"name": "y"}, {"id": 1, "name": "taken"}])
     assert len(await all_of(near)) == ROWS + 1
-    assert await near.desk.records.delete("people", [record_id]) == 1
+    assert await near.services.records.delete("people", [record_id]) == 1
     assert len(await all_of(near)) == ROWS
 
 
 async def test_what_only_our_tables_can_do_is_refused(near, url):
     await external(near, url)
     with pytest.raises(TableInUse):
-        await near.desk.tables.add_field("people", field("x"))
+        await near.services.tables.add_field("people", field("x"))
     with pytest.raises(TableInUse):
-        await near.desk.records.upsert("people", "id", [{"name": "x"}])
+        await near.services.records.upsert("people", "id", [{"name": "x"}])
     with pytest.raises(InvalidInput):
-        await near.desk.records.update("people", [wire.RecordPatch(id="1", values={}, version=1)])
-    table = await near.desk.tables.get("people")
+        await near.services.records.update("people", [wire.RecordPatch(id="1", values={}, version=1)])
+    table = await near.services.tables.get("people")
     with pytest.raises(InvalidInput):
-        await near.desk.records.page(table, order_by="name")
+        await near.services.records.page(table, order_by="name")
 
 
 async def test_columns_that_come_and_go_are_known_after_a_refresh(near, url):
@@ -172,7 +172,7 @@ async def test_columns_that_come_and_go_are_known_after_a_refresh(near, url):
     engine.dispose()
     with pytest.raises(ExternalRefused, match="no column 'note' any more"):
         await all_of(near)
-    after = await near.desk.tables.refresh("people")
+    after = await near.services.tables.refresh("people")
     assert {each.name: each.id for each in after.fields} == {
         **{each.name: each.id for each in before.fields if each.name != "note"}, "rank_of": "field_8",
     }  # fmt: skip
@@ -500,7 +500,7 @@ async def liars_met(tmp_path, monkeypatch):
 def test_a_process_ends_while_a_database_keeps_a_call():
     program = """
 import threading
-from headway.features.tables.external.hands import Hands
+from headway.features.tables.external.thread_pool import Hands
 hands, begun = Hands(2, "h"), threading.Event()
 assert hands.submit(lambda: 7).result(5) == 7
 kept = hands.submit(lambda: (begun.set(), threading.Event().wait()))
@@ -570,6 +570,6 @@ async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_pa
     await asyncio.to_thread(until, lambda: far.waiting == 0, 20, "its thread is free")
     if url.startswith("mysql"):
         await asyncio.to_thread(until, lambda: not executed(url), 20, "the server does not execute it any more")
-    assert ROWS == await world.desk.records.count(await world.desk.tables.get("people"))
+    assert ROWS == await world.services.records.count(await world.services.tables.get("people"))
     databases.close()
     await world.close()

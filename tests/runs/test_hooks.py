@@ -13,7 +13,7 @@ from headway.runs.hooks import Hook
 
 
 def noting(seen, name, states=frozenset(State), concerns=lambda run: True):
-    def note(unit, run, after, event):
+    def note(uow, run, after, event):
         seen.append((name, str(run.state), str(after.state)))
 
     return Hook(name=name, states=states, concerns=concerns, on_transition=note)
@@ -47,14 +47,14 @@ async def test_a_hook_is_called_for_its_states_and_the_runs_that_concern_it_alon
 async def test_what_hooks_defer_is_done_once_with_all_its_keys_before_claims_are_served(world):
     done = []
 
-    def at_end(unit, keys):
+    def at_end(uow, keys):
         done.append(keys)
         if "again" not in keys:
-            unit.defer(at_end, "again")
+            uow.defer(at_end, "again")
 
-    def work(unit):
+    def work(uow):
         for key in ("a", "b", "a"):
-            unit.defer(at_end, key)
+            uow.defer(at_end, key)
 
     await world.store.write(work)
     assert done == [["a", "b"], ["again"]]
@@ -64,9 +64,9 @@ async def test_a_transaction_has_one_object_of_a_class_for_itself(world):
     class Budget:
         left = 3
 
-    def spend(unit):
-        unit.local(Budget).left -= 1
-        return unit.local(Budget).left
+    def spend(uow):
+        uow.local(Budget).left -= 1
+        return uow.local(Budget).left
 
     assert await world.store.write(spend) == 2
     assert await world.store.write(spend) == 2
@@ -78,11 +78,11 @@ async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_
 
     due, happened = world.announced(RunDue), world.announced(Happened)
 
-    def work(unit):
+    def work(uow):
         for at_ms in (30, 10, 20):
-            unit.emit(RunDue(at_ms))
+            uow.emit(RunDue(at_ms))
         for what in ("x", "y", "x"):
-            unit.emit(Happened(what))
+            uow.emit(Happened(what))
 
     await world.store.write(work)
     assert due == [RunDue(10)]
@@ -92,9 +92,9 @@ async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_
 async def test_an_undone_transaction_announces_nothing(world):
     due = world.announced(RunDue)
 
-    def work(unit):
-        unit.emit(RunDue(10))
-        unit.changes += 1
+    def work(uow):
+        uow.emit(RunDue(10))
+        uow.changes += 1
         raise InvalidState("no")
 
     with pytest.raises(InvalidState):

@@ -23,7 +23,7 @@ async def pieces(content, size=100_000):
 
 async def upload(world, content, name="a.csv"):
     content = content.encode() if isinstance(content, str) else content
-    return await world.desk.files.receive(name, "text/csv", pieces(content))
+    return await world.services.files.receive(name, "text/csv", pieces(content))
 
 
 async def begun(world, task, given):
@@ -53,8 +53,8 @@ async def refused(world, run):
 async def exported(world, name="things", **spec):
     run, _ = await begun(world, "headway.export", {"table": name, **spec})
     output = json.loads(bytes(await exporting.execute(world.service, run)))
-    file = await world.desk.files.get(output["file"])
-    content = b"".join([piece async for piece in world.desk.files.content(file)])
+    file = await world.services.files.get(output["file"])
+    content = b"".join([piece async for piece in world.services.files.content(file)])
     assert len(content) == file.bytes == output["bytes"]
     return content, file
 
@@ -231,17 +231,17 @@ async def test_an_import_that_is_broken_off_anywhere_goes_on_and_has_each_row_on
     run, worker = await begun(world, "headway.import", {"table": "things", "file": file.id})
     spec = ImportFile(table="things", file=file.id)
     for _ in range(2):  # an attempt does one chunk, and is gone
-        done = await world.desk.imports.begin(run, spec)
-        await world.desk.imports.chunk(run, spec, done)
+        done = await world.services.imports.begin(run, spec)
+        await world.services.imports.chunk(run, spec, done)
         old = run
         await world.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
         await world.claim(worker, 1)
         run = await world.runs.get(run.id)
         with pytest.raises(LeaseLost):
-            await world.desk.imports.chunk(old, spec, done)
+            await world.services.imports.chunk(old, spec, done)
     output = json.loads(bytes(await importing.execute(world.service, run)))
     assert output == {"rows": rows, "created": rows, "updated": 0, "refused": 0}
-    found = await world.desk.tables.get("things")
+    found = await world.services.tables.get("things")
     assert found.count == rows
     after = await world.runs.get(run.id)
     assert (after.progress_done, after.progress_total) == (file.bytes, file.bytes)
@@ -254,14 +254,14 @@ async def test_an_export_that_is_broken_off_goes_on_where_it_stood(world, monkey
     run, worker = await begun(world, "headway.export", {"table": "things"})
     spec = ExportTable(table="things")
     for _ in range(3):
-        done = await world.desk.exports.begin(run, spec)
-        await world.desk.exports.chunk(run, spec, done)
+        done = await world.services.exports.begin(run, spec)
+        await world.services.exports.chunk(run, spec, done)
         await world.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
         await world.claim(worker, 1)
         run = await world.runs.get(run.id)
     output = json.loads(bytes(await exporting.execute(world.service, run)))
-    file = await world.desk.files.get(output["file"])
-    content = b"".join([piece async for piece in world.desk.files.content(file)])
+    file = await world.services.files.get(output["file"])
+    content = b"".join([piece async for piece in world.services.files.content(file)])
     assert content.decode().split("\r\n") == ["Key,N,Note", *(f"k{n},{n}," for n in range(35)), ""]
 
 
@@ -337,9 +337,9 @@ async def test_a_file_comes_in_chunks_and_is_read_from_anywhere(world, monkeypat
     content = bytes(range(256)) * 40
     file = await upload(world, content)
     assert (file.bytes, file.chunks) == (len(content), 11)
-    assert await world.desk.files.read(file, 4999, 2) == content[4999:6000]
-    assert await world.desk.files.read(file, len(content), 2) == b""
-    assert [found.id for found in await world.desk.files.list()] == [file.id]
+    assert await world.services.files.read(file, 4999, 2) == content[4999:6000]
+    assert await world.services.files.read(file, len(content), 2) == b""
+    assert [found.id for found in await world.services.files.list()] == [file.id]
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(world):
@@ -348,8 +348,8 @@ async def test_an_upload_that_breaks_off_leaves_nothing(world):
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        await world.desk.files.receive("a", "text/csv", broken())
-    assert await world.desk.files.list() == []
+        await world.services.files.receive("a", "text/csv", broken())
+    assert await world.services.files.list() == []
     await chunks.prune(world.store)
     assert world.sql("SELECT count(*) FROM file_chunks") == world.sql("SELECT count(*) FROM files") == [(0,)]
 
@@ -357,10 +357,10 @@ async def test_an_upload_that_breaks_off_leaves_nothing(world):
 async def test_files_go_when_their_time_is_over(world):
     file = await upload(world, b"x" * 600_000)
     await world.advance(chunks.KEEP_MS - 1)
-    assert (await world.desk.files.get(file.id)).bytes == 600_000
+    assert (await world.services.files.get(file.id)).bytes == 600_000
     await world.advance(1)
     with pytest.raises(StoredFileNotFound):
-        await world.desk.files.get(file.id)
+        await world.services.files.get(file.id)
     other = await upload(world, b"y")
-    await world.desk.files.delete(other.id)
+    await world.services.files.delete(other.id)
     assert world.sql("SELECT count(*) FROM file_chunks") == [(0,)]

@@ -25,29 +25,29 @@ WHY = Reason(code="test")
 
 
 async def shared_by(world, *numbers):
-    """Let organisations share the store; return the desk of each."""
+    """Let organisations share the store; return the services of each."""
     for number in numbers:
-        await world.store.write(lambda unit, number=number: make_organisation(unit, number))
+        await world.store.write(lambda uow, number=number: make_organisation(uow, number))
     return [world.service.of(number) for number in numbers]
 
 
-async def employed(desk, *tasks, **fields):
+async def employed(services, *tasks, **fields):
     """Register a worker of the organisation; return its id."""
     asked = wire.RegisterWorker(tasks=list(tasks or (declare(),)), **fields)
-    return (await desk.workers.register(asked)).id
+    return (await services.workers.register(asked)).id
 
 
-async def begun(desk, task="t", given=None, **fields):
-    return (await desk.runs.start(spec(task, given, **fields))).run
+async def begun(services, task="t", given=None, **fields):
+    return (await services.runs.start(spec(task, given, **fields))).run
 
 
-async def claimed(desk, worker, most=100):
-    return await desk.workers.claim(wire.ClaimRuns(worker_id=worker, max=most))
+async def claimed(services, worker, most=100):
+    return await services.workers.claim(wire.ClaimRuns(worker_id=worker, max=most))
 
 
-async def ended(desk, worker, lease):
+async def ended(services, worker, lease):
     done = wire.SucceededReport(run_id=lease.run_id, epoch=lease.epoch, output=raw("secret"))
-    assert not (await desk.workers.report(wire.ReportRuns(worker_id=worker, reports=[done]))).rejected
+    assert not (await services.workers.report(wire.ReportRuns(worker_id=worker, reports=[done]))).rejected
 
 
 async def refused(asking):
@@ -61,33 +61,33 @@ async def refused(asking):
 # -- one run ---------------------------------------------------------------------------------------------------------------
 
 
-async def _watched(desk, run_id):
-    async with aclosing(desk.history.watch(run_id, 0, lambda: False)) as told:
+async def _watched(services, run_id):
+    async with aclosing(services.history.watch(run_id, 0, lambda: False)) as told:
         return await anext(told)
 
 
 ABOUT_A_RUN = {
-    "get": lambda desk, run: desk.runs.get(run),
-    "kept": lambda desk, run: desk.runs.kept(run),
-    "wait": lambda desk, run: desk.runs.wait(run, 0, lambda run: True),
-    "patch": lambda desk, run: desk.runs.patch(run, PatchRun(name="mine", queue="q", labels={"a": "b"}), None),
-    "patch a version": lambda desk, run: desk.runs.patch(run, PatchRun(name="mine"), 1),
-    "patch nothing": lambda desk, run: desk.runs.patch(run, PatchRun(), None),
-    "terminate": lambda desk, run: desk.runs.terminate(run, Terminate()),
-    "suspend": lambda desk, run: desk.runs.suspend(run, WHY),
-    "resume": lambda desk, run: desk.runs.resume(run, WHY),
-    "signal": lambda desk, run: desk.runs.signal(run, SignalRun(name="go")),
-    "retry": lambda desk, run: desk.runs.retry(run, WHY),
-    "retry again": lambda desk, run: desk.runs.retry(run, WHY, key("k")),
-    "protect": lambda desk, run: desk.runs.protect(run, protected=True),
-    "delete": lambda desk, run: desk.runs.delete(run),
-    "history": lambda desk, run: desk.history.page(run, 0, 10),
-    "logs": lambda desk, run: desk.history.events(run, 0, 10, "run.log"),
-    "results": lambda desk, run: desk.history.results(run, 0, 10),
-    "attempts": lambda desk, run: desk.history.attempts(run),
-    "waiting": lambda desk, run: desk.history.waiting(run),
+    "get": lambda services, run: services.runs.get(run),
+    "kept": lambda services, run: services.runs.kept(run),
+    "wait": lambda services, run: services.runs.wait(run, 0, lambda run: True),
+    "patch": lambda services, run: services.runs.patch(run, PatchRun(name="mine", queue="q", labels={"a": "b"}), None),
+    "patch a version": lambda services, run: services.runs.patch(run, PatchRun(name="mine"), 1),
+    "patch nothing": lambda services, run: services.runs.patch(run, PatchRun(), None),
+    "terminate": lambda services, run: services.runs.terminate(run, Terminate()),
+    "suspend": lambda services, run: services.runs.suspend(run, WHY),
+    "resume": lambda services, run: services.runs.resume(run, WHY),
+    "signal": lambda services, run: services.runs.signal(run, SignalRun(name="go")),
+    "retry": lambda services, run: services.runs.retry(run, WHY),
+    "retry again": lambda services, run: services.runs.retry(run, WHY, key("k")),
+    "protect": lambda services, run: services.runs.protect(run, protected=True),
+    "delete": lambda services, run: services.runs.delete(run),
+    "history": lambda services, run: services.history.page(run, 0, 10),
+    "logs": lambda services, run: services.history.events(run, 0, 10, "run.log"),
+    "results": lambda services, run: services.history.results(run, 0, 10),
+    "attempts": lambda services, run: services.history.attempts(run),
+    "waiting": lambda services, run: services.history.waiting(run),
     "watch": _watched,
-    "start under": lambda desk, run: desk.runs.start(spec(parent_id=run)),
+    "start under": lambda services, run: services.runs.start(spec(parent_id=run)),
 }
 
 
@@ -134,10 +134,10 @@ async def test_the_same_names_in_two_organisations_never_meet(world):
     theirs = await employed(two, declare("t", version="b", concurrency_per_key=1), queues=["q"])
     dedupe = {"key": "order", "scope": "forever", "on_conflict": "reject"}
     started = [
-        await desk.runs.start(
+        await services.runs.start(
             spec(queue="q", key="k", labels={"c": "7"}, dedupe=dedupe), key("once", bytes(str(number), "ascii"))
         )
-        for number, desk in enumerate((world.desk, two))
+        for number, services in enumerate((world.services, two))
     ]
     assert [(True, False, "a"), (True, False, "b")] == [
         (one.created, one.replayed, one.run.task_version) for one in started
@@ -146,17 +146,20 @@ async def test_the_same_names_in_two_organisations_never_meet(world):
     leases = [await world.claim(mine), await claimed(two, theirs)]
     assert [[one.run.id] for one in started] == [[lease.run_id for lease in batch] for batch in leases]
     assert [("t", "k"), ("t", "k")] == [(lease.task, lease.key) for batch in leases for lease in batch]
-    for desk, one in zip((world.desk, two), started, strict=True):
-        assert [one.run.id] == [run.id for run in (await desk.runs.page(RunFilter(), Page()))[0]]
+    for services, one in zip((world.services, two), started, strict=True):
+        assert [one.run.id] == [run.id for run in (await services.runs.page(RunFilter(), Page()))[0]]
         assert [["t"], ["default", "q"]] == [
-            [task.name for task in desk.tasks.list()],
-            [found.name for found in desk.queues.list()],
+            [task.name for task in services.tasks.list()],
+            [found.name for found in services.queues.list()],
         ]
-        assert {"running": 1} == desk.tasks.counts("t") == desk.queues.counts("q")
-        again = await desk.runs.start(spec(queue="q"), key("other"))
+        assert {"running": 1} == services.tasks.counts("t") == services.queues.counts("q")
+        again = await services.runs.start(spec(queue="q"), key("other"))
         assert not again.replayed
-        assert await desk.runs.start(spec(queue="q"), key("other"))
-        assert ["t", "q"] == [(await desk.runs.get(again.run.id)).task, (await desk.runs.get(again.run.id)).queue]
+        assert await services.runs.start(spec(queue="q"), key("other"))
+        assert ["t", "q"] == [
+            (await services.runs.get(again.run.id)).task,
+            (await services.runs.get(again.run.id)).queue,
+        ]
 
 
 async def test_a_name_with_the_mark_in_it_reaches_nobody_elses(world):
@@ -201,23 +204,23 @@ FILTERS = {
 }  # fmt: skip
 
 
-async def mixture(world, desk, worker, number):
+async def mixture(world, services, worker, number):
     """Start and end runs of all kinds, the same for each organisation but for how many."""
     for turn in range(number):
         world.clock.advance(1)
         await begun(
-            desk, "tu"[turn % 2], {"of": desk.organisation}, queue="qr"[turn % 3 == 0], key=f"k{turn % 2}",
+            services, "tu"[turn % 2], {"of": services.organisation}, queue="qr"[turn % 3 == 0], key=f"k{turn % 2}",
             labels={"n": str(turn % 2), "m": str(turn % 3)},
         )  # fmt: skip
         if turn % 2:
-            for lease in await claimed(desk, worker, 1):
-                await ended(desk, worker, lease)
+            for lease in await claimed(services, worker, 1):
+                await ended(services, worker, lease)
 
 
-async def pages(desk, wanted, size, *, newest_first, by_end):
+async def pages(services, wanted, size, *, newest_first, by_end):
     found, after = [], None
     while after != "":
-        page, after = await desk.runs.page(wanted, Page(size, after, newest_first, by_end))
+        page, after = await services.runs.page(wanted, Page(size, after, newest_first, by_end))
         found += page
     return found
 
@@ -225,8 +228,8 @@ async def pages(desk, wanted, size, *, newest_first, by_end):
 async def test_lists_and_counts_are_of_ones_own_whatever_is_asked_for(world):
     (two, three) = await shared_by(world, 2, 3)
     tasks = declare("t"), declare("u")
-    for desk, number in ((world.desk, 13), (two, 8), (world.desk, 6), (two, 5)):
-        await mixture(world, desk, await employed(desk, *tasks), number)
+    for services, number in ((world.services, 13), (two, 8), (world.services, 6), (two, 5)):
+        await mixture(world, services, await employed(services, *tasks), number)
     await employed(three, *tasks)
     born = 1_800_000_000_000
     for name, fields in FILTERS.items():
@@ -234,23 +237,25 @@ async def test_lists_and_counts_are_of_ones_own_whatever_is_asked_for(world):
         wanted = RunFilter(**{**fields, **times})
         assert [] == await pages(three, wanted, 50, newest_first=True, by_end=False)
         assert {} == {group: n for group, n in (await three.runs.count(wanted, "task")).items() if n}
-        for desk in (world.desk, two):
-            everything = await pages(desk, RunFilter(), 1000, newest_first=True, by_end=False)
+        for services in (world.services, two):
+            everything = await pages(services, RunFilter(), 1000, newest_first=True, by_end=False)
             fit = {run.id for run in everything if fits(run, wanted)}
             assert fit, name
             for window, size, by_end in ((1000, 50, False), (3, 2, False), (1, 50, True), (1000, 3, True)):
                 world.store.read.window = window
-                found = await pages(desk, wanted, size, newest_first=size > 2, by_end=by_end)
-                assert {desk.organisation} == {run.organisation for run in found} | {desk.organisation}
-                assert {desk.organisation} == {json.loads(run.input)["of"] for run in found} | {desk.organisation}
+                found = await pages(services, wanted, size, newest_first=size > 2, by_end=by_end)
+                assert {services.organisation} == {run.organisation for run in found} | {services.organisation}
+                assert {services.organisation} == {json.loads(run.input)["of"] for run in found} | {
+                    services.organisation
+                }
                 ends = {run.id for run in everything if run.finished_at is not None}
                 assert (fit & ends if by_end else fit) == {run.id for run in found}, (name, window, size, by_end)
                 assert len(found) == len({run.id for run in found})
             for group in ("state", "task", "queue", "priority", "run_type"):
-                counts = await desk.runs.count(wanted, group)
+                counts = await services.runs.count(wanted, group)
                 assert len(fit) == sum(counts.values())
                 assert not [name for name in counts if MARK in name]
-            stored = desk.space.wanted(wanted)
+            stored = services.space.wanted(wanted)
             assert sorted(fit) == await world.store.read.ids(stored, "", 1000)
 
 
@@ -287,7 +292,7 @@ async def test_a_family_of_another_is_no_family(world):
 async def test_a_page_token_of_another_is_a_bad_cursor(world):
     (two,) = await shared_by(world, 2)
     asked = RunQuery(task=["t"])
-    for mine, theirs in ((world.desk, two), (two, world.desk)):
+    for mine, theirs in ((world.services, two), (two, world.services)):
         token = next_token(asked, mine.cursors, NOBODY)
         again = RunQuery(task=["t"], page_token=token)
         assert NOBODY == page_of(again, RunFilter(), mine.cursors).after
@@ -302,25 +307,30 @@ async def test_the_feed_has_ones_own_events_and_its_cursor_passes_those_of_other
     (two,) = await shared_by(world, 2)
     await employed(two)
     await world.worker()
-    own = [(await begun(desk)).id for desk in (two, world.desk, world.desk, world.desk, two, world.desk)]
+    own = [
+        (await begun(services)).id
+        for services in (two, world.services, world.services, world.services, two, world.services)
+    ]
     wanted = {2: [own[0], own[4]], 1: [own[1], own[2], own[3], own[5]]}
-    for desk in (world.desk, two):
+    for services in (world.services, two):
         told, after, more, asked = [], 0, True, 0
         while more:
-            events, after, more = await desk.history.all_events(after, 2)
+            events, after, more = await services.history.all_events(after, 2)
             told += [event.run_id for event in events]
             asked += 1
-        assert (wanted[desk.organisation], sum(map(len, wanted.values())) // 2) == (told, asked)
-        assert after == await desk.history.last_position()
+        assert (wanted[services.organisation], sum(map(len, wanted.values())) // 2) == (told, asked)
+        assert after == await services.history.last_position()
         everyones = tuple(run for runs in wanted.values() for run in runs)
-        some, _, _ = await desk.history.all_events(0, 50, everyones)
-        assert wanted[desk.organisation] == [event.run_id for event in some]
-        async with aclosing(desk.history.feed(0, (), lambda: False)) as stream:
-            assert wanted[desk.organisation] == [(await anext(stream)).run_id for _ in wanted[desk.organisation]]
+        some, _, _ = await services.history.all_events(0, 50, everyones)
+        assert wanted[services.organisation] == [event.run_id for event in some]
+        async with aclosing(services.history.feed(0, (), lambda: False)) as stream:
+            assert wanted[services.organisation] == [
+                (await anext(stream)).run_id for _ in wanted[services.organisation]
+            ]
             further = asyncio.ensure_future(anext(stream))
-            for someone in (two, world.desk):
+            for someone in (two, world.services):
                 wanted[someone.organisation].append((await begun(someone)).id)
-            assert wanted[desk.organisation][-1] == (await further).run_id
+            assert wanted[services.organisation][-1] == (await further).run_id
 
 
 # -- tasks and queues --------------------------------------------------------------------------------------------------------
@@ -329,13 +339,14 @@ async def test_the_feed_has_ones_own_events_and_its_cursor_passes_those_of_other
 async def test_a_queue_is_paused_and_limited_for_its_own_organisation_only(world):
     (two,) = await shared_by(world, 2)
     mine, theirs = await world.worker(queues=["q"]), await employed(two, queues=["q"])
-    for desk in (world.desk, two):
-        await begun(desk, queue="q")
-        await begun(desk, queue="q")
+    for services in (world.services, two):
+        await begun(services, queue="q")
+        await begun(services, queue="q")
     await two.queues.pause("q", paused=True)
     await world.queues.limit("q", 1)
     assert ([0, 1], [1, None]) == tuple(
-        [getattr(desk.queues.get("q"), field) for desk in (world.desk, two)] for field in ("paused", "concurrency")
+        [getattr(services.queues.get("q"), field) for services in (world.services, two)]
+        for field in ("paused", "concurrency")
     )
     assert (1, 0) == (len(await world.claim(mine)), len(await claimed(two, theirs)))
     assert ["queue_paused"] == [
@@ -396,11 +407,11 @@ async def test_a_shared_task_is_started_by_all_and_executed_by_the_first_ones_wo
 async def test_who_has_a_shared_task_from_another_cannot_switch_it_and_stops_its_own_runs_only(world):
     two, three = await shared_by(world, 2, 3)
     await world.worker(declare("all", shared=True))
-    runs = [(desk, await begun(desk, "all")) for desk in (world.desk, two, three)]
+    runs = [(services, await begun(services, "all")) for services in (world.services, two, three)]
     for active in (True, False):
         assert (await refused(two.tasks.activate("all", active=active)))[0] is Forbidden
     assert 1 == await two.tasks.terminate("all", wire.TerminateTask())
-    assert ["queued", "terminated", "queued"] == [(await desk.runs.get(run.id)).state for desk, run in runs]
+    assert ["queued", "terminated", "queued"] == [(await services.runs.get(run.id)).state for services, run in runs]
     await world.tasks.activate("all", active=False)
     assert (await refused(begun(two, "all")))[2] == "the task 'all' is not active"
 
@@ -455,8 +466,8 @@ async def test_a_task_that_is_not_shared_any_more_is_not_started_again(world):
 async def test_slots_of_a_key_are_each_organisations_and_freed_for_it(world):
     (two,) = await shared_by(world, 2)
     worker = await world.worker(declare("all", shared=True, concurrency_per_key=1))
-    for desk in (world.desk, two, two):
-        await begun(desk, "all", key="k")
+    for services in (world.services, two, two):
+        await begun(services, "all", key="k")
     first = await world.claim(worker)
     owners = [(await world.store.read.run(lease.run_id)).organisation for lease in first]
     assert ([1, 2], ["k", "k"]) == (sorted(owners), [lease.key for lease in first])
@@ -473,7 +484,7 @@ async def test_a_bulk_action_touches_ones_own_and_counts_them(world):
     built_in = await world.workers.register(
         wire.RegisterWorker(queues=["headway"], tasks=[declare(bulk.NAME, queue="headway", shared=True)]), built_in=True
     )
-    runs = [(desk, await begun(desk, labels={"a": "b"})) for desk in (two, world.desk, two)]
+    runs = [(services, await begun(services, labels={"a": "b"})) for services in (two, world.services, two)]
     for fields in ({}, {"task": ["t"]}, {"labels": {"a": "b"}}, {"queue": ["default"]}):
         given = {"filter": {"state": ["queued"], **fields}, "action": "protect"}
         started = await begun(two, bulk.NAME, given)
@@ -481,12 +492,13 @@ async def test_a_bulk_action_touches_ones_own_and_counts_them(world):
         assert (started.id, bulk.NAME) == (lease.run_id, lease.task)
         done = json.loads(bytes(await bulk.execute(world.service, await world.store.read.run(lease.run_id))))
         assert {1: [0], 2: [1, 1]} == {
-            n: [(await desk.runs.get(run.id)).protected for desk, run in runs if desk.organisation == n] for n in (1, 2)
+            n: [(await services.runs.get(run.id)).protected for services, run in runs if services.organisation == n]
+            for n in (1, 2)
         }
         assert 2 == done["changed"]
         await world.tell(built_in.id, lease, wire.SucceededReport)
-        for desk, run in runs:
-            await desk.runs.protect(run.id, protected=False)
+        for services, run in runs:
+            await services.runs.protect(run.id, protected=False)
 
 
 async def test_who_holds_a_token_needs_no_organisation(world):
@@ -503,17 +515,17 @@ async def test_who_holds_a_token_needs_no_organisation(world):
 # -- workers -----------------------------------------------------------------------------------------------------------------
 
 
-async def _told(desk, worker):
-    async with aclosing(desk.workers.signals(worker)) as told:
+async def _told(services, worker):
+    async with aclosing(services.workers.signals(worker)) as told:
         return await anext(told)
 
 
 ABOUT_A_WORKER = {
-    "get": lambda desk, worker: desk.workers.get(worker),
-    "drain": lambda desk, worker: desk.workers.drain(worker),
+    "get": lambda services, worker: services.workers.get(worker),
+    "drain": lambda services, worker: services.workers.drain(worker),
     "claim": claimed,
-    "report": lambda desk, worker: desk.workers.report(wire.ReportRuns(worker_id=worker)),
-    "heartbeat": lambda desk, worker: desk.workers.report(wire.ReportRuns(worker_id=worker, held=[])),
+    "report": lambda services, worker: services.workers.report(wire.ReportRuns(worker_id=worker)),
+    "heartbeat": lambda services, worker: services.workers.report(wire.ReportRuns(worker_id=worker, held=[])),
     "signals": _told,
 }
 
@@ -524,12 +536,12 @@ async def test_a_worker_of_another_is_answered_as_one_that_is_not_there(world, v
     worker, theirs = await world.worker(), await employed(two)
     await world.start()
     before = world.dump()
-    for desk, other in ((two, worker), (world.desk, theirs)):
-        said = await refused(ABOUT_A_WORKER[verb](desk, other))
-        nobodys = await refused(ABOUT_A_WORKER[verb](desk, NOBODY))
+    for services, other in ((two, worker), (world.services, theirs)):
+        said = await refused(ABOUT_A_WORKER[verb](services, other))
+        nobodys = await refused(ABOUT_A_WORKER[verb](services, NOBODY))
         assert nobodys == tuple(part.replace(other, NOBODY) if isinstance(part, str) else part for part in said)
-        assert [other] != [found.id for found in await desk.workers.list()]
-        assert 1 == len(await desk.workers.list())
+        assert [other] != [found.id for found in await services.workers.list()]
+        assert 1 == len(await services.workers.list())
     assert before == world.dump()
 
 
@@ -558,8 +570,8 @@ async def test_the_backlog_of_one_organisation_keeps_no_other_waiting(world, mos
     for _ in range(20):
         await begun(two, "all")
     world.clock.advance(1_000)
-    for desk in (three, world.desk, three):
-        await begun(desk, "all")
+    for services in (three, world.services, three):
+        await begun(services, "all")
     order = []
     while leases := await world.claim(worker, most):
         order += [(await world.store.read.run(lease.run_id)).organisation for lease in leases]
@@ -572,14 +584,14 @@ async def test_priority_goes_before_the_turn_and_age_counts_within_an_organisati
     (two,) = await shared_by(world, 2)
     worker = await world.worker(declare("all", shared=True))
     runs = {}
-    for name, desk, priority in (
+    for name, services, priority in (
         ("a", two, 5),
         ("b", two, 5),
-        ("c", world.desk, 5),
+        ("c", world.services, 5),
         ("d", two, 9),
-        ("e", world.desk, 5),
+        ("e", world.services, 5),
     ):
-        runs[(await begun(desk, "all", priority=priority)).id] = name
+        runs[(await begun(services, "all", priority=priority)).id] = name
         world.clock.advance(1)
     assert "dacbe" == "".join(runs[lease.run_id] for lease in await world.claim(worker))
 
@@ -591,8 +603,8 @@ async def test_metrics_say_whose_they_are_and_show_others_nothing_but_their_own(
     (two,) = await shared_by(world, 2)
     await world.worker(queues=["q"])
     await employed(two, queues=["q"])
-    for desk in (world.desk, two, two):
-        await begun(desk, queue="q")
+    for services in (world.services, two, two):
+        await begun(services, queue="q")
     api = Api(world.service, (NATIVE_SURFACE,))
     operators, theirs = [(await exposition(api, number)).decode() for number in (1, 2)]
     line = 'headway_queue_depth{{organisation="{}",queue="q"}} {}.0'

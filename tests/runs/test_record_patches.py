@@ -72,8 +72,8 @@ def left(world, name):
 
 
 async def shown(world, name):
-    made = await world.desk.tables.get(name)
-    found, after = await world.desk.records.page(made, size=1000)
+    made = await world.services.tables.get(name)
+    found, after = await world.services.records.page(made, size=1000)
     assert after == ""
     return [record.values for record in found]
 
@@ -138,7 +138,7 @@ async def test_a_field_may_become_unique_or_indexed_while_it_is_given_to_many(of
 
     async def meddled(self, *more):
         if (change := next(changes, None)) is not None:
-            await world.desk.tables.patch_field("things", "Code", table_wire.PatchField(**change))
+            await world.services.tables.patch_field("things", "Code", table_wire.PatchField(**change))
         return await patch(self, *more)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
@@ -155,7 +155,7 @@ async def test_a_field_that_is_gone_in_the_middle_ends_the_run_in_words(office, 
 
     async def meddled(self, *more):
         if self.reached.number == 1:
-            await world.desk.tables.delete_field("things", "Team")
+            await world.services.tables.delete_field("things", "Team")
         return await patch(self, *more)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
@@ -197,7 +197,7 @@ async def test_records_that_change_between_look_and_transaction_are_looked_at_ag
     async def meddled(self, limit):
         found = await fitting(self, limit)
         for record_id, number in next(changes, {}).items() if self.reached.number == 1 else ():
-            await world.desk.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
+            await world.services.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
         return found
 
     monkeypatch.setattr(record_runs.RecordRun, "_fitting", meddled)

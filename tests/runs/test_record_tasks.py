@@ -131,7 +131,7 @@ async def test_a_record_task_is_a_task_like_others(office):
 async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(office, action, pointer, said):
     await people(office.world, required=True)
     allow(office.world, EgressPolicy(resolve=leading_to("8.8.8.8")))
-    office.tasks = office.world.desk.record_tasks
+    office.tasks = office.world.services.record_tasks
     with pytest.raises(InvalidInput) as refused:
         await office.make(action)
     assert [error["pointer"] for error in refused.value.errors] == [pointer]
@@ -142,7 +142,7 @@ async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(office
 async def test_a_webhook_whose_name_leads_inside_is_refused_when_it_is_said(office):
     await people(office.world)
     allow(office.world, EgressPolicy(resolve=leading_to("169.254.169.254")))
-    office.tasks = office.world.desk.record_tasks
+    office.tasks = office.world.services.record_tasks
     with pytest.raises(TargetRefused):
         await office.make({"action": "webhook", "url": "https://evil.example/"})
 
@@ -190,8 +190,8 @@ async def test_a_field_may_be_renamed_under_a_task(office):
     await office.make(
         update(Status="old", Name={"field": "Mail"}), filter={"field": "Age", "operator": "at least", "value": 1}
     )
-    await world.desk.tables.patch_field("things", "Age", table_wire.PatchField(name="Years"))
-    await world.desk.tables.patch_field("things", "Status", table_wire.PatchField(name="State"))
+    await world.services.tables.patch_field("things", "Age", table_wire.PatchField(name="Years"))
+    await world.services.tables.patch_field("things", "Status", table_wire.PatchField(name="State"))
     assert await office.run() == {"total": 2, "done": 2, "failed": 0}
     assert [(each.get("State"), each["Name"]) for each in await values(world)] == [
         (None, "p0"), ("old", "p1@example.com"), ("old", "p2@example.com"),
@@ -202,7 +202,7 @@ async def test_a_task_that_does_not_fit_its_table_any_more_fails_its_run_in_word
     world = office.world
     await people(world)
     await office.make(update(Status="old"))
-    await world.desk.tables.patch_field("things", "Status", table_wire.PatchField(choices=["new"]))
+    await world.services.tables.patch_field("things", "Status", table_wire.PatchField(choices=["new"]))
     with pytest.raises(Conflict, match="'Status' of 'things' does not take 'old' any more"):
         await office.run()
 
@@ -232,7 +232,7 @@ async def test_all_records_that_fit_are_updated_and_no_others(office, indexed):
     world = office.world
     await people(world, 1_234)
     if indexed:
-        await world.desk.tables.patch_field("things", "Status", table_wire.PatchField(indexed=True))
+        await world.services.tables.patch_field("things", "Status", table_wire.PatchField(indexed=True))
     await office.make(update(Status="old"), filter={"field": "Age", "operator": "less", "value": 1_000})
     run = await office.begin()
     await fill(world, {"Name": "late", "Age": 1, "Mail": "late@example.com"})
@@ -247,10 +247,10 @@ async def test_all_records_that_fit_are_updated_and_no_others(office, indexed):
 
 
 async def values_all(world, name="things"):
-    made = await world.desk.tables.get(name)
+    made = await world.services.tables.get(name)
     found, after = [], ""
     while True:
-        page, after = await world.desk.records.page(made, after=after, size=1000)
+        page, after = await world.services.records.page(made, after=after, size=1000)
         found += [{each.name: record.values.get(each.id) for each in made.fields} for record in page]
         if not after:
             return found
@@ -399,7 +399,7 @@ async def test_what_was_read_and_has_changed_is_read_again(office, monkeypatch):
         if meddling:
             patches = msgspec.convert(meddling, list[table_wire.RecordPatch])
             meddling.clear()
-            await world.desk.records.update("things", patches)
+            await world.services.records.update("things", patches)
         return done
 
     monkeypatch.setattr(world.service.gateway.templates, "render", meddled)
@@ -619,7 +619,7 @@ async def test_a_name_that_leads_inside_by_now_fails_the_records(office, site):
     world = office.world
     await people(world, 3)
     allow(world, EgressPolicy(ports=(443, site.port), plain=True, resolve=leading_to("8.8.8.8", "127.0.0.1")))
-    office.tasks = world.desk.record_tasks
+    office.tasks = world.services.record_tasks
     await office.make({"action": "webhook", "url": f"http://rebinding.example:{site.port}/"})
     run = await office.begin()
     assert (await office.execute(run))["failed"] == 3
@@ -690,7 +690,7 @@ async def test_a_failing_template_is_noted_and_a_bomb_ends_the_run_after_some(of
     await people(world, 3)
     bomb = "{% for a in record.Name %}" * 12 + "x" + "{% endfor %}" * 12
     await office.make(update(Name=template("{% if record.Age == 1 %}" + bomb + "{% endif %}ok")))
-    await world.desk.records.update(
+    await world.services.records.update(
         "things",
         [table_wire.RecordPatch(id=world.sql("SELECT id FROM records ORDER BY id")[1][0], values={"Name": "y" * 12})],
     )
@@ -753,9 +753,9 @@ async def test_rows_of_an_external_table_are_updated_too(office, tmp_path):
     database.close()
     world.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
     allow(world, EgressPolicy())
-    office.tasks = world.desk.record_tasks
+    office.tasks = world.services.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
-    await world.desk.tables.create(table_wire.CreateTable(name="people", external=far))
+    await world.services.tables.create(table_wire.CreateTable(name="people", external=far))
     await table(world, field("Who"), name="log")
     await office.make(
         update(status=template("{{ 'x' if record.age == 700 else record.name | upper }}")),
@@ -786,9 +786,9 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
         )
     world.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
     allow(world, EgressPolicy())
-    office.tasks = world.desk.record_tasks
+    office.tasks = world.services.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
-    await world.desk.tables.create(table_wire.CreateTable(name="people", external=far))
+    await world.services.tables.create(table_wire.CreateTable(name="people", external=far))
     await office.make(update(name=template("{{ record.name | upper }}")), on="people")
     run = await office.begin()
     assert await office.execute(run) == {"total": 4, "done": 4, "failed": 2}
@@ -828,9 +828,9 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
         database.executemany("INSERT INTO people (name) VALUES (?)", [(f"p{n}",) for n in range(600)])
     world.service.databases = databases(Settings(external_folders=(str(tmp_path),), external_timeout_ms=1000))
     allow(world, EgressPolicy())
-    office.tasks = world.desk.record_tasks
+    office.tasks = world.services.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
-    await world.desk.tables.create(table_wire.CreateTable(name="far", external=far))
+    await world.services.tables.create(table_wire.CreateTable(name="far", external=far))
     await people(world, 5)
     await office.make(update(status="seen"), name="Far", on="far")
     await office.make(update(Status="old"), name="Near")

@@ -75,7 +75,7 @@ async def test_a_batch_is_whole_or_nothing(world):
     with pytest.raises(InvalidRecord) as refused:
         await fill(world, {"Key": "a"}, {"Key": "b"}, {"Key": "a"})
     assert refused.value.errors[0]["pointer"] == "/records/2/values/Key"
-    assert (await world.desk.tables.get("things")).count == 0
+    assert (await world.services.tables.get("things")).count == 0
     first, second = await fill(world, {"Key": "a"}, {"Key": "b"})
     with pytest.raises(RecordNotFound):
         await update(world, (first.id, {"Key": "c"}), ("gone", {"Key": "d"}))
@@ -86,7 +86,7 @@ async def test_a_batch_is_whole_or_nothing(world):
 
 async def update(world, *changes, version=None):
     patches = [RecordPatch(id=record_id, values=given, version=version) for record_id, given in changes]
-    return (await world.desk.records.update("things", patches)).records
+    return (await world.services.records.update("things", patches)).records
 
 
 async def test_records_of_one_batch_may_exchange_unique_values(world):
@@ -121,32 +121,32 @@ async def test_an_update_leaves_other_fields_and_raises_the_version_if_something
     with pytest.raises(VersionMismatch):
         await update(world, (record.id, {"A": "x"}), version=1)
     with pytest.raises(VersionMismatch):
-        await world.desk.records.delete("things", [record.id], version=1)
+        await world.services.records.delete("things", [record.id], version=1)
 
 
 async def test_upsert_changes_what_is_there_and_adds_what_is_not(world):
     await table(world, field("Key", "email", unique=True), field("N", "number", default=1))
     await fill(world, {"Key": "a@x.org", "N": 5})
-    done = await world.desk.records.upsert("things", "Key", [{"Key": "B@x.org"}, {"Key": "A@X.ORG", "N": 7}])
+    done = await world.services.records.upsert("things", "Key", [{"Key": "B@x.org"}, {"Key": "A@X.ORG", "N": 7}])
     assert (done.created, done.updated) == (1, 1)
     assert await values(world) == [{"Key": "a@x.org", "N": 7}, {"Key": "b@x.org", "N": 1}]
     with pytest.raises(InvalidRecord, match="earlier one"):
-        await world.desk.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
+        await world.services.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
     with pytest.raises(InvalidInput, match="no unique field"):
-        await world.desk.records.upsert("things", "N", [{"Key": "a@x.org"}])
+        await world.services.records.upsert("things", "N", [{"Key": "a@x.org"}])
 
 
 async def test_a_repeated_request_changes_nothing_more(world):
     await table(world)
     keys = [request_key("k", "POST", "/x", b"{}", 60_000) for _ in range(2)]
-    first, again = [await world.desk.records.insert("things", [{"Name": "a"}], key) for key in keys]
+    first, again = [await world.services.records.insert("things", [{"Name": "a"}], key) for key in keys]
     assert [record.id for record in first.records] == [record.id for record in again.records]
-    assert (await world.desk.tables.get("things")).count == 1
+    assert (await world.services.tables.get("things")).count == 1
 
 
 async def test_connections_name_records_that_are_there(world):
     await table(world, name="customers")
-    (ann,) = (await world.desk.records.insert("customers", [{"Name": "Ann"}])).records
+    (ann,) = (await world.services.records.insert("customers", [{"Name": "Ann"}])).records
     await table(
         world,
         field("Customer", "connection", table="customers"),
@@ -164,17 +164,17 @@ async def test_connections_name_records_that_are_there(world):
 @pytest.mark.parametrize("on_delete", ["clear", "cascade", "restrict"])
 async def test_what_names_a_deleted_record_does_what_its_field_says(world, on_delete, many):
     await table(world, name="customers")
-    ann, bob = (await world.desk.records.insert("customers", [{"Name": "Ann"}, {"Name": "Bob"}])).records
+    ann, bob = (await world.services.records.insert("customers", [{"Name": "Ann"}, {"Name": "Bob"}])).records
     await table(world, field("N"), field("C", "connection", table="customers", multiple=many, on_delete=on_delete))
     both = [ann.id, bob.id] if many else ann.id
     await fill(world, {"N": "1", "C": both}, {"N": "2", "C": [bob.id] if many else bob.id}, {"N": "3"})
     if on_delete == "restrict":
         with pytest.raises(RecordInUse) as refused:
-            await world.desk.records.delete("customers", [ann.id])
+            await world.services.records.delete("customers", [ann.id])
         assert ann.id in refused.value.errors[0]["message"]
-        assert (await world.desk.tables.get("customers")).count == 2
+        assert (await world.services.tables.get("customers")).count == 2
         return
-    assert await world.desk.records.delete("customers", [ann.id]) == 1
+    assert await world.services.records.delete("customers", [ann.id]) == 1
     left = {each["N"]: each.get("C") for each in await values(world)}
     mine = {} if on_delete == "cascade" else {"1": [bob.id] if many else None}
     assert left == {**mine, "2": [bob.id] if many else bob.id, "3": None}
@@ -182,46 +182,46 @@ async def test_what_names_a_deleted_record_does_what_its_field_says(world, on_de
 
 async def test_a_cascade_goes_round_a_circle_and_ends(world):
     await table(world, field("N"))
-    await world.desk.tables.add_field("things", field("Next", "connection", table="things", on_delete="cascade"))
+    await world.services.tables.add_field("things", field("Next", "connection", table="things", on_delete="cascade"))
     first, second = await fill(world, {"N": "1"}, {"N": "2"})
     await update(world, (first.id, {"Next": second.id}), (second.id, {"Next": first.id}))
     await fill(world, {"N": "3"}, {"N": "4", "Next": first.id})
-    await world.desk.records.delete("things", [first.id])
+    await world.services.records.delete("things", [first.id])
     assert await values(world) == [{"N": "3"}]
 
 
 async def test_a_required_connection_keeps_what_it_names(world):
     await table(world, name="customers")
-    (ann,) = (await world.desk.records.insert("customers", [{"Name": "Ann"}])).records
+    (ann,) = (await world.services.records.insert("customers", [{"Name": "Ann"}])).records
     await table(world, field("C", "connection", table="customers", required=True))
     await fill(world, {"C": ann.id})
     with pytest.raises(RecordInUse):
-        await world.desk.records.delete("customers", [ann.id])
+        await world.services.records.delete("customers", [ann.id])
 
 
 async def test_pages_go_on_where_the_last_one_ended(world):
     await table(world, field("N", "number", indexed=True), field("Odd", "boolean"))
     for first in range(0, 2000, 1000):
         await fill(world, *({"N": number % 10, "Odd": number % 2 == 1} for number in range(first, first + 1000)))
-    found = await world.desk.tables.get("things")
-    condition = world.desk.records.condition(
+    found = await world.services.tables.get("things")
+    condition = world.services.records.condition(
         found, [{"field": "Odd", "value": True}, {"field": "N", "operator": ">", "value": 6}]
     )
     for order in ("", "created_at desc", "N", "N desc"):
         ids, after = [], ""
         while True:
-            records, after = await world.desk.records.page(found, condition, after, 70, order)
+            records, after = await world.services.records.page(found, condition, after, 70, order)
             ids += [record.id for record in records]
             if not after:
                 break
         assert len(ids) == len(set(ids)) == 400
-    assert await world.desk.records.count(found, condition) == 400
-    assert await world.desk.records.count(found) == 2000
-    assert len(await world.desk.records.at(found, condition, 390, 50)) == 10
+    assert await world.services.records.count(found, condition) == 400
+    assert await world.services.records.count(found) == 2000
+    assert len(await world.services.records.at(found, condition, 390, 50)) == 10
     with pytest.raises(InvalidInput, match="order_by"):
-        await world.desk.records.page(found, order_by="Odd")
+        await world.services.records.page(found, order_by="Odd")
     with pytest.raises(InvalidInput) as refused:
-        world.desk.records.condition(found, {"field": "Odd", "operator": "contains", "value": "x"})
+        world.services.records.condition(found, {"field": "Odd", "operator": "contains", "value": "x"})
     assert refused.value.errors[0]["pointer"] == "/filter/operator"
 
 
@@ -230,9 +230,9 @@ async def test_writers_of_one_record_decide_one_after_the_other(disk):
     (record,) = await fill(disk, {"N": 0})
 
     async def raise_by_one():
-        def work(unit):
-            found = changing.hold(unit, 1, "things")
-            return changing.change(unit, found, [record.id], lambda it: {"field_1": it.values["field_1"] + 1})
+        def work(uow):
+            found = changing.hold(uow, 1, "things")
+            return changing.change(uow, found, [record.id], lambda it: {"field_1": it.values["field_1"] + 1})
 
         await disk.store.write(work)
 
@@ -253,7 +253,7 @@ async def test_some_of_many_can_be_refused_and_the_others_are_changed(world):
         return {**record.values, "field_2": "same"}
 
     done = await world.store.write(
-        lambda unit: changing.change(unit, changing.hold(unit, 1, "things"), [*ids, "gone"], decide)
+        lambda uow: changing.change(uow, changing.hold(uow, 1, "things"), [*ids, "gone"], decide)
     )
     assert (done.changed, done.passed) == ([ids[2]], [ids[0], "gone"])
     assert {record_id: why[0].code for record_id, why in done.refused.items()} == {ids[1]: "odd", ids[3]: "taken"}
@@ -262,19 +262,19 @@ async def test_some_of_many_can_be_refused_and_the_others_are_changed(world):
 async def test_a_patch_gives_many_the_same_values_in_one_statement(world):
     await table(world, field("N", "number"), field("S"), field("L", "multi_choice", choices=["a", "b"]))
     records = await fill(world, *({"N": number, "S": "x"} for number in range(10)))
-    found = await world.desk.tables.get("things")
-    condition = world.desk.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
+    found = await world.services.tables.get("things")
+    condition = world.services.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
     fitting = await world.store.read.ask(
         lambda database, dialect: storage.read_fitting(
             database, dialect, found, condition, records[0].id, records[9].id, 7
         )
     )
 
-    def work(unit):
-        held = changing.hold(unit, 1, "things")
-        span = storage.span_of_records(unit, held, records[0].id, fitting.edge, 7)
+    def work(uow):
+        held = changing.hold(uow, 1, "things")
+        span = storage.span_of_records(uow, held, records[0].id, fitting.edge, 7)
         given = {"field_2": None, "field_3": ["a"]}
-        return span, changing.give(unit, held, span, given, fitting.versions)
+        return span, changing.give(uow, held, span, given, fitting.versions)
 
     span, (fit, _) = await world.store.write(work)
     assert (span.edge, span.count, fit) == (records[7].id, 7, 3)

@@ -250,7 +250,7 @@ async def test_a_long_catch_up_is_done_in_parts_and_leaves_nothing_out(world):
     await create(world, overlap="allow", catch_up="all", catch_up_max=2 * AT_ONCE + 10)
     await world.advance(2 * AT_ONCE * MINUTE)
     window = 1_440  # a day
-    assert world.store.catalog.count() == window + 1
+    assert world.store.definitions.count() == window + 1
     (row,) = world.sql("SELECT count(*), sum(CASE WHEN outcome = 'ran' THEN 1 ELSE 0 END) FROM slots")
     assert row[1] == window + 1
     assert (await world.schedules.get("s")).last_slot == START + 2 * AT_ONCE * MINUTE
@@ -371,7 +371,7 @@ async def test_a_repeated_request_has_one_effect(world):
         await world.schedules.create(asked, key("one", b'{"a":1}'))
     run = await world.schedules.trigger("s", TriggerSchedule(), key("two"))
     assert (await world.schedules.trigger("s", TriggerSchedule(), key("two"))).id == run.id
-    assert world.store.catalog.count() == 1
+    assert world.store.definitions.count() == 1
 
 
 # -- changing -----------------------------------------------------------------------------------------------------------------
@@ -486,7 +486,7 @@ async def test_a_back_fill_runs_each_slot_that_has_no_run_and_asked_twice_none_t
     assert await ran(world) == [2]
     planned = await backfill(world, -2, 5, dry_run=True)
     assert planned.dry_run
-    assert world.store.catalog.count() == 1
+    assert world.store.definitions.count() == 1
     filled = await backfill(world, -2, 5, overlap="queue")
     assert [slot.nominal for slot in planned.slots] == [slot.nominal for slot in filled.slots]
     assert await ran(world) == [-2, -1, 0, 1, 2, 3, 4, 5]

@@ -55,9 +55,9 @@ async def test_a_schema_that_refers_to_the_schema_of_schemas_can_be_used(world):
 
 async def test_a_schema_that_was_declared_before_there_was_a_limit_fails_its_own_starts_only(world):
     await world.worker(declare("t"), declare("good", input_schema={"type": "object"}))
-    task = world.service.store.catalog.task("t")
+    task = world.service.store.definitions.task("t")
     text = json.dumps(DOUBLED, separators=(",", ":"))
-    await world.store.write(lambda unit: unit.define(replace(task, input_schema=text)))
+    await world.store.write(lambda uow: uow.define(replace(task, input_schema=text)))
     with pytest.raises(SchemaTooCostly) as caught:
         await world.start()
     assert caught.value.status == 422

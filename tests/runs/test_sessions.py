@@ -215,7 +215,7 @@ async def test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_i
     worker, begun, go_on = await disk.worker(), asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    def stand(unit):
+    def stand(uow):
         loop.call_soon_threadsafe(begun.set)
         go_on.wait(10)
 
@@ -289,7 +289,7 @@ async def test_leases_of_a_worker_that_nobody_remembers_lapse_after_a_restart(di
     worker = await disk.worker()
     run = await disk.start()
     await disk.one(worker)
-    await disk.store.write(lambda unit: unit.database.run("delete_gone_workers", before=0))
+    await disk.store.write(lambda uow: uow.database.run("delete_gone_workers", before=0))
     disk.store._connections[0].connection.execute("DELETE FROM workers")
     await disk.restart()
     await disk.advance(15_000)
@@ -335,7 +335,7 @@ async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(world):
     await world.tick()
     rescuer, real = world.rescuer, world.rescuer._end_overdue
 
-    def fails(unit, unheard_ms):
+    def fails(uow, unheard_ms):
         raise HeadwayError("once")
 
     rescuer._end_overdue = fails

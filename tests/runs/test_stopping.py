@@ -125,9 +125,9 @@ async def test_a_large_family_is_stopped_in_several_transactions_before_the_answ
 async def test_all_stops_of_a_transaction_share_its_room(world):
     parents = [await large_family(world, await world.worker(), 400) for _ in range(2)]
 
-    def both(unit):
+    def both(uow):
         for parent in parents:
-            terminate(unit, unit.run(parent.id), WHY, None, cascade=True)
+            terminate(uow, uow.run(parent.id), WHY, None, cascade=True)
 
     await world.store.write(both)
     assert 1_600 - 500 == unfinished(world)
@@ -136,7 +136,7 @@ async def test_all_stops_of_a_transaction_share_its_room(world):
 async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by_the_next(disk):
     parent = await large_family(disk, await disk.worker())
     why = Reason(code="terminated", message="enough")
-    await disk.store.write(lambda unit: terminate(unit, unit.run(parent.id), why, 1_000, cascade=True))
+    await disk.store.write(lambda uow: terminate(uow, uow.run(parent.id), why, 1_000, cascade=True))
     assert 700 == unfinished(disk)
     await disk.restart()
     await disk.store.write(go_on)
@@ -153,7 +153,7 @@ async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by
 async def test_the_rescuer_is_woken_for_what_a_transaction_has_left(world):
     parent = await large_family(world, await world.worker())
     woken = world.announced(DeadlineSet)
-    await world.store.write(lambda unit: terminate(unit, unit.run(parent.id), WHY, None, cascade=True))
+    await world.store.write(lambda uow: terminate(uow, uow.run(parent.id), WHY, None, cascade=True))
     assert [DeadlineSet(world.clock.now_ms())] == woken
 
 

@@ -7,7 +7,7 @@ from tests.postgres.fixtures import patroni  # noqa: F401 - a fixture
 from tests.running import *  # all of them: the fixtures use each other
 from tests.world import on_postgres
 
-from headway.runs.servers import PULSE_MS
+from headway.runs.servers import SERVER_HEARTBEAT_MS
 
 
 class Pair(SimpleNamespace):
@@ -24,7 +24,7 @@ class Pair(SimpleNamespace):
     async def pass_time(self, ms, *worlds):
         """Let time pass for some of the servers, with their signs of life and their loops."""
         while ms > 0:
-            step = min(ms, PULSE_MS)
+            step = min(ms, SERVER_HEARTBEAT_MS)
             ms -= step
             for world in self.both:
                 world.clock.advance(step)

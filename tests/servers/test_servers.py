@@ -128,7 +128,7 @@ async def test_an_organisation_that_one_server_makes_is_served_at_any(pair):
     await pair.a.start()
     for world in pair.both:
         await world.act_for(2)
-        await soon(lambda world=world: _true(len(world.store.catalog.organisations) == 2))
+        await soon(lambda world=world: _true(len(world.store.definitions.organisations) == 2))
     worker = await pair.a.worker()
     claim = asyncio.ensure_future(pair.a.claim(worker, 1, "30s"))
     run = await pair.b.start()
@@ -468,15 +468,15 @@ async def test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_
     await pair.pulse()
     for _ in range(3):
         await pair.a.start()
-    pair.b.store.catalog.expect([("default", "t")])  # there is something, it is not said how much
+    pair.b.store.definitions.expect([("default", "t")])  # there is something, it is not said how much
     assert 3 == len(await pair.b.claim(worker, 3, "5s"))
-    assert -2 == pair.b.store.catalog.counts["t", "default", "queued"]
+    assert -2 == pair.b.store.definitions.counts["t", "default", "queued"]
     everything = RunFilter()
     assert {"running": 3} == await pair.b.runs.count(everything, "state")
     assert {"running": 3} == pair.b.tasks.counts("t")
     assert {"t": 3} == await pair.b.runs.count(everything, "task")
     await pair.pulse(pair.b)
-    assert ("t", "default", "queued") not in pair.b.store.catalog.counts
+    assert ("t", "default", "queued") not in pair.b.store.definitions.counts
 
 
 async def test_runs_that_are_counted_by_their_state_are_those_of_all_servers_now(pair):

@@ -274,7 +274,7 @@ class Books:
         """Return the runs that have not ended."""
         return [story for story in self.stories.values() if story.state not in FINAL]
 
-    def close(self, catalog: Any) -> None:
+    def close(self, definitions: Any) -> None:
         """Hold the whole store against itself, against what was committed, and against what was answered."""
         findings = verify(self._connection)
         hold(not findings, "store", "; ".join(map(str, findings)))
@@ -283,8 +283,8 @@ class Books:
         }
         stones = {row[0] for row in self._connection.execute("SELECT run_id FROM tombstones")}
         kept = {(t, q, s): n for t, q, s, n in self._connection.execute(COUNTERS) if n}
-        counted = {place: n for place, n in catalog.counts.items() if n}
-        hold(kept == counted, "catalog", f"it says {counted}, the store {kept}")
+        counted = {place: n for place, n in definitions.counts.items() if n}
+        hold(kept == counted, "definitions", f"it says {counted}, the store {kept}")
         hold(set(rows) <= set(self.stories), "store", "there are runs without a history")
         for run_id, story in self.stories.items():
             if run_id in rows:

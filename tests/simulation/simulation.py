@@ -166,7 +166,7 @@ class Simulation:
         self.say("calm")
         await self._until(self.begin(self._heal(clients[0]), self._people))
         assert self.server.service is not None
-        self.books.close(self.server.service.store.catalog)
+        self.books.close(self.server.service.store.definitions)
         hold(not self.loop.failures, "loop", str(self.loop.failures[:1]))
         return Outcome(
             seed=self.seed,

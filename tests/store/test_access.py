@@ -34,9 +34,9 @@ TAMPERED = {
 async def logged(world):
     """A key of a user, and five lines in the log."""
     await world.service.access.load()
-    desk = world.service.of(1)
-    user = await desk.users.create(CreateUser(name="Ada"), Origin())
-    await desk.keys.create(CreateKey(name="k", scopes=["key:admin"], user_id=user.id), EVERYBODY, Origin())
+    services = world.service.of(1)
+    user = await services.users.create(CreateUser(name="Ada"), Origin())
+    await services.keys.create(CreateKey(name="k", scopes=["key:admin"], user_id=user.id), EVERYBODY, Origin())
     for number in range(3):
         await world.service.access.audit.append(Origin(), "run.terminate", str(number), "done")
 
@@ -180,9 +180,9 @@ async def test_a_line_that_was_made_by_who_knows_how_is_missed_by_its_head(world
 async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(world):
     await logged(world)
 
-    def work(unit):
-        append(unit.database, [replace(AuditEvent(*[0] * 3, *[""] * 9), number=0)])
-        unit.changes += 1
+    def work(uow):
+        append(uow.database, [replace(AuditEvent(*[0] * 3, *[""] * 9), number=0)])
+        uow.changes += 1
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from headway.features.tables import query as statements
 from headway.features.tables import store as storage
 from headway.features.tables.model import Field, FieldType, Table
-from headway.features.tables.query import Walk
+from headway.features.tables.query import ListOrder
 from headway.features.tables.rules.conditions import (
     OPERATORS,
     BadCondition,
@@ -169,13 +169,19 @@ def test_a_record_is_found_whatever_the_walk(database, world):
         connection, dialect = database
         connection.begin()
         try:
-            from headway.store.unit import Unit
+            from headway.store.unit_of_work import UnitOfWork
 
-            unit = Unit(connection, world.store.catalog, {}, 1)
-            storage.insert_table(unit, TABLE)
-            storage.write_records(unit, TABLE, list(zip(ids, records, strict=True)), [])
+            uow = UnitOfWork(connection, world.store.definitions, {}, 1)
+            storage.insert_table(uow, TABLE)
+            storage.write_records(uow, TABLE, list(zip(ids, records, strict=True)), [])
             fitting = [n for n, values in zip(ids, records, strict=True) if matches(condition, values)]
-            for walk in (Walk(), Walk(down=True), Walk("field_1"), Walk("field_2"), Walk("field_2", down=True)):
+            for walk in (
+                ListOrder(),
+                ListOrder(down=True),
+                ListOrder("field_1"),
+                ListOrder("field_2"),
+                ListOrder("field_2", down=True),
+            ):
                 expected = in_order(fitting, dict(zip(ids, records, strict=True)), walk)
                 assert paged(connection, dialect, condition, size, walk, window) == expected
             assert storage.count_records(connection, dialect, replace(TABLE, count=len(ids)), condition) == len(fitting)

@@ -11,10 +11,10 @@ from headway.clock import ManualClock
 from headway.errors import InvalidState
 from headway.kernel.run import LEASED, State
 from headway.runs.transitions import move
-from headway.store.catalog import Catalog
+from headway.store.definition_cache import DefinitionCache
 from headway.store.postgres.open import open_postgres
 from headway.store.sqlite.open import open_memory
-from headway.store.unit import Unit, make_run
+from headway.store.unit_of_work import UnitOfWork, make_run
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -36,14 +36,14 @@ def began(database):
     def begin(story):
         database.rollback()
         database.begin()
-        catalog = Catalog()
-        catalog.tasks.update(TASKS)
-        first = Unit(database, catalog, {}, story.now_ms)
+        definitions = DefinitionCache()
+        definitions.tasks.update(TASKS)
+        first = UnitOfWork(database, definitions, {}, story.now_ms)
         newborn = replace(story.born, state=State.QUEUED, parked_until=None)
         first.insert(newborn, {"a": "b"})
         first.save(story.run, newborn)
         first.seal()
-        return Unit(database, catalog, {}, story.now_ms)
+        return UnitOfWork(database, definitions, {}, story.now_ms)
 
     yield begin
     database.rollback()
@@ -85,11 +85,11 @@ def test_the_store_agrees_with_the_engine_on_every_column(database, began, name)
         expected = decided(story, name)
         if expected is None:
             continue
-        unit = began(story)
-        before = unit.run(story.run.id)
+        uow = began(story)
+        before = uow.run(story.run.id)
         assert story.run == before
-        returned = move(unit, before, EVENTS[name])
-        unit.seal()
+        returned = move(uow, before, EVENTS[name])
+        uow.seal()
         assert asdict(expected) == asdict(returned) == asdict(stored(database, expected)), str(story)
         kept = {place: n for *place, n in database.rows("read_counters") for place in [tuple(place)]}
         assert {(expected.task, expected.queue, expected.state): 1} == kept
@@ -103,12 +103,12 @@ def test_what_the_engine_forbids_changes_no_row(database, began, name):
     for story in STORIES:
         if decided(story, name) is not None:
             continue
-        unit = began(story)
+        uow = began(story)
         before = dump(database)
         with pytest.raises(InvalidState):
-            move(unit, unit.run(story.run.id), EVENTS[name])
-        assert 0 == unit.changes
-        unit.seal()
+            move(uow, uow.run(story.run.id), EVENTS[name])
+        assert 0 == uow.changes
+        uow.seal()
         assert before == dump(database)
 
 
@@ -125,9 +125,9 @@ def test_two_steps_in_one_transaction_are_as_two_in_two(database, began, second)
             expected = decided(replace(story, run=middle, events=(*story.events, first)[:-1]), second)
             if expected is None:
                 continue
-            unit = began(story)
-            move(unit, move(unit, unit.run(story.run.id), EVENTS[first]), EVENTS[second])
-            unit.seal()
+            uow = began(story)
+            move(uow, move(uow, uow.run(story.run.id), EVENTS[first]), EVENTS[second])
+            uow.seal()
             assert asdict(expected) == asdict(stored(database, expected)), f"{story} > {first}"
 
 
@@ -138,10 +138,10 @@ def test_every_save_in_its_own_shape_says_the_same_as_the_full_one(database, beg
             expected = decided(story, name)
             if expected is None:
                 continue
-            unit = began(story)
-            move(unit, unit.run(story.run.id), EVENTS[name])
-            unit.flush()
+            uow = began(story)
+            move(uow, uow.run(story.run.id), EVENTS[name])
+            uow.flush()
             lean = stored(database, expected)
-            unit.save(expected, expected)
-            unit.flush()
+            uow.save(expected, expected)
+            uow.flush()
             assert stored(database, expected) == lean

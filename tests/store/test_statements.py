@@ -19,7 +19,7 @@ from headway.store.lists import BY_END, Lead
 from headway.store.sqlite.dialect import SQLITE
 from headway.store.sqlite.open import open_memory
 from headway.store.statements import load
-from headway.store.unit import _COLUMNS, Unit, make_run
+from headway.store.unit_of_work import _COLUMNS, UnitOfWork, make_run
 
 STATEMENTS = load(SQLITE)
 SOURCE = Path(__file__).resolve().parents[2] / "src/headway"
@@ -87,9 +87,9 @@ def test_a_newborn_is_stored_as_it_was_made():
     store = open_memory(ManualClock())
     run = new_run("01890000-0000-7000-8000-00000000abcd", Task(name="t"), 1, input="[1]", key="k", labels='{"a":"b"}',
                   keep_ms=5, protected=True, parent_id="p", previous_id="q")  # fmt: skip
-    unit = Unit(store.read.near, store.catalog, {}, 1)
-    unit.insert(run, {"a": "b"})
-    unit.flush()
+    uow = UnitOfWork(store.read.near, store.definitions, {}, 1)
+    uow.insert(run, {"a": "b"})
+    uow.flush()
     assert run == make_run(store.read.near.rows("read_run", id=run.id)[0])
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from headway.protocol import workers as wire
-from headway.store.catalog import LOOKS_MAX, Catalog
+from headway.store.definition_cache import LOOKS_MAX, DefinitionCache
 
 of_postgres = pytest.mark.parametrize("disk", ["postgres"], indirect=True)
 
@@ -16,7 +16,7 @@ of_postgres = pytest.mark.parametrize("disk", ["postgres"], indirect=True)
 async def busy(world):
     """Keep the first writer in the middle of a transaction."""
     entered, gate = threading.Event(), threading.Event()
-    held = world.store.write(lambda unit: entered.set() or gate.wait(20))
+    held = world.store.write(lambda uow: entered.set() or gate.wait(20))
     try:
         await asyncio.to_thread(entered.wait, 10)
         yield
@@ -101,8 +101,8 @@ async def test_a_statement_that_the_database_has_forgotten_is_prepared_anew_and_
 class Counters:
     """A table of counters that another writer changes while it is read."""
 
-    def __init__(self, catalog, commits):
-        self.catalog, self.commits, self.count = catalog, commits, 0
+    def __init__(self, definitions, commits):
+        self.definitions, self.commits, self.count = definitions, commits, 0
         self.reads = 0
 
     def rows(self, name):
@@ -110,36 +110,36 @@ class Counters:
         seen = self.count
         if self.commits:
             self.commits -= 1
-            with self.catalog.committing():
+            with self.definitions.committing():
                 self.count += 1
-                self.catalog.add({("t", "q", "queued"): 1}, {}, {})
+                self.definitions.add({("t", "q", "queued"): 1}, {}, {})
         return [("t", "q", "queued", seen)]
 
 
 @pytest.mark.parametrize("commits", [0, 1, LOOKS_MAX - 1])
 def test_counters_that_are_read_while_the_other_writer_commits_are_read_again(commits):
-    catalog = Catalog(shared=True)
-    table = Counters(catalog, commits)
-    catalog.recount(table)
-    assert {("t", "q", "queued"): commits} == catalog.counts == {("t", "q", "queued"): table.count}
+    definitions = DefinitionCache(shared=True)
+    table = Counters(definitions, commits)
+    definitions.recount(table)
+    assert {("t", "q", "queued"): commits} == definitions.counts == {("t", "q", "queued"): table.count}
     assert commits + 1 == table.reads
 
 
 def test_counters_are_not_taken_over_in_the_middle_of_a_commit():
-    catalog = Catalog(shared=True)
+    definitions = DefinitionCache(shared=True)
     with contextlib.ExitStack() as commit:
-        commit.enter_context(catalog.committing())
-        table = Counters(catalog, 0)
+        commit.enter_context(definitions.committing())
+        table = Counters(definitions, 0)
         table.count = 1  # it is in the store, and not in memory yet
         reading = table.rows
 
         def rows(name):
             if table.reads == 2:
-                catalog.add({("t", "q", "queued"): 1}, {}, {})
+                definitions.add({("t", "q", "queued"): 1}, {}, {})
                 commit.close()
             return reading(name)
 
         table.rows = rows
-        catalog.recount(table)
-    assert {("t", "q", "queued"): 1} == catalog.counts
+        definitions.recount(table)
+    assert {("t", "q", "queued"): 1} == definitions.counts
     assert 4 == table.reads, "what was read before the commit was over is not taken"

@@ -23,12 +23,12 @@ from headway.store.sqlite.open import open_file
 async def test_what_comes_together_is_one_transaction(disk):
     gate, entered = threading.Event(), threading.Event()
     await disk.worker()
-    blocked = disk.store.write(lambda unit: entered.set() or gate.wait(10))
+    blocked = disk.store.write(lambda uow: entered.set() or gate.wait(10))
     await asyncio.to_thread(entered.wait, 10)
-    first = disk.store.write(lambda unit: unit)
+    first = disk.store.write(lambda uow: uow)
     waiting = [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(200)]
     await asyncio.sleep(0)
-    last = disk.store.write(lambda unit: unit)
+    last = disk.store.write(lambda uow: uow)
     gate.set()
     await asyncio.gather(blocked, *waiting)
     assert await first is await last, "what came between the two is in their transaction"
@@ -37,7 +37,7 @@ async def test_what_comes_together_is_one_transaction(disk):
 
 async def test_answers_come_in_the_order_of_the_questions(disk):
     order = []
-    asked = [disk.store.write(lambda unit, n=n: order.append(n)) for n in range(50)]
+    asked = [disk.store.write(lambda uow, n=n: order.append(n)) for n in range(50)]
     await asyncio.gather(*asked)
     assert list(range(50)) == order
 
@@ -47,8 +47,8 @@ async def test_a_command_that_fails_halfway_fails_alone(disk, caplog):
     await disk.worker()
     run = await disk.start()
 
-    def halfway(unit):
-        unit.later("delete_run_events", ids=f'["{run.id}"]')
+    def halfway(uow):
+        uow.later("delete_run_events", ids=f'["{run.id}"]')
         raise InvalidState("half done")
 
     others = [asyncio.ensure_future(disk.runs.start(spec())) for _ in range(5)]
@@ -62,7 +62,7 @@ async def test_a_command_that_fails_halfway_fails_alone(disk, caplog):
 async def test_a_refusal_that_changed_nothing_costs_nobody_anything(disk):
     await disk.worker()
 
-    def refuse(unit):
+    def refuse(uow):
         raise InvalidState("no")
 
     before = disk.store.writer.batches
@@ -85,7 +85,7 @@ async def test_claims_that_wait_are_served_in_the_order_in_which_they_came(disk)
     for worker in workers:
         waiting.append(asyncio.ensure_future(disk.claim(worker, 1, "30s")))
         await asyncio.sleep(0)
-    await disk.store.write(lambda unit: None)
+    await disk.store.write(lambda uow: None)
     runs = [await disk.start() for _ in range(3)]
     leases = await asyncio.gather(*waiting)
     assert [run.id for run in runs] == [lease.run_id for (lease,) in leases]
@@ -110,7 +110,7 @@ async def test_a_run_is_claimed_in_the_transaction_that_starts_it(disk):
     worker = await disk.worker()
     waiting = asyncio.ensure_future(disk.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
-    await disk.store.write(lambda unit: None)
+    await disk.store.write(lambda uow: None)
     before = disk.store.writer.batches
     await disk.start()
     await waiting
@@ -149,11 +149,11 @@ class LeavesMeanwhile(FunctionCommand):
 async def test_who_leaves_while_another_is_let_go_is_let_go_too(disk):
     writer = disk.store.writer
     leaves, other = (
-        LeavesMeanwhile(lambda unit: [], lanes=lambda lane: False),
+        LeavesMeanwhile(lambda uow: [], lanes=lambda lane: False),
         FunctionCommand(list, lanes=lambda lane: False),
     )
     answers = [writer.write(command) for command in (leaves, other)]
-    await disk.store.write(lambda unit: None)
+    await disk.store.write(lambda uow: None)
     leaves.may = True
     writer.cancel(other)
     await answers[1]
@@ -274,11 +274,11 @@ async def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(broken_worl
     world, database = broken_world(threaded=True)
     await world.worker()
     gate, entered = threading.Event(), threading.Event()
-    blocked = world.store.write(lambda unit: entered.set() or gate.wait(10))
+    blocked = world.store.write(lambda uow: entered.set() or gate.wait(10))
     await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
 
-    def spoil(unit):
-        unit.changes += 1
+    def spoil(uow):
+        uow.changes += 1
         raise InvalidState("half done")
 
     spoilers = [world.store.write(spoil) for _ in range(4)]
@@ -379,7 +379,7 @@ async def test_after_the_end_nothing_is_taken_on(broken_world):
     await world.store.writer.stop()
     assert [] == await waiting
     with pytest.raises(Draining):
-        await world.store.write(lambda unit: None)
+        await world.store.write(lambda uow: None)
     await world.let_go()
 
 
@@ -389,11 +389,11 @@ async def test_a_progress_of_a_lease_is_never_written_over_an_older_copy(disk):
     await disk.start()
     lease = await disk.one(worker)
 
-    def spoil(unit):
+    def spoil(uow):
         from headway.runs.transitions import change
 
-        run = unit.run(lease.run_id)
-        change(unit, run, run, "run.log", "{}")
+        run = uow.run(lease.run_id)
+        change(uow, run, run, "run.log", "{}")
         raise InvalidState("half done")
 
     for _ in range(5):
@@ -426,7 +426,7 @@ async def test_a_claim_that_waits_outlives_a_lost_connection(broken_world):
     world, database = broken_world(threaded=True)
     waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
     await asyncio.sleep(0)
-    await world.store.write(lambda unit: None)
+    await world.store.write(lambda uow: None)
     database.arm(1, DatabaseGone("the connection was lost"), only="commit")
     with pytest.raises(StorageUnavailable):
         await world.start()
@@ -463,7 +463,7 @@ async def test_what_has_passed_the_gate_before_an_outage_is_carried_out_after_it
     world, database = broken_world(threaded=True)
     await world.worker()
     writer = world.store.writer
-    late = FunctionCommand(lambda unit: "done")
+    late = FunctionCommand(lambda uow: "done")
     late.future = asyncio.get_running_loop().create_future()
     put = writer._todo.append
     regained = asyncio.Event()
@@ -495,12 +495,12 @@ async def test_a_writer_that_fails_answers_all_who_wait_and_says_so(broken_world
     monkeypatch.setattr(world.store.writer, "_commit", commit)
     async with asyncio.timeout(10):
         with pytest.raises(StorageUnavailable):  # perhaps it was carried out: nobody knows
-            await world.store.write(lambda unit: None)
+            await world.store.write(lambda uow: None)
         with pytest.raises(StorageFailed):
             await patient
         assert fails is await told
         with pytest.raises(StorageFailed):
-            await world.store.write(lambda unit: None)
+            await world.store.write(lambda uow: None)
     assert "the writer has failed" in caplog.text
     await world.let_go()
 
@@ -509,9 +509,9 @@ async def test_whatever_a_command_raises_it_is_answered_and_so_are_those_after_i
     caplog.set_level(logging.CRITICAL)
     world, _ = broken_world(threaded=True)
     gate = threading.Event()
-    blocked = world.store.write(lambda unit: gate.wait(10))
-    raising = world.store.write(lambda unit: next(iter(())))
-    others = [world.store.write(lambda unit, n=n: n) for n in range(3)]
+    blocked = world.store.write(lambda uow: gate.wait(10))
+    raising = world.store.write(lambda uow: next(iter(())))
+    others = [world.store.write(lambda uow, n=n: n) for n in range(3)]
     gate.set()
     async with asyncio.timeout(10):
         await blocked

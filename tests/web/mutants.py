@@ -205,7 +205,7 @@ MUTANTS = (
     ),
     Mutant(
         "pauses-schedules-of-others", "Declaring.keep",
-        "not within(by, _queue(unit, space, before))", "False",
+        "not within(by, _queue(uow, space, before))", "False",
         BOUND + "test_a_schedule_of_another_queue_is_neither_taken_over_by_its_name_nor_paused",
     ),
     Mutant(

@@ -20,7 +20,7 @@ async def working(server, *executors):
     for worker in workers:
         worker.start()
     try:
-        while not BUILT_IN.keys() <= server.store.catalog.tasks.keys():  # noqa: ASYNC110 - the worker registers
+        while not BUILT_IN.keys() <= server.store.definitions.tasks.keys():  # noqa: ASYNC110 - the worker registers
             await asyncio.sleep(0)
         yield
     finally:

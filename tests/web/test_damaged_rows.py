@@ -187,4 +187,4 @@ async def test_a_damaged_task_or_key_keeps_no_server_from_starting(serving, how)
         tasks = await server.get("/v1/tasks", **operator.headers)
         assert ["backup"] == [each["name"] for each in tasks.json["data"]]
         await server.declare("other", description="anew")
-        assert "other" in server.store.catalog.tasks
+        assert "other" in server.store.definitions.tasks

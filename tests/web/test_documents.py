@@ -161,11 +161,11 @@ NAMED = {"queues": "default", "record-tasks": "Remind"}
 
 async def invoices(server, example, *, made):
     """What the example of a record task is about; and, to be changed, the task itself."""
-    desk = server.service.of(1)
+    services = server.service.of(1)
     fields = [{"name": "Number"}, {"name": "Paid", "type": "boolean"}, {"name": "Reminded", "type": "boolean"}]
-    await desk.tables.create(msgspec.convert({"name": "invoices", "fields": fields}, CreateTable))
+    await services.tables.create(msgspec.convert({"name": "invoices", "fields": fields}, CreateTable))
     if made:
-        await desk.record_tasks.create(msgspec.convert(example, CreateRecordTask))
+        await services.record_tasks.create(msgspec.convert(example, CreateRecordTask))
 
 
 @pytest.mark.parametrize("name", BODIES)

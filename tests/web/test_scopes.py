@@ -400,7 +400,7 @@ async def furnish(server, headers) -> Furnished:  # noqa: PLR0915 - one of every
     over = await made("/v1/runs", {"task": f"{NAME}s"})
     await made(f"/v1/runs/{over['id']}:terminate", {})
     rows = json.dumps([[record["id"], 0, "value", "is canary-of-record"]])
-    await server.store.write(lambda unit: unit.later("insert_record_errors", run_id=over["id"], rows=rows, now_ms=1))
+    await server.store.write(lambda uow: uow.later("insert_record_errors", run_id=over["id"], rows=rows, now_ms=1))
     suspended = await begin()
     await made(f"/v1/runs/{suspended}:suspend", {})
     other = await made("/v1/organisations", {"name": "other"})

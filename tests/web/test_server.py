@@ -185,7 +185,7 @@ async def test_a_drain_that_takes_too_long_is_cut_short():
 def a_writer_that_stands_still(server):
     """Nothing is written within the block, as when a disk or a database takes its time."""
     go_on = threading.Event()
-    standing = server.service.store.write(lambda unit: go_on.wait())
+    standing = server.service.store.write(lambda uow: go_on.wait())
     try:
         yield
     finally:

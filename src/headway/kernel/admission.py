@@ -17,7 +17,7 @@ Live = dict[tuple[str, str, str | None], int]
 UNLIMITED: Final = 1 << 30
 
 
-class Room:
+class Headroom:
     """Number of runs that each limit still admits, counted down as runs are claimed.
 
     Built from live leases, never stored.

@@ -11,13 +11,13 @@ from headway.kernel.lifecycle import ABANDON_MS
 from headway.kernel.run import Run, State
 from headway.kernel.task import Task
 from headway.kernel.waiting import Cause, error_line, moment
-from headway.kernel.worker import Standing
+from headway.kernel.worker import WorkerHealth
 
 _decode = msgspec.json.Decoder().decode
 _UNHEARD = "its worker is heard by another server, which knows its last sign of life"
 
 
-class Work(msgspec.Struct, frozen=True):
+class CurrentAttempt(msgspec.Struct, frozen=True):
     """The present or last attempt of a run, and its worker."""
 
     worker_id: str
@@ -25,11 +25,11 @@ class Work(msgspec.Struct, frozen=True):
     """Name of the worker; empty if it is another organisation's or forgotten, or if the caller may not see workers."""
     since: int
     """Time of the attempt's start."""
-    standing: Standing | None
+    standing: WorkerHealth | None
     """None if another server receives the worker's heartbeats."""
 
 
-def running(run: Run, task: Task, work: Work, now_ms: int) -> list[Cause]:
+def running(run: Run, task: Task, work: CurrentAttempt, now_ms: int) -> list[Cause]:
     """Return the state of a run that a worker executes: running or stopping."""
     attempt = f"attempt {run.attempt} of {run.max_attempts}"
     message = f"{_worker(work)} has executed it for {span((now_ms - work.since) / 1000)}: {attempt}"
@@ -52,11 +52,11 @@ def running(run: Run, task: Task, work: Work, now_ms: int) -> list[Cause]:
     return found
 
 
-def _worker(work: Work) -> str:
+def _worker(work: CurrentAttempt) -> str:
     return f"the worker {work.worker}" if work.worker else "a worker that is not named here"
 
 
-def _heard(work: Work, now_ms: int) -> Cause:
+def _heard(work: CurrentAttempt, now_ms: int) -> Cause:
     if work.standing is None:
         return Cause("heard", _UNHEARD, worker_id=work.worker_id)
     heard_at = work.standing.heard_at
@@ -68,7 +68,7 @@ def _heard(work: Work, now_ms: int) -> Cause:
     return Cause("heard", message, since=heard_at, until=until, worker_id=work.worker_id)
 
 
-def _blocked(run: Run, standing: Standing, now_ms: int) -> Cause:
+def _blocked(run: Run, standing: WorkerHealth, now_ms: int) -> Cause:
     blocked = standing.blocked
     assert blocked is not None, "asked by the caller"
     if blocked.run_id == run.id:
@@ -97,7 +97,7 @@ def _progress(run: Run, now_ms: int) -> Cause:
     return Cause("progress", f"its last progress was {far}{said}, {ago} ago", since=run.progress_at)
 
 
-def ended(run: Run, task: Task, work: Work | None, *, goes_on: bool) -> list[Cause]:
+def ended(run: Run, task: Task, work: CurrentAttempt | None, *, goes_on: bool) -> list[Cause]:
     """Return the outcome of a run and, if it can be retried, the effect of a retry.
 
     `goes_on` is whether the run has steps after which a retry continues.

@@ -43,7 +43,7 @@ class LoopBlock(msgspec.Struct, frozen=True):
     stack: str
 
 
-class Standing(msgspec.Struct, frozen=True):
+class WorkerHealth(msgspec.Struct, frozen=True):
     """Worker as known to the server that receives its heartbeats."""
 
     heard_at: int

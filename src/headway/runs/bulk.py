@@ -18,7 +18,7 @@ from headway.runs.continuing import Inherited
 from headway.runs.cursor import held, keep, last
 from headway.runs.stopping import finish
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 CHUNK: Final = 500
 """Runs that a bulk action touches in one transaction."""
@@ -62,11 +62,11 @@ class Bulk:
         if not ids:
             return None
 
-        def work(unit: Unit) -> BulkDone:
-            held(unit, bulk)
-            changed, passed, upto = _apply(unit, ids, action, self._ids)
+        def work(uow: UnitOfWork) -> BulkDone:
+            held(uow, bulk)
+            changed, passed, upto = _apply(uow, ids, action, self._ids)
             after = BulkDone(upto, done.changed + changed, done.passed + passed, done.total)
-            keep(unit, bulk, upto, after, after.changed + after.passed, after.total)
+            keep(uow, bulk, upto, after, after.changed + after.passed, after.total)
             return after
 
         after = await self._store.write(work, run_ids=[bulk.id, *ids], weight=len(ids))
@@ -74,7 +74,7 @@ class Bulk:
         return after
 
 
-def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int, str]:
+def _apply(uow: UnitOfWork, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int, str]:
     """Carry out the action on each run that it applies to; return how many, how many it does not apply to, and the last one.
 
     Ends early when the transaction has copied as many steps as one should.
@@ -84,40 +84,40 @@ def _apply(unit: Unit, ids: Iterable[str], action: BulkAction, source: IdSource)
     verb = action.action
     reason = Reason(code=REASONS.get(verb, verb), message=action.reason, actor="bulk")
     for run_id in ids:
-        if unit.local(Inherited).steps >= INHERITED:
+        if uow.local(Inherited).steps >= INHERITED:
             break
         upto = run_id
-        run = unit.run(run_id)
+        run = uow.run(run_id)
         if run is None:
             continue
-        before = unit.changes
+        before = uow.changes
         try:
-            _one(unit, run, action, reason, source)
+            _one(uow, run, action, reason, source)
         except HeadwayError:
             passed += 1
         else:
-            changed += unit.changes != before
-            passed += unit.changes == before
+            changed += uow.changes != before
+            passed += uow.changes == before
     return changed, passed, upto
 
 
-def _one(unit: Unit, run: Run, action: BulkAction, reason: Reason, source: IdSource) -> None:
+def _one(uow: UnitOfWork, run: Run, action: BulkAction, reason: Reason, source: IdSource) -> None:
     match action.action:
         case "terminate":
-            verbs.terminate(unit, run, reason)
+            verbs.terminate(uow, run, reason)
         case "retry" if run.task.startswith(RESERVED):
             raise InvalidState(
                 "runs of built-in tasks are repeated one by one, by who may do what they do", state=str(run.state)
             )
         case "retry":
-            verbs.retry(unit, run, source.new(unit.now_ms), reason, from_scratch=action.from_scratch)
+            verbs.retry(uow, run, source.new(uow.now_ms), reason, from_scratch=action.from_scratch)
         case "suspend":
-            verbs.suspend(unit, run, reason)
+            verbs.suspend(uow, run, reason)
         case "resume":
-            verbs.resume(unit, run, reason)
+            verbs.resume(uow, run, reason)
         case "protect" | "unprotect":
-            verbs.protect(unit, run, protected=action.action == "protect")
+            verbs.protect(uow, run, protected=action.action == "protect")
         case "delete":
-            verbs.delete(unit, run)
+            verbs.delete(uow, run)
         case _:
             raise BadParameter(f"there is no bulk action {action.action!r}")

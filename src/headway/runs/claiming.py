@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from headway.kernel.admission import Live, Room, in_fair_order
+from headway.kernel.admission import Headroom, Live, in_fair_order
 from headway.kernel.lifecycle import Claimed, Errored
 from headway.kernel.run import PARKED, DamagedRun, Run, RunError, State
 from headway.kernel.space import Space
@@ -17,9 +17,9 @@ from headway.kernel.task import Task
 from headway.notify.events import ClaimsLeft, LaneClosed
 from headway.protocol.workers import Lease
 from headway.runs.transitions import move
-from headway.store.catalog import Lane
 from headway.store.damage import is_json
-from headway.store.unit import Unit, as_rows, place
+from headway.store.definition_cache import Lane
+from headway.store.unit_of_work import UnitOfWork, as_rows, place
 
 _EMPTY: Final = msgspec.Raw(b"{}")
 _NO_STEPS: Final[dict[str, msgspec.Raw]] = {}
@@ -56,7 +56,7 @@ def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:
     return task in tasks and (not queues or queue in queues or Space.outside(queue) in queues)
 
 
-class Slots:
+class ClaimCapacity:
     """What is left of a claim's rooms while runs are taken."""
 
     def __init__(self, wanted: Claim) -> None:
@@ -83,77 +83,77 @@ class Slots:
         return left > 0
 
 
-def claim(unit: Unit, wanted: Claim) -> list[Lease]:
+def claim(uow: UnitOfWork, wanted: Claim) -> list[Lease]:
     """Let the worker have up to `max` runs: highest priority first, then the one that has been due longest.
 
     A run that was damaged on disk is not executed with what is left of it: it fails, and the next ones have their turn.
     """
     while True:
-        taken = _take(unit, wanted)
-        leases = _leases(unit, taken)
+        taken = _take(uow, wanted)
+        leases = _leases(uow, taken)
         if leases or not taken:
             return leases
 
 
-def _take(unit: Unit, wanted: Claim) -> list[Run]:
+def _take(uow: UnitOfWork, wanted: Claim) -> list[Run]:
     lanes: set[Lane] = set()
     plain = []
-    for lane in unit.catalog.lanes_with_work.union(unit.ready):
+    for lane in uow.definitions.lanes_with_work.union(uow.ready):
         if wanted.wants(lane):
-            task, queue = unit.task(lane[1]), unit.queue(lane[0])
+            task, queue = uow.task(lane[1]), uow.queue(lane[0])
             if task.active and not queue.paused:
                 lanes.add(lane)
                 if not (task.limited or queue.concurrency is not None):
                     plain.append(lane)
-    free = len(plain) == len(lanes) and Slots(wanted).suffice(unit.task(task).executor for _, task in plain)
-    taken = _claim_freely(unit, wanted, plain) if free else None
+    free = len(plain) == len(lanes) and ClaimCapacity(wanted).suffice(uow.task(task).executor for _, task in plain)
+    taken = _claim_freely(uow, wanted, plain) if free else None
     if taken is None:
-        taken = _claim_within_limits(unit, wanted, plain, lanes)
-    if _several(unit, lanes):
-        unit.catalog.serve(run.organisation for run in taken)
+        taken = _claim_within_limits(uow, wanted, plain, lanes)
+    if _several(uow, lanes):
+        uow.definitions.serve(run.organisation for run in taken)
     return taken
 
 
-def _several(unit: Unit, lanes: Iterable[Lane]) -> bool:
+def _several(uow: UnitOfWork, lanes: Iterable[Lane]) -> bool:
     """Tell whether the lanes are those of more than one organisation."""
-    return len(unit.catalog.organisations) > 1 and len({Space.owner(queue) for queue, _ in lanes}) > 1
+    return len(uow.definitions.organisations) > 1 and len({Space.owner(queue) for queue, _ in lanes}) > 1
 
 
-def _claim_freely(unit: Unit, wanted: Claim, lanes: list[Lane]) -> list[Run] | None:
+def _claim_freely(uow: UnitOfWork, wanted: Claim, lanes: list[Lane]) -> list[Run] | None:
     """Take the best of all, as nothing limits any of the lanes; None if too many of them need a child process.
 
     A run that was started in this very transaction, and stands alone in its lane, is handed over before it is written.
     """
-    ready = unit.newborn(lanes)
+    ready = uow.newborn(lanes)
     if ready is not None:
-        ready = (in_fair_order(ready, unit.catalog.served) if _several(unit, lanes) else ready)[: wanted.max]
+        ready = (in_fair_order(ready, uow.definitions.served) if _several(uow, lanes) else ready)[: wanted.max]
     else:
-        ready = _find_ready(unit, lanes, wanted.max) if lanes else []
+        ready = _find_ready(uow, lanes, wanted.max) if lanes else []
         children = 0
         for run in ready:
-            children += run.crashes > 0 and unit.task(run.task).executor not in FAR
-        if wanted.rooms and children > Slots(wanted).of("process"):
+            children += run.crashes > 0 and uow.task(run.task).executor not in FAR
+        if wanted.rooms and children > ClaimCapacity(wanted).of("process"):
             return None
-    taken = [move(unit, run, Claimed(wanted.worker_id)) for run in ready]
+    taken = [move(uow, run, Claimed(wanted.worker_id)) for run in ready]
     if len(ready) < wanted.max:
         for lane in lanes:  # nothing more is ready there: later claims of this transaction need not look
-            unit.ready.pop(lane, None)
+            uow.ready.pop(lane, None)
     return taken
 
 
-def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "find_ready") -> list[Run]:
+def _find_ready(uow: UnitOfWork, lanes: list[Lane], limit: int, statement: str = "find_ready") -> list[Run]:
     """Return the best ready runs of the lanes, in order; where they are several organisations', each has its turn.
 
     Of many lanes only the heads are read, for a claim gets few of each. A lane whose heads are all among the best may have
     others behind them that are better than another lane's head: only such lanes are asked again, for more.
     """
-    in_turn = _several(unit, lanes)
+    in_turn = _several(uow, lanes)
 
     def best_of(found: list[Run]) -> list[Run]:
-        return (in_fair_order(found, unit.catalog.served) if in_turn else sorted(found, key=place))[:limit]
+        return (in_fair_order(found, uow.definitions.served) if in_turn else sorted(found, key=place))[:limit]
 
     def ask(lanes: list[Lane], each: int) -> list[Run]:
-        return unit.find(statement, rows=as_rows(lanes), limit=each * len(lanes) if in_turn else limit, each=each)
+        return uow.find(statement, rows=as_rows(lanes), limit=each * len(lanes) if in_turn else limit, each=each)
 
     least = TURN_MIN if in_turn else HEAD_MIN
     each = limit if len(lanes) <= LANES_WHOLE else min(limit, max(least, 2 * limit // len(lanes)))
@@ -170,67 +170,67 @@ def _find_ready(unit: Unit, lanes: list[Lane], limit: int, statement: str = "fin
     return best
 
 
-def _claim_within_limits(unit: Unit, wanted: Claim, plain: list[Lane], lanes: set[Lane]) -> list[Run]:
-    unit.flush()
+def _claim_within_limits(uow: UnitOfWork, wanted: Claim, plain: list[Lane], lanes: set[Lane]) -> list[Run]:
+    uow.flush()
     if len(plain) < len(lanes):
-        unit.take_turn()
-        room = room_now(unit)
+        uow.take_turn()
+        room = room_now(uow)
     else:
-        room = Room({}, unit.now_ms)
-    slots = Slots(wanted)
-    _learn_rates(unit, room, ((task, None) for _, task in lanes))
+        room = Headroom({}, uow.now_ms)
+    slots = ClaimCapacity(wanted)
+    _learn_rates(uow, room, ((task, None) for _, task in lanes))
     taken: list[Run] = []
     looked_at = 0
     while len(taken) < wanted.max and looked_at < LOOKED_AT_MAX:
-        found, more = _in_turn(unit, wanted.max - len(taken), plain, lanes, room, slots)
+        found, more = _in_turn(uow, wanted.max - len(taken), plain, lanes, room, slots)
         looked_at += len(found)
-        _learn_rates(unit, room, ((run.task, run.key) for run in found))
+        _learn_rates(uow, room, ((run.task, run.key) for run in found))
         parked = 0
         for run in found:
             if len(taken) == wanted.max:
                 break
-            task = unit.task(run.task)
-            if room.of_lane(task, unit.queue(run.queue)) <= 0:
+            task = uow.task(run.task)
+            if room.of_lane(task, uow.queue(run.queue)) <= 0:
                 continue
             until = room.park_until(task, run)
             if until is not None:
-                park(unit, run, until)
+                park(uow, run, until)
                 parked += 1
                 continue
             if not slots.take(task, run):
                 continue
             room.take(task, run)
-            taken.append(move(unit, run, Claimed(wanted.worker_id)))
-        unit.flush()
+            taken.append(move(uow, run, Claimed(wanted.worker_id)))
+        uow.flush()
         if not parked and not more:
             break
     else:
         if looked_at >= LOOKED_AT_MAX:
-            unit.emit(ClaimsLeft(unit.now_ms))
-    _save_rates(unit, room, lanes)
+            uow.emit(ClaimsLeft(uow.now_ms))
+    _save_rates(uow, room, lanes)
     return taken
 
 
 def _in_turn(
-    unit: Unit, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Room, slots: Slots
+    uow: UnitOfWork, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Headroom, slots: ClaimCapacity
 ) -> tuple[list[Run], bool]:
     """Return the candidates, each organisation's in their order and by itself, and one organisation's after another's."""
-    if not _several(unit, lanes):
-        return _candidates(unit, limit, plain, lanes, room, slots)
+    if not _several(uow, lanes):
+        return _candidates(uow, limit, plain, lanes, room, slots)
     owners: dict[int, list[Lane]] = {}
     for lane in lanes:
         owners.setdefault(Space.owner(lane[0]), []).append(lane)
     found: list[Run] = []
     left = False
     for own in owners.values():
-        best, more = _candidates(unit, limit, [lane for lane in plain if lane in own], own, room, slots)
+        best, more = _candidates(uow, limit, [lane for lane in plain if lane in own], own, room, slots)
         found += best
         left = left or more
-    return in_fair_order(found, unit.catalog.served), left
+    return in_fair_order(found, uow.definitions.served), left
 
 
 def _candidates(
-    unit: Unit, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Room, slots: Slots
+    uow: UnitOfWork, limit: int, plain: list[Lane], lanes: Iterable[Lane], room: Headroom, slots: ClaimCapacity
 ) -> tuple[list[Run], bool]:
     """Return the best ready runs in order, and whether there may be more.
 
@@ -239,12 +239,12 @@ def _candidates(
     """
     groups: dict[str, list[Lane]] = {}
     for lane in plain:
-        groups.setdefault(unit.task(lane[1]).executor, []).append(lane)
+        groups.setdefault(uow.task(lane[1]).executor, []).append(lane)
     probes = [(group, min(limit, slots.of(executor))) for executor, group in groups.items()]
     for lane in lanes:
         if lane not in plain:
-            task = unit.task(lane[1])
-            probes.append(([lane], min(limit, room.of_lane(task, unit.queue(lane[0])), slots.of(task.executor))))
+            task = uow.task(lane[1])
+            probes.append(([lane], min(limit, room.of_lane(task, uow.queue(lane[0])), slots.of(task.executor))))
     # Without a child to spare, those that need one are not even looked at: they would stand before all others.
     careful = slots.of("process") <= 0
     found: list[Run] = []
@@ -252,8 +252,8 @@ def _candidates(
     for probed, most in probes:
         if most <= 0:
             continue
-        near = unit.task(probed[0][1]).executor not in FAR
-        ready = _find_ready(unit, probed, most, "find_unscathed" if careful and near else "find_ready")
+        near = uow.task(probed[0][1]).executor not in FAR
+        ready = _find_ready(uow, probed, most, "find_unscathed" if careful and near else "find_ready")
         found += ready
         if len(ready) == most:
             ends.append(place(ready[-1]))
@@ -264,68 +264,68 @@ def _candidates(
     return [run for run in found if place(run) <= end], True
 
 
-def room_now(unit: Unit) -> Room:
+def room_now(uow: UnitOfWork) -> Headroom:
     """Return the room under every limit on slots, read off the live leases."""
-    live: Live = {(task, queue, key): count for task, queue, key, count in unit.database.rows("live_counts")}
-    return Room(live, unit.now_ms)
+    live: Live = {(task, queue, key): count for task, queue, key, count in uow.database.rows("live_counts")}
+    return Headroom(live, uow.now_ms)
 
 
-def _learn_rates(unit: Unit, room: Room, places: Iterable[tuple[str, str | None]]) -> None:
+def _learn_rates(uow: UnitOfWork, room: Headroom, places: Iterable[tuple[str, str | None]]) -> None:
     """Tell the room the rates of (task, key) that matter."""
     wanted: dict[str, set[str]] = {}
     for name, key in places:
-        task = unit.task(name)
+        task = uow.task(name)
         if task.rate is not None:
             wanted.setdefault(name, set()).add("")
         if task.rate_per_key is not None and key is not None:
             wanted.setdefault(name, set()).add(key)
     for name, keys in wanted.items():
-        rows = unit.database.rows("read_rates", task=name, ids=as_rows(keys))
+        rows = uow.database.rows("read_rates", task=name, ids=as_rows(keys))
         room.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
 
 
-def _save_rates(unit: Unit, room: Room, lanes: Iterable[Lane]) -> None:
+def _save_rates(uow: UnitOfWork, room: Headroom, lanes: Iterable[Lane]) -> None:
     if room.spent:
         rows = [(task, key, next_at_us) for (task, key), next_at_us in room.spent.items()]
-        unit.database.run("save_rates", rows=as_rows(rows))
+        uow.database.run("save_rates", rows=as_rows(rows))
     for queue, name in lanes:
-        opens_at = room.opens_at_ms(unit.task(name))
+        opens_at = room.opens_at_ms(uow.task(name))
         if opens_at is not None:
-            unit.emit(LaneClosed(queue, name, opens_at))
+            uow.emit(LaneClosed(queue, name, opens_at))
 
 
-def park(unit: Unit, run: Run, until: int) -> None:
+def park(uow: UnitOfWork, run: Run, until: int) -> None:
     """Take a queued run out of the ready ones: a limit of its key stands against it."""
-    unit.save(replace(run, parked_until=until, version=run.version + 1), run)
+    uow.save(replace(run, parked_until=until, version=run.version + 1), run)
 
 
-def unpark(unit: Unit, run: Run) -> None:
+def unpark(uow: UnitOfWork, run: Run) -> None:
     """Let a parked run compete again; the next claim decides."""
     if run.state is State.QUEUED and run.parked_until is not None:
-        unit.save(replace(run, parked_until=None, version=run.version + 1), run)
+        uow.save(replace(run, parked_until=None, version=run.version + 1), run)
 
 
-def unpark_freed(unit: Unit, freed: list[tuple[str, str]]) -> None:
+def unpark_freed(uow: UnitOfWork, freed: list[tuple[str, str]]) -> None:
     """For each (task, key) of which a slot was freed in this transaction, bring back as many runs as have room now."""
-    keys = [(task, key) for task, key in freed if unit.task(task).concurrency_per_key is not None]
+    keys = [(task, key) for task, key in freed if uow.task(task).concurrency_per_key is not None]
     if not keys:
         return
-    unit.flush()
-    unit.take_turn()
+    uow.flush()
+    uow.take_turn()
     # Another server may just have made a queue, and parked runs in it.
-    queues = [row[0] for row in unit.database.rows("read_queues")] if unit.catalog.shared else []
-    room = room_now(unit)
+    queues = [row[0] for row in uow.database.rows("read_queues")] if uow.definitions.shared else []
+    room = room_now(uow)
     for task, key in keys:
-        free = min(room.of_key(unit.task(task), key), LOOKED_AT_MAX)
+        free = min(room.of_key(uow.task(task), key), LOOKED_AT_MAX)
         if free <= 0:
             continue
         owns = Space(Space.owner(key)).owns
         # In every queue, for one may be paused or without workers; the claim sends back those that come too late.
-        for queue in filter(owns, queues or [queue for queue, _ in unit.catalog.lanes_of(task)]):
-            for run in unit.seen(unit.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
+        for queue in filter(owns, queues or [queue for queue, _ in uow.definitions.lanes_of(task)]):
+            for run in uow.seen(uow.database.rows("find_parked", task=task, key=key, queue=queue, limit=free)):
                 if run.parked_until == PARKED:
-                    unpark(unit, run)
-    unit.flush()
+                    unpark(uow, run)
+    uow.flush()
 
 
 def error_of_damage(what: tuple[str, ...]) -> RunError:
@@ -334,19 +334,19 @@ def error_of_damage(what: tuple[str, ...]) -> RunError:
     return RunError(code="damaged", message=message, retryable=False)
 
 
-def _leases(unit: Unit, runs: list[Run]) -> list[Lease]:
+def _leases(uow: UnitOfWork, runs: list[Run]) -> list[Lease]:
     steps: dict[str, dict[str, msgspec.Raw]] = {}
     # A run whose only history is that it was started and claimed has no steps, but those that a retry has taken over.
     known = [run.id for run in runs if run.seq > 2 or run.previous_id is not None]  # noqa: PLR2004
     damaged = {run.id: run.damaged for run in runs if isinstance(run, DamagedRun)}
-    for run_id, name, value, _ in unit.database.rows("read_steps", ids=as_rows(known)) if known else ():
+    for run_id, name, value, _ in uow.database.rows("read_steps", ids=as_rows(known)) if known else ():
         steps.setdefault(run_id, {})[name] = msgspec.Raw(value.encode())
         if not is_json(value):
             damaged[run_id] = (*damaged.get(run_id, ()), f"step {name}")
     if damaged:
         for run in runs:
             if run.id in damaged:
-                move(unit, run, Errored(error_of_damage(damaged[run.id])))
+                move(uow, run, Errored(error_of_damage(damaged[run.id])))
         runs = [run for run in runs if run.id not in damaged]
     return [
         Lease(

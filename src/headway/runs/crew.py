@@ -13,7 +13,7 @@ from typing import cast
 from headway.errors import WorkerNotFound
 from headway.kernel.authority import EVERYBODY, Principal
 from headway.kernel.space import Space
-from headway.kernel.worker import Standing, Worker
+from headway.kernel.worker import Worker, WorkerHealth
 from headway.protocol import workers as wire
 from headway.runs.workers import Workers
 
@@ -76,7 +76,7 @@ class Crew:
         """Return the number of runs that a worker holds; raise WorkerNotFound."""
         return await self._workers.leases(await self._mine(worker_id))
 
-    async def standing(self, worker_id: str) -> Standing | None:
+    async def standing(self, worker_id: str) -> WorkerHealth | None:
         """Return how a worker stands; None if this server does not hear it. Raises WorkerNotFound."""
         return await self._workers.standing(await self._mine(worker_id), self._space.organisation)
 

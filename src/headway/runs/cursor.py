@@ -15,7 +15,7 @@ from headway.kernel.progress import advance
 from headway.kernel.run import Run, State
 from headway.runs.transitions import change
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
@@ -24,22 +24,22 @@ CURSOR: Final = "cursor:"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def held(unit: Unit, run: Run) -> Run:
+def held(uow: UnitOfWork, run: Run) -> Run:
     """Return the run as it is now; raise LeaseLost if it is not under this lease any more, before anything is changed."""
-    current = unit.run(run.id)
+    current = uow.run(run.id)
     if current is None or current.epoch != run.epoch or current.state is not State.RUNNING:
         raise LeaseLost
     return current
 
 
 def keep(
-    unit: Unit, run: Run, place: int | str, cursor: object, done: int, total: int | None, message: str = ""
+    uow: UnitOfWork, run: Run, place: int | str, cursor: object, done: int, total: int | None, message: str = ""
 ) -> None:
     """Keep how far the run is, with what this transaction has done; `place` is after that of all before: a number, or an id."""
     mark = place if isinstance(place, str) else f"{place:012}"
-    unit.add_step(run.id, f"{CURSOR}{mark}", _encode(cursor).decode())
-    current = held(unit, run)
-    change(unit, current, advance(current, done, total, message, unit.now_ms))
+    uow.add_step(run.id, f"{CURSOR}{mark}", _encode(cursor).decode())
+    current = held(uow, run)
+    change(uow, current, advance(current, done, total, message, uow.now_ms))
 
 
 async def last(store: Store, run: Run, kind: type[T]) -> T | None:

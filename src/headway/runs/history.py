@@ -19,7 +19,7 @@ from headway.errors import Unavailable
 from headway.kernel.event import Event, Result
 from headway.kernel.history import Attempt, attempts
 from headway.kernel.run import LEASED, Run, State
-from headway.kernel.situation import Work, ended, running
+from headway.kernel.situation import CurrentAttempt, ended, running
 from headway.kernel.space import Space
 from headway.kernel.waiting import Cause, Facts, causes
 from headway.kernel.worker import Queue
@@ -109,7 +109,7 @@ class History:
         """Return the run's attempts, oldest first."""
         return attempts(await self.events(run_id, 0, EVENTS_MAX, "run.state"))
 
-    async def waiting(self, run_id: str, *, named: bool = True) -> tuple[Run, list[Cause], Work | None]:
+    async def waiting(self, run_id: str, *, named: bool = True) -> tuple[Run, list[Cause], CurrentAttempt | None]:
         """Return the run, the causes of its wait or facts about its execution or end, and its present or last worker.
 
         With `named` false the worker's id is all that is said of who it is.
@@ -119,7 +119,7 @@ class History:
         work = await self._work(run)
         if work is not None and not named:
             work = replace(work, worker="")
-        task, shown = space.task(self._store.catalog.task(run.task)), space.run(run)
+        task, shown = space.task(self._store.definitions.task(run.task)), space.run(run)
         if run.state in LEASED and work is not None:
             return shown, running(shown, task, work, now_ms), work
         if run.final:
@@ -131,7 +131,7 @@ class History:
             facts = Facts(run, task, _queue(self._store, run), 0, 0, 0, 0, 0, 0, 0, None)
         return shown, causes(replace(facts, run=shown, task=task, queue=space.queue(facts.queue))), work
 
-    async def _work(self, run: Run) -> Work | None:
+    async def _work(self, run: Run) -> CurrentAttempt | None:
         """Return the worker that executes the run, or was the last to; of one of another organisation only that there is one."""
         tried = attempts(await self.events(run.id, 0, EVENTS_MAX, "run.state"))
         if not tried:
@@ -140,17 +140,19 @@ class History:
         worker = await self._store.read.worker(last.worker_id)
         standing = await self._workers.standing(last.worker_id, own) if run.state in LEASED else None
         if worker is not None and worker.organisation == own:
-            return Work(last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, standing)
+            return CurrentAttempt(
+                last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, standing
+            )
         if standing is not None and standing.blocked is not None:
             blocked = standing.blocked
             if blocked.run_id != run.id:
                 blocked = replace(blocked, task="", where="", stack="")
             standing = replace(standing, blocked=blocked)
-        return Work(last.worker_id, "", last.started_at, standing)
+        return CurrentAttempt(last.worker_id, "", last.started_at, standing)
 
     async def _facts(self, run: Run) -> Facts:
         store = self._store
-        task = store.catalog.task(run.task)
+        task = store.definitions.task(run.task)
         live = await store.read.live_counts()
         workers = [
             worker
@@ -351,4 +353,4 @@ class _Wake:
 
 
 def _queue(store: Store, run: Run) -> Queue:
-    return store.catalog.queues.get(run.queue) or Queue(run.queue, 0, None, run.created_at, run.created_at)
+    return store.definitions.queues.get(run.queue) or Queue(run.queue, 0, None, run.created_at, run.created_at)

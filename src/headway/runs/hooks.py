@@ -13,7 +13,7 @@ import msgspec
 
 from headway.kernel.lifecycle import Event
 from headway.kernel.run import Run, State
-from headway.store.unit import HookTable, Unit
+from headway.store.unit_of_work import HookTable, UnitOfWork
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     """States after the transition."""
     concerns: Callable[[Run], Any]
     """Predicate on the run before the transition, such as `attrgetter("parent_id")`; a false value skips the hook."""
-    on_transition: Callable[[Unit, Run, Run, Event], None]
+    on_transition: Callable[[UnitOfWork, Run, Run, Event], None]
     """Called with the run before and after the transition, and the event that caused it."""
 
 

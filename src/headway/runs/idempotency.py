@@ -12,7 +12,7 @@ import msgspec
 from headway.errors import IdempotencyKeyReused
 from headway.kernel.space import Space
 from headway.store.command import Command
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Repeatable(Command[T]):
         """Return the lines to remember."""
 
     @abstractmethod
-    def replay(self, unit: Unit, lines: list[str]) -> T:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> T:
         """Return the result of a repeated request from the lines of the first one."""
 
 
@@ -66,9 +66,9 @@ class Creation(Repeatable[str]):
         """Return the id."""
         return [result]
 
-    def replay(self, unit: Unit, lines: list[str]) -> str:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> str:
         """Return the id."""
-        del unit
+        del uow
         return lines[0]
 
 
@@ -84,22 +84,22 @@ class Keyed(Command[T]):
         self.grows = command.grows
         self.weight = command.weight
 
-    def apply(self, unit: Unit) -> T:
+    def apply(self, uow: UnitOfWork) -> T:
         """Return the command's result; raise IdempotencyKeyReused if the key is that of another request.
 
         An error of the command is not remembered.
         """
         request = self._request
-        known = unit.reply(self._key)
+        known = uow.reply(self._key)
         if known is not None:
             fingerprint, reply = known
             if fingerprint != request.fingerprint:
                 raise IdempotencyKeyReused
             request.replayed = True
-            return self._command.replay(unit, _decode(reply))
-        result = self._command.apply(unit)
+            return self._command.replay(uow, _decode(reply))
+        result = self._command.apply(uow)
         reply = _encode(self._command.lines(result)).decode()
-        unit.remember(self._key, request.fingerprint, reply, unit.now_ms + request.keep_ms)
+        uow.remember(self._key, request.fingerprint, reply, uow.now_ms + request.keep_ms)
         return result
 
 
@@ -109,24 +109,24 @@ def keyed(command: Repeatable[T], request: RequestKey | None, space: Space) -> C
 
 
 def once(
-    unit: Unit, request: RequestKey | None, space: Space, work: Callable[[Unit], list[str]]
+    uow: UnitOfWork, request: RequestKey | None, space: Space, work: Callable[[UnitOfWork], list[str]]
 ) -> tuple[list[str], bool]:
     """Return the lines of the reply, and whether they are those of an earlier request with the same key.
 
     Raises IdempotencyKeyReused if that one was another request. What `work` raises is not remembered.
     """
     if request is None:
-        return work(unit), False
+        return work(uow), False
     key = space.inside(request.key)
-    known = unit.reply(key)
+    known = uow.reply(key)
     if known is not None:
         fingerprint, reply = known
         if fingerprint != request.fingerprint:
             raise IdempotencyKeyReused
         request.replayed = True
         return _decode(reply), True
-    lines = work(unit)
-    unit.remember(key, request.fingerprint, _encode(lines).decode(), unit.now_ms + request.keep_ms)
+    lines = work(uow)
+    uow.remember(key, request.fingerprint, _encode(lines).decode(), uow.now_ms + request.keep_ms)
     return lines, False
 
 

@@ -13,7 +13,7 @@ from headway.notify.events import StopRequested
 from headway.runs.claiming import unpark_freed
 from headway.runs.hooks import Hook
 from headway.runs.transitions import CHILD_RESULT, change, child_result, unblock
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -21,55 +21,55 @@ _LEFT: Final = frozenset(State) - LEASED
 """States in which no worker holds the run."""
 
 
-def tell_worker(unit: Unit, run: Run, after: Run, event: Event) -> None:
+def tell_worker(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
     """Have the worker that holds the run end its attempt."""
     del after
     assert run.worker_id is not None
     if isinstance(event, StopAsked):
-        grace_ms = unit.task(run.task).grace_ms if event.grace_ms is None else event.grace_ms
-        unit.emit(StopRequested(run.worker_id, run.id, run.epoch, grace_ms, event.reason.message))
+        grace_ms = uow.task(run.task).grace_ms if event.grace_ms is None else event.grace_ms
+        uow.emit(StopRequested(run.worker_id, run.id, run.epoch, grace_ms, event.reason.message))
     elif isinstance(event, Held):
-        unit.emit(StopRequested(run.worker_id, run.id, run.epoch, 0, "suspended"))
+        uow.emit(StopRequested(run.worker_id, run.id, run.epoch, 0, "suspended"))
 
 
-def free_slot(unit: Unit, run: Run, after: Run, event: Event) -> None:
+def free_slot(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
     """Open the lanes that a limit on the run's task or queue may have closed: one of its slots is free."""
     del after, event
-    task = unit.task(run.task)
+    task = uow.task(run.task)
     if task.limited:
         if run.key is not None and task.limited_by_key:
-            unit.defer(unpark_freed, (run.task, run.key))
-        for queue, name in unit.catalog.lanes_of(run.task):
-            unit.open_lane(queue, name)
-    if unit.queue(run.queue).concurrency is not None:
-        for queue, name in unit.catalog.lanes_in(run.queue):
-            unit.open_lane(queue, name)
+            uow.defer(unpark_freed, (run.task, run.key))
+        for queue, name in uow.definitions.lanes_of(run.task):
+            uow.open_lane(queue, name)
+    if uow.queue(run.queue).concurrency is not None:
+        for queue, name in uow.definitions.lanes_in(run.queue):
+            uow.open_lane(queue, name)
 
 
-def pass_on_key(unit: Unit, run: Run, after: Run, event: Event) -> None:
+def pass_on_key(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
     """Free the slot of a queued run's key for the next: the run leaves its queue without a claim."""
     del after
     if run.state is State.QUEUED and type(event) is not Claimed:
-        free_key(unit, run)
+        free_key(uow, run)
 
 
-def free_key(unit: Unit, run: Run) -> None:
+def free_key(uow: UnitOfWork, run: Run) -> None:
     """Let the next parked run of the key compete: this one was un-parked for its slot, and does not take it."""
-    if run.key is not None and unit.task(run.task).concurrency_per_key is not None:
-        unit.defer(unpark_freed, (run.task, run.key))
+    if run.key is not None and uow.task(run.task).concurrency_per_key is not None:
+        uow.defer(unpark_freed, (run.task, run.key))
 
 
-def tell_parent(unit: Unit, run: Run, after: Run, event: Event) -> None:
+def tell_parent(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
     """Record how a child ended as a step of its parent, which goes on if it waits for the child."""
     del event
-    parent = unit.run(run.parent_id or "")
+    parent = uow.run(run.parent_id or "")
     if parent is None or parent.state in FINAL:
         return
-    unit.add_step(parent.id, CHILD_RESULT + run.id, child_result(after))
+    uow.add_step(parent.id, CHILD_RESULT + run.id, child_result(after))
     if parent.seq == 1:  # a claim looks for steps only where something has happened since the start
         line = _encode({"name": CHILD_RESULT + run.id, "attempt": parent.attempt}).decode()
-        parent = change(unit, parent, parent, "run.step", line)
-    unblock(unit, parent, Blocker(kind="run", run_id=run.id))
+        parent = change(uow, parent, parent, "run.step", line)
+    unblock(uow, parent, Blocker(kind="run", run_id=run.id))
 
 
 _held: Final = attrgetter("worker_id")

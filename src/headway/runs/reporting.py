@@ -23,10 +23,10 @@ from headway.protocol.runs import StartRun
 from headway.protocol.values import invalid, timestamp
 from headway.runs import continuing
 from headway.runs.report_events import EVENTS, json_text
-from headway.runs.starting import Draft, Drafter, insert
+from headway.runs.starting import NewRun, RunFactory, insert
 from headway.runs.transitions import CHILD_RESULT, change, move, unblock
 from headway.store.damage import is_json
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -44,7 +44,7 @@ class CheckedReport(msgspec.Struct, frozen=True):
     report: wire.AnyReport
     value: str = "null"
     event: lifecycle.Event | None = None
-    draft: Draft | None = None
+    draft: NewRun | None = None
     refusal: HeadwayError | None = None
     organisation: int = FIRST
     """Organisation of the run that the report was checked for."""
@@ -71,8 +71,8 @@ def _check_name(name: str) -> None:
 class ReportProcessor:
     """Checks reports before the transaction, and applies them in it."""
 
-    def __init__(self, drafter: Drafter, signer: Signer, settings: Settings) -> None:
-        self._drafter = drafter
+    def __init__(self, run_factory: RunFactory, signer: Signer, settings: Settings) -> None:
+        self._drafter = run_factory
         self._signer = signer
         self._settings = settings
 
@@ -118,14 +118,14 @@ class ReportProcessor:
             return CheckedReport(report, refusal=error, organisation=organisation, by=by)
 
     def apply(
-        self, unit: Unit, worker_id: str, reports: list[CheckedReport]
+        self, uow: UnitOfWork, worker_id: str, reports: list[CheckedReport]
     ) -> tuple[list[wire.Rejection], list[wire.Reply]]:
         """Apply reports in order; return those that changed nothing, and the answers that some ask for."""
         rejected: list[wire.Rejection] = []
         replies: list[wire.Reply] = []
         for index, given in enumerate(reports):
             checked, report = given, given.report
-            run = unit.run(report.run_id)
+            run = uow.run(report.run_id)
             try:
                 if run is None or run.epoch != report.epoch or run.worker_id != worker_id:
                     raise LeaseLost
@@ -134,15 +134,15 @@ class ReportProcessor:
                     checked = self.check(report, run.organisation, checked.by, shared=shared)
                 if checked.refusal is not None:
                     raise checked.refusal
-                reply = self._one(unit, run, checked)
+                reply = self._one(uow, run, checked)
                 if reply is not None:
                     replies.append(msgspec.structs.replace(reply, index=index))
             except HeadwayError as error:
-                unit.doubt(report.run_id)
+                uow.doubt(report.run_id)
                 rejected.append(wire.Rejection(index=index, status=error.status, code=error.code, detail=error.detail))
         return rejected, replies
 
-    def _one(self, unit: Unit, run: Run, checked: CheckedReport) -> wire.Reply | None:
+    def _one(self, uow: UnitOfWork, run: Run, checked: CheckedReport) -> wire.Reply | None:
         report = checked.report
         match report:
             case (
@@ -150,29 +150,29 @@ class ReportProcessor:
                 | wire.SleptReport() | wire.ReleasedReport() | wire.StoppedReport()
             ):  # fmt: skip
                 assert checked.event is not None, "an outcome is translated into an event"
-                _apply(unit, run, report, checked.event)
+                _apply(uow, run, report, checked.event)
             case wire.ProgressReport():
-                after = progress.advance(run, report.done, report.total, report.message, unit.now_ms)
-                change(unit, run, after)
+                after = progress.advance(run, report.done, report.total, report.message, uow.now_ms)
+                change(uow, run, after)
             case wire.LogReport():
-                self._log(unit, run, report)
+                self._log(uow, run, report)
             case wire.ResultReport():
-                number = unit.add_result(run.id, report.name, checked.value)
+                number = uow.add_result(run.id, report.name, checked.value)
                 line = _encode({"number": number, "name": report.name, "value": msgspec.Raw(checked.value.encode())})
-                change(unit, run, run, "run.result", line.decode())
+                change(uow, run, run, "run.result", line.decode())
             case wire.StepReport():
-                _step(unit, run, report.name, checked.value)
+                _step(uow, run, report.name, checked.value)
             case wire.StepFailureReport():
-                _step_failure(unit, run, report, checked.value)
+                _step_failure(uow, run, report, checked.value)
             case wire.ChildReport():
-                return self._child(unit, run, report, checked.draft)
+                return self._child(uow, run, report, checked.draft)
             case wire.TokenReport():
                 return wire.Reply(index=0, token=self._signer.seal(TOKEN, f"{run.id} {report.name}"))
             case _:
                 assert_never(report)
         return None
 
-    def _log(self, unit: Unit, run: Run, report: wire.LogReport) -> None:
+    def _log(self, uow: UnitOfWork, run: Run, report: wire.LogReport) -> None:
         """Histories are bounded: a run that logs without end keeps its first lines, and says so."""
         bound = self._settings.log_lines_max
         if run.seq > bound:
@@ -183,11 +183,11 @@ class ReportProcessor:
         line: dict[str, Any] = {"level": level, "message": message, "attempt": run.attempt}
         if report.fields and run.seq < bound:
             line["fields"] = report.fields
-        change(unit, run, run, "run.log", _encode(line).decode())
+        change(uow, run, run, "run.log", _encode(line).decode())
 
-    def _child(self, unit: Unit, run: Run, report: wire.ChildReport, draft: Draft | None) -> wire.Reply:
+    def _child(self, uow: UnitOfWork, run: Run, report: wire.ChildReport, draft: NewRun | None) -> wire.Reply:
         """Start a child once: what an earlier attempt started is found again by its step."""
-        known = unit.step(run.id, report.name)
+        known = uow.step(run.id, report.name)
         if known is not None:
             child_id = _decode(known.value) if is_json(known.value) else None
             if not isinstance(child_id, str):
@@ -196,24 +196,24 @@ class ReportProcessor:
         if run.state is State.STOPPING:
             raise RunStopping
         assert draft is not None
-        child = self._insert_child(unit, run, report.name, draft)
-        _step(unit, run, report.name, f'"{child.id}"')
+        child = self._insert_child(uow, run, report.name, draft)
+        _step(uow, run, report.name, f'"{child.id}"')
         return wire.Reply(index=0, run_id=child.id)
 
-    def _insert_child(self, unit: Unit, parent: Run, step: str, draft: Draft) -> Run:
+    def _insert_child(self, uow: UnitOfWork, parent: Run, step: str, draft: NewRun) -> Run:
         """Start the child; one that takes the place of a child that failed in an earlier run goes on from its steps."""
-        before = continuing.inherit_child(unit, parent, step, draft.run)
+        before = continuing.inherit_child(uow, parent, step, draft.run)
         if before is None:
-            return insert(unit, draft)[0]
-        planned = continuing.plan(unit, before)
+            return insert(uow, draft)[0]
+        planned = continuing.plan(uow, before)
         draft = msgspec.structs.replace(draft, run=msgspec.structs.replace(draft.run, previous_id=before.id))
-        child, created = insert(unit, draft)
+        child, created = insert(uow, draft)
         if created:
-            continuing.inherit(unit, before, child, planned)
+            continuing.inherit(uow, before, child, planned)
         return child
 
 
-def _authorize_child(by: Principal, draft: Draft, effects: Iterable[Effect]) -> None:
+def _authorize_child(by: Principal, draft: NewRun, effects: Iterable[Effect]) -> None:
     """Raise Forbidden for a child that the worker's key may not start."""
     effect = lacking_for_child(by, effects, draft.run.queue)
     if effect is not None:
@@ -222,10 +222,10 @@ def _authorize_child(by: Principal, draft: Draft, effects: Iterable[Effect]) -> 
         raise Forbidden(f"to {effect} in the queue {queue[:200]} needs the scope {scope}{elsewhere}", scope=scope)
 
 
-def _step(unit: Unit, run: Run, name: str, value: str) -> None:
-    if unit.step(run.id, name) is None:
-        unit.add_step(run.id, name, value)
-        change(unit, run, run, "run.step", _encode({"name": name, "attempt": run.attempt}).decode())
+def _step(uow: UnitOfWork, run: Run, name: str, value: str) -> None:
+    if uow.step(run.id, name) is None:
+        uow.add_step(run.id, name, value)
+        change(uow, run, run, "run.step", _encode({"name": name, "attempt": run.attempt}).decode())
 
 
 def _step_failure_value(report: wire.StepFailureReport) -> str:
@@ -235,48 +235,48 @@ def _step_failure_value(report: wire.StepFailureReport) -> str:
     return _encode(failure).decode()
 
 
-def _step_failure(unit: Unit, run: Run, report: wire.StepFailureReport, value: str) -> None:
+def _step_failure(uow: UnitOfWork, run: Run, report: wire.StepFailureReport, value: str) -> None:
     name = f"{STEP_FAILURE}{report.name}:{report.number}"
-    if unit.step(run.id, name) is None:
-        unit.add_step(run.id, name, value)
+    if uow.step(run.id, name) is None:
+        uow.add_step(run.id, name, value)
         line = {
             "name": report.name, "number": report.number, "attempt": run.attempt, "retry_at": report.retry_at,
             "error": report.error,
         }  # fmt: skip
-        change(unit, run, run, "run.step_failed", _encode(line).decode())
+        change(uow, run, run, "run.step_failed", _encode(line).decode())
 
 
-def _apply(unit: Unit, run: Run, report: wire.OutcomeReport, event: lifecycle.Event) -> None:
+def _apply(uow: UnitOfWork, run: Run, report: wire.OutcomeReport, event: lifecycle.Event) -> None:
     if isinstance(event, lifecycle.Suspended):
-        _suspend(unit, run, event)
+        _suspend(uow, run, event)
         return
     note = {"note": report.note} if isinstance(report, wire.ReleasedReport) and report.note else {}
-    move(unit, run, event, **note)
+    move(uow, run, event, **note)
     if run.state is State.STOPPING and isinstance(event, lifecycle.Succeeded):
         # Taken as the word that it has stopped, not as its outcome: the stop was durable first.
         raise RunStopping
 
 
-def _suspend(unit: Unit, run: Run, event: lifecycle.Suspended) -> None:
+def _suspend(uow: UnitOfWork, run: Run, event: lifecycle.Suspended) -> None:
     """Suspend, and go on at once if what it waits for came while it was letting go."""
     for blocker in event.blockers:
         if blocker.kind == "run":
-            child = unit.run(blocker.run_id)
-            known = unit.step(run.id, CHILD_RESULT + blocker.run_id) if child is None else child.parent_id == run.id
-            if not known and not continuing.take_over(unit, run, blocker.run_id):
+            child = uow.run(blocker.run_id)
+            known = uow.step(run.id, CHILD_RESULT + blocker.run_id) if child is None else child.parent_id == run.id
+            if not known and not continuing.take_over(uow, run, blocker.run_id):
                 raise InvalidState("a run can wait for its own children only", state=str(run.state))
-    after = move(unit, run, event)
+    after = move(uow, run, event)
     for blocker in event.blockers:
-        if after.state is State.SUSPENDED and _has_come(unit, run, blocker):
-            after = unblock(unit, after, blocker)
+        if after.state is State.SUSPENDED and _has_come(uow, run, blocker):
+            after = unblock(uow, after, blocker)
 
 
-def _has_come(unit: Unit, run: Run, blocker: Blocker) -> bool:
+def _has_come(uow: UnitOfWork, run: Run, blocker: Blocker) -> bool:
     if blocker.kind == "run":
-        child = unit.run(blocker.run_id)
-        told = run.previous_id is not None and unit.step(run.id, CHILD_RESULT + blocker.run_id) is not None
+        child = uow.run(blocker.run_id)
+        told = run.previous_id is not None and uow.step(run.id, CHILD_RESULT + blocker.run_id) is not None
         return child is None or child.state in FINAL or told
-    return unit.step(run.id, f"{SIGNAL}{blocker.name}#{blocker.number}") is not None
+    return uow.step(run.id, f"{SIGNAL}{blocker.name}#{blocker.number}") is not None
 
 
 def token_of(signer: Signer, token: str) -> tuple[str, str] | None:

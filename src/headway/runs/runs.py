@@ -39,11 +39,11 @@ from headway.runs.idempotency import Keyed, Repeatable, RequestKey, keyed
 from headway.runs.inputs import canonical
 from headway.runs.reactions import free_key
 from headway.runs.reporting import SIGNAL, token_of
-from headway.runs.starting import Draft, Drafter, insert
+from headway.runs.starting import NewRun, RunFactory, insert
 from headway.runs.stopping import FamilyStop, finish
 from headway.runs.transitions import change, move
 from headway.store.store import Store
-from headway.store.unit import Unit, as_rows, label_rows
+from headway.store.unit_of_work import UnitOfWork, as_rows, label_rows
 
 AGAIN_S: Final = 1.0
 """Before who waits reads again what could not be read: it may be there again without a change."""
@@ -89,21 +89,21 @@ def _remembered(error: HeadwayError) -> str:
 class Start(Repeatable[tuple[Run, bool] | str]):
     """Start a run: (the run, whether it is new), or the id of the run of an earlier request."""
 
-    draft: Draft
+    draft: NewRun
     run_ids: tuple[str, ...]
     grows = True
 
-    def apply(self, unit: Unit) -> tuple[Run, bool]:
+    def apply(self, uow: UnitOfWork) -> tuple[Run, bool]:
         """Insert the run, or find the one with its dedupe key; raise DuplicateRun if that is not wanted."""
-        return insert(unit, self.draft)
+        return insert(uow, self.draft)
 
     def lines(self, result: tuple[Run, bool] | str) -> list[str]:
         """Return the id."""
         return [result if isinstance(result, str) else result[0].id]
 
-    def replay(self, unit: Unit, lines: list[str]) -> str:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> str:
         """Return the id: the run may have been removed since."""
-        del unit
+        del uow
         return lines[0]
 
 
@@ -111,19 +111,19 @@ class Start(Repeatable[tuple[Run, bool] | str]):
 class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
     """Start the runs of a batch: for each what `Start` returns, its error, or the line of an earlier request."""
 
-    drafts: list[Draft | HeadwayError]
+    drafts: list[NewRun | HeadwayError]
     atomic: bool
     run_ids: list[str]
     weight: int
     grows = True
 
-    def apply(self, unit: Unit) -> list[tuple[Run, bool] | HeadwayError | str]:
+    def apply(self, uow: UnitOfWork) -> list[tuple[Run, bool] | HeadwayError | str]:
         """Insert the runs in order; raise the first error if the batch is atomic."""
-        return [draft if isinstance(draft, HeadwayError) else self._one(unit, draft) for draft in self.drafts]
+        return [draft if isinstance(draft, HeadwayError) else self._one(uow, draft) for draft in self.drafts]
 
-    def _one(self, unit: Unit, draft: Draft) -> tuple[Run, bool] | HeadwayError:
+    def _one(self, uow: UnitOfWork, draft: NewRun) -> tuple[Run, bool] | HeadwayError:
         try:
-            return insert(unit, draft)
+            return insert(uow, draft)
         except HeadwayError as error:
             if self.atomic:
                 raise
@@ -133,9 +133,9 @@ class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
         """Return the ids of runs and the errors."""
         return [_line(item) for item in result]
 
-    def replay(self, unit: Unit, lines: list[str]) -> list[tuple[Run, bool] | HeadwayError | str]:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> list[tuple[Run, bool] | HeadwayError | str]:
         """Return the lines: the runs may have been removed since."""
-        del unit
+        del uow
         return [*lines]
 
 
@@ -144,7 +144,7 @@ class ChangeRun(Repeatable[Run]):
     """Apply a verb to a run; the result is the run after it, or the new run that the verb has made."""
 
     run_id: str
-    verb: Callable[[Unit, Run], Run]
+    verb: Callable[[UnitOfWork, Run], Run]
     organisation: int | None
     """The run's organisation; None: any."""
     version: int | None = None
@@ -153,22 +153,22 @@ class ChangeRun(Repeatable[Run]):
     def __post_init__(self) -> None:
         self.run_ids = (self.run_id,)
 
-    def apply(self, unit: Unit) -> Run:
+    def apply(self, uow: UnitOfWork) -> Run:
         """Raise RunNotFound, VersionMismatch, and what the verb raises."""
-        run = unit.run(self.run_id)
+        run = uow.run(self.run_id)
         if run is None or self.organisation not in (None, run.organisation):
             raise RunNotFound
         if self.version is not None and run.version != self.version:
             raise VersionMismatch(f"the run is at version {run.version}, not {self.version}", version=run.version)
-        return self.verb(unit, run)
+        return self.verb(uow, run)
 
     def lines(self, result: Run) -> list[str]:
         """Return the id."""
         return [result.id]
 
-    def replay(self, unit: Unit, lines: list[str]) -> Run:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> Run:
         """Return the run as it is now; raise RunNotFound if it was removed since."""
-        run = unit.run(lines[0])
+        run = uow.run(lines[0])
         if run is None:
             raise RunNotFound
         return run
@@ -178,13 +178,13 @@ class Runs:
     """Every verb on the runs of one organisation; those of others are not there. Names are the organisation's own."""
 
     def __init__(
-        self, store: Store, drafter: Drafter, ids: IdSource, signer: Signer, settings: Settings, space: Space
+        self, store: Store, run_factory: RunFactory, ids: IdSource, signer: Signer, settings: Settings, space: Space
     ) -> None:
         self._store = store
-        self._catalog = store.catalog
+        self._catalog = store.definitions
         self._space = space
         self._organisation = space.organisation
-        self._drafter = drafter
+        self._drafter = run_factory
         self._ids = ids
         self._signer = signer
         self._settings = settings
@@ -192,7 +192,7 @@ class Runs:
     # -- starting ----------------------------------------------------------------------------------------------------
 
     async def start(self, spec: StartRun, request: RequestKey | None = None, *, run_type: str = "api") -> Started:
-        """Start a run; when this returns it is on disk. Raises what `Drafter.draft` and `insert` raise.
+        """Start a run; when this returns it is on disk. Raises what `RunFactory.draft` and `insert` raise.
 
         `run_type` says on which surface. With `validate_only` everything is checked and nothing is kept.
         """
@@ -213,7 +213,7 @@ class Runs:
         """Start up to 1,000 runs in one transaction, answered in order; atomic: all, or the first error is raised."""
         space = self._space
         await self._store.know(space, (spec.task for spec in batch.runs))
-        drafts: list[Draft | HeadwayError] = []
+        drafts: list[NewRun | HeadwayError] = []
         for index, spec in enumerate(batch.runs):
             try:
                 drafts.append(await self._drafter.draft(spec, space))
@@ -313,7 +313,7 @@ class Runs:
     async def _change(
         self,
         run_id: str,
-        work: Callable[[Unit, Run], Run],
+        work: Callable[[UnitOfWork, Run], Run],
         request: RequestKey | None = None,
         version: int | None = None,
         *,
@@ -335,8 +335,8 @@ class Runs:
         run_at = UNSET if patch.run_at is UNSET else timestamp(patch.run_at, "/run_at")
         keep_ms = UNSET if patch.retention is UNSET else _keep(patch.retention)
 
-        def work(unit: Unit, run: Run) -> Run:
-            return _patched(unit, run, patch, run_at, keep_ms)
+        def work(uow: UnitOfWork, run: Run) -> Run:
+            return _patched(uow, run, patch, run_at, keep_ms)
 
         return await self._change(run_id, work, request, version)
 
@@ -347,10 +347,10 @@ class Runs:
 
         left = False
 
-        def work(unit: Unit, run: Run) -> Run:
+        def work(uow: UnitOfWork, run: Run) -> Run:
             nonlocal left
-            after = verbs.terminate(unit, run, reason, grace_ms, cascade=how.children == "cascade")
-            left = unit.local(FamilyStop).unfinished
+            after = verbs.terminate(uow, run, reason, grace_ms, cascade=how.children == "cascade")
+            left = uow.local(FamilyStop).unfinished
             return after
 
         after = await self._change(run_id, work, request)
@@ -360,11 +360,11 @@ class Runs:
 
     async def suspend(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
         """Hold the run until it is resumed. Running code loses its lease at once; its attempt is given back."""
-        return await self._change(run_id, lambda unit, run: verbs.suspend(unit, run, reason), request)
+        return await self._change(run_id, lambda uow, run: verbs.suspend(uow, run, reason), request)
 
     async def resume(self, run_id: str, reason: Reason, request: RequestKey | None = None) -> Run:
         """Queue a suspended run again, whatever it waits for. A run that is not suspended raises InvalidState."""
-        return await self._change(run_id, lambda unit, run: verbs.resume(unit, run, reason), request)
+        return await self._change(run_id, lambda uow, run: verbs.resume(uow, run, reason), request)
 
     async def signal(self, run_id: str, signal: SignalRun, request: RequestKey | None = None) -> Run:
         """Give the run a message; it is kept until the run asks for it.
@@ -380,7 +380,7 @@ class Runs:
         payload, _ = canonical(
             signal.payload, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/payload"
         )
-        return await self._change(run_id, lambda unit, run: verbs.signal(unit, run, signal.name, payload), request)
+        return await self._change(run_id, lambda uow, run: verbs.signal(uow, run, signal.name, payload), request)
 
     async def complete_token(self, token: str, value: msgspec.Raw, request: RequestKey | None = None) -> Run:
         """Complete the wait of a token; raise NotFound for an unknown one, AlreadyCompleted for the second time.
@@ -394,11 +394,11 @@ class Runs:
         limits = self._settings
         payload, _ = canonical(value, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/value")
 
-        def work(unit: Unit, run: Run) -> Run:
-            signal, run = f"{TOKEN_WAIT}{name}", latest(unit, run)
-            if unit.step(run.id, f"{SIGNAL}{signal}#1") is not None:
+        def work(uow: UnitOfWork, run: Run) -> Run:
+            signal, run = f"{TOKEN_WAIT}{name}", latest(uow, run)
+            if uow.step(run.id, f"{SIGNAL}{signal}#1") is not None:
                 raise AlreadyCompleted
-            return verbs.signal(unit, run, signal, payload)
+            return verbs.signal(uow, run, signal, payload)
 
         # Whoever holds the token comes from outside: the run is that of the token, and so is whose it is.
         return await self._change(run_id, work, request, anyones=True)
@@ -413,21 +413,21 @@ class Runs:
         """
         new_id = self._ids.new(self._store.clock.now_ms())
 
-        def work(unit: Unit, run: Run) -> Run:
-            return verbs.retry(unit, run, new_id, reason, from_scratch=from_scratch)
+        def work(uow: UnitOfWork, run: Run) -> Run:
+            return verbs.retry(uow, run, new_id, reason, from_scratch=from_scratch)
 
         return await self._change(run_id, work, request)
 
     async def protect(self, run_id: str, *, protected: bool, request: RequestKey | None = None) -> Run:
         """Keep the run from being removed, or let it go again."""
-        return await self._change(run_id, lambda unit, run: verbs.protect(unit, run, protected=protected), request)
+        return await self._change(run_id, lambda uow, run: verbs.protect(uow, run, protected=protected), request)
 
     async def delete(self, run_id: str, version: int | None = None) -> None:
         """Remove a finished run; raise InvalidState for a live one, Protected for a protected one, or VersionMismatch."""
         await self._change(run_id, verbs.delete, version=version)
 
 
-def _patched(unit: Unit, run: Run, patch: PatchRun, run_at: int | UnsetType, keep_ms: int | UnsetType) -> Run:
+def _patched(uow: UnitOfWork, run: Run, patch: PatchRun, run_at: int | UnsetType, keep_ms: int | UnsetType) -> Run:
     if patch == PatchRun():
         return run
     changes: dict[str, Any] = {
@@ -440,22 +440,22 @@ def _patched(unit: Unit, run: Run, patch: PatchRun, run_at: int | UnsetType, kee
         _still_waits(run, {"run_at"}, (State.SCHEDULED, State.QUEUED))
     if "queue" in changes:
         changes["queue"] = Space(run.organisation).inside(str(changes["queue"]))
-        unit.queue(changes["queue"])
+        uow.queue(changes["queue"])
     if patch.labels is not UNSET:
         changes["labels"] = _encode(patch.labels).decode()
-        unit.later("delete_run_labels", ids=f'["{run.id}"]')
-        unit.later("insert_labels", rows=as_rows(label_rows(run, patch.labels)))
+        uow.later("delete_run_labels", ids=f'["{run.id}"]')
+        uow.later("insert_labels", rows=as_rows(label_rows(run, patch.labels)))
     if keep_ms is not UNSET:
         changes["keep_ms"] = keep_ms
     after = replace(run, **changes)
     if after.finished_at is not None:
-        after = replace(after, expires_at=expires_at(after, after.state, unit.task(run.task), after.finished_at))
+        after = replace(after, expires_at=expires_at(after, after.state, uow.task(run.task), after.finished_at))
     if run.state is State.QUEUED and changes.keys() & {"priority", "queue"}:  # it competes anew
         after = replace(after, parked_until=None)
-        free_key(unit, run)
+        free_key(uow, run)
     line = _encode({"changed": sorted([*changes, *(("run_at",) if run_at is not UNSET else ())])}).decode()
-    after = change(unit, run, after, "run.changed", line)
-    return after if run_at is UNSET or run_at == run.run_at else move(unit, after, Rescheduled(run_at))
+    after = change(uow, run, after, "run.changed", line)
+    return after if run_at is UNSET or run_at == run.run_at else move(uow, after, Rescheduled(run_at))
 
 
 def _still_waits(run: Run, names: AbstractSet[str], states: tuple[State, ...]) -> None:

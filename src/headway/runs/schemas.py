@@ -57,7 +57,7 @@ class Question(msgspec.Struct, frozen=True):
         return _input_too_costly(self.pointer, "takes too long to be done here")
 
 
-class Known(msgspec.Struct, frozen=True):
+class CompiledSchema(msgspec.Struct, frozen=True):
     """The cost and the validator of a schema."""
 
     cost: Cost | None = None
@@ -73,7 +73,7 @@ class Schemas:
 
     def __init__(self, children: Children) -> None:
         self._children = children
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, CompiledSchema] = {}
         self._memory = 0
         self._judged: WeakSet[asyncio.Task[Any]] = WeakSet()
         self.spent = 0.0
@@ -159,25 +159,25 @@ class Schemas:
         if verdict.unusable:
             raise _unusable(pointer, verdict.unusable)
 
-    def _learn(self, schema: str) -> Known:
+    def _learn(self, schema: str) -> CompiledSchema:
         """Compute a schema's cost, and compile it if that is quick; raise InvalidInput for an invalid one."""
         said = _decode(schema)
         self.spent += LEARNED_STEPS * len(schema)
         try:
             cost = cost_of(said)
         except TooCostly as error:
-            known = Known(too_costly=error)
+            known = CompiledSchema(too_costly=error)
         else:
             quick = cost.weight <= WEIGHT_MAX and len(schema) <= SIZE_MAX and cost.by_depth
             try:
                 validator = checking.compiled(said) if quick else None
             except checking.Unusable as error:
                 raise _unusable("/input_schema", str(error)) from None
-            known = Known(cost, None, validator, _rate(cost))
+            known = CompiledSchema(cost, None, validator, _rate(cost))
         self._remember(schema, known)
         return known
 
-    def _remember(self, schema: str, known: Known) -> None:
+    def _remember(self, schema: str, known: CompiledSchema) -> None:
         self._known[schema] = known
         self._memory += _memory(schema, known)
         while self._memory > MEMORY_MAX and len(self._known) > 1:
@@ -186,7 +186,7 @@ class Schemas:
             self._memory -= 0 if gone is None else _memory(oldest, gone)
 
 
-def _memory(schema: str, known: Known) -> int:
+def _memory(schema: str, known: CompiledSchema) -> int:
     if known.validator is None or known.cost is None:
         return 1_000 + len(schema)
     return 1_000 + 20 * len(schema) + 64 * known.cost.weight + known.cost.patterns * checking.DFA_BYTES
@@ -200,7 +200,7 @@ def _rate(cost: Cost) -> float:
     return most.containers + most.values + most.bytes
 
 
-def _steps(known: Known, text: str, value: Any) -> tuple[float, float, float]:
+def _steps(known: CompiledSchema, text: str, value: Any) -> tuple[float, float, float]:
     """Return upper bounds of a check's steps, of its errors, and of the depth to which these are nested."""
     assert known.cost is not None
     containers = text.count("{") + text.count("[")

@@ -15,9 +15,9 @@ from headway.notify.events import DeadlineSet, PeersChecked, RunDue
 from headway.runs.sessions import Sessions
 from headway.store.peers import Peers, Server
 from headway.store.store import Store
-from headway.store.unit import Unit, as_rows
+from headway.store.unit_of_work import UnitOfWork, as_rows
 
-PULSE_MS: Final = 2_000
+SERVER_HEARTBEAT_MS: Final = 2_000
 """How often a server gives a sign of life, and looks at what it may not have been told."""
 GONE_MS: Final = 7_000
 """A server of which nothing is heard for so long is gone: three signs of life did not come."""
@@ -81,45 +81,45 @@ class Servers:
         """Give the place up, so that others need not wait to see that."""
         peers = self._store.peers
         if peers is not None:
-            await self._store.write(lambda unit: unit.later("delete_servers", ids=as_rows([peers.server_id])))
+            await self._store.write(lambda uow: uow.later("delete_servers", ids=as_rows([peers.server_id])))
 
     async def _say_alive(self, peers: Peers) -> None:
         heard = self._sessions.heard_lately()  # read here, since sessions change on this thread
-        workers, still = await self._store.write(lambda unit: self._pulse(unit, peers, heard))
+        workers, still = await self._store.write(lambda uow: self._pulse(uow, peers, heard))
         self._open(workers, still)
         self._pulsed_ms = self._clock.monotonic_ms()
 
-    def _pulse(self, unit: Unit, peers: Peers, heard: list[str]) -> tuple[list[tuple[str, str]], set[str]]:
+    def _pulse(self, uow: UnitOfWork, peers: Peers, heard: list[str]) -> tuple[list[tuple[str, str]], set[str]]:
         """Return this server's workers with their states; `heard` are those heard lately.
 
         Also return those of them that were taken over from paused servers, and may know no other server.
         """
-        found = [Server(*row) for row in unit.database.rows("read_servers")]
+        found = [Server(*row) for row in uow.database.rows("read_servers")]
         mine = next((server for server in found if server.id == peers.server_id), None)
         gone = self._gone([server for server in found if server is not mine])
         ownerless: list[str] = []
         still: set[str] = set()
         if mine is None or gone:
-            still = self._who_stands_still(unit, gone)
-            ownerless = self._take_place(unit, peers, gone, heard)
+            still = self._who_stands_still(uow, gone)
+            ownerless = self._take_place(uow, peers, gone, heard)
         else:
-            self._say(unit, peers, mine.shard)
+            self._say(uow, peers, mine.shard)
         if self._beat % DEFINED_EVERY:
-            unit.catalog.recount(unit.database)
+            uow.definitions.recount(uow.database)
         else:
-            unit.catalog.load(unit.database)
-        for queue, task in unit.catalog.lanes_with_work:
-            unit.ready[queue, task] = None
-        known = unit.database.rows("workers_of", server_id=peers.server_id)
+            uow.definitions.load(uow.database)
+        for queue, task in uow.definitions.lanes_with_work:
+            uow.ready[queue, task] = None
+        known = uow.database.rows("workers_of", server_id=peers.server_id)
         return [
             *((worker_id, state) for worker_id, state in known),
             *((worker_id, "") for worker_id in ownerless),
         ], still
 
     @staticmethod
-    def _who_stands_still(unit: Unit, gone: list[str]) -> set[str]:
+    def _who_stands_still(uow: UnitOfWork, gone: list[str]) -> set[str]:
         """Return the workers of those servers whose process still exists."""
-        rows = unit.database.rows
+        rows = uow.database.rows
         held = [server_id for server_id in gone if any(is_held for (is_held,) in rows("place_is_held", id=server_id))]
         return {worker_id for server_id in held for worker_id, _ in rows("workers_of", server_id=server_id)}
 
@@ -133,33 +133,33 @@ class Servers:
         }
         return [server_id for server_id, (_, since_ms) in self._seen.items() if since_ms + GONE_MS <= now_ms]
 
-    def _take_place(self, unit: Unit, peers: Peers, gone: list[str], heard: list[str]) -> list[str]:
+    def _take_place(self, uow: UnitOfWork, peers: Peers, gone: list[str], heard: list[str]) -> list[str]:
         """One server at a time: remove those that are gone, find a place, and hear the workers that nobody hears.
 
         Return holders of leases that no row of a worker stands for.
         """
-        unit.database.rows("lock_fact", name="servers")
+        uow.database.rows("lock_fact", name="servers")
         if gone:
             log.warning("servers.gone ids=%s", ",".join(gone))
-            unit.database.run("delete_servers", ids=as_rows(gone))
-        found = [Server(*row) for row in unit.database.rows("read_servers")]
+            uow.database.run("delete_servers", ids=as_rows(gone))
+        found = [Server(*row) for row in uow.database.rows("read_servers")]
         mine = next((server for server in found if server.id == peers.server_id), None)
         taken = {server.shard for server in found}
         shard = mine.shard if mine is not None else next(n for n in range(1, len(taken) + 2) if n not in taken)
-        self._say(unit, peers, shard)
-        unit.flush()
+        self._say(uow, peers, shard)
+        uow.flush()
         # If the others took this server for gone, those that it still hears are its own again.
         for worker_id in heard if mine is None else ():
-            unit.database.run("hear_worker", id=worker_id, server_id=peers.server_id)
-        unit.database.run("adopt_workers", server_id=peers.server_id)
-        return [worker_id for (worker_id,) in unit.database.rows("find_ownerless")]
+            uow.database.run("hear_worker", id=worker_id, server_id=peers.server_id)
+        uow.database.run("adopt_workers", server_id=peers.server_id)
+        return [worker_id for (worker_id,) in uow.database.rows("find_ownerless")]
 
-    def _say(self, unit: Unit, peers: Peers, shard: int) -> None:
+    def _say(self, uow: UnitOfWork, peers: Peers, shard: int) -> None:
         self._beat += 1
-        unit.catalog.shard = shard
-        unit.later(
+        uow.definitions.shard = shard
+        uow.later(
             "save_server", id=peers.server_id, shard=shard, host=peers.host, pid=peers.pid, version=peers.version,
-            beat=self._beat, created_at=unit.now_ms, heard_at=unit.now_ms,
+            beat=self._beat, created_at=uow.now_ms, heard_at=uow.now_ms,
         )  # fmt: skip
 
     def _open(self, workers: list[tuple[str, str]], still: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""The service: everything over one store. Loops and workers hold this; surfaces hold the desk of their organisation."""
+"""The service: everything over one store. Loops and workers hold this; surfaces hold the services of their organisation."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from headway.notify.events import AccessChanged, ClaimsLeft, CommitEvent, LaneCl
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
 from headway.runs.bulk import Bulk
-from headway.runs.desk import Desk
 from headway.runs.hooks import Hook, table
 from headway.runs.reactions import HOOKS
 from headway.runs.reporting import ReportProcessor
 from headway.runs.schemas import Schemas
 from headway.runs.servers import Servers
+from headway.runs.services import OrganisationServices
 from headway.runs.sessions import Sessions
-from headway.runs.starting import Drafter
+from headway.runs.starting import RunFactory
 from headway.runs.workers import Declarations, Workers
-from headway.store.catalog import Lane
+from headway.store.definition_cache import Lane
 from headway.store.store import Store
 from headway.vault import Vault, as_secrets
 
@@ -47,7 +47,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     parts: Mapping[type, Callable[[Service], Any]] = {}
     """Class → function that makes its one object for all organisations: `service.part(Class)`."""
     nouns: Mapping[type, Callable[[Service, int], Any]] = {}
-    """Class → function that makes its object for one organisation: `desk.get(Class)`."""
+    """Class → function that makes its object for one organisation: `services.get(Class)`."""
     declarations: Callable[[Service], Declarations] | None = None
     """Reader of what workers declare of the feature when they register."""
     metrics: Callable[[Service], Iterable[Any]] | None = None
@@ -80,8 +80,8 @@ class Service:
         self.sessions = Sessions(
             store.clock, store.events, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms
         )
-        self.drafter = Drafter(store.catalog, store.clock, self.ids, self.schemas, settings)
-        reports = ReportProcessor(self.drafter, signer, settings)
+        self.run_factory = RunFactory(store.definitions, store.clock, self.ids, self.schemas, settings)
+        reports = ReportProcessor(self.run_factory, signer, settings)
         self.bulk = Bulk(store, self.ids)
         self.features = tuple(features)
         self._parts: dict[type, Any] = {}
@@ -91,7 +91,7 @@ class Service:
         self.access = Access(store, signer, settings)
         """Who is let in; see `headway.features.access`."""
         self.organisations = Organisations(store, self.access, self.ids)
-        self._desks: dict[int, Desk] = {}
+        self._services: dict[int, OrganisationServices] = {}
         self.closed_lanes: dict[tuple[str, str], int] = {}
         """(queue, task) that a rate has closed → when they open again; ALL_LANES: claims that have to go on."""
         store.install(table(self.hooks), (*RELAYED, *(kind for each in features for kind in each.relayed)))
@@ -101,12 +101,12 @@ class Service:
         events.subscribe(LaneClosed, lambda closed: self._close_lane((closed.queue, closed.task), closed.at_ms))
         events.subscribe(ClaimsLeft, lambda left: self._close_lane(ALL_LANES, left.at_ms))
 
-    def of(self, organisation: int) -> Desk:
-        """Return the desk at which the organisation is served; always the same one."""
-        desk = self._desks.get(organisation)
-        if desk is None:
-            desk = self._desks[organisation] = Desk(self, organisation)
-        return desk
+    def of(self, organisation: int) -> OrganisationServices:
+        """Return the services of the organisation; always the same object."""
+        services = self._services.get(organisation)
+        if services is None:
+            services = self._services[organisation] = OrganisationServices(self, organisation)
+        return services
 
     def part(self, kind: type[T]) -> T:
         """Return a feature's object for all organisations, made when it is first asked for."""

@@ -16,7 +16,7 @@ from headway.kernel.run import PARKED, Run, State
 from headway.runs.claiming import unpark
 from headway.runs.service import Service
 from headway.runs.transitions import SET_BACK_MS, change, move
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 CHUNK: Final = 1_000
 
@@ -32,25 +32,25 @@ async def bring_forward(service: Service, by_ms: int) -> int:
     service.closed_lanes.update(dict.fromkeys(service.closed_lanes, 0))
     after, moved = "", 0
     while True:
-        found = await store.write(lambda unit, after=after: _chunk(unit, after, by_ms))  # type: ignore[misc]  # the default binds the loop's variable
+        found = await store.write(lambda uow, after=after: _chunk(uow, after, by_ms))  # type: ignore[misc]  # the default binds the loop's variable
         moved += len(found)
         if len(found) < CHUNK:
             return moved
         after = found[-1]
 
 
-def _chunk(unit: Unit, after: str, by_ms: int) -> list[str]:
-    now_ms = unit.now_ms + SET_BACK_MS
-    found = unit.find("find_set_ahead", now_ms=now_ms, after=after, until=PARKED, limit=CHUNK)
+def _chunk(uow: UnitOfWork, after: str, by_ms: int) -> list[str]:
+    now_ms = uow.now_ms + SET_BACK_MS
+    found = uow.find("find_set_ahead", now_ms=now_ms, after=after, until=PARKED, limit=CHUNK)
     for run in found:
-        _bring_forward(unit, run, by_ms)
+        _bring_forward(uow, run, by_ms)
     return [run.id for run in found]
 
 
-def _bring_forward(unit: Unit, run: Run, by_ms: int) -> None:
+def _bring_forward(uow: UnitOfWork, run: Run, by_ms: int) -> None:
     if run.state is State.SCHEDULED:
-        move(unit, run, Rescheduled(run.run_at - by_ms))
+        move(uow, run, Rescheduled(run.run_at - by_ms))
     elif run.deadline_at is not None:
-        change(unit, run, replace(run, deadline_at=run.deadline_at - by_ms))
+        change(uow, run, replace(run, deadline_at=run.deadline_at - by_ms))
     else:
-        unpark(unit, run)  # the next claim decides
+        unpark(uow, run)  # the next claim decides

@@ -23,13 +23,13 @@ from headway.runs.inputs import canonical, pick_key
 from headway.runs.schemas import TOGETHER_MAX, Question, Schemas
 from headway.runs.stopping import terminate
 from headway.runs.transitions import change, move
-from headway.store.catalog import Catalog
-from headway.store.unit import Unit
+from headway.store.definition_cache import DefinitionCache
+from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Draft(msgspec.Struct, frozen=True):
+class NewRun(msgspec.Struct, frozen=True):
     """A run that is checked and complete, but not in the store yet."""
 
     run: Run
@@ -38,17 +38,19 @@ class Draft(msgspec.Struct, frozen=True):
     ttl_ms: int | None = None
 
 
-class Drafter:
+class RunFactory:
     """Checks what was asked against task, schema and limits. All of it happens before the transaction."""
 
-    def __init__(self, catalog: Catalog, clock: Clock, ids: IdSource, schemas: Schemas, settings: Settings) -> None:
-        self._catalog = catalog
+    def __init__(
+        self, definitions: DefinitionCache, clock: Clock, ids: IdSource, schemas: Schemas, settings: Settings
+    ) -> None:
+        self._catalog = definitions
         self._clock = clock
         self._ids = ids
         self._schemas = schemas
         self._settings = settings
 
-    async def draft(self, spec: StartRun, space: Space, *, run_type: str = "api", shared_first: bool = False) -> Draft:
+    async def draft(self, spec: StartRun, space: Space, *, run_type: str = "api", shared_first: bool = False) -> NewRun:
         """Return the draft of a run of the organisation; an input that takes long to check is checked elsewhere meanwhile.
 
         With `shared_first` a name means a shared task rather than one of the organisation's own. Raises UnknownTask,
@@ -67,7 +69,7 @@ class Drafter:
 
     def draft_at_once(
         self, spec: StartRun, space: Space, *, run_type: str, task: Task | None = None, shared_first: bool = False
-    ) -> Draft:
+    ) -> NewRun:
         """Return the draft of a run, of this task if one is given, where nothing can be waited for: in a transaction.
 
         Raises what `draft` does, and InputTooCostly for an input that takes long to check.
@@ -79,7 +81,7 @@ class Drafter:
 
     def _draft(
         self, spec: StartRun, space: Space, run_type: str, task: Task | None, *, shared_first: bool = False
-    ) -> tuple[Draft, Question | None]:
+    ) -> tuple[NewRun, Question | None]:
         task = task or space.find(self._catalog.tasks, spec.task, shared_first=shared_first)
         if task is None:
             raise UnknownTask(f"no worker has declared a task named {spec.task!r}", task=spec.task)
@@ -113,7 +115,7 @@ class Drafter:
             keep_ms=None if spec.retention is None else duration(spec.retention, "/retention"),
             organisation=space.organisation,
         )
-        return Draft(run, spec.labels, spec.dedupe, ttl_ms), question
+        return NewRun(run, spec.labels, spec.dedupe, ttl_ms), question
 
 
 def new_run(
@@ -187,23 +189,23 @@ def new_run(
     )
 
 
-def insert(unit: Unit, draft: Draft) -> tuple[Run, bool]:
+def insert(uow: UnitOfWork, draft: NewRun) -> tuple[Run, bool]:
     """Start the run, or return the earlier one it duplicates; tell which. Raises DuplicateRun if that is not wanted."""
     run = draft.run
     if run.parent_id is not None:
-        run = _under_parent(unit, run)
+        run = _under_parent(uow, run)
     if draft.dedupe is not None:
-        first = _first(unit, run, draft)
+        first = _first(uow, run, draft)
         if first is not None:
             return first, False
-    unit.queue(run.queue)
-    unit.insert(run, draft.labels)
-    unit.record(run, "run.state", f'{{"state":"{run.state}","cause":"created","run_type":"{run.run_type}"}}')
+    uow.queue(run.queue)
+    uow.insert(run, draft.labels)
+    uow.record(run, "run.state", f'{{"state":"{run.state}","cause":"created","run_type":"{run.run_type}"}}')
     return run, True
 
 
-def _under_parent(unit: Unit, run: Run) -> Run:
-    parent = unit.run(run.parent_id or "")
+def _under_parent(uow: UnitOfWork, run: Run) -> Run:
+    parent = uow.run(run.parent_id or "")
     if parent is None or parent.organisation != run.organisation:
         raise InvalidInput(
             "parent_id names no run",
@@ -214,17 +216,17 @@ def _under_parent(unit: Unit, run: Run) -> Run:
     return replace(run, root_id=parent.root_id)
 
 
-def _first(unit: Unit, run: Run, draft: Draft) -> Run | None:
+def _first(uow: UnitOfWork, run: Run, draft: NewRun) -> Run | None:
     """Return the run that already has the dedupe key, after doing with it what the request wants; else take the key."""
     dedupe = draft.dedupe
     assert dedupe is not None
-    unit.flush()  # an earlier start of the same transaction may have taken the key
+    uow.flush()  # an earlier start of the same transaction may have taken the key
     was = ""
     key = Space(run.organisation).inside(dedupe.key)
-    for _, _, run_id, scope, until in unit.database.rows("read_dedupe", task=run.task, key=key):
+    for _, _, run_id, scope, until in uow.database.rows("read_dedupe", task=run.task, key=key):
         was = run_id
-        first = unit.run(run_id)
-        if not duplicates(scope, until, first, unit.now_ms):
+        first = uow.run(run_id)
+        if not duplicates(scope, until, first, uow.now_ms):
             break
         match dedupe.on_conflict:
             case "reject":
@@ -232,31 +234,31 @@ def _first(unit: Unit, run: Run, draft: Draft) -> Run | None:
             case "replace":
                 if first is not None:
                     because = Reason(code="replaced", message=f"replaced by {run.id}")
-                    terminate(unit, first, because, None, cascade=True)
+                    terminate(uow, first, because, None, cascade=True)
                 break
             case "debounce" if first is not None and may_debounce(first):
-                _take_key(unit, first.id, draft, was)
-                return _debounced(unit, first, run, draft.ttl_ms or 0)
+                _take_key(uow, first.id, draft, was)
+                return _debounced(uow, first, run, draft.ttl_ms or 0)
         if first is None:
             raise DuplicateRun(f"run {run_id}, which was removed since, had the dedupe key", run_id=run_id)
         return first
-    _take_key(unit, run.id, draft, was)
+    _take_key(uow, run.id, draft, was)
     return None
 
 
-def _take_key(unit: Unit, run_id: str, draft: Draft, was: str) -> None:
+def _take_key(uow: UnitOfWork, run_id: str, draft: NewRun, was: str) -> None:
     dedupe = draft.dedupe
     assert dedupe is not None
-    until = None if draft.ttl_ms is None else unit.now_ms + draft.ttl_ms
+    until = None if draft.ttl_ms is None else uow.now_ms + draft.ttl_ms
     run = draft.run
     key = {"task": run.task, "key": Space(run.organisation).inside(dedupe.key), "was": was}
-    unit.later("save_dedupe", expect=1, run_id=run_id, scope=dedupe.scope, until=until, **key)
+    uow.later("save_dedupe", expect=1, run_id=run_id, scope=dedupe.scope, until=until, **key)
 
 
-def _debounced(unit: Unit, first: Run, run: Run, ttl_ms: int) -> Run:
+def _debounced(uow: UnitOfWork, first: Run, run: Run, ttl_ms: int) -> Run:
     """The newest input counts, and the wait begins anew."""
-    after = change(unit, first, replace(first, input=run.input), "run.changed", '{"changed":["input"]}')
-    return move(unit, after, Rescheduled(unit.now_ms + ttl_ms))
+    after = change(uow, first, replace(first, input=run.input), "run.changed", '{"changed":["input"]}')
+    return move(uow, after, Rescheduled(uow.now_ms + ttl_ms))
 
 
 def _queue(spec: StartRun, task: Task, space: Space) -> str:

@@ -19,7 +19,7 @@ from headway.kernel.run import FINAL, Reason, Run, State
 from headway.notify.events import DeadlineSet
 from headway.runs.transitions import move
 from headway.store.store import Store
-from headway.store.unit import Unit, as_rows
+from headway.store.unit_of_work import UnitOfWork, as_rows
 
 AT_ONCE: Final = 500
 """Open rows that one transaction goes on with."""
@@ -50,16 +50,16 @@ class Open(msgspec.Struct, frozen=True):
     grace_ms: int | None
 
 
-def terminate(unit: Unit, run: Run, reason: Reason, grace_ms: int | None, *, cascade: bool) -> Run:
+def terminate(uow: UnitOfWork, run: Run, reason: Reason, grace_ms: int | None, *, cascade: bool) -> Run:
     """Ask a run to stop, and its unfinished children with it; what is stopping or stopped already stays as it is.
 
     The transaction asks as many of them as it has room for; `finish` asks the rest.
     """
-    _ask(unit, run, reason, grace_ms)
+    _ask(uow, run, reason, grace_ms)
     if cascade:
         because = Reason(code="parent_terminated", message=reason.message, actor=reason.actor)
-        _descend(unit, [Open(run.id, "", _encode(because).decode(), grace_ms)])
-    after = unit.run(run.id)
+        _descend(uow, [Open(run.id, "", _encode(because).decode(), grace_ms)])
+    after = uow.run(run.id)
     assert after is not None
     return after
 
@@ -70,37 +70,37 @@ async def finish(store: Store) -> None:
         await store.write(go_on, weight=AT_ONCE)
 
 
-def go_on(unit: Unit) -> None:
+def go_on(uow: UnitOfWork) -> None:
     """Go on where earlier transactions had no more room."""
-    unit.flush()
-    left = [Open(*row) for row in unit.database.rows("read_cascades", limit=AT_ONCE)]
-    unit.later("delete_cascades", ids=as_rows([parent.run_id for parent in left]))
-    _descend(unit, left)
+    uow.flush()
+    left = [Open(*row) for row in uow.database.rows("read_cascades", limit=AT_ONCE)]
+    uow.later("delete_cascades", ids=as_rows([parent.run_id for parent in left]))
+    _descend(uow, left)
 
 
-def _ask(unit: Unit, run: Run, reason: Reason, grace_ms: int | None) -> None:
-    now = unit.run(run.id)
+def _ask(uow: UnitOfWork, run: Run, reason: Reason, grace_ms: int | None) -> None:
+    now = uow.run(run.id)
     assert now is not None
     if now.state not in FINAL and now.state is not State.STOPPING:
-        move(unit, now, StopAsked(reason, grace_ms))
+        move(uow, now, StopAsked(reason, grace_ms))
 
 
-def _descend(unit: Unit, parents: Iterable[Open]) -> None:
+def _descend(uow: UnitOfWork, parents: Iterable[Open]) -> None:
     left = deque(parents)
-    family = unit.local(FamilyStop)
+    family = uow.local(FamilyStop)
     while left and family.room > 0:
         parent, room = left.popleft(), family.room
-        children = unit.find("find_children", parent_id=parent.run_id, after=parent.after, limit=room)
+        children = uow.find("find_children", parent_id=parent.run_id, after=parent.after, limit=room)
         family.room -= max(1, len(children))
         reason = _decode(parent.reason)
         for child in children:
-            _ask(unit, child, reason, parent.grace_ms)
+            _ask(uow, child, reason, parent.grace_ms)
         if children:
-            having = unit.database.rows("parents_among", ids=as_rows([child.id for child in children]))
+            having = uow.database.rows("parents_among", ids=as_rows([child.id for child in children]))
             left += [replace(parent, run_id=run_id, after="") for (run_id,) in having]
         if len(children) == room:
             left.append(replace(parent, after=children[-1].id))
     if left:
-        unit.later("save_cascades", rows=as_rows([astuple(parent) for parent in left]))
+        uow.later("save_cascades", rows=as_rows([astuple(parent) for parent in left]))
         family.unfinished = True
-        unit.emit(DeadlineSet(unit.now_ms))  # wakes the rescuer, in case that the caller ends before `finish`
+        uow.emit(DeadlineSet(uow.now_ms))  # wakes the rescuer, in case that the caller ends before `finish`

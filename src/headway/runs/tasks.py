@@ -19,7 +19,7 @@ from headway.protocol.workers import TerminateTask
 from headway.runs.stopping import finish, terminate
 from headway.store.command import Command
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 CHUNK = 500
 
@@ -30,16 +30,16 @@ class _Activate(Command[Task]):
     name: str
     active: bool
 
-    def apply(self, unit: Unit) -> Task:
-        task = unit.task_now(self.space.inside(self.name))
+    def apply(self, uow: UnitOfWork) -> Task:
+        task = uow.task_now(self.space.inside(self.name))
         if task is None:
-            _find(self.space, unit.catalog.tasks, self.name)
+            _find(self.space, uow.definitions.tasks, self.name)
             raise Forbidden(f"the task {self.name!r} is shared by another organisation, which alone switches it")
         if task.active != self.active:
-            task = replace(task, active=self.active, updated_at=unit.now_ms)
-            unit.define(task)
-            for lane in unit.catalog.lanes_of(task.name):
-                unit.open_lane(*lane)
+            task = replace(task, active=self.active, updated_at=uow.now_ms)
+            uow.define(task)
+            for lane in uow.definitions.lanes_of(task.name):
+                uow.open_lane(*lane)
         return task
 
 
@@ -49,10 +49,10 @@ class _Terminate(Command[int]):
     grace_ms: int | None
     run_ids: list[str]
 
-    def apply(self, unit: Unit) -> int:
-        found = [run for run_id in self.run_ids if (run := unit.run(run_id)) is not None and not run.final]
+    def apply(self, uow: UnitOfWork) -> int:
+        found = [run for run_id in self.run_ids if (run := uow.run(run_id)) is not None and not run.final]
         for run in found:
-            terminate(unit, run, self.reason, self.grace_ms, cascade=True)
+            terminate(uow, run, self.reason, self.grace_ms, cascade=True)
         return len(found)
 
 
@@ -61,14 +61,14 @@ class _ChangeQueue(Command[Queue]):
     name: str
     change: Callable[[Queue], Queue]
 
-    def apply(self, unit: Unit) -> Queue:
-        before = unit.queue_now(self.name)
+    def apply(self, uow: UnitOfWork) -> Queue:
+        before = uow.queue_now(self.name)
         queue = self.change(before)
         if queue != before:
-            queue = replace(queue, updated_at=unit.now_ms)
-            unit.save_queue(queue)
-            for lane in unit.catalog.lanes_in(queue.name):
-                unit.open_lane(*lane)
+            queue = replace(queue, updated_at=uow.now_ms)
+            uow.save_queue(queue)
+            for lane in uow.definitions.lanes_in(queue.name):
+                uow.open_lane(*lane)
         return queue
 
 
@@ -89,25 +89,25 @@ class Tasks:
     def list(self) -> list[Task]:
         """Return all tasks, by name; one of the organisation's own stands for a shared one of the same name."""
         found: dict[str, Task] = {}
-        for task in self._store.catalog.tasks.values():
+        for task in self._store.definitions.tasks.values():
             if self._space.owns(task.name):
                 found[task.name] = self._space.task(task)
         mine = {task.name for task in found.values()}
-        shared = [task for task in self._store.catalog.tasks.values() if task.shared and task.name not in mine]
+        shared = [task for task in self._store.definitions.tasks.values() if task.shared and task.name not in mine]
         return sorted([*found.values(), *shared], key=lambda task: task.name)
 
     def get(self, name: str) -> Task:
         """Return a task; raise TaskNotFound."""
-        return self._space.task(_find(self._space, self._store.catalog.tasks, name))
+        return self._space.task(_find(self._space, self._store.definitions.tasks, name))
 
     def title(self, name: str) -> str:
         """Return the title of a task; its name, if it has no title or does not exist any more."""
-        task = self._space.find(self._store.catalog.tasks, name)
+        task = self._space.find(self._store.definitions.tasks, name)
         return (task.title if task is not None else "") or name
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the organisation's runs of the task by state, from the maintained counters."""
-        return self._store.catalog.by_state(self._space, tasks=self._space.tasks(name))
+        return self._store.definitions.by_state(self._space, tasks=self._space.tasks(name))
 
     async def activate(self, name: str, *, active: bool) -> Task:
         """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits.
@@ -143,24 +143,24 @@ class Queues:
 
     def list(self) -> list[Queue]:
         """Return all queues, by name."""
-        own = [queue for queue in self._store.catalog.queues.values() if self._space.owns(queue.name)]
+        own = [queue for queue in self._store.definitions.queues.values() if self._space.owns(queue.name)]
         return sorted(map(self._space.queue, own), key=lambda queue: queue.name)
 
     def get(self, name: str) -> Queue:
         """Return a queue; raise QueueNotFound."""
-        queue = self._store.catalog.queues.get(self._space.inside(name))
+        queue = self._store.definitions.queues.get(self._space.inside(name))
         if queue is None:
             raise QueueNotFound(f"there is no queue {name!r}; it exists from its first use", queue=name)
         return self._space.queue(queue)
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the queue's runs by state, from the maintained counters."""
-        return self._store.catalog.by_state(self._space, queue=self._space.inside(name))
+        return self._store.definitions.by_state(self._space, queue=self._space.inside(name))
 
     async def oldest(self, name: str) -> int | None:
         """Return since when the queue's oldest ready run has been due."""
         stored = self._space.inside(name)
-        tasks = [task for queue, task in self._store.catalog.lanes_with_work if queue == stored]
+        tasks = [task for queue, task in self._store.definitions.lanes_with_work if queue == stored]
         return await self._store.read.oldest_ready(stored, tasks) if tasks else None
 
     async def pause(self, name: str, *, paused: bool) -> Queue:

@@ -11,7 +11,7 @@ from headway.kernel import lifecycle
 from headway.kernel.lifecycle import CAUSES, Claimed, Unblocked, decide
 from headway.kernel.run import FINAL, Blocker, Run, State
 from headway.store.meters import CLAIMED, ENDED, POISONED, RETRIED
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_blockers: Final = msgspec.json.Decoder(list[Blocker]).decode
@@ -24,34 +24,34 @@ SUCCEEDED_RESULT: Final = '{"state":"succeeded"'
 """The beginning of that step's value if the child succeeded."""
 
 
-def move(unit: Unit, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
+def move(uow: UnitOfWork, run: Run, event: lifecycle.Event, **detail: Any) -> Run:
     """Apply `event` to `run` and call the hooks; raise InvalidState, changing nothing, if the run's state does not allow it.
 
     `detail` is what the line of history carries besides state and cause.
     """
-    after = decide(run, event, unit.task(run.task), unit.now_ms)
+    after = decide(run, event, uow.task(run.task), uow.now_ms)
     after = replace(after, seq=run.seq + 1, version=run.version + 1)
-    if run.updated_at - unit.now_ms > SET_BACK_MS:
-        detail["clock_set_back_ms"] = run.updated_at - unit.now_ms
+    if run.updated_at - uow.now_ms > SET_BACK_MS:
+        detail["clock_set_back_ms"] = run.updated_at - uow.now_ms
     if type(event) is Claimed and run.parked_until is None:
-        unit.save(after, run, "save_claimed")
+        uow.save(after, run, "save_claimed")
     elif run.worker_id is not None and after.state in FINAL:
-        unit.save(after, run, "save_finished")
+        uow.save(after, run, "save_finished")
     else:
-        unit.save(after, run)
-    unit.record(after, "run.state", _line(after, CAUSES[type(event)], detail))
-    _measure(unit, run, after, event)
-    for concerns, react in unit.hooks[after.state]:
+        uow.save(after, run)
+    uow.record(after, "run.state", _line(after, CAUSES[type(event)], detail))
+    _measure(uow, run, after, event)
+    for concerns, react in uow.hooks[after.state]:
         if concerns(run):
-            react(unit, run, after, event)
+            react(uow, run, after, event)
     return after
 
 
-def _measure(unit: Unit, run: Run, after: Run, event: lifecycle.Event) -> None:
+def _measure(uow: UnitOfWork, run: Run, after: Run, event: lifecycle.Event) -> None:
     """Note what the meters of the task count: a wait that is over, an attempt that ended, a run that is final."""
     if type(event) is Claimed:
         since = run.run_at if not run.attempt else max(run.run_at, run.updated_at)  # it was queued again then
-        unit.notes.append((run.organisation, run.task, CLAIMED, after.updated_at - since))
+        uow.notes.append((run.organisation, run.task, CLAIMED, after.updated_at - since))
         return
     took_ms = -1
     if after.finished_at is not None and after.started_at is not None:
@@ -60,13 +60,13 @@ def _measure(unit: Unit, run: Run, after: Run, event: lifecycle.Event) -> None:
         outcome = CAUSES[type(event)]
         if run.state is State.STOPPING and outcome not in ("crashed", "abandoned"):
             outcome = "stopped"
-        unit.notes.append((run.organisation, run.task, outcome, took_ms))
+        uow.notes.append((run.organisation, run.task, outcome, took_ms))
         if after.state is State.SCHEDULED and outcome == "errored":
-            unit.notes.append((run.organisation, run.task, RETRIED, -1))
+            uow.notes.append((run.organisation, run.task, RETRIED, -1))
         elif after.state is State.FAILED and outcome == "crashed":
-            unit.notes.append((run.organisation, run.task, POISONED, -1))
+            uow.notes.append((run.organisation, run.task, POISONED, -1))
     elif took_ms >= 0:
-        unit.notes.append((run.organisation, run.task, ENDED, took_ms))
+        uow.notes.append((run.organisation, run.task, ENDED, took_ms))
 
 
 def _line(run: Run, cause: str, detail: dict[str, Any]) -> str:
@@ -102,23 +102,23 @@ def child_result(run: Run) -> str:
     return _encode(ended).decode()
 
 
-def unblock(unit: Unit, run: Run, blocker: Blocker) -> Run:
+def unblock(uow: UnitOfWork, run: Run, blocker: Blocker) -> Run:
     """Take away something that the run waits for, if it does."""
     if run.state is State.SUSPENDED and blocker in _decode_blockers(run.blocked_on):
-        return move(unit, run, Unblocked(blocker), unblocked=blocker)
+        return move(uow, run, Unblocked(blocker), unblocked=blocker)
     return run
 
 
-def change(unit: Unit, before: Run, after: Run, kind: str | None = None, data: str = "") -> Run:
+def change(uow: UnitOfWork, before: Run, after: Run, kind: str | None = None, data: str = "") -> Run:
     """Keep a change that is no transition: a new version, and a line of history if `kind` names one."""
     assert after.state is before.state, "states change by events"
     after = replace(
         after,
         version=before.version + 1,
         seq=before.seq + (kind is not None),
-        updated_at=max(unit.now_ms, before.updated_at),
+        updated_at=max(uow.now_ms, before.updated_at),
     )
-    unit.save(after, before)
+    uow.save(after, before)
     if kind is not None:
-        unit.record(after, kind, data)
+        uow.record(after, kind, data)
     return after

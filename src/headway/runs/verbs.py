@@ -15,50 +15,50 @@ from headway.runs import continuing, stopping
 from headway.runs.reporting import SIGNAL
 from headway.runs.starting import new_run
 from headway.runs.transitions import change, move, unblock
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 _decode_labels: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
-def terminate(unit: Unit, run: Run, reason: Reason, grace_ms: int | None = None, *, cascade: bool = True) -> Run:
+def terminate(uow: UnitOfWork, run: Run, reason: Reason, grace_ms: int | None = None, *, cascade: bool = True) -> Run:
     """Ask the run to stop; raise InvalidState for one that ended otherwise."""
     if run.state in (State.SUCCEEDED, State.FAILED):
         raise InvalidState(f"the run has {run.state}; there is nothing to stop", state=str(run.state))
-    return stopping.terminate(unit, run, reason, grace_ms, cascade=cascade)
+    return stopping.terminate(uow, run, reason, grace_ms, cascade=cascade)
 
 
-def suspend(unit: Unit, run: Run, reason: Reason) -> Run:
+def suspend(uow: UnitOfWork, run: Run, reason: Reason) -> Run:
     """Hold the run; one that is held stays as it is."""
     held = run.state is State.SUSPENDED and any(blocker["kind"] == "hold" for blocker in _decode(run.blocked_on))
-    return run if held else move(unit, run, Held(reason))
+    return run if held else move(uow, run, Held(reason))
 
 
-def resume(unit: Unit, run: Run, reason: Reason) -> Run:
+def resume(uow: UnitOfWork, run: Run, reason: Reason) -> Run:
     """Queue a suspended run again."""
-    return move(unit, run, Resumed(reason))
+    return move(uow, run, Resumed(reason))
 
 
-def protect(unit: Unit, run: Run, *, protected: bool) -> Run:
+def protect(uow: UnitOfWork, run: Run, *, protected: bool) -> Run:
     """Keep the run from being removed, or let it go again."""
     if bool(run.protected) == protected:
         return run
     line = _encode({"changed": ["protected"], "protected": protected}).decode()
-    return change(unit, run, replace(run, protected=int(protected)), "run.changed", line)
+    return change(uow, run, replace(run, protected=int(protected)), "run.changed", line)
 
 
-def delete(unit: Unit, run: Run) -> Run:
+def delete(uow: UnitOfWork, run: Run) -> Run:
     """Remove a finished run; raise InvalidState for a live one, Protected for a protected one."""
     if run.state not in FINAL:
         raise InvalidState(f"the run is {run.state}; terminate it first", state=str(run.state))
     if run.protected:
         raise Protected
-    unit.remove([run], "deleted")
+    uow.remove([run], "deleted")
     return run
 
 
-def retry(unit: Unit, run: Run, new_id: str, reason: Reason, *, from_scratch: bool = False) -> Run:
+def retry(uow: UnitOfWork, run: Run, new_id: str, reason: Reason, *, from_scratch: bool = False) -> Run:
     """Repeat a failed or terminated run under a new id, with the same input; its history begins with who wanted that, and why.
 
     It goes on from the steps that succeeded, unless it is of a built-in task or `from_scratch`. Raises InvalidState for a run
@@ -68,16 +68,16 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason, *, from_scratch: bo
         raise InvalidState(f"only a failed or terminated run is retried; this one is {run.state}", state=str(run.state))
     if isinstance(run, DamagedRun):
         raise Damaged(f"the run's {', '.join(run.damaged)} cannot be read")
-    task, name = unit.task(run.task), Space.outside(run.task)
+    task, name = uow.task(run.task), Space.outside(run.task)
     if not Space(run.organisation).may_start(task):
         raise UnknownTask(f"no worker has declared a task named {name!r}", task=name)
     if not task.active:
         raise TaskInactive(f"the task {name!r} is not active")
-    planned = None if from_scratch or not continuing.continues(task) else continuing.plan(unit, run)
+    planned = None if from_scratch or not continuing.continues(task) else continuing.plan(uow, run)
     again = new_run(
         new_id,
         task,
-        unit.now_ms,
+        uow.now_ms,
         name=run.name,
         queue=run.queue,
         priority=run.priority,
@@ -90,21 +90,21 @@ def retry(unit: Unit, run: Run, new_id: str, reason: Reason, *, from_scratch: bo
         keep_ms=run.keep_ms,
         organisation=run.organisation,
     )
-    unit.queue(again.queue)
-    unit.insert(again, _decode_labels(again.labels))
+    uow.queue(again.queue)
+    uow.insert(again, _decode_labels(again.labels))
     line = {"state": again.state, "cause": "created", "run_type": "retry", "previous_id": run.id, "reason": reason}
     if planned is not None:
-        line["inherited"] = continuing.inherit(unit, run, again, planned)
-    unit.record(again, "run.state", _encode(line).decode())
+        line["inherited"] = continuing.inherit(uow, run, again, planned)
+    uow.record(again, "run.state", _encode(line).decode())
     return again
 
 
-def signal(unit: Unit, run: Run, name: str, payload: str) -> Run:
+def signal(uow: UnitOfWork, run: Run, name: str, payload: str) -> Run:
     """Give the run a message, and let it go on if that is what it waits for; raise InvalidState for a finished run."""
     if run.state in FINAL:
         raise InvalidState(f"the run has {run.state} and takes no signals", state=str(run.state))
-    number = unit.count_steps(run.id, f"{SIGNAL}{name}#") + 1
-    unit.add_step(run.id, f"{SIGNAL}{name}#{number}", payload)
+    number = uow.count_steps(run.id, f"{SIGNAL}{name}#") + 1
+    uow.add_step(run.id, f"{SIGNAL}{name}#{number}", payload)
     line = _encode({"name": name, "number": number, "payload": msgspec.Raw(payload.encode())}).decode()
-    run = change(unit, run, run, "run.signal", line)
-    return unblock(unit, run, Blocker(kind="signal", name=name, number=number))
+    run = change(uow, run, run, "run.signal", line)
+    return unblock(uow, run, Blocker(kind="signal", name=name, number=number))

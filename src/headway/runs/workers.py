@@ -24,7 +24,7 @@ from headway.kernel.query import FIRST
 from headway.kernel.run import State
 from headway.kernel.space import Space
 from headway.kernel.task import Limit, Retention, RetryPolicy, Task
-from headway.kernel.worker import LoopBlock, Standing, Worker
+from headway.kernel.worker import LoopBlock, Worker, WorkerHealth
 from headway.protocol import workers as wire
 from headway.protocol.values import duration, invalid, timestamp
 from headway.runs.claiming import Claim, claim, takes, unpark
@@ -33,10 +33,10 @@ from headway.runs.reporting import CheckedReport, ReportProcessor
 from headway.runs.schemas import Schemas
 from headway.runs.sessions import Session, Sessions
 from headway.runs.transitions import move
-from headway.store.catalog import Catalog
 from headway.store.command import Command
+from headway.store.definition_cache import DefinitionCache
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_names: Final = msgspec.json.Decoder(list[str]).decode
@@ -60,7 +60,7 @@ class RegisteredWorker(msgspec.Struct, frozen=True):
 class Declared(Protocol):
     """One feature's part of a registration, read and checked."""
 
-    def keep(self, unit: Unit, tasks: Sequence[str], by: Principal) -> list[str]:
+    def keep(self, uow: UnitOfWork, tasks: Sequence[str], by: Principal) -> list[str]:
         """Keep it within the registration's transaction, for these tasks of the worker; return notices for the worker."""
         ...
 
@@ -82,8 +82,8 @@ class Declarations(Protocol):
 class OfExecutor:
     """The names of all tasks that have an executor, also of those that are made later."""
 
-    def __init__(self, catalog: Catalog, executor: str) -> None:
-        self._catalog = catalog
+    def __init__(self, definitions: DefinitionCache, executor: str) -> None:
+        self._catalog = definitions
         self._executor = executor
 
     def __contains__(self, name: object) -> bool:
@@ -104,12 +104,12 @@ class ClaimCommand(Command[list[wire.Lease]]):
     def __post_init__(self) -> None:
         self.lanes = self.wanted.wants
 
-    def apply(self, unit: Unit) -> list[wire.Lease]:
+    def apply(self, uow: UnitOfWork) -> list[wire.Lease]:
         """Return the leases."""
         session = self.session
         if session.draining or session.over or self.workers.draining:
             return []
-        taken = claim(unit, self.wanted)
+        taken = claim(uow, self.wanted)
         if taken:
             session.claims.ended(self.number)
         return taken
@@ -126,9 +126,9 @@ class ReportCommand(Command[tuple[list[wire.Rejection], list[wire.Reply]]]):
     weight: int
     trusts = True
 
-    def apply(self, unit: Unit) -> tuple[list[wire.Rejection], list[wire.Reply]]:
+    def apply(self, uow: UnitOfWork) -> tuple[list[wire.Rejection], list[wire.Reply]]:
         """Return the rejected reports and the replies."""
-        return self.processor.apply(unit, self.worker_id, self.reports)
+        return self.processor.apply(uow, self.worker_id, self.reports)
 
 
 class Workers:
@@ -202,19 +202,19 @@ class Workers:
             organisation=organisation,
         )
 
-        def work(unit: Unit) -> list[str]:
-            own = _define(unit, tasks, space, by)
+        def work(uow: UnitOfWork) -> list[str]:
+            own = _define(uow, tasks, space, by)
             for queue in queues:
-                unit.queue(queue)
-            unit.save_worker(worker)
-            return [notice for each in declared for notice in each.keep(unit, own, by)] if tasks else []
+                uow.queue(queue)
+            uow.save_worker(worker)
+            return [notice for each in declared for notice in each.keep(uow, own, by)] if tasks else []
 
         notices = await self._store.write(work)
         for each in declared:
             await each.committed()
         known = self._known[worker.id] = replace(self._remember(worker), notices=tuple(notices))
         if executor:
-            self._known[worker.id] = replace(known, tasks=OfExecutor(self._store.catalog, executor))
+            self._known[worker.id] = replace(known, tasks=OfExecutor(self._store.definitions, executor))
         self._sessions.open(worker.id)
         return worker
 
@@ -326,7 +326,7 @@ class Workers:
     async def _hear(self, worker_id: str) -> None:
         """Let the other servers know that it is this one that hears the worker now."""
         if self._store.peers is not None:
-            await self._store.write(lambda unit: unit.later("hear_worker", id=worker_id, server_id=self._server_id))
+            await self._store.write(lambda uow: uow.later("hear_worker", id=worker_id, server_id=self._server_id))
 
     async def restore(self) -> None:
         """After a restart: give every worker that may still hold leases a full lease to be heard from.
@@ -361,21 +361,21 @@ class Workers:
         listening, clock = self._sessions.listening, self._store.clock
         heard_ms, since_ms, asked_ms = session.heard_ms, listening.since_ms, clock.monotonic_ms()
 
-        def work(unit: Unit) -> int | None:
+        def work(uow: UnitOfWork) -> int | None:
             # The database or this server may have been paused meanwhile: heartbeats received by now count.
             waited = clock.monotonic_ms() - asked_ms >= listening.beat_ms
             if not though_heard and (waited or (session.heard_ms, listening.since_ms) != (heard_ms, since_ms)):
                 return None
             lost = 0
             if self._store.peers is not None:
-                for heard_by, state in unit.database.rows("who_hears", id=session.worker_id):
+                for heard_by, state in uow.database.rows("who_hears", id=session.worker_id):
                     if heard_by not in (None, self._server_id) and state != "gone":
                         return 0  # another server hears it now
-            while found := unit.find("find_leased", worker_id=session.worker_id, limit=1000):
+            while found := uow.find("find_leased", worker_id=session.worker_id, limit=1000):
                 for run in found:
-                    move(unit, run, event, worker_id=session.worker_id, **detail)
+                    move(uow, run, event, worker_id=session.worker_id, **detail)
                 lost += len(found)
-            unit.later("end_worker", id=session.worker_id, heard_at=unit.now_ms)
+            uow.later("end_worker", id=session.worker_id, heard_at=uow.now_ms)
             return lost
 
         try:
@@ -420,7 +420,7 @@ class Workers:
         tasks: Container[str] = known.tasks
         rooms: dict[str, int] = {executor: room for executor, room in asked.rooms.items()}  # noqa: C416 - for its type
         if rooms:
-            find = self._store.catalog.task
+            find = self._store.definitions.task
             tasks = frozenset(
                 name for name in _decode_names(known.worker.tasks) if rooms.get(find(name).executor, asked.max) > 0
             )
@@ -446,11 +446,11 @@ class Workers:
         if not leases:
             return
 
-        def work(unit: Unit) -> None:
+        def work(uow: UnitOfWork) -> None:
             for lease in leases:
-                run = unit.run(lease.run_id)
+                run = uow.run(lease.run_id)
                 if run is not None and run.epoch == lease.epoch and run.worker_id == worker_id:
-                    move(unit, run, Released(), note="never delivered")
+                    move(uow, run, Released(), note="never delivered")
 
         await self._store.write(work, run_ids=[lease.run_id for lease in leases])
 
@@ -473,7 +473,7 @@ class Workers:
         rejected: list[wire.Rejection] = []
         replies: list[wire.Reply] = []
         if asked.reports:
-            if self._store.catalog.shared:
+            if self._store.definitions.shared:
                 children = [report.run.task for report in asked.reports if isinstance(report, wire.ChildReport)]
                 await self._store.know(Space(organisation), children)
             ready = [
@@ -511,7 +511,7 @@ class Workers:
         mine = {(run_id, epoch) for run_id, epoch in held}
         lost = [lease for lease in held if tuple(lease) not in leases]
         stop = [
-            wire.StopSignal(run_id=run_id, epoch=epoch, grace_ms=self._store.catalog.task(task).grace_ms)
+            wire.StopSignal(run_id=run_id, epoch=epoch, grace_ms=self._store.definitions.task(task).grace_ms)
             for (run_id, epoch), (state, task) in leases.items()
             if state == State.STOPPING and (run_id, epoch) in mine
         ]
@@ -554,7 +554,7 @@ class Workers:
         if known is not None and (session.noted_ms is None or now_ms - session.noted_ms >= NOTED_EVERY_MS):
             session.noted_ms = now_ms
             worker = replace(known.worker, heard_at=self._store.clock.now_ms())
-            self._store.write(lambda unit: unit.save_worker(worker)).add_done_callback(_whatever_came_of_it)
+            self._store.write(lambda uow: uow.save_worker(worker)).add_done_callback(_whatever_came_of_it)
 
     async def signals(self, worker_id: str) -> AsyncIterator[wire.StopSignal | str | None]:
         """Yield what the worker is told: a StopSignal, "drain", or None when `keepalive` is due.
@@ -600,7 +600,7 @@ class Workers:
         session = self._sessions.get(worker_id)
         return session is not None and session.blocked is not None
 
-    async def standing(self, worker_id: str, organisation: int) -> Standing | None:
+    async def standing(self, worker_id: str, organisation: int) -> WorkerHealth | None:
         """Return how a worker stands; None if this server does not hear it. It names no run of another organisation."""
         session = self._sessions.get(worker_id)
         if session is None:
@@ -610,11 +610,11 @@ class Workers:
         lapses_at = heard_at + self._settings.lease_ms
         held = session.blocked
         if held is None:
-            return Standing(heard_at, lapses_at)
+            return WorkerHealth(heard_at, lapses_at)
         run = await self._store.read.run(held.run_id) if held.run_id else None
         run_id = held.run_id if run is not None and run.organisation == organisation else ""
         blocked = LoopBlock(heard_at - held.for_ms, held.task, run_id, held.where, held.stack)
-        return Standing(heard_at, lapses_at, blocked)
+        return WorkerHealth(heard_at, lapses_at, blocked)
 
     async def get(self, worker_id: str) -> Worker:
         """Return a worker; raise WorkerNotFound."""
@@ -629,7 +629,7 @@ class Workers:
         if worker.state == "gone":
             return worker
         worker = replace(worker, state="draining")
-        await self._store.write(lambda unit: unit.save_worker(worker))
+        await self._store.write(lambda uow: uow.save_worker(worker))
         self._remember(worker)
         self._sessions.drain(worker_id)
         return worker
@@ -648,19 +648,19 @@ def _refuse_reserved(declarations: Iterable[wire.TaskDeclaration]) -> None:
             raise invalid(f"/tasks/{index}/name", message, "reserved")
 
 
-def _define(unit: Unit, tasks: Iterable[Task], space: Space, by: Principal) -> list[str]:
+def _define(uow: UnitOfWork, tasks: Iterable[Task], space: Space, by: Principal) -> list[str]:
     """Save the declarations that change a task; return the names of all that are in queues of the worker's key.
 
     Raises Forbidden with every task that the key may not change.
     """
     own, errors = [], []
     for index, task in enumerate(tasks):
-        known = _meant(unit, space, task.name)
+        known = _meant(uow, space, task.name)
         beyond, changed = declares_beyond(by, task, known), _changed(task, known)
         if not beyond:
             own.append(space.outside(task.name))
             if changed is not None:
-                _save(unit, changed)
+                _save(uow, changed)
         elif changed is not None:
             queue = task.queue if known is None else known.queue
             message = f"{space.outside(task.name)} (queue {space.outside(queue)})"
@@ -675,9 +675,9 @@ def _define(unit: Unit, tasks: Iterable[Task], space: Space, by: Principal) -> l
     return own
 
 
-def _meant(unit: Unit, space: Space, stored: str) -> Task | None:
+def _meant(uow: UnitOfWork, space: Space, stored: str) -> Task | None:
     """Return the task that the name has meant until now: the organisation's own, or one shared with it."""
-    found = map(unit.task_now, space.tasks(space.outside(stored)))
+    found = map(uow.task_now, space.tasks(space.outside(stored)))
     return next((task for task in found if task is not None and space.may_start(task)), None)
 
 
@@ -691,10 +691,10 @@ def _changed(task: Task, known: Task | None) -> Task | None:
     return None if replace(task, updated_at=known.updated_at) == known else task
 
 
-def _save(unit: Unit, task: Task) -> None:
-    unit.define(task)
-    unit.queue(task.queue)
+def _save(uow: UnitOfWork, task: Task) -> None:
+    uow.define(task)
+    uow.queue(task.queue)
     # Limits may have been lifted: whatever is parked competes again.
-    while parked := unit.find("find_parked_of_task", task=task.name, limit=1_000):
+    while parked := uow.find("find_parked_of_task", task=task.name, limit=1_000):
         for run in parked:
-            unpark(unit, run)
+            unpark(uow, run)

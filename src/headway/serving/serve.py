@@ -108,7 +108,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
     return uvloop.run(main)
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """The sockets of a server, its URL, its certificate and its first key, all checked."""
 
     sockets: list[socket.socket]
@@ -139,13 +139,15 @@ def _first_key(settings: Settings) -> KeyText | None:
     return given(settings)
 
 
-def _listen(settings: Settings, certificate: Certificate | None, first_key: KeyText | None) -> Place:
+def _listen(settings: Settings, certificate: Certificate | None, first_key: KeyText | None) -> Endpoint:
     sockets = listen(settings.host, settings.port)
     scheme = "http" if certificate is None else "https"
-    return Place(sockets, f"{scheme}://{_reached(settings.host)}:{sockets[0].getsockname()[1]}", certificate, first_key)
+    return Endpoint(
+        sockets, f"{scheme}://{_reached(settings.host)}:{sockets[0].getsockname()[1]}", certificate, first_key
+    )
 
 
-async def _serve(settings: Settings, place: Place) -> int:
+async def _serve(settings: Settings, place: Endpoint) -> int:
     notices = Notices()
     wanted = bool(settings.app and settings.workers)
     known = known_secret(settings) if wanted else None
@@ -179,7 +181,7 @@ async def _with_store(
     settings: Settings,
     store: Store,
     secret: bytes,
-    place: Place,
+    place: Endpoint,
     supervisor: Supervisor | None,
     notices: Notices,
 ) -> int:

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-from headway.store.catalog import Lane
-from headway.store.unit import Unit
+from headway.store.definition_cache import Lane
+from headway.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ class Command(ABC, Generic[T]):
     """Whether the future is done, also for a caller who has gone."""
 
     @abstractmethod
-    def apply(self, unit: Unit) -> T:
+    def apply(self, uow: UnitOfWork) -> T:
         """Change the unit and return the result; a HeadwayError is raised in the caller, and must leave no change."""
 
     def settle(self) -> None:
@@ -66,9 +66,9 @@ class Statement(Command[None]):
         self._name = name
         self._binds = binds
 
-    def apply(self, unit: Unit) -> None:
+    def apply(self, uow: UnitOfWork) -> None:
         """Add the statement to those of the transaction."""
-        unit.later(self._name, **self._binds)
+        uow.later(self._name, **self._binds)
 
 
 class FunctionCommand(Command[T]):
@@ -76,7 +76,7 @@ class FunctionCommand(Command[T]):
 
     def __init__(
         self,
-        function: Callable[[Unit], T],
+        function: Callable[[UnitOfWork], T],
         *,
         run_ids: Iterable[str] = (),
         keys: Iterable[str] = (),
@@ -93,6 +93,6 @@ class FunctionCommand(Command[T]):
         self.weight = weight
         self.trusts = trusts
 
-    def apply(self, unit: Unit) -> T:
+    def apply(self, uow: UnitOfWork) -> T:
         """Call the function."""
-        return self._function(unit)
+        return self._function(uow)

@@ -18,23 +18,23 @@ from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.errors import QueryTooCostly
-from headway.kernel.admission import Room
+from headway.kernel.admission import Headroom
 from headway.kernel.event import Event, Result, Step, Tombstone
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import FINAL, DamagedRun, Run, State
 from headway.kernel.task import Task
 from headway.kernel.worker import Worker
 from headway.store import lists
-from headway.store.catalog import Catalog
 from headway.store.damage import DAMAGED, is_json
 from headway.store.database import Database, Interrupted, Reading
+from headway.store.definition_cache import DefinitionCache
 from headway.store.leads import choose
 from headway.store.lists import BY_ID
 from headway.store.peers import Server
 from headway.store.requester import REQUESTER
 from headway.store.statements import Dialect
 from headway.store.threads import AGAIN_S, Threads
-from headway.store.unit import as_rows, make_run
+from headway.store.unit_of_work import as_rows, make_run
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -56,7 +56,7 @@ class Reader:
         self,
         dialect: Dialect,
         clock: Clock,
-        catalog: Catalog,
+        definitions: DefinitionCache,
         near: Reading | None,
         far: Callable[[], Reading] | None,
         threads: int = 1,
@@ -65,7 +65,7 @@ class Reader:
         assert near is not None or far is not None
         self._dialect = dialect
         self._clock = clock
-        self._catalog = catalog
+        self._catalog = definitions
         self.near = near
         self.window = WINDOW
         self._owned: dict[str, int] = {}
@@ -198,7 +198,7 @@ class Reader:
     async def rate_opens_at(self, task: Task) -> int | None:
         """Return when the task's rate lets the next run through (milliseconds UTC), if it stands in the way."""
         rows = await self._rows("read_rates", task=task.name, ids='[""]')
-        room = Room({}, self._clock.now_ms())
+        room = Headroom({}, self._clock.now_ms())
         room.know({(of_task, key): next_at_us for of_task, key, next_at_us in rows})
         return room.opens_at_ms(task)
 

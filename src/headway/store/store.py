@@ -1,6 +1,6 @@
 """The store: what writes, many reads, and what every decision needs at hand, behind one object.
 
-`write` takes a function of a `Unit`, which is carried out in a transaction with whatever else is waiting; its future is
+`write` takes a function of a `UnitOfWork`, which is carried out in a transaction with whatever else is waiting; its future is
 done when that transaction is on stable storage. `read` never waits for a writer.
 """
 
@@ -19,14 +19,14 @@ from headway.kernel.space import Space
 from headway.notify.events import CommitEvent, Dispatcher, MessagesMissed, StorageRegained, StorageStopped
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
-from headway.store.catalog import Catalog
 from headway.store.command import Command, FunctionCommand
 from headway.store.database import Database, Reading
+from headway.store.definition_cache import DefinitionCache
 from headway.store.peers import Peers
 from headway.store.reader import Reader
 from headway.store.reserve import Reserve
 from headway.store.statements import Dialect
-from headway.store.unit import Committed, HookTable, Unit
+from headway.store.unit_of_work import Committed, HookTable, UnitOfWork
 from headway.store.writer import Writer
 
 T = TypeVar("T")
@@ -59,10 +59,10 @@ class Store:
         self.clock = clock
         self.dialect = dialect
         """What statements that depend on a request are spelt in."""
-        self.catalog = Catalog(shared=peers is not None)
-        self.catalog.load(writing)
+        self.definitions = DefinitionCache(shared=peers is not None)
+        self.definitions.load(writing)
         self.notifier = LocalNotifier()
-        self.read = Reader(dialect, clock, self.catalog, near, far, readers)
+        self.read = Reader(dialect, clock, self.definitions, near, far, readers)
         self.peers = peers
         self.generation = 0
         """Raised by every commit that may have changed a run, here or elsewhere, before anyone is woken."""
@@ -76,7 +76,7 @@ class Store:
         self.writers = tuple(
             Writer(
                 database,
-                self.catalog,
+                self.definitions,
                 clock,
                 on_commit=self._reported if second else self._committed,
                 on_broken=lambda error: self.events.publish(StorageStopped(error)),
@@ -113,7 +113,7 @@ class Store:
 
     def write(
         self,
-        work: Command[T] | Callable[[Unit], T],
+        work: Command[T] | Callable[[UnitOfWork], T],
         *,
         run_ids: Iterable[str] = (),
         keys: Iterable[str] = (),
@@ -203,7 +203,7 @@ class Store:
         Where nothing is written, it is also what finds out that the store is gone.
         """
         if not self._look():
-            self.soon(lambda: self.write(lambda unit: None))  # an empty commit makes the writer fail, and end
+            self.soon(lambda: self.write(lambda uow: None))  # an empty commit makes the writer fail, and end
             return
         if self._reserve is None:
             for writer in self.writers:
@@ -219,17 +219,17 @@ class Store:
 
     async def know(self, space: Space, tasks: Iterable[str]) -> None:
         """See that an organisation's tasks are known, also those that another server has learnt of a moment ago."""
-        if self.catalog.shared and any(space.find(self.catalog.tasks, name) is None for name in tasks):
+        if self.definitions.shared and any(space.find(self.definitions.tasks, name) is None for name in tasks):
             await self.refresh()
 
     async def refresh(self) -> None:
         """Read again what is kept in memory of tasks, queues and counters: other servers may have changed it."""
         await self.write(self._reload)
 
-    def _reload(self, unit: Unit) -> None:
-        self.catalog.load(unit.database)
-        for queue, task in self.catalog.lanes_with_work:
-            unit.ready[queue, task] = None
+    def _reload(self, uow: UnitOfWork) -> None:
+        self.definitions.load(uow.database)
+        for queue, task in self.definitions.lanes_with_work:
+            uow.ready[queue, task] = None
 
     def _heard(self, message: Message | None) -> None:
         """Look where another server says that something has changed; None: everywhere."""
@@ -239,7 +239,7 @@ class Store:
             return
         self.notifier.publish_marks(marks_in(message))
         if message.lanes:
-            self.catalog.expect(message.lanes)
+            self.definitions.expect(message.lanes)
             self.writer.expect(message.lanes)
         if message.catalog:
             self.soon(self.refresh)

@@ -37,7 +37,7 @@ Line = tuple[str, int, str, str | None]
 """Of an event: run id, seq, type, and of a state what it says."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class StateLine(msgspec.Struct, frozen=True):
     """What a line of a state says."""
 
     state: str
@@ -45,7 +45,7 @@ class Told(msgspec.Struct, frozen=True):
     epoch: int | None = None
 
 
-_told: Final = msgspec.json.Decoder(Told).decode
+_told: Final = msgspec.json.Decoder(StateLine).decode
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -34,10 +34,10 @@ from headway.errors import (
 )
 from headway.histogram import Histogram
 from headway.kernel.run import Run
-from headway.store.catalog import Catalog, Lane
 from headway.store.command import Command, FunctionCommand
 from headway.store.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
-from headway.store.unit import NO_HOOKS, Committed, HookTable, Unit
+from headway.store.definition_cache import DefinitionCache, Lane
+from headway.store.unit_of_work import NO_HOOKS, Committed, HookTable, UnitOfWork
 
 T = TypeVar("T")
 
@@ -77,12 +77,12 @@ class Writer:
     def __init__(
         self,
         database: Database,
-        catalog: Catalog,
+        definitions: DefinitionCache,
         clock: Clock,
         *,
         on_commit: Callable[[Committed], None],
         on_broken: Callable[[Exception], None],
-        tell: Callable[[Unit], Sequence[str]] | None = None,
+        tell: Callable[[UnitOfWork], Sequence[str]] | None = None,
         on_regained: Callable[[], None] = lambda: None,
         threaded: bool = True,
         cache: dict[str, Run] | None = None,
@@ -94,7 +94,7 @@ class Writer:
         itself, or each would wait for the other's disk; the `cache` of leased runs is that of both.
         """
         self._database = database
-        self._catalog = catalog
+        self._catalog = definitions
         self._clock = clock
         self._on_commit = on_commit
         self._on_broken = on_broken
@@ -263,7 +263,7 @@ class Writer:
         """Return what lets those have a try who wait for the lanes into which other writers have put runs."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
         if self._wanted(told):
-            return [FunctionCommand(lambda unit: unit.ready.update(told))]
+            return [FunctionCommand(lambda uow: uow.ready.update(told))]
         return []
 
     def _wanted(self, lanes: Iterable[Lane]) -> bool:
@@ -346,7 +346,7 @@ class Writer:
     def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
         database = self._database
         shard = -self._catalog.shard if self._second else None
-        unit = Unit(database, self._catalog, self._cache, self._clock.now_ms(), shard, self.hooks)
+        uow = UnitOfWork(database, self._catalog, self._cache, self._clock.now_ms(), shard, self.hooks)
         patient = [*self._patient]
         began = time.perf_counter()
         if failpoints.ARMED:
@@ -360,29 +360,29 @@ class Writer:
                 (trusted if command.trusts else run_ids).extend(command.run_ids)
                 keys.extend(command.keys)
             if run_ids or trusted or keys:
-                unit.prefetch(run_ids, keys, trusted)
+                uow.prefetch(run_ids, keys, trusted)
             done = []
             for command in batch:
                 if command.lanes is not None:
                     patient.append(command)
-                    unit.ready.update(dict.fromkeys(filter(command.lanes, self._catalog.lanes_with_work)))
+                    uow.ready.update(dict.fromkeys(filter(command.lanes, self._catalog.lanes_with_work)))
                     continue
-                self._do(command, unit)
+                self._do(command, uow)
                 done.append(command)
-            if unit.deferred:
-                unit.carry_out_deferred()
-            served, waiting = self._serve(patient, unit) if patient else ([], patient)
+            if uow.deferred:
+                uow.carry_out_deferred()
+            served, waiting = self._serve(patient, uow) if patient else ([], patient)
             if failpoints.ARMED:
                 failpoints.point("writer.after_work")
-            unit.seal()
+            uow.seal()
             if failpoints.ARMED:
                 failpoints.point("writer.before_commit")
             database.settle()
             with self._catalog.committing():
-                database.commit(() if self._tell is None else self._tell(unit))
+                database.commit(() if self._tell is None else self._tell(uow))
                 if failpoints.ARMED:
                     failpoints.point("writer.after_commit")
-                unit.publish()
+                uow.publish()
         except BaseException:
             for command in patient:  # it may leave before it has another try
                 command.result = None  # of a transaction that was undone
@@ -392,9 +392,9 @@ class Writer:
         self.times.note(time.perf_counter() - began)
         self.batches += 1
         self.commands += len(batch)
-        return served + done, unit.committed
+        return served + done, uow.committed
 
-    def _serve(self, patient: list[Command[Any]], unit: Unit) -> tuple[list[Command[Any]], list[Command[Any]]]:
+    def _serve(self, patient: list[Command[Any]], uow: UnitOfWork) -> tuple[list[Command[Any]], list[Command[Any]]]:
         """Let the patient commands try, first come first served; return those that are served, and those that go on waiting.
 
         They are answered before those that brought what they waited for: theirs is the longer way.
@@ -402,8 +402,8 @@ class Writer:
         served, waiting = [], []
         for command in patient:
             assert command.lanes is not None
-            if any(map(command.lanes, unit.ready)):
-                self._do(command, unit)
+            if any(map(command.lanes, uow.ready)):
+                self._do(command, uow)
             if command.result or command.failure is not None or command.cancelled:
                 served.append(command)
             else:
@@ -411,17 +411,17 @@ class Writer:
         return served, waiting
 
     @staticmethod
-    def _do(command: Command[Any], unit: Unit) -> None:
+    def _do(command: Command[Any], uow: UnitOfWork) -> None:
         """Carry out a command. If it raises after it has changed something, the unit is spoiled."""
         command.failure = None
-        before = unit.changes
+        before = uow.changes
         try:
-            command.result = command.apply(unit)
+            command.result = command.apply(uow)
         except STORAGE_FAILURES:
             raise
         except HeadwayError as error:
             command.failure = error
-            if unit.changes != before:
+            if uow.changes != before:
                 raise _SpoiledError(command) from error
         except Exception as error:
             log.exception("command failed")

@@ -52,7 +52,7 @@ class Kit:
     def __init__(self, app: App, service: Service, clock: ManualClock) -> None:
         self.app = app
         self.service = service
-        self.desk = service.of(FIRST)
+        self.services = service.of(FIRST)
         self.clock = clock
         self._worker_id = ""
         self._stager = Stager(service)
@@ -87,7 +87,7 @@ class Kit:
         spec = msgspec.json.decode(body, type=StartRun)
         keep_ms = self.service.settings.idempotency_ms
         key = request_key(idempotency_key, "POST", "/v1/runs", body, keep_ms) if idempotency_key else None
-        started = await self.desk.runs.start(spec, key)
+        started = await self.services.runs.start(spec, key)
         await self.settle()
         return KitRun(self, started.run.id)
 
@@ -106,21 +106,21 @@ class Kit:
         """
         said = {"name": name, "task": task, "occurrence": occurrence, "input": given or {}, **more}
         body = msgspec.json.encode(schedule_body(said))
-        return await self.desk.get(Schedules).create(msgspec.json.decode(body, type=CreateSchedule))
+        return await self.services.get(Schedules).create(msgspec.json.decode(body, type=CreateSchedule))
 
     async def slots(self, name: str) -> list[PastSlot]:
         """Return the past slots of a schedule, oldest first, up to the newest 1,000.
 
         Raises `schedule_not_found`.
         """
-        found, _ = await self.desk.get(Schedules).slots(name, None, None, 1_000)
+        found, _ = await self.services.get(Schedules).slots(name, None, None, 1_000)
         return found[::-1]
 
     async def events(self, *, after: int = 0) -> AsyncIterator[Event]:
         """Iterate over the events of all runs so far, as `client.events` does from after a position."""
         more = True
         while more:
-            found, after, more = await self.desk.history.all_events(after, PAGE)
+            found, after, more = await self.services.history.all_events(after, PAGE)
             for line in found:
                 yield of_line(present.event_out(line), position=line.position)
 
@@ -129,7 +129,7 @@ class Kit:
 
         Raises `not_found`, `already_completed` or `invalid_state`.
         """
-        run = await self.desk.runs.complete_token(token, raw(value))
+        run = await self.services.runs.complete_token(token, raw(value))
         await self.settle()
         return KitRun(self, run.id)
 
@@ -185,7 +185,7 @@ class Kit:
         await sink.send()
 
     async def _next_moment(self) -> int | None:
-        rows = await self.service.store.write(lambda unit: unit.database.rows("next_due")[0])
+        rows = await self.service.store.write(lambda uow: uow.database.rows("next_due")[0])
         slot_at = await ScheduleReader(self.service.store.read).next_slot_at()
         moments = (*rows, slot_at, *self.service.closed_lanes.values())
         return min((moment for moment in moments if moment is not None and moment < 1 << 62), default=None)

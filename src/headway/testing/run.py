@@ -86,7 +86,7 @@ class KitRun:
         """Iterate over the results that the run published, from after result number `after`."""
         more = True
         while more:
-            found, more = await self._kit.desk.history.results(self.id, after, PAGE)
+            found, more = await self._kit.services.history.results(self.id, after, PAGE)
             for each in found:
                 after = each.number
                 yield present.result_out(each)
@@ -96,36 +96,36 @@ class KitRun:
         wanted = RunFilter(parent_id=self.id)
         at: Page | None = Page(PAGE, newest_first=False)
         while at is not None:
-            found, after = await self._kit.desk.runs.page(wanted, at)
+            found, after = await self._kit.services.runs.page(wanted, at)
             for each in found:
                 yield KitRun(self._kit, each.id)
             at = Page(PAGE, after, newest_first=False) if after else None
 
     async def attempts(self) -> list[AttemptOut]:
         """Return the run's attempts, oldest first."""
-        return [present.attempt_out(attempt) for attempt in await self._kit.desk.history.attempts(self.id)]
+        return [present.attempt_out(attempt) for attempt in await self._kit.services.history.attempts(self.id)]
 
     async def waiting(self) -> WaitingOut:
         """Return the reasons why the run waits, or facts about how it runs or ended."""
-        return present.waiting_out(*await self._kit.desk.history.waiting(self.id))
+        return present.waiting_out(*await self._kit.services.history.waiting(self.id))
 
     async def signal(self, name: str, payload: Any = None) -> None:
         """Send a signal to the run, and execute what can run then; raise `invalid_state` if the run is finished."""
-        await self._kit.desk.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
+        await self._kit.services.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
         await self._kit.settle()
 
     async def terminate(self, reason: str = "") -> None:
         """Terminate the run; raise `invalid_state` if it is finished otherwise."""
-        await self._kit.desk.runs.terminate(self.id, Terminate(reason=reason))
+        await self._kit.services.runs.terminate(self.id, Terminate(reason=reason))
         await self._kit.settle()
 
     async def suspend(self, reason: str = "") -> None:
         """Suspend the run until `resume`; raise `invalid_state` if it is finished or stopping."""
-        await self._kit.desk.runs.suspend(self.id, Reason(code="suspended", message=reason))
+        await self._kit.services.runs.suspend(self.id, Reason(code="suspended", message=reason))
 
     async def resume(self, reason: str = "") -> None:
         """Resume the run, and execute what can run then; raise `invalid_state` if the run is not suspended."""
-        await self._kit.desk.runs.resume(self.id, Reason(code="resumed", message=reason))
+        await self._kit.services.runs.resume(self.id, Reason(code="resumed", message=reason))
         await self._kit.settle()
 
     async def retry(self, reason: str = "", *, from_scratch: bool = False) -> KitRun:
@@ -134,12 +134,12 @@ class KitRun:
         The new run continues after the steps that succeeded; with `from_scratch` it starts from the beginning.
         """
         because = Reason(code="retried", message=reason)
-        again = await self._kit.desk.runs.retry(self.id, because, from_scratch=from_scratch)
+        again = await self._kit.services.runs.retry(self.id, because, from_scratch=from_scratch)
         await self._kit.settle()
         return KitRun(self._kit, again.id)
 
     async def _run(self) -> Run:
-        return await self._kit.desk.runs.get(self.id)
+        return await self._kit.services.runs.get(self.id)
 
     async def _lines(self, after: int, kind: str | None = None) -> list[Line]:
-        return await self._kit.desk.history.events(self.id, after, LINES_MAX, kind)
+        return await self._kit.services.history.events(self.id, after, LINES_MAX, kind)

@@ -19,14 +19,14 @@ from headway.protocol.workers import QueueOut, TaskOut, WorkerOut
 from headway.web.reply import Reply, encode
 
 
-class Shown(NamedTuple):
+class BriefForm(NamedTuple):
     """The effect of showing an answer, and the struct that replaces it for keys without that effect's scope."""
 
     effect: Effect
     brief: type[msgspec.Struct]
 
 
-def _shown(effect: Effect, whole: type[msgspec.Struct], subject: str, members: str) -> Shown:
+def _shown(effect: Effect, whole: type[msgspec.Struct], subject: str, members: str) -> BriefForm:
     """Return the struct of the named members of an answer, with their types and defaults; `brief` is true beside them."""
     known = {field.name: field for field in fields(whole)}
     chosen = [
@@ -41,7 +41,7 @@ def _shown(effect: Effect, whole: type[msgspec.Struct], subject: str, members: s
         frozen=True,
         kw_only=True,
     )
-    return Shown(effect, brief)
+    return BriefForm(effect, brief)
 
 
 _RUN: Final = _shown("see a run", RunOut, "A run", "id object state final version url")
@@ -70,9 +70,9 @@ class RecordsBrief(Open, frozen=True, kw_only=True):
     updated: int
 
 
-SHOWN: Final[Mapping[type[msgspec.Struct], Shown]] = {
+SHOWN: Final[Mapping[type[msgspec.Struct], BriefForm]] = {
     RunOut: _RUN,
-    BatchOut: Shown("see a run", BatchBrief),
+    BatchOut: BriefForm("see a run", BatchBrief),
     ScheduleOut: _shown("see a schedule", ScheduleOut, "A schedule", "id object state version url"),
     TaskOut: _shown("see a task", TaskOut, "A task", "name object active url"),
     RecordTaskOut: _shown("see a task", RecordTaskOut, "A record task", "name object active version url"),
@@ -81,13 +81,13 @@ SHOWN: Final[Mapping[type[msgspec.Struct], Shown]] = {
     TableOut: _shown("see a table", TableOut, "A table", "id object version url"),
     FieldOut: _shown("see a table", FieldOut, "A field", "id"),
     RecordOut: _RECORD,
-    RecordsOut: Shown("see records", RecordsBrief),
+    RecordsOut: BriefForm("see records", RecordsBrief),
     MailServerOut: _shown("see the mail server", MailServerOut, "The mail server", "object updated_at"),
 }
 """By the struct that a route returns. Others show nothing beyond the request itself."""
 
 
-def shown(gives: type[msgspec.Struct] | None, scope: Scope) -> Shown | None:
+def shown(gives: type[msgspec.Struct] | None, scope: Scope) -> BriefForm | None:
     """Return what a route shows beyond its own scope, or None."""
     found = None if gives is None else SHOWN.get(gives)
     return None if found is None or NEEDS[found.effect].scope == scope else found

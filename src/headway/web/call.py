@@ -13,8 +13,8 @@ from headway.ids import canonical_id
 from headway.kernel.authority import EVERYBODY, Origin, Principal
 from headway.kernel.effects import NEEDS, Effect
 from headway.kernel.permissions import lacking, may
-from headway.runs.desk import Desk
 from headway.runs.idempotency import RequestKey, request_key
+from headway.runs.services import OrganisationServices
 from headway.web.context import ServerContext
 from headway.web.disconnect import CancelOnDisconnect
 from headway.web.ratelimits import limits
@@ -55,7 +55,7 @@ class Call:
     raw_body = b""
     raw_query = b""
 
-    service: Desk
+    service: OrganisationServices
     """Services of the caller's organisation; set after authorization."""
 
     def __init__(

@@ -23,7 +23,7 @@ SOON: Final = dt.timedelta(days=14)
 """Time before a certificate's end from which on there is a warning."""
 
 
-class Shown(NamedTuple):
+class CertificateSummary(NamedTuple):
     """Names and end of a certificate, for messages."""
 
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ class Certificate:
         """Show what the files have now to new connections; raise ValueError, and change nothing, if that cannot be used."""
         self.shown = self._load()
 
-    def _load(self) -> Shown:
+    def _load(self) -> CertificateSummary:
         shown = check(self._cert, self._key)
         try:
             for context in (
@@ -69,7 +69,7 @@ class Certificate:
         return shown
 
 
-def check(cert: Path, key: Path) -> Shown:
+def check(cert: Path, key: Path) -> CertificateSummary:
     """Return what a certificate says; raise ValueError, with what to do, if a server cannot use it with this key."""
     leaf = _certificate(cert)
     now = _now()
@@ -87,7 +87,7 @@ def check(cert: Path, key: Path) -> Shown:
             f"the key in {key} is not that of the first certificate in {cert}: name the two that belong together, the "
             f"server's certificate before those of its authorities"
         )
-    return Shown(_names(leaf), leaf.not_valid_after_utc)
+    return CertificateSummary(_names(leaf), leaf.not_valid_after_utc)
 
 
 def _now() -> dt.datetime:

@@ -38,11 +38,11 @@ async def exposition(server: ServerContext, organisation: int) -> bytes:
     store = server.service.store
     now_ms = store.clock.now_ms()
     oldest = {}
-    for name in sorted(store.catalog.queues):
+    for name in sorted(store.definitions.queues):
         if organisation not in (FIRST, Space.owner(name)):
             continue
-        desk = server.service.of(Space.owner(name))
-        since = await desk.queues.oldest(Space.outside(name))
+        services = server.service.of(Space.owner(name))
+        since = await services.queues.oldest(Space.outside(name))
         oldest[name] = 0.0 if since is None else max(0, now_ms - since) / 1000
     registry = CollectorRegistry()
     registry.register(_Collector(server, oldest, organisation))
@@ -77,11 +77,11 @@ class _Collector(Collector):
         started = CounterMetricFamily(
             "headway_runs_started", "Runs that were started since this server began.", labels=lane
         )
-        catalog = self._server.service.store.catalog
-        for family, counts in ((runs, catalog.counts), (finished, catalog.finished)):
+        definitions = self._server.service.store.definitions
+        for family, counts in ((runs, definitions.counts), (finished, definitions.finished)):
             for (task, queue, state), count in self._shown(counts):
-                family.add_metric([*_lane(task, queue), state], max(0, count))  # see Catalog.shown
-        for (task, queue), count in self._shown(catalog.started):
+                family.add_metric([*_lane(task, queue), state], max(0, count))  # see DefinitionCache.shown
+        for (task, queue), count in self._shown(definitions.started):
             started.add_metric(_lane(task, queue), count)
         yield runs
         yield started
@@ -104,7 +104,7 @@ class _Collector(Collector):
         poisoned = CounterMetricFamily(
             "headway_runs_poisoned", "Runs that failed as poison: too many of their attempts crashed.", labels=named
         )
-        for (organisation, task), meters in self._server.service.store.catalog.meters.all():
+        for (organisation, task), meters in self._server.service.store.definitions.meters.all():
             if self._organisation not in (FIRST, organisation):
                 continue
             whose = [str(organisation), Space.outside(task)]

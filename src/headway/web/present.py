@@ -14,10 +14,10 @@ from headway.kernel.event import Event, Result
 from headway.kernel.history import Attempt
 from headway.kernel.progress import eta, percent
 from headway.kernel.run import PARKED, DamagedRun, Run
-from headway.kernel.situation import Work
+from headway.kernel.situation import CurrentAttempt
 from headway.kernel.task import Limit, Task
 from headway.kernel.waiting import Cause
-from headway.kernel.worker import LoopBlock, Queue, Standing, Worker
+from headway.kernel.worker import LoopBlock, Queue, Worker, WorkerHealth
 from headway.protocol import runs as wire
 from headway.protocol.times import to_text, to_text_or_none
 from headway.protocol.workers import BlockedOut, QueueOut, RateOut, RetentionOut, RetryOut, TaskOut, WorkerOut
@@ -170,13 +170,13 @@ def cause_out(cause: Cause) -> wire.WaitingCause:
     )
 
 
-def waiting_out(run: Run, causes: Iterable[Cause], work: Work | None) -> wire.WaitingOut:
+def waiting_out(run: Run, causes: Iterable[Cause], work: CurrentAttempt | None) -> wire.WaitingOut:
     """Show why a run does not run, how it runs or how it ended, and who has or had it."""
     worker = None if work is None else _work_out(work)
     return wire.WaitingOut(run_id=run.id, state=run.state, causes=list(map(cause_out, causes)), worker=worker)
 
 
-def _work_out(work: Work) -> wire.WaitingWorker:
+def _work_out(work: CurrentAttempt) -> wire.WaitingWorker:
     heard_at = None if work.standing is None else to_text(work.standing.heard_at)
     return wire.WaitingWorker(id=work.worker_id, name=work.worker or None, heard_at=heard_at)
 
@@ -243,7 +243,7 @@ def blocked_out(blocked: LoopBlock) -> BlockedOut:
     )
 
 
-def worker_out(worker: Worker, leases: int, lease_ms: int, standing: Standing | None = None) -> WorkerOut:
+def worker_out(worker: Worker, leases: int, lease_ms: int, standing: WorkerHealth | None = None) -> WorkerOut:
     """Show a worker; it should be heard from three times within its lease."""
     return WorkerOut(
         id=worker.id,

@@ -9,7 +9,7 @@ import msgspec
 
 from headway.kernel.authority import SCOPES, UNGRANTED, Scope
 from headway.kernel.effects import NEEDS, Effect
-from headway.web.brief import Shown, shown
+from headway.web.brief import BriefForm, shown
 from headway.web.call import Call
 from headway.web.dialect import NATIVE, Dialect
 from headway.web.reply import Reply
@@ -51,7 +51,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Effects that every request of the route has; each needs its scope besides the route's."""
     operation: str = ""
     """Its name in the document where that of the handler is another route's too."""
-    shows: Shown | None = None
+    shows: BriefForm | None = None
     """The effect of showing its answer; callers without that effect's scope are answered in brief."""
     raw: bool = False
     """Whether the handler reads the body itself, piece by piece: a file."""

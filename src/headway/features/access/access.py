@@ -18,7 +18,7 @@ from headway.config import Settings
 from headway.errors import StorageUnavailable, Unauthenticated
 from headway.features.access import keytext
 from headway.features.access.audit import Audit
-from headway.features.access.directory import Directory, Entry
+from headway.features.access.directory import Directory, KeyEntry
 from headway.features.access.keytext import KeyText
 from headway.features.access.meters import Meters
 from headway.features.access.rules import DAY_MS, Window, fault, is_live
@@ -28,7 +28,7 @@ from headway.kernel.authority import EVERYBODY, Principal
 from headway.notify.events import AccessChanged, CallersChanged, MessagesMissed
 from headway.store.command import Command, Statement
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 from headway.vault import as_secrets
 
 TOUCHED_EVERY_MS: Final = 60_000
@@ -69,9 +69,9 @@ class _SaveUsage(Command[None]):
     rows: str
     before: int
 
-    def apply(self, unit: Unit) -> None:
-        unit.later("save_usage", rows=self.rows)
-        unit.later("delete_usage", before=self.before)
+    def apply(self, uow: UnitOfWork) -> None:
+        uow.later("save_usage", rows=self.rows)
+        uow.later("delete_usage", before=self.before)
 
 
 class Access:
@@ -164,7 +164,7 @@ class Access:
         return Admission(principal, NEVER if until is None else until, self._windows(entry))
 
     @staticmethod
-    def _matching(entry: Entry | None, digest: str, now_ms: int) -> int:
+    def _matching(entry: KeyEntry | None, digest: str, now_ms: int) -> int:
         """Return the number of the secret of which this is the digest; 0 for none. Always two are looked at, to their ends."""
         live = [known for known in entry.secrets if is_live(known, now_ms)] if entry is not None else []
         numbers = ([known.number for known in live] + [0, 0])[:2]
@@ -175,7 +175,7 @@ class Access:
                 found = number
         return found
 
-    def _windows(self, entry: Entry) -> tuple[Window, ...]:
+    def _windows(self, entry: KeyEntry) -> tuple[Window, ...]:
         key, organisation, all_of = entry.key, entry.organisation, entry.allowance
         if organisation is None or key.id not in self.directory.keys:
             return ()

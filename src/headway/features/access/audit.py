@@ -18,7 +18,7 @@ from headway.ids import Signer
 from headway.kernel.authority import Origin
 from headway.store.command import Command
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 TEXT_MAX: Final = 200
 """Characters of what a caller says of itself, such as its User-Agent."""
@@ -51,9 +51,9 @@ def line(origin: Origin, action: str, noun: str, outcome: str, now_ms: int) -> A
     )
 
 
-def note(unit: Unit, origin: Origin, action: str, noun: str) -> None:
+def note(uow: UnitOfWork, origin: Origin, action: str, noun: str) -> None:
     """Append, in the transaction that does it, that something was done."""
-    unit.audit(line(origin, action, noun, "done", unit.now_ms))
+    uow.audit(line(origin, action, noun, "done", uow.now_ms))
 
 
 def _plain(text: str) -> str:
@@ -67,9 +67,9 @@ log: Final = logging.getLogger("headway.audit")
 class _Append(Command[None]):
     events: list[AuditEvent]
 
-    def apply(self, unit: Unit) -> None:
+    def apply(self, uow: UnitOfWork) -> None:
         for event in self.events:
-            unit.audit(event)
+            uow.audit(event)
 
 
 @dataclass(eq=False)
@@ -79,12 +79,12 @@ class _Seal(Command[None]):
     head: int
     """Number of the last entry when the seal was read."""
 
-    def apply(self, unit: Unit) -> None:
-        unit.flush()
-        before = seal(unit.database, self.signer, self.earlier)
-        unit.changes += 1
+    def apply(self, uow: UnitOfWork) -> None:
+        uow.flush()
+        before = seal(uow.database, self.signer, self.earlier)
+        uow.changes += 1
         if before is None and self.head:
-            unit.audit(line(Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}", "done", unit.now_ms))
+            uow.audit(line(Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}", "done", uow.now_ms))
 
 
 class Audit:

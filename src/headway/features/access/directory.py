@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from headway.features.access.model import Allowance, Key, Secret, User
 from headway.features.access.rules import fault, is_live
-from headway.features.access.store import Known
+from headway.features.access.store import AccessSnapshot
 from headway.kernel.authority import Principal
 from headway.kernel.organisation import Organisation
 from headway.kernel.query import FIRST
@@ -20,7 +20,7 @@ _set: Final = msgspec.json.Decoder(frozenset[str]).decode
 LOCAL: Final = "local worker"
 
 
-class Entry(msgspec.Struct, frozen=True):
+class KeyEntry(msgspec.Struct, frozen=True):
     """A key with what belongs to it."""
 
     key: Key
@@ -52,19 +52,19 @@ class Directory:
         self.by_public_id: dict[str, Organisation] = {}
         self.allowances: dict[int, Allowance] = {}
         self.users: dict[str, User] = {}
-        self.keys: dict[str, Entry] = {}
-        self._lent: dict[str, Entry] = {}
+        self.keys: dict[str, KeyEntry] = {}
+        self._lent: dict[str, KeyEntry] = {}
 
     @property
     def locked(self) -> bool:
         """Whether a key is needed: from the first that was ever made. None that is revoked or expires opens the door again."""
         return bool(self.keys)
 
-    def entry(self, key_id: str) -> Entry | None:
+    def entry(self, key_id: str) -> KeyEntry | None:
         """Return a key by its public id."""
         return self.keys.get(key_id) or self._lent.get(key_id)
 
-    def take(self, known: Known) -> None:
+    def take(self, known: AccessSnapshot) -> None:
         """Know this and nothing else, but for the keys that were lent."""
         self.version = known.version
         self.organisations = {one.id: one for one in known.organisations}
@@ -76,7 +76,7 @@ class Directory:
             secrets.setdefault(secret.key_id, []).append(secret)
         self.keys = {key.id: self._entry(key, secrets.get(key.id, [])) for key in known.keys}
 
-    def _entry(self, key: Key, secrets: list[Secret]) -> Entry:
+    def _entry(self, key: Key, secrets: list[Secret]) -> KeyEntry:
         user = self.users.get(key.user_id) if key.user_id is not None else None
         principal = Principal(
             organisation=key.organisation,
@@ -88,9 +88,9 @@ class Directory:
             actor=user.name if user is not None else key.name,
         )
         owner = key.organisation
-        return Entry(key, user, self.organisations.get(owner), self.allowances.get(owner), tuple(secrets), principal)
+        return KeyEntry(key, user, self.organisations.get(owner), self.allowances.get(owner), tuple(secrets), principal)
 
-    def lend(self, key_id: str, digest: str, now_ms: int) -> Entry:
+    def lend(self, key_id: str, digest: str, now_ms: int) -> KeyEntry:
         """Know a key for as long as this process lives: that of servers' own workers. It opens nothing else."""
         key = Key(key_id, FIRST, None, LOCAL, '["worker:protocol"]', None, None, None, now_ms, None, None, None)
         organisation = Organisation(FIRST, "", LOCAL, "UTC", now_ms)

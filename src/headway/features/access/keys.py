@@ -15,11 +15,11 @@ from headway.errors import Conflict, Forbidden, KeyNotFound
 from headway.features.access import audit, keytext
 from headway.features.access import store as rows
 from headway.features.access.access import Access
-from headway.features.access.directory import Entry
+from headway.features.access.directory import KeyEntry
 from headway.features.access.keytext import KeyText
 from headway.features.access.model import Key, Secret
 from headway.features.access.rules import rotated
-from headway.features.access.store import Known
+from headway.features.access.store import AccessSnapshot
 from headway.ids import Signer
 from headway.kernel.authority import GRANTABLE, OPERATING, READING, Origin, Principal
 from headway.kernel.permissions import beyond
@@ -30,7 +30,7 @@ from headway.protocol.values import duration, invalid
 from headway.runs.idempotency import Creation, RequestKey, keyed
 from headway.store.command import Command
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 KEYS_MAX: Final = 10_000
 """Keys of one organisation, those that were revoked too: all are kept in memory."""
@@ -41,7 +41,7 @@ _encode: Final = msgspec.json.Encoder().encode
 class Issued(NamedTuple):
     """A key and, if it or a secret of it was just made, its text."""
 
-    entry: Entry
+    entry: KeyEntry
     text: KeyText | None
 
 
@@ -55,7 +55,7 @@ class Keys:
         self._organisation = organisation
         self._space = Space(organisation)
 
-    def list(self) -> list[Entry]:
+    def list(self) -> list[KeyEntry]:
         """Return all, those that were revoked too, oldest first."""
         return [entry for entry in self._access.directory.keys.values() if self._is_ours(entry)]
 
@@ -64,14 +64,14 @@ class Keys:
         entry = self._access.directory.entry(key_id)
         return None if entry is None else entry.key.created_at
 
-    def get(self, key_id: str) -> Entry:
+    def get(self, key_id: str) -> KeyEntry:
         """Return one; raise KeyNotFound."""
         entry = self._access.directory.keys.get(key_id)
         if entry is None or not self._is_ours(entry):
             _absent(key_id)
         return entry
 
-    def _is_ours(self, entry: Entry) -> bool:
+    def _is_ours(self, entry: KeyEntry) -> bool:
         return entry.key.organisation == self._organisation
 
     async def create(
@@ -98,7 +98,7 @@ class Keys:
         await self._access.refresh()
         return Issued(self.get(key_id), None if request is not None and request.replayed else text)
 
-    async def patch(self, key_id: str, asked: PatchKey, by: Principal, origin: Origin) -> Entry:
+    async def patch(self, key_id: str, asked: PatchKey, by: Principal, origin: Origin) -> KeyEntry:
         """Change a key; what is taken from it is gone at once, also for what is open."""
         scopes = None if asked.scopes is UNSET else self._scopes(asked.scopes)
         if scopes is not None:
@@ -115,7 +115,7 @@ class Keys:
 
         return await self._change(key_id, by, origin, "key.change", change)
 
-    async def revoke(self, key_id: str, by: Principal, origin: Origin) -> Entry:
+    async def revoke(self, key_id: str, by: Principal, origin: Origin) -> KeyEntry:
         """End a key for good: from the commit on nothing is let in by it, and what it has open is closed."""
         now_ms = self._store.clock.now_ms()
         return await self._change(
@@ -136,7 +136,7 @@ class Keys:
 
     async def _change(
         self, key_id: str, by: Principal, origin: Origin, action: str, change: Callable[[Key], Key]
-    ) -> Entry:
+    ) -> KeyEntry:
         self.get(key_id)
         await self._store.write(_ChangeKey(key_id, self._organisation, by, origin, action, change))
         await self._access.refresh()
@@ -153,7 +153,7 @@ class Keys:
         return [str(scope) for scope in wanted]
 
     @staticmethod
-    def _bound(entry: Entry) -> tuple[str, ...] | None:
+    def _bound(entry: KeyEntry) -> tuple[str, ...] | None:
         return entry.principal.queues
 
 
@@ -169,8 +169,8 @@ class _CreateKey(Creation):
     first: bool
     """Whether it is refused if there is a key already."""
 
-    def apply(self, unit: Unit) -> str:
-        known, asked, key_id = rows.lock(unit), self.asked, self.text.id
+    def apply(self, uow: UnitOfWork) -> str:
+        known, asked, key_id = rows.lock(uow), self.asked, self.text.id
         if self.first and known.keys:
             raise Conflict("there are keys already")
         _refuse_strange_user(known, self.organisation, asked.user_id)
@@ -187,14 +187,14 @@ class _CreateKey(Creation):
             queues=None if asked.queues is None else _encode(asked.queues).decode(),
             per_minute=asked.per_minute,
             per_day=asked.per_day,
-            created_at=unit.now_ms,
-            expires_at=None if self.life_ms is None else unit.now_ms + self.life_ms,
+            created_at=uow.now_ms,
+            expires_at=None if self.life_ms is None else uow.now_ms + self.life_ms,
             revoked_at=None,
             last_used_at=None,
         )
-        rows.save(unit, known, key)
-        rows.save_secrets(unit, key_id, [Secret(key_id, 1, self.digest, unit.now_ms, None)])
-        audit.note(unit, self.origin, "key.create", key_id)
+        rows.save(uow, known, key)
+        rows.save_secrets(uow, key_id, [Secret(key_id, 1, self.digest, uow.now_ms, None)])
+        audit.note(uow, self.origin, "key.create", key_id)
         return key_id
 
 
@@ -207,16 +207,16 @@ class _RotateKey(Creation):
     by: Principal
     origin: Origin
 
-    def apply(self, unit: Unit) -> str:
-        known, key_id = rows.lock(unit), self.key_id
+    def apply(self, uow: UnitOfWork) -> str:
+        known, key_id = rows.lock(uow), self.key_id
         key = _key_of(known, self.organisation, key_id)
         _refuse_stronger(self.by, key)
         if key.revoked_at is not None:
             raise Conflict("the key was revoked; make a new one")
         secrets = [secret for secret in known.secrets if secret.key_id == key_id]
-        rows.save(unit, known, key)
-        rows.save_secrets(unit, key_id, rotated(secrets, key_id, self.digest, self.overlap_ms, unit.now_ms))
-        audit.note(unit, self.origin, "key.rotate", key_id)
+        rows.save(uow, known, key)
+        rows.save_secrets(uow, key_id, rotated(secrets, key_id, self.digest, self.overlap_ms, uow.now_ms))
+        audit.note(uow, self.origin, "key.rotate", key_id)
         return key_id
 
 
@@ -229,24 +229,24 @@ class _ChangeKey(Command[None]):
     action: str
     change: Callable[[Key], Key]
 
-    def apply(self, unit: Unit) -> None:
-        known = rows.lock(unit)
+    def apply(self, uow: UnitOfWork) -> None:
+        known = rows.lock(uow)
         key = _key_of(known, self.organisation, self.key_id)
         _refuse_stronger(self.by, key)
         changed = self.change(key)
         if changed != key:
-            rows.save(unit, known, changed)
-            audit.note(unit, self.origin, self.action, self.key_id)
+            rows.save(uow, known, changed)
+            audit.note(uow, self.origin, self.action, self.key_id)
 
 
-def _key_of(known: Known, organisation: int, key_id: str) -> Key:
+def _key_of(known: AccessSnapshot, organisation: int, key_id: str) -> Key:
     for key in known.keys:
         if key.id == key_id and key.organisation == organisation:
             return key
     return _absent(key_id)
 
 
-def _refuse_strange_user(known: Known, organisation: int, user_id: str | None) -> None:
+def _refuse_strange_user(known: AccessSnapshot, organisation: int, user_id: str | None) -> None:
     """Raise InvalidInput for a user of another organisation, as for one that does not exist."""
     ours = {user.id for user in known.users if user.organisation == organisation}
     if user_id is not None and user_id not in ours:

@@ -24,7 +24,7 @@ from headway.protocol.values import invalid
 from headway.runs.idempotency import Creation, RequestKey, keyed
 from headway.store.command import Command
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 ORGANISATIONS_MAX: Final = 10_000
 """All are kept in memory."""
@@ -82,8 +82,8 @@ class _CreateOrganisation(Creation):
     public_id: str
     origin: Origin
 
-    def apply(self, unit: Unit) -> str:
-        known = rows.lock(unit)
+    def apply(self, uow: UnitOfWork) -> str:
+        known = rows.lock(uow)
         if len(known.organisations) >= ORGANISATIONS_MAX:
             raise Conflict(f"there are at most {ORGANISATIONS_MAX:,} organisations")
         asked = self.asked
@@ -92,10 +92,10 @@ class _CreateOrganisation(Creation):
             public_id=self.public_id,
             name=asked.name,
             zone=asked.zone,
-            created_at=unit.now_ms,
+            created_at=uow.now_ms,
         )
-        rows.save(unit, known, made, Allowance(made.id, asked.per_minute, asked.per_day))
-        audit.note(unit, self.origin, "organisation.create", self.public_id)
+        rows.save(uow, known, made, Allowance(made.id, asked.per_minute, asked.per_day))
+        audit.note(uow, self.origin, "organisation.create", self.public_id)
         return self.public_id
 
 
@@ -105,8 +105,8 @@ class _ChangeOrganisation(Command[None]):
     asked: PatchOrganisation
     origin: Origin
 
-    def apply(self, unit: Unit) -> None:
-        known, asked, public_id = rows.lock(unit), self.asked, self.public_id
+    def apply(self, uow: UnitOfWork) -> None:
+        known, asked, public_id = rows.lock(uow), self.asked, self.public_id
         one = next((one for one in known.organisations if one.public_id == public_id), None) or _absent(public_id)
         if one.id == FIRST and asked.state == "disabled":
             raise Conflict("the first organisation runs the server and cannot be disabled")
@@ -123,8 +123,8 @@ class _ChangeOrganisation(Command[None]):
             per_day=before.per_day if asked.per_day is UNSET else asked.per_day,
         )
         if (changed, allowance) != (one, before):
-            rows.save(unit, known, changed, allowance)
-            audit.note(unit, self.origin, "organisation.change", public_id)
+            rows.save(uow, known, changed, allowance)
+            audit.note(uow, self.origin, "organisation.change", public_id)
 
 
 def _check_zone(name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import OrganisationNotFound
-from headway.features.access.directory import Entry
+from headway.features.access.directory import KeyEntry
 from headway.features.access.keys import Issued, Keys
 from headway.features.access.model import AuditEvent, User
 from headway.features.access.rules import DAY_MS, MINUTE_MS, Window, is_live
@@ -56,7 +56,7 @@ def _limit_out(window: Window) -> wire.LimitOut:
 # -- keys --------------------------------------------------------------------------------------------------------------
 
 
-def key_out(call: Call, entry: Entry, text: str | None = None) -> wire.KeyOut:
+def key_out(call: Call, entry: KeyEntry, text: str | None = None) -> wire.KeyOut:
     """Show a key; its text only where it was made."""
     key, now_ms = entry.key, call.server.clock.now_ms()
     expired = key.expires_at is not None and key.expires_at <= now_ms

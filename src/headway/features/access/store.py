@@ -22,7 +22,7 @@ from headway.store.database import Database
 
 if TYPE_CHECKING:
     from headway.store.reader import Reader
-    from headway.store.unit import Unit
+    from headway.store.unit_of_work import UnitOfWork
 
 VERSION: Final = "access"
 """The fact whose value rises with every change of what is here, but for the log."""
@@ -37,7 +37,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _head: Final = msgspec.json.Decoder(Head)
 
 
-class Known(msgspec.Struct, frozen=True):
+class AccessSnapshot(msgspec.Struct, frozen=True):
     """All that is kept, as of one version."""
 
     version: str
@@ -48,9 +48,9 @@ class Known(msgspec.Struct, frozen=True):
     secrets: list[Secret]
 
 
-def read_known(database: Database) -> Known:
+def read_known(database: Database) -> AccessSnapshot:
     """Read all. The version comes first: what changes meanwhile is read again because of it."""
-    return Known(
+    return AccessSnapshot(
         read_version(database),
         [Organisation(*row) for row in database.rows("read_organisations")],
         [Allowance(*row) for row in database.rows("read_allowances")],
@@ -92,34 +92,34 @@ async def read_audit(
     return found[:limit], len(found) > limit
 
 
-def lock(unit: Unit) -> Known:
+def lock(uow: UnitOfWork) -> AccessSnapshot:
     """Return what is there now, and let no other server change it until this transaction is over."""
-    unit.flush()
-    unit.database.run("insert_fact", name=VERSION, value="0")
-    unit.database.rows("lock_fact", name=VERSION)
-    return read_known(unit.database)
+    uow.flush()
+    uow.database.run("insert_fact", name=VERSION, value="0")
+    uow.database.rows("lock_fact", name=VERSION)
+    return read_known(uow.database)
 
 
-def save(unit: Unit, known: Known, *changed: Organisation | Allowance | User | Key) -> None:
+def save(uow: UnitOfWork, known: AccessSnapshot, *changed: Organisation | Allowance | User | Key) -> None:
     """Keep what has changed; `known` is what `lock` has returned in the same transaction."""
     for noun in changed:
         match noun:
             case Organisation():
-                unit.save_organisation(noun)
+                uow.save_organisation(noun)
             case Allowance():
-                unit.later("save_allowance", **asdict(noun))
+                uow.later("save_allowance", **asdict(noun))
             case User():
-                unit.later("save_user", **asdict(noun))
+                uow.later("save_user", **asdict(noun))
             case Key():
-                unit.later("save_key", **asdict(noun))
-    unit.later("save_fact", name=VERSION, value=str(int(known.version or "0") + 1))
-    unit.emit(AccessChanged())
+                uow.later("save_key", **asdict(noun))
+    uow.later("save_fact", name=VERSION, value=str(int(known.version or "0") + 1))
+    uow.emit(AccessChanged())
 
 
-def save_secrets(unit: Unit, key_id: str, secrets: Iterable[Secret]) -> None:
+def save_secrets(uow: UnitOfWork, key_id: str, secrets: Iterable[Secret]) -> None:
     """Keep these secrets of a key, and no others."""
-    unit.later("delete_secrets", key_id=key_id)
-    unit.later("insert_secrets", rows=_encode([astuple(secret) for secret in secrets]).decode())
+    uow.later("delete_secrets", key_id=key_id)
+    uow.later("insert_secrets", rows=_encode([astuple(secret) for secret in secrets]).decode())
 
 
 def append(database: Database, events: list[AuditEvent]) -> None:

@@ -21,7 +21,7 @@ from headway.protocol.access import CreateUser, PatchUser
 from headway.runs.idempotency import Creation, RequestKey, keyed
 from headway.store.command import Command
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 USERS_MAX: Final = 10_000
 """Users of one organisation: all are kept in memory."""
@@ -70,14 +70,14 @@ class _CreateUser(Creation):
     user_id: str
     origin: Origin
 
-    def apply(self, unit: Unit) -> str:
-        known = rows.lock(unit)
+    def apply(self, uow: UnitOfWork) -> str:
+        known = rows.lock(uow)
         if sum(user.organisation == self.organisation for user in known.users) >= USERS_MAX:
             raise Conflict(f"an organisation has at most {USERS_MAX:,} users")
-        asked, now_ms = self.asked, unit.now_ms
+        asked, now_ms = self.asked, uow.now_ms
         user = User(self.user_id, self.organisation, asked.name, asked.email, "active", now_ms, now_ms)
-        rows.save(unit, known, user)
-        audit.note(unit, self.origin, "user.create", user.id)
+        rows.save(uow, known, user)
+        audit.note(uow, self.origin, "user.create", user.id)
         return user.id
 
 
@@ -88,8 +88,8 @@ class _ChangeUser(Command[None]):
     asked: PatchUser
     origin: Origin
 
-    def apply(self, unit: Unit) -> None:
-        known = rows.lock(unit)
+    def apply(self, uow: UnitOfWork) -> None:
+        known = rows.lock(uow)
         sought = self.user_id, self.organisation
         user = next((user for user in known.users if (user.id, user.organisation) == sought), None)
         if user is None:
@@ -102,8 +102,8 @@ class _ChangeUser(Command[None]):
             state=user.state if asked.state is UNSET else asked.state,
         )
         if changed != user:
-            rows.save(unit, known, replace(changed, updated_at=unit.now_ms))
-            audit.note(unit, self.origin, "user.change", self.user_id)
+            rows.save(uow, known, replace(changed, updated_at=uow.now_ms))
+            audit.note(uow, self.origin, "user.change", self.user_id)
 
 
 def _absent(user_id: str) -> NoReturn:

@@ -42,8 +42,8 @@ _encode: Final = msgspec.json.Encoder().encode
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Carry out the task for all its records, and continue after an earlier attempt's cursor."""
-    desk = service.of(run.organisation)
-    record_run = await RecordRun.begin(service.store, desk, run)
+    services = service.of(run.organisation)
+    record_run = await RecordRun.begin(service.store, services, run)
     if not (record_run.alike and await _patch(record_run)):
         await _Pages(service, record_run).all()
     reached = record_run.reached
@@ -69,9 +69,9 @@ class _Pages:
         self._task = run.reached.task
         self._sends = sends(self._task.actions)
         self._sender = Sender(service, run)
-        local = Moment(run.reached.began_at, run.desk.records.zone).local
+        local = Moment(run.reached.began_at, run.services.records.zone).local
         self._always = {
-            "task": run.desk.space.outside(self._task.name),
+            "task": run.services.space.outside(self._task.name),
             "run": run.run.id,
             "today": local.date().isoformat(),
             "now": local.isoformat(timespec="seconds"),
@@ -124,7 +124,7 @@ class _Pages:
     def _change(self, index: int, job: Job, given: dict[str, Any]) -> None:
         """Let later actions see the record after this one."""
         try:
-            job.values = filled(job.table, given, job.values, self._run.desk.records.zone)
+            job.values = filled(job.table, given, job.values, self._run.services.records.zone)
         except Refused as refused:
             job.fail(index, "value", str(refused))
         else:
@@ -150,7 +150,7 @@ class _Pages:
         for context, (_, place) in zip(contexts, there, strict=True):
             table, record = found[place]
             context["target"] = shown(table, record.id, record.values)
-        outcomes = await self._service.gateway.templates.render(templates, contexts, self._run.desk.organisation)
+        outcomes = await self._service.gateway.templates.render(templates, contexts, self._run.services.organisation)
         for (job, place), outcome in zip(there, outcomes, strict=True):
             if isinstance(outcome, SendFailed):
                 self._sender.failed(index, job, outcome)
@@ -162,7 +162,7 @@ class _Pages:
         labels = {"record_run": self._run.run.id, "record": job.record.id[:255]}
         spec = StartRun(task=action.task, input=body, labels=labels)
         try:
-            job.starts.append(await self._service.drafter.draft(spec, self._run.desk.space, run_type="record"))
+            job.starts.append(await self._service.run_factory.draft(spec, self._run.services.space, run_type="record"))
         except HeadwayError as error:
             job.fail(index, error.code, error.detail)
 
@@ -181,7 +181,7 @@ class _Pages:
         if not templates:
             return [(job, []) for job in jobs]
         outcomes = await self._service.gateway.templates.render(
-            templates, await self._contexts(jobs), self._run.desk.organisation
+            templates, await self._contexts(jobs), self._run.services.organisation
         )
         done = []
         for job, outcome in zip(jobs, outcomes, strict=True):

@@ -38,7 +38,7 @@ from headway.features.tables import store as table_storage
 from headway.features.tables.changing import Draft as RecordDraft
 from headway.features.tables.changing import Refused, filled, fresh, give, hold, loose, save
 from headway.features.tables.model import Field, Invalid, Record, Table, Values
-from headway.features.tables.query import Walk
+from headway.features.tables.query import ListOrder
 from headway.features.tables.rules.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.features.tables.rules.values import BadValue, normal
 from headway.ids import canonical_id
@@ -46,10 +46,10 @@ from headway.kernel.run import Run
 from headway.protocol.record_tasks import RunOver
 from headway.protocol.tables import BATCH_MAX, RecordPatch
 from headway.runs.cursor import held, keep, last
-from headway.runs.desk import Desk
-from headway.runs.starting import Draft, insert
+from headway.runs.services import OrganisationServices
+from headway.runs.starting import NewRun, insert
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 PATCHED: Final = 2_000
 """Records that are given the same values in one transaction."""
@@ -95,7 +95,7 @@ class Job:
         self.others: list[tuple[Place, dict[str, Any]]] = []
         """What they give to records that it is connected to."""
         self.inserts: list[tuple[Place, dict[str, Any]]] = []
-        self.starts: list[Draft] = []
+        self.starts: list[NewRun] = []
         self.reads: dict[Place, int] = {(table.id, record.id): record.version}
         """What it was made from, at which version."""
         self.sent = False
@@ -115,10 +115,17 @@ class RecordRun:
     """One run, under one lease."""
 
     def __init__(
-        self, store: Store, desk: Desk, run: Run, reached: Reached, table: Table, condition: Condition, over: RunOver
+        self,
+        store: Store,
+        services: OrganisationServices,
+        run: Run,
+        reached: Reached,
+        table: Table,
+        condition: Condition,
+        over: RunOver,
     ) -> None:
         self._store = store
-        self.desk = desk
+        self.services = services
         self.run = run
         self.reached = reached
         self.table = table
@@ -128,7 +135,7 @@ class RecordRun:
         """Whether there is nothing more to do."""
 
     @classmethod
-    async def begin(cls, store: Store, desk: Desk, run: Run) -> RecordRun:
+    async def begin(cls, store: Store, services: OrganisationServices, run: Run) -> RecordRun:
         """Return the run where earlier attempts have left it; a new one counts what there is to do.
 
         Raises Conflict if the task does not fit its table any more, RecordTaskNotFound if it was deleted.
@@ -136,15 +143,15 @@ class RecordRun:
         over = msgspec.json.decode(run.input, type=RunOver)
         reached = await last(store, run, Reached)
         if reached is not None:
-            table = await desk.tables.get(reached.task.table_id)
-            return cls(store, desk, run, reached, table, _condition(desk, reached, table), over)
+            table = await services.tables.get(reached.task.table_id)
+            return cls(store, services, run, reached, table, _condition(services, reached, table), over)
         task = await store.read.ask(lambda database, _: storage.find(database, run.task))
         if task is None:
             raise RecordTaskNotFound("the record task was deleted")
-        table = await desk.tables.get(task.table_id)
+        table = await services.tables.get(task.table_id)
         _check_fit(task, table)
         reached = Reached(task, await _origin(store, run, over), store.clock.now_ms(), "", 0)
-        made = cls(store, desk, run, reached, table, _condition(desk, reached, table), over)
+        made = cls(store, services, run, reached, table, _condition(services, reached, table), over)
         upto = await made._last() if table.external is None else ""
         made.reached = replace(reached, upto=upto, total=await made._count())
         await made._announce()
@@ -153,9 +160,9 @@ class RecordRun:
     async def _announce(self) -> None:
         """Keep what it is about before anything is done: who watches learns at once how much there is to do."""
 
-        def work(unit: Unit) -> None:
-            held(unit, self.run)
-            self._keep(unit, self.reached)
+        def work(uow: UnitOfWork) -> None:
+            held(uow, self.run)
+            self._keep(uow, self.reached)
 
         await self._store.write(work, run_ids=[self.run.id])
 
@@ -205,7 +212,7 @@ class RecordRun:
             fit = await self._chosen(ids[:limit])
             return fit, ids[limit - 1] if len(ids) > limit else ""
         if table.external is not None:
-            return await self.desk.records.page(table, self._condition, after, limit)
+            return await self.services.records.page(table, self._condition, after, limit)
         return await ask(
             lambda database, dialect: table_storage.read_page(database, dialect, table, self._condition, after, limit),
             slow=True,
@@ -214,7 +221,7 @@ class RecordRun:
     async def _chosen(self, ids: list[str]) -> list[Record]:
         """Return those of these records that fit."""
         if self.table.external is not None:
-            return await self.desk.records.some_far(self.table, ids, self._condition)
+            return await self.services.records.some_far(self.table, ids, self._condition)
         return await self._store.read.ask(
             lambda database, dialect: table_storage.read_chosen(database, dialect, self.table, self._condition, ids),
             slow=True,
@@ -229,7 +236,7 @@ class RecordRun:
                 by_table[field.table_id or ""].update(named_records(field, job.values))
         for table_id, ids in by_table.items():
             if ids:
-                table = await self.desk.tables.get(table_id)
+                table = await self.services.tables.get(table_id)
                 for record in await self._read(table, ids):
                     found[table_id, record.id] = (table, record)
         return found
@@ -237,11 +244,11 @@ class RecordRun:
     async def _read(self, table: Table, ids: Iterable[str]) -> list[Record]:
         wanted = sorted(ids)
         if table.external is not None:
-            return await self.desk.records.some_far(table, wanted)
+            return await self.services.records.some_far(table, wanted)
         return await self._store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
 
     async def _last(self) -> str:
-        newest = Walk(down=True)
+        newest = ListOrder(down=True)
         found, _ = await self._store.read.ask(
             lambda database, dialect: table_storage.read_page(database, dialect, self.table, limit=1, walk=newest)
         )
@@ -254,7 +261,7 @@ class RecordRun:
             earlier = await self._store.read.run(self._over.failed_of)
             before = None if earlier is None else await last(self._store, earlier, Reached)
             return 0 if before is None else before.failed
-        return await self.desk.records.count(self.table, self._condition)
+        return await self.services.records.count(self.table, self._condition)
 
     # -- what is done --------------------------------------------------------------------------------------------------
 
@@ -266,29 +273,29 @@ class RecordRun:
         before = self.reached
         fitting = await self._fitting(limit)
 
-        def work(unit: Unit) -> tuple[Reached, int] | None:
-            held(unit, self.run)
-            table = self._hold(unit)
+        def work(uow: UnitOfWork) -> tuple[Reached, int] | None:
+            held(uow, self.run)
+            table = self._hold(uow)
             if table.version != self.table.version:
                 _check_fit(before.task, table)
             patch = patch_of(before.task, table)
             if patch is None:
                 return None
-            if fitting is not None and table_storage.lock_records(unit, table, fitting.versions) != fitting.versions:
+            if fitting is not None and table_storage.lock_records(uow, table, fitting.versions) != fitting.versions:
                 return before, max(
                     1, limit // 2
                 )  # some were changed since they were looked at: they are looked at again
             upto = before.upto if fitting is None else fitting.edge
-            span = table_storage.span_of_records(unit, table, before.after, upto, limit)
+            span = table_storage.span_of_records(uow, table, before.after, upto, limit)
             fit, size = 0, 0
             if span is not None:
-                given = give(unit, table, span, patch, None if fitting is None else fitting.versions)
+                given = give(uow, table, span, patch, None if fitting is None else fitting.versions)
                 if given is None:
                     return None
                 fit, size = given
             edge = upto if span is None or span.count < limit else span.edge
             after = replace(before, after=edge, number=before.number + 1, done=before.done + fit)
-            self._keep(unit, after)
+            self._keep(uow, after)
             if size > PATCHED_BYTES:
                 return after, max(1, limit // 2)
             return after, min(limit * 2, PATCHED if fit * 4 > limit else PATCHED_MAX)
@@ -346,14 +353,14 @@ class RecordRun:
         for at in range(0, len(jobs), BATCH_MAX):
             some = jobs[at : at + BATCH_MAX]
             patches = [RecordPatch(id=job.record.id, values=job.given) for job in some]
-            await self.desk.records.update(self.table.id, patches)
+            await self.services.records.update(self.table.id, patches)
 
-    def _hold(self, unit: Unit) -> Table:
-        return hold(unit, self.run.organisation, self.table.id)
+    def _hold(self, uow: UnitOfWork) -> Table:
+        return hold(uow, self.run.organisation, self.table.id)
 
-    def _keep(self, unit: Unit, reached: Reached) -> None:
+    def _keep(self, uow: UnitOfWork, reached: Reached) -> None:
         message = f"{reached.failed} failed" if reached.failed else ""
-        keep(unit, self.run, reached.number, reached, reached.done, max(reached.total, reached.done), message)
+        keep(uow, self.run, reached.number, reached, reached.done, max(reached.total, reached.done), message)
 
 
 class _Batch:
@@ -369,11 +376,11 @@ class _Batch:
         """The last job that has changed it."""
         self.grows = any(job.inserts or job.starts for job in jobs)
 
-    def write(self, unit: Unit) -> tuple[Reached, int]:
-        run = held(unit, self._run.run)
+    def write(self, uow: UnitOfWork) -> tuple[Reached, int]:
+        run = held(uow, self._run.run)
         self._stage.clear()
         self._whose.clear()
-        self._load(unit)
+        self._load(uow)
         taken: list[Job] = []
         for job in self._jobs:
             if not self._take(job):
@@ -381,13 +388,13 @@ class _Batch:
             taken.append(job)
             if job.error is not None and self._run.reached.task.on_error == "stop":
                 break
-        self._save(unit, taken)
-        errors = [replace(job.error, created_at=unit.now_ms) for job in taken if job.error is not None]
-        storage.add_errors(unit, run.id, errors)
+        self._save(uow, taken)
+        errors = [replace(job.error, created_at=uow.now_ms) for job in taken if job.error is not None]
+        storage.add_errors(uow, run.id, errors)
         for job in taken:
             if job.error is None:
                 for draft in job.starts:
-                    insert(unit, draft)
+                    insert(uow, draft)
         before = self._run.reached
         after = replace(
             before,
@@ -396,10 +403,10 @@ class _Batch:
             done=before.done + len(taken),
             failed=before.failed + len(errors),
         )
-        self._run._keep(unit, after)  # noqa: SLF001 - it is a part of it
+        self._run._keep(uow, after)  # noqa: SLF001 - it is a part of it
         return after, len(taken)
 
-    def _load(self, unit: Unit) -> None:
+    def _load(self, uow: UnitOfWork) -> None:
         """Hold every table and record that the jobs are about, in one order, so that two servers do not wait for each other."""
         far = self._run.table.external is not None
         wanted: dict[str, set[str]] = {} if far else {self._run.table.id: set()}
@@ -412,19 +419,19 @@ class _Batch:
             for (table_id, _), _ in job.inserts:
                 wanted.setdefault(table_id, set())
         organisation = self._run.run.organisation
-        found = sorted((table_storage.find_table(unit.database, organisation, each) for each in wanted), key=_number)
+        found = sorted((table_storage.find_table(uow.database, organisation, each) for each in wanted), key=_number)
         for table in found:
             if table is None:
                 raise Conflict("a table that the task writes to was deleted")
-            self._tables[table.id] = hold(unit, organisation, table.id)
+            self._tables[table.id] = hold(uow, organisation, table.id)
             if table.id == self._run.table.id:
-                self._stage_unchanged(unit, table)
-            for record in table_storage.load_records(unit, table, sorted(wanted[table.id])).values():
+                self._stage_unchanged(uow, table)
+            for record in table_storage.load_records(uow, table, sorted(wanted[table.id])).values():
                 self._stage[table.id, record.id] = (record, record.values)
 
-    def _stage_unchanged(self, unit: Unit, table: Table) -> None:
+    def _stage_unchanged(self, uow: UnitOfWork, table: Table) -> None:
         """Stage the jobs' records as they were read, if they still are like that; those that are not are made anew."""
-        versions = table_storage.lock_records(unit, table, [job.record.id for job in self._jobs if not job.sent])
+        versions = table_storage.lock_records(uow, table, [job.record.id for job in self._jobs if not job.sent])
         for job in self._jobs:
             version = None if job.sent else versions.get(job.record.id)
             if version is not None:
@@ -471,9 +478,9 @@ class _Batch:
 
     @property
     def _zone(self) -> Any:
-        return self._run.desk.records.zone
+        return self._run.services.records.zone
 
-    def _save(self, unit: Unit, taken: Sequence[Job]) -> None:
+    def _save(self, uow: UnitOfWork, taken: Sequence[Job]) -> None:
         refused: dict[Place, tuple[Job, str]] = {}
         for table in self._tables.values():
             drafts = [
@@ -483,7 +490,7 @@ class _Batch:
                 and (table_id, record_id) in self._whose
                 and (before is None or before.values != values)
             ]
-            for record_id, why in save(unit, table, drafts, whole=False).items():
+            for record_id, why in save(uow, table, drafts, whole=False).items():
                 job = self._whose[table.id, record_id]
                 refused[table.id, record_id] = (job, "; ".join(map(str, why)))
         for job, message in refused.values():
@@ -497,9 +504,9 @@ def _number(table: Table | None) -> int:
     return -1 if table is None else table.number
 
 
-def _condition(desk: Desk, reached: Reached, table: Table) -> Condition:
+def _condition(services: OrganisationServices, reached: Reached, table: Table) -> Condition:
     try:
-        return read(table, reached.task.filter, Moment(reached.began_at, desk.records.zone))
+        return read(table, reached.task.filter, Moment(reached.began_at, services.records.zone))
     except BadCondition as error:
         raise Conflict(f"the task's filter does not fit its table any more: {error.message}") from None
 

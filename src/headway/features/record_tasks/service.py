@@ -40,7 +40,7 @@ from headway.protocol.values import invalid
 from headway.runs.idempotency import RequestKey
 from headway.runs.runs import Runs, Started
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 from headway.vault import NotOpened, Vault
 
 TASKS_MAX: Final = 1_000
@@ -108,7 +108,7 @@ class RecordTasks:
 
     def task(self, kept: RecordTask) -> Task:
         """Return the task that a record task is, as it is known here, with the organisation's own names."""
-        return self._space.task(self._store.catalog.task(kept.name))
+        return self._space.task(self._store.definitions.task(kept.name))
 
     async def create(self, spec: wire.CreateRecordTask) -> RecordTask:
         """Make a record task; raise InvalidInput with a pointer to what cannot be, Conflict for a name that is taken."""
@@ -117,23 +117,23 @@ class RecordTasks:
         stored = self._space.inside(spec.name)
         made = await self._built(stored, spec.table, spec.filter, spec.actions, spec.on_error)
 
-        def work(unit: Unit) -> RecordTask:
-            if storage.lock(unit, stored) is not None:
+        def work(uow: UnitOfWork) -> RecordTask:
+            if storage.lock(uow, stored) is not None:
                 raise Conflict(f"there is a record task {spec.name!r}")
-            if len(storage.read_all(unit.database, self._space.organisation)) >= TASKS_MAX:
+            if len(storage.read_all(uow.database, self._space.organisation)) >= TASKS_MAX:
                 raise Conflict(f"there are {TASKS_MAX:,} record tasks already")
-            known = unit.task_now(stored)
+            known = uow.task_now(stored)
             if known is not None and known.executor != EXECUTOR:
                 raise Conflict(f"there is a task {spec.name!r}, which workers execute")
-            kept = replace(made, created_at=unit.now_ms, updated_at=unit.now_ms)
-            storage.insert(unit, kept)
+            kept = replace(made, created_at=uow.now_ms, updated_at=uow.now_ms)
+            storage.insert(uow, kept)
             task = Task(
                 name=stored, description=spec.description, executor=EXECUTOR, queue=self._space.inside(spec.queue),
                 input_schema=_INPUT, retry=RetryPolicy(first_ms=30_000),
                 max_crashes=CRASHES_MAX, active=spec.active,
-                created_at=unit.now_ms if known is None else known.created_at, updated_at=unit.now_ms,
+                created_at=uow.now_ms if known is None else known.created_at, updated_at=uow.now_ms,
             )  # fmt: skip
-            self._define(unit, task)
+            self._define(uow, task)
             return kept
 
         return await self._store.write(work, grows=True)
@@ -152,15 +152,15 @@ class RecordTasks:
         else:
             after = await self._built(before.name, table, wanted, spec.actions, on_error)
 
-        def work(unit: Unit) -> RecordTask:
-            now = storage.lock(unit, before.name)
+        def work(uow: UnitOfWork) -> RecordTask:
+            now = storage.lock(uow, before.name)
             if now is None:
                 raise _absent(name)
             if now.version != before.version or version not in (None, now.version):
                 raise VersionMismatch(f"the record task is at version {now.version}", version=now.version)
-            kept = replace(after, version=now.version + 1, created_at=now.created_at, updated_at=unit.now_ms)
-            storage.save(unit, kept, now.version)
-            task = unit.task_now(now.name)
+            kept = replace(after, version=now.version + 1, created_at=now.created_at, updated_at=uow.now_ms)
+            storage.save(uow, kept, now.version)
+            task = uow.task_now(now.name)
             assert task is not None
             changed = {
                 member: value
@@ -170,7 +170,7 @@ class RecordTasks:
             if changed:
                 if "queue" in changed:
                     changed["queue"] = self._space.inside(str(changed["queue"]))
-                self._define(unit, replace(task, updated_at=unit.now_ms, **changed))
+                self._define(uow, replace(task, updated_at=uow.now_ms, **changed))
             return kept
 
         return await self._store.write(work)
@@ -179,23 +179,23 @@ class RecordTasks:
         """Remove a record task. Its runs stay as they are; those that are not finished fail, and no new one starts."""
         stored = self._space.inside(name)
 
-        def work(unit: Unit) -> None:
-            found = storage.lock(unit, stored)
+        def work(uow: UnitOfWork) -> None:
+            found = storage.lock(uow, stored)
             if found is None:
                 raise _absent(name)
             if version not in (None, found.version):
                 raise VersionMismatch(f"the record task is at version {found.version}", version=found.version)
-            storage.delete(unit, found)
-            task = unit.task_now(stored)
+            storage.delete(uow, found)
+            task = uow.task_now(stored)
             if task is not None:
-                unit.define(replace(task, active=False, updated_at=unit.now_ms))
+                uow.define(replace(task, active=False, updated_at=uow.now_ms))
 
         await self._store.write(work)
 
-    def _define(self, unit: Unit, task: Task) -> None:
-        unit.define(task)
-        unit.queue(task.queue)
-        unit.open_lane(task.queue, task.name)
+    def _define(self, uow: UnitOfWork, task: Task) -> None:
+        uow.define(task)
+        uow.queue(task.queue)
+        uow.open_lane(task.queue, task.name)
 
     # -- runs ------------------------------------------------------------------------------------------------------------
 
@@ -244,22 +244,22 @@ class RecordTasks:
         await self._gateway.policy.look_up(check_server(server, self._gateway.policy))
         organisation = self._space.organisation
 
-        def work(unit: Unit) -> None:
-            found = storage.read_mail_server(unit.database, organisation)
+        def work(uow: UnitOfWork) -> None:
+            found = storage.read_mail_server(uow.database, organisation)
             sealed = "" if password is UNSET or not password else self._vault.seal(self._smtp, password)
             if password is UNSET and found is not None and found[1]:
                 before = msgspec.json.decode(found[0], type=MailServer)
                 if (before.host, before.username) != (server.host, server.username):  # or it would be sent to another
                     raise InvalidInput("another host or user name needs the password anew")
                 sealed = found[1]
-            storage.save_mail_server(unit, organisation, _encode(server).decode(), sealed)
+            storage.save_mail_server(uow, organisation, _encode(server).decode(), sealed)
 
         await self._store.write(work)
         return await self.mail_server()
 
     async def forget_mail_server(self) -> None:
         """Forget the mail server and its password."""
-        await self._store.write(lambda unit: storage.delete_mail_server(unit, self._space.organisation))
+        await self._store.write(lambda uow: storage.delete_mail_server(uow, self._space.organisation))
 
     @property
     def _smtp(self) -> str:
@@ -289,7 +289,7 @@ class RecordTasks:
             stored,
             table,
             find_table=self._tables.get,
-            knows_task=lambda name: self._space.find(self._store.catalog.tasks, name) is not None,
+            knows_task=lambda name: self._space.find(self._store.definitions.tasks, name) is not None,
             gateway=self._gateway,
             vault=self._vault,
         )

@@ -9,7 +9,7 @@ import msgspec
 
 from headway.features.record_tasks.model import Action, OnError, RecordError, RecordTask
 from headway.store.database import Database
-from headway.store.unit import Unit, as_rows
+from headway.store.unit_of_work import UnitOfWork, as_rows
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -42,9 +42,9 @@ def find(database: Database, name: str) -> RecordTask | None:
     return _made(rows[0]) if rows else None
 
 
-def lock(unit: Unit, name: str) -> RecordTask | None:
+def lock(uow: UnitOfWork, name: str) -> RecordTask | None:
     """Return the record task as it is now, and let nobody change it until this transaction is over."""
-    rows = unit.database.rows("lock_record_task", name=name)
+    rows = uow.database.rows("lock_record_task", name=name)
     return _made(rows[0]) if rows else None
 
 
@@ -53,22 +53,22 @@ def read_all(database: Database, organisation: int) -> list[RecordTask]:
     return [_made(row) for row in database.rows("read_record_tasks", organisation=organisation)]
 
 
-def insert(unit: Unit, task: RecordTask) -> None:
+def insert(uow: UnitOfWork, task: RecordTask) -> None:
     """Add a record task."""
-    unit.changes += 1
-    unit.database.run("insert_record_task", organisation=task.organisation, created_at=task.created_at, **_binds(task))
+    uow.changes += 1
+    uow.database.run("insert_record_task", organisation=task.organisation, created_at=task.created_at, **_binds(task))
 
 
-def save(unit: Unit, task: RecordTask, was: int) -> None:
+def save(uow: UnitOfWork, task: RecordTask, was: int) -> None:
     """Keep the record task as it is now; `was` is the version that it was made from."""
-    unit.changes += 1
-    unit.database.must(1, "save_record_task", was=was, **_binds(task))
+    uow.changes += 1
+    uow.database.must(1, "save_record_task", was=was, **_binds(task))
 
 
-def delete(unit: Unit, task: RecordTask) -> None:
+def delete(uow: UnitOfWork, task: RecordTask) -> None:
     """Remove a record task."""
-    unit.changes += 1
-    unit.database.must(1, "delete_record_task", name=task.name, was=task.version)
+    uow.changes += 1
+    uow.database.must(1, "delete_record_task", name=task.name, was=task.version)
 
 
 def _binds(task: RecordTask) -> dict[str, Any]:
@@ -80,12 +80,12 @@ def _binds(task: RecordTask) -> dict[str, Any]:
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
-def add_errors(unit: Unit, run_id: str, errors: Sequence[RecordError]) -> None:
+def add_errors(uow: UnitOfWork, run_id: str, errors: Sequence[RecordError]) -> None:
     """Keep why records have failed; each of them once in a run."""
     if errors:
-        unit.changes += len(errors)
+        uow.changes += len(errors)
         rows = [(each.record_id, each.action, each.code, each.message) for each in errors]
-        unit.database.run("insert_record_errors", run_id=run_id, rows=as_rows(rows), now_ms=unit.now_ms)
+        uow.database.run("insert_record_errors", run_id=run_id, rows=as_rows(rows), now_ms=uow.now_ms)
 
 
 def read_errors(database: Database, run_id: str, after: str, limit: int) -> list[RecordError]:
@@ -102,15 +102,15 @@ def read_mail_server(database: Database, organisation: int) -> tuple[str, str, i
     return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
-def save_mail_server(unit: Unit, organisation: int, settings: str, password: str) -> None:
+def save_mail_server(uow: UnitOfWork, organisation: int, settings: str, password: str) -> None:
     """Keep where an organisation's mails are handed over."""
-    unit.changes += 1
-    unit.database.run(
-        "save_mail_server", organisation=organisation, settings=settings, password=password, updated_at=unit.now_ms
+    uow.changes += 1
+    uow.database.run(
+        "save_mail_server", organisation=organisation, settings=settings, password=password, updated_at=uow.now_ms
     )
 
 
-def delete_mail_server(unit: Unit, organisation: int) -> None:
+def delete_mail_server(uow: UnitOfWork, organisation: int) -> None:
     """Forget where an organisation's mails are handed over."""
-    unit.changes += 1
-    unit.database.run("delete_mail_server", organisation=organisation)
+    uow.changes += 1
+    uow.database.run("delete_mail_server", organisation=organisation)

@@ -27,7 +27,7 @@ from headway.protocol.values import invalid
 from headway.protocol.workers import RegisterWorker
 from headway.runs.stopping import finish
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 BY_HAND: Final = "it was made by hand, and stays as it is: give one of them another name"
 
@@ -86,47 +86,47 @@ class DeclaredSchedules:
         if self._said:
             await finish(self._store)
 
-    def keep(self, unit: Unit, tasks: Sequence[str], by: Principal) -> list[str]:
+    def keep(self, uow: UnitOfWork, tasks: Sequence[str], by: Principal) -> list[str]:
         """Make, change and pause schedules, so that they are as the code of these tasks says; return notices for its worker.
 
         Raises Forbidden for a schedule that starts runs, or would, in another queue than those that the worker's key is for.
         """
         space = self._space
         notices: list[str] = []
-        known = {declared_name(one): one for one in kept.lock_declared(unit, space.organisation, list(tasks))}
+        known = {declared_name(one): one for one in kept.lock_declared(uow, space.organisation, list(tasks))}
         for schedule in self._said:
-            before = known.pop(schedule.name, None) or kept.load(unit, space.organisation, schedule.name)
+            before = known.pop(schedule.name, None) or kept.load(uow, space.organisation, schedule.name)
             for one in (schedule, before):
-                if one is not None and not within(by, _queue(unit, space, one)):
+                if one is not None and not within(by, _queue(uow, space, one)):
                     raise Forbidden(
                         f"the key is for the queues {', '.join(by.queues or ())}, and the schedule {schedule.name!r} starts "
-                        f"runs in the queue {space.outside(_queue(unit, space, one))}: give it that queue too"
+                        f"runs in the queue {space.outside(_queue(uow, space, one))}: give it that queue too"
                     )
             if before is None:
-                self._make(unit, schedule)
+                self._make(uow, schedule)
             elif not before.declaration:
                 notices.append(f"schedule {schedule.name!r}: {BY_HAND}")
             else:
-                after, overruled = self._again(before, schedule, unit.now_ms)
-                self._change(unit, before, after)
+                after, overruled = self._again(before, schedule, uow.now_ms)
+                self._change(uow, before, after)
                 if overruled:
                     fields = ", ".join(map(spelled, overruled))
                     notices.append(
                         f"schedule {schedule.name!r}: the code has changed {fields}, which somebody had changed"
                     )
         for before in known.values():
-            if not within(by, _queue(unit, space, before)):
+            if not within(by, _queue(uow, space, before)):
                 continue
             after = left(before, self._started_at)
-            self._change(unit, before, after)
+            self._change(uow, before, after)
             if after.declared != before.declared:
                 notices.append(f"schedule {before.name!r}: the code does not declare it any more; it is paused")
         return notices
 
-    def _make(self, unit: Unit, schedule: Schedule) -> None:
-        now_ms = unit.now_ms
+    def _make(self, uow: UnitOfWork, schedule: Schedule) -> None:
+        now_ms = uow.now_ms
         made = replace(schedule, id=self._ids.new(now_ms), last_slot=now_ms, created_at=now_ms, updated_at=now_ms)
-        kept.insert(unit, with_next(made))
+        kept.insert(uow, with_next(made))
         log.info("schedule.declared schedule_id=%s task=%s", made.id, made.task)
 
     @staticmethod
@@ -140,17 +140,17 @@ class DeclaredSchedules:
             whole = {name: getattr(said, name) for name in SAID}
             return replace(after, **whole), [name for name in SAID if whole[name] != getattr(before, name)]
 
-    def _change(self, unit: Unit, before: Schedule, after: Schedule) -> None:
+    def _change(self, uow: UnitOfWork, before: Schedule, after: Schedule) -> None:
         if after != before:
-            self._scheduler.change(unit, before, after)
+            self._scheduler.change(uow, before, after)
             log.info("schedule.declared schedule_id=%s task=%s paused=%s", after.id, after.task, after.paused)
 
 
-def _queue(unit: Unit, space: Space, schedule: Schedule) -> str:
+def _queue(uow: UnitOfWork, space: Space, schedule: Schedule) -> str:
     """Return the queue of a schedule's runs, as it is kept."""
     if schedule.queue is not None:
         return space.inside(schedule.queue)
-    task = next(filter(None, map(unit.task_now, space.tasks(schedule.task))), Task(name=""))
+    task = next(filter(None, map(uow.task_now, space.tasks(schedule.task))), Task(name=""))
     return space.inside(space.outside(task.queue))
 
 

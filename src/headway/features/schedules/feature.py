@@ -20,16 +20,16 @@ from headway.kernel.lifecycle import Event
 from headway.kernel.run import FINAL, Run
 from headway.runs.hooks import Hook
 from headway.runs.service import Service
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 SLOTS_AT_ONCE: Final = 5_000
 """Slots that one transaction of the pruner removes."""
 
 
-def _note_end(unit: Unit, run: Run, after: Run, event: Event) -> None:
+def _note_end(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
     """Have the next run of the schedule that waits for earlier ones considered at the end of the transaction."""
     del after, event
-    unit.defer(let_next, run.schedule_id)
+    uow.defer(let_next, run.schedule_id)
 
 
 def _metrics(service: Service) -> Iterator[Metric]:
@@ -44,7 +44,7 @@ def _metrics(service: Service) -> Iterator[Metric]:
 async def _prune(service: Service) -> None:
     """Remove the record of old slots, before the tombstones of their runs go."""
     while await service.store.write(
-        lambda unit: store.prune(unit, unit.now_ms - kept_ms(service.settings), SLOTS_AT_ONCE)
+        lambda uow: store.prune(uow, uow.now_ms - kept_ms(service.settings), SLOTS_AT_ONCE)
     ):
         pass
 
@@ -53,7 +53,7 @@ SCHEDULES: Final = Feature(
     name="schedules",
     hooks=(Hook(name="schedule", states=FINAL, concerns=attrgetter("schedule_id"), on_transition=_note_end),),
     relayed=(store.SlotDue,),
-    parts={Scheduler: lambda service: Scheduler(service.store, service.drafter)},
+    parts={Scheduler: lambda service: Scheduler(service.store, service.run_factory)},
     nouns={
         Schedules: lambda service, organisation: Schedules(
             service.store, service.part(Scheduler), service.ids, service.settings, organisation

@@ -29,11 +29,11 @@ from headway.notify.events import CommitEvent
 from headway.protocol.runs import StartRun
 from headway.protocol.times import to_text
 from headway.runs import stopping
-from headway.runs.starting import Draft, Drafter
+from headway.runs.starting import NewRun, RunFactory
 from headway.runs.transitions import move, unblock
 from headway.store.command import Command
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 AT_ONCE: Final = 1_000
 """Slots that one transaction of the scheduler decides about."""
@@ -64,17 +64,17 @@ class SettleDue(Command[int]):
     grows = True
     weight = AT_ONCE
 
-    def apply(self, unit: Unit) -> int:
+    def apply(self, uow: UnitOfWork) -> int:
         """Settle the schedules that have been due longest."""
-        return self.scheduler.settle_due_in(unit)
+        return self.scheduler.settle_due_in(uow)
 
 
 class Scheduler:
     """Decisions about the slots of all organisations' schedules, and the runs that follow from them."""
 
-    def __init__(self, store: Store, drafter: Drafter) -> None:
+    def __init__(self, store: Store, run_factory: RunFactory) -> None:
         self._store = store
-        self._drafter = drafter
+        self._drafter = run_factory
         self.decided: Counter[tuple[str, str]] = Counter()
         """(outcome, why) → number of slots, since this server began."""
         store.events.subscribe(SlotsDecided, self._count)
@@ -91,30 +91,30 @@ class Scheduler:
         for slot in decided.slots:
             self.decided[slot.outcome, slot.why] += 1
 
-    def settle_due_in(self, unit: Unit) -> int:
+    def settle_due_in(self, uow: UnitOfWork) -> int:
         """Decide about due slots within a transaction; return the number of their schedules."""
-        due = kept.find_due(unit, SCHEDULES_AT_ONCE)
-        running = kept.count_unfinished(unit, [schedule.id for schedule in due if schedule.overlap is Overlap.SKIP])
+        due = kept.find_due(uow, SCHEDULES_AT_ONCE)
+        running = kept.count_unfinished(uow, [schedule.id for schedule in due if schedule.overlap is Overlap.SKIP])
         slots: list[PastSlot] = []
         passed: list[tuple[Schedule, Schedule]] = []
         for schedule in due:
             if len(slots) >= AT_ONCE:
                 break
             of_skip = running.get(schedule.id, 0) if schedule.overlap is Overlap.SKIP else None
-            after, decided = self.settle(unit, schedule, of_skip, AT_ONCE - len(slots))
+            after, decided = self.settle(uow, schedule, of_skip, AT_ONCE - len(slots))
             slots += decided
             passed.append((schedule, after))
             if after.problem:
-                kept.save(unit, after, schedule)
+                kept.save(uow, after, schedule)
                 passed.pop()
         if failpoints.ARMED and passed:
             failpoints.point("scheduler.before_save")
-        kept.advance(unit, passed)
-        add_slots(unit, slots)
+        kept.advance(uow, passed)
+        add_slots(uow, slots)
         return len(due)
 
     def settle(
-        self, unit: Unit, schedule: Schedule, running: int | None = None, most: int | None = None
+        self, uow: UnitOfWork, schedule: Schedule, running: int | None = None, most: int | None = None
     ) -> tuple[Schedule, list[PastSlot]]:
         """Decide about the slots up to now, the oldest `most` of them, and start what is to run.
 
@@ -123,8 +123,8 @@ class Scheduler:
         """
         try:
             if running is None:
-                running = self.unfinished(unit, schedule)
-            decisions = decide_slots(schedule, schedule.last_slot, unit.now_ms, running)[:most]
+                running = self.unfinished(uow, schedule)
+            decisions = decide_slots(schedule, schedule.last_slot, uow.now_ms, running)[:most]
             last = decisions[-1].until or decisions[-1].nominal if decisions else schedule.last_slot
             after = with_next(replace(schedule, last_slot=last))
         except InvalidSchedule as error:
@@ -133,38 +133,38 @@ class Scheduler:
             broken = replace(
                 schedule, paused=True, next_at=None, problem=schedule.problem or error.detail, version=version
             )
-            return replace(broken, updated_at=unit.now_ms), []
-        return after, self._carry_out(unit, schedule, decisions)
+            return replace(broken, updated_at=uow.now_ms), []
+        return after, self._carry_out(uow, schedule, decisions)
 
-    def change(self, unit: Unit, before: Schedule, changed: Schedule) -> Schedule:
+    def change(self, uow: UnitOfWork, before: Schedule, changed: Schedule) -> Schedule:
         """Decide about the slots that have come by what the schedule has said, then keep what it says now.
 
         Return it as it is kept.
         """
         last_slot = changed.last_slot
         if not before.paused:
-            settled, slots = self.settle(unit, before)
-            add_slots(unit, slots)
+            settled, slots = self.settle(uow, before)
+            add_slots(uow, slots)
             last_slot = settled.last_slot
         if any(getattr(before, name) != getattr(changed, name) for name in _TIMING):
-            last_slot = max(last_slot, unit.now_ms)  # slots that it did not have until now have not been missed
-        changed = replace(changed, last_slot=last_slot, version=before.version + 1, updated_at=unit.now_ms)
+            last_slot = max(last_slot, uow.now_ms)  # slots that it did not have until now have not been missed
+        changed = replace(changed, last_slot=last_slot, version=before.version + 1, updated_at=uow.now_ms)
         changed = with_next(changed)
-        kept.save(unit, changed, before)
+        kept.save(uow, changed, before)
         return changed
 
     @staticmethod
-    def unfinished(unit: Unit, schedule: Schedule) -> int:
+    def unfinished(uow: UnitOfWork, schedule: Schedule) -> int:
         """Return how many runs of the schedule are not finished, as far as its overlap policy has to know."""
         match schedule.overlap:
             case Overlap.ALLOW:
                 return 0
             case Overlap.SKIP:
-                return kept.count_unfinished(unit, [schedule.id]).get(schedule.id, 0)
+                return kept.count_unfinished(uow, [schedule.id]).get(schedule.id, 0)
             case _:
-                return kept.lock_unfinished(unit, schedule.id)
+                return kept.lock_unfinished(uow, schedule.id)
 
-    def _carry_out(self, unit: Unit, schedule: Schedule, decisions: list[SlotDecision]) -> list[PastSlot]:
+    def _carry_out(self, uow: UnitOfWork, schedule: Schedule, decisions: list[SlotDecision]) -> list[PastSlot]:
         slots: list[PastSlot] = []
         refusal: HeadwayError | None = None
         for decision in decisions:
@@ -172,7 +172,7 @@ class Scheduler:
             outcome, why, detail = _OUTCOMES[decision.action], str(decision.why), SAID[decision.why]
             if refusal is None and outcome is Outcome.RAN:
                 try:
-                    run_id = self._slot_run(unit, schedule, decision).id
+                    run_id = self._slot_run(uow, schedule, decision).id
                 except HeadwayError as error:
                     refusal = error
             if refusal is not None and outcome is not Outcome.MISSED:
@@ -182,29 +182,27 @@ class Scheduler:
                     "schedule.%s schedule_id=%s slot=%s why=%s", outcome, schedule.id, to_text(decision.nominal), why
                 )
             slots.append(
-                PastSlot(
-                    schedule.id, decision.nominal, decision.until, outcome, why, detail[:1000], run_id, unit.now_ms
-                )
+                PastSlot(schedule.id, decision.nominal, decision.until, outcome, why, detail[:1000], run_id, uow.now_ms)
             )
         return slots
 
-    def _slot_run(self, unit: Unit, schedule: Schedule, decision: SlotDecision) -> Run:
-        draft = self.draft(unit, schedule, decision.nominal, run_at(schedule, decision.nominal))
-        return self.start(unit, schedule, draft, decision.action)
+    def _slot_run(self, uow: UnitOfWork, schedule: Schedule, decision: SlotDecision) -> Run:
+        draft = self.draft(uow, schedule, decision.nominal, run_at(schedule, decision.nominal))
+        return self.start(uow, schedule, draft, decision.action)
 
-    def draft(self, unit: Unit, schedule: Schedule, nominal: int | None = None, at: int = 0) -> Draft:
+    def draft(self, uow: UnitOfWork, schedule: Schedule, nominal: int | None = None, at: int = 0) -> NewRun:
         """Return the run of a slot, checked; raise UnknownTask, TaskInactive or InvalidInput, changing nothing."""
         space = Space(schedule.organisation)
-        task = space.find(ChainMap(unit.tasks, unit.catalog.tasks), schedule.task)
+        task = space.find(ChainMap(uow.tasks, uow.definitions.tasks), schedule.task)
         if task is None or not task.active:  # another server may know better
-            now = {name: known for name in space.tasks(schedule.task) if (known := unit.task_now(name)) is not None}
+            now = {name: known for name in space.tasks(schedule.task) if (known := uow.task_now(name)) is not None}
             task = space.find(now, schedule.task)
         labels = schedule.labels if nominal is None else schedule.labels | {SLOT_LABEL: to_text(nominal)}
-        return self.drafted(schedule, labels, task, at if at > unit.now_ms else None)
+        return self.drafted(schedule, labels, task, at if at > uow.now_ms else None)
 
     def drafted(
         self, schedule: Schedule, labels: dict[str, str], task: Task | None = None, at: int | None = None
-    ) -> Draft:
+    ) -> NewRun:
         """Return a run of the schedule, checked."""
         spec = StartRun(
             task=schedule.task,
@@ -219,26 +217,26 @@ class Scheduler:
         )
         return self._drafter.draft_at_once(spec, Space(schedule.organisation), run_type=RUN_TYPE, task=task)
 
-    def start(self, unit: Unit, schedule: Schedule, draft: Draft, action: Action, **told: str) -> Run:
+    def start(self, uow: UnitOfWork, schedule: Schedule, draft: NewRun, action: Action, **told: str) -> Run:
         """Start a run of the schedule; stop the others first, or let it wait for them, as the action says.
 
         One that others are stopped for waits until they have stopped: they never run side by side.
         """
         behind = action is Action.QUEUE
         if action is Action.CANCEL_AND_RUN:
-            for run in kept.find_unfinished(unit, schedule.id, AT_ONCE):
-                stopping.terminate(unit, run, _REPLACED, None, cascade=True)
-            behind = kept.lock_unfinished(unit, schedule.id) > 0
+            for run in kept.find_unfinished(uow, schedule.id, AT_ONCE):
+                stopping.terminate(uow, run, _REPLACED, None, cascade=True)
+            behind = kept.lock_unfinished(uow, schedule.id) > 0
         run = replace(draft.run, schedule_id=schedule.id)
-        unit.queue(run.queue)
-        unit.insert(run, draft.labels)
+        uow.queue(run.queue)
+        uow.insert(run, draft.labels)
         line = {"state": run.state, "cause": "created", "run_type": RUN_TYPE, "schedule_id": schedule.id} | told
         if SLOT_LABEL in draft.labels:
             line["slot"] = draft.labels[SLOT_LABEL]
-        unit.record(run, "run.state", _encode(line).decode())
+        uow.record(run, "run.state", _encode(line).decode())
         if behind:
-            unit.flush()  # a claim of this very transaction must not take it as it was born
-            run = move(unit, run, Held(_BEHIND, BEHIND))
+            uow.flush()  # a claim of this very transaction must not take it as it was born
+            run = move(uow, run, Held(_BEHIND, BEHIND))
         return run
 
 
@@ -253,11 +251,11 @@ FILLED: Final = "backfilled"
 """Why a slot ran that somebody has asked for afterwards."""
 
 
-def add_slots(unit: Unit, slots: list[PastSlot]) -> None:
+def add_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
     """Keep slots that were decided, and announce them."""
-    kept.add_slots(unit, slots)
+    kept.add_slots(uow, slots)
     if slots:
-        unit.emit(SlotsDecided(tuple(slots)))
+        uow.emit(SlotsDecided(tuple(slots)))
 
 
 def with_next(schedule: Schedule) -> Schedule:
@@ -265,7 +263,7 @@ def with_next(schedule: Schedule) -> Schedule:
     return replace(schedule, next_at=None if schedule.paused else timetable(schedule).next_after(schedule.last_slot))
 
 
-def let_next(unit: Unit, ended: list[str]) -> None:
+def let_next(uow: UnitOfWork, ended: list[str]) -> None:
     """Queue the next waiting run of each of these schedules of which no other run is under way."""
-    for run in kept.next_behind(unit, ended):
-        unblock(unit, run, BEHIND)
+    for run in kept.next_behind(uow, ended):
+        unblock(uow, run, BEHIND)

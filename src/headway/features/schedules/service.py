@@ -41,7 +41,7 @@ from headway.runs.idempotency import Creation, Repeatable, RequestKey, keyed
 from headway.runs.stopping import finish
 from headway.store.command import Command
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 BACKFILL_MAX: Final = 1_000
 """Slots of one back-fill, which is one transaction."""
@@ -65,10 +65,10 @@ class CreateSchedule(Creation):
 
     grows = True
 
-    def apply(self, unit: Unit) -> str:
+    def apply(self, uow: UnitOfWork) -> str:
         """Insert it; raise ScheduleExists."""
-        _check_free(unit, self.schedule.organisation, self.schedule.name)
-        kept.insert(unit, self.schedule)
+        _check_free(uow, self.schedule.organisation, self.schedule.name)
+        kept.insert(uow, self.schedule)
         return self.schedule.id
 
 
@@ -80,21 +80,21 @@ class ChangeSchedule(Repeatable[Schedule]):
     named: str
     version: int | None
     scheduler: Scheduler
-    change: Callable[[Unit, Schedule], Schedule]
+    change: Callable[[UnitOfWork, Schedule], Schedule]
 
-    def apply(self, unit: Unit) -> Schedule:
+    def apply(self, uow: UnitOfWork) -> Schedule:
         """Change it, after deciding about the slots that have come; raise ScheduleNotFound or VersionMismatch."""
-        before = _load(unit, self.organisation, self.named, self.version)
-        after = self.change(unit, before)
-        return after if after == before else self.scheduler.change(unit, before, after)
+        before = _load(uow, self.organisation, self.named, self.version)
+        after = self.change(uow, before)
+        return after if after == before else self.scheduler.change(uow, before, after)
 
     def lines(self, result: Schedule) -> list[str]:
         """Return the id."""
         return [result.id]
 
-    def replay(self, unit: Unit, lines: list[str]) -> Schedule:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> Schedule:
         """Return the schedule as it is now."""
-        return _load(unit, self.organisation, lines[0], None)
+        return _load(uow, self.organisation, lines[0], None)
 
 
 @dataclass
@@ -105,9 +105,9 @@ class DeleteSchedule(Command[None]):
     named: str
     version: int | None
 
-    def apply(self, unit: Unit) -> None:
+    def apply(self, uow: UnitOfWork) -> None:
         """Remove it; raise ScheduleNotFound or VersionMismatch."""
-        kept.delete(unit, _load(unit, self.organisation, self.named, self.version))
+        kept.delete(uow, _load(uow, self.organisation, self.named, self.version))
 
 
 @dataclass
@@ -121,25 +121,25 @@ class TriggerSchedule(Repeatable[Run]):
 
     grows = True
 
-    def apply(self, unit: Unit) -> Run:
+    def apply(self, uow: UnitOfWork) -> Run:
         """Start it; raise ScheduleBusy where the overlap policy makes no run."""
-        how, schedule = self.how, _load(unit, self.organisation, self.named, None)
+        how, schedule = self.how, _load(uow, self.organisation, self.named, None)
         if how.overlap is not None:
             schedule = replace(schedule, overlap=Overlap(how.overlap))
-        draft = self.scheduler.draft(unit, schedule)
-        decision = decide_trigger(schedule, unit.now_ms, self.scheduler.unfinished(unit, schedule))
+        draft = self.scheduler.draft(uow, schedule)
+        decision = decide_trigger(schedule, uow.now_ms, self.scheduler.unfinished(uow, schedule))
         if decision.action is Action.SKIP:
             raise ScheduleBusy
         detail = {name: text for name, text in (("reason", how.reason), ("actor", how.actor)) if text}
-        return self.scheduler.start(unit, schedule, draft, decision.action, **detail)
+        return self.scheduler.start(uow, schedule, draft, decision.action, **detail)
 
     def lines(self, result: Run) -> list[str]:
         """Return the id."""
         return [result.id]
 
-    def replay(self, unit: Unit, lines: list[str]) -> Run:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> Run:
         """Return the run as it is now."""
-        run = unit.run(lines[0])
+        run = uow.run(lines[0])
         if run is None:
             raise ScheduleNotFound(f"the run {lines[0]} that was started is not there any more")
         return run
@@ -164,45 +164,45 @@ class Backfill(Repeatable[list[PastSlot]]):
         """Growing the store is what a dry run does not do."""
         self.grows = not self.asked.dry_run
 
-    def apply(self, unit: Unit) -> list[PastSlot]:
+    def apply(self, uow: UnitOfWork) -> list[PastSlot]:
         """Fill the slots from `first` to `last`; raise InvalidInput for too many slots and for slots that are not kept any more."""
-        schedule, first, last = _load(unit, self.organisation, self.named, None), self.first, self.last
-        if first < unit.now_ms - self.kept_ms:
+        schedule, first, last = _load(uow, self.organisation, self.named, None), self.first, self.last
+        if first < uow.now_ms - self.kept_ms:
             raise invalid("/from", f"slots are remembered for {format_ms(self.kept_ms)}")
-        known = kept.slots_within(unit, schedule.id, first, last)
+        known = kept.slots_within(uow, schedule.id, first, last)
         passed = timetable(schedule).between(first - 1, min(last, schedule.last_slot))
         found = list(islice(passed, BACKFILL_MAX + 1))
         if len(found) > BACKFILL_MAX:
             raise invalid("/to", f"these are more than {BACKFILL_MAX:,} slots: take a shorter time")
         wanted = [slot for slot in found if slot not in known or known[slot].run_id is None]
-        slots = self._fill(unit, schedule, wanted)
+        slots = self._fill(uow, schedule, wanted)
         if not self.asked.dry_run:
-            kept.fill_slots(unit, slots)
-            kept.add_slots(unit, _remainders(unit, schedule, known, wanted))
+            kept.fill_slots(uow, slots)
+            kept.add_slots(uow, _remainders(uow, schedule, known, wanted))
         return slots
 
-    def _fill(self, unit: Unit, schedule: Schedule, wanted: list[int]) -> list[PastSlot]:
+    def _fill(self, uow: UnitOfWork, schedule: Schedule, wanted: list[int]) -> list[PastSlot]:
         asked = self.asked
         if asked.dry_run:
-            return [PastSlot(schedule.id, slot, None, Outcome.MISSED, FILLED, "", None, unit.now_ms) for slot in wanted]
-        drafts = [self.scheduler.draft(unit, schedule, slot) for slot in wanted]
+            return [PastSlot(schedule.id, slot, None, Outcome.MISSED, FILLED, "", None, uow.now_ms) for slot in wanted]
+        drafts = [self.scheduler.draft(uow, schedule, slot) for slot in wanted]
         beside = asked.overlap == "allow" or (asked.overlap is None and schedule.overlap is Overlap.ALLOW)
-        waits = not beside and kept.lock_unfinished(unit, schedule.id) > 0
+        waits = not beside and kept.lock_unfinished(uow, schedule.id) > 0
         slots = []
         for slot, draft in zip(wanted, drafts, strict=True):
-            run = self.scheduler.start(unit, schedule, draft, Action.QUEUE if waits else Action.RUN)
+            run = self.scheduler.start(uow, schedule, draft, Action.QUEUE if waits else Action.RUN)
             waits = not beside
             message = "it was back-filled"
-            slots.append(PastSlot(schedule.id, slot, None, Outcome.RAN, FILLED, message, run.id, unit.now_ms))
+            slots.append(PastSlot(schedule.id, slot, None, Outcome.RAN, FILLED, message, run.id, uow.now_ms))
         return slots
 
     def lines(self, result: list[PastSlot]) -> list[str]:
         """Return the slots as JSON."""
         return [_encode(slot).decode() for slot in result]
 
-    def replay(self, unit: Unit, lines: list[str]) -> list[PastSlot]:
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> list[PastSlot]:
         """Return the slots of the first request."""
-        del unit
+        del uow
         return [_decode_slots(line) for line in lines]
 
 
@@ -251,7 +251,7 @@ class Schedules:
     def _checked(self, schedule: Schedule) -> Schedule:
         """Return the schedule in its one spelling, if it can be kept to and its task takes what it gives."""
         schedule = checked(schedule)
-        task = self._space.find(self._store.catalog.tasks, schedule.task)
+        task = self._space.find(self._store.definitions.tasks, schedule.task)
         # One of an inactive task may be made: its slots say so, until the task is active again.
         self._scheduler.drafted(schedule, schedule.labels, None if task is None else replace(task, active=True))
         return schedule
@@ -311,7 +311,7 @@ class Schedules:
     async def _change(
         self,
         named: str,
-        change: Callable[[Unit, Schedule], Schedule],
+        change: Callable[[UnitOfWork, Schedule], Schedule],
         request: RequestKey | None = None,
         version: int | None = None,
     ) -> Schedule:
@@ -329,11 +329,11 @@ class Schedules:
         if "task" in changes:
             await self._store.know(self._space, (str(changes["task"]),))
 
-        def patched(unit: Unit, schedule: Schedule) -> Schedule:
+        def patched(uow: UnitOfWork, schedule: Schedule) -> Schedule:
             if not changes:
                 return schedule
             if changes.get("name", schedule.name) != schedule.name:
-                _check_free(unit, self._organisation, str(changes["name"]))
+                _check_free(uow, self._organisation, str(changes["name"]))
             return self._checked(replace(schedule, problem="", **changes))
 
         return await self._change(named, patched, request, version)
@@ -345,7 +345,7 @@ class Schedules:
     async def resume(self, named: str, how: wire.ResumeSchedule, request: RequestKey | None = None) -> Schedule:
         """Let slots come again. What becomes of those that passed meanwhile is what its catch-up says, or `how`."""
 
-        def resumed(unit: Unit, schedule: Schedule) -> Schedule:
+        def resumed(uow: UnitOfWork, schedule: Schedule) -> Schedule:
             if not schedule.paused:
                 return schedule
             try:
@@ -354,8 +354,8 @@ class Schedules:
                 raise as_on_the_wire(error) from None
             if how.catch_up is not None:
                 once_only = replace(after, catch_up=CatchUp(how.catch_up))
-                settled, slots = self._scheduler.settle(unit, once_only)
-                add_slots(unit, slots)
+                settled, slots = self._scheduler.settle(uow, once_only)
+                add_slots(uow, slots)
                 after = replace(after, last_slot=settled.last_slot)
             return after
 
@@ -400,14 +400,14 @@ def kept_ms(settings: Settings) -> int:
     return min(settings.slots_ms, settings.tombstone_ms)
 
 
-def _remainders(unit: Unit, schedule: Schedule, known: dict[int, PastSlot], filled: list[int]) -> list[PastSlot]:
+def _remainders(uow: UnitOfWork, schedule: Schedule, known: dict[int, PastSlot], filled: list[int]) -> list[PastSlot]:
     """Several missed slots were kept as one, and the first of them has a run now: return what is left of them."""
     left = []
     for slot in filled:
         row = known.get(slot)
         if row is None or row.until is None:
             continue
-        others = kept.slots_within(unit, schedule.id, slot, row.until)
+        others = kept.slots_within(uow, schedule.id, slot, row.until)
         rest = timetable(schedule).next_after(slot)
         while rest is not None and rest in others:
             rest = timetable(schedule).next_after(rest)
@@ -434,8 +434,8 @@ def next_run_at(schedule: Schedule) -> int | None:
         return schedule.next_at
 
 
-def _load(unit: Unit, organisation: int, named: str, version: int | None) -> Schedule:
-    schedule = kept.load(unit, organisation, named)
+def _load(uow: UnitOfWork, organisation: int, named: str, version: int | None) -> Schedule:
+    schedule = kept.load(uow, organisation, named)
     if schedule is None:
         raise _missing(named)
     if version is not None and schedule.version != version:
@@ -443,8 +443,8 @@ def _load(unit: Unit, organisation: int, named: str, version: int | None) -> Sch
     return schedule
 
 
-def _check_free(unit: Unit, organisation: int, name: str) -> None:
-    other = kept.load(unit, organisation, name)
+def _check_free(uow: UnitOfWork, organisation: int, name: str) -> None:
+    other = kept.load(uow, organisation, name)
     if other is not None:
         raise ScheduleExists(f"schedule {other.id} is named {name!r}", schedule_id=other.id)
 

@@ -17,7 +17,7 @@ from headway.ids import canonical_id
 from headway.kernel.run import BEHIND, Run
 from headway.notify.events import Timer
 from headway.store.database import Database
-from headway.store.unit import Unit, as_rows
+from headway.store.unit_of_work import UnitOfWork, as_rows
 
 if TYPE_CHECKING:
     from headway.store.reader import Reader
@@ -71,62 +71,62 @@ def make_slot(row: Row) -> PastSlot:
 # -- schedules, within a transaction ---------------------------------------------------------------------------------------
 
 
-def load(unit: Unit, organisation: int, named: str) -> Schedule | None:
+def load(uow: UnitOfWork, organisation: int, named: str) -> Schedule | None:
     """Return an organisation's schedule by its id or its name, to decide about it."""
-    unit.flush()
+    uow.flush()
     if (schedule_id := canonical_id(named)) is not None:
-        rows = unit.database.rows("load_schedule", id=schedule_id, organisation=organisation)
+        rows = uow.database.rows("load_schedule", id=schedule_id, organisation=organisation)
     else:
-        rows = unit.database.rows("load_schedule_named", organisation=organisation, name=named)
+        rows = uow.database.rows("load_schedule_named", organisation=organisation, name=named)
     return make_schedule(rows[0]) if rows else None
 
 
-def lock_declared(unit: Unit, organisation: int, tasks: list[str]) -> list[Schedule]:
+def lock_declared(uow: UnitOfWork, organisation: int, tasks: list[str]) -> list[Schedule]:
     """Return the schedules of an organisation's tasks that code declares, to decide about them."""
-    unit.flush()
-    rows = unit.database.rows("lock_declared_schedules", organisation=organisation, ids=as_rows(tasks))
+    uow.flush()
+    rows = uow.database.rows("lock_declared_schedules", organisation=organisation, ids=as_rows(tasks))
     return [make_schedule(row) for row in rows]
 
 
-def insert(unit: Unit, schedule: Schedule) -> None:
+def insert(uow: UnitOfWork, schedule: Schedule) -> None:
     """Keep a new schedule; its name must be free."""
-    unit.changes += 1
-    unit.database.run("insert_schedule", **_binds(schedule))
-    _announce(unit, schedule)
+    uow.changes += 1
+    uow.database.run("insert_schedule", **_binds(schedule))
+    _announce(uow, schedule)
 
 
-def save(unit: Unit, schedule: Schedule, before: Schedule) -> None:
+def save(uow: UnitOfWork, schedule: Schedule, before: Schedule) -> None:
     """Keep a schedule as somebody has changed it."""
-    unit.changes += 1
-    unit.database.must(
+    uow.changes += 1
+    uow.database.must(
         1, "save_schedule", **_without(_binds(schedule), "organisation", "created_at"), was=before.version
     )
-    _announce(unit, schedule)
+    _announce(uow, schedule)
 
 
-def _announce(unit: Unit, schedule: Schedule) -> None:
+def _announce(uow: UnitOfWork, schedule: Schedule) -> None:
     if schedule.next_at is not None:
-        unit.emit(SlotDue(schedule.next_at))
+        uow.emit(SlotDue(schedule.next_at))
 
 
-def delete(unit: Unit, schedule: Schedule) -> None:
+def delete(uow: UnitOfWork, schedule: Schedule) -> None:
     """Forget a schedule; its slots go with retention."""
-    unit.changes += 1
-    unit.database.must(1, "delete_schedule", id=schedule.id, was=schedule.version)
+    uow.changes += 1
+    uow.database.must(1, "delete_schedule", id=schedule.id, was=schedule.version)
 
 
-def find_due(unit: Unit, limit: int) -> list[Schedule]:
+def find_due(uow: UnitOfWork, limit: int) -> list[Schedule]:
     """Return schedules whose next slot has come, the longest due first."""
-    unit.flush()
-    return [make_schedule(row) for row in unit.database.rows("find_due_schedules", now_ms=unit.now_ms, limit=limit)]
+    uow.flush()
+    return [make_schedule(row) for row in uow.database.rows("find_due_schedules", now_ms=uow.now_ms, limit=limit)]
 
 
-def advance(unit: Unit, passed: Iterable[tuple[Schedule, Schedule]]) -> None:
+def advance(uow: UnitOfWork, passed: Iterable[tuple[Schedule, Schedule]]) -> None:
     """Keep how far schedules have come: (before, after), of slots that were decided."""
     rows = [(after.id, after.last_slot, after.next_at, before.last_slot) for before, after in passed]
     if rows:
-        unit.changes += 1
-        unit.database.must(len(rows), "advance_schedules", rows=as_rows(rows))
+        uow.changes += 1
+        uow.database.must(len(rows), "advance_schedules", rows=as_rows(rows))
 
 
 def _without(binds: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -136,59 +136,59 @@ def _without(binds: dict[str, Any], *names: str) -> dict[str, Any]:
 # -- slots and runs, within a transaction ------------------------------------------------------------------------------------
 
 
-def add_slots(unit: Unit, slots: list[PastSlot]) -> None:
+def add_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
     """Keep what became of slots that nobody has decided about before."""
     if slots:
-        unit.changes += 1
-        unit.database.run("insert_slots", rows=as_rows(list(map(astuple, slots))))
+        uow.changes += 1
+        uow.database.run("insert_slots", rows=as_rows(list(map(astuple, slots))))
 
 
-def fill_slots(unit: Unit, slots: list[PastSlot]) -> None:
+def fill_slots(uow: UnitOfWork, slots: list[PastSlot]) -> None:
     """Keep the runs that slots have got afterwards."""
     if slots:
-        unit.changes += 1
-        unit.database.must(len(slots), "fill_slots", rows=as_rows(list(map(astuple, slots))))
+        uow.changes += 1
+        uow.database.must(len(slots), "fill_slots", rows=as_rows(list(map(astuple, slots))))
 
 
-def slots_within(unit: Unit, schedule_id: str, first: int, last: int) -> dict[int, PastSlot]:
+def slots_within(uow: UnitOfWork, schedule_id: str, first: int, last: int) -> dict[int, PastSlot]:
     """Return what is kept of the slots between two times, both included."""
-    rows = unit.database.rows("slots_within", schedule_id=schedule_id, first=first, last=last)
+    rows = uow.database.rows("slots_within", schedule_id=schedule_id, first=first, last=last)
     return {slot.nominal: slot for slot in map(make_slot, rows)}
 
 
-def count_unfinished(unit: Unit, schedule_ids: list[str]) -> dict[str, int]:
+def count_unfinished(uow: UnitOfWork, schedule_ids: list[str]) -> dict[str, int]:
     """Return how many runs of each schedule are not finished."""
     if not schedule_ids:
         return {}
-    unit.flush()
-    return {row[0]: row[1] for row in unit.database.rows("count_unfinished", ids=as_rows(schedule_ids))}
+    uow.flush()
+    return {row[0]: row[1] for row in uow.database.rows("count_unfinished", ids=as_rows(schedule_ids))}
 
 
-def lock_unfinished(unit: Unit, schedule_id: str) -> int:
+def lock_unfinished(uow: UnitOfWork, schedule_id: str) -> int:
     """Return how many runs of a schedule are not finished; none of them ends before this transaction."""
-    unit.flush()
-    return len(unit.database.rows("lock_unfinished", schedule_id=schedule_id))
+    uow.flush()
+    return len(uow.database.rows("lock_unfinished", schedule_id=schedule_id))
 
 
-def find_unfinished(unit: Unit, schedule_id: str, limit: int) -> list[Run]:
+def find_unfinished(uow: UnitOfWork, schedule_id: str, limit: int) -> list[Run]:
     """Return runs of a schedule that are not finished, the oldest first."""
-    return unit.find("find_unfinished", schedule_id=schedule_id, limit=limit)
+    return uow.find("find_unfinished", schedule_id=schedule_id, limit=limit)
 
 
-def next_behind(unit: Unit, schedule_ids: Iterable[str]) -> list[Run]:
+def next_behind(uow: UnitOfWork, schedule_ids: Iterable[str]) -> list[Run]:
     """Return the run whose turn it is, of each schedule of which only runs are unfinished that wait for others."""
-    waiting = unit.find("find_next_behind", ids=as_rows(schedule_ids), behind=BEHIND_TEXT)
+    waiting = uow.find("find_next_behind", ids=as_rows(schedule_ids), behind=BEHIND_TEXT)
     if not waiting:
         return []
     asked = as_rows([run.schedule_id for run in waiting])
-    busy = {row[0] for row in unit.database.rows("busy_schedules", ids=asked, behind=BEHIND_TEXT)}
+    busy = {row[0] for row in uow.database.rows("busy_schedules", ids=asked, behind=BEHIND_TEXT)}
     return [run for run in waiting if run.schedule_id not in busy]
 
 
-def prune(unit: Unit, before: int, limit: int) -> bool:
+def prune(uow: UnitOfWork, before: int, limit: int) -> bool:
     """Forget slots that were decided before a time; tell whether there are others."""
-    unit.database.run("prune_slots", before=before, limit=limit)
-    oldest = unit.database.rows("oldest_decision")[0][0]
+    uow.database.run("prune_slots", before=before, limit=limit)
+    oldest = uow.database.rows("oldest_decision")[0][0]
     return oldest is not None and bool(oldest < before)
 
 

@@ -30,7 +30,7 @@ from headway.features.tables import store as storage
 from headway.features.tables.model import Field, FieldType, Record, RecordChange, Table, Values
 from headway.features.tables.rules.keys import entries, keys
 from headway.features.tables.rules.values import completed
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 FAMILY_MAX: Final = 10_000
 """Records that one deletion may take with it, or clear connections of."""
@@ -74,10 +74,10 @@ class Done(msgspec.Struct):
     refused: dict[str, tuple[Refusal, ...]] = {}
 
 
-def hold(unit: Unit, organisation: int, name: str) -> Table:
+def hold(uow: UnitOfWork, organisation: int, name: str) -> Table:
     """Return the organisation's table of that id or name, unchanged until the transaction is over; raise TableNotFound."""
-    found = storage.find_table(unit.database, organisation, name)
-    table = None if found is None else storage.lock_table(unit, found.number)
+    found = storage.find_table(uow.database, organisation, name)
+    table = None if found is None else storage.lock_table(uow, found.number)
     if table is None:
         raise TableNotFound(f"there is no table {name[:80]!r}", table=name[:80])
     return table
@@ -115,19 +115,21 @@ def fresh(table: Table, given: Mapping[str, Any], zone: tzinfo = UTC) -> Values:
     return filled(table, given, {field.id: field.default for field in table.fields if field.default is not None}, zone)
 
 
-def save(unit: Unit, table: Table, drafts: Sequence[Draft], *, whole: bool = False) -> dict[str, tuple[Refusal, ...]]:
+def save(
+    uow: UnitOfWork, table: Table, drafts: Sequence[Draft], *, whole: bool = False
+) -> dict[str, tuple[Refusal, ...]]:
     """Write new and changed records; return the ids of those that were refused, with the reasons.
 
     What is changed must have been loaded in this transaction. `whole`: if one is refused, none is written.
     """
     refused: dict[str, tuple[Refusal, ...]] = {}
-    _refuse_missing(unit, table, drafts, refused)
-    _refuse_taken(unit, table, drafts, refused)
+    _refuse_missing(uow, table, drafts, refused)
+    _refuse_taken(uow, table, drafts, refused)
     if whole and refused:
         return refused
     left = [draft for draft in drafts if draft.id not in refused]
     storage.write_records(
-        unit,
+        uow,
         table,
         [(draft.id, draft.values) for draft in left if draft.before is None],
         [RecordChange(draft.before, draft.values) for draft in left if draft.before is not None],
@@ -135,18 +137,18 @@ def save(unit: Unit, table: Table, drafts: Sequence[Draft], *, whole: bool = Fal
     return refused
 
 
-def insert(unit: Unit, table: Table, found: Iterable[tuple[str, Values]]) -> dict[str, tuple[Refusal, ...]]:
+def insert(uow: UnitOfWork, table: Table, found: Iterable[tuple[str, Values]]) -> dict[str, tuple[Refusal, ...]]:
     """Write new records (id and values); return the ids of those that were refused, with the reasons."""
-    return save(unit, table, [Draft(record_id, values) for record_id, values in found])
+    return save(uow, table, [Draft(record_id, values) for record_id, values in found])
 
 
-def change(unit: Unit, table: Table, ids: Collection[str], decide: Callable[[Record], Values | None]) -> Done:
+def change(uow: UnitOfWork, table: Table, ids: Collection[str], decide: Callable[[Record], Values | None]) -> Done:
     """Change records, each to the values that `decide` returns for it as it is now.
 
     `decide` returns all values in normal form (`filled` makes them), None for a record that needs no change, and raises
     Refused for one that cannot be changed; that one stays as it is, the others are changed.
     """
-    found = storage.load_records(unit, table, ids)
+    found = storage.load_records(uow, table, ids)
     done = Done()
     drafts = []
     for record in found.values():
@@ -159,14 +161,14 @@ def change(unit: Unit, table: Table, ids: Collection[str], decide: Callable[[Rec
             done.passed.append(record.id)
         else:
             drafts.append(Draft(record.id, values, record))
-    done.refused |= save(unit, table, drafts)
+    done.refused |= save(uow, table, drafts)
     done.changed = [draft.id for draft in drafts if draft.id not in done.refused]
     done.passed += [record_id for record_id in ids if record_id not in found]
     return done
 
 
 def give(
-    unit: Unit, table: Table, span: storage.Span, patch: Values, ids: Collection[str] | None = None
+    uow: UnitOfWork, table: Table, span: storage.Span, patch: Values, ids: Collection[str] | None = None
 ) -> tuple[int, int] | None:
     """Give the same values to all records of a span, or to these in it: how many they are, and how much was read.
 
@@ -175,12 +177,12 @@ def give(
     """
     for field in table.fields:
         asked = set(keys(field, patch.get(field.id))) if field.type is FieldType.CONNECTION else set()
-        if asked and asked - _there(unit, table, field, asked):
+        if asked and asked - _there(uow, table, field, asked):
             return None
     if ids is None and not any(field.kept for field in table.fields if field.id in patch):
-        storage.patch_span(unit, table, span, patch)
+        storage.patch_span(uow, table, span, patch)
         return span.count, 0
-    found, size = storage.load_span(unit, table, span, ids)
+    found, size = storage.load_span(uow, table, span, ids)
     given = list(patch.items())
     lacking = []
     for each in found:
@@ -188,14 +190,16 @@ def give(
             if each[1].get(field_id) != value:
                 lacking.append(each)
                 break
-    storage.patch_records(unit, table, span, lacking, patch)
+    storage.patch_records(uow, table, span, lacking, patch)
     return len(found), size
 
 
 # -- what is unique, and what is connected -------------------------------------------------------------------------------
 
 
-def _refuse_taken(unit: Unit, table: Table, drafts: Sequence[Draft], refused: dict[str, tuple[Refusal, ...]]) -> None:
+def _refuse_taken(
+    uow: UnitOfWork, table: Table, drafts: Sequence[Draft], refused: dict[str, tuple[Refusal, ...]]
+) -> None:
     """Refuse what would be there twice. Records of one batch may exchange their values."""
     unique = [field for field in table.fields if field.unique]
     if not unique:
@@ -203,7 +207,7 @@ def _refuse_taken(unit: Unit, table: Table, drafts: Sequence[Draft], refused: di
     names = {field.id: field.name for field in unique}
     wanted = {draft.id: [(field, text) for field, text, _ in sorted(entries(unique, draft.values))] for draft in drafts}
     asked = {place for places in wanted.values() for place in places}
-    owners = {(field, text): owner for field, text, owner in storage.holders(unit.database, table, sorted(asked))}
+    owners = {(field, text): owner for field, text, owner in storage.holders(uow.database, table, sorted(asked))}
     while True:
         stay = {draft.id for draft in drafts if draft.id in refused}
         taken = {
@@ -224,7 +228,9 @@ def _refuse_taken(unit: Unit, table: Table, drafts: Sequence[Draft], refused: di
             return
 
 
-def _refuse_missing(unit: Unit, table: Table, drafts: Sequence[Draft], refused: dict[str, tuple[Refusal, ...]]) -> None:
+def _refuse_missing(
+    uow: UnitOfWork, table: Table, drafts: Sequence[Draft], refused: dict[str, tuple[Refusal, ...]]
+) -> None:
     """Refuse connections to what is not there; what is there cannot be deleted until this is committed."""
     for field in table.fields:
         if field.type is not FieldType.CONNECTION:
@@ -237,7 +243,7 @@ def _refuse_missing(unit: Unit, table: Table, drafts: Sequence[Draft], refused: 
         asked = set().union(*new.values())
         if not asked:
             continue
-        there = _there(unit, table, field, asked)
+        there = _there(uow, table, field, asked)
         for draft in drafts:
             missing = sorted(new[draft.id] - there)
             if missing:
@@ -247,11 +253,11 @@ def _refuse_missing(unit: Unit, table: Table, drafts: Sequence[Draft], refused: 
                 refused[draft.id] = (*refused.get(draft.id, ()), refusal)
 
 
-def _there(unit: Unit, table: Table, field: Field, asked: set[str]) -> set[str]:
-    target = storage.find_table(unit.database, table.organisation, field.table_id or "")
+def _there(uow: UnitOfWork, table: Table, field: Field, asked: set[str]) -> set[str]:
+    target = storage.find_table(uow.database, table.organisation, field.table_id or "")
     if target is None or target.external is not None:
         return set()
-    return set(storage.load_records(unit, target, sorted(asked)))
+    return set(storage.load_records(uow, target, sorted(asked)))
 
 
 # -- deleting ------------------------------------------------------------------------------------------------------------
@@ -260,9 +266,9 @@ def _there(unit: Unit, table: Table, field: Field, asked: set[str]) -> set[str]:
 class _Family:
     """What goes with some records: those that name them in a connection that cascades, or lose it in one that is cleared."""
 
-    def __init__(self, unit: Unit, organisation: int) -> None:
-        self.unit = unit
-        self.tables = {table.id: table for table in storage.read_tables(unit.database, organisation)}
+    def __init__(self, uow: UnitOfWork, organisation: int) -> None:
+        self.uow = uow
+        self.tables = {table.id: table for table in storage.read_tables(uow.database, organisation)}
         self.gone: dict[str, dict[str, Record]] = {}
         self.cleared: dict[str, dict[str, list[tuple[Field, str]]]] = {}
         self.size = 0
@@ -270,7 +276,7 @@ class _Family:
     def take(self, table: Table, ids: Collection[str]) -> None:
         """Take records, and all that depends on them."""
         mine = self.gone.setdefault(table.id, {})
-        found = storage.load_records(self.unit, table, [record_id for record_id in ids if record_id not in mine])
+        found = storage.load_records(self.uow, table, [record_id for record_id in ids if record_id not in mine])
         mine |= found
         self._grow(len(found))
         for other in self.tables.values():
@@ -280,7 +286,7 @@ class _Family:
 
     def _follow(self, other: Table, field: Field, found: Mapping[str, Record]) -> None:
         asked = [(field.id, record_id) for record_id in found]
-        named = storage.holders(self.unit.database, other, asked, FAMILY_MAX + 1)
+        named = storage.holders(self.uow.database, other, asked, FAMILY_MAX + 1)
         named = [line for line in named if line[2] not in self.gone.get(other.id, {})]
         if not named:
             return
@@ -311,20 +317,20 @@ class _Family:
             )
 
 
-def remove(unit: Unit, table: Table, ids: Collection[str]) -> int:
+def remove(uow: UnitOfWork, table: Table, ids: Collection[str]) -> int:
     """Delete records, and do with those that name them what their fields say; return how many of `ids` there were.
 
     Raises RecordInUse if a connection restricts it, Conflict if it would touch too many; then nothing is changed.
     """
-    family = _Family(unit, table.organisation)
+    family = _Family(uow, table.organisation)
     family.take(table, ids)
     changes = [(family.tables[table_id], _cleared(family, family.tables[table_id])) for table_id in family.cleared]
     for other, drafts in changes:
         storage.write_records(
-            unit, other, [], [RecordChange(draft.before, draft.values) for draft in drafts if draft.before]
+            uow, other, [], [RecordChange(draft.before, draft.values) for draft in drafts if draft.before]
         )
     for table_id, found in family.gone.items():
-        storage.remove_records(unit, family.tables[table_id], list(found.values()))
+        storage.remove_records(uow, family.tables[table_id], list(found.values()))
     return sum(record_id in family.gone[table.id] for record_id in ids)
 
 
@@ -334,7 +340,7 @@ def _cleared(family: _Family, table: Table) -> list[Draft]:
     gone = family.gone.get(table.id, {})
     drafts = []
     for record in storage.load_records(
-        family.unit, table, [record_id for record_id in lost if record_id not in gone]
+        family.uow, table, [record_id for record_id in lost if record_id not in gone]
     ).values():
         values = dict(record.values)
         for field, target in lost[record.id]:

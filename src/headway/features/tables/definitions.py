@@ -24,7 +24,7 @@ from headway.protocol import tables as wire
 from headway.protocol.values import invalid
 from headway.runs.idempotency import RequestKey, keys_of, once
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 TABLES_MAX: Final = 1_000
 ALTER_MAX: Final = 100_000
@@ -70,22 +70,22 @@ class Tables:
         table_id = self._ids.new(self._store.clock.now_ms())
         fields, external = await self._external(table_id, spec)
 
-        def work(unit: Unit) -> builtins.list[str]:
-            others = storage.read_tables(unit.database, self._organisation)
+        def work(uow: UnitOfWork) -> builtins.list[str]:
+            others = storage.read_tables(uow.database, self._organisation)
             if len(others) >= TABLES_MAX:
                 raise Conflict(f"there are {TABLES_MAX:,} tables already")
             self._refuse_taken(others, spec.name)
             table = Table(
-                number=storage.next_number(unit), id=table_id, organisation=self._organisation, name=spec.name,
-                description=spec.description, fields=fields, next_field=len(fields) + 1, created_at=unit.now_ms, updated_at=unit.now_ms,
+                number=storage.next_number(uow), id=table_id, organisation=self._organisation, name=spec.name,
+                description=spec.description, fields=fields, next_field=len(fields) + 1, created_at=uow.now_ms, updated_at=uow.now_ms,
             )  # fmt: skip
             for index, field in enumerate(spec.fields):
                 table = self._with(table, others, field, f"/fields/{index}")
-            storage.insert_table(unit, replace(table, external=external))
+            storage.insert_table(uow, replace(table, external=external))
             return [table_id]
 
         (found,), _ = await self._store.write(
-            lambda unit: once(unit, request, Space(self._organisation), work),
+            lambda uow: once(uow, request, Space(self._organisation), work),
             keys=keys_of(request, Space(self._organisation)),
             grows=True,
         )
@@ -107,11 +107,11 @@ class Tables:
             raise TableInUse("only external tables have fields that are read from elsewhere")
         fields, external = await self._far.reflect_again(known)
 
-        def work(unit: Unit) -> Table:
-            table = self._held(unit, known.id, known.version)
+        def work(uow: UnitOfWork) -> Table:
+            table = self._held(uow, known.id, known.version)
             last = max((int(field.id.removeprefix("field_")) for field in fields), default=0)
             after = replace(table, fields=fields, external=external, next_field=max(table.next_field, last + 1))
-            return self._saved(unit, table, after)
+            return self._saved(uow, table, after)
 
         return await self._store.write(work)
 
@@ -120,15 +120,15 @@ class Tables:
         if spec.name is not UNSET:
             _check_name(spec.name)
 
-        def work(unit: Unit) -> Table:
-            table = self._held(unit, name, version)
+        def work(uow: UnitOfWork) -> Table:
+            table = self._held(uow, name, version)
             after = table
             if spec.name is not UNSET and spec.name != table.name:
-                self._refuse_taken(storage.read_tables(unit.database, self._organisation), spec.name)
+                self._refuse_taken(storage.read_tables(uow.database, self._organisation), spec.name)
                 after = replace(after, name=spec.name)
             if spec.description is not UNSET:
                 after = replace(after, description=spec.description)
-            return self._saved(unit, table, after)
+            return self._saved(uow, table, after)
 
         return await self._store.write(work)
 
@@ -138,15 +138,15 @@ class Tables:
         It is gone at once; rows of a large one are removed by and by.
         """
 
-        def work(unit: Unit) -> None:
-            table = self._held(unit, name, version)
-            for other in storage.read_tables(unit.database, self._organisation):
+        def work(uow: UnitOfWork) -> None:
+            table = self._held(uow, name, version)
+            for other in storage.read_tables(uow.database, self._organisation):
                 for field in other.fields:
                     if field.table_id == table.id and other.id != table.id:
                         raise TableInUse(
                             f"the field {field.name!r} of {other.name!r} connects to it: delete that first"
                         )
-            storage.delete_table(unit, table)
+            storage.delete_table(uow, table)
 
         await self._store.write(work)
         await sweep(self._store, SWEEPS)
@@ -156,14 +156,14 @@ class Tables:
     async def add_field(self, name: str, spec: wire.FieldSpec, version: int | None = None) -> tuple[Table, Field]:
         """Add a field; records have its default from their next change on, until then a blank."""
 
-        def work(unit: Unit) -> tuple[Table, Field]:
-            table = self._held(unit, name, version)
+        def work(uow: UnitOfWork) -> tuple[Table, Field]:
+            table = self._held(uow, name, version)
             if spec.required and table.count:
                 raise TableInUse(
                     "the table has records, which would lack it: add it as it is, fill it, then require it"
                 )
-            after = self._with(table, storage.read_tables(unit.database, self._organisation), spec, "")
-            return self._saved(unit, table, after), after.fields[-1]
+            after = self._with(table, storage.read_tables(uow.database, self._organisation), spec, "")
+            return self._saved(uow, table, after), after.fields[-1]
 
         return await self._store.write(work)
 
@@ -172,8 +172,8 @@ class Tables:
     ) -> tuple[Table, Field]:
         """Change a field and, with its type, what records have in it; raise TableInUse if some do not fit. All or nothing."""
 
-        def work(unit: Unit) -> tuple[Table, Field]:
-            table = self._held(unit, name, version)
+        def work(uow: UnitOfWork) -> tuple[Table, Field]:
+            table = self._held(uow, name, version)
             before = _field(table, field_name)
             _refuse_external(table)
             given = {member: value for member, value in asdict(spec).items() if value is not UNSET}
@@ -185,9 +185,9 @@ class Tables:
                     raise invalid("/type", "a connection is no other type: add a field of the new one")
             field = self._checked(replace(before, **given), table, "")
             after = replace(table, fields=tuple(field if each.id == field.id else each for each in table.fields))
-            after = self._saved(unit, table, after)
+            after = self._saved(uow, table, after)
             if _looks_at_records(before, field):
-                self._alter(unit, after, before, field)
+                self._alter(uow, after, before, field)
             return after, field
 
         return await self._store.write(work, weight=CHUNK)
@@ -195,19 +195,17 @@ class Tables:
     async def delete_field(self, name: str, field_name: str, version: int | None = None) -> Table:
         """Remove a field; what records have in it is not shown any more, and goes when they are next changed."""
 
-        def work(unit: Unit) -> Table:
-            table = self._held(unit, name, version)
+        def work(uow: UnitOfWork) -> Table:
+            table = self._held(uow, name, version)
             field = _field(table, field_name)
             _refuse_external(table)
             if field.kept:
-                storage.leave_field(unit, table, field)
-            return self._saved(
-                unit, table, replace(table, fields=tuple(each for each in table.fields if each != field))
-            )
+                storage.leave_field(uow, table, field)
+            return self._saved(uow, table, replace(table, fields=tuple(each for each in table.fields if each != field)))
 
         return await self._store.write(work)
 
-    def _alter(self, unit: Unit, table: Table, before: Field, after: Field) -> None:
+    def _alter(self, uow: UnitOfWork, table: Table, before: Field, after: Field) -> None:
         """Bring records and index from one form of the field to another; raise TableInUse for what does not fit."""
         if table.count > ALTER_MAX:
             raise TableInUse(
@@ -215,20 +213,20 @@ class Tables:
                 f"add a field as you want it, fill it from this one, and delete this one"
             )
         if before.kept:
-            storage.clear_index(unit, table, before)
+            storage.clear_index(uow, table, before)
         plain = replace(table, fields=())
         seen: dict[str, str] = {}
         last = ""
-        while found := storage.read_span(unit.database, table, last, CHUNK):
+        while found := storage.read_span(uow.database, table, last, CHUNK):
             last = found[-1].id
             new = [replace(record, values=self._altered(record, before, after, seen)) for record in found]
             changes = [
                 RecordChange(was, now.values) for was, now in zip(found, new, strict=True) if was.values != now.values
             ]
             if changes:
-                storage.write_records(unit, plain, [], changes)
+                storage.write_records(uow, plain, [], changes)
             if after.kept:
-                storage.index_field(unit, table, after, new)
+                storage.index_field(uow, table, after, new)
 
     def _altered(self, record: Record, before: Field, after: Field, seen: dict[str, str]) -> dict[str, Any]:
         value = record.values.get(before.id)
@@ -248,15 +246,15 @@ class Tables:
 
     # -- pieces ----------------------------------------------------------------------------------------------------------
 
-    def _held(self, unit: Unit, name: str, version: int | None) -> Table:
-        table = hold(unit, self._organisation, canonical_id(name) or name)
+    def _held(self, uow: UnitOfWork, name: str, version: int | None) -> Table:
+        table = hold(uow, self._organisation, canonical_id(name) or name)
         if version is not None and table.version != version:
             raise VersionMismatch(f"the table is at version {table.version}", version=table.version)
         return table
 
-    def _saved(self, unit: Unit, before: Table, after: Table) -> Table:
-        after = replace(after, version=before.version + 1, updated_at=unit.now_ms)
-        storage.save_table(unit, after, before.version)
+    def _saved(self, uow: UnitOfWork, before: Table, after: Table) -> Table:
+        after = replace(after, version=before.version + 1, updated_at=uow.now_ms)
+        storage.save_table(uow, after, before.version)
         return after
 
     def _refuse_taken(self, others: builtins.list[Table], name: str) -> None:
@@ -292,7 +290,7 @@ class Tables:
 async def sweep(store: Store, rounds: int = 100) -> None:
     """Remove what is left of deleted tables and fields of all organisations, a chunk a transaction."""
     for _ in range(rounds):
-        if not await store.write(lambda unit: storage.sweep(unit, CHUNK), weight=CHUNK):
+        if not await store.write(lambda uow: storage.sweep(uow, CHUNK), weight=CHUNK):
             return
 
 

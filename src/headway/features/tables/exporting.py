@@ -23,7 +23,7 @@ from headway.kernel.run import Run
 from headway.protocol.tables import ExportTable
 from headway.runs.cursor import held, keep, last
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 RECORDS: Final = 1_000
 """Records of one transaction."""
@@ -65,11 +65,11 @@ class Exports:
         name = f"{table.name}.{spec.format}"
         file = new_file(self._ids.new(now_ms), self._organisation, name, KINDS[spec.format], now_ms, run.id)
 
-        def work(unit: Unit) -> ExportDone:
-            held(unit, run)
-            add_file(unit, file)
+        def work(uow: UnitOfWork) -> ExportDone:
+            held(uow, run)
+            add_file(uow, file)
             begun = ExportDone(file)
-            keep(unit, run, 0, begun, 0, None)
+            keep(uow, run, 0, begun, 0, None)
             return begun
 
         return await self._store.write(work, run_ids=[run.id], grows=True)
@@ -101,15 +101,15 @@ class Exports:
         digest = "" if after else await self._digest(done.file, content)
         total = None if spec.filter or table.external else table.count
 
-        def work(unit: Unit) -> ExportDone:
-            held(unit, run)
-            file = add_chunk(unit, done.file, content) if content else done.file
+        def work(uow: UnitOfWork) -> ExportDone:
+            held(uow, run)
+            file = add_chunk(uow, done.file, content) if content else done.file
             if not after:
-                finish(unit, file, digest)
+                finish(uow, file, digest)
             further = replace(
                 done, file=file, after=after, records=done.records + len(found), steps=done.steps + 1, whole=not after
             )
-            keep(unit, run, further.steps, further, further.records, total)
+            keep(uow, run, further.steps, further, further.records, total)
             return further
 
         return await self._store.write(work, run_ids=[run.id], grows=True, weight=max(1, len(found)))

@@ -17,7 +17,7 @@ from headway.errors import StoredFileNotFound
 from headway.features.tables.file import StoredFile
 from headway.ids import IdSource, canonical_id
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 CHUNK_BYTES: Final = 256 * 1024
 KEEP_MS: Final = 7 * 86_400_000
@@ -42,7 +42,7 @@ class Files:
         made = new_file(
             self._ids.new(self._store.clock.now_ms()), self._organisation, name, kind, self._store.clock.now_ms()
         )
-        await self._store.write(lambda unit: add_file(unit, made), grows=True)
+        await self._store.write(lambda uow: add_file(uow, made), grows=True)
         digest, held = hashlib.sha256(), bytearray()
         try:
             async for piece in pieces:
@@ -54,13 +54,13 @@ class Files:
             if held:
                 made = await self._add(made, bytes(held))
         except BaseException:
-            await self._store.write(lambda unit: expire(unit, made))
+            await self._store.write(lambda uow: expire(uow, made))
             raise
-        await self._store.write(lambda unit: finish(unit, made, digest.hexdigest()))
+        await self._store.write(lambda uow: finish(uow, made, digest.hexdigest()))
         return await self.get(made.id)
 
     async def _add(self, file: StoredFile, content: bytes) -> StoredFile:
-        return await self._store.write(lambda unit: add_chunk(unit, file, content), grows=True)
+        return await self._store.write(lambda uow: add_chunk(uow, file, content), grows=True)
 
     async def get(self, file_id: str) -> StoredFile:
         """Return a file; raise StoredFileNotFound."""
@@ -82,7 +82,7 @@ class Files:
     async def delete(self, file_id: str) -> None:
         """Remove a file; raise StoredFileNotFound."""
         found = await self.get(file_id)
-        await self._store.write(lambda unit: expire(unit, found))
+        await self._store.write(lambda uow: expire(uow, found))
         await prune(self._store, 1)
 
     async def read(self, file: StoredFile, start: int, chunks: int) -> bytes:
@@ -115,41 +115,41 @@ def new_file(
     return StoredFile(file_id, organisation, name, kind, run_id, 0, 0, None, now_ms, now_ms + UNFINISHED_MS)
 
 
-def add_file(unit: Unit, file: StoredFile) -> None:
+def add_file(uow: UnitOfWork, file: StoredFile) -> None:
     """Begin a file."""
-    unit.changes += 1
-    unit.database.run(
+    uow.changes += 1
+    uow.database.run(
         "insert_file", id=file.id, organisation=file.organisation, name=file.name, kind=file.kind, run_id=file.run_id,
         created_at=file.created_at, expires_at=file.expires_at,
     )  # fmt: skip
 
 
-def add_chunk(unit: Unit, file: StoredFile, content: bytes) -> StoredFile:
+def add_chunk(uow: UnitOfWork, file: StoredFile, content: bytes) -> StoredFile:
     """Add the next chunk of a file; return the file with it."""
-    unit.changes += 1
+    uow.changes += 1
     place = {"number": file.chunks, "start": file.bytes}
-    unit.database.must(1, "grow_file", id=file.id, bytes=len(content), **place)
-    unit.database.run("insert_file_chunk", file_id=file.id, content=base64.b64encode(content).decode(), **place)
+    uow.database.must(1, "grow_file", id=file.id, bytes=len(content), **place)
+    uow.database.run("insert_file_chunk", file_id=file.id, content=base64.b64encode(content).decode(), **place)
     return replace(file, bytes=file.bytes + len(content), chunks=file.chunks + 1)
 
 
-def finish(unit: Unit, file: StoredFile, sha256: str) -> None:
+def finish(uow: UnitOfWork, file: StoredFile, sha256: str) -> None:
     """Say that a file is whole."""
-    unit.changes += 1
-    unit.database.must(1, "finish_file", id=file.id, sha256=sha256, expires_at=unit.now_ms + KEEP_MS)
+    uow.changes += 1
+    uow.database.must(1, "finish_file", id=file.id, sha256=sha256, expires_at=uow.now_ms + KEEP_MS)
 
 
-def expire(unit: Unit, file: StoredFile) -> None:
+def expire(uow: UnitOfWork, file: StoredFile) -> None:
     """Let a file go: nobody sees it any more, and the next pruning removes it."""
-    unit.changes += 1
-    unit.database.run("expire_file", id=file.id, organisation=file.organisation)
+    uow.changes += 1
+    uow.database.run("expire_file", id=file.id, organisation=file.organisation)
 
 
-def _prune(unit: Unit) -> bool:
+def _prune(uow: UnitOfWork) -> bool:
     """Remove some chunks of a file whose time is over; tell whether there may be more."""
-    for (file_id,) in unit.database.rows("expired_files", now_ms=unit.now_ms):
-        unit.changes += 1
-        if len(unit.database.rows("delete_file_chunks", file_id=file_id, limit=REMOVED)) < REMOVED:
-            unit.database.run("delete_file", id=file_id)
+    for (file_id,) in uow.database.rows("expired_files", now_ms=uow.now_ms):
+        uow.changes += 1
+        if len(uow.database.rows("delete_file_chunks", file_id=file_id, limit=REMOVED)) < REMOVED:
+            uow.database.run("delete_file", id=file_id)
         return True
     return False

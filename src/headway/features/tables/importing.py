@@ -38,7 +38,7 @@ from headway.protocol.tables import ImportFile
 from headway.runs.cursor import held, keep, last
 from headway.runs.transitions import change
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 ROWS: Final = 500
 """Rows of one transaction."""
@@ -117,10 +117,10 @@ class Imports:
             return None
         new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in found]
 
-        def work(unit: Unit) -> ImportDone:
-            held(unit, run)
-            table = hold(unit, self._organisation, spec.table)
-            rows = _Rows(unit, table, spec, self._zone(), done.columns)
+        def work(uow: UnitOfWork) -> ImportDone:
+            held(uow, run)
+            table = hold(uow, self._organisation, spec.table)
+            rows = _Rows(uow, table, spec, self._zone(), done.columns)
             rows.take([row.cells for row in found], new_ids)
             after = replace(
                 done, at=done.at + found[-1].end, lines=done.lines + found[-1].lines, rows=done.rows + len(found),
@@ -129,8 +129,8 @@ class Imports:
             )  # fmt: skip
             for index, refusals in sorted(rows.refused.items()):
                 line = found[index].line
-                _tell(unit, run, done.rows + index + 1, done.lines + line if line else None, refusals)
-            keep(unit, run, after.rows, after, after.at, file.bytes, f"{after.rows:,} rows")
+                _tell(uow, run, done.rows + index + 1, done.lines + line if line else None, refusals)
+            keep(uow, run, after.rows, after, after.at, file.bytes, f"{after.rows:,} rows")
             return after
 
         return await self._store.write(work, run_ids=[run.id], grows=True, weight=len(found))
@@ -285,24 +285,24 @@ def _no_field(name: str, table: Table, spec: ImportFile) -> str | None:
     raise BadFile(f"the column {name[:80]!r} is no field of {table.name!r}; it has {known}")
 
 
-def _tell(unit: Unit, run: Run, row: int, line: int | None, refusals: Sequence[Refusal]) -> None:
+def _tell(uow: UnitOfWork, run: Run, row: int, line: int | None, refusals: Sequence[Refusal]) -> None:
     """Keep why a row was refused, and the line of the file at which it begins."""
     place = {"row": row} if line is None else {"row": row, "line": line}
     errors = [{"field": r.field, "code": r.code, "message": str(r)} for r in refusals]
     value = _encode({**place, "errors": errors}).decode()
-    number = unit.add_result(run.id, RESULT, value)
+    number = uow.add_result(run.id, RESULT, value)
     event = _encode({"number": number, "name": RESULT, "value": msgspec.Raw(value.encode())}).decode()
-    current = held(unit, run)
-    change(unit, current, current, "run.result", event)
+    current = held(uow, run)
+    change(uow, current, current, "run.result", event)
 
 
 class _Rows:
     """The rows of one transaction on their way to being records."""
 
     def __init__(
-        self, unit: Unit, table: Table, spec: ImportFile, zone: tzinfo, columns: Sequence[str | None] | None
+        self, uow: UnitOfWork, table: Table, spec: ImportFile, zone: tzinfo, columns: Sequence[str | None] | None
     ) -> None:
-        self._unit = unit
+        self._unit = uow
         self._table = table
         self._spec = spec
         self._zone = zone

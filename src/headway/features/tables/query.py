@@ -25,7 +25,7 @@ _FIELD: Final = re.compile(r"field_\d+")
 _SIGNS: Final = {"is": "=", "is_not": "<>", "greater": ">", "at_least": ">=", "less": "<", "at_most": "<="}
 
 
-class Walk(msgspec.Struct, frozen=True):
+class ListOrder(msgspec.Struct, frozen=True):
     """The order of a list: by id, or by the index of a field with what is blank at the end; and what is at its start."""
 
     field: str = ""
@@ -121,7 +121,7 @@ class Spelling:
 
 
 def page(
-    dialect: Dialect, table: Table, condition: Condition, walk: Walk, after: str, limit: int, edge: str = ""
+    dialect: Dialect, table: Table, condition: Condition, walk: ListOrder, after: str, limit: int, edge: str = ""
 ) -> Statement:
     """Return the statement for the records after a place, up to a limit or to the edge."""
     spelling = Spelling(dialect)
@@ -134,7 +134,7 @@ def page(
     return dialect.spell(f"SELECT {columns} FROM {source} WHERE {where} ORDER BY {route.order} LIMIT :limit"), binds  # noqa: S608
 
 
-def edge(dialect: Dialect, table: Table, condition: Condition, walk: Walk, after: str, window: int) -> Statement:
+def edge(dialect: Dialect, table: Table, condition: Condition, walk: ListOrder, after: str, window: int) -> Statement:
     """Return the statement that finds the last place of so many; nothing if there are fewer."""
     route = _route(table, condition, walk, after, "")
     what = f"{route.at}, one.value" if route.valued else route.at
@@ -158,7 +158,7 @@ class _Route(msgspec.Struct):
     """Whether places have a value."""
 
 
-def _route(table: Table, condition: Condition, walk: Walk, after: str, edge: str) -> _Route:
+def _route(table: Table, condition: Condition, walk: ListOrder, after: str, edge: str) -> _Route:
     way, signs = ("DESC", ("<", ">=")) if walk.down else ("ASC", (">", "<="))
     binds: dict[str, Any] = {"table_number": table.number}
     ends = [
@@ -192,7 +192,7 @@ BLANKS: Final = "\x00"
 """Between key and id of a place. Places of records without a value begin with it; they come after those that have one."""
 
 
-def place(walk: Walk, record_id: str, value: str | None) -> str:
+def place(walk: ListOrder, record_id: str, value: str | None) -> str:
     """Return the place of a record in a list: what `after` takes."""
     if not walk.field:
         return record_id
@@ -232,7 +232,7 @@ def count(dialect: Dialect, table: Table, condition: Condition) -> Statement:
 
 def at_offset(dialect: Dialect, table: Table, condition: Condition, offset: int, limit: int) -> Statement:
     """Return the statement for a page by its number, in order of id: it costs as much as all pages before it together."""
-    sql, binds = page(dialect, table, condition, Walk(), "", limit)
+    sql, binds = page(dialect, table, condition, ListOrder(), "", limit)
     return f"{sql} OFFSET {int(offset)}", binds
 
 

@@ -15,7 +15,7 @@ from headway.features.tables.changing import Draft, Refusal, Refused, filled, fr
 from headway.features.tables.definitions import Tables
 from headway.features.tables.external.tables import FarTables
 from headway.features.tables.model import Field, Record, Table, Values
-from headway.features.tables.query import Walk
+from headway.features.tables.query import ListOrder
 from headway.features.tables.rules.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.features.tables.rules.keys import key
 from headway.features.tables.rules.values import BadValue, normal
@@ -25,7 +25,7 @@ from headway.protocol import tables as wire
 from headway.protocol.values import invalid
 from headway.runs.idempotency import RequestKey, keys_of, once
 from headway.store.store import Store
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
 
@@ -137,11 +137,11 @@ class Records:
             return Batch(table, await self._elsewhere.insert(table, self._each_far(table, given)), created=len(given))
         new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in given]
 
-        def work(unit: Unit, table: Table) -> builtins.list[str]:
+        def work(uow: UnitOfWork, table: Table) -> builtins.list[str]:
             drafts = self._each(
                 given, new_ids, lambda index: Draft(new_ids[index], fresh(table, given[index], self._zone()))
             )
-            _take(new_ids, save(unit, table, drafts, whole=True))
+            _take(new_ids, save(uow, table, drafts, whole=True))
             return new_ids
 
         table, ids = await self._write(table_name, work, len(given), request, grows=True)
@@ -160,8 +160,8 @@ class Records:
                 errors=[{"pointer": "/records", "code": "twice", "message": "a record is there twice"}],
             )
 
-        def work(unit: Unit, table: Table) -> builtins.list[str]:
-            found = storage.load_records(unit, table, ids)
+        def work(uow: UnitOfWork, table: Table) -> builtins.list[str]:
+            found = storage.load_records(uow, table, ids)
             for record_id, patch in zip(ids, given, strict=True):
                 _check_version(table, found.get(record_id), record_id, patch.version)
             drafts = self._each(
@@ -173,7 +173,7 @@ class Records:
                     found[ids[index]],
                 ),
             )
-            _take(ids, save(unit, table, _changed(drafts), whole=True))
+            _take(ids, save(uow, table, _changed(drafts), whole=True))
             return ids
 
         table, ids = await self._write(table_name, work, len(given), request)
@@ -187,9 +187,9 @@ class Records:
             raise TableInUse("rows of an external table are added or updated, and not both at once")
         new_ids = [self._ids.new(self._store.clock.now_ms()) for _ in given]
 
-        def work(unit: Unit, table: Table) -> builtins.list[str]:
+        def work(uow: UnitOfWork, table: Table) -> builtins.list[str]:
             field = unique_field(table, by)
-            found = known(unit, table, field, unique_keys(field, given, self._zone()))
+            found = known(uow, table, field, unique_keys(field, given, self._zone()))
             ids = [found[index].id if index in found else new_ids[index] for index in range(len(given))]
 
             def draft(index: int) -> Draft:
@@ -202,7 +202,7 @@ class Records:
                 twice = next(index for index, each in enumerate(ids) if each in ids[:index])
                 _refuse({twice: (Refusal(field.name, "twice", "has a value that an earlier one of the batch has"),)})
             drafts = self._each(given, ids, draft)
-            _take(ids, save(unit, table, _changed(drafts), whole=True))
+            _take(ids, save(uow, table, _changed(drafts), whole=True))
             return [*ids, str(len(found))]
 
         table, lines = await self._write(table_name, work, len(given), request, grows=True)
@@ -217,11 +217,11 @@ class Records:
             return await self._elsewhere.delete(far, list(dict.fromkeys(ids)))
         wanted = list(dict.fromkeys(canonical_id(each) or each for each in ids))
 
-        def work(unit: Unit, table: Table) -> builtins.list[str]:
-            found = storage.load_records(unit, table, wanted)
+        def work(uow: UnitOfWork, table: Table) -> builtins.list[str]:
+            found = storage.load_records(uow, table, wanted)
             for record_id in wanted:
                 _check_version(table, found.get(record_id), record_id, version)
-            return [str(remove(unit, table, wanted))]
+            return [str(remove(uow, table, wanted))]
 
         _, lines = await self._write(table_name, work, len(wanted), request)
         return int(lines[0])
@@ -261,7 +261,7 @@ class Records:
     async def _write(
         self,
         table_name: str,
-        work: Callable[[Unit, Table], builtins.list[str]],
+        work: Callable[[UnitOfWork, Table], builtins.list[str]],
         weight: int,
         request: RequestKey | None,
         *,
@@ -271,9 +271,9 @@ class Records:
 
         space = Space(self._organisation)
 
-        def whole(unit: Unit) -> tuple[Table, builtins.list[str]]:
-            table = hold(unit, self._organisation, wanted)
-            lines, _ = once(unit, request, space, lambda unit: work(unit, table))
+        def whole(uow: UnitOfWork) -> tuple[Table, builtins.list[str]]:
+            table = hold(uow, self._organisation, wanted)
+            lines, _ = once(uow, request, space, lambda uow: work(uow, table))
             return table, lines
 
         return await self._store.write(whole, keys=keys_of(request, space), grows=grows, weight=max(1, weight))
@@ -298,18 +298,18 @@ class Records:
         return drafts
 
 
-def _walk(table: Table, order_by: str) -> Walk:
+def _walk(table: Table, order_by: str) -> ListOrder:
     name, _, way = order_by.strip().rpartition(" ")
     if way.lower() not in ("asc", "desc") or not name:
         name, way = order_by.strip(), "asc"
     if name in ("", CREATED):
-        return Walk(down=way.lower() == "desc")
+        return ListOrder(down=way.lower() == "desc")
     field = table.find(name)
     if field is None or not field.kept or field.lists:
         known = [repr(each.name) for each in table.fields if each.kept and not each.lists]
         message = f"records can be ordered by {', '.join([CREATED, *known])}; other fields have no index"
         raise invalid("/order_by", message)
-    return Walk(field.id, field.type, down=way.lower() == "desc")
+    return ListOrder(field.id, field.type, down=way.lower() == "desc")
 
 
 def unique_field(table: Table, name: str) -> Field:
@@ -334,11 +334,11 @@ def unique_keys(field: Field, given: Sequence[Mapping[str, Any]], zone: tzinfo) 
     return found
 
 
-def known(unit: Unit, table: Table, field: Field, places: Mapping[int, str]) -> dict[int, Record]:
+def known(uow: UnitOfWork, table: Table, field: Field, places: Mapping[int, str]) -> dict[int, Record]:
     """Return the records that have the keys in a unique field, by place."""
     asked = [(field.id, text) for text in dict.fromkeys(places.values())]
-    owners = {text: owner for _, text, owner in storage.holders(unit.database, table, asked)}
-    found = storage.load_records(unit, table, list(owners.values()))
+    owners = {text: owner for _, text, owner in storage.holders(uow.database, table, asked)}
+    found = storage.load_records(uow, table, list(owners.values()))
     return {index: found[owners[text]] for index, text in places.items() if text in owners}
 
 

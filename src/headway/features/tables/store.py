@@ -14,12 +14,12 @@ import msgspec
 
 from headway.features.tables import query as statements
 from headway.features.tables.model import External, Field, Record, RecordChange, Table, Values
-from headway.features.tables.query import BLANKS, Walk, place
+from headway.features.tables.query import BLANKS, ListOrder, place
 from headway.features.tables.rules.conditions import EVERY, Condition
 from headway.features.tables.rules.keys import entries, keys
 from headway.store.database import Database, Reading
 from headway.store.statements import Dialect
-from headway.store.unit import Unit, as_rows
+from headway.store.unit_of_work import UnitOfWork, as_rows
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 WINDOW: Final = 5_000
@@ -101,67 +101,67 @@ def read_tables(database: Database, organisation: int) -> list[Table]:
     return [make_table(row) for row in database.rows("read_tables", organisation=organisation)]
 
 
-def lock_table(unit: Unit, number: int) -> Table | None:
+def lock_table(uow: UnitOfWork, number: int) -> Table | None:
     """Return the table as it is now, and let nobody change it until this transaction is over."""
-    rows = unit.database.rows("lock_table", number=number)
+    rows = uow.database.rows("lock_table", number=number)
     return make_table(rows[0]) if rows else None
 
 
-def next_number(unit: Unit) -> int:
+def next_number(uow: UnitOfWork) -> int:
     """Return a number that no table has; of two servers that take the same one, one decides again."""
-    return int(unit.database.rows("next_table_number")[0][0])
+    return int(uow.database.rows("next_table_number")[0][0])
 
 
-def insert_table(unit: Unit, table: Table) -> None:
+def insert_table(uow: UnitOfWork, table: Table) -> None:
     """Add a table."""
-    unit.changes += 1
-    unit.database.run(
+    uow.changes += 1
+    uow.database.run(
         "insert_table", number=table.number, id=table.id, organisation=table.organisation, name=table.name,
         definition=_document(table), count=table.count, version=table.version, created_at=table.created_at,
         updated_at=table.updated_at,
     )  # fmt: skip
 
 
-def save_table(unit: Unit, table: Table, was: int) -> None:
+def save_table(uow: UnitOfWork, table: Table, was: int) -> None:
     """Keep the definition as it is now; `was` is the version that it was made from."""
-    unit.changes += 1
-    unit.database.must(
+    uow.changes += 1
+    uow.database.must(
         1, "save_table", number=table.number, name=table.name, definition=_document(table), version=table.version,
         updated_at=table.updated_at, was=was,
     )  # fmt: skip
 
 
-def delete_table(unit: Unit, table: Table) -> None:
+def delete_table(uow: UnitOfWork, table: Table) -> None:
     """Remove the definition; `sweep` removes the rows, which nobody sees any more."""
-    unit.changes += 1
-    unit.database.must(1, "delete_table", number=table.number, was=table.version)
+    uow.changes += 1
+    uow.database.must(1, "delete_table", number=table.number, was=table.version)
     if table.external is None:
-        unit.database.run("leave_remains", table_number=table.number, field="")
+        uow.database.run("leave_remains", table_number=table.number, field="")
 
 
-def leave_field(unit: Unit, table: Table, field: Field) -> None:
+def leave_field(uow: UnitOfWork, table: Table, field: Field) -> None:
     """Let what the index has of a field be removed by and by."""
-    unit.changes += 1
-    unit.database.run("leave_remains", table_number=table.number, field=field.id)
+    uow.changes += 1
+    uow.database.run("leave_remains", table_number=table.number, field=field.id)
 
 
-def clear_index(unit: Unit, table: Table, field: Field) -> None:
+def clear_index(uow: UnitOfWork, table: Table, field: Field) -> None:
     """Remove what the index has of a field, at once."""
-    unit.changes += 1
-    unit.database.run("delete_values_of_field", table_number=table.number, field=field.id)
+    uow.changes += 1
+    uow.database.run("delete_values_of_field", table_number=table.number, field=field.id)
 
 
-def sweep(unit: Unit, limit: int) -> bool:
+def sweep(uow: UnitOfWork, limit: int) -> bool:
     """Remove some of what is left of deleted tables and fields; tell whether there may be more."""
-    for number, field in unit.database.rows("read_remains"):
-        unit.changes += 1
+    for number, field in uow.database.rows("read_remains"):
+        uow.changes += 1
         if field:
-            left = unit.database.rows("sweep_values_of_field", table_number=number, field=field, limit=limit)
+            left = uow.database.rows("sweep_values_of_field", table_number=number, field=field, limit=limit)
         else:
-            left = unit.database.rows("sweep_values", table_number=number, limit=limit)
-            left = left or unit.database.rows("sweep_records", table_number=number, limit=limit)
+            left = uow.database.rows("sweep_values", table_number=number, limit=limit)
+            left = left or uow.database.rows("sweep_records", table_number=number, limit=limit)
         if not left:
-            unit.database.run("forget_remains", table_number=number, field=field)
+            uow.database.run("forget_remains", table_number=number, field=field)
         return True
     return False
 
@@ -174,35 +174,37 @@ def _document(table: Table) -> str:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-def load_records(unit: Unit, table: Table, ids: Collection[str]) -> dict[str, Record]:
+def load_records(uow: UnitOfWork, table: Table, ids: Collection[str]) -> dict[str, Record]:
     """Return the records of these ids as they are now, and let nobody change them until this transaction is over."""
     if not ids:
         return {}
-    rows = unit.database.rows("load_records", table_number=table.number, ids=as_rows(list(ids)))
+    rows = uow.database.rows("load_records", table_number=table.number, ids=as_rows(list(ids)))
     return {row[0]: make_record(row) for row in rows}
 
 
-def lock_records(unit: Unit, table: Table, ids: Collection[str]) -> dict[str, int]:
+def lock_records(uow: UnitOfWork, table: Table, ids: Collection[str]) -> dict[str, int]:
     """Return at which version the records of these ids are now, and let nobody change them until this transaction is over."""
     if not ids:
         return {}
-    return dict(unit.database.rows("lock_records", table_number=table.number, ids=as_rows(list(ids))))
+    return dict(uow.database.rows("lock_records", table_number=table.number, ids=as_rows(list(ids))))
 
 
-def span_of_records(unit: Unit, table: Table, after: str, upto: str, limit: int) -> Span | None:
+def span_of_records(uow: UnitOfWork, table: Table, after: str, upto: str, limit: int) -> Span | None:
     """Return the next records after one, up to another, so many at the most: what a chunk is; None if there are none."""
     binds = {"table_number": table.number, "after": after, "upto": upto, "limit": limit}
-    ((edge, count),) = unit.database.rows("edge_of_records", **binds)
+    ((edge, count),) = uow.database.rows("edge_of_records", **binds)
     return Span(after, edge, count) if count else None
 
 
-def load_span(unit: Unit, table: Table, span: Span, ids: Collection[str] | None = None) -> tuple[list[Valued], int]:
+def load_span(
+    uow: UnitOfWork, table: Table, span: Span, ids: Collection[str] | None = None
+) -> tuple[list[Valued], int]:
     """Return id and values of the records of a span, or of these in it, as `load_records` does; and their size."""
     binds = {"table_number": table.number}
     if ids is None:
-        rows = unit.database.rows("load_span", after=span.after, edge=span.edge, **binds)
+        rows = uow.database.rows("load_span", after=span.after, edge=span.edge, **binds)
     else:
-        rows = unit.database.rows("load_records", ids=as_rows(list(ids)), **binds)
+        rows = uow.database.rows("load_records", ids=as_rows(list(ids)), **binds)
     return [(row[0], _values(row[2])) for row in rows], sum([len(row[2]) for row in rows])
 
 
@@ -218,10 +220,10 @@ def holders(
 
 
 def write_records(
-    unit: Unit, table: Table, inserted: Sequence[tuple[str, Values]], changed: Sequence[RecordChange]
+    uow: UnitOfWork, table: Table, inserted: Sequence[tuple[str, Values]], changed: Sequence[RecordChange]
 ) -> None:
     """Add records, and change others, which must have been loaded in this transaction; the index and the count follow."""
-    unit.changes += len(inserted) + len(changed)
+    uow.changes += len(inserted) + len(changed)
     old: list[tuple[int, str, str, str]] = []
     new: list[tuple[str, str, str, int]] = []
     if any(field.kept for field in table.fields):
@@ -232,59 +234,59 @@ def write_records(
             was, now = entries(table.fields, change.before.values), entries(table.fields, change.values)
             old += [(table.number, field, value, record_id) for field, value, _ in was - now]
             new += [(field, value, record_id, unique) for field, value, unique in now - was]
-        _forget(unit, table, [change.before for change in changed])
+        _forget(uow, table, [change.before for change in changed])
     if inserted:
         rows: list[Any] = [(record_id, _encode(values).decode()) for record_id, values in inserted]
-        unit.database.run("insert_records", table_number=table.number, rows=as_rows(rows), now_ms=unit.now_ms)
-        unit.database.run("add_to_table", number=table.number, delta=len(inserted))
+        uow.database.run("insert_records", table_number=table.number, rows=as_rows(rows), now_ms=uow.now_ms)
+        uow.database.run("add_to_table", number=table.number, delta=len(inserted))
     if changed:
         rows = [(table.number, each.before.id, _encode(each.values).decode(), each.before.version) for each in changed]
-        unit.database.must(len(rows), "save_records", rows=as_rows(rows), now_ms=unit.now_ms)
-    _index(unit, table, old, new)
+        uow.database.must(len(rows), "save_records", rows=as_rows(rows), now_ms=uow.now_ms)
+    _index(uow, table, old, new)
 
 
-def remove_records(unit: Unit, table: Table, found: Sequence[Record]) -> None:
+def remove_records(uow: UnitOfWork, table: Table, found: Sequence[Record]) -> None:
     """Remove records, which must have been loaded in this transaction."""
     if not found:
         return
-    unit.changes += len(found)
+    uow.changes += len(found)
     old = [
         (table.number, field, value, record.id)
         for record in found
         for field, value, _ in entries(table.fields, record.values)
     ]
-    _forget(unit, table, found)
+    _forget(uow, table, found)
     ids = [record.id for record in found]
-    unit.database.must(len(ids), "delete_records", table_number=table.number, ids=as_rows(ids))
-    unit.database.run("add_to_table", number=table.number, delta=-len(ids))
-    _index(unit, table, old, [])
+    uow.database.must(len(ids), "delete_records", table_number=table.number, ids=as_rows(ids))
+    uow.database.run("add_to_table", number=table.number, delta=-len(ids))
+    _index(uow, table, old, [])
 
 
-def _forget(unit: Unit, table: Table, found: Iterable[Record]) -> None:
+def _forget(uow: UnitOfWork, table: Table, found: Iterable[Record]) -> None:
     """Remove damaged records from the index; their old values are not known any more."""
     damaged = [record.id for record in found if record.damaged]
     if damaged:
-        unit.database.run("forget_values", table_number=table.number, ids=as_rows(damaged))
+        uow.database.run("forget_values", table_number=table.number, ids=as_rows(damaged))
 
 
 def _index(
-    unit: Unit, table: Table, old: list[tuple[int, str, str, str]], new: list[tuple[str, str, str, int]]
+    uow: UnitOfWork, table: Table, old: list[tuple[int, str, str, str]], new: list[tuple[str, str, str, int]]
 ) -> None:
     if old:
-        unit.database.run("delete_record_values", rows=as_rows(old))
+        uow.database.run("delete_record_values", rows=as_rows(old))
     if new:
-        unit.database.run("insert_record_values", table_number=table.number, rows=as_rows(new))
+        uow.database.run("insert_record_values", table_number=table.number, rows=as_rows(new))
 
 
-def index_field(unit: Unit, table: Table, field: Field, found: Iterable[Record]) -> None:
+def index_field(uow: UnitOfWork, table: Table, field: Field, found: Iterable[Record]) -> None:
     """Put into the index what records have in a field that was not in it."""
     rows = [
         (name, value, record.id, unique) for record in found for name, value, unique in entries([field], record.values)
     ]
-    _index(unit, table, [], rows)
+    _index(uow, table, [], rows)
 
 
-def patch_records(unit: Unit, table: Table, span: Span, found: Sequence[Valued], patch: Values) -> None:
+def patch_records(uow: UnitOfWork, table: Table, span: Span, found: Sequence[Valued], patch: Values) -> None:
     """Give the same values (None: a blank) to records of a span, loaded in this transaction; the index follows.
 
     A constant number of statements, carried out by the database itself. If they are all that there are in the span, which is
@@ -292,13 +294,13 @@ def patch_records(unit: Unit, table: Table, span: Span, found: Sequence[Valued],
     """
     if not found:
         return
-    unit.changes += len(found)
+    uow.changes += len(found)
     whole = len(found) == span.count
-    binds = _patching(unit, table, patch)
+    binds = _patching(uow, table, patch)
     if whole:
-        unit.database.must(len(found), "patch_span", after=span.after, edge=span.edge, **binds)
+        uow.database.must(len(found), "patch_span", after=span.after, edge=span.edge, **binds)
     else:
-        unit.database.must(len(found), "patch_records", ids=as_rows([record_id for record_id, _ in found]), **binds)
+        uow.database.must(len(found), "patch_records", ids=as_rows([record_id for record_id, _ in found]), **binds)
     old: list[tuple[int, str, str, str]] = []
     new: list[tuple[str, str, str, int]] = []
     for field in table.fields:
@@ -308,27 +310,27 @@ def patch_records(unit: Unit, table: Table, span: Span, found: Sequence[Valued],
         of: dict[str, Any] = {"table_number": table.number, "field": field.id, "after": span.after, "edge": span.edge}
         for value, ids in lost.items():
             if whole and len(ids) >= SIDE_BY_SIDE:
-                unit.database.run("delete_values_of_span", value=value, **of)
+                uow.database.run("delete_values_of_span", value=value, **of)
             else:
                 old += [(table.number, field.id, value, record_id) for record_id in ids]
         unique = int(field.unique)
         for value, ids in gained.items():
             if len(ids) == span.count:
-                unit.database.run("insert_values_of_span", value=value, is_unique=unique, **of)
+                uow.database.run("insert_values_of_span", value=value, is_unique=unique, **of)
             else:
                 new += [(field.id, value, record_id, unique) for record_id in ids]
-    _index(unit, table, old, new)
+    _index(uow, table, old, new)
 
 
-def patch_span(unit: Unit, table: Table, span: Span, patch: Values) -> None:
+def patch_span(uow: UnitOfWork, table: Table, span: Span, patch: Values) -> None:
     """Give the same values to all records of a span, unread, save those that have them; none of the fields is in the index."""
     assert not any(field.kept for field in table.fields if field.id in patch), "the index would not follow"
-    unit.changes += span.count
-    unit.database.run("patch_what_lacks", after=span.after, edge=span.edge, **_patching(unit, table, patch))
+    uow.changes += span.count
+    uow.database.run("patch_what_lacks", after=span.after, edge=span.edge, **_patching(uow, table, patch))
 
 
-def _patching(unit: Unit, table: Table, patch: Values) -> dict[str, Any]:
-    return {"table_number": table.number, "patch": _encode(patch).decode(), "now_ms": unit.now_ms}
+def _patching(uow: UnitOfWork, table: Table, patch: Values) -> dict[str, Any]:
+    return {"table_number": table.number, "patch": _encode(patch).decode(), "now_ms": uow.now_ms}
 
 
 def _moved(field: Field, found: Sequence[Valued], given: Any) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
@@ -382,7 +384,7 @@ def read_page(
     condition: Condition = EVERY,
     after: str = "",
     limit: int = 100,
-    walk: Walk = Walk(),  # noqa: B008 - frozen
+    walk: ListOrder = ListOrder(),  # noqa: B008 - frozen
     window: int = WINDOW,
 ) -> tuple[list[Record], str]:
     """Return records after a place, and the place after which it goes on: "" if there are no more.
@@ -407,7 +409,7 @@ def read_page(
 
 
 def _edge(
-    database: Database, dialect: Dialect, table: Table, condition: Condition, walk: Walk, after: str, window: int
+    database: Database, dialect: Dialect, table: Table, condition: Condition, walk: ListOrder, after: str, window: int
 ) -> str:
     sql, binds = statements.edge(dialect, table, condition, walk, after, window)
     for row in database.select(sql, binds):

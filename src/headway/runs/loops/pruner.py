@@ -9,7 +9,7 @@ from headway.features.tables.files import prune as prune_files
 from headway.kernel.retention import removable
 from headway.notify.events import CommitEvent
 from headway.runs.service import Service
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 CHUNK = 500
 EVERY_MS = 60_000
@@ -41,18 +41,18 @@ class Pruner:
         await prune_files(self._store)
         return EVERY_MS
 
-    def _remove(self, unit: Unit) -> int:
+    def _remove(self, uow: UnitOfWork) -> int:
         expired = [
-            run for run in unit.find("find_expired", now_ms=unit.now_ms, limit=CHUNK) if removable(run, unit.now_ms)
+            run for run in uow.find("find_expired", now_ms=uow.now_ms, limit=CHUNK) if removable(run, uow.now_ms)
         ]
         if expired:
-            unit.remove(expired, "retention")
+            uow.remove(expired, "retention")
         return len(expired)
 
-    def _forget(self, unit: Unit) -> None:
-        run = unit.database.run
-        run("prune_idempotency", now_ms=unit.now_ms, limit=10_000)
-        run("prune_dedupes", now_ms=unit.now_ms)
-        run("prune_tombstones", before=unit.now_ms - self._service.settings.tombstone_ms)
-        run("prune_rates", before_us=(unit.now_ms - 60_000) * 1000)
-        run("delete_gone_workers", before=unit.now_ms - 86_400_000)
+    def _forget(self, uow: UnitOfWork) -> None:
+        run = uow.database.run
+        run("prune_idempotency", now_ms=uow.now_ms, limit=10_000)
+        run("prune_dedupes", now_ms=uow.now_ms)
+        run("prune_tombstones", before=uow.now_ms - self._service.settings.tombstone_ms)
+        run("prune_rates", before_us=(uow.now_ms - 60_000) * 1000)
+        run("delete_gone_workers", before=uow.now_ms - 86_400_000)

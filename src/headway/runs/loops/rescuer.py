@@ -10,7 +10,7 @@ from headway.notify.events import CommitEvent, DeadlineSet, MessagesMissed, Sess
 from headway.runs.service import Service
 from headway.runs.stopping import finish
 from headway.runs.transitions import move
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 CHUNK = 1_000
 SPACE_EVERY_MS = 2_000
@@ -59,7 +59,7 @@ class Rescuer:
             passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
             unheard_ms = sessions.listening.unheard_ms()
             try:
-                next_ms = await store.write(lambda unit, unheard_ms=unheard_ms: self._end_overdue(unit, unheard_ms))  # type: ignore[misc]  # the default binds the loop's variable
+                next_ms = await store.write(lambda uow, unheard_ms=unheard_ms: self._end_overdue(uow, unheard_ms))  # type: ignore[misc]  # the default binds the loop's variable
             except BaseException:
                 self.note(passed)
                 raise
@@ -76,30 +76,30 @@ class Rescuer:
             waits.append(expiry_ms)
         return max(1, min(waits))
 
-    def _end_overdue(self, unit: Unit, unheard_ms: int) -> int | None:
+    def _end_overdue(self, uow: UnitOfWork, unheard_ms: int) -> int | None:
         """End runs past their deadline, with `unheard_ms` for reports that are late; return the next deadline."""
-        leased_ms = 0 if unheard_ms else unit.now_ms
-        overdue = unit.find("find_overdue", now_ms=unit.now_ms, leased_ms=leased_ms, limit=CHUNK)
+        leased_ms = 0 if unheard_ms else uow.now_ms
+        overdue = uow.find("find_overdue", now_ms=uow.now_ms, leased_ms=leased_ms, limit=CHUNK)
         for run in overdue:
-            _end(unit, run)
-        unit.flush()
+            _end(uow, run)
+        uow.flush()
         if not unheard_ms:
-            deadline_at: int | None = unit.database.rows("next_due")[0][1]
+            deadline_at: int | None = uow.database.rows("next_due")[0][1]
             return deadline_at
-        waiting_at, leased_at = unit.database.rows("next_deadlines")[0]
+        waiting_at, leased_at = uow.database.rows("next_deadlines")[0]
         if leased_at is not None:  # a run without a worker has no reports to wait for
-            leased_at = max(leased_at, unit.now_ms + unheard_ms)
+            leased_at = max(leased_at, uow.now_ms + unheard_ms)
         return min((at for at in (waiting_at, leased_at) if at is not None), default=None)
 
 
-def _end(unit: Unit, run: Run) -> None:
+def _end(uow: UnitOfWork, run: Run) -> None:
     match run.state:
         case State.RUNNING:
             error = RunError(code="timeout", message="the attempt took too long, and its worker did not end it")
-            move(unit, run, Errored(error))
+            move(uow, run, Errored(error))
         case State.STOPPING:
-            move(unit, run, Abandoned())
+            move(uow, run, Abandoned())
         case State.SUSPENDED:
-            move(unit, run, Resumed(Reason(code="timeout", message="its wait has timed out")), timed_out=True)
+            move(uow, run, Resumed(Reason(code="timeout", message="its wait has timed out")), timed_out=True)
         case _:
             raise AssertionError(f"a run that is {run.state} has no deadline")

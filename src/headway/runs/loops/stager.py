@@ -8,7 +8,7 @@ from headway.notify.events import ClaimsLeft, CommitEvent, LaneClosed, MessagesM
 from headway.runs.claiming import unpark
 from headway.runs.service import Service
 from headway.runs.transitions import move
-from headway.store.unit import Unit
+from headway.store.unit_of_work import UnitOfWork
 
 CHUNK = 1_000
 """Runs in one transaction."""
@@ -30,7 +30,7 @@ class Stager:
         while True:
             now_ms = self._store.clock.now_ms()
             opened = [lane for lane, at_ms in closed.items() if at_ms <= now_ms]
-            moved, next_ms = await self._store.write(lambda unit, opened=opened: self._stage(unit, opened))  # type: ignore[misc]  # the default binds the loop's variable
+            moved, next_ms = await self._store.write(lambda uow, opened=opened: self._stage(uow, opened))  # type: ignore[misc]  # the default binds the loop's variable
             for lane in opened:
                 if closed.get(lane, 0) <= now_ms:
                     closed.pop(lane, None)
@@ -39,19 +39,19 @@ class Stager:
         moments = [at_ms for at_ms in (next_ms, *closed.values()) if at_ms is not None]
         return max(0, min(moments) - self._store.clock.now_ms()) if moments else None
 
-    def _stage(self, unit: Unit, opened: list[tuple[str, str]]) -> tuple[int, int | None]:
-        due = unit.find("find_due", now_ms=unit.now_ms, limit=CHUNK)
+    def _stage(self, uow: UnitOfWork, opened: list[tuple[str, str]]) -> tuple[int, int | None]:
+        due = uow.find("find_due", now_ms=uow.now_ms, limit=CHUNK)
         for run in due:
-            move(unit, run, FellDue())
-        parked = unit.find("find_parked_due", now_ms=unit.now_ms, limit=CHUNK)
+            move(uow, run, FellDue())
+        parked = uow.find("find_parked_due", now_ms=uow.now_ms, limit=CHUNK)
         for run in parked:
-            unpark(unit, run)
+            unpark(uow, run)
         for queue, task in opened:
             if queue:
-                unit.open_lane(queue, task)
+                uow.open_lane(queue, task)
             else:  # a claim that looked at all it may look at at once: it goes on
-                unit.ready.update(dict.fromkeys(unit.catalog.lanes_with_work))
-        unit.flush()
-        run_at, _, parked_until, _ = unit.database.rows("next_due")[0]
+                uow.ready.update(dict.fromkeys(uow.definitions.lanes_with_work))
+        uow.flush()
+        run_at, _, parked_until, _ = uow.database.rows("next_due")[0]
         moments = [at_ms for at_ms in (run_at, parked_until) if at_ms is not None and at_ms != PARKED]
         return max(len(due), len(parked)), min(moments, default=None)

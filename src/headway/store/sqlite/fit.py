@@ -15,7 +15,7 @@ import apsw
 
 from headway.store.database import StorageBroken
 from headway.store.sqlite.lock import StoreInUse, hold, note_of
-from headway.store.sqlite.wal import HEADER_BYTES, INDEX_BYTES, Log, Note, continues, read_index
+from headway.store.sqlite.wal import HEADER_BYTES, INDEX_BYTES, LastCommit, Log, continues, read_index
 
 WAY_OUT: Final = (
     "restore a backup with `headway restore`, or go on without what is lost: `headway doctor --accept-loss`"
@@ -80,7 +80,7 @@ def _strangers(path: Path) -> str | None:
     return None
 
 
-def _loss(path: Path, note: Note | None) -> str | None:
+def _loss(path: Path, note: LastCommit | None) -> str | None:
     """Say which acknowledged commits the WAL does not contain."""
     if note is not None and not path.exists():
         return f"{path} is not there, and the server that used it last did not close it: put it back, or {WAY_OUT}"
@@ -120,7 +120,7 @@ def _without_log(log_path: Path) -> str:
     )
 
 
-def _written_back(path: Path, note: Note, page_bytes: int) -> bool:
+def _written_back(path: Path, note: LastCommit, page_bytes: int) -> bool:
     """Tell whether the file has the last page of the noted commit: then another program has checkpointed the WAL."""
     with path.open("rb") as file:
         file.seek((note.page - 1) * page_bytes)

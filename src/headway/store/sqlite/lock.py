@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from headway.store.database import StoreRefused
-from headway.store.sqlite.wal import NOTE_BYTES, Note, read_note
+from headway.store.sqlite.wal import NOTE_BYTES, LastCommit, read_note
 
 
 class StoreInUse(StoreRefused):
@@ -27,7 +27,7 @@ def hold(path: Path) -> int:
     return descriptor
 
 
-def note_of(path: Path) -> Note | None:
+def note_of(path: Path) -> LastCommit | None:
     """Return the last commit that was noted, or None if the store was closed as it should be."""
     try:
         return read_note(lock_path_of(path).read_bytes())

@@ -39,7 +39,7 @@ class Index(NamedTuple):
     salt: bytes
 
 
-class Note(NamedTuple):
+class LastCommit(NamedTuple):
     """The last commit that may have been acknowledged: its last frame, and that frame's page."""
 
     salt: bytes
@@ -55,12 +55,12 @@ class Note(NamedTuple):
         return body + zlib.crc32(body).to_bytes(4, "big")
 
 
-def read_note(raw: bytes) -> Note | None:
+def read_note(raw: bytes) -> LastCommit | None:
     """Return the note, or None if there is none or it was not written whole."""
     if len(raw) < NOTE_BYTES or raw[:8] != _NOTE_MAGIC:
         return None
     _, salt, frames, first, second, page, crc, own = _NOTE.unpack(raw[:NOTE_BYTES])
-    return Note(salt, frames, (first, second), page, crc) if own == zlib.crc32(raw[: NOTE_BYTES - 4]) else None
+    return LastCommit(salt, frames, (first, second), page, crc) if own == zlib.crc32(raw[: NOTE_BYTES - 4]) else None
 
 
 def read_index(raw: bytes) -> Index | None:
@@ -153,7 +153,7 @@ def checksum(before: Checksum, data: bytes, *, big: bool) -> Checksum:
     return first, second
 
 
-def continues(salt: bytes, note: Note) -> bool:
+def continues(salt: bytes, note: LastCommit) -> bool:
     """Tell whether a log was restarted since the note: SQLite checkpoints first, then increments half of the salt."""
     begun = (int.from_bytes(salt[:4], "big") - int.from_bytes(note.salt[:4], "big")) % 2**32
     return 0 < begun < GENERATIONS_MAX

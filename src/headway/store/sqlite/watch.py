@@ -27,7 +27,7 @@ from headway.store.sqlite.wal import (
     INDEX_BYTES,
     NOTE_BYTES,
     Index,
-    Note,
+    LastCommit,
     read_frame,
     read_index,
 )
@@ -60,7 +60,7 @@ class Watch:
         """The first fault found; every commit after it fails with this error."""
         self._lock = lock
         self._seen = b""
-        self._noted: Note | None = None
+        self._noted: LastCommit | None = None
         self._log_bytes = 0
         self._store, self._log_path, index_path = str(path), str(log_path_of(path)), f"{path.resolve()}-shm"
         connection.execute("BEGIN IMMEDIATE")  # creates all files, and keeps others from appending to the WAL
@@ -114,7 +114,7 @@ class Watch:
         frame = os.pread(self._log, frame_bytes, self._log_bytes - frame_bytes) if index.frames else b""
         if len(frame) == frame_bytes:
             page = int.from_bytes(frame[:4], "big")
-            self._noted = Note(index.salt, index.frames, index.checksum, page, zlib.crc32(frame[FRAME_BYTES:]))
+            self._noted = LastCommit(index.salt, index.frames, index.checksum, page, zlib.crc32(frame[FRAME_BYTES:]))
             with contextlib.suppress(OSError):  # the disk is full: an older note detects less, but is not wrong
                 self._keep(self._noted.packed())
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
 from headway.features.tables.external.cancelling import Statements
 from headway.features.tables.external.drivers import limit_mysql, prepare_postgresql, prepare_sqlite
-from headway.features.tables.external.hands import Hands
 from headway.features.tables.external.target import Rules, checked_address, checked_file, parsed, port_of
+from headway.features.tables.external.thread_pool import DaemonThreadPool
 from headway.store.requester import REQUESTER
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Far:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.hands = Hands(CONNECTIONS, "headway-external")
+        self.hands = DaemonThreadPool(CONNECTIONS, "headway-external")
         self.waiting = 0
         self.reached = False
         """Whether a database answered."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from headway.notify.events import CommitEvent
-from headway.runs.servers import PULSE_MS
+from headway.runs.servers import SERVER_HEARTBEAT_MS
 from headway.runs.service import Service
 
 
-class Pulse:
+class ServerHeartbeat:
     """Calls `servers.pulse`; an embedded store has no need of it."""
 
     name = "pulse"
@@ -19,4 +19,4 @@ class Pulse:
     async def tick(self) -> int | None:
         """Give a sign of life; return when the next is due."""
         await self._servers.pulse()
-        return PULSE_MS
+        return SERVER_HEARTBEAT_MS

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Hands:
+class DaemonThreadPool:
     """Pool of threads, which are started as they are needed.
 
     A pool of the standard library joins its threads at the end of the process, however long a database that lies keeps them.

@@ -1,6 +1,6 @@
-"""The desk: where one organisation is served. Every noun that is reached from here is bound to it, and knows no other.
+"""Organisation-scoped services: each is bound to one organisation and reaches no other.
 
-A surface holds the desk of its caller and nothing else, so that it cannot reach another organisation by mistake. What
+A surface holds the services of its caller and nothing else, so that it cannot reach another organisation by mistake. What
 is not one's own is not there: it is answered with the words for what does not exist. Names come in and go out as the
 organisation calls things; how they are kept is `kernel.space`.
 """
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Desk:
-    """One object a noun: `desk.runs.start(…)`, `desk.queues.pause(…)`. `Service.of` hands it out."""
+class OrganisationServices:
+    """One object a noun: `services.runs.start(…)`, `services.queues.pause(…)`. `Service.of` hands it out."""
 
     def __init__(self, service: Service, organisation: int) -> None:
         self._service = service
@@ -50,7 +50,7 @@ class Desk:
 
             return ZoneInfo(self.zone)
 
-        self.runs = Runs(store, service.drafter, service.ids, service.signer, service.settings, space)
+        self.runs = Runs(store, service.run_factory, service.ids, service.signer, service.settings, space)
         self.tasks = Tasks(store, space)
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
@@ -66,7 +66,7 @@ class Desk:
         self.history = History(store, self.runs, service.workers, space)
         self.keys = Keys(store, service.access, service.signer, organisation)
         self.users = Users(store, service.access, service.ids, organisation)
-        self._organisations = store.catalog.organisations
+        self._organisations = store.definitions.organisations
 
     @property
     def zone(self) -> str:
@@ -74,7 +74,7 @@ class Desk:
         return self._organisations[self.organisation].zone
 
     def get(self, kind: type[T]) -> T:
-        """Return a feature's object for this organisation, such as `desk.get(Schedules)`; raise LookupError if there is none."""
+        """Return a feature's object for this organisation, such as `services.get(Schedules)`; raise LookupError if there is none."""
         found = self._nouns.get(kind)
         if found is None:
             makes = [each.nouns[kind] for each in self._service.features if kind in each.nouns]

@@ -6,7 +6,7 @@ from headway.notify.events import CommitEvent
 from headway.runs.service import Service
 
 
-class Bookkeeper:
+class UsageFlusher:
     """Calls `access.tick`."""
 
     name = "bookkeeper"

@@ -39,7 +39,7 @@ Counts = dict[tuple[str, str, str], int]
 """(task, queue, state) → how many runs."""
 
 
-class Catalog:
+class DefinitionCache:
     """Definitions and counters in memory.
 
     Where several servers share a database, each reads all of it again now and then, and whenever another says that it

@@ -23,9 +23,9 @@ from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.kernel.worker import Queue, Worker
 from headway.notify.events import CommitEvent, DeadlineSet, RunDue, Timer
-from headway.store.catalog import Catalog, Lane, decode_task
 from headway.store.damage import MARK, is_json
 from headway.store.database import Database, Outdated
+from headway.store.definition_cache import DefinitionCache, Lane, decode_task
 from headway.store.meters import Note
 from headway.store.statements import RUN_COLUMNS
 
@@ -67,7 +67,7 @@ CACHED_MAX: Final = 50_000
 
 L = TypeVar("L")
 
-HookTable = Mapping[State, tuple[tuple[Callable[[Run], Any], Callable[["Unit", Run, Run, Any], None]], ...]]
+HookTable = Mapping[State, tuple[tuple[Callable[[Run], Any], Callable[["UnitOfWork", Run, Run, Any], None]], ...]]
 """State after a transition → (predicate, reaction) of each hook that reacts to it, in order."""
 NO_HOOKS: Final[HookTable] = dict.fromkeys(State, ())
 
@@ -117,7 +117,7 @@ class Committed:
         yield from self.events
 
 
-class Unit:
+class UnitOfWork:
     """The work of one transaction."""
 
     _written = 0
@@ -126,7 +126,7 @@ class Unit:
     def __init__(
         self,
         database: Database,
-        catalog: Catalog,
+        definitions: DefinitionCache,
         cache: dict[str, Run],
         now_ms: int,
         shard: int | None = None,
@@ -134,15 +134,15 @@ class Unit:
     ) -> None:
         """`cache` holds leased runs as they were committed, which need not be read again.
 
-        `shard` says in which rows the counters are changed; None: in those that are the catalog's by the end.
+        `shard` says in which rows the counters are changed; None: in those of the definition cache at the end.
         """
         self.database = database
-        self.catalog = catalog
+        self.definitions = definitions
         self.now_ms = now_ms
         self.hooks = hooks
         self.committed = Committed()
         """Everything that this transaction announces after its commit."""
-        self.deferred: dict[Callable[[Unit, list[Any]], None], dict[Any, None]] = {}
+        self.deferred: dict[Callable[[UnitOfWork, list[Any]], None], dict[Any, None]] = {}
         """Functions to call after all commands, with the keys for each; see `defer`."""
         self._locals: dict[type, Any] = {}
         self._cache = cache
@@ -189,7 +189,7 @@ class Unit:
         Where servers share a database, the copies in memory may be old. Only for those that are `trusted` they do: what
         is decided on them is a change, which is refused when it is saved.
         """
-        exact = not self.catalog.shared
+        exact = not self.definitions.shared
         wanted = []
         for run_id in run_ids:
             if run_id not in self._runs and not (exact and self._is_cached(run_id)):
@@ -211,7 +211,7 @@ class Unit:
         cached = self._cache.get(run_id)
         if cached is not None:
             self._runs[run_id] = cached
-            if self.catalog.shared:
+            if self.definitions.shared:
                 self._trusted.add(run_id)
         return cached is not None
 
@@ -245,7 +245,7 @@ class Unit:
         """Return the task's definition at this point of the transaction."""
         if self.tasks and name in self.tasks:
             return self.tasks[name]
-        return self.catalog.tasks.get(name) or self.catalog.task(name)
+        return self.definitions.tasks.get(name) or self.definitions.task(name)
 
     def reply(self, key: str) -> tuple[str, str] | None:
         """Return (fingerprint, reply) of a request that was answered before under this idempotency key."""
@@ -289,7 +289,7 @@ class Unit:
             return None
         here = set(lanes)
         found = [run for run in self._inserted.values() if run.state is QUEUED and (run.queue, run.task) in here]
-        queued = self.catalog.counts, self._counts
+        queued = self.definitions.counts, self._counts
         ready = sum(counts.get((task, queue, QUEUED), 0) for queue, task in here for counts in queued)
         if ready != len(found) or not found:
             return None
@@ -374,7 +374,7 @@ class Unit:
 
     def queue(self, name: str) -> Queue:
         """Return the queue; it exists from its first use."""
-        known = self.queues.get(name) or self.catalog.queues.get(name)
+        known = self.queues.get(name) or self.definitions.queues.get(name)
         if known is None:
             known = self.queues[name] = Queue(name, 0, None, self.now_ms, self.now_ms)
             self.later("make_queue", **msgspec.structs.asdict(known))
@@ -383,22 +383,22 @@ class Unit:
     def queue_now(self, name: str) -> Queue:
         """Return the queue to change it: as it is in the store, if another server may have changed it."""
         known = self.queue(name)
-        if self.catalog.shared:
+        if self.definitions.shared:
             self.flush()
             known = Queue(*self.database.rows("read_queue", name=name)[0])
         return known
 
     def task_now(self, name: str) -> Task | None:
         """Return the task's definition to change it: as it is in the store, if another server may have changed it."""
-        if self.catalog.shared:
+        if self.definitions.shared:
             self.flush()
             for (text,) in self.database.rows("read_task", name=name):
                 return decode_task(text) if is_json(text) else None
-        return self.tasks.get(name) or self.catalog.tasks.get(name)
+        return self.tasks.get(name) or self.definitions.tasks.get(name)
 
     def take_turn(self) -> None:
         """Let no other server decide under limits until this transaction is over: it would count what is not there yet."""
-        if self.catalog.shared:
+        if self.definitions.shared:
             self.database.rows("lock_fact", name="limits")
 
     def save_queue(self, queue: Queue) -> None:
@@ -422,7 +422,7 @@ class Unit:
         else:
             self.committed.events[event] = None
 
-    def defer(self, work: Callable[[Unit, list[Any]], None], key: Any) -> None:
+    def defer(self, work: Callable[[UnitOfWork, list[Any]], None], key: Any) -> None:
         """Call `work` once after all commands of this transaction, before claims, with the keys that were deferred to it."""
         self.deferred.setdefault(work, {})[key] = None
 
@@ -516,7 +516,7 @@ class Unit:
             if delta:
                 counts.append((*place, delta))
         if counts:
-            shard = self.catalog.shard if self._shard is None else self._shard
+            shard = self.definitions.shard if self._shard is None else self._shard
             self.database.run("add_counters", rows=_encode(counts).decode(), shard=shard)
         for lane in self.opened:
             if lane in self.ready:
@@ -525,12 +525,12 @@ class Unit:
             access.append(self.database, self._audit)
 
     def publish(self) -> None:
-        """After the commit: let the catalog and the cache say what the store says."""
-        self.catalog.add(self._counts, self._finished, self._started)
+        """After the commit: bring the definition cache and the run cache up to date."""
+        self.definitions.add(self._counts, self._finished, self._started)
         if self.notes:
-            self.catalog.meters.add(self.notes)
+            self.definitions.meters.add(self.notes)
         if self.tasks or self.queues or self.organisations:
-            self.catalog.learn(self.tasks, self.queues, self.organisations)
+            self.definitions.learn(self.tasks, self.queues, self.organisations)
         cache = self._cache
         for run_id, run in self._kept.items():
             if run is None or run.worker_id is None:
