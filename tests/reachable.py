@@ -89,7 +89,7 @@ def born(task: Task, **fields: object) -> Run:
     return msgspec.structs.replace(run, **fields)
 
 
-class Story(msgspec.Struct, frozen=True):
+class RunHistory(msgspec.Struct, frozen=True):
     """How a run came to be as it is."""
 
     born: Run
@@ -119,7 +119,7 @@ def shape(run: Run) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def walk() -> list[Story]:
+def walk() -> list[RunHistory]:
     """Return every reachable shape, each with a shortest story."""
     births = [
         {},
@@ -128,7 +128,7 @@ def walk() -> list[Story]:
         {"parked_until": BORN + 10_000},
     ]
     first = [(born(task, **fields), task) for task in TASKS.values() for fields in births]
-    found = [Story(run, run, task) for run, task in first]
+    found = [RunHistory(run, run, task) for run, task in first]
     known = {shape(story.run) for story in found}
     for story in found:  # grows while it is walked
         for name in EVENTS:
@@ -138,7 +138,7 @@ def walk() -> list[Story]:
                 continue
             if after.epoch <= EPOCH_MAX and shape(after) not in known:
                 known.add(shape(after))
-                found.append(Story(story.born, after, story.task, (*story.events, name)))
+                found.append(RunHistory(story.born, after, story.task, (*story.events, name)))
     return found
 
 

@@ -1,19 +1,26 @@
 """Fixtures of services on each store, for the folders whose conftest takes them in."""
 
 import pytest
+from tests.harness import START, in_memory, on_disk, on_postgres
 from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
-from tests.world import START, in_memory, on_disk, on_postgres
 
 from headway.clock import ManualClock
 from headway.store.postgres.open import prepare
 
 __all__ = [
-    "_empty_store", "disk", "of_sqlite", "postgres_cluster", "postgres_installation", "postgres_store", "postgres_url", "world",
+    "_empty_store",
+    "disk",
+    "harness",
+    "of_sqlite",
+    "postgres_cluster",
+    "postgres_installation",
+    "postgres_store",
+    "postgres_url",
 ]  # fmt: skip
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-async def world(request, anyio_backend):
+async def harness(request, anyio_backend):
     """A service on the caller's thread, of each store; at the end every row is held against every other."""
     if request.param == "sqlite":
         made = in_memory()

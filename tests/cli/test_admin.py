@@ -13,7 +13,7 @@ import urllib.parse
 import psycopg
 import pytest
 from tests.faults.waiting import until
-from tests.world import on_disk
+from tests.harness import on_disk
 
 from headway.store.location import secret_of, shown
 
@@ -24,8 +24,8 @@ def store(tmp_path):
     import asyncio
 
     async def make():
-        world = on_disk(tmp_path / "headway.db")
-        await world.close()
+        harness = on_disk(tmp_path / "headway.db")
+        await harness.close()
 
     asyncio.run(make())
     return tmp_path / "headway.db"
@@ -261,16 +261,16 @@ TROUBLE = {
 @pytest.mark.parametrize("url", TROUBLE)
 def test_what_stands_in_the_way_is_said_in_a_sentence_and_without_the_password(headway, postgres_cluster, store, url):
     parts = _guarded(postgres_cluster)
-    place = {"host": parts.hostname, "port": parts.port}
-    expected = TROUBLE[url].format(**place)
-    code, out, err = headway("doctor", "--store", url.format(**place))
+    deployment = {"host": parts.hostname, "port": parts.port}
+    expected = TROUBLE[url].format(**deployment)
+    code, out, err = headway("doctor", "--store", url.format(**deployment))
     assert (code, err, out.count("FAIL")) == (1, "", 1)
     assert expected in out
-    code, told, err = headway("migrate-store", f"sqlite:///{store}", url.format(**place))
+    code, told, err = headway("migrate-store", f"sqlite:///{store}", url.format(**deployment))
     assert (code, told) == (4, "")
     assert in_one_sentence(err)
     assert expected in err
-    assert headway("keys", "create", "admin", "--store", url.format(**place)) == (4, "", err)
+    assert headway("keys", "create", "admin", "--store", url.format(**deployment)) == (4, "", err)
     for word in ("of-ada", "s3cret"):
         assert word not in out + err
 
@@ -296,8 +296,8 @@ def test_a_url_that_the_driver_cannot_read_is_wrong_usage(headway, bad):
 
 def test_a_user_who_may_make_nothing_is_told_so(headway, postgres_cluster, postgres_url):
     _guarded(postgres_cluster)
-    place = postgres_url.partition("@")[2]
-    code, out, err = headway("keys", "create", "admin", "--store", f"postgresql://ada:s3cret-of-ada@{place}")
+    deployment = postgres_url.partition("@")[2]
+    code, out, err = headway("keys", "create", "admin", "--store", f"postgresql://ada:s3cret-of-ada@{deployment}")
     assert (code, out) == (6, "")
     assert in_one_sentence(err)
     assert "refuses this user something that Headway needs: " in err

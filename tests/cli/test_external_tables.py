@@ -6,28 +6,28 @@ import json
 import sqlite3
 
 import pytest
-from tests.faults.server import Place, Server
+from tests.faults.server import Deployment, Server
 
 from headway.client.sync.client import Client
 
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("external"))
-    server = Server(place, HEADWAY_EXTERNAL_FOLDERS=str(place.folder)).start()
-    with sqlite3.connect(place.folder / "shop.db") as database:
+    deployment = Deployment(tmp_path_factory.mktemp("external"))
+    server = Server(deployment, HEADWAY_EXTERNAL_FOLDERS=str(deployment.folder)).start()
+    with sqlite3.connect(deployment.folder / "shop.db") as database:
         database.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, age REAL, photo JSON, at TIME)")
         database.execute("INSERT INTO people (name, age) VALUES ('Ann', 41.5), ('Bob', 'abc'), ('Cy', NULL)")
     database.close()
     yield server
     server.kill()
-    place.clean_up()
+    deployment.clean_up()
 
 
 def test_columns_left_out_and_odd_cells_are_named_where_they_are_looked_at(headway, there):
-    to = ("--url", there.place.url)
-    place = f"sqlite:///{there.place.folder / 'shop.db'}"
-    code, out, err = headway("tables", "create", "people", "--external-url", place, "--relation", "people", *to)
+    to = ("--url", there.deployment.url)
+    deployment = f"sqlite:///{there.deployment.folder / 'shop.db'}"
+    code, out, err = headway("tables", "create", "people", "--external-url", deployment, "--relation", "people", *to)
     assert (code, "people has 3 fields" in out) == (0, True)
     named = "left out: at: no field takes values of the type TIME\n"
     assert named in err
@@ -40,7 +40,7 @@ def test_columns_left_out_and_odd_cells_are_named_where_they_are_looked_at(headw
     assert [record["values"]["age"] for record in found] == [41.5, "abc", None]
     assert ["invalid" in record for record in found] == [False, True, False]
     assert "left_out" in headway("tables", "show", "people", "--json", *to)[1]
-    with Client(there.place.url) as client:
+    with Client(there.deployment.url) as client:
         exported = client.tables.download(client.tables.export("people").result()["file"]).decode()
         assert client.tables.record("people", "2").invalid.keys() == {"age"}
     assert list(csv.reader(io.StringIO(exported))) == [

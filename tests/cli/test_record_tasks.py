@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from tests.faults.server import Place, Server
+from tests.faults.server import Deployment, Server
 
 from headway.client.aio.client import AsyncClient
 from headway.client.sync.client import Client
@@ -17,16 +17,16 @@ BY_NAME = {"template": "{{ record.Name }}"}
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("record-tasks"))
-    server = Server(place, HEADWAY_OUTBOUND_ALLOW="127.0.0.1").start()
+    deployment = Deployment(tmp_path_factory.mktemp("record-tasks"))
+    server = Server(deployment, HEADWAY_OUTBOUND_ALLOW="127.0.0.1").start()
     yield server
     server.kill()
-    place.clean_up()
+    deployment.clean_up()
 
 
 @pytest.fixture
 def client(there):
-    with Client(there.place.url) as made:
+    with Client(there.deployment.url) as made:
         yield made
 
 
@@ -49,7 +49,7 @@ def table(client, request):
 def run(headway, there, monkeypatch):
     def asked(*words, code=0, stdin=""):
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        found, out, err = headway(*words, "--url", there.place.url)
+        found, out, err = headway(*words, "--url", there.deployment.url)
         assert found == code, (words, out, err)
         return out if code == 0 else err
 
@@ -176,7 +176,7 @@ def test_errors_come_in_pages_until_there_are_no_more(client, table, monkeypatch
 
 def test_the_async_client_has_the_same(there, table):
     async def go():
-        async with AsyncClient(there.place.url) as client:
+        async with AsyncClient(there.deployment.url) as client:
             await client.record_tasks.create("Async", table, [{"action": "update", "set": {"Orders": BY_NAME}}])
             run = await client.runs.start("Async")
             await run.result()

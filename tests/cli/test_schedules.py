@@ -4,8 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.faults.protocol import Hand
-from tests.faults.server import Place, Server
+from tests.faults.protocol import ProtocolWorker
+from tests.faults.server import Deployment, Server
 
 from headway.client.sync.client import Client
 from headway.errors import InvalidSchedule, ScheduleBusy, ScheduleExists, ScheduleNotFound, VersionMismatch
@@ -13,18 +13,18 @@ from headway.errors import InvalidSchedule, ScheduleBusy, ScheduleExists, Schedu
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("schedules"))
-    server = Server(place).start()
+    deployment = Deployment(tmp_path_factory.mktemp("schedules"))
+    server = Server(deployment).start()
     schema = {"type": "object", "properties": {"folder": {"type": "string"}, "level": {"type": "integer"}}}
-    Hand(server, {"name": "backup", "input_schema": schema})
+    ProtocolWorker(server, {"name": "backup", "input_schema": schema})
     yield server
     server.kill()
-    place.clean_up()
+    deployment.clean_up()
 
 
 def test_a_schedule_is_made_looked_at_changed_and_removed(headway, there):
     def run(*words):
-        return headway("schedules", *words, "--url", there.place.url)
+        return headway("schedules", *words, "--url", there.deployment.url)
 
     code, out, err = run("create", "nightly", "30 2 * * *", "backup", "folder=/srv", "level=9", "-z", "Europe/Berlin",
                          "--overlap", "queue", "-l", "customer=7", "--jitter", "10m")  # fmt: skip
@@ -66,14 +66,14 @@ def test_a_schedule_is_made_looked_at_changed_and_removed(headway, there):
     ],
 )
 def test_what_is_wrong_is_said_and_has_its_exit_code(headway, there, words, code, said):
-    ended, _, err = headway("schedules", *words, "--url", there.place.url)
+    ended, _, err = headway("schedules", *words, "--url", there.deployment.url)
     assert ended == code
     assert said in err
 
 
 def test_an_occurrence_can_be_tried_without_a_schedule(headway, there):
     _, out, _ = headway(
-        "schedules", "preview", "FREQ=WEEKLY;BYDAY=MO", "-z", "UTC", "-n", "2", "--json", "--url", there.place.url
+        "schedules", "preview", "FREQ=WEEKLY;BYDAY=MO", "-z", "UTC", "-n", "2", "--json", "--url", there.deployment.url
     )
     found = json.loads(out)
     assert found["explanation"] == "every Monday at 00:00, UTC"
@@ -81,7 +81,7 @@ def test_an_occurrence_can_be_tried_without_a_schedule(headway, there):
 
 
 def test_the_client_says_the_same_in_python(there):
-    with Client(there.place.url) as client:
+    with Client(there.deployment.url) as client:
         schedules = client.schedules
         starts = datetime(2040, 1, 1, 4, 30, tzinfo=UTC)
         made = schedules.create("a", "backup", "Daily", {"folder": "/a"}, starts_at=starts, jitter=timedelta(minutes=5),

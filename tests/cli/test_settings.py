@@ -122,8 +122,8 @@ def test_an_option_out_of_range_of_a_wrong_type_or_empty_ends_the_command_with_w
     "each", [each for each in settings_of(ClientSettings) if each.option], ids=lambda each: each.name
 )
 def test_an_option_of_clients_that_is_empty_is_refused_and_not_the_same_as_none(headway, each):
-    for place in ((each.option, "", "tasks", "list"), ("tasks", "list", f"{each.option}= ")):
-        code, out, err = headway(*place)
+    for deployment in ((each.option, "", "tasks", "list"), ("tasks", "list", f"{each.option}= ")):
+        code, out, err = headway(*deployment)
         assert (code, out, "is empty" in err) == (2, "", True)
 
 

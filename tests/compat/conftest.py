@@ -2,10 +2,10 @@
 
 import pytest
 from tests.compat.clients import Clients
-from tests.faults.server import Place, Server
+from tests.faults.server import Deployment, Server
+from tests.harness import START, opened
 from tests.running import _empty_store, postgres_cluster, postgres_installation, postgres_store
 from tests.web import kit
-from tests.world import START, opened
 
 from headway.clock import ManualClock
 
@@ -36,7 +36,7 @@ def in_memory():
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
     """A server that listens, with a worker for the tasks of the snippets."""
-    place = Place(tmp_path_factory.mktemp("live"))
+    place = Deployment(tmp_path_factory.mktemp("live"))
     place.folder.joinpath("gates").mkdir()
     server = Server(place, app="tests.compat.app:app", HEADWAY_TEST_GATES=str(place.folder / "gates")).start()
     server.knows("gated")

@@ -20,7 +20,7 @@ TABLE = {"name": "things", "fields": [{"name": "Name", "required": True}, {"name
 
 
 @dataclass
-class Asked:
+class PopulatedServer:
     """What a row needs: a server with keys, and what is there."""
 
     server: object
@@ -57,7 +57,7 @@ async def asked(server):
         "another app": {**good, "x_tadabase_app_id": other.id}, "unknown app": {**good, "x_tadabase_app_id": "nobodys"},
         "switched off": three(party, revoked["key"]), "short": three(party, short["key"]), **without,
     }  # fmt: skip
-    return Asked(server, good, headers, table, record)
+    return PopulatedServer(server, good, headers, table, record)
 
 
 RUN, RECORDS = "/api/v1/tasks/run/backup", "/api/v1/data-tables/TABLE/records"

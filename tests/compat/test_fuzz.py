@@ -11,9 +11,9 @@ import pytest
 import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
+from tests.harness import START, opened
 from tests.web.fuzzing import so_many
 from tests.web.kit import EVERY_SURFACE, Server, from_here, routes_of
-from tests.world import START, opened
 
 from headway.clock import ManualClock
 from headway.ids import canonical_id

@@ -6,7 +6,7 @@ import pytest
 from tests.compat import seeds
 from tests.compat.app import RECORDS, STATISTICS
 from tests.compat.clients import HOST, ID, Clients
-from tests.faults.server import Place, Server
+from tests.faults.server import Deployment, Server
 from tests.faults.waiting import until
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -15,7 +15,7 @@ WAIT, PROGRESS = "runTaskAndWait", "runTaskWithProgress"
 
 @pytest.fixture
 def place(tmp_path):
-    found = Place(tmp_path)
+    found = Deployment(tmp_path)
     yield found
     found.clean_up()
 

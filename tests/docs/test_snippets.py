@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from tests.docs.pages import KNOWN, PAGES, ROOT, commands, fences
-from tests.docs.stage import Stage
+from tests.docs.sandbox import Sandbox
 
 EXECUTABLE = [page for page in PAGES if any(fence.executed for fence in fences(page)) and "reference" not in page.parts]
 NAMES = [str(page.relative_to(ROOT)) for page in EXECUTABLE]
@@ -12,22 +12,22 @@ NAMES = [str(page.relative_to(ROOT)) for page in EXECUTABLE]
 
 @pytest.mark.parametrize("page", EXECUTABLE, ids=NAMES)
 def test_the_code_of_a_page_works(page, tmp_path):
-    stage = Stage(tmp_path)
+    sandbox = Sandbox(tmp_path)
     try:
         for fence in fences(page):
             if not fence.executed:
                 continue
             if "title" in fence.attributes:
-                stage.write(fence)
+                sandbox.write(fence)
             elif fence.language == "python":
-                stage.python(fence)
+                sandbox.python(fence)
             else:
                 for command in commands(fence):
                     if command.text.startswith("curl") and shutil.which("curl") is None:
                         continue
-                    stage.command(command)
+                    sandbox.command(command)
     finally:
-        stage.close()
+        sandbox.close()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

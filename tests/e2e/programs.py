@@ -14,16 +14,16 @@ HEADWAY = [sys.executable, "-m", "headway"]
 class Caller:
     """The command line, as somebody who has a key or none."""
 
-    def __init__(self, place, key=None):
-        self.place, self.key = place, key
+    def __init__(self, deployment, key=None):
+        self.deployment, self.key = deployment, key
 
     def __call__(self, *arguments, code=0):
         shown = {} if self.key is None else {"HEADWAY_KEY": self.key}
         done = subprocess.run(
-            [*HEADWAY, *arguments], cwd=ROOT, env=self.place.environment(HEADWAY_URL=self.place.url, **shown),
+            [*HEADWAY, *arguments], cwd=ROOT, env=self.deployment.environment(HEADWAY_URL=self.deployment.url, **shown),
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
-        assert done.returncode == code, (arguments, done.stdout, done.stderr, self.place.logged()[-2000:])
+        assert done.returncode == code, (arguments, done.stdout, done.stderr, self.deployment.logged()[-2000:])
         assert "Traceback" not in done.stderr
         return done.stdout if code == 0 else done.stderr
 

@@ -20,9 +20,9 @@ def seen():
     """Return the environment, and what the kernel shows of every process from this one to the first."""
     found, pid = {}, os.getpid()
     while pid > 1:
-        place = Path(f"/proc/{pid}")
-        found[pid] = {name: read(place / name) for name in ("environ", "cmdline")}
-        pid = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+        deployment = Path(f"/proc/{pid}")
+        found[pid] = {name: read(deployment / name) for name in ("environ", "cmdline")}
+        pid = int((deployment / "stat").read_text().rpartition(")")[2].split()[1])
     return {"now": dict(os.environ), "when_loaded": WHEN_LOADED, "processes": found}
 
 

@@ -18,9 +18,9 @@ APP = "examples.backup:app"
 
 
 @pytest.fixture
-def folder(place):
+def folder(deployment):
     """A folder with folders, text, bytes, an empty file, and a name that is not ASCII."""
-    source = place.folder / "data"
+    source = deployment.folder / "data"
     (source / "deep" / "er").mkdir(parents=True)
     (source / "empty").touch()
     (source / "grüße.txt").write_text("hello\n" * 1_000)
@@ -29,11 +29,11 @@ def folder(place):
     return source
 
 
-def headway(place, *arguments, check=True):
+def headway(deployment, *arguments, check=True):
     """Run the command line and return what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "headway", "--url", place.url, *arguments],
-        cwd=ROOT, env=place.environment(), capture_output=True, text=True, timeout=90, check=False,
+        [sys.executable, "-m", "headway", "--url", deployment.url, *arguments],
+        cwd=ROOT, env=deployment.environment(), capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
     assert not check or done.returncode == 0, done.stderr
     return done
@@ -47,30 +47,30 @@ def holds(archive, source):
     assert packed == {str(path.relative_to(source)): path.read_bytes() for path in source.rglob("*") if path.is_file()}
 
 
-def test_the_example_zips_a_folder_and_prints_its_result(place, folder):
-    server = Server(place, app=APP).start()
+def test_the_example_zips_a_folder_and_prints_its_result(deployment, folder):
+    server = Server(deployment, app=APP).start()
     server.knows("backup")
-    archive = place.folder / "out.zip"
-    done = headway(place, "--json", "run", "backup", f"folder={folder}", f"target={archive}")
+    archive = deployment.folder / "out.zip"
+    done = headway(deployment, "--json", "run", "backup", f"folder={folder}", f"target={archive}")
     output = json.loads(done.stdout)["output"]
     assert (output["files"], output["archive"]) == (42, str(archive))
     assert output["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
     holds(archive, folder)
-    shown = headway(place, "runs", "list").stdout
+    shown = headway(deployment, "runs", "list").stdout
     assert "succeeded" in shown
     assert server.stop() == 0
-    assert clean(place) == []
+    assert clean(deployment) == []
 
 
-def test_a_run_that_is_watched_survives_a_killed_worker_and_a_killed_server(place, folder):
-    server = Server(place, "--lease", "2s", app=APP).start()
+def test_a_run_that_is_watched_survives_a_killed_worker_and_a_killed_server(deployment, folder):
+    server = Server(deployment, "--lease", "2s", app=APP).start()
     server.knows("backup")
-    archive = place.folder / "out.zip"
+    archive = deployment.folder / "out.zip"
     watch = subprocess.Popen(
-        [sys.executable, "-m", "headway", "--url", place.url, "run", "backup", f"folder={folder}", f"target={archive}"],
-        cwd=ROOT, env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        [sys.executable, "-m", "headway", "--url", deployment.url, "run", "backup", f"folder={folder}", f"target={archive}"],
+        cwd=ROOT, env=deployment.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    place.processes.append(watch)
+    deployment.processes.append(watch)
     until(lambda: server.counts().get("running"), 30, "the backup runs")
     os.kill(until(lambda: workers(server), 5, "a worker is there"), signal.SIGKILL)
     server.kill()
@@ -80,9 +80,9 @@ def test_a_run_that_is_watched_survives_a_killed_worker_and_a_killed_server(plac
     run = server.get("/v1/runs")["data"][0]
     assert (run["state"], run["progress"]["percent"]) == ("succeeded", 100.0)
     holds(archive, folder)
-    assert [path.name for path in place.folder.glob(".out.zip*")] == []
+    assert [path.name for path in deployment.folder.glob(".out.zip*")] == []
     assert server.stop() == 0
-    assert clean(place) == []
+    assert clean(deployment) == []
 
 
 def workers(server):
@@ -91,10 +91,10 @@ def workers(server):
     return found[-1] if found else None
 
 
-def test_a_task_that_does_not_exist_is_said_so_and_the_exit_code_tells(place, folder):
-    server = Server(place, app=APP).start()
+def test_a_task_that_does_not_exist_is_said_so_and_the_exit_code_tells(deployment, folder):
+    server = Server(deployment, app=APP).start()
     server.knows("backup")
-    done = headway(place, "run", "restore", check=False)
+    done = headway(deployment, "run", "restore", check=False)
     assert done.returncode != 0
     assert "restore" in done.stderr
     assert "Traceback" not in done.stderr

@@ -67,9 +67,9 @@ PLANTED = {
 class Watch(threading.Thread):
     """Somebody else, who asks whether the server lives and starts runs, again and again."""
 
-    def __init__(self, place):
+    def __init__(self, deployment):
         super().__init__()
-        self._http = place.connect(60)
+        self._http = deployment.connect(60)
         self._over = threading.Event()
         self.longest_s = 0.0
         self.statuses = set()
@@ -96,8 +96,8 @@ def declare(server, **schemas):
 
 
 @pytest.fixture
-def server(place):
-    server = Server(place).start()
+def server(deployment):
+    server = Server(deployment).start()
     assert declare(server, plain={"type": "object"}).status == 201
     return server
 
@@ -106,7 +106,7 @@ def server(place):
 def test_an_input_that_costs_much_to_check_holds_nobody_else_up(server, attack):
     schema, inputs = PLANTED[attack]
     assert declare(server, planted=schema).status == 201
-    with Watch(server.place) as watch:
+    with Watch(server.deployment) as watch:
         for given in inputs:
             answer = server.call("POST", "/v1/runs", {"task": "planted", "input": given})
             assert answer.status == 422, answer.body[:300]
@@ -117,7 +117,7 @@ def test_an_input_that_costs_much_to_check_holds_nobody_else_up(server, attack):
 
 
 def test_a_schema_that_multiplies_within_itself_is_refused_where_it_is_declared(server):
-    with Watch(server.place) as watch:
+    with Watch(server.deployment) as watch:
         answer = declare(server, planted=chain(28))
         assert answer.status == 422
         problem = json.loads(answer.body)

@@ -59,13 +59,13 @@ class Watcher(threading.Thread):
 class Poller(threading.Thread):
     """Asks Tadabase's status again and again, as their clients do, whether the server is there or not."""
 
-    def __init__(self, place, run_id):
+    def __init__(self, deployment, run_id):
         super().__init__(daemon=True)
         self.seen = []
         """(total_record_proceed, total_records) of every answer."""
         self.ended = None
         self.given_up = threading.Event()
-        self._http, self._path = place.connect(), f"/api/v1/tasks/status/queue/{run_id}"
+        self._http, self._path = deployment.connect(), f"/api/v1/tasks/status/queue/{run_id}"
 
     def run(self):
         while self.ended is None and not self.given_up.wait(0.01):
@@ -89,15 +89,15 @@ FEW = pytest.mark.timeout(300)
 
 
 @pytest.mark.parametrize(
-    ("place", "count", "kills"),
+    ("deployment", "count", "kills"),
     [
         pytest.param("sqlite", 100_000, 1, marks=FEW), pytest.param("postgres", 10_000, 1, marks=FEW),
         *(pytest.param(store, 100_000, 8, marks=MINUTES) for store in ("sqlite", "postgres")),
     ],
-    indirect=["place"],
+    indirect=["deployment"],
 )  # fmt: skip
-def test_every_customers_status_is_updated_once_though_the_server_is_killed_in_the_middle(place, count, kills):
-    server = Server(place, "--lease", "1500ms").start()
+def test_every_customers_status_is_updated_once_though_the_server_is_killed_in_the_middle(deployment, count, kills):
+    server = Server(deployment, "--lease", "1500ms").start()
     server.post("/v1/tables", {"name": "customers", "fields": FIELDS})
     for at in range(0, count, 1000):
         rows = [customer(number) for number in range(at, at + 1000)]
@@ -109,14 +109,14 @@ def test_every_customers_status_is_updated_once_though_the_server_is_killed_in_t
     wanted = count - count // 10
 
     run_id = server.post(f"/api/v1/tasks/run/{TASK.replace(' ', '%20')}")["task_queue_id"]
-    watcher, poller = Watcher(place.url, run_id), Poller(place, run_id)
+    watcher, poller = Watcher(deployment.url, run_id), Poller(deployment, run_id)
     try:
         watcher.start()
         poller.start()
         for kill in range(kills):
             seen = poller.reached(wanted * (kill + 1) / (kills + 2))
             server.kill()
-            state, done = kept(place, run_id)
+            state, done = kept(deployment, run_id)
             assert state == "running"
             assert seen <= done < wanted, "in the middle, and nothing that was shown is lost"
             server.start()
@@ -141,21 +141,21 @@ def test_every_customers_status_is_updated_once_though_the_server_is_killed_in_t
         given = customer(number)
         changed = "regular" if given["Orders"] >= REGULAR else "new"
         expected["unknown" if given["Leaves"] else changed, 1 if given["Leaves"] else 2] += 1
-    assert statuses(place) == expected, "whoever stays was changed once, and nobody else"
-    doctor = [*HEADWAY, "doctor", "--verify", "--store", place.store_url]
-    looked = subprocess.run(doctor, cwd=ROOT, env=place.environment(), capture_output=True, text=True, check=False)
+    assert statuses(deployment) == expected, "whoever stays was changed once, and nobody else"
+    doctor = [*HEADWAY, "doctor", "--verify", "--store", deployment.store_url]
+    looked = subprocess.run(doctor, cwd=ROOT, env=deployment.environment(), capture_output=True, text=True, check=False)
     assert looked.returncode == 0, looked.stdout + looked.stderr
 
 
-def kept(place, run_id):
+def kept(deployment, run_id):
     """Return state and progress of a run, as the store has them while nobody serves it."""
-    with opened(place) as connection:
+    with opened(deployment) as connection:
         query = f"SELECT state, progress_done FROM runs WHERE id = '{run_id}'"
         return connection.execute(query).fetchone()
 
 
-def statuses(place):
+def statuses(deployment):
     """Return how many records have which status in which version; no code of ours has counted them."""
-    with opened(place) as connection:
+    with opened(deployment) as connection:
         rows = connection.execute("SELECT data, version FROM records").fetchall()
     return Counter((json.loads(data)["field_4"], version) for data, version in rows)

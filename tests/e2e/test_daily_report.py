@@ -82,9 +82,9 @@ def furnish(shop, port):
 
 
 @ON_BOTH
-def test_the_daily_report_is_sent_once_to_each_customer_when_its_time_has_come(place):
+def test_the_daily_report_is_sent_once_to_each_customer_when_its_time_has_come(deployment):
     with Postbox() as postbox:
-        server = Server(place, HEADWAY_OUTBOUND_ALLOW="127.0.0.1").start()
+        server = Server(deployment, HEADWAY_OUTBOUND_ALLOW="127.0.0.1").start()
         shop, stranger = shop_and_stranger(server)
         wanted = furnish(shop, postbox.port)
         at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=3)
@@ -134,7 +134,7 @@ def test_the_daily_report_is_sent_once_to_each_customer_when_its_time_has_come(p
         local = datetime.fromisoformat(following).astimezone(ZoneInfo(ZONE)).replace(tzinfo=None)
         assert local - at.astimezone(ZoneInfo(ZONE)).replace(tzinfo=None) == timedelta(days=1)
         assert server.stop() == 0
-    assert clean(place) == []
+    assert clean(deployment) == []
 
 
 def records(caller):

@@ -17,25 +17,25 @@ async def tick(n: int = 0) -> int:
 
 
 @pytest.fixture
-def server(place):
-    return Server(place).start()
+def server(deployment):
+    return Server(deployment).start()
 
 
 class Code:
     """An app that is written anew, and the workers that have begun with it."""
 
-    def __init__(self, place, server):
-        self.place, self.server, self.version = place, server, 0
+    def __init__(self, deployment, server):
+        self.deployment, self.server, self.version = deployment, server, 0
 
     def work(self, schedule):
         """Begin a worker with this code; return it when it is connected."""
         self.version += 1
         module = f"scheduled_{self.version}"
-        (self.place.folder / f"{module}.py").write_text(APP.format(schedule=schedule))
-        path = f"{self.place.folder}:{self.place.environment()['PYTHONPATH']}"
+        (self.deployment.folder / f"{module}.py").write_text(APP.format(schedule=schedule))
+        path = f"{self.deployment.folder}:{self.deployment.environment()['PYTHONPATH']}"
         before = self.there()
-        worker = WorkerProcess(self.place, app=f"{module}:app", PYTHONPATH=path)
-        until(lambda: self.there() > before, 30, f"a worker has come\n{self.place.logged()[-2000:]}")
+        worker = WorkerProcess(self.deployment, app=f"{module}:app", PYTHONPATH=path)
+        until(lambda: self.there() > before, 30, f"a worker has come\n{self.deployment.logged()[-2000:]}")
         return worker
 
     def there(self):
@@ -45,8 +45,8 @@ class Code:
         return self.server.get("/v1/schedules")["data"]
 
 
-def test_a_schedule_lives_in_code_and_with_people(place, server):
-    code = Code(place, server)
+def test_a_schedule_lives_in_code_and_with_people(deployment, server):
+    code = Code(deployment, server)
     code.work('@app.schedule("every 1s", name="often", input={"n": 7}, overlap="allow")')
     (made,) = code.schedules()
     assert (made["name"], made["task"], made["declared"], made["version"]) == ("often", "tick", True, 1)
@@ -77,10 +77,10 @@ def test_a_schedule_lives_in_code_and_with_people(place, server):
     assert newer.alive
 
 
-def test_what_was_made_by_hand_is_said_to_the_worker_and_stays(place, server):
-    code = Code(place, server)
+def test_what_was_made_by_hand_is_said_to_the_worker_and_stays(deployment, server):
+    code = Code(deployment, server)
     code.work("")
     by_hand = server.post("/v1/schedules", {"name": "often", "task": "tick", "occurrence": "Yearly"})
     code.work('@app.schedule("every 1s", name="often")')
     assert code.schedules() == [by_hand]
-    assert "schedule 'often': it was made by hand" in place.logged()
+    assert "schedule 'often': it was made by hand" in deployment.logged()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.e2e.programs import HEADWAY
-from tests.faults.server import Place, Process, Server
+from tests.faults.server import Deployment, Process, Server
 from tests.faults.verdict import clean
 from tests.faults.waiting import until
 
@@ -24,13 +24,13 @@ def together():
         yield run
 
 
-def test_a_day_with_the_backup(place, headway, together):
-    server = Server(place, app="examples.backup:app").start()
+def test_a_day_with_the_backup(deployment, headway, together):
+    server = Server(deployment, app="examples.backup:app").start()
     server.knows("backup")
-    data = place.folder / "data"
+    data = deployment.folder / "data"
     data.mkdir()
     (data / "a.txt").write_text("a" * 1000)
-    archive = place.folder / "a.zip"
+    archive = deployment.folder / "a.zip"
 
     done = json.loads(headway("run", "backup", f"folder={data}", f"target={archive}"))
     assert (done["files"], done["archive"]) == (1, str(archive))
@@ -76,22 +76,22 @@ def test_a_day_with_the_backup(place, headway, together):
     assert missing.startswith("Error: ")
     assert headway("runs", "delete", older["id"], code=6).startswith("Error: ")
     assert server.stop() == 0
-    assert clean(place) == []
+    assert clean(deployment) == []
 
 
-def test_a_backup_of_the_store_while_it_runs_is_the_same_service_elsewhere(place, headway, tmp_path):
-    server = Server(place, app="examples.backup:app").start()
+def test_a_backup_of_the_store_while_it_runs_is_the_same_service_elsewhere(deployment, headway, tmp_path):
+    server = Server(deployment, app="examples.backup:app").start()
     server.knows("backup")
-    (place.folder / "data").mkdir()
-    run = json.loads(headway("--json", "run", "backup", f"folder={place.folder / 'data'}"))
+    (deployment.folder / "data").mkdir()
+    run = json.loads(headway("--json", "run", "backup", f"folder={deployment.folder / 'data'}"))
     copy, there = tmp_path / "copy", tmp_path / "there" / "headway.db"
-    store = f"sqlite:///{place.store}"
+    store = f"sqlite:///{deployment.store}"
     headway("doctor", "--verify", "--store", store)
     headway("backup", str(copy), "--store", store)
     assert "move that store away first" in headway("restore", str(copy), "--store", store, code=1)
     headway("restore", str(copy), "--store", f"sqlite:///{there}", "--make-folder")
     headway("doctor", "--verify", "--store", f"sqlite:///{there}")
-    other = Place(tmp_path, there)
+    other = Deployment(tmp_path, there)
     try:
         restored = Server(other).start()
         assert restored.run(run["id"]) == server.run(run["id"])
@@ -101,12 +101,12 @@ def test_a_backup_of_the_store_while_it_runs_is_the_same_service_elsewhere(place
     assert server.stop() == 0
 
 
-def test_a_store_or_a_port_in_use_is_one_sentence(place, headway, tmp_path):
-    server = Server(place).start()
-    used = f"sqlite:///{place.store}"
+def test_a_store_or_a_port_in_use_is_one_sentence(deployment, headway, tmp_path):
+    server = Server(deployment).start()
+    used = f"sqlite:///{deployment.store}"
     said = headway("serve", "--store", used, "--port", "0", code=1)
     assert (said.count("\n"), "is in use by another server; stop it first" in said) == (1, True)
-    said = headway("serve", "--store", f"sqlite:///{tmp_path / 'new.db'}", "--port", str(place.port), code=2)
+    said = headway("serve", "--store", f"sqlite:///{tmp_path / 'new.db'}", "--port", str(deployment.port), code=2)
     assert (said.count("\n"), "give another --port" in said) == (1, True)
     assert not (tmp_path / "new.db").exists()
     assert server.stop() == 0
@@ -120,10 +120,10 @@ def test_a_network_that_cannot_be_read_is_one_sentence(headway, tmp_path, name):
     assert (said.count("\n"), "10.0.0.0/99" in said) == (1, True)
 
 
-def test_an_app_that_is_not_there_leaves_what_to_do_on_the_last_line(place, headway):
-    server = Server(place, app="no.such:app").start()
-    until(lambda: "cannot load" in place.logged(), 20, "the worker has given up")
-    banner, *_, last = [line for line in place.logged().splitlines() if not line.startswith("[worker")]
+def test_an_app_that_is_not_there_leaves_what_to_do_on_the_last_line(deployment, headway):
+    server = Server(deployment, app="no.such:app").start()
+    until(lambda: "cannot load" in deployment.logged(), 20, "the worker has given up")
+    banner, *_, last = [line for line in deployment.logged().splitlines() if not line.startswith("[worker")]
     assert banner.startswith("Headway ")
     assert "cannot load the app (see above)" in last
     assert "name another MODULE:APP" in last
@@ -131,10 +131,10 @@ def test_an_app_that_is_not_there_leaves_what_to_do_on_the_last_line(place, head
     assert headway("worker", "no.such:app", "--server", "http://127.0.0.1:1", code=2)
 
 
-def test_workers_elsewhere_execute_the_other_examples(place, headway, together, tmp_path):
-    server = Server(place).start()
+def test_workers_elsewhere_execute_the_other_examples(deployment, headway, together, tmp_path):
+    server = Server(deployment).start()
     workers = [
-        Process(place, [*HEADWAY, "worker", "--server", place.url, f"examples.{name}:app"])
+        Process(deployment, [*HEADWAY, "worker", "--server", deployment.url, f"examples.{name}:app"])
         for name in ("fanout", "approval", "nightly")
     ]
     for task in ("count_folder", "publish_by_link", "nightly_report"):
@@ -169,4 +169,4 @@ def test_workers_elsewhere_execute_the_other_examples(place, headway, together, 
         os.kill(worker.pid, signal.SIGTERM)
     assert [worker.wait(20) for worker in workers] == [0, 0, 0]
     assert server.stop() == 0
-    assert clean(place) == []
+    assert clean(deployment) == []

@@ -16,41 +16,41 @@ from headway.serving import offline
 from headway.serving.serve import FAILED
 
 
-def headway(place, *arguments, **environment):
+def headway(deployment, *arguments, **environment):
     """Call the command line in a process of its own."""
-    command = [sys.executable, "-m", "headway", *arguments, "--store", place.store_url]
+    command = [sys.executable, "-m", "headway", *arguments, "--store", deployment.store_url]
     return subprocess.run(
-        command, cwd=ROOT, env=place.environment(**environment), capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=deployment.environment(**environment), capture_output=True, text=True, check=False
     )
 
 
-def key_of(place):
-    return place.store.with_name(place.store.name + ".key")
+def key_of(deployment):
+    return deployment.store.with_name(deployment.store.name + ".key")
 
 
 @pytest.fixture
-def locked(place):
+def locked(deployment):
     """A store with a key for callers, which nobody serves."""
-    made = headway(place, "keys", "create", "admin", "--scope", "all")
+    made = headway(deployment, "keys", "create", "admin", "--scope", "all")
     assert made.returncode == 0, made.stderr
-    place.admin = made.stdout.strip()
-    return place
+    deployment.admin = made.stdout.strip()
+    return deployment
 
 
-def refusal_of(place, **environment):
+def refusal_of(deployment, **environment):
     """Start a server that has to refuse; return what it said."""
-    before = len(place.logged())
-    server = Server(place).start(ready=False, **environment)
+    before = len(deployment.logged())
+    server = Server(deployment).start(ready=False, **environment)
     assert server.process.wait(20) == FAILED
-    said = place.logged()[before:]
+    said = deployment.logged()[before:]
     assert said.startswith("headway: the store cannot be opened: ")
     assert (said.count("\n"), "Traceback" in said) == (1, False)
     return said.removeprefix("headway: the store cannot be opened: ").strip()
 
 
-def diagnosis(place, **environment):
+def diagnosis(deployment, **environment):
     """Return what the doctor says is wrong."""
-    found = headway(place, "--json", "doctor", **environment)
+    found = headway(deployment, "--json", "doctor", **environment)
     checks = msgspec.json.decode(found.stdout)["checks"]
     wrong = [check["message"] for check in checks if not check["ok"]]
     assert found.returncode == bool(wrong)
@@ -142,33 +142,33 @@ def answers(server, key):
     return None
 
 
-def test_a_secret_from_the_environment_that_is_forgotten_or_another_is_refused(place):
+def test_a_secret_from_the_environment_that_is_forgotten_or_another_is_refused(deployment):
     """It would make keys that never work, and could open nothing that is sealed."""
     first, second = "first" * 8, "second" * 8
-    assert headway(place, "keys", "create", "admin", "--scope", "all", HEADWAY_SECRET=first).returncode == 0
+    assert headway(deployment, "keys", "create", "admin", "--scope", "all", HEADWAY_SECRET=first).returncode == 0
     for environment in ({}, {"HEADWAY_SECRET": second}):
-        made = headway(place, "keys", "create", "other", **environment)
+        made = headway(deployment, "keys", "create", "other", **environment)
         assert (made.returncode, made.stdout) == (Exit.CONFLICT, "")
-        (said,) = diagnosis(place, **environment)
-        assert refusal_of(place, **environment) == said
+        (said,) = diagnosis(deployment, **environment)
+        assert refusal_of(deployment, **environment) == said
         assert "HEADWAY_SECRET" in said
-    assert not key_of(place).exists()
-    assert diagnosis(place, HEADWAY_SECRET=first) == []
+    assert not key_of(deployment).exists()
+    assert diagnosis(deployment, HEADWAY_SECRET=first) == []
     changed = {"HEADWAY_SECRET": second, "HEADWAY_EARLIER_SECRETS": first}
-    assert diagnosis(place, **changed) == []
-    assert headway(place, "keys", "create", "other", **changed).returncode == 0
-    assert diagnosis(place, HEADWAY_SECRET=second) == [], "from now on it is the second"
+    assert diagnosis(deployment, **changed) == []
+    assert headway(deployment, "keys", "create", "other", **changed).returncode == 0
+    assert diagnosis(deployment, HEADWAY_SECRET=second) == [], "from now on it is the second"
 
 
-def test_a_store_in_which_nothing_depends_on_its_secret_takes_a_new_one(place):
+def test_a_store_in_which_nothing_depends_on_its_secret_takes_a_new_one(deployment):
     """A backup comes without its key."""
-    server = Server(place).start()
+    server = Server(deployment).start()
     assert server.stop() == 0
-    key_of(place).unlink()
-    assert diagnosis(place) == []
-    server = Server(place).start()
+    key_of(deployment).unlink()
+    assert diagnosis(deployment) == []
+    server = Server(deployment).start()
     assert server.stop() == 0
-    assert key_of(place).exists()
+    assert key_of(deployment).exists()
 
 
 def test_a_key_without_its_store_is_taken_for_a_loss(locked):

@@ -17,23 +17,23 @@ from headway.worker.processes.exits import REFUSED_CODE
 
 
 @pytest.fixture
-def headway(place):
-    return Caller(place)
+def headway(deployment):
+    return Caller(deployment)
 
 
-def test_a_day_behind_a_lock(place, headway):
-    store = f"sqlite:///{place.store}"
+def test_a_day_behind_a_lock(deployment, headway):
+    store = f"sqlite:///{deployment.store}"
     admin = headway("keys", "create", "admin", "--scope", "all", "--store", store).strip()
-    assert key(admin) not in place.store.read_bytes().decode("latin-1")
+    assert key(admin) not in deployment.store.read_bytes().decode("latin-1")
 
-    server = Server(place, app="examples.backup:app")
+    server = Server(deployment, app="examples.backup:app")
     headway.key = admin
     server.start(ready=False)
     until(lambda: ready(server), 20)
-    data = place.folder / "data"
+    data = deployment.folder / "data"
     data.mkdir()
     (data / "a.txt").write_text("a")
-    done = json.loads(headway("run", "backup", f"folder={data}", f"target={place.folder / 'a.zip'}"))
+    done = json.loads(headway("run", "backup", f"folder={data}", f"target={deployment.folder / 'a.zip'}"))
     assert done["files"] == 1, "the server's own worker has a key of its own"
 
     shown = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path)]
@@ -54,14 +54,14 @@ def test_a_day_behind_a_lock(place, headway):
     assert "scope run:start" in headway("run", "backup", "folder=/", code=1)
     headway.key = admin
     headway.key = headway("keys", "create", "starter", "--scope", "run:start").strip()
-    run_id = headway("run", "backup", f"folder={data}", f"target={place.folder / 'b.zip'}", "--detach").strip()
+    run_id = headway("run", "backup", f"folder={data}", f"target={deployment.folder / 'b.zip'}", "--detach").strip()
     assert "scope run:read" in headway("runs", "show", run_id, code=1)
     headway.key = shops
     assert json.loads(headway("runs", "list", "--json"))["data"] == []
     headway.key = None
     assert "Set HEADWAY_KEY" in headway("runs", "list", code=1)
 
-    kept = place.folder / "admin.key"
+    kept = deployment.folder / "admin.key"
     kept.write_text(admin)
     headway("keys", "revoke", reader["id"], "--key-file", str(kept))
     headway.key = reader["key"]
@@ -69,7 +69,7 @@ def test_a_day_behind_a_lock(place, headway):
     assert server.stop() == 0
     assert "every row agrees" in headway("doctor", "--store", store, "--verify")
     for secret in (key(admin), key(reader["key"]), key(shops)):
-        assert secret not in place.log.read_text()
+        assert secret not in deployment.log.read_text()
 
 
 def _readable(path):
@@ -81,23 +81,25 @@ def _readable(path):
 
 
 @pytest.mark.parametrize("options", [[], ["--behind-proxy"], ["--loopback-without-key"]])
-def test_other_addresses_need_a_proxy_and_a_key(place, headway, options):
-    said = headway("serve", "--host", "0.0.0.0", "--port", "0", "--store", f"sqlite:///{place.store}", *options, code=2)
+def test_other_addresses_need_a_proxy_and_a_key(deployment, headway, options):
+    said = headway(
+        "serve", "--host", "0.0.0.0", "--port", "0", "--store", f"sqlite:///{deployment.store}", *options, code=2
+    )
     assert (said.count("\n"), "refusing to listen" in said) == (1, True)
     assert Unauthenticated.code not in said
 
 
-def test_a_worker_whose_key_is_for_other_queues_than_its_tasks_says_which_and_ends(place, headway):
-    store = f"sqlite:///{place.store}"
+def test_a_worker_whose_key_is_for_other_queues_than_its_tasks_says_which_and_ends(deployment, headway):
+    store = f"sqlite:///{deployment.store}"
     admin = headway("keys", "create", "admin", "--scope", "all", "--store", store).strip()
-    server = Server(place)
+    server = Server(deployment)
     headway.key = admin
     server.start(ready=False)
     until(lambda: _alive(server), 20)
     mailer = headway("keys", "create", "mailer", "--scope", "worker", "--queue", "mail").strip()
     done = subprocess.run(
-        [sys.executable, "-m", "headway.worker", place.url, "examples.backup:app"], cwd=ROOT,
-        env=place.environment(HEADWAY_KEY=mailer), capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "headway.worker", deployment.url, "examples.backup:app"], cwd=ROOT,
+        env=deployment.environment(HEADWAY_KEY=mailer), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == REFUSED_CODE, done.stderr
     assert "the key is for the queues mail and does not declare backup (queue default)" in done.stderr

@@ -7,36 +7,36 @@ import sys
 
 import pytest
 from tests.e2e.programs import Caller
-from tests.faults.server import ROOT, Place, Server
+from tests.faults.server import ROOT, Deployment, Server
 from tests.faults.waiting import until
 
 
 @pytest.fixture
-def headway(place):
-    return Caller(place)
+def headway(deployment):
+    return Caller(deployment)
 
 
 @pytest.mark.parametrize(("host", "loopback"), [("0.0.0.0", "127.0.0.1"), ("0", "127.0.0.1"), ("::", "[::1]")])
 def test_a_server_on_every_address_offers_one_that_can_be_typed_and_its_own_workers_use_it(
-    place, headway, host, loopback
+    deployment, headway, host, loopback
 ):
-    headway("keys", "create", "admin", "--scope", "all", "--store", place.store_url)
-    server = Server(place, "--host", host, "--behind-proxy", app="examples.backup:app")
+    headway("keys", "create", "admin", "--scope", "all", "--store", deployment.store_url)
+    server = Server(deployment, "--host", host, "--behind-proxy", app="examples.backup:app")
     server.http.close()
-    place.url = f"http://{loopback}:{place.port}"
-    server.http = place.connect(30)
+    deployment.url = f"http://{loopback}:{deployment.port}"
+    server.http = deployment.connect(30)
     server.start(ready=False)
-    until(lambda: "Headway" in place.logged(), 20, "the banner")
-    until(lambda: server.process.alive and "connected, with" in place.logged(), 30, place.logged)
-    assert f"http://{loopback}:{place.port}, and every other address of this machine" in place.logged()
-    assert f"http://{host}" not in place.logged()
+    until(lambda: "Headway" in deployment.logged(), 20, "the banner")
+    until(lambda: server.process.alive and "connected, with" in deployment.logged(), 30, deployment.logged)
+    assert f"http://{loopback}:{deployment.port}, and every other address of this machine" in deployment.logged()
+    assert f"http://{host}" not in deployment.logged()
     until(lambda: server.http.request("GET", "/readyz").status == 200, 20, "a worker has registered")
     assert server.stop() == 0
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
-def test_health_is_told_under_any_host_and_nothing_else_is(place, path):
-    server = Server(place).start()
+def test_health_is_told_under_any_host_and_nothing_else_is(deployment, path):
+    server = Server(deployment).start()
     for host in ("10.1.2.3:8006", "headway.svc.cluster.local", ""):
         assert server.call("GET", path, Host=host).status == 200
         assert server.call("GET", "/v1/runs", Host=host).status == 421
@@ -47,25 +47,25 @@ def test_health_is_told_under_any_host_and_nothing_else_is(place, path):
 
 def test_a_store_in_a_folder_that_is_missing_needs_a_word(tmp_path):
     folder = tmp_path / "not" / "there"
-    place = Place(tmp_path, folder / "headway.db")
-    headway = Caller(place)
+    deployment = Deployment(tmp_path, folder / "headway.db")
+    headway = Caller(deployment)
     try:
         for command in (["serve", "--port", "0"], ["keys", "create", "a", "--scope", "all"]):
             code = 1 if command[0] == "serve" else 6
-            said = headway(*command, "--store", place.store_url, code=code)
+            said = headway(*command, "--store", deployment.store_url, code=code)
             assert (said.count("\n"), f"there is no folder {folder}: say --make-folder" in said) == (1, True)
             assert not folder.exists()
-        server = Server(place, "--make-folder").start()
+        server = Server(deployment, "--make-folder").start()
         assert folder.stat().st_mode & 0o777 == 0o700
         assert server.stop() == 0
-        assert "headway.db.reserve holds back 64 MiB" in place.logged()
+        assert "headway.db.reserve holds back 64 MiB" in deployment.logged()
         assert (folder / "headway.db.reserve").read_bytes().startswith(b"This file only holds back disk space")
-        headway("backup", str(tmp_path / "b.db"), "--store", place.store_url)
+        headway("backup", str(tmp_path / "b.db"), "--store", deployment.store_url)
         there = f"sqlite:///{tmp_path}/other/r.db"
         assert "--make-folder" in headway("restore", str(tmp_path / "b.db"), "--store", there, code=6)
         headway("restore", str(tmp_path / "b.db"), "--store", there, "--make-folder")
     finally:
-        place.clean_up()
+        deployment.clean_up()
 
 
 @pytest.mark.parametrize(("answer", "made"), [(b"y\n", True), (b"n\n", False)])

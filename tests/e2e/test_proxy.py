@@ -70,15 +70,15 @@ def wire(folder: Path, port: int):
 
 
 @pytest.fixture(params=[nginx, wire], ids=["nginx", "wire"])
-def proxied(request, place):
+def proxied(request, deployment):
     """A server with a key, the way to it through a proxy, and the key."""
     if request.param is nginx and NGINX is None:
         pytest.skip("needs nginx: apt-get install nginx")
-    key = Caller(place)("keys", "create", "admin", "--scope", "all", "--store", place.store_url).strip()
-    server = Server(place, "--allow-host", PUBLIC, app="examples.backup:app")
+    key = Caller(deployment)("keys", "create", "admin", "--scope", "all", "--store", deployment.store_url).strip()
+    server = Server(deployment, "--allow-host", PUBLIC, app="examples.backup:app")
     server.start(ready=False)
-    until(lambda: ready(server), 20, place.logged())
-    with request.param(place.folder, place.port) as port:
+    until(lambda: ready(server), 20, deployment.logged())
+    with request.param(deployment.folder, deployment.port) as port:
         http = Transport(f"http://127.0.0.1:{port}", timeout_s=30)
         yield http, key, port
         http.close()
@@ -118,15 +118,15 @@ def test_pages_of_the_public_address_are_our_own_and_others_are_not(proxied):
 @pytest.mark.parametrize(
     "option", [("--behind-proxy",), ("--trusted-proxy", "10.0.0.1"), ("--allow-host", PUBLIC), ("--host", "0.0.0.0")]
 )
-def test_nobody_is_let_in_without_a_key_where_a_proxy_is_said_to_be(place, keyless, option):
+def test_nobody_is_let_in_without_a_key_where_a_proxy_is_said_to_be(deployment, keyless, option):
     done = subprocess.run(
-        [*HEADWAY, *place.serve_arguments(*option)], cwd=ROOT, env=place.environment(**{keyless: "1"}),
+        [*HEADWAY, *deployment.serve_arguments(*option)], cwd=ROOT, env=deployment.environment(**{keyless: "1"}),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
 
 
 @pytest.mark.parametrize("keyless", KEYLESS)
-def test_letting_in_without_a_key_is_warned_of_at_start(place, keyless):
-    Server(place, **{keyless: "1"}).start()
-    assert f"{keyless} is set: every program and user of this machine" in place.logged()
+def test_letting_in_without_a_key_is_warned_of_at_start(deployment, keyless):
+    Server(deployment, **{keyless: "1"}).start()
+    assert f"{keyless} is set: every program and user of this machine" in deployment.logged()

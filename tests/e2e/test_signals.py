@@ -34,8 +34,10 @@ def process_1():
     return AS_PROCESS_1
 
 
-def worker(place, *options, prefix=(), app=APP):
-    return Process(place, [*prefix, sys.executable, "-m", "headway", "--url", place.url, "worker", app, *options])
+def worker(deployment, *options, prefix=(), app=APP):
+    return Process(
+        deployment, [*prefix, sys.executable, "-m", "headway", "--url", deployment.url, "worker", app, *options]
+    )
 
 
 def child(pid):
@@ -52,15 +54,15 @@ def descendants(pid):
                 yield from descendants(int(found))
 
 
-def local_worker(place):
+def local_worker(deployment):
     """Return the process id of the only worker."""
-    with headway.Client(place.url) as client:
+    with headway.Client(deployment.url) as client:
         (found,) = (one for one in client.workers.list() if one.state != "gone" and not one.name.startswith("built-in"))
         return found.pid
 
 
-def begun(place):
-    return (place.folder / "begun").exists()
+def begun(deployment):
+    return (deployment.folder / "begun").exists()
 
 
 def until_declared(client, name):
@@ -68,55 +70,55 @@ def until_declared(client, name):
     until(lambda: any(task.name == name for task in client.tasks.list()), 30, "the worker is there")
 
 
-def start_gated(place):
-    with headway.Client(place.url) as client:
+def start_gated(deployment):
+    with headway.Client(deployment.url) as client:
         until_declared(client, "gated")
         run_id = client.runs.start("gated").id
-    until(lambda: begun(place), 30, "it has begun")
+    until(lambda: begun(deployment), 30, "it has begun")
     return run_id
 
 
-def open_gate(place):
-    (place.folder / "gate").touch()
+def open_gate(deployment):
+    (deployment.folder / "gate").touch()
 
 
-def state_after_restart(place, run_id):
-    server = Server(place).start()
-    with headway.Client(place.url) as client:
+def state_after_restart(deployment, run_id):
+    server = Server(deployment).start()
+    with headway.Client(deployment.url) as client:
         run = client.runs.get(run_id).run
     assert server.stop() == 0
     return run.state, run.attempt, run.crashes
 
 
-def test_a_drain_hands_back_the_runs_of_a_local_worker_whose_event_loop_is_blocked(place):
-    server = Server(place, "--drain", "3s", app=APP).start()
-    run_id = start_gated(place)
-    with headway.Client(place.url) as client:
+def test_a_drain_hands_back_the_runs_of_a_local_worker_whose_event_loop_is_blocked(deployment):
+    server = Server(deployment, "--drain", "3s", app=APP).start()
+    run_id = start_gated(deployment)
+    with headway.Client(deployment.url) as client:
         blocking = client.runs.start("blocks").id
-        until((place.folder / "blocked").exists, 30, "the loop is blocked")
+        until((deployment.folder / "blocked").exists, 30, "the loop is blocked")
     assert server.stop() == 0
-    assert state_after_restart(place, run_id) == ("queued", 0, 0)
-    assert state_after_restart(place, blocking) == ("queued", 0, 0)
+    assert state_after_restart(deployment, run_id) == ("queued", 0, 0)
+    assert state_after_restart(deployment, blocking) == ("queued", 0, 0)
 
 
-def test_a_server_that_is_process_1_leaves_no_zombies_and_ends_with_its_exit_code(place, process_1):
-    server = Server(place, app=APP, prefix=process_1).start()
+def test_a_server_that_is_process_1_leaves_no_zombies_and_ends_with_its_exit_code(deployment, process_1):
+    server = Server(deployment, app=APP, prefix=process_1).start()
     first = child(server.process.pid)
-    with headway.Client(place.url) as client:
+    with headway.Client(deployment.url) as client:
         until_declared(client, "orphans")
         assert client.runs.start("orphans", number=15).result(60) == 15
         until(lambda: "sleep" not in descendants(first), 20, "every orphan is reaped")
-        run_id = start_gated(place)
+        run_id = start_gated(deployment)
         os.kill(first, signal.SIGTERM)
-        open_gate(place)
+        open_gate(deployment)
         assert server.process.wait(30) == 0
-    assert state_after_restart(place, run_id)[0] == "succeeded"
+    assert state_after_restart(deployment, run_id)[0] == "succeeded"
 
 
-def test_workers_that_are_process_1_leave_no_zombies(place, process_1):
-    server = Server(place).start()
-    workers = worker(place, prefix=process_1)
-    with headway.Client(place.url) as client:
+def test_workers_that_are_process_1_leave_no_zombies(deployment, process_1):
+    server = Server(deployment).start()
+    workers = worker(deployment, prefix=process_1)
+    with headway.Client(deployment.url) as client:
         until_declared(client, "orphans")
         assert client.runs.start("orphans", number=15).result(60) == 15
     first = child(workers.pid)
@@ -134,80 +136,80 @@ def test_the_exit_code_of_a_program_in_process_1_is_a_shells(process_1):
     assert done.returncode == 128 + 9
 
 
-def test_sighup_lets_a_server_go_on_and_says_what_was_read_again(place):
-    server = Server(place, app=APP).start()
+def test_sighup_lets_a_server_go_on_and_says_what_was_read_again(deployment):
+    server = Server(deployment, app=APP).start()
     server.process.send(signal.SIGHUP)
-    until(lambda: "server.reloaded" in place.logged(), 20, "it says so")
+    until(lambda: "server.reloaded" in deployment.logged(), 20, "it says so")
     server.knows("gated")
     assert server.stop() == 0
 
 
-def test_nohup_keeps_sighup_ignored(place):
-    server = Server(place, app=APP, prefix=["nohup"]).start()
+def test_nohup_keeps_sighup_ignored(deployment):
+    server = Server(deployment, app=APP, prefix=["nohup"]).start()
     server.process.send(signal.SIGHUP)
-    with headway.Client(place.url) as client:
+    with headway.Client(deployment.url) as client:
         until(lambda: any(task.name == "orphans" for task in client.tasks.list()), 30, "the worker is there")
-    os.kill(local_worker(place), signal.SIGHUP)
-    run_id = start_gated(place)
-    open_gate(place)
-    with headway.Client(place.url) as client:
+    os.kill(local_worker(deployment), signal.SIGHUP)
+    run_id = start_gated(deployment)
+    open_gate(deployment)
+    with headway.Client(deployment.url) as client:
         client.runs.get(run_id).result(30)
     assert server.stop() == 0
-    assert "server.reloaded" not in place.logged()
+    assert "server.reloaded" not in deployment.logged()
 
 
-def test_sighup_to_workers_lets_runs_finish_and_loads_the_app_again(place):
-    server = Server(place).start()
-    workers = worker(place, *DRAIN)
-    with headway.Client(place.url) as client:
+def test_sighup_to_workers_lets_runs_finish_and_loads_the_app_again(deployment):
+    server = Server(deployment).start()
+    workers = worker(deployment, *DRAIN)
+    with headway.Client(deployment.url) as client:
         until(lambda: any(task.name == "gated" for task in client.tasks.list()), 30, "the worker is there")
-        run_id = start_gated(place)
-        before = local_worker(place)
+        run_id = start_gated(deployment)
+        before = local_worker(deployment)
         workers.send(signal.SIGHUP)
-        until(lambda: "draining: waits for 1 run, 60 s at most" in place.logged(), 20, "it drains")
-        open_gate(place)
+        until(lambda: "draining: waits for 1 run, 60 s at most" in deployment.logged(), 20, "it drains")
+        open_gate(deployment)
         assert client.runs.get(run_id).result(30) == before
         after = client.runs.start("gated").result(60)
     assert after != before
-    assert "worker 1 has drained and starts again" in place.logged()
+    assert "worker 1 has drained and starts again" in deployment.logged()
     workers.send(signal.SIGTERM)
     assert workers.wait(30) == 0
     assert server.stop() == 0
 
 
 @pytest.mark.parametrize("options", [(APP,), ()], ids=["with local workers", "workers apart"])
-def test_the_second_signal_ends_at_once_and_hands_back_what_runs(place, options):
-    server = Server(place, *DRAIN, app="".join(options)).start()
-    told = server.process if options else worker(place, *DRAIN)
-    with headway.Client(place.url) as client:
+def test_the_second_signal_ends_at_once_and_hands_back_what_runs(deployment, options):
+    server = Server(deployment, *DRAIN, app="".join(options)).start()
+    told = server.process if options else worker(deployment, *DRAIN)
+    with headway.Client(deployment.url) as client:
         until(lambda: any(task.name == "gated" for task in client.tasks.list()), 30, "the worker is there")
-    run_id = start_gated(place)
+    run_id = start_gated(deployment)
     told.send(signal.SIGINT)
-    until(lambda: "draining: waits for 1 run" in place.logged(), 20, "it says what it waits for")
-    assert "a second" in place.logged()
+    until(lambda: "draining: waits for 1 run" in deployment.logged(), 20, "it says what it waits for")
+    assert "a second" in deployment.logged()
     told.send(signal.SIGINT)
     assert told.wait(AT_ONCE_S) == 0
     if not options:
         assert server.stop() == 0
-    assert state_after_restart(place, run_id) == ("queued", 0, 0)
+    assert state_after_restart(deployment, run_id) == ("queued", 0, 0)
 
 
-def test_sigterm_to_a_whole_group_is_one_order(place):
-    server = Server(place, *DRAIN, app=APP).start()
-    with headway.Client(place.url) as client:
+def test_sigterm_to_a_whole_group_is_one_order(deployment):
+    server = Server(deployment, *DRAIN, app=APP).start()
+    with headway.Client(deployment.url) as client:
         until(lambda: any(task.name == "gated" for task in client.tasks.list()), 30, "the worker is there")
-    run_id, pid = start_gated(place), local_worker(place)
+    run_id, pid = start_gated(deployment), local_worker(deployment)
     server.process.send(signal.SIGTERM)
     os.kill(pid, signal.SIGTERM)
-    until(lambda: "draining: waits for 1 run" in place.logged(), 20, "it drains")
+    until(lambda: "draining: waits for 1 run" in deployment.logged(), 20, "it drains")
     os.kill(pid, signal.SIGTERM)
     pause(0.3)  # what must not happen would have begun
-    open_gate(place)
+    open_gate(deployment)
     assert server.process.wait(30) == 0
-    assert state_after_restart(place, run_id)[:2] == ("succeeded", 1)
+    assert state_after_restart(deployment, run_id)[:2] == ("succeeded", 1)
 
 
-def in_terminal(place, command):
+def in_terminal(deployment, command):
     """Start a command that has a terminal of its own; return the process and the terminal's other end."""
     ours, theirs = pty.openpty()
     program = (
@@ -215,32 +217,32 @@ def in_terminal(place, command):
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program, *command], stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT,
-        env=place.environment(), start_new_session=True,
+        env=deployment.environment(), start_new_session=True,
     )  # fmt: skip
-    place.processes.append(process)
+    deployment.processes.append(process)
     os.close(theirs)
     return process, ours
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["a server", "workers"])
-def test_a_terminal_that_is_closed_begins_a_drain(place, apart):
-    server = Server(place, app="" if apart else APP)
+def test_a_terminal_that_is_closed_begins_a_drain(deployment, apart):
+    server = Server(deployment, app="" if apart else APP)
     if apart:
         server.start()
-    command = ["--url", place.url, "worker", APP] if apart else place.serve_arguments(app=APP)
-    process, terminal = in_terminal(place, [sys.executable, "-m", "headway", *command, *DRAIN])
-    with headway.Client(place.url, retries=20) as client:
+    command = ["--url", deployment.url, "worker", APP] if apart else deployment.serve_arguments(app=APP)
+    process, terminal = in_terminal(deployment, [sys.executable, "-m", "headway", *command, *DRAIN])
+    with headway.Client(deployment.url, retries=20) as client:
         until(server._answers if apart else lambda: answers(client), 30, "it answers")
         until(lambda: any(task.name == "gated" for task in client.tasks.list()), 30, "the worker is there")
-        run_id = start_gated(place)
+        run_id = start_gated(deployment)
         os.close(terminal)
         pause(0.3)  # it must not end meanwhile
         assert process.poll() is None
-        open_gate(place)
+        open_gate(deployment)
     assert process.wait(30) == 0
     if apart:
         assert server.stop() == 0
-    assert state_after_restart(place, run_id)[:2] == ("succeeded", 1)
+    assert state_after_restart(deployment, run_id)[:2] == ("succeeded", 1)
 
 
 def answers(client):
@@ -249,25 +251,25 @@ def answers(client):
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["a server", "workers"])
-def test_output_that_nobody_reads_any_more_does_not_break_the_drain(place, apart):
-    server = Server(place, app="" if apart else APP)
+def test_output_that_nobody_reads_any_more_does_not_break_the_drain(deployment, apart):
+    server = Server(deployment, app="" if apart else APP)
     if apart:
         server.start()
-    command = ["--url", place.url, "worker", APP] if apart else place.serve_arguments(app=APP)
+    command = ["--url", deployment.url, "worker", APP] if apart else deployment.serve_arguments(app=APP)
     process = subprocess.Popen(
         [sys.executable, "-m", "headway", *command, *DRAIN], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT,
-        env=place.environment(), start_new_session=True,
+        env=deployment.environment(), start_new_session=True,
     )  # fmt: skip
-    place.processes.append(process)
-    with headway.Client(place.url, retries=20) as client:
+    deployment.processes.append(process)
+    with headway.Client(deployment.url, retries=20) as client:
         until(lambda: answers(client), 30, "it answers")
         until(lambda: any(task.name == "gated" for task in client.tasks.list()), 30, "the worker is there")
-        run_id = start_gated(place)
+        run_id = start_gated(deployment)
         process.stdout.close()
         process.send_signal(signal.SIGTERM)
         pause(0.3)
-        open_gate(place)
+        open_gate(deployment)
     assert process.wait(30) == 0
     if apart:
         assert server.stop() == 0
-    assert state_after_restart(place, run_id)[:2] == ("succeeded", 1)
+    assert state_after_restart(deployment, run_id)[:2] == ("succeeded", 1)

@@ -28,18 +28,18 @@ def held_back(text):
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def store(request, place):
+def store(request, deployment):
     """The URL of a store; that of PostgreSQL has a password in it, which the tests' own does not ask for."""
     if request.param == "sqlite":
-        return place.store_url
+        return deployment.store_url
     return request.getfixturevalue("postgres_url").replace("@", ":secret-of-the-database@")
 
 
-def test_tasks_of_local_workers_see_what_is_there_for_them_and_no_secret_of_the_server(place, store):
-    server = Server(place)
+def test_tasks_of_local_workers_see_what_is_there_for_them_and_no_secret_of_the_server(deployment, store):
+    server = Server(deployment)
     environment = {**SECRETS, "HEADWAY_STORE": store, "MINE": "kept", "HEADWAY_URL": "http://there"}
-    command = [sys.executable, "-m", "headway", "serve", APP, "--port", str(place.port)]
-    server.process = Process(place, [*NOT_ROOT, *command], **environment)
+    command = [sys.executable, "-m", "headway", "serve", APP, "--port", str(deployment.port)]
+    server.process = Process(deployment, [*NOT_ROOT, *command], **environment)
     server.wait_until_ready()
     server.knows("process")
     for task in TASKS:
@@ -52,23 +52,23 @@ def test_tasks_of_local_workers_see_what_is_there_for_them_and_no_secret_of_the_
     assert server.stop() == 0
 
 
-def test_a_worker_elsewhere_keeps_its_key_to_itself(place, tmp_path):
-    admin, worker = (made(place, name, scope) for name, scope in (("admin", "all"), ("worker", "worker:protocol")))
-    server = Server(place)
+def test_a_worker_elsewhere_keeps_its_key_to_itself(deployment, tmp_path):
+    admin, worker = (made(deployment, name, scope) for name, scope in (("admin", "all"), ("worker", "worker:protocol")))
+    server = Server(deployment)
     server.start(ready=False)
-    server.http = Transport(place.url, key=admin)
-    place.connections.append(server.http)
+    server.http = Transport(deployment.url, key=admin)
+    deployment.connections.append(server.http)
     server.wait_until_ready()
     key_file = tmp_path / "key"
     key_file.touch(0o600)
     key_file.write_text(worker)
-    command = [*NOT_ROOT, sys.executable, "-m", "headway", "worker", APP, "--server", place.url]
+    command = [*NOT_ROOT, sys.executable, "-m", "headway", "worker", APP, "--server", deployment.url]
     for given, options in (
         ({"HEADWAY_KEY": worker}, ()),
         ({"HEADWAY_KEY_FILE": str(key_file)}, ()),
         ({}, ("--key-file", str(key_file))),
     ):
-        process = Process(place, [*command, *options], **given, MINE="kept", HEADWAY_URL=place.url)
+        process = Process(deployment, [*command, *options], **given, MINE="kept", HEADWAY_URL=deployment.url)
         server.knows("process")
         for task in TASKS:
             output = server.final(server.started(task))["output"]
@@ -83,7 +83,18 @@ def test_a_worker_elsewhere_keeps_its_key_to_itself(place, tmp_path):
     assert server.stop() == 0
 
 
-def made(place, name, scope):
-    command = [sys.executable, "-m", "headway", "keys", "create", name, "--scope", scope, "--store", place.store_url]
-    done = subprocess.run(command, cwd=ROOT, env=place.environment(), capture_output=True, text=True, check=True)
+def made(deployment, name, scope):
+    command = [
+        sys.executable,
+        "-m",
+        "headway",
+        "keys",
+        "create",
+        name,
+        "--scope",
+        scope,
+        "--store",
+        deployment.store_url,
+    ]
+    done = subprocess.run(command, cwd=ROOT, env=deployment.environment(), capture_output=True, text=True, check=True)
     return done.stdout.strip()

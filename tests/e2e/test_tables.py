@@ -6,15 +6,15 @@ from tests.faults.server import Server
 from tests.faults.verdict import clean
 
 
-def test_a_table_from_a_file_and_back(place, headway):
-    server = Server(place).start()
+def test_a_table_from_a_file_and_back(deployment, headway):
+    server = Server(deployment).start()
     server.knows("headway.import")
     fields = ["Name::required", "E-mail:email:unique", "Age:number:indexed", "Status:choice:choices=new|active"]
     made = headway(
         "tables", "create", "people", *(part for each in fields for part in ("--field", each.replace("::", ":text:")))
     )
     assert "4 fields" in made
-    source = place.folder / "people.csv"
+    source = deployment.folder / "people.csv"
     source.write_text(
         "Name,E-mail,Age,Status\nAnn,ann@example.com,41,new\nBob,bob@example.com,x,new\nCid,cid@example.com,7,active\n"
     )
@@ -37,4 +37,4 @@ def test_a_table_from_a_file_and_back(place, headway):
     headway("tables", "delete", "people", "--yes")
     assert "no table" in headway("tables", "show", "people", code=5)
     server.stop()
-    assert clean(place) == []
+    assert clean(deployment) == []

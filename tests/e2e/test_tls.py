@@ -33,22 +33,22 @@ def pair(tmp_path, authority):
 
 
 @pytest.fixture
-def secure(place, authority):
+def secure(deployment, authority):
     """Start servers by https, with connections that trust the authority."""
-    place.url = f"https://127.0.0.1:{place.port}"
+    deployment.url = f"https://127.0.0.1:{deployment.port}"
 
     def start(pair, *options, ready=True, **more):
-        server = Server(place, *pair.options, *options, **more)
-        server.http = Transport(place.url, trust=Trust(str(authority.cert_path)))
-        place.connections.append(server.http)
+        server = Server(deployment, *pair.options, *options, **more)
+        server.http = Transport(deployment.url, trust=Trust(str(authority.cert_path)))
+        deployment.connections.append(server.http)
         return server.start(ready=ready)
 
     return start
 
 
-def shown(place):
+def shown(deployment):
     """Return the serial number of the certificate that a new connection is shown."""
-    with socket.create_connection(("127.0.0.1", place.port), 10) as plain:
+    with socket.create_connection(("127.0.0.1", deployment.port), 10) as plain:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         with context.wrap_socket(plain) as connection:
@@ -60,97 +60,104 @@ def worker_pids(server):
     return {worker["pid"] for worker in server.get("/v1/workers")["data"] if "noop" in worker["tasks"]}
 
 
-def test_server_worker_clients_and_commands_speak_tls(place, authority, pair, secure, monkeypatch):
+def test_server_worker_clients_and_commands_speak_tls(deployment, authority, pair, secure, monkeypatch):
     server = secure(pair, app=APP)
-    assert f"Headway {headway.__version__}  {place.url}  (" in place.logged()
+    assert f"Headway {headway.__version__}  {deployment.url}  (" in deployment.logged()
     until(lambda: worker_pids(server), 30, "its own worker has connected")
     trusted = str(authority.cert_path)
-    with headway.Client(place.url, ca=trusted) as client:
+    with headway.Client(deployment.url, ca=trusted) as client:
         assert client.runs.start("noop", n=3).result() == 3
-    with headway.Client(f"https://localhost:{place.port}", ca=trusted) as client:
+    with headway.Client(f"https://localhost:{deployment.port}", ca=trusted) as client:
         assert client.health().status == "ready"
 
     async def scenario():
-        async with headway.AsyncClient(place.url) as client:
+        async with headway.AsyncClient(deployment.url) as client:
             return await (await client.runs.start("noop", n=4)).result()
 
     monkeypatch.setenv("HEADWAY_CA", trusted)
     assert asyncio.run(scenario()) == 4
     monkeypatch.setenv("HEADWAY_CA", "")
     monkeypatch.setenv("SSL_CERT_FILE", trusted)
-    with headway.Client(place.url) as client:
+    with headway.Client(deployment.url) as client:
         assert client.runs.start("noop", n=5).result() == 5
-    command = Caller(place)
+    command = Caller(deployment)
     assert command("run", "noop", "n:=6", "--ca", trusted).strip() == "6"
-    away = Process(place, [sys.executable, "-m", "headway", "worker", APP, "--server", place.url, "--ca", trusted])
+    away = Process(
+        deployment, [sys.executable, "-m", "headway", "worker", APP, "--server", deployment.url, "--ca", trusted]
+    )
     until(lambda: len(worker_pids(server)) == 2, 30, "a worker from elsewhere has connected")
     away.send(signal.SIGTERM)
     assert away.wait(30) == 0
     assert server.stop() == 0
-    assert "Traceback" not in place.logged()
+    assert "Traceback" not in deployment.logged()
 
 
-def test_a_client_that_does_not_trust_the_certificate_says_what_to_set(place, pair, secure, monkeypatch, tmp_path):
+def test_a_client_that_does_not_trust_the_certificate_says_what_to_set(deployment, pair, secure, monkeypatch, tmp_path):
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     server = secure(pair)
-    with headway.Client(place.url, retries=0) as client, pytest.raises(headway.ConnectionLost) as refused:
+    with headway.Client(deployment.url, retries=0) as client, pytest.raises(headway.ConnectionLost) as refused:
         client.tasks.list()
     assert "is not trusted" in refused.value.detail
     assert "HEADWAY_CA" in refused.value.detail
 
     async def scenario():
-        async with headway.AsyncClient(place.url, retries=0) as client:
+        async with headway.AsyncClient(deployment.url, retries=0) as client:
             await client.tasks.list()
 
     with pytest.raises(headway.ConnectionLost, match=r"is not trusted.*HEADWAY_CA"):
         asyncio.run(scenario())
     stranger = Pair(tmp_path, "stranger")
     with (
-        headway.Client(place.url, ca=str(stranger.cert_path), retries=0) as client,
+        headway.Client(deployment.url, ca=str(stranger.cert_path), retries=0) as client,
         pytest.raises(headway.ConnectionLost),
     ):
         client.tasks.list()
     for missing in (str(tmp_path / "none.pem"), str(pair.key_path)):
         with pytest.raises(headway.HeadwayError, match="certificates of authorities cannot be read from"):
-            headway.Client(place.url, ca=missing)
-    with pytest.raises(headway.ConnectionLost), headway.Client(place.url.replace("https", "http"), retries=0) as client:
+            headway.Client(deployment.url, ca=missing)
+    with (
+        pytest.raises(headway.ConnectionLost),
+        headway.Client(deployment.url.replace("https", "http"), retries=0) as client,
+    ):
         client.tasks.list()
     assert server.stop() == 0
 
 
-def test_a_client_that_speaks_tls_to_a_server_that_does_not_is_told_so(place):
-    server = Server(place).start()
+def test_a_client_that_speaks_tls_to_a_server_that_does_not_is_told_so(deployment):
+    server = Server(deployment).start()
     lost = pytest.raises(headway.ConnectionLost, match="does not speak TLS")
-    with headway.Client(place.url.replace("http", "https"), retries=0) as client, lost:
+    with headway.Client(deployment.url.replace("http", "https"), retries=0) as client, lost:
         client.tasks.list()
     assert server.stop() == 0
 
 
-def test_a_pinned_client_trusts_the_certificate_in_the_file_and_no_other(place, tmp_path, pair, secure):
+def test_a_pinned_client_trusts_the_certificate_in_the_file_and_no_other(deployment, tmp_path, pair, secure):
     server = secure(pair)
-    with contextlib.closing(Transport(place.url, trust=Trust(pinned=str(pair.cert_path)))) as pinned:
+    with contextlib.closing(Transport(deployment.url, trust=Trust(pinned=str(pair.cert_path)))) as pinned:
         assert pinned.request("GET", "/livez").status == 200
     other = Pair(tmp_path, "other")
     lost = pytest.raises(headway.ConnectionLost, match="is not the one in")
-    with contextlib.closing(Transport(place.url, trust=Trust(pinned=str(other.cert_path)))) as pinned, lost:
+    with contextlib.closing(Transport(deployment.url, trust=Trust(pinned=str(other.cert_path)))) as pinned, lost:
         pinned.request("GET", "/livez")
     assert server.stop() == 0
 
 
-def test_a_renewed_certificate_is_shown_after_sighup_and_nobody_is_cut_off(place, tmp_path, authority, pair, secure):
+def test_a_renewed_certificate_is_shown_after_sighup_and_nobody_is_cut_off(
+    deployment, tmp_path, authority, pair, secure
+):
     server = secure(pair, app=APP)
     until(lambda: worker_pids(server), 30, "its own worker has connected")
     context = ssl.create_default_context(cafile=str(authority.cert_path))
-    kept = HTTPSConnection("127.0.0.1", place.port, context=context, timeout=30)
+    kept = HTTPSConnection("127.0.0.1", deployment.port, context=context, timeout=30)
     kept.request("GET", "/v1/events", headers={"Accept": "text/event-stream"})
     stream = kept.getresponse()
-    first = shown(place)
+    first = shown(deployment)
     assert first == pair.serial
     renewed = Pair(tmp_path, "renewed", by=authority)
     pair.take(renewed)
-    assert shown(place) == first, "nobody has told the server yet"
+    assert shown(deployment) == first, "nobody has told the server yet"
     server.process.send(signal.SIGHUP)
-    until(lambda: shown(place) == renewed.serial, 20, place.logged)
+    until(lambda: shown(deployment) == renewed.serial, 20, deployment.logged)
     (pid,) = worker_pids(server)
     os.kill(pid, signal.SIGKILL)
     until(lambda: worker_pids(server) - {pid}, 30, "a new worker trusts the new certificate")
@@ -164,9 +171,9 @@ def test_a_renewed_certificate_is_shown_after_sighup_and_nobody_is_cut_off(place
     wrong = Pair(tmp_path, "wrong", by=authority, ends=-0.5)
     pair.take(wrong)
     server.process.send(signal.SIGHUP)
-    until(lambda: "server.not_reloaded what=tls_cert" in place.logged(), 20, place.logged)
-    assert "has expired" in place.logged()
-    assert shown(place) == renewed.serial
+    until(lambda: "server.not_reloaded what=tls_cert" in deployment.logged(), 20, deployment.logged)
+    assert "has expired" in deployment.logged()
+    assert shown(deployment) == renewed.serial
     assert server.stop() == 0
 
 
@@ -220,23 +227,23 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_a_pair_that_cannot_be_used_ends_the_start_with_what_to_do(place, tmp_path, authority, what):
+def test_a_pair_that_cannot_be_used_ends_the_start_with_what_to_do(deployment, tmp_path, authority, what):
     make, said = REFUSED[what]
     pair = make(tmp_path, authority)
-    command = Caller(place)
-    refusal = command("serve", "--port", "0", "--store", place.store_url, *pair.options, code=2)
+    command = Caller(deployment)
+    refusal = command("serve", "--port", "0", "--store", deployment.store_url, *pair.options, code=2)
     assert (refusal.count("\n"), said in refusal, "--tls-cert (HEADWAY_TLS_CERT)" in refusal) == (1, True, True)
-    assert not place.store.exists()
+    assert not deployment.store.exists()
 
 
-def test_the_doctor_looks_at_the_certificate_too(place, pair, authority, tmp_path, secure):
+def test_the_doctor_looks_at_the_certificate_too(deployment, pair, authority, tmp_path, secure):
     server = secure(pair)
     assert server.stop() == 0
 
     def doctor(pair, code):
         done = subprocess.run(
-            [sys.executable, "-m", "headway", "doctor", "--store", place.store_url], capture_output=True, text=True, check=False,
-            env=place.environment(HEADWAY_TLS_CERT=str(pair.cert_path), HEADWAY_TLS_KEY=str(pair.key_path)),
+            [sys.executable, "-m", "headway", "doctor", "--store", deployment.store_url], capture_output=True, text=True, check=False,
+            env=deployment.environment(HEADWAY_TLS_CERT=str(pair.cert_path), HEADWAY_TLS_KEY=str(pair.key_path)),
         )  # fmt: skip
         assert done.returncode == code, done.stderr
         return " ".join(done.stdout.split())
@@ -246,37 +253,37 @@ def test_the_doctor_looks_at_the_certificate_too(place, pair, authority, tmp_pat
     assert "has expired" in doctor(Pair(tmp_path, "late", by=authority, ends=-0.5), 1)
 
 
-def test_a_key_without_a_certificate_is_refused(place, pair):
-    said = Caller(place)("serve", "--tls-key", str(pair.key_path), code=2)
+def test_a_key_without_a_certificate_is_refused(deployment, pair):
+    said = Caller(deployment)("serve", "--tls-key", str(pair.key_path), code=2)
     assert "name that with --tls-cert" in said
 
 
-def test_with_a_certificate_other_addresses_need_no_proxy_but_a_key(place, pair, secure):
-    command = Caller(place)
-    options = ("serve", "--port", "0", "--host", "0.0.0.0", "--store", place.store_url)
+def test_with_a_certificate_other_addresses_need_no_proxy_but_a_key(deployment, pair, secure):
+    command = Caller(deployment)
+    options = ("serve", "--port", "0", "--host", "0.0.0.0", "--store", deployment.store_url)
     assert "--tls-cert" in command(*options, code=2)
     assert "without keys anyone" in command(*options, *pair.options, code=2)
-    command("keys", "create", "admin", "--scope", "all", "--store", place.store_url)
+    command("keys", "create", "admin", "--scope", "all", "--store", deployment.store_url)
     server = secure(pair, "--host", "0.0.0.0", app=APP, ready=False)
-    until(lambda: "connected, with" in place.logged(), 30, place.logged)
-    assert f"{place.url}, and every other address of this machine" in place.logged()
+    until(lambda: "connected, with" in deployment.logged(), 30, deployment.logged)
+    assert f"{deployment.url}, and every other address of this machine" in deployment.logged()
     assert server.stop() == 0
 
 
-def test_pages_of_the_server_by_https_are_its_own_and_those_by_http_are_not(place, pair, secure):
+def test_pages_of_the_server_by_https_are_its_own_and_those_by_http_are_not(deployment, pair, secure):
     server = secure(pair)
-    own, other = f"https://127.0.0.1:{place.port}", f"http://127.0.0.1:{place.port}"
+    own, other = f"https://127.0.0.1:{deployment.port}", f"http://127.0.0.1:{deployment.port}"
     assert server.call("GET", "/v1/tasks", Origin=own).status == 200
     assert server.call("GET", "/v1/tasks", Origin=other).status == 403
     assert "strict-transport-security" not in server.call("GET", "/livez").headers
     assert server.stop() == 0
 
 
-def test_a_body_that_is_refused_while_it_is_sent_is_answered_over_tls_too(place, pair, secure, authority):
+def test_a_body_that_is_refused_while_it_is_sent_is_answered_over_tls_too(deployment, pair, secure, authority):
     server = secure(pair, "--access-log")
     context = ssl.create_default_context(cafile=str(authority.cert_path))
     with (
-        socket.create_connection(("127.0.0.1", place.port), 20) as plain,
+        socket.create_connection(("127.0.0.1", deployment.port), 20) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
     ):
         head = b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -284,17 +291,17 @@ def test_a_body_that_is_refused_while_it_is_sent_is_answered_over_tls_too(place,
         assert connection.recv(12) == b"HTTP/1.1 413"
     assert server.call("GET", "/livez").status == 200
     assert server.stop() == 0
-    assert "Traceback" not in place.logged()
+    assert "Traceback" not in deployment.logged()
 
 
-def test_a_connection_that_never_says_hello_and_one_that_is_no_tls_harm_nobody(place, pair, secure):
+def test_a_connection_that_never_says_hello_and_one_that_is_no_tls_harm_nobody(deployment, pair, secure):
     server = secure(pair)
     with (
-        socket.create_connection(("127.0.0.1", place.port), 20),
-        socket.create_connection(("127.0.0.1", place.port), 20) as http,
+        socket.create_connection(("127.0.0.1", deployment.port), 20),
+        socket.create_connection(("127.0.0.1", deployment.port), 20) as http,
     ):
         http.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert not http.recv(1000).startswith(b"HTTP/1.1 200")
         assert server.call("GET", "/livez").status == 200
         assert server.stop() == 0
-    assert "Traceback" not in place.logged()
+    assert "Traceback" not in deployment.logged()

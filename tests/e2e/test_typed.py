@@ -15,16 +15,16 @@ ORDER = typed.Order(id=2, lines=[typed.Line(sku="a", qty=1)])
 
 
 @pytest.fixture
-def client(place, monkeypatch):
-    server = Server(place)
+def client(deployment, monkeypatch):
+    server = Server(deployment)
     server.process = Process(
-        place, [sys.executable, "-m", "headway", "serve", "tests.e2e.typed:app", "--port", str(place.port)]
+        deployment, [sys.executable, "-m", "headway", "serve", "tests.e2e.typed:app", "--port", str(deployment.port)]
     )
     server.wait_until_ready()
     for task in typed.app.tasks:
         server.knows(task)
-    monkeypatch.setenv("HEADWAY_URL", place.url)
-    with headway.Client(place.url) as client:
+    monkeypatch.setenv("HEADWAY_URL", deployment.url)
+    with headway.Client(deployment.url) as client:
         yield client
 
 

@@ -1,17 +1,17 @@
 import pytest
-from tests.faults.nursery import Nursery
-from tests.faults.server import Place
+from tests.faults.fork_server import ForkServer
+from tests.faults.server import Deployment
 from tests.faults.verdict import clean
 from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
 
-__all__ = ["nursery", "place", "postgres_cluster", "postgres_installation", "postgres_url"]
+__all__ = ["deployment", "fork_server", "postgres_cluster", "postgres_installation", "postgres_url"]
 
 
 @pytest.fixture
-def place(request, tmp_path):
+def deployment(request, tmp_path):
     """A store in a file, or, as the parameter says, in a database; at the end every row is held against every other."""
     of_postgres = getattr(request, "param", "sqlite") == "postgres"
-    found = Place(tmp_path, request.getfixturevalue("postgres_url") if of_postgres else None)
+    found = Deployment(tmp_path, request.getfixturevalue("postgres_url") if of_postgres else None)
     yield found
     found.clean_up()
     if found.kind == "postgres" or found.store.exists():
@@ -19,7 +19,7 @@ def place(request, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    found = Nursery()
+def fork_server():
+    found = ForkServer()
     yield found
     found.close()

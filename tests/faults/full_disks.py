@@ -12,8 +12,8 @@ from tests.faults.waiting import until
 from headway.client.errors import ConnectionLost
 
 
-def start_some(place, first):
-    http = place.connect(5)
+def start_some(deployment, first):
+    http = deployment.connect(5)
     found = []
     for n in range(first + 1, first + 6):
         body = msgspec.json.encode({"task": "job", "input": {"n": n}})
@@ -22,7 +22,7 @@ def start_some(place, first):
             assert answer.status in {202, 500, 503}, answer
             if answer.status == 202:
                 found.append(msgspec.json.decode(answer.body)["id"])
-                place.ledger.note("acknowledged", n=n, run_id=found[-1])
+                deployment.ledger.note("acknowledged", n=n, run_id=found[-1])
     return found
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import msgspec
-from tests.faults.server import Place
+from tests.faults.server import Deployment
 
 from headway.client.errors import ConnectionLost
 from headway.client.transport import Transport
@@ -26,8 +26,8 @@ class Load:
 
     def __init__(
         self,
-        place: Place,
-        *others: Place,
+        deployment: Deployment,
+        *others: Deployment,
         tasks: Sequence[str],
         rate: float,
         ms: int = 20,
@@ -38,7 +38,7 @@ class Load:
 
         With `others` there are several servers: who fails at one goes on to the next, as a client does.
         """
-        self._place, self._places, self._tasks, self._ms = place, (place, *others), tasks, ms
+        self._place, self._places, self._tasks, self._ms = deployment, (deployment, *others), tasks, ms
         self._given = given
         self._gap_s = submitters / rate
         self._numbers = itertools.count(1)
@@ -60,7 +60,7 @@ class Load:
             thread.join(30)
 
     def _submit(self, number: int) -> None:
-        servers = deque(place.connect() for place in self._places)
+        servers = deque(deployment.connect() for deployment in self._places)
         servers.rotate(number)
         due = time.monotonic()
         while not self._over.is_set():

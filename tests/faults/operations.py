@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from tests.faults.protocol import Hand, of
+from tests.faults.protocol import ProtocolWorker, of
 from tests.faults.server import Server
 
 from headway import failpoints
 from headway.client.transport import Response
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedStore(msgspec.Struct, frozen=True, kw_only=True):
     """What a prepared store holds: run ids by the state that they are in."""
 
     worker: str
@@ -30,9 +30,9 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
         return {self.running["run_id"], self.queued, self.suspended, self.failed, self.succeeded, *self.ready}
 
 
-def prepare(server: Server) -> Prepared:
+def prepare(server: Server) -> PreparedStore:
     """Fill an empty store."""
-    hand = Hand(server)
+    hand = ProtocolWorker(server)
     ids = [server.started("job") for _ in range(3)]
     leases = {lease["run_id"]: lease for lease in hand.claim(3)}
     running, failed, succeeded = ids
@@ -43,7 +43,7 @@ def prepare(server: Server) -> Prepared:
     server.post(f"/v1/runs/{suspended}:suspend")
     queued = server.started("job")
     ready = [server.post("/v1/runs", {"task": "job", "priority": 10})["id"] for _ in range(2)]
-    return Prepared(
+    return PreparedStore(
         worker=hand.id, running=leases[running], queued=queued, suspended=suspended, failed=failed, succeeded=succeeded,
         ready=(ready[0], ready[1]),
     )  # fmt: skip
@@ -53,33 +53,33 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One of them."""
 
     name: str
-    act: Callable[[Server, Prepared], Response]
-    times: Callable[[Server, Prepared], float]
+    act: Callable[[Server, PreparedStore], Response]
+    times: Callable[[Server, PreparedStore], float]
     """How often it has happened; a fraction says that it happened in part."""
     again: int = 1
     """How often it may have happened at most after it was repeated."""
 
 
-def _post(path: str, body: Any = None) -> Callable[[Server, Prepared], Response]:
-    def act(server: Server, there: Prepared) -> Response:
+def _post(path: str, body: Any = None) -> Callable[[Server, PreparedStore], Response]:
+    def act(server: Server, there: PreparedStore) -> Response:
         where = path.format(there=there)
         return server.call("POST", where, {} if body is None else body, Idempotency_Key="the-key")
 
     return act
 
 
-def _report(kind: str, **fields: Any) -> Callable[[Server, Prepared], Response]:
-    def act(server: Server, there: Prepared) -> Response:
-        return Hand(server, worker_id=there.worker).send(of(there.running, kind, **fields))
+def _report(kind: str, **fields: Any) -> Callable[[Server, PreparedStore], Response]:
+    def act(server: Server, there: PreparedStore) -> Response:
+        return ProtocolWorker(server, worker_id=there.worker).send(of(there.running, kind, **fields))
 
     return act
 
 
-def _claim(server: Server, there: Prepared) -> Response:
+def _claim(server: Server, there: PreparedStore) -> Response:
     return server.call("POST", "/v1/leases:claim", {"worker_id": there.worker, "max": 2})
 
 
-def _new(server: Server, there: Prepared) -> list[Any]:
+def _new(server: Server, there: PreparedStore) -> list[Any]:
     found = server.get("/v1/runs?page_size=200")["data"]
     return [run for run in found if run["id"] not in there.known() and run["labels"] != {"warm": "up"}]
 
@@ -89,22 +89,22 @@ def _events(server: Server, run_id: str, kind: str, **data: Any) -> int:
     return sum(event["type"] == kind and data.items() <= event["data"].items() for event in events)
 
 
-def _running(server: Server, there: Prepared, kind: str, **data: Any) -> int:
+def _running(server: Server, there: PreparedStore, kind: str, **data: Any) -> int:
     return _events(server, there.running["run_id"], kind, **data)
 
 
-def _gone(server: Server, there: Prepared) -> int:
+def _gone(server: Server, there: PreparedStore) -> int:
     status = server.call("GET", f"/v1/runs/{there.succeeded}").status
     assert status in {200, 410}, status
     return int(status == 410)
 
 
-def _patch(server: Server, there: Prepared) -> Response:
+def _patch(server: Server, there: PreparedStore) -> Response:
     body = {"priority": 9, "labels": {"a": "b"}}
     return server.call("PATCH", f"/v1/runs/{there.queued}", body, Idempotency_Key="the-key")
 
 
-def _patched(server: Server, there: Prepared) -> float:
+def _patched(server: Server, there: PreparedStore) -> float:
     run = server.run(there.queued)
     return (
         ((run["priority"] == 9) + (run["labels"] == {"a": "b"}))
@@ -113,7 +113,7 @@ def _patched(server: Server, there: Prepared) -> float:
     )
 
 
-def _listed(server: Server, there: Prepared, what: str) -> int:
+def _listed(server: Server, there: PreparedStore, what: str) -> int:
     return len(server.get(f"/v1/runs/{there.running['run_id']}/{what}")["data"])
 
 

@@ -11,7 +11,7 @@ from headway.client.transport import Response
 JOB = {"name": "job", "retry": {"max_attempts": 1}}
 
 
-class Hand:
+class ProtocolWorker:
     """One registered worker."""
 
     def __init__(self, server: Server, *tasks: dict[str, Any], worker_id: str = "") -> None:

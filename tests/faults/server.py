@@ -45,7 +45,7 @@ def free_port() -> int:
     raise AssertionError("a hundred ports were tried, and servers listen on all of them")
 
 
-class Place:
+class Deployment:
     """A folder with a ledger and a store, and everything that was started for them, at one address.
 
     Two places with one folder and one store are for two servers on it.
@@ -65,7 +65,7 @@ class Place:
         self.connections: list[Transport] = []
         self.processes: list[subprocess.Popen[bytes]] = []
         self.forked: list[Any] = []
-        """Servers from the nursery, whose environment the kernel does not show."""
+        """Servers from the fork server, whose environment the kernel does not show."""
 
     def environment(self, **more: str) -> dict[str, str]:
         """Return what every process started here is given."""
@@ -135,14 +135,14 @@ class Place:
 class Process:
     """A process of ours."""
 
-    def __init__(self, place: Place, command: Sequence[str], **environment: str) -> None:
+    def __init__(self, deployment: Deployment, command: Sequence[str], **environment: str) -> None:
         """Start it."""
-        with place.log.open("ab") as log:
+        with deployment.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=place.environment(**environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, cwd=ROOT, env=deployment.environment(**environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        place.processes.append(self._process)
+        deployment.processes.append(self._process)
         self.pid = self._process.pid
 
     @property
@@ -169,31 +169,31 @@ class Server:
     """A server on one store and one port, over all its lives."""
 
     def __init__(
-        self, place: Place, *options: str, app: str = "", prefix: Sequence[str] = (), **environment: str
+        self, deployment: Deployment, *options: str, app: str = "", prefix: Sequence[str] = (), **environment: str
     ) -> None:
         """Nothing is started yet. `prefix` is what it is run under, such as strace."""
-        self.place = place
-        self.http = place.connect(30)
+        self.deployment = deployment
+        self.http = deployment.connect(30)
         self._options, self._app, self._prefix, self._environment = options, app, tuple(prefix), environment
         self.process: Any = None
         self.began_s = 0.0
 
     def start(self, *, ready: bool = True, **environment: str) -> Server:
         """Start it, and wait until it answers."""
-        command = [sys.executable, "-m", "headway", *self.place.serve_arguments(*self._options, app=self._app)]
+        command = [sys.executable, "-m", "headway", *self.deployment.serve_arguments(*self._options, app=self._app)]
         self.began_s = time.monotonic()
-        self.process = Process(self.place, [*self._prefix, *command], **{**self._environment, **environment})
+        self.process = Process(self.deployment, [*self._prefix, *command], **{**self._environment, **environment})
         if ready:
             self.wait_until_ready()
         return self
 
     def wait_until_ready(self, within_s: float = 20.0) -> float:
         """Return how many seconds after its start a 2xx came, without those in which others had the processors."""
-        until(self._answers, within_s, f"{self.place.url} answers\n{self.place.logged()[-2000:]}")
+        until(self._answers, within_s, f"{self.deployment.url} answers\n{self.deployment.logged()[-2000:]}")
         return time.monotonic() - self.began_s - withheld_s(self.process.pid)
 
     def _answers(self) -> bool:
-        assert self.process.alive, f"the server is dead: {self.place.logged()[-2000:]}"
+        assert self.process.alive, f"the server is dead: {self.deployment.logged()[-2000:]}"
         with contextlib.suppress(ConnectionLost):
             return self.http.request("GET", "/v1/runs?page_size=1", timeout_s=5).status == 200
         return False
@@ -210,7 +210,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.send(signal.SIGABRT)
             self.process.wait(5)
-            raise AssertionError(f"not ended within {within_s:g} s\n{self.place.logged()[-6000:]}") from None
+            raise AssertionError(f"not ended within {within_s:g} s\n{self.deployment.logged()[-6000:]}") from None
 
     # -- HTTP, once and as it is: no retries -------------------------------------------------------------------------------
 
@@ -264,7 +264,7 @@ class Server:
         until(
             lambda: self.call("GET", f"/v1/tasks/{task}").status == 200,
             within_s,
-            f"{task} is declared\n{self.place.logged()[-2000:]}",
+            f"{task} is declared\n{self.deployment.logged()[-2000:]}",
         )
 
     def connected(self, workers: int, within_s: float = 20) -> None:
@@ -291,16 +291,16 @@ class WorkerProcess(Process):
 
     def __init__(
         self,
-        place: Place,
+        deployment: Deployment,
         *options: str,
         app: str = APP,
-        others: Sequence[Place] = (),
+        others: Sequence[Deployment] = (),
         at: str = "",
         **environment: str,
     ) -> None:
         """Start it; `others` are further places whose servers it knows, `at` is another way to get to the server."""
-        known = ",".join((at or place.url, *(found.url for found in others)))
-        super().__init__(place, [sys.executable, "-m", "headway.worker", known, app, *options], **environment)
+        known = ",".join((at or deployment.url, *(found.url for found in others)))
+        super().__init__(deployment, [sys.executable, "-m", "headway.worker", known, app, *options], **environment)
 
     def tree(self) -> list[int]:
         """Return its process id and those of its children."""

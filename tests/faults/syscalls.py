@@ -97,20 +97,20 @@ def _meddled(pids: Iterable[int], out: Path, calls: str, how: str) -> Iterator[N
 def calls(out: Path) -> Iterator[Call]:
     """Read a trace; calls that other threads interrupt are put together again."""
     begun: dict[tuple[bytes, bytes], tuple[int, bytes]] = {}
-    for place, line in enumerate(out.read_bytes().splitlines()):
+    for deployment, line in enumerate(out.read_bytes().splitlines()):
         match = _LINE.match(line)
         if match is None:
             continue
         thread, _, text = match.groups()
         resumed = _RESUMED.match(text)
         if resumed is not None:
-            began, head = begun.pop((thread, resumed[1]), (place, b""))
-            yield Call(resumed[1].decode(), head + resumed[2], began, place)
+            began, head = begun.pop((thread, resumed[1]), (deployment, b""))
+            yield Call(resumed[1].decode(), head + resumed[2], began, deployment)
             continue
         called = _CALL.match(text)
         if called is None:
             continue
         if text.endswith(b"<unfinished ...>"):
-            begun[thread, called[1]] = (place, text)
+            begun[thread, called[1]] = (deployment, text)
         else:
-            yield Call(called[1].decode(), text, place, place)
+            yield Call(called[1].decode(), text, deployment, deployment)

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.clocks import WallClock, needs_faketime
 from tests.faults.server import Server, WorkerProcess, withheld_s
 from tests.faults.stores import FILE_FIRST, MINUTES, STORES
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import all_end, begun, pause, until
 
 from headway.protocol.times import from_text
@@ -22,23 +22,23 @@ LATE_S = 2
 """How much later than it was due a run may begin on a busy machine."""
 
 
-def started(server, place, number, task="effect", **more):
+def started(server, deployment, number, task="effect", **more):
     answer = server.post("/v1/runs", {"task": task, "input": {"n": number}, **more})
-    place.ledger.note("acknowledged", n=number, run_id=answer["id"])
+    deployment.ledger.note("acknowledged", n=number, run_id=answer["id"])
     return answer["id"]
 
 
-class Scene:
+class JumpingClock:
     """A server whose clock jumps; one worker that goes on, with runs in hand, and one that will be stopped."""
 
-    def __init__(self, place):
-        self.place = place
-        self.clock = WallClock(place.folder)
-        self.server = Server(place, "--lease", f"{LEASE_S}s", **self.clock.environment).start()
-        self.goner = WorkerProcess(place, "--name", "goner", "--capacity", "4")
+    def __init__(self, deployment):
+        self.deployment = deployment
+        self.clock = WallClock(deployment.folder)
+        self.server = Server(deployment, "--lease", f"{LEASE_S}s", **self.clock.environment).start()
+        self.goner = WorkerProcess(deployment, "--name", "goner", "--capacity", "4")
         self.server.knows("gated")
         self.lost = self.held(4)
-        WorkerProcess(place, "--name", "stays", "--capacity", "20")
+        WorkerProcess(deployment, "--name", "stays", "--capacity", "20")
         self.server.connected(2)
         self.kept = self.held(8)
 
@@ -46,7 +46,7 @@ class Scene:
         """Start runs that are in some worker's hands until the gate is opened."""
         ids = [self.server.started("gated", name="late") for _ in range(number)]
         for run_id in ids:
-            begun(self.place, run_id, 1)
+            begun(self.deployment, run_id, 1)
         return ids
 
     def stays_whole(self, around_s=0):
@@ -57,7 +57,7 @@ class Scene:
         self.clock.set(around_s)
         runs = [self.server.run(run_id) for run_id in (*self.kept, *self.lost)]
         assert {(run["state"], run["attempt"], run["crashes"]) for run in runs} == {("running", 1, 0)}, (
-            self.place.logged()[-3000:]
+            self.deployment.logged()[-3000:]
         )
 
     def loses_who_is_silent(self):
@@ -65,11 +65,11 @@ class Scene:
         self.goner.send_all(signal.SIGSTOP)
         stopped_s = time.monotonic() - withheld_s(self.server.process.pid)
         for run_id in self.lost:
-            begun(self.place, run_id, 2)
+            begun(self.deployment, run_id, 2)
         assert time.monotonic() - withheld_s(self.server.process.pid) - stopped_s < LEASE_S + 1 + LATE_S
 
     def end(self, *, fault, jumps):
-        self.place.open_gate("late")
+        self.deployment.open_gate("late")
         all_end(self.server)
         kept = [self.server.run(run_id) for run_id in self.kept]
         ends = {(run["state"], run["attempt"]) for run in kept}
@@ -77,7 +77,7 @@ class Scene:
             [self.server.get(f"/v1/runs/{run['id']}/events")["data"] for run in kept if run["attempt"] > 1]
         )
         assert self.server.stop() == 0
-        books = Books(self.place)
+        books = StoreContents(self.deployment)
         effects = [line["n"] for line in books.effects if "n" in line]
         assert sorted(effects) == sorted({line["n"] for line in books.acknowledged}), "something was done twice, or not"
         books.hold(kills=1, fault=fault, tries=jumps)
@@ -86,7 +86,7 @@ class Scene:
 def begins(scene, number, within_s, since_s=0.0):
     """Wait until a run has begun; return how many seconds after `since_s` that was."""
     until(
-        lambda: any(line.get("n") == number for line in scene.place.ledger.lines("effect")),
+        lambda: any(line.get("n") == number for line in scene.deployment.ledger.lines("effect")),
         within_s,
         "what is due begins",
     )
@@ -94,44 +94,44 @@ def begins(scene, number, within_s, since_s=0.0):
 
 
 @FILE_FIRST
-def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(place):
-    scene = Scene(place)
-    started(scene.server, place, 1, delay="30m")
+def test_a_clock_that_jumps_an_hour_and_back_takes_no_lease_and_loses_no_run(deployment):
+    scene = JumpingClock(deployment)
+    started(scene.server, deployment, 1, delay="30m")
     scene.server.post("/v1/schedules", {"name": "s", "task": "noop", "occurrence": "every 40m"})
     scene.clock.set(HOUR)
     begins(scene, 1, AT_ONCE_S)
     until(lambda: scene.server.get("/v1/runs?task=noop")["data"], AT_ONCE_S, "the schedule fires")
     scene.server.post("/v1/schedules/s:pause")
     scene.stays_whole(HOUR)
-    started(scene.server, place, 3, delay="30m")
+    started(scene.server, deployment, 3, delay="30m")
     scene.clock.set(0)
     asked_s = time.monotonic()
-    started(scene.server, place, 4, delay="1s")
+    started(scene.server, deployment, 4, delay="1s")
     assert 0.9 < begins(scene, 4, 10, asked_s)
     scene.loses_who_is_silent()
-    assert not any(line.get("n") == 3 for line in place.ledger.lines("effect"))
-    runs = [scene.server.run(line["run_id"]) for line in place.ledger.lines("effect")]
+    assert not any(line.get("n") == 3 for line in deployment.ledger.lines("effect"))
+    runs = [scene.server.run(line["run_id"]) for line in deployment.ledger.lines("effect")]
     assert all(run["created_at"] <= run["started_at"] <= (run["finished_at"] or "~") for run in runs)
     scene.clock.set(2 * HOUR)
     begins(scene, 3, AT_ONCE_S)
     scene.end(fault="the server's clock jumps", jumps=16)
 
 
-@pytest.mark.parametrize("place", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
+@pytest.mark.parametrize("deployment", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
 @pytest.mark.parametrize("jump_s", [-HOUR, HOUR, DAY, 400 * DAY], ids=["-1h", "+1h", "+1d", "+400d"])
-def test_what_a_jump_makes_due_begins_by_itself_within_seconds(place, jump_s):
-    scene = Scene(place)
-    due = [started(scene.server, place, n, delay=f"{abs(jump_s) - 60 * n}s") for n in range(1, 6)]
+def test_what_a_jump_makes_due_begins_by_itself_within_seconds(deployment, jump_s):
+    scene = JumpingClock(deployment)
+    due = [started(scene.server, deployment, n, delay=f"{abs(jump_s) - 60 * n}s") for n in range(1, 6)]
     scene.clock.set(jump_s)
     if jump_s > 0:
         until(
-            lambda: {line.get("n") for line in place.ledger.lines("effect")} >= set(range(1, 6)),
+            lambda: {line.get("n") for line in deployment.ledger.lines("effect")} >= set(range(1, 6)),
             AT_ONCE_S,
             "what has come due begins",
         )
     scene.stays_whole(jump_s)
     asked_s = time.monotonic()
-    started(scene.server, place, 6, delay="2s")
+    started(scene.server, deployment, 6, delay="2s")
     assert 1.9 < begins(scene, 6, 10, asked_s)
     scene.loses_who_is_silent()
     if jump_s < 0:
@@ -143,23 +143,23 @@ def test_what_a_jump_makes_due_begins_by_itself_within_seconds(place, jump_s):
 
 @FILE_FIRST
 @pytest.mark.parametrize("ahead_s", [pytest.param(-HOUR, marks=MINUTES), HOUR], ids=["-1h", "+1h"])
-def test_a_worker_whose_clock_is_wrong_and_jumps_keeps_its_lease_and_ends_its_runs_once(place, ahead_s):
-    server = Server(place, "--lease", f"{LEASE_S}s").start()
-    wrong = WallClock(place.folder, ahead_s)
-    WorkerProcess(place, **wrong.environment)
+def test_a_worker_whose_clock_is_wrong_and_jumps_keeps_its_lease_and_ends_its_runs_once(deployment, ahead_s):
+    server = Server(deployment, "--lease", f"{LEASE_S}s").start()
+    wrong = WallClock(deployment.folder, ahead_s)
+    WorkerProcess(deployment, **wrong.environment)
     server.knows("gated")
     run_id = server.started("gated", name="late")
     for number in range(1, 6):
-        started(server, place, number)
-    begun(place, run_id, 1)
+        started(server, deployment, number)
+    begun(deployment, run_id, 1)
     for number in range(8):
         wrong.set(ahead_s + number * ahead_s)
         pause(LEASE_S / 12)
-    place.open_gate("late")
+    deployment.open_gate("late")
     final = server.final(run_id)
     assert (final["state"], final["attempt"], final["output"]) == ("succeeded", 1, 1)
     all_end(server)
     events = server.get(f"/v1/runs/{run_id}/events")["data"]
     assert max(abs(from_text(event["time"]) - time.time() * 1000) for event in events) < 60_000
     server.stop()
-    Books(place).hold(kills=0, fault="a worker's clock is wrong and jumps", tries=8)
+    StoreContents(deployment).hold(kills=0, fault="a worker's clock is wrong and jumps", tries=8)

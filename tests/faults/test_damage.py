@@ -9,13 +9,13 @@ import apsw
 import pytest
 from tests.faults.full_disks import start_some
 from tests.faults.load import Load
-from tests.faults.protocol import Hand
-from tests.faults.server import Place, Server
+from tests.faults.protocol import ProtocolWorker
+from tests.faults.server import Deployment, Server
 from tests.faults.stores import MINUTES
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import until
+from tests.harness import on_disk
 from tests.postgres.cluster import Cluster
-from tests.world import on_disk
 
 from headway.client.errors import ConnectionLost
 from headway.protocol import workers as wire
@@ -59,20 +59,20 @@ def stored(path, log=None):
     """Make a store of some runs in all states; with `log`, keep a copy of it in which nothing was written back yet."""
 
     async def make():
-        world = on_disk(path)
-        worker = await world.worker()
+        harness = on_disk(path)
+        worker = await harness.worker()
         ids = []
         for n in range(60):
-            ids.append((await world.start("t", {"n": n, "text": "x" * 50}, labels={"n": str(n)})).id)
+            ids.append((await harness.start("t", {"n": n, "text": "x" * 50}, labels={"n": str(n)})).id)
             if n % 3:
-                lease = await world.one(worker)
-                await world.tell(worker, lease, wire.ResultReport, value=b"1")
-                await world.succeed(worker, lease, {"n": n})
+                lease = await harness.one(worker)
+                await harness.tell(worker, lease, wire.ResultReport, value=b"1")
+                await harness.succeed(worker, lease, {"n": n})
         if log is not None:
             copied = path.read_bytes(), path.with_name(path.name + "-wal").read_bytes()
             log.write_bytes(copied[0])
             log.with_name(log.name + "-wal").write_bytes(copied[1])
-        await world.close()
+        await harness.close()
         return ids
 
     return asyncio.run(make())
@@ -144,24 +144,24 @@ def test_a_bit_that_flips_in_the_log_leaves_what_was_before_it(tmp_path, flips):
     assert len(kept) > 5, "no flip had an effect"
 
 
-def test_a_backup_under_load_has_all_that_was_acknowledged_before_it_and_can_be_served(place, tmp_path):
-    server = Server(place).start()
-    Hand(server)
+def test_a_backup_under_load_has_all_that_was_acknowledged_before_it_and_can_be_served(deployment, tmp_path):
+    server = Server(deployment).start()
+    ProtocolWorker(server)
     copies = []
-    with Load(place, tasks=["job"], rate=300, submitters=8) as load:
+    with Load(deployment, tasks=["job"], rate=300, submitters=8) as load:
         for n in range(4):
-            until(lambda n=n: len(place.ledger.lines("acknowledged")) > 150 * (n + 1), 20, "runs are acknowledged")
-            before = {line["run_id"] for line in place.ledger.lines("acknowledged")}
-            offline.backup(place.store_url, str(tmp_path / f"copy{n}"))
+            until(lambda n=n: len(deployment.ledger.lines("acknowledged")) > 150 * (n + 1), 20, "runs are acknowledged")
+            before = {line["run_id"] for line in deployment.ledger.lines("acknowledged")}
+            offline.backup(deployment.store_url, str(tmp_path / f"copy{n}"))
             copies.append((before, tmp_path / f"copy{n}"))
     assert load.odd == []
     assert server.stop() == 0
     for n, (before, copy) in enumerate(copies):
         (tmp_path / f"{n}").mkdir()
-        other = Place(tmp_path / f"{n}", tmp_path / f"{n}" / "restored.db")
+        other = Deployment(tmp_path / f"{n}", tmp_path / f"{n}" / "restored.db")
         try:
             offline.restore(str(copy), other.store_url)
-            there = Books(other).runs
+            there = StoreContents(other).runs
             assert before <= there.keys(), f"{len(before - there.keys())} that were acknowledged are not in the copy"
             assert looked_at(other.store) == []
             if n == len(copies) - 1:
@@ -178,11 +178,11 @@ def test_a_page_of_a_database_that_is_damaged_is_found_and_never_served_as_somet
     """PostgreSQL has checksums, if it is told to: what cannot be read is no answer, and no run is acknowledged into it."""
     with Cluster({"autovacuum": "off"}, postgres_installation) as cluster:
         database = cluster.create_database()
-        place = Place(tmp_path, cluster.url(database))
+        deployment = Deployment(tmp_path, cluster.url(database))
         try:
-            server = Server(place).start()
-            Hand(server)
-            ids = start_some(place, 0)
+            server = Server(deployment).start()
+            ProtocolWorker(server)
+            ids = start_some(deployment, 0)
             assert server.stop() == 0
             ((name,),) = cluster.query("SELECT pg_relation_filepath('runs')", database=database)
             cluster.stop()
@@ -191,19 +191,19 @@ def test_a_page_of_a_database_that_is_damaged_is_found_and_never_served_as_somet
                 pages[page + 8_000] ^= 1
             (cluster.data / name).write_bytes(pages)
             cluster.start()
-            wrong = [finding.message for finding in offline.doctor(place.store_url, verify=True) if not finding.ok]
+            wrong = [finding.message for finding in offline.doctor(deployment.store_url, verify=True) if not finding.ok]
             assert any("invalid page" in message for message in wrong), wrong
-            served(place, ids)
+            served(deployment, ids)
         finally:
-            place.clean_up()
+            deployment.clean_up()
 
 
-def served(place, ids):
+def served(deployment, ids):
     """Serve a store whose runs cannot be read: either it ends and says why, or it tells nothing and takes nothing."""
-    server = Server(place).start(ready=False)
+    server = Server(deployment).start(ready=False)
     until(lambda: not server.process.alive or answers(server), 20, "it is up, or has given up")
     if not server.process.alive:
-        assert "invalid page" in place.logged()
+        assert "invalid page" in deployment.logged()
         return
     for run_id in ids:
         assert server.call("GET", f"/v1/runs/{run_id}").status >= 500

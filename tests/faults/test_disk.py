@@ -13,11 +13,11 @@ import pytest
 from tests.faults.full_disks import disk_of, ended_on_a_full_disk, fill, start_some
 from tests.faults.load import Load
 from tests.faults.probe import Probe
-from tests.faults.protocol import Hand, of
-from tests.faults.server import Place, Server, WorkerProcess
+from tests.faults.protocol import ProtocolWorker, of
+from tests.faults.server import Deployment, Server, WorkerProcess
 from tests.faults.stores import MINUTES, ON_BOTH
 from tests.faults.syscalls import calls, delayed, failing, needs_strace, slowed, watching
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import all_end, pause, until
 from tests.postgres.cluster import Cluster
 from tests.postgres.keeper import processes
@@ -33,19 +33,19 @@ SLOWER_MS = 200
 LEASE_MS = 3_000
 
 
-def start_at_once(place, number, threads=AT_ONCE):
+def start_at_once(deployment, number, threads=AT_ONCE):
     """Start many runs from many threads; return the ids of those that were acknowledged."""
     local = threading.local()
 
     def one(n):
         if not hasattr(local, "http"):
-            local.http = place.connect(20)
+            local.http = deployment.connect(20)
         body = msgspec.json.encode({"task": "job", "input": {"n": n}})
         with contextlib.suppress(ConnectionLost):
             answer = local.http.request("POST", "/v1/runs", body, headers={"Idempotency-Key": f"n-{n}"})
             if answer.status == 202:
                 run_id = msgspec.json.decode(answer.body)["id"]
-                place.ledger.note("acknowledged", n=n, run_id=run_id)
+                deployment.ledger.note("acknowledged", n=n, run_id=run_id)
                 return run_id
         return None
 
@@ -54,11 +54,11 @@ def start_at_once(place, number, threads=AT_ONCE):
 
 
 @needs_strace
-def test_every_acknowledged_start_was_synced_before_its_answer_was_sent(place):
-    out = place.folder / "trace"
-    server = Server(place, prefix=watching(out)).start()
-    Hand(server)
-    ids = start_at_once(place, SUBMITS)
+def test_every_acknowledged_start_was_synced_before_its_answer_was_sent(deployment):
+    out = deployment.folder / "trace"
+    server = Server(deployment, prefix=watching(out)).start()
+    ProtocolWorker(server)
+    ids = start_at_once(deployment, SUBMITS)
     assert len(ids) == SUBMITS
     os.kill(only_child(server.process.pid), signal.SIGKILL)
     server.process.wait(10)
@@ -93,22 +93,22 @@ def only_child(pid):
 
 @needs_strace
 @pytest.mark.parametrize("when", [8, 20, *(pytest.param(n, marks=pytest.mark.long) for n in range(5, 200, 3))])
-def test_a_sync_that_fails_ends_the_server_and_nothing_is_acknowledged_after(place, when):
-    out = place.folder / "trace"
-    server = Server(place, prefix=failing(out, "fdatasync", when)).start(ready=False)
+def test_a_sync_that_fails_ends_the_server_and_nothing_is_acknowledged_after(deployment, when):
+    out = deployment.folder / "trace"
+    server = Server(deployment, prefix=failing(out, "fdatasync", when)).start(ready=False)
     with contextlib.suppress(AssertionError):
         server.wait_until_ready(10)
     with contextlib.suppress(AssertionError, ConnectionLost):
-        Hand(server)
+        ProtocolWorker(server)
         for n in range(0, 500, 5):
-            if len(start_some(place, n)) < 5:
+            if len(start_some(deployment, n)) < 5:
                 break
     assert server.process.wait(15) in {BROKEN, FAILED}
-    assert "storage is broken" in place.logged() or "the store cannot be opened" in place.logged()
-    assert start_some(place, 1_000) == []
-    server = Server(place).start()
+    assert "storage is broken" in deployment.logged() or "the store cannot be opened" in deployment.logged()
+    assert start_some(deployment, 1_000) == []
+    server = Server(deployment).start()
     server.kill()
-    Books(place).hold(kills=1, finished=False, fault="a sync of the disk fails")
+    StoreContents(deployment).hold(kills=1, finished=False, fault="a sync of the disk fails")
 
 
 @pytest.fixture
@@ -130,11 +130,11 @@ def database_on_a_small_disk(postgres_installation):
 
 
 def test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals(small_disk, tmp_path):
-    place = Place(tmp_path, small_disk / "headway.db")
-    server = Server(place, HEADWAY_RESERVE_BYTES=str(4 << 20)).start()
+    deployment = Deployment(tmp_path, small_disk / "headway.db")
+    server = Server(deployment, HEADWAY_RESERVE_BYTES=str(4 << 20)).start()
     try:
-        hand = Hand(server)
-        ids = start_at_once(place, 30)
+        hand = ProtocolWorker(server)
+        ids = start_at_once(deployment, 30)
         leases = hand.claim(20)
         ballast = fill(small_disk)
         assert refused(server)
@@ -152,33 +152,33 @@ def test_a_full_disk_refuses_new_runs_lets_old_ones_end_and_heals(small_disk, tm
         hand.report(*(of(lease, "succeeded") for lease in hand.claim(11)))
         assert server.counts().get("succeeded") == 31
         assert server.stop() == 0
-        Books(place).hold(kills=0, finished=False, fault="the disk is full", tries=1)
+        StoreContents(deployment).hold(kills=0, finished=False, fault="the disk is full", tries=1)
     finally:
-        place.clean_up()
+        deployment.clean_up()
 
 
 def test_a_database_whose_disk_is_full_takes_no_runs_loses_none_and_heals(database_on_a_small_disk, tmp_path):
     """What ends meanwhile is up to the database, which has no reserve: a report that is not taken comes again."""
     disk, cluster = database_on_a_small_disk
-    place = Place(tmp_path, cluster.url(cluster.create_database()))
-    server = Server(place).start()
+    deployment = Deployment(tmp_path, cluster.url(cluster.create_database()))
+    server = Server(deployment).start()
     try:
-        hand = Hand(server)
-        ids = start_some(place, 0)
+        hand = ProtocolWorker(server)
+        ids = start_some(deployment, 0)
         leases = hand.claim(5)
         ballast = fill(disk)
         assert refused(server)
         assert {server.call("GET", path).status for path in ("/v1/runs", f"/v1/runs/{ids[0]}", "/livez")} == {200}
         assert server.call("GET", "/readyz").status == 503
         ballast.unlink()
-        until(lambda: start_some(place, 10), HEALS_WITHIN_S, "it takes runs again")
+        until(lambda: start_some(deployment, 10), HEALS_WITHIN_S, "it takes runs again")
         for lease in leases:
             until(lambda lease=lease: hand.send(of(lease, "succeeded")).status == 200, 10, "a run ends")
         assert [server.run(run_id)["state"] for run_id in ids] == ["succeeded"] * 5
         assert server.stop() == 0
-        Books(place).hold(kills=0, finished=False, fault="the disk is full", tries=1)
+        StoreContents(deployment).hold(kills=0, finished=False, fault="the disk is full", tries=1)
     finally:
-        place.clean_up()
+        deployment.clean_up()
 
 
 def refused(server):
@@ -196,19 +196,19 @@ def refused(server):
     return until(look, 10, "starts are refused")
 
 
-def test_a_damaged_file_is_refused_with_what_to_do(place):
-    place.store.write_bytes(b"not a store" * 1_000)
-    server = Server(place).start(ready=False)
+def test_a_damaged_file_is_refused_with_what_to_do(deployment):
+    deployment.store.write_bytes(b"not a store" * 1_000)
+    server = Server(deployment).start(ready=False)
     assert server.process.wait(15) == FAILED
-    assert "headway restore" in place.logged()
-    assert "Traceback" not in place.logged()
-    place.store.unlink()  # so that nobody finds fault with it at the end
+    assert "headway restore" in deployment.logged()
+    assert "Traceback" not in deployment.logged()
+    deployment.store.unlink()  # so that nobody finds fault with it at the end
 
 
 @pytest.fixture
-def who_syncs(place, request):
+def who_syncs(deployment, request):
     """Tell which processes wait for the disk: those of the server, or of its database."""
-    if place.kind == "postgres":
+    if deployment.kind == "postgres":
         cluster = request.getfixturevalue("postgres_cluster")
         return lambda _server: processes(cluster.data)
     return lambda server: [server.process.pid]
@@ -217,28 +217,28 @@ def who_syncs(place, request):
 @needs_strace
 @ON_BOTH
 @pytest.mark.parametrize(("rate", "seconds"), [(60, 4), pytest.param(200, 120, marks=MINUTES)])
-def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, who_syncs, rate, seconds):
+def test_a_slow_disk_makes_writes_slow_and_nothing_else(deployment, who_syncs, rate, seconds):
     """Each sync takes 200 ms longer: reads, signs of life and the event loop do not, nobody times out, and it heals."""
-    server = Server(place, "--lease", f"{LEASE_MS}ms").start()
-    WorkerProcess(place, "--capacity", "200")
+    server = Server(deployment, "--lease", f"{LEASE_MS}ms").start()
+    WorkerProcess(deployment, "--capacity", "200")
     server.knows("effect")
-    hand, beats, loop = Hand(server), place.connect(), place.connect()
+    hand, beats, loop = ProtocolWorker(server), deployment.connect(), deployment.connect()
     body = msgspec.json.encode({"worker_id": hand.id, "reports": [], "held": []})
     # A start may take a second then, while a commit takes all that wait: 200 at once are let in whatever happens.
-    with Load(place, tasks=["effect"], rate=rate, submitters=rate) as load:
+    with Load(deployment, tasks=["effect"], rate=rate, submitters=rate) as load:
         with Probe(lambda: loop.request("GET", "/livez")) as usual:
             pause(1)
         with (
-            slowed(who_syncs(server), place.folder / "trace", SLOWER_MS),
+            slowed(who_syncs(server), deployment.folder / "trace", SLOWER_MS),
             Probe(lambda: beats.request("POST", "/v1/leases:report", body), 0.05) as heard,
             Probe(lambda: loop.request("GET", "/livez")) as alive,
         ):
-            before = len(place.ledger.lines("acknowledged"))
+            before = len(deployment.ledger.lines("acknowledged"))
             pause(seconds)
-            meanwhile = len(place.ledger.lines("acknowledged")) - before
+            meanwhile = len(deployment.ledger.lines("acknowledged")) - before
         with Probe(lambda: server.call("POST", "/v1/runs", {"task": "effect"}), 0.05) as healed:
             pause(1)
-    syncs = delayed(place.folder / "trace")
+    syncs = delayed(deployment.folder / "trace")
     print(
         f"alive p99 {alive.percentile(0.99):.0f} ms, beats p90 {heard.percentile(0.9):.0f}, at most {heard.percentile(1):.0f} ms"
     )
@@ -254,6 +254,6 @@ def test_a_slow_disk_makes_writes_slow_and_nothing_else(place, who_syncs, rate, 
     assert healed.percentile(0.9) < LAG_MS + usual.percentile(0.99), "it is slow for longer than its disk"
     all_end(server)
     server.stop()
-    books = Books(place)
+    books = StoreContents(deployment)
     assert {run["attempt"] for run in books.runs.values()} == {1}, "somebody was given up because the disk was slow"
     books.hold(kills=0, fault="each sync takes 200 ms longer", tries=1)

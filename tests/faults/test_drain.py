@@ -3,11 +3,11 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.faults.protocol import Hand
+from tests.faults.protocol import ProtocolWorker
 from tests.faults.server import APP, Server
 from tests.faults.stores import ON_BOTH
 from tests.faults.users import Users
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import all_end, pause, until
 
 import headway
@@ -19,10 +19,10 @@ PATIENT_S = 30
 pytestmark = ON_BOTH
 
 
-def test_clients_notice_nothing_of_a_rolling_restart(place):
-    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP).start()
+def test_clients_notice_nothing_of_a_rolling_restart(deployment):
+    server = Server(deployment, "--drain", f"{DRAIN_S}s", app=APP).start()
     server.knows("effect")
-    with Users(place, 4) as users:
+    with Users(deployment, 4) as users:
         for _ in range(3):
             before = users.done
             until(lambda before=before: users.done > before + 20 or users.failures, 30, "the users get on")
@@ -32,7 +32,7 @@ def test_clients_notice_nothing_of_a_rolling_restart(place):
     assert users.failures == []
     all_end(server)
     assert server.stop() == 0
-    Books(place).hold(kills=0, fault="the server is told to go and started again", tries=3)
+    StoreContents(deployment).hold(kills=0, fault="the server is told to go and started again", tries=3)
 
 
 def durable(events):
@@ -40,18 +40,18 @@ def durable(events):
     return [event.seq for event in events if event.type not in {"snapshot", "run.progress"}]
 
 
-def test_open_streams_do_not_hold_up_the_end_and_resume(place):
-    server = Server(place, "--drain", f"{DRAIN_S}s", app=APP).start()
+def test_open_streams_do_not_hold_up_the_end_and_resume(deployment):
+    server = Server(deployment, "--drain", f"{DRAIN_S}s", app=APP).start()
     server.knows("gated")
-    with ThreadPoolExecutor(8) as pool, headway.Client(place.url) as client:  # closed first, it ends its readers
+    with ThreadPoolExecutor(8) as pool, headway.Client(deployment.url) as client:  # closed first, it ends its readers
         runs = [client.runs.start("gated", {"name": "end"}) for _ in range(4)]
-        until(lambda: len(place.ledger.lines("begun")) == 4, 20, "all have begun")
+        until(lambda: len(deployment.ledger.lines("begun")) == 4, 20, "all have begun")
         readers = [pool.submit(lambda run=run: durable(run.events())) for run in runs]
         waiters = [pool.submit(run.wait, 60) for run in runs]
         pause(0.3)
         assert server.stop(DRAIN_S + 15) == 0
         server.start()
-        place.open_gate("end")
+        deployment.open_gate("end")
         assert {waiter.result(60).state for waiter in waiters} == {"succeeded"}
         for run, reader in zip(runs, readers, strict=True):
             whole = [event.seq for event in run.history()]
@@ -60,12 +60,12 @@ def test_open_streams_do_not_hold_up_the_end_and_resume(place):
     assert server.stop() == 0
 
 
-def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(place):
-    server = Server(place, "--drain", f"{PATIENT_S}s", app=APP).start()
+def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(deployment):
+    server = Server(deployment, "--drain", f"{PATIENT_S}s", app=APP).start()
     server.knows("gated")
     run_id = server.started("gated", name="last")
-    until(lambda: place.ledger.lines("begun"), 20, "it has begun")
-    hand = Hand(server)
+    until(lambda: deployment.ledger.lines("begun"), 20, "it has begun")
+    hand = ProtocolWorker(server)
     waits = server.started("job")
     server.process.send(15)
     until(lambda: server.call("GET", "/readyz").status == 503, 5, "it is not ready")
@@ -75,7 +75,7 @@ def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(pla
     ):
         refused = server.call("POST", path, asked)
         assert (503, "1") == (refused.status, refused.headers.get("retry-after"))
-    place.open_gate("last")
+    deployment.open_gate("last")
     assert server.process.wait(PATIENT_S) == 0
     server.start()
     assert server.final(run_id)["attempt"] == 1
@@ -83,24 +83,24 @@ def test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready(pla
     assert server.stop() == 0
 
 
-def test_a_draining_server_goes_on_answering_while_a_run_takes_its_time(place):
+def test_a_draining_server_goes_on_answering_while_a_run_takes_its_time(deployment):
     """Its own worker, too, is told to claim no more, and must not ask again and again."""
-    server = Server(place, "--drain", f"{PATIENT_S}s", app=APP, HEADWAY_WAIT_MAX_MS="200").start()
+    server = Server(deployment, "--drain", f"{PATIENT_S}s", app=APP, HEADWAY_WAIT_MAX_MS="200").start()
     server.knows("gated")
     run_id = server.started("gated", name="slow")
-    until(lambda: place.ledger.lines("begun"), 20, "it has begun")
+    until(lambda: deployment.ledger.lines("begun"), 20, "it has begun")
     server.process.send(15)
     for _ in range(20):
         assert server.http.request("GET", f"/v1/runs/{run_id}", timeout_s=10).status == 200
         pause(0.05)
-    place.open_gate("slow")
+    deployment.open_gate("slow")
     assert server.process.wait(PATIENT_S) == 0
 
 
-def test_open_streams_and_long_polls_do_not_delay_the_end(place):
-    server = Server(place, "--drain", f"{PATIENT_S}s").start()
-    Hand(server)
-    with ThreadPoolExecutor(8) as pool, headway.Client(place.url) as client:
+def test_open_streams_and_long_polls_do_not_delay_the_end(deployment):
+    server = Server(deployment, "--drain", f"{PATIENT_S}s").start()
+    ProtocolWorker(server)
+    with ThreadPoolExecutor(8) as pool, headway.Client(deployment.url) as client:
         run = client.runs.start("job")
         readers = [iter(run.events()) for _ in range(3)]
         assert {next(reader).type for reader in readers} == {"snapshot"}
@@ -118,8 +118,8 @@ def test_open_streams_and_long_polls_do_not_delay_the_end(place):
     assert server.stop() == 0
 
 
-def test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain(place):
-    server = Server(place, HEADWAY_WAIT_MAX_MS="100").start()
+def test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain(deployment):
+    server = Server(deployment, HEADWAY_WAIT_MAX_MS="100").start()
 
     def built_in() -> list[str]:
         return [worker["id"] for worker in server.get("/v1/workers")["data"] if worker["name"] == "built-in"]
@@ -133,15 +133,15 @@ def test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain(pla
     assert server.stop() == 0
 
 
-def test_a_local_worker_that_is_drained_does_not_come_back_and_its_end_is_no_warning(place):
-    server = Server(place, app=APP).start()
+def test_a_local_worker_that_is_drained_does_not_come_back_and_its_end_is_no_warning(deployment):
+    server = Server(deployment, app=APP).start()
     server.connected(1)
     (local,) = [worker for worker in server.get("/v1/workers")["data"] if "effect" in worker["tasks"]]
     server.post(f"/v1/workers/{local['id']}:drain")
     said = "worker 1 was drained by its server; it is not started again"
-    until(lambda: said in place.logged(), 20, "the supervisor leaves it at that")
-    until(lambda: f"worker.gone worker_id={local['id']}" in place.logged(), 20, "its session is over")
-    assert "worker.lapsed" not in place.logged()
+    until(lambda: said in deployment.logged(), 20, "the supervisor leaves it at that")
+    until(lambda: f"worker.gone worker_id={local['id']}" in deployment.logged(), 20, "its session is over")
+    assert "worker.lapsed" not in deployment.logged()
     known = [worker["state"] for worker in server.get("/v1/workers")["data"] if "effect" in worker["tasks"]]
     assert "active" not in known
     server.stop()

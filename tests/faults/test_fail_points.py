@@ -5,12 +5,12 @@ import signal
 from contextlib import contextmanager
 
 import pytest
-from tests.faults.nursery import ForkedServer
+from tests.faults.fork_server import ForkedServer
 from tests.faults.operations import OPERATIONS, WRITER, prepare
-from tests.faults.protocol import Hand
-from tests.faults.server import Place, Server
+from tests.faults.protocol import ProtocolWorker
+from tests.faults.server import Deployment, Server
 from tests.faults.stores import MINUTES, ON_BOTH
-from tests.faults.verdict import Books, opened
+from tests.faults.verdict import StoreContents, opened
 from tests.faults.waiting import until
 
 from headway import failpoints
@@ -31,24 +31,24 @@ def operations():
         )
         for operation in OPERATIONS
     ]
-    return pytest.mark.parametrize(("place", "operation"), given, indirect=["place"])
+    return pytest.mark.parametrize(("deployment", "operation"), given, indirect=["deployment"])
 
 
 @contextmanager
-def in_a_file(nursery, folder):
+def in_a_file(fork_server, folder):
     """Prepare a file; give what makes a place's store a copy of it."""
-    place = Place(folder)
-    there = filled(nursery, place)
-    yield there, lambda copy: shutil.copy(place.store, copy.store)
-    place.clean_up()
+    deployment = Deployment(folder)
+    there = filled(fork_server, deployment)
+    yield there, lambda copy: shutil.copy(deployment.store, copy.store)
+    deployment.clean_up()
 
 
 @contextmanager
-def in_a_database(nursery, folder, cluster):
+def in_a_database(fork_server, folder, cluster):
     """Prepare a database; give what makes a place's store a copy of it."""
     name = cluster.create_database()
-    place = Place(folder, cluster.url(name))
-    there = filled(nursery, place)
+    deployment = Deployment(folder, cluster.url(name))
+    there = filled(fork_server, deployment)
 
     def copied(copy):
         wanted = copy.store.rpartition("/")[2]
@@ -56,52 +56,52 @@ def in_a_database(nursery, folder, cluster):
         cluster.create_database(wanted, template=name)
 
     yield there, copied
-    place.clean_up()
+    deployment.clean_up()
     cluster.drop_database(name)
 
 
-def filled(nursery, place):
-    server = ForkedServer(nursery, place, "--lease", "60s").start()
+def filled(fork_server, deployment):
+    server = ForkedServer(fork_server, deployment, "--lease", "60s").start()
     there = prepare(server)
     assert server.stop() == 0
     return there
 
 
 @pytest.fixture(scope="module")
-def prepared_file(nursery, tmp_path_factory):
-    with in_a_file(nursery, tmp_path_factory.mktemp("prepared")) as found:
+def prepared_file(fork_server, tmp_path_factory):
+    with in_a_file(fork_server, tmp_path_factory.mktemp("prepared")) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def prepared_database(nursery, tmp_path_factory, postgres_cluster):
-    with in_a_database(nursery, tmp_path_factory.mktemp("prepared"), postgres_cluster) as found:
+def prepared_database(fork_server, tmp_path_factory, postgres_cluster):
+    with in_a_database(fork_server, tmp_path_factory.mktemp("prepared"), postgres_cluster) as found:
         yield found
 
 
 @pytest.fixture
-def prepared(request, place):
+def prepared(request, deployment):
     """What the store of the place is a copy of."""
-    there, copied = request.getfixturevalue("prepared_database" if place.kind == "postgres" else "prepared_file")
-    copied(place)
+    there, copied = request.getfixturevalue("prepared_database" if deployment.kind == "postgres" else "prepared_file")
+    copied(deployment)
     return there
 
 
 @pytest.fixture
-def server(nursery, prepared, place):
+def server(fork_server, prepared, deployment):
     """A server on a copy of the prepared store, that has done with the writes of its start."""
-    server = ForkedServer(nursery, place, "--lease", "60s").start()
-    if place.kind == "postgres":
-        until(lambda: listens_and_has_pulsed(place), 10, "it hears others, and has given its first sign of life")
+    server = ForkedServer(fork_server, deployment, "--lease", "60s").start()
+    if deployment.kind == "postgres":
+        until(lambda: listens_and_has_pulsed(deployment), 10, "it hears others, and has given its first sign of life")
     for _ in range(4):
         # Each is behind what the loops have written so far, and one loop writes after another write of its own.
         server.post("/v1/runs", {"task": "job", "labels": {"warm": "up"}, "delay": "1h"})
     return server
 
 
-def listens_and_has_pulsed(place):
+def listens_and_has_pulsed(deployment):
     """Tell whether the writes are over that a server does when it begins to listen; the next pulse is two seconds off."""
-    with opened(place) as connection:
+    with opened(deployment) as connection:
         (found,) = connection.execute(
             "SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ^@ 'LISTEN') > 0 "
             "AND (SELECT max(beat) FROM servers) >= 2"
@@ -119,7 +119,7 @@ def repeated_safely(server, there, operation):
 
 def store_is_whole(server, fault=""):
     server.kill()
-    Books(server.place).hold(kills=2, finished=False, fault=fault, tries=1)
+    StoreContents(server.deployment).hold(kills=2, finished=False, fault=fault, tries=1)
 
 
 @operations()
@@ -150,7 +150,7 @@ def test_a_write_that_was_acknowledged_survives_a_kill(server, prepared, operati
 
 @ON_BOTH
 def test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt(server, prepared):
-    there, hand = prepared, Hand(server, worker_id=prepared.worker)
+    there, hand = prepared, ProtocolWorker(server, worker_id=prepared.worker)
     server.arm("writer.after_commit")
     with pytest.raises(ConnectionLost):
         hand.claim(2)
@@ -167,11 +167,11 @@ def test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt(serv
 
 @ON_BOTH
 @pytest.mark.parametrize("point", MIGRATION)
-def test_a_migration_that_is_killed_leaves_a_store_that_opens(place, point):
-    server = Server(place).start(ready=False, HEADWAY_FAIL_POINT=point)
+def test_a_migration_that_is_killed_leaves_a_store_that_opens(deployment, point):
+    server = Server(deployment).start(ready=False, HEADWAY_FAIL_POINT=point)
     assert server.process.wait(20) == -signal.SIGKILL
     server.start()
-    Hand(server)
+    ProtocolWorker(server)
     assert server.run(server.started("job"))["state"] == "queued"
     server.kill()
-    Books(place).hold(kills=1, finished=False, fault="kill -9 at a point of a migration", tries=1)
+    StoreContents(deployment).hold(kills=1, finished=False, fault="kill -9 at a point of a migration", tries=1)

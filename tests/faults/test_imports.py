@@ -12,10 +12,10 @@ ROWS = 20_000
 
 
 @ON_BOTH
-def test_an_import_that_is_killed_has_each_row_once(place):
-    server = Server(place, "--lease", "3s").start()
+def test_an_import_that_is_killed_has_each_row_once(deployment):
+    server = Server(deployment, "--lease", "3s").start()
     content = "Key,N\n" + "".join(f"k{n},{n}\n" for n in range(ROWS))
-    with headway.Client(place.url) as client:
+    with headway.Client(deployment.url) as client:
         client.tables.create("things", [{"name": "Key"}, {"name": "N", "type": "number", "indexed": True}])
         run = client.tables.import_file("things", content.encode(), "things.csv")
         for part in (1, 3):
@@ -29,9 +29,9 @@ def test_an_import_that_is_killed_has_each_row_once(place):
         found = [record.values for record in client.tables.records("things", page_size=1000, order_by="N")]
         keys = {record["Key"] for record in found}
         note(
-            "kill -9 of the server in the middle of an import", place.kind, tries=2, acknowledged=ROWS,
+            "kill -9 of the server in the middle of an import", deployment.kind, tries=2, acknowledged=ROWS,
             lost=ROWS - len(keys), doubled=len(found) - len(keys),
         )  # fmt: skip
         assert found == [{"Key": f"k{n}", "N": n} for n in range(ROWS)]
     server.stop()
-    assert clean(place) == []
+    assert clean(deployment) == []

@@ -5,11 +5,11 @@ import random
 import psycopg
 import pytest
 from tests.faults.load import Load
-from tests.faults.protocol import Hand, of
+from tests.faults.protocol import ProtocolWorker, of
 from tests.faults.proxy import WAYS, Wire
-from tests.faults.server import Place, Server, WorkerProcess
+from tests.faults.server import Deployment, Server, WorkerProcess
 from tests.faults.stores import FILE_FIRST, MINUTES, STORES, TIMES
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import all_final, begun, pause, until, works
 
 LEASE_S = 2
@@ -21,18 +21,20 @@ TASKS = ["effect", "effect_in_thread"]
 def ways(*few):
     """Mark a test with ways to cut a network: few each time, all of them and again if there are minutes."""
     many = [pytest.param(store, WAYS, 5 * TIMES, marks=MINUTES) for store in STORES]
-    return pytest.mark.parametrize(("place", "ways", "rounds"), [("sqlite", few, 1), *many], indirect=["place"])
+    return pytest.mark.parametrize(
+        ("deployment", "ways", "rounds"), [("sqlite", few, 1), *many], indirect=["deployment"]
+    )
 
 
 @ways("full", "back", "reset")
-def test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back(place, ways, rounds):
-    server = Server(place, "--lease", f"{LEASE_S}s").start()
-    with Wire(place.port) as wire:
-        WorkerProcess(place, "--name", "far", "--capacity", "10", at=wire.url)
+def test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back(deployment, ways, rounds):
+    server = Server(deployment, "--lease", f"{LEASE_S}s").start()
+    with Wire(deployment.port) as wire:
+        WorkerProcess(deployment, "--name", "far", "--capacity", "10", at=wire.url)
         server.knows("effect")
-        WorkerProcess(place, "--name", "near", "--capacity", "10")
+        WorkerProcess(deployment, "--name", "near", "--capacity", "10")
         server.connected(2)
-        with Load(place, tasks=TASKS, rate=40, ms=200) as load:
+        with Load(deployment, tasks=TASKS, rate=40, ms=200) as load:
             for way in ways * rounds:
                 pause(0.5)
                 wire.cut(way)
@@ -42,7 +44,7 @@ def test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back
         until(lambda: all_final(server), STUCK_S, lambda: f"all runs are final: {server.under_way()}")
         until(lambda: works(server, "far"), STUCK_S, "who was cut off works again")
     assert server.stop() == 0
-    books = Books(place)
+    books = StoreContents(deployment)
     crashes = sum(run["crashes"] for run in books.runs.values())
     assert crashes > 0, "nobody was holding anything when the network was cut"
     books.hold(kills=wire.cuts * 10, fault="the network between worker and server is cut", tries=wire.cuts)
@@ -50,22 +52,22 @@ def test_a_worker_that_is_cut_off_is_fenced_and_nothing_is_stuck_when_it_is_back
 
 @FILE_FIRST
 @pytest.mark.parametrize("way", ["there", pytest.param("full", marks=MINUTES)])
-def test_what_a_worker_reports_after_it_was_cut_off_changes_nothing(place, way):
+def test_what_a_worker_reports_after_it_was_cut_off_changes_nothing(deployment, way):
     """It ends its run while nothing gets through; when its word arrives, another holds the run.
 
     Two things stand in its way, the end of its session and the fence: no single bug lets it through.
     """
     lease_s = 3 * LEASE_S  # in which it has to be done, on a busy machine too
-    server = Server(place, "--lease", f"{lease_s}s").start()
-    with Wire(place.port) as wire:
-        WorkerProcess(place, "--name", "late", at=wire.url)
+    server = Server(deployment, "--lease", f"{lease_s}s").start()
+    with Wire(deployment.port) as wire:
+        WorkerProcess(deployment, "--name", "late", at=wire.url)
         server.knows("gated")
         run_id = server.started("gated", name="late")
-        begun(place, run_id, 1)
+        begun(deployment, run_id, 1)
         wire.cut(way)
-        place.open_gate("late")
-        until(lambda: place.ledger.lines("effect"), lease_s, "it has done its work")
-        winner = Hand(server, {"name": "gated"})
+        deployment.open_gate("late")
+        until(lambda: deployment.ledger.lines("effect"), lease_s, "it has done its work")
+        winner = ProtocolWorker(server, {"name": "gated"})
         lease = until(lambda: winner.beat() and winner.claim(), 20, "another has the run")[0]
         before = server.run(run_id), server.get(f"/v1/runs/{run_id}/events")
         wire.heal()
@@ -79,25 +81,25 @@ def test_what_a_worker_reports_after_it_was_cut_off_changes_nothing(place, way):
 
 @FILE_FIRST
 @pytest.mark.parametrize("way", ["back", "there"])
-def test_a_worker_that_is_cut_off_one_way_loses_its_run_to_one_that_is_not(place, way):
+def test_a_worker_that_is_cut_off_one_way_loses_its_run_to_one_that_is_not(deployment, way):
     """The worker cannot tell the two ways apart; the server can, and knows of the one that its worker is alive."""
-    server = Server(place, "--lease", f"{LEASE_S}s").start()
-    with Wire(place.port) as wire:
-        WorkerProcess(place, "--name", "far", at=wire.url)
+    server = Server(deployment, "--lease", f"{LEASE_S}s").start()
+    with Wire(deployment.port) as wire:
+        WorkerProcess(deployment, "--name", "far", at=wire.url)
         server.knows("gated")
         run_id = server.started("gated", name="late")
-        begun(place, run_id, 1)
-        WorkerProcess(place, "--name", "near")
+        begun(deployment, run_id, 1)
+        WorkerProcess(deployment, "--name", "near")
         server.connected(2)
         wire.cut(way)
-        begun(place, run_id, 2, 2 * LEASE_S + 10)  # a heartbeat without an answer is given up after 5 s
-        place.open_gate("late")
+        begun(deployment, run_id, 2, 2 * LEASE_S + 10)  # a heartbeat without an answer is given up after 5 s
+        deployment.open_gate("late")
         final = server.final(run_id)
         wire.heal()
         until(lambda: works(server, "far"), STUCK_S, "who was cut off works again")
     assert (final["state"], final["output"]) == ("succeeded", 2)
     assert (final["attempt"], final["crashes"]) == ((1, 0) if way == "back" else (2, 1))
-    assert [line["epoch"] for line in place.ledger.lines("effect")] == [2]
+    assert [line["epoch"] for line in deployment.ledger.lines("effect")] == [2]
     assert server.run(run_id) == final
     assert server.stop() == 0
 
@@ -116,11 +118,11 @@ def test_a_server_that_is_cut_off_its_database_loses_nothing_and_the_other_goes_
 ):
     port = psycopg.conninfo.conninfo_to_dict(postgres_url)["port"]
     with Wire(int(port)) as wire:
-        far, near = Place(tmp_path, through(postgres_url, wire.port)), Place(tmp_path, postgres_url)
+        far, near = Deployment(tmp_path, through(postgres_url, wire.port)), Deployment(tmp_path, postgres_url)
         try:
-            servers = [Server(place, "--lease", f"{LEASE_S}s").start() for place in (far, near)]
-            for place, other in ((far, near), (near, far)):
-                WorkerProcess(place, "--capacity", "20", others=[other])
+            servers = [Server(deployment, "--lease", f"{LEASE_S}s").start() for deployment in (far, near)]
+            for deployment, other in ((far, near), (near, far)):
+                WorkerProcess(deployment, "--capacity", "20", others=[other])
             servers[1].knows("effect")
             with Load(far, near, tasks=TASKS, rate=40) as load:
                 for way in ways * rounds:
@@ -134,7 +136,7 @@ def test_a_server_that_is_cut_off_its_database_loses_nothing_and_the_other_goes_
                 lambda: all(map(all_final, servers)), STUCK_S, lambda: f"all runs are final: {servers[1].under_way()}"
             )
             assert [server.stop() for server in servers] == [0, 0]
-            Books(near).hold(
+            StoreContents(near).hold(
                 kills=wire.cuts * 10, fault="the network between server and database is cut", tries=wire.cuts
             )
         finally:

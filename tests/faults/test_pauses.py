@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 import msgspec
 import pytest
-from tests.faults.server import Place, Server, WorkerProcess
+from tests.faults.server import Deployment, Server, WorkerProcess
 from tests.faults.stores import ON_BOTH
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import all_end, begun, pause, until, works
 from tests.postgres.cluster import Cluster
 from tests.postgres.keeper import processes
@@ -43,10 +43,10 @@ def causes(server, run_id):
     return [event["data"]["cause"] for event in events if event["type"] == "run.state"]
 
 
-def held(server, place):
+def held(server, deployment):
     """Start a run of the task `innocent` and wait until it has begun; return its id."""
     run_id = server.started("innocent", name="late")
-    begun(place, run_id, 1)
+    begun(deployment, run_id, 1)
     return run_id
 
 
@@ -57,11 +57,15 @@ def ended(server, run_id):
 
 
 @contextmanager
-def begun_anew(place):
+def begun_anew(deployment):
     """Wait for the run to begin once more; a lease whose claim was not answered in time is no beginning."""
-    before = len(place.ledger.lines("begun"))
+    before = len(deployment.ledger.lines("begun"))
     yield
-    until(lambda: len(place.ledger.lines("begun")) > before, 40, lambda: f"it is begun anew\n{place.logged()[-3000:]}")
+    until(
+        lambda: len(deployment.ledger.lines("begun")) > before,
+        40,
+        lambda: f"it is begun anew\n{deployment.logged()[-3000:]}",
+    )
 
 
 def succeeds_at_its_first_attempt(server, run_id):
@@ -74,49 +78,49 @@ def succeeds_at_its_first_attempt(server, run_id):
 
 
 @ON_BOTH
-def test_a_server_that_stood_still_three_times_counts_no_crash_and_fails_no_run(place):
-    server = Server(place, "--lease", f"{LEASE_S}s").start()
-    WorkerProcess(place)
+def test_a_server_that_stood_still_three_times_counts_no_crash_and_fails_no_run(deployment):
+    server = Server(deployment, "--lease", f"{LEASE_S}s").start()
+    WorkerProcess(deployment)
     server.connected(1)
-    run_id = held(server, place)
+    run_id = held(server, deployment)
     for _ in range(3):
-        with begun_anew(place):  # the worker cannot know that nobody else has the run, and gives it up
+        with begun_anew(deployment):  # the worker cannot know that nobody else has the run, and gives it up
             stand_still(server.process.pid)
-    place.open_gate("late")
+    deployment.open_gate("late")
     succeeds_at_its_first_attempt(server, run_id)
     assert server.stop() == 0
-    assert "worker.lapsed" not in place.logged()
+    assert "worker.lapsed" not in deployment.logged()
 
 
 @ON_BOTH
-def test_what_is_claimed_when_a_server_wakes_is_executed_once(place):
-    server = Server(place, "--lease", f"{LEASE_S}s").start()
+def test_what_is_claimed_when_a_server_wakes_is_executed_once(deployment):
+    server = Server(deployment, "--lease", f"{LEASE_S}s").start()
     for _ in range(2):
-        WorkerProcess(place, "--capacity", "20")
+        WorkerProcess(deployment, "--capacity", "20")
     server.connected(2)
     for n in range(3):
         body = {"name": f"s{n}", "task": "effect", "occurrence": "every 1s", "overlap": "allow", "catch_up": "all"}
         server.post("/v1/schedules", {**body, "input": {"ms": 1500}})
-    until(lambda: len(place.ledger.lines("effect")) > 6, 20, "the schedules fire")
+    until(lambda: len(deployment.ledger.lines("effect")) > 6, 20, "the schedules fire")
     for n in range(1, 101):
-        place.ledger.note("acknowledged", n=n, run_id=server.started("effect", n=n, ms=50))
+        deployment.ledger.note("acknowledged", n=n, run_id=server.started("effect", n=n, ms=50))
     woken = []
     for _ in range(3):
-        before = len(place.ledger.lines("effect"))
+        before = len(deployment.ledger.lines("effect"))
         stand_still(server.process.pid)
-        woken.append(len(place.ledger.lines("effect")))
-        until(lambda before=before: len(place.ledger.lines("effect")) > before + 12, 20, "it has caught up")
+        woken.append(len(deployment.ledger.lines("effect")))
+        until(lambda before=before: len(deployment.ledger.lines("effect")) > before + 12, 20, "it has caught up")
     for n in range(3):
         server.post(f"/v1/schedules/s{n}:pause")
     all_end(server)
     assert server.stop() == 0
-    books = Books(place)
+    books = StoreContents(deployment)
     books.hold(kills=3, fault="the server stands still")
     assert {run["crashes"] for run in books.runs.values()} == {0}
     in_hand = 40 * 3  # what the workers had when the server stopped, they have given up
     twice = [run for run in books.runs.values() if run["epoch"] > 1]
     assert len(twice) <= in_hand
-    assert "worker.lapsed" not in place.logged()
+    assert "worker.lapsed" not in deployment.logged()
 
 
 # -- servers that share a database -----------------------------------------------------------------------------------------
@@ -128,11 +132,11 @@ def shared(postgres_installation, tmp_path):
     with ExitStack() as ends:
         cluster = ends.enter_context(Cluster(installation=postgres_installation))
         url = cluster.url(cluster.create_database())
-        places = Place(tmp_path, url), Place(tmp_path, url)
-        for place in places:
-            ends.callback(place.clean_up)
-        servers = [Server(place, "--lease", f"{LEASE_S}s").start() for place in places]
-        yield cluster, places, servers
+        deployments = Deployment(tmp_path, url), Deployment(tmp_path, url)
+        for deployment in deployments:
+            ends.callback(deployment.clean_up)
+        servers = [Server(deployment, "--lease", f"{LEASE_S}s").start() for deployment in deployments]
+        yield cluster, deployments, servers
 
 
 STILL = {
@@ -144,37 +148,37 @@ STILL = {
 
 @pytest.mark.parametrize("who", STILL)
 def test_servers_on_one_database_take_nothing_from_who_was_not_heard_while_they_stood_still(shared, who):
-    cluster, places, servers = shared
-    WorkerProcess(places[0], others=[places[1]])
+    cluster, deployments, servers = shared
+    WorkerProcess(deployments[0], others=[deployments[1]])
     servers[0].connected(1)
-    run_id = held(servers[0], places[0])
+    run_id = held(servers[0], deployments[0])
     for number in range(3):
-        with nullcontext() if who == "one" else begun_anew(places[0]):
+        with nullcontext() if who == "one" else begun_anew(deployments[0]):
             stand_still(*STILL[who](number, cluster, servers), for_s=LONGER_THAN_GONE_S)
-    places[0].open_gate("late")
+    deployments[0].open_gate("late")
     succeeds_at_its_first_attempt(servers[1], run_id)
     assert [server.stop() for server in servers] == [0, 0]
-    logged = places[0].logged()
+    logged = deployments[0].logged()
     assert "worker.lapsed" not in logged
     if who != "one":
         assert "servers.gone" not in logged, "nobody was gone"
-    epochs = [line["epoch"] for line in places[0].ledger.lines("begun")]
+    epochs = [line["epoch"] for line in deployments[0].ledger.lines("begun")]
     assert len(set(epochs)) == len(epochs)
 
 
 def test_a_run_of_a_worker_that_knows_only_a_server_which_stands_still_has_not_crashed(shared):
     """It cannot say that it lives; the server that takes over sees that the other is not dead."""
-    _, places, servers = shared
-    WorkerProcess(places[0], "--name", "far")
+    _, deployments, servers = shared
+    WorkerProcess(deployments[0], "--name", "far")
     servers[0].connected(1)
-    run_id = held(servers[0], places[0])
-    WorkerProcess(places[1], "--name", "near")
+    run_id = held(servers[0], deployments[0])
+    WorkerProcess(deployments[1], "--name", "near")
     servers[1].connected(2)
     servers[0].process.send(signal.SIGSTOP)
-    begun(places[1], run_id, 2, 40)
+    begun(deployments[1], run_id, 2, 40)
     servers[0].process.send(signal.SIGCONT)
     until(lambda: works(servers[0], "far"), 40, "it is heard again")
-    places[0].open_gate("late")
+    deployments[0].open_gate("late")
     succeeds_at_its_first_attempt(servers[1], run_id)
-    assert [line["epoch"] for line in places[0].ledger.lines("begun")] == [1, 2]
+    assert [line["epoch"] for line in deployments[0].ledger.lines("begun")] == [1, 2]
     assert [server.stop() for server in servers] == [0, 0]

@@ -3,7 +3,7 @@
 import psutil
 import pytest
 from tests.faults.results import note
-from tests.faults.server import APP, Place, Server
+from tests.faults.server import APP, Deployment, Server
 from tests.faults.stores import MINUTES
 from tests.faults.verdict import clean
 from tests.faults.waiting import begun, until
@@ -29,13 +29,13 @@ def server(request, tmp_path_factory):
     if request.param == "postgres":
         cluster = request.getfixturevalue("postgres_cluster")
         store = cluster.url(cluster.create_database())
-    place = Place(tmp_path_factory.mktemp("poison"), store)
-    server = Server(place, "--workers", "2", "--lease", f"{LEASE_MS}ms", app=APP).start()
+    deployment = Deployment(tmp_path_factory.mktemp("poison"), store)
+    server = Server(deployment, "--workers", "2", "--lease", f"{LEASE_MS}ms", app=APP).start()
     server.connected(2)
     yield server
     server.stop()
-    assert clean(place) == []
-    place.clean_up()
+    assert clean(deployment) == []
+    deployment.clean_up()
 
 
 def others(server):
@@ -46,7 +46,7 @@ def others(server):
 def all_succeed(server, ids):
     runs = [server.final(run_id) for run_id in ids]
     note(
-        "a task does harm to its worker", server.place.kind, tries=1, acknowledged=len(ids),
+        "a task does harm to its worker", server.deployment.kind, tries=1, acknowledged=len(ids),
         lost=sum(run["state"] != "succeeded" for run in runs), doubled=0,
     )  # fmt: skip
     assert {run["state"] for run in runs} == {"succeeded"}, runs
@@ -67,7 +67,7 @@ def test_poison_ends_as_failed_and_the_others_are_finished(server, kind):
 
 
 def test_a_task_that_prints_without_end_is_heard_in_part_and_finishes(server):
-    log = server.place.log
+    log = server.deployment.log
     before = log.stat().st_size
     ids = others(server)
     run = server.final(server.started("flood", megabytes=200), 60)
@@ -81,7 +81,7 @@ def test_a_function_that_blocks_the_loop_beyond_the_lease_keeps_its_lease(server
     run_id = server.started("blocks_the_loop", ms=3 * LEASE_MS)
     run = server.final(run_id)
     assert (run["state"], run["output"], run["attempt"]) == ("succeeded", 1, 1)
-    effects = [line for line in server.place.ledger.lines("effect") if line["run_id"] == run_id]
+    effects = [line for line in server.deployment.ledger.lines("effect") if line["run_id"] == run_id]
     assert len(effects) == 1
 
 
@@ -90,7 +90,7 @@ def test_a_fork_bomb_leaves_no_processes_behind(server):
 
     def none_left():
         found = psutil.Process(server.process.pid).children(recursive=True)
-        orphans = [pid for pid in server.place.survivors() if pid not in {child.pid for child in found}]
+        orphans = [pid for pid in server.deployment.survivors() if pid not in {child.pid for child in found}]
         return set(orphans) <= {server.process.pid}
 
     until(none_left, 10, "what it forked is gone")
@@ -99,11 +99,11 @@ def test_a_fork_bomb_leaves_no_processes_behind(server):
 def test_a_deaf_task_is_given_up_and_the_runs_beside_it_are_not_counted_as_crashed(server):
     ids = [server.started("gated", name="beside") for _ in range(6)]
     for run_id in ids:
-        begun(server.place, run_id, 1)
+        begun(server.deployment, run_id, 1)
     deaf = server.started("deaf_on_the_loop")
-    begun(server.place, deaf, 1)
+    begun(server.deployment, deaf, 1)
     server.post(f"/v1/runs/{deaf}:terminate")
     assert server.final(deaf)["state"] == "terminated"
-    server.place.open_gate("beside")
+    server.deployment.open_gate("beside")
     runs = [server.final(run_id) for run_id in ids]
     assert {(run["state"], run["attempt"], run["crashes"]) for run in runs} == {("succeeded", 1, 0)}

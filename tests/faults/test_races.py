@@ -27,26 +27,28 @@ AT_ONCE = 20
 pytestmark = ON_BOTH
 
 
-class Bench:
+class ServiceOnThread:
     """A service on a store, with its writer's thread, and no HTTP."""
 
-    def __init__(self, place):
-        self.place = place
-        if place.kind == "postgres":
-            self.store = open_postgres(place.store_url, SystemClock(), server_id="one", host="here", pid=1, version="0")
+    def __init__(self, deployment):
+        self.deployment = deployment
+        if deployment.kind == "postgres":
+            self.store = open_postgres(
+                deployment.store_url, SystemClock(), server_id="one", host="here", pid=1, version="0"
+            )
         else:
-            self.store = open_file(place.store, SystemClock(), reserve_bytes=0)
+            self.store = open_file(deployment.store, SystemClock(), reserve_bytes=0)
         self.service = Service(self.store, Signer(b"x" * 32), Settings(), features=FEATURES)
 
     async def __aenter__(self):
         self.store.start()
-        if self.place.kind == "postgres":
+        if self.deployment.kind == "postgres":
             await self.service.servers.join()
         return self
 
     async def __aexit__(self, *_):
         await self.store.close()
-        assert clean(self.place) == []
+        assert clean(self.deployment) == []
 
     async def worker(self):
         """Register a worker and return its id."""
@@ -117,8 +119,8 @@ async def one_round(bench):
     return run_id, other_id
 
 
-async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(place):
-    async with Bench(place) as bench:
+async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(deployment):
+    async with ServiceOnThread(deployment) as bench:
         outcomes = set()
         for _ in range(ROUNDS):
             run_id, other_id = await one_round(bench)
@@ -138,7 +140,7 @@ async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(place):
             outcomes.add(tuple(causes[2:]))
         results.note(
             "a run is stopped, ends and is lost at once",
-            place.kind,
+            deployment.kind,
             tries=ROUNDS,
             acknowledged=ROUNDS,
             lost=0,
@@ -158,8 +160,8 @@ async def confirm(bench, worker_id, run):
     assert answer.rejected == []
 
 
-async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(place):
-    async with Bench(place) as bench:
+async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(deployment):
+    async with ServiceOnThread(deployment) as bench:
         worker_id = await bench.worker()
         for _ in range(AT_ONCE):
             run_id = (await bench.service.of(1).runs.start(wire.StartRun(task="job"))).run.id
@@ -172,10 +174,10 @@ async def test_a_result_that_comes_after_an_acknowledged_stop_does_not_count(pla
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["same-request", "other-request"])
-async def test_one_idempotency_key_in_one_batch_has_one_effect(place, same):
+async def test_one_idempotency_key_in_one_batch_has_one_effect(deployment, same):
     from headway.runs.idempotency import request_key
 
-    async with Bench(place) as bench:
+    async with ServiceOnThread(deployment) as bench:
         await bench.worker()
 
         def start(number):

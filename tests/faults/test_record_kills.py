@@ -34,20 +34,20 @@ CUSTOMERS = 50
 FINAL = {"succeeded", "failed", "terminated"}
 
 
-def furnish(place, records, *tasks):
+def furnish(deployment, records, *tasks):
     """Make customers, orders that name them, and tasks, before a server holds the store."""
 
     async def make():
-        if place.kind == "postgres":
-            prepare(place.store_url, SystemClock())
-            store = open_postgres(place.store_url, SystemClock(), server_id="maker", host="h", pid=1, version="0")
+        if deployment.kind == "postgres":
+            prepare(deployment.store_url, SystemClock())
+            store = open_postgres(deployment.store_url, SystemClock(), server_id="maker", host="h", pid=1, version="0")
         else:
-            store = open_file(place.store, SystemClock(), reserve_bytes=0)
+            store = open_file(deployment.store, SystemClock(), reserve_bytes=0)
         store.start()
         service = Service(
             store, Signer(b"x" * 32), Settings(), features=FEATURES, gateway=Gateway(EgressPolicy(["127.0.0.1"]))
         )
-        if place.kind == "postgres":
+        if deployment.kind == "postgres":
             await service.servers.join()
         services = service.of(1)
         balance = {"name": "Balance", "type": "number", "default": 0}
@@ -71,7 +71,7 @@ def furnish(place, records, *tasks):
         for task in tasks:
             await services.record_tasks.create(msgspec.convert({"table": "orders", **task}, CreateRecordTask))
         await service.gateway.close()
-        if place.kind == "postgres":
+        if deployment.kind == "postgres":
             await service.servers.leave()
         await store.close()
 
@@ -84,7 +84,7 @@ def killed_while_it_runs(server, run_id, times):
     It is let go on for moments, and looked at from outside while it stands still: no run is too fast for that.
     """
     died, reached = 0, 0
-    with opened(server.place) as store:
+    with opened(server.deployment) as store:
         while died < times:
             server.process.send(signal.SIGSTOP)
             try:
@@ -106,9 +106,9 @@ def killed_while_it_runs(server, run_id, times):
     return died
 
 
-def rows(place, table):
+def rows(deployment, table):
     """Return (version, values by field) of every record of a table."""
-    with opened(place) as connection:
+    with opened(deployment) as connection:
         found = connection.execute(
             f"SELECT version, data FROM records WHERE table_number = (SELECT number FROM tables WHERE name = '{table}')"
         )
@@ -127,7 +127,7 @@ TASKS = {
 
 
 @kills({"sqlite": 3, "postgres": 1}, many=60, within_s=300)
-def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
+def test_each_record_is_changed_exactly_once_whatever_is_killed(deployment, kills):
     records, again = 6_000, 4
     alike = {
         f"{name} {number}": [{"action": "update", "set": {field: f"seen {number}"}}]
@@ -135,8 +135,8 @@ def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
         for number in range(again)
     }
     actions = {**alike, "Each": TASKS["each for itself"]}
-    furnish(place, records, *({"name": name, "actions": done} for name, done in actions.items()))
-    server = Server(place, "--lease", "1500ms").start()
+    furnish(deployment, records, *({"name": name, "actions": done} for name, done in actions.items()))
+    server = Server(deployment, "--lease", "1500ms").start()
     died = Counter()
     rounds = ["Patch 0", "Indexed 0", "Each"]
     for name in rounds:
@@ -151,10 +151,10 @@ def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
         assert server.get(f"/v1/runs/{run_id}/output")["output"] == {"total": records, "done": records, "failed": 0}
     assert all(died[what] >= 1 for what in ("Patch", "Indexed", "Each")), died
     assert server.stop() == 0
-    orders = rows(place, "orders")
+    orders = rows(deployment, "orders")
     changed = Counter(version - 1 for version, _ in orders)
     note(
-        "kill -9 of the server in the middle of a record task", place.kind, tries=died.total(),
+        "kill -9 of the server in the middle of a record task", deployment.kind, tries=died.total(),
         acknowledged=records * len(rounds), lost=sum(max(len(rounds) - times, 0) * many for times, many in changed.items()),
         doubled=sum(max(times - len(rounds), 0) * many for times, many in changed.items()),
     )  # fmt: skip
@@ -162,13 +162,13 @@ def test_each_record_is_changed_exactly_once_whatever_is_killed(place, kills):
     assert {values["field_2"] for _, values in orders} == {1}
     last = {name.partition(" ")[0]: name.replace(name.partition(" ")[0], "seen") for name in rounds}
     assert {(values["field_3"], values["field_5"]) for _, values in orders} == {(last["Patch"], last["Indexed"])}
-    logged = Counter(values["field_1"] for _, values in rows(place, "log"))
+    logged = Counter(values["field_1"] for _, values in rows(deployment, "log"))
     assert len(logged) == records
     assert set(logged.values()) == {1}
-    with opened(place) as connection:
+    with opened(deployment) as connection:
         (started,) = connection.execute("SELECT count(*) FROM runs WHERE task = 'count'").fetchone()
     assert started == records
-    assert clean(place) == []
+    assert clean(deployment) == []
 
 
 class Receiver:
@@ -206,15 +206,15 @@ class Receiver:
 
 @ON_BOTH
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # connections die with the server
-def test_every_record_is_sent_and_what_is_sent_again_has_the_same_name(place):
+def test_every_record_is_sent_and_what_is_sent_again_has_the_same_name(deployment):
     records = 400
     with Receiver() as receiver:
         call = {
             "name": "Call",
             "actions": [{"action": "webhook", "url": receiver.url}, *TASKS["one statement for many"]],
         }
-        furnish(place, records, call)
-        server = Server(place, "--lease", "1500ms", HEADWAY_OUTBOUND_ALLOW="127.0.0.1").start()
+        furnish(deployment, records, call)
+        server = Server(deployment, "--lease", "1500ms", HEADWAY_OUTBOUND_ALLOW="127.0.0.1").start()
         run_id = server.started("Call")
         died = killed_while_it_runs(server, run_id, 3)
         run = server.final(run_id, 120)
@@ -223,5 +223,5 @@ def test_every_record_is_sent_and_what_is_sent_again_has_the_same_name(place):
         assert server.stop() == 0
     assert sorted(number for _, number in receiver.seen) == list(range(records)), "each of them, under one name"
     assert sum(receiver.seen.values()) <= records + 16 * died
-    assert Counter(version for version, _ in rows(place, "orders")) == {2: records}
-    assert clean(place) == []
+    assert Counter(version for version, _ in rows(deployment, "orders")) == {2: records}
+    assert clean(deployment) == []

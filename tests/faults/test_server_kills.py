@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 import pytest
 from tests.faults.load import Load
-from tests.faults.protocol import Hand
+from tests.faults.protocol import ProtocolWorker
 from tests.faults.server import APP, Server
 from tests.faults.stores import ON_BOTH, kills
-from tests.faults.verdict import Books, clean
+from tests.faults.verdict import StoreContents, clean
 from tests.faults.waiting import all_end, more_than, pause, until
 
 from headway.client.errors import ConnectionLost
@@ -19,28 +19,28 @@ BACK_WITHIN_S = {"sqlite": 2.0, "postgres": 4.0}
 
 
 @kills({"sqlite": 15, "postgres": 3})
-def test_nothing_acknowledged_is_lost_when_the_server_is_killed(place, kills):
-    server = Server(place, "--workers", "2", "--lease", "5s", app=APP).start()
+def test_nothing_acknowledged_is_lost_when_the_server_is_killed(deployment, kills):
+    server = Server(deployment, "--workers", "2", "--lease", "5s", app=APP).start()
     server.knows("effect")
     back_after = []
-    with Load(place, tasks=["effect", "effect_in_thread", "steps"], rate=60) as load:
+    with Load(deployment, tasks=["effect", "effect_in_thread", "steps"], rate=60) as load:
         for _ in range(kills):
             pause(random.uniform(0.05, 1.2))
             server.kill()
             server.start()
             back_after.append(server.wait_until_ready())
-        more_than(10 * kills, place)
+        more_than(10 * kills, deployment)
     assert load.odd == []
     all_end(server)
     assert server.stop() == 0
-    books = Books(place)
+    books = StoreContents(deployment)
     books.hold(kills=kills, fault="kill -9 of the server")
-    assert sorted(back_after)[len(back_after) * 9 // 10] <= BACK_WITHIN_S[place.kind], back_after
+    assert sorted(back_after)[len(back_after) * 9 // 10] <= BACK_WITHIN_S[deployment.kind], back_after
 
 
-def same_start_until_acknowledged(place, key):
+def same_start_until_acknowledged(deployment, key):
     """Send one start until it is answered; return (id, whether it was there before)."""
-    http = place.connect()
+    http = deployment.connect()
     body = msgspec.json.encode({"task": "effect", "input": {"n": 1}})
     found = []
 
@@ -60,33 +60,33 @@ def same_start_until_acknowledged(place, key):
 
 @ON_BOTH
 @pytest.mark.parametrize("killed", [False, True], ids=["alive", "killed"])
-def test_one_idempotency_key_starts_one_run_however_many_send_it_at_once(place, killed):
-    server = Server(place, app=APP).start()
+def test_one_idempotency_key_starts_one_run_however_many_send_it_at_once(deployment, killed):
+    server = Server(deployment, app=APP).start()
     server.knows("effect")
     with ThreadPoolExecutor(64) as pool:
-        sent = [pool.submit(same_start_until_acknowledged, place, "one-key") for _ in range(64)]
+        sent = [pool.submit(same_start_until_acknowledged, deployment, "one-key") for _ in range(64)]
         if killed:
             until(lambda: any(answer.done() for answer in sent), 10, "one is answered")
             server.kill()
             server.start()
         answers = [answer.result() for answer in sent]
     for run_id, _ in answers:
-        place.ledger.note("acknowledged", n=1, run_id=run_id)
+        deployment.ledger.note("acknowledged", n=1, run_id=run_id)
     assert len({run_id for run_id, _ in answers}) == 1
     assert [status for _, status in answers].count(202) <= 1
     assert server.final(answers[0][0])["state"] == "succeeded"
     server.stop()
     said = "one start is sent 64 times at once" + ", and the server killed" * killed
-    Books(place).hold(kills=1, fault=said, tries=1)
+    StoreContents(deployment).hold(kills=1, fault=said, tries=1)
 
 
 @ON_BOTH
-def test_a_reader_sees_each_event_once_and_in_order_across_kills(place):
+def test_a_reader_sees_each_event_once_and_in_order_across_kills(deployment):
     import headway
 
-    server = Server(place, "--lease", "20s", app=APP).start()
+    server = Server(deployment, "--lease", "20s", app=APP).start()
     server.knows("chatty")
-    with ThreadPoolExecutor(4) as pool, headway.Client(place.url) as client:  # closed first, it ends its readers
+    with ThreadPoolExecutor(4) as pool, headway.Client(deployment.url) as client:  # closed first, it ends its readers
         run = client.runs.start("chatty", lines=150, ms=20)
         readers = [pool.submit(lambda after=after: list(run.events(after))) for after in (0, 0, 1)]
         for lines in (20, 80):
@@ -104,16 +104,16 @@ def test_a_reader_sees_each_event_once_and_in_order_across_kills(place):
 
 @ON_BOTH
 @pytest.mark.long
-def test_a_server_with_a_hundred_thousand_open_runs_is_back_within_two_seconds(place):
-    server = Server(place).start()
-    Hand(server)
+def test_a_server_with_a_hundred_thousand_open_runs_is_back_within_two_seconds(deployment):
+    server = Server(deployment).start()
+    ProtocolWorker(server)
     for first in range(0, 100_000, 1_000):
         runs = [{"task": "job", "input": {"n": n}} for n in range(first, first + 1_000)]
         server.post("/v1/runs:batch", {"atomic": True, "runs": runs})
     for _ in range(3):
         server.kill()
         server.start()
-        assert server.wait_until_ready() <= BACK_WITHIN_S[place.kind]
+        assert server.wait_until_ready() <= BACK_WITHIN_S[deployment.kind]
     assert server.counts()["queued"] == 100_000
     server.kill()
-    assert clean(place) == []
+    assert clean(deployment) == []

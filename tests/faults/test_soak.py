@@ -12,7 +12,7 @@ import psutil
 import pytest
 from tests.faults import results
 from tests.faults.load import Load
-from tests.faults.protocol import Hand
+from tests.faults.protocol import ProtocolWorker
 from tests.faults.server import Server, WorkerProcess
 from tests.faults.stores import MINUTES, STORES, TIMES
 from tests.faults.waiting import pause, until
@@ -39,8 +39,8 @@ LOG_BYTES = 4 * 16 * 2**20
 class Clients:
     """They do, again and again, whatever comes and goes: streams, waits, lists, workers, stops, exports, connections."""
 
-    def __init__(self, place, server):
-        self._place, self._server = place, server
+    def __init__(self, deployment, server):
+        self._place, self._server = deployment, server
         self._over = threading.Event()
         self.turns = 0
         self.wrong = []
@@ -90,7 +90,7 @@ class Clients:
     def _work(self, http):
         """Be a worker of its own that comes, declares a task, fails at a run, terminates another, and goes."""
         job = f"job-{self.turns % 20}"
-        hand = Hand(self._server, {"name": job, "queue": "hand", "retry": {"max_attempts": 1}})
+        hand = ProtocolWorker(self._server, {"name": job, "queue": "hand", "retry": {"max_attempts": 1}})
         for _ in range(2):
             self._start(http, job)
         for lease in hand.claim(5):
@@ -116,7 +116,7 @@ def cached_bytes(server):
     return int(float(re.search(r"^headway_db_cache_bytes (\S+)$", text, re.MULTILINE)[1]))
 
 
-class Held:
+class ProcessResources:
     """What a process holds, from moment to moment."""
 
     def __init__(self, name, pid):
@@ -138,25 +138,28 @@ class Held:
         return statistics.median(looks[-size:]) - statistics.median(looks[size : 2 * size])
 
 
-@pytest.mark.parametrize("place", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
-def test_nothing_that_is_over_is_held_on_to(place):
-    server = Server(place, "--lease", "2s").start()
-    worker = WorkerProcess(place, "--capacity", "20")
+@pytest.mark.parametrize("deployment", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
+def test_nothing_that_is_over_is_held_on_to(deployment):
+    server = Server(deployment, "--lease", "2s").start()
+    worker = WorkerProcess(deployment, "--capacity", "20")
     server.knows("effect_in_process")
-    both = Held("server", server.process.pid), Held("worker", worker.pid)
+    both = ProcessResources("server", server.process.pid), ProcessResources("worker", worker.pid)
     logs, turns = [], []
     began = time.monotonic()
     tasks = ("effect", "effect_in_thread", "effect_in_process", "steps")
-    with Load(place, tasks=tasks, rate=STARTS_S, ms=20, retention=KEPT) as load, Clients(place, server) as clients:
+    with (
+        Load(deployment, tasks=tasks, rate=STARTS_S, ms=20, retention=KEPT) as load,
+        Clients(deployment, server) as clients,
+    ):
         while time.monotonic() - began < SECONDS:
             pause(1)
             both[0].look(cached_bytes(server))
             both[1].look()
             turns.append(clients.turns)
-            if place.kind == "sqlite":
-                logs.append(place.store.with_name(f"{place.store.name}-wal").stat().st_size)
+            if deployment.kind == "sqlite":
+                logs.append(deployment.store.with_name(f"{deployment.store.name}-wal").stat().st_size)
     assert (load.odd, clients.wrong) == ([], [])
-    done = Held.grown(turns) + STARTS_S * SECONDS / 2
+    done = ProcessResources.grown(turns) + STARTS_S * SECONDS / 2
     said = {held.name: (held.grown(held.memory), held.grown(held.handles), held.grown(held.threads)) for held in both}
     for held in both:
         assert held.grown(held.memory) < SLACK_BYTES + LEAK_BYTES * done, said
@@ -167,10 +170,10 @@ def test_nothing_that_is_over_is_held_on_to(place):
         lambda: set(server.under_way()) <= {"scheduled"}, 60, lambda: f"all that was started ends: {server.under_way()}"
     )
     assert server.stop() == 0
-    started = {line["run_id"] for line in place.ledger.lines("acknowledged")}
-    executed = {line["run_id"] for kind in ("effect", "step") for line in place.ledger.lines(kind)}
+    started = {line["run_id"] for line in deployment.ledger.lines("acknowledged")}
+    executed = {line["run_id"] for kind in ("effect", "step") for line in deployment.ledger.lines(kind)}
     results.note(
-        "nothing, for minutes of all kinds of work", place.kind, tries=1, acknowledged=len(started),
+        "nothing, for minutes of all kinds of work", deployment.kind, tries=1, acknowledged=len(started),
         lost=len(started - executed), doubled=0,
     )  # fmt: skip
     assert started <= executed

@@ -3,7 +3,7 @@
 import pytest
 from tests.faults.server import Server, WorkerProcess
 from tests.faults.stores import ON_BOTH
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import until
 
 ON_THE_WORKER, ASLEEP = "1500ms", "2500ms"
@@ -21,15 +21,15 @@ def failed(server, run_id, number):
     until(lambda: len(failures(server, run_id)) >= number, 30, f"try {number} has failed")
 
 
-def noted(place, what, run_id):
-    return sum(line["run_id"] == run_id for line in place.ledger.lines(what))
+def noted(deployment, what, run_id):
+    return sum(line["run_id"] == run_id for line in deployment.ledger.lines(what))
 
 
 @ON_BOTH
 @pytest.mark.parametrize("wait", [ON_THE_WORKER, ASLEEP])
-def test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed(place, wait):
-    server = Server(place).start()
-    worker = WorkerProcess(place)
+def test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_are_killed(deployment, wait):
+    server = Server(deployment).start()
+    worker = WorkerProcess(deployment)
     server.knows("retried_step")
     run_id = server.started("retried_step", wait=wait)
     for number in (1, 2, 3):
@@ -37,18 +37,18 @@ def test_tries_of_a_step_are_neither_lost_nor_doubled_when_workers_and_servers_a
         worker.kill()
         if number == 2:
             server.kill()
-            server = Server(place).start()
-        worker = WorkerProcess(place)
+            server = Server(deployment).start()
+        worker = WorkerProcess(deployment)
     final = server.final(run_id)
-    assert ("failed", "StepFailed", 4) == (final["state"], final["error"]["type"], noted(place, "try", run_id))
+    assert ("failed", "StepFailed", 4) == (final["state"], final["error"]["type"], noted(deployment, "try", run_id))
     assert [1, 2, 3, 4] == failures(server, run_id)
-    assert 1 == noted(place, "first", run_id), "what succeeded is not done again"
+    assert 1 == noted(deployment, "first", run_id), "what succeeded is not done again"
     assert 1 == final["attempt"] - final["crashes"], "no try was an attempt of the run"
-    place.open_gate("mended")
+    deployment.open_gate("mended")
     again = server.post(f"/v1/runs/{run_id}:retry")["id"]
     server.kill()  # it was acknowledged
-    server = Server(place).start()
+    server = Server(deployment).start()
     assert ("succeeded", wait) == (server.final(again)["state"], server.run(again)["output"])
-    assert (0, 1) == (noted(place, "first", again), noted(place, "try", again))
+    assert (0, 1) == (noted(deployment, "first", again), noted(deployment, "try", again))
     server.stop()
-    Books(place).hold(kills=5, finished=False)
+    StoreContents(deployment).hold(kills=5, finished=False)

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 import uvloop
-from tests.faults.protocol import Hand, of
+from tests.faults.protocol import ProtocolWorker, of
 from tests.faults.readers import Reader
 from tests.faults.results import note
 from tests.faults.server import Server
@@ -72,14 +72,14 @@ def closed_at_the_end(readers):
 
 
 async def scene(server, streams, again_s):
-    hand = Hand(server)
+    hand = ProtocolWorker(server)
     for _ in range(RUNS):
         server.started("job")
     leases = hand.claim(RUNS)
     before = psutil.Process(server.process.pid).memory_info().rss
     ids = [lease["run_id"] for lease in leases]
     readers = [
-        Reader(server.place.port, ids[number % RUNS], slow=number % 10 == 9, again_s=again_s)
+        Reader(server.deployment.port, ids[number % RUNS], slow=number % 10 == 9, again_s=again_s)
         for number in range(streams)
     ]
     with closed_at_the_end(readers):
@@ -104,7 +104,7 @@ async def scene(server, streams, again_s):
         short = sum(reader.seen != last[reader._run_id] for reader in readers)
     print(f"{streams} streams: {each_kib:.0f} KiB each, all back after {back_s:.1f} s")
     note(
-        "the server is killed while streams are read", server.place.kind, tries=1, acknowledged=sum(last.values()),
+        "the server is killed while streams are read", server.deployment.kind, tries=1, acknowledged=sum(last.values()),
         lost=short, doubled=len(wrong), streams=streams, back_s=round(back_s, 1),
     )  # fmt: skip
     assert wrong == []
@@ -115,28 +115,28 @@ async def scene(server, streams, again_s):
 
 
 @pytest.mark.parametrize(
-    ("place", "streams", "again_s"),
+    ("deployment", "streams", "again_s"),
     [
         ("sqlite", 1_000, 0.5),
         *(pytest.param(store, streams, 2.0, marks=MINUTES) for store in STORES for streams in (1_000, 10_000)),
     ],
-    indirect=["place"],
+    indirect=["deployment"],
 )
-def test_every_stream_is_resumed_without_gap_or_repetition_when_the_server_is_killed(place, streams, again_s):
-    server = Server(place, "--lease", "60s").start()
+def test_every_stream_is_resumed_without_gap_or_repetition_when_the_server_is_killed(deployment, streams, again_s):
+    server = Server(deployment, "--lease", "60s").start()
     uvloop.run(scene(server, streams, again_s))
     assert server.stop() == 0
-    assert clean(place) == []
+    assert clean(deployment) == []
 
 
 async def unread(server, number):
     """Open streams on a long history and do not read them; return when the server has cut them."""
-    hand = Hand(server)
+    hand = ProtocolWorker(server)
     run_id = server.started("job")
     (lease,) = hand.claim()
     await asyncio.to_thread(tell, hand, [lease], FAT, 32_000)
     hand.report(of(lease, "succeeded"))
-    readers = [Reader(server.place.port, run_id, slow=True) for _ in range(number)]
+    readers = [Reader(server.deployment.port, run_id, slow=True) for _ in range(number)]
     with closed_at_the_end(readers):
         await opened(readers)
         began_s = time.monotonic()
@@ -157,12 +157,12 @@ async def unread(server, number):
 def connections(server):
     """Return how many clients are connected; a server's own connections to its database are none of them."""
     found = psutil.Process(server.process.pid).net_connections("tcp")
-    here = [one for one in found if one.laddr.port == server.place.port]
+    here = [one for one in found if one.laddr.port == server.deployment.port]
     return len([one for one in here if one.status == psutil.CONN_ESTABLISHED])
 
 
-@pytest.mark.parametrize("place", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
-def test_who_does_not_read_is_cut_off_and_finds_everything_when_it_comes_back(place):
-    server = Server(place, "--lease", "60s").start()
+@pytest.mark.parametrize("deployment", [pytest.param(store, marks=MINUTES) for store in STORES], indirect=True)
+def test_who_does_not_read_is_cut_off_and_finds_everything_when_it_comes_back(deployment):
+    server = Server(deployment, "--lease", "60s").start()
     uvloop.run(unread(server, 50))
     assert server.stop() == 0

@@ -8,10 +8,10 @@ import headway
 class Users:
     """SDK clients that start runs and wait for their results, one after the other, until told to stop."""
 
-    def __init__(self, place, number, *others):
+    def __init__(self, deployment, number, *others):
         self.failures, self.done = [], 0
-        self._place, self._over = place, threading.Event()
-        self._known = [found.url for found in (place, *others)]
+        self._place, self._over = deployment, threading.Event()
+        self._known = [found.url for found in (deployment, *others)]
         self._threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(number)]
 
     def _work(self, number):

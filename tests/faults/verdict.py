@@ -11,22 +11,22 @@ from typing import Any
 import apsw
 import psycopg
 from tests.faults import results
-from tests.faults.server import Place
+from tests.faults.server import Deployment
 from tests.rows import verify, verify_postgres
 
 FINAL = ("succeeded", "failed", "terminated")
 
 
-class Books:
+class StoreContents:
     """All runs and events of a store that nobody uses any more, and the ledger's lines."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, deployment: Deployment) -> None:
         """Read everything."""
-        self.place = place
+        self.deployment = deployment
         columns = "id, task, state, attempt, crashes, epoch, seq, input, output, run_type"
         names = columns.split(", ")
         self.events: dict[str, list[tuple[int, str, int, dict[str, Any]]]] = defaultdict(list)
-        with opened(place) as connection:
+        with opened(deployment) as connection:
             rows = connection.execute(f"SELECT {columns} FROM runs").fetchall()
             self.runs: dict[str, dict[str, Any]] = {row[0]: dict(zip(names, row, strict=True)) for row in rows}
             for run_id, seq, kind, time, data in connection.execute(
@@ -36,9 +36,9 @@ class Books:
             # The pages of a database are its own affair.
             of_file = isinstance(connection, apsw.Connection)
             self.integrity = connection.execute("PRAGMA integrity_check").fetchall() if of_file else [("ok",)]
-        self.acknowledged = place.ledger.lines("acknowledged")
-        self.effects = place.ledger.lines("effect")
-        self.steps = place.ledger.lines("step")
+        self.acknowledged = deployment.ledger.lines("acknowledged")
+        self.effects = deployment.ledger.lines("effect")
+        self.steps = deployment.ledger.lines("step")
 
     @property
     def lost(self) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ class Books:
         """Assert everything that a fault must not change; if the fault has a name, note first what was seen."""
         if fault:
             results.note(
-                fault, self.place.kind, tries=kills if tries is None else tries, acknowledged=len(self.acknowledged),
+                fault, self.deployment.kind, tries=kills if tries is None else tries, acknowledged=len(self.acknowledged),
                 lost=len(self.lost), doubled=self.doubled,
             )  # fmt: skip
         self._is_whole()
@@ -64,7 +64,7 @@ class Books:
         self._histories_are_straight()
         self._effects_agree(kills)
         self._steps_were_not_done_again()
-        assert clean(self.place) == []
+        assert clean(self.deployment) == []
 
     def _is_whole(self) -> None:
         assert self.integrity == [("ok",)]
@@ -118,20 +118,20 @@ class Books:
                     assert epoch == max(done[run_id, number]), (run, number, done[run_id, number])
 
 
-def clean(place: Place) -> list[str]:
+def clean(deployment: Deployment) -> list[str]:
     """Return what `headway doctor --verify` finds wrong in a store."""
-    with opened(place) as connection:
+    with opened(deployment) as connection:
         look: Any = verify if isinstance(connection, apsw.Connection) else verify_postgres
         return [str(finding) for finding in look(connection)]
 
 
 @contextlib.contextmanager
-def opened(place: Place) -> Iterator[Any]:
+def opened(deployment: Deployment) -> Iterator[Any]:
     """Give a connection to a place's store, of the driver's own."""
-    if place.kind == "postgres":
-        connection: Any = psycopg.connect(place.store_url, autocommit=True)
+    if deployment.kind == "postgres":
+        connection: Any = psycopg.connect(deployment.store_url, autocommit=True)
     else:
-        connection = apsw.Connection(str(place.store))
+        connection = apsw.Connection(str(deployment.store))
     try:
         yield connection
     finally:

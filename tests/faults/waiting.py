@@ -49,16 +49,16 @@ def all_end(server, stuck_s=60):
         until(fewer, stuck_s, lambda: f"one of those under way ends: {server.under_way()}")
 
 
-def more_than(number, place):
+def more_than(number, deployment):
     """Wait until more than so many starts were acknowledged: how fast they are is the machine's affair."""
-    until(lambda: len(place.ledger.lines("acknowledged")) > number, 120, f"{number} starts are acknowledged")
+    until(lambda: len(deployment.ledger.lines("acknowledged")) > number, 120, f"{number} starts are acknowledged")
 
 
-def begun(place, run_id, epoch, within_s=20):
+def begun(deployment, run_id, epoch, within_s=20):
     """Wait until an attempt has begun."""
 
     def look():
-        return [line for line in place.ledger.lines("begun") if (line["run_id"], line["epoch"]) == (run_id, epoch)]
+        return [line for line in deployment.ledger.lines("begun") if (line["run_id"], line["epoch"]) == (run_id, epoch)]
 
     return until(look, within_s, f"attempt {epoch} of {run_id} has begun")[0]
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.faults.server import Place, Server
+from tests.faults.server import Deployment, Server
 
 from headway.serving.offline import openapi
 
@@ -87,7 +87,7 @@ def test_every_module_of_a_python_client_can_be_imported(surface, python_clients
 @pytest.fixture
 def server(tmp_path):
     """A server with a worker that knows `backup`, and no keys yet."""
-    place = Place(tmp_path)
+    place = Deployment(tmp_path)
     server = Server(place, app="tests.compat.app:app").start()
     server.knows("backup")
     yield place.url

@@ -158,12 +158,12 @@ def backwards(
     """
     known = [(one, found) for one in operations if (found := version(one.answer)) is not None]
     ended = sorted(known, key=lambda one: one[0].ended)
-    wrong, newest, place = [], None, 0
+    wrong, newest, deployment = [], None, 0
     for operation, found in sorted(known, key=lambda one: one[0].began):
-        while place < len(ended) and ended[place][0].ended < operation.began:
-            if newest is None or ended[place][1] > newest[1]:
-                newest = ended[place]
-            place += 1
+        while deployment < len(ended) and ended[deployment][0].ended < operation.began:
+            if newest is None or ended[deployment][1] > newest[1]:
+                newest = ended[deployment]
+            deployment += 1
         if newest is not None and found < newest[1]:
             wrong.append((newest[0], operation))
     return wrong

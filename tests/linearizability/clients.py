@@ -9,7 +9,7 @@ import time
 from typing import Any, Self
 
 import msgspec
-from tests.faults.server import Place
+from tests.faults.server import Deployment
 from tests.linearizability.checker import NEVER, Operation
 from tests.linearizability.model import shown, version_of
 
@@ -26,9 +26,9 @@ GIVES_UP = 0.3
 class Clients:
     """Threads with a connection to each server, on a few runs at a time, so that they meet."""
 
-    def __init__(self, *places: Place, operations: int, threads: int = 6, seed: int = 0) -> None:
+    def __init__(self, *deployments: Deployment, operations: int, threads: int = 6, seed: int = 0) -> None:
         """All of them together do so many operations, at the servers of one store that these places have."""
-        self._places = places
+        self._places = deployments
         self._left = itertools.count(1)
         self._operations, self._seed = operations, seed
         self._threads = [threading.Thread(target=self._live, args=(number,), daemon=True) for number in range(threads)]
@@ -51,7 +51,7 @@ class Clients:
     def _live(self, client: int) -> None:
         rng = random.Random(self._seed * 100 + client)
         first = client % len(self._places)
-        http = [place.connect() for place in (*self._places[first:], *self._places[:first])]
+        http = [deployment.connect() for deployment in (*self._places[first:], *self._places[:first])]
         seen: dict[str, int] = {}
         while next(self._left) <= self._operations and not self.odd:
             if len(self._runs) < 2 or rng.random() < 0.02:

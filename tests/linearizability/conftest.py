@@ -1,4 +1,4 @@
-from tests.faults.conftest import place
+from tests.faults.conftest import deployment
 from tests.postgres.fixtures import postgres_cluster, postgres_installation, postgres_url
 
-__all__ = ["place", "postgres_cluster", "postgres_installation", "postgres_url"]
+__all__ = ["deployment", "postgres_cluster", "postgres_installation", "postgres_url"]

@@ -77,8 +77,8 @@ def test_histories_that_a_register_has_made_are_accepted_and_spoiled_ones_are_no
             else:
                 history.append(read(began, ended, value))
         assert explained(*history)
-        place = rng.choice([i for i, one in enumerate(history) if one.verb == "read"])
-        history[place] = read(history[place].began, history[place].ended, 1000)
+        deployment = rng.choice([i for i, one in enumerate(history) if one.verb == "read"])
+        history[deployment] = read(history[deployment].began, history[deployment].ended, 1000)
         refused += not explained(*history)
     assert refused == 200
 

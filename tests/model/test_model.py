@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.faults.stores import TIMES
+from tests.harness import START, declare, on_disk, on_postgres, raw, spec
 from tests.model.reference import FINAL, LEASED, Reference
-from tests.world import START, declare, on_disk, on_postgres, raw, spec
 
 from headway.errors import HeadwayError
 from headway.kernel.query import Page, RunFilter
@@ -93,7 +93,7 @@ class Life(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.runner = asyncio.Runner()
-        self.world = self.do(self._open())
+        self.harness = self.do(self._open())
         self.model = Reference(START)
         self.leases = []
         self.known = []
@@ -123,7 +123,7 @@ class Life(RuleBasedStateMachine):
         assert expected == code, (name, expected, code)
         FIRED[name, expected] += 1
         if hasattr(answer, "epoch"):
-            assert answer == self.do(self.world.runs.get(answer.id)), name
+            assert answer == self.do(self.harness.runs.get(answer.id)), name
         return answer
 
     def any(self, number):
@@ -137,7 +137,7 @@ class Life(RuleBasedStateMachine):
 
     @may(5, task=tasks, priority=priorities, key=st.sampled_from("ab"), delay=delays)
     def start(self, task, priority, key, delay):
-        run = self.do(self.world.start(task, priority=priority, key=key, delay=f"{delay}ms"))
+        run = self.do(self.harness.start(task, priority=priority, key=key, delay=f"{delay}ms"))
         self.model.start(run.id, task, priority, key, delay)
         FIRED["start", None] += 1
 
@@ -147,7 +147,7 @@ class Life(RuleBasedStateMachine):
         parent = self.any(number)
         refused = self.model.runs[parent]["state"] in ("stopping", "terminated")
         run = self.verb(
-            "start under", "invalid_state" if refused else None, self.world.start(task, parent_id=parent, key=key)
+            "start under", "invalid_state" if refused else None, self.harness.start(task, parent_id=parent, key=key)
         )
         if run is not None:
             self.model.start(run.id, task, 5, key, 0, parent)
@@ -156,33 +156,33 @@ class Life(RuleBasedStateMachine):
     @may(number=pick, cascade=st.booleans())
     def terminate(self, number, cascade):
         run = self.any(number)
-        how = self.world.stop(run, children="cascade" if cascade else "leave")
+        how = self.harness.stop(run, children="cascade" if cascade else "leave")
         self.verb("terminate", self.model.terminate(run, cascade=cascade), how)
 
     @has_runs
     @may(number=pick)
     def hold(self, number):
         run = self.any(number)
-        self.verb("hold", self.model.hold(run), self.world.runs.suspend(run, WHY))
+        self.verb("hold", self.model.hold(run), self.harness.runs.suspend(run, WHY))
 
     @has_runs
     @may(number=pick)
     def resume(self, number):
         run = self.any(number)
-        self.verb("resume", self.model.resume(run), self.world.runs.resume(run, WHY))
+        self.verb("resume", self.model.resume(run), self.harness.runs.resume(run, WHY))
 
     @has_runs
     @may(number=pick, name=names)
     def signal(self, number, name):
         run = self.any(number)
-        self.verb("signal", self.model.signal(run, name), self.world.runs.signal(run, SignalRun(name=name)))
+        self.verb("signal", self.model.signal(run, name), self.harness.runs.signal(run, SignalRun(name=name)))
 
     @has_runs
     @may(number=pick)
     def retry(self, number):
         run = self.any(number)
         ended = self.model.runs[run]["state"] in ("failed", "terminated")
-        new = self.verb("retry", None if ended else "invalid_state", self.world.runs.retry(run, WHY))
+        new = self.verb("retry", None if ended else "invalid_state", self.harness.runs.retry(run, WHY))
         if new is not None:
             assert run == new.previous_id
             self.model.retry(run, new.id)
@@ -191,15 +191,17 @@ class Life(RuleBasedStateMachine):
     @may(number=pick, protected=st.booleans())
     def protect(self, number, protected):
         run = self.any(number)
-        self.verb("protect", self.model.protect(run, int(protected)), self.world.runs.protect(run, protected=protected))
+        self.verb(
+            "protect", self.model.protect(run, int(protected)), self.harness.runs.protect(run, protected=protected)
+        )
 
     @has_runs
     @may(2, number=pick, shielded=st.sampled_from([False, False, True]))
     def delete(self, number, shielded):
         run = self.any(number)
         if shielded:
-            self.verb("protect", self.model.protect(run, 1), self.world.runs.protect(run, protected=True))
-        self.verb("delete", self.model.delete(run), self.world.runs.delete(run))
+            self.verb("protect", self.model.protect(run, 1), self.harness.runs.protect(run, protected=True))
+        self.verb("delete", self.model.delete(run), self.harness.runs.delete(run))
 
     @has_runs
     @may(number=pick, priority=priorities)
@@ -220,13 +222,13 @@ class Life(RuleBasedStateMachine):
         self.verb("reschedule", self.model.reschedule(run, at), self.patch(run, run_at=to_text(at)))
 
     def patch(self, run, **fields):
-        return self.world.runs.patch(run, PatchRun(**fields), None)
+        return self.harness.runs.patch(run, PatchRun(**fields), None)
 
-    @when(lambda self: "other" in {queue.name for queue in self.world.queues.list()})
+    @when(lambda self: "other" in {queue.name for queue in self.harness.queues.list()})
     @may(paused=st.booleans())
     def pause(self, paused):
         (self.model.paused.add if paused else self.model.paused.discard)("other")
-        self.do(self.world.queues.pause("other", paused=paused))
+        self.do(self.harness.queues.pause("other", paused=paused))
         FIRED["pause", None] += 1
 
     # -- workers -------------------------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ class Life(RuleBasedStateMachine):
     @when(lambda self: len(self.model.workers) < 2)
     @may()
     def add_worker(self):
-        worker = self.do(self.world.worker(*TASKS))
+        worker = self.do(self.harness.worker(*TASKS))
         self.model.workers[worker] = self.model.now
         self.known.append(worker)
         FIRED["register", None] += 1
@@ -243,7 +245,7 @@ class Life(RuleBasedStateMachine):
     @may(8, number=pick, most=st.integers(1, 4))
     def claim(self, number, most):
         worker = sorted(self.model.workers)[number % len(self.model.workers)]
-        leases = self.do(self.world.claim(worker, most))
+        leases = self.do(self.harness.claim(worker, most))
         assert self.model.claim(worker, most) == [lease.run_id for lease in leases]
         for lease in leases:
             run = self.model.runs[lease.run_id]
@@ -263,7 +265,7 @@ class Life(RuleBasedStateMachine):
         some = live if live and not old else self.leases
         worker, run, epoch = some[number % len(some)]
         said = kind(run_id=run, epoch=epoch, **dict(fields))
-        self.verb(name, self.model.report(worker, run, epoch, name, **given), self.world.report(worker, said))
+        self.verb(name, self.model.report(worker, run, epoch, name, **given), self.harness.report(worker, said))
 
     @has_leases
     @may(8, number=pick, name=st.sampled_from(list(KINDS)), old=st.sampled_from([False, False, False, True]))
@@ -278,10 +280,10 @@ class Life(RuleBasedStateMachine):
         running = sorted(run["id"] for run in self.model.runs.values() if run["state"] == "running")
         run = self.model.runs[running[number % len(running)]]
         worker, epoch = run["worker"], run["epoch"]
-        self.verb("terminate", self.model.terminate(run["id"]), self.world.stop(run["id"]))
+        self.verb("terminate", self.model.terminate(run["id"]), self.harness.stop(run["id"]))
         kind, fields = KINDS[name]
         said = kind(run_id=run["id"], epoch=epoch, **fields)
-        self.verb(name, self.model.report(worker, run["id"], epoch, name), self.world.report(worker, said))
+        self.verb(name, self.model.report(worker, run["id"], epoch, name), self.harness.report(worker, said))
 
     @has_leases
     @may(4, number=pick, retryable=st.sampled_from([True, True, False]))
@@ -324,7 +326,7 @@ class Life(RuleBasedStateMachine):
         run = self.model.runs[running[number % len(running)]]
         lease = wire.Lease(run_id=run["id"], task="", epoch=run["epoch"], attempt=0, max_attempts=0, input=raw(None))
         name = f"c{run['seq']}"
-        answer = self.do(self.world.tell(run["worker"], lease, wire.ChildReport, name=name, run=spec(task, key="a")))
+        answer = self.do(self.harness.tell(run["worker"], lease, wire.ChildReport, name=name, run=spec(task, key="a")))
         child = answer.replies[0].run_id
         self.model.start(child, task, 5, "a", 0, run["id"])
         self.model.step(run["id"])
@@ -333,14 +335,14 @@ class Life(RuleBasedStateMachine):
             run_id=run["id"], epoch=epoch, blockers=[wire.BlockerSpec(kind="run", run_id=child)]
         )
         expected = self.model.report(worker, run["id"], epoch, "suspend", waits=[("run", child)], timeout=None)
-        self.verb("wait for a child", expected, self.world.report(worker, said))
+        self.verb("wait for a child", expected, self.harness.report(worker, said))
 
     @when(lambda self: self.model.workers)
     @may(number=pick)
     def heartbeat(self, number):
         worker = sorted(self.model.workers)[number % len(self.model.workers)]
         held = [(run, epoch) for who, run, epoch in self.leases if who == worker]
-        answer = self.do(self.world.report(worker, held=held))
+        answer = self.do(self.harness.report(worker, held=held))
         self.model.workers[worker] = self.model.now
         mine = {(run["id"], run["epoch"]): run for run in self.model.runs.values() if run["worker"] == worker}
         assert {lease for lease in held if lease not in mine} == {tuple(lease) for lease in answer.lost}
@@ -353,15 +355,15 @@ class Life(RuleBasedStateMachine):
     @may(3, ms=st.sampled_from([0, 1, 1, 1_000, 1_000, 2_000, 2_000, 3_000, 5_000, 11_000, 20_000, 61_000]))
     def advance(self, ms):
         self.model.now += ms
-        self.do(self.world.advance(ms))
+        self.do(self.harness.advance(ms))
         self.model.tick()
         FIRED["advance", None] += 1
 
     @may()
     def restart(self):
         self.model.now += 1  # ids sort by creation within one process; another one begins in another millisecond
-        self.world.clock.advance(1)
-        self.do(self.world.restart())
+        self.harness.clock.advance(1)
+        self.do(self.harness.restart())
         self.model.restart()
         FIRED["restart", None] += 1
 
@@ -386,13 +388,13 @@ class Life(RuleBasedStateMachine):
             "deadline",
             "ended",
         )
-        inside = Space(self.world.organisation).inside
+        inside = Space(self.harness.organisation).inside
         runs = [run | {"queue": inside(run["queue"])} for _, run in sorted(self.model.runs.items())]
         expected = [tuple(run[field] for field in fields) for run in runs]
-        assert expected == self.world.sql(
+        assert expected == self.harness.sql(
             "SELECT id, state, attempt, crashes, epoch, seq, worker_id, priority, queue, run_at, protected, deadline_at,"
             " finished_at FROM runs WHERE organisation = ? ORDER BY id",
-            self.world.organisation,
+            self.harness.organisation,
         )
         for run in self.model.runs.values():
             assert (run["state"] in LEASED, run["state"] in FINAL) == (
@@ -405,14 +407,14 @@ class Life(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         states = Counter(run["state"] for run in self.model.runs.values())
-        assert states == self.do(self.world.runs.count(RunFilter(), "state"))
+        assert states == self.do(self.harness.runs.count(RunFilter(), "state"))
         waiting = [run for run, one in sorted(self.model.runs.items()) if one["state"] in ("queued", "scheduled")]
-        listed, _ = self.do(self.world.runs.page(RunFilter(state=("queued", "scheduled")), Page(1000, None, False)))
+        listed, _ = self.do(self.harness.runs.page(RunFilter(state=("queued", "scheduled")), Page(1000, None, False)))
         assert waiting == [run.id for run in listed]
 
     def teardown(self):
-        if hasattr(self, "world"):
-            self.do(self.world.close())
+        if hasattr(self, "harness"):
+            self.do(self.harness.close())
             self.runner.close()
             self.remove()
 
@@ -421,22 +423,22 @@ class LifeBesideAnother(Life):
     """The same life in the second organisation of a store; the first has the same names, and is left as it is."""
 
     async def _open(self):
-        world = await super()._open()
-        await world.worker(*TASKS)
+        harness = await super()._open()
+        await harness.worker(*TASKS)
         for task in TASKS:
-            run = await world.start(task.name, key="a", delay="1000d", queue="other", labels={"a": "b"})
-            await world.start(task.name, parent_id=run.id, delay="1000d")
-        self.theirs = self.theirs_now(world)
-        await world.act_for(2)
-        return world
+            run = await harness.start(task.name, key="a", delay="1000d", queue="other", labels={"a": "b"})
+            await harness.start(task.name, parent_id=run.id, delay="1000d")
+        self.theirs = self.theirs_now(harness)
+        await harness.act_for(2)
+        return harness
 
     @staticmethod
-    def theirs_now(world):
-        return world.sql("SELECT * FROM runs WHERE organisation = 1 ORDER BY id")
+    def theirs_now(harness):
+        return harness.sql("SELECT * FROM runs WHERE organisation = 1 ORDER BY id")
 
     def teardown(self):
-        if hasattr(self, "world"):
-            assert self.theirs == self.theirs_now(self.world)
+        if hasattr(self, "harness"):
+            assert self.theirs == self.theirs_now(self.harness)
         super().teardown()
 
 
@@ -446,9 +448,9 @@ def on_databases_of(cluster, template):
     class LifeOnPostgres(Life):
         async def _open(self):
             self.database = cluster.create_database(template=template)
-            world = on_postgres(cluster.url(self.database))
-            await world.service.servers.join()
-            return world
+            harness = on_postgres(cluster.url(self.database))
+            await harness.service.servers.join()
+            return harness
 
         def remove(self):
             cluster.drop_database(self.database)

@@ -84,7 +84,7 @@ class Raw:
             writer.close()
 
 
-class Turncoat:
+class MisbehavingMailServer:
     """A mail server that does as it should up to a step of the conversation, and then does something else for ever."""
 
     STEPS = ("greeting", "EHLO", "MAIL", "RCPT", "DATA", "end")

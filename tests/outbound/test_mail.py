@@ -12,7 +12,7 @@ from email.utils import getaddresses
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.outbound.receivers import MailBox, Raw, Turncoat, leading_to
+from tests.outbound.receivers import MailBox, MisbehavingMailServer, Raw, leading_to
 
 from headway.errors import InvalidInput, TargetRefused
 from headway.outbound.egress import EgressPolicy
@@ -370,8 +370,8 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 async def test_who_lies_in_the_middle_fails_the_mail_in_time_and_stalls_nobody_else(mailbox, lie):
     mailer = Mailer(EgressPolicy(["127.0.0.1"]), timeout_s=0.5)
-    for step in Turncoat.STEPS:
-        async with Turncoat(step, LIES[lie]) as liar:
+    for step in MisbehavingMailServer.STEPS:
+        async with MisbehavingMailServer(step, LIES[lie]) as liar:
             began = time.monotonic()
             failing = asyncio.create_task(failure(mailer, server(liar.port), mail()))
             await liar.asked.wait()
@@ -380,7 +380,7 @@ async def test_who_lies_in_the_middle_fails_the_mail_in_time_and_stalls_nobody_e
             assert time.monotonic() - began < 5
         assert "127.0.0.1" in failed.message, step
         assert failed.retryable or lie in ("refusal", "another code"), (step, failed)
-    assert len(mailbox.mails) == len(Turncoat.STEPS)
+    assert len(mailbox.mails) == len(MisbehavingMailServer.STEPS)
     await mailer.close()
 
 

@@ -23,8 +23,8 @@ import psycopg
 from psycopg import sql
 from tests.faults.waiting import until
 from tests.postgres import keeper
-from tests.postgres.folders import Kept
-from tests.postgres.installation import Account, Installation, Unavailable, find
+from tests.postgres.folders import AccountFolder
+from tests.postgres.installation import Account, Installation, PostgresUnavailable, find
 
 Setting = str | int | float | bool
 SETTINGS: Mapping[str, Setting] = {
@@ -85,7 +85,7 @@ class Cluster:
         self.process: subprocess.Popen[bytes] | None = None
         self._installation = installation or find()
         self._account = Account.for_servers()
-        self._kept: Kept | None = None
+        self._kept: AccountFolder | None = None
         self._names = (f"test_{os.getpid()}_{number}" for number in itertools.count(1))
 
     def __enter__(self) -> Self:
@@ -240,7 +240,7 @@ class Cluster:
         )  # fmt: skip
 
     def _make(self) -> None:
-        self._kept = Kept(self._account, on_disk=self._on_disk, below=self._below)
+        self._kept = AccountFolder(self._account, on_disk=self._on_disk, below=self._below)
         self._installation = self._installation.within_reach(self._account, self.folder)
         self.port = free_port()
         self.fill()
@@ -292,4 +292,4 @@ def free_port() -> int:
         with socket.socket() as tried:
             if tried.connect_ex(("127.0.0.1", port)):
                 return port
-    raise Unavailable("a hundred ports were tried, and servers listen on all of them")
+    raise PostgresUnavailable("a hundred ports were tried, and servers listen on all of them")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.postgres.cluster import Cluster
-from tests.postgres.installation import Account, Installation, Unavailable, find
+from tests.postgres.installation import Account, Installation, PostgresUnavailable, find
 from tests.postgres.patroni import Patroni, missing
 
 _SHARED = pytest.StashKey[Cluster]()
@@ -16,7 +16,7 @@ def postgres_installation() -> Installation:
     """PostgreSQL's programs. Without them tests are skipped, but fail in continuous integration."""
     try:
         return find()
-    except Unavailable as error:
+    except PostgresUnavailable as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))

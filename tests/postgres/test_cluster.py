@@ -15,7 +15,7 @@ from tests.faults.server import ROOT, ended
 from tests.faults.waiting import until
 from tests.postgres.cluster import Cluster, Failed
 from tests.postgres.folders import MEMORY
-from tests.postgres.installation import NAMED, Account, Unavailable, find, installations
+from tests.postgres.installation import NAMED, Account, PostgresUnavailable, find, installations
 from tests.postgres.keeper import processes, segments
 
 
@@ -75,7 +75,7 @@ def test_an_installation_below_a_home_of_roots_is_copied_to_where_the_server_can
     )
     with Cluster(installation=there) as cluster:
         assert cluster.query("SELECT 1") == [(1,)]
-    with pytest.raises(Unavailable, match="cannot execute it"), Cluster(installation=there._replace(parts=())):
+    with pytest.raises(PostgresUnavailable, match="cannot execute it"), Cluster(installation=there._replace(parts=())):
         pass
 
 
@@ -87,7 +87,7 @@ def test_files_lie_on_disk_for_who_measures(postgres_installation):
 
 def test_a_named_installation_that_is_none_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setenv(NAMED, str(tmp_path))
-    with pytest.raises(Unavailable, match=NAMED):
+    with pytest.raises(PostgresUnavailable, match=NAMED):
         find()
 
 

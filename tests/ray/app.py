@@ -37,7 +37,7 @@ def opened(path: str) -> bool:
     return Path(f"{path}-gate").exists()
 
 
-@app.task(executor="ray", resources={"num_cpus": 1, "place": 0.5})
+@app.task(executor="ray", resources={"num_cpus": 1, "deployment": 0.5})
 def whole(ctx: headway.SyncContext, ledger: str) -> dict[str, int]:
     """Use everything that a context has."""
     with noting(ledger, ctx) as note:
@@ -96,7 +96,7 @@ def ignores_its_end(ctx: headway.SyncContext, ledger: str) -> None:
                 time.sleep(60)
 
 
-@app.task(executor="ray", resources={"num_cpus": 0.1, "place": 1}, retry=AGAIN, max_crashes=3)
+@app.task(executor="ray", resources={"num_cpus": 0.1, "deployment": 1}, retry=AGAIN, max_crashes=3)
 def gated(ctx: headway.SyncContext, ledger: str) -> int:
     """Wait until the test lets it go on; note when it begins, and what it does outside."""
     with noting(ledger, ctx) as note:

@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from tests.faults.server import ROOT, Place, Server, WorkerProcess
+from tests.faults.server import ROOT, Deployment, Server, WorkerProcess
 
 APP = "tests.ray.app:app"
 NODES = 3
@@ -22,7 +22,7 @@ class Nodes:
             self.add()
 
     def add(self):
-        self._cluster.add_node(num_cpus=2, resources={"place": 1})
+        self._cluster.add_node(num_cpus=2, resources={"deployment": 1})
 
     def kill(self, pid):
         """Kill the node whose process has that id, as a machine that goes down."""
@@ -45,7 +45,7 @@ def nodes():
     found.close()
 
 
-class RayPlace(Place):
+class RayDeployment(Deployment):
     """A place whose workers join a Ray cluster."""
 
     def __init__(self, folder, nodes):
@@ -72,7 +72,7 @@ class RayPlace(Place):
 
 
 @pytest.fixture
-def place(tmp_path, nodes):
-    found = RayPlace(tmp_path, nodes)
+def deployment(tmp_path, nodes):
+    found = RayDeployment(tmp_path, nodes)
     yield found
     found.clean_up()

@@ -16,7 +16,7 @@ from headway.worker.executors.ray.remote_task import RemoteTask
 SPEC = "tests.worker.rough:app"
 
 
-class Stage:
+class RemoteTaskHarness:
     """A mailbox on a loop of its own, and one remote task whose end is watched."""
 
     def __init__(self):
@@ -72,7 +72,7 @@ class Stage:
 
 @pytest.fixture
 def stage():
-    found = Stage()
+    found = RemoteTaskHarness()
     found.call("open", ("run", 1))
     yield found
     found.close()

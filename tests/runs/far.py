@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
-from tests.world import in_memory
+from tests.harness import in_memory
 
 from headway.protocol import tables as wire
 
@@ -69,12 +69,12 @@ def allowing(tmp_path, **settings):
 @pytest.fixture
 async def near(tmp_path):
     """A service that may connect to this machine's databases."""
-    world = allowing(tmp_path)
-    yield world
-    world.service.databases.close()
-    await world.close()
+    harness = allowing(tmp_path)
+    yield harness
+    harness.service.databases.close()
+    await harness.close()
 
 
-async def external(world, url, relation="people"):
+async def external(harness, url, relation="people"):
     spec = wire.CreateTable(name="people", external=wire.ExternalSpec(url=url, relation=relation))
-    return await world.services.tables.create(spec)
+    return await harness.services.tables.create(spec)

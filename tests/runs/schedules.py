@@ -3,7 +3,7 @@
 import json
 
 import msgspec
-from tests.world import START
+from tests.harness import START
 
 from headway.protocol.schedules import CreateSchedule
 
@@ -20,22 +20,22 @@ def made(kind, **fields):
     return msgspec.json.decode(json.dumps(fields), type=kind)
 
 
-async def create(world, occurrence="Every Minute", **fields):
-    return await world.schedules.create(
+async def create(harness, occurrence="Every Minute", **fields):
+    return await harness.schedules.create(
         made(CreateSchedule, **{"name": "s", "task": "t", "occurrence": occurrence} | fields)
     )
 
 
-async def slots(world, named="s", outcome=None):
+async def slots(harness, named="s", outcome=None):
     """Return (minutes since the start, outcome, why), the oldest first."""
-    found, _ = await world.schedules.slots(named, outcome, None, 1_000)
+    found, _ = await harness.schedules.slots(named, outcome, None, 1_000)
     return [((slot.nominal - START) / MINUTE, slot.outcome.value, slot.why) for slot in reversed(found)]
 
 
-async def runs_of(world, named="s"):
-    found, _ = await world.schedules.slots(named, "ran", None, 1_000)
-    return [await world.runs.get(slot.run_id) for slot in reversed(found)]
+async def runs_of(harness, named="s"):
+    found, _ = await harness.schedules.slots(named, "ran", None, 1_000)
+    return [await harness.runs.get(slot.run_id) for slot in reversed(found)]
 
 
-async def ran(world, named="s"):
-    return [at for at, outcome, _ in await slots(world, named) if outcome == "ran"]
+async def ran(harness, named="s"):
+    return [at for at, outcome, _ in await slots(harness, named) if outcome == "ran"]

@@ -7,17 +7,17 @@ def field(name, of="text", **more):
     return wire.FieldSpec(**{"name": name, "type": of, **more})
 
 
-async def table(world, *fields, name="things"):
-    return await world.services.tables.create(wire.CreateTable(name=name, fields=list(fields) or [field("Name")]))
+async def table(harness, *fields, name="things"):
+    return await harness.services.tables.create(wire.CreateTable(name=name, fields=list(fields) or [field("Name")]))
 
 
-async def fill(world, *records, name="things"):
-    return (await world.services.records.insert(name, list(records))).records
+async def fill(harness, *records, name="things"):
+    return (await harness.services.records.insert(name, list(records))).records
 
 
-async def values(world, name="things"):
-    found = await world.services.tables.get(name)
-    records, after = await world.services.records.page(found, size=1000)
+async def values(harness, name="things"):
+    found = await harness.services.tables.get(name)
+    records, after = await harness.services.records.page(found, size=1000)
     assert after == ""
     return [
         {each.name: record.values[each.id] for each in found.fields if each.id in record.values} for record in records

@@ -12,10 +12,10 @@ import threading
 import pytest
 import sqlalchemy
 from tests.faults.waiting import until
+from tests.harness import in_memory
 from tests.outbound.receivers import Raw
 from tests.runs.far import allowing, external
 from tests.runs.tables import field
-from tests.world import in_memory
 
 from headway.errors import (
     ExternalFailed,
@@ -71,15 +71,15 @@ def url(request, tmp_path):
     return made
 
 
-async def all_of(world, asked=None, size=7):
-    found = await world.services.tables.get("people")
-    condition = world.services.records.condition(found, asked)
+async def all_of(harness, asked=None, size=7):
+    found = await harness.services.tables.get("people")
+    condition = harness.services.records.condition(found, asked)
     records, after = [], ""
     while True:
-        page, after = await world.services.records.page(found, condition, after, size)
+        page, after = await harness.services.records.page(found, condition, after, size)
         records += page
         if not after:
-            assert await world.services.records.count(found, condition) == len(records)
+            assert await harness.services.records.count(found, condition) == len(records)
             return [
                 {each.name: record.values[each.id] for each in found.fields if each.id in record.values}
                 for record in records
@@ -376,7 +376,7 @@ async def test_a_url_names_a_database_and_no_options_of_libpq(near, postgres_url
             await external(near, postgres_url.rpartition("/")[0] + "/" + name)
 
 
-class Curious:
+class PasswordServer:
     """A server that asks for the password, in PostgreSQL's words, and keeps what it is told."""
 
     async def __aenter__(self):
@@ -405,7 +405,7 @@ async def test_nobody_is_told_the_password_that_libpq_finds_in_the_servers_surro
     (tmp_path / "passwords").chmod(0o600)
     monkeypatch.setenv(source, {"PGPASSWORD": "geheim", "PGPASSFILE": str(tmp_path / "passwords")}[source])
     monkeypatch.setenv("PGPORT", "1")
-    async with Curious() as server:
+    async with PasswordServer() as server:
         with pytest.raises(ExternalFailed):
             await external(near, f"postgresql://ann@127.0.0.1:{server.port}/d")
         assert server.told
@@ -429,15 +429,15 @@ async def test_a_database_that_is_not_there_is_said_plainly(near):
 
 
 async def test_a_database_that_does_not_answer_stalls_nobody_else(unanswered, tmp_path):
-    world, silent = unanswered
+    harness, silent = unanswered
     people = tmp_path / "people.db"
     engine = sqlalchemy.create_engine(f"sqlite:///{people}")
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT)"))
     engine.dispose()
-    hung = [asyncio.create_task(external(world, f"mysql://a@127.0.0.1:{silent}/d", f"t{n}")) for n in range(8)]
+    hung = [asyncio.create_task(external(harness, f"mysql://a@127.0.0.1:{silent}/d", f"t{n}")) for n in range(8)]
     await asyncio.sleep(0)
-    assert (await asyncio.wait_for(external(world, f"sqlite:///{people}"), 5)).name == "people"
+    assert (await asyncio.wait_for(external(harness, f"sqlite:///{people}"), 5)).name == "people"
     for task in hung:
         with pytest.raises(ExternalFailed):
             await task
@@ -491,10 +491,10 @@ async def test_a_database_that_lies_fails_the_call_in_words_and_stalls_nobody_el
 async def liars_met(tmp_path, monkeypatch):
     """A service with little patience."""
     monkeypatch.setattr(database, "CONNECT_S", 1)
-    world = allowing(tmp_path, external_timeout_ms=500)
-    yield world
-    world.service.databases.close()
-    await world.close()
+    harness = allowing(tmp_path, external_timeout_ms=500)
+    yield harness
+    harness.service.databases.close()
+    await harness.close()
 
 
 def test_a_process_ends_while_a_database_keeps_a_call():
@@ -514,13 +514,13 @@ hands.close()
 @pytest.fixture
 async def unanswered(tmp_path):
     """A service with little patience, and the port of a server that takes connections and says nothing."""
-    world = allowing(tmp_path, external_timeout_ms=500)
+    harness = allowing(tmp_path, external_timeout_ms=500)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(20)
-        yield world, silent.getsockname()[1]
-    world.service.databases.close()
-    await world.close()
+        yield harness, silent.getsockname()[1]
+    harness.service.databases.close()
+    await harness.close()
 
 
 ENDLESS = {
@@ -542,12 +542,12 @@ def executed(url):
 @pytest.mark.parametrize("how", ["the client leaves", "the task is cancelled", "the time is up"])
 async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_path, url, monkeypatch, how):
     monkeypatch.setattr(database, "CONNECT_S", 1)
-    world = in_memory(
+    harness = in_memory(
         external_folders=(str(tmp_path),), external_allow=("127.0.0.1", "::1"),
         external_timeout_ms=1_000 if how == "the time is up" else 600_000,
     )  # fmt: skip
-    await external(world, url)
-    databases, statement = world.service.databases, ENDLESS[url.partition(":")[0]]
+    await external(harness, url)
+    databases, statement = harness.service.databases, ENDLESS[url.partition(":")[0]]
     requester, begun = Requester(1, 600), threading.Event()
 
     def endless(connection):
@@ -570,6 +570,6 @@ async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_pa
     await asyncio.to_thread(until, lambda: far.waiting == 0, 20, "its thread is free")
     if url.startswith("mysql"):
         await asyncio.to_thread(until, lambda: not executed(url), 20, "the server does not execute it any more")
-    assert ROWS == await world.services.records.count(await world.services.tables.get("people"))
+    assert ROWS == await harness.services.records.count(await harness.services.tables.get("people"))
     databases.close()
-    await world.close()
+    await harness.close()

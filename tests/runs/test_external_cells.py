@@ -41,21 +41,23 @@ def database(kind, tmp_path, request):
     engine.dispose()
 
 
-async def rows(world, asked=None, size=3):
-    table = await world.services.tables.get("people")
-    condition = world.services.records.condition(table, asked)
+async def rows(harness, asked=None, size=3):
+    table = await harness.services.tables.get("people")
+    condition = harness.services.records.condition(table, asked)
     found, after = [], ""
     while True:
-        page, after = await world.services.records.page(table, condition, after, size)
+        page, after = await harness.services.records.page(table, condition, after, size)
         found += page
         assert len(found) < 100, "it goes in circles"
         if not after:
-            assert len(found) == await world.services.records.count(table, condition)
+            assert len(found) == await harness.services.records.count(table, condition)
             return table, found
 
 
-async def ids(world, field, operator, value=None):
-    _, found = await rows(world, {"field": field, "operator": operator, **({} if value is None else {"value": value})})
+async def ids(harness, field, operator, value=None):
+    _, found = await rows(
+        harness, {"field": field, "operator": operator, **({} if value is None else {"value": value})}
+    )
     return [record.id for record in found]
 
 

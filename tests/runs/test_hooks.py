@@ -3,7 +3,7 @@
 from operator import attrgetter
 
 import pytest
-from tests.world import declare
+from tests.harness import declare
 
 from headway.errors import InvalidState
 from headway.kernel.run import FINAL, State
@@ -19,32 +19,32 @@ def noting(seen, name, states=frozenset(State), concerns=lambda run: True):
     return Hook(name=name, states=states, concerns=concerns, on_transition=note)
 
 
-async def test_hooks_react_in_one_order_the_core_before_features(world):
-    found = world.service.hooks
+async def test_hooks_react_in_one_order_the_core_before_features(harness):
+    found = harness.service.hooks
     assert [hook.name for hook in found] == ["worker", "slot", "key", "parent", "schedule"]
     assert [hook.name for hook in found if State.SUCCEEDED in hook.states] == ["slot", "key", "parent", "schedule"]
     assert not [hook.name for hook in found if State.RUNNING in hook.states], "a claim calls none"
 
 
-async def test_a_hook_is_called_for_its_states_and_the_runs_that_concern_it_alone(world):
+async def test_a_hook_is_called_for_its_states_and_the_runs_that_concern_it_alone(harness):
     seen = []
     table = hooks.table([
         noting(seen, "all"), noting(seen, "ends", FINAL), noting(seen, "keys", concerns=attrgetter("key")),
     ])  # fmt: skip
-    world.store.install(table, ())
-    worker = await world.worker()
-    await world.start()
-    await world.succeed(worker, await world.one(worker))
+    harness.store.install(table, ())
+    worker = await harness.worker()
+    await harness.start()
+    await harness.succeed(worker, await harness.one(worker))
     assert seen == [
         ("all", "queued", "running"), ("all", "running", "succeeded"), ("ends", "running", "succeeded"),
     ]  # fmt: skip
     seen.clear()
-    await world.start(key="k")
-    await world.one(worker)
+    await harness.start(key="k")
+    await harness.one(worker)
     assert seen == [("all", "queued", "running"), ("keys", "queued", "running")]
 
 
-async def test_what_hooks_defer_is_done_once_with_all_its_keys_before_claims_are_served(world):
+async def test_what_hooks_defer_is_done_once_with_all_its_keys_before_claims_are_served(harness):
     done = []
 
     def at_end(uow, keys):
@@ -56,11 +56,11 @@ async def test_what_hooks_defer_is_done_once_with_all_its_keys_before_claims_are
         for key in ("a", "b", "a"):
             uow.defer(at_end, key)
 
-    await world.store.write(work)
+    await harness.store.write(work)
     assert done == [["a", "b"], ["again"]]
 
 
-async def test_a_transaction_has_one_object_of_a_class_for_itself(world):
+async def test_a_transaction_has_one_object_of_a_class_for_itself(harness):
     class Budget:
         left = 3
 
@@ -68,15 +68,15 @@ async def test_a_transaction_has_one_object_of_a_class_for_itself(world):
         uow.local(Budget).left -= 1
         return uow.local(Budget).left
 
-    assert await world.store.write(spend) == 2
-    assert await world.store.write(spend) == 2
+    assert await harness.store.write(spend) == 2
+    assert await harness.store.write(spend) == 2
 
 
-async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_once(world):
+async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_once(harness):
     class Happened(CommitEvent, frozen=True):
         what: str
 
-    due, happened = world.announced(RunDue), world.announced(Happened)
+    due, happened = harness.announced(RunDue), harness.announced(Happened)
 
     def work(uow):
         for at_ms in (30, 10, 20):
@@ -84,13 +84,13 @@ async def test_timers_are_announced_with_their_earliest_moment_and_equal_events_
         for what in ("x", "y", "x"):
             uow.emit(Happened(what))
 
-    await world.store.write(work)
+    await harness.store.write(work)
     assert due == [RunDue(10)]
     assert happened == [Happened("x"), Happened("y")]
 
 
-async def test_an_undone_transaction_announces_nothing(world):
-    due = world.announced(RunDue)
+async def test_an_undone_transaction_announces_nothing(harness):
+    due = harness.announced(RunDue)
 
     def work(uow):
         uow.emit(RunDue(10))
@@ -98,7 +98,7 @@ async def test_an_undone_transaction_announces_nothing(world):
         raise InvalidState("no")
 
     with pytest.raises(InvalidState):
-        await world.store.write(work)
+        await harness.store.write(work)
     assert due == []
-    await world.worker(declare("u"))
+    await harness.worker(declare("u"))
     assert due == []

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
+from tests.harness import declare, spec
 from tests.runs.states import bring
-from tests.world import declare, spec
 
 from headway.errors import InvalidState, Protected, RunNotFound, RunPurged, TaskInactive, VersionMismatch
 from headway.kernel.query import Page, RunFilter
@@ -16,50 +16,50 @@ from headway.runs.idempotency import request_key
 WHY = Reason(code="test")
 
 
-async def test_retention_removes_what_has_expired_and_leaves_a_stone(world):
-    worker = await world.worker(declare("t", retention={"succeeded": "10s", "failed": None}))
-    gone = await world.finished(worker, labels={"a": "b"}, parent_id=None)
-    kept = await world.start()
-    await world.fail(worker, await world.one(worker), retryable=False)
-    await world.advance(9_999, worker)
-    assert "succeeded" == await world.state(gone.id)
-    await world.advance(1, worker)
+async def test_retention_removes_what_has_expired_and_leaves_a_stone(harness):
+    worker = await harness.worker(declare("t", retention={"succeeded": "10s", "failed": None}))
+    gone = await harness.finished(worker, labels={"a": "b"}, parent_id=None)
+    kept = await harness.start()
+    await harness.fail(worker, await harness.one(worker), retryable=False)
+    await harness.advance(9_999, worker)
+    assert "succeeded" == await harness.state(gone.id)
+    await harness.advance(1, worker)
     for ask in (
-        world.runs.get,
-        lambda run: world.history.events(run, 0, 9),
-        world.stop,
-        world.runs.delete,
+        harness.runs.get,
+        lambda run: harness.history.events(run, 0, 9),
+        harness.stop,
+        harness.runs.delete,
     ):
         with pytest.raises(RunPurged) as caught:
             await ask(gone.id)
         assert "retention" == caught.value.fields["policy"]
-    assert "failed" == await world.state(kept.id)
-    assert 0 == sum(n for (n,) in world.sql(
+    assert "failed" == await harness.state(kept.id)
+    assert 0 == sum(n for (n,) in harness.sql(
         "SELECT count(*) FROM events WHERE run_id = ? UNION ALL SELECT count(*) FROM run_labels", gone.id))  # fmt: skip
 
 
-async def test_a_stone_is_forgotten_in_the_end(world):
-    worker = await world.worker()
-    run = await world.finished(worker)
-    await world.runs.delete(run.id)
-    world.clock.advance(world.settings.tombstone_ms + 1)
-    await world.pruner.tick()
+async def test_a_stone_is_forgotten_in_the_end(harness):
+    worker = await harness.worker()
+    run = await harness.finished(worker)
+    await harness.runs.delete(run.id)
+    harness.clock.advance(harness.settings.tombstone_ms + 1)
+    await harness.pruner.tick()
     with pytest.raises(RunNotFound):
-        await world.runs.get(run.id)
+        await harness.runs.get(run.id)
 
 
-async def test_a_protected_run_is_never_removed_until_it_is_let_go(world):
-    worker = await world.worker()
-    run = await world.finished(worker, retention="1s")
-    await world.runs.protect(run.id, protected=True)
-    await world.advance(10_000, worker)
+async def test_a_protected_run_is_never_removed_until_it_is_let_go(harness):
+    worker = await harness.worker()
+    run = await harness.finished(worker, retention="1s")
+    await harness.runs.protect(run.id, protected=True)
+    await harness.advance(10_000, worker)
     with pytest.raises(Protected):
-        await world.runs.delete(run.id)
-    assert "succeeded" == await world.state(run.id)
-    await world.runs.protect(run.id, protected=False)
-    await world.pruner.tick()
+        await harness.runs.delete(run.id)
+    assert "succeeded" == await harness.state(run.id)
+    await harness.runs.protect(run.id, protected=False)
+    await harness.pruner.tick()
     with pytest.raises(RunPurged):
-        await world.runs.get(run.id)
+        await harness.runs.get(run.id)
 
 
 async def test_protection_against_the_pruner_has_one_winner_who_is_believed(disk):
@@ -76,99 +76,99 @@ async def test_protection_against_the_pruner_has_one_winner_who_is_believed(disk
             assert "succeeded" == await disk.state(run.id)
 
 
-async def test_more_than_a_chunk_is_removed_at_once(world):
-    worker = await world.worker()
+async def test_more_than_a_chunk_is_removed_at_once(harness):
+    worker = await harness.worker()
     for _ in range(3):
-        await world.start_many(*[spec("t", retention="1s")] * 400)
-    for lease in await world.claim(worker, 10_000):
-        await world.succeed(worker, lease)
-    await world.advance(1_000, worker)
-    assert (1_200, 0) == (world.pruner.removed, world.sql("SELECT count(*) FROM runs")[0][0])
+        await harness.start_many(*[spec("t", retention="1s")] * 400)
+    for lease in await harness.claim(worker, 10_000):
+        await harness.succeed(worker, lease)
+    await harness.advance(1_000, worker)
+    assert (1_200, 0) == (harness.pruner.removed, harness.sql("SELECT count(*) FROM runs")[0][0])
 
 
 @pytest.mark.parametrize("state", State)
-async def test_only_what_is_final_is_deleted(world, state):
-    worker = await world.worker()
-    run = await bring(world, worker, state)
+async def test_only_what_is_final_is_deleted(harness, state):
+    worker = await harness.worker()
+    run = await bring(harness, worker, state)
     if state in ("succeeded", "failed", "terminated"):
-        await world.runs.delete(run.id)
+        await harness.runs.delete(run.id)
         with pytest.raises(RunPurged):
-            await world.runs.get(run.id)
+            await harness.runs.get(run.id)
     else:
         with pytest.raises(InvalidState):
-            await world.runs.delete(run.id)
-        assert state == await world.state(run.id)
+            await harness.runs.delete(run.id)
+        assert state == await harness.state(run.id)
 
 
 @pytest.mark.parametrize("state", State)
-async def test_what_may_change_in_which_state(world, state):
-    worker = await world.worker()
-    run = await bring(world, worker, state)
+async def test_what_may_change_in_which_state(harness, state):
+    worker = await harness.worker()
+    run = await bring(harness, worker, state)
     waiting = state in ("scheduled", "queued", "suspended")
     for fields, allowed in (
         ({"name": "n"}, True), ({"labels": {"x": "y"}}, True), ({"retention": None}, True), ({"priority": 9}, waiting),
         ({"queue": "q"}, waiting), ({"run_at": "2100-01-01T00:00:00Z"}, waiting and state != "suspended"),
     ):  # fmt: skip
-        before = await world.runs.get(run.id)
+        before = await harness.runs.get(run.id)
         if allowed:
-            after = await world.runs.patch(run.id, PatchRun(**fields), before.version)
-            assert after == await world.runs.get(run.id)
+            after = await harness.runs.patch(run.id, PatchRun(**fields), before.version)
+            assert after == await harness.runs.get(run.id)
             assert after.version > before.version
         else:
             with pytest.raises(InvalidState):
-                await world.runs.patch(run.id, PatchRun(**fields), before.version)
-            assert before == await world.runs.get(run.id)
+                await harness.runs.patch(run.id, PatchRun(**fields), before.version)
+            assert before == await harness.runs.get(run.id)
 
 
-async def test_a_change_on_an_older_version_is_refused_and_an_empty_one_is_none(world):
-    await world.worker()
-    run = await world.start()
+async def test_a_change_on_an_older_version_is_refused_and_an_empty_one_is_none(harness):
+    await harness.worker()
+    run = await harness.start()
     with pytest.raises(VersionMismatch) as caught:
-        await world.runs.patch(run.id, PatchRun(name="n"), run.version + 1)
+        await harness.runs.patch(run.id, PatchRun(name="n"), run.version + 1)
     assert run.version == caught.value.fields["version"]
-    assert run == await world.runs.patch(run.id, PatchRun(), run.version)
+    assert run == await harness.runs.patch(run.id, PatchRun(), run.version)
 
 
-async def test_changed_labels_are_found_and_the_old_ones_are_not(world):
-    await world.worker()
-    run = await world.start(labels={"a": "1", "b": "2"})
-    await world.runs.patch(run.id, PatchRun(labels={"a": "3"}), None)
+async def test_changed_labels_are_found_and_the_old_ones_are_not(harness):
+    await harness.worker()
+    run = await harness.start(labels={"a": "1", "b": "2"})
+    await harness.runs.patch(run.id, PatchRun(labels={"a": "3"}), None)
 
     async def found(**labels):
-        runs, _ = await world.runs.page(RunFilter(labels=labels), Page())
+        runs, _ = await harness.runs.page(RunFilter(labels=labels), Page())
         return [one.id for one in runs]
 
     assert [[], [], [run.id]] == [await found(a="1"), await found(b="2"), await found(a="3")]
 
 
-async def test_a_later_time_takes_a_queued_run_out_and_an_earlier_one_brings_it_back(world):
-    worker = await world.worker()
-    run = await world.start()
-    assert "scheduled" == (await world.runs.patch(run.id, PatchRun(run_at="2100-01-01T00:00:00Z"), None)).state
-    assert [] == await world.claim(worker)
-    assert "queued" == (await world.runs.patch(run.id, PatchRun(run_at="2020-01-01T00:00:00Z"), None)).state
-    assert run.id == (await world.one(worker)).run_id
+async def test_a_later_time_takes_a_queued_run_out_and_an_earlier_one_brings_it_back(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    assert "scheduled" == (await harness.runs.patch(run.id, PatchRun(run_at="2100-01-01T00:00:00Z"), None)).state
+    assert [] == await harness.claim(worker)
+    assert "queued" == (await harness.runs.patch(run.id, PatchRun(run_at="2020-01-01T00:00:00Z"), None)).state
+    assert run.id == (await harness.one(worker)).run_id
 
 
-async def test_another_retention_counts_from_the_end(world):
-    worker = await world.worker()
-    run = await world.finished(worker)
+async def test_another_retention_counts_from_the_end(harness):
+    worker = await harness.worker()
+    run = await harness.finished(worker)
     ended = run.finished_at
-    assert ended + 5_000 == (await world.runs.patch(run.id, PatchRun(retention="5s"), None)).expires_at
-    forever = await world.runs.patch(run.id, PatchRun(retention=None), None)
+    assert ended + 5_000 == (await harness.runs.patch(run.id, PatchRun(retention="5s"), None)).expires_at
+    forever = await harness.runs.patch(run.id, PatchRun(retention=None), None)
     assert (None, KEEP) == (forever.expires_at, forever.keep_ms)
 
 
 @pytest.mark.parametrize("state", State)
-async def test_a_retry_is_a_new_run_that_names_the_old_one(world, state):
-    worker = await world.worker()
-    run = await bring(world, worker, state)
+async def test_a_retry_is_a_new_run_that_names_the_old_one(harness, state):
+    worker = await harness.worker()
+    run = await bring(harness, worker, state)
     if state not in ("failed", "terminated"):
         with pytest.raises(InvalidState):
-            await world.runs.retry(run.id, WHY)
+            await harness.runs.retry(run.id, WHY)
         return
-    old = await world.runs.get(run.id)
-    new = await world.runs.retry(run.id, WHY)
+    old = await harness.runs.get(run.id)
+    new = await harness.runs.retry(run.id, WHY)
     assert (run.id, "queued", 0, old.input, "retry") == (
         new.previous_id,
         new.state,
@@ -176,35 +176,35 @@ async def test_a_retry_is_a_new_run_that_names_the_old_one(world, state):
         new.input,
         new.run_type,
     )
-    assert old == await world.runs.get(run.id), "what is final stays as it is"
-    assert new == await world.runs.get(new.id)
-    await world.tasks.activate("t", active=False)
+    assert old == await harness.runs.get(run.id), "what is final stays as it is"
+    assert new == await harness.runs.get(new.id)
+    await harness.tasks.activate("t", active=False)
     with pytest.raises(TaskInactive):
-        await world.runs.retry(run.id, WHY)
+        await harness.runs.retry(run.id, WHY)
 
 
-async def test_a_verb_with_a_key_is_carried_out_once(world):
-    worker = await world.worker()
-    run = await bring(world, worker, "failed")
+async def test_a_verb_with_a_key_is_carried_out_once(harness):
+    worker = await harness.worker()
+    run = await bring(harness, worker, "failed")
     key = request_key("k", "POST", f"/v1/runs/{run.id}:retry", b"", 60_000)
-    assert (await world.runs.retry(run.id, WHY, key)).id == (await world.runs.retry(run.id, WHY, key)).id
-    queued = await world.start()
+    assert (await harness.runs.retry(run.id, WHY, key)).id == (await harness.runs.retry(run.id, WHY, key)).id
+    queued = await harness.start()
     key = request_key("k", "POST", f"/v1/runs/{queued.id}:signal", b"", 60_000)
     for _ in range(3):
-        await world.runs.signal(queued.id, SignalRun(name="go"), key)
-    assert 1 == len(await world.history.events(queued.id, 0, 9, "run.signal"))
+        await harness.runs.signal(queued.id, SignalRun(name="go"), key)
+    assert 1 == len(await harness.history.events(queued.id, 0, 9, "run.signal"))
 
 
-async def test_lists_filters_and_counts_say_the_same(world):
-    worker = await world.worker(declare("t"), declare("u"))
+async def test_lists_filters_and_counts_say_the_same(harness):
+    worker = await harness.worker(declare("t"), declare("u"))
     for number in range(30):
-        await world.start(
+        await harness.start(
             "tu"[number % 2], queue="qr"[number % 3 == 0], labels={"n": str(number % 5)}, key=f"k{number % 4}"
         )
-        world.clock.advance(1)
-    for lease in await world.claim(worker, 10):
-        await world.succeed(worker, lease)
-    everything, after = await world.runs.page(RunFilter(), Page(size=100))
+        harness.clock.advance(1)
+    for lease in await harness.claim(worker, 10):
+        await harness.succeed(worker, lease)
+    everything, after = await harness.runs.page(RunFilter(), Page(size=100))
     assert (30, "") == (len(everything), after)
     for wanted, test in (
         (RunFilter(state=(State.QUEUED,)), lambda run: run.state == "queued"),
@@ -218,47 +218,47 @@ async def test_lists_filters_and_counts_say_the_same(world):
         (RunFilter(finished_after=1), lambda run: run.finished_at is not None),
     ):
         expected = [run.id for run in everything if test(run)]
-        assert expected == await paged(world, wanted, newest_first=True)
-        assert expected[::-1] == await paged(world, wanted, newest_first=False)
-        assert {"": len(expected)} == await world.runs.count(wanted, None)
+        assert expected == await paged(harness, wanted, newest_first=True)
+        assert expected[::-1] == await paged(harness, wanted, newest_first=False)
+        assert {"": len(expected)} == await harness.runs.count(wanted, None)
     for group in ("state", "task", "queue"):
-        assert await world.store.read.count(RunFilter(), group) == await world.runs.count(RunFilter(), group)
+        assert await harness.store.read.count(RunFilter(), group) == await harness.runs.count(RunFilter(), group)
 
 
-async def paged(world, wanted, *, newest_first):
+async def paged(harness, wanted, *, newest_first):
     """Return the ids of all pages of four."""
     found, after = [], None
     while after != "":
-        runs, after = await world.runs.page(wanted, Page(4, after, newest_first))
+        runs, after = await harness.runs.page(wanted, Page(4, after, newest_first))
         found += [run.id for run in runs]
     return found
 
 
-async def test_counts_that_have_gone_to_zero_are_not_named(world):
-    await world.worker()
-    await world.stop((await world.start()).id)
-    assert {"terminated": 1} == await world.runs.count(RunFilter(), "state") == world.tasks.counts("t")
-    assert {"terminated": 1} == world.queues.counts("default")
+async def test_counts_that_have_gone_to_zero_are_not_named(harness):
+    await harness.worker()
+    await harness.stop((await harness.start()).id)
+    assert {"terminated": 1} == await harness.runs.count(RunFilter(), "state") == harness.tasks.counts("t")
+    assert {"terminated": 1} == harness.queues.counts("default")
 
 
-async def test_times_are_exact_also_for_many_runs_of_one_millisecond(world):
-    await world.worker()
+async def test_times_are_exact_also_for_many_runs_of_one_millisecond(harness):
+    await harness.worker()
     for _ in range(6):
-        await world.start_many(*[spec()] * 1000)
-    end = world.clock.now_ms() + 1
-    before = await world.runs.count(RunFilter(created_before=end), None)
-    after = await world.runs.count(RunFilter(created_after=end), None)
+        await harness.start_many(*[spec()] * 1000)
+    end = harness.clock.now_ms() + 1
+    before = await harness.runs.count(RunFilter(created_before=end), None)
+    after = await harness.runs.count(RunFilter(created_after=end), None)
     assert 6_000 == before[""] + after[""]
-    assert before[""] == world.sql("SELECT count(*) FROM runs WHERE created_at < ?", end)[0][0]
+    assert before[""] == harness.sql("SELECT count(*) FROM runs WHERE created_at < ?", end)[0][0]
 
 
-async def test_the_oldest_of_a_queue_is_known(world):
-    worker = await world.worker(declare("t"), declare("u"))
-    assert await world.queues.oldest("default") is None
-    first = await world.start("u", priority=0)
-    world.clock.advance(5)
-    await world.start("t", priority=9)
-    assert first.run_at == await world.queues.oldest("default")
-    await world.claim(worker)
-    assert await world.queues.oldest("default") is None
+async def test_the_oldest_of_a_queue_is_known(harness):
+    worker = await harness.worker(declare("t"), declare("u"))
+    assert await harness.queues.oldest("default") is None
+    first = await harness.start("u", priority=0)
+    harness.clock.advance(5)
+    await harness.start("t", priority=9)
+    assert first.run_at == await harness.queues.oldest("default")
+    await harness.claim(worker)
+    assert await harness.queues.oldest("default") is None
     assert wire.ReportRuns(worker_id=worker).held is None

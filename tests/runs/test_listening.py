@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from tests.runs.heartbeats import Beating
+from tests.runs.heartbeats import HeartbeatingWorker
 
 from headway.clock import ManualClock
 from headway.errors import WorkerNotFound
@@ -16,12 +16,12 @@ LEASE_MS = 15_000
 BEAT_MS = LEASE_MS // 3
 
 
-def turning(world, for_ms):
+def turning(harness, for_ms):
     """Let time pass in which the event loop turns."""
     while for_ms > 0:
-        for_ms -= (step_ms := min(for_ms, world.sessions.listening.turn_ms))
-        world.clock.advance(step_ms)
-        world.sessions.listening.turn()
+        for_ms -= (step_ms := min(for_ms, harness.sessions.listening.turn_ms))
+        harness.clock.advance(step_ms)
+        harness.sessions.listening.turn()
 
 
 def test_time_counts_as_it_passes_while_the_loop_turns():
@@ -94,54 +94,54 @@ async def test_time_in_which_the_database_stands_still_is_not_held_against_worke
     assert "queued" == await disk.state(run.id)
 
 
-async def test_who_is_heard_after_a_pause_that_is_longer_than_a_lease_keeps_his_runs(world):
-    worker = await world.worker()
-    run = await world.start()
-    await world.one(worker)
-    turning(world, 4_000)
-    world.clock.advance(100_000)
-    await world.tick()  # the rescuer may be the first to run, before what has come meanwhile is read
-    world.sessions.listening.turn()
-    turning(world, LEASE_MS - 1)
-    await world.tick()
-    assert "running" == await world.state(run.id)
-    turning(world, 1)
-    await world.tick()
-    assert ("queued", 1) == ((run := await world.runs.get(run.id)).state, run.crashes), (
+async def test_who_is_heard_after_a_pause_that_is_longer_than_a_lease_keeps_his_runs(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.one(worker)
+    turning(harness, 4_000)
+    harness.clock.advance(100_000)
+    await harness.tick()  # the rescuer may be the first to run, before what has come meanwhile is read
+    harness.sessions.listening.turn()
+    turning(harness, LEASE_MS - 1)
+    await harness.tick()
+    assert "running" == await harness.state(run.id)
+    turning(harness, 1)
+    await harness.tick()
+    assert ("queued", 1) == ((run := await harness.runs.get(run.id)).state, run.crashes), (
         "but leases do not become eternal"
     )
 
 
-async def test_pauses_that_are_shorter_than_a_lease_do_not_add_up_to_one(world):
-    worker = await world.worker()
-    run = await world.start()
-    await world.one(worker)
+async def test_pauses_that_are_shorter_than_a_lease_do_not_add_up_to_one(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.one(worker)
     for _ in range(10):
-        turning(world, 100)
-        world.clock.advance(LEASE_MS * 3 // 10)  # too short for a break of its own
-        await world.tick()
-    assert "running" == await world.state(run.id)
+        turning(harness, 100)
+        harness.clock.advance(LEASE_MS * 3 // 10)  # too short for a break of its own
+        await harness.tick()
+    assert "running" == await harness.state(run.id)
 
 
-async def test_a_stream_that_breaks_soon_after_a_pause_says_nothing(world):
+async def test_a_stream_that_breaks_soon_after_a_pause_says_nothing(harness):
     """Its worker may have closed it, for want of answers while the server stood still."""
-    worker = await world.worker()
-    run = await world.start()
-    await world.one(worker)
-    session = world.sessions.get(worker)
-    world.sessions.connected(session)
-    turning(world, 1_000)
-    world.clock.advance(30_000)
-    world.sessions.disconnected(session)
-    turning(world, 5_000)
-    await world.tick()
-    assert "running" == await world.state(run.id)
-    world.sessions.connected(session)
-    turning(world, LEASE_MS)
-    world.sessions.disconnected(session)
-    turning(world, 1_000)
-    await world.tick()
-    assert "queued" == await world.state(run.id), "later it does"
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.one(worker)
+    session = harness.sessions.get(worker)
+    harness.sessions.connected(session)
+    turning(harness, 1_000)
+    harness.clock.advance(30_000)
+    harness.sessions.disconnected(session)
+    turning(harness, 5_000)
+    await harness.tick()
+    assert "running" == await harness.state(run.id)
+    harness.sessions.connected(session)
+    turning(harness, LEASE_MS)
+    harness.sessions.disconnected(session)
+    turning(harness, 1_000)
+    await harness.tick()
+    assert "queued" == await harness.state(run.id), "later it does"
 
 
 async def test_who_is_heard_before_his_leases_are_taken_keeps_them(disk):
@@ -175,81 +175,81 @@ async def test_who_is_heard_before_his_leases_are_taken_keeps_them(disk):
 
 
 @pytest.fixture
-async def beating(world):
-    return Beating(world, await world.worker())
+async def beating(harness):
+    return HeartbeatingWorker(harness, await harness.worker())
 
 
-async def deaf(world, beating, *held, for_ms=LEASE_MS):
+async def deaf(harness, beating, *held, for_ms=LEASE_MS):
     """Let heartbeats come whose answers do not arrive, until one comes `for_ms` after the last answer."""
     heard = beating.heard
     for _ in range(for_ms // BEAT_MS):
-        world.clock.advance(BEAT_MS)
+        harness.clock.advance(BEAT_MS)
         await beating.beat(*held, heard=heard)
     beating.heard = heard
 
 
-async def test_runs_of_a_worker_that_hears_no_answer_for_a_lease_are_given_back_and_no_crash_counts(world, beating):
-    run = await world.start()
-    lease = await world.one(beating.worker)
+async def test_runs_of_a_worker_that_hears_no_answer_for_a_lease_are_given_back_and_no_crash_counts(harness, beating):
+    run = await harness.start()
+    lease = await harness.one(beating.worker)
     await beating.beat((run.id, lease.epoch))
-    other = await world.worker()
-    world.sessions.heard(world.sessions.get(other))
-    await deaf(world, beating, (run.id, lease.epoch), for_ms=LEASE_MS - BEAT_MS)
-    assert [] == await world.claim(other)
-    world.clock.advance(BEAT_MS)
+    other = await harness.worker()
+    harness.sessions.heard(harness.sessions.get(other))
+    await deaf(harness, beating, (run.id, lease.epoch), for_ms=LEASE_MS - BEAT_MS)
+    assert [] == await harness.claim(other)
+    harness.clock.advance(BEAT_MS)
     with pytest.raises(WorkerNotFound):
         await beating.beat((run.id, lease.epoch), heard=beating.heard)
-    again = await world.one(other)
+    again = await harness.one(other)
     assert (run.id, 2, 1, 0) == (again.run_id, again.epoch, again.attempt, again.crashes)
-    assert ["created", "claimed", "released", "claimed"] == await world.causes(run.id)
+    assert ["created", "claimed", "released", "claimed"] == await harness.causes(run.id)
     with pytest.raises(WorkerNotFound):
-        await world.claim(beating.worker)
-    assert (409, "lease_lost") == await world.refused(other, lease, wire.SucceededReport)
+        await harness.claim(beating.worker)
+    assert (409, "lease_lost") == await harness.refused(other, lease, wire.SucceededReport)
 
 
-async def test_a_worker_that_hears_now_and_then_keeps_its_runs(world, beating):
-    run = await world.start()
-    lease = await world.one(beating.worker)
+async def test_a_worker_that_hears_now_and_then_keeps_its_runs(harness, beating):
+    run = await harness.start()
+    lease = await harness.one(beating.worker)
     await beating.beat((run.id, lease.epoch))
     for _ in range(5):
-        await deaf(world, beating, (run.id, lease.epoch), for_ms=2 * BEAT_MS)
+        await deaf(harness, beating, (run.id, lease.epoch), for_ms=2 * BEAT_MS)
         await beating.beat((run.id, lease.epoch))
-    assert "running" == await world.state(run.id)
+    assert "running" == await harness.state(run.id)
 
 
-async def test_a_worker_that_seldom_sends_heartbeats_has_missed_no_answer(world, beating):
+async def test_a_worker_that_seldom_sends_heartbeats_has_missed_no_answer(harness, beating):
     """It is alive by its reports: those that the server's own worker sends, for one."""
-    run = await world.start()
-    lease = await world.one(beating.worker)
+    run = await harness.start()
+    lease = await harness.one(beating.worker)
     for _ in range(3):
         await beating.beat((run.id, lease.epoch))
         for _ in range(10):
-            world.clock.advance(BEAT_MS)
-            await world.report(beating.worker)
+            harness.clock.advance(BEAT_MS)
+            await harness.report(beating.worker)
         await beating.beat((run.id, lease.epoch))
-    assert "running" == await world.state(run.id)
+    assert "running" == await harness.state(run.id)
 
 
-async def test_a_worker_that_heard_another_server_meanwhile_has_missed_nothing(world, beating):
-    run = await world.start()
-    lease = await world.one(beating.worker)
+async def test_a_worker_that_heard_another_server_meanwhile_has_missed_nothing(harness, beating):
+    run = await harness.start()
+    lease = await harness.one(beating.worker)
     await beating.beat((run.id, lease.epoch))
-    await deaf(world, beating, (run.id, lease.epoch), for_ms=2 * BEAT_MS)
-    world.clock.advance(10 * BEAT_MS)
-    other = await world.worker()
-    theirs = (await world.report(other, held=[], claiming=[])).beat
+    await deaf(harness, beating, (run.id, lease.epoch), for_ms=2 * BEAT_MS)
+    harness.clock.advance(10 * BEAT_MS)
+    other = await harness.worker()
+    theirs = (await harness.report(other, held=[], claiming=[])).beat
     await beating.beat((run.id, lease.epoch), heard=theirs)
-    assert "running" == await world.state(run.id)
+    assert "running" == await harness.state(run.id)
 
 
-async def test_answers_that_were_missing_while_the_server_stood_still_are_not_missed(world, beating):
-    run = await world.start()
-    lease = await world.one(beating.worker)
+async def test_answers_that_were_missing_while_the_server_stood_still_are_not_missed(harness, beating):
+    run = await harness.start()
+    lease = await harness.one(beating.worker)
     await beating.beat((run.id, lease.epoch))
     heard = beating.heard
-    turning(world, BEAT_MS)
+    turning(harness, BEAT_MS)
     await beating.beat((run.id, lease.epoch), heard=heard)
-    world.clock.advance(100_000)
-    turning(world, BEAT_MS)
+    harness.clock.advance(100_000)
+    turning(harness, BEAT_MS)
     await beating.beat((run.id, lease.epoch), heard=heard)
-    assert "running" == await world.state(run.id)
+    assert "running" == await harness.state(run.id)

@@ -5,7 +5,7 @@ import json
 from contextlib import aclosing
 
 import pytest
-from tests.world import declare, key, make_organisation, raw, spec
+from tests.harness import declare, key, make_organisation, raw, spec
 
 from headway.actions import bulk
 from headway.errors import BadCursor, Forbidden, HeadwayError, InvalidInput, QueueNotFound, TaskNotFound, UnknownTask
@@ -24,11 +24,11 @@ NOBODY = "0199f2a4-7c3e-7000-9b1a-5d0c2e4f6a81"
 WHY = Reason(code="test")
 
 
-async def shared_by(world, *numbers):
+async def shared_by(harness, *numbers):
     """Let organisations share the store; return the services of each."""
     for number in numbers:
-        await world.store.write(lambda uow, number=number: make_organisation(uow, number))
-    return [world.service.of(number) for number in numbers]
+        await harness.store.write(lambda uow, number=number: make_organisation(uow, number))
+    return [harness.service.of(number) for number in numbers]
 
 
 async def employed(services, *tasks, **fields):
@@ -93,60 +93,60 @@ ABOUT_A_RUN = {
 
 @pytest.mark.parametrize("state", ["queued", "running", "succeeded", "terminated", "removed"])
 @pytest.mark.parametrize("verb", ABOUT_A_RUN)
-async def test_a_run_of_another_is_answered_as_one_that_is_not_there(world, verb, state):
-    (two,) = await shared_by(world, 2)
+async def test_a_run_of_another_is_answered_as_one_that_is_not_there(harness, verb, state):
+    (two,) = await shared_by(harness, 2)
     await employed(two)
-    worker = await world.worker()
-    run = await world.start(labels={"a": "b"})
+    worker = await harness.worker()
+    run = await harness.start(labels={"a": "b"})
     if state in ("running", "succeeded", "removed"):
-        lease = await world.one(worker)
+        lease = await harness.one(worker)
     if state in ("succeeded", "removed"):
-        await world.tell(worker, lease, wire.ResultReport, value=raw(1))
-        await world.succeed(worker, lease)
+        await harness.tell(worker, lease, wire.ResultReport, value=raw(1))
+        await harness.succeed(worker, lease)
     if state == "removed":
-        await world.runs.delete(run.id)
+        await harness.runs.delete(run.id)
     if state == "terminated":
-        await world.stop(run.id)
-    before = world.dump()
+        await harness.stop(run.id)
+    before = harness.dump()
     theirs = await refused(ABOUT_A_RUN[verb](two, run.id))
     nobodys = await refused(ABOUT_A_RUN[verb](two, NOBODY))
     assert nobodys == tuple(part.replace(run.id, NOBODY) if isinstance(part, str) else part for part in theirs)
-    assert before == world.dump()
+    assert before == harness.dump()
 
 
-async def test_a_batch_refuses_parents_of_another_and_starts_the_rest(world):
-    (two,) = await shared_by(world, 2)
+async def test_a_batch_refuses_parents_of_another_and_starts_the_rest(harness):
+    (two,) = await shared_by(harness, 2)
     await employed(two)
-    await world.worker()
-    theirs = await world.start()
+    await harness.worker()
+    theirs = await harness.start()
     first, second = await two.runs.start_batch(StartBatch(runs=[spec(parent_id=theirs.id), spec()]))
     assert isinstance(first, InvalidInput)
     assert 2 == (await two.runs.kept(second.run.id)).organisation
-    assert [] == (await world.runs.page(RunFilter(parent_id=theirs.id), Page()))[0]
+    assert [] == (await harness.runs.page(RunFilter(parent_id=theirs.id), Page()))[0]
 
 
 # -- the same names ----------------------------------------------------------------------------------------------------------
 
 
-async def test_the_same_names_in_two_organisations_never_meet(world):
-    (two,) = await shared_by(world, 2)
-    mine = await world.worker(declare("t", version="a", concurrency_per_key=1), queues=["q"])
+async def test_the_same_names_in_two_organisations_never_meet(harness):
+    (two,) = await shared_by(harness, 2)
+    mine = await harness.worker(declare("t", version="a", concurrency_per_key=1), queues=["q"])
     theirs = await employed(two, declare("t", version="b", concurrency_per_key=1), queues=["q"])
     dedupe = {"key": "order", "scope": "forever", "on_conflict": "reject"}
     started = [
         await services.runs.start(
             spec(queue="q", key="k", labels={"c": "7"}, dedupe=dedupe), key("once", bytes(str(number), "ascii"))
         )
-        for number, services in enumerate((world.services, two))
+        for number, services in enumerate((harness.services, two))
     ]
     assert [(True, False, "a"), (True, False, "b")] == [
         (one.created, one.replayed, one.run.task_version) for one in started
     ]
     assert [("t", "q", "k", "t")] * 2 == [(one.run.task, one.run.queue, one.run.key, one.run.name) for one in started]
-    leases = [await world.claim(mine), await claimed(two, theirs)]
+    leases = [await harness.claim(mine), await claimed(two, theirs)]
     assert [[one.run.id] for one in started] == [[lease.run_id for lease in batch] for batch in leases]
     assert [("t", "k"), ("t", "k")] == [(lease.task, lease.key) for batch in leases for lease in batch]
-    for services, one in zip((world.services, two), started, strict=True):
+    for services, one in zip((harness.services, two), started, strict=True):
         assert [one.run.id] == [run.id for run in (await services.runs.page(RunFilter(), Page()))[0]]
         assert [["t"], ["default", "q"]] == [
             [task.name for task in services.tasks.list()],
@@ -162,24 +162,24 @@ async def test_the_same_names_in_two_organisations_never_meet(world):
         ]
 
 
-async def test_a_name_with_the_mark_in_it_reaches_nobody_elses(world):
-    (two,) = await shared_by(world, 2)
+async def test_a_name_with_the_mark_in_it_reaches_nobody_elses(harness):
+    (two,) = await shared_by(harness, 2)
     await employed(two, declare("t"), queues=["q"])
     await begun(two, queue="q", labels={"a": "b"})
     sneaky = f"2{MARK}"
     for asking in (
-        lambda: world.tasks.get(f"{sneaky}t"),
-        lambda: world.queues.get(f"{sneaky}q"),
+        lambda: harness.tasks.get(f"{sneaky}t"),
+        lambda: harness.queues.get(f"{sneaky}q"),
         lambda: two.tasks.get(f"{sneaky}t"),
         lambda: two.queues.get(f"1{MARK}q"),
     ):
         with pytest.raises((TaskNotFound, QueueNotFound)):
             asking()
     for asking in (
-        world.tasks.activate(f"{sneaky}t", active=False),
-        world.tasks.terminate(f"{sneaky}t", wire.TerminateTask()),
-        world.queues.pause(f"{sneaky}q", paused=True),
-        world.runs.start(spec(f"{sneaky}t".replace(MARK, "\\u001f"))),
+        harness.tasks.activate(f"{sneaky}t", active=False),
+        harness.tasks.terminate(f"{sneaky}t", wire.TerminateTask()),
+        harness.queues.pause(f"{sneaky}q", paused=True),
+        harness.runs.start(spec(f"{sneaky}t".replace(MARK, "\\u001f"))),
     ):
         assert (await refused(asking))[1] in (404, 422)
     for wanted in (
@@ -187,9 +187,9 @@ async def test_a_name_with_the_mark_in_it_reaches_nobody_elses(world):
         RunFilter(queue=(f"{sneaky}q",)),
         RunFilter(labels={f"{sneaky}a": "b"}),
     ):
-        assert ([], {}) == ((await world.runs.page(wanted, Page()))[0], await world.runs.count(wanted, "state"))
-    assert {} == world.queues.counts(f"{sneaky}q") == world.tasks.counts(f"{sneaky}t")
-    assert await world.queues.oldest(f"{sneaky}q") is None
+        assert ([], {}) == ((await harness.runs.page(wanted, Page()))[0], await harness.runs.count(wanted, "state"))
+    assert {} == harness.queues.counts(f"{sneaky}q") == harness.tasks.counts(f"{sneaky}t")
+    assert await harness.queues.oldest(f"{sneaky}q") is None
 
 
 # -- lists, counts, cursors --------------------------------------------------------------------------------------------------
@@ -204,10 +204,10 @@ FILTERS = {
 }  # fmt: skip
 
 
-async def mixture(world, services, worker, number):
+async def mixture(harness, services, worker, number):
     """Start and end runs of all kinds, the same for each organisation but for how many."""
     for turn in range(number):
-        world.clock.advance(1)
+        harness.clock.advance(1)
         await begun(
             services, "tu"[turn % 2], {"of": services.organisation}, queue="qr"[turn % 3 == 0], key=f"k{turn % 2}",
             labels={"n": str(turn % 2), "m": str(turn % 3)},
@@ -225,11 +225,11 @@ async def pages(services, wanted, size, *, newest_first, by_end):
     return found
 
 
-async def test_lists_and_counts_are_of_ones_own_whatever_is_asked_for(world):
-    (two, three) = await shared_by(world, 2, 3)
+async def test_lists_and_counts_are_of_ones_own_whatever_is_asked_for(harness):
+    (two, three) = await shared_by(harness, 2, 3)
     tasks = declare("t"), declare("u")
-    for services, number in ((world.services, 13), (two, 8), (world.services, 6), (two, 5)):
-        await mixture(world, services, await employed(services, *tasks), number)
+    for services, number in ((harness.services, 13), (two, 8), (harness.services, 6), (two, 5)):
+        await mixture(harness, services, await employed(services, *tasks), number)
     await employed(three, *tasks)
     born = 1_800_000_000_000
     for name, fields in FILTERS.items():
@@ -237,12 +237,12 @@ async def test_lists_and_counts_are_of_ones_own_whatever_is_asked_for(world):
         wanted = RunFilter(**{**fields, **times})
         assert [] == await pages(three, wanted, 50, newest_first=True, by_end=False)
         assert {} == {group: n for group, n in (await three.runs.count(wanted, "task")).items() if n}
-        for services in (world.services, two):
+        for services in (harness.services, two):
             everything = await pages(services, RunFilter(), 1000, newest_first=True, by_end=False)
             fit = {run.id for run in everything if fits(run, wanted)}
             assert fit, name
             for window, size, by_end in ((1000, 50, False), (3, 2, False), (1, 50, True), (1000, 3, True)):
-                world.store.read.window = window
+                harness.store.read.window = window
                 found = await pages(services, wanted, size, newest_first=size > 2, by_end=by_end)
                 assert {services.organisation} == {run.organisation for run in found} | {services.organisation}
                 assert {services.organisation} == {json.loads(run.input)["of"] for run in found} | {
@@ -256,7 +256,7 @@ async def test_lists_and_counts_are_of_ones_own_whatever_is_asked_for(world):
                 assert len(fit) == sum(counts.values())
                 assert not [name for name in counts if MARK in name]
             stored = services.space.wanted(wanted)
-            assert sorted(fit) == await world.store.read.ids(stored, "", 1000)
+            assert sorted(fit) == await harness.store.read.ids(stored, "", 1000)
 
 
 def fits(run, wanted):
@@ -270,15 +270,15 @@ def fits(run, wanted):
     )  # fmt: skip
 
 
-async def test_a_family_of_another_is_no_family(world):
-    (two,) = await shared_by(world, 2)
+async def test_a_family_of_another_is_no_family(harness):
+    (two,) = await shared_by(harness, 2)
     await employed(two)
-    await world.worker()
-    parent = await world.start()
+    await harness.worker()
+    parent = await harness.start()
     for _ in range(5):
-        await world.start(parent_id=parent.id)
+        await harness.start(parent_id=parent.id)
     for window in (1000, 1):
-        world.store.read.window = window
+        harness.store.read.window = window
         for wanted in (
             RunFilter(parent_id=parent.id),
             RunFilter(root_id=parent.id),
@@ -289,10 +289,10 @@ async def test_a_family_of_another_is_no_family(world):
             assert {} == await two.runs.count(wanted, "state")
 
 
-async def test_a_page_token_of_another_is_a_bad_cursor(world):
-    (two,) = await shared_by(world, 2)
+async def test_a_page_token_of_another_is_a_bad_cursor(harness):
+    (two,) = await shared_by(harness, 2)
     asked = RunQuery(task=["t"])
-    for mine, theirs in ((world.services, two), (two, world.services)):
+    for mine, theirs in ((harness.services, two), (two, harness.services)):
         token = next_token(asked, mine.cursors, NOBODY)
         again = RunQuery(task=["t"], page_token=token)
         assert NOBODY == page_of(again, RunFilter(), mine.cursors).after
@@ -303,16 +303,16 @@ async def test_a_page_token_of_another_is_a_bad_cursor(world):
 # -- the feed ----------------------------------------------------------------------------------------------------------------
 
 
-async def test_the_feed_has_ones_own_events_and_its_cursor_passes_those_of_others(world):
-    (two,) = await shared_by(world, 2)
+async def test_the_feed_has_ones_own_events_and_its_cursor_passes_those_of_others(harness):
+    (two,) = await shared_by(harness, 2)
     await employed(two)
-    await world.worker()
+    await harness.worker()
     own = [
         (await begun(services)).id
-        for services in (two, world.services, world.services, world.services, two, world.services)
+        for services in (two, harness.services, harness.services, harness.services, two, harness.services)
     ]
     wanted = {2: [own[0], own[4]], 1: [own[1], own[2], own[3], own[5]]}
-    for services in (world.services, two):
+    for services in (harness.services, two):
         told, after, more, asked = [], 0, True, 0
         while more:
             events, after, more = await services.history.all_events(after, 2)
@@ -328,7 +328,7 @@ async def test_the_feed_has_ones_own_events_and_its_cursor_passes_those_of_other
                 (await anext(stream)).run_id for _ in wanted[services.organisation]
             ]
             further = asyncio.ensure_future(anext(stream))
-            for someone in (two, world.services):
+            for someone in (two, harness.services):
                 wanted[someone.organisation].append((await begun(someone)).id)
             assert wanted[services.organisation][-1] == (await further).run_id
 
@@ -336,34 +336,34 @@ async def test_the_feed_has_ones_own_events_and_its_cursor_passes_those_of_other
 # -- tasks and queues --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_queue_is_paused_and_limited_for_its_own_organisation_only(world):
-    (two,) = await shared_by(world, 2)
-    mine, theirs = await world.worker(queues=["q"]), await employed(two, queues=["q"])
-    for services in (world.services, two):
+async def test_a_queue_is_paused_and_limited_for_its_own_organisation_only(harness):
+    (two,) = await shared_by(harness, 2)
+    mine, theirs = await harness.worker(queues=["q"]), await employed(two, queues=["q"])
+    for services in (harness.services, two):
         await begun(services, queue="q")
         await begun(services, queue="q")
     await two.queues.pause("q", paused=True)
-    await world.queues.limit("q", 1)
+    await harness.queues.limit("q", 1)
     assert ([0, 1], [1, None]) == tuple(
-        [getattr(services.queues.get("q"), field) for services in (world.services, two)]
+        [getattr(services.queues.get("q"), field) for services in (harness.services, two)]
         for field in ("paused", "concurrency")
     )
-    assert (1, 0) == (len(await world.claim(mine)), len(await claimed(two, theirs)))
+    assert (1, 0) == (len(await harness.claim(mine)), len(await claimed(two, theirs)))
     assert ["queue_paused"] == [
         cause.code for cause in (await two.history.waiting((await begun(two, queue="q")).id))[1]
     ][:1]
     await two.queues.pause("q", paused=False)
-    assert (0, 3) == (len(await world.claim(mine)), len(await claimed(two, theirs)))
+    assert (0, 3) == (len(await harness.claim(mine)), len(await claimed(two, theirs)))
     await two.queues.limit("elsewhere", 3)
     with pytest.raises(QueueNotFound):
-        world.queues.get("elsewhere")
+        harness.queues.get("elsewhere")
 
 
-async def test_a_task_of_another_is_not_there_and_what_is_done_to_ones_own_leaves_it_alone(world):
-    (two,) = await shared_by(world, 2)
-    await world.worker(declare("t"), declare("mine"))
+async def test_a_task_of_another_is_not_there_and_what_is_done_to_ones_own_leaves_it_alone(harness):
+    (two,) = await shared_by(harness, 2)
+    await harness.worker(declare("t"), declare("mine"))
     await employed(two, declare("t"))
-    run, theirs = await world.start(), await begun(two)
+    run, theirs = await harness.start(), await begun(two)
     nobodys = await refused(two.tasks.activate("none", active=False))
     for name in ("mine", "none"):
         with pytest.raises(TaskNotFound, match=f"there is no task '{name}'"):
@@ -376,43 +376,45 @@ async def test_a_task_of_another_is_not_there_and_what_is_done_to_ones_own_leave
         assert (await refused(begun(two, name)))[0] is UnknownTask
     assert {} == two.tasks.counts("mine")
     await two.tasks.activate("t", active=False)
-    assert (True, False) == (world.tasks.get("t").active, two.tasks.get("t").active)
+    assert (True, False) == (harness.tasks.get("t").active, two.tasks.get("t").active)
     assert 1 == await two.tasks.terminate("t", wire.TerminateTask())
-    assert ("queued", "terminated") == (await world.state(run.id), (await two.runs.get(theirs.id)).state)
+    assert ("queued", "terminated") == (await harness.state(run.id), (await two.runs.get(theirs.id)).state)
 
 
 # -- shared tasks ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_shared_task_is_started_by_all_and_executed_by_the_first_ones_workers(world):
-    two, three = await shared_by(world, 2, 3)
-    worker = await world.worker(declare("all", shared=True, key="who", queue="fast"), declare("mine"), queues=["fast"])
+async def test_a_shared_task_is_started_by_all_and_executed_by_the_first_ones_workers(harness):
+    two, three = await shared_by(harness, 2, 3)
+    worker = await harness.worker(
+        declare("all", shared=True, key="who", queue="fast"), declare("mine"), queues=["fast"]
+    )
     own = await employed(two, declare("t"))
     run = await begun(two, "all", {"who": "7"})
     assert ("all", "fast", "7", 2) == (run.task, run.queue, run.key, run.organisation)
     assert [] == await claimed(two, own)
-    (lease,) = await world.claim(worker)
+    (lease,) = await harness.claim(worker)
     assert (run.id, "all", "7") == (lease.run_id, lease.task, lease.key)
-    await world.tell(worker, lease, wire.LogReport, message="at it")
-    await world.succeed(worker, lease, 1)
+    await harness.tell(worker, lease, wire.LogReport, message="at it")
+    await harness.succeed(worker, lease, 1)
     assert "succeeded" == (await two.runs.get(run.id)).state
     assert {"succeeded": 1} == two.tasks.counts("all") == two.queues.counts("fast")
-    assert {} == world.tasks.counts("all") == three.tasks.counts("all")
+    assert {} == harness.tasks.counts("all") == three.tasks.counts("all")
     assert ["all", "t"] == [task.name for task in two.tasks.list()]
-    assert (["all"], ["all", "mine"]) == ([t.name for t in three.tasks.list()], [t.name for t in world.tasks.list()])
-    assert (await refused(world.runs.get(run.id)))[1] == 404
+    assert (["all"], ["all", "mine"]) == ([t.name for t in three.tasks.list()], [t.name for t in harness.tasks.list()])
+    assert (await refused(harness.runs.get(run.id)))[1] == 404
     assert [run.id] == [one.id for one in (await two.runs.page(RunFilter(task=("all",)), Page()))[0]]
 
 
-async def test_who_has_a_shared_task_from_another_cannot_switch_it_and_stops_its_own_runs_only(world):
-    two, three = await shared_by(world, 2, 3)
-    await world.worker(declare("all", shared=True))
-    runs = [(services, await begun(services, "all")) for services in (world.services, two, three)]
+async def test_who_has_a_shared_task_from_another_cannot_switch_it_and_stops_its_own_runs_only(harness):
+    two, three = await shared_by(harness, 2, 3)
+    await harness.worker(declare("all", shared=True))
+    runs = [(services, await begun(services, "all")) for services in (harness.services, two, three)]
     for active in (True, False):
         assert (await refused(two.tasks.activate("all", active=active)))[0] is Forbidden
     assert 1 == await two.tasks.terminate("all", wire.TerminateTask())
     assert ["queued", "terminated", "queued"] == [(await services.runs.get(run.id)).state for services, run in runs]
-    await world.tasks.activate("all", active=False)
+    await harness.tasks.activate("all", active=False)
     assert (await refused(begun(two, "all")))[2] == "the task 'all' is not active"
 
 
@@ -426,89 +428,89 @@ def test_an_app_or_a_task_says_that_it_is_shared():
         assert expected == found.declaration.shared
 
 
-async def test_only_the_first_organisation_shares(world):
-    (two,) = await shared_by(world, 2)
+async def test_only_the_first_organisation_shares(harness):
+    (two,) = await shared_by(harness, 2)
     error, _, detail, *_ = await refused(employed(two, declare("all", shared=True)))
     assert (InvalidInput, True) == (error, "only tasks of the first organisation" in detail)
 
 
-async def test_ones_own_task_stands_before_a_shared_one_of_the_same_name_but_not_for_shared_work(world):
-    (two,) = await shared_by(world, 2)
-    worker = await world.worker(
+async def test_ones_own_task_stands_before_a_shared_one_of_the_same_name_but_not_for_shared_work(harness):
+    (two,) = await shared_by(harness, 2)
+    worker = await harness.worker(
         declare("all", shared=True), declare("part", shared=True, version="shared"), declare("in")
     )
     own = await employed(two, declare("part", version="own"))
     assert "own" == (await begun(two, "part")).task_version
     assert ["all", "part"] == [task.name for task in two.tasks.list()]
     await begun(two, "all")
-    (lease,) = await world.claim(worker)
-    answer = await world.tell(worker, lease, wire.ChildReport, name="c", run=spec("part"))
+    (lease,) = await harness.claim(worker)
+    answer = await harness.tell(worker, lease, wire.ChildReport, name="c", run=spec("part"))
     child = await two.runs.get(answer.replies[0].run_id)
     assert ("shared", lease.run_id, 2) == (child.task_version, child.parent_id, child.organisation)
-    assert (422, "unknown_task") == await world.refused(worker, lease, wire.ChildReport, name="d", run=spec("in"))
-    assert [child.id] == [lease.run_id for lease in await world.claim(worker)]
+    assert (422, "unknown_task") == await harness.refused(worker, lease, wire.ChildReport, name="d", run=spec("in"))
+    assert [child.id] == [lease.run_id for lease in await harness.claim(worker)]
     (mine,) = await claimed(two, own)
     assert "own" == (await two.runs.get(mine.run_id)).task_version
     assert {"queued": 0} | two.tasks.counts("part") == {"queued": 0, "running": 2}
 
 
-async def test_a_task_that_is_not_shared_any_more_is_not_started_again(world):
-    (two,) = await shared_by(world, 2)
-    await world.worker(declare("all", shared=True))
+async def test_a_task_that_is_not_shared_any_more_is_not_started_again(harness):
+    (two,) = await shared_by(harness, 2)
+    await harness.worker(declare("all", shared=True))
     run = await begun(two, "all")
     await two.runs.terminate(run.id, Terminate())
-    await world.worker(declare("all"))
+    await harness.worker(declare("all"))
     assert (await refused(two.runs.retry(run.id, WHY)))[0] is UnknownTask
     assert (await refused(begun(two, "all")))[0] is UnknownTask
     assert [run.id] == [one.id for one in (await two.runs.page(RunFilter(task=("all",)), Page()))[0]]
 
 
-async def test_slots_of_a_key_are_each_organisations_and_freed_for_it(world):
-    (two,) = await shared_by(world, 2)
-    worker = await world.worker(declare("all", shared=True, concurrency_per_key=1))
-    for services in (world.services, two, two):
+async def test_slots_of_a_key_are_each_organisations_and_freed_for_it(harness):
+    (two,) = await shared_by(harness, 2)
+    worker = await harness.worker(declare("all", shared=True, concurrency_per_key=1))
+    for services in (harness.services, two, two):
         await begun(services, "all", key="k")
-    first = await world.claim(worker)
-    owners = [(await world.store.read.run(lease.run_id)).organisation for lease in first]
+    first = await harness.claim(worker)
+    owners = [(await harness.store.read.run(lease.run_id)).organisation for lease in first]
     assert ([1, 2], ["k", "k"]) == (sorted(owners), [lease.key for lease in first])
     for lease in first:
-        await world.succeed(worker, lease)
-    (second,) = await world.claim(worker)
-    assert 2 == (await world.store.read.run(second.run_id)).organisation
+        await harness.succeed(worker, lease)
+    (second,) = await harness.claim(worker)
+    assert 2 == (await harness.store.read.run(second.run_id)).organisation
 
 
-async def test_a_bulk_action_touches_ones_own_and_counts_them(world):
-    (two,) = await shared_by(world, 2)
-    await world.worker()
+async def test_a_bulk_action_touches_ones_own_and_counts_them(harness):
+    (two,) = await shared_by(harness, 2)
+    await harness.worker()
     await employed(two)
-    built_in = await world.workers.register(
+    built_in = await harness.workers.register(
         wire.RegisterWorker(queues=["headway"], tasks=[declare(bulk.NAME, queue="headway", shared=True)]), built_in=True
     )
-    runs = [(services, await begun(services, labels={"a": "b"})) for services in (two, world.services, two)]
+    runs = [(services, await begun(services, labels={"a": "b"})) for services in (two, harness.services, two)]
     for fields in ({}, {"task": ["t"]}, {"labels": {"a": "b"}}, {"queue": ["default"]}):
         given = {"filter": {"state": ["queued"], **fields}, "action": "protect"}
         started = await begun(two, bulk.NAME, given)
-        (lease,) = await world.claim(built_in.id)
+        (lease,) = await harness.claim(built_in.id)
         assert (started.id, bulk.NAME) == (lease.run_id, lease.task)
-        done = json.loads(bytes(await bulk.execute(world.service, await world.store.read.run(lease.run_id))))
+        done = json.loads(bytes(await bulk.execute(harness.service, await harness.store.read.run(lease.run_id))))
         assert {1: [0], 2: [1, 1]} == {
             n: [(await services.runs.get(run.id)).protected for services, run in runs if services.organisation == n]
             for n in (1, 2)
         }
         assert 2 == done["changed"]
-        await world.tell(built_in.id, lease, wire.SucceededReport)
+        await harness.tell(built_in.id, lease, wire.SucceededReport)
         for services, run in runs:
             await services.runs.protect(run.id, protected=False)
 
 
-async def test_who_holds_a_token_needs_no_organisation(world):
-    (two,) = await shared_by(world, 2)
+async def test_who_holds_a_token_needs_no_organisation(harness):
+    (two,) = await shared_by(harness, 2)
     worker = await employed(two)
     run = await begun(two)
     (lease,) = await claimed(two, worker)
     report = wire.TokenReport(run_id=lease.run_id, epoch=lease.epoch, name="paid")
     (reply,) = (await two.workers.report(wire.ReportRuns(worker_id=worker, reports=[report]))).replies
-    assert run.id == (await world.runs.complete_token(reply.token, raw({"by": "bank"}))).id
+    assert run.id == (await harness.runs.complete_token(reply.token, raw({"by": "bank"}))).id
     assert "run.signal" in [event.type for event in await two.history.events(run.id, 0, 50)]
 
 
@@ -531,30 +533,30 @@ ABOUT_A_WORKER = {
 
 
 @pytest.mark.parametrize("verb", ABOUT_A_WORKER)
-async def test_a_worker_of_another_is_answered_as_one_that_is_not_there(world, verb):
-    (two,) = await shared_by(world, 2)
-    worker, theirs = await world.worker(), await employed(two)
-    await world.start()
-    before = world.dump()
-    for services, other in ((two, worker), (world.services, theirs)):
+async def test_a_worker_of_another_is_answered_as_one_that_is_not_there(harness, verb):
+    (two,) = await shared_by(harness, 2)
+    worker, theirs = await harness.worker(), await employed(two)
+    await harness.start()
+    before = harness.dump()
+    for services, other in ((two, worker), (harness.services, theirs)):
         said = await refused(ABOUT_A_WORKER[verb](services, other))
         nobodys = await refused(ABOUT_A_WORKER[verb](services, NOBODY))
         assert nobodys == tuple(part.replace(other, NOBODY) if isinstance(part, str) else part for part in said)
         assert [other] != [found.id for found in await services.workers.list()]
         assert 1 == len(await services.workers.list())
-    assert before == world.dump()
+    assert before == harness.dump()
 
 
-async def test_a_worker_gets_its_own_organisations_runs_and_reports_on_no_others(world):
-    (two,) = await shared_by(world, 2)
-    mine, theirs = await world.worker(), await employed(two)
-    run = await world.start()
+async def test_a_worker_gets_its_own_organisations_runs_and_reports_on_no_others(harness):
+    (two,) = await shared_by(harness, 2)
+    mine, theirs = await harness.worker(), await employed(two)
+    run = await harness.start()
     assert [] == await claimed(two, theirs)
-    lease = await world.one(mine)
+    lease = await harness.one(mine)
     report = wire.SucceededReport(run_id=lease.run_id, epoch=lease.epoch)
     answer = await two.workers.report(wire.ReportRuns(worker_id=theirs, reports=[report]))
     assert ["lease_lost"] == [rejected.code for rejected in answer.rejected]
-    assert "running" == await world.state(run.id)
+    assert "running" == await harness.state(run.id)
     shown = await two.workers.get(theirs)
     assert ('["t"]', "[]") == (shown.tasks, shown.queues)
 
@@ -564,48 +566,48 @@ async def test_a_worker_gets_its_own_organisations_runs_and_reports_on_no_others
 
 @pytest.mark.parametrize("limits", [{}, {"concurrency": 1_000}])
 @pytest.mark.parametrize("most", [1, 4])
-async def test_the_backlog_of_one_organisation_keeps_no_other_waiting(world, most, limits):
-    two, three = await shared_by(world, 2, 3)
-    worker = await world.worker(declare("all", shared=True, **limits))
+async def test_the_backlog_of_one_organisation_keeps_no_other_waiting(harness, most, limits):
+    two, three = await shared_by(harness, 2, 3)
+    worker = await harness.worker(declare("all", shared=True, **limits))
     for _ in range(20):
         await begun(two, "all")
-    world.clock.advance(1_000)
-    for services in (three, world.services, three):
+    harness.clock.advance(1_000)
+    for services in (three, harness.services, three):
         await begun(services, "all")
     order = []
-    while leases := await world.claim(worker, most):
-        order += [(await world.store.read.run(lease.run_id)).organisation for lease in leases]
+    while leases := await harness.claim(worker, most):
+        order += [(await harness.store.read.run(lease.run_id)).organisation for lease in leases]
     assert {1, 2, 3} == set(order[:3]) if most == 1 else set(order[:4])
     assert [3, 3] == [owner for owner in order[:6] if owner == 3]
     assert 20 == order.count(2)
 
 
-async def test_priority_goes_before_the_turn_and_age_counts_within_an_organisation(world):
-    (two,) = await shared_by(world, 2)
-    worker = await world.worker(declare("all", shared=True))
+async def test_priority_goes_before_the_turn_and_age_counts_within_an_organisation(harness):
+    (two,) = await shared_by(harness, 2)
+    worker = await harness.worker(declare("all", shared=True))
     runs = {}
     for name, services, priority in (
         ("a", two, 5),
         ("b", two, 5),
-        ("c", world.services, 5),
+        ("c", harness.services, 5),
         ("d", two, 9),
-        ("e", world.services, 5),
+        ("e", harness.services, 5),
     ):
         runs[(await begun(services, "all", priority=priority)).id] = name
-        world.clock.advance(1)
-    assert "dacbe" == "".join(runs[lease.run_id] for lease in await world.claim(worker))
+        harness.clock.advance(1)
+    assert "dacbe" == "".join(runs[lease.run_id] for lease in await harness.claim(worker))
 
 
 # -- what else leaves --------------------------------------------------------------------------------------------------------
 
 
-async def test_metrics_say_whose_they_are_and_show_others_nothing_but_their_own(world):
-    (two,) = await shared_by(world, 2)
-    await world.worker(queues=["q"])
+async def test_metrics_say_whose_they_are_and_show_others_nothing_but_their_own(harness):
+    (two,) = await shared_by(harness, 2)
+    await harness.worker(queues=["q"])
     await employed(two, queues=["q"])
-    for services in (world.services, two, two):
+    for services in (harness.services, two, two):
         await begun(services, queue="q")
-    api = Api(world.service, (NATIVE_SURFACE,))
+    api = Api(harness.service, (NATIVE_SURFACE,))
     operators, theirs = [(await exposition(api, number)).decode() for number in (1, 2)]
     line = 'headway_queue_depth{{organisation="{}",queue="q"}} {}.0'
     assert [True, True] == [line.format(1, 1) in operators, line.format(2, 2) in operators]
@@ -615,8 +617,8 @@ async def test_metrics_say_whose_they_are_and_show_others_nothing_but_their_own(
     assert "headway_db_commits" not in theirs
 
 
-async def test_why_a_run_waits_is_said_in_its_organisations_own_names(world):
-    (two,) = await shared_by(world, 2)
+async def test_why_a_run_waits_is_said_in_its_organisations_own_names(harness):
+    (two,) = await shared_by(harness, 2)
     worker = await employed(two, declare("t", concurrency_per_key=1))
     await begun(two, key="k")
     run = await begun(two, key="k")
@@ -641,19 +643,19 @@ def test_names_go_in_and_out_unchanged_and_no_two_are_kept_alike(name):
         assert not any(Space.owner(one) == number and Space.outside(one) != name for one in others if one == stored)
 
 
-async def test_why_a_shared_task_runs_tells_nothing_of_whose_worker_it_is(world):
-    (two,) = await shared_by(world, 2)
-    worker = await world.worker(declare("shared", shared=True), name="secret", host="hidden")
-    mine, theirs = await world.start("shared"), await begun(two, "shared")
-    leases = await world.claim(worker, 2)
+async def test_why_a_shared_task_runs_tells_nothing_of_whose_worker_it_is(harness):
+    (two,) = await shared_by(harness, 2)
+    worker = await harness.worker(declare("shared", shared=True), name="secret", host="hidden")
+    mine, theirs = await harness.start("shared"), await begun(two, "shared")
+    leases = await harness.claim(worker, 2)
     held = [(lease.run_id, lease.epoch) for lease in leases]
     for blocker, shown in ((mine.id, False), (theirs.id, True)):
         blocked = wire.BlockedLoop(for_ms=1_000, task="shared", run_id=blocker, where="app.py:3", stack="the stack")
-        await world.workers.report(wire.ReportRuns(worker_id=worker, held=held, blocked=blocked))
+        await harness.workers.report(wire.ReportRuns(worker_id=worker, held=held, blocked=blocked))
         _, causes, work = await two.history.waiting(theirs.id)
         texts = str(causes)
         assert "a worker that is not named here" in texts
         assert work.worker == ""
         assert not [word for word in ("secret", "hidden", mine.id) if word in texts]
         assert shown == ("the stack" in texts) == ("by this run" in texts)
-        assert (await world.workers.standing(worker, 1)).blocked.run_id == ("" if shown else mine.id)
+        assert (await harness.workers.standing(worker, 1)).blocked.run_id == ("" if shown else mine.id)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from tests.runs.record_tasks import Office, allow, update
+from tests.runs.record_tasks import RecordTaskHarness, allow, update
 from tests.runs.tables import field, fill, table
 
 from headway.errors import Conflict
@@ -15,14 +15,14 @@ from headway.protocol import tables as table_wire
 
 
 @pytest.fixture
-def office(world, monkeypatch):
-    allow(world, EgressPolicy([]))
+def record_harness(harness, monkeypatch):
+    allow(harness, EgressPolicy([]))
     for module, name, value in (
         (records, "PATCHED_FIRST", 3), (record_runs, "PATCHED", 12), (record_runs, "PATCHED_MAX", 24),
         (storage, "SIDE_BY_SIDE", 2),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    return Office(world)
+    return RecordTaskHarness(harness)
 
 
 def one_by_one(monkeypatch):
@@ -39,14 +39,14 @@ FIELDS = [
 ]  # fmt: skip
 
 
-async def twins(world, chance, count):
+async def twins(harness, chance, count):
     """Make two tables with the same records; return the ids of the owners that these name."""
-    await table(world, field("Name"), name="owners")
-    owners = [made.id for made in await fill(world, *({"Name": f"o{n}"} for n in range(3)), name="owners")]
+    await table(harness, field("Name"), name="owners")
+    owners = [made.id for made in await fill(harness, *({"Name": f"o{n}"} for n in range(3)), name="owners")]
     rows = [{**some(chance, owners), "Code": f"c{number}"} for number in range(count)]
     for name in ("many", "each"):
-        await table(world, *FIELDS, name=name)
-        await fill(world, *rows, name=name)
+        await table(harness, *FIELDS, name=name)
+        await fill(harness, *rows, name=name)
     return owners
 
 
@@ -59,29 +59,29 @@ def some(chance, owners):
     }  # fmt: skip
 
 
-def left(world, name):
+def left(harness, name):
     """Return what there is of a table: records in their order, and what the index has of each; without the ids."""
-    ((number,),) = world.sql("SELECT number FROM tables WHERE name = ?", name)
-    rows = world.sql(
+    ((number,),) = harness.sql("SELECT number FROM tables WHERE name = ?", name)
+    rows = harness.sql(
         "SELECT id, version, created_at = updated_at FROM records WHERE table_number = ? ORDER BY id", number
     )
     order = {record_id: at for at, (record_id, _, _) in enumerate(rows)}
-    kept = world.sql("SELECT record_id, field, value, is_unique FROM record_values WHERE table_number = ?", number)
+    kept = harness.sql("SELECT record_id, field, value, is_unique FROM record_values WHERE table_number = ?", number)
     index = sorted((order[record_id], *entry) for record_id, *entry in kept)
     return [(version, bool(same)) for _, version, same in rows], index
 
 
-async def shown(world, name):
-    made = await world.services.tables.get(name)
-    found, after = await world.services.records.page(made, size=1000)
+async def shown(harness, name):
+    made = await harness.services.tables.get(name)
+    found, after = await harness.services.records.page(made, size=1000)
     assert after == ""
     return [record.values for record in found]
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_many_at_once_leave_what_one_by_one_leaves(office, monkeypatch, seed):
-    world, chance = office.world, random.Random(seed)
-    owners = await twins(world, chance, 40)
+async def test_many_at_once_leave_what_one_by_one_leaves(record_harness, monkeypatch, seed):
+    harness, chance = record_harness.harness, random.Random(seed)
+    owners = await twins(harness, chance, 40)
     given = some(chance, owners)
     patch = {name: given[name] for name in chance.sample(sorted(given), chance.randint(1, 4))}
     if seed % 4 == 0:  # nothing that is indexed
@@ -92,84 +92,84 @@ async def test_many_at_once_leave_what_one_by_one_leaves(office, monkeypatch, se
     rank = {"field": "Rank", "operator": "at least", "value": 0}
     more = chance.choice([{}, {}, {"filter": team}, {"filter": rank}])
     for name in ("many", "each"):
-        await office.make(update(**patch), name=name, on=name, **more)
-    world.clock.advance(1_000)
-    outcome = await office.run("many")
+        await record_harness.make(update(**patch), name=name, on=name, **more)
+    harness.clock.advance(1_000)
+    outcome = await record_harness.run("many")
     one_by_one(monkeypatch)
-    assert await office.run("each") == outcome
-    assert await shown(world, "many") == await shown(world, "each")
-    assert left(world, "many") == left(world, "each")
-    assert world.wrong() == []
+    assert await record_harness.run("each") == outcome
+    assert await shown(harness, "many") == await shown(harness, "each")
+    assert left(harness, "many") == left(harness, "each")
+    assert harness.wrong() == []
 
 
 @pytest.mark.parametrize("team", [True, False])
-async def test_records_that_have_the_values_already_stay_as_they_are(office, team):
-    world = office.world
-    await table(world, *FIELDS[:3], field("Part", "number"))
+async def test_records_that_have_the_values_already_stay_as_they_are(record_harness, team):
+    harness = record_harness.harness
+    await table(harness, *FIELDS[:3], field("Part", "number"))
     halves = ({"Note": "ä", "Team": "blue", "Part": 2.5}, {"Note": "n", "Team": "red"})
-    await fill(world, *({**halves[(n + 1) % 2], "Rank": n} for n in range(50)))
-    await office.make(update(Note="ä", Part=2.5, **({"Team": "blue"} if team else {})))
+    await fill(harness, *({**halves[(n + 1) % 2], "Rank": n} for n in range(50)))
+    await record_harness.make(update(Note="ä", Part=2.5, **({"Team": "blue"} if team else {})))
     for _ in range(2):
-        assert await office.run() == {"total": 50, "done": 50, "failed": 0}
-        assert [version for version, _ in left(world, "things")[0]] == [2, 1] * 25
+        assert await record_harness.run() == {"total": 50, "done": 50, "failed": 0}
+        assert [version for version, _ in left(harness, "things")[0]] == [2, 1] * 25
 
 
 @pytest.mark.parametrize("given", [{"Code": "same"}, {"Owner": "01890000-0000-7000-8000-000000000000"}])
-async def test_who_cannot_have_a_value_is_noted_and_the_others_have_it(office, given):
+async def test_who_cannot_have_a_value_is_noted_and_the_others_have_it(record_harness, given):
     """A unique value is the first one's; a record that is not there can be named by none."""
-    world = office.world
-    await twins(world, random.Random(0), 30)
-    await office.make(update(**given), on="many")
-    run = await office.begin()
+    harness = record_harness.harness
+    await twins(harness, random.Random(0), 30)
+    await record_harness.make(update(**given), on="many")
+    run = await record_harness.begin()
     failed = 29 if "Code" in given else 30
-    assert await office.execute(run) == {"total": 30, "done": 30, "failed": failed}
-    assert len(await office.errors(run)) == failed
-    assert [version for version, _ in left(world, "many")[0]] == [2] * (30 - failed) + [1] * failed
-    assert world.wrong() == []
+    assert await record_harness.execute(run) == {"total": 30, "done": 30, "failed": failed}
+    assert len(await record_harness.errors(run)) == failed
+    assert [version for version, _ in left(harness, "many")[0]] == [2] * (30 - failed) + [1] * failed
+    assert harness.wrong() == []
 
 
-async def test_a_field_may_become_unique_or_indexed_while_it_is_given_to_many(office, monkeypatch):
-    world = office.world
-    await table(world, field("Note"), field("Code"))
-    await fill(world, *({"Note": f"n{n}"} for n in range(30)))
-    await office.make(update(Code="same"))
+async def test_a_field_may_become_unique_or_indexed_while_it_is_given_to_many(record_harness, monkeypatch):
+    harness = record_harness.harness
+    await table(harness, field("Note"), field("Code"))
+    await fill(harness, *({"Note": f"n{n}"} for n in range(30)))
+    await record_harness.make(update(Code="same"))
     patch = record_runs.RecordRun.patch_more
     changes = iter([{"indexed": True}, {"indexed": False}])
 
     async def meddled(self, *more):
         if (change := next(changes, None)) is not None:
-            await world.services.tables.patch_field("things", "Code", table_wire.PatchField(**change))
+            await harness.services.tables.patch_field("things", "Code", table_wire.PatchField(**change))
         return await patch(self, *more)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
-    assert await office.run() == {"total": 30, "done": 30, "failed": 0}
-    assert world.wrong() == []
+    assert await record_harness.run() == {"total": 30, "done": 30, "failed": 0}
+    assert harness.wrong() == []
 
 
-async def test_a_field_that_is_gone_in_the_middle_ends_the_run_in_words(office, monkeypatch):
-    world = office.world
-    await table(world, field("Note"), field("Team", indexed=True))
-    await fill(world, *({"Note": f"n{n}"} for n in range(30)))
-    await office.make(update(Team="red"))
+async def test_a_field_that_is_gone_in_the_middle_ends_the_run_in_words(record_harness, monkeypatch):
+    harness = record_harness.harness
+    await table(harness, field("Note"), field("Team", indexed=True))
+    await fill(harness, *({"Note": f"n{n}"} for n in range(30)))
+    await record_harness.make(update(Team="red"))
     patch = record_runs.RecordRun.patch_more
 
     async def meddled(self, *more):
         if self.reached.number == 1:
-            await world.services.tables.delete_field("things", "Team")
+            await harness.services.tables.delete_field("things", "Team")
         return await patch(self, *more)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
     with pytest.raises(Conflict, match="'things' does not have the field field_2 any more"):
-        await office.run()
-    assert [version for version, _ in left(world, "things")[0]] == [2] * 3 + [1] * 27
+        await record_harness.run()
+    assert [version for version, _ in left(harness, "things")[0]] == [2] * 3 + [1] * 27
 
 
-async def test_many_are_looked_at_if_few_fit_and_fewer_if_they_are_large(office, monkeypatch):
-    world = office.world
-    await table(world, field("Note"), field("N", "number"))
-    await fill(world, *({"Note": "x" * 1_000, "N": n} for n in range(100)))
-    await office.make(update(Note="y" * 1_000), filter={"field": "N", "operator": "at least", "value": 90})
-    await office.make(update(Note="z"), name="large", filter={"field": "N", "operator": "at least", "value": 0})
+async def test_many_are_looked_at_if_few_fit_and_fewer_if_they_are_large(record_harness, monkeypatch):
+    harness = record_harness.harness
+    await table(harness, field("Note"), field("N", "number"))
+    await fill(harness, *({"Note": "x" * 1_000, "N": n} for n in range(100)))
+    await record_harness.make(update(Note="y" * 1_000), filter={"field": "N", "operator": "at least", "value": 90})
+    await record_harness.make(update(Note="z"), name="large", filter={"field": "N", "operator": "at least", "value": 0})
     looked = []
     patch = record_runs.RecordRun.patch_more
 
@@ -178,43 +178,45 @@ async def test_many_are_looked_at_if_few_fit_and_fewer_if_they_are_large(office,
         return await patch(self, limit)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", watched)
-    assert await office.run() == {"total": 10, "done": 10, "failed": 0}
+    assert await record_harness.run() == {"total": 10, "done": 10, "failed": 0}
     assert looked == [3, 6, 12, 24, 24, 24, 24]
     looked.clear()
     monkeypatch.setattr(record_runs, "PATCHED_BYTES", 5_000)
-    assert await office.run("large") == {"total": 100, "done": 100, "failed": 0}
+    assert await record_harness.run("large") == {"total": 100, "done": 100, "failed": 0}
     assert looked[:4] == [3, 6, 3, 6]
 
 
-async def test_records_that_change_between_look_and_transaction_are_looked_at_again(office, monkeypatch):
-    world = office.world
-    await table(world, field("N", "number"), field("Note"))
-    made = await fill(world, *({"N": number} for number in range(20)))
-    await office.make(update(Note="x"), filter={"field": "N", "operator": "at least", "value": 5})
+async def test_records_that_change_between_look_and_transaction_are_looked_at_again(record_harness, monkeypatch):
+    harness = record_harness.harness
+    await table(harness, field("N", "number"), field("Note"))
+    made = await fill(harness, *({"N": number} for number in range(20)))
+    await record_harness.make(update(Note="x"), filter={"field": "N", "operator": "at least", "value": 5})
     fitting = record_runs.RecordRun._fitting
     changes = iter([{made[6].id: 0, made[4].id: 40}, {made[7].id: 70}])
 
     async def meddled(self, limit):
         found = await fitting(self, limit)
         for record_id, number in next(changes, {}).items() if self.reached.number == 1 else ():
-            await world.services.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
+            await harness.services.records.update(
+                "things", [table_wire.RecordPatch(id=record_id, values={"N": number})]
+            )
         return found
 
     monkeypatch.setattr(record_runs.RecordRun, "_fitting", meddled)
-    assert await office.run() == {"total": 15, "done": 15, "failed": 0}
-    noted = [values["field_1"] for values in await shown(world, "things") if values.get("field_2") == "x"]
+    assert await record_harness.run() == {"total": 15, "done": 15, "failed": 0}
+    noted = [values["field_1"] for values in await shown(harness, "things") if values.get("field_2") == "x"]
     assert noted == [40, 5, 70, *range(8, 20)]
 
 
 async def test_the_writer_carries_out_no_condition_of_a_user(disk):
     """It may take long, and everybody waits for the writer. Here it has a connection of its own."""
     allow(disk, EgressPolicy([]))
-    office = Office(disk)
+    record_harness = RecordTaskHarness(disk)
     await table(disk, field("Note"), field("Team", indexed=True))
     await fill(disk, *({"Note": f"n{n}", "Team": "red"} for n in range(40)))
     few = {"field": "Note", "operator": "contains", "value": "1"}
-    await office.make(update(Team="blue"), filter=few)
-    await office.make(update(Note="{{ record.Note }}!"), name="each", filter=few)
+    await record_harness.make(update(Team="blue"), filter=few)
+    await record_harness.make(update(Note="{{ record.Note }}!"), name="each", filter=few)
     asked = []
     for writer in disk.store.writers:
 
@@ -223,6 +225,6 @@ async def test_the_writer_carries_out_no_condition_of_a_user(disk):
             return select(sql, binds)
 
         writer._database.select = watched
-    assert (await office.run())["done"] == 13
-    assert (await office.run("each"))["done"] == 13
+    assert (await record_harness.run())["done"] == 13
+    assert (await record_harness.run("each"))["done"] == 13
     assert not [sql for sql in asked if "instr" in sql or "strpos" in sql]

@@ -27,12 +27,12 @@ from headway.runs.idempotency import request_key
         ("email", " Ann@Example.COM ", "ann@example.com"),
     ],
 )  # fmt: skip
-async def test_a_value_is_kept_in_its_normal_form(world, of, given, kept):
+async def test_a_value_is_kept_in_its_normal_form(harness, of, given, kept):
     choices = ["open", "closed"] if "choice" in of else []
-    await table(world, field("V", of, choices=choices))
-    (record,) = await fill(world, {"V": given})
+    await table(harness, field("V", of, choices=choices))
+    (record,) = await fill(harness, {"V": given})
     assert record.values == {"field_1": kept}
-    assert await values(world) == [{"V": kept}]
+    assert await values(harness) == [{"V": kept}]
 
 
 @pytest.mark.parametrize(
@@ -48,180 +48,180 @@ async def test_a_value_is_kept_in_its_normal_form(world, of, given, kept):
         ("email", "a@b.c\r\nBcc: x@y.z", "an e-mail address"), ("text", ["a"], "takes one value"),
     ],
 )  # fmt: skip
-async def test_what_is_no_value_is_refused_with_the_name_of_its_field(world, of, given, said):
+async def test_what_is_no_value_is_refused_with_the_name_of_its_field(harness, of, given, said):
     choices = ["open", "closed"] if "choice" in of else []
-    await table(world, field("Some field", of, choices=choices))
+    await table(harness, field("Some field", of, choices=choices))
     with pytest.raises(InvalidRecord) as refused:
-        await fill(world, {}, {"Some field": given})
+        await fill(harness, {}, {"Some field": given})
     (error,) = refused.value.errors
     assert error["pointer"] == "/records/1/values/Some field"
     assert said in error["message"]
     assert "Some field" in str(refused.value)
-    assert await values(world) == []
+    assert await values(harness) == []
 
 
-async def test_a_blank_is_null_or_empty_and_a_default_fills_what_is_not_said(world):
-    await table(world, field("A", default="x"), field("B", "number"), field("C", required=True))
-    await fill(world, {"C": "c"}, {"A": None, "C": "c"}, {"field_1": "", "B": "", "C": "c"})
-    assert await values(world) == [{"A": "x", "C": "c"}, {"C": "c"}, {"C": "c"}]
+async def test_a_blank_is_null_or_empty_and_a_default_fills_what_is_not_said(harness):
+    await table(harness, field("A", default="x"), field("B", "number"), field("C", required=True))
+    await fill(harness, {"C": "c"}, {"A": None, "C": "c"}, {"field_1": "", "B": "", "C": "c"})
+    assert await values(harness) == [{"A": "x", "C": "c"}, {"C": "c"}, {"C": "c"}]
     with pytest.raises(InvalidRecord, match="C is required"):
-        await fill(world, {"A": "a"})
+        await fill(harness, {"A": "a"})
     with pytest.raises(InvalidRecord, match="it has 'A', 'B', 'C'"):
-        await fill(world, {"D": "a", "C": "c"})
+        await fill(harness, {"D": "a", "C": "c"})
 
 
-async def test_a_batch_is_whole_or_nothing(world):
-    await table(world, field("Key", unique=True))
+async def test_a_batch_is_whole_or_nothing(harness):
+    await table(harness, field("Key", unique=True))
     with pytest.raises(InvalidRecord) as refused:
-        await fill(world, {"Key": "a"}, {"Key": "b"}, {"Key": "a"})
+        await fill(harness, {"Key": "a"}, {"Key": "b"}, {"Key": "a"})
     assert refused.value.errors[0]["pointer"] == "/records/2/values/Key"
-    assert (await world.services.tables.get("things")).count == 0
-    first, second = await fill(world, {"Key": "a"}, {"Key": "b"})
+    assert (await harness.services.tables.get("things")).count == 0
+    first, second = await fill(harness, {"Key": "a"}, {"Key": "b"})
     with pytest.raises(RecordNotFound):
-        await update(world, (first.id, {"Key": "c"}), ("gone", {"Key": "d"}))
+        await update(harness, (first.id, {"Key": "c"}), ("gone", {"Key": "d"}))
     with pytest.raises(InvalidRecord, match="unique"):
-        await update(world, (first.id, {"Key": "c"}), (second.id, {"Key": "c"}))
-    assert await values(world) == [{"Key": "a"}, {"Key": "b"}]
+        await update(harness, (first.id, {"Key": "c"}), (second.id, {"Key": "c"}))
+    assert await values(harness) == [{"Key": "a"}, {"Key": "b"}]
 
 
-async def update(world, *changes, version=None):
+async def update(harness, *changes, version=None):
     patches = [RecordPatch(id=record_id, values=given, version=version) for record_id, given in changes]
-    return (await world.services.records.update("things", patches)).records
+    return (await harness.services.records.update("things", patches)).records
 
 
-async def test_records_of_one_batch_may_exchange_unique_values(world):
-    await table(world, field("Key", unique=True))
-    first, second = await fill(world, {"Key": "a"}, {"Key": "b"})
-    await update(world, (first.id, {"Key": "b"}), (second.id, {"Key": "a"}))
-    assert await values(world) == [{"Key": "b"}, {"Key": "a"}]
+async def test_records_of_one_batch_may_exchange_unique_values(harness):
+    await table(harness, field("Key", unique=True))
+    first, second = await fill(harness, {"Key": "a"}, {"Key": "b"})
+    await update(harness, (first.id, {"Key": "b"}), (second.id, {"Key": "a"}))
+    assert await values(harness) == [{"Key": "b"}, {"Key": "a"}]
 
 
-async def test_who_keeps_a_unique_value_is_not_robbed_of_it(world):
-    await table(world, field("Key", unique=True), field("Note"))
-    first, second = await fill(world, {"Key": "a"}, {"Key": "b"})
+async def test_who_keeps_a_unique_value_is_not_robbed_of_it(harness):
+    await table(harness, field("Key", unique=True), field("Note"))
+    first, second = await fill(harness, {"Key": "a"}, {"Key": "b"})
     with pytest.raises(InvalidRecord) as refused:
-        await update(world, (first.id, {"Key": "b"}), (second.id, {"Note": "n"}))
+        await update(harness, (first.id, {"Key": "b"}), (second.id, {"Note": "n"}))
     assert [error["pointer"] for error in refused.value.errors] == ["/records/0/values/Key"]
 
 
-async def test_long_texts_that_begin_alike_are_told_apart(world):
-    await table(world, field("Key", unique=True))
-    await fill(world, {"Key": "x" * 500 + "a"}, {"Key": "x" * 500 + "b"})
+async def test_long_texts_that_begin_alike_are_told_apart(harness):
+    await table(harness, field("Key", unique=True))
+    await fill(harness, {"Key": "x" * 500 + "a"}, {"Key": "x" * 500 + "b"})
     with pytest.raises(InvalidRecord):
-        await fill(world, {"Key": "x" * 500 + "b"})
+        await fill(harness, {"Key": "x" * 500 + "b"})
 
 
-async def test_an_update_leaves_other_fields_and_raises_the_version_if_something_changes(world):
-    await table(world, field("A"), field("B"))
-    (record,) = await fill(world, {"A": "a", "B": "b"})
-    (after,) = await update(world, (record.id, {"A": None}), version=1)
+async def test_an_update_leaves_other_fields_and_raises_the_version_if_something_changes(harness):
+    await table(harness, field("A"), field("B"))
+    (record,) = await fill(harness, {"A": "a", "B": "b"})
+    (after,) = await update(harness, (record.id, {"A": None}), version=1)
     assert (after.version, after.values) == (2, {"field_2": "b"})
-    (same,) = await update(world, (record.id, {"B": "b"}))
+    (same,) = await update(harness, (record.id, {"B": "b"}))
     assert same.version == 2
     with pytest.raises(VersionMismatch):
-        await update(world, (record.id, {"A": "x"}), version=1)
+        await update(harness, (record.id, {"A": "x"}), version=1)
     with pytest.raises(VersionMismatch):
-        await world.services.records.delete("things", [record.id], version=1)
+        await harness.services.records.delete("things", [record.id], version=1)
 
 
-async def test_upsert_changes_what_is_there_and_adds_what_is_not(world):
-    await table(world, field("Key", "email", unique=True), field("N", "number", default=1))
-    await fill(world, {"Key": "a@x.org", "N": 5})
-    done = await world.services.records.upsert("things", "Key", [{"Key": "B@x.org"}, {"Key": "A@X.ORG", "N": 7}])
+async def test_upsert_changes_what_is_there_and_adds_what_is_not(harness):
+    await table(harness, field("Key", "email", unique=True), field("N", "number", default=1))
+    await fill(harness, {"Key": "a@x.org", "N": 5})
+    done = await harness.services.records.upsert("things", "Key", [{"Key": "B@x.org"}, {"Key": "A@X.ORG", "N": 7}])
     assert (done.created, done.updated) == (1, 1)
-    assert await values(world) == [{"Key": "a@x.org", "N": 7}, {"Key": "b@x.org", "N": 1}]
+    assert await values(harness) == [{"Key": "a@x.org", "N": 7}, {"Key": "b@x.org", "N": 1}]
     with pytest.raises(InvalidRecord, match="earlier one"):
-        await world.services.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
+        await harness.services.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
     with pytest.raises(InvalidInput, match="no unique field"):
-        await world.services.records.upsert("things", "N", [{"Key": "a@x.org"}])
+        await harness.services.records.upsert("things", "N", [{"Key": "a@x.org"}])
 
 
-async def test_a_repeated_request_changes_nothing_more(world):
-    await table(world)
+async def test_a_repeated_request_changes_nothing_more(harness):
+    await table(harness)
     keys = [request_key("k", "POST", "/x", b"{}", 60_000) for _ in range(2)]
-    first, again = [await world.services.records.insert("things", [{"Name": "a"}], key) for key in keys]
+    first, again = [await harness.services.records.insert("things", [{"Name": "a"}], key) for key in keys]
     assert [record.id for record in first.records] == [record.id for record in again.records]
-    assert (await world.services.tables.get("things")).count == 1
+    assert (await harness.services.tables.get("things")).count == 1
 
 
-async def test_connections_name_records_that_are_there(world):
-    await table(world, name="customers")
-    (ann,) = (await world.services.records.insert("customers", [{"Name": "Ann"}])).records
+async def test_connections_name_records_that_are_there(harness):
+    await table(harness, name="customers")
+    (ann,) = (await harness.services.records.insert("customers", [{"Name": "Ann"}])).records
     await table(
-        world,
+        harness,
         field("Customer", "connection", table="customers"),
         field("All", "connection", table="customers", multiple=True),
     )
-    await fill(world, {"Customer": ann.id, "All": [ann.id, ann.id]})
-    assert (await values(world))[0]["All"] == [ann.id]
+    await fill(harness, {"Customer": ann.id, "All": [ann.id, ann.id]})
+    assert (await values(harness))[0]["All"] == [ann.id]
     with pytest.raises(InvalidRecord, match="no record of its table"):
-        await fill(world, {"Customer": "nobody"})
+        await fill(harness, {"Customer": "nobody"})
     with pytest.raises(InvalidRecord, match="no record of its table"):
-        await fill(world, {"All": [ann.id, "nobody"]})
+        await fill(harness, {"All": [ann.id, "nobody"]})
 
 
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("on_delete", ["clear", "cascade", "restrict"])
-async def test_what_names_a_deleted_record_does_what_its_field_says(world, on_delete, many):
-    await table(world, name="customers")
-    ann, bob = (await world.services.records.insert("customers", [{"Name": "Ann"}, {"Name": "Bob"}])).records
-    await table(world, field("N"), field("C", "connection", table="customers", multiple=many, on_delete=on_delete))
+async def test_what_names_a_deleted_record_does_what_its_field_says(harness, on_delete, many):
+    await table(harness, name="customers")
+    ann, bob = (await harness.services.records.insert("customers", [{"Name": "Ann"}, {"Name": "Bob"}])).records
+    await table(harness, field("N"), field("C", "connection", table="customers", multiple=many, on_delete=on_delete))
     both = [ann.id, bob.id] if many else ann.id
-    await fill(world, {"N": "1", "C": both}, {"N": "2", "C": [bob.id] if many else bob.id}, {"N": "3"})
+    await fill(harness, {"N": "1", "C": both}, {"N": "2", "C": [bob.id] if many else bob.id}, {"N": "3"})
     if on_delete == "restrict":
         with pytest.raises(RecordInUse) as refused:
-            await world.services.records.delete("customers", [ann.id])
+            await harness.services.records.delete("customers", [ann.id])
         assert ann.id in refused.value.errors[0]["message"]
-        assert (await world.services.tables.get("customers")).count == 2
+        assert (await harness.services.tables.get("customers")).count == 2
         return
-    assert await world.services.records.delete("customers", [ann.id]) == 1
-    left = {each["N"]: each.get("C") for each in await values(world)}
+    assert await harness.services.records.delete("customers", [ann.id]) == 1
+    left = {each["N"]: each.get("C") for each in await values(harness)}
     mine = {} if on_delete == "cascade" else {"1": [bob.id] if many else None}
     assert left == {**mine, "2": [bob.id] if many else bob.id, "3": None}
 
 
-async def test_a_cascade_goes_round_a_circle_and_ends(world):
-    await table(world, field("N"))
-    await world.services.tables.add_field("things", field("Next", "connection", table="things", on_delete="cascade"))
-    first, second = await fill(world, {"N": "1"}, {"N": "2"})
-    await update(world, (first.id, {"Next": second.id}), (second.id, {"Next": first.id}))
-    await fill(world, {"N": "3"}, {"N": "4", "Next": first.id})
-    await world.services.records.delete("things", [first.id])
-    assert await values(world) == [{"N": "3"}]
+async def test_a_cascade_goes_round_a_circle_and_ends(harness):
+    await table(harness, field("N"))
+    await harness.services.tables.add_field("things", field("Next", "connection", table="things", on_delete="cascade"))
+    first, second = await fill(harness, {"N": "1"}, {"N": "2"})
+    await update(harness, (first.id, {"Next": second.id}), (second.id, {"Next": first.id}))
+    await fill(harness, {"N": "3"}, {"N": "4", "Next": first.id})
+    await harness.services.records.delete("things", [first.id])
+    assert await values(harness) == [{"N": "3"}]
 
 
-async def test_a_required_connection_keeps_what_it_names(world):
-    await table(world, name="customers")
-    (ann,) = (await world.services.records.insert("customers", [{"Name": "Ann"}])).records
-    await table(world, field("C", "connection", table="customers", required=True))
-    await fill(world, {"C": ann.id})
+async def test_a_required_connection_keeps_what_it_names(harness):
+    await table(harness, name="customers")
+    (ann,) = (await harness.services.records.insert("customers", [{"Name": "Ann"}])).records
+    await table(harness, field("C", "connection", table="customers", required=True))
+    await fill(harness, {"C": ann.id})
     with pytest.raises(RecordInUse):
-        await world.services.records.delete("customers", [ann.id])
+        await harness.services.records.delete("customers", [ann.id])
 
 
-async def test_pages_go_on_where_the_last_one_ended(world):
-    await table(world, field("N", "number", indexed=True), field("Odd", "boolean"))
+async def test_pages_go_on_where_the_last_one_ended(harness):
+    await table(harness, field("N", "number", indexed=True), field("Odd", "boolean"))
     for first in range(0, 2000, 1000):
-        await fill(world, *({"N": number % 10, "Odd": number % 2 == 1} for number in range(first, first + 1000)))
-    found = await world.services.tables.get("things")
-    condition = world.services.records.condition(
+        await fill(harness, *({"N": number % 10, "Odd": number % 2 == 1} for number in range(first, first + 1000)))
+    found = await harness.services.tables.get("things")
+    condition = harness.services.records.condition(
         found, [{"field": "Odd", "value": True}, {"field": "N", "operator": ">", "value": 6}]
     )
     for order in ("", "created_at desc", "N", "N desc"):
         ids, after = [], ""
         while True:
-            records, after = await world.services.records.page(found, condition, after, 70, order)
+            records, after = await harness.services.records.page(found, condition, after, 70, order)
             ids += [record.id for record in records]
             if not after:
                 break
         assert len(ids) == len(set(ids)) == 400
-    assert await world.services.records.count(found, condition) == 400
-    assert await world.services.records.count(found) == 2000
-    assert len(await world.services.records.at(found, condition, 390, 50)) == 10
+    assert await harness.services.records.count(found, condition) == 400
+    assert await harness.services.records.count(found) == 2000
+    assert len(await harness.services.records.at(found, condition, 390, 50)) == 10
     with pytest.raises(InvalidInput, match="order_by"):
-        await world.services.records.page(found, order_by="Odd")
+        await harness.services.records.page(found, order_by="Odd")
     with pytest.raises(InvalidInput) as refused:
-        world.services.records.condition(found, {"field": "Odd", "operator": "contains", "value": "x"})
+        harness.services.records.condition(found, {"field": "Odd", "operator": "contains", "value": "x"})
     assert refused.value.errors[0]["pointer"] == "/filter/operator"
 
 
@@ -240,9 +240,9 @@ async def test_writers_of_one_record_decide_one_after_the_other(disk):
     assert await values(disk) == [{"N": 50}]
 
 
-async def test_some_of_many_can_be_refused_and_the_others_are_changed(world):
-    await table(world, field("N", "number"), field("K", unique=True))
-    records = await fill(world, *({"N": number, "K": str(number)} for number in range(4)))
+async def test_some_of_many_can_be_refused_and_the_others_are_changed(harness):
+    await table(harness, field("N", "number"), field("K", unique=True))
+    records = await fill(harness, *({"N": number, "K": str(number)} for number in range(4)))
     ids = [record.id for record in records]
 
     def decide(record):
@@ -252,19 +252,19 @@ async def test_some_of_many_can_be_refused_and_the_others_are_changed(world):
             raise Refused(Refusal("N", "odd", "is odd"))
         return {**record.values, "field_2": "same"}
 
-    done = await world.store.write(
+    done = await harness.store.write(
         lambda uow: changing.change(uow, changing.hold(uow, 1, "things"), [*ids, "gone"], decide)
     )
     assert (done.changed, done.passed) == ([ids[2]], [ids[0], "gone"])
     assert {record_id: why[0].code for record_id, why in done.refused.items()} == {ids[1]: "odd", ids[3]: "taken"}
 
 
-async def test_a_patch_gives_many_the_same_values_in_one_statement(world):
-    await table(world, field("N", "number"), field("S"), field("L", "multi_choice", choices=["a", "b"]))
-    records = await fill(world, *({"N": number, "S": "x"} for number in range(10)))
-    found = await world.services.tables.get("things")
-    condition = world.services.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
-    fitting = await world.store.read.ask(
+async def test_a_patch_gives_many_the_same_values_in_one_statement(harness):
+    await table(harness, field("N", "number"), field("S"), field("L", "multi_choice", choices=["a", "b"]))
+    records = await fill(harness, *({"N": number, "S": "x"} for number in range(10)))
+    found = await harness.services.tables.get("things")
+    condition = harness.services.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
+    fitting = await harness.store.read.ask(
         lambda database, dialect: storage.read_fitting(
             database, dialect, found, condition, records[0].id, records[9].id, 7
         )
@@ -276,7 +276,7 @@ async def test_a_patch_gives_many_the_same_values_in_one_statement(world):
         given = {"field_2": None, "field_3": ["a"]}
         return span, changing.give(uow, held, span, given, fitting.versions)
 
-    span, (fit, _) = await world.store.write(work)
+    span, (fit, _) = await harness.store.write(work)
     assert (span.edge, span.count, fit) == (records[7].id, 7, 3)
-    assert [each.get("L") for each in await values(world)] == [None] * 5 + [["a"]] * 3 + [None] * 2
-    assert [each.get("S") for each in await values(world)] == ["x"] * 5 + [None] * 3 + ["x"] * 2
+    assert [each.get("L") for each in await values(harness)] == [None] * 5 + [["a"]] * 3 + [None] * 2
+    assert [each.get("S") for each in await values(harness)] == ["x"] * 5 + [None] * 3 + ["x"] * 2

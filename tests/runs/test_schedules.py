@@ -5,8 +5,8 @@ from collections import Counter
 from typing import get_args
 
 import pytest
+from tests.harness import START, declare, in_memory, key
 from tests.runs.schedules import HOUR, MINUTE, SECOND, create, made, ran, runs_of, slots
-from tests.world import START, declare, in_memory, key
 
 from headway.errors import (
     IdempotencyKeyReused,
@@ -44,168 +44,168 @@ assert START % MINUTE == 0
 # -- slots ---------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_slot_starts_a_run_with_all_that_the_schedule_says(world):
-    await world.worker(declare("t", priority=3))
+async def test_a_slot_starts_a_run_with_all_that_the_schedule_says(harness):
+    await harness.worker(declare("t", priority=3))
     schedule = await create(
-        world, input={"a": 1}, labels={"customer": "7"}, key="k", priority=8, queue="q", max_attempts=2
+        harness, input={"a": 1}, labels={"customer": "7"}, key="k", priority=8, queue="q", max_attempts=2
     )
     assert schedule.next_at == START + MINUTE
-    assert 60_000 == await world.scheduler.tick()
-    await world.advance(MINUTE + 7)
-    (run,) = await runs_of(world)
+    assert 60_000 == await harness.scheduler.tick()
+    await harness.advance(MINUTE + 7)
+    (run,) = await runs_of(harness)
     assert (run.task, run.input, run.key, run.priority, run.queue, run.max_attempts, run.state) == (
         "t", '{"a":1}', "k", 8, "q", 2, "queued",
     )  # fmt: skip
     assert (run.name, run.run_type, run.schedule_id) == ("s", "schedule", schedule.id)
     assert json.loads(run.labels) == {"customer": "7", SLOT_LABEL: to_text(START + MINUTE)}
-    assert await slots(world) == [(1, "ran", "due")]
-    (event,) = await world.history.events(run.id, 0, 10)
+    assert await slots(harness) == [(1, "ran", "due")]
+    (event,) = await harness.history.events(run.id, 0, 10)
     assert json.loads(event.data) == {
         "state": "queued", "cause": "created", "run_type": "schedule", "schedule_id": schedule.id,
         "slot": to_text(START + MINUTE),
     }  # fmt: skip
-    after = await world.schedules.get("s")
+    after = await harness.schedules.get("s")
     assert (after.last_slot, after.next_at, after.version) == (START + MINUTE, START + 2 * MINUTE, 1)
 
 
-async def test_a_slot_fires_once_however_often_one_looks(world):
-    await world.worker()
-    await create(world, overlap="allow")
+async def test_a_slot_fires_once_however_often_one_looks(harness):
+    await harness.worker()
+    await create(harness, overlap="allow")
     for _ in range(30):
-        await world.advance(10 * SECOND)
-        await world.scheduler.tick()
-    assert await ran(world) == [1, 2, 3, 4, 5]
+        await harness.advance(10 * SECOND)
+        await harness.scheduler.tick()
+    assert await ran(harness) == [1, 2, 3, 4, 5]
 
 
-async def test_a_clock_that_is_set_back_fires_nothing_again(world):
-    await world.worker()
-    await create(world, overlap="allow")
-    await world.advance(3 * MINUTE)
-    before = await slots(world)
-    world.clock._now_ms -= 2 * MINUTE
+async def test_a_clock_that_is_set_back_fires_nothing_again(harness):
+    await harness.worker()
+    await create(harness, overlap="allow")
+    await harness.advance(3 * MINUTE)
+    before = await slots(harness)
+    harness.clock._now_ms -= 2 * MINUTE
     for _ in range(4):
-        await world.scheduler.tick()
-        world.clock.advance(30 * SECOND)
-    assert await slots(world) == before
-    await world.advance(MINUTE)
-    assert [at for at, _, _ in await slots(world)] == [1, 2, 3, 4]
+        await harness.scheduler.tick()
+        harness.clock.advance(30 * SECOND)
+    assert await slots(harness) == before
+    await harness.advance(MINUTE)
+    assert [at for at, _, _ in await slots(harness)] == [1, 2, 3, 4]
 
 
-async def test_a_schedule_ends_with_its_last_slot(world):
-    await world.worker()
-    await create(world, starts_at=to_text(START + HOUR), ends_at=to_text(START + HOUR + 2 * MINUTE), overlap="allow")
+async def test_a_schedule_ends_with_its_last_slot(harness):
+    await harness.worker()
+    await create(harness, starts_at=to_text(START + HOUR), ends_at=to_text(START + HOUR + 2 * MINUTE), overlap="allow")
     for _ in range(65):
-        await world.advance(MINUTE)
-    assert await ran(world) == [60, 61, 62]
-    assert (await world.schedules.get("s")).next_at is None
-    assert await world.scheduler.tick() is None
+        await harness.advance(MINUTE)
+    assert await ran(harness) == [60, 61, 62]
+    assert (await harness.schedules.get("s")).next_at is None
+    assert await harness.scheduler.tick() is None
 
 
-async def test_jitter_starts_a_run_later_than_its_slot_and_always_the_same(world):
-    await world.worker()
-    await create(world, "Hourly", jitter="30m", overlap="allow")
-    await world.advance(HOUR)
-    (run,) = await runs_of(world)
+async def test_jitter_starts_a_run_later_than_its_slot_and_always_the_same(harness):
+    await harness.worker()
+    await create(harness, "Hourly", jitter="30m", overlap="allow")
+    await harness.advance(HOUR)
+    (run,) = await runs_of(harness)
     assert START + HOUR < run.run_at <= START + HOUR + 30 * MINUTE
     assert run.state == "scheduled"
-    _, coming = await world.schedules.coming("s", 1)
-    await world.advance(HOUR)
-    assert (await runs_of(world))[1].run_at == coming[0].run_at
+    _, coming = await harness.schedules.coming("s", 1)
+    await harness.advance(HOUR)
+    assert (await runs_of(harness))[1].run_at == coming[0].run_at
 
 
 # -- overlap -------------------------------------------------------------------------------------------------------------
 
 
-async def test_with_skip_a_slot_makes_no_run_while_another_is_unfinished(world):
-    worker = await world.worker()
-    await create(world)
-    await world.advance(MINUTE, worker)
-    lease = await world.one(worker)
-    await world.advance(MINUTE, worker)
-    await world.succeed(worker, lease)
-    await world.advance(MINUTE, worker)
-    assert await slots(world) == [(1, "ran", "due"), (2, "skipped", "running"), (3, "ran", "due")]
-    assert world.service.part(Scheduler).decided == Counter({("ran", "due"): 2, ("skipped", "running"): 1})
+async def test_with_skip_a_slot_makes_no_run_while_another_is_unfinished(harness):
+    worker = await harness.worker()
+    await create(harness)
+    await harness.advance(MINUTE, worker)
+    lease = await harness.one(worker)
+    await harness.advance(MINUTE, worker)
+    await harness.succeed(worker, lease)
+    await harness.advance(MINUTE, worker)
+    assert await slots(harness) == [(1, "ran", "due"), (2, "skipped", "running"), (3, "ran", "due")]
+    assert harness.service.part(Scheduler).decided == Counter({("ran", "due"): 2, ("skipped", "running"): 1})
 
 
-async def test_with_queue_runs_go_one_after_the_other_in_the_order_of_slots(world):
-    worker = await world.worker()
-    await create(world, overlap="queue", queue_max=3)
+async def test_with_queue_runs_go_one_after_the_other_in_the_order_of_slots(harness):
+    worker = await harness.worker()
+    await create(harness, overlap="queue", queue_max=3)
     for _ in range(5):
-        await world.advance(MINUTE, worker)
-    assert [outcome for _, outcome, _ in await slots(world)] == ["ran", "ran", "ran", "skipped", "skipped"]
-    found = await runs_of(world)
-    assert await world.states(*found) == ["queued", "suspended", "suspended"]
-    assert await world.why(found[1].id) == ["schedule"]
+        await harness.advance(MINUTE, worker)
+    assert [outcome for _, outcome, _ in await slots(harness)] == ["ran", "ran", "ran", "skipped", "skipped"]
+    found = await runs_of(harness)
+    assert await harness.states(*found) == ["queued", "suspended", "suspended"]
+    assert await harness.why(found[1].id) == ["schedule"]
     for run in found:
-        lease = await world.one(worker)
+        lease = await harness.one(worker)
         assert lease.run_id == run.id
-        assert await world.claim(worker) == []
-        await world.succeed(worker, lease)
-    assert await world.causes(found[1].id) == ["created", "held", "unblocked", "claimed", "succeeded"]
+        assert await harness.claim(worker) == []
+        await harness.succeed(worker, lease)
+    assert await harness.causes(found[1].id) == ["created", "held", "unblocked", "claimed", "succeeded"]
 
 
 @pytest.mark.parametrize("how", ["failed", "terminated", "terminated while it waits"])
-async def test_the_next_has_its_turn_however_the_one_before_ends(world, how):
-    worker = await world.worker(declare("t", retry={"max_attempts": 1}))
-    await create(world, overlap="queue")
+async def test_the_next_has_its_turn_however_the_one_before_ends(harness, how):
+    worker = await harness.worker(declare("t", retry={"max_attempts": 1}))
+    await create(harness, overlap="queue")
     for _ in range(3):
-        await world.advance(MINUTE, worker)
-    first, second, third = await runs_of(world)
-    lease = await world.one(worker)
+        await harness.advance(MINUTE, worker)
+    first, second, third = await runs_of(harness)
+    lease = await harness.one(worker)
     if how == "terminated while it waits":
-        await world.stop(second.id)
-        assert await world.claim(worker) == []
-        await world.succeed(worker, lease)
-        assert (await world.one(worker)).run_id == third.id
+        await harness.stop(second.id)
+        assert await harness.claim(worker) == []
+        await harness.succeed(worker, lease)
+        assert (await harness.one(worker)).run_id == third.id
         return
     if how == "failed":
-        await world.fail(worker, lease, retryable=False)
+        await harness.fail(worker, lease, retryable=False)
     else:
-        await world.succeed(worker, lease)
-        await world.stop(second.id)
+        await harness.succeed(worker, lease)
+        await harness.stop(second.id)
         second = third
-    assert (await world.one(worker)).run_id == second.id
+    assert (await harness.one(worker)).run_id == second.id
     assert first.id != second.id
 
 
-async def test_who_resumes_a_run_that_waits_lets_it_run_beside_the_others(world):
-    worker = await world.worker()
-    await create(world, overlap="queue")
+async def test_who_resumes_a_run_that_waits_lets_it_run_beside_the_others(harness):
+    worker = await harness.worker()
+    await create(harness, overlap="queue")
     for _ in range(3):
-        await world.advance(MINUTE, worker)
-    first, second, third = await runs_of(world)
-    await world.runs.resume(second.id, Reason(code="resumed"))
-    leases = await world.claim(worker)
+        await harness.advance(MINUTE, worker)
+    first, second, third = await runs_of(harness)
+    await harness.runs.resume(second.id, Reason(code="resumed"))
+    leases = await harness.claim(worker)
     assert {lease.run_id for lease in leases} == {first.id, second.id}
-    await world.succeed(worker, leases[0])
-    assert await world.state(third.id) == "suspended"
-    await world.succeed(worker, leases[1])
-    assert await world.state(third.id) == "queued"
+    await harness.succeed(worker, leases[0])
+    assert await harness.state(third.id) == "suspended"
+    await harness.succeed(worker, leases[1])
+    assert await harness.state(third.id) == "queued"
 
 
-async def test_with_cancel_running_the_new_run_begins_when_the_old_one_has_stopped(world):
-    worker = await world.worker()
-    await create(world, overlap="cancel_running")
-    await world.advance(MINUTE, worker)
-    lease = await world.one(worker)
-    await world.advance(MINUTE, worker)
-    first, second = await runs_of(world)
-    assert await world.states(first, second) == ["stopping", "suspended"]
-    await world.tell(worker, lease, wire.StoppedReport)
-    assert await world.states(first, second) == ["terminated", "queued"]
-    assert json.loads((await world.runs.get(first.id)).reason)["code"] == "replaced"
-    await world.advance(MINUTE, worker)  # nobody has begun the second: it is gone at once
-    _, second, third = await runs_of(world)
-    assert await world.states(second, third) == ["terminated", "queued"]
+async def test_with_cancel_running_the_new_run_begins_when_the_old_one_has_stopped(harness):
+    worker = await harness.worker()
+    await create(harness, overlap="cancel_running")
+    await harness.advance(MINUTE, worker)
+    lease = await harness.one(worker)
+    await harness.advance(MINUTE, worker)
+    first, second = await runs_of(harness)
+    assert await harness.states(first, second) == ["stopping", "suspended"]
+    await harness.tell(worker, lease, wire.StoppedReport)
+    assert await harness.states(first, second) == ["terminated", "queued"]
+    assert json.loads((await harness.runs.get(first.id)).reason)["code"] == "replaced"
+    await harness.advance(MINUTE, worker)  # nobody has begun the second: it is gone at once
+    _, second, third = await runs_of(harness)
+    assert await harness.states(second, third) == ["terminated", "queued"]
 
 
-async def test_with_allow_runs_go_beside_each_other(world):
-    worker = await world.worker()
-    await create(world, overlap="allow")
+async def test_with_allow_runs_go_beside_each_other(harness):
+    worker = await harness.worker()
+    await create(harness, overlap="allow")
     for _ in range(3):
-        await world.advance(MINUTE, worker)
-    assert len(await world.claim(worker)) == 3
+        await harness.advance(MINUTE, worker)
+    assert len(await harness.claim(worker)) == 3
 
 
 # -- catch-up --------------------------------------------------------------------------------------------------------------
@@ -223,20 +223,20 @@ async def test_with_allow_runs_go_beside_each_other(world):
         ({"catch_up": "skip", "late_after": "0s"}, 1, {("missed", "late"): 10}),
     ],
 )  # fmt: skip
-async def test_what_passed_while_nobody_looked_is_caught_up_as_the_policy_says(world, options, late_by, wanted):
-    await world.worker()
-    await create(world, overlap="allow", **options)
-    await world.advance(10 * MINUTE + late_by)
-    found = await slots(world)
+async def test_what_passed_while_nobody_looked_is_caught_up_as_the_policy_says(harness, options, late_by, wanted):
+    await harness.worker()
+    await create(harness, overlap="allow", **options)
+    await harness.advance(10 * MINUTE + late_by)
+    found = await slots(harness)
     assert Counter((outcome, why) for _, outcome, why in found) == wanted
     assert [at for at, _, _ in found] == list(range(1, len(found) + 1))
 
 
-async def test_a_whole_outage_is_kept_in_few_rows_and_every_slot_of_it_stands_in_one(world):
-    await world.worker()
-    await create(world)
-    await world.advance(30 * DAY)
-    found, _ = await world.schedules.slots("s", None, None, 1_000)
+async def test_a_whole_outage_is_kept_in_few_rows_and_every_slot_of_it_stands_in_one(harness):
+    await harness.worker()
+    await create(harness)
+    await harness.advance(30 * DAY)
+    found, _ = await harness.schedules.slots("s", None, None, 1_000)
     assert len(found) == MISSED_MOST + 2
     oldest = found[-1]
     assert oldest.nominal == START + MINUTE
@@ -245,15 +245,15 @@ async def test_a_whole_outage_is_kept_in_few_rows_and_every_slot_of_it_stands_in
     assert found[0].nominal == START + 30 * DAY
 
 
-async def test_a_long_catch_up_is_done_in_parts_and_leaves_nothing_out(world):
-    await world.worker()
-    await create(world, overlap="allow", catch_up="all", catch_up_max=2 * AT_ONCE + 10)
-    await world.advance(2 * AT_ONCE * MINUTE)
+async def test_a_long_catch_up_is_done_in_parts_and_leaves_nothing_out(harness):
+    await harness.worker()
+    await create(harness, overlap="allow", catch_up="all", catch_up_max=2 * AT_ONCE + 10)
+    await harness.advance(2 * AT_ONCE * MINUTE)
     window = 1_440  # a day
-    assert world.store.definitions.count() == window + 1
-    (row,) = world.sql("SELECT count(*), sum(CASE WHEN outcome = 'ran' THEN 1 ELSE 0 END) FROM slots")
+    assert harness.store.definitions.count() == window + 1
+    (row,) = harness.sql("SELECT count(*), sum(CASE WHEN outcome = 'ran' THEN 1 ELSE 0 END) FROM slots")
     assert row[1] == window + 1
-    assert (await world.schedules.get("s")).last_slot == START + 2 * AT_ONCE * MINUTE
+    assert (await harness.schedules.get("s")).last_slot == START + 2 * AT_ONCE * MINUTE
 
 
 async def test_slots_are_caught_up_after_a_restart(disk):
@@ -268,52 +268,54 @@ async def test_slots_are_caught_up_after_a_restart(disk):
 # -- tasks that cannot be started ---------------------------------------------------------------------------------------------
 
 
-async def test_a_slot_of_an_inactive_task_says_so_and_is_run_afterwards_if_somebody_wants_that(world):
-    await world.worker()
-    await create(world)
-    await world.tasks.activate("t", active=False)
-    await world.advance(MINUTE)
-    assert await slots(world) == [(1, "skipped", "task_inactive")]
-    await world.tasks.activate("t", active=True)
-    await world.advance(MINUTE)
-    filled = await backfill(world, 1, 2)
+async def test_a_slot_of_an_inactive_task_says_so_and_is_run_afterwards_if_somebody_wants_that(harness):
+    await harness.worker()
+    await create(harness)
+    await harness.tasks.activate("t", active=False)
+    await harness.advance(MINUTE)
+    assert await slots(harness) == [(1, "skipped", "task_inactive")]
+    await harness.tasks.activate("t", active=True)
+    await harness.advance(MINUTE)
+    filled = await backfill(harness, 1, 2)
     assert [slot.nominal for slot in filled.slots] == [START + MINUTE]
-    assert await slots(world) == [(1, "ran", "backfilled"), (2, "ran", "due")]
+    assert await slots(harness) == [(1, "ran", "backfilled"), (2, "ran", "due")]
 
 
-async def test_a_slot_whose_input_does_not_fit_the_task_any_more_says_so(world):
-    await world.worker()
-    await create(world, input={"a": "text"}, overlap="allow")
-    await world.worker(declare("t", input_schema={"properties": {"a": {"type": "integer"}}}))
-    await world.advance(MINUTE)
-    (slot,), _ = await world.schedules.slots("s", None, None, 10)
+async def test_a_slot_whose_input_does_not_fit_the_task_any_more_says_so(harness):
+    await harness.worker()
+    await create(harness, input={"a": "text"}, overlap="allow")
+    await harness.worker(declare("t", input_schema={"properties": {"a": {"type": "integer"}}}))
+    await harness.advance(MINUTE)
+    (slot,), _ = await harness.schedules.slots("s", None, None, 10)
     assert (slot.outcome, slot.why) == ("skipped", "invalid_input")
     assert "input.a" in slot.detail
 
 
-async def test_a_slot_of_a_task_that_has_vanished_says_so(world):
-    await world.worker()
-    await create(world, overlap="allow", catch_up="all")
-    world.sql("DELETE FROM tasks")
-    await world.store.refresh()
-    await world.advance(2 * MINUTE)
-    assert await slots(world) == [(1, "skipped", "unknown_task"), (2, "skipped", "unknown_task")]
+async def test_a_slot_of_a_task_that_has_vanished_says_so(harness):
+    await harness.worker()
+    await create(harness, overlap="allow", catch_up="all")
+    harness.sql("DELETE FROM tasks")
+    await harness.store.refresh()
+    await harness.advance(2 * MINUTE)
+    assert await slots(harness) == [(1, "skipped", "unknown_task"), (2, "skipped", "unknown_task")]
 
 
-async def test_a_schedule_that_cannot_be_kept_to_is_paused_and_says_why_and_others_go_on(world):
-    await world.worker()
-    await create(world, name="broken")
-    await create(world)
-    world.sql("UPDATE schedules SET definition = replace(definition, '\"UTC\"', '\"Mars/Base\"') WHERE name = 'broken'")
-    await world.advance(MINUTE)
-    broken = await world.schedules.get("broken")
+async def test_a_schedule_that_cannot_be_kept_to_is_paused_and_says_why_and_others_go_on(harness):
+    await harness.worker()
+    await create(harness, name="broken")
+    await create(harness)
+    harness.sql(
+        "UPDATE schedules SET definition = replace(definition, '\"UTC\"', '\"Mars/Base\"') WHERE name = 'broken'"
+    )
+    await harness.advance(MINUTE)
+    broken = await harness.schedules.get("broken")
     assert broken.paused
     assert "Mars/Base" in broken.problem
-    assert await ran(world) == [1]
+    assert await ran(harness) == [1]
     with pytest.raises(InvalidSchedule):
-        await world.schedules.resume("broken", ResumeSchedule())
-    await world.schedules.patch("broken", made(PatchSchedule, timezone="UTC"), None)
-    resumed = await world.schedules.resume("broken", ResumeSchedule())
+        await harness.schedules.resume("broken", ResumeSchedule())
+    await harness.schedules.patch("broken", made(PatchSchedule, timezone="UTC"), None)
+    resumed = await harness.schedules.resume("broken", ResumeSchedule())
     assert (resumed.paused, resumed.problem) == (False, "")
 
 
@@ -329,77 +331,77 @@ async def test_a_schedule_that_cannot_be_kept_to_is_paused_and_says_why_and_othe
     ],
 )  # fmt: skip
 async def test_what_cannot_be_is_refused_and_the_field_is_named(field, value):
-    world = in_memory()
-    await world.worker()
+    harness = in_memory()
+    await harness.worker()
     with pytest.raises(InvalidInput) as caught:
-        await create(world, **({"labels": {"slot": "x"}} if value is None else {field: value}))
+        await create(harness, **({"labels": {"slot": "x"}} if value is None else {field: value}))
     assert [error["pointer"] for error in caught.value.errors] == [f"/{field}"]
-    assert world.sql("SELECT count(*) FROM schedules") == [(0,)]
-    await world.close()
+    assert harness.sql("SELECT count(*) FROM schedules") == [(0,)]
+    await harness.close()
 
 
-async def test_input_is_held_against_the_task_when_the_schedule_is_made(world):
-    await world.worker(declare("t", input_schema={"properties": {"a": {"type": "integer"}}}))
+async def test_input_is_held_against_the_task_when_the_schedule_is_made(harness):
+    await harness.worker(declare("t", input_schema={"properties": {"a": {"type": "integer"}}}))
     with pytest.raises(InvalidInput) as caught:
-        await create(world, input={"a": "x"})
+        await create(harness, input={"a": "x"})
     assert caught.value.errors[0]["pointer"] == "/input/a"
     with pytest.raises(UnknownTask):
-        await create(world, task="other")
-    await create(world, input={"a": 1})
+        await create(harness, task="other")
+    await create(harness, input={"a": 1})
     with pytest.raises(InvalidInput):
-        await world.schedules.patch("s", made(PatchSchedule, input={"a": "x"}), None)
+        await harness.schedules.patch("s", made(PatchSchedule, input={"a": "x"}), None)
 
 
-async def test_a_name_is_taken_once(world):
-    await world.worker()
-    first = await create(world)
+async def test_a_name_is_taken_once(harness):
+    await harness.worker()
+    first = await create(harness)
     with pytest.raises(ScheduleExists):
-        await create(world)
-    await create(world, name="other")
+        await create(harness)
+    await create(harness, name="other")
     with pytest.raises(ScheduleExists):
-        await world.schedules.patch("other", made(PatchSchedule, name="s"), None)
-    assert (await world.schedules.get(first.id)).name == "s"
-    assert [s.name for s in (await world.schedules.page(None, "", 10))[0]] == ["other", "s"]
+        await harness.schedules.patch("other", made(PatchSchedule, name="s"), None)
+    assert (await harness.schedules.get(first.id)).name == "s"
+    assert [s.name for s in (await harness.schedules.page(None, "", 10))[0]] == ["other", "s"]
 
 
-async def test_a_repeated_request_has_one_effect(world):
-    await world.worker()
+async def test_a_repeated_request_has_one_effect(harness):
+    await harness.worker()
     asked = made(CreateSchedule, name="s", task="t", occurrence="Daily")
-    first = await world.schedules.create(asked, key("one"))
-    assert (await world.schedules.create(asked, key("one"))).id == first.id
+    first = await harness.schedules.create(asked, key("one"))
+    assert (await harness.schedules.create(asked, key("one"))).id == first.id
     with pytest.raises(IdempotencyKeyReused):
-        await world.schedules.create(asked, key("one", b'{"a":1}'))
-    run = await world.schedules.trigger("s", TriggerSchedule(), key("two"))
-    assert (await world.schedules.trigger("s", TriggerSchedule(), key("two"))).id == run.id
-    assert world.store.definitions.count() == 1
+        await harness.schedules.create(asked, key("one", b'{"a":1}'))
+    run = await harness.schedules.trigger("s", TriggerSchedule(), key("two"))
+    assert (await harness.schedules.trigger("s", TriggerSchedule(), key("two"))).id == run.id
+    assert harness.store.definitions.count() == 1
 
 
 # -- changing -----------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_change_is_about_slots_to_come_and_none_falls_between(world):
-    await world.worker()
-    await create(world, overlap="allow")
-    world.clock.advance(MINUTE + 500)  # nobody has looked yet
-    after = await world.schedules.patch("s", made(PatchSchedule, occurrence="every 40s"), 1)
-    assert await ran(world) == [1]
+async def test_a_change_is_about_slots_to_come_and_none_falls_between(harness):
+    await harness.worker()
+    await create(harness, overlap="allow")
+    harness.clock.advance(MINUTE + 500)  # nobody has looked yet
+    after = await harness.schedules.patch("s", made(PatchSchedule, occurrence="every 40s"), 1)
+    assert await ran(harness) == [1]
     assert after.version == 2
-    assert after.next_at > world.clock.now_ms()
-    await world.scheduler.tick()
-    assert await ran(world) == [1]
+    assert after.next_at > harness.clock.now_ms()
+    await harness.scheduler.tick()
+    assert await ran(harness) == [1]
     with pytest.raises(VersionMismatch):
-        await world.schedules.patch("s", made(PatchSchedule, overlap="skip"), 1)
-    kept = await world.schedules.patch("s", PatchSchedule(), 2)
+        await harness.schedules.patch("s", made(PatchSchedule, overlap="skip"), 1)
+    kept = await harness.schedules.patch("s", PatchSchedule(), 2)
     assert kept.version == 2
 
 
-async def test_slots_that_pass_do_not_make_an_edit_stale(world):
-    await world.worker()
-    schedule = await create(world, overlap="allow")
-    await world.advance(3 * MINUTE)
-    patched = await world.schedules.patch("s", made(PatchSchedule, description="x", priority=7), schedule.version)
+async def test_slots_that_pass_do_not_make_an_edit_stale(harness):
+    await harness.worker()
+    schedule = await create(harness, overlap="allow")
+    await harness.advance(3 * MINUTE)
+    patched = await harness.schedules.patch("s", made(PatchSchedule, description="x", priority=7), schedule.version)
     assert (patched.description, patched.priority, patched.last_slot) == ("x", 7, START + 3 * MINUTE)
-    cleared = await world.schedules.patch("s", made(PatchSchedule, priority=None, ends_at=None), None)
+    cleared = await harness.schedules.patch("s", made(PatchSchedule, priority=None, ends_at=None), None)
     assert cleared.priority is None
 
 
@@ -412,110 +414,112 @@ async def test_slots_that_pass_do_not_make_an_edit_stale(world):
         ("latest", "skip", [(1, "ran"), (2, "missed"), (3, "missed"), (4, "missed")]),
     ],
 )
-async def test_what_passed_in_a_pause_is_caught_up_as_the_policy_or_who_resumes_says(world, catch_up, override, wanted):
-    await world.worker()
-    await create(world, overlap="allow", catch_up=catch_up, late_after="1s")
-    await world.advance(MINUTE)
-    paused = await world.schedules.pause("s")
+async def test_what_passed_in_a_pause_is_caught_up_as_the_policy_or_who_resumes_says(
+    harness, catch_up, override, wanted
+):
+    await harness.worker()
+    await create(harness, overlap="allow", catch_up=catch_up, late_after="1s")
+    await harness.advance(MINUTE)
+    paused = await harness.schedules.pause("s")
     assert (paused.paused, paused.next_at) == (True, None)
-    assert (await world.schedules.pause("s")).version == paused.version
-    await world.advance(3 * MINUTE + 2 * SECOND)
-    assert await ran(world) == [1]
-    await world.schedules.resume("s", ResumeSchedule(catch_up=override))
-    await world.scheduler.tick()
-    assert [(at, outcome) for at, outcome, _ in await slots(world)] == wanted
-    assert (await world.schedules.get("s")).next_at == START + 5 * MINUTE
+    assert (await harness.schedules.pause("s")).version == paused.version
+    await harness.advance(3 * MINUTE + 2 * SECOND)
+    assert await ran(harness) == [1]
+    await harness.schedules.resume("s", ResumeSchedule(catch_up=override))
+    await harness.scheduler.tick()
+    assert [(at, outcome) for at, outcome, _ in await slots(harness)] == wanted
+    assert (await harness.schedules.get("s")).next_at == START + 5 * MINUTE
 
 
-async def test_what_had_come_before_a_pause_still_runs(world):
-    await world.worker()
-    await create(world)
-    world.clock.advance(MINUTE + 10)
-    await world.schedules.pause("s")
-    assert await ran(world) == [1]
+async def test_what_had_come_before_a_pause_still_runs(harness):
+    await harness.worker()
+    await create(harness)
+    harness.clock.advance(MINUTE + 10)
+    await harness.schedules.pause("s")
+    assert await ran(harness) == [1]
 
 
-async def test_a_schedule_that_is_removed_leaves_its_runs(world):
-    worker = await world.worker()
-    await create(world, overlap="queue")
-    await world.advance(MINUTE, worker)
-    await world.advance(MINUTE, worker)
-    first, second = await runs_of(world)
+async def test_a_schedule_that_is_removed_leaves_its_runs(harness):
+    worker = await harness.worker()
+    await create(harness, overlap="queue")
+    await harness.advance(MINUTE, worker)
+    await harness.advance(MINUTE, worker)
+    first, second = await runs_of(harness)
     with pytest.raises(VersionMismatch):
-        await world.schedules.delete("s", 5)
-    await world.schedules.delete("s", 1)
+        await harness.schedules.delete("s", 5)
+    await harness.schedules.delete("s", 1)
     with pytest.raises(ScheduleNotFound):
-        await world.schedules.get("s")
-    await world.advance(MINUTE, worker)
-    await world.succeed(worker, await world.one(worker))
-    assert await world.states(first, second) == ["succeeded", "queued"]
+        await harness.schedules.get("s")
+    await harness.advance(MINUTE, worker)
+    await harness.succeed(worker, await harness.one(worker))
+    assert await harness.states(first, second) == ["succeeded", "queued"]
 
 
 # -- by hand --------------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_trigger_starts_a_run_beside_the_slots_and_overlap_holds(world):
-    worker = await world.worker()
-    schedule = await create(world, "Daily", input=[1])
-    run = await world.schedules.trigger("s", TriggerSchedule(reason="now", actor="ada"))
+async def test_a_trigger_starts_a_run_beside_the_slots_and_overlap_holds(harness):
+    worker = await harness.worker()
+    schedule = await create(harness, "Daily", input=[1])
+    run = await harness.schedules.trigger("s", TriggerSchedule(reason="now", actor="ada"))
     assert (run.schedule_id, run.input, run.state) == (schedule.id, "[1]", "queued")
-    (event,) = await world.history.events(run.id, 0, 10)
+    (event,) = await harness.history.events(run.id, 0, 10)
     assert {"reason": "now", "actor": "ada"}.items() <= json.loads(event.data).items()
     with pytest.raises(ScheduleBusy):
-        await world.schedules.trigger("s", TriggerSchedule())
-    waits = await world.schedules.trigger("s", TriggerSchedule(overlap="queue"))
-    beside = await world.schedules.trigger("s", TriggerSchedule(overlap="allow"))
+        await harness.schedules.trigger("s", TriggerSchedule())
+    waits = await harness.schedules.trigger("s", TriggerSchedule(overlap="queue"))
+    beside = await harness.schedules.trigger("s", TriggerSchedule(overlap="allow"))
     assert [waits.state, beside.state] == ["suspended", "queued"]
-    for lease in await world.claim(worker):
-        await world.succeed(worker, lease)
-    assert await world.state(waits.id) == "queued"
-    assert await slots(world) == []
-    assert (await world.schedules.get("s")).next_at == schedule.next_at
+    for lease in await harness.claim(worker):
+        await harness.succeed(worker, lease)
+    assert await harness.state(waits.id) == "queued"
+    assert await slots(harness) == []
+    assert (await harness.schedules.get("s")).next_at == schedule.next_at
 
 
-async def backfill(world, first, last, **fields):
+async def backfill(harness, first, last, **fields):
     span = {"from": to_text(START + int(first * MINUTE)), "to": to_text(START + int(last * MINUTE))}
-    return await world.schedules.backfill("s", made(BackfillSchedule, **span, **fields))
+    return await harness.schedules.backfill("s", made(BackfillSchedule, **span, **fields))
 
 
-async def test_a_back_fill_runs_each_slot_that_has_no_run_and_asked_twice_none_twice(world):
-    worker = await world.worker()
-    await create(world, catch_up="skip", late_after="0s", overlap="allow")
-    await world.advance(2 * MINUTE, worker)
-    await world.advance(3 * MINUTE + 5, worker)
-    assert await ran(world) == [2]
-    planned = await backfill(world, -2, 5, dry_run=True)
+async def test_a_back_fill_runs_each_slot_that_has_no_run_and_asked_twice_none_twice(harness):
+    worker = await harness.worker()
+    await create(harness, catch_up="skip", late_after="0s", overlap="allow")
+    await harness.advance(2 * MINUTE, worker)
+    await harness.advance(3 * MINUTE + 5, worker)
+    assert await ran(harness) == [2]
+    planned = await backfill(harness, -2, 5, dry_run=True)
     assert planned.dry_run
-    assert world.store.definitions.count() == 1
-    filled = await backfill(world, -2, 5, overlap="queue")
+    assert harness.store.definitions.count() == 1
+    filled = await backfill(harness, -2, 5, overlap="queue")
     assert [slot.nominal for slot in planned.slots] == [slot.nominal for slot in filled.slots]
-    assert await ran(world) == [-2, -1, 0, 1, 2, 3, 4, 5]
-    assert (await backfill(world, -2, 5)).slots == []
+    assert await ran(harness) == [-2, -1, 0, 1, 2, 3, 4, 5]
+    assert (await backfill(harness, -2, 5)).slots == []
     order = []
-    while leases := await world.claim(worker):
+    while leases := await harness.claim(worker):
         for lease in leases:
-            order.append(json.loads((await world.runs.get(lease.run_id)).labels)[SLOT_LABEL])
-            await world.succeed(worker, lease)
+            order.append(json.loads((await harness.runs.get(lease.run_id)).labels)[SLOT_LABEL])
+            await harness.succeed(worker, lease)
     assert order[0] == to_text(START + 2 * MINUTE)
     assert [(from_text(text) - START) // MINUTE for text in order[1:]] == [-2, -1, 0, 1, 3, 4, 5]
 
 
-async def test_a_back_fill_does_not_take_slots_before_the_scheduler_has(world):
-    await world.worker()
-    await create(world, overlap="allow")
-    world.clock.advance(2 * MINUTE)
-    assert [slot.nominal for slot in (await backfill(world, 0, 2)).slots] == [START]
-    await world.tick()
-    assert [(at, outcome) for at, outcome, _ in await slots(world)] == [(0, "ran"), (1, "missed"), (2, "ran")]
+async def test_a_back_fill_does_not_take_slots_before_the_scheduler_has(harness):
+    await harness.worker()
+    await create(harness, overlap="allow")
+    harness.clock.advance(2 * MINUTE)
+    assert [slot.nominal for slot in (await backfill(harness, 0, 2)).slots] == [START]
+    await harness.tick()
+    assert [(at, outcome) for at, outcome, _ in await slots(harness)] == [(0, "ran"), (1, "missed"), (2, "ran")]
 
 
-async def test_a_back_fill_takes_slots_out_of_those_that_are_kept_as_one(world):
-    await world.worker()
-    await create(world, overlap="allow")
-    await world.advance(200 * MINUTE)
-    await backfill(world, 3, 3)
-    await backfill(world, 1, 2)
-    found, _ = await world.schedules.slots("s", None, None, 1_000)
+async def test_a_back_fill_takes_slots_out_of_those_that_are_kept_as_one(harness):
+    await harness.worker()
+    await create(harness, overlap="allow")
+    await harness.advance(200 * MINUTE)
+    await backfill(harness, 3, 3)
+    await backfill(harness, 1, 2)
+    found, _ = await harness.schedules.slots("s", None, None, 1_000)
     assert [((slot.nominal - START) // MINUTE, slot.outcome.value) for slot in found[:-5:-1]] == [
         (1, "ran"), (2, "ran"), (3, "ran"), (4, "missed"),
     ]  # fmt: skip
@@ -525,60 +529,60 @@ async def test_a_back_fill_takes_slots_out_of_those_that_are_kept_as_one(world):
 @pytest.mark.parametrize(
     ("first", "last", "pointer"), [(0, BACKFILL_MAX + 5, "/to"), (2, 1, "/to"), (-60 * 24 * 40, 0, "/from")]
 )
-async def test_a_back_fill_has_bounds(world, first, last, pointer):
-    await world.worker()
-    await create(world)
-    await world.advance((BACKFILL_MAX + 10) * MINUTE)
+async def test_a_back_fill_has_bounds(harness, first, last, pointer):
+    await harness.worker()
+    await create(harness)
+    await harness.advance((BACKFILL_MAX + 10) * MINUTE)
     with pytest.raises(InvalidInput) as caught:
-        await backfill(world, first, last)
+        await backfill(harness, first, last)
     assert caught.value.errors[0]["pointer"] == pointer
 
 
 # -- looking --------------------------------------------------------------------------------------------------------------------
 
 
-async def test_lists_come_in_pages(world):
-    await world.worker(declare("t"), declare("u"))
+async def test_lists_come_in_pages(harness):
+    await harness.worker(declare("t"), declare("u"))
     for number in range(7):
-        await create(world, name=f"s{number}", task="t" if number % 2 else "u", overlap="allow")
-    first, after = await world.schedules.page(None, "", 4)
-    rest, end = await world.schedules.page(None, after, 4)
+        await create(harness, name=f"s{number}", task="t" if number % 2 else "u", overlap="allow")
+    first, after = await harness.schedules.page(None, "", 4)
+    rest, end = await harness.schedules.page(None, after, 4)
     assert [s.name for s in (*first, *rest)] == [f"s{number}" for number in range(7)]
     assert end == ""
-    assert [s.name for s in (await world.schedules.page("t", "", 10))[0]] == ["s1", "s3", "s5"]
+    assert [s.name for s in (await harness.schedules.page("t", "", 10))[0]] == ["s1", "s3", "s5"]
     for _ in range(5):
-        await world.advance(MINUTE)
-    page, before = await world.schedules.slots("s1", "ran", None, 3)
-    last, end = await world.schedules.slots("s1", None, before, 3)
+        await harness.advance(MINUTE)
+    page, before = await harness.schedules.slots("s1", "ran", None, 3)
+    last, end = await harness.schedules.slots("s1", None, before, 3)
     assert [(slot.nominal - START) // MINUTE for slot in (*page, *last)] == [5, 4, 3, 2, 1]
     assert end is None
 
 
-async def test_the_next_slots_can_be_seen_beforehand(world):
-    await world.worker()
+async def test_the_next_slots_can_be_seen_beforehand(harness):
+    await harness.worker()
     asked = made(
         PreviewSchedule, occurrence="0 9 * * mon", timezone="Europe/Berlin", after="2026-10-20T00:00:00Z", count=2
     )
-    schedule, coming = world.schedules.preview(asked)
+    schedule, coming = harness.schedules.preview(asked)
     assert schedule.occurrence == "0 9 * * MON"
     assert [slot.local for slot in coming] == ["2026-10-26T09:00:00+01:00", "2026-11-02T09:00:00+01:00"]
-    await create(world)
-    await world.schedules.pause("s")
-    _, coming = await world.schedules.coming("s", 3)
+    await create(harness)
+    await harness.schedules.pause("s")
+    _, coming = await harness.schedules.coming("s", 3)
     assert [(slot.nominal - START) // MINUTE for slot in coming] == [1, 2, 3]
 
 
-async def test_what_became_of_slots_is_forgotten_with_retention(world):
-    await world.worker()
-    await create(world, "Daily", overlap="allow")
+async def test_what_became_of_slots_is_forgotten_with_retention(harness):
+    await harness.worker()
+    await create(harness, "Daily", overlap="allow")
     for _ in range(3):
-        await world.advance(DAY)
-    await world.advance(world.settings.slots_ms - DAY)
-    assert len(await slots(world)) > 3
-    await world.advance(DAY - 1)
-    await world.advance(1)
-    oldest, _ = await world.schedules.slots("s", None, None, 1_000)
-    assert oldest[-1].decided_at >= world.clock.now_ms() - world.settings.slots_ms
+        await harness.advance(DAY)
+    await harness.advance(harness.settings.slots_ms - DAY)
+    assert len(await slots(harness)) > 3
+    await harness.advance(DAY - 1)
+    await harness.advance(1)
+    oldest, _ = await harness.schedules.slots("s", None, None, 1_000)
+    assert oldest[-1].decided_at >= harness.clock.now_ms() - harness.settings.slots_ms
 
 
 def test_every_policy_has_its_word_on_the_wire():
@@ -589,26 +593,26 @@ def test_every_policy_has_its_word_on_the_wire():
 # -- organisations -------------------------------------------------------------------------------------------------------
 
 
-async def test_schedules_of_one_name_in_two_organisations_never_meet(world):
-    await world.worker(declare("shared", shared=True))
-    await world.act_for(2)
-    theirs = await create(world, task="shared", queue="q", key="k")
+async def test_schedules_of_one_name_in_two_organisations_never_meet(harness):
+    await harness.worker(declare("shared", shared=True))
+    await harness.act_for(2)
+    theirs = await create(harness, task="shared", queue="q", key="k")
     with pytest.raises(UnknownTask):
-        await create(world, name="other", task="t")  # the first organisation's own
-    await world.act_for(1)
-    await world.worker(declare("t"))
-    ours = await create(world, "Hourly", task="t")
-    await world.advance(MINUTE)
-    assert [] == await slots(world)
+        await create(harness, name="other", task="t")  # the first organisation's own
+    await harness.act_for(1)
+    await harness.worker(declare("t"))
+    ours = await create(harness, "Hourly", task="t")
+    await harness.advance(MINUTE)
+    assert [] == await slots(harness)
     with pytest.raises(ScheduleNotFound):
-        await world.schedules.get(theirs.id)
+        await harness.schedules.get(theirs.id)
     with pytest.raises(ScheduleNotFound):
-        await world.schedules.trigger(theirs.id, TriggerSchedule())
-    await world.act_for(2)
-    (run,) = await runs_of(world)
+        await harness.schedules.trigger(theirs.id, TriggerSchedule())
+    await harness.act_for(2)
+    (run,) = await runs_of(harness)
     assert (run.organisation, run.task, run.queue, run.key) == (2, "shared", "q", "k")
-    again = await world.schedules.trigger("s", TriggerSchedule(overlap="allow"))
+    again = await harness.schedules.trigger("s", TriggerSchedule(overlap="allow"))
     assert (again.organisation, again.queue) == (2, "q")
     with pytest.raises(ScheduleNotFound):
-        await world.schedules.get(ours.id)
-    assert [theirs.id] == [schedule.id for schedule in (await world.schedules.page(None, "", 50))[0]]
+        await harness.schedules.get(ours.id)
+    assert [theirs.id] == [schedule.id for schedule in (await harness.schedules.page(None, "", 50))[0]]

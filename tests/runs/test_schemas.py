@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 from msgspec.structs import replace
-from tests.world import declare, spec
+from tests.harness import declare, spec
 
 from headway.errors import InputTooCostly, InvalidInput, SchemaTooCostly
 from headway.features.schedules.model import Outcome
@@ -23,78 +23,78 @@ DOUBLED = {
 }
 
 
-async def test_an_input_that_takes_long_to_check_is_checked_elsewhere(world):
-    await world.worker(declare("t", input_schema=TEXTS))
-    run = await world.start(given=MANY)
-    assert json.loads((await world.runs.get(run.id)).input) == MANY
+async def test_an_input_that_takes_long_to_check_is_checked_elsewhere(harness):
+    await harness.worker(declare("t", input_schema=TEXTS))
+    run = await harness.start(given=MANY)
+    assert json.loads((await harness.runs.get(run.id)).input) == MANY
     with pytest.raises(InvalidInput) as caught:
-        await world.start(given=[*MANY, 1])
+        await harness.start(given=[*MANY, 1])
     assert not isinstance(caught.value, InputTooCostly)
     assert [each["pointer"] for each in caught.value.errors] == ["/input/40000"]
 
 
-async def test_a_batch_and_children_are_checked_elsewhere_as_well(world):
-    worker = await world.worker(declare("t"), declare("much", input_schema=TEXTS))
-    started = await world.start_many(spec("much", MANY), spec("much", [*MANY, 1]), spec("much", []))
+async def test_a_batch_and_children_are_checked_elsewhere_as_well(harness):
+    worker = await harness.worker(declare("t"), declare("much", input_schema=TEXTS))
+    started = await harness.start_many(spec("much", MANY), spec("much", [*MANY, 1]), spec("much", []))
     assert [getattr(each, "code", "") for each in started] == ["", "invalid_input", ""]
-    await world.start()
-    lease = next(lease for lease in await world.claim(worker) if lease.task == "t")
+    await harness.start()
+    lease = next(lease for lease in await harness.claim(worker) if lease.task == "t")
     for given, refusal in ((MANY, []), ([*MANY, 1], ["invalid_input"])):
         run = StartRun(task="much", input=msgspec.Raw(json.dumps(given).encode()))
         child = wire.ChildReport(run_id=lease.run_id, epoch=lease.epoch, run=run, name=str(len(given)))
-        answer = await world.report(worker, child)
+        answer = await harness.report(worker, child)
         assert [each.code for each in answer.rejected] == refusal
 
 
-async def test_a_schema_that_refers_to_the_schema_of_schemas_can_be_used(world):
-    await world.worker(declare("t", input_schema={"$ref": "https://json-schema.org/draft/2020-12/schema"}))
-    await world.start(given={"type": "object"})
+async def test_a_schema_that_refers_to_the_schema_of_schemas_can_be_used(harness):
+    await harness.worker(declare("t", input_schema={"$ref": "https://json-schema.org/draft/2020-12/schema"}))
+    await harness.start(given={"type": "object"})
     with pytest.raises(InvalidInput):
-        await world.start(given={"type": "nonsense"})
+        await harness.start(given={"type": "nonsense"})
 
 
-async def test_a_schema_that_was_declared_before_there_was_a_limit_fails_its_own_starts_only(world):
-    await world.worker(declare("t"), declare("good", input_schema={"type": "object"}))
-    task = world.service.store.definitions.task("t")
+async def test_a_schema_that_was_declared_before_there_was_a_limit_fails_its_own_starts_only(harness):
+    await harness.worker(declare("t"), declare("good", input_schema={"type": "object"}))
+    task = harness.service.store.definitions.task("t")
     text = json.dumps(DOUBLED, separators=(",", ":"))
-    await world.store.write(lambda uow: uow.define(replace(task, input_schema=text)))
+    await harness.store.write(lambda uow: uow.define(replace(task, input_schema=text)))
     with pytest.raises(SchemaTooCostly) as caught:
-        await world.start()
+        await harness.start()
     assert caught.value.status == 422
     assert caught.value.errors[0]["pointer"].startswith("/$defs/")
-    started = await world.start_many(spec("good"), spec("t"), spec("good"))
+    started = await harness.start_many(spec("good"), spec("t"), spec("good"))
     assert [getattr(each, "code", "") for each in started] == ["", "schema_too_costly", ""]
 
 
-async def test_a_schedule_takes_no_input_that_takes_long_to_check(world):
-    await world.worker(declare("t", input_schema=TEXTS))
+async def test_a_schedule_takes_no_input_that_takes_long_to_check(harness):
+    await harness.worker(declare("t", input_schema=TEXTS))
     with pytest.raises(InputTooCostly):
-        await world.schedules.create(
+        await harness.schedules.create(
             CreateSchedule(name="n", task="t", occurrence="@hourly", input=msgspec.Raw(json.dumps(MANY).encode()))
         )
     given = msgspec.Raw(json.dumps(MANY).encode())
     declared = wire.ScheduleDeclaration(name="n", task="t", occurrence="@hourly", input=given)
     with pytest.raises(InputTooCostly):
-        await world.worker(declare("t", input_schema=TEXTS), schedules=[declared])
+        await harness.worker(declare("t", input_schema=TEXTS), schedules=[declared])
 
 
-async def test_a_slot_whose_input_has_come_to_take_long_to_check_is_skipped_and_says_why(world):
-    await world.worker(declare("t"))
-    schedule = await world.schedules.create(
+async def test_a_slot_whose_input_has_come_to_take_long_to_check_is_skipped_and_says_why(harness):
+    await harness.worker(declare("t"))
+    schedule = await harness.schedules.create(
         CreateSchedule(name="n", task="t", occurrence="@hourly", input=msgspec.Raw(json.dumps(MANY).encode()))
     )
-    await world.worker(declare("t", input_schema=TEXTS))
-    world.clock.advance(3_600_000)
-    await world.scheduler.tick()
-    (slot, *_), _ = await world.schedules.slots(schedule.id, None, None, 10)
+    await harness.worker(declare("t", input_schema=TEXTS))
+    harness.clock.advance(3_600_000)
+    await harness.scheduler.tick()
+    (slot, *_), _ = await harness.schedules.slots(schedule.id, None, None, 10)
     assert (slot.outcome, slot.why) == (Outcome.SKIPPED, "input_too_costly")
 
 
-async def test_errors_are_few_and_short_however_many_there_are(world):
-    await world.worker(declare("t", input_schema={"type": "array", "items": {"type": "string", "maxLength": 3}}))
+async def test_errors_are_few_and_short_however_many_there_are(harness):
+    await harness.worker(declare("t", input_schema={"type": "array", "items": {"type": "string", "maxLength": 3}}))
     for given, told in (([1] * 200, 20), (["x" * 10_000] * 50, 20), ([1] * 10_000, 20), ([1] * 300_000, 1)):
         with pytest.raises(InvalidInput) as caught:
-            await world.start(given=given)
+            await harness.start(given=given)
         assert len(caught.value.errors) >= told
         assert len(caught.value.errors) <= 20
         assert all(len(each["message"]) <= 500 for each in caught.value.errors)
@@ -102,10 +102,10 @@ async def test_errors_are_few_and_short_however_many_there_are(world):
 
 
 @pytest.mark.parametrize(("characters", "checked"), [(10, True), (1_000_000, False)])
-async def test_what_cannot_be_judged_in_time_is_too_costly(world, characters, checked):
-    await world.worker(declare("t", input_schema={"items": {"pattern": "[ab]*a[ab]{2000}c"}}))
+async def test_what_cannot_be_judged_in_time_is_too_costly(harness, characters, checked):
+    await harness.worker(declare("t", input_schema={"items": {"pattern": "[ab]*a[ab]{2000}c"}}))
     with pytest.raises(InvalidInput) as caught:
-        await world.start(given=["ab" * (characters // 4) + "a" * (characters // 2)])
+        await harness.start(given=["ab" * (characters // 4) + "a" * (characters // 2)])
     assert isinstance(caught.value, InputTooCostly) is not checked
 
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 from tests.faults.waiting import until
-from tests.runs.heartbeats import Beating
-from tests.world import declare, raw, spec
+from tests.harness import declare, raw, spec
+from tests.runs.heartbeats import HeartbeatingWorker
 
 from headway.actions import bulk
 from headway.actions.executor import BUILT_IN, BuiltInWorker
@@ -18,101 +18,101 @@ from headway.runs.filters import to_filter
 from headway.runs.loops.rescuer import Rescuer
 
 
-async def test_a_worker_that_is_not_heard_from_loses_its_runs_after_its_lease(world):
-    worker = await world.worker()
-    run = await world.start()
-    await world.one(worker)
-    await world.advance(14_999)
-    assert "running" == await world.state(run.id)
-    assert 1 == world.waits
-    await world.advance(1)
-    assert ("queued", 1, 1) == ((run := await world.runs.get(run.id)).state, run.attempt, run.crashes)
-    assert "gone" == (await world.workers.get(worker)).state
+async def test_a_worker_that_is_not_heard_from_loses_its_runs_after_its_lease(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.one(worker)
+    await harness.advance(14_999)
+    assert "running" == await harness.state(run.id)
+    assert 1 == harness.waits
+    await harness.advance(1)
+    assert ("queued", 1, 1) == ((run := await harness.runs.get(run.id)).state, run.attempt, run.crashes)
+    assert "gone" == (await harness.workers.get(worker)).state
     with pytest.raises(WorkerNotFound):
-        await world.report(worker, held=[])
+        await harness.report(worker, held=[])
 
 
 @pytest.mark.parametrize("sign", ["report", "claim", "heartbeat"])
-async def test_any_word_keeps_a_worker_alive(world, sign):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
+async def test_any_word_keeps_a_worker_alive(harness, sign):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
     for _ in range(5):
-        await world.advance(10_000)
+        await harness.advance(10_000)
         match sign:
             case "report":
-                await world.tell(worker, lease, wire.ProgressReport, done=1)
+                await harness.tell(worker, lease, wire.ProgressReport, done=1)
             case "claim":
-                await world.claim(worker)
+                await harness.claim(worker)
             case "heartbeat":
-                await world.report(worker, held=[(lease.run_id, lease.epoch)])
-    assert "running" == await world.state(run.id)
+                await harness.report(worker, held=[(lease.run_id, lease.epoch)])
+    assert "running" == await harness.state(run.id)
 
 
-async def test_a_worker_whose_stream_breaks_has_a_moment_to_come_back(world):
-    worker = await world.worker()
-    run = await world.start()
-    await world.one(worker)
-    session = world.sessions.get(worker)
+async def test_a_worker_whose_stream_breaks_has_a_moment_to_come_back(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.one(worker)
+    session = harness.sessions.get(worker)
     for _ in range(3):
-        world.sessions.connected(session)
-        await world.advance(2_000)
-        world.sessions.disconnected(session)
-        await world.advance(999)
-    assert "running" == await world.state(run.id)
-    await world.advance(1)
-    assert "queued" == await world.state(run.id)
+        harness.sessions.connected(session)
+        await harness.advance(2_000)
+        harness.sessions.disconnected(session)
+        await harness.advance(999)
+    assert "running" == await harness.state(run.id)
+    await harness.advance(1)
+    assert "queued" == await harness.state(run.id)
 
 
-async def test_a_second_stream_keeps_a_worker_when_the_first_breaks(world):
-    worker = await world.worker()
-    session = world.sessions.get(worker)
-    world.sessions.connected(session)
-    world.sessions.connected(session)
-    world.sessions.disconnected(session)
-    await world.advance(5_000)
-    assert session is world.sessions.get(worker)
+async def test_a_second_stream_keeps_a_worker_when_the_first_breaks(harness):
+    worker = await harness.worker()
+    session = harness.sessions.get(worker)
+    harness.sessions.connected(session)
+    harness.sessions.connected(session)
+    harness.sessions.disconnected(session)
+    await harness.advance(5_000)
+    assert session is harness.sessions.get(worker)
 
 
-async def test_a_worker_that_was_lost_gets_nothing_for_a_claim_that_still_waits(world):
+async def test_a_worker_that_was_lost_gets_nothing_for_a_claim_that_still_waits(harness):
     """A claim may wait longer than its worker lives; a run given to it would be held for ever."""
-    worker = await world.worker()
-    waiting = asyncio.ensure_future(world.claim(worker, 1, "60s"))
+    worker = await harness.worker()
+    waiting = asyncio.ensure_future(harness.claim(worker, 1, "60s"))
     await asyncio.sleep(0)
-    await world.advance(15_000)
-    run = await world.start()
-    assert "queued" == await world.state(run.id)
-    other = await world.worker()
-    assert run.id == (await world.one(other)).run_id
+    await harness.advance(15_000)
+    run = await harness.start()
+    assert "queued" == await harness.state(run.id)
+    other = await harness.worker()
+    assert run.id == (await harness.one(other)).run_id
     assert [] == await waiting, "it is not kept waiting for what it will not get"
     with pytest.raises(WorkerNotFound):
-        await world.claim(worker)
+        await harness.claim(worker)
 
 
-async def test_a_worker_that_drains_is_given_nothing_more_also_by_claims_that_wait(world):
-    worker = await world.worker()
-    waiting = asyncio.ensure_future(world.claim(worker, 1, "60s"))
+async def test_a_worker_that_drains_is_given_nothing_more_also_by_claims_that_wait(harness):
+    worker = await harness.worker()
+    waiting = asyncio.ensure_future(harness.claim(worker, 1, "60s"))
     await asyncio.sleep(0)
-    await world.workers.drain(worker)
-    run = await world.start()
-    assert "queued" == await world.state(run.id)
-    assert [] == await world.claim(worker)
-    assert (await world.report(worker, held=[])).drain
+    await harness.workers.drain(worker)
+    run = await harness.start()
+    assert "queued" == await harness.state(run.id)
+    assert [] == await harness.claim(worker)
+    assert (await harness.report(worker, held=[])).drain
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
 
 
-async def test_a_server_that_goes_hands_out_nothing_and_leaves_workers_to_their_work(world):
-    worker = await world.worker()
-    waiting = asyncio.ensure_future(world.claim(worker, 1, "60s"))
+async def test_a_server_that_goes_hands_out_nothing_and_leaves_workers_to_their_work(harness):
+    worker = await harness.worker()
+    waiting = asyncio.ensure_future(harness.claim(worker, 1, "60s"))
     await asyncio.sleep(0)
-    world.workers.draining = True
-    run = await world.start()
-    assert "queued" == await world.state(run.id)
+    harness.workers.draining = True
+    run = await harness.start()
+    assert "queued" == await harness.state(run.id)
     with pytest.raises(Draining):
-        await world.claim(worker)
-    assert not (await world.report(worker, held=[])).drain
+        await harness.claim(worker)
+    assert not (await harness.report(worker, held=[])).drain
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
@@ -127,14 +127,14 @@ async def test_a_draining_worker_drains_on_after_a_restart(disk):
     assert (await disk.report(worker, held=[])).drain
 
 
-async def test_a_heartbeat_says_what_was_lost_and_what_is_to_stop(world):
-    worker = await world.worker()
-    lost, stopping, kept = [await world.start() for _ in range(3)]
-    leases = await world.claim(worker)
+async def test_a_heartbeat_says_what_was_lost_and_what_is_to_stop(harness):
+    worker = await harness.worker()
+    lost, stopping, kept = [await harness.start() for _ in range(3)]
+    leases = await harness.claim(worker)
     held = [(lease.run_id, lease.epoch) for lease in leases]
-    await world.succeed(worker, leases[0])
-    await world.stop(stopping.id)
-    answer = await world.report(worker, held=[*held, (kept.id, 7)])
+    await harness.succeed(worker, leases[0])
+    await harness.stop(stopping.id)
+    answer = await harness.report(worker, held=[*held, (kept.id, 7)])
     assert [held[0], (kept.id, 7)] == [tuple(one) for one in answer.lost]
     assert [(stopping.id, 1)] == [(stop.run_id, stop.epoch) for stop in answer.stop]
     assert lost.id == held[0][0]
@@ -144,48 +144,48 @@ async def test_a_heartbeat_says_what_was_lost_and_what_is_to_stop(world):
 
 
 @pytest.fixture
-async def beating(world):
-    return Beating(world, await world.worker())
+async def beating(harness):
+    return HeartbeatingWorker(harness, await harness.worker())
 
 
-async def test_a_lease_that_is_not_named_after_its_claim_is_over_never_arrived(world, beating):
-    run = await world.start()
-    await world.claim(beating.worker, number=1)
+async def test_a_lease_that_is_not_named_after_its_claim_is_over_never_arrived(harness, beating):
+    run = await harness.start()
+    await harness.claim(beating.worker, number=1)
     await beating.beat()
-    assert "running" == await world.state(run.id), "it may have been sent before that claim"
+    assert "running" == await harness.state(run.id), "it may have been sent before that claim"
     await beating.beat()
-    assert ("queued", 0, 0) == ((run := await world.runs.get(run.id)).state, run.attempt, run.crashes)
+    assert ("queued", 0, 0) == ((run := await harness.runs.get(run.id)).state, run.attempt, run.crashes)
 
 
-async def test_a_lease_whose_answer_is_under_way_is_nobody_elses_however_long_that_takes(world, beating):
-    run = await world.start()
-    (lease,) = await world.claim(beating.worker, number=1)
+async def test_a_lease_whose_answer_is_under_way_is_nobody_elses_however_long_that_takes(harness, beating):
+    run = await harness.start()
+    (lease,) = await harness.claim(beating.worker, number=1)
     for _ in range(10):
         await beating.beat(claiming=[1])
-        await world.advance(5_000)
+        await harness.advance(5_000)
     await beating.beat((run.id, lease.epoch))
     await beating.beat((run.id, lease.epoch))
-    await world.succeed(beating.worker, lease)
-    assert "succeeded" == await world.state(run.id)
+    await harness.succeed(beating.worker, lease)
+    assert "succeeded" == await harness.state(run.id)
 
 
-async def test_heartbeats_that_were_late_say_nothing_of_a_claim_that_came_after_them(world, beating):
+async def test_heartbeats_that_were_late_say_nothing_of_a_claim_that_came_after_them(harness, beating):
     """A busy machine carries out at once what it was sent one after the other, tries that were given up among them."""
     await beating.beat()
-    run = await world.start()
-    (lease,) = await world.claim(beating.worker, number=1)
+    run = await harness.start()
+    (lease,) = await harness.claim(beating.worker, number=1)
     for _ in range(5):
-        await world.report(beating.worker, held=[], claiming=[], heard=beating.heard)
-        await world.advance(2_500)
+        await harness.report(beating.worker, held=[], claiming=[], heard=beating.heard)
+        await harness.advance(2_500)
     await beating.beat((run.id, lease.epoch), heard=beating.heard + 5)
     await beating.beat((run.id, lease.epoch))
-    assert "running" == await world.state(run.id)
+    assert "running" == await harness.state(run.id)
 
 
-async def test_a_claim_that_waits_here_holds_nothing_and_gets_what_was_lost(world, beating):
-    run = await world.start()
-    await world.claim(beating.worker, number=1)
-    waiting = asyncio.ensure_future(world.claim(beating.worker, wait="20s", number=2))
+async def test_a_claim_that_waits_here_holds_nothing_and_gets_what_was_lost(harness, beating):
+    run = await harness.start()
+    await harness.claim(beating.worker, number=1)
+    waiting = asyncio.ensure_future(harness.claim(beating.worker, wait="20s", number=2))
     await asyncio.sleep(0)
     await beating.beat(claiming=[2])
     assert not waiting.done()
@@ -194,18 +194,18 @@ async def test_a_claim_that_waits_here_holds_nothing_and_gets_what_was_lost(worl
     assert (run.id, 2, 1) == (lease.run_id, lease.epoch, lease.attempt)
     for _ in range(3):
         await beating.beat(claiming=[2])
-    assert "running" == await world.state(run.id), "the answer to the second claim is under way"
+    assert "running" == await harness.state(run.id), "the answer to the second claim is under way"
 
 
-async def test_a_claim_that_comes_twice_is_not_known_to_hold_nothing(world, beating):
+async def test_a_claim_that_comes_twice_is_not_known_to_hold_nothing(harness, beating):
     """Something between us has repeated it: one of the two has taken a run, the other waits."""
-    run = await world.start()
-    await world.claim(beating.worker, number=1)
-    again = asyncio.ensure_future(world.claim(beating.worker, wait="20s", number=1))
+    run = await harness.start()
+    await harness.claim(beating.worker, number=1)
+    again = asyncio.ensure_future(harness.claim(beating.worker, wait="20s", number=1))
     await asyncio.sleep(0)
     for _ in range(5):
         await beating.beat(claiming=[1])
-    assert ("running", 1) == ((run := await world.runs.get(run.id)).state, run.epoch)
+    assert ("running", 1) == ((run := await harness.runs.get(run.id)).state, run.epoch)
     again.cancel()
     await asyncio.gather(again, return_exceptions=True)
 
@@ -235,39 +235,39 @@ async def test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_i
     await asyncio.gather(standing, starting, waiting)
 
 
-async def test_a_claim_that_waits_at_another_server_may_hold_what_is_not_named(world, beating):
-    run = await world.start()
-    await world.claim(beating.worker, number=1)
+async def test_a_claim_that_waits_at_another_server_may_hold_what_is_not_named(harness, beating):
+    run = await harness.start()
+    await harness.claim(beating.worker, number=1)
     for _ in range(5):
         await beating.beat(claiming=[7])
-    assert "running" == await world.state(run.id)
+    assert "running" == await harness.state(run.id)
     await beating.beat()
-    assert "queued" == await world.state(run.id)
+    assert "queued" == await harness.state(run.id)
 
 
-async def test_what_was_heard_of_another_server_counts_for_nothing(world, beating):
-    other = await world.worker()
-    theirs = (await world.report(other, held=[], claiming=[])).beat
-    await world.start()
-    (lease,) = await world.claim(beating.worker, number=1)
+async def test_what_was_heard_of_another_server_counts_for_nothing(harness, beating):
+    other = await harness.worker()
+    theirs = (await harness.report(other, held=[], claiming=[])).beat
+    await harness.start()
+    (lease,) = await harness.claim(beating.worker, number=1)
     for heard in (0, theirs, 2**53 - 1, 1):
         await beating.beat(heard=heard)
-    assert "running" == await world.state(lease.run_id)
+    assert "running" == await harness.state(lease.run_id)
 
 
-async def test_of_a_worker_that_says_nothing_of_its_claims_no_answer_is_under_way_longer_than_a_lease(world):
+async def test_of_a_worker_that_says_nothing_of_its_claims_no_answer_is_under_way_longer_than_a_lease(harness):
     """As those of before: two heartbeats may be one after the other, when the first was not answered in time."""
-    worker = await world.worker()
-    run = await world.start()
-    await world.one(worker)
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.one(worker)
     for _ in range(3):
-        await world.report(worker, held=[])
-        await world.advance(4_999)
-    await world.report(worker, held=[])
-    assert "running" == await world.state(run.id)
-    await world.advance(3)
-    await world.report(worker, held=[])
-    assert ("queued", 0, 0) == ((run := await world.runs.get(run.id)).state, run.attempt, run.crashes)
+        await harness.report(worker, held=[])
+        await harness.advance(4_999)
+    await harness.report(worker, held=[])
+    assert "running" == await harness.state(run.id)
+    await harness.advance(3)
+    await harness.report(worker, held=[])
+    assert ("queued", 0, 0) == ((run := await harness.runs.get(run.id)).state, run.attempt, run.crashes)
 
 
 # -- restarts ------------------------------------------------------------------------------------------------------------
@@ -305,88 +305,88 @@ async def test_what_is_scheduled_and_timed_goes_on_after_a_restart(disk):
     assert ["failed", "queued"] == await disk.states(timed, later)
 
 
-async def test_the_stream_tells_of_stops_and_of_draining(world):
-    worker = await world.worker()
-    run = await world.start()
-    await world.one(worker)
-    await world.stop(run.id)
-    stream = world.workers.signals(worker)
+async def test_the_stream_tells_of_stops_and_of_draining(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.one(worker)
+    await harness.stop(run.id)
+    stream = harness.workers.signals(worker)
     assert run.id == (await anext(stream)).run_id
-    await world.workers.drain(worker)
+    await harness.workers.drain(worker)
     assert "drain" == await anext(stream)
     await stream.aclose()
-    assert 0 == world.sessions.get(worker).streams
+    assert 0 == harness.sessions.get(worker).streams
 
 
-async def test_the_newest_declaration_counts_and_says_nothing_about_activity(world):
-    await world.worker(declare("t", version="1"))
-    await world.tasks.activate("t", active=False)
-    world.clock.advance(5)
-    await world.worker(declare("t", version="2", concurrency=3))
-    task = world.tasks.get("t")
+async def test_the_newest_declaration_counts_and_says_nothing_about_activity(harness):
+    await harness.worker(declare("t", version="1"))
+    await harness.tasks.activate("t", active=False)
+    harness.clock.advance(5)
+    await harness.worker(declare("t", version="2", concurrency=3))
+    task = harness.tasks.get("t")
     assert ("2", 3, False) == (task.version, task.concurrency, task.active)
     assert task.created_at < task.updated_at
 
 
-async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(world):
-    worker = await world.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
-    run = await world.start()
-    await world.one(worker)
-    await world.tick()
-    rescuer, real = world.rescuer, world.rescuer._end_overdue
+async def test_a_deadline_is_not_forgotten_when_the_rescuer_fails(harness):
+    worker = await harness.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
+    run = await harness.start()
+    await harness.one(worker)
+    await harness.tick()
+    rescuer, real = harness.rescuer, harness.rescuer._end_overdue
 
     def fails(uow, unheard_ms):
         raise HeadwayError("once")
 
     rescuer._end_overdue = fails
-    world.clock.advance(20_000)
-    world.sessions.heard(world.sessions.get(worker))
+    harness.clock.advance(20_000)
+    harness.sessions.heard(harness.sessions.get(worker))
     with pytest.raises(HeadwayError):
         await rescuer.tick()
     rescuer._end_overdue = real
     await rescuer.tick()
     assert isinstance(rescuer, Rescuer)
-    assert "failed" == await world.state(run.id)
+    assert "failed" == await harness.state(run.id)
 
 
-async def test_no_heartbeat_waits_for_being_written_down(world, monkeypatch):
-    worker = await world.worker()
+async def test_no_heartbeat_waits_for_being_written_down(harness, monkeypatch):
+    worker = await harness.worker()
     on_the_way = []
 
     def write(work, **_):
         on_the_way.append(asyncio.get_running_loop().create_future())
         return on_the_way[-1]
 
-    monkeypatch.setattr(world.store, "write", write)
+    monkeypatch.setattr(harness.store, "write", write)
     async with asyncio.timeout(5):
-        await world.report(worker, held=[])
+        await harness.report(worker, held=[])
     assert len(on_the_way) == 1
     on_the_way[0].set_exception(Unavailable())
 
 
-async def test_people_see_when_a_worker_was_heard_not_when_that_was_written_down(world):
-    worker = await world.worker()
-    await world.report(worker, held=[])
-    world.clock.advance(7_000)
-    await world.report(worker, held=[])
-    world.clock.advance(2_000)
-    heard = world.clock.now_ms() - 2_000
-    assert [heard, heard] == [(await world.workers.get(worker)).heard_at, (await world.workers.list())[0].heard_at]
+async def test_people_see_when_a_worker_was_heard_not_when_that_was_written_down(harness):
+    worker = await harness.worker()
+    await harness.report(worker, held=[])
+    harness.clock.advance(7_000)
+    await harness.report(worker, held=[])
+    harness.clock.advance(2_000)
+    heard = harness.clock.now_ms() - 2_000
+    assert [heard, heard] == [(await harness.workers.get(worker)).heard_at, (await harness.workers.list())[0].heard_at]
 
 
 # -- bulk actions: the server's own worker ---------------------------------------------------------------------------------
 
 
-async def built_in(world):
+async def built_in(harness):
     """Register the server's own worker; return its id."""
     _, declaration = BUILT_IN[bulk.NAME]
     asked = wire.RegisterWorker(tasks=[declaration], queues=["headway"])
-    return (await world.workers.register(asked, built_in=True)).id
+    return (await harness.workers.register(asked, built_in=True)).id
 
 
-async def start_bulk(world, action, **wanted):
+async def start_bulk(harness, action, **wanted):
     body = {"filter": wanted, "action": action}
-    return await world.runs.get((await world.start("headway.bulk", body)).id)
+    return await harness.runs.get((await harness.start("headway.bulk", body)).id)
 
 
 @pytest.mark.parametrize(
@@ -394,87 +394,89 @@ async def start_bulk(world, action, **wanted):
     [("terminate", {"terminated": 7, "failed": 3}), ("suspend", {"suspended": 7, "failed": 3}),
      ("retry", {"queued": 10, "failed": 3}), ("delete", {"queued": 7}), ("protect", {"queued": 7, "failed": 3})],
 )  # fmt: skip
-async def test_a_verb_on_many(world, action, expected):
-    worker = await world.worker(declare("t", retry={"max_attempts": 1}))
-    own = await built_in(world)
-    await world.start_many(*[spec()] * 10)
-    for lease in await world.claim(worker, 3):
-        await world.fail(worker, lease)
-    asked = await start_bulk(world, action, task=["t"])
-    await world.one(own)
-    output = await bulk.execute(world.service, await world.runs.get(asked.id))
+async def test_a_verb_on_many(harness, action, expected):
+    worker = await harness.worker(declare("t", retry={"max_attempts": 1}))
+    own = await built_in(harness)
+    await harness.start_many(*[spec()] * 10)
+    for lease in await harness.claim(worker, 3):
+        await harness.fail(worker, lease)
+    asked = await start_bulk(harness, action, task=["t"])
+    await harness.one(own)
+    output = await bulk.execute(harness.service, await harness.runs.get(asked.id))
     applies = {"terminate": 7, "suspend": 7, "retry": 3, "delete": 3, "protect": 10}[action]
     assert b'{"changed":%d,"passed_over":%d}' % (applies, 10 - applies) == bytes(output)
-    assert expected == world.tasks.counts("t")
+    assert expected == harness.tasks.counts("t")
 
 
 @pytest.mark.parametrize(
     ("action", "code"), [("terminate", "terminated"), ("suspend", "suspended"), ("retry", "retried")]
 )
-async def test_a_bulk_action_gives_the_reasons_that_the_verb_itself_gives(world, action, code):
-    worker = await world.worker()
-    own = await built_in(world)
-    await world.start()
+async def test_a_bulk_action_gives_the_reasons_that_the_verb_itself_gives(harness, action, code):
+    worker = await harness.worker()
+    own = await built_in(harness)
+    await harness.start()
     if action == "retry":
-        await world.fail(worker, await world.one(worker), retryable=False)
-    asked = await start_bulk(world, action, task=["t"])
-    await world.one(own)
-    await bulk.execute(world.service, await world.runs.get(asked.id))
-    lines = [json.loads(data) for (data,) in world.sql("SELECT data FROM events WHERE type = 'run.state'")]
+        await harness.fail(worker, await harness.one(worker), retryable=False)
+    asked = await start_bulk(harness, action, task=["t"])
+    await harness.one(own)
+    await bulk.execute(harness.service, await harness.runs.get(asked.id))
+    lines = [json.loads(data) for (data,) in harness.sql("SELECT data FROM events WHERE type = 'run.state'")]
     assert {code} == {line["reason"]["code"] for line in lines if "reason" in line}
 
 
-async def test_a_bulk_action_knows_from_the_start_how_much_there_is(world):
-    await world.worker()
-    own = await built_in(world)
+async def test_a_bulk_action_knows_from_the_start_how_much_there_is(harness):
+    await harness.worker()
+    own = await built_in(harness)
     for _ in range(2):
-        await world.start_many(*[spec()] * 300)
-    asked = await start_bulk(world, "terminate", task=["t"])
-    await world.one(own)
-    first = await world.runs.get(asked.id)
+        await harness.start_many(*[spec()] * 300)
+    asked = await start_bulk(harness, "terminate", task=["t"])
+    await harness.one(own)
+    first = await harness.runs.get(asked.id)
     action, wanted = BulkAction(filter=RunQuery(task=["t"]), action="terminate"), to_filter(RunQuery(task=["t"]))
-    await world.service.bulk.chunk(first, wanted, action, await world.service.bulk.begin(first, wanted))
-    now = await world.runs.get(asked.id)
+    await harness.service.bulk.chunk(first, wanted, action, await harness.service.bulk.begin(first, wanted))
+    now = await harness.runs.get(asked.id)
     assert (500, 600) == (now.progress_done, now.progress_total)
-    assert 600 == (await world.service.bulk.begin(first, wanted)).total
+    assert 600 == (await harness.service.bulk.begin(first, wanted)).total
 
 
-async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_is_fenced(world):
-    await world.worker()
-    own = await built_in(world)
+async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_is_fenced(harness):
+    await harness.worker()
+    own = await built_in(harness)
     for _ in range(2):
-        await world.start_many(*[spec()] * 600)
-    asked = await start_bulk(world, "terminate", task=["t"])
-    await world.one(own)
-    first = await world.runs.get(asked.id)
+        await harness.start_many(*[spec()] * 600)
+    asked = await start_bulk(harness, "terminate", task=["t"])
+    await harness.one(own)
+    first = await harness.runs.get(asked.id)
     action, wanted = BulkAction(filter=RunQuery(task=["t"]), action="terminate"), to_filter(RunQuery(task=["t"]))
-    done = await world.service.bulk.chunk(first, wanted, action, await world.service.bulk.begin(first, wanted))
+    done = await harness.service.bulk.chunk(first, wanted, action, await harness.service.bulk.begin(first, wanted))
     assert 500 == done.changed
-    await world.workers.lapse(world.sessions.get(own))
-    again = await built_in(world)
-    await world.one(again)
+    await harness.workers.lapse(harness.sessions.get(own))
+    again = await built_in(harness)
+    await harness.one(again)
     with pytest.raises(HeadwayError, match="lease"):
-        await world.service.bulk.chunk(first, wanted, action, done)
-    output = await bulk.execute(world.service, await world.runs.get(first.id))
+        await harness.service.bulk.chunk(first, wanted, action, done)
+    output = await bulk.execute(harness.service, await harness.runs.get(first.id))
     assert b'{"changed":1200,"passed_over":0}' == bytes(output)
-    await world.report(again, wire.SucceededReport(run_id=first.id, epoch=2, output=raw(1)))
+    await harness.report(again, wire.SucceededReport(run_id=first.id, epoch=2, output=raw(1)))
 
 
-async def test_the_servers_own_worker_lets_go_of_the_loop_while_its_session_is_being_ended(world):
-    worker = await built_in(world)
-    session = world.sessions.get(worker)
+async def test_the_servers_own_worker_lets_go_of_the_loop_while_its_session_is_being_ended(harness):
+    worker = await built_in(harness)
+    session = harness.sessions.get(worker)
     session.over = True
-    await BuiltInWorker(world.service)._work(worker, session)  # went round for ever, without another word from the loop
+    await BuiltInWorker(harness.service)._work(
+        worker, session
+    )  # went round for ever, without another word from the loop
 
 
-async def test_the_servers_own_worker_executes_and_registers_again_when_its_session_ends(world):
-    await world.worker()
-    await world.start_many(*[spec()] * 5)
-    own = BuiltInWorker(world.service)
+async def test_the_servers_own_worker_executes_and_registers_again_when_its_session_ends(harness):
+    await harness.worker()
+    await harness.start_many(*[spec()] * 5)
+    own = BuiltInWorker(harness.service)
     own.start()
     await asyncio.sleep(0)
-    first = await start_bulk(world, "terminate", task=["t"])
-    done = await world.runs.wait(first.id, 5, lambda run: run.final)
+    first = await start_bulk(harness, "terminate", task=["t"])
+    done = await harness.runs.wait(first.id, 5, lambda run: run.final)
     assert ("succeeded", '{"changed":5,"passed_over":0}') == (done.state, done.output)
     await own.stop()
-    assert 0 == world.sql("SELECT count(*) FROM runs WHERE worker_id IS NOT NULL")[0][0]
+    assert 0 == harness.sql("SELECT count(*) FROM runs WHERE worker_id IS NOT NULL")[0][0]

@@ -6,7 +6,7 @@ import threading
 
 import msgspec
 import pytest
-from tests.world import declare, in_memory, key, spec
+from tests.harness import declare, in_memory, key, spec
 
 from headway.errors import (
     DuplicateRun,
@@ -34,13 +34,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_input_that_is_no_json_for_everyone_is_refused_and_nothing_kept(world, name):
-    await world.worker()
-    before = world.dump()
+async def test_input_that_is_no_json_for_everyone_is_refused_and_nothing_kept(harness, name):
+    await harness.worker()
+    before = harness.dump()
     with pytest.raises((MalformedJson, InvalidInput)) as caught:
-        await world.runs.start(StartRun(task="t", input=msgspec.Raw(BAD[name])))
+        await harness.runs.start(StartRun(task="t", input=msgspec.Raw(BAD[name])))
     assert caught.value.status in (400, 422)
-    assert before == world.dump()
+    assert before == harness.dump()
 
 
 GOOD = {
@@ -51,18 +51,18 @@ GOOD = {
 
 
 @pytest.mark.parametrize("text", GOOD)
-async def test_input_comes_back_as_it_was_given(world, text):
-    await world.worker()
-    started = await world.runs.start(StartRun(task="t", input=msgspec.Raw(text)))
-    assert GOOD[text] == (await world.runs.get(started.run.id)).input
+async def test_input_comes_back_as_it_was_given(harness, text):
+    await harness.worker()
+    started = await harness.runs.start(StartRun(task="t", input=msgspec.Raw(text)))
+    assert GOOD[text] == (await harness.runs.get(started.run.id)).input
 
 
 async def test_input_is_limited_in_bytes():
-    world = in_memory(input_max=100)
-    await world.worker()
-    await world.start("t", "x" * 98)
+    harness = in_memory(input_max=100)
+    await harness.worker()
+    await harness.start("t", "x" * 98)
     with pytest.raises(PayloadTooLarge):
-        await world.start("t", "x" * 99)
+        await harness.start("t", "x" * 99)
 
 
 SCHEMA = {
@@ -76,30 +76,30 @@ SCHEMA = {
     [({}, ["/input"]), ({"n": "1"}, ["/input/n"]), ({"n": 1, "who": {"a/b": 2}}, ["/input/who/a~1b"]),
      ({"n": 1, "x": 1}, ["/input"]), ({"n": "1", "who": {"a/b": 2}}, ["/input/n", "/input/who/a~1b"])],
 )  # fmt: skip
-async def test_what_does_not_fit_the_schema_is_pointed_at(world, given, pointers):
-    await world.worker(declare("t", input_schema=SCHEMA))
+async def test_what_does_not_fit_the_schema_is_pointed_at(harness, given, pointers):
+    await harness.worker(declare("t", input_schema=SCHEMA))
     with pytest.raises(InvalidInput) as caught:
-        await world.start("t", given)
+        await harness.start("t", given)
     assert pointers == sorted(error["pointer"] for error in caught.value.errors)
     assert all(error["code"] and error["message"] for error in caught.value.errors)
 
 
 @pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"$ref": "http://example.com/x"}, {"pattern": "("}])
-async def test_a_schema_that_cannot_be_used_is_refused_when_it_is_declared(world, schema):
+async def test_a_schema_that_cannot_be_used_is_refused_when_it_is_declared(harness, schema):
     with pytest.raises(InvalidInput):
-        await world.worker(declare("t", input_schema=schema))
-    assert [] == world.tasks.list()
+        await harness.worker(declare("t", input_schema=schema))
+    assert [] == harness.tasks.list()
 
 
-async def test_only_known_and_active_tasks_take_runs(world):
+async def test_only_known_and_active_tasks_take_runs(harness):
     with pytest.raises(UnknownTask):
-        await world.start("t")
-    await world.worker()
-    await world.tasks.activate("t", active=False)
+        await harness.start("t")
+    await harness.worker()
+    await harness.tasks.activate("t", active=False)
     with pytest.raises(TaskInactive):
-        await world.start("t")
-    await world.tasks.activate("t", active=True)
-    assert "queued" == (await world.start("t")).state
+        await harness.start("t")
+    await harness.tasks.activate("t", active=True)
+    assert "queued" == (await harness.start("t")).state
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ async def test_only_known_and_active_tasks_take_runs(world):
         {"parent_id": "01890000-0000-7000-8000-00000000abcd"},
     ],
 )  # fmt: skip
-async def test_options_that_make_no_sense_are_refused_with_a_pointer(world, fields):
-    await world.worker()
+async def test_options_that_make_no_sense_are_refused_with_a_pointer(harness, fields):
+    await harness.worker()
     with pytest.raises(InvalidInput) as caught:
-        await world.start("t", **fields)
+        await harness.start("t", **fields)
     assert caught.value.errors[0]["pointer"].strip("/").split("/")[0] in fields or "delay" in fields
 
 
@@ -123,49 +123,49 @@ async def test_options_that_make_no_sense_are_refused_with_a_pointer(world, fiel
     [({"a": {"b": "x"}}, "x"), ({"a": {"b": 7}}, "7"), ({"a": {"b": True}}, None), ({"a": {"b": ""}}, None),
      ({"a": 1}, None), ({}, None), ({"a": {"b": "x" * 256}}, None), ({"a": {"b": "a\u0000"}}, None)],
 )  # fmt: skip
-async def test_the_key_is_found_in_the_input(world, given, expected):
-    await world.worker(declare("t", key="a.b"))
-    assert expected == (await world.start("t", given)).key
-    assert "mine" == (await world.start("t", given, key="mine")).key
+async def test_the_key_is_found_in_the_input(harness, given, expected):
+    await harness.worker(declare("t", key="a.b"))
+    assert expected == (await harness.start("t", given)).key
+    assert "mine" == (await harness.start("t", given, key="mine")).key
 
 
-async def test_a_start_that_only_checks_leaves_nothing(world):
-    await world.worker()
-    before = world.dump()
-    assert not (await world.runs.start(spec("t", validate_only=True))).created
-    assert before == world.dump()
+async def test_a_start_that_only_checks_leaves_nothing(harness):
+    await harness.worker()
+    before = harness.dump()
+    assert not (await harness.runs.start(spec("t", validate_only=True))).created
+    assert before == harness.dump()
 
 
-async def test_a_run_carries_what_it_was_given(world):
-    await world.worker(declare("t", priority=3, queue="q", retry={"max_attempts": 7}))
-    run = await world.start("t")
+async def test_a_run_carries_what_it_was_given(harness):
+    await harness.worker(declare("t", priority=3, queue="q", retry={"max_attempts": 7}))
+    run = await harness.start("t")
     assert ("q", 3, 7, "t") == (run.queue, run.priority, run.max_attempts, run.name)
-    run = await world.start("t", name="n", queue="r", priority=9, max_attempts=2, labels={"a": "b"}, retention="1d")
+    run = await harness.start("t", name="n", queue="r", priority=9, max_attempts=2, labels={"a": "b"}, retention="1d")
     assert ("r", 9, 2, "n", '{"a":"b"}', 86_400_000) == (
         run.queue, run.priority, run.max_attempts, run.name, run.labels, run.keep_ms
     )  # fmt: skip
-    assert run == await world.runs.get(run.id)
-    assert {"q", "r"} <= {queue.name for queue in world.queues.list()}
+    assert run == await harness.runs.get(run.id)
+    assert {"q", "r"} <= {queue.name for queue in harness.queues.list()}
 
 
-async def test_ids_sort_by_creation_also_when_many_are_made_at_once(world):
-    await world.worker()
+async def test_ids_sort_by_creation_also_when_many_are_made_at_once(harness):
+    await harness.worker()
     runs = []
     for _ in range(5):
-        runs += [item.run for item in await world.start_many(*[spec()] * 1000)]
+        runs += [item.run for item in await harness.start_many(*[spec()] * 1000)]
     assert sorted(run.id for run in runs) == [run.id for run in runs]
     assert all(time_of(run.id) == run.created_at for run in runs)
 
 
-async def test_one_idempotency_key_starts_one_run(world):
-    await world.worker()
-    first = await world.runs.start(spec(), key("k"))
-    again = await world.runs.start(spec(), key("k"))
+async def test_one_idempotency_key_starts_one_run(harness):
+    await harness.worker()
+    first = await harness.runs.start(spec(), key("k"))
+    again = await harness.runs.start(spec(), key("k"))
     assert (first.run.id, True, False) == (again.run.id, again.replayed, again.created)
     with pytest.raises(IdempotencyKeyReused):
-        await world.runs.start(spec(), key("k", b'{"other":1}'))
-    world.clock.advance(86_400_000)
-    assert first.run.id != (await world.runs.start(spec(), key("k"))).run.id
+        await harness.runs.start(spec(), key("k", b'{"other":1}'))
+    harness.clock.advance(86_400_000)
+    assert first.run.id != (await harness.runs.start(spec(), key("k"))).run.id
 
 
 @pytest.mark.parametrize("written", [True, False], ids=["written meanwhile", "written at the end"])
@@ -192,73 +192,73 @@ async def test_64_at_once_with_one_key_start_one_run(disk, written):
     assert 65 == disk.tasks.counts("t")["queued"]
 
 
-async def test_what_was_refused_is_not_remembered(world):
-    await world.worker()
+async def test_what_was_refused_is_not_remembered(harness):
+    await harness.worker()
     with pytest.raises(InvalidInput):
-        await world.runs.start(spec(parent_id="01890000-0000-7000-8000-00000000abcd"), key("k"))
-    assert not (await world.runs.start(spec(), key("k"))).replayed
+        await harness.runs.start(spec(parent_id="01890000-0000-7000-8000-00000000abcd"), key("k"))
+    assert not (await harness.runs.start(spec(), key("k"))).replayed
 
 
-async def test_a_batch_is_answered_in_order_each_for_itself(world):
-    await world.worker()
-    taken = await world.start(dedupe={"key": "x"})
-    items = await world.start_many(
+async def test_a_batch_is_answered_in_order_each_for_itself(harness):
+    await harness.worker()
+    taken = await harness.start(dedupe={"key": "x"})
+    items = await harness.start_many(
         spec(), spec("unknown"), spec(dedupe={"key": "x", "on_conflict": "reject"}), spec(dedupe={"key": "x"}), spec()
     )
     assert ["Started", "UnknownTask", "DuplicateRun", "Started", "Started"] == [type(item).__name__ for item in items]
     assert (taken.id, False) == (items[3].run.id, items[3].created)
-    assert 3 == world.tasks.counts("t")["queued"]
+    assert 3 == harness.tasks.counts("t")["queued"]
 
 
 @pytest.mark.parametrize("bad", [spec("unknown"), spec(dedupe={"key": "x", "on_conflict": "reject"})])
-async def test_an_atomic_batch_is_all_or_nothing(world, bad):
-    await world.worker()
-    await world.start(dedupe={"key": "x"})
-    before = world.dump()
+async def test_an_atomic_batch_is_all_or_nothing(harness, bad):
+    await harness.worker()
+    await harness.start(dedupe={"key": "x"})
+    before = harness.dump()
     with pytest.raises(Exception, match=r"x|unknown"):
-        await world.start_many(spec(), spec(queue="new"), bad, spec(), atomic=True)
-    assert before == world.dump()
+        await harness.start_many(spec(), spec(queue="new"), bad, spec(), atomic=True)
+    assert before == harness.dump()
 
 
-async def test_a_batch_with_a_key_is_started_once(world):
-    await world.worker()
+async def test_a_batch_with_a_key_is_started_once(harness):
+    await harness.worker()
     batch = [spec(), spec("unknown"), spec()]
-    first = await world.start_many(*batch, request=key("b"))
-    again = await world.start_many(*batch, request=key("b"))
+    first = await harness.start_many(*batch, request=key("b"))
+    again = await harness.start_many(*batch, request=key("b"))
     assert [first[0].run.id, first[2].run.id] == [again[0].run.id, again[2].run.id]
     assert again[1].code == "unknown_task"
-    assert 2 == world.tasks.counts("t")["queued"]
+    assert 2 == harness.tasks.counts("t")["queued"]
 
 
-async def test_a_batch_that_is_repeated_has_the_same_errors_in_the_same_places(world):
-    await world.worker()
-    taken = await world.start(dedupe={"key": "x"})
+async def test_a_batch_that_is_repeated_has_the_same_errors_in_the_same_places(harness):
+    await harness.worker()
+    taken = await harness.start(dedupe={"key": "x"})
     batch = [spec(), spec("unknown"), spec(dedupe={"key": "x", "on_conflict": "reject"}), spec(delay="soon")]
-    first = await world.start_many(*batch, request=key("b"))
-    again = await world.start_many(*batch, request=key("b"))
+    first = await harness.start_many(*batch, request=key("b"))
+    again = await harness.start_many(*batch, request=key("b"))
     assert [UnknownTask, DuplicateRun, InvalidInput] == [type(item) for item in again[1:]]
     for said, repeated in zip(first[1:], again[1:], strict=True):
         assert (said.detail, said.fields, said.errors) == (repeated.detail, repeated.fields, repeated.errors)
     assert {"run_id": taken.id} == again[2].fields
 
 
-async def test_a_batch_that_is_repeated_after_a_run_was_removed_says_so_of_that_run(world):
-    worker = await world.worker()
-    first = await world.start_many(spec(), spec(), request=key("b"))
-    for lease in await world.claim(worker):
-        await world.succeed(worker, lease)
-    await world.runs.delete(first[0].run.id)
-    again = await world.start_many(spec(), spec(), request=key("b"))
+async def test_a_batch_that_is_repeated_after_a_run_was_removed_says_so_of_that_run(harness):
+    worker = await harness.worker()
+    first = await harness.start_many(spec(), spec(), request=key("b"))
+    for lease in await harness.claim(worker):
+        await harness.succeed(worker, lease)
+    await harness.runs.delete(first[0].run.id)
+    again = await harness.start_many(spec(), spec(), request=key("b"))
     assert ("run_purged", first[1].run.id) == (again[0].code, again[1].run.id)
 
 
-async def test_the_same_request_may_be_written_in_another_way(world):
-    await world.worker()
-    first = await world.runs.start(spec(), key("k", b'{"task": "t", "input": {"a": 1, "b": "\\u00fc"}}'))
-    again = await world.runs.start(spec(), key("k", '{"input":{"b":"ü","a":1},"task":"t"}'.encode()))
+async def test_the_same_request_may_be_written_in_another_way(harness):
+    await harness.worker()
+    first = await harness.runs.start(spec(), key("k", b'{"task": "t", "input": {"a": 1, "b": "\\u00fc"}}'))
+    again = await harness.runs.start(spec(), key("k", '{"input":{"b":"ü","a":1},"task":"t"}'.encode()))
     assert (first.run.id, True) == (again.run.id, again.replayed)
     with pytest.raises(IdempotencyKeyReused):
-        await world.runs.start(spec(), key("k", b'{"task":"t","input":{"a":2,"b":"\\u00fc"}}'))
+        await harness.runs.start(spec(), key("k", b'{"task":"t","input":{"a":2,"b":"\\u00fc"}}'))
 
 
 DOUBLED = (
@@ -268,47 +268,47 @@ DOUBLED = (
 
 
 @pytest.mark.parametrize("text", DOUBLED)
-async def test_a_name_that_is_there_twice_is_refused_and_not_guessed(world, text):
-    await world.worker()
+async def test_a_name_that_is_there_twice_is_refused_and_not_guessed(harness, text):
+    await harness.worker()
     with pytest.raises(MalformedJson, match="'a' twice"):
-        await world.runs.start(StartRun(task="t", input=msgspec.Raw(text)))
+        await harness.runs.start(StartRun(task="t", input=msgspec.Raw(text)))
 
 
-async def test_a_later_start_waits_for_its_time(world):
-    worker = await world.worker()
-    run = await world.start(delay="10s")
+async def test_a_later_start_waits_for_its_time(harness):
+    worker = await harness.worker()
+    run = await harness.start(delay="10s")
     assert "scheduled" == run.state
-    await world.advance(9_999, worker)
-    assert "scheduled" == await world.state(run.id)
-    assert 1 == await world.stager.tick()
-    await world.advance(1, worker)
-    assert run.id == (await world.one(worker)).run_id
-    assert "queued" == (await world.start(run_at="2020-01-01T00:00:00Z")).state
+    await harness.advance(9_999, worker)
+    assert "scheduled" == await harness.state(run.id)
+    assert 1 == await harness.stager.tick()
+    await harness.advance(1, worker)
+    assert run.id == (await harness.one(worker)).run_id
+    assert "queued" == (await harness.start(run_at="2020-01-01T00:00:00Z")).state
 
 
 @pytest.mark.parametrize("state", ["running", "stopping", "terminated"])
-async def test_a_parent_that_stops_starts_no_more_children(world, state):
-    worker = await world.worker()
-    parent = await world.start()
+async def test_a_parent_that_stops_starts_no_more_children(harness, state):
+    worker = await harness.worker()
+    parent = await harness.start()
     if state != "terminated":
-        await world.claim(worker)
+        await harness.claim(worker)
     if state != "running":
-        await world.stop(parent.id)
+        await harness.stop(parent.id)
         with pytest.raises(InvalidState):
-            await world.start(parent_id=parent.id)
+            await harness.start(parent_id=parent.id)
         return
-    child = await world.start(parent_id=parent.id.replace("-", "").upper())
+    child = await harness.start(parent_id=parent.id.replace("-", "").upper())
     assert (parent.id, parent.id) == (child.parent_id, child.root_id)
 
 
-async def test_a_whole_task_is_stopped(world):
-    worker = await world.worker(declare("t"), declare("u"))
-    running = await world.start()
-    await world.claim(worker)
-    waiting = [await world.start(), await world.start(delay="1h")]
-    other = await world.start("u")
-    assert 3 == await world.tasks.terminate("t", TerminateTask(reason="enough", actor="me"))
-    assert ["stopping", "terminated", "terminated", "queued"] == await world.states(running, *waiting, other)
+async def test_a_whole_task_is_stopped(harness):
+    worker = await harness.worker(declare("t"), declare("u"))
+    running = await harness.start()
+    await harness.claim(worker)
+    waiting = [await harness.start(), await harness.start(delay="1h")]
+    other = await harness.start("u")
+    assert 3 == await harness.tasks.terminate("t", TerminateTask(reason="enough", actor="me"))
+    assert ["stopping", "terminated", "terminated", "queued"] == await harness.states(running, *waiting, other)
     assert {"code": "terminated", "message": "enough", "actor": "me"} == json.loads(
-        (await world.runs.get(running.id)).reason
+        (await harness.runs.get(running.id)).reason
     )

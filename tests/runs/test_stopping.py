@@ -4,8 +4,8 @@ import asyncio
 import json
 
 import pytest
+from tests.harness import declare, spec
 from tests.runs.states import bring
-from tests.world import declare, spec
 
 from headway.errors import InvalidInput, InvalidState, RunNotFound
 from headway.kernel.query import RunFilter
@@ -26,111 +26,111 @@ AFTER = {
 
 
 @pytest.mark.parametrize("state", State)
-async def test_a_stop_in_every_state(world, state):
-    worker = await world.worker()
-    run = await bring(world, worker, state)
-    before = await world.runs.get(run.id)
+async def test_a_stop_in_every_state(harness, state):
+    worker = await harness.worker()
+    run = await bring(harness, worker, state)
+    before = await harness.runs.get(run.id)
     if state not in AFTER:
         with pytest.raises(InvalidState) as caught:
-            await world.stop(run.id)
+            await harness.stop(run.id)
         assert str(state) == caught.value.fields["state"]
-        assert before == await world.runs.get(run.id)
+        assert before == await harness.runs.get(run.id)
         return
-    after = await world.stop(run.id, reason="second", actor="bob")
+    after = await harness.stop(run.id, reason="second", actor="bob")
     assert AFTER[state] == after.state
-    assert after == await world.runs.get(run.id)
+    assert after == await harness.runs.get(run.id)
     again = state in ("stopping", "terminated")
     assert ("ann" if again else "bob") == json.loads(after.reason)["actor"], "the first to ask is remembered"
     assert (before == after) == again
 
 
-async def test_a_stop_is_told_to_the_worker_and_ends_by_itself_if_that_says_nothing(world):
-    worker = await world.worker(declare("t", grace="5s"))
-    run = await world.start()
-    lease = await world.one(worker)
-    await world.stop(run.id, reason="enough", grace="2s")
-    (told,) = world.sessions.get(worker).messages
+async def test_a_stop_is_told_to_the_worker_and_ends_by_itself_if_that_says_nothing(harness):
+    worker = await harness.worker(declare("t", grace="5s"))
+    run = await harness.start()
+    lease = await harness.one(worker)
+    await harness.stop(run.id, reason="enough", grace="2s")
+    (told,) = harness.sessions.get(worker).messages
     assert (run.id, lease.epoch, 2_000, "enough") == (told.run_id, told.epoch, told.grace_ms, told.reason)
-    answer = await world.report(worker, held=[(lease.run_id, lease.epoch)])
+    answer = await harness.report(worker, held=[(lease.run_id, lease.epoch)])
     assert ([], [run.id]) == (answer.lost, [stop.run_id for stop in answer.stop])
-    await world.advance(11_999, worker)
-    assert "stopping" == await world.state(run.id)
-    await world.advance(1, worker)
-    run = await world.runs.get(run.id)
+    await harness.advance(11_999, worker)
+    assert "stopping" == await harness.state(run.id)
+    await harness.advance(1, worker)
+    run = await harness.runs.get(run.id)
     assert ("terminated", "abandoned") == (run.state, json.loads(run.error)["code"])
-    assert (409, "lease_lost") == await world.refused(worker, lease, wire.StoppedReport)
+    assert (409, "lease_lost") == await harness.refused(worker, lease, wire.StoppedReport)
 
 
-async def test_a_stop_is_over_when_its_worker_is(world):
-    worker = await world.worker()
-    run = await bring(world, worker, "stopping")
-    await world.advance(15_000)
-    assert "terminated" == await world.state(run.id)
+async def test_a_stop_is_over_when_its_worker_is(harness):
+    worker = await harness.worker()
+    run = await bring(harness, worker, "stopping")
+    await harness.advance(15_000)
+    assert "terminated" == await harness.state(run.id)
 
 
-async def family(world, worker):
+async def family(harness, worker):
     """Return a running parent, a running child, a queued grandchild and a queued child."""
-    parent = await world.start()
-    await world.one(worker)
-    child = await world.start(parent_id=parent.id)
-    await world.one(worker)
-    return parent, child, await world.start(parent_id=child.id), await world.start(parent_id=parent.id)
+    parent = await harness.start()
+    await harness.one(worker)
+    child = await harness.start(parent_id=parent.id)
+    await harness.one(worker)
+    return parent, child, await harness.start(parent_id=child.id), await harness.start(parent_id=parent.id)
 
 
-async def test_a_stop_goes_down_the_family(world):
-    worker = await world.worker()
-    members = await family(world, worker)
-    other = await world.start()
-    await world.stop(members[0].id, reason="enough", actor="ann")
-    assert ["stopping", "stopping", "terminated", "terminated"] == await world.states(*members)
-    assert "queued" == await world.state(other.id)
-    reason = json.loads((await world.runs.get(members[2].id)).reason)
+async def test_a_stop_goes_down_the_family(harness):
+    worker = await harness.worker()
+    members = await family(harness, worker)
+    other = await harness.start()
+    await harness.stop(members[0].id, reason="enough", actor="ann")
+    assert ["stopping", "stopping", "terminated", "terminated"] == await harness.states(*members)
+    assert "queued" == await harness.state(other.id)
+    reason = json.loads((await harness.runs.get(members[2].id)).reason)
     assert {"code": "parent_terminated", "message": "enough", "actor": "ann"} == reason
 
 
-async def test_a_stop_may_leave_the_children_and_take_them_later(world):
-    worker = await world.worker()
-    members = await family(world, worker)
-    await world.stop(members[0].id, children="leave")
-    assert ["stopping", "running", "queued", "queued"] == await world.states(*members)
-    await world.stop(members[0].id)
-    assert ["stopping", "stopping", "terminated", "terminated"] == await world.states(*members)
+async def test_a_stop_may_leave_the_children_and_take_them_later(harness):
+    worker = await harness.worker()
+    members = await family(harness, worker)
+    await harness.stop(members[0].id, children="leave")
+    assert ["stopping", "running", "queued", "queued"] == await harness.states(*members)
+    await harness.stop(members[0].id)
+    assert ["stopping", "stopping", "terminated", "terminated"] == await harness.states(*members)
 
 
-async def large_family(world, worker, children=600):
+async def large_family(harness, worker, children=600):
     """Return a running parent of many queued children, each with a child of its own."""
-    parent = await world.start()
-    await world.one(worker)
+    parent = await harness.start()
+    await harness.one(worker)
     for _ in range(2):
-        for started in await world.start_many(*[spec(parent_id=parent.id)] * (children // 2)):
-            await world.start(parent_id=started.run.id)
+        for started in await harness.start_many(*[spec(parent_id=parent.id)] * (children // 2)):
+            await harness.start(parent_id=started.run.id)
     return parent
 
 
-def unfinished(world):
+def unfinished(harness):
     """Return how many children nobody has asked to stop."""
     asked = "('stopping', 'terminated')"
-    return world.sql(f"SELECT count(*) FROM runs WHERE parent_id IS NOT NULL AND state NOT IN {asked}")[0][0]
+    return harness.sql(f"SELECT count(*) FROM runs WHERE parent_id IS NOT NULL AND state NOT IN {asked}")[0][0]
 
 
-async def test_a_large_family_is_stopped_in_several_transactions_before_the_answer(world):
-    parent = await large_family(world, await world.worker())
-    before = world.store.writer.batches
-    await world.stop(parent.id, reason="enough")
-    assert 0 == unfinished(world)
-    assert 3 <= world.store.writer.batches - before <= 5
-    assert [] == world.sql("SELECT * FROM cascades")
+async def test_a_large_family_is_stopped_in_several_transactions_before_the_answer(harness):
+    parent = await large_family(harness, await harness.worker())
+    before = harness.store.writer.batches
+    await harness.stop(parent.id, reason="enough")
+    assert 0 == unfinished(harness)
+    assert 3 <= harness.store.writer.batches - before <= 5
+    assert [] == harness.sql("SELECT * FROM cascades")
 
 
-async def test_all_stops_of_a_transaction_share_its_room(world):
-    parents = [await large_family(world, await world.worker(), 400) for _ in range(2)]
+async def test_all_stops_of_a_transaction_share_its_room(harness):
+    parents = [await large_family(harness, await harness.worker(), 400) for _ in range(2)]
 
     def both(uow):
         for parent in parents:
             terminate(uow, uow.run(parent.id), WHY, None, cascade=True)
 
-    await world.store.write(both)
-    assert 1_600 - 500 == unfinished(world)
+    await harness.store.write(both)
+    assert 1_600 - 500 == unfinished(harness)
 
 
 async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by_the_next(disk):
@@ -150,63 +150,63 @@ async def test_a_family_that_was_half_stopped_when_the_server_died_is_stopped_by
     assert [] == disk.sql("SELECT * FROM cascades")
 
 
-async def test_the_rescuer_is_woken_for_what_a_transaction_has_left(world):
-    parent = await large_family(world, await world.worker())
-    woken = world.announced(DeadlineSet)
-    await world.store.write(lambda uow: terminate(uow, uow.run(parent.id), WHY, None, cascade=True))
-    assert [DeadlineSet(world.clock.now_ms())] == woken
+async def test_the_rescuer_is_woken_for_what_a_transaction_has_left(harness):
+    parent = await large_family(harness, await harness.worker())
+    woken = harness.announced(DeadlineSet)
+    await harness.store.write(lambda uow: terminate(uow, uow.run(parent.id), WHY, None, cascade=True))
+    assert [DeadlineSet(harness.clock.now_ms())] == woken
 
 
-async def test_a_task_and_a_bulk_action_stop_whole_families_too(world):
-    worker, other = await world.worker(declare("t")), await world.worker(declare("u"))
-    await large_family(world, worker)
-    assert 500 <= await world.tasks.terminate("t", wire.TerminateTask())
-    assert 0 == unfinished(world)
-    parent = await large_family(world, worker)
-    bulk = await world.start("u")
-    await world.one(other)
+async def test_a_task_and_a_bulk_action_stop_whole_families_too(harness):
+    worker, other = await harness.worker(declare("t")), await harness.worker(declare("u"))
+    await large_family(harness, worker)
+    assert 500 <= await harness.tasks.terminate("t", wire.TerminateTask())
+    assert 0 == unfinished(harness)
+    parent = await large_family(harness, worker)
+    bulk = await harness.start("u")
+    await harness.one(other)
     wanted = RunFilter(root_id=parent.id)
     action = BulkAction(filter=RunQuery(), action="terminate", reason="enough")
-    await world.service.bulk.chunk(await world.runs.get(bulk.id), wanted, action, BulkDone())
-    assert 0 == unfinished(world)
-    assert "terminated" == json.loads((await world.runs.get(parent.id)).reason)["code"]
+    await harness.service.bulk.chunk(await harness.runs.get(bulk.id), wanted, action, BulkDone())
+    assert 0 == unfinished(harness)
+    assert "terminated" == json.loads((await harness.runs.get(parent.id)).reason)["code"]
 
 
-async def test_a_stop_goes_down_a_family_of_any_depth(world):
-    await world.worker()
-    run = first = await world.start()
+async def test_a_stop_goes_down_a_family_of_any_depth(harness):
+    await harness.worker()
+    run = first = await harness.start()
     for _ in range(1_200):
-        run = await world.start(parent_id=run.id)
-    await world.stop(first.id)
-    assert {"terminated"} == {state for (state,) in world.sql("SELECT DISTINCT state FROM runs")}
+        run = await harness.start(parent_id=run.id)
+    await harness.stop(first.id)
+    assert {"terminated"} == {state for (state,) in harness.sql("SELECT DISTINCT state FROM runs")}
 
 
-async def test_a_child_that_was_stopped_lets_its_parent_go_on(world):
-    worker = await world.worker()
-    parent = await world.start()
-    lease = await world.one(worker)
-    child = (await world.tell(worker, lease, wire.ChildReport, name="c", run=spec("t"))).replies[0].run_id
-    await world.tell(worker, lease, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="run", run_id=child)])
-    await world.stop(child, reason="no more")
-    assert "queued" == await world.state(parent.id)
-    step = json.loads(bytes((await world.one(worker)).steps[f"child-result:{child}"]))
+async def test_a_child_that_was_stopped_lets_its_parent_go_on(harness):
+    worker = await harness.worker()
+    parent = await harness.start()
+    lease = await harness.one(worker)
+    child = (await harness.tell(worker, lease, wire.ChildReport, name="c", run=spec("t"))).replies[0].run_id
+    await harness.tell(worker, lease, wire.SuspendedReport, blockers=[wire.BlockerSpec(kind="run", run_id=child)])
+    await harness.stop(child, reason="no more")
+    assert "queued" == await harness.state(parent.id)
+    step = json.loads(bytes((await harness.one(worker)).steps[f"child-result:{child}"]))
     assert ("terminated", "no more") == (step["state"], step["reason"]["message"])
 
 
-async def test_a_run_that_stops_starts_no_children(world):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
-    await world.stop(run.id)
-    assert (409, "run_stopping") == await world.refused(worker, lease, wire.ChildReport, name="c", run=spec("t"))
+async def test_a_run_that_stops_starts_no_children(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
+    await harness.stop(run.id)
+    assert (409, "run_stopping") == await harness.refused(worker, lease, wire.ChildReport, name="c", run=spec("t"))
 
 
-async def test_stopping_what_is_not_there_or_with_nonsense_is_refused(world):
-    await world.worker()
+async def test_stopping_what_is_not_there_or_with_nonsense_is_refused(harness):
+    await harness.worker()
     with pytest.raises(RunNotFound):
-        await world.stop("01890000-0000-7000-8000-00000000abcd")
+        await harness.stop("01890000-0000-7000-8000-00000000abcd")
     with pytest.raises(InvalidInput):
-        await world.stop((await world.start()).id, grace="soon")
+        await harness.stop((await harness.start()).id, grace="soon")
 
 
 async def test_a_stop_against_an_outcome_has_one_winner_and_one_end(disk):

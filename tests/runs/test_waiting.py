@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tests.world import declare, raw, spec
+from tests.harness import declare, raw, spec
 
 from headway.errors import AlreadyCompleted, InvalidInput, InvalidState, NotFound, RunPurged
 from headway.kernel.run import Reason
@@ -17,237 +17,237 @@ def waits(name, number=1):
     return wire.BlockerSpec(kind="signal", name=name, number=number)
 
 
-async def suspended(world, worker, *blockers, **fields):
-    run = await world.start()
-    await world.tell(worker, await world.one(worker), wire.SuspendedReport, blockers=list(blockers), **fields)
+async def suspended(harness, worker, *blockers, **fields):
+    run = await harness.start()
+    await harness.tell(worker, await harness.one(worker), wire.SuspendedReport, blockers=list(blockers), **fields)
     return run
 
 
 @pytest.mark.parametrize("name", ["go", "a#b", "a#1", "ü %_'", "token", "timeout:x"])
 @pytest.mark.parametrize("early", [True, False])
-async def test_a_signal_is_found_whether_it_comes_before_or_during_the_wait(world, name, early):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
+async def test_a_signal_is_found_whether_it_comes_before_or_during_the_wait(harness, name, early):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
     if early:
-        await world.runs.signal(run.id, SignalRun(name=name, payload=raw({"a": 1})))
-    await world.tell(worker, lease, wire.SuspendedReport, blockers=[waits(name)])
+        await harness.runs.signal(run.id, SignalRun(name=name, payload=raw({"a": 1})))
+    await harness.tell(worker, lease, wire.SuspendedReport, blockers=[waits(name)])
     if not early:
-        assert ["signal"] == await world.why(run.id)
-        await world.runs.signal(run.id, SignalRun(name=name, payload=raw({"a": 1})))
-    again = await world.one(worker)
+        assert ["signal"] == await harness.why(run.id)
+        await harness.runs.signal(run.id, SignalRun(name=name, payload=raw({"a": 1})))
+    again = await harness.one(worker)
     assert (1, 2) == (again.attempt, again.epoch), "the wait took no attempt"
     assert b'{"a":1}' == bytes(again.steps[f"signal:{name}#1"])
 
 
-async def test_signals_of_one_name_are_numbered_whatever_others_are_called(world):
-    worker = await world.worker()
-    run = await world.start()
+async def test_signals_of_one_name_are_numbered_whatever_others_are_called(harness):
+    worker = await harness.worker()
+    run = await harness.start()
     for name in ("a#b", "a", "a#1", "a", "ab", "a#b"):
-        await world.runs.signal(run.id, SignalRun(name=name))
-    steps = (await world.one(worker)).steps
+        await harness.runs.signal(run.id, SignalRun(name=name))
+    steps = (await harness.one(worker)).steps
     assert {"signal:a#b#1", "signal:a#b#2", "signal:a#1", "signal:a#2", "signal:a#1#1", "signal:ab#1"} == set(steps)
 
 
-async def test_a_run_waits_for_the_signal_of_the_right_number(world):
-    worker = await world.worker()
-    run = await suspended(world, worker, waits("go", 2))
-    assert "suspended" == (await world.runs.signal(run.id, SignalRun(name="go"))).state
-    assert "queued" == (await world.runs.signal(run.id, SignalRun(name="go"))).state
+async def test_a_run_waits_for_the_signal_of_the_right_number(harness):
+    worker = await harness.worker()
+    run = await suspended(harness, worker, waits("go", 2))
+    assert "suspended" == (await harness.runs.signal(run.id, SignalRun(name="go"))).state
+    assert "queued" == (await harness.runs.signal(run.id, SignalRun(name="go"))).state
 
 
-async def test_a_run_waits_for_everything_that_it_named(world):
-    worker = await world.worker()
-    run = await suspended(world, worker, waits("a"), waits("b"))
-    assert "suspended" == (await world.runs.signal(run.id, SignalRun(name="b"))).state
-    assert ["signal"] == await world.why(run.id)
-    assert "queued" == (await world.runs.signal(run.id, SignalRun(name="a"))).state
+async def test_a_run_waits_for_everything_that_it_named(harness):
+    worker = await harness.worker()
+    run = await suspended(harness, worker, waits("a"), waits("b"))
+    assert "suspended" == (await harness.runs.signal(run.id, SignalRun(name="b"))).state
+    assert ["signal"] == await harness.why(run.id)
+    assert "queued" == (await harness.runs.signal(run.id, SignalRun(name="a"))).state
 
 
 @pytest.mark.parametrize("state", ["scheduled", "queued", "running", "stopping"])
-async def test_a_signal_to_a_run_that_does_not_wait_is_kept(world, state):
-    worker = await world.worker()
-    run = await world.start(**({"delay": "1h"} if state == "scheduled" else {}))
+async def test_a_signal_to_a_run_that_does_not_wait_is_kept(harness, state):
+    worker = await harness.worker()
+    run = await harness.start(**({"delay": "1h"} if state == "scheduled" else {}))
     if state in ("running", "stopping"):
-        await world.one(worker)
+        await harness.one(worker)
     if state == "stopping":
-        await world.stop(run.id)
-    assert state == (await world.runs.signal(run.id, SignalRun(name="go"))).state
-    assert ["signal:go#1"] == [step.name for step in await world.store.read.steps(run.id)]
+        await harness.stop(run.id)
+    assert state == (await harness.runs.signal(run.id, SignalRun(name="go"))).state
+    assert ["signal:go#1"] == [step.name for step in await harness.store.read.steps(run.id)]
 
 
-async def test_a_finished_run_takes_no_signals(world):
-    worker = await world.worker()
-    run = await world.finished(worker)
+async def test_a_finished_run_takes_no_signals(harness):
+    worker = await harness.worker()
+    run = await harness.finished(worker)
     with pytest.raises(InvalidState):
-        await world.runs.signal(run.id, SignalRun(name="go"))
+        await harness.runs.signal(run.id, SignalRun(name="go"))
 
 
-async def test_a_wait_times_out_and_the_run_goes_on(world):
-    worker = await world.worker()
-    run = await suspended(world, worker, waits("go"), timeout="5s")
-    await world.advance(4_999, worker)
-    assert "suspended" == await world.state(run.id)
-    await world.advance(1, worker)
-    assert "queued" == await world.state(run.id)
-    line = json.loads((await world.history.events(run.id, 0, 100))[-1].data)
+async def test_a_wait_times_out_and_the_run_goes_on(harness):
+    worker = await harness.worker()
+    run = await suspended(harness, worker, waits("go"), timeout="5s")
+    await harness.advance(4_999, worker)
+    assert "suspended" == await harness.state(run.id)
+    await harness.advance(1, worker)
+    assert "queued" == await harness.state(run.id)
+    line = json.loads((await harness.history.events(run.id, 0, 100))[-1].data)
     assert ("resumed", True) == (line["cause"], line["timed_out"])
 
 
-async def test_a_token_completes_the_wait_once(world):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
-    token = (await world.tell(worker, lease, wire.TokenReport, name="ok")).replies[0].token
-    await world.tell(worker, lease, wire.SuspendedReport, blockers=[waits("token:ok")])
-    assert "queued" == (await world.runs.complete_token(token, raw(True))).state
+async def test_a_token_completes_the_wait_once(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
+    token = (await harness.tell(worker, lease, wire.TokenReport, name="ok")).replies[0].token
+    await harness.tell(worker, lease, wire.SuspendedReport, blockers=[waits("token:ok")])
+    assert "queued" == (await harness.runs.complete_token(token, raw(True))).state
     with pytest.raises(AlreadyCompleted):
-        await world.runs.complete_token(token, raw(False))
-    lease = await world.one(worker)
+        await harness.runs.complete_token(token, raw(False))
+    lease = await harness.one(worker)
     assert b"true" == bytes(lease.steps["signal:token:ok#1"])
-    await world.succeed(worker, lease)
+    await harness.succeed(worker, lease)
     with pytest.raises(AlreadyCompleted):
-        await world.runs.complete_token(token, raw(False))
-    await world.runs.delete(run.id)
+        await harness.runs.complete_token(token, raw(False))
+    await harness.runs.delete(run.id)
     with pytest.raises(RunPurged):
-        await world.runs.complete_token(token, raw(False))
+        await harness.runs.complete_token(token, raw(False))
 
 
-async def test_the_wait_of_a_token_is_completed_by_nobody_without_the_token(world):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
-    token = (await world.tell(worker, lease, wire.TokenReport, name="ok")).replies[0].token
-    await world.tell(worker, lease, wire.SuspendedReport, blockers=[waits("token:ok")])
+async def test_the_wait_of_a_token_is_completed_by_nobody_without_the_token(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
+    token = (await harness.tell(worker, lease, wire.TokenReport, name="ok")).replies[0].token
+    await harness.tell(worker, lease, wire.SuspendedReport, blockers=[waits("token:ok")])
     with pytest.raises(InvalidInput, match="completed with its token"):
-        await world.runs.signal(run.id, SignalRun(name="token:ok", payload=raw("forged")))
-    assert "suspended" == (await world.runs.get(run.id)).state
-    assert "queued" == (await world.runs.complete_token(token, raw(True))).state
+        await harness.runs.signal(run.id, SignalRun(name="token:ok", payload=raw("forged")))
+    assert "suspended" == (await harness.runs.get(run.id)).state
+    assert "queued" == (await harness.runs.complete_token(token, raw(True))).state
 
 
 @pytest.mark.parametrize("token", ["", "x", "x.y", "e30.AAAA", "." * 1000, "é"])
-async def test_a_token_that_was_not_handed_out_opens_nothing(world, token):
+async def test_a_token_that_was_not_handed_out_opens_nothing(harness, token):
     with pytest.raises(NotFound):
-        await world.runs.complete_token(token, raw(1))
+        await harness.runs.complete_token(token, raw(1))
 
 
-async def parent_and_child(world, worker):
-    parent = await world.start()
-    lease = await world.one(worker)
-    child = (await world.tell(worker, lease, wire.ChildReport, name="c", run=spec("t"))).replies[0].run_id
+async def parent_and_child(harness, worker):
+    parent = await harness.start()
+    lease = await harness.one(worker)
+    child = (await harness.tell(worker, lease, wire.ChildReport, name="c", run=spec("t"))).replies[0].run_id
     return parent, lease, child, [wire.BlockerSpec(kind="run", run_id=child, name="ignored")]
 
 
 @pytest.mark.parametrize("when", ["before", "after", "removed before"])
-async def test_a_parent_goes_on_when_its_child_has_ended_whenever_that_was(world, when):
-    worker = await world.worker()
-    parent, lease, child, blockers = await parent_and_child(world, worker)
-    of_child = await world.one(worker)
+async def test_a_parent_goes_on_when_its_child_has_ended_whenever_that_was(harness, when):
+    worker = await harness.worker()
+    parent, lease, child, blockers = await parent_and_child(harness, worker)
+    of_child = await harness.one(worker)
     if when != "after":
-        await world.succeed(worker, of_child, "done")
+        await harness.succeed(worker, of_child, "done")
     if when == "removed before":
-        await world.runs.delete(child)
-    await world.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
+        await harness.runs.delete(child)
+    await harness.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
     if when == "after":
-        assert ["child"] == await world.why(parent.id)
-        before = world.store.writer.batches
-        await world.succeed(worker, of_child, "done")
-        assert before + 1 == world.store.writer.batches, "in one transaction"
-    step = json.loads(bytes((await world.one(worker)).steps[f"child-result:{child}"]))
+        assert ["child"] == await harness.why(parent.id)
+        before = harness.store.writer.batches
+        await harness.succeed(worker, of_child, "done")
+        assert before + 1 == harness.store.writer.batches, "in one transaction"
+    step = json.loads(bytes((await harness.one(worker)).steps[f"child-result:{child}"]))
     assert ("succeeded", "done", None) == (step["state"], step["output"], step["error"])
 
 
-async def test_a_run_waits_for_its_own_children_only(world):
-    worker = await world.worker()
-    stranger = await world.start()
-    await world.one(worker)
-    _, lease, _, _ = await parent_and_child(world, worker)
+async def test_a_run_waits_for_its_own_children_only(harness):
+    worker = await harness.worker()
+    stranger = await harness.start()
+    await harness.one(worker)
+    _, lease, _, _ = await parent_and_child(harness, worker)
     for run_id in (stranger.id, "nonsense", lease.run_id):
         blockers = [wire.BlockerSpec(kind="run", run_id=run_id)]
-        assert (409, "invalid_state") == await world.refused(worker, lease, wire.SuspendedReport, blockers=blockers)
+        assert (409, "invalid_state") == await harness.refused(worker, lease, wire.SuspendedReport, blockers=blockers)
 
 
-async def test_a_run_that_was_held_finds_what_came_meanwhile(world):
-    worker = await world.worker()
-    parent, lease, child, blockers = await parent_and_child(world, worker)
-    await world.runs.suspend(parent.id, WHY)
-    assert (409, "lease_lost") == await world.refused(worker, lease, wire.SuspendedReport, blockers=blockers)
-    await world.succeed(worker, await world.one(worker), 7)
-    assert "suspended" == await world.state(parent.id), "a person holds it, not the child"
-    await world.runs.resume(parent.id, WHY)
-    again = await world.one(worker)
+async def test_a_run_that_was_held_finds_what_came_meanwhile(harness):
+    worker = await harness.worker()
+    parent, lease, child, blockers = await parent_and_child(harness, worker)
+    await harness.runs.suspend(parent.id, WHY)
+    assert (409, "lease_lost") == await harness.refused(worker, lease, wire.SuspendedReport, blockers=blockers)
+    await harness.succeed(worker, await harness.one(worker), 7)
+    assert "suspended" == await harness.state(parent.id), "a person holds it, not the child"
+    await harness.runs.resume(parent.id, WHY)
+    again = await harness.one(worker)
     assert (1, True) == (again.attempt, f"child-result:{child}" in again.steps)
-    await world.tell(worker, again, wire.SuspendedReport, blockers=blockers)
-    assert "queued" == await world.state(parent.id), "it has come before"
+    await harness.tell(worker, again, wire.SuspendedReport, blockers=blockers)
+    assert "queued" == await harness.state(parent.id), "it has come before"
 
 
 @pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
-async def test_a_person_may_hold_a_run_and_let_it_go_on(world, state):
-    worker = await world.worker()
-    run = await world.start(**({"delay": "1h"} if state == "scheduled" else {}))
-    lease = await world.one(worker) if state == "running" else None
-    held = await world.runs.suspend(run.id, WHY)
+async def test_a_person_may_hold_a_run_and_let_it_go_on(harness, state):
+    worker = await harness.worker()
+    run = await harness.start(**({"delay": "1h"} if state == "scheduled" else {}))
+    lease = await harness.one(worker) if state == "running" else None
+    held = await harness.runs.suspend(run.id, WHY)
     assert ("suspended", 0, None) == (held.state, held.attempt, held.worker_id)
-    assert held == await world.runs.suspend(run.id, WHY), "again changes nothing"
-    assert ["held"] == await world.why(run.id)
+    assert held == await harness.runs.suspend(run.id, WHY), "again changes nothing"
+    assert ["held"] == await harness.why(run.id)
     if lease is not None:
-        (told,) = world.sessions.get(worker).messages
+        (told,) = harness.sessions.get(worker).messages
         assert (run.id, 0) == (told.run_id, told.grace_ms)
-        assert (409, "lease_lost") == await world.refused(worker, lease, wire.SucceededReport)
-    assert ("queued", None) == ((after := await world.runs.resume(run.id, WHY)).state, after.reason)
+        assert (409, "lease_lost") == await harness.refused(worker, lease, wire.SucceededReport)
+    assert ("queued", None) == ((after := await harness.runs.resume(run.id, WHY)).state, after.reason)
     with pytest.raises(InvalidState):
-        await world.runs.resume(run.id, WHY)
+        await harness.runs.resume(run.id, WHY)
 
 
-async def test_a_sleeping_run_wakes_by_itself_with_its_attempt(world):
-    worker = await world.worker()
-    run = await world.start()
-    await world.tell(worker, await world.one(worker), wire.SleptReport, until="2027-01-15T08:00:10Z")
-    await world.advance(9_999, worker)
-    assert "scheduled" == await world.state(run.id)
-    await world.advance(1, worker)
-    assert (1, 2) == ((lease := await world.one(worker)).attempt, lease.epoch)
+async def test_a_sleeping_run_wakes_by_itself_with_its_attempt(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    await harness.tell(worker, await harness.one(worker), wire.SleptReport, until="2027-01-15T08:00:10Z")
+    await harness.advance(9_999, worker)
+    assert "scheduled" == await harness.state(run.id)
+    await harness.advance(1, worker)
+    assert (1, 2) == ((lease := await harness.one(worker)).attempt, lease.epoch)
 
 
-async def test_the_limits_of_a_held_run_are_those_of_a_new_one(world):
-    worker = await world.worker(declare("t", retry={"max_attempts": 1}))
-    run = await world.start()
+async def test_the_limits_of_a_held_run_are_those_of_a_new_one(harness):
+    worker = await harness.worker(declare("t", retry={"max_attempts": 1}))
+    run = await harness.start()
     for _ in range(5):
-        await world.one(worker)
-        await world.runs.suspend(run.id, WHY)
-        await world.runs.resume(run.id, WHY)
-    await world.fail(worker, await world.one(worker))
-    assert "failed" == await world.state(run.id)
+        await harness.one(worker)
+        await harness.runs.suspend(run.id, WHY)
+        await harness.runs.resume(run.id, WHY)
+    await harness.fail(worker, await harness.one(worker))
+    assert "failed" == await harness.state(run.id)
 
 
-async def test_a_child_that_ended_before_its_parent_began_is_in_the_first_lease(world):
-    worker = await world.worker(declare("t"), declare("u"))
-    parent = await world.start("t", delay="1s")
-    child = await world.start("u", parent_id=parent.id)
-    await world.succeed(worker, await world.one(worker), 7)
-    await world.advance(1_000, worker)
-    assert [f"child-result:{child.id}"] == list((await world.one(worker)).steps)
+async def test_a_child_that_ended_before_its_parent_began_is_in_the_first_lease(harness):
+    worker = await harness.worker(declare("t"), declare("u"))
+    parent = await harness.start("t", delay="1s")
+    child = await harness.start("u", parent_id=parent.id)
+    await harness.succeed(worker, await harness.one(worker), 7)
+    await harness.advance(1_000, worker)
+    assert [f"child-result:{child.id}"] == list((await harness.one(worker)).steps)
 
 
-async def test_why_a_run_waits_for_its_time_is_told_by_what_happened(world):
-    worker = await world.worker(declare("t", retry={"backoff": "1m", "jitter": 0}))
+async def test_why_a_run_waits_for_its_time_is_told_by_what_happened(harness):
+    worker = await harness.worker(declare("t", retry={"backoff": "1m", "jitter": 0}))
 
     async def said(run):
-        _, (cause,), _ = await world.history.waiting(run.id)
+        _, (cause,), _ = await harness.history.waiting(run.id)
         return cause.message
 
-    asked = await world.start(delay="1h")
+    asked = await harness.start(delay="1h")
     assert "it was asked to start at 2027-01-15 09:00:00 UTC" == await said(asked)
-    slept = await world.start()
-    await world.tell(worker, await world.one(worker), wire.SleptReport, until="2027-01-15T08:00:10Z")
+    slept = await harness.start()
+    await harness.tell(worker, await harness.one(worker), wire.SleptReport, until="2027-01-15T08:00:10Z")
     assert "it sleeps until 2027-01-15 08:00:10 UTC" == await said(slept)
-    failed = await world.start()
-    await world.fail(worker, await world.one(worker), message="no")
+    failed = await harness.start()
+    await harness.fail(worker, await harness.one(worker), message="no")
     why = "its last attempt failed with exception: no; it is tried again at 2027-01-15 08:01:00 UTC"
     assert why == await said(failed)
-    parent, lease, child, blockers = await parent_and_child(world, worker)
-    await world.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
+    parent, lease, child, blockers = await parent_and_child(harness, worker)
+    await harness.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
     assert f"it waits for the run {child} to end" == await said(parent)
-    held = await world.start()
-    await world.runs.suspend(held.id, WHY)
+    held = await harness.start()
+    await harness.runs.suspend(held.id, WHY)
     assert "ann suspended it: look first" == await said(held)

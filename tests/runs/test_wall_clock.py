@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from tests.harness import declare
 from tests.running import of_sqlite
-from tests.world import declare
 
 from headway.clock import ManualClock
 from headway.ids import IdSource
@@ -42,41 +42,41 @@ def test_ids_keep_their_order_when_the_wall_clock_is_set_back():
 # -- the times of a run ----------------------------------------------------------------------------------------------------
 
 
-async def test_no_run_ends_before_it_has_begun_and_its_history_says_where_the_clock_was_set_back(world):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
-    world.clock.set_by_ms = -HOUR_MS
-    await world.advance(10_000, worker)
-    await world.succeed(worker, lease)
-    run = await world.runs.get(run.id)
+async def test_no_run_ends_before_it_has_begun_and_its_history_says_where_the_clock_was_set_back(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
+    harness.clock.set_by_ms = -HOUR_MS
+    await harness.advance(10_000, worker)
+    await harness.succeed(worker, lease)
+    run = await harness.runs.get(run.id)
     assert run.created_at <= run.started_at <= run.finished_at <= run.updated_at
-    events = await world.history.events(run.id, 0, 100, "run.state")
+    events = await harness.history.events(run.id, 0, 100, "run.state")
     assert sorted(event.time for event in events) == [event.time for event in events]
     assert [None, None, HOUR_MS - 10_000] == [json.loads(event.data).get("clock_set_back_ms") for event in events]
     assert [True] == [attempt.clock_set_back for attempt in attempts(events)]
 
 
-async def test_what_is_claimed_after_the_clock_was_set_back_says_all_that_a_claim_says(world):
-    worker = await world.worker()
-    run = await world.start()
-    world.clock.set_by_ms = -HOUR_MS
-    lease = await world.one(worker)
-    (event,) = [event for event in await world.history.events(run.id, 0, 100, "run.state") if "claimed" in event.data]
+async def test_what_is_claimed_after_the_clock_was_set_back_says_all_that_a_claim_says(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    harness.clock.set_by_ms = -HOUR_MS
+    lease = await harness.one(worker)
+    (event,) = [event for event in await harness.history.events(run.id, 0, 100, "run.state") if "claimed" in event.data]
     said = {"attempt": 1, "epoch": 1, "worker_id": worker, "clock_set_back_ms": HOUR_MS}
     assert {"state": "running", "cause": "claimed", **said} == json.loads(event.data)
-    await world.succeed(worker, lease)
-    run = await world.runs.get(run.id)
+    await harness.succeed(worker, lease)
+    run = await harness.runs.get(run.id)
     assert run.created_at <= run.started_at <= run.finished_at
 
 
-async def test_a_run_during_which_no_clock_was_set_back_is_not_marked(world):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
-    world.clock.set_by_ms = HOUR_MS
-    await world.succeed(worker, lease)
-    events = await world.history.events(run.id, 0, 100, "run.state")
+async def test_a_run_during_which_no_clock_was_set_back_is_not_marked(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
+    harness.clock.set_by_ms = HOUR_MS
+    await harness.succeed(worker, lease)
+    events = await harness.history.events(run.id, 0, 100, "run.state")
     assert [False] == [attempt.clock_set_back for attempt in attempts(events)]
     assert not any("clock_set_back_ms" in event.data for event in events)
 
@@ -85,36 +85,36 @@ async def test_a_run_during_which_no_clock_was_set_back_is_not_marked(world):
 
 
 @pytest.fixture
-def timekeeper(world):
+def timekeeper(harness):
     woken = []
-    keeper = Timekeeper(world.service, lambda: woken.append(world.clock.now_ms()))
+    keeper = Timekeeper(harness.service, lambda: woken.append(harness.clock.now_ms()))
     keeper.woken = woken
     return keeper
 
 
-async def set_back(world, timekeeper, by_ms=HOUR_MS):
+async def set_back(harness, timekeeper, by_ms=HOUR_MS):
     await timekeeper.tick()
-    world.clock.set_by_ms -= by_ms
+    harness.clock.set_by_ms -= by_ms
     await timekeeper.tick()
 
 
 @pytest.mark.parametrize("by_ms", [-HOUR_MS, -1_500, 1_500, HOUR_MS])
-async def test_all_loops_look_again_when_the_clock_was_set_in_either_direction(world, timekeeper, by_ms):
+async def test_all_loops_look_again_when_the_clock_was_set_in_either_direction(harness, timekeeper, by_ms):
     await timekeeper.tick()
-    world.clock.advance(500)
+    harness.clock.advance(500)
     await timekeeper.tick()
     assert [] == timekeeper.woken
-    world.clock.set_by_ms += by_ms
-    world.clock.advance(500)
+    harness.clock.set_by_ms += by_ms
+    harness.clock.advance(500)
     await timekeeper.tick()
-    assert [world.clock.now_ms()] == timekeeper.woken
+    assert [harness.clock.now_ms()] == timekeeper.woken
     await timekeeper.tick()
     assert 1 == len(timekeeper.woken)
 
 
-async def test_all_loops_look_again_after_the_machine_was_suspended(world, timekeeper):
+async def test_all_loops_look_again_after_the_machine_was_suspended(harness, timekeeper):
     await timekeeper.tick()
-    world.clock.advance(HOUR_MS)
+    harness.clock.advance(HOUR_MS)
     await timekeeper.tick()
     assert 1 == len(timekeeper.woken)
 
@@ -122,88 +122,88 @@ async def test_all_loops_look_again_after_the_machine_was_suspended(world, timek
 RETRY = {"max_attempts": 3, "backoff": "5s", "jitter": 0}
 
 
-@of_sqlite("world")
-async def test_a_retry_comes_after_its_backoff_though_the_clock_was_set_back(world, timekeeper):
-    worker = await world.worker(declare("t", retry=RETRY))
-    run = await world.start()
-    await world.fail(worker, await world.one(worker))
-    await set_back(world, timekeeper)
-    await world.advance(4_999, worker)
-    assert "scheduled" == await world.state(run.id)
-    await world.advance(1, worker)
-    assert "queued" == await world.state(run.id)
+@of_sqlite("harness")
+async def test_a_retry_comes_after_its_backoff_though_the_clock_was_set_back(harness, timekeeper):
+    worker = await harness.worker(declare("t", retry=RETRY))
+    run = await harness.start()
+    await harness.fail(worker, await harness.one(worker))
+    await set_back(harness, timekeeper)
+    await harness.advance(4_999, worker)
+    assert "scheduled" == await harness.state(run.id)
+    await harness.advance(1, worker)
+    assert "queued" == await harness.state(run.id)
 
 
-@of_sqlite("world")
-async def test_a_wait_times_out_when_it_said_though_the_clock_was_set_back_twice(world, timekeeper):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
+@of_sqlite("harness")
+async def test_a_wait_times_out_when_it_said_though_the_clock_was_set_back_twice(harness, timekeeper):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
     blocker = wire.BlockerSpec(kind="signal", name="go", number=0)
-    await world.tell(worker, lease, wire.SuspendedReport, blockers=[blocker], timeout="10s")
+    await harness.tell(worker, lease, wire.SuspendedReport, blockers=[blocker], timeout="10s")
     for _ in range(2):
-        await set_back(world, timekeeper)
-        await world.advance(4_999, worker)
-        assert "suspended" == await world.state(run.id)
-    await world.advance(2, worker)
-    assert "queued" == await world.state(run.id)
+        await set_back(harness, timekeeper)
+        await harness.advance(4_999, worker)
+        assert "suspended" == await harness.state(run.id)
+    await harness.advance(2, worker)
+    assert "queued" == await harness.state(run.id)
 
 
 @pytest.mark.parametrize("rate", ["rate", "rate_per_key"])
-@of_sqlite("world")
-async def test_a_rate_lets_the_next_run_through_though_the_clock_was_set_back(world, timekeeper, rate):
-    worker = await world.worker(declare("t", **{rate: {"limit": 1, "period": "10s"}}))
+@of_sqlite("harness")
+async def test_a_rate_lets_the_next_run_through_though_the_clock_was_set_back(harness, timekeeper, rate):
+    worker = await harness.worker(declare("t", **{rate: {"limit": 1, "period": "10s"}}))
     for _ in range(3):
-        await world.start(key="k")
-    assert 1 == len(await world.claim(worker))
-    assert 0 == len(await world.claim(worker))
-    await set_back(world, timekeeper)
-    await world.advance(10_000, worker)
-    assert 1 == len(await world.claim(worker))
-    assert 0 == len(await world.claim(worker))
-    await world.advance(10_000, worker)
-    assert 1 == len(await world.claim(worker))
+        await harness.start(key="k")
+    assert 1 == len(await harness.claim(worker))
+    assert 0 == len(await harness.claim(worker))
+    await set_back(harness, timekeeper)
+    await harness.advance(10_000, worker)
+    assert 1 == len(await harness.claim(worker))
+    assert 0 == len(await harness.claim(worker))
+    await harness.advance(10_000, worker)
+    assert 1 == len(await harness.claim(worker))
 
 
-async def test_a_time_of_day_stays_one_when_the_clock_was_set_back(world, timekeeper):
-    await world.worker()
-    run = await world.start(delay="30m")
+async def test_a_time_of_day_stays_one_when_the_clock_was_set_back(harness, timekeeper):
+    await harness.worker()
+    run = await harness.start(delay="30m")
     due = run.run_at
-    await set_back(world, timekeeper)
-    assert due == (await world.runs.get(run.id)).run_at
-    await world.advance(HOUR_MS)
-    assert "scheduled" == await world.state(run.id)
-    await world.advance(HOUR_MS // 2)
-    assert "queued" == await world.state(run.id)
+    await set_back(harness, timekeeper)
+    assert due == (await harness.runs.get(run.id)).run_at
+    await harness.advance(HOUR_MS)
+    assert "scheduled" == await harness.state(run.id)
+    await harness.advance(HOUR_MS // 2)
+    assert "queued" == await harness.state(run.id)
 
 
 # -- what workers did while nobody heard them ------------------------------------------------------------------------------------
 
 
-async def test_a_run_that_was_done_in_time_is_not_ended_as_overdue_before_its_worker_is_heard(world):
-    worker = await world.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
-    run = await world.start()
-    lease = await world.one(worker)
-    listening = world.sessions.listening
-    world.clock.advance(6_000)
-    await world.tick()
+async def test_a_run_that_was_done_in_time_is_not_ended_as_overdue_before_its_worker_is_heard(harness):
+    worker = await harness.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
+    run = await harness.start()
+    lease = await harness.one(worker)
+    listening = harness.sessions.listening
+    harness.clock.advance(6_000)
+    await harness.tick()
     listening.turn()
-    world.clock.advance(60_000)
-    await world.tick()  # the server wakes; the report is waiting
-    assert "running" == await world.state(run.id)
-    await world.succeed(worker, lease)
-    assert "succeeded" == await world.state(run.id)
+    harness.clock.advance(60_000)
+    await harness.tick()  # the server wakes; the report is waiting
+    assert "running" == await harness.state(run.id)
+    await harness.succeed(worker, lease)
+    assert "succeeded" == await harness.state(run.id)
 
 
-async def test_a_run_that_is_overdue_is_ended_as_soon_as_its_worker_could_be_heard(world):
-    worker = await world.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
-    run = await world.start()
-    await world.one(worker)
-    listening = world.sessions.listening
+async def test_a_run_that_is_overdue_is_ended_as_soon_as_its_worker_could_be_heard(harness):
+    worker = await harness.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
+    run = await harness.start()
+    await harness.one(worker)
+    listening = harness.sessions.listening
     listening.turn()
-    world.clock.advance(60_000)
-    await world.tick()
+    harness.clock.advance(60_000)
+    await harness.tick()
     for _ in range(LEASE_MS // 3 // listening.turn_ms):
         listening.turn()
-        await world.advance(listening.turn_ms, worker)
-    assert "failed" == await world.state(run.id)
+        await harness.advance(listening.turn_ms, worker)
+    assert "failed" == await harness.state(run.id)

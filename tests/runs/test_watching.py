@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from tests.world import declare, raw
+from tests.harness import declare, raw
 
 from headway.errors import RunNotFound, RunPurged
 from headway.kernel.event import Event
@@ -20,35 +20,35 @@ def never():
     return False
 
 
-async def watched(world, run_id, after=None):
+async def watched(harness, run_id, after=None):
     """Return everything that a watch yields, to its end."""
-    return [item async for item in world.history.watch(run_id, after, never)]
+    return [item async for item in harness.history.watch(run_id, after, never)]
 
 
-async def test_a_finished_run_is_told_from_any_number_to_its_end(world):
-    worker = await world.worker()
-    run = await world.finished(worker)
+async def test_a_finished_run_is_told_from_any_number_to_its_end(harness):
+    worker = await harness.worker()
+    run = await harness.finished(worker)
     for after, expected in ((0, [1, 2, 3]), (1, [2, 3]), (3, []), (None, []), (99, [])):
-        items = await watched(world, run.id, after)
+        items = await watched(harness, run.id, after)
         assert isinstance(items[0], Snapshot)
         assert isinstance(items[-1], Ended)
         assert expected == [item.seq for item in items if isinstance(item, Event)]
 
 
-async def test_who_is_not_there_is_not_watched(world):
+async def test_who_is_not_there_is_not_watched(harness):
     with pytest.raises(RunNotFound):
-        await watched(world, NOBODY)
+        await watched(harness, NOBODY)
 
 
-async def test_a_run_that_is_removed_ends_its_watch(world):
-    worker = await world.worker()
-    run = await world.start()
-    watch = world.history.watch(run.id, None, never)
+async def test_a_run_that_is_removed_ends_its_watch(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    watch = harness.history.watch(run.id, None, never)
     await anext(watch)
     waiting = asyncio.ensure_future(anext(watch))
     await asyncio.sleep(0)
-    await world.succeed(worker, await world.one(worker))
-    await world.runs.delete(run.id)
+    await harness.succeed(worker, await harness.one(worker))
+    await harness.runs.delete(run.id)
     with pytest.raises(RunPurged):  # noqa: PT012 - whatever the watch still has to say comes first
         while True:
             await waiting
@@ -116,14 +116,14 @@ async def test_a_watch_that_breaks_off_goes_on_without_gap_or_repetition(disk):
     assert list(range(1, (await disk.runs.get(lease.run_id)).seq + 1)) == seen
 
 
-async def test_progress_is_told_also_twice_in_one_millisecond(world):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
-    watch = world.history.watch(run.id, None, never)
+async def test_progress_is_told_also_twice_in_one_millisecond(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
+    watch = harness.history.watch(run.id, None, never)
     await anext(watch)
     for done in (1, 2, 3):
-        await world.tell(worker, lease, wire.ProgressReport, done=done)
+        await harness.tell(worker, lease, wire.ProgressReport, done=done)
         item = await anext(watch)
         assert (Progressed, done) == (type(item), item.run.progress_done)
     await watch.aclose()

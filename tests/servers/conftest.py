@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+from tests.harness import on_postgres
 from tests.postgres.fixtures import patroni  # noqa: F401 - a fixture
 from tests.running import *  # all of them: the fixtures use each other
-from tests.world import on_postgres
 
 from headway.runs.servers import SERVER_HEARTBEAT_MS
 
@@ -17,30 +17,30 @@ class Pair(SimpleNamespace):
     def both(self):
         return self.a, self.b
 
-    async def pulse(self, *worlds):
-        for world in worlds or self.both:
-            await world.service.servers.pulse()
+    async def pulse(self, *harnesses):
+        for harness in harnesses or self.both:
+            await harness.service.servers.pulse()
 
-    async def pass_time(self, ms, *worlds):
+    async def pass_time(self, ms, *harnesses):
         """Let time pass for some of the servers, with their signs of life and their loops."""
         while ms > 0:
             step = min(ms, SERVER_HEARTBEAT_MS)
             ms -= step
-            for world in self.both:
-                world.clock.advance(step)
-            for world in worlds or self.both:
-                await world.service.servers.pulse()
-                await world.tick()
+            for harness in self.both:
+                harness.clock.advance(step)
+            for harness in harnesses or self.both:
+                await harness.service.servers.pulse()
+                await harness.tick()
 
 
 @pytest.fixture
 async def pair(postgres_store):
     made = Pair(a=on_postgres(postgres_store, threaded=True), b=on_postgres(postgres_store, threaded=True))
-    for world in made.both:
-        await world.service.servers.join()
+    for harness in made.both:
+        await harness.service.servers.join()
     yield made
     assert [] == made.a.wrong()
-    for world in made.both:
-        await world.store.close()
-        if world._side is not None:
-            world._side.close()
+    for harness in made.both:
+        await harness.store.close()
+        if harness._side is not None:
+            harness._side.close()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import msgspec
 from tests.faults.load import Load
 from tests.faults.server import Server, WorkerProcess
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import all_end, until
 
 DRAIN_S = 5
@@ -19,11 +19,11 @@ TASKS = ["effect", "effect_in_thread", "steps"]
 class Stream:
     """A stream of events over one connection, read by a thread until it ends: nobody comes back if it breaks."""
 
-    def __init__(self, place, path):
+    def __init__(self, deployment, path):
         self.events = []
         self.broken = None
         self._answer = urllib.request.urlopen(
-            urllib.request.Request(place.url + path, headers={"Accept": "text/event-stream"}), timeout=60
+            urllib.request.Request(deployment.url + path, headers={"Accept": "text/event-stream"}), timeout=60
         )
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -58,17 +58,20 @@ class Stream:
 class Service:
     """Two servers and two workers that know both, streams at the second, and a load on both."""
 
-    def __init__(self, places):
-        self.places = self.first, self.second = places
-        self.servers = tuple(Server(place, "--lease", "5s", "--drain", f"{DRAIN_S}s") for place in places)
+    def __init__(self, deployments):
+        self.deployments = self.first, self.second = deployments
+        self.servers = tuple(
+            Server(deployment, "--lease", "5s", "--drain", f"{DRAIN_S}s") for deployment in deployments
+        )
         for server in self.servers:
             server.start()
         self.workers = [
-            WorkerProcess(place, "--capacity", "20", others=[other]) for place, other in (places, places[::-1])
+            WorkerProcess(deployment, "--capacity", "20", others=[other])
+            for deployment, other in (deployments, deployments[::-1])
         ]
         for server in self.servers:
             server.knows("effect")
-        self.load = Load(*places, tasks=TASKS, rate=60)
+        self.load = Load(*deployments, tasks=TASKS, rate=60)
         self.feed = Stream(self.second, "/v1/events?after=0")
         self.long = self.servers[0].started("gated", name="after")
         until(lambda: self.first.ledger.lines("begun"), 20, "the long run has begun")
@@ -101,7 +104,7 @@ class Service:
         assert [one.stop() for one in self.servers] == [0, 0]
         for worker in self.workers:
             worker.kill()
-        books = Books(self.first)
+        books = StoreContents(self.first)
         books.hold(kills=outages, fault=fault)
         self._fed(books)
         assert self.load.odd == []
@@ -121,8 +124,8 @@ class Service:
 
 
 @contextmanager
-def served(places):
-    service = Service(places)
+def served(deployments):
+    service = Service(deployments)
     with service.load:
         yield service
 

@@ -20,8 +20,8 @@ WITHIN_S = 5
 
 async def known(pair, **fields):
     """A key that both servers know; its id and text."""
-    for world in (pair.a, pair.b):
-        await world.service.access.load()
+    for harness in (pair.a, pair.b):
+        await harness.service.access.load()
     asked = CreateKey(name="k", scopes=ALL, **fields)
     issued = await pair.a.service.of(1).keys.create(asked, EVERYBODY, Origin())
     text = str(issued.text)
@@ -29,15 +29,15 @@ async def known(pair, **fields):
     return issued.entry.key.id, text
 
 
-async def lets_in(world, text):
+async def lets_in(harness, text):
     try:
-        return world.service.access.admit(keytext.read(text)).key_id
+        return harness.service.access.admit(keytext.read(text)).key_id
     except Unauthenticated:
         return False
 
 
-async def shuts_out(world, text):
-    return not await lets_in(world, text)
+async def shuts_out(harness, text):
+    return not await lets_in(harness, text)
 
 
 async def test_a_key_that_one_server_has_made_is_taken_at_the_other(pair):
@@ -68,21 +68,21 @@ async def test_a_key_that_is_revoked_at_one_server_is_refused_at_the_other_and_i
 
 async def test_what_is_used_at_one_server_is_not_left_at_the_other(pair):
     _, text = await known(pair, per_minute=10, per_day=10)
-    mine = [world.service.access.admit(keytext.read(text)).windows for world in (pair.a, pair.b)]
+    mine = [harness.service.access.admit(keytext.read(text)).windows for harness in (pair.a, pair.b)]
     now_ms = pair.a.clock.now_ms()
     for window in mine[0][:2]:
         window.left(now_ms)
         window.mine += 4
     for _ in range(2):
-        for world in (pair.a, pair.b):
-            await world.service.access.tick()
+        for harness in (pair.a, pair.b):
+            await harness.service.access.tick()
     assert [window.left(pair.b.clock.now_ms()) for window in mine[1][:2]] == [6, 6]
     assert [window.period for window in mine[1][:2]] == [MINUTE_MS, DAY_MS]
 
 
 async def test_two_servers_that_write_at_once_make_one_chain(pair):
     await known(pair)
-    audits = [world.service.access.audit for world in (pair.a, pair.b)]
+    audits = [harness.service.access.audit for harness in (pair.a, pair.b)]
     await asyncio.gather(
         *(audit.append(Origin(), "run.terminate", str(n), "done") for n in range(40) for audit in audits)
     )
@@ -93,14 +93,14 @@ async def test_two_servers_that_write_at_once_make_one_chain(pair):
 
 async def test_two_servers_that_change_keys_at_once_lose_neither_change(pair):
     key_id, _ = await known(pair)
-    keys = [world.service.of(1).keys for world in (pair.a, pair.b)]
+    keys = [harness.service.of(1).keys for harness in (pair.a, pair.b)]
     for turn in range(10):
         changes = (PatchKey(name=f"n{turn}"), PatchKey(per_day=turn + 1))
         await asyncio.gather(
             *(mine.patch(key_id, change, EVERYBODY, Origin()) for mine, change in zip(keys, changes, strict=True))
         )
-        for world in (pair.a, pair.b):
-            await world.service.access.refresh()
+        for harness in (pair.a, pair.b):
+            await harness.service.access.refresh()
         for mine in keys:
             key = mine.get(key_id).key
             assert (key.name, key.per_day) == (f"n{turn}", turn + 1)

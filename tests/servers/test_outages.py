@@ -14,12 +14,12 @@ import msgspec
 import psycopg
 import pytest
 from tests.faults.probe import Probe
-from tests.faults.protocol import Hand
-from tests.faults.server import Place, Server, WorkerProcess
+from tests.faults.protocol import ProtocolWorker
+from tests.faults.server import Deployment, Server, WorkerProcess
 from tests.faults.stores import MINUTES
 from tests.faults.syscalls import failing_at, needs_strace
 from tests.faults.users import Users
-from tests.faults.verdict import Books
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import all_end, more_than, pause, until
 from tests.postgres.cluster import Cluster
 from tests.postgres.keeper import processes
@@ -46,9 +46,9 @@ def two(tmp_path):
     with ExitStack() as ends:
 
         def on(url):
-            made = Place(tmp_path, url), Place(tmp_path, url)
-            for place in made:
-                ends.callback(place.clean_up)
+            made = Deployment(tmp_path, url), Deployment(tmp_path, url)
+            for deployment in made:
+                ends.callback(deployment.clean_up)
             return made
 
         yield on
@@ -60,9 +60,9 @@ def one(tmp_path):
     with ExitStack() as ends:
 
         def on(url):
-            place = Place(tmp_path, url)
-            ends.callback(place.clean_up)
-            return place
+            deployment = Deployment(tmp_path, url)
+            ends.callback(deployment.clean_up)
+            return deployment
 
         yield on
 
@@ -78,9 +78,9 @@ def status(server, path):
 
 
 def test_a_server_that_comes_before_its_database_waits_and_serves_as_soon_as_it_is_there(cluster, one):
-    place = one(cluster.url(cluster.create_database()))
+    deployment = one(cluster.url(cluster.create_database()))
     cluster.stop()
-    server = Server(place).start(ready=False)
+    server = Server(deployment).start(ready=False)
     until(lambda: status(server, "/livez") == 200, 20, "it is alive")
     asked = server.call("GET", "/readyz")
     assert (asked.status, asked.headers["retry-after"]) == (503, "1")
@@ -88,45 +88,45 @@ def test_a_server_that_comes_before_its_database_waits_and_serves_as_soon_as_it_
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     assert msgspec.json.decode(refused.body)["code"] == "storage_unavailable"
     pause(1)
-    (said,) = place.logged().splitlines()
+    (said,) = deployment.logged().splitlines()
     assert "store.waiting " in said
     assert "cannot be reached: is it running" in said
     cluster.start()
     server.wait_until_ready()
     assert status(server, "/readyz") == 200
-    Hand(server)
+    ProtocolWorker(server)
     assert server.run(server.started("job"))["state"] == "queued"
     assert server.stop() == 0
-    assert "Traceback" not in place.logged()
+    assert "Traceback" not in deployment.logged()
 
 
 def test_a_server_that_waits_for_its_database_ends_at_once_when_it_is_told_to(cluster, one):
-    place = one(cluster.url(cluster.create_database()))
+    deployment = one(cluster.url(cluster.create_database()))
     cluster.stop()
-    server = Server(place).start(ready=False)
+    server = Server(deployment).start(ready=False)
     until(lambda: status(server, "/livez") == 200, 20, "it is alive")
     began_s = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - began_s < 2
-    assert "Traceback" not in place.logged()
+    assert "Traceback" not in deployment.logged()
     cluster.start()
 
 
 def test_a_server_whose_database_says_nothing_ends_when_it_is_told_to(one):
     """Its packets are swallowed, as by a firewall: here by one who takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        place = one(f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/headway?connect_timeout=2")
-        server = Server(place).start(ready=False)
+        deployment = one(f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/headway?connect_timeout=2")
+        server = Server(deployment).start(ready=False)
         until(lambda: status(server, "/livez") == 200, 20, "it is alive")
         assert server.stop(8) == 0
-        assert "Traceback" not in place.logged()
+        assert "Traceback" not in deployment.logged()
 
 
-def refused(place):
+def refused(deployment):
     """Return what a server says that does not start."""
-    server = Server(place).start(ready=False)
+    server = Server(deployment).start(ready=False)
     assert server.process.wait(20) == 1
-    (line,) = place.logged().splitlines()
+    (line,) = deployment.logged().splitlines()
     return line
 
 
@@ -142,13 +142,13 @@ def test_a_server_that_has_waited_and_is_then_not_let_in_says_why_and_ends(clust
     cluster.create_user("eve", "right")
     url = cluster.url(cluster.create_database(), user="eve", password="not-the-right-one")
     cluster.stop()
-    place = one(url)
-    server = Server(place).start(ready=False)
+    deployment = one(url)
+    server = Server(deployment).start(ready=False)
     until(lambda: status(server, "/livez") == 200, 20, "it is alive")
     cluster.start()
     assert server.process.wait(30) == 1
-    assert "refuses the password of eve" in place.logged().splitlines()[-1]
-    assert "Traceback" not in place.logged()
+    assert "refuses the password of eve" in deployment.logged().splitlines()[-1]
+    assert "Traceback" not in deployment.logged()
 
 
 def test_a_server_whose_database_does_not_exist_says_how_to_make_it(cluster, one):
@@ -157,12 +157,12 @@ def test_a_server_whose_database_does_not_exist_says_how_to_make_it(cluster, one
 
 def test_a_server_that_is_older_than_its_store_says_so(cluster, one):
     name = cluster.create_database()
-    place = one(cluster.url(name))
-    server = Server(place).start()
+    deployment = one(cluster.url(name))
+    server = Server(deployment).start()
     assert server.stop() == 0
     cluster.query("INSERT INTO migrations VALUES (999, 'of the future', 0)", database=name)
-    place.log.unlink()
-    assert "install a newer Headway" in refused(place)
+    deployment.log.unlink()
+    assert "install a newer Headway" in refused(deployment)
 
 
 # -- in the middle -------------------------------------------------------------------------------------------------------
@@ -242,14 +242,14 @@ def test_what_was_acknowledged_is_at_the_standby_when_the_primary_is_killed(post
 
 @pytest.mark.parametrize("kills", [2, pytest.param(60, marks=MINUTES)])
 def test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed(cluster, two, kills):
-    places = two(cluster.url(cluster.create_database()))
-    http = places[1].connect()
+    deployments = two(cluster.url(cluster.create_database()))
+    http = deployments[1].connect()
 
     def look():
-        places[1].ledger.note("looked")  # as each acknowledgement is noted, on a disk that others may keep busy
+        deployments[1].ledger.note("looked")  # as each acknowledgement is noted, on a disk that others may keep busy
         return http.request("GET", "/livez")
 
-    with served(places) as service, Probe(look, 0.05) as other:
+    with served(deployments) as service, Probe(look, 0.05) as other:
         for _ in range(kills):
             pause(random.uniform(0.3, 1.2))
             service.servers[0].kill()
@@ -270,13 +270,13 @@ def get_on(users):
 
 
 def test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_in_turn(cluster, two):
-    places = two(cluster.url(cluster.create_database()))
-    servers = [Server(place, "--drain", f"{DRAIN_S}s").start() for place in places]
-    for place, other in (places, places[::-1]):
-        WorkerProcess(place, "--capacity", "20", others=[other])
+    deployments = two(cluster.url(cluster.create_database()))
+    servers = [Server(deployment, "--drain", f"{DRAIN_S}s").start() for deployment in deployments]
+    for deployment, other in (deployments, deployments[::-1]):
+        WorkerProcess(deployment, "--capacity", "20", others=[other])
     for server in servers:
         server.knows("effect")
-    with Users(places[0], 4, places[1]) as users:
+    with Users(deployments[0], 4, deployments[1]) as users:
         for _ in range(2):
             for server in servers:
                 get_on(users)
@@ -288,27 +288,27 @@ def test_clients_that_know_both_servers_notice_nothing_when_both_are_restarted_i
     for server in servers:
         all_end(server)
         assert server.stop() == 0
-    Books(places[0]).hold(kills=0)
+    StoreContents(deployments[0]).hold(kills=0)
 
 
 def test_a_start_that_a_server_cannot_finish_before_its_end_is_made_once_at_the_other(cluster, two):
     name = cluster.create_database()
-    places = two(cluster.url(name))
-    servers = [Server(place, "--drain", "1s").start() for place in places]
-    Hand(servers[0])
-    with ThreadPoolExecutor(1) as pool, headway.Client([place.url for place in places]) as client:
+    deployments = two(cluster.url(name))
+    servers = [Server(deployment, "--drain", "1s").start() for deployment in deployments]
+    ProtocolWorker(servers[0])
+    with ThreadPoolExecutor(1) as pool, headway.Client([deployment.url for deployment in deployments]) as client:
         with psycopg.connect(cluster.url(name)) as slow:
             slow.execute("LOCK TABLE runs IN SHARE ROW EXCLUSIVE MODE")  # as a database that takes its time
             starting = pool.submit(client.runs.start, "job", idempotency_key="k")
             until(lambda: waits_for_a_lock(cluster, name), 10, "the first server has begun")
             servers[0].process.send(signal.SIGTERM)
-            until(lambda: "server.cut_off requests=1" in places[0].logged(), 10, "it is at its end")
+            until(lambda: "server.cut_off requests=1" in deployments[0].logged(), 10, "it is at its end")
         run = starting.result(40)
         assert servers[0].process.wait(20) == 0
         assert [run.id] == [each["id"] for each in servers[1].get("/v1/runs")["data"]]
         assert client.runs.start("job", idempotency_key="k").id == run.id
     assert servers[1].stop() == 0
-    assert "Traceback" not in places[0].logged()
+    assert "Traceback" not in deployments[0].logged()
 
 
 def waits_for_a_lock(cluster, name):

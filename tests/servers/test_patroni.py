@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 import pytest
-from tests.faults.server import Place
+from tests.faults.server import Deployment
 from tests.faults.waiting import pause, until
 from tests.postgres.patroni import TIMES
 from tests.servers.outages import figures, served
@@ -24,13 +24,13 @@ SILENT_S = 0.5
 
 
 @pytest.fixture
-def places(tmp_path, patroni):
+def deployments(tmp_path, patroni):
     """Two places on one new database, by a URL that names all members."""
     with ExitStack() as ends:
         url = patroni.url(patroni.create_database())
-        made = Place(tmp_path, url), Place(tmp_path, url)
-        for place in made:
-            ends.callback(place.clean_up)
+        made = Deployment(tmp_path, url), Deployment(tmp_path, url)
+        for deployment in made:
+            ends.callback(deployment.clean_up)
         yield made
 
 
@@ -45,8 +45,8 @@ def silences_ms(service, since):
     ]  # fmt: skip
 
 
-def test_what_was_acknowledged_is_there_when_patroni_has_replaced_a_primary_that_was_killed(patroni, places):
-    with served(places) as service:
+def test_what_was_acknowledged_is_there_when_patroni_has_replaced_a_primary_that_was_killed(patroni, deployments):
+    with served(deployments) as service:
         for _ in range(TIMES_EACH):
             pause(2)
             killed = patroni.primary
@@ -66,8 +66,8 @@ def test_what_was_acknowledged_is_there_when_patroni_has_replaced_a_primary_that
     assert max(silent_ms) <= DEPOSED_WITHIN_MS + BACK_WITHIN_MS
 
 
-def test_a_primary_whose_server_is_killed_is_started_again_by_patroni(patroni, places):
-    with served(places) as service:
+def test_a_primary_whose_server_is_killed_is_started_again_by_patroni(patroni, deployments):
+    with served(deployments) as service:
         for _ in range(TIMES_EACH):
             pause(2)
             patroni.primary.kill_server()
@@ -81,9 +81,9 @@ def test_a_primary_whose_server_is_killed_is_started_again_by_patroni(patroni, p
     assert max(silent_ms) <= DEPOSED_WITHIN_MS + BACK_WITHIN_MS
 
 
-def test_a_primary_whose_patroni_is_killed_confirms_nothing_once_another_is_promoted(patroni, places):
+def test_a_primary_whose_patroni_is_killed_confirms_nothing_once_another_is_promoted(patroni, deployments):
     """Two servers take writes then. The old one's standbys have left it, and without them it confirms none."""
-    with served(places) as service:
+    with served(deployments) as service:
         pause(2)
         old = patroni.primary
         old.kill_patroni()
@@ -104,8 +104,8 @@ def test_a_primary_whose_patroni_is_killed_confirms_nothing_once_another_is_prom
     assert max(silent_ms) <= BACK_WITHIN_MS
 
 
-def test_nothing_is_lost_when_the_primary_is_moved_as_planned(patroni, places):
-    with served(places) as service:
+def test_nothing_is_lost_when_the_primary_is_moved_as_planned(patroni, deployments):
+    with served(deployments) as service:
         for _ in range(TIMES_EACH):
             pause(2)
             service.first.ledger.note("asked to move")
@@ -120,8 +120,8 @@ def test_nothing_is_lost_when_the_primary_is_moved_as_planned(patroni, places):
     assert max(silent_ms) <= BACK_WITHIN_MS
 
 
-def test_commits_go_on_when_the_synchronous_standby_is_killed(patroni, places):
-    with served(places) as service:
+def test_commits_go_on_when_the_synchronous_standby_is_killed(patroni, deployments):
+    with served(deployments) as service:
         pause(2)
         killed = patroni.synchronous
         killed.kill()
@@ -137,8 +137,8 @@ def test_commits_go_on_when_the_synchronous_standby_is_killed(patroni, places):
     assert max(silent_ms) <= BACK_WITHIN_MS
 
 
-def test_a_primary_that_cannot_reach_etcd_steps_back_and_all_goes_on_when_it_is_there_again(patroni, places):
-    with served(places) as service:
+def test_a_primary_that_cannot_reach_etcd_steps_back_and_all_goes_on_when_it_is_there_again(patroni, deployments):
+    with served(deployments) as service:
         pause(2)
         primary = patroni.primary
         patroni.etcd.kill()

@@ -5,13 +5,13 @@ import signal
 
 import psycopg
 import pytest
-from tests.faults.protocol import Hand
-from tests.faults.server import Place, Server
+from tests.faults.protocol import ProtocolWorker
+from tests.faults.server import Deployment, Server
 from tests.faults.slots import decided, judged, schedules
 from tests.faults.stores import MINUTES
 from tests.faults.waiting import pause, until
+from tests.harness import START
 from tests.servers.waiting import soon
-from tests.world import START
 
 from headway.features.schedules.store import SlotDue
 from headway.kernel.run import Reason
@@ -25,8 +25,8 @@ def made(**fields):
     return CreateSchedule(**{"name": "s", "task": "t", "occurrence": "Every Minute", "overlap": "allow"} | fields)
 
 
-async def slots(world, named="s"):
-    found, _ = await world.schedules.slots(named, None, None, 1_000)
+async def slots(harness, named="s"):
+    found, _ = await harness.schedules.slots(named, None, None, 1_000)
     return [((slot.nominal - START) // MINUTE, slot.outcome.value) for slot in reversed(found)]
 
 
@@ -35,9 +35,9 @@ async def test_two_servers_that_look_at_once_decide_about_each_slot_once(pair):
     for number in range(20):
         await pair.a.schedules.create(made(name=f"s{number}"))
     for _ in range(5):
-        for world in pair.both:
-            world.clock.advance(MINUTE)
-        await asyncio.gather(*(world.scheduler.tick() for world in pair.both for _ in range(3)))
+        for harness in pair.both:
+            harness.clock.advance(MINUTE)
+        await asyncio.gather(*(harness.scheduler.tick() for harness in pair.both for _ in range(3)))
     for number in range(20):
         assert await slots(pair.b, f"s{number}") == [(minute, "ran") for minute in range(1, 6)]
     ((runs,),) = pair.a.sql("SELECT count(*) FROM runs")
@@ -50,12 +50,12 @@ async def test_a_server_that_stands_still_in_a_tick_decides_nothing_a_second_tim
     await pair.a.schedules.create(made())
     with psycopg.connect(pair.a.path) as still:  # what a server that was stopped in the middle of a tick holds
         still.execute("SELECT 1 FROM schedules FOR UPDATE")
-        for world in pair.both:
-            world.clock.advance(MINUTE)
+        for harness in pair.both:
+            harness.clock.advance(MINUTE)
         assert await pair.b.scheduler.tick() < 1_000
         assert await slots(pair.b) == []
         still.rollback()
-    await asyncio.gather(*(world.scheduler.tick() for world in pair.both))
+    await asyncio.gather(*(harness.scheduler.tick() for harness in pair.both))
     assert await slots(pair.a) == [(1, "ran")]
 
 
@@ -96,8 +96,8 @@ async def test_runs_of_one_schedule_that_end_on_two_servers_at_once_let_the_next
     a = await pair.a.worker()
     b = await pair.b.worker()
     await pair.a.schedules.create(made(overlap="queue", catch_up="all"))
-    for world in pair.both:
-        world.clock.advance(3 * MINUTE)
+    for harness in pair.both:
+        harness.clock.advance(3 * MINUTE)
     await pair.a.scheduler.tick()
     found, _ = await pair.a.schedules.slots("s", "ran", None, 10)
     third, second, first = [slot.run_id for slot in found]
@@ -117,38 +117,38 @@ async def _is(value):
 
 
 @pytest.fixture
-def places(tmp_path, postgres_url):
+def deployments(tmp_path, postgres_url):
     made = []
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        made.append(Place(folder, postgres_url))
+        made.append(Deployment(folder, postgres_url))
     yield made
-    for place in made:
-        place.clean_up()
+    for deployment in made:
+        deployment.clean_up()
 
 
-def more(place, number):
-    before = decided(place)
-    until(lambda: decided(place) > before + number, 30, "slots are decided")
+def more(deployment, number):
+    before = decided(deployment)
+    until(lambda: decided(deployment) > before + number, 30, "slots are decided")
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=MINUTES)])
 @pytest.mark.parametrize("harm", ["killed", "stopped"])
-def test_every_slot_is_decided_once_when_one_of_two_servers_is(places, harm, times):
-    one, two = (Server(place).start() for place in places)
-    Hand(one)
+def test_every_slot_is_decided_once_when_one_of_two_servers_is(deployments, harm, times):
+    one, two = (Server(deployment).start() for deployment in deployments)
+    ProtocolWorker(one)
     schedules(two, 6)
     for _ in range(times):
-        more(places[0], 12)
+        more(deployments[0], 12)
         if harm == "killed":
             one.kill()
-            more(places[0], 12)
+            more(deployments[0], 12)
             one.start()
         else:
             one.process.send(signal.SIGSTOP)
             pause(2.5)
             one.process.send(signal.SIGCONT)
-    more(places[0], 12)
+    more(deployments[0], 12)
     assert [one.stop(), two.stop()] == [0, 0]
-    print(harm, dict(judged(places[0])))
+    print(harm, dict(judged(deployments[0])))

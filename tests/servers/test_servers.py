@@ -7,9 +7,9 @@ import logging
 
 import psycopg
 import pytest
+from tests.harness import declare, key, on_postgres, spec
 from tests.servers.waiting import soon
 from tests.store.faulty import faulty_world
-from tests.world import declare, key, on_postgres, spec
 
 from headway.errors import IdempotencyKeyReused, StorageBusy, StorageUnavailable
 from headway.kernel.event import Event
@@ -69,9 +69,9 @@ async def _true(value):
     return value
 
 
-async def told(world, worker):
+async def told(harness, worker):
     """Claim a run that another server has made ready a moment ago."""
-    (lease,) = await world.claim(worker, 1, "5s")
+    (lease,) = await harness.claim(worker, 1, "5s")
     return lease
 
 
@@ -126,17 +126,17 @@ async def test_who_watches_or_waits_goes_on_when_nothing_could_be_read_for_a_whi
 async def test_an_organisation_that_one_server_makes_is_served_at_any(pair):
     await pair.a.worker()
     await pair.a.start()
-    for world in pair.both:
-        await world.act_for(2)
-        await soon(lambda world=world: _true(len(world.store.definitions.organisations) == 2))
+    for harness in pair.both:
+        await harness.act_for(2)
+        await soon(lambda harness=harness: _true(len(harness.store.definitions.organisations) == 2))
     worker = await pair.a.worker()
     claim = asyncio.ensure_future(pair.a.claim(worker, 1, "30s"))
     run = await pair.b.start()
     (lease,) = await claim
     assert (run.id, "t", 2) == (lease.run_id, lease.task, (await pair.b.runs.get(run.id)).organisation)
-    for world in pair.both:
-        assert [run.id] == [one.id for one in (await world.runs.page(RunFilter(), Page()))[0]]
-        events, _, _ = await world.history.all_events(0, 100)
+    for harness in pair.both:
+        assert [run.id] == [one.id for one in (await harness.runs.page(RunFilter(), Page()))[0]]
+        events, _, _ = await harness.history.all_events(0, 100)
         assert {run.id} == {event.run_id for event in events}
 
 
@@ -209,22 +209,22 @@ async def test_the_first_use_of_a_queue_at_one_server_does_not_undo_its_pause_at
     await pair.b.start(queue="q")
     for _ in range(DEFINED_EVERY):
         await pair.pulse()
-    assert [1, 1] == [world.queues.get("q").paused for world in pair.both]
+    assert [1, 1] == [harness.queues.get("q").paused for harness in pair.both]
 
 
 @pytest.mark.parametrize(
     "limits", [{"concurrency": 3}, {"concurrency_per_key": 1}, {"concurrency": 4, "concurrency_per_key": 2}]
 )
 async def test_limits_hold_over_all_servers_whatever_happens_at_the_same_time(pair, limits):
-    workers = [(world, await world.worker(declare(**limits))) for world in pair.both]
+    workers = [(harness, await harness.worker(declare(**limits))) for harness in pair.both]
     total = 120
     runs = [await pair.both[n % 2].start(key="abc"[n % 3]) for n in range(total)]
     held, most, done = {}, 0, set()
 
-    async def work(world, worker):
+    async def work(harness, worker):
         nonlocal most
         while len(done) < total:
-            for lease in await world.claim(worker, 5, "20ms"):
+            for lease in await harness.claim(worker, 5, "20ms"):
                 held[lease.run_id] = lease.key
                 most = max(most, len(held))
                 of_key = max(list(held.values()).count(one) for one in "abc")
@@ -232,7 +232,7 @@ async def test_limits_hold_over_all_servers_whatever_happens_at_the_same_time(pa
                 assert of_key <= limits.get("concurrency_per_key", total)
                 await asyncio.sleep(0)
                 del held[lease.run_id]
-                await world.succeed(worker, lease)
+                await harness.succeed(worker, lease)
                 done.add(lease.run_id)
 
     async with asyncio.timeout(60):
@@ -307,28 +307,28 @@ async def test_a_stop_at_one_server_and_an_outcome_at_the_other_have_one_winner(
 
 
 async def test_children_that_end_at_two_servers_wake_their_parent_once(pair):
-    workers = [(world, await world.worker(declare("parent"), declare("child"))) for world in pair.both]
-    world, worker = workers[0]
+    workers = [(harness, await harness.worker(declare("parent"), declare("child"))) for harness in pair.both]
+    harness, worker = workers[0]
     for _ in range(10):
-        parent = await world.start("parent")
-        lease = await world.one(worker)
+        parent = await harness.start("parent")
+        lease = await harness.one(worker)
         ids = []
         for number in range(2):
             asked = wire.ChildReport(run_id=parent.id, epoch=lease.epoch, name=f"c{number}", run=spec("child"))
-            ids += [reply.run_id for reply in (await world.report(worker, asked)).replies]
+            ids += [reply.run_id for reply in (await harness.report(worker, asked)).replies]
         leases = [(*both, await told(*both)) for both in workers]
         blockers = [wire.BlockerSpec(kind="run", run_id=run_id) for run_id in ids]
-        await world.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
+        await harness.tell(worker, lease, wire.SuspendedReport, blockers=blockers)
         await asyncio.gather(*(one.succeed(its, child) for one, its, child in leases))
-        assert "queued" == await world.state(parent.id)
-        again = await told(world, worker)
+        assert "queued" == await harness.state(parent.id)
+        again = await told(harness, worker)
         assert 2 == len(again.steps) - 2
-        await world.succeed(worker, again)
+        await harness.succeed(worker, again)
 
 
 async def test_the_feed_tells_everything_once_and_in_order_whoever_commits(pair):
-    for world in pair.both:
-        await world.worker()
+    for harness in pair.both:
+        await harness.worker()
     seen = []
 
     async def follow():
@@ -457,7 +457,7 @@ async def test_counts_are_the_same_at_every_server(pair):
         await pair.both[n % 2].start()
     await pair.a.succeed(worker, await pair.a.one(worker))
     await pair.pulse()
-    assert [{"queued": 9, "succeeded": 1}] * 2 == [world.tasks.counts("t") for world in pair.both]
+    assert [{"queued": 9, "succeeded": 1}] * 2 == [harness.tasks.counts("t") for harness in pair.both]
 
 
 async def test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted(pair):
@@ -495,25 +495,25 @@ async def test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_al
     postgres_store, error, caplog
 ):
     caplog.set_level(logging.CRITICAL + 1)
-    world, database = faulty_world(postgres_store)
+    harness, database = faulty_world(postgres_store)
     other = on_postgres(postgres_store)
-    await world.service.servers.join()
+    await harness.service.servers.join()
     await other.worker()
-    await world.service.servers.pulse()
+    await harness.service.servers.pulse()
     database.log.clear()
-    await world.service.servers.pulse()
+    await harness.service.servers.pulse()
     steps = list(database.log)
     assert {"begin", "read_servers", "save_server", "commit"} <= set(steps)
     for n, step in enumerate(steps, start=1):
         await other.start()
         database.arm(1, error, only=step)
         with pytest.raises((StorageUnavailable, StorageBusy, ZeroDivisionError)):
-            await world.service.servers.pulse()
+            await harness.service.servers.pulse()
         assert database.fired == 1
-        await world.service.servers.pulse()
-        assert {"queued": n} == world.tasks.counts("t"), step
+        await harness.service.servers.pulse()
+        assert {"queued": n} == harness.tasks.counts("t"), step
     await other.let_go()
-    await world.let_go()
+    await harness.let_go()
 
 
 async def test_a_server_that_gives_no_sign_of_life_is_not_ready(pair):

@@ -39,7 +39,7 @@ FAULTS = {
 """Each fault, and the most likely that it gets."""
 
 
-class Weather(msgspec.Struct):
+class FaultRates(msgspec.Struct):
     """How likely each fault is."""
 
     chances: dict[str, float]
@@ -59,6 +59,6 @@ class Weather(msgspec.Struct):
         self.chances = dict.fromkeys(FAULTS, 0.0)
 
 
-def weather(rng: random.Random) -> Weather:
+def rates(rng: random.Random) -> FaultRates:
     """Draw the weather: about half of all faults, each somewhere between rare and its most."""
-    return Weather({fault: most * rng.random() if rng.random() < 0.5 else 0.0 for fault, most in FAULTS.items()})
+    return FaultRates({fault: most * rng.random() if rng.random() < 0.5 else 0.0 for fault, most in FAULTS.items()})

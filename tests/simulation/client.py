@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tests.simulation.books import FINAL
+from tests.simulation.checker import FINAL
 from tests.simulation.network import ConnectionLost
 from tests.simulation.script import script
 
@@ -27,7 +27,7 @@ PATIENCE = 0.05
 """How often a client gives up a request that was not answered: nobody knows then what became of it."""
 
 
-class GivenUp(Exception):
+class ClientTimeout(Exception):
     """The client does not want to know any more."""
 
 
@@ -36,7 +36,7 @@ class Client:
 
     def __init__(self, sim: Simulation, name: str) -> None:
         self._sim, self._name = sim, name
-        self._rng, self._network, self._books = sim.rng, sim.network, sim.books
+        self._rng, self._network, self._books = sim.rng, sim.network, sim.checker
         self._keys = 0
 
     async def prepare(self) -> None:
@@ -44,7 +44,7 @@ class Client:
         while True:
             try:
                 await self.ask("limit", lambda service: service.of(1).queues.limit("narrow", 2))
-            except GivenUp:
+            except ClientTimeout:
                 continue
             return
 
@@ -59,7 +59,7 @@ class Client:
             verb = self._rng.choice(verbs)
             try:
                 await verb()
-            except GivenUp:
+            except ClientTimeout:
                 self._sim.say("gave up", self._name, verb.__name__)
             except HeadwayError as refusal:
                 self._sim.say("refused", self._name, verb.__name__, refusal.code)
@@ -77,7 +77,7 @@ class Client:
                 return await self._network.call(name, verb)
             except (ConnectionLost, Unavailable):
                 if self._rng.random() < PATIENCE:
-                    raise GivenUp from None
+                    raise ClientTimeout from None
                 await asyncio.sleep(self._rng.uniform(0.05, 1.0))
 
     # -- starting ------------------------------------------------------------------------------------------------------
@@ -140,10 +140,10 @@ class Client:
         """Ask for a change of a run, under a key, and perhaps of just the version that was seen."""
         if run_id is None:
             return None
-        books, path = self._books, f"/v1/runs/{run_id}:{what}"
+        checker, path = self._books, f"/v1/runs/{run_id}:{what}"
         key = self.key()
-        books.asked[run_id].add((what, key))
-        floor = books.floor(run_id)
+        checker.asked[run_id].add((what, key))
+        floor = checker.floor(run_id)
 
         async def request(service: Service) -> Any:
             request: RequestKey = request_key(key, "POST", path, b"{}", 10**9)
@@ -151,9 +151,9 @@ class Client:
 
         run, replayed = await self.ask(what, request)
         if version is not None and not replayed:
-            books.changed(run_id, version, run.version)
-        books.taken[run_id].add((what, key))
-        books.seen(run, floor if run.id == run_id else 0)
+            checker.changed(run_id, version, run.version)
+        checker.taken[run_id].add((what, key))
+        checker.seen(run, floor if run.id == run_id else 0)
         return run
 
     async def look(self) -> None:

@@ -10,14 +10,14 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tests.simulation.chance import Weather
+from tests.simulation.chance import FaultRates
 
 from headway.store.database import DatabaseLocked, DiskFull, StorageBroken
 from headway.store.sqlite.open import make_ready
 from headway.store.sqlite.reading import SqliteReading
 
 
-class Death(BaseException):
+class Crash(BaseException):
     """The process dies here: nothing above may go on."""
 
 
@@ -38,11 +38,11 @@ class Mounted:
     """The disk as one server has it, until that dies."""
 
     def __init__(
-        self, disk: Disk, weather: Weather, rng: random.Random, committed: Callable[[], None], say: Callable[..., None]
+        self, disk: Disk, rates: FaultRates, rng: random.Random, committed: Callable[[], None], say: Callable[..., None]
     ) -> None:
         """`committed` is called when the disk has a transaction, before anyone is told."""
         self._inner = disk.database
-        self._weather, self._rng, self._committed, self._say = weather, rng, committed, say
+        self._weather, self._rng, self._committed, self._say = rates, rng, committed, say
         self._in: str | None = None
         """What will happen to this transaction."""
         self._statements = 0
@@ -63,7 +63,7 @@ class Mounted:
 
     def _alive(self) -> None:
         if self.gone:
-            raise Death
+            raise Crash
 
     def _statement(self) -> None:
         self._alive()
@@ -82,7 +82,7 @@ class Mounted:
         if fault == "broken":
             raise StorageBroken("simulated")
         self.gone = True
-        raise Death
+        raise Crash
 
     def settle(self) -> None:
         """A file has carried out what it was asked for."""
@@ -103,7 +103,7 @@ class Mounted:
         if fault == "death_after_commit":
             self._say(fault)
             self.gone = True
-            raise Death
+            raise Crash
 
     def must(self, count: int, name: str, /, **binds: Any) -> None:
         """Pass it on, or fail."""

@@ -18,11 +18,11 @@ from typing import Any
 STEPS_MAX = 300_000
 """A seed has a few thousand."""
 
-ALIVE: ContextVar[Life | None] = ContextVar("ALIVE", default=None)
+ALIVE: ContextVar[SimulatedProcess | None] = ContextVar("ALIVE", default=None)
 """The process that a callback belongs to; what nobody's death ends has none."""
 
 
-class Life:
+class SimulatedProcess:
     """One process, from its start to its kill -9: whatever was begun within it ends with it, without another step."""
 
     def __init__(self, loop: VirtualLoop, name: str) -> None:
@@ -73,7 +73,7 @@ class Life:
         self._tasks.clear()
 
 
-class Stuck(AssertionError):
+class Deadlock(AssertionError):
     """Nothing is ready and nothing is due: somebody waits for what will never come."""
 
 
@@ -133,7 +133,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         while not self._ready:
             if not self._timers:
-                raise Stuck(f"nothing is left to happen at {self._now:.3f} s")
+                raise Deadlock(f"nothing is left to happen at {self._now:.3f} s")
             when, _, timer = heapq.heappop(self._timers)
             if not timer.cancelled():
                 self._now = max(self._now, when)
@@ -150,5 +150,5 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 return
         self.steps += 1
         if self.steps > STEPS_MAX:
-            raise Stuck(f"{STEPS_MAX} steps, and no end: something goes round in a circle")
+            raise Deadlock(f"{STEPS_MAX} steps, and no end: something goes round in a circle")
         handle._run()

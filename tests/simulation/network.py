@@ -9,8 +9,8 @@ from contextlib import aclosing
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.chance import Weather
-from tests.simulation.loop import ALIVE, Life, VirtualLoop
+from tests.simulation.chance import FaultRates
+from tests.simulation.loop import ALIVE, SimulatedProcess, VirtualLoop
 
 from headway.errors import HeadwayError
 from headway.runs.service import Service
@@ -29,7 +29,7 @@ class ConnectionLost(Exception):
 class Exchange:
     """A request under way, and whoever waits for its answer."""
 
-    def __init__(self, life: Life | None, answer: asyncio.Future[Any], *, patient: bool) -> None:
+    def __init__(self, life: SimulatedProcess | None, answer: asyncio.Future[Any], *, patient: bool) -> None:
         self.life, self.answer, self.patient = life, answer, patient
         self.handlers: list[asyncio.Task[None]] = []
 
@@ -37,8 +37,8 @@ class Exchange:
 class Network:
     """Every message of a simulation passes here."""
 
-    def __init__(self, loop: VirtualLoop, weather: Weather, rng: random.Random, say: Callable[..., None]) -> None:
-        self._loop, self._weather, self._rng, self._say = loop, weather, rng, say
+    def __init__(self, loop: VirtualLoop, rates: FaultRates, rng: random.Random, say: Callable[..., None]) -> None:
+        self._loop, self._weather, self._rng, self._say = loop, rates, rng, say
         self._open: dict[Exchange, None] = {}
         self._streams: dict[Stream, None] = {}
         self.server: Server | None = None
@@ -157,7 +157,7 @@ class Network:
                 self.later(self._rng.uniform(0.0, 0.5), stream.feeder.cancel)
         self._streams.pop(stream, None)
 
-    def dead(self, life: Life) -> None:
+    def dead(self, life: SimulatedProcess) -> None:
         """A client has died: the server notices."""
         for exchange in [one for one in self._open if one.life is life]:
             del self._open[exchange]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from tests.simulation.chance import Weather
+from tests.simulation.chance import FaultRates
 from tests.simulation.clock import SimulatedClock
-from tests.simulation.disk import Death, Disk, Mounted
-from tests.simulation.loop import Life, VirtualLoop
+from tests.simulation.disk import Crash, Disk, Mounted
+from tests.simulation.loop import SimulatedProcess, VirtualLoop
 from tests.simulation.network import Network
 
 from headway.actions.executor import BuiltInWorker
@@ -27,12 +27,12 @@ class Server:
     """One process after the other, on one disk."""
 
     def __init__(
-        self, loop: VirtualLoop, clock: SimulatedClock, disk: Disk, network: Network, weather: Weather,
+        self, loop: VirtualLoop, clock: SimulatedClock, disk: Disk, network: Network, rates: FaultRates,
         rng: random.Random, committed: Callable[[], None], say: Callable[..., None],
     ) -> None:  # fmt: skip
         self._loop, self._clock, self._disk, self._network = loop, clock, disk, network
-        self._weather, self._rng, self._committed, self._say = weather, rng, committed, say
-        self.life: Life | None = None
+        self._weather, self._rng, self._committed, self._say = rates, rng, committed, say
+        self.life: SimulatedProcess | None = None
         self.service: Service | None = None
         """None while nobody listens."""
         self.deaths = 0
@@ -40,10 +40,10 @@ class Server:
 
     def start(self) -> None:
         """Begin a process."""
-        self.life = Life(self._loop, f"server-{self.deaths}")
+        self.life = SimulatedProcess(self._loop, f"server-{self.deaths}")
         self.life.spawn(self._open(self.life))
 
-    async def _open(self, life: Life) -> None:
+    async def _open(self, life: SimulatedProcess) -> None:
         database = Mounted(self._disk, self._weather, self._rng, self._committed, self._say)
         store = Store(
             clock=self._clock,
@@ -69,7 +69,7 @@ class Server:
         self.service = service
         self._say("serving", life.name)
 
-    def _let_writer_take_its_time(self, store: Store, life: Life) -> None:
+    def _let_writer_take_its_time(self, store: Store, life: SimulatedProcess) -> None:
         """Commit a while after it was asked to, as the writer's thread does: what comes meanwhile shares the transaction."""
         writer, loop = store.writer, self._loop
         commit = writer._once
@@ -91,7 +91,7 @@ class Server:
             planned = False
             try:
                 commit()
-            except Death:
+            except Crash:
                 self._network.later(0.0, self._end, life)
                 life.stop()
             else:
@@ -100,7 +100,7 @@ class Server:
 
         writer._once = soon  # type: ignore[method-assign]
 
-    def _end(self, life: Life) -> None:
+    def _end(self, life: SimulatedProcess) -> None:
         if not life.dead:
             self.crash()
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
-from tests.simulation.books import Books, hold
-from tests.simulation.chance import weather
-from tests.simulation.client import Client, GivenUp
+from tests.simulation.chance import rates
+from tests.simulation.checker import HistoryChecker, hold
+from tests.simulation.client import Client, ClientTimeout
 from tests.simulation.clock import START_MS, SimulatedClock
 from tests.simulation.disk import Disk
-from tests.simulation.loop import Life, VirtualLoop
+from tests.simulation.loop import SimulatedProcess, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.server import Server
 from tests.simulation.worker import Worker
@@ -72,15 +72,15 @@ class Simulation:
         self._digest = hashlib.blake2b(digest_size=16)
         self._faults: dict[str, int] = {}
         self._wrong_s = steps
-        self.weather = weather(self.rng)
+        self.rates = rates(self.rng)
         self.loop = VirtualLoop(self.rng)
         self.clock = SimulatedClock(self.loop)
         self.disk = Disk(START_MS)
-        self.books = Books(self.disk.database.connection, self.say)
-        self.network = Network(self.loop, self.weather, self.rng, self.say)
+        self.checker = HistoryChecker(self.disk.database.connection, self.say)
+        self.network = Network(self.loop, self.rates, self.rng, self.say)
         self.network.on_bug = self.fail
         self.server = Server(
-            self.loop, self.clock, self.disk, self.network, self.weather, self.rng, self._committed, self.say
+            self.loop, self.clock, self.disk, self.network, self.rates, self.rng, self._committed, self.say
         )
         self._over: asyncio.Future[None] = self.loop.create_future()
         self.workers: list[Worker] = []
@@ -98,7 +98,7 @@ class Simulation:
         """Return the time as a right clock has it."""
         return START_MS + int(self.loop.time() * 1000)
 
-    def begin(self, coroutine: Coroutine[Any, Any, Any], life: Life) -> asyncio.Task[Any]:
+    def begin(self, coroutine: Coroutine[Any, Any, Any], life: SimulatedProcess) -> asyncio.Task[Any]:
         """Begin a task of a process of ours; what it raises is the end of the simulation."""
         task = life.spawn(coroutine)
         task.add_done_callback(self._ended, context=self.network.nowhere)
@@ -115,7 +115,7 @@ class Simulation:
 
     def _committed(self) -> None:
         try:
-            self.books.committed()
+            self.checker.committed()
         except Exception as error:  # noqa: BLE001 - the writer would take it for a failure of its own
             self.fail(error)
 
@@ -154,7 +154,7 @@ class Simulation:
         self.disk.database.close()
 
     async def _main(self) -> Outcome:
-        self._people = Life(self.loop, "people")
+        self._people = SimulatedProcess(self.loop, "people")
         self.server.start()
         self.workers = [Worker(self, f"worker-{number}") for number in range(self.rng.choice((1, 2, 3)))]
         clients = [Client(self, f"client-{number}") for number in range(self.rng.choice((1, 2, 3)))]
@@ -166,19 +166,19 @@ class Simulation:
         self.say("calm")
         await self._until(self.begin(self._heal(clients[0]), self._people))
         assert self.server.service is not None
-        self.books.close(self.server.service.store.definitions)
+        self.checker.close(self.server.service.store.definitions)
         hold(not self.loop.failures, "loop", str(self.loop.failures[:1]))
         return Outcome(
             seed=self.seed,
             digest=self._digest.hexdigest(),
             steps=self.loop.steps,
-            runs=len(self.books.stories),
-            lines=sum(story.seq for story in self.books.stories.values()),
+            runs=len(self.checker.stories),
+            lines=sum(story.seq for story in self.checker.stories.values()),
             deaths=self.server.deaths,
             ended_s=self.loop.time(),
             healed_s=self.loop.time() - healed_from,
             faults=self._faults,
-            causes=dict(sum((story.causes for story in self.books.stories.values()), Counter())),
+            causes=dict(sum((story.causes for story in self.checker.stories.values()), Counter())),
         )
 
     async def _until(self, course: asyncio.Future[Any]) -> None:
@@ -193,7 +193,7 @@ class Simulation:
         rng = self.rng
         while self.loop.time() < until_s:
             await asyncio.sleep(rng.uniform(0.5, 1.5))
-            if self.weather.hits(rng, "wall_clock_jumps"):
+            if self.rates.hits(rng, "wall_clock_jumps"):
                 self.clock.off_ms = rng.randrange(-WALL_OFF_MAX_MS, WALL_OFF_MAX_MS)
                 self.say("wall clock", self.clock.off_ms)
             if self.server.up:
@@ -205,36 +205,36 @@ class Simulation:
     def _trouble_server(self) -> None:
         life = self.server.life
         assert life is not None
-        if self.weather.hits(self.rng, "server_dies"):
+        if self.rates.hits(self.rng, "server_dies"):
             self.server.crash()
-        elif self.weather.hits(self.rng, "server_stands_still"):
+        elif self.rates.hits(self.rng, "server_stands_still"):
             self._stand_still(life)
 
-    def _trouble_worker(self, worker: Worker, life: Life) -> None:
-        if self.weather.hits(self.rng, "worker_dies"):
+    def _trouble_worker(self, worker: Worker, life: SimulatedProcess) -> None:
+        if self.rates.hits(self.rng, "worker_dies"):
             worker.die()
-        elif self.weather.hits(self.rng, "worker_stands_still"):
+        elif self.rates.hits(self.rng, "worker_stands_still"):
             self._stand_still(life)
-        elif self.weather.hits(self.rng, "worker_goes") and not worker.going:
+        elif self.rates.hits(self.rng, "worker_goes") and not worker.going:
             self.begin(worker.go(), life)
-        if self.weather.hits(self.rng, "worker_lies"):
+        if self.rates.hits(self.rng, "worker_lies"):
             self.begin(worker.lie(), self._people)
 
-    def _stand_still(self, life: Life) -> None:
+    def _stand_still(self, life: SimulatedProcess) -> None:
         if life.late is None:
             for_s = self.rng.choice((0.5, 5.0, 16.0, 40.0))
             self.say("stands still", life.name, for_s)
             life.stop()
             self.network.later(for_s, self._go_on, life)
 
-    def _go_on(self, life: Life) -> None:
+    def _go_on(self, life: SimulatedProcess) -> None:
         if not life.dead:
             self.say("goes on", life.name)
             life.go_on()
 
     async def _heal(self, client: Client) -> None:
         """Nothing fails any more, and people undo what they have done: everything has to end."""
-        self.weather.calm()
+        self.rates.calm()
         self.clock.off_ms = 0
         await asyncio.sleep(STILL_UNDER_WAY_S)
         while not await self._undo(
@@ -242,7 +242,7 @@ class Simulation:
         ):
             pass  # the server may have died in the last moment, and be away for longer than a client has patience
         deadline = self.loop.time() + HEALED_WITHIN_S
-        while left := self.books.unfinished():
+        while left := self.checker.unfinished():
             hold(
                 self.loop.time() < deadline, left[0].id, f"it is still {left[0].state} ten minutes after the last fault"
             )
@@ -255,9 +255,9 @@ class Simulation:
         """Tell whether there was an answer, be it a refusal."""
         try:
             await asked
-        except (GivenUp, HeadwayError) as refusal:
+        except (ClientTimeout, HeadwayError) as refusal:
             self.say("refused", type(refusal).__name__)
-            return not isinstance(refusal, GivenUp)
+            return not isinstance(refusal, ClientTimeout)
         return True
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tests.simulation.loop import Life
+from tests.simulation.loop import SimulatedProcess
 from tests.simulation.network import ConnectionLost
 
 from headway.errors import HeadwayError, Unavailable, WorkerNotFound
@@ -41,7 +41,7 @@ CALM_WORK_S = 3.0
 Answer = tuple[wire.Rejection | None, wire.Reply | None]
 
 
-class Lost(Exception):
+class AttemptLost(Exception):
     """The attempt is over: its lease is not this worker's any more."""
 
 
@@ -61,8 +61,8 @@ class Worker:
 
     def __init__(self, sim: Simulation, name: str) -> None:
         self._sim, self._name = sim, name
-        self._rng, self._network, self._books = sim.rng, sim.network, sim.books
-        self.life: Life | None = None
+        self._rng, self._network, self._books = sim.rng, sim.network, sim.checker
+        self.life: SimulatedProcess | None = None
         self.begin()
 
     def begin(self) -> None:
@@ -79,7 +79,7 @@ class Worker:
         self._books.nobody_executes(self)
         self._put = asyncio.Event()
         self.going = False
-        self.life = Life(self._sim.loop, self._name)
+        self.life = SimulatedProcess(self._sim.loop, self._name)
         for part in (self._serve, self._listen, self._beat, self._send):
             self._sim.begin(part(), self.life)
 
@@ -233,7 +233,7 @@ class Worker:
         run_id, epoch = attempt.key
         rejected, reply = await self._report(kind(run_id=run_id, epoch=epoch, **fields))
         if rejected is not None:
-            raise Lost(rejected.code)
+            raise AttemptLost(rejected.code)
         return reply
 
     # -- executing -----------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ class Worker:
         if attempt is None or attempt.ending:
             return
         attempt.ending = True
-        deaf = self._sim.weather.hits(self._rng, "deaf")
+        deaf = self._sim.rates.hits(self._rng, "deaf")
         delay = message.grace_ms / 1000 if deaf else self._rng.uniform(0.0, 0.5)
         assert self.life is not None
         self._sim.begin(self._end(attempt, delay, killed=deaf), self.life)
@@ -276,7 +276,7 @@ class Worker:
     async def _attempt(self, attempt: Attempt) -> None:
         try:
             await self._play(attempt)
-        except Lost:
+        except AttemptLost:
             pass
         finally:
             self.attempts.pop(attempt.key, None)
@@ -299,7 +299,7 @@ class Worker:
         match verb:
             case "work":
                 # Of one key one runs at once: long ones that are left would have more to do than there is time to heal.
-                await asyncio.sleep(min(how[0], CALM_WORK_S) if self._sim.weather.is_calm else how[0])
+                await asyncio.sleep(min(how[0], CALM_WORK_S) if self._sim.rates.is_calm else how[0])
             case "log":
                 await self._tell(attempt, wire.LogReport, message=str(epoch))
             case "progress":
@@ -368,9 +368,9 @@ class Worker:
 
     async def lie(self) -> None:
         """Report on leases that are over, or that others hold: nothing of it may be taken."""
-        books = self._books
-        old = [key for key in self._past if books.stories[key[0]].epoch > key[1]]
-        others = [(one.id, one.epoch) for one in books.running.values() if one.worker != self.id]
+        checker = self._books
+        old = [key for key in self._past if checker.stories[key[0]].epoch > key[1]]
+        others = [(one.id, one.epoch) for one in checker.running.values() if one.worker != self.id]
         worker_id = self.id
         keys = old[-3:] + others[:3]
         if not keys or not worker_id:
@@ -397,7 +397,7 @@ class Worker:
             said = await self._network.call("lie", lambda service: service.workers.report(asked))
         except (ConnectionLost, HeadwayError):
             return
-        books.lie_answered(run_id, epoch, taken=not said.rejected)
+        checker.lie_answered(run_id, epoch, taken=not said.rejected)
 
     async def go(self) -> None:
         """End as one who is told to: hand everything back, then leave."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.world import START, World, opened
+from tests.harness import START, Harness, opened
 
 from headway.clock import ManualClock
 from headway.config import Settings
@@ -14,7 +14,7 @@ from headway.store.sqlite.open import open_memory
 from headway.store.store import Store
 
 
-class Faulty:
+class FaultyConnection:
     """Passes everything on, until the countdown is over.
 
     A connection to PostgreSQL that is to be lost is cut off by the server, and what is asked next finds that out for
@@ -109,24 +109,24 @@ class Faulty:
 
 
 def faulty_world(url=None):
-    """Return a world in memory, or on the PostgreSQL of the URL, and the database under it; all on the caller's thread."""
+    """Return a harness in memory, or on the PostgreSQL of the URL, and the database under it; all on the caller's thread."""
     clock = ManualClock(START)
     made = open_memory(clock) if url is None else opened(url, clock, threaded=False)
     return faulty(made, clock, SQLITE if url is None else POSTGRES, path=url, threaded=False)
 
 
 def faulty(made, clock, dialect, *, path, threaded):
-    """Return a world on what was opened, with the connection that writes put behind one that fails."""
-    database = Faulty(made._connections[0])
+    """Return a harness on what was opened, with the connection that writes put behind one that fails."""
+    database = FaultyConnection(made._connections[0])
     apart = threaded and dialect is POSTGRES  # a connection is one thread's
     store = Store(
         clock=clock, dialect=dialect, writing=database, near=None if apart else made.read.near,
         far=(lambda: PostgresDatabase(path)) if apart else None, threaded=threaded, peers=made.peers,
         on_close=made._on_close,
     )  # fmt: skip
-    world = World(store, clock, Settings(), path, threaded=threaded)
+    harness = Harness(store, clock, Settings(), path, threaded=threaded)
     if isinstance(made._connections[0], PostgresDatabase):
-        database.sever = lambda: world.sql(
+        database.sever = lambda: harness.sql(
             "SELECT pg_terminate_backend(?, 10000)", made._connections[0].connection.info.backend_pid
         )
-    return world, database
+    return harness, database

@@ -31,72 +31,72 @@ TAMPERED = {
 }
 
 
-async def logged(world):
+async def logged(harness):
     """A key of a user, and five lines in the log."""
-    await world.service.access.load()
-    services = world.service.of(1)
+    await harness.service.access.load()
+    services = harness.service.of(1)
     user = await services.users.create(CreateUser(name="Ada"), Origin())
     await services.keys.create(CreateKey(name="k", scopes=["key:admin"], user_id=user.id), EVERYBODY, Origin())
     for number in range(3):
-        await world.service.access.audit.append(Origin(), "run.terminate", str(number), "done")
+        await harness.service.access.audit.append(Origin(), "run.terminate", str(number), "done")
 
 
 @pytest.mark.parametrize("damage", TAMPERED)
-async def test_what_was_changed_removed_or_inserted_is_found(world, damage):
-    await logged(world)
-    assert world.wrong() == []
-    world.sql(damage)
-    found = [str(finding) for finding in world.wrong()]
+async def test_what_was_changed_removed_or_inserted_is_found(harness, damage):
+    await logged(harness)
+    assert harness.wrong() == []
+    harness.sql(damage)
+    found = [str(finding) for finding in harness.wrong()]
     assert any(TAMPERED[damage] in finding for finding in found), found
-    clean(world)
+    clean(harness)
 
 
-def clean(world):
+def clean(harness):
     """Leave nothing for the check at the end."""
     for table in ("audit_events", "keys", "users", "key_secrets"):
-        world.sql(f"DELETE FROM {table}")
-    world.sql("DELETE FROM store WHERE name IN ('audit', 'audit_seal', 'access')")
+        harness.sql(f"DELETE FROM {table}")
+    harness.sql("DELETE FROM store WHERE name IN ('audit', 'audit_seal', 'access')")
 
 
-def write_anew(world, lines, *, head=True):
+def write_anew(harness, lines, *, head=True):
     """Do what who has the database's rights and no secret can do: a chain that fits, with a head that fits."""
     before = Head()
-    world.sql("DELETE FROM audit_events")
+    harness.sql("DELETE FROM audit_events")
     for event in lines:
         made = chained(replace(event, number=before.number + 1), before.hash)
         before = Head(made.number, made.hash)
-        world.sql(f"INSERT INTO audit_events VALUES ({', '.join('?' * 12)})", *astuple(made))
+        harness.sql(f"INSERT INTO audit_events VALUES ({', '.join('?' * 12)})", *astuple(made))
     if head:
-        world.sql("UPDATE store SET value = ? WHERE name = 'audit'", json.dumps([before.number, before.hash]))
+        harness.sql("UPDATE store SET value = ? WHERE name = 'audit'", json.dumps([before.number, before.hash]))
 
 
-async def test_a_log_that_was_emptied_with_its_end_is_missed_by_what_was_made(world):
-    await logged(world)
-    world.sql("DELETE FROM audit_events")
-    world.sql("DELETE FROM store WHERE name IN ('audit', 'audit_seal')")
-    found = [str(finding) for finding in world.wrong()]
+async def test_a_log_that_was_emptied_with_its_end_is_missed_by_what_was_made(harness):
+    await logged(harness)
+    harness.sql("DELETE FROM audit_events")
+    harness.sql("DELETE FROM store WHERE name IN ('audit', 'audit_seal')")
+    found = [str(finding) for finding in harness.wrong()]
     assert any("nothing tells who has made the key" in finding for finding in found), found
     assert any("nothing tells who has made the user" in finding for finding in found), found
     assert any("were changed 2 times, and 0 lines tell of it" in finding for finding in found), found
-    clean(world)
+    clean(harness)
 
 
-async def test_an_older_log_that_was_put_back_with_its_end_and_its_seal_is_missed_by_what_was_changed_since(world):
-    await logged(world)
-    signer, audit = world.service.signer, world.service.access.audit
+async def test_an_older_log_that_was_put_back_with_its_end_and_its_seal_is_missed_by_what_was_changed_since(harness):
+    await logged(harness)
+    signer, audit = harness.service.signer, harness.service.access.audit
     await audit.seal()
     older, _ = await audit.page(0, 0, 100)
-    facts = dict(world.sql("SELECT name, value FROM store WHERE name IN ('audit', 'audit_seal')"))
-    key = world.service.of(1).keys.list()[0].key
-    await world.service.of(1).keys.revoke(key.id, EVERYBODY, Origin())
+    facts = dict(harness.sql("SELECT name, value FROM store WHERE name IN ('audit', 'audit_seal')"))
+    key = harness.service.of(1).keys.list()[0].key
+    await harness.service.of(1).keys.revoke(key.id, EVERYBODY, Origin())
     await audit.seal()
-    assert world.wrong_with(signer) == []
-    write_anew(world, older)
+    assert harness.wrong_with(signer) == []
+    write_anew(harness, older)
     for name, value in facts.items():
-        world.sql("UPDATE store SET value = ? WHERE name = ?", value, name)
-    found = [str(finding) for finding in world.wrong_with(signer)]
+        harness.sql("UPDATE store SET value = ? WHERE name = ?", value, name)
+    found = [str(finding) for finding in harness.wrong_with(signer)]
     assert found == ["audit_events: keys, users and organisations were changed 3 times, and 2 lines tell of it"]
-    clean(world)
+    clean(harness)
 
 
 @pytest.mark.parametrize(
@@ -109,76 +109,76 @@ async def test_an_older_log_that_was_put_back_with_its_end_and_its_seal_is_misse
     ],
     ids=["anew", "cut off", "its seal removed", "its seal made up"],
 )
-async def test_a_log_that_was_written_anew_is_missed_by_its_seal(world, kept, seal, told):
-    await logged(world)
-    signer, audit = world.service.signer, world.service.access.audit
+async def test_a_log_that_was_written_anew_is_missed_by_its_seal(harness, kept, seal, told):
+    await logged(harness)
+    signer, audit = harness.service.signer, harness.service.access.audit
     await audit.seal()
-    assert world.wrong_with(signer) == []
+    assert harness.wrong_with(signer) == []
     lines, _ = await audit.page(0, 0, 100)
-    write_anew(world, [replace(line, actor="eve") for line in lines][kept])
+    write_anew(harness, [replace(line, actor="eve") for line in lines][kept])
     if seal == "eve's":
         made = Signer(b"e" * 32).seal("audit_seal", json.dumps([5, "x"]))
-        world.sql("UPDATE store SET value = ? WHERE name = 'audit_seal'", made)
+        harness.sql("UPDATE store SET value = ? WHERE name = 'audit_seal'", made)
     elif not seal:
-        world.sql("DELETE FROM store WHERE name = 'audit_seal'")
-    assert world.wrong() == [], "the chain by itself fits"
-    found = [str(finding) for finding in world.wrong_with(signer)]
+        harness.sql("DELETE FROM store WHERE name = 'audit_seal'")
+    assert harness.wrong() == [], "the chain by itself fits"
+    found = [str(finding) for finding in harness.wrong_with(signer)]
     assert [finding.removeprefix("audit_events: ")[: len(told)] for finding in found] == [told]
-    clean(world)
+    clean(harness)
 
 
-async def test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so(world, caplog):
-    await logged(world)
-    signer, audit = world.service.signer, world.service.access.audit
+async def test_a_server_does_not_seal_a_log_that_was_written_anew_and_says_so(harness, caplog):
+    await logged(harness)
+    signer, audit = harness.service.signer, harness.service.access.audit
     await audit.seal()
     lines, _ = await audit.page(0, 0, 100)
-    write_anew(world, [replace(line, actor="eve") for line in lines])
+    write_anew(harness, [replace(line, actor="eve") for line in lines])
     await audit.append(Origin(), "run.terminate", "x", "done")
     await audit.seal()
     assert "audit.broken: line 5 of the log is not the one that was sealed" in caplog.text
-    assert "written anew" in str(world.wrong_with(signer))
-    clean(world)
+    assert "written anew" in str(harness.wrong_with(signer))
+    clean(harness)
 
 
-async def test_a_log_that_lost_its_seal_is_sealed_again_and_that_stands_in_it(world):
-    await logged(world)
-    signer, audit = world.service.signer, world.service.access.audit
-    world.sql("DELETE FROM store WHERE name = 'audit_seal'")
+async def test_a_log_that_lost_its_seal_is_sealed_again_and_that_stands_in_it(harness):
+    await logged(harness)
+    signer, audit = harness.service.signer, harness.service.access.audit
+    harness.sql("DELETE FROM store WHERE name = 'audit_seal'")
     await audit.seal()
     await audit.seal()
     lines, _ = await audit.page(0, 5, 10)
     assert [(line.actor, line.action, line.object) for line in lines] == [("server", "audit.seal", "lines 1 to 5")]
-    assert world.wrong_with(signer) == []
-    assert world.wrong_with(Signer(b"n" * 32), signer) == [], "after a change of the secret the earlier one is asked"
-    other = Audit(world.store, Signer(b"n" * 32), [signer])
+    assert harness.wrong_with(signer) == []
+    assert harness.wrong_with(Signer(b"n" * 32), signer) == [], "after a change of the secret the earlier one is asked"
+    other = Audit(harness.store, Signer(b"n" * 32), [signer])
     await other.append(Origin(), "run.terminate", "x", "done")
     await other.seal()
-    assert world.wrong_with(Signer(b"n" * 32)) == []
+    assert harness.wrong_with(Signer(b"n" * 32)) == []
     assert len((await audit.page(0, 0, 100))[0]) == 7, "a seal of the secret before is taken in silence"
 
 
-async def test_sealing_writes_nothing_when_nothing_is_new(world):
-    await logged(world)
-    audit = world.service.access.audit
+async def test_sealing_writes_nothing_when_nothing_is_new(harness):
+    await logged(harness)
+    audit = harness.service.access.audit
     await audit.seal()
-    before = world.dump()
+    before = harness.dump()
     await audit.seal()
-    assert world.dump() == before
+    assert harness.dump() == before
 
 
-async def test_a_line_that_was_made_by_who_knows_how_is_missed_by_its_head(world):
+async def test_a_line_that_was_made_by_who_knows_how_is_missed_by_its_head(harness):
     """Whoever writes with the database's rights can make a line that fits; what was read of the log before tells it."""
-    await logged(world)
-    before, _ = await world.service.access.audit.page(0, 0, 10)
+    await logged(harness)
+    before, _ = await harness.service.access.audit.page(0, 0, 10)
     event = AuditEvent(5, 1, 1, "eve", "", "", "", "key.revoke", "x", "done", "", "")
     forged = chained(event, before[3].hash)
-    world.sql(f"UPDATE audit_events SET actor = 'eve', hash = '{forged.hash}' WHERE number = 5")
-    assert any("line 5" in str(finding) for finding in world.wrong())
-    clean(world)
+    harness.sql(f"UPDATE audit_events SET actor = 'eve', hash = '{forged.hash}' WHERE number = 5")
+    assert any("line 5" in str(finding) for finding in harness.wrong())
+    clean(harness)
 
 
-async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(world):
-    await logged(world)
+async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(harness):
+    await logged(harness)
 
     def work(uow):
         append(uow.database, [replace(AuditEvent(*[0] * 3, *[""] * 9), number=0)])
@@ -186,10 +186,10 @@ async def test_an_append_that_is_undone_leaves_the_chain_as_it_was(world):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await world.store.write(work)
-    assert world.wrong() == []
-    await world.service.access.audit.append(Origin(), "run.terminate", "x", "done")
-    found, _ = await world.service.access.audit.page(0, 0, 10)
+        await harness.store.write(work)
+    assert harness.wrong() == []
+    await harness.service.access.audit.append(Origin(), "run.terminate", "x", "done")
+    found, _ = await harness.service.access.audit.page(0, 0, 10)
     assert [event.number for event in found] == [1, 2, 3, 4, 5, 6]
     assert Head(6, found[-1].hash).number == 6
 

@@ -6,9 +6,9 @@ import logging
 
 import apsw
 import pytest
+from tests.harness import declare
 from tests.running import of_sqlite
 from tests.store.faulty import faulty_world
-from tests.world import declare
 
 from headway.errors import StorageBusy
 from headway.server import NATIVE_SURFACE
@@ -45,14 +45,14 @@ async def test_while_another_program_writes_commands_are_answered_with_503_and_n
 
 
 async def test_in_one_by_one_only_the_first_waits_for_the_lock():
-    world, database = faulty_world()
-    writer = world.store.writer
+    harness, database = faulty_world()
+    writer = harness.store.writer
     from headway.store.command import FunctionCommand
 
     database.arm(1, DatabaseLocked(), only="begin")
     done, _ = writer._one_by_one([FunctionCommand(lambda uow: None) for _ in range(3)])
     assert [StorageBusy] * 3 == [type(command.failure) for command in done]
-    await world.close()
+    await harness.close()
 
 
 async def test_a_read_that_finds_the_database_locked_is_a_503(disk):

@@ -6,8 +6,8 @@ import shutil
 
 import psycopg
 import pytest
+from tests.harness import START, declare, on_disk, on_postgres
 from tests.postgres.cluster import Cluster
-from tests.world import START, declare, on_disk, on_postgres
 
 from headway.clock import ManualClock, SystemClock
 from headway.store.postgres import checkup
@@ -30,13 +30,13 @@ def beside(url):
 
 
 async def test_a_healthy_store_has_nothing_wrong(postgres_store):
-    world = on_postgres(postgres_store)
-    await world.service.servers.join()
-    worker = await world.worker()
-    await world.finished(worker)
-    await world.start("t")
+    harness = on_postgres(postgres_store)
+    await harness.service.servers.join()
+    worker = await harness.worker()
+    await harness.finished(worker)
+    await harness.start("t")
     found = looked(postgres_store, verify=True)
-    await world.close()
+    await harness.close()
     assert [name for name, (ok, _) in found.items() if not ok] == []
     assert list(found) == [
         "postgresql", "encoding", "durability", "standby", "transactions", "connections", "clocks", "schema", "runs",
@@ -73,10 +73,10 @@ async def test_a_copy_that_a_server_has_rescued_is_named_as_the_way_back(tmp_pat
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     path = tmp_path / "headway.db"
-    world = on_disk(path)
-    await world.worker()
-    await world.start("t")
-    await world.close()
+    harness = on_disk(path)
+    await harness.worker()
+    await harness.start("t")
+    await harness.close()
     copies = [tmp_path / "headway.db.rescued-20261130T112500Z", tmp_path / "tmp/headway.db.rescued-20261130T112501Z"]
     for copy in copies:
         shutil.copy(path, copy)
@@ -178,11 +178,11 @@ def test_a_database_that_loses_or_holds_back_or_is_crowded_is_found(postgres_ins
 async def test_a_file_that_has_become_too_small_a_place_says_so_and_is_not_ill(
     tmp_path, monkeypatch, limit, value, why
 ):
-    world = on_disk(tmp_path / "headway.db")
-    worker = await world.worker(declare())
-    await world.finished(worker)
-    await world.finished(worker)
-    await world.close()
+    harness = on_disk(tmp_path / "headway.db")
+    worker = await harness.worker(declare())
+    await harness.finished(worker)
+    await harness.finished(worker)
+    await harness.close()
 
     def room():
         return next(check for check in of_sqlite.checkup(tmp_path / "headway.db", verify=False) if check[0] == "room")

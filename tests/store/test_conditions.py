@@ -138,9 +138,9 @@ def in_sql(ask, dialect, condition, records):
 
 
 @pytest.fixture
-def database(world):
+def database(harness):
     """The reading connection and its dialect."""
-    return world.store.writer._database, POSTGRES if world.postgres else SQLITE
+    return harness.store.writer._database, POSTGRES if harness.postgres else SQLITE
 
 
 def test_sql_and_python_agree_on_every_condition(database):
@@ -158,7 +158,7 @@ def test_sql_and_python_agree_on_every_condition(database):
     agree()
 
 
-def test_a_record_is_found_whatever_the_walk(database, world):
+def test_a_record_is_found_whatever_the_walk(database, harness):
     """Pages by id, by an index, and both ways, together have each record that fits, once and in order."""
 
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
@@ -171,7 +171,7 @@ def test_a_record_is_found_whatever_the_walk(database, world):
         try:
             from headway.store.unit_of_work import UnitOfWork
 
-            uow = UnitOfWork(connection, world.store.definitions, {}, 1)
+            uow = UnitOfWork(connection, harness.store.definitions, {}, 1)
             storage.insert_table(uow, TABLE)
             storage.write_records(uow, TABLE, list(zip(ids, records, strict=True)), [])
             fitting = [n for n, values in zip(ids, records, strict=True) if matches(condition, values)]
@@ -205,14 +205,14 @@ def in_order(ids, values, walk):
 def paged(connection, dialect, condition, size, walk, window):
     found, after = [], ""
     while True:
-        records, after = storage.read_page(Whole(connection), dialect, TABLE, condition, after, size, walk, window)
+        records, after = storage.read_page(UncutPages(connection), dialect, TABLE, condition, after, size, walk, window)
         assert len(records) <= size
         found += [record.id for record in records]
         if not after:
             return found
 
 
-class Whole:
+class UncutPages:
     """The writing connection, with pages that are never cut."""
 
     def __init__(self, connection):

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 
 import pytest
-from tests.world import START, World, spec
+from tests.harness import START, Harness, spec
 
 from headway.clock import ManualClock
 from headway.config import Settings
@@ -44,32 +44,32 @@ def fill(where):
 
 async def full_scenario(small):
     clock = ManualClock(START)
-    world = World(open_file(small / "s.db", clock, reserve_bytes=2 * MIB), clock, Settings(), small / "s.db")
-    worker = await world.worker()
-    first = await world.start()
-    lease = await world.one(worker)
+    harness = Harness(open_file(small / "s.db", clock, reserve_bytes=2 * MIB), clock, Settings(), small / "s.db")
+    worker = await harness.worker()
+    first = await harness.start()
+    lease = await harness.one(worker)
     stuffing = fill(small)
     started = []
 
     async def start_many():
         for _ in range(200):
-            started.append(await world.start("t", {"text": "x" * 20_000}))  # noqa: PERF401 - as far as it comes
+            started.append(await harness.start("t", {"text": "x" * 20_000}))  # noqa: PERF401 - as far as it comes
 
     with pytest.raises(StorageFull):
         await start_many()
-    assert world.store.full
-    await world.rescuer.tick()
+    assert harness.store.full
+    await harness.rescuer.tick()
     with pytest.raises(StorageFull):
-        await world.runs.start(spec())
-    await world.succeed(worker, lease, "done")
-    assert "succeeded" == await world.state(first.id)
-    assert len(started) == world.tasks.counts("t").get("queued", 0)
+        await harness.runs.start(spec())
+    await harness.succeed(worker, lease, "done")
+    assert "succeeded" == await harness.state(first.id)
+    assert len(started) == harness.tasks.counts("t").get("queued", 0)
     stuffing.unlink()
-    await world.rescuer.tick()
-    assert not world.store.full
-    assert "queued" == (await world.start()).state
+    await harness.rescuer.tick()
+    assert not harness.store.full
+    assert "queued" == (await harness.start()).state
     assert (small / "s.db.reserve").stat().st_size == 2 * MIB
-    await world.close()
+    await harness.close()
 
 
 def test_a_full_disk_refuses_starts_finishes_runs_and_heals(small):

@@ -10,9 +10,9 @@ import threading
 import apsw
 import psycopg
 import pytest
+from tests.harness import START, declare, on_disk, on_postgres, spec
 from tests.postgres.cluster import Cluster
 from tests.rows import verify_postgres as verify
-from tests.world import START, declare, on_disk, on_postgres, spec
 
 from headway.clock import ManualClock, SystemClock
 from headway.kernel.run import State
@@ -56,17 +56,17 @@ def filled(path):
 
 
 async def busy(path):
-    """Make a store with a history: runs that ended, wait, run, are parked; return the world, still open."""
-    world = on_disk(path)
-    worker = await world.worker(declare(), declare("slow", concurrency_per_key=1))
+    """Make a store with a history: runs that ended, wait, run, are parked; return the harness, still open."""
+    harness = on_disk(path)
+    worker = await harness.worker(declare(), declare("slow", concurrency_per_key=1))
     for number in range(4):
-        await world.start("t", {"n": number}, labels={"a": str(number)})
-    await world.start_many(*[spec("slow", key="k") for _ in range(3)])
-    lease, other, *_ = await world.claim(worker, 4)
-    await world.tell(worker, lease, wire.ResultReport, value=b'"\\u0000 and \\\\N"')
-    await world.succeed(worker, lease, {"a": [1.5, None]})
-    await world.fail(worker, other, type="E", message="a\tb\nc\\d")
-    return world, worker
+        await harness.start("t", {"n": number}, labels={"a": str(number)})
+    await harness.start_many(*[spec("slow", key="k") for _ in range(3)])
+    lease, other, *_ = await harness.claim(worker, 4)
+    await harness.tell(worker, lease, wire.ResultReport, value=b'"\\u0000 and \\\\N"')
+    await harness.succeed(worker, lease, {"a": [1.5, None]})
+    await harness.fail(worker, other, type="E", message="a\tb\nc\\d")
+    return harness, worker
 
 
 def rows(path, url):
@@ -126,8 +126,8 @@ def test_every_table_that_a_migration_makes_is_moved_but_those_that_stay(postgre
 
 
 async def test_every_row_arrives_as_it_was(path, postgres_url):
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     filled(path)
     report = moved(path, postgres_url)
     here, there = rows(path, postgres_url)
@@ -138,8 +138,8 @@ async def test_every_row_arrives_as_it_was(path, postgres_url):
 
 
 async def test_what_has_arrived_is_a_sound_store(path, postgres_url):
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     moved(path, postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         assert verify(connection) == []
@@ -151,8 +151,8 @@ def test_an_empty_store_moves_too(path, postgres_url):
 
 
 async def test_the_file_stays_as_it_is(path, postgres_url):
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     before = path.read_bytes()
     moved(path, postgres_url)
     assert path.read_bytes() == before
@@ -172,8 +172,8 @@ class Stopped(Exception):
 
 
 async def test_a_move_that_is_stopped_after_each_part_goes_on_without_doubling(path, postgres_url):
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     filled(path)
     told = []
 
@@ -239,8 +239,8 @@ def test_a_database_that_crashes_underneath_is_gone_on_with(path, postgres_insta
 
 
 async def test_a_store_that_is_half_there_is_not_served(path, postgres_url):
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
 
     def stop(step):
         raise Stopped
@@ -258,8 +258,8 @@ def _serve(url):
 
 
 async def test_a_move_that_is_done_is_not_done_again(path, postgres_url):
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     first = moved(path, postgres_url)
     again = moved(path, postgres_url)
     assert again.already
@@ -270,10 +270,10 @@ async def test_a_move_that_is_done_is_not_done_again(path, postgres_url):
 
 
 async def test_a_file_that_a_server_has_is_refused(path, postgres_url):
-    world, _ = await busy(path)
+    harness, _ = await busy(path)
     with pytest.raises(StoreRefused, match="is in use by a server: stop that first"):
         moved(path, postgres_url)
-    await world.close()
+    await harness.close()
 
 
 def test_a_file_that_is_not_there_is_refused_and_not_made(path, postgres_url):
@@ -334,13 +334,13 @@ async def test_a_store_that_was_served_between_two_parts_is_refused(path, postgr
     def stop(step):
         raise Stopped
 
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     with pytest.raises(Stopped):
         moved(path, postgres_url, tell=stop)
-    world = on_disk(path)
-    await world.start("t")
-    await world.close()
+    harness = on_disk(path)
+    await harness.start("t")
+    await harness.close()
     with pytest.raises(StoreRefused, match="a server has used it since"):
         moved(path, postgres_url)
 
@@ -382,8 +382,8 @@ def test_what_postgresql_cannot_keep_is_named(path, postgres_url):
 
 
 async def test_a_database_with_a_living_server_is_refused(path, postgres_store):
-    world = on_postgres(postgres_store)
-    await world.service.servers.join()
+    harness = on_postgres(postgres_store)
+    await harness.service.servers.join()
     stop = threading.Event()
 
     def beat():
@@ -399,14 +399,14 @@ async def test_a_database_with_a_living_server_is_refused(path, postgres_store):
     finally:
         stop.set()
         beating.join()
-    await world.service.servers.leave()
-    await world.close()
+    await harness.service.servers.leave()
+    await harness.close()
 
 
 async def test_a_server_that_is_gone_stands_in_nobodys_way(path, postgres_store):
-    world = on_postgres(postgres_store)
-    await world.service.servers.join()
-    await world.close()
+    harness = on_postgres(postgres_store)
+    await harness.service.servers.join()
+    await harness.close()
     moved(empty(path), postgres_store, silent_s=0.5)
     with psycopg.connect(postgres_store) as connection:
         assert connection.execute("SELECT count(*) FROM servers").fetchone() == (0,)
@@ -414,7 +414,7 @@ async def test_a_server_that_is_gone_stands_in_nobodys_way(path, postgres_store)
 
 async def test_a_server_that_comes_up_meanwhile_is_found(path, postgres_store):
     """It was open before the move began, and takes its place after: nothing it has done may be mixed in."""
-    world = on_postgres(postgres_store)
+    harness = on_postgres(postgres_store)
     filled(empty(path))
     with psycopg.connect(postgres_store, autocommit=True) as side:
         told = []
@@ -427,7 +427,7 @@ async def test_a_server_that_comes_up_meanwhile_is_found(path, postgres_store):
             moved(path, postgres_store, tell=join)
         assert len(told) == 1, "the next part is not copied any more"
         side.execute("DELETE FROM servers")
-    await world.store.close()
+    await harness.store.close()
 
 
 def test_two_moves_into_one_database_take_turns(path, postgres_url, tmp_path):
@@ -454,9 +454,9 @@ def test_a_database_that_cannot_be_reached_changes_nothing(path):
 
 
 async def test_the_feed_goes_on_where_it_was(path, postgres_url):
-    world, _ = await busy(path)
-    before = [event async for event in _feed(world, 0)]
-    await world.close()
+    harness, _ = await busy(path)
+    before = [event async for event in _feed(harness, 0)]
+    await harness.close()
     moved(path, postgres_url)
     there = on_postgres(postgres_url)
     await there.service.servers.join()
@@ -471,8 +471,8 @@ async def test_the_feed_goes_on_where_it_was(path, postgres_url):
 
 
 async def test_the_feed_goes_on_after_positions_that_the_database_would_only_reach_later(path, postgres_url):
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     connection = apsw.Connection(str(path))
     connection.execute("UPDATE events SET position = position + (1 << 50)")
     connection.close()
@@ -486,19 +486,19 @@ async def test_the_feed_goes_on_after_positions_that_the_database_would_only_rea
     await there.close()
 
 
-async def _feed(world, after):
-    while page := (await world.store.read.feed(1, after, 5))[0]:
+async def _feed(harness, after):
+    while page := (await harness.store.read.feed(1, after, 5))[0]:
         for event in page:
             yield event
         after = page[-1].position
 
 
 async def test_a_worker_that_was_at_it_finishes_on_the_new_server(path, postgres_url):
-    world = on_disk(path)
-    worker = await world.worker()
-    run = await world.start("t")
-    lease = await world.one(worker)
-    await world.close()
+    harness = on_disk(path)
+    worker = await harness.worker()
+    run = await harness.start("t")
+    lease = await harness.one(worker)
+    await harness.close()
     moved(path, postgres_url)
     there = on_postgres(postgres_url)
     await there.workers.restore()
@@ -510,11 +510,11 @@ async def test_a_worker_that_was_at_it_finishes_on_the_new_server(path, postgres
 
 
 async def test_the_run_of_a_worker_that_does_not_come_back_is_done_by_another(path, postgres_url):
-    world = on_disk(path)
-    lost = await world.worker()
-    run = await world.start("t")
-    await world.one(lost)
-    await world.close()
+    harness = on_disk(path)
+    lost = await harness.worker()
+    run = await harness.start("t")
+    await harness.one(lost)
+    await harness.close()
     moved(path, postgres_url)
     there = on_postgres(postgres_url)
     await there.workers.restore()
@@ -530,8 +530,8 @@ async def test_the_run_of_a_worker_that_does_not_come_back_is_done_by_another(pa
 async def test_the_doctor_of_the_file_and_of_the_database_count_the_same(path, postgres_url):
     from headway.serving import offline
 
-    world, _ = await busy(path)
-    await world.close()
+    harness, _ = await busy(path)
+    await harness.close()
     moved(path, postgres_url)
     here, there = offline.doctor(f"sqlite:///{path}"), offline.doctor(postgres_url, verify=True)
     counts = [next(check.message for check in checks if check.name == "runs") for checks in (here, there)]

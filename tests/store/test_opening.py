@@ -7,9 +7,9 @@ import sys
 
 import apsw
 import pytest
+from tests.harness import on_disk
 from tests.rows import verify
 from tests.running import of_sqlite
-from tests.world import on_disk
 
 from headway.clock import ManualClock
 from headway.errors import RunPurged
@@ -93,12 +93,12 @@ async def test_commits_are_synced_before_they_are_answered(disk):
 
 
 async def test_a_store_of_before_organisations_is_upgraded_and_all_of_it_is_the_first_ones(tmp_path):
-    world = on_disk(tmp_path / "new.db")
-    worker = await world.worker()
-    kept = await world.finished(worker, labels={"a": "b"}, key="k")
-    removed = await world.finished(worker)
-    await world.runs.delete(removed.id)
-    await world.close()
+    harness = on_disk(tmp_path / "new.db")
+    worker = await harness.worker()
+    kept = await harness.finished(worker, labels={"a": "b"}, key="k")
+    removed = await harness.finished(worker)
+    await harness.runs.delete(removed.id)
+    await harness.close()
     old = apsw.Connection(str(tmp_path / "old.db"))
     number, name, sql = migrations(SQLITE)[0]
     old.execute(sql)

@@ -4,8 +4,8 @@ import re
 
 import pytest
 from tests.faults.waiting import until
+from tests.harness import START
 from tests.postgres.cluster import Cluster
-from tests.world import START
 
 from headway.clock import ManualClock, SystemClock
 from headway.store.database import StoreRefused

@@ -6,8 +6,8 @@ import tracemalloc
 
 import msgspec
 import pytest
+from tests.harness import declare, raw, spec
 from tests.running import of_sqlite
-from tests.world import declare, raw, spec
 
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import State
@@ -18,10 +18,10 @@ from headway.store.reader import PAGE_BYTES, WINDOWS
 MIB = 1024 * 1024
 
 
-async def large_runs(world, number=12, size=MIB):
+async def large_runs(harness, number=12, size=MIB):
     """Start and finish runs with large outputs; return their ids."""
-    worker = await world.worker(declare("t"))
-    return [(await world.finished(worker, "x" * size, labels={"a": "b"})).id for _ in range(number)]
+    worker = await harness.worker(declare("t"))
+    return [(await harness.finished(worker, "x" * size, labels={"a": "b"})).id for _ in range(number)]
 
 
 async def pages(read):
@@ -57,10 +57,10 @@ async def test_a_page_of_large_runs_is_short_and_the_next_one_goes_on(disk, name
     assert {len(page) for page in found} == {3}, "with what else a run has, four of them are more than 4 MiB"
 
 
-async def test_one_run_that_is_larger_than_a_page_is_a_page(world):
-    ids = await large_runs(world, 3, PAGE_BYTES + 1)
+async def test_one_run_that_is_larger_than_a_page_is_a_page(harness):
+    ids = await large_runs(harness, 3, PAGE_BYTES + 1)
     assert [[run_id] for run_id in ids] == await pages(
-        lambda after: world.runs.page(RunFilter(), Page(50, after, False))
+        lambda after: harness.runs.page(RunFilter(), Page(50, after, False))
     )
 
 
@@ -74,37 +74,37 @@ async def test_what_does_not_go_into_the_page_is_not_read(disk):
         assert most < 4 * PAGE_BYTES
 
 
-async def test_text_that_is_not_ascii_counts_by_its_bytes(world):
-    worker = await world.worker()
+async def test_text_that_is_not_ascii_counts_by_its_bytes(harness):
+    worker = await harness.worker()
     for _ in range(3):
-        await world.finished(worker, "ü" * (MIB + MIB // 8))
-    runs, after = await world.runs.page(RunFilter(), Page())
+        await harness.finished(worker, "ü" * (MIB + MIB // 8))
+    runs, after = await harness.runs.page(RunFilter(), Page())
     assert (1, runs[0].id) == (len(runs), after)
 
 
-async def test_events_and_results_come_in_pages_of_so_much_text_and_without_gaps(world):
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
+async def test_events_and_results_come_in_pages_of_so_much_text_and_without_gaps(harness):
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
     for number in range(6):
-        await world.tell(worker, lease, wire.ResultReport, name=f"r{number}", value=raw("x" * MIB))
+        await harness.tell(worker, lease, wire.ResultReport, name=f"r{number}", value=raw("x" * MIB))
     seen, after, more = [], 0, True
     while more:
-        page, more = await world.history.page(run.id, after, 100)
+        page, more = await harness.history.page(run.id, after, 100)
         seen.append([event.seq for event in page])
         after = seen[-1][-1]
     assert ([1, 2, 3, 4, 5, 6, 7, 8], 2) == (joined(seen), len(seen))
-    feed, _, more = await world.store.read.feed(1, 0, 100)
-    few, _, also = await world.store.read.feed(1, 0, 100, (run.id,))
+    feed, _, more = await harness.store.read.feed(1, 0, 100)
+    few, _, also = await harness.store.read.feed(1, 0, 100, (run.id,))
     assert (feed, more) == (few, also)
     assert (5, True) == (len(feed), more)
-    results, more = await world.history.results(run.id, 0, 100)
+    results, more = await harness.history.results(run.id, 0, 100)
     assert ([1, 2, 3], True) == ([result.number for result in results], more)
-    assert 8 == len(await world.history.events(run.id, 0, 100))
-    told = world.history.watch(run.id, 0, lambda: False)
+    assert 8 == len(await harness.history.events(run.id, 0, 100))
+    told = harness.history.watch(run.id, 0, lambda: False)
     assert [1, 2, 3, 4, 5, 6, 7, 8] == [event.seq for event in [await anext(told) for _ in range(9)][1:]]
     await told.aclose()
-    told = world.history.feed(0, (), lambda: False)
+    told = harness.history.feed(0, (), lambda: False)
     assert [1, 2, 3, 4, 5, 6, 7, 8] == [event.seq for event in [await anext(told) for _ in range(8)]]
     await told.aclose()
 
@@ -115,9 +115,9 @@ async def test_events_and_results_come_in_pages_of_so_much_text_and_without_gaps
 class Spy:
     """Notes the statements of lists on their way to the store."""
 
-    def __init__(self, world):
+    def __init__(self, harness):
         self.said = []
-        near = world.store.read.near
+        near = harness.store.read.near
         self._select, near.select_within = near.select_within, self._note
 
     def _note(self, bytes_max, sql, binds):
@@ -125,83 +125,83 @@ class Spy:
         return self._select(bytes_max, sql, binds)
 
 
-@of_sqlite("world")
-async def test_what_the_counters_know_not_to_be_there_is_not_looked_for(world):
-    await world.worker(declare("t"), declare("u"))
-    await world.start("t")
-    spy = Spy(world)
+@of_sqlite("harness")
+async def test_what_the_counters_know_not_to_be_there_is_not_looked_for(harness):
+    await harness.worker(declare("t"), declare("u"))
+    await harness.start("t")
+    spy = Spy(harness)
     for wanted in (RunFilter(state=(State.FAILED,)), RunFilter(task=("u",)), RunFilter(task=("u",), state=(State.QUEUED,)),
                    RunFilter(queue=("none", "other"))):  # fmt: skip
-        assert ([], "") == await world.runs.page(wanted, Page())
-        assert [] == await world.store.read.ids(wanted, "", 10)
+        assert ([], "") == await harness.runs.page(wanted, Page())
+        assert [] == await harness.store.read.ids(wanted, "", 10)
     assert [] == spy.said
 
 
-async def test_a_list_by_the_end_of_runs_that_have_none_is_not_looked_for(world):
-    await world.worker()
-    await world.start()
-    spy = Spy(world)
-    assert ([], "") == await world.runs.page(RunFilter(state=(State.QUEUED,)), Page(by_end=True))
+async def test_a_list_by_the_end_of_runs_that_have_none_is_not_looked_for(harness):
+    await harness.worker()
+    await harness.start()
+    spy = Spy(harness)
+    assert ([], "") == await harness.runs.page(RunFilter(state=(State.QUEUED,)), Page(by_end=True))
     assert [] == spy.said
 
 
-@of_sqlite("world")
-async def test_the_rarer_of_two_fields_leads(world):
-    await world.worker(declare("t"), declare("u"))
-    await world.start_many(
+@of_sqlite("harness")
+async def test_the_rarer_of_two_fields_leads(harness):
+    await harness.worker(declare("t"), declare("u"))
+    await harness.start_many(
         *[spec("t")] * 5, spec("u"), spec("u", delay="1h"), spec("t", delay="1h"), spec("t", delay="1h")
     )
-    world.store.read.window = 4
-    spy = Spy(world)
-    assert 1 == len((await world.runs.page(RunFilter(task=("u",), state=(State.QUEUED,)), Page()))[0])
-    assert 2 == len((await world.runs.page(RunFilter(task=("t",), state=(State.SCHEDULED,)), Page()))[0])
+    harness.store.read.window = 4
+    spy = Spy(harness)
+    assert 1 == len((await harness.runs.page(RunFilter(task=("u",), state=(State.QUEUED,)), Page()))[0])
+    assert 2 == len((await harness.runs.page(RunFilter(task=("t",), state=(State.SCHEDULED,)), Page()))[0])
     assert ["runs_by_task" in spy.said[0], "runs_by_state" in spy.said[1]] == [True, True]
 
 
-@of_sqlite("world")
+@of_sqlite("harness")
 @pytest.mark.parametrize("rare", [RunFilter(labels={"few": "1"}), RunFilter(state=(State.SCHEDULED,))])
-async def test_what_is_rarer_than_a_label_leads(world, rare):
-    await world.worker()
+async def test_what_is_rarer_than_a_label_leads(harness, rare):
+    await harness.worker()
     for number in range(9):
-        await world.start(labels={"all": "x", "few": str(number // 7)}, delay="1h" if number > 6 else None)
-    world.store.read.window = 4
-    spy = Spy(world)
+        await harness.start(labels={"all": "x", "few": str(number // 7)}, delay="1h" if number > 6 else None)
+    harness.store.read.window = 4
+    spy = Spy(harness)
     wanted = RunFilter(labels={"all": "x", **rare.labels}, state=rare.state)
-    assert 2 == len((await world.runs.page(wanted, Page()))[0])
+    assert 2 == len((await harness.runs.page(wanted, Page()))[0])
     assert ("run_labels AS one CROSS JOIN" in spy.said[0]) == bool(rare.labels)
     assert not rare.labels or "runs.id = one.run_id AND one.name = :label_name_1" in spy.said[0]
 
 
-@of_sqlite("world")
-async def test_few_that_ended_lately_are_found_by_their_end_and_many_by_walking(world):
-    worker = await world.worker()
+@of_sqlite("harness")
+async def test_few_that_ended_lately_are_found_by_their_end_and_many_by_walking(harness):
+    worker = await harness.worker()
     for _ in range(3):
-        await world.finished(worker)
+        await harness.finished(worker)
     for _ in range(10):
-        await world.start()
-    spy = Spy(world)
+        await harness.start()
+    spy = Spy(harness)
     for window in (9, 2):
-        world.store.read.window = window
-        await world.runs.page(RunFilter(finished_after=1), Page())
+        harness.store.read.window = window
+        await harness.runs.page(RunFilter(finished_after=1), Page())
     assert ["runs_by_end" in spy.said[0], "runs_by_end" in spy.said[-1]] == [True, False]
 
 
 # -- windows ---------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_page_looks_at_so_many_runs_only_and_says_where_the_next_one_goes_on(world):
-    await world.worker(declare("t"), declare("u"))
-    last = await world.start("u", labels={"a": "b"})
+async def test_a_page_looks_at_so_many_runs_only_and_says_where_the_next_one_goes_on(harness):
+    await harness.worker(declare("t"), declare("u"))
+    last = await harness.start("u", labels={"a": "b"})
     for _ in range(WINDOWS * 2):
-        await world.start("t", labels={"a": "b"})
-        await world.start("u")
+        await harness.start("t", labels={"a": "b"})
+        await harness.start("u")
     wanted = RunFilter(task=("u",), labels={"a": "b"})
-    assert [[last.id]] == await pages(lambda after: world.runs.page(wanted, Page(after=after)))
-    world.store.read.window = 1
-    spy = Spy(world)
-    runs, after = await world.runs.page(wanted, Page())
+    assert [[last.id]] == await pages(lambda after: harness.runs.page(wanted, Page(after=after)))
+    harness.store.read.window = 1
+    spy = Spy(harness)
+    runs, after = await harness.runs.page(wanted, Page())
     assert ([], True, WINDOWS) == (runs, after > last.id, len(spy.said))
-    assert [last.id] == joined(await pages(lambda at: world.runs.page(wanted, Page(after=at or after))))
+    assert [last.id] == joined(await pages(lambda at: harness.runs.page(wanted, Page(after=at or after))))
 
 
 WANTED = {
@@ -226,19 +226,19 @@ WANTED = {
 }
 
 
-async def a_mixture(world):
+async def a_mixture(harness):
     """Make runs of all kinds, a millisecond each; the later half ends in another order than it began."""
-    worker = await world.worker(declare("t"), declare("u"), queues=["q", "r"], capacity=50)
-    root, born = await world.start("t", queue="r"), world.clock.now_ms()
+    worker = await harness.worker(declare("t"), declare("u"), queues=["q", "r"], capacity=50)
+    root, born = await harness.start("t", queue="r"), harness.clock.now_ms()
     for number in range(20):
-        world.clock.advance(1)
-        await world.start(
+        harness.clock.advance(1)
+        await harness.start(
             "tu"[number % 2], queue="qr"[number % 3 == 0], priority=number % 4, key=f"k{number % 2}",
             labels={"odd": str(number % 2), "third": str(number % 3)}, parent_id=root.id if number % 4 else None,
         )  # fmt: skip
         if number % 5 == 4:
-            for lease in await world.claim(worker, 3):
-                await (world.succeed if number % 2 else world.fail)(worker, lease)
+            for lease in await harness.claim(worker, 3):
+                await (harness.succeed if number % 2 else harness.fail)(worker, lease)
     return root, born
 
 
@@ -259,24 +259,24 @@ def is_wanted(run, wanted):
 
 
 @pytest.mark.parametrize("name", WANTED)
-async def test_whatever_is_looked_at_at_once_all_pages_have_each_run_once_and_in_order(world, name):
-    root, born = await a_mixture(world)
+async def test_whatever_is_looked_at_at_once_all_pages_have_each_run_once_and_in_order(harness, name):
+    root, born = await a_mixture(harness)
     fields = {
         field: root.id if field in ("parent_id", "root_id") else born + value if type(value) is int else value
         for field, value in WANTED[name].items()
     }
     wanted = RunFilter(**fields)
-    everything, _ = await world.runs.page(RunFilter(), Page(1000))
+    everything, _ = await harness.runs.page(RunFilter(), Page(1000))
     fit = [run for run in everything if is_wanted(run, wanted)]
     assert fit
     for window, size, newest_first, by_end in itertools.product(
         (1, 2, 5, 1000), (1, 3, 50), (True, False), (True, False)
     ):
-        world.store.read.window = window
+        harness.store.read.window = window
         runs = [run for run in fit if run.finished_at is not None or not by_end]
         runs.sort(key=lambda run: place((run.finished_at, run.id)) if by_end else run.id, reverse=newest_first)
         at = Page(size, None, newest_first, by_end)
-        found = await pages(lambda after, at=at: world.runs.page(wanted, msgspec.structs.replace(at, after=after)))
+        found = await pages(lambda after, at=at: harness.runs.page(wanted, msgspec.structs.replace(at, after=after)))
         assert [run.id for run in runs] == joined(found), (window, size, newest_first, by_end)
         assert max(map(len, found)) <= size
-        assert sorted(run.id for run in fit) == await world.store.read.ids(wanted, "", 1000)
+        assert sorted(run.id for run in fit) == await harness.store.read.ids(wanted, "", 1000)

@@ -5,8 +5,8 @@ import re
 
 import psycopg
 import pytest
+from tests.harness import START
 from tests.store.plans import FILTERS, LEADS, PLANS, SORTS
-from tests.world import START
 
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import State

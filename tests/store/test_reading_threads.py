@@ -105,10 +105,10 @@ async def test_a_database_that_does_not_answer_an_interrupt_is_called_unavailabl
     await idle(disk)
 
 
-async def test_a_query_in_memory_ends_in_time_as_well(world):
+async def test_a_query_in_memory_ends_in_time_as_well(harness):
     with pytest.raises(QueryTooCostly):
-        await as_requester(world, Requester(1, 0.1))
-    assert 1 == await as_requester(world, Requester(1, 30), quick)
+        await as_requester(harness, Requester(1, 0.1))
+    assert 1 == await as_requester(harness, Requester(1, 30), quick)
 
 
 async def test_closing_interrupts_what_is_under_way(disk):

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from tests.faults.proxy import Wire
 from tests.faults.waiting import until
-from tests.world import START
+from tests.harness import START
 
 from headway.clock import ManualClock
 from headway.store.database import DatabaseGone

@@ -13,10 +13,10 @@ of_postgres = pytest.mark.parametrize("disk", ["postgres"], indirect=True)
 
 
 @contextlib.asynccontextmanager
-async def busy(world):
+async def busy(harness):
     """Keep the first writer in the middle of a transaction."""
     entered, gate = threading.Event(), threading.Event()
-    held = world.store.write(lambda uow: entered.set() or gate.wait(20))
+    held = harness.store.write(lambda uow: entered.set() or gate.wait(20))
     try:
         await asyncio.to_thread(entered.wait, 10)
         yield

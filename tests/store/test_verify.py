@@ -1,9 +1,9 @@
 """The check of everything finds what it is for, and finds nothing else."""
 
 import pytest
+from tests.harness import declare, in_memory
 from tests.rows import verify
 from tests.running import of_sqlite
-from tests.world import declare, in_memory
 
 from headway.kernel.run import PARKED
 from headway.protocol import workers as wire
@@ -35,15 +35,15 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 async def test_damage_is_found_and_named(damage):
-    world = in_memory()
-    worker = await world.worker()
-    await world.start("t", labels={"a": "b"})
-    lease = await world.one(worker)
-    await world.tell(worker, lease, wire.ResultReport, value=b"1")
-    await world.succeed(worker, lease)
-    assert [] == verify(world.connection())
-    world.sql(damage)
-    found = [str(finding) for finding in verify(world.connection())]
+    harness = in_memory()
+    worker = await harness.worker()
+    await harness.start("t", labels={"a": "b"})
+    lease = await harness.one(worker)
+    await harness.tell(worker, lease, wire.ResultReport, value=b"1")
+    await harness.succeed(worker, lease)
+    assert [] == verify(harness.connection())
+    harness.sql(damage)
+    found = [str(finding) for finding in verify(harness.connection())]
     assert any(DAMAGE[damage] in finding for finding in found), found
 
 
@@ -59,32 +59,32 @@ SCHEDULED = {
 
 @pytest.mark.parametrize("damage", SCHEDULED)
 async def test_damage_to_schedules_is_found_and_named(damage):
-    world = in_memory()
-    await world.worker()
-    await world.schedules.create(CreateSchedule(name="s", task="t", occurrence="Every Minute", overlap="queue"))
-    await world.advance(60_000)
-    await world.advance(60_000)
-    assert [] == verify(world.connection())
-    world.sql(damage)
-    found = [str(finding) for finding in verify(world.connection())]
+    harness = in_memory()
+    await harness.worker()
+    await harness.schedules.create(CreateSchedule(name="s", task="t", occurrence="Every Minute", overlap="queue"))
+    await harness.advance(60_000)
+    await harness.advance(60_000)
+    assert [] == verify(harness.connection())
+    harness.sql(damage)
+    found = [str(finding) for finding in verify(harness.connection())]
     assert any(SCHEDULED[damage] in finding for finding in found), found
 
 
 async def test_a_lease_of_a_worker_that_is_gone_is_found():
-    world = in_memory()
-    worker = await world.worker()
-    await world.start()
-    await world.one(worker)
-    world.sql("UPDATE workers SET state = 'gone'")
-    assert "which is gone" in str(verify(world.connection())[0])
+    harness = in_memory()
+    worker = await harness.worker()
+    await harness.start()
+    await harness.one(worker)
+    harness.sql("UPDATE workers SET state = 'gone'")
+    assert "which is gone" in str(verify(harness.connection())[0])
 
 
 async def test_runs_that_wait_for_a_slot_that_is_free_are_found():
-    world = in_memory()
-    await world.worker(declare("t", concurrency_per_key=1))
-    await world.start("t", key="k")
-    world.sql("UPDATE runs SET parked_until = ?", PARKED)
-    assert "wait for a slot that is free" in str(verify(world.connection())[0])
+    harness = in_memory()
+    await harness.worker(declare("t", concurrency_per_key=1))
+    await harness.start("t", key="k")
+    harness.sql("UPDATE runs SET parked_until = ?", PARKED)
+    assert "wait for a slot that is free" in str(verify(harness.connection())[0])
 
 
 @of_sqlite("disk")

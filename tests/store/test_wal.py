@@ -8,8 +8,8 @@ import sqlite3
 
 import apsw
 import pytest
+from tests.harness import START, on_disk
 from tests.rows import verify
-from tests.world import START, on_disk
 
 from headway.clock import ManualClock
 from headway.store.database import StorageBroken
@@ -30,15 +30,15 @@ def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
 
     async def make():
-        world = on_disk(folder / "live.db")
-        worker = await world.worker()
+        harness = on_disk(folder / "live.db")
+        worker = await harness.worker()
         for n in range(40):
-            await world.start("t", {"n": n, "text": "x" * 50})
-        lease = await world.one(worker)
-        await world.succeed(worker, lease, "done")
+            await harness.start("t", {"n": n, "text": "x" * 50})
+        lease = await harness.one(worker)
+        await harness.succeed(worker, lease, "done")
         for suffix in FILES:
             shutil.copy(folder / f"live.db{suffix}", folder / f"store.db{suffix}")
-        await world.close()
+        await harness.close()
 
     asyncio.run(make())
     return folder / "store.db"
@@ -175,17 +175,17 @@ def test_what_an_earlier_log_has_left_behind_the_end_is_no_damage(tmp_path):
     """SQLite begins at the front again and leaves the rest as it is."""
 
     async def make():
-        world = on_disk(tmp_path / "live.db")
-        await world.worker()
+        harness = on_disk(tmp_path / "live.db")
+        await harness.worker()
         for n in range(30):
-            await world.start("t", {"n": n, "text": "x" * 5_000})
+            await harness.start("t", {"n": n, "text": "x" * 5_000})
         before = log_of(tmp_path / "live.db").read_bytes()[16:24]
-        world.store._connections[0].connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        harness.store._connections[0].connection.execute("PRAGMA wal_checkpoint(RESTART)")
         for n in range(3):
-            await world.start("t", {"n": n})
+            await harness.start("t", {"n": n})
         for suffix in FILES:
             shutil.copy(tmp_path / f"live.db{suffix}", tmp_path / f"store.db{suffix}")
-        await world.close()
+        await harness.close()
         return before
 
     before = asyncio.run(make())

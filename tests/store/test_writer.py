@@ -6,8 +6,8 @@ import logging
 import threading
 
 import pytest
+from tests.harness import START, declare, on_postgres, opened, spec
 from tests.store.faulty import faulty, faulty_world
-from tests.world import START, declare, on_postgres, opened, spec
 
 from headway.clock import ManualClock
 from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, StorageFull, StorageUnavailable
@@ -174,20 +174,20 @@ async def test_a_caller_that_left_is_not_given_what_comes_later(disk):
 
 
 @pytest.mark.parametrize("served_first", [True, False])
-async def test_a_caller_that_leaves_in_the_turn_in_which_it_is_served_has_it_handed_back(world, served_first):
+async def test_a_caller_that_leaves_in_the_turn_in_which_it_is_served_has_it_handed_back(harness, served_first):
     """Either comes first: what it is given, or its end; it hears of neither before the next turn of the loop."""
-    worker = await world.worker()
-    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    worker = await harness.worker()
+    waiting = asyncio.ensure_future(harness.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
     if not served_first:
         waiting.cancel()
-    run = await world.start()
-    assert ("running", 1) == (await world.state(run.id), (await world.runs.get(run.id)).attempt)
+    run = await harness.start()
+    assert ("running", 1) == (await harness.state(run.id), (await harness.runs.get(run.id)).attempt)
     if served_first:
         waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    run = await world.runs.get(run.id)
+    run = await harness.runs.get(run.id)
     assert ("queued", 0) == (run.state, run.attempt)
 
 
@@ -218,7 +218,7 @@ async def test_a_time_out_and_a_run_that_comes_at_that_moment_lose_nothing(disk)
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def broken_world(request, tmp_path):
-    """Make a world, on disk, whose storage can be made to fail."""
+    """Make a harness, on disk, whose storage can be made to fail."""
     if request.param == "sqlite":
         place, dialect = tmp_path / "s.db", SQLITE
     else:
@@ -233,12 +233,12 @@ def broken_world(request, tmp_path):
     return make
 
 
-async def started_again(world):
+async def started_again(harness):
     """Start a run as soon as the database is there again."""
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(StorageUnavailable):
-                return await world.start()
+                return await harness.start()
             await asyncio.sleep(0)
 
 
@@ -247,82 +247,88 @@ async def started_again(world):
 async def test_storage_that_broke_its_word_is_not_asked_again(broken_world, where, threaded, caplog):
     caplog.set_level(logging.CRITICAL + 1)
 
-    world, database = broken_world(threaded=threaded)
-    stopped = world.announced(StorageStopped)
-    worker = await world.worker()
-    kept = await world.start()
-    lease = await world.one(worker)
-    waiting = asyncio.ensure_future(world.claim(await world.worker(declare("u")), 1, "30s"))
+    harness, database = broken_world(threaded=threaded)
+    stopped = harness.announced(StorageStopped)
+    worker = await harness.worker()
+    kept = await harness.start()
+    lease = await harness.one(worker)
+    waiting = asyncio.ensure_future(harness.claim(await harness.worker(declare("u")), 1, "30s"))
     await asyncio.sleep(0)
     database.arm(1, StorageBroken("fsync failed"), only=where)
-    answers = await asyncio.gather(*(world.runs.start(spec()) for _ in range(20)), return_exceptions=True)
+    answers = await asyncio.gather(*(harness.runs.start(spec()) for _ in range(20)), return_exceptions=True)
     assert {StorageFailed} == {type(answer) for answer in answers}
     asked = len(database.log)
-    for verb in (world.start(), world.succeed(worker, lease), world.stop(kept.id), world.claim(worker), waiting):
+    for verb in (
+        harness.start(),
+        harness.succeed(worker, lease),
+        harness.stop(kept.id),
+        harness.claim(worker),
+        waiting,
+    ):
         with pytest.raises(StorageFailed):
             await verb
     assert asked == len(database.log), "storage was asked again"
     await asyncio.sleep(0)
     assert 1 == len(stopped)
     database.disarm()
-    await world.let_go()
+    await harness.let_go()
 
 
 async def test_a_break_in_the_middle_of_one_by_one_ends_all_the_rest(broken_world, caplog):
     caplog.set_level(logging.CRITICAL + 1)
 
-    world, database = broken_world(threaded=True)
-    await world.worker()
+    harness, database = broken_world(threaded=True)
+    await harness.worker()
     gate, entered = threading.Event(), threading.Event()
-    blocked = world.store.write(lambda uow: entered.set() or gate.wait(10))
+    blocked = harness.store.write(lambda uow: entered.set() or gate.wait(10))
     await asyncio.to_thread(entered.wait, 10)  # it has a transaction of its own; the rest shares the next
 
     def spoil(uow):
         uow.changes += 1
         raise InvalidState("half done")
 
-    spoilers = [world.store.write(spoil) for _ in range(4)]
-    starts = [asyncio.ensure_future(world.runs.start(spec())) for _ in range(6)]
+    spoilers = [harness.store.write(spoil) for _ in range(4)]
+    starts = [asyncio.ensure_future(harness.runs.start(spec())) for _ in range(6)]
     await asyncio.sleep(0)
     database.arm(3, StorageBroken("fsync failed"), only="commit")
     gate.set()
     answers = await asyncio.gather(blocked, *spoilers, *starts, return_exceptions=True)
     acknowledged = [answer for answer in answers[5:] if not isinstance(answer, Exception)]
-    assert len(acknowledged) == world.sql("SELECT count(*) FROM runs")[0][0]
+    assert len(acknowledged) == harness.sql("SELECT count(*) FROM runs")[0][0]
     assert StorageFailed is type(answers[-1])
     database.disarm()
-    await world.let_go()
+    await harness.let_go()
 
 
 async def test_what_was_decided_on_an_older_state_is_decided_again(broken_world):
-    world, database = broken_world(threaded=False)
-    worker = await world.worker()
-    await world.start()
-    lease = await world.one(worker)
+    harness, database = broken_world(threaded=False)
+    worker = await harness.worker()
+    await harness.start()
+    lease = await harness.one(worker)
     database.arm(1, Outdated("another server was faster"), only="save_finished")
-    await world.succeed(worker, lease, 7)
+    await harness.succeed(worker, lease, 7)
     assert (True, "succeeded", ["created", "claimed", "succeeded"]) == (
-        database.fired, await world.state(lease.run_id), await world.causes(lease.run_id)
+        database.fired, await harness.state(lease.run_id), await harness.causes(lease.run_id)
     )  # fmt: skip
-    await world.close()
+    await harness.close()
 
 
 async def test_a_save_that_finds_another_version_changes_nothing_and_is_decided_on_the_new_one(broken_world):
     """As if another server had written: the writer's own copy of the leased run is older than the row."""
-    world, _ = broken_world(threaded=False)
-    worker = await world.worker()
-    run = await world.start()
-    lease = await world.one(worker)
-    world.sql("UPDATE runs SET protected = 1, version = version + 1 WHERE id = ?", run.id)
-    await world.succeed(worker, lease)
-    after = await world.runs.get(run.id)
+    harness, _ = broken_world(threaded=False)
+    worker = await harness.worker()
+    run = await harness.start()
+    lease = await harness.one(worker)
+    harness.sql("UPDATE runs SET protected = 1, version = version + 1 WHERE id = ?", run.id)
+    await harness.succeed(worker, lease)
+    after = await harness.runs.get(run.id)
     assert ("succeeded", 1, run.version + 3) == (after.state, after.protected, after.version)
-    await world.close()
+    await harness.close()
 
 
 async def test_what_can_never_be_saved_is_told_to_try_again_later(broken_world, monkeypatch):
-    world, database = broken_world(threaded=False)
-    await world.worker()
+    harness, database = broken_world(threaded=False)
+    await harness.worker()
     real = database.must
 
     def must(count, name, /, **binds):
@@ -331,56 +337,56 @@ async def test_what_can_never_be_saved_is_told_to_try_again_later(broken_world, 
         real(count, name, **binds)
 
     monkeypatch.setattr(database, "must", must)
-    others = [asyncio.ensure_future(world.start()) for _ in range(2)]
+    others = [asyncio.ensure_future(harness.start()) for _ in range(2)]
     with pytest.raises(StorageBusy):
-        await world.start(dedupe={"key": "k", "scope": "active"})
+        await harness.start(dedupe={"key": "k", "scope": "active"})
     assert 2 == len(await asyncio.gather(*others))
-    await world.close()
+    await harness.close()
 
 
 async def test_leases_of_a_transaction_that_was_undone_are_not_handed_out(broken_world):
     """The claim is served in a transaction that does not commit; afterwards there is nothing for it."""
-    world, database = broken_world(threaded=False)
-    worker = await world.worker()
-    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    harness, database = broken_world(threaded=False)
+    worker = await harness.worker()
+    waiting = asyncio.ensure_future(harness.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
     database.arm(1, DiskFull("no space"), only="commit")
-    answers = await asyncio.gather(world.runs.start(spec()), return_exceptions=True)
+    answers = await asyncio.gather(harness.runs.start(spec()), return_exceptions=True)
     assert isinstance(answers[0], Exception)
     database.disarm()
-    world.store.check_space()
-    await world.report(worker, held=[])
+    harness.store.check_space()
+    await harness.report(worker, held=[])
     assert not waiting.done()
-    run = await world.start()
+    run = await harness.start()
     assert [run.id] == [lease.run_id for lease in await waiting]
-    await world.close()
+    await harness.close()
 
 
 @pytest.mark.parametrize("failure", [DiskFull("no space"), DatabaseGone("the connection was lost")])
 async def test_who_leaves_after_a_transaction_that_was_undone_takes_nothing_of_it_along(broken_world, failure):
     """Its wait ends before it has had another try: the run that it was given there does not exist."""
-    world, database = broken_world(threaded=False)
-    worker = await world.worker()
-    waiting = asyncio.ensure_future(world.claim(worker, 1, "30s"))
+    harness, database = broken_world(threaded=False)
+    worker = await harness.worker()
+    waiting = asyncio.ensure_future(harness.claim(worker, 1, "30s"))
     await asyncio.sleep(0)
     database.arm(1, failure, only="commit")
     with pytest.raises((StorageFull, StorageUnavailable)):
-        await world.start()
-    (claim,) = world.store.writer._patient
-    world.store.writer.cancel(claim)
+        await harness.start()
+    (claim,) = harness.store.writer._patient
+    harness.store.writer.cancel(claim)
     assert [] == await waiting
-    await world.close()
+    await harness.close()
 
 
 async def test_after_the_end_nothing_is_taken_on(broken_world):
-    world, _ = broken_world(threaded=True)
-    waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
+    harness, _ = broken_world(threaded=True)
+    waiting = asyncio.ensure_future(harness.claim(await harness.worker(), 1, "30s"))
     await asyncio.sleep(0)
-    await world.store.writer.stop()
+    await harness.store.writer.stop()
     assert [] == await waiting
     with pytest.raises(Draining):
-        await world.store.write(lambda uow: None)
-    await world.let_go()
+        await harness.store.write(lambda uow: None)
+    await harness.let_go()
 
 
 async def test_a_progress_of_a_lease_is_never_written_over_an_older_copy(disk):
@@ -405,41 +411,41 @@ async def test_a_progress_of_a_lease_is_never_written_over_an_older_copy(disk):
 
 @pytest.mark.parametrize("overtaken", [False, True], ids=["alone", "overtaken"])
 async def test_a_claim_that_waits_is_served_when_another_server_says_that_there_is_something(postgres_store, overtaken):
-    world, database = faulty_world(postgres_store)
+    harness, database = faulty_world(postgres_store)
     other = on_postgres(postgres_store)
-    waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
+    waiting = asyncio.ensure_future(harness.claim(await harness.worker(), 1, "30s"))
     await asyncio.sleep(0)
     await other.store.refresh()
     run = await other.start()
     if overtaken:
         database.arm(1, Outdated("another server was faster"), only="commit")
-    world.store.writer.expect([("default", "t")])
+    harness.store.writer.expect([("default", "t")])
     async with asyncio.timeout(5):
         assert [run.id] == [lease.run_id for lease in await waiting]
-    assert not world.store.writer._due(), "it would ask itself again and again"
+    assert not harness.store.writer._due(), "it would ask itself again and again"
     assert overtaken == bool(database.fired)
     await other.store.close()
-    await world.let_go()
+    await harness.let_go()
 
 
 async def test_a_claim_that_waits_outlives_a_lost_connection(broken_world):
-    world, database = broken_world(threaded=True)
-    waiting = asyncio.ensure_future(world.claim(await world.worker(), 1, "30s"))
+    harness, database = broken_world(threaded=True)
+    waiting = asyncio.ensure_future(harness.claim(await harness.worker(), 1, "30s"))
     await asyncio.sleep(0)
-    await world.store.write(lambda uow: None)
+    await harness.store.write(lambda uow: None)
     database.arm(1, DatabaseGone("the connection was lost"), only="commit")
     with pytest.raises(StorageUnavailable):
-        await world.start()
+        await harness.start()
     assert not waiting.done()
-    run = await started_again(world)
+    run = await started_again(harness)
     async with asyncio.timeout(10):
         assert [run.id] == [lease.run_id for lease in await waiting]
-    await world.close()
+    await harness.close()
 
 
 async def test_whatever_goes_wrong_when_the_writer_connects_again_it_tries_on(broken_world, monkeypatch, caplog):
-    world, database = broken_world(threaded=True)
-    await world.worker()
+    harness, database = broken_world(threaded=True)
+    await harness.worker()
     again, tries = database.reopen, []
 
     def reopen():
@@ -451,71 +457,71 @@ async def test_whatever_goes_wrong_when_the_writer_connects_again_it_tries_on(br
     monkeypatch.setattr(database, "reopen", reopen)
     database.arm(1, DatabaseGone("the connection was lost"), only="commit")
     with pytest.raises(StorageUnavailable):
-        await world.start()
-    await started_again(world)
+        await harness.start()
+    await started_again(harness)
     assert len(tries) == 2
     assert "nobody has thought of this" in caplog.text
-    await world.close()
+    await harness.close()
 
 
 async def test_what_has_passed_the_gate_before_an_outage_is_carried_out_after_it(broken_world):
     """The event loop may stand still between its look at the gate and the queue, as long as it likes."""
-    world, database = broken_world(threaded=True)
-    await world.worker()
-    writer = world.store.writer
+    harness, database = broken_world(threaded=True)
+    await harness.worker()
+    writer = harness.store.writer
     late = FunctionCommand(lambda uow: "done")
     late.future = asyncio.get_running_loop().create_future()
     put = writer._todo.append
     regained = asyncio.Event()
-    world.store.events.subscribe(StorageRegained, lambda _: regained.set())
+    harness.store.events.subscribe(StorageRegained, lambda _: regained.set())
     database.arm(1, DatabaseGone("the connection was lost"), only="commit")
     with pytest.raises(StorageUnavailable):
-        await world.start()
+        await harness.start()
     async with asyncio.timeout(10):
         await regained.wait()
         put(late)
         writer._look()
         assert "done" == await late.future
-    await world.close()
+    await harness.close()
 
 
 async def test_a_writer_that_fails_answers_all_who_wait_and_says_so(broken_world, monkeypatch, caplog):
-    world, _ = broken_world(threaded=True)
-    worker = await world.worker()
+    harness, _ = broken_world(threaded=True)
+    worker = await harness.worker()
     told = asyncio.get_running_loop().create_future()
-    world.store.events.subscribe(StorageStopped, lambda stopped: told.set_result(stopped.error))
-    patient = asyncio.ensure_future(world.claim(worker, 1, "30s"))
-    while not world.store.writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
+    harness.store.events.subscribe(StorageStopped, lambda stopped: told.set_result(stopped.error))
+    patient = asyncio.ensure_future(harness.claim(worker, 1, "30s"))
+    while not harness.store.writer._patient:  # noqa: ASYNC110 - the writer sets no event for that
         await asyncio.sleep(0)
     fails = ZeroDivisionError("nobody has thought of this")
 
     def commit(batch):
         raise fails
 
-    monkeypatch.setattr(world.store.writer, "_commit", commit)
+    monkeypatch.setattr(harness.store.writer, "_commit", commit)
     async with asyncio.timeout(10):
         with pytest.raises(StorageUnavailable):  # perhaps it was carried out: nobody knows
-            await world.store.write(lambda uow: None)
+            await harness.store.write(lambda uow: None)
         with pytest.raises(StorageFailed):
             await patient
         assert fails is await told
         with pytest.raises(StorageFailed):
-            await world.store.write(lambda uow: None)
+            await harness.store.write(lambda uow: None)
     assert "the writer has failed" in caplog.text
-    await world.let_go()
+    await harness.let_go()
 
 
 async def test_whatever_a_command_raises_it_is_answered_and_so_are_those_after_it(broken_world, caplog):
     caplog.set_level(logging.CRITICAL)
-    world, _ = broken_world(threaded=True)
+    harness, _ = broken_world(threaded=True)
     gate = threading.Event()
-    blocked = world.store.write(lambda uow: gate.wait(10))
-    raising = world.store.write(lambda uow: next(iter(())))
-    others = [world.store.write(lambda uow, n=n: n) for n in range(3)]
+    blocked = harness.store.write(lambda uow: gate.wait(10))
+    raising = harness.store.write(lambda uow: next(iter(())))
+    others = [harness.store.write(lambda uow, n=n: n) for n in range(3)]
     gate.set()
     async with asyncio.timeout(10):
         await blocked
         with pytest.raises(RuntimeError, match="StopIteration"):
             await raising
         assert [0, 1, 2] == await asyncio.gather(*others)
-    await world.close()
+    await harness.close()

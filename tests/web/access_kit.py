@@ -23,7 +23,7 @@ def bearer(key):
 
 
 @dataclass
-class Party:
+class OrganisationWithKey:
     """An organisation with a key that may everything in it."""
 
     id: str
@@ -35,21 +35,21 @@ class Party:
         return keytext.read(self.key).id
 
 
-async def first_key(server, **fields) -> Party:
+async def first_key(server, **fields) -> OrganisationWithKey:
     """The key that locks the door."""
     made = await server.post("/v1/keys", {"name": "operator", "scopes": ALL, **fields})
     assert made.status == 201, made.body
-    return Party(made.json["organisation"], made.json["key"], bearer(made.json["key"]))
+    return OrganisationWithKey(made.json["organisation"], made.json["key"], bearer(made.json["key"]))
 
 
-async def second(server, operator, **limits) -> Party:
+async def second(server, operator, **limits) -> OrganisationWithKey:
     """Another organisation."""
     one = await server.post("/v1/organisations", {"name": "Shop", **limits}, **operator.headers)
     assert one.status == 201, one.body
     asked = {"name": "owner", "scopes": OURS, "organisation": one.json["id"]}
     made = await server.post("/v1/keys", asked, **operator.headers)
     assert made.status == 201, made.body
-    return Party(one.json["id"], made.json["key"], bearer(made.json["key"]))
+    return OrganisationWithKey(one.json["id"], made.json["key"], bearer(made.json["key"]))
 
 
 async def key_of(server, party, **fields):

@@ -1,9 +1,9 @@
 """The API on each store: `serving` is that of the kit, on a new store of the test's own."""
 
 import pytest
+from tests.harness import START, opened
 from tests.running import _empty_store, postgres_cluster, postgres_installation, postgres_store
 from tests.web import kit
-from tests.world import START, opened
 
 from headway.clock import ManualClock
 

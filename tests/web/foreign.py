@@ -10,7 +10,7 @@ from headway.store.moving.schema import tables
 CANARY = "canary-5d0c2e4f6a81"
 
 
-class Theirs(msgspec.Struct):
+class ForeignObjects(msgspec.Struct):
     """What the first organisation has, and the second knows the ids of."""
 
     run: str

@@ -6,8 +6,8 @@ import json
 
 import psycopg
 import pytest
+from tests.harness import opened
 from tests.web.sockets import serving
-from tests.world import opened
 
 from headway.clock import SystemClock
 from headway.kernel.authority import GRANTABLE

@@ -9,9 +9,9 @@ import pytest
 import schemathesis
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
+from tests.harness import START, opened
 from tests.web.fuzzing import so_many
 from tests.web.kit import Server, from_here
-from tests.world import START, opened
 
 from headway.clock import ManualClock
 from headway.features.schedules.service import Schedules

@@ -10,7 +10,7 @@ import json
 import msgspec
 import pytest
 from tests.web.access_kit import ALL, OURS, bearer, first_key, key_of, second
-from tests.web.foreign import CANARY, FOREIGN, Theirs, dump
+from tests.web.foreign import CANARY, FOREIGN, ForeignObjects, dump
 from tests.web.kit import serving as serving_in_memory
 
 from headway.features.access import keytext
@@ -119,7 +119,7 @@ def test_every_route_says_by_what_it_could_reach_another_organisation():
     assert set(FOREIGN) == {route.name for route in ROUTES}
 
 
-async def furnish(server, operator) -> Theirs:
+async def furnish(server, operator) -> ForeignObjects:
     """Give the first organisation everything that there is, marked so that it is known again."""
     headers = operator.headers
     await server.declare("backup", CANARY, "headway.bulk", queue=CANARY)
@@ -154,7 +154,7 @@ async def furnish(server, operator) -> Theirs:
         "/v1/schedules", {"name": CANARY, "task": CANARY, "occurrence": "Daily", "labels": {"who": CANARY}},
         idempotency_key="their-key", **headers,
     )  # fmt: skip
-    return Theirs(
+    return ForeignObjects(
         run=queued, running=running, finished=finished, failed=failed, worker=server.worker, key=key["id"],
         user=user.json["id"], organisation=operator.id, page=page.json["next_page_token"],
         schedule=schedule.json["id"], table=table.json["id"], record=record.json["id"], file=file.json["id"],
@@ -205,7 +205,7 @@ async def test_what_is_not_ones_own_is_answered_as_what_is_not_there(serving):
         operator = await first_key(server)
         other = await second(server, operator)
         theirs = await furnish(server, operator)
-        absent = Theirs(
+        absent = ForeignObjects(
             run="0199f2a4-7c3e-7000-9b1a-000000000001", running="0199f2a4-7c3e-7000-9b1a-000000000002",
             finished="0199f2a4-7c3e-7000-9b1a-000000000003", failed="0199f2a4-7c3e-7000-9b1a-000000000004",
             worker="0199f2a4-7c3e-7000-9b1a-000000000005", key="00000000000000000001",

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from tests.web.access_kit import ALL, bearer, first_key, key_of
 from tests.web.foreign import CANARY as NAME
-from tests.web.foreign import FOREIGN, Theirs, dump
+from tests.web.foreign import FOREIGN, ForeignObjects, dump
 from tests.web.kit import EVERY_SURFACE, routes_of, serving
 
 from headway.features.access.rules import DAY_MS
@@ -300,7 +300,7 @@ async def test_an_effect_takes_its_scopes_whatever_the_way_to_it():
         server.operator = await first_key(server)
         of = await furnish(server, server.operator.headers)
         text = json.dumps(WAYS, default=sorted)
-        for name in Furnished.__struct_fields__:
+        for name in PopulatedServer.__struct_fields__:
             text = text.replace(name.upper(), getattr(of, name))
         keys = {}
 
@@ -327,7 +327,7 @@ async def test_an_effect_takes_its_scopes_whatever_the_way_to_it():
 # -- the walk ------------------------------------------------------------------------------------------------------------
 
 
-class Furnished(Theirs):
+class PopulatedServer(ForeignObjects):
     """What is there to be seen and changed."""
 
     imported: str = ""
@@ -344,7 +344,7 @@ class Furnished(Theirs):
     days_ago: str = ""
 
 
-async def furnish(server, headers) -> Furnished:  # noqa: PLR0915 - one of everything
+async def furnish(server, headers) -> PopulatedServer:  # noqa: PLR0915 - one of everything
     """One of everything, with a canary in all that is not its name."""
 
     async def made(path, body, status=(200, 201, 202), method="POST", **more):
@@ -408,7 +408,7 @@ async def furnish(server, headers) -> Furnished:  # noqa: PLR0915 - one of every
     now_ms = server.clock.now_ms()
     page = await server.get("/v1/runs?page_size=1", **headers)
     key = await key_of(server, server.operator, scopes=ALL)
-    return Furnished(
+    return PopulatedServer(
         run=queued, running=running, finished=finished, failed=failed, worker=worker, key=key["id"], user=user["id"],
         organisation=server.operator.id, page=page.json["next_page_token"], schedule=planned["id"], table=table["id"],
         record=record["id"], file=file["id"], imported=imported["id"], over=over["id"], bulk_schedule=bulk_schedule["id"],
@@ -437,7 +437,7 @@ def beyond(scopes, before, after):
 
 
 async def walk(routes, scopes):
-    """Ask the routes all they are asked with a key of these scopes, in a world of its own; return how each was answered."""
+    """Ask the routes all they are asked with a key of these scopes, in a harness of its own; return how each was answered."""
     async with serving("backup", outbound_allow=("127.0.0.1",)) as server:
         server.operator = await first_key(server)
         of = await furnish(server, server.operator.headers)
@@ -469,7 +469,7 @@ def test_a_key_of_one_scope_sees_and_does_nothing_beyond_it(scope):
 
 @pytest.mark.parametrize("route", [route for route in EVERYWHERE if route.scope not in UNGRANTED], ids=lambda r: r.name)
 def test_a_key_of_just_the_scopes_of_a_route_sees_and_does_nothing_beyond_them(route):
-    if not asked_of(route, Furnished(**dict.fromkeys(Theirs.__struct_fields__, "x"))):
+    if not asked_of(route, PopulatedServer(**dict.fromkeys(ForeignObjects.__struct_fields__, "x"))):
         return
     for scopes in {(route.scope,), (route.or_scope or route.scope,), route.scopes}:
         told = asyncio.run(walk([route], list(scopes)))

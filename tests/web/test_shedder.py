@@ -28,7 +28,7 @@ STARTS = (
 )
 
 
-class Said:
+class SocketAnswer:
     """An answer off a socket."""
 
     def __init__(self, head, body):
@@ -63,7 +63,7 @@ def request(method, target, body=b"{}", **headers):
 async def said(reader):
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length"))
-    return Said(head, await reader.readexactly(int(length.split()[1])))
+    return SocketAnswer(head, await reader.readexactly(int(length.split()[1])))
 
 
 @asynccontextmanager

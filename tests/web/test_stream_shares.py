@@ -90,7 +90,7 @@ async def test_many_that_come_at_once_are_not_let_in_beyond_the_limit():
         assert server.api.streams.open == 0
 
 
-class Party:
+class KeyHolder:
     """Somebody with a key, and the streams they have open at a server on a socket."""
 
     def __init__(self, server, made):
@@ -130,11 +130,11 @@ async def parties(**settings):
     """The operator, a reader with a key of the same organisation, another organisation's owner."""
     async with listening(**settings) as server:
         asked = json.dumps({"name": "operator", "scopes": ALL}).encode()
-        operator = Party(server, json.loads((await server.request("POST", "/v1/keys", asked))[1]))
-        reader = Party(server, await operator.post("/v1/keys", {"name": "r", "scopes": ["run:read"]}))
+        operator = KeyHolder(server, json.loads((await server.request("POST", "/v1/keys", asked))[1]))
+        reader = KeyHolder(server, await operator.post("/v1/keys", {"name": "r", "scopes": ["run:read"]}))
         shop = await operator.post("/v1/organisations", {"name": "Shop"})
         owner = {"name": "owner", "scopes": OURS, "organisation": shop["id"]}
-        other = Party(server, await operator.post("/v1/keys", owner))
+        other = KeyHolder(server, await operator.post("/v1/keys", owner))
         try:
             yield operator, reader, other
         finally:

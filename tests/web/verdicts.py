@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 
+from tests.harness import START, opened
 from tests.rows import verify as verify_sqlite
 from tests.rows import verify_postgres
 from tests.web import kit
-from tests.world import START, opened
 
 from headway.clock import ManualClock
 from headway.protocol import workers as wire

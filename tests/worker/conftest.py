@@ -10,7 +10,7 @@ from tests.worker.kit import FakeLink
 from headway.worker.worker import Worker, WorkerOptions
 
 
-class Works:
+class WorkerThread:
     """A worker that runs in a thread, and the server it talks to."""
 
     def __init__(self, app, link, spec, options):
@@ -42,7 +42,7 @@ def start():
 
     def begin(app, link=None, *, spec="tests.worker.rough:app", **options):
         options = {"capacity": 10, "drain_grace_ms": 10_000, **options}
-        started.append(Works(app, link or FakeLink(), spec, WorkerOptions(**options)))
+        started.append(WorkerThread(app, link or FakeLink(), spec, WorkerOptions(**options)))
         return started[-1]
 
     yield begin

@@ -6,7 +6,7 @@ import sys
 from headway.worker.processes.supervisor import Supervisor
 
 
-class Watched:
+class ObservedSupervisor:
     """A supervisor of Python one-liners, and what it said and passed on."""
 
     def __init__(self, program, processes=1, **options):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.worker.supervised import Watched
+from tests.worker.supervised import ObservedSupervisor
 
 from headway import config
 from headway.worker.processes.environment import handed_on, withhold
@@ -36,7 +36,7 @@ def test_each_process_finds_the_key_on_its_standard_input_in_all_its_lives_and_n
     program = "import json, os, sys; print(json.dumps([sys.stdin.read(), sys.argv, dict(os.environ)]))"
 
     async def scenario():
-        watched = Watched(program, processes=2, key="hw_local_key")
+        watched = ObservedSupervisor(program, processes=2, key="hw_local_key")
         await watched.supervisor.start()
         await watched.until(lambda: watched.written.count(b"\n") >= 4)
         await watched.supervisor.stop(10)
@@ -56,7 +56,7 @@ def open_files():
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says which files are open")
 def test_a_pipe_is_closed_whether_its_process_could_be_started_or_not():
     async def scenario():
-        watched = Watched("", key="k")
+        watched = ObservedSupervisor("", key="k")
         watched.supervisor._argv = lambda _: ["/nonexistent"]
         before = open_files()
         for _ in range(10):

@@ -9,8 +9,8 @@ import time
 
 import pytest
 from tests.client.server import Answer, serving
-from tests.faults.server import APP, Place, Process, Server
-from tests.faults.verdict import Books
+from tests.faults.server import APP, Deployment, Process, Server
+from tests.faults.verdict import StoreContents
 from tests.faults.waiting import until
 
 import headway
@@ -21,8 +21,8 @@ SOON_S = 2.5
 
 @pytest.fixture
 def places(tmp_path):
-    first = Place(tmp_path)
-    second = Place(tmp_path, first.store)
+    first = Deployment(tmp_path)
+    second = Deployment(tmp_path, first.store)
     yield first, second
     first.clean_up()
     second.clean_up()
@@ -73,7 +73,7 @@ def test_a_run_in_progress_is_finished_at_the_other_server(places, servers, end)
     works.send(15)
     assert works.wait(20) == 0
     assert second.stop() == 0
-    Books(places[1]).hold(kills=0)
+    StoreContents(places[1]).hold(kills=0)
 
 
 def test_what_was_reported_while_no_server_was_there_is_not_lost(places, servers):

@@ -18,7 +18,7 @@ DRAIN = "/v1/workers/w1:drain"
 STOP = b'event: stop\ndata: {"run_id":"r1","epoch":1,"grace_ms":10}\n\n'
 
 
-class Place:
+class ScriptedServer:
     """One of the servers, from the script of a test: what it answers, and what waits until it is let go."""
 
     def __init__(self):
@@ -49,7 +49,7 @@ class Place:
 
 @contextmanager
 def linked():
-    places = Place(), Place()
+    places = ScriptedServer(), ScriptedServer()
     with serving(places[0]) as first, serving(places[1]) as second:
         link = HttpLink(*(Transport(fake.url) for fake in (first, second)))
         try:
@@ -191,7 +191,7 @@ def test_a_stream_that_was_being_opened_while_the_others_moved_is_not_listened_t
 
 
 def test_a_worker_with_one_server_asks_it_once_and_hangs_up_on_nobody():
-    with serving(Place()) as fake:
+    with serving(ScriptedServer()) as fake:
         place = fake.handle
         place.answers[REPORT] = Answer(drop=True)
         link = HttpLink(Transport(fake.url))

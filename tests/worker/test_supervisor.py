@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from tests.worker.supervised import Watched
+from tests.worker.supervised import ObservedSupervisor
 
 from headway.clock import ManualClock
 from headway.worker.processes import supervisor
@@ -28,7 +28,7 @@ def test_restarts_back_off_unless_the_process_was_healthy_or_asked_for_it(code, 
 def test_output_is_passed_on_with_a_prefix_and_processes_drain_at_the_end():
     async def scenario():
         program = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0)); print('up\\nand'); signal.pause()"
-        watched = Watched(program, processes=2)
+        watched = ObservedSupervisor(program, processes=2)
         await watched.supervisor.start()
         await watched.until(lambda: watched.written.count(b"and\n") == 2)
         await watched.supervisor.stop(10)
@@ -42,7 +42,7 @@ def test_output_is_passed_on_with_a_prefix_and_processes_drain_at_the_end():
 
 def test_a_dead_process_is_replaced_and_a_deaf_one_is_killed():
     async def scenario():
-        watched = Watched(
+        watched = ObservedSupervisor(
             "import signal; signal.signal(15, signal.SIG_IGN); print('up'); [signal.pause() for _ in 'ab']"
         )
         await watched.supervisor.start()
@@ -62,7 +62,7 @@ def test_a_dead_process_is_replaced_and_a_deaf_one_is_killed():
 def test_a_process_that_its_server_has_drained_does_not_come_back_and_the_others_go_on():
     async def scenario():
         program = "import os, sys, time; print('up'); sys.exit(76) if sys.argv[1] == '1' else time.sleep(60)"
-        watched = Watched(program, processes=2)
+        watched = ObservedSupervisor(program, processes=2)
         watched.supervisor._argv = lambda number: [sys.executable, "-uc", program, str(number)]
         await watched.supervisor.start()
         first, second = watched.supervisor.slots
@@ -78,7 +78,7 @@ def test_a_process_that_its_server_has_drained_does_not_come_back_and_the_others
 
 def test_an_app_that_cannot_be_loaded_is_told_once_and_given_up_if_wanted():
     async def scenario():
-        watched = Watched("", retry_not_loaded=False)
+        watched = ObservedSupervisor("", retry_not_loaded=False)
         watched.supervisor._argv = lambda _: worker_argv("http://127.0.0.1:1", "no.such:app")
         await watched.supervisor.start()
         await watched.supervisor.wait()
@@ -97,7 +97,7 @@ def test_an_app_that_cannot_be_loaded_is_told_once_and_given_up_if_wanted():
 @pytest.mark.parametrize("retry_not_loaded", [True, False])
 def test_a_process_that_cannot_work_with_its_settings_is_told_once_and_not_started_again(retry_not_loaded):
     async def scenario():
-        watched = Watched("", retry_not_loaded=retry_not_loaded)
+        watched = ObservedSupervisor("", retry_not_loaded=retry_not_loaded)
         watched.supervisor._argv = lambda _: worker_argv("http://127.0.0.1:1", "no.such:app", "--capacity=0")
         await watched.supervisor.start()
         await watched.supervisor.wait()
@@ -115,7 +115,7 @@ def test_a_mended_app_has_all_its_output_and_a_new_fault_is_shown_but_not_the_sa
 
     async def scenario():
         app.write_text("print('loading\\nfirst fault'); raise SystemExit(3)")
-        watched = Watched(f"exec(open({str(app)!r}).read())")
+        watched = ObservedSupervisor(f"exec(open({str(app)!r}).read())")
         await watched.supervisor.start()
         slot = watched.supervisor.slots[0]
         await watched.until(lambda: watched.said)
@@ -163,7 +163,7 @@ def test_processes_start_in_the_folder_in_which_the_supervisor_was_made_also_whe
         folder = tmp_path / "app"
         folder.mkdir()
         monkeypatch.chdir(folder)
-        watched = Watched("import os; print(os.getcwd()); os.listdir('.')")
+        watched = ObservedSupervisor("import os; print(os.getcwd()); os.listdir('.')")
         folder.rmdir()
         folder.mkdir()
         await watched.supervisor.start()

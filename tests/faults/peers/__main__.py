@@ -46,7 +46,7 @@ SETTINGS = {
 ON_A_FILE = {"huey", "headway-sqlite"}
 
 
-class Scene:
+class Scenario:
     """One system under one fault."""
 
     def __init__(self, system: str, environments: Path, disk: Disk, cluster: Cluster | None) -> None:
@@ -136,7 +136,7 @@ class Scene:
             self.begin()
 
 
-def carry_out(scene: Scene, fault: str) -> dict[str, Any]:
+def carry_out(scene: Scenario, fault: str) -> dict[str, Any]:
     """Submit tasks while the fault is brought about; return what became of them."""
     if scene.system in {"pgqueuer", "dbos"}:
         assert scene.start(scene.script, "install").wait() == 0, (scene.folder / "log").read_text()[-2000:]
@@ -195,7 +195,7 @@ def main() -> None:
                 ends.callback(disk.close)
                 on_file = system in ON_A_FILE
                 cluster = None if on_file else ends.enter_context(Cluster({"max_connections": 100}, below=disk.path))
-                scene = Scene(system, environments, disk, cluster)
+                scene = Scenario(system, environments, disk, cluster)
                 ends.callback(scene.end)
                 seen = carry_out(scene, fault)
                 peer = {"tasks": TASKS, "ms": WORK_MS, "patience_s": PATIENCE_S}

@@ -21,7 +21,7 @@ STOP_S = 40
 END = "\x1e"
 
 
-class Stage:
+class Sandbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "page"
         self.folder.mkdir()

@@ -59,7 +59,7 @@ def key(name: str, body: bytes = b"{}") -> RequestKey:
     return request_key(name, "POST", "/v1/runs", body, 86_400_000)
 
 
-class World:
+class Harness:
     """Everything that a server has, without its process."""
 
     organisation = 1
@@ -263,22 +263,22 @@ def make_organisation(uow: UnitOfWork, number: int) -> None:
     note(uow, Origin(actor="test"), "organisation.create", made.public_id)
 
 
-def in_memory(**settings: Any) -> World:
-    """Return a world without a disk; everything happens on the caller's thread."""
+def in_memory(**settings: Any) -> Harness:
+    """Return a harness without a disk; everything happens on the caller's thread."""
     clock = ManualClock(START)
-    return World(open_memory(clock), clock, Settings(**settings))
+    return Harness(open_memory(clock), clock, Settings(**settings))
 
 
-def on_disk(path: Path, **settings: Any) -> World:
-    """Return a world on a file, with the writer on its thread."""
+def on_disk(path: Path, **settings: Any) -> Harness:
+    """Return a harness on a file, with the writer on its thread."""
     clock = ManualClock(START)
-    return World(opened(path, clock), clock, Settings(**settings), path)
+    return Harness(opened(path, clock), clock, Settings(**settings), path)
 
 
-def on_postgres(url: str, *, threaded: bool = False, **settings: Any) -> World:
-    """Return a world on PostgreSQL: on the caller's thread, or with threads that write, read and listen."""
+def on_postgres(url: str, *, threaded: bool = False, **settings: Any) -> Harness:
+    """Return a harness on PostgreSQL: on the caller's thread, or with threads that write, read and listen."""
     clock = ManualClock(START)
-    return World(opened(url, clock, threaded=threaded), clock, Settings(**settings), url, threaded=threaded)
+    return Harness(opened(url, clock, threaded=threaded), clock, Settings(**settings), url, threaded=threaded)
 
 
 def opened(place: Path | str, clock: ManualClock, *, threaded: bool = True) -> Store:

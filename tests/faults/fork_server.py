@@ -15,17 +15,17 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.faults.server import ROOT, Place, Server
+from tests.faults.server import ROOT, Deployment, Server
 from tests.faults.waiting import until
 
 
-class Nursery:
+class ForkServer:
     """The test's end of it."""
 
     def __init__(self) -> None:
         """Start the process."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.nursery"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "tests.faults.fork_server"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         )  # fmt: skip
 
@@ -42,18 +42,18 @@ class Nursery:
         self._process.communicate()
 
 
-class Forked:
-    """A server process made by the nursery."""
+class ForkedProcess:
+    """A server process made by the fork server."""
 
-    def __init__(self, nursery: Nursery, pid: int) -> None:
+    def __init__(self, fork_server: ForkServer, pid: int) -> None:
         """Know it."""
-        self._nursery = nursery
+        self._nursery = fork_server
         self.pid = pid
         self._code: int | None = None
 
     @property
     def alive(self) -> bool:
-        """Whether it lives; the nursery keeps the dead until it is asked for them."""
+        """Whether it lives; the fork server keeps the dead until it is asked for them."""
         return self._code is None and _state(self.pid) not in {"Z", "X", ""}
 
     def send(self, number: int) -> None:
@@ -75,31 +75,31 @@ class Forked:
 
 
 class ForkedServer(Server):
-    """A server that is made in the nursery."""
+    """A server that is made in the fork server."""
 
-    def __init__(self, nursery: Nursery, place: Place, *options: str, **environment: str) -> None:
+    def __init__(self, fork_server: ForkServer, deployment: Deployment, *options: str, **environment: str) -> None:
         """Nothing is started yet."""
-        super().__init__(place, *options, **environment)
-        self._nursery = nursery
+        super().__init__(deployment, *options, **environment)
+        self._nursery = fork_server
 
     def start(self, *, ready: bool = True, **environment: str) -> ForkedServer:
         """Fork it, and wait until it answers."""
         pid = self._nursery.ask(
-            start=self.place.serve_arguments(*self._options),
-            environment=self.place.environment(**{**self._environment, **environment}),
-            log=str(self.place.log),
+            start=self.deployment.serve_arguments(*self._options),
+            environment=self.deployment.environment(**{**self._environment, **environment}),
+            log=str(self.deployment.log),
         )
-        self.process = Forked(self._nursery, pid)
-        self.place.forked.append(self.process)
+        self.process = ForkedProcess(self._nursery, pid)
+        self.deployment.forked.append(self.process)
         if ready:
             self.wait_until_ready()
         return self
 
     def arm(self, point: str) -> None:
         """From now on the process dies when it passes the point."""
-        armed = self.place.folder / "armed"
+        armed = self.deployment.folder / "armed"
         armed.unlink(missing_ok=True)
-        (self.place.folder / "arm").write_text(point)
+        (self.deployment.folder / "arm").write_text(point)
         self.process.send(signal.SIGUSR1)
         until(armed.exists, 5, "the fail point is armed")
 
@@ -111,7 +111,7 @@ def _state(pid: int) -> str:
         return ""
 
 
-# -- the nursery's own end ---------------------------------------------------------------------------------------------
+# -- the fork server's own end ---------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -125,7 +125,7 @@ def main() -> None:
     import headway.store.postgres.open
     import headway.store.sqlite.open  # noqa: F401
 
-    nursery = os.getpid()
+    fork_server = os.getpid()
     for text in sys.stdin:
         line = json.loads(text)
         if "wait" in line:
@@ -134,18 +134,18 @@ def main() -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                _serve(line, nursery)
+                _serve(line, fork_server)
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 
 
-def _serve(line: dict[str, Any], nursery: int) -> NoReturn:
+def _serve(line: dict[str, Any], fork_server: int) -> NoReturn:
     from headway import failpoints
     from headway.worker.processes.orphan import die_with
 
     code = 70
     try:
-        die_with(nursery)
+        die_with(fork_server)
         os.environ.clear()
         os.environ.update(line["environment"])
         log = os.open(line["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)

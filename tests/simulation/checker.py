@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from typing import Any
 
 import apsw
+from tests.harness import COUNTERS
 from tests.rows import verify
-from tests.world import COUNTERS
 
 FINAL = frozenset({"succeeded", "failed", "terminated"})
 LEASED = frozenset({"running", "stopping"})
@@ -26,11 +26,11 @@ SLOTS_OF_QUEUE = {"narrow": 2}
 ATTEMPTS_MAX, CRASHES_MAX = 3, 3
 
 
-class Broken(AssertionError):
+class PromiseBroken(AssertionError):
     """A promise that was not kept."""
 
 
-class Story:
+class RunHistory:
     """One run, as its committed history tells it."""
 
     def __init__(self, row: tuple[Any, ...]) -> None:
@@ -71,14 +71,14 @@ class Story:
         return len(self.holders)
 
 
-class Books:
+class HistoryChecker:
     """Everything that was committed, and everything that was answered."""
 
     def __init__(self, connection: apsw.Connection, say: Any) -> None:
         self._connection, self._say = connection, say
         self._position = 0
-        self.stories: dict[str, Story] = {}
-        self.running: dict[str, Story] = {}
+        self.stories: dict[str, RunHistory] = {}
+        self.running: dict[str, RunHistory] = {}
         self.started: dict[str, str] = {}
         """Idempotency key of a start → the id that it was answered with."""
         self.asked: dict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -119,7 +119,7 @@ class Books:
                 "SELECT id, task, key, run_type, parent_id, previous_id, input FROM runs WHERE id = ?", (run_id,)
             ).fetchall()
             hold(found != [], run_id, "it has a history and is not there")
-            story = self.stories[run_id] = Story(found[0])
+            story = self.stories[run_id] = RunHistory(found[0])
         hold(seq == story.seq + 1, run_id, f"line {seq} follows {story.seq}")
         if kind == "run.state":
             self._state(story, data)
@@ -130,7 +130,7 @@ class Books:
                 self._said(story, kind, data)
             story.states.append(story.state)
 
-    def _state(self, story: Story, data: dict[str, Any]) -> None:
+    def _state(self, story: RunHistory, data: dict[str, Any]) -> None:
         state, cause = data["state"], data["cause"]
         hold(story.state not in FINAL, story.id, f"{cause} after its end in {story.state}")
         story.causes[cause] += 1
@@ -165,7 +165,7 @@ class Books:
             said = int(data["error"]["message"])
             hold(said == story.epoch, story.id, f"the failure of epoch {said} was taken under {story.epoch}")
 
-    def _said(self, story: Story, kind: str, data: dict[str, Any]) -> None:
+    def _said(self, story: RunHistory, kind: str, data: dict[str, Any]) -> None:
         """What code says is said under a lease, and under that which is live."""
         if kind == "run.step":
             name = data["name"]
@@ -270,7 +270,7 @@ class Books:
 
     # -- at the end ----------------------------------------------------------------------------------------------------
 
-    def unfinished(self) -> list[Story]:
+    def unfinished(self) -> list[RunHistory]:
         """Return the runs that have not ended."""
         return [story for story in self.stories.values() if story.state not in FINAL]
 
@@ -339,4 +339,4 @@ class Books:
 def hold(so: bool, about: str, message: str) -> None:
     """Raise Broken unless it is so."""
     if not so:
-        raise Broken(f"{about}: {message}")
+        raise PromiseBroken(f"{about}: {message}")
