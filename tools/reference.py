@@ -28,7 +28,7 @@ from headway.cli.command import global_options
 from headway.config import ClientSettings, Settings, WorkerSettings
 from headway.durations import format_ms
 from headway.errors import HeadwayError
-from headway.kernel.effects import NEEDS
+from headway.kernel.permissions import NEEDS
 from headway.kinds import format_bytes
 from headway.protocol.schedules import ScheduleDeclaration
 from headway.setting import settings_of

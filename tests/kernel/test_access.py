@@ -18,9 +18,20 @@ from headway.features.access.rules import (
     spent,
 )
 from headway.kernel.authority import EVERYBODY, GRANTABLE, OPERATING, READING, Principal
-from headway.kernel.effects import NEEDS, OF_ACTION, OF_BUILT_IN, OF_CONFLICT, of_start, of_task
 from headway.kernel.organisation import Organisation
-from headway.kernel.permissions import beyond, declares_beyond, lacking, lacking_for_child, may
+from headway.kernel.permissions import (
+    NEEDS,
+    OF_ACTION,
+    OF_BUILT_IN,
+    OF_CONFLICT,
+    beyond,
+    declares_beyond,
+    lacking,
+    lacking_for_child,
+    may,
+    of_start,
+    of_task,
+)
 from headway.kernel.task import Task
 
 NOW = 1_800_000_000_000

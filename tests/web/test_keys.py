@@ -15,7 +15,7 @@ from headway.actions import executor
 from headway.features.access import keytext
 from headway.features.access.rules import DAY_MS, MINUTE_MS
 from headway.kernel.authority import READING
-from headway.kernel.effects import NEEDS, OF_BUILT_IN, of_task
+from headway.kernel.permissions import NEEDS, OF_BUILT_IN, of_task
 from headway.web.authorizer import FAILURES_MAX
 
 GARBAGE = (

@@ -18,7 +18,7 @@ from tests.web.kit import EVERY_SURFACE, routes_of, serving
 
 from headway.features.access.rules import DAY_MS
 from headway.kernel.authority import UNGRANTED
-from headway.kernel.effects import NEEDS, OF_ACTION, OF_BUILT_IN, OF_CONFLICT
+from headway.kernel.permissions import NEEDS, OF_ACTION, OF_BUILT_IN, OF_CONFLICT
 from headway.protocol import workers as wire
 from headway.protocol.times import to_text
 from headway.web.brief import SHOWN, shown

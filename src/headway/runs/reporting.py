@@ -12,9 +12,8 @@ from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, 
 from headway.ids import Signer
 from headway.kernel import lifecycle, progress
 from headway.kernel.authority import EVERYBODY, Principal
-from headway.kernel.effects import NEEDS, Effect, of_start
 from headway.kernel.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
-from headway.kernel.permissions import lacking_for_child, within
+from headway.kernel.permissions import NEEDS, Effect, lacking_for_child, of_start, within
 from headway.kernel.query import FIRST
 from headway.kernel.run import FINAL, Blocker, Run, State
 from headway.kernel.space import Space

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import fields, replace
 
 from headway.kernel.authority import Scope
-from headway.kernel.effects import NEEDS, Effect
+from headway.kernel.permissions import NEEDS, Effect
 from headway.protocol.record_tasks import MailServerOut, RecordTaskOut
 from headway.protocol.runs import BatchOut, Open, RunOut
 from headway.protocol.schedules import ScheduleOut

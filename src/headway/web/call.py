@@ -11,8 +11,7 @@ from headway.features.access.access import Admission
 from headway.features.access.rules import Window
 from headway.ids import canonical_id
 from headway.kernel.authority import EVERYBODY, Origin, Principal
-from headway.kernel.effects import NEEDS, Effect
-from headway.kernel.permissions import lacking, may
+from headway.kernel.permissions import NEEDS, Effect, lacking, may
 from headway.runs.idempotency import RequestKey, request_key
 from headway.runs.services import OrganisationServices
 from headway.web.context import ServerContext

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from headway.kernel.authority import SCOPES, UNGRANTED, Scope
-from headway.kernel.effects import NEEDS, Effect
+from headway.kernel.permissions import NEEDS, Effect
 from headway.web.brief import BriefForm, shown
 from headway.web.call import Call
 from headway.web.dialect import NATIVE, Dialect

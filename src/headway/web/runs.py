@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from headway.errors import HeadwayError, NotFinished
-from headway.kernel.effects import OF_BUILT_IN, of_task
+from headway.kernel.permissions import OF_BUILT_IN, of_task
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import FINAL, Reason, Run
 from headway.protocol import runs as wire

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headway.errors import Draining
-from headway.kernel.effects import Effect, of_start
+from headway.kernel.permissions import Effect, of_start
 from headway.protocol.runs import StartRun
 from headway.runs.runs import Started
 from headway.web.call import Call

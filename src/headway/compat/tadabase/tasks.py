@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from headway.compat.tadabase import fields, words
 from headway.errors import BadCursor, BadParameter
 from headway.features.schedules.service import Schedules
-from headway.kernel.effects import of_start
+from headway.kernel.permissions import of_start
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import FINAL, Run, State
 from headway.kernel.task import Task

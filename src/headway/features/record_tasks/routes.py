@@ -24,7 +24,7 @@ from headway.features.record_tasks.model import (
 )
 from headway.features.record_tasks.service import KeptServer
 from headway.features.tables.model import Table
-from headway.kernel.effects import OF_ACTION, of_start
+from headway.kernel.permissions import OF_ACTION, of_start
 from headway.protocol import record_tasks as wire
 from headway.protocol.runs import RunOut
 from headway.protocol.times import to_text

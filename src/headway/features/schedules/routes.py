@@ -13,7 +13,7 @@ from headway.features.schedules.rules.declaring import differs
 from headway.features.schedules.rules.policy import Slot
 from headway.features.schedules.service import Schedules, sentence
 from headway.features.schedules.terms import spelled
-from headway.kernel.effects import of_task
+from headway.kernel.permissions import of_task
 from headway.kernel.run import Run
 from headway.protocol import schedules as wire
 from headway.protocol.runs import Because, RunOut
