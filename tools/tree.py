@@ -19,6 +19,8 @@ END: Final = "<!-- end of tree -->"
 COLUMN: Final = 28
 GENERATED: Final = frozenset({"sync"})
 """Folders whose files are those of another one, in other words."""
+OPENED: Final = frozenset({"features", "compat"})
+"""Folders whose own folders the page shows: each is a part that plugs in."""
 _SENTENCE: Final = re.compile(r"(?s)(.+?[.!?])(?=\s|$)")
 
 
@@ -42,17 +44,19 @@ def _listed(path: Path) -> bool:
 
 
 def lines(folder: Path, depth: int = 0, *, files: bool = True) -> list[str]:
-    """Return the lines of a folder: its files first, then its folders; only folders without `files`."""
+    """Return the lines of a folder: its files first, then its folders. Without `files`: its folders, and theirs if OPENED."""
     found = []
     entries = sorted(filter(_listed, folder.iterdir()), key=lambda path: (path.is_dir(), path.name))
     for path in entries:
         if path.is_file() and not files:
             continue
+        if path.is_dir() and not files and not (path / "__init__.py").exists():
+            continue
         name = "  " * depth + path.name + ("/" if path.is_dir() else "")
         init = path / "__init__.py"
         said = sentence(init if path.is_dir() else path) if path.is_file() or init.exists() else ""
         found.append(f"{name:<{COLUMN}} {said}".rstrip())
-        if path.is_dir() and path.name not in GENERATED:
+        if path.is_dir() and path.name not in GENERATED and (files or path.name in OPENED):
             found += lines(path, depth + 1, files=files)
     return found
 

@@ -52,10 +52,12 @@ class Answer:
 class Server:
     """The API, what is under it, and what drives runs through their states."""
 
-    def __init__(self, store: Store | None = None, speaks: Any = EVERY_SURFACE, **settings: Any) -> None:
+    def __init__(
+        self, store: Store | None = None, speaks: Any = EVERY_SURFACE, features: Any = FEATURES, **settings: Any
+    ) -> None:
         self.store = store or open_memory(ManualClock())
         self.clock = self.store.clock
-        self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings), features=FEATURES)
+        self.service = Service(self.store, Signer(b"x" * 32), Settings(**settings), features=features)
         self.api = Api(self.service, speaks, version="0")
         self.worker = ""
 
@@ -138,10 +140,10 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    *tasks: str, store: Store | None = None, speaks: Any = EVERY_SURFACE, **settings: Any
+    *tasks: str, store: Store | None = None, speaks: Any = EVERY_SURFACE, features: Any = FEATURES, **settings: Any
 ) -> AsyncIterator[Server]:
     """A server whose worker has the tasks (`backup`, if none are named)."""
-    server = Server(store, speaks, **settings)
+    server = Server(store, speaks, features, **settings)
     server.store.start()
     await server.service.servers.join()
     await server.service.access.load()

@@ -86,17 +86,18 @@ def load(dialect: Dialect) -> dict[str, str]:
     """Return every statement of the product by name, in the dialect; each dialect does so once."""
     statements: dict[str, str] = {}
     for path in files():
-        for name, sql in _read(path):
+        for name, sql in named(path):
             assert name not in statements, f"{path.name}: {name} is defined twice"
             statements[name] = dialect.spell(sql)
     for file in dialect.own:
-        for name, sql in _read(_FOLDER / file):
+        for name, sql in named(_FOLDER / file):
             assert name in statements, f"{file}: {name} replaces nothing"
             statements[name] = dialect.spell(sql)
     return statements
 
 
-def _read(path: Path) -> Iterator[tuple[str, str]]:
+def named(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each statement of a file."""
     _, *parts = _NAME.split(path.read_text(encoding="utf-8"))
     for name, body in zip(parts[::2], parts[1::2], strict=True):
         plain = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
