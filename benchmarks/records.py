@@ -35,6 +35,7 @@ from headway.config import Settings
 from headway.features.record_tasks.executor import PAGE
 from headway.features.record_tasks.model import EXECUTOR
 from headway.features.record_tasks.runs import PATCHED
+from headway.features.tables.definitions import Tables
 from headway.ids import IdSource, Signer
 from headway.protocol.record_tasks import CreateRecordTask
 from headway.protocol.runs import StartRun
@@ -72,7 +73,7 @@ async def make(path: Path, count: int) -> None:
     """Make a store with one table of so many records, and the tasks."""
     service = service_on(path)
     services = service.of(1)
-    table = await services.tables.create(msgspec.convert({"name": "people", "fields": FIELDS}, CreateTable))
+    table = await services.get(Tables).create(msgspec.convert({"name": "people", "fields": FIELDS}, CreateTable))
     for name, given in ACTIONS.items():
         asked = {"name": name, "table": "people", "actions": [{"action": "update", "set": given}]}
         await services.record_tasks.create(msgspec.convert(asked, CreateRecordTask))

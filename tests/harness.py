@@ -16,6 +16,9 @@ from headway.config import Settings
 from headway.features.access.audit import note
 from headway.features.schedules.loop import SchedulerLoop
 from headway.features.schedules.service import Schedules
+from headway.features.tables.definitions import Tables
+from headway.features.tables.files import Files
+from headway.features.tables.records import Records
 from headway.ids import Signer
 from headway.kernel.authority import Origin
 from headway.kernel.organisation import Organisation
@@ -92,6 +95,7 @@ class Harness:
         self.runs, self.workers, self.history = services.runs, self.service.workers, services.history
         self.tasks, self.queues, self.sessions = services.tasks, services.queues, self.service.sessions
         self.schedules = services.get(Schedules)
+        self.tables, self.records, self.files = services.get(Tables), services.get(Records), services.get(Files)
 
     async def act_for(self, organisation: int) -> None:
         """From now on everything is done for another organisation, which is made if it is not there."""

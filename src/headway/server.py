@@ -6,6 +6,7 @@ from typing import Final
 
 from headway.feature import Feature
 from headway.features.schedules.feature import SCHEDULES
+from headway.features.tables.feature import TABLES
 from headway.runs.loops.loop import Loop
 from headway.runs.loops.pruner import EVERY_MS, Pruner
 from headway.runs.loops.rescuer import Rescuer
@@ -18,7 +19,7 @@ from headway.runs.service import Service
 from headway.web import routes
 from headway.web.route import Route
 
-FEATURES: Final[tuple[Feature, ...]] = (SCHEDULES,)
+FEATURES: Final[tuple[Feature, ...]] = (SCHEDULES, TABLES)
 _ROUTES: Final[tuple[Route, ...]] = tuple(route for feature in FEATURES for route in feature.routes)
 ROUTES: Final = (*routes.ROUTES, *_ROUTES)
 NATIVE_SURFACE: Final = routes.native(_ROUTES)

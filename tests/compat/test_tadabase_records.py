@@ -9,6 +9,8 @@ import pytest
 from tests.web.access_kit import bearer, first_key, second
 from tests.web.kit import NOBODY
 
+from headway.features.tables.definitions import Tables
+from headway.features.tables.records import Records
 from headway.protocol.tables import CreateTable
 
 TABLE = {
@@ -26,7 +28,7 @@ PEOPLE = (("Ada", "Open", 3), ("Bob", "Closed", 10), ("Eve", "Open", 20))
 async def made(server, organisation=1):
     """The table with three people; return the path of its records."""
     asked = msgspec.convert(TABLE, CreateTable)
-    table = await server.service.of(organisation).tables.create(asked)
+    table = await server.service.of(organisation).get(Tables).create(asked)
     return f"/api/v1/data-tables/{table.id}"
 
 
@@ -120,7 +122,7 @@ async def test_times_of_records_are_those_of_the_organisations_zone(serving):
         )
         shown = (await server.get(f"{path}/records/{sent.json['recordId']}", **bearer(other.key))).json["item"]
         assert shown["field_4"] == "2026-12-01 10:00:00"
-        _, record = await server.service.of(2).records.get(path.rpartition("/")[2], sent.json["recordId"])
+        _, record = await server.service.of(2).get(Records).get(path.rpartition("/")[2], sent.json["recordId"])
         assert record.values["field_4"] == "2026-12-01T04:15:00.000Z"
         for target in (path + "/records", path + "/fields", f"{path}/records/{sent.json['recordId']}"):
             assert (await server.get(target, **bearer(party.key))).status == 404

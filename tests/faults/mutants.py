@@ -428,8 +428,8 @@ MUTANTS = (
     ),
     Mutant(
         "records-patched-without-a-key", "patch_record",
-        "call.service.records.update(call.arguments['table'], [change], request)",
-        "call.service.records.update(call.arguments['table'], [change])",
+        "call.service.get(Records).update(call.arguments['table'], [change], request)",
+        "call.service.get(Records).update(call.arguments['table'], [change])",
         "tests/web/test_tables.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
     ),
     Mutant(

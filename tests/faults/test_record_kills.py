@@ -19,6 +19,8 @@ from tests.faults.waiting import pause
 
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.features.tables.definitions import Tables
+from headway.features.tables.records import Records
 from headway.ids import Signer
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
@@ -51,21 +53,21 @@ def furnish(deployment, records, *tasks):
             await service.servers.join()
         services = service.of(1)
         balance = {"name": "Balance", "type": "number", "default": 0}
-        await services.tables.create(
+        await services.get(Tables).create(
             msgspec.convert({"name": "customers", "fields": [{"name": "Name"}, balance]}, CreateTable)
         )
         named = [{"Name": f"c{number}"} for number in range(CUSTOMERS)]
-        customers = (await services.records.insert("customers", named)).records
+        customers = (await services.get(Records).insert("customers", named)).records
         fields = [
             {"name": "Number", "type": "number"}, {"name": "Times", "type": "number", "default": 0}, {"name": "Note"},
             {"name": "Customer", "type": "connection", "table": "customers"}, {"name": "Mark", "indexed": True},
         ]  # fmt: skip
-        await services.tables.create(msgspec.convert({"name": "orders", "fields": fields}, CreateTable))
+        await services.get(Tables).create(msgspec.convert({"name": "orders", "fields": fields}, CreateTable))
         orders = [{"Number": number, "Customer": customers[number % CUSTOMERS].id} for number in range(records)]
         for at in range(0, records, 1000):
-            await services.records.insert("orders", orders[at : at + 1000])
+            await services.get(Records).insert("orders", orders[at : at + 1000])
         order = {"name": "Order", "type": "number", "unique": True}
-        await services.tables.create(msgspec.convert({"name": "log", "fields": [order]}, CreateTable))
+        await services.get(Tables).create(msgspec.convert({"name": "log", "fields": [order]}, CreateTable))
         nobody = msgspec.convert({"tasks": [{"name": "count"}]}, RegisterWorker)  # whose runs wait
         await service.workers.register(nobody)
         for task in tasks:

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 from tests.harness import in_memory
 
+from headway.features.tables.external.database import Databases
 from headway.protocol import tables as wire
 
 
@@ -71,10 +72,10 @@ async def near(tmp_path):
     """A service that may connect to this machine's databases."""
     harness = allowing(tmp_path)
     yield harness
-    harness.service.databases.close()
+    harness.service.part(Databases).close()
     await harness.close()
 
 
 async def external(harness, url, relation="people"):
     spec = wire.CreateTable(name="people", external=wire.ExternalSpec(url=url, relation=relation))
-    return await harness.services.tables.create(spec)
+    return await harness.tables.create(spec)

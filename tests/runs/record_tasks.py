@@ -3,6 +3,7 @@
 import json
 
 import msgspec
+from msgspec.structs import replace
 from tests.harness import spec
 
 from headway.features.record_tasks import executor as records
@@ -50,10 +51,12 @@ class RecordTaskHarness:
         return [(error.action, error.code, error.message) for error in found]
 
 
-def allow(harness, guard):
-    harness.service.gateway = Gateway(guard)
-    harness.service._services.clear()
-    harness.services = harness.service.of(1)
+def allow(harness, guard, **settings):
+    service = harness.service
+    service.gateway, service.settings = Gateway(guard), replace(service.settings, **settings)
+    service._services.clear()
+    service._parts.clear()
+    harness._bind()
 
 
 def update(**given):

@@ -28,6 +28,7 @@ from headway.errors import (
 from headway.features.tables.external import database
 from headway.features.tables.external import tables as far_tables
 from headway.features.tables.external.columns import Reflection
+from headway.features.tables.external.database import Databases
 from headway.features.tables.external.target import Rules, checked_address, parsed
 from headway.protocol import tables as wire
 from headway.store.requester import REQUESTER, Requester, RequesterGone
@@ -72,14 +73,14 @@ def url(request, tmp_path):
 
 
 async def all_of(harness, asked=None, size=7):
-    found = await harness.services.tables.get("people")
-    condition = harness.services.records.condition(found, asked)
+    found = await harness.tables.get("people")
+    condition = harness.records.condition(found, asked)
     records, after = [], ""
     while True:
-        page, after = await harness.services.records.page(found, condition, after, size)
+        page, after = await harness.records.page(found, condition, after, size)
         records += page
         if not after:
-            assert await harness.services.records.count(found, condition) == len(records)
+            assert await harness.records.count(found, condition) == len(records)
             return [
                 {each.name: record.values[each.id] for each in found.fields if each.id in record.values}
                 for record in records
@@ -95,10 +96,10 @@ async def test_columns_become_fields_and_rows_records(near, url):
     rows = await all_of(near)
     assert len(rows) == ROWS
     assert rows[3] == {"id": 4, "name": "n03", "age": 3.5, "born": "2003-01-01", "member": False, "note": "none"}
-    _, record = await near.services.records.get("people", "4")
+    _, record = await near.records.get("people", "4")
     assert record.values["field_2"] == "n03"
     with pytest.raises(RecordNotFound):
-        await near.services.records.get("people", "nobody")
+        await near.records.get("people", "nobody")
 
 
 @pytest.mark.parametrize(
@@ -130,37 +131,35 @@ async def test_conditions_are_those_of_records(near, url, asked, ids):
 async def test_rows_are_added_changed_and_deleted_all_or_none(near, url):
     await external(near, url)
     made = (
-        await near.services.records.insert(
-            "people", [{"name": "new", "seen": "2026-01-01T10:00:00+02:00", "member": "yes"}]
-        )
+        await near.records.insert("people", [{"name": "new", "seen": "2026-01-01T10:00:00+02:00", "member": "yes"}])
     ).records
     assert (made[0].values["field_5"], made[0].values["field_7"]) == ("2026-01-01T08:00:00.000Z", "none")
     record_id = made[0].id
     patch = wire.RecordPatch(id=record_id, values={"age": "7.25", "note": None})
-    after = (await near.services.records.update("people", [patch])).records[0]
+    after = (await near.records.update("people", [patch])).records[0]
     assert (after.values["field_3"], after.values.get("field_7")) == (7.25, None)
     with pytest.raises(RecordNotFound):
-        await near.services.records.delete("people", [record_id, "999"])
+        await near.records.delete("people", [record_id, "999"])
     with pytest.raises(InvalidRecord, match="name is required"):
-        await near.services.records.insert("people", [{"name": "x"}, {"age": 1}])
+        await near.records.insert("people", [{"name": "x"}, {"age": 1}])
     with pytest.raises(ExternalRefused):
-        await near.services.records.insert("people", [{"name": "y"}, {"id": 1, "name": "taken"}])
+        await near.records.insert("people", [{"name": "y"}, {"id": 1, "name": "taken"}])
     assert len(await all_of(near)) == ROWS + 1
-    assert await near.services.records.delete("people", [record_id]) == 1
+    assert await near.records.delete("people", [record_id]) == 1
     assert len(await all_of(near)) == ROWS
 
 
 async def test_what_only_our_tables_can_do_is_refused(near, url):
     await external(near, url)
     with pytest.raises(TableInUse):
-        await near.services.tables.add_field("people", field("x"))
+        await near.tables.add_field("people", field("x"))
     with pytest.raises(TableInUse):
-        await near.services.records.upsert("people", "id", [{"name": "x"}])
+        await near.records.upsert("people", "id", [{"name": "x"}])
     with pytest.raises(InvalidInput):
-        await near.services.records.update("people", [wire.RecordPatch(id="1", values={}, version=1)])
-    table = await near.services.tables.get("people")
+        await near.records.update("people", [wire.RecordPatch(id="1", values={}, version=1)])
+    table = await near.tables.get("people")
     with pytest.raises(InvalidInput):
-        await near.services.records.page(table, order_by="name")
+        await near.records.page(table, order_by="name")
 
 
 async def test_columns_that_come_and_go_are_known_after_a_refresh(near, url):
@@ -172,7 +171,7 @@ async def test_columns_that_come_and_go_are_known_after_a_refresh(near, url):
     engine.dispose()
     with pytest.raises(ExternalRefused, match="no column 'note' any more"):
         await all_of(near)
-    after = await near.services.tables.refresh("people")
+    after = await near.tables.refresh("people")
     assert {each.name: each.id for each in after.fields} == {
         **{each.name: each.id for each in before.fields if each.name != "note"}, "rank_of": "field_8",
     }  # fmt: skip
@@ -181,7 +180,7 @@ async def test_columns_that_come_and_go_are_known_after_a_refresh(near, url):
 
 async def test_the_url_is_sealed_and_shown_without_its_password(near, tmp_path, monkeypatch):
     monkeypatch.setattr(far_tables, "reflected", lambda *_: Reflection((), ("id",), {}, {}))
-    monkeypatch.setattr(near.service.databases, "call", lambda url, work: asyncio.sleep(0, work(None)))
+    monkeypatch.setattr(near.service.part(Databases), "call", lambda url, work: asyncio.sleep(0, work(None)))
     table = await external(near, "postgresql://ann:geheim@db.example.com/people")
     assert table.external.shown == "postgresql+psycopg://ann:***@db.example.com/people"
     assert "geheim" not in str(near.dump())
@@ -493,15 +492,15 @@ async def liars_met(tmp_path, monkeypatch):
     monkeypatch.setattr(database, "CONNECT_S", 1)
     harness = allowing(tmp_path, external_timeout_ms=500)
     yield harness
-    harness.service.databases.close()
+    harness.service.part(Databases).close()
     await harness.close()
 
 
 def test_a_process_ends_while_a_database_keeps_a_call():
     program = """
 import threading
-from headway.features.tables.external.thread_pool import Hands
-hands, begun = Hands(2, "h"), threading.Event()
+from headway.features.tables.external.thread_pool import DaemonThreadPool
+hands, begun = DaemonThreadPool(2, "h"), threading.Event()
 assert hands.submit(lambda: 7).result(5) == 7
 kept = hands.submit(lambda: (begun.set(), threading.Event().wait()))
 begun.wait()
@@ -519,7 +518,7 @@ async def unanswered(tmp_path):
         silent.bind(("127.0.0.1", 0))
         silent.listen(20)
         yield harness, silent.getsockname()[1]
-    harness.service.databases.close()
+    harness.service.part(Databases).close()
     await harness.close()
 
 
@@ -547,7 +546,7 @@ async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_pa
         external_timeout_ms=1_000 if how == "the time is up" else 600_000,
     )  # fmt: skip
     await external(harness, url)
-    databases, statement = harness.service.databases, ENDLESS[url.partition(":")[0]]
+    databases, statement = harness.service.part(Databases), ENDLESS[url.partition(":")[0]]
     requester, begun = Requester(1, 600), threading.Event()
 
     def endless(connection):
@@ -570,6 +569,6 @@ async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_pa
     await asyncio.to_thread(until, lambda: far.waiting == 0, 20, "its thread is free")
     if url.startswith("mysql"):
         await asyncio.to_thread(until, lambda: not executed(url), 20, "the server does not execute it any more")
-    assert ROWS == await harness.services.records.count(await harness.services.tables.get("people"))
+    assert ROWS == await harness.records.count(await harness.tables.get("people"))
     databases.close()
     await harness.close()

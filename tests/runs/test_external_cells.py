@@ -7,6 +7,7 @@ from sqlalchemy import text
 from tests.runs.far import external
 
 from headway.errors import ExternalRefused, RecordNotFound
+from headway.features.tables.external.database import Databases
 from headway.protocol import tables as wire
 
 NUMBERS = {
@@ -42,15 +43,15 @@ def database(kind, tmp_path, request):
 
 
 async def rows(harness, asked=None, size=3):
-    table = await harness.services.tables.get("people")
-    condition = harness.services.records.condition(table, asked)
+    table = await harness.tables.get("people")
+    condition = harness.records.condition(table, asked)
     found, after = [], ""
     while True:
-        page, after = await harness.services.records.page(table, condition, after, size)
+        page, after = await harness.records.page(table, condition, after, size)
         found += page
         assert len(found) < 100, "it goes in circles"
         if not after:
-            assert len(found) == await harness.services.records.count(table, condition)
+            assert len(found) == await harness.records.count(table, condition)
             return table, found
 
 
@@ -84,7 +85,7 @@ async def test_every_type_of_number_is_a_number_field(near, kind, database):
     year = {"n13": 2005} if kind == "mysql" else {}
     assert shown(table, record) == {"id": 1, **dict.fromkeys(columns, 5), **year}
     change = wire.RecordPatch(id="1", values={name: 7 for name in columns if name not in year})
-    (after,) = (await near.services.records.update("people", [change])).records
+    (after,) = (await near.records.update("people", [change])).records
     assert {after.shown(table.find(name).id) for name in change.values} == {7}
     assert await ids(near, columns[0], ">", 6) == ["1"]
 
@@ -93,7 +94,7 @@ async def test_doubles_are_written_and_compared_as_they_are(near, kind, database
     url, run = database
     run("CREATE TABLE odd (id INTEGER PRIMARY KEY, rate DOUBLE PRECISION)", "INSERT INTO odd VALUES (1, 0.1)")
     await external(near, url, "odd")
-    await near.services.records.insert("people", [{"id": 2, "rate": 2.5}])
+    await near.records.insert("people", [{"id": 2, "rate": 2.5}])
     assert await ids(near, "rate", "is", 0.1) == ["1"]
     assert await ids(near, "rate", "between", [2.4, 2.6]) == ["2"]
 
@@ -115,7 +116,7 @@ async def test_columns_that_no_field_can_be_are_named(near, kind, database, capl
     why = {name: f"no field takes values of the type {type_}" for name, type_ in types.items()}
     assert {name: said.replace("JSONVARIANT", "JSON") for name, said in table.external.left_out.items()} == why
     assert all(f"column={name!r}" in caplog.text for name in types)
-    assert (await near.services.tables.refresh("people")).external.left_out == table.external.left_out
+    assert (await near.tables.refresh("people")).external.left_out == table.external.left_out
 
 
 async def test_bytes_are_read_compared_and_written_in_hexadecimal_digits(near, kind, database):
@@ -124,21 +125,21 @@ async def test_bytes_are_read_compared_and_written_in_hexadecimal_digits(near, k
     key = {"sqlite": "BLOB", "postgresql": "bytea", "mysql": "BINARY(2)"}[kind]
     run(f"CREATE TABLE odd (id {key} PRIMARY KEY, content {octets})")
     table = await external(near, url, "odd")
-    await near.services.records.insert("people", [{"id": f"00f{n}", "content": "ff" * n} for n in range(5)])
+    await near.records.insert("people", [{"id": f"00f{n}", "content": "ff" * n} for n in range(5)])
     _, found = await rows(near)
     assert [(record.id, record.values.get("field_2", "")) for record in found] == [
         (f"00f{n}", "ff" * n) for n in range(5)
     ]
-    assert (await near.services.records.get("people", "00f3"))[1].values["field_2"] == "ffffff"
+    assert (await near.records.get("people", "00f3"))[1].values["field_2"] == "ffffff"
     assert await ids(near, "content", "is", "ffff") == ["00f2"]
     with pytest.raises(ExternalRefused, match="holds bytes"):
         await ids(near, "content", "contains", "ff")
     with pytest.raises(ExternalRefused, match="hexadecimal"):
-        await near.services.records.insert("people", [{"id": "00aa", "content": "abc"}])
+        await near.records.insert("people", [{"id": "00aa", "content": "abc"}])
     with pytest.raises(RecordNotFound):
-        await near.services.records.get("people", "nobody")
-    await near.services.records.insert("people", [{"id": "01ff", "content": "ab" * 40_000}])
-    record = (await near.services.records.get("people", "01ff"))[1]
+        await near.records.get("people", "nobody")
+    await near.records.insert("people", [{"id": "01ff", "content": "ab" * 40_000}])
+    record = (await near.records.get("people", "01ff"))[1]
     assert record.values["field_2"] == "ab" * 40_000
     if kind == "mysql":
         return
@@ -148,7 +149,7 @@ async def test_bytes_are_read_compared_and_written_in_hexadecimal_digits(near, k
         id=b"\1",
         content=b"x" * 60_000,
     )
-    record = (await near.services.records.get("people", "01"))[1]
+    record = (await near.records.get("people", "01"))[1]
     assert "bytes; the first of them are shown" in invalid(table, record)["content"]
 
 
@@ -239,7 +240,7 @@ async def test_text_that_is_no_utf_8_is_shown_and_its_row_found(near, database):
     table, found = await rows(near, size=1)
     assert [record.shown("field_2") for record in found] == ["caf\\xe9", "fine"]
     assert invalid(table, found[0])["name"] == "has bytes that are no UTF-8, shown as \\x.."
-    assert (await near.services.records.get("people", found[0].id))[1] == found[0]
+    assert (await near.records.get("people", found[0].id))[1] == found[0]
 
 
 async def test_a_postgresql_database_without_an_encoding_is_read(near, postgres_cluster):
@@ -256,7 +257,7 @@ async def test_a_postgresql_database_without_an_encoding_is_read(near, postgres_
         assert [list(invalid(table, record)) for record in found] == [[], [], ["name"]]
         assert await ids(near, "name", "is", "café") == ["b"]
     finally:
-        near.service.databases.close()
+        near.service.part(Databases).close()
         postgres_cluster.drop_database(name)
 
 
@@ -297,11 +298,11 @@ async def test_keys_that_are_empty_or_look_like_lists_are_read_page_by_page_and_
         assert len({record.id for record in found}) == 5
         assert all(record.id for record in found)
     for record in found:
-        assert (await near.services.records.get("people", record.id))[1] == record
+        assert (await near.records.get("people", record.id))[1] == record
         patch = wire.RecordPatch(id=record.id, values={"name": record.values["field_2"] * 2})
-        (after,) = (await near.services.records.update("people", [patch])).records
+        (after,) = (await near.records.update("people", [patch])).records
         assert (after.id, after.values["field_2"]) == (record.id, record.values["field_2"] * 2)
-    assert await near.services.records.delete("people", [record.id for record in found]) == 5
+    assert await near.records.delete("people", [record.id for record in found]) == 5
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -320,9 +321,9 @@ async def test_keys_of_any_type_that_sqlite_lets_in_are_told_apart(near, databas
         patch = wire.RecordPatch(id=record.id, values={"name": "z"})
         if "null" in record.id:
             with pytest.raises(ExternalRefused, match="no key"):
-                await near.services.records.update("people", [patch])
+                await near.records.update("people", [patch])
         else:
-            assert (await near.services.records.update("people", [patch])).records[0].id == record.id
+            assert (await near.records.update("people", [patch])).records[0].id == record.id
 
 
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
@@ -350,7 +351,5 @@ async def test_what_mysql_makes_of_booleans_are_booleans_and_other_short_numbers
     ]
     assert invalid(table, found[1]) == {"a": "is 2; it takes true or false"}
     assert await ids(near, "b", "is", value=True) == ["1"]
-    (after,) = (
-        await near.services.records.update("people", [wire.RecordPatch(id="2", values={"a": False, "b": True})])
-    ).records
+    (after,) = (await near.records.update("people", [wire.RecordPatch(id="2", values={"a": False, "b": True})])).records
     assert (after.values["field_2"], after.values["field_3"]) == (False, True)

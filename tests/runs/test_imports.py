@@ -9,7 +9,8 @@ from tests.runs.tables import field, fill, table, values
 from headway.actions import exporting, importing
 from headway.errors import BadImport, InvalidInput, LeaseLost, StoredFileNotFound
 from headway.features.tables import files as chunks
-from headway.features.tables.importing import ROWS
+from headway.features.tables.exporting import Exports
+from headway.features.tables.importing import ROWS, Imports
 from headway.protocol import workers as wire
 from headway.protocol.tables import ExportTable, ImportFile
 
@@ -23,7 +24,7 @@ async def pieces(content, size=100_000):
 
 async def upload(harness, content, name="a.csv"):
     content = content.encode() if isinstance(content, str) else content
-    return await harness.services.files.receive(name, "text/csv", pieces(content))
+    return await harness.files.receive(name, "text/csv", pieces(content))
 
 
 async def begun(harness, task, given):
@@ -53,8 +54,8 @@ async def refused(harness, run):
 async def exported(harness, name="things", **spec):
     run, _ = await begun(harness, "headway.export", {"table": name, **spec})
     output = json.loads(bytes(await exporting.execute(harness.service, run)))
-    file = await harness.services.files.get(output["file"])
-    content = b"".join([piece async for piece in harness.services.files.content(file)])
+    file = await harness.files.get(output["file"])
+    content = b"".join([piece async for piece in harness.files.content(file)])
     assert len(content) == file.bytes == output["bytes"]
     return content, file
 
@@ -231,17 +232,17 @@ async def test_an_import_that_is_broken_off_anywhere_goes_on_and_has_each_row_on
     run, worker = await begun(harness, "headway.import", {"table": "things", "file": file.id})
     spec = ImportFile(table="things", file=file.id)
     for _ in range(2):  # an attempt does one chunk, and is gone
-        done = await harness.services.imports.begin(run, spec)
-        await harness.services.imports.chunk(run, spec, done)
+        done = await harness.services.get(Imports).begin(run, spec)
+        await harness.services.get(Imports).chunk(run, spec, done)
         old = run
         await harness.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
         await harness.claim(worker, 1)
         run = await harness.runs.get(run.id)
         with pytest.raises(LeaseLost):
-            await harness.services.imports.chunk(old, spec, done)
+            await harness.services.get(Imports).chunk(old, spec, done)
     output = json.loads(bytes(await importing.execute(harness.service, run)))
     assert output == {"rows": rows, "created": rows, "updated": 0, "refused": 0}
-    found = await harness.services.tables.get("things")
+    found = await harness.tables.get("things")
     assert found.count == rows
     after = await harness.runs.get(run.id)
     assert (after.progress_done, after.progress_total) == (file.bytes, file.bytes)
@@ -254,14 +255,14 @@ async def test_an_export_that_is_broken_off_goes_on_where_it_stood(harness, monk
     run, worker = await begun(harness, "headway.export", {"table": "things"})
     spec = ExportTable(table="things")
     for _ in range(3):
-        done = await harness.services.exports.begin(run, spec)
-        await harness.services.exports.chunk(run, spec, done)
+        done = await harness.services.get(Exports).begin(run, spec)
+        await harness.services.get(Exports).chunk(run, spec, done)
         await harness.report(worker, wire.ReleasedReport(run_id=run.id, epoch=run.epoch))
         await harness.claim(worker, 1)
         run = await harness.runs.get(run.id)
     output = json.loads(bytes(await exporting.execute(harness.service, run)))
-    file = await harness.services.files.get(output["file"])
-    content = b"".join([piece async for piece in harness.services.files.content(file)])
+    file = await harness.files.get(output["file"])
+    content = b"".join([piece async for piece in harness.files.content(file)])
     assert content.decode().split("\r\n") == ["Key,N,Note", *(f"k{n},{n}," for n in range(35)), ""]
 
 
@@ -337,9 +338,9 @@ async def test_a_file_comes_in_chunks_and_is_read_from_anywhere(harness, monkeyp
     content = bytes(range(256)) * 40
     file = await upload(harness, content)
     assert (file.bytes, file.chunks) == (len(content), 11)
-    assert await harness.services.files.read(file, 4999, 2) == content[4999:6000]
-    assert await harness.services.files.read(file, len(content), 2) == b""
-    assert [found.id for found in await harness.services.files.list()] == [file.id]
+    assert await harness.files.read(file, 4999, 2) == content[4999:6000]
+    assert await harness.files.read(file, len(content), 2) == b""
+    assert [found.id for found in await harness.files.list()] == [file.id]
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(harness):
@@ -348,8 +349,8 @@ async def test_an_upload_that_breaks_off_leaves_nothing(harness):
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        await harness.services.files.receive("a", "text/csv", broken())
-    assert await harness.services.files.list() == []
+        await harness.files.receive("a", "text/csv", broken())
+    assert await harness.files.list() == []
     await chunks.prune(harness.store)
     assert harness.sql("SELECT count(*) FROM file_chunks") == harness.sql("SELECT count(*) FROM files") == [(0,)]
 
@@ -357,10 +358,10 @@ async def test_an_upload_that_breaks_off_leaves_nothing(harness):
 async def test_files_go_when_their_time_is_over(harness):
     file = await upload(harness, b"x" * 600_000)
     await harness.advance(chunks.KEEP_MS - 1)
-    assert (await harness.services.files.get(file.id)).bytes == 600_000
+    assert (await harness.files.get(file.id)).bytes == 600_000
     await harness.advance(1)
     with pytest.raises(StoredFileNotFound):
-        await harness.services.files.get(file.id)
+        await harness.files.get(file.id)
     other = await upload(harness, b"y")
-    await harness.services.files.delete(other.id)
+    await harness.files.delete(other.id)
     assert harness.sql("SELECT count(*) FROM file_chunks") == [(0,)]

@@ -72,8 +72,8 @@ def left(harness, name):
 
 
 async def shown(harness, name):
-    made = await harness.services.tables.get(name)
-    found, after = await harness.services.records.page(made, size=1000)
+    made = await harness.tables.get(name)
+    found, after = await harness.records.page(made, size=1000)
     assert after == ""
     return [record.values for record in found]
 
@@ -138,7 +138,7 @@ async def test_a_field_may_become_unique_or_indexed_while_it_is_given_to_many(re
 
     async def meddled(self, *more):
         if (change := next(changes, None)) is not None:
-            await harness.services.tables.patch_field("things", "Code", table_wire.PatchField(**change))
+            await harness.tables.patch_field("things", "Code", table_wire.PatchField(**change))
         return await patch(self, *more)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
@@ -155,7 +155,7 @@ async def test_a_field_that_is_gone_in_the_middle_ends_the_run_in_words(record_h
 
     async def meddled(self, *more):
         if self.reached.number == 1:
-            await harness.services.tables.delete_field("things", "Team")
+            await harness.tables.delete_field("things", "Team")
         return await patch(self, *more)
 
     monkeypatch.setattr(record_runs.RecordRun, "patch_more", meddled)
@@ -197,9 +197,7 @@ async def test_records_that_change_between_look_and_transaction_are_looked_at_ag
     async def meddled(self, limit):
         found = await fitting(self, limit)
         for record_id, number in next(changes, {}).items() if self.reached.number == 1 else ():
-            await harness.services.records.update(
-                "things", [table_wire.RecordPatch(id=record_id, values={"N": number})]
-            )
+            await harness.records.update("things", [table_wire.RecordPatch(id=record_id, values={"N": number})])
         return found
 
     monkeypatch.setattr(record_runs.RecordRun, "_fitting", meddled)

@@ -13,7 +13,6 @@ from tests.runs.record_tasks import RecordTaskHarness, allow, update
 from tests.runs.tables import field, fill, table, values
 
 from headway.actions.executor import BuiltInWorker
-from headway.config import Settings
 from headway.errors import (
     Conflict,
     ExternalFailed,
@@ -33,7 +32,7 @@ from headway.features.record_tasks import executor as records
 from headway.features.record_tasks import runs as record_runs
 from headway.features.record_tasks import sending
 from headway.features.record_tasks.model import EXECUTOR
-from headway.features.tables.external.tables import databases
+from headway.features.tables.external.database import Databases
 from headway.kernel.run import Reason
 from headway.kernel.space import Space
 from headway.outbound.egress import EgressPolicy
@@ -192,8 +191,8 @@ async def test_a_field_may_be_renamed_under_a_task(record_harness):
     await record_harness.make(
         update(Status="old", Name={"field": "Mail"}), filter={"field": "Age", "operator": "at least", "value": 1}
     )
-    await harness.services.tables.patch_field("things", "Age", table_wire.PatchField(name="Years"))
-    await harness.services.tables.patch_field("things", "Status", table_wire.PatchField(name="State"))
+    await harness.tables.patch_field("things", "Age", table_wire.PatchField(name="Years"))
+    await harness.tables.patch_field("things", "Status", table_wire.PatchField(name="State"))
     assert await record_harness.run() == {"total": 2, "done": 2, "failed": 0}
     assert [(each.get("State"), each["Name"]) for each in await values(harness)] == [
         (None, "p0"), ("old", "p1@example.com"), ("old", "p2@example.com"),
@@ -204,7 +203,7 @@ async def test_a_task_that_does_not_fit_its_table_any_more_fails_its_run_in_word
     harness = record_harness.harness
     await people(harness)
     await record_harness.make(update(Status="old"))
-    await harness.services.tables.patch_field("things", "Status", table_wire.PatchField(choices=["new"]))
+    await harness.tables.patch_field("things", "Status", table_wire.PatchField(choices=["new"]))
     with pytest.raises(Conflict, match="'Status' of 'things' does not take 'old' any more"):
         await record_harness.run()
 
@@ -234,7 +233,7 @@ async def test_all_records_that_fit_are_updated_and_no_others(record_harness, in
     harness = record_harness.harness
     await people(harness, 1_234)
     if indexed:
-        await harness.services.tables.patch_field("things", "Status", table_wire.PatchField(indexed=True))
+        await harness.tables.patch_field("things", "Status", table_wire.PatchField(indexed=True))
     await record_harness.make(update(Status="old"), filter={"field": "Age", "operator": "less", "value": 1_000})
     run = await record_harness.begin()
     await fill(harness, {"Name": "late", "Age": 1, "Mail": "late@example.com"})
@@ -249,10 +248,10 @@ async def test_all_records_that_fit_are_updated_and_no_others(record_harness, in
 
 
 async def values_all(harness, name="things"):
-    made = await harness.services.tables.get(name)
+    made = await harness.tables.get(name)
     found, after = [], ""
     while True:
-        page, after = await harness.services.records.page(made, after=after, size=1000)
+        page, after = await harness.records.page(made, after=after, size=1000)
         found += [{each.name: record.values.get(each.id) for each in made.fields} for record in page]
         if not after:
             return found
@@ -407,7 +406,7 @@ async def test_what_was_read_and_has_changed_is_read_again(record_harness, monke
         if meddling:
             patches = msgspec.convert(meddling, list[table_wire.RecordPatch])
             meddling.clear()
-            await harness.services.records.update("things", patches)
+            await harness.records.update("things", patches)
         return done
 
     monkeypatch.setattr(harness.service.gateway.templates, "render", meddled)
@@ -702,7 +701,7 @@ async def test_a_failing_template_is_noted_and_a_bomb_ends_the_run_after_some(re
     await people(harness, 3)
     bomb = "{% for a in record.Name %}" * 12 + "x" + "{% endfor %}" * 12
     await record_harness.make(update(Name=template("{% if record.Age == 1 %}" + bomb + "{% endif %}ok")))
-    await harness.services.records.update(
+    await harness.records.update(
         "things",
         [table_wire.RecordPatch(id=harness.sql("SELECT id FROM records ORDER BY id")[1][0], values={"Name": "y" * 12})],
     )
@@ -763,11 +762,10 @@ async def test_rows_of_an_external_table_are_updated_too(record_harness, tmp_pat
         )
         database.executemany("INSERT INTO people (name, age) VALUES (?, ?)", [(f"p{n}", n) for n in range(1_200)])
     database.close()
-    harness.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
-    allow(harness, EgressPolicy())
+    allow(harness, EgressPolicy(), external_folders=(str(tmp_path),))
     record_harness.tasks = harness.services.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
-    await harness.services.tables.create(table_wire.CreateTable(name="people", external=far))
+    await harness.tables.create(table_wire.CreateTable(name="people", external=far))
     await table(harness, field("Who"), name="log")
     await record_harness.make(
         update(status=template("{{ 'x' if record.age == 700 else record.name | upper }}")),
@@ -786,7 +784,7 @@ async def test_rows_of_an_external_table_are_updated_too(record_harness, tmp_pat
     )
     again = (await record_harness.tasks.run_failed(run.id)).run
     assert await record_harness.execute(await record_harness.claim(again.id)) == {"total": 1, "done": 1, "failed": 0}
-    harness.service.databases.close()
+    harness.service.part(Databases).close()
 
 
 async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_task_reads_it(record_harness, tmp_path):
@@ -798,11 +796,10 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
             "INSERT INTO people (name, age, seen) VALUES (?, ?, ?)",
             [("a", 1, None), ("b", "abc", "2026-01-01 00:00:00"), ("c", 3, 1_700_000_000), ("d", 4, "")],
         )
-    harness.service.databases = databases(Settings(external_folders=(str(tmp_path),)))
-    allow(harness, EgressPolicy())
+    allow(harness, EgressPolicy(), external_folders=(str(tmp_path),))
     record_harness.tasks = harness.services.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
-    await harness.services.tables.create(table_wire.CreateTable(name="people", external=far))
+    await harness.tables.create(table_wire.CreateTable(name="people", external=far))
     await record_harness.make(update(name=template("{{ record.name | upper }}")), on="people")
     run = await record_harness.begin()
     assert await record_harness.execute(run) == {"total": 4, "done": 4, "failed": 2}
@@ -830,7 +827,7 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
         found = database.execute("SELECT name, age, seen FROM people ORDER BY id").fetchall()
     database.close()
     assert found == [("A", 1, None), ("b", "abc", None), ("c", 3, None), ("D", 4, None)]
-    harness.service.databases.close()
+    harness.service.part(Databases).close()
 
 
 @pytest.mark.parametrize(
@@ -846,11 +843,10 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
     with sqlite3.connect(where) as database:
         database.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, status TEXT)")
         database.executemany("INSERT INTO people (name) VALUES (?)", [(f"p{n}",) for n in range(600)])
-    harness.service.databases = databases(Settings(external_folders=(str(tmp_path),), external_timeout_ms=1000))
-    allow(harness, EgressPolicy())
+    allow(harness, EgressPolicy(), external_folders=(str(tmp_path),), external_timeout_ms=1000)
     record_harness.tasks = harness.services.record_tasks
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
-    await harness.services.tables.create(table_wire.CreateTable(name="far", external=far))
+    await harness.tables.create(table_wire.CreateTable(name="far", external=far))
     await people(harness, 5)
     await record_harness.make(update(status="seen"), name="Far", on="far")
     await record_harness.make(update(Status="old"), name="Near")
@@ -873,4 +869,4 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
     with pytest.raises((ExternalFailed, ExternalRefused), match=said):
         await failing
     database.close()
-    harness.service.databases.close()
+    harness.service.part(Databases).close()

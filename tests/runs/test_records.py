@@ -75,7 +75,7 @@ async def test_a_batch_is_whole_or_nothing(harness):
     with pytest.raises(InvalidRecord) as refused:
         await fill(harness, {"Key": "a"}, {"Key": "b"}, {"Key": "a"})
     assert refused.value.errors[0]["pointer"] == "/records/2/values/Key"
-    assert (await harness.services.tables.get("things")).count == 0
+    assert (await harness.tables.get("things")).count == 0
     first, second = await fill(harness, {"Key": "a"}, {"Key": "b"})
     with pytest.raises(RecordNotFound):
         await update(harness, (first.id, {"Key": "c"}), ("gone", {"Key": "d"}))
@@ -86,7 +86,7 @@ async def test_a_batch_is_whole_or_nothing(harness):
 
 async def update(harness, *changes, version=None):
     patches = [RecordPatch(id=record_id, values=given, version=version) for record_id, given in changes]
-    return (await harness.services.records.update("things", patches)).records
+    return (await harness.records.update("things", patches)).records
 
 
 async def test_records_of_one_batch_may_exchange_unique_values(harness):
@@ -121,32 +121,32 @@ async def test_an_update_leaves_other_fields_and_raises_the_version_if_something
     with pytest.raises(VersionMismatch):
         await update(harness, (record.id, {"A": "x"}), version=1)
     with pytest.raises(VersionMismatch):
-        await harness.services.records.delete("things", [record.id], version=1)
+        await harness.records.delete("things", [record.id], version=1)
 
 
 async def test_upsert_changes_what_is_there_and_adds_what_is_not(harness):
     await table(harness, field("Key", "email", unique=True), field("N", "number", default=1))
     await fill(harness, {"Key": "a@x.org", "N": 5})
-    done = await harness.services.records.upsert("things", "Key", [{"Key": "B@x.org"}, {"Key": "A@X.ORG", "N": 7}])
+    done = await harness.records.upsert("things", "Key", [{"Key": "B@x.org"}, {"Key": "A@X.ORG", "N": 7}])
     assert (done.created, done.updated) == (1, 1)
     assert await values(harness) == [{"Key": "a@x.org", "N": 7}, {"Key": "b@x.org", "N": 1}]
     with pytest.raises(InvalidRecord, match="earlier one"):
-        await harness.services.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
+        await harness.records.upsert("things", "Key", [{"Key": "a@x.org"}, {"Key": "a@x.org"}])
     with pytest.raises(InvalidInput, match="no unique field"):
-        await harness.services.records.upsert("things", "N", [{"Key": "a@x.org"}])
+        await harness.records.upsert("things", "N", [{"Key": "a@x.org"}])
 
 
 async def test_a_repeated_request_changes_nothing_more(harness):
     await table(harness)
     keys = [request_key("k", "POST", "/x", b"{}", 60_000) for _ in range(2)]
-    first, again = [await harness.services.records.insert("things", [{"Name": "a"}], key) for key in keys]
+    first, again = [await harness.records.insert("things", [{"Name": "a"}], key) for key in keys]
     assert [record.id for record in first.records] == [record.id for record in again.records]
-    assert (await harness.services.tables.get("things")).count == 1
+    assert (await harness.tables.get("things")).count == 1
 
 
 async def test_connections_name_records_that_are_there(harness):
     await table(harness, name="customers")
-    (ann,) = (await harness.services.records.insert("customers", [{"Name": "Ann"}])).records
+    (ann,) = (await harness.records.insert("customers", [{"Name": "Ann"}])).records
     await table(
         harness,
         field("Customer", "connection", table="customers"),
@@ -164,17 +164,17 @@ async def test_connections_name_records_that_are_there(harness):
 @pytest.mark.parametrize("on_delete", ["clear", "cascade", "restrict"])
 async def test_what_names_a_deleted_record_does_what_its_field_says(harness, on_delete, many):
     await table(harness, name="customers")
-    ann, bob = (await harness.services.records.insert("customers", [{"Name": "Ann"}, {"Name": "Bob"}])).records
+    ann, bob = (await harness.records.insert("customers", [{"Name": "Ann"}, {"Name": "Bob"}])).records
     await table(harness, field("N"), field("C", "connection", table="customers", multiple=many, on_delete=on_delete))
     both = [ann.id, bob.id] if many else ann.id
     await fill(harness, {"N": "1", "C": both}, {"N": "2", "C": [bob.id] if many else bob.id}, {"N": "3"})
     if on_delete == "restrict":
         with pytest.raises(RecordInUse) as refused:
-            await harness.services.records.delete("customers", [ann.id])
+            await harness.records.delete("customers", [ann.id])
         assert ann.id in refused.value.errors[0]["message"]
-        assert (await harness.services.tables.get("customers")).count == 2
+        assert (await harness.tables.get("customers")).count == 2
         return
-    assert await harness.services.records.delete("customers", [ann.id]) == 1
+    assert await harness.records.delete("customers", [ann.id]) == 1
     left = {each["N"]: each.get("C") for each in await values(harness)}
     mine = {} if on_delete == "cascade" else {"1": [bob.id] if many else None}
     assert left == {**mine, "2": [bob.id] if many else bob.id, "3": None}
@@ -182,46 +182,46 @@ async def test_what_names_a_deleted_record_does_what_its_field_says(harness, on_
 
 async def test_a_cascade_goes_round_a_circle_and_ends(harness):
     await table(harness, field("N"))
-    await harness.services.tables.add_field("things", field("Next", "connection", table="things", on_delete="cascade"))
+    await harness.tables.add_field("things", field("Next", "connection", table="things", on_delete="cascade"))
     first, second = await fill(harness, {"N": "1"}, {"N": "2"})
     await update(harness, (first.id, {"Next": second.id}), (second.id, {"Next": first.id}))
     await fill(harness, {"N": "3"}, {"N": "4", "Next": first.id})
-    await harness.services.records.delete("things", [first.id])
+    await harness.records.delete("things", [first.id])
     assert await values(harness) == [{"N": "3"}]
 
 
 async def test_a_required_connection_keeps_what_it_names(harness):
     await table(harness, name="customers")
-    (ann,) = (await harness.services.records.insert("customers", [{"Name": "Ann"}])).records
+    (ann,) = (await harness.records.insert("customers", [{"Name": "Ann"}])).records
     await table(harness, field("C", "connection", table="customers", required=True))
     await fill(harness, {"C": ann.id})
     with pytest.raises(RecordInUse):
-        await harness.services.records.delete("customers", [ann.id])
+        await harness.records.delete("customers", [ann.id])
 
 
 async def test_pages_go_on_where_the_last_one_ended(harness):
     await table(harness, field("N", "number", indexed=True), field("Odd", "boolean"))
     for first in range(0, 2000, 1000):
         await fill(harness, *({"N": number % 10, "Odd": number % 2 == 1} for number in range(first, first + 1000)))
-    found = await harness.services.tables.get("things")
-    condition = harness.services.records.condition(
+    found = await harness.tables.get("things")
+    condition = harness.records.condition(
         found, [{"field": "Odd", "value": True}, {"field": "N", "operator": ">", "value": 6}]
     )
     for order in ("", "created_at desc", "N", "N desc"):
         ids, after = [], ""
         while True:
-            records, after = await harness.services.records.page(found, condition, after, 70, order)
+            records, after = await harness.records.page(found, condition, after, 70, order)
             ids += [record.id for record in records]
             if not after:
                 break
         assert len(ids) == len(set(ids)) == 400
-    assert await harness.services.records.count(found, condition) == 400
-    assert await harness.services.records.count(found) == 2000
-    assert len(await harness.services.records.at(found, condition, 390, 50)) == 10
+    assert await harness.records.count(found, condition) == 400
+    assert await harness.records.count(found) == 2000
+    assert len(await harness.records.at(found, condition, 390, 50)) == 10
     with pytest.raises(InvalidInput, match="order_by"):
-        await harness.services.records.page(found, order_by="Odd")
+        await harness.records.page(found, order_by="Odd")
     with pytest.raises(InvalidInput) as refused:
-        harness.services.records.condition(found, {"field": "Odd", "operator": "contains", "value": "x"})
+        harness.records.condition(found, {"field": "Odd", "operator": "contains", "value": "x"})
     assert refused.value.errors[0]["pointer"] == "/filter/operator"
 
 
@@ -262,8 +262,8 @@ async def test_some_of_many_can_be_refused_and_the_others_are_changed(harness):
 async def test_a_patch_gives_many_the_same_values_in_one_statement(harness):
     await table(harness, field("N", "number"), field("S"), field("L", "multi_choice", choices=["a", "b"]))
     records = await fill(harness, *({"N": number, "S": "x"} for number in range(10)))
-    found = await harness.services.tables.get("things")
-    condition = harness.services.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
+    found = await harness.tables.get("things")
+    condition = harness.records.condition(found, {"field": "N", "operator": ">=", "value": 5})
     fitting = await harness.store.read.ask(
         lambda database, dialect: storage.read_fitting(
             database, dialect, found, condition, records[0].id, records[9].id, 7

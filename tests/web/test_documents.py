@@ -13,6 +13,7 @@ from tests.web.kit import EVERY_SURFACE, NOBODY, routes_of, serving
 from headway import errors
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
+from headway.features.tables.definitions import Tables
 from headway.kernel.authority import EVERYBODY, Origin
 from headway.protocol import workers as wire
 from headway.protocol.access import CreateKey
@@ -163,7 +164,7 @@ async def invoices(server, example, *, made):
     """What the example of a record task is about; and, to be changed, the task itself."""
     services = server.service.of(1)
     fields = [{"name": "Number"}, {"name": "Paid", "type": "boolean"}, {"name": "Reminded", "type": "boolean"}]
-    await services.tables.create(msgspec.convert({"name": "invoices", "fields": fields}, CreateTable))
+    await services.get(Tables).create(msgspec.convert({"name": "invoices", "fields": fields}, CreateTable))
     if made:
         await services.record_tasks.create(msgspec.convert(example, CreateRecordTask))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from headway.features.tables.exporting import Exports
 from headway.kernel.run import Run
 from headway.protocol.tables import ExportTable
 from headway.runs.service import Service
@@ -13,7 +14,7 @@ NAME = "headway.export"
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Write the file, and continue after an earlier attempt's cursor. The output names the file."""
-    exports = service.of(run.organisation).exports
+    exports = service.of(run.organisation).get(Exports)
     spec = msgspec.json.decode(run.input, type=ExportTable)
     done = await exports.begin(run, spec)
     while not done.whole:

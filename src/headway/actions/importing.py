@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from headway.features.tables.importing import Imports
 from headway.kernel.run import Run
 from headway.protocol.tables import ImportFile
 from headway.runs.service import Service
@@ -13,7 +14,7 @@ NAME = "headway.import"
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
     """Import the file, and continue after an earlier attempt's cursor. The output counts rows by outcome."""
-    imports = service.of(run.organisation).imports
+    imports = service.of(run.organisation).get(Imports)
     spec = msgspec.json.decode(run.input, type=ImportFile)
     done = await imports.begin(run, spec)
     while (further := await imports.chunk(run, spec, done)) is not None:

@@ -10,7 +10,6 @@ import msgspec
 from headway.config import Settings
 from headway.features.access.access import Access
 from headway.features.access.organisations import Organisations
-from headway.features.tables.external.tables import databases
 from headway.ids import IdSource, Signer
 from headway.notify.events import AccessChanged, ClaimsLeft, CommitEvent, LaneClosed, StopRequested, StorageRegained
 from headway.outbound.egress import EgressPolicy
@@ -54,6 +53,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     """Prometheus metrics of the server, shown to the operator."""
     prune: Callable[[Service], Awaitable[None]] | None = None
     """Removal of rows that retention gives up; called by the pruner before tombstones go."""
+    close: Callable[[Service], Awaitable[None]] | None = None
+    """Release of the resources of its parts when the server ends."""
 
 
 class Service:
@@ -72,8 +73,6 @@ class Service:
         self.settings = settings
         self.signer = signer
         self.vault = Vault(signer.secret, as_secrets(settings.earlier_secrets))
-        self.databases = databases(settings)
-        """External databases that tables are of."""
         self.ids = ids or IdSource()
         self.gateway = gateway or Gateway(EgressPolicy.of(settings))
         self.schemas = Schemas(self.gateway.children)

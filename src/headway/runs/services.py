@@ -7,16 +7,13 @@ organisation calls things; how they are kept is `kernel.space`.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from headway.features.access.keys import Keys
 from headway.features.access.users import Users
 from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
-from headway.features.tables.exporting import Exports
-from headway.features.tables.external.tables import FarTables
-from headway.features.tables.files import Files
-from headway.features.tables.importing import Imports
 from headway.features.tables.records import Records
 from headway.kernel.space import Space
 from headway.runs.crew import Crew
@@ -26,8 +23,6 @@ from headway.runs.runs import Runs
 from headway.runs.tasks import Queues, Tasks
 
 if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
     from headway.runs.service import Service
 
 
@@ -45,24 +40,10 @@ class OrganisationServices:
         store = service.store
         self.cursors = Cursors(service.signer.within(space.inside("")))
 
-        def zone() -> ZoneInfo:
-            from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in kernel/zone.py
-
-            return ZoneInfo(self.zone)
-
         self.runs = Runs(store, service.run_factory, service.ids, service.signer, service.settings, space)
         self.tasks = Tasks(store, space)
         self.queues = Queues(store, space)
         self.workers = Crew(service.workers, space)
-        far = FarTables(service.databases, service.vault)
-        self.tables = Tables(store, service.ids, organisation, zone, far=far)
-        self.records = Records(store, self.tables, service.ids, organisation, zone, far=far)
-        self.files = Files(store, service.ids, organisation)
-        self.imports = Imports(store, self.tables, self.files, service.ids, organisation)
-        self.exports = Exports(store, self.tables, self.records, self.files, service.ids, organisation)
-        self.record_tasks = RecordTasks(
-            store, service.ids, space, self.tables, self.records, self.runs, service.gateway, service.vault
-        )
         self.history = History(store, self.runs, service.workers, space)
         self.keys = Keys(store, service.access, service.signer, organisation)
         self.users = Users(store, service.access, service.ids, organisation)
@@ -72,6 +53,15 @@ class OrganisationServices:
     def zone(self) -> str:
         """Name of the organisation's time zone."""
         return self._organisations[self.organisation].zone
+
+    @cached_property
+    def record_tasks(self) -> RecordTasks:
+        """The organisation's record tasks."""
+        service = self._service
+        tables, records = self.get(Tables), self.get(Records)
+        return RecordTasks(
+            service.store, service.ids, self.space, tables, records, self.runs, service.gateway, service.vault
+        )
 
     def get(self, kind: type[T]) -> T:
         """Return a feature's object for this organisation, such as `services.get(Schedules)`; raise LookupError if there is none."""

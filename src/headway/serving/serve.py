@@ -290,7 +290,9 @@ async def _let_go(service: Service) -> None:
             await service.access.close()
         with contextlib.suppress(HeadwayError):  # else the other servers notice its absence
             await service.servers.leave()
-    service.databases.close()
+    for feature in service.features:
+        if feature.close is not None:
+            await feature.close(service)
     await service.store.close()
 
 

@@ -15,9 +15,6 @@ import msgspec
 from headway.features.access.model import AuditEvent
 from headway.features.access.rules import breaks
 from headway.features.access.store import SEAL, VERSION, head_of, unsealed
-from headway.features.tables.model import Field
-from headway.features.tables.rules.keys import entries
-from headway.features.tables.store import make_table
 from headway.ids import Signer
 from headway.kernel.lifecycle import CAUSES, TRANSITIONS
 from headway.kernel.run import FINAL, PARKED, State
@@ -129,12 +126,6 @@ def findings(read: Read, signers: Sequence[Signer] = (), checks: Iterable[RowChe
     for what, name in read("verify_keys"):
         yield Finding(what, f"{name} is of something that is not there")
     yield from _log(read, signers)
-    for name, kept, found in read("verify_table_counts"):
-        yield Finding(name, f"the table says that it has {kept} records, there are {found}")
-    for what, row_id in read("verify_record_orphans"):
-        yield Finding(row_id, f"a {what} of nothing is left")
-    fields = {table.number: table.fields for table in map(make_table, read("verify_tables"))}
-    yield from _records(fields, read("verify_records"), read("verify_record_values"))
     for check in checks:
         yield from check(read)
 
@@ -166,25 +157,6 @@ def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
 def _named(stored: str) -> str:
     """Return a name for people, with whose it is."""
     return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
-
-
-def _records(fields: dict[int, tuple[Field, ...]], records: Iterable[Any], values: Iterable[Any]) -> Iterator[Finding]:
-    """Walk records and their index side by side; both come in order of table and record."""
-    index = groupby(values, key=lambda row: (row[0], row[1]))
-    at, rows = next(index, (None, iter(())))
-    for number, record_id, data in records:
-        while at is not None and at < (number, record_id):
-            yield Finding(at[1], "the index has it, but it is not there")
-            at, rows = next(index, (None, iter(())))
-        kept: set[tuple[str, str, int]] = set()
-        if at == (number, record_id):
-            kept = {(field, value, unique) for _, _, field, value, unique in rows}
-            at, rows = next(index, (None, iter(())))
-        if kept != entries(fields[number], msgspec.json.decode(data)):
-            yield Finding(record_id, "the index does not say of it what it says itself")
-    while at is not None:
-        yield Finding(at[1], "the index has it, but it is not there")
-        at, rows = next(index, (None, iter(())))
 
 
 def _histories(runs: Iterable[Any], events: Iterable[Any]) -> Iterator[Finding]:

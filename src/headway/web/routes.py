@@ -11,8 +11,6 @@ from typing import Final
 
 from headway.features.access import routes as access
 from headway.features.record_tasks import routes as record_tasks
-from headway.features.tables import file_routes as files
-from headway.features.tables import routes as tables
 from headway.protocol import runs as wire
 from headway.protocol import workers as worker_wire
 from headway.web import answers, events, ops, queries, queues, runs, servers, tasks, workers
@@ -120,9 +118,6 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=worker_wire.ClaimRuns, gives=worker_wire.Leases, problems=("worker_not_found",)),
     route("POST", "/v1/leases:report", workers.report, "worker:protocol", "Report heartbeats, progress and outcomes.",
           takes=worker_wire.ReportRuns, gives=worker_wire.ReportAnswer, problems=("worker_not_found", "lease_lost")),
-    # -- tables --------------------------------------------------------------------------------------------------------
-    *tables.ROUTES,
-    *files.ROUTES,
     *servers.ROUTES,
     # -- who may do what -----------------------------------------------------------------------------------------------
     *access.ROUTES,

@@ -8,7 +8,9 @@ from typing import Any, Final, TypeVar
 
 from headway.compat.tadabase import fields, words
 from headway.errors import BadParameter, InvalidRecord
+from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Field, FieldType, Record, Table
+from headway.features.tables.records import Records
 from headway.features.tables.rules.conditions import EVERY, Condition
 from headway.protocol.tables import RecordPatch
 from headway.web.call import Call
@@ -27,21 +29,21 @@ _VALUES: Final = "/records/0/values/"
 
 async def list_tables(call: Call) -> Reply:
     """GET /api/v1/data-tables."""
-    found = await call.service.tables.list()
+    found = await call.service.get(Tables).list()
     shown = [words.DataTable(id=table.id, name=table.name) for table in found]
     return json(words.DataTables(data_tables=shown, total_items=len(shown)))
 
 
 async def list_fields(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/fields."""
-    table = await call.service.tables.get(call.arguments["table"])
+    table = await call.service.get(Tables).get(call.arguments["table"])
     shown = [words.FieldShown(slug=field.id, name=field.name, type=str(field.type)) for field in table.fields]
     return json(words.FieldList(fields=shown, total_items=len(shown)))
 
 
 async def full_fields(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/full-fields-info."""
-    table = await call.service.tables.get(call.arguments["table"])
+    table = await call.service.get(Tables).get(call.arguments["table"])
     shown = [
         words.FullField(
             slug=field.id,
@@ -64,11 +66,11 @@ async def full_fields(call: Call) -> Reply:
 
 async def list_records(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/records."""
-    table = await call.service.tables.get(call.arguments["table"])
+    table = await call.service.get(Tables).get(call.arguments["table"])
     asked = fields.query(call)
     limit, page = fields.number(asked, "limit", LIMIT, LIMIT_MAX), fields.number(asked, "page", 1, PAGE_MAX)
     condition = _condition(call, table, asked.get("filters"))
-    records = call.service.records
+    records = call.service.get(Records)
     found = await records.at(table, condition, (page - 1) * limit, limit)
     total = await records.count(table, condition)
     shown = [_shown(table, record, call.service.zone) for record in found]
@@ -81,7 +83,7 @@ async def list_records(call: Call) -> Reply:
 
 async def get_record(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/records/{record}."""
-    table, record = await call.service.records.get(call.arguments["table"], call.arguments["record"])
+    table, record = await call.service.get(Records).get(call.arguments["table"], call.arguments["record"])
     return json(words.Item(item=_shown(table, record, call.service.zone)))
 
 
@@ -95,7 +97,7 @@ def _condition(call: Call, table: Table, filters: Any) -> Condition:
     if joined not in ("and", "or"):
         raise BadParameter("filters[condition] is AND or OR", parameter="filters[condition]")
     terms = [_term(item, index) for index, item in enumerate(items)]
-    return call.service.records.condition(table, {joined: terms} if terms else None, "/filters")
+    return call.service.get(Records).condition(table, {joined: terms} if terms else None, "/filters")
 
 
 def _term(item: Any, index: int) -> dict[str, Any]:
@@ -132,20 +134,22 @@ def _value(field: Field, value: Any, zone: str) -> Any:
 async def create_record(call: Call) -> Reply:
     """POST /api/v1/data-tables/{table}/records."""
     given = fields.body(call).values
-    made = await _by_slug(call, call.service.records.insert(call.arguments["table"], [given], call.request_key()))
+    made = await _by_slug(call, call.service.get(Records).insert(call.arguments["table"], [given], call.request_key()))
     return json(words.RecordDone(msg="Record created successfully", recordId=made.records[0].id))
 
 
 async def update_record(call: Call) -> Reply:
     """POST or PUT /api/v1/data-tables/{table}/records/{record}: fields that are not named stay as they are."""
     patch = RecordPatch(id=call.arguments["record"], values=fields.body(call).values)
-    done = await _by_slug(call, call.service.records.update(call.arguments["table"], [patch], call.request_key()))
+    done = await _by_slug(call, call.service.get(Records).update(call.arguments["table"], [patch], call.request_key()))
     return json(words.RecordDone(msg="Record updated successfully", recordId=done.records[0].id))
 
 
 async def delete_record(call: Call) -> Reply:
     """DELETE /api/v1/data-tables/{table}/records/{record}."""
-    await call.service.records.delete(call.arguments["table"], [call.arguments["record"]], None, call.request_key())
+    await call.service.get(Records).delete(
+        call.arguments["table"], [call.arguments["record"]], None, call.request_key()
+    )
     return json(words.Done(msg="Record deleted successfully"))
 
 
@@ -154,7 +158,7 @@ async def _by_slug(call: Call, change: Awaitable[T]) -> T:
     try:
         return await change
     except InvalidRecord as error:
-        table = await call.service.tables.get(call.arguments["table"])
+        table = await call.service.get(Tables).get(call.arguments["table"])
         said = [{**each, "pointer": _slugged(table, str(each["pointer"]))} for each in error.errors]
         raise InvalidRecord(error.detail, errors=said) from None
 

@@ -24,6 +24,7 @@ from headway.features.record_tasks.runs import PATCHED_FIRST, Job, RecordRun
 from headway.features.record_tasks.sending import Sender
 from headway.features.tables.changing import Refused, filled
 from headway.features.tables.model import Record, Table
+from headway.features.tables.records import Records
 from headway.features.tables.rules.conditions import Moment
 from headway.kernel.run import Run
 from headway.outbound.failure import SendFailed
@@ -69,7 +70,7 @@ class _Pages:
         self._task = run.reached.task
         self._sends = sends(self._task.actions)
         self._sender = Sender(service, run)
-        local = Moment(run.reached.began_at, run.services.records.zone).local
+        local = Moment(run.reached.began_at, run.services.get(Records).zone).local
         self._always = {
             "task": run.services.space.outside(self._task.name),
             "run": run.run.id,
@@ -124,7 +125,7 @@ class _Pages:
     def _change(self, index: int, job: Job, given: dict[str, Any]) -> None:
         """Let later actions see the record after this one."""
         try:
-            job.values = filled(job.table, given, job.values, self._run.services.records.zone)
+            job.values = filled(job.table, given, job.values, self._run.services.get(Records).zone)
         except Refused as refused:
             job.fail(index, "value", str(refused))
         else:

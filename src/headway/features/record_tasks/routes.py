@@ -23,6 +23,7 @@ from headway.features.record_tasks.model import (
     Webhook,
 )
 from headway.features.record_tasks.service import KeptServer
+from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Table
 from headway.kernel.permissions import OF_ACTION, of_start
 from headway.protocol import record_tasks as wire
@@ -104,7 +105,7 @@ def _named(table: Table | None, field_id: str) -> str:
 
 
 async def _tables(call: Call) -> dict[str, Table]:
-    return {table.id: table for table in await call.service.tables.list()}
+    return {table.id: table for table in await call.service.get(Tables).list()}
 
 
 def _check(call: Call, actions: Iterable[wire.AnyAction | Action]) -> None:

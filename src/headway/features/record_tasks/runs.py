@@ -37,8 +37,10 @@ from headway.features.record_tasks.rules import connections, named_records, patc
 from headway.features.tables import store as table_storage
 from headway.features.tables.changing import Draft as RecordDraft
 from headway.features.tables.changing import Refused, filled, fresh, give, hold, loose, save
+from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Field, Invalid, Record, Table, Values
 from headway.features.tables.query import ListOrder
+from headway.features.tables.records import Records
 from headway.features.tables.rules.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.features.tables.rules.values import BadValue, normal
 from headway.ids import canonical_id
@@ -143,12 +145,12 @@ class RecordRun:
         over = msgspec.json.decode(run.input, type=RunOver)
         reached = await last(store, run, Reached)
         if reached is not None:
-            table = await services.tables.get(reached.task.table_id)
+            table = await services.get(Tables).get(reached.task.table_id)
             return cls(store, services, run, reached, table, _condition(services, reached, table), over)
         task = await store.read.ask(lambda database, _: storage.find(database, run.task))
         if task is None:
             raise RecordTaskNotFound("the record task was deleted")
-        table = await services.tables.get(task.table_id)
+        table = await services.get(Tables).get(task.table_id)
         _check_fit(task, table)
         reached = Reached(task, await _origin(store, run, over), store.clock.now_ms(), "", 0)
         made = cls(store, services, run, reached, table, _condition(services, reached, table), over)
@@ -212,7 +214,7 @@ class RecordRun:
             fit = await self._chosen(ids[:limit])
             return fit, ids[limit - 1] if len(ids) > limit else ""
         if table.external is not None:
-            return await self.services.records.page(table, self._condition, after, limit)
+            return await self.services.get(Records).page(table, self._condition, after, limit)
         return await ask(
             lambda database, dialect: table_storage.read_page(database, dialect, table, self._condition, after, limit),
             slow=True,
@@ -221,7 +223,7 @@ class RecordRun:
     async def _chosen(self, ids: list[str]) -> list[Record]:
         """Return those of these records that fit."""
         if self.table.external is not None:
-            return await self.services.records.some_far(self.table, ids, self._condition)
+            return await self.services.get(Records).some_far(self.table, ids, self._condition)
         return await self._store.read.ask(
             lambda database, dialect: table_storage.read_chosen(database, dialect, self.table, self._condition, ids),
             slow=True,
@@ -236,7 +238,7 @@ class RecordRun:
                 by_table[field.table_id or ""].update(named_records(field, job.values))
         for table_id, ids in by_table.items():
             if ids:
-                table = await self.services.tables.get(table_id)
+                table = await self.services.get(Tables).get(table_id)
                 for record in await self._read(table, ids):
                     found[table_id, record.id] = (table, record)
         return found
@@ -244,7 +246,7 @@ class RecordRun:
     async def _read(self, table: Table, ids: Iterable[str]) -> list[Record]:
         wanted = sorted(ids)
         if table.external is not None:
-            return await self.services.records.some_far(table, wanted)
+            return await self.services.get(Records).some_far(table, wanted)
         return await self._store.read.ask(lambda database, _: table_storage.read_records(database, table, wanted))
 
     async def _last(self) -> str:
@@ -261,7 +263,7 @@ class RecordRun:
             earlier = await self._store.read.run(self._over.failed_of)
             before = None if earlier is None else await last(self._store, earlier, Reached)
             return 0 if before is None else before.failed
-        return await self.services.records.count(self.table, self._condition)
+        return await self.services.get(Records).count(self.table, self._condition)
 
     # -- what is done --------------------------------------------------------------------------------------------------
 
@@ -353,7 +355,7 @@ class RecordRun:
         for at in range(0, len(jobs), BATCH_MAX):
             some = jobs[at : at + BATCH_MAX]
             patches = [RecordPatch(id=job.record.id, values=job.given) for job in some]
-            await self.services.records.update(self.table.id, patches)
+            await self.services.get(Records).update(self.table.id, patches)
 
     def _hold(self, uow: UnitOfWork) -> Table:
         return hold(uow, self.run.organisation, self.table.id)
@@ -478,7 +480,7 @@ class _Batch:
 
     @property
     def _zone(self) -> Any:
-        return self._run.services.records.zone
+        return self._run.services.get(Records).zone
 
     def _save(self, uow: UnitOfWork, taken: Sequence[Job]) -> None:
         refused: dict[Place, tuple[Job, str]] = {}
@@ -506,7 +508,7 @@ def _number(table: Table | None) -> int:
 
 def _condition(services: OrganisationServices, reached: Reached, table: Table) -> Condition:
     try:
-        return read(table, reached.task.filter, Moment(reached.began_at, services.records.zone))
+        return read(table, reached.task.filter, Moment(reached.began_at, services.get(Records).zone))
     except BadCondition as error:
         raise Conflict(f"the task's filter does not fit its table any more: {error.message}") from None
 

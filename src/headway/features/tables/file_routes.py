@@ -11,7 +11,10 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from headway.errors import UnsupportedMediaType
+from headway.features.tables.definitions import Tables
 from headway.features.tables.file import StoredFile
+from headway.features.tables.files import Files
+from headway.features.tables.records import Records
 from headway.protocol import runs as run_wire
 from headway.protocol import tables as wire
 from headway.protocol.runs import Strict
@@ -55,29 +58,29 @@ async def upload(call: Call) -> Reply:
     kind = call.headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     kind = kind if _KIND.fullmatch(kind) else "application/octet-stream"
     pieces = body.pieces(call.receive, call.headers, call.server.settings.upload_max)
-    file = await call.service.files.receive(call.parameters(UploadFile).name, kind, pieces)
+    file = await call.service.get(Files).receive(call.parameters(UploadFile).name, kind, pieces)
     return json(file_out(file), 201, (b"location", f"/v1/files/{file.id}".encode()))
 
 
 async def list_files(call: Call) -> Reply:
     """GET /v1/files."""
-    return json(wire.FileList(data=[file_out(file) for file in await call.service.files.list()]))
+    return json(wire.FileList(data=[file_out(file) for file in await call.service.get(Files).list()]))
 
 
 async def get(call: Call) -> Reply:
     """GET /v1/files/{file}."""
-    return json(file_out(await call.service.files.get(call.arguments["file"])))
+    return json(file_out(await call.service.get(Files).get(call.arguments["file"])))
 
 
 async def delete(call: Call) -> Reply:
     """DELETE /v1/files/{file}."""
-    await call.service.files.delete(call.arguments["file"])
+    await call.service.get(Files).delete(call.arguments["file"])
     return NO_CONTENT
 
 
 async def content(call: Call) -> Reply | None:
     """GET /v1/files/{file}/content: to be saved and not shown, since anyone may have written it."""
-    file = await call.service.files.get(call.arguments["file"])
+    file = await call.service.get(Files).get(call.arguments["file"])
     headers = [
         *ALWAYS,
         (b"content-type", file.kind.encode()),
@@ -89,7 +92,7 @@ async def content(call: Call) -> Reply | None:
     call.status = 200
     await call.send({"type": "http.response.start", "status": 200, "headers": headers})
     if call.method != "HEAD":
-        async for piece in call.service.files.content(file):
+        async for piece in call.service.get(Files).content(file):
             await call.send({"type": "http.response.body", "body": piece, "more_body": True})
     await call.send({"type": "http.response.body", "body": b""})
     return None
@@ -98,16 +101,16 @@ async def content(call: Call) -> Reply | None:
 async def begin_import(call: Call) -> Reply:
     """POST /v1/tables/{table}:import."""
     asked = call.asked(wire.ImportFile)
-    table = await call.service.tables.get(call.arguments["table"])
-    await call.service.files.get(asked.file)
+    table = await call.service.get(Tables).get(call.arguments["table"])
+    await call.service.get(Files).get(asked.file)
     return await _start(call, "headway.import", replace(asked, table=table.id), f"import into {table.name}")
 
 
 async def begin_export(call: Call) -> Reply:
     """POST /v1/tables/{table}:export."""
     asked = call.asked(wire.ExportTable)
-    table = await call.service.tables.get(call.arguments["table"])
-    call.service.records.condition(table, asked.filter)
+    table = await call.service.get(Tables).get(call.arguments["table"])
+    call.service.get(Records).condition(table, asked.filter)
     return await _start(call, "headway.export", replace(asked, table=table.id), f"export of {table.name}")
 
 

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import UNSET
 
 from headway.errors import BadCursor, BadParameter, RecordNotFound
+from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Field, Invalid, Record, Table
-from headway.features.tables.records import Batch
+from headway.features.tables.records import Batch, Records
 from headway.features.tables.rules.conditions import OPERATORS
 from headway.protocol import tables as wire
 from headway.protocol.runs import Strict
@@ -123,48 +124,48 @@ def _table(table: Table, status: int = 200, *headers: tuple[bytes, bytes]) -> Re
 
 async def list_tables(call: Call) -> Reply:
     """GET /v1/tables."""
-    return json(wire.TableList(data=[table_out(table) for table in await call.service.tables.list()]))
+    return json(wire.TableList(data=[table_out(table) for table in await call.service.get(Tables).list()]))
 
 
 async def create(call: Call) -> Reply:
     """POST /v1/tables."""
     request = call.request_key()
-    table = await call.service.tables.create(call.asked(wire.CreateTable), request)
+    table = await call.service.get(Tables).create(call.asked(wire.CreateTable), request)
     return _table(table, 201, (b"location", f"/v1/tables/{table.id}".encode()), *_replayed(request))
 
 
 async def get(call: Call) -> Reply:
     """GET /v1/tables/{table}."""
-    return _table(await call.service.tables.get(call.arguments["table"]))
+    return _table(await call.service.get(Tables).get(call.arguments["table"]))
 
 
 async def patch(call: Call) -> Reply:
     """PATCH /v1/tables/{table}."""
     spec = call.asked(wire.PatchTable)
-    return _table(await call.service.tables.patch(call.arguments["table"], spec, call.expected_version()))
+    return _table(await call.service.get(Tables).patch(call.arguments["table"], spec, call.expected_version()))
 
 
 async def delete(call: Call) -> Reply:
     """DELETE /v1/tables/{table}."""
-    await call.service.tables.delete(call.arguments["table"], call.expected_version())
+    await call.service.get(Tables).delete(call.arguments["table"], call.expected_version())
     return NO_CONTENT
 
 
 async def refresh(call: Call) -> Reply:
     """POST /v1/tables/{table}:refresh."""
-    return _table(await call.service.tables.refresh(call.arguments["table"]))
+    return _table(await call.service.get(Tables).refresh(call.arguments["table"]))
 
 
 async def list_fields(call: Call) -> Reply:
     """GET /v1/tables/{table}/fields."""
-    table = await call.service.tables.get(call.arguments["table"])
+    table = await call.service.get(Tables).get(call.arguments["table"])
     return json(wire.FieldList(data=[field_out(field) for field in table.fields]), 200, etag(table.version))
 
 
 async def add_field(call: Call) -> Reply:
     """POST /v1/tables/{table}/fields."""
     spec = call.asked(wire.FieldSpec)
-    table, field = await call.service.tables.add_field(call.arguments["table"], spec, call.expected_version())
+    table, field = await call.service.get(Tables).add_field(call.arguments["table"], spec, call.expected_version())
     return json(field_out(field), 201, etag(table.version))
 
 
@@ -173,13 +174,17 @@ async def patch_field(call: Call) -> Reply:
     spec, names = call.asked(wire.PatchField), call.arguments
     if spec != wire.PatchField(name=spec.name, default=spec.default, on_delete=spec.on_delete):
         call.check("convert records", "see records")
-    table, field = await call.service.tables.patch_field(names["table"], names["field"], spec, call.expected_version())
+    table, field = await call.service.get(Tables).patch_field(
+        names["table"], names["field"], spec, call.expected_version()
+    )
     return json(field_out(field), 200, etag(table.version))
 
 
 async def delete_field(call: Call) -> Reply:
     """DELETE /v1/tables/{table}/fields/{field}."""
-    await call.service.tables.delete_field(call.arguments["table"], call.arguments["field"], call.expected_version())
+    await call.service.get(Tables).delete_field(
+        call.arguments["table"], call.arguments["field"], call.expected_version()
+    )
     return NO_CONTENT
 
 
@@ -205,12 +210,12 @@ async def query(call: Call) -> Reply:
 
 
 async def _page(call: Call, asked: wire.QueryRecords) -> Reply:
-    table = await call.service.tables.get(call.arguments["table"])
-    condition = call.service.records.condition(table, asked.filter)
+    table = await call.service.get(Tables).get(call.arguments["table"])
+    condition = call.service.get(Records).condition(table, asked.filter)
     mark = _fingerprint(table, asked)
     after = _opened(call, asked.page_token, mark) if asked.page_token else ""
     size = min(asked.page_size, PAGE_MAX)
-    found, after = await call.service.records.page(table, condition, after, size, asked.order_by)
+    found, after = await call.service.get(Records).page(table, condition, after, size, asked.order_by)
     token = call.service.cursors.conceal(PURPOSE, f"{mark} {after}") if after else ""
     shown = [record_out(table, record) for record in found]
     link = (next_link(call.path, call.raw_query, token),) if token and call.method == "GET" else ()
@@ -234,21 +239,21 @@ def _opened(call: Call, token: str, mark: str) -> str:
 
 async def count(call: Call) -> Reply:
     """POST /v1/tables/{table}/records:count."""
-    table = await call.service.tables.get(call.arguments["table"])
-    condition = call.service.records.condition(table, call.asked(wire.CountRecords).filter)
-    return json(wire.RecordCount(count=await call.service.records.count(table, condition)))
+    table = await call.service.get(Tables).get(call.arguments["table"])
+    condition = call.service.get(Records).condition(table, call.asked(wire.CountRecords).filter)
+    return json(wire.RecordCount(count=await call.service.get(Records).count(table, condition)))
 
 
 async def get_record(call: Call) -> Reply:
     """GET /v1/tables/{table}/records/{record}."""
-    return _one(*await call.service.records.get(call.arguments["table"], call.arguments["record"]))
+    return _one(*await call.service.get(Records).get(call.arguments["table"], call.arguments["record"]))
 
 
 async def insert(call: Call) -> Reply:
     """POST /v1/tables/{table}/records."""
     request = call.request_key()
     given: Sequence[dict[str, Any]] = [call.asked(wire.NewRecord).values]
-    batch = await call.service.records.insert(call.arguments["table"], given, request)
+    batch = await call.service.get(Records).insert(call.arguments["table"], given, request)
     (record,) = batch.records
     place = f"/v1/tables/{batch.table.id}/records/{record.id}".encode()
     return _one(batch.table, record, 201, (b"location", place), *_replayed(request))
@@ -258,7 +263,7 @@ async def insert_batch(call: Call) -> Reply:
     """POST /v1/tables/{table}/records:batch."""
     request = call.request_key()
     given = call.asked(wire.NewRecords).records
-    return _batch(await call.service.records.insert(call.arguments["table"], given, request), request, 201)
+    return _batch(await call.service.get(Records).insert(call.arguments["table"], given, request), request, 201)
 
 
 async def patch_record(call: Call) -> Reply:
@@ -266,7 +271,7 @@ async def patch_record(call: Call) -> Reply:
     request = call.request_key()
     asked = call.asked(wire.PatchRecord)
     change = wire.RecordPatch(id=call.arguments["record"], values=asked.values, version=call.expected_version())
-    batch = await call.service.records.update(call.arguments["table"], [change], request)
+    batch = await call.service.get(Records).update(call.arguments["table"], [change], request)
     if not batch.records:  # it was changed by an earlier request of that key, and is gone by now
         raise RecordNotFound(f"there is no record {change.id[:80]!r}")
     return _one(batch.table, batch.records[0], 200, *_replayed(request))
@@ -276,19 +281,21 @@ async def update_batch(call: Call) -> Reply:
     """POST /v1/tables/{table}/records:update."""
     request = call.request_key()
     asked = call.asked(wire.PatchRecords)
-    return _batch(await call.service.records.update(call.arguments["table"], asked.records, request), request)
+    return _batch(await call.service.get(Records).update(call.arguments["table"], asked.records, request), request)
 
 
 async def upsert(call: Call) -> Reply:
     """POST /v1/tables/{table}/records:upsert."""
     request = call.request_key()
     asked = call.asked(wire.UpsertRecords)
-    return _batch(await call.service.records.upsert(call.arguments["table"], asked.by, asked.records, request), request)
+    return _batch(
+        await call.service.get(Records).upsert(call.arguments["table"], asked.by, asked.records, request), request
+    )
 
 
 async def delete_record(call: Call) -> Reply:
     """DELETE /v1/tables/{table}/records/{record}."""
-    await call.service.records.delete(call.arguments["table"], [call.arguments["record"]], call.expected_version())
+    await call.service.get(Records).delete(call.arguments["table"], [call.arguments["record"]], call.expected_version())
     return NO_CONTENT
 
 
@@ -296,7 +303,7 @@ async def delete_batch(call: Call) -> Reply:
     """POST /v1/tables/{table}/records:delete."""
     request = call.request_key()
     ids = call.asked(wire.DeleteRecords).ids
-    deleted = await call.service.records.delete(call.arguments["table"], ids, request=request)
+    deleted = await call.service.get(Records).delete(call.arguments["table"], ids, request=request)
     return json(wire.DeletedOut(deleted=deleted), 200, *_replayed(request))
 
 

@@ -1,11 +1,9 @@
-"""Removes what retention lets go: finished runs, the memory of old requests, old files, and what deleted tables have left."""
+"""Removes what retention lets go: finished runs, the memory of old requests, and rows of features."""
 
 from __future__ import annotations
 
 import logging
 
-from headway.features.tables.definitions import sweep
-from headway.features.tables.files import prune as prune_files
 from headway.kernel.retention import removable
 from headway.notify.events import CommitEvent
 from headway.runs.service import Service
@@ -37,8 +35,6 @@ class Pruner:
             if feature.prune is not None:
                 await feature.prune(self._service)
         await self._store.write(self._forget)
-        await sweep(self._store)
-        await prune_files(self._store)
         return EVERY_MS
 
     def _remove(self, uow: UnitOfWork) -> int:

@@ -79,36 +79,3 @@ WHERE NOT EXISTS (
     WHERE state = 'queued' AND (parked_until IS NULL OR parked_until <> :parked)
       AND runs.task = waiting.task AND runs.key = waiting.key AND runs.queue = waiting.queue
 );
-
--- name: verify_table_counts
-SELECT name, count, found FROM (
-    SELECT name, count, (SELECT count(*) FROM records WHERE table_number = number) AS found FROM tables
-) AS both_sides
-WHERE count <> found;
-
--- name: verify_tables
-SELECT number, id, organisation, name, definition, count, version, created_at, updated_at FROM tables;
-
--- name: verify_records
--- Records in order of table and id, and what the index has of them in the same order.
-SELECT table_number, id, data FROM records WHERE table_number IN (SELECT number FROM tables) ORDER BY table_number, id;
-
--- name: verify_record_values
-SELECT table_number, record_id, field, value, is_unique FROM record_values
-WHERE table_number IN (SELECT number FROM tables) AND NOT EXISTS (
-    SELECT 1 FROM table_remains
-    WHERE table_remains.table_number = record_values.table_number AND table_remains.field = record_values.field
-)
-ORDER BY table_number, record_id;
-
--- name: verify_record_orphans
--- Rows of no table, which nothing would remove; and chunks of no file.
-SELECT 'record', min(id) FROM records
-WHERE table_number NOT IN (SELECT number FROM tables) AND table_number NOT IN (SELECT table_number FROM table_remains)
-GROUP BY table_number
-UNION ALL
-SELECT 'index of records', min(record_id) FROM record_values
-WHERE table_number NOT IN (SELECT number FROM tables) AND table_number NOT IN (SELECT table_number FROM table_remains)
-GROUP BY table_number
-UNION ALL
-SELECT 'chunk of a file', file_id FROM file_chunks WHERE file_id NOT IN (SELECT id FROM files) GROUP BY file_id;

@@ -1,0 +1,82 @@
+"""Plug of the tables: their parts of service, routes, retention and checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import tzinfo
+from typing import Final
+
+from headway.feature import Feature
+from headway.features.tables import file_routes, files, routes
+from headway.features.tables.check import findings
+from headway.features.tables.definitions import Tables, sweep
+from headway.features.tables.exporting import Exports
+from headway.features.tables.external.database import Databases
+from headway.features.tables.external.tables import FarTables, databases
+from headway.features.tables.files import Files
+from headway.features.tables.importing import Imports
+from headway.features.tables.records import Records
+from headway.runs.service import Service
+
+
+def _zone(service: Service, organisation: int) -> Callable[[], tzinfo]:
+    """Return a reader of the organisation's time zone, which may change."""
+
+    def zone() -> tzinfo:
+        from zoneinfo import ZoneInfo  # noqa: PLC0415 - as in kernel/zone.py
+
+        return ZoneInfo(service.of(organisation).zone)
+
+    return zone
+
+
+def _tables(service: Service, organisation: int) -> Tables:
+    zone, far = _zone(service, organisation), service.part(FarTables)
+    return Tables(service.store, service.ids, organisation, zone, far=far)
+
+
+def _records(service: Service, organisation: int) -> Records:
+    tables, zone, far = service.of(organisation).get(Tables), _zone(service, organisation), service.part(FarTables)
+    return Records(service.store, tables, service.ids, organisation, zone, far=far)
+
+
+def _imports(service: Service, organisation: int) -> Imports:
+    services = service.of(organisation)
+    return Imports(service.store, services.get(Tables), services.get(Files), service.ids, organisation)
+
+
+def _exports(service: Service, organisation: int) -> Exports:
+    services = service.of(organisation)
+    tables, records, stored = services.get(Tables), services.get(Records), services.get(Files)
+    return Exports(service.store, tables, records, stored, service.ids, organisation)
+
+
+async def _prune(service: Service) -> None:
+    """Remove rows of deleted tables and fields, and files that have expired."""
+    await sweep(service.store)
+    await files.prune(service.store)
+
+
+async def _close(service: Service) -> None:
+    """Close the connections to external databases."""
+    service.part(Databases).close()
+
+
+TABLES: Final = Feature(
+    name="tables",
+    parts={
+        Databases: lambda service: databases(service.settings),
+        FarTables: lambda service: FarTables(service.part(Databases), service.vault),
+    },
+    nouns={
+        Tables: _tables,
+        Records: _records,
+        Files: lambda service, organisation: Files(service.store, service.ids, organisation),
+        Imports: _imports,
+        Exports: _exports,
+    },
+    routes=(*routes.ROUTES, *file_routes.ROUTES),
+    prune=_prune,
+    close=_close,
+    checks=(findings,),
+)
