@@ -7,13 +7,13 @@ import pytest
 
 from headway.errors import Overloaded
 from headway.evaluation import children as pool
-from headway.evaluation.children import ChildDied, Children
+from headway.evaluation.children import EvaluationDied, EvaluationPool
 from headway.evaluation.messages import Check, Look, LookAnswer, Render, RenderAnswer, Verdict
 
 
 @pytest.fixture
 async def children():
-    made = Children(3)
+    made = EvaluationPool(3)
     yield made
     await made.close()
 
@@ -41,7 +41,7 @@ async def test_one_child_is_always_left_for_other_organisations(children):
 
 
 async def test_organisations_have_their_turns_round_robin():
-    children = Children(1)
+    children = EvaluationPool(1)
     order, over = [], asyncio.Event()
     async with asyncio.TaskGroup() as group:
         for organisation in (1, 1, 1, 1, 2, 2, 3):
@@ -92,7 +92,7 @@ HOPELESS = Check(
 
 async def test_a_check_that_takes_too_long_ends_its_child_and_the_next_turn_has_a_new_one(children):
     async with children.turn(1) as child:
-        with pytest.raises(ChildDied):
+        with pytest.raises(EvaluationDied):
             await ask(child, HOPELESS, Verdict)
     async with children.turn(1) as child:
         assert (await ask(child, Check('{"type":"string"}', '"x"'), Verdict)).valid
@@ -109,7 +109,7 @@ async def test_a_check_that_needs_too_much_memory_ends_its_child_alone(children)
     schema = '{"anyOf":[' + ",".join(f'{{"items":{{"const":"{i}"}}}}' for i in range(300)) + "]}"
     async with children.turn(1) as child:
         assert not (await ask(child, Check(schema, "[" + "1," * 60_000 + "1]"), Verdict)).valid
-        with pytest.raises(ChildDied):
+        with pytest.raises(EvaluationDied):
             await child.answer()
     async with children.turn(1) as child:
         assert (await ask(child, Look("{{ record.a }}"), LookAnswer)).fields == ["a"]

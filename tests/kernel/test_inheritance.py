@@ -23,7 +23,7 @@ def test_children_that_succeeded_stay_those_that_failed_are_started_again_and_th
         return
     found = of(child)
     assert (["id"] if state in LIVE else []) == found.adopted
-    assert (["id"] if state is State.SUCCEEDED and not told else []) == found.told
+    assert (["id"] if state is State.SUCCEEDED and not told else []) == found.late_results
     again = state in (State.FAILED, State.TERMINATED, None)
     assert (["child:c#1", "child-result:id", "failed-child:child:c#1"] if again else []) == found.left_out
     assert ({"child:c#1": "id"} if again and state is not None else {}) == found.failed

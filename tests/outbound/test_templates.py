@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from headway.evaluation.children import Children
+from headway.evaluation.children import EvaluationPool
 from headway.evaluation.limits import SOFT_S
 from headway.evaluation.rendering import KNOWN, Environment, look, render
 from headway.outbound.failure import SendFailed
@@ -18,7 +18,7 @@ from headway.outbound.templates import Templates
 
 @pytest.fixture
 async def children():
-    made = Children(1)
+    made = EvaluationPool(1)
     yield made
     await made.close()
 
@@ -208,7 +208,7 @@ SLOW = "{% for a in record.l %}{% for b in record.l %}{% for c in record.l %}{% 
 
 async def test_slow_templates_of_one_organisation_do_not_hold_up_another():
     """One has more to do than all children together for a long time; the other's row is rendered between."""
-    children = Children(2)
+    children = EvaluationPool(2)
     templates = Templates(children)
     try:
         rows = [{"record": {"l": [1] * 150}}] * 30

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from headway.codec import Unresolved, constraints, pydantic
-from headway.codec.pointers import Unfit, faults, summary
+from headway.codec.pointers import ConversionError, faults, summary
 
 _UNIONS: Final = (Union, types.UnionType)
 
@@ -32,7 +32,7 @@ class Foreign(metaclass=_Stand):
     """Stand-in for a type that msgspec does not decode by itself."""
 
     read: ClassVar[Callable[[Any], Any]]
-    """Conversion of decoded JSON to the value; raises Unfit, ValueError or TypeError."""
+    """Conversion of decoded JSON to the value; raises ConversionError, ValueError or TypeError."""
     by_pydantic: ClassVar[Any] = None
     """Type that Pydantic describes, if any."""
     described_by: ClassVar[tuple[Any, ...]] = ()
@@ -280,7 +280,7 @@ def _inner(value: Any, kind: Any) -> Any:
     try:
         return convert(value, kind)
     except msgspec.ValidationError as error:
-        raise Unfit(faults(error)) from None
+        raise ConversionError(faults(error)) from None
 
 
 def _by_pydantic(hint: Any) -> type[Foreign]:
@@ -293,7 +293,7 @@ def _checked(kind: Any, check: Callable[[Any], object], message: str) -> type[Fo
     def read(value: Any) -> Any:
         found = _inner(value, kind)
         if not check(found):
-            raise Unfit([("", message)])
+            raise ConversionError([("", message)])
         return found
 
     return type("Checked", (Foreign,), {"read": read, "described_by": (kind,)})
@@ -310,7 +310,7 @@ def _first_that_fits(hint: Any, members: list[Any]) -> type[Foreign]:
                 name = getattr(original, "__name__", str(original))
                 wrong.append(f"not {name}, as {summary(faults(error))}")
         if not found:
-            raise Unfit([("", "; ".join(wrong))])
+            raise ConversionError([("", "; ".join(wrong))])
         return max(found, key=lambda each: each[0])[1]  # the first candidate with the most known fields
 
     return type("Union", (Foreign,), {"read": read, "described_by": tuple(members)})

@@ -14,7 +14,7 @@ _WHERE: Final = re.compile(r"^(.*?)(?: - at `(?:key in )?\$([^`]*)`)?$", re.DOTA
 _STEP: Final = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
-class Unfit(ValueError):
+class ConversionError(ValueError):
     """A value does not fit its type; `faults` are pairs of a pointer within the value and a message."""
 
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
@@ -28,7 +28,7 @@ def faults(error: msgspec.ValidationError) -> list[tuple[str, str]]:
     what, path = split(str(error))
     base = to_pointer(path)
     inner = error.__cause__
-    if isinstance(inner, Unfit):
+    if isinstance(inner, ConversionError):
         return [(base + pointer, message) for pointer, message in inner.faults]
     return [(base, what)]
 

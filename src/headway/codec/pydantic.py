@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from headway.codec import Unresolved
-from headway.codec.pointers import Unfit, escaped
+from headway.codec.pointers import ConversionError, escaped
 
 Mode = Literal["validation", "serialization"]
 MARK: Final = "__get_pydantic_core_schema__"
@@ -97,13 +97,13 @@ def adapter(kind: Any) -> Any:
 
 
 def validated(kind: Any, value: object) -> Any:
-    """Return decoded JSON as the type; raise Unfit with every fault that Pydantic finds."""
+    """Return decoded JSON as the type; raise ConversionError with every fault that Pydantic finds."""
     from pydantic import ValidationError  # noqa: PLC0415 - as above
 
     try:
         return adapter(kind).validate_json(msgspec.json.encode(value))
     except ValidationError as error:
-        raise Unfit(
+        raise ConversionError(
             (_pointer(fault["loc"], value, missing=fault["type"] == "missing"), fault["msg"])
             for fault in error.errors(include_url=False, include_context=False, include_input=False)
         ) from None

@@ -35,19 +35,19 @@ RESIDENT_MAX: Final = 256 * 1024 * 1024
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class ChildDied(Exception):
+class EvaluationDied(Exception):
     """The child process has died, or was killed at its timeout."""
 
 
-class Children:
+class EvaluationPool:
     """The pool; lends one child to one request at a time."""
 
     def __init__(self, count: int = CHILDREN) -> None:
-        self._idle = [Child() for _ in range(count)]
+        self._idle = [EvaluationProcess() for _ in range(count)]
         self._turns: RoundRobin[_Waiting] = RoundRobin(count, shared=count, each=max(1, count - 1))
 
     @asynccontextmanager
-    async def turn(self, organisation: int, most: float = WAITING_MAX) -> AsyncIterator[Child]:
+    async def turn(self, organisation: int, most: float = WAITING_MAX) -> AsyncIterator[EvaluationProcess]:
         """Borrow a child for one request; raise Overloaded if `most` requests of the organisation wait already."""
         if self._turns.waiting(organisation) >= most:
             raise Overloaded("too much of this organisation waits to be evaluated")
@@ -92,7 +92,7 @@ class _Waiting:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class Child:
+class EvaluationProcess:
     """One child process, started when it is first needed and again after it has died."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class Child:
             self._process.stdin.write(len(text).to_bytes(LENGTH_BYTES) + text)
 
     async def answer(self) -> bytes:
-        """Return the next answer; raise ChildDied if there is none."""
+        """Return the next answer; raise EvaluationDied if there is none."""
         assert self._process is not None
         assert self._process.stdout is not None
         try:
@@ -121,7 +121,7 @@ class Child:
         except BaseException as error:  # also when cancelled: its late answers must not reach the next request
             self._end()
             if isinstance(error, TimeoutError | OSError | asyncio.IncompleteReadError):
-                raise ChildDied from None
+                raise EvaluationDied from None
             raise
 
     @property

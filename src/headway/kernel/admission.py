@@ -40,8 +40,8 @@ class Headroom:
 
     def know(self, rates: Mapping[tuple[str, str], int]) -> None:
         """Add the next start on time, in microseconds, of (task, key); the key of a task's own rate is ""."""
-        for place, next_at_us in rates.items():
-            self._rates.setdefault(place, next_at_us)
+        for rate, next_at_us in rates.items():
+            self._rates.setdefault(rate, next_at_us)
 
     def of_lane(self, task: Task, queue: Queue) -> int:
         """Return the number of runs of the task that may start from the queue now, by the limits of task and queue."""
@@ -109,13 +109,13 @@ def in_fair_order(runs: Iterable[Run], served: Mapping[int, int]) -> list[Run]:
     one that has been due longest goes first, so that a backlog keeps nobody waiting but whom it belongs to.
     """
     rounds: Counter[tuple[int, int]] = Counter()
-    places: list[tuple[tuple[int, int, int, int, str], Run]] = []
+    ordered: list[tuple[tuple[int, int, int, int, str], Run]] = []
     for run in sorted(runs, key=lambda run: (run.run_at, run.id)):
         level = run.organisation, run.priority
         turn = served.get(run.organisation, 0)
-        places.append(((-run.priority, rounds[level], turn, run.run_at, run.id), run))
+        ordered.append(((-run.priority, rounds[level], turn, run.run_at, run.id), run))
         rounds[level] += 1
-    return [run for _, run in sorted(places, key=itemgetter(0))]
+    return [run for _, run in sorted(ordered, key=itemgetter(0))]
 
 
 def interval_us(limit: Limit) -> int:

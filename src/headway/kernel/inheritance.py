@@ -35,7 +35,7 @@ class Child(msgspec.Struct, frozen=True):
     run_id: str
     state: State | None
     """None: the child was removed, and its outcome is unknown."""
-    told: bool
+    has_result: bool
     """Whether the run has a step with the child's result."""
 
 
@@ -48,7 +48,7 @@ class Inheritance(msgspec.Struct, frozen=True):
     """Failed children to be started again: id by step name."""
     adopted: list[str]
     """Unfinished children, whose parent becomes the retry."""
-    told: list[str]
+    late_results: list[str]
     """Children that succeeded after the run had ended: the retry gets their results."""
 
 
@@ -61,14 +61,14 @@ def inheritance(last_step: str, *, woken: bool, children: Iterable[Child]) -> In
     left_out: list[str] = []
     failed: dict[str, str] = {}
     adopted: list[str] = []
-    told: list[str] = []
+    late_results: list[str] = []
     if last_step.startswith("signal-expired:") or (last_step.startswith("suspend:") and not woken):
         left_out.append(last_step)
     for child in children:
         match child.state:
             case State.SUCCEEDED:
-                if not child.told:
-                    told.append(child.run_id)
+                if not child.has_result:
+                    late_results.append(child.run_id)
             case State.FAILED | State.TERMINATED | None:
                 left_out += [child.step, f"child-result:{child.run_id}", FAILED_CHILD + child.step]
                 if child.state is not None:
@@ -80,4 +80,4 @@ def inheritance(last_step: str, *, woken: bool, children: Iterable[Child]) -> In
                 )
             case _:
                 adopted.append(child.run_id)
-    return Inheritance(left_out, failed, adopted, told)
+    return Inheritance(left_out, failed, adopted, late_results)

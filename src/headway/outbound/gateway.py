@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from headway.evaluation.children import Children
+from headway.evaluation.children import EvaluationPool
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.templates import Templates
 
@@ -22,12 +22,12 @@ class Gateway:
         *,
         caller: Caller | None = None,
         mailer: Mailer | None = None,
-        children: Children | None = None,
+        children: EvaluationPool | None = None,
     ) -> None:
         self.policy = policy
         self._caller = caller
         self._mailer = mailer
-        self.children = children or Children()
+        self.children = children or EvaluationPool()
         """Child processes that render templates, and check inputs too costly for the event loop."""
         self.templates = Templates(self.children)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.evaluation.children import ChildDied, Children
+from headway.evaluation.children import EvaluationDied, EvaluationPool
 from headway.evaluation.messages import Look, LookAnswer, Render, RenderAnswer
 from headway.outbound.failure import SendFailed
 
@@ -23,7 +23,7 @@ _looked: Final = msgspec.json.Decoder(LookAnswer).decode
 class Templates:
     """Renders templates."""
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: EvaluationPool) -> None:
         self._children = children
 
     async def render(
@@ -48,7 +48,7 @@ class Templates:
                     if rendered.later:
                         break
                     done.append(_outcome(rendered))
-            except ChildDied:
+            except EvaluationDied:
                 message = "the template was too much to be rendered"
                 done.append(SendFailed("template", message, retryable=False, unreachable=True))
         return done
@@ -61,7 +61,7 @@ class Templates:
             try:
                 await child.ask(Look(source))
                 return _looked(await child.answer())
-            except ChildDied:
+            except EvaluationDied:
                 return LookAnswer(error="the template is too much to be read")
 
 

@@ -63,7 +63,7 @@ def inherit(uow: UnitOfWork, run: Run, heir: Run, planned: Inheritance) -> int:
         child = uow.run(child_id)
         assert child is not None, "it was there when it was planned"
         _adopt(uow, heir, child)
-    for child_id in planned.told:
+    for child_id in planned.late_results:
         child = uow.run(child_id)
         assert child is not None, "as above"
         uow.add_step(heir.id, CHILD_RESULT + child_id, child_result(child))
@@ -169,11 +169,11 @@ def _children(uow: UnitOfWork, run: Run) -> Iterable[Child]:
     for name, child_id, told in found:
         if told is not None:
             yield Child(
-                name, child_id, State.SUCCEEDED if told.startswith(SUCCEEDED_RESULT) else State.FAILED, told=True
+                name, child_id, State.SUCCEEDED if told.startswith(SUCCEEDED_RESULT) else State.FAILED, has_result=True
             )
         else:
             child = uow.run(child_id)
             gone = child is None or isinstance(child, DamagedRun) or child.organisation != run.organisation
             if child is not None and child.state not in FINAL and child.parent_id != run.id:
                 gone = True  # an earlier retry of this run has it, and would not be woken any more
-            yield Child(name, child_id, None if gone or child is None else child.state, told=False)
+            yield Child(name, child_id, None if gone or child is None else child.state, has_result=False)

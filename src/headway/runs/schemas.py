@@ -16,7 +16,7 @@ import msgspec
 
 from headway.errors import InputTooCostly, InvalidInput, SchemaTooCostly
 from headway.evaluation import checking
-from headway.evaluation.children import ChildDied, Children
+from headway.evaluation.children import EvaluationDied, EvaluationPool
 from headway.evaluation.messages import Check, Fault, Verdict
 from headway.kernel.schemas.cost import Cost, TooCostly, cost_of
 
@@ -71,7 +71,7 @@ class CompiledSchema(msgspec.Struct, frozen=True):
 class Schemas:
     """A cache of the schemas of all tasks: compiling takes a hundred times longer than checking."""
 
-    def __init__(self, children: Children) -> None:
+    def __init__(self, children: EvaluationPool) -> None:
         self._children = children
         self._known: dict[str, CompiledSchema] = {}
         self._memory = 0
@@ -118,7 +118,7 @@ class Schemas:
             try:
                 await child.ask(Check(question.schema, question.text))
                 verdict = _verdict(await child.answer())
-            except ChildDied:
+            except EvaluationDied:
                 if question.refuted:
                     raise question.refusal() from None
                 raise _input_too_costly(
@@ -128,7 +128,7 @@ class Schemas:
                 raise _unusable("/input_schema", verdict.unusable)
             if not verdict.valid:
                 faults: list[Fault] = []
-                with contextlib.suppress(ChildDied):  # the errors found until then are returned
+                with contextlib.suppress(EvaluationDied):  # the errors found until then are returned
                     for _ in range(2):
                         faults = _verdict(await child.answer()).faults
                 raise refused(question.pointer, faults)
@@ -153,7 +153,7 @@ class Schemas:
             try:
                 await child.ask(Check(schema))
                 verdict = _verdict(await child.answer())
-            except ChildDied:
+            except EvaluationDied:
                 cause = TooCostly("", "compiling it takes too much time or memory")
                 raise too_costly(cause, pointer, "the schema") from None
         if verdict.unusable:

@@ -89,13 +89,13 @@ def serve(settings: Settings) -> int:
         first = _first_key(settings)
         with naming_setting(Settings, "tls_cert"):
             certificate = _certificate(settings)
-        place = _listen(settings, certificate, first)
+        endpoint = _listen(settings, certificate, first)
     except ValueError as error:
         return _refuse(str(error), USAGE)
     except OSError as error:
         why = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
         return _refuse(f"{why}; give another --port, or 0 for a free one", USAGE)
-    code = _run(_serve(settings, place))
+    code = _run(_serve(settings, endpoint))
     replace_lost()
     return code
 
@@ -147,11 +147,11 @@ def _listen(settings: Settings, certificate: Certificate | None, first_key: KeyT
     )
 
 
-async def _serve(settings: Settings, place: Endpoint) -> int:
+async def _serve(settings: Settings, endpoint: Endpoint) -> int:
     notices = Notices()
     wanted = bool(settings.app and settings.workers)
     known = known_secret(settings) if wanted else None
-    supervisor = None if known is None else _supervisor(settings, place.url, notices, known)
+    supervisor = None if known is None else _supervisor(settings, endpoint.url, notices, known)
     if supervisor is not None:
         await supervisor.start()
     from headway.store.database import (  # noqa: PLC0415 - after the workers are on their way
@@ -161,7 +161,7 @@ async def _serve(settings: Settings, place: Endpoint) -> int:
 
     try:
         of_postgres = is_postgres(settings.store)
-        opened = await on_postgres(settings, place.sockets, place.tls) if of_postgres else on_a_file(settings)
+        opened = await on_postgres(settings, endpoint.sockets, endpoint.tls) if of_postgres else on_a_file(settings)
     except (StoreRefused, StorageBroken, ValueError, OSError) as error:
         if supervisor is not None:
             await supervisor.stop(0)
@@ -172,16 +172,16 @@ async def _serve(settings: Settings, place: Endpoint) -> int:
         return 0
     store, secret = opened
     if wanted and supervisor is None:
-        supervisor = _supervisor(settings, place.url, notices, secret)
+        supervisor = _supervisor(settings, endpoint.url, notices, secret)
         await supervisor.start()
-    return await _with_store(settings, store, secret, place, supervisor, notices)
+    return await _with_store(settings, store, secret, endpoint, supervisor, notices)
 
 
 async def _with_store(
     settings: Settings,
     store: Store,
     secret: bytes,
-    place: Endpoint,
+    endpoint: Endpoint,
     supervisor: Supervisor | None,
     notices: Notices,
 ) -> int:
@@ -206,7 +206,7 @@ async def _with_store(
     service = Service(store, Signer(secret), settings, features=FEATURES)
     await service.workers.restore()
     await service.servers.join()
-    if refusal := await _lock_the_door(service, place.first_key, notices):
+    if refusal := await _lock_the_door(service, endpoint.first_key, notices):
         if supervisor is not None:
             await supervisor.stop(0)
         await store.close()
@@ -218,10 +218,10 @@ async def _with_store(
     checks = _readiness(service, expects_workers=supervisor is not None)
     api = Api(service, (NATIVE_SURFACE, *plugged()), checks=checks, version=__version__)
 
-    logs.say(_banner(settings, place.url, supervisor))
+    logs.say(_banner(settings, endpoint.url, supervisor))
     reloads = Reloads()
-    if place.certificate is not None:
-        reloads.add("tls_cert", _renewed(place.certificate, notices))
+    if endpoint.certificate is not None:
+        reloads.add("tls_cert", _renewed(endpoint.certificate, notices))
     if (reserve := store.reserve_made) is not None:
         log.info(
             "store.reserve_made %s holds back %s so that runs can finish on a full disk (HEADWAY_RESERVE_BYTES)",
@@ -235,7 +235,7 @@ async def _with_store(
     gc.freeze()  # what is loaded now stays: no collection need look through it again
     try:
         await serve_http(
-            api, settings, place.sockets, _duties(service, supervisor, reloads), stop=drained, tls=place.tls
+            api, settings, endpoint.sockets, _duties(service, supervisor, reloads), stop=drained, tls=endpoint.tls
         )
     finally:
         for each in built_in:

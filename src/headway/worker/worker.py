@@ -160,7 +160,7 @@ class Worker:
         """Work until drained; return the exit code. Raises if the server refuses the worker."""
         captured = LogCapture() if self._app.capture_logging else None
         loop = _new_loop()
-        watchdog = threading.Thread(target=self.watchdog.run, name="headway-warden", daemon=True)
+        watchdog = threading.Thread(target=self.watchdog.run, name="headway-watchdog", daemon=True)
         try:
             watchdog.start()
             if self._ray is not None:
@@ -193,7 +193,7 @@ class Worker:
                 ("headway-listener", self._signal_listener),
                 ("headway-claimer", self._claimer),
                 ("headway-reporter", self._report_sender),
-                ("headway-pulse", self._heartbeat),
+                ("headway-heartbeat", self._heartbeat),
             )
         ]
         if self._loopwatch.on:

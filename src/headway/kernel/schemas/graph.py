@@ -143,8 +143,8 @@ class Graph:
             if group is None or not isinstance(value, dict | list):
                 continue
             found: list[int] = []
-            for place, each in _parts(word, value):
-                added = self._add(each, (node.path, word, *place), node.base)
+            for steps, each in _parts(word, value):
+                added = self._add(each, (node.path, word, *steps), node.base)
                 if added is not None:
                     found.append(added)
             if group:
@@ -212,7 +212,7 @@ class Graph:
 def _parts(word: str, value: dict[str, Any] | list[Any]) -> Iterable[tuple[tuple[Any, ...], Any]]:
     """Yield the subschemas of a keyword, each with its key or index there."""
     if isinstance(value, list):
-        return (((place,), each) for place, each in enumerate(value))
+        return (((index,), each) for index, each in enumerate(value))
     return (((name,), each) for name, each in value.items()) if word in _MAPS else (((), value),)
 
 

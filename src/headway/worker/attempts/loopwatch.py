@@ -144,11 +144,11 @@ class LoopWatch:
         beside = f"; running: {', '.join(running[:5])}{' …' if running[5:] else ''}" if running else ""
         self._say(f"no thread of this worker has run for {late_ms / 1000:.1f} s: {why}{beside}")
 
-    def _worth_telling(self, place: tuple[str, str]) -> bool:
+    def _worth_telling(self, location: tuple[str, str]) -> bool:
         """Return True at the first, second, fourth, eighth … time for the place."""
         if len(self._times) >= PLACES_MAX:
             self._times.clear()
-        times = self._times[place] = self._times.get(place, 0) + 1
+        times = self._times[location] = self._times.get(location, 0) + 1
         return times & (times - 1) == 0
 
     def _found(self, held_ms: int) -> BlockedLoop:

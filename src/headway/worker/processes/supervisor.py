@@ -56,7 +56,7 @@ def _holding(content: bytes) -> Iterator[int]:
 
 
 @dataclass
-class Slot:
+class WorkerSlot:
     """One of the processes, over all its lives."""
 
     number: int
@@ -99,7 +99,7 @@ class Supervisor:
         self._key = key.encode()
         self._folder = working_folder() or None
         """Path of the working folder, so that it may be deleted and made again, as deployments do."""
-        self.slots = [Slot(number) for number in range(1, processes + 1)]
+        self.slots = [WorkerSlot(number) for number in range(1, processes + 1)]
         self.given_up: int = 0
         """Number of processes that are not started again, since their settings or their app cannot be used."""
         self._argv = argv
@@ -151,12 +151,12 @@ class Supervisor:
         for slot in self.slots:
             self._send(slot, number)
 
-    def _send(self, slot: Slot, number: int) -> None:
+    def _send(self, slot: WorkerSlot, number: int) -> None:
         if slot.pid is not None and slot.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 slot.process.send_signal(number)
 
-    async def _spawn(self, slot: Slot) -> None:
+    async def _spawn(self, slot: WorkerSlot) -> None:
         slot.starts += 1
         with _holding(self._key) as stdin:
             slot.process = await asyncio.create_subprocess_exec(
@@ -172,7 +172,7 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 slot.process.terminate()
 
-    async def _keep(self, slot: Slot) -> None:
+    async def _keep(self, slot: WorkerSlot) -> None:
         while True:
             assert slot.process is not None, "spawned before it is kept"
             born_ms = self._clock.monotonic_ms()
@@ -195,7 +195,7 @@ class Supervisor:
             except OSError as error:
                 self._say(f"worker {slot.number} cannot be started: {error}")
 
-    def _renewal(self, slot: Slot, code: int) -> bool:
+    def _renewal(self, slot: WorkerSlot, code: int) -> bool:
         """Tell whether the process has ended to be started again with other code, which is no failure."""
         renewed, slot.renewed = slot.renewed, False
         if renewed:
@@ -204,7 +204,7 @@ class Supervisor:
             slot.failures, slot.output = 0, Repetition()
         return renewed or code == RELOAD_CODE
 
-    def _after(self, slot: Slot, code: int, lived_s: float) -> float | None:
+    def _after(self, slot: WorkerSlot, code: int, lived_s: float) -> float | None:
         """Return how long to wait before the next life; None for no more."""
         delay_s = decide_delay(code, lived_s, slot.failures)
         slot.failures = 0 if lived_s >= HEALTHY_S or code == RESTART_CODE else slot.failures + 1
@@ -223,7 +223,7 @@ class Supervisor:
         self._say(f"worker {slot.number} {how}; it starts again in {delay_s:g} s")
         return delay_s
 
-    async def _forward(self, slot: Slot) -> int:
+    async def _forward(self, slot: WorkerSlot) -> int:
         """Pass its output on, line by line with a prefix, until it closes it; return the exit code."""
         assert slot.process is not None, "spawned before it is kept"
         assert slot.process.stdout is not None, "it is piped"

@@ -139,7 +139,7 @@ class RemoteTask:
         self._over.wait()
 
     def _start(self, work: Callable[[], None]) -> None:
-        threading.Thread(target=self._or_leave, args=(work,), name="headway-guest", daemon=True).start()
+        threading.Thread(target=self._or_leave, args=(work,), name="headway-remote-task", daemon=True).start()
 
     def _or_leave(self, work: Callable[[], None]) -> None:
         try:
