@@ -38,7 +38,8 @@ class Recorder:
         self.routes = []
 
     def request(self, method, path, *_args, **_options):
-        route, _ = Router(ROUTES).find(method, path.partition("?")[0].encode())
+        endpoint, _ = Router(ROUTES).find(method, path.partition("?")[0].encode())
+        route = endpoint.route
         self.routes.append(route)
         if route.path == "/v1/files":
             return Response(200, {}, json.dumps(FILE).encode())

@@ -107,7 +107,7 @@ MUTANTS = (
     ),
     Mutant(
         "streams-outlive-the-key", "Api._look_again",
-        "patient.end('revoked')", "pass",
+        "wait.end('revoked')", "pass",
         KEYS + "test_streams_and_long_polls_end_with_the_key_that_opened_them",
     ),
     Mutant(
@@ -152,8 +152,8 @@ MUTANTS = (
         KEYS + "test_a_flood_from_everywhere_does_not_fill_the_disk",
     ),
     Mutant(
-        "whole-for-all", "Api._answer",
-        "shows is not None", "False",
+        "whole-for-all", "Authorizer.authorize",
+        "shows is not None and not may(principal, NEEDS[shows.effect].scope)", "False",
         WALK,
     ),
     Mutant(
@@ -162,7 +162,7 @@ MUTANTS = (
         WALK,
     ),
     Mutant(
-        "replaces-what-others-started", "effects",
+        "replaces-what-others-started", "permissions",
         "OF_CONFLICT: Final[Mapping[str, tuple[Effect, ...]]] = {'replace': ('replace a run',), 'debounce': ('delay a run',)}",
         "OF_CONFLICT: Final[Mapping[str, tuple[Effect, ...]]] = {}",
         WAYS,

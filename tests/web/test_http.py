@@ -202,7 +202,7 @@ def test_hosts_that_were_seen_are_remembered_within_a_bound():
     host_check = HostCheck(Settings(), Addresses())
     for port in range(1000):
         host_check.check_host(b"localhost:%d" % port)
-    assert len(host_check._seen) <= 256
+    assert len(host_check.accepted) <= 256
 
 
 async def test_the_server_that_answers_is_among_those_that_share_the_store(serving):

@@ -74,7 +74,7 @@ async def test_a_surface_has_its_document_its_heading_and_its_headers_for_web_pa
 
 
 def test_nothing_but_the_list_names_a_surface():
-    paths = [*ROOT.glob("*.py"), *(ROOT / "http").rglob("*.py"), *(ROOT / "app").rglob("*.py")]
+    paths = [*ROOT.glob("*.py"), *(ROOT / "web").rglob("*.py"), *(ROOT / "serving").rglob("*.py")]
     named = {
         path.name
         for path in paths

@@ -15,11 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import (
-    BadHost,
     BadParameter,
     CutOff,
     HeadwayError,
-    MalformedJson,
     MethodNotAllowed,
     Overloaded,
     RouteNotFound,
@@ -36,14 +34,14 @@ from headway.store.requester import REQUESTER, Requester, RequesterGone
 from headway.web import accesslog, body, problem
 from headway.web.authorizer import Authorizer
 from headway.web.brief import in_brief
-from headway.web.call import REQUESTED, Call, Receive, Send, check_key
+from headway.web.call import REQUESTED, Call
 from headway.web.context import Check, ServerContext
 from headway.web.dialect import NATIVE, Dialect
+from headway.web.disconnect import Receive
 from headway.web.documents import SurfaceDocuments
 from headway.web.exchange import Exchange
 from headway.web.hostcheck import SAFE_METHODS, Cors, HostCheck
-from headway.web.parameters import Parameters
-from headway.web.reply import Reply, head
+from headway.web.reply import Reply, Send, send_reply
 from headway.web.route import Route
 from headway.web.router import Router, raw_path
 from headway.web.shedder import EXPECTED, LoadShedder
@@ -62,15 +60,6 @@ _SINGLE: Final = frozenset(
 """Headers that are refused twice in one request, since two readers could take different ones; headers with keys are too."""
 
 
-class RouteDecoders(msgspec.Struct, frozen=True, eq=False):
-    """What a route needs at each request, made at its first one: a start does not wait for those that nobody asks."""
-
-    decoder: msgspec.json.Decoder[Any] | None
-    parameters: Parameters | None
-    no_query: Any
-    """The query struct of a request without a query string."""
-
-
 class Api(ServerContext):
     """The API over one service. `surfaces` are what it speaks; `checks` are what readiness depends on, by name."""
 
@@ -85,7 +74,7 @@ class Api(ServerContext):
         settings = service.settings
         mounts = mount(surfaces, settings)
         self.routes = tuple(route for each in mounts for route in each.routes)
-        super().__init__(service, (route.name for route in self.routes), checks or {})
+        super().__init__(service, checks or {})
         self.documents = SurfaceDocuments(mounts, version)
         self.host_check = HostCheck(settings, self.addresses)
         plugged = [each.surface for each in mounts]
@@ -95,12 +84,11 @@ class Api(ServerContext):
         self._cors = Cors(settings.allow_origin, (name for each in plugged for name in each.headers))
         service.store.events.subscribe(CallersChanged, lambda _: self._look_again())
         self.router = Router(self.routes)
+        self.meters = [endpoint.meter for endpoint in self.router.endpoints]
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
         """In the order of their first routes: who comes first may claim first."""
         self._shared = bool(settings.allow_origin) or any(dialect.origins for dialect in self._dialects)
         """Whether any origin of another site is allowed."""
-        self._slots = {id(route): slot for slot, route in enumerate(self.routes)}
-        self._prepared: dict[int, RouteDecoders] = {}
         self.shedder = LoadShedder(self, self.router, self.host_check, self.authorizer, self._shed)
         self._body_max = settings.body_max
         self.access_log = settings.access_log
@@ -165,14 +153,14 @@ class Api(ServerContext):
                 if self._shared:
                     reply = self._shown(reply, call)
                 call.status = reply.status
-                await _send(reply, call, send)
-            route = call.route
-            if route is not None:
-                self.meters.note(self._slots[id(route)], call.status, perf_counter() - began)
+                await send_reply(reply, send, call.method, call.request_id, call.limits)
+            endpoint = call.endpoint
+            if endpoint is not None:
+                endpoint.meter.note(call.status, perf_counter() - began)
         finally:
             if self.access_log:
                 seconds, client = perf_counter() - began, self.addresses.of(call.client, headers)
-                accesslog.note(call.method, call.path, call.status, seconds, client, call.request_id, call.route)
+                accesslog.note(call.method, call.path, call.status, seconds, client, call.request_id, _route(call))
 
     async def _answer(self, call: Exchange, scope: MutableMapping[str, Any]) -> Reply | None:
         headers, method = call.headers, call.method
@@ -182,20 +170,20 @@ class Api(ServerContext):
             raise problem.UriTooLong(f"the path and query may have {URL_BYTES_MAX:,} bytes")
         if len(headers) > HEADERS_MAX:
             raise problem.HeadersTooLarge(f"a request may have {HEADERS_MAX} headers")
-        try:
-            self.host_check.check_host(headers.get(b"host"))
-        except BadHost:
-            if path not in HEALTH:  # what looks there knows an address, and seldom a name
-                raise
+        host = headers.get(b"host")
+        if host not in self.host_check.accepted and path not in HEALTH:
+            self.host_check.check_host(host)
         if method == "OPTIONS":
             return self._options(call, path)
-        route, call.arguments = self.router.find(method, path)
-        call.route, call.route_name = route, route.name
+        endpoint, call.arguments = self.router.find(method, path)
+        route = endpoint.route
+        call.endpoint, call.route_name = endpoint, route.name
         call.dialect = dialect = route.dialect
         call.raw_query = query
         if b"origin" in headers or b"sec-fetch-site" in headers:
             self.host_check.check_site(call, dialect)
-        dialect.receive(call)
+        if dialect.prepare is not None:
+            dialect.prepare(call)
         self.authorizer.authorize(route, call)
         call.service = self.service.of(call.principal.organisation)
         organisation = call.service.organisation
@@ -211,52 +199,23 @@ class Api(ServerContext):
             if method not in SAFE_METHODS:
                 call.raw_body = await body.read(call.receive, headers, self._body_max)
         else:
-            prepared = self._prepared.get(id(route)) or self._prepare(route)
-            call.query = (prepared.parameters or _NO_PARAMETERS).read(query) if query else prepared.no_query
+            if not endpoint.is_prepared:
+                endpoint.prepare()
+            call.query = endpoint.parameters.read(query) if query else endpoint.no_query
             if (method == "POST" or method == "PATCH" or method == "PUT") and not route.raw:  # noqa: PLR1714 - no tuple is built
-                await self._read_body(call, route, prepared)
+                await body.receive_json(call, endpoint, self._body_max)
         reply = await route.handler(call)
-        shows = route.shows
-        if shows is not None and reply is not None and reply.body and not call.may(shows.effect):
-            reply = in_brief(reply, shows.brief)
+        if call.brief is not None and reply is not None and reply.body:
+            reply = in_brief(reply, call.brief)
         if route.logged:
             await self._log(call, route, reply)
         return reply
-
-    def _prepare(self, route: Route) -> RouteDecoders:
-        parameters = Parameters.of(route.query) if route.query is not None else None
-        prepared = self._prepared[id(route)] = RouteDecoders(
-            decoder=msgspec.json.Decoder(route.takes) if route.takes is not None else None,
-            parameters=parameters,
-            no_query=parameters.read(b"") if parameters is not None else None,
-        )
-        return prepared
 
     async def _log(self, call: Call, route: Route, reply: Reply | None) -> None:
         """Tell the log, before the caller is answered: what was acknowledged stands there too."""
         outcome = "done" if reply is None else f"done {reply.status}"
         noun = next(iter(call.arguments.values()), "")
         await self.service.access.audit.append(call.origin(), route.logged, noun, outcome)
-
-    async def _read_body(self, call: Call, route: Route, prepared: RouteDecoders) -> None:
-        headers = call.headers
-        key = headers.get(b"idempotency-key")
-        if key is not None:
-            check_key(key)
-        call.raw_body = raw = await body.read(call.receive, headers, self._body_max)
-        if raw:
-            body.check_type(headers)
-        decoder = prepared.decoder
-        if decoder is None:
-            if raw and raw.strip() != b"{}":
-                raise BadParameter("this route takes no body")
-        elif raw:
-            call.body = body.decode(decoder, raw)
-        elif route.optional:
-            call.body = decoder.decode(b"{}")
-        else:
-            body.check_type(headers)
-            raise MalformedJson("the body is missing")
 
     def _options(self, call: Exchange, path: bytes) -> Reply:
         try:
@@ -267,7 +226,7 @@ class Api(ServerContext):
             raise RouteNotFound
         asked = call.header(b"access-control-request-method")
         if asked in allow:  # a browser wants to know how that would be answered
-            call.dialect = self.router.find(asked, path)[0].dialect
+            call.dialect = self.router.find(asked, path)[0].route.dialect
         return Reply(204, b"", ((b"allow", ", ".join(allow).encode()),))
 
     def request_id(self, headers: dict[bytes, bytes]) -> bytes:
@@ -281,11 +240,11 @@ class Api(ServerContext):
         reply = self._refuse(error, call)
         if self._shared:
             reply = self._shown(reply, call)
-        route, seconds = call.route, monotonic() - began_s
-        if route is not None:
-            self.meters.note(self._slots[id(route)], reply.status, seconds)
+        seconds = monotonic() - began_s
+        if call.endpoint is not None:
+            call.endpoint.meter.note(reply.status, seconds)
         if self.access_log:
-            accesslog.note(call.method, call.path, reply.status, seconds, call.client, call.request_id, route)
+            accesslog.note(call.method, call.path, reply.status, seconds, call.client, call.request_id, _route(call))
         return reply
 
     def _cors_headers(self, call: Exchange) -> tuple[tuple[bytes, bytes], ...]:
@@ -312,13 +271,8 @@ class Api(ServerContext):
         return call.dialect
 
 
-_NO_PARAMETERS: Final = Parameters(msgspec.Struct, frozenset(), frozenset(), frozenset(), labels=False)
-
-
-async def _send(reply: Reply, call: Call, send: Send) -> None:
-    headers = head(reply, call.request_id, call.limits)
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if call.method == "HEAD" else reply.body})
+def _route(call: Exchange) -> Route | None:
+    return None if call.endpoint is None else call.endpoint.route
 
 
 def _sane(request_id: bytes) -> bool:

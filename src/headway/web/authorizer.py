@@ -17,7 +17,7 @@ from headway.features.access.access import NEVER, Access, Admission
 from headway.features.access.keytext import KeyText
 from headway.features.access.rules import MINUTE_MS, Window, spent
 from headway.kernel.authority import LOCAL, Principal
-from headway.kernel.permissions import may
+from headway.kernel.permissions import NEEDS, may
 from headway.web.addresses import is_local
 from headway.web.call import Call
 from headway.web.exchange import Exchange
@@ -50,8 +50,11 @@ class Authorizer:
         """So that what is remembered of a credential cannot be made elsewhere, and nothing is learnt from how long a look takes."""
         self._failures: dict[str, Window] = {}
 
-    def authorize(self, route: Route, call: Call) -> None:
-        """Let the call use the route, as who it is; raise Unauthenticated, Forbidden or TooManyRequests."""
+    def authorize(self, route: Route, call: Exchange) -> None:
+        """Set the principal of the call, and count its use of the route.
+
+        Raises Unauthenticated, Forbidden or TooManyRequests.
+        """
         scope = route.scope
         if scope == "public" or scope == "token":  # noqa: PLR1714 - no tuple is built
             return
@@ -67,6 +70,9 @@ class Authorizer:
             raise error
         if route.does:
             call.check(*route.does)
+        shows = route.shows
+        if shows is not None and not may(principal, NEEDS[shows.effect].scope):
+            call.brief = shows.brief
         if admission.windows and scope not in UNCOUNTED:
             self._count(admission, call, now_ms)
         if admission.key_id is not None:
@@ -85,7 +91,11 @@ class Authorizer:
         """Return what is left to the caller, as headers of an answer that is not counted; nothing if it is not known."""
         now_ms = call.server.clock.now_ms()
         known = self._known(call.headers, now_ms)
-        if known is None or not known.windows or (call.route is not None and call.route.scope == "worker:protocol"):
+        if (
+            known is None
+            or not known.windows
+            or (call.endpoint is not None and call.endpoint.route.scope == "worker:protocol")
+        ):
             return ()
         return limits(known, now_ms)
 

@@ -1,10 +1,10 @@
-"""Request bodies: read within the limit, decoded into the route's struct, and every refusal said precisely."""
+"""Request bodies: reading within the limit, decoding into the route's struct, and errors with JSON pointers."""
 
 from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -22,15 +22,43 @@ from headway.errors import (
 from headway.kernel.numbers import FEW_MAX
 from headway.protocol.values import invalid
 from headway.runs.inputs import hold_many
+from headway.web.call import Call, check_key
+from headway.web.disconnect import Receive
+from headway.web.router import Endpoint
 
 T = TypeVar("T")
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 _NAMED: Final = re.compile(r"field `([^`]*)`")
 
 
 class ClientGone(Exception):
     """The client went away before its request was whole."""
+
+
+async def receive_json(call: Call, endpoint: Endpoint, bytes_max: int) -> None:
+    """Read the body of a request, and decode it into the struct of its route.
+
+    Raises BadParameter (Idempotency-Key, Content-Length, or a body for a route that takes none), UnsupportedMediaType,
+    and the errors of `read` and `decode`.
+    """
+    headers = call.headers
+    key = headers.get(b"idempotency-key")
+    if key is not None:
+        check_key(key)
+    call.raw_body = raw = await read(call.receive, headers, bytes_max)
+    if raw:
+        check_type(headers)
+    decoder = endpoint.decoder
+    if decoder is None:
+        if raw and raw.strip() != b"{}":
+            raise BadParameter("this route takes no body")
+    elif raw:
+        call.body = decode(decoder, raw)
+    elif endpoint.route.optional:
+        call.body = decoder.decode(b"{}")
+    else:
+        check_type(headers)
+        raise MalformedJson("the body is missing")
 
 
 async def read(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) -> bytes:

@@ -1,26 +1,30 @@
-"""A call: one authorized request as its handler sees it, with the service of the caller's organisation."""
+"""Call: one authorized request as its handler sees it, and the start gate, through which calls start runs."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
+
+import msgspec
 
 from headway.errors import BadCursor, BadParameter, Draining, Forbidden, HeadwayError, RunNotFound
 from headway.features.access.access import Admission
 from headway.features.access.rules import Window
 from headway.ids import canonical_id
 from headway.kernel.authority import EVERYBODY, Origin, Principal
-from headway.kernel.permissions import NEEDS, Effect, lacking, may
+from headway.kernel.permissions import NEEDS, Effect, lacking, may, of_start
+from headway.protocol.runs import StartRun
 from headway.runs.idempotency import RequestKey, request_key
+from headway.runs.runs import Started
 from headway.runs.services import OrganisationServices
 from headway.web.context import ServerContext
-from headway.web.disconnect import CancelOnDisconnect
+from headway.web.disconnect import CancelOnDisconnect, Receive
+from headway.web.limiter import Permit
 from headway.web.ratelimits import limits
+from headway.web.reply import Send
 
 T = TypeVar("T")
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 REQUESTED: Final = "headway.requester"
 """Key of the ASGI scope under which the request's `store.requester.Requester` is, if its queries may be cancelled."""
@@ -190,6 +194,44 @@ class Call:
     def accepts(self, kind: bytes) -> bool:
         """Whether the client names this media type among those that it takes."""
         return kind in self.headers.get(b"accept", b"").lower()
+
+
+class StartPolicy(msgspec.Struct, frozen=True):
+    """Start policy of a surface."""
+
+    run_type: str = "api"
+    """Type of the runs that are started on the surface."""
+
+
+class StartGate:
+    """Start gate of a surface: the checks that every start of runs passes, in one order: drain, scopes, load."""
+
+    def __init__(self, policy: StartPolicy) -> None:
+        self._run_type = policy.run_type
+
+    def check(self, call: Call, *effects: Effect) -> None:
+        """Raise Draining, or Forbidden for a scope that the caller's key lacks."""
+        if call.server.draining:
+            raise Draining
+        call.check(*effects)
+
+    def permit(self, call: Call, *effects: Effect) -> Permit:
+        """Check, and count the start for as long as the block lasts. Raises as `check`."""
+        self.check(call, *effects)
+        return Permit(call.server.limiter)
+
+    async def start(self, call: Call, spec: StartRun) -> Started:
+        """Start a run, or find the one of an earlier start with the same Idempotency-Key or dedupe key.
+
+        Raises Draining, Forbidden, BadParameter (Idempotency-Key), and the errors of `Runs.start`.
+        """
+        with self.permit(call, *effects_of(spec)):
+            return await call.service.runs.start(spec, call.request_key(), run_type=self._run_type)
+
+
+def effects_of(spec: StartRun) -> tuple[Effect, ...]:
+    """Return the effects of a start."""
+    return of_start(spec.task) if spec.dedupe is None else of_start(spec.task, spec.dedupe.on_conflict)
 
 
 def check_key(raw: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from headway.runs.service import Service
@@ -10,7 +10,7 @@ from headway.web.addresses import Addresses
 from headway.web.disconnect import CancelOnDisconnect
 from headway.web.frames import Frames
 from headway.web.limiter import ConcurrencyLimiter
-from headway.web.meter import Meters
+from headway.web.reply import AnswerMeter
 from headway.web.streams import Streams
 
 Check = Callable[[], Awaitable[str | None]]
@@ -33,9 +33,11 @@ class ServerContext:
     """Service, limits, caches, open streams and the drain of one server. Handlers reach it as `call.server`."""
 
     documents: Documents
+    meters: Sequence[AnswerMeter]
+    """Meters of the routes, in their order."""
 
-    def __init__(self, service: Service, route_names: Iterable[str], checks: Mapping[str, Check]) -> None:
-        """`checks` are what readiness depends on, by name."""
+    def __init__(self, service: Service, checks: Mapping[str, Check]) -> None:
+        """`checks` are the checks of readiness, by name."""
         self.service = service
         """The whole service, of all organisations: for the server's own handlers; surfaces hold `call.service`."""
         self.settings = service.settings
@@ -51,6 +53,5 @@ class ServerContext:
         """Workers' signals streams, which outlast a drain: a worker is alive as long as its stream is open."""
         self.limiter = ConcurrencyLimiter(service.schemas.has_judged)
         self.frames = Frames()
-        self.meters = Meters(list(route_names))
         self.streams = Streams(service.settings.streams_max)
         self.addresses = Addresses(service.settings.trusted_proxy)

@@ -6,6 +6,7 @@ another task API never meets an answer that it cannot read, whatever went wrong:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -31,14 +32,13 @@ class Dialect:
     """Origins of web pages of other sites that may use the surface, besides those allowed everywhere."""
     keyless: Principal | None = None
     """Principal of loopback requests without a key, once keys exist; None: they need one."""
+    prepare: Callable[[Call], None] | None = None
+    """Method that prepares a request for authentication, such as by a key in its query; None: nothing to prepare."""
 
     def claims(self, call: Call) -> bool:
         """Whether a request that no route takes was meant for this surface."""
         del call
         return False
-
-    def receive(self, call: Call) -> None:
-        """Prepare a request for authentication."""
 
     def yields(self, error: HeadwayError, call: Call) -> bool:
         """Whether the dialect that claims the request answers with the error, although a route of this one matched."""

@@ -43,17 +43,16 @@ class HostCheck:
         self._behind_proxy = settings.behind_proxy
         self._tls = bool(settings.tls_cert)
         self._addresses = addresses
-        self._seen: set[bytes] = set()
+        self.accepted: set[bytes | None] = set()
+        """Host headers that were accepted before."""
 
     def check_host(self, host: bytes | None) -> None:
         """Raise BadHost unless the Host header has an allowed host; any port will do."""
-        if host in self._seen:
-            return
         if host is None or self._ours(host.decode("latin-1")) is None:
             shown = "" if host is None else host[:100].decode("latin-1")
             raise BadHost(f"this server does not answer for the host {shown!r}")
-        if len(self._seen) < _REMEMBERED_MAX:
-            self._seen.add(host)
+        if len(self.accepted) < _REMEMBERED_MAX:
+            self.accepted.add(host)
 
     def check_site(self, call: Call, dialect: Dialect) -> None:
         """Raise Forbidden for a browser's request from a page that is not the server's own or of an allowed origin.

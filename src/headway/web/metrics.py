@@ -168,15 +168,13 @@ class _Collector(Collector):
         )
 
     def _http(self) -> Iterator[Metric]:
-        meters = self._server.meters
         requests = CounterMetricFamily("headway_http_requests", "Answers.", labels=["route", "status"])
         seconds = HistogramMetricFamily("headway_http_request_seconds", "How long answers took.", labels=["route"])
-        for slot, name in enumerate(meters.names):
-            for status, count in sorted(meters.statuses[slot].items()):
-                requests.add_metric([name, str(status)], count)
-            if meters.statuses[slot]:
-                times = meters.times[slot]
-                seconds.add_metric([name], times.cumulated(), sum_value=times.seconds)
+        for meter in self._server.meters:
+            for status, count in sorted(meter.statuses.items()):
+                requests.add_metric([meter.name, str(status)], count)
+            if meter.statuses:
+                seconds.add_metric([meter.name], meter.times.cumulated(), sum_value=meter.times.seconds)
         yield requests
         yield seconds
         yield GaugeMetricFamily("headway_streams_open", "Event streams that are open.", value=self._server.streams.open)

@@ -1,11 +1,15 @@
-"""What a handler answers with, and the headers that every answer has."""
+"""Replies: answers of handlers, the headers of all answers, their sending, and their meters."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
 
 import msgspec
 
+from headway.histogram import Histogram
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON: Final = (b"content-type", b"application/json")
@@ -18,13 +22,13 @@ ALWAYS: Final[Headers] = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-"""Answers belong to who asked: no cache keeps them, no browser guesses at them, no URL of ours travels on."""
+"""Headers of all answers: no cache stores them, no browser guesses their type, no page passes on their URL."""
 
 encode: Final = msgspec.json.Encoder().encode
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A whole answer. Headers that all answers have are added when it is sent."""
+    """A complete answer, without the headers that `send` adds to all answers."""
 
     status: int
     body: bytes = b""
@@ -36,7 +40,7 @@ NO_CONTENT: Final = Reply(204)
 
 
 def head(reply: Reply, request_id: bytes, limits: tuple[tuple[bytes, bytes], ...] = ()) -> Headers:
-    """Return the headers of an answer; `limits` say what is left to the caller."""
+    """Return the headers of an answer; `limits` are those of the caller's rate limits."""
     content = reply.body
     if content or reply.status not in (204, 304):
         headers = [
@@ -54,6 +58,32 @@ def head(reply: Reply, request_id: bytes, limits: tuple[tuple[bytes, bytes], ...
     return headers
 
 
+async def send_reply(
+    reply: Reply, send: Send, method: str, request_id: bytes, limits: tuple[tuple[bytes, bytes], ...]
+) -> None:
+    """Send an answer; one to HEAD has no body."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": head(reply, request_id, limits)})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else reply.body})
+
+
+class AnswerMeter:
+    """Meter of a route: the number of its answers by status, and their times."""
+
+    __slots__ = ("name", "statuses", "times")
+
+    def __init__(self, name: str) -> None:
+        """`name` is the route's."""
+        self.name = name
+        self.statuses: dict[int, int] = {}
+        self.times = Histogram()
+
+    def note(self, status: int, seconds: float) -> None:
+        """Count an answer, and the seconds that it took."""
+        statuses = self.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+        self.times.note(seconds)
+
+
 def json(value: object, status: int = 200, *headers: tuple[bytes, bytes]) -> Reply:
-    """Answer with a wire struct."""
+    """Return a reply with a struct as JSON."""
     return Reply(status, encode(value), headers)

@@ -1,4 +1,4 @@
-"""From path to route: a trie over segments, compiled once from the list.
+"""Router: a trie over the segments of paths, compiled once from the routes, and the endpoint of each route.
 
 A verb follows its resource after a colon (AIP-136): `/v1/runs/{id}:retry`, also written `%3A`. Names may have colons of
 their own; an encoded one is taken for the verb's only if that verb knows the method.
@@ -7,12 +7,44 @@ their own; an encoded one is taken for the verb's only if that verb knows the me
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+import msgspec
+
 from headway.errors import MethodNotAllowed, RouteNotFound
+from headway.web.parameters import Parameters
+from headway.web.reply import AnswerMeter
 from headway.web.route import Route
 
-Methods = dict[str, Route]
+
+class Endpoint:
+    """A route of one server, with the decoders of its requests and the meter of its answers."""
+
+    __slots__ = ("decoder", "is_prepared", "meter", "no_query", "parameters", "route")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.meter = AnswerMeter(route.name)
+        self.is_prepared = False
+        self.decoder: msgspec.json.Decoder[Any] | None = None
+        """Decoder of the body; None if the route takes none."""
+        self.parameters: Parameters = _NO_PARAMETERS
+        self.no_query: Any = None
+        """The query struct of a request without a query string."""
+
+    def prepare(self) -> None:
+        """Make the decoders. Called at the first request, so that a server's start makes none for unused routes."""
+        takes, query = self.route.takes, self.route.query
+        self.decoder = None if takes is None else msgspec.json.Decoder(takes)
+        if query is not None:
+            self.parameters = Parameters.of(query)
+            self.no_query = self.parameters.read(b"")
+        self.is_prepared = True
+
+
+_NO_PARAMETERS = Parameters(msgspec.Struct, frozenset(), frozenset(), frozenset(), labels=False)
+Methods = dict[str, Endpoint]
 
 
 class _Node:
@@ -27,16 +59,18 @@ class _Node:
 
 
 class Router:
-    """All routes, ready to be looked up."""
+    """The endpoints of a server by method and path."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = _Node()
         self._literal: dict[bytes, Methods] = {}
-        for route in routes:
-            self._add(route)
+        self.endpoints = tuple(map(Endpoint, routes))
+        """In the order of the routes."""
+        for endpoint in self.endpoints:
+            self._add(endpoint)
 
-    def _add(self, route: Route) -> None:
-        node = self._root
+    def _add(self, endpoint: Endpoint) -> None:
+        node, route = self._root, endpoint.route
         *folders, last = route.path[1:].split("/")
         last, _, verb = last.partition(":")
         for part in (*folders, last):
@@ -48,12 +82,12 @@ class Router:
                 node = node.children.setdefault(part, _Node())
         methods = node.verbs.setdefault(verb, {}) if verb else node.methods
         assert route.method not in methods, f"{route.name} is there twice"
-        methods[route.method] = route
+        methods[route.method] = endpoint
         if "{" not in route.path:
             self._literal[route.path.encode()] = methods
 
-    def find(self, method: str, path: bytes) -> tuple[Route, dict[str, str]]:
-        """Return the route and the path's arguments; raise RouteNotFound or MethodNotAllowed."""
+    def find(self, method: str, path: bytes) -> tuple[Endpoint, dict[str, str]]:
+        """Return the endpoint and the arguments in the path; raise RouteNotFound or MethodNotAllowed."""
         methods = self._literal.get(path)
         arguments: dict[str, str] = {}
         verbs: Iterable[str] = ()
@@ -117,10 +151,10 @@ def _nothing(path: bytes) -> RouteNotFound:
 
 
 def allowed(methods: Methods) -> list[str]:
-    """Return what the Allow header names."""
+    """Return the methods for the Allow header."""
     return sorted({*methods, "OPTIONS", *(("HEAD",) if "GET" in methods else ())})
 
 
 def raw_path(path: str) -> bytes:
-    """Return the path as it was before a server that does not tell decoded it."""
+    """Return the encoded form of a decoded path, for ASGI servers that do not pass `raw_path`."""
     return quote(path, safe="/:@!$&'()*+,;=-._~").encode()

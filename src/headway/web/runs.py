@@ -17,11 +17,10 @@ from headway.runs.idempotency import RequestKey
 from headway.runs.runs import Started
 from headway.web import present, problem
 from headway.web.answers import TokenCompleted
-from headway.web.call import Call, etag, version_of
+from headway.web.call import Call, StartGate, StartPolicy, effects_of, etag, version_of
 from headway.web.paging import in_query, next_link, next_token, page_of
 from headway.web.queries import Children, CountRuns, GetRun, ListAfter
 from headway.web.reply import NO_CONTENT, Reply, encode, json
-from headway.web.starting import StartGate, StartPolicy, effects_of
 
 RETRY_AFTER: Final = (b"retry-after", b"1")
 REPLAYED: Final = (b"idempotency-replayed", b"true")

@@ -31,9 +31,10 @@ import uvicorn
 from headway import hangup
 from headway.config import Settings
 from headway.streams import replace_lost
-from headway.web.call import Receive, Send
+from headway.web.disconnect import Receive
 from headway.web.listening import BACKLOG
 from headway.web.protocol import Connection
+from headway.web.reply import Send
 from headway.web.shedder import LoadShedder
 
 log = logging.getLogger("headway.server")

@@ -81,7 +81,8 @@ class LoadShedder:
         began = monotonic()
         limiter = self.limiter
         try:
-            route, arguments = self._router.find(method, path)
+            endpoint, arguments = self._router.find(method, path)
+            route = endpoint.route
             if limiter.has_room(route.scope, gives_way=route.gives_way):
                 if route.scope == "run:start":
                     limiter.expected += 1
@@ -93,10 +94,11 @@ class LoadShedder:
             self._host_check.check_host(headers.get(b"host"))
             call = Exchange(self._server, method, unquote(path.decode("ascii")), headers, _never, _never)
             call.client = scope["client"][0] if scope["client"] else ""
-            call.route, call.arguments, call.raw_query = route, arguments, query
+            call.endpoint, call.arguments, call.raw_query = endpoint, arguments, query
             call.dialect = route.dialect
             self._host_check.check_site(call, route.dialect)
-            route.dialect.receive(call)
+            if route.dialect.prepare is not None:
+                route.dialect.prepare(call)
             if not self._authorizer.would_authorize(route, call):
                 return None
         except HeadwayError:

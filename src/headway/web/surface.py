@@ -11,8 +11,8 @@ from headway.config import Settings
 from headway.features.access.keytext import KeyText
 from headway.kernel.authority import SCOPES, UNGRANTED
 from headway.surfaces import SurfaceSettings
+from headway.web.call import StartGate, StartPolicy
 from headway.web.route import Route
-from headway.web.starting import StartGate, StartPolicy
 
 
 class Credentials(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ import msgspec
 
 from headway.errors import StorageUnavailable
 from headway.web import accesslog, problem
-from headway.web.call import Receive, Send
+from headway.web.disconnect import Receive
+from headway.web.reply import Send
 
 _JSON: Final = (b"content-type", b"application/json")
 _PROBLEM: Final = (b"content-type", b"application/problem+json")

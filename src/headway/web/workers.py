@@ -72,7 +72,7 @@ async def signals(call: Call) -> Reply | None:
 
 async def claim(call: Call) -> Reply:
     """POST /v1/leases:claim."""
-    asked = call.asked(wire.ClaimRuns)
+    asked: wire.ClaimRuns = call.body
     await _check(call, asked.worker_id)
     if asked.wait == "0s" or call.server.draining:
         return json(wire.Leases(leases=await call.service.workers.claim(asked)))
@@ -83,7 +83,7 @@ async def claim(call: Call) -> Reply:
 
 async def report(call: Call) -> Reply:
     """POST /v1/leases:report."""
-    asked = call.asked(wire.ReportRuns)
+    asked: wire.ReportRuns = call.body
     await _check(call, asked.worker_id)
     done = await call.service.workers.report(asked, call.principal)
     lost = [rejected for rejected in done.rejected if rejected.code == LeaseLost.code]

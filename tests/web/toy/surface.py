@@ -7,10 +7,10 @@ from tests.web.toy.settings import ToySettings
 
 from headway.features.access import keytext
 from headway.protocol.runs import StartRun
+from headway.web.call import StartPolicy
 from headway.web.dialect import Dialect
 from headway.web.reply import Reply, json
 from headway.web.route import route
-from headway.web.starting import StartPolicy
 from headway.web.surface import BEARER, Credentials, Surface
 
 KEY = b"x-toy-key"

@@ -80,7 +80,7 @@ class CloudcoinDialect(Dialect):
         """Tell whether another API may be meant: no command has the name, or the key is in another API's header."""
         return isinstance(error, RouteNotFound) or ANOTHERS in call.headers
 
-    def receive(self, call: Call) -> None:
+    def prepare(self, call: Call) -> None:
         """Read the key in `?token=`."""
         if b"token=" in call.raw_query:
             _show_token(call)

@@ -16,12 +16,11 @@ from headway.errors import BadParameter, RouteNotFound, RunNotFound
 from headway.ids import canonical_id
 from headway.kernel.run import Run
 from headway.protocol.runs import StartRun
-from headway.web.call import Call
+from headway.web.call import Call, StartGate
 from headway.web.frames import RunBodies
 from headway.web.reply import Reply
 from headway.web.route import Route, Scope, route
 from headway.web.runs import REPLAYED
-from headway.web.starting import StartGate
 
 RUN_TYPE: Final = "cloudcoin"
 """The type of runs started on this surface; requests without a key see no others."""

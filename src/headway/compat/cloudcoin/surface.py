@@ -6,7 +6,7 @@ from typing import Final
 
 from headway.compat.cloudcoin.routes import RUN_TYPE, routes
 from headway.compat.cloudcoin.settings import CloudcoinSettings
-from headway.web.starting import StartPolicy
+from headway.web.call import StartPolicy
 from headway.web.surface import BEARER, Surface
 
 SURFACE: Final = Surface(

@@ -64,7 +64,7 @@ class TadabaseDialect(Dialect):
             return True
         return path.startswith("/api/") and any(name.startswith(HEADER) for name in call.headers)
 
-    def receive(self, call: Call) -> None:
+    def prepare(self, call: Call) -> None:
         """Take the organisation out of the arguments of a path of version 1.1."""
         if APPLICATION in call.arguments:
             call.arguments = dict(call.arguments)

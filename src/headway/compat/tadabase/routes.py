@@ -9,8 +9,8 @@ import msgspec
 from headway.compat.tadabase import records, status, tasks, words
 from headway.compat.tadabase.dialect import APPLICATION, TadabaseDialect
 from headway.compat.tadabase.settings import TadabaseSettings
+from headway.web.call import StartGate
 from headway.web.route import Route, Scope, route
-from headway.web.starting import StartGate
 
 BASES: Final = ("/api/v1", f"/api/v1.1/{{{APPLICATION}}}")
 """Beginnings of the paths: in version 1.1 they name the organisation."""

@@ -17,11 +17,10 @@ from headway.kernel.task import Task
 from headway.protocol import fields as textual
 from headway.protocol.runs import StartRun, Terminate
 from headway.protocol.workers import TerminateTask
-from headway.web.call import Call
+from headway.web.call import Call, StartGate
 from headway.web.frames import RunBodies
 from headway.web.reply import Reply, encode, json
 from headway.web.runs import REPLAYED
-from headway.web.starting import StartGate
 
 OURS: Final = "headway."
 """How the tasks that are built into the server begin; who lists the own ones does not look for them."""
