@@ -49,8 +49,8 @@ CORE: Final = (
     "tests/store/test_opening.py",
     "tests/store/test_opening_on_postgres.py",
     "tests/runs/test_starting.py",
-    "tests/runs/test_external.py",
-    "tests/runs/test_external_cells.py",
+    "tests/features/tables/test_external.py",
+    "tests/features/tables/test_external_cells.py",
     "tests/vault",
     "tests/e2e/test_backup.py",
 )

@@ -79,29 +79,29 @@ MUTANTS = (
     Mutant(
         "blanks-are-like-anything", "Spelling.spell",
         "f'({text} IS NULL OR {found})' if condition.operator in NEGATIVE else found", "found",
-        "tests/store/test_conditions.py::test_sql_and_python_agree_on_every_condition[sqlite]",
+        "tests/features/tables/test_conditions.py::test_sql_and_python_agree_on_every_condition[sqlite]",
     ),
     Mutant(
         "page-ends-at-its-window", "read_page",
         "found and edge", "edge",
-        "tests/store/test_conditions.py::test_a_record_is_found_whatever_the_walk[sqlite]",
+        "tests/features/tables/test_conditions.py::test_a_record_is_found_whatever_the_walk[sqlite]",
         also=("read_page", "edge or (BLANKS if valued else '')", "BLANKS if valued else ''"),
     ),
     Mutant(
         "index-keeps-what-was", "write_records",
         "was - now", "was - was",
-        "tests/runs/test_records.py::test_records_of_one_batch_may_exchange_unique_values[sqlite]",
+        "tests/features/tables/test_records.py::test_records_of_one_batch_may_exchange_unique_values[sqlite]",
     ),
     Mutant(
         "unique-in-the-batch-only", "_refuse_taken",
         "{(field, text): owner for field, text, owner in storage.holders(uow.database, table, sorted(asked))}",
         "{(field, text): owner for _ in () for field, text, owner in storage.holders(uow.database, table, sorted(asked))}",
-        "tests/runs/test_records.py::test_long_texts_that_begin_alike_are_told_apart[sqlite]",
+        "tests/features/tables/test_records.py::test_long_texts_that_begin_alike_are_told_apart[sqlite]",
     ),
     Mutant(
         "formulas-go-out", "_cell",
         "safe and _is_formula(text.lstrip(QUOTE))", "not safe and _is_formula(text.lstrip(QUOTE))",
-        "tests/runs/test_imports.py::test_nothing_in_an_exported_file_is_a_formula[sqlite]",
+        "tests/features/tables/test_imports.py::test_nothing_in_an_exported_file_is_a_formula[sqlite]",
     ),
     Mutant(
         "log-removed-at-start", "_open",
@@ -430,7 +430,7 @@ MUTANTS = (
         "records-patched-without-a-key", "patch_record",
         "call.service.get(Records).update(call.arguments['table'], [change], request)",
         "call.service.get(Records).update(call.arguments['table'], [change])",
-        "tests/web/test_tables.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
+        "tests/features/tables/test_routes.py::test_a_change_of_a_records_version_can_be_repeated_under_its_key",
     ),
     Mutant(
         "synchronous-normal", "connection",

@@ -9,9 +9,9 @@ from headway.compat.tadabase import fields
 from headway.durations import parse_ms
 from headway.errors import BadParameter, HeadwayError, PayloadTooLarge
 from headway.features.record_tasks import rules as record_tasks
-from headway.features.tables import importing
+from headway.features.tables import imports
 from headway.features.tables.model import Table
-from headway.features.tables.rules import conditions, portable
+from headway.features.tables.rules import conditions, formats
 from headway.protocol.tables import ImportFile
 from headway.runs.inputs import canonical
 from headway.web import body
@@ -49,14 +49,14 @@ COSTLY = {
     "parts within parts": lambda: parts(b"--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n" * 20_000),
     "a part with many headers": lambda: parts(b"--x\r\n" + b"a: b\r\n" * 1_300_000 + b"\r\n1\r\n--x--"),
     "a name with many brackets": lambda: fields.nested([("a" + "[]" * 4_000_000, "1")]),
-    "many columns": lambda: importing._columns(["a"] * 1_000_000, TABLE, ImportFile(file="f", table="t")),
+    "many columns": lambda: imports._columns(["a"] * 1_000_000, TABLE, ImportFile(file="f", table="t")),
     "numbers that are far": lambda: read(FAR),
     "a body of far numbers": lambda: body.decode(msgspec.json.Decoder(), b'{"a":' + FAR + b"}"),
     "far numbers that are written otherwise": lambda: read(FAR.replace(b"e", b"E+0")),
     "far numbers of Tadabase's clients": lambda: fields._object(b'{"a":' + FAR + b"}"),
-    "a row of far numbers": lambda: portable.rows(b'{"a":' + FAR + b"}", "jsonl", last=True, limit=1),
+    "a row of far numbers": lambda: formats.rows(b'{"a":' + FAR + b"}", "jsonl", last=True, limit=1),
     "a webhook of far numbers": lambda: record_tasks.body_of("t", "r", {}, "1", FAR.decode()),
-    "a number of many digits": lambda: portable.rows(b'[{"a":' + b"1" * 9_000 + b"}]", "json", last=True, limit=1),
+    "a number of many digits": lambda: formats.rows(b'[{"a":' + b"1" * 9_000 + b"}]", "json", last=True, limit=1),
 }
 
 
@@ -87,7 +87,7 @@ def test_what_is_large_is_read_soon(what):
 
 def test_commas_between_the_rows_of_a_file_are_passed_over_at_once():
     began = time.process_time()
-    (row,) = portable.rows(b"[" + b", \n[" * 1_500_000 + b'{"a":1}]', "json", last=True, limit=500)
+    (row,) = formats.rows(b"[" + b", \n[" * 1_500_000 + b'{"a":1}]', "json", last=True, limit=500)
     assert row.cells == {"a": 1}
     assert time.process_time() - began < WITHIN_S
 

@@ -3,8 +3,8 @@
 import random
 
 import pytest
+from tests.features.tables.tables import field, fill, table
 from tests.runs.record_tasks import RecordTaskHarness, allow, update
-from tests.runs.tables import field, fill, table
 
 from headway.errors import Conflict
 from headway.features.record_tasks import executor as records

@@ -7,10 +7,10 @@ import sqlite3
 
 import msgspec
 import pytest
+from tests.features.tables.tables import field, fill, table, values
 from tests.harness import declare
 from tests.outbound.receivers import MailBox, Raw, Site, leading_to
 from tests.runs.record_tasks import RecordTaskHarness, allow, update
-from tests.runs.tables import field, fill, table, values
 
 from headway.actions.executor import BuiltInWorker
 from headway.errors import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headway.features.tables.exporting import Exports
+from headway.features.tables.exports import Exports
 from headway.kernel.run import Run
 from headway.protocol.tables import ExportTable
 from headway.runs.service import Service

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from headway.features.tables.importing import Imports
+from headway.features.tables.imports import Imports
 from headway.kernel.run import Run
 from headway.protocol.tables import ImportFile
 from headway.runs.service import Service

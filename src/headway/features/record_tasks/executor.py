@@ -22,7 +22,7 @@ from headway.features.record_tasks.rules import (
 )
 from headway.features.record_tasks.runs import PATCHED_FIRST, Job, RecordRun
 from headway.features.record_tasks.sending import Sender
-from headway.features.tables.changing import Refused, filled
+from headway.features.tables.changes import Refused, filled
 from headway.features.tables.model import Record, Table
 from headway.features.tables.records import Records
 from headway.features.tables.rules.conditions import Moment

@@ -35,11 +35,11 @@ from headway.features.record_tasks.model import (
 )
 from headway.features.record_tasks.rules import connections, named_records, patch_of, unreadable
 from headway.features.tables import store as table_storage
-from headway.features.tables.changing import Draft as RecordDraft
-from headway.features.tables.changing import Refused, filled, fresh, give, hold, loose, save
+from headway.features.tables.changes import Draft as RecordDraft
+from headway.features.tables.changes import Refused, filled, fresh, give, hold, loose, save
+from headway.features.tables.condition_sql import ListOrder
 from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Field, Invalid, Record, Table, Values
-from headway.features.tables.query import ListOrder
 from headway.features.tables.records import Records
 from headway.features.tables.rules.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.features.tables.rules.values import BadValue, normal

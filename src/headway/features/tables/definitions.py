@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from headway.errors import Conflict, FieldNotFound, TableInUse, TableNotFound, VersionMismatch
 from headway.features.tables import store as storage
-from headway.features.tables.changing import hold
+from headway.features.tables.changes import hold
 from headway.features.tables.external.tables import FarTables
 from headway.features.tables.model import External, Field, FieldType, Record, RecordChange, Table
 from headway.features.tables.rules.fields import FIELDS_MAX, BadField, checked, converted, is_table_name

@@ -10,11 +10,11 @@ from headway.feature import Feature
 from headway.features.tables import file_routes, files, routes
 from headway.features.tables.check import findings
 from headway.features.tables.definitions import Tables, sweep
-from headway.features.tables.exporting import Exports
+from headway.features.tables.exports import Exports
 from headway.features.tables.external.database import Databases
 from headway.features.tables.external.tables import FarTables, databases
 from headway.features.tables.files import Files
-from headway.features.tables.importing import Imports
+from headway.features.tables.imports import Imports
 from headway.features.tables.records import Records
 from headway.runs.service import Service
 

@@ -11,11 +11,11 @@ import msgspec
 
 from headway.errors import InvalidInput, InvalidRecord, RecordNotFound, TableInUse, VersionMismatch
 from headway.features.tables import store as storage
-from headway.features.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, loose, remove, save
+from headway.features.tables.changes import Draft, Refusal, Refused, filled, fresh, hold, loose, remove, save
+from headway.features.tables.condition_sql import ListOrder
 from headway.features.tables.definitions import Tables
 from headway.features.tables.external.tables import FarTables
 from headway.features.tables.model import Field, Record, Table, Values
-from headway.features.tables.query import ListOrder
 from headway.features.tables.rules.conditions import EVERY, BadCondition, Condition, Moment, read
 from headway.features.tables.rules.keys import key
 from headway.features.tables.rules.values import BadValue, normal

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from headway.features.tables import query as statements
+from headway.features.tables import condition_sql as statements
+from headway.features.tables.condition_sql import BLANKS, ListOrder, place
 from headway.features.tables.model import External, Field, Record, RecordChange, Table, Values
-from headway.features.tables.query import BLANKS, ListOrder, place
 from headway.features.tables.rules.conditions import EVERY, Condition
 from headway.features.tables.rules.keys import entries, keys
 from headway.store.database import Database, Reading

@@ -1,4 +1,4 @@
--- Tables, records, the index of their values, and files. What filters ask is put together in features/tables/query.py.
+-- Tables, records, the index of their values, and files. What filters ask is put together in features/tables/condition_sql.py.
 
 -- name: next_table_number
 -- Not that of a table whose rows are still there.

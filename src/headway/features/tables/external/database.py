@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headway.errors import ExternalFailed, ExternalRefused, HeadwayError
-from headway.features.tables.external.cancelling import Statements
+from headway.features.tables.external.cancellation import Statements
 from headway.features.tables.external.drivers import limit_mysql, prepare_postgresql, prepare_sqlite
-from headway.features.tables.external.target import Rules, checked_address, checked_file, parsed, port_of
+from headway.features.tables.external.policy import Rules, checked_address, checked_file, parsed, port_of
 from headway.features.tables.external.thread_pool import DaemonThreadPool
 from headway.store.requester import REQUESTER
 

@@ -17,8 +17,8 @@ from headway.config import Settings
 from headway.errors import ExternalFailed
 from headway.features.tables.external.columns import Reflection, reflected
 from headway.features.tables.external.database import Databases
+from headway.features.tables.external.policy import Rules
 from headway.features.tables.external.rows import Rows
-from headway.features.tables.external.target import Rules
 from headway.features.tables.model import External, Field, Record, Table, Values
 from headway.features.tables.rules.conditions import Condition
 from headway.protocol.tables import ExternalSpec

@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from tests.runs.tables import field, fill, table, values
+from tests.features.tables.tables import field, fill, table, values
 
 from headway.errors import InvalidInput, InvalidRecord, RecordInUse, RecordNotFound, VersionMismatch
-from headway.features.tables import changing
+from headway.features.tables import changes
 from headway.features.tables import store as storage
-from headway.features.tables.changing import Refusal, Refused
+from headway.features.tables.changes import Refusal, Refused
 from headway.protocol.tables import RecordPatch
 from headway.runs.idempotency import request_key
 
@@ -231,8 +231,8 @@ async def test_writers_of_one_record_decide_one_after_the_other(disk):
 
     async def raise_by_one():
         def work(uow):
-            found = changing.hold(uow, 1, "things")
-            return changing.change(uow, found, [record.id], lambda it: {"field_1": it.values["field_1"] + 1})
+            found = changes.hold(uow, 1, "things")
+            return changes.change(uow, found, [record.id], lambda it: {"field_1": it.values["field_1"] + 1})
 
         await disk.store.write(work)
 
@@ -253,7 +253,7 @@ async def test_some_of_many_can_be_refused_and_the_others_are_changed(harness):
         return {**record.values, "field_2": "same"}
 
     done = await harness.store.write(
-        lambda uow: changing.change(uow, changing.hold(uow, 1, "things"), [*ids, "gone"], decide)
+        lambda uow: changes.change(uow, changes.hold(uow, 1, "things"), [*ids, "gone"], decide)
     )
     assert (done.changed, done.passed) == ([ids[2]], [ids[0], "gone"])
     assert {record_id: why[0].code for record_id, why in done.refused.items()} == {ids[1]: "odd", ids[3]: "taken"}
@@ -271,10 +271,10 @@ async def test_a_patch_gives_many_the_same_values_in_one_statement(harness):
     )
 
     def work(uow):
-        held = changing.hold(uow, 1, "things")
+        held = changes.hold(uow, 1, "things")
         span = storage.span_of_records(uow, held, records[0].id, fitting.edge, 7)
         given = {"field_2": None, "field_3": ["a"]}
-        return span, changing.give(uow, held, span, given, fitting.versions)
+        return span, changes.give(uow, held, span, given, fitting.versions)
 
     span, (fit, _) = await harness.store.write(work)
     assert (span.edge, span.count, fit) == (records[7].id, 7, 3)

@@ -14,13 +14,13 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.errors import BadImport
-from headway.features.tables.changing import Draft, Refusal, Refused, filled, fresh, hold, save
+from headway.features.tables.changes import Draft, Refusal, Refused, filled, fresh, hold, save
 from headway.features.tables.definitions import Tables
 from headway.features.tables.file import StoredFile
 from headway.features.tables.files import Files
 from headway.features.tables.model import Field, Record, Table
 from headway.features.tables.records import known, unique_field, unique_keys
-from headway.features.tables.rules.portable import (
+from headway.features.tables.rules.formats import (
     DELIMITERS,
     UNNAMED,
     BadFile,

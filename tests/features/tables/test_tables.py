@@ -1,7 +1,7 @@
 """Definitions of tables, and what becomes of records when they change."""
 
 import pytest
-from tests.runs.tables import field, fill, table, values
+from tests.features.tables.tables import field, fill, table, values
 
 from headway.errors import Conflict, FieldNotFound, InvalidInput, TableInUse, TableNotFound, VersionMismatch
 from headway.features.tables.definitions import Tables, sweep

@@ -12,10 +12,10 @@ import threading
 import pytest
 import sqlalchemy
 from tests.faults.waiting import until
+from tests.features.tables.databases import allowing, external
+from tests.features.tables.tables import field
 from tests.harness import in_memory
 from tests.outbound.receivers import Raw
-from tests.runs.far import allowing, external
-from tests.runs.tables import field
 
 from headway.errors import (
     ExternalFailed,
@@ -29,7 +29,7 @@ from headway.features.tables.external import database
 from headway.features.tables.external import tables as far_tables
 from headway.features.tables.external.columns import Reflection
 from headway.features.tables.external.database import Databases
-from headway.features.tables.external.target import Rules, checked_address, parsed
+from headway.features.tables.external.policy import Rules, checked_address, parsed
 from headway.protocol import tables as wire
 from headway.store.requester import REQUESTER, Requester, RequesterGone
 

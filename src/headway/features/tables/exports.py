@@ -17,7 +17,7 @@ from headway.features.tables.file import StoredFile
 from headway.features.tables.files import Files, add_chunk, add_file, finish, new_file
 from headway.features.tables.model import Field, Table
 from headway.features.tables.records import Records
-from headway.features.tables.rules.portable import BOM, ending, written
+from headway.features.tables.rules.formats import BOM, ending, written
 from headway.ids import IdSource
 from headway.kernel.run import Run
 from headway.protocol.tables import ExportTable

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import text
-from tests.runs.far import external
+from tests.features.tables.databases import external
 
 from headway.errors import ExternalRefused, RecordNotFound
 from headway.features.tables.external.database import Databases

@@ -7,10 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from headway.features.tables import query as statements
+from headway.features.tables import condition_sql as statements
 from headway.features.tables import store as storage
+from headway.features.tables.condition_sql import ListOrder
 from headway.features.tables.model import Field, FieldType, Table
-from headway.features.tables.query import ListOrder
 from headway.features.tables.rules.conditions import (
     OPERATORS,
     BadCondition,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headway.features.tables.rules.portable import rows, unquoted, written
+from headway.features.tables.rules.formats import rows, unquoted, written
 
 HOSTILE = st.text(
     st.sampled_from(

@@ -3,14 +3,14 @@
 import json
 
 import pytest
+from tests.features.tables.tables import field, fill, table, values
 from tests.harness import declare
-from tests.runs.tables import field, fill, table, values
 
 from headway.actions import exporting, importing
 from headway.errors import BadImport, InvalidInput, LeaseLost, StoredFileNotFound
 from headway.features.tables import files as chunks
-from headway.features.tables.exporting import Exports
-from headway.features.tables.importing import ROWS, Imports
+from headway.features.tables.exports import Exports
+from headway.features.tables.imports import ROWS, Imports
 from headway.protocol import workers as wire
 from headway.protocol.tables import ExportTable, ImportFile
 
@@ -143,8 +143,8 @@ async def test_csv_is_read_as_spreadsheets_of_every_kind_write_it(harness, conte
 @pytest.mark.parametrize("ending", ["\r", "\n", "\r\n"])
 async def test_lines_end_as_they_do_wherever_a_part_of_the_file_is_cut(harness, ending, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 7)
-    monkeypatch.setattr("headway.features.tables.importing.PARTS", (1, 6))
-    monkeypatch.setattr("headway.features.tables.rules.portable.ROW_BYTES_MAX", 42)
+    monkeypatch.setattr("headway.features.tables.imports.PARTS", (1, 6))
+    monkeypatch.setattr("headway.features.tables.rules.formats.ROW_BYTES_MAX", 42)
     await table(harness, *MAIN)
     lines = ["Key,N,Note", "", *(f'k{n},{n},"{ending}{n}"' for n in range(12)), ",,", "z,x,"]
     output, wrong = await imported(harness, ending.join(lines) + ending)
@@ -249,7 +249,7 @@ async def test_an_import_that_is_broken_off_anywhere_goes_on_and_has_each_row_on
 
 
 async def test_an_export_that_is_broken_off_goes_on_where_it_stood(harness, monkeypatch):
-    monkeypatch.setattr("headway.features.tables.exporting.RECORDS", 10)
+    monkeypatch.setattr("headway.features.tables.exports.RECORDS", 10)
     await table(harness, *MAIN)
     await fill(harness, *({"Key": f"k{n}", "N": n} for n in range(35)))
     run, worker = await begun(harness, "headway.export", {"table": "things"})
