@@ -29,17 +29,16 @@ import apsw
 import msgspec
 from kit import Bench
 
-from headway.actions.executor import BuiltInWorker
 from headway.clock import SystemClock
 from headway.config import Settings
-from headway.features.record_tasks.executor import PAGE
-from headway.features.record_tasks.model import EXECUTOR
+from headway.features.record_tasks.executor import PAGE, RECORDS
 from headway.features.record_tasks.runs import PATCHED
 from headway.features.tables.definitions import Tables
 from headway.ids import IdSource, Signer
 from headway.protocol.record_tasks import CreateRecordTask
 from headway.protocol.runs import StartRun
 from headway.protocol.tables import CreateTable
+from headway.runs.built_in.worker import BuiltInWorker
 from headway.runs.service import Service
 from headway.server import FEATURES
 from headway.store.sqlite.open import open_file
@@ -105,7 +104,7 @@ async def make(path: Path, count: int) -> None:
 async def by_task(path: Path, name: str, count: int) -> float:
     """Return records a second of a run."""
     service = service_on(path)
-    own = BuiltInWorker(service, EXECUTOR)
+    own = BuiltInWorker.of_executor(service, RECORDS)
     own.start()
     services = service.of(1)
     began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headway.runs.built_in.task import BuiltInTask, ServerExecutor
 from headway.runs.loops.loop import Ticking
 from headway.runs.service import Extension, Service
 from headway.store.verify import RowCheck
@@ -17,5 +18,9 @@ class Feature(Extension, frozen=True, kw_only=True):
     """Routes of the native API."""
     loops: tuple[Callable[[Service], Ticking], ...] = ()
     """Makers of the loops that a server runs for it."""
+    built_in_tasks: tuple[BuiltInTask, ...] = ()
+    """Tasks of its own that every organisation may start."""
+    executors: tuple[ServerExecutor, ...] = ()
+    """Executors of the tasks that its users define."""
     checks: tuple[RowCheck, ...] = ()
     """Checks of the stored rows, made by `headway doctor`."""

@@ -1,12 +1,18 @@
-"""Composition root: the features in the order of their hooks, the native API with their routes, and the loops."""
+"""Composition root: the features in the order of their hooks, the native API with their routes, loops and workers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+from headway.actions import exporting, importing
 from headway.feature import Feature
+from headway.features.record_tasks import executor as records
 from headway.features.schedules.feature import SCHEDULES
 from headway.features.tables.feature import TABLES
+from headway.runs.built_in import bulk
+from headway.runs.built_in.task import BuiltInTask, ServerExecutor
+from headway.runs.built_in.worker import BuiltInWorker
 from headway.runs.loops.loop import Loop
 from headway.runs.loops.pruner import EVERY_MS, Pruner
 from headway.runs.loops.rescuer import Rescuer
@@ -25,6 +31,26 @@ ROUTES: Final = (*routes.ROUTES, *_ROUTES)
 NATIVE_SURFACE: Final = routes.native(_ROUTES)
 CHECKS: Final = tuple(check for feature in FEATURES for check in feature.checks)
 """Checks of the rows of features, for `headway doctor`."""
+_BUILT_IN: Final = (
+    bulk.TASK, importing.TASK, exporting.TASK, *(task for feature in FEATURES for task in feature.built_in_tasks),
+)  # fmt: skip
+BUILT_IN: Final[Mapping[str, BuiltInTask]] = {task.declaration.name: task for task in _BUILT_IN}
+"""Built-in tasks of the core and of features, by name."""
+EXECUTORS: Final[tuple[ServerExecutor, ...]] = (
+    records.RECORDS, *(executor for feature in FEATURES for executor in feature.executors),
+)  # fmt: skip
+"""Executors of tasks that users define and the server executes."""
+
+
+def begin_workers(service: Service) -> list[BuiltInWorker]:
+    """Start the workers inside the server: one of the built-in tasks, and one of each executor."""
+    workers = [
+        BuiltInWorker.of_tasks(service, BUILT_IN),
+        *(BuiltInWorker.of_executor(service, executor) for executor in EXECUTORS),
+    ]
+    for worker in workers:
+        worker.start()
+    return workers
 
 
 def begin_loops(service: Service) -> list[Loop]:

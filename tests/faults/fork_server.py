@@ -116,7 +116,6 @@ def _state(pid: int) -> str:
 
 def main() -> None:
     """Answer until the input ends."""
-    import headway.actions.executor
     import headway.cli.main
     import headway.cli.serve
     import headway.runs.loops.rescuer

@@ -12,8 +12,8 @@ from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import Reason
 from headway.protocol import workers as wire
 from headway.protocol.runs import BulkAction, RunQuery, SignalRun, Terminate
-from headway.runs import bulk
-from headway.runs.bulk import BulkDone
+from headway.runs.built_in import bulk
+from headway.runs.built_in.bulk import Bulk, BulkDone
 
 WHY = Reason(code="test")
 
@@ -445,10 +445,10 @@ async def test_many_are_retried_from_what_succeeded_a_bounded_number_of_steps_a_
         await fail(harness, worker, lease)
     of = await harness.start("t", name="bulk", queue="other")
     await harness.claim(worker)
-    of = await harness.runs.get(of.id)
     action = BulkAction(filter=RunQuery(), action="retry", from_scratch=from_scratch)
+    retries = Bulk(harness.service, await harness.runs.get(of.id), RunFilter(state=("failed",)), action)
     done, chunks = BulkDone(), 0
-    while (more := await harness.service.bulk.chunk(of, RunFilter(state=("failed",)), action, done)) is not None:
+    while (more := await retries.chunk(done)) is not None:
         done, chunks = more, chunks + 1
     assert (4, 1 if from_scratch else 2) == (done.changed, chunks)
     leases = await harness.claim(worker)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from tests.harness import declare, raw
 
-from headway.actions.executor import BuiltInWorker
 from headway.notify.events import SessionsChanged
 from headway.protocol import workers as wire
-from headway.server import NATIVE_SURFACE
+from headway.runs.built_in.worker import BuiltInWorker
+from headway.server import BUILT_IN, NATIVE_SURFACE
 from headway.store import meters
 from headway.web.asgi import Api
 from headway.web.metrics import exposition
@@ -125,7 +125,7 @@ async def test_the_number_of_series_is_bounded_in_all_and_for_each_organisation(
 
 
 async def test_workers_are_those_that_people_started(harness):
-    registered, built_in = asyncio.Event(), BuiltInWorker(harness.service)
+    registered, built_in = asyncio.Event(), BuiltInWorker.of_tasks(harness.service, BUILT_IN)
     harness.store.events.subscribe(SessionsChanged, lambda _: registered.set())
     built_in.start()
     await asyncio.wait_for(registered.wait(), 10)

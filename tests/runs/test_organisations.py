@@ -7,13 +7,13 @@ from contextlib import aclosing
 import pytest
 from tests.harness import declare, key, make_organisation, raw, spec
 
-from headway.actions import bulk
 from headway.errors import BadCursor, Forbidden, HeadwayError, InvalidInput, QueueNotFound, TaskNotFound, UnknownTask
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import Reason, State
 from headway.kernel.space import MARK, Space
 from headway.protocol import workers as wire
 from headway.protocol.runs import PatchRun, RunQuery, SignalRun, StartBatch, Terminate
+from headway.runs.built_in import bulk
 from headway.server import NATIVE_SURFACE
 from headway.web.asgi import Api
 from headway.web.metrics import exposition
@@ -484,14 +484,15 @@ async def test_a_bulk_action_touches_ones_own_and_counts_them(harness):
     await harness.worker()
     await employed(two)
     built_in = await harness.workers.register(
-        wire.RegisterWorker(queues=["headway"], tasks=[declare(bulk.NAME, queue="headway", shared=True)]), built_in=True
+        wire.RegisterWorker(queues=["headway"], tasks=[declare("headway.bulk", queue="headway", shared=True)]),
+        built_in=True,
     )
     runs = [(services, await begun(services, labels={"a": "b"})) for services in (two, harness.services, two)]
     for fields in ({}, {"task": ["t"]}, {"labels": {"a": "b"}}, {"queue": ["default"]}):
         given = {"filter": {"state": ["queued"], **fields}, "action": "protect"}
-        started = await begun(two, bulk.NAME, given)
+        started = await begun(two, "headway.bulk", given)
         (lease,) = await harness.claim(built_in.id)
-        assert (started.id, bulk.NAME) == (lease.run_id, lease.task)
+        assert (started.id, "headway.bulk") == (lease.run_id, lease.task)
         done = json.loads(bytes(await bulk.execute(harness.service, await harness.store.read.run(lease.run_id))))
         assert {1: [0], 2: [1, 1]} == {
             n: [(await services.runs.get(run.id)).protected for services, run in runs if services.organisation == n]

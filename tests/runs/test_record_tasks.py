@@ -12,7 +12,6 @@ from tests.harness import declare
 from tests.outbound.receivers import MailBox, Raw, Site, leading_to
 from tests.runs.record_tasks import RecordTaskHarness, allow, update
 
-from headway.actions.executor import BuiltInWorker
 from headway.errors import (
     Conflict,
     ExternalFailed,
@@ -31,7 +30,6 @@ from headway.errors import (
 from headway.features.record_tasks import executor as records
 from headway.features.record_tasks import runs as record_runs
 from headway.features.record_tasks import sending
-from headway.features.record_tasks.model import EXECUTOR
 from headway.features.tables.external.database import Databases
 from headway.kernel.run import Reason
 from headway.kernel.space import Space
@@ -39,6 +37,7 @@ from headway.outbound.egress import EgressPolicy
 from headway.protocol import record_tasks as wire
 from headway.protocol import tables as table_wire
 from headway.protocol.runs import Terminate
+from headway.runs.built_in.worker import BuiltInWorker
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
 
@@ -157,7 +156,7 @@ async def test_names_are_unique_and_those_of_code_are_taken(record_harness):
     await record_harness.make(update(Status="old"))
     with pytest.raises(Conflict, match="there is a record task"):
         await record_harness.make(update(Status="old"))
-    with pytest.raises(InvalidInput, match="is a record task"):
+    with pytest.raises(InvalidInput, match="the server executes itself"):
         await harness.worker(declare("T"))
 
 
@@ -664,7 +663,7 @@ async def test_while_one_receiver_is_slow_others_are_served(record_harness, site
     site.answer = lambda request: slowly() if request.path == "/slow" else 200
     await record_harness.make({"action": "webhook", "url": site.url.replace("/hook", "/slow")}, name="slow")
     await record_harness.make({"action": "webhook", "url": site.url}, update(Status="old"), name="quick")
-    own = BuiltInWorker(harness.service, EXECUTOR)
+    own = BuiltInWorker.of_executor(harness.service, records.RECORDS)
     own.start()
     slow = [await harness.start("slow") for _ in range(3)]
     quick = await harness.start("quick")
@@ -714,7 +713,7 @@ async def test_a_failing_template_is_noted_and_a_bomb_ends_the_run_after_some(re
 
 async def test_the_server_executes_what_is_made_while_it_waits(record_harness):
     harness = record_harness.harness
-    own = BuiltInWorker(harness.service, EXECUTOR)
+    own = BuiltInWorker.of_executor(harness.service, records.RECORDS)
     own.start()
     await asyncio.sleep(0)
     await people(harness, 10)

@@ -9,13 +9,14 @@ from tests.faults.waiting import until
 from tests.harness import declare, raw, spec
 from tests.runs.heartbeats import HeartbeatingWorker
 
-from headway.actions import bulk
-from headway.actions.executor import BUILT_IN, BuiltInWorker
 from headway.errors import Draining, HeadwayError, Unavailable, WorkerNotFound
 from headway.protocol import workers as wire
 from headway.protocol.runs import BulkAction, RunQuery
+from headway.runs.built_in import bulk
+from headway.runs.built_in.worker import BuiltInWorker
 from headway.runs.filters import to_filter
 from headway.runs.loops.rescuer import Rescuer
+from headway.server import BUILT_IN
 
 
 async def test_a_worker_that_is_not_heard_from_loses_its_runs_after_its_lease(harness):
@@ -379,8 +380,7 @@ async def test_people_see_when_a_worker_was_heard_not_when_that_was_written_down
 
 async def built_in(harness):
     """Register the server's own worker; return its id."""
-    _, declaration = BUILT_IN[bulk.NAME]
-    asked = wire.RegisterWorker(tasks=[declaration], queues=["headway"])
+    asked = wire.RegisterWorker(tasks=[bulk.TASK.declaration], queues=["headway"])
     return (await harness.workers.register(asked, built_in=True)).id
 
 
@@ -432,11 +432,12 @@ async def test_a_bulk_action_knows_from_the_start_how_much_there_is(harness):
     asked = await start_bulk(harness, "terminate", task=["t"])
     await harness.one(own)
     first = await harness.runs.get(asked.id)
-    action, wanted = BulkAction(filter=RunQuery(task=["t"]), action="terminate"), to_filter(RunQuery(task=["t"]))
-    await harness.service.bulk.chunk(first, wanted, action, await harness.service.bulk.begin(first, wanted))
+    wanted = to_filter(RunQuery(task=["t"]))
+    terminated = bulk.Bulk(harness.service, first, wanted, BulkAction(filter=RunQuery(task=["t"]), action="terminate"))
+    await terminated.chunk(await terminated.begin())
     now = await harness.runs.get(asked.id)
     assert (500, 600) == (now.progress_done, now.progress_total)
-    assert 600 == (await harness.service.bulk.begin(first, wanted)).total
+    assert 600 == (await terminated.begin()).total
 
 
 async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_is_fenced(harness):
@@ -447,14 +448,15 @@ async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_i
     asked = await start_bulk(harness, "terminate", task=["t"])
     await harness.one(own)
     first = await harness.runs.get(asked.id)
-    action, wanted = BulkAction(filter=RunQuery(task=["t"]), action="terminate"), to_filter(RunQuery(task=["t"]))
-    done = await harness.service.bulk.chunk(first, wanted, action, await harness.service.bulk.begin(first, wanted))
+    wanted = to_filter(RunQuery(task=["t"]))
+    terminated = bulk.Bulk(harness.service, first, wanted, BulkAction(filter=RunQuery(task=["t"]), action="terminate"))
+    done = await terminated.chunk(await terminated.begin())
     assert 500 == done.changed
     await harness.workers.lapse(harness.sessions.get(own))
     again = await built_in(harness)
     await harness.one(again)
     with pytest.raises(HeadwayError, match="lease"):
-        await harness.service.bulk.chunk(first, wanted, action, done)
+        await terminated.chunk(done)
     output = await bulk.execute(harness.service, await harness.runs.get(first.id))
     assert b'{"changed":1200,"passed_over":0}' == bytes(output)
     await harness.report(again, wire.SucceededReport(run_id=first.id, epoch=2, output=raw(1)))
@@ -464,7 +466,7 @@ async def test_the_servers_own_worker_lets_go_of_the_loop_while_its_session_is_b
     worker = await built_in(harness)
     session = harness.sessions.get(worker)
     session.over = True
-    await BuiltInWorker(harness.service)._work(
+    await BuiltInWorker.of_tasks(harness.service, BUILT_IN)._work(
         worker, session
     )  # went round for ever, without another word from the loop
 
@@ -472,7 +474,7 @@ async def test_the_servers_own_worker_lets_go_of_the_loop_while_its_session_is_b
 async def test_the_servers_own_worker_executes_and_registers_again_when_its_session_ends(harness):
     await harness.worker()
     await harness.start_many(*[spec()] * 5)
-    own = BuiltInWorker(harness.service)
+    own = BuiltInWorker.of_tasks(harness.service, BUILT_IN)
     own.start()
     await asyncio.sleep(0)
     first = await start_bulk(harness, "terminate", task=["t"])

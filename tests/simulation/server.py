@@ -11,12 +11,12 @@ from tests.simulation.disk import Crash, Disk, Mounted
 from tests.simulation.loop import SimulatedProcess, VirtualLoop
 from tests.simulation.network import Network
 
-from headway.actions.executor import BuiltInWorker
 from headway.config import Settings
 from headway.ids import IdSource, Signer
 from headway.notify.events import StorageStopped
+from headway.runs.built_in.worker import BuiltInWorker
 from headway.runs.service import Service
-from headway.server import FEATURES, begin_loops
+from headway.server import BUILT_IN, FEATURES, begin_loops
 from headway.store.sqlite.dialect import SQLITE
 from headway.store.store import Store
 
@@ -65,7 +65,7 @@ class Server:
         )
         await service.workers.restore()
         begin_loops(service)
-        BuiltInWorker(service).start()
+        BuiltInWorker.of_tasks(service, BUILT_IN).start()
         self.service = service
         self._say("serving", life.name)
 

@@ -32,7 +32,7 @@ def test_a_module_says_what_it_is_for(path):
 def test_tasks_are_started_where_someone_ends_them():
     allowed = (
         "runs/loops/loop.py",
-        "actions/executor.py",
+        "runs/built_in/worker.py",
         "worker/",
         "cli/worker.py",
         "testing/sink.py",
@@ -55,7 +55,7 @@ def test_no_module_imports_a_test_module():
 
 def test_nothing_sleeps_in_the_server():
     allowed = (
-        "actions/executor.py",
+        "runs/built_in/worker.py",
         "features/record_tasks/sending.py",
         "web/server.py",  # at its end: uvicorn tells nobody that a connection has closed
         "worker/context/plans.py",

@@ -6,19 +6,17 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.web.access_kit import first_key, second
 
-from headway.actions.executor import BUILT_IN, EXECUTORS, BuiltInWorker
 from headway.protocol import workers as wire
+from headway.server import BUILT_IN, EXECUTORS, begin_workers
 
 TABLE = {"name": "people", "fields": [{"name": "Name"}, {"name": "Status"}]}
 CSV = b"Name,Status\r\nAda,new\r\nBob,old\r\n"
 
 
 @asynccontextmanager
-async def working(server, *executors):
-    """Have the built-in tasks executed, and those of the executors; begin when they are known."""
-    workers = [BuiltInWorker(server.service, executor) for executor in ("", *executors)]
-    for worker in workers:
-        worker.start()
+async def working(server):
+    """Run the server's own workers; begin when the built-in tasks are known."""
+    workers = begin_workers(server.service)
     try:
         while not BUILT_IN.keys() <= server.store.definitions.tasks.keys():  # noqa: ASYNC110 - the worker registers
             await asyncio.sleep(0)
@@ -93,9 +91,9 @@ async def test_every_organisation_uses_each_built_in_task(task, serving):
         assert (await server.post(f"/v1/tasks/{task}:deactivate", **party.headers)).status == 403
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize("executor", EXECUTORS, ids=lambda executor: executor.name)
 async def test_every_organisation_uses_each_kind_of_task_that_the_server_executes(executor, serving):
-    async with serving() as server, working(server, executor):
+    async with serving() as server, working(server):
         party = await second(server, await first_key(server))
         await imported(server, party)
         asked = {"name": "Close", "table": "people", "actions": [{"action": "update", "set": {"Status": "closed"}}]}

@@ -11,11 +11,11 @@ import pytest
 from tests.web.access_kit import ALL, ELSEWHERE, bearer, first_key, key_of, second
 from tests.web.kit import serving as serving_in_memory
 
-from headway.actions import executor
 from headway.features.access import keytext
 from headway.features.access.rules import DAY_MS, MINUTE_MS
 from headway.kernel.authority import READING
 from headway.kernel.permissions import NEEDS, OF_BUILT_IN, of_task
+from headway.server import BUILT_IN as TASKS
 from headway.web.authorizer import FAILURES_MAX
 
 GARBAGE = (
@@ -556,7 +556,7 @@ BUILT_IN = tuple(OF_BUILT_IN)
 
 
 def test_every_built_in_task_says_what_it_does():
-    assert executor.BUILT_IN.keys() == OF_BUILT_IN.keys()
+    assert TASKS.keys() == OF_BUILT_IN.keys()
     assert [NEEDS[effect].scope for effect in OF_BUILT_IN.values()] == ["run:control", "record:write", "record:read"]
     assert (of_task("headway.to-come"), of_task("backup")) == (("act on many runs",), ())
 

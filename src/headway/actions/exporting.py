@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from headway.features.tables.exports import Exports
 from headway.kernel.run import Run
 from headway.protocol.tables import ExportTable
+from headway.runs.built_in.task import MAX_CRASHES, built_in
 from headway.runs.service import Service
-
-NAME = "headway.export"
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
@@ -21,3 +22,8 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
         done = await exports.chunk(run, spec, done)
     file = done.file
     return msgspec.Raw(msgspec.json.encode({"file": file.id, "records": done.records, "bytes": file.bytes}))
+
+
+TASK: Final = built_in(
+    "headway.export", "The records of a table as a file.", ExportTable, execute, max_crashes=MAX_CRASHES
+)

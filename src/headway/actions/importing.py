@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from headway.features.tables.imports import Imports
 from headway.kernel.run import Run
 from headway.protocol.tables import ImportFile
+from headway.runs.built_in.task import MAX_CRASHES, built_in
 from headway.runs.service import Service
-
-NAME = "headway.import"
 
 
 async def execute(service: Service, run: Run) -> msgspec.Raw:
@@ -24,3 +25,6 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
             {"rows": done.rows, "created": done.created, "updated": done.updated, "refused": done.refused}
         )
     )
+
+
+TASK: Final = built_in("headway.import", "Records from an uploaded file.", ImportFile, execute, max_crashes=MAX_CRASHES)

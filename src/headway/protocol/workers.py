@@ -6,7 +6,7 @@ in batches. Every report carries the run's lease epoch; a stale one gets status 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from msgspec import UNSET, Meta, Raw, UnsetType
 
@@ -28,6 +28,8 @@ from headway.protocol.schedules import ScheduleDeclaration
 
 Executor = Literal["inline", "thread", "process", "ray"]
 """Executor of a function at its worker: `ray` is a Ray cluster that the worker has joined."""
+EXECUTORS: Final[tuple[Executor, ...]] = get_args(Executor)
+"""Executors of workers; tasks with another are executed by the server itself."""
 
 
 Number = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]

@@ -13,7 +13,6 @@ import msgspec
 from msgspec.structs import replace
 
 from headway.errors import InvalidState
-from headway.features.record_tasks.model import EXECUTOR
 from headway.kernel.authority import RESERVED
 from headway.kernel.inheritance import (
     CHILDREN_MAX,
@@ -26,6 +25,7 @@ from headway.kernel.inheritance import (
 )
 from headway.kernel.run import FINAL, DamagedRun, Run, State
 from headway.kernel.task import Task
+from headway.protocol.workers import EXECUTORS
 from headway.runs.transitions import CHILD_RESULT, SUCCEEDED_RESULT, change, child_result
 from headway.store.damage import is_json
 from headway.store.unit_of_work import UnitOfWork, as_rows
@@ -46,8 +46,8 @@ class Inherited:
 
 
 def continues(task: Task) -> bool:
-    """Tell whether retries of the task go on. Those of built-in tasks do not: their cursors belong to one run and its files."""
-    return task.executor != EXECUTOR and not task.name.startswith(RESERVED)
+    """Say whether retries of the task go on; not for tasks that the server executes, whose cursors belong to one run."""
+    return task.executor in EXECUTORS and not task.name.startswith(RESERVED)
 
 
 def plan(uow: UnitOfWork, run: Run) -> Inheritance:

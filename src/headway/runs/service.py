@@ -14,7 +14,6 @@ from headway.ids import IdSource, Signer
 from headway.notify.events import AccessChanged, ClaimsLeft, CommitEvent, LaneClosed, StopRequested, StorageRegained
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
-from headway.runs.bulk import Bulk
 from headway.runs.hooks import Hook, table
 from headway.runs.reactions import HOOKS
 from headway.runs.reporting import ReportProcessor
@@ -81,7 +80,6 @@ class Service:
         )
         self.run_factory = RunFactory(store.definitions, store.clock, self.ids, self.schemas, settings)
         reports = ReportProcessor(self.run_factory, signer, settings)
-        self.bulk = Bulk(store, self.ids)
         self.features = tuple(features)
         self._parts: dict[type, Any] = {}
         declarations = [each.declarations(self) for each in features if each.declarations is not None]

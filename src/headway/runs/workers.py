@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from headway.config import Settings
 from headway.durations import parse_ms
 from headway.errors import Draining, Forbidden, InvalidInput, Unavailable, WorkerNotFound
-from headway.features.record_tasks.model import EXECUTOR
 from headway.ids import IdSource
 from headway.kernel.authority import EVERYBODY, RESERVED, Principal
 from headway.kernel.lifecycle import Crashed, Released
@@ -685,8 +684,8 @@ def _changed(task: Task, known: Task | None) -> Task | None:
     """Return what a declaration makes of a task, or None if it says nothing new; `active` is not the worker's to say."""
     if known is None or known.name != task.name:
         return task
-    if known.executor == EXECUTOR:
-        raise InvalidInput(f"{Space.outside(task.name)!r} is a record task, which the server executes itself")
+    if known.executor not in wire.EXECUTORS:
+        raise InvalidInput(f"{Space.outside(task.name)!r} is a task that the server executes itself")
     task = replace(task, active=known.active, created_at=known.created_at)
     return None if replace(task, updated_at=known.updated_at) == known else task
 

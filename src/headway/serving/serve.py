@@ -185,10 +185,8 @@ async def _with_store(
     supervisor: Supervisor | None,
     notices: Notices,
 ) -> int:
-    from headway.actions.executor import BuiltInWorker  # noqa: PLC0415 - as in _serve
-    from headway.features.record_tasks.model import EXECUTOR  # noqa: PLC0415
-    from headway.runs.service import Service  # noqa: PLC0415
-    from headway.server import NATIVE_SURFACE, begin_loops  # noqa: PLC0415
+    from headway.runs.service import Service  # noqa: PLC0415 - as in _serve
+    from headway.server import NATIVE_SURFACE, begin_loops, begin_workers  # noqa: PLC0415
     from headway.web.asgi import Api  # noqa: PLC0415
     from headway.web.server import serve_http  # noqa: PLC0415
 
@@ -212,9 +210,7 @@ async def _with_store(
         await store.close()
         return _refuse(refusal, USAGE)
     running = begin_loops(service)
-    built_in = (BuiltInWorker(service), BuiltInWorker(service, EXECUTOR))
-    for each in built_in:
-        each.start()
+    built_in = begin_workers(service)
     checks = _readiness(service, expects_workers=supervisor is not None)
     api = Api(service, (NATIVE_SURFACE, *plugged()), checks=checks, version=__version__)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from headway.actions.executor import BUILT_IN, leased
 from headway.client.encoding import raw, schedule_body, start_body
 from headway.client.events import Event, of_line
 from headway.clock import ManualClock
@@ -25,12 +24,13 @@ from headway.kernel.query import FIRST
 from headway.protocol.runs import StartRun
 from headway.protocol.schedules import CreateSchedule
 from headway.protocol.workers import ClaimRuns, Lease, RegisterWorker, SucceededReport
+from headway.runs.built_in.worker import leased
 from headway.runs.idempotency import request_key
 from headway.runs.loops.pruner import Pruner
 from headway.runs.loops.rescuer import Rescuer
 from headway.runs.loops.stager import Stager
 from headway.runs.service import Service
-from headway.server import FEATURES
+from headway.server import BUILT_IN, FEATURES
 from headway.store.sqlite.open import open_memory
 from headway.testing.run import PAGE, KitRun
 from headway.testing.sink import DirectSink
@@ -63,7 +63,7 @@ class Kit:
     async def open(self) -> None:
         """Register the app's tasks and schedules."""
         declarations = [task.declaration for task in self.app.tasks.values()]
-        declarations += [declaration for _, declaration in BUILT_IN.values()]
+        declarations += [task.declaration for task in BUILT_IN.values()]
         schedules = list(self.app.schedules.values())
         registration = RegisterWorker(name="kit", capacity=1000, tasks=declarations, schedules=schedules)
         self._worker_id = (await self.service.workers.register(registration, built_in=True)).id
@@ -175,8 +175,7 @@ class Kit:
     async def _execute(self, lease: Lease) -> None:
         sink = DirectSink(self.service, self._worker_id)
         if lease.task in BUILT_IN:
-            handler, _ = BUILT_IN[lease.task]
-            output = await handler(self.service, await leased(self.service, lease))
+            output = await BUILT_IN[lease.task].execute(self.service, await leased(self.service, lease))
             sink.put(SucceededReport(run_id=lease.run_id, epoch=lease.epoch, output=output))
         else:
             outcome = await execute(self.app, lease, sink, self.clock)

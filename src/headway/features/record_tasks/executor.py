@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from headway.errors import HeadwayError, RecordFailed
-from headway.features.record_tasks.model import Action, Email, Insert, Start, Update, UpdateConnected, Webhook
+from headway.features.record_tasks.model import EXECUTOR, Action, Email, Insert, Start, Update, UpdateConnected, Webhook
 from headway.features.record_tasks.rules import (
     Unfit,
     connected,
@@ -29,6 +29,7 @@ from headway.features.tables.rules.conditions import Moment
 from headway.kernel.run import Run
 from headway.outbound.failure import SendFailed
 from headway.protocol.runs import StartRun
+from headway.runs.built_in.task import ServerExecutor
 from headway.runs.service import Service
 
 PAGE: Final = 500
@@ -51,6 +52,9 @@ async def execute(service: Service, run: Run) -> msgspec.Raw:
     return msgspec.Raw(
         _encode({"total": max(reached.total, reached.done), "done": reached.done, "failed": reached.failed})
     )
+
+
+RECORDS: Final = ServerExecutor(EXECUTOR, execute, capacity=16)
 
 
 async def _patch(record_run: RecordRun) -> bool:

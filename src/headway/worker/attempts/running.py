@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from headway.clock import Clock
-from headway.protocol.workers import AnyReport, Lease, ReleasedReport, StopSignal
+from headway.protocol.workers import EXECUTORS, AnyReport, Lease, ReleasedReport, StopSignal
 from headway.protocol.workers import Executor as ExecutorName
 from headway.worker.attempts.attempt import Attempt
 from headway.worker.attempts.executor import Executor
@@ -21,7 +21,7 @@ from headway.worker.attempts.global_state import GlobalState
 from headway.worker.context.interrupts import Cause
 from headway.worker.context.outcome import of_cause, task_missing
 from headway.worker.context.report_buffer import Key, ReportBuffer
-from headway.worker.declaration.app import EXECUTORS, TaskFunction
+from headway.worker.declaration.app import TaskFunction
 from headway.worker.executors.inline import InlineExecutor
 
 LOST_GRACE_MS: Final = 5_000

@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import msgspec
 from msgspec import Raw
@@ -14,7 +14,7 @@ from msgspec import Raw
 from headway.codec import Unresolved
 from headway.durations import parse_ms
 from headway.protocol.schedules import ScheduleDeclaration
-from headway.protocol.workers import Executor, TaskDeclaration
+from headway.protocol.workers import EXECUTORS, Executor, TaskDeclaration
 from headway.worker.declaration.function import Function
 from headway.worker.declaration.options import TaskOptions, to_bytes
 from headway.worker.declaration.ray_resources import checked
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T", bound="TaskFunction")
-EXECUTORS: Final[tuple[Executor, ...]] = ("inline", "thread", "process", "ray")
 
 
 class TaskFunction:

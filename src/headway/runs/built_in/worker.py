@@ -1,4 +1,4 @@
-"""Executor of the built-in tasks inside the server: a worker without a process of its own."""
+"""Workers inside the server, without processes of their own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
-from headway.actions import bulk, exporting, importing
 from headway.errors import HeadwayError, LeaseLost, Unavailable, WorkerNotFound
-from headway.features.record_tasks import executor as records
-from headway.features.record_tasks.model import EXECUTOR
 from headway.kernel.run import Run
-from headway.protocol.runs import BulkAction
-from headway.protocol.tables import ExportTable, ImportFile
 from headway.protocol.workers import (
     AnyReport,
     ClaimRuns,
@@ -28,44 +23,14 @@ from headway.protocol.workers import (
     ReportRuns,
     StoppedReport,
     SucceededReport,
-    TaskDeclaration,
 )
+from headway.runs.built_in.task import BuiltInTask, Execute, ServerExecutor
 from headway.runs.service import Service
 from headway.runs.sessions import Session
 from headway.store.requester import BACKGROUND_S, REQUESTER, Requester
 
 T = TypeVar("T")
-Handler = Callable[[Service, Run], Awaitable[msgspec.Raw]]
 
-MAX_CRASHES = 100
-"""Crash limit of tasks with a cursor, high since restarts of the server are not their fault."""
-
-
-def _declared(name: str, description: str, takes: type[msgspec.Struct], **more: Any) -> TaskDeclaration:
-    """Return the declaration of a built-in task: shared, as every organisation starts them."""
-    schema = msgspec.Raw(msgspec.json.encode(msgspec.json.schema(takes)))
-    return TaskDeclaration(
-        name=name, description=description, queue="headway", input_schema=schema, shared=True, **more
-    )
-
-
-BUILT_IN: Mapping[str, tuple[Handler, TaskDeclaration]] = {
-    bulk.NAME: (
-        bulk.execute,
-        _declared(bulk.NAME, "One verb on every run that a filter names.", BulkAction),
-    ),
-    importing.NAME: (
-        importing.execute,
-        _declared(importing.NAME, "Records from an uploaded file.", ImportFile, max_crashes=MAX_CRASHES),
-    ),
-    exporting.NAME: (
-        exporting.execute,
-        _declared(exporting.NAME, "The records of a table as a file.", ExportTable, max_crashes=MAX_CRASHES),
-    ),
-}
-
-EXECUTORS: Mapping[str, tuple[Handler, int]] = {EXECUTOR: (records.execute, 16)}
-"""Kinds of tasks that users make and the server executes, with the number of runs of each at once."""
 CAPACITY = 4
 HEARTBEAT_S = 5.0
 AGAIN_S = 1.0
@@ -77,14 +42,19 @@ log = logging.getLogger("headway.actions")
 
 
 class BuiltInWorker:
-    """Claims and executes the built-in tasks, a few at a time. While the store is not available it waits, and goes on.
+    """Claims and executes runs, a few at a time. While the store is not available it waits, and goes on.
 
-    With an `executor` it takes the tasks of that kind instead, whatever their names are and whosever they are; it is
-    another one, so that a run which waits for a slow receiver holds up no bulk action.
+    The built-in tasks have one worker, and each kind of tasks that a feature executes another, so that a run which waits
+    for a slow receiver holds up no bulk action.
     """
 
-    def __init__(self, service: Service, executor: str = "") -> None:
+    def __init__(
+        self, service: Service, asked: RegisterWorker, execute_of: Callable[[str], Execute], executor: str = ""
+    ) -> None:
+        """Take `execute_of`, which returns the coroutine function for a task's name; `executor` as in `Workers.register`."""
         self._service = service
+        self._asked = asked
+        self._execute_of = execute_of
         self._executor = executor
         self._task: asyncio.Task[None] | None = None
         self._held: set[tuple[str, int]] = set()
@@ -94,9 +64,22 @@ class BuiltInWorker:
         self._claiming: set[int] = set()
         self._beat = 0
 
+    @classmethod
+    def of_tasks(cls, service: Service, tasks: Mapping[str, BuiltInTask]) -> BuiltInWorker:
+        """Return the worker of the built-in tasks, which it declares."""
+        declarations = [task.declaration for task in tasks.values()]
+        asked = RegisterWorker(name="built-in", queues=["headway"], capacity=CAPACITY, tasks=declarations)
+        return cls(service, asked, lambda name: tasks[name].execute)
+
+    @classmethod
+    def of_executor(cls, service: Service, executor: ServerExecutor) -> BuiltInWorker:
+        """Return the worker of all tasks with this executor."""
+        asked = RegisterWorker(name=f"built-in-{executor.name}", capacity=executor.capacity)
+        return cls(service, asked, lambda _: executor.execute, executor.name)
+
     def start(self) -> None:
         """Start on the running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="headway-actions")
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="headway-built-in")
 
     async def stop(self) -> None:
         """Hand back the runs in progress and end."""
@@ -114,20 +97,15 @@ class BuiltInWorker:
 
     async def _serve(self) -> None:
         service = self._service
-        capacity = CAPACITY
-        if self._executor:
-            capacity = EXECUTORS[self._executor][1]
-            asked = RegisterWorker(name=f"built-in-{self._executor}", capacity=capacity)
-        else:
-            declarations = [declaration for _, declaration in BUILT_IN.values()]
-            asked = RegisterWorker(name="built-in", queues=["headway"], capacity=capacity, tasks=declarations)
-        worker = await _in_the_end(lambda: service.workers.register(asked, built_in=True, executor=self._executor))
+        worker = await _in_the_end(
+            lambda: service.workers.register(self._asked, built_in=True, executor=self._executor)
+        )
         session = service.sessions.open(worker.id)
         service.sessions.local.add(worker.id)
         service.sessions.connected(session)  # it lives as long as this server does
         async with asyncio.TaskGroup() as group:
             group.create_task(self._stay_alive(worker.id))
-            for _ in range(capacity):
+            for _ in range(self._asked.capacity):
                 group.create_task(self._work(worker.id, session))
 
     async def _stay_alive(self, worker_id: str) -> None:
@@ -175,10 +153,10 @@ class BuiltInWorker:
                     self._held.discard((lease.run_id, lease.epoch))
 
     async def _execute(self, worker_id: str, lease: Lease) -> None:
-        handler, _ = EXECUTORS[self._executor] if self._executor else BUILT_IN[lease.task]
+        execute = self._execute_of(lease.task)
         report: AnyReport
         try:
-            output = await _in_the_end(lambda: self._handle(handler, lease))
+            output = await _in_the_end(lambda: self._handle(execute, lease))
             report = SucceededReport(run_id=lease.run_id, epoch=lease.epoch, output=output)
         except LeaseLost:
             report = StoppedReport(run_id=lease.run_id, epoch=lease.epoch)
@@ -196,12 +174,12 @@ class BuiltInWorker:
             report = ErroredReport(run_id=lease.run_id, epoch=lease.epoch, error=failure)
         await _in_the_end(lambda: self._report(worker_id, report))
 
-    async def _handle(self, handler: Handler, lease: Lease) -> msgspec.Raw:
+    async def _handle(self, execute: Execute, lease: Lease) -> msgspec.Raw:
         """Execute the task from where an earlier try ended. Its reads use its organisation's share of the threads."""
         run = await leased(self._service, lease)
         REQUESTER.set(Requester(run.organisation, BACKGROUND_S))
         try:
-            return await handler(self._service, run)
+            return await execute(self._service, run)
         finally:
             REQUESTER.set(None)  # not `reset`: a dying server closes its tasks in another context
 

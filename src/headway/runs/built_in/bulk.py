@@ -1,0 +1,166 @@
+"""Built-in task headway.bulk: one verb on every run that a filter names, in transactions of a chunk and the cursor.
+
+After a crash it goes on behind the last chunk that was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from headway.errors import BadParameter, HeadwayError, InvalidState
+from headway.ids import IdSource
+from headway.kernel.authority import RESERVED
+from headway.kernel.query import RunFilter
+from headway.kernel.run import Reason, Run
+from headway.kernel.space import Space
+from headway.protocol.runs import BulkAction
+from headway.runs import verbs
+from headway.runs.built_in.task import built_in
+from headway.runs.continuing import Inherited
+from headway.runs.cursor import held, keep, last
+from headway.runs.filters import to_filter
+from headway.runs.service import Service
+from headway.runs.stopping import finish
+from headway.store.command import Command
+from headway.store.unit_of_work import UnitOfWork
+
+CHUNK: Final = 500
+"""Runs that a bulk action touches in one transaction."""
+INHERITED: Final = 10_000
+"""Steps that retries may have copied in a transaction for it to go on to the next run."""
+REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "resumed", "retry": "retried"}
+"""Code of the reason by action: the code of the verb on a single run."""
+
+
+class BulkDone(msgspec.Struct, frozen=True):
+    """Progress of a bulk run, and its cursor."""
+
+    after: str = ""
+    changed: int = 0
+    passed: int = 0
+    """Runs that the action does not apply to."""
+    total: int | None = None
+    """Number of runs that the filter named when it began."""
+
+
+@dataclass
+class BulkChunk(Command[BulkDone]):
+    """One verb on some runs, with the bulk run's cursor; the result is the progress after it."""
+
+    bulk: Run
+    ids: Sequence[str]
+    action: BulkAction
+    before: BulkDone
+    source: IdSource
+
+    def __post_init__(self) -> None:
+        """Load all of its runs beforehand."""
+        self.run_ids = (self.bulk.id, *self.ids)
+        self.weight = len(self.ids)
+
+    def apply(self, uow: UnitOfWork) -> BulkDone:
+        """Apply the verb where it applies; raise LeaseLost if the bulk run is not under this lease any more."""
+        held(uow, self.bulk)
+        changed, passed, upto = _apply(uow, self.ids, self.action, self.source)
+        before = self.before
+        after = BulkDone(upto, before.changed + changed, before.passed + passed, before.total)
+        keep(uow, self.bulk, upto, after, after.changed + after.passed, after.total)
+        return after
+
+
+class Bulk:
+    """A bulk run: the filter's runs are of its own organisation."""
+
+    def __init__(self, service: Service, run: Run, wanted: RunFilter, action: BulkAction) -> None:
+        self._store = service.store
+        self._ids = service.ids
+        self._run = run
+        self._wanted = wanted
+        self._action = action
+
+    async def begin(self) -> BulkDone:
+        """Return the progress of earlier attempts; of a new run, the number of runs that the filter names."""
+        done = await last(self._store, self._run, BulkDone)
+        if done is not None:
+            return done
+        return BulkDone(total=sum((await self._store.read.count(self._wanted, None)).values()))
+
+    async def chunk(self, done: BulkDone) -> BulkDone | None:
+        """Apply the verb to the next chunk; return the progress, or None when all is done; raise LeaseLost."""
+        found = await self._store.read.ids(self._wanted, done.after, CHUNK)
+        ids = [run_id for run_id in found if run_id < self._run.id]
+        if not ids:
+            return None
+        after = await self._store.write(BulkChunk(self._run, ids, self._action, done, self._ids))
+        await finish(self._store)
+        return after
+
+
+async def execute(service: Service, run: Run) -> msgspec.Raw:
+    """Apply the action to the runs that matched when the run was created, after an earlier attempt's cursor."""
+    action = msgspec.json.decode(run.input, type=BulkAction)
+    wanted = Space(run.organisation).wanted(to_filter(action.filter))
+    if wanted.created_before is None:  # what comes later, also in the same millisecond, has a higher id
+        wanted = replace(wanted, created_before=run.created_at + 1)
+    bulk = Bulk(service, run, wanted, action)
+    done = await bulk.begin()
+    while (further := await bulk.chunk(done)) is not None:
+        done = further
+    return msgspec.Raw(msgspec.json.encode({"changed": done.changed, "passed_over": done.passed}))
+
+
+TASK: Final = built_in("headway.bulk", "One verb on every run that a filter names.", BulkAction, execute)
+
+
+def _apply(uow: UnitOfWork, ids: Iterable[str], action: BulkAction, source: IdSource) -> tuple[int, int, str]:
+    """Carry out the action on each run that it applies to; return how many, how many it does not apply to, and the last one.
+
+    Ends early when the transaction has copied as many steps as one should.
+    """
+    changed = passed = 0
+    upto = ""
+    verb = action.action
+    reason = Reason(code=REASONS.get(verb, verb), message=action.reason, actor="bulk")
+    for run_id in ids:
+        if uow.local(Inherited).steps >= INHERITED:
+            break
+        upto = run_id
+        run = uow.run(run_id)
+        if run is None:
+            continue
+        before = uow.changes
+        try:
+            _one(uow, run, action, reason, source)
+        except HeadwayError:
+            passed += 1
+        else:
+            changed += uow.changes != before
+            passed += uow.changes == before
+    return changed, passed, upto
+
+
+def _one(uow: UnitOfWork, run: Run, action: BulkAction, reason: Reason, source: IdSource) -> None:
+    match action.action:
+        case "terminate":
+            verbs.terminate(uow, run, reason)
+        case "retry" if run.task.startswith(RESERVED):
+            raise InvalidState(
+                "runs of built-in tasks are repeated one by one, by who may do what they do", state=str(run.state)
+            )
+        case "retry":
+            verbs.retry(uow, run, source.new(uow.now_ms), reason, from_scratch=action.from_scratch)
+        case "suspend":
+            verbs.suspend(uow, run, reason)
+        case "resume":
+            verbs.resume(uow, run, reason)
+        case "protect" | "unprotect":
+            verbs.protect(uow, run, protected=action.action == "protect")
+        case "delete":
+            verbs.delete(uow, run)
+        case _:
+            raise BadParameter(f"there is no bulk action {action.action!r}")
