@@ -13,7 +13,7 @@ from headway.kernel.run import Reason
 from headway.protocol import workers as wire
 from headway.protocol.runs import BulkAction, RunQuery, SignalRun, Terminate
 from headway.runs.built_in import bulk
-from headway.runs.built_in.bulk import Bulk, BulkDone
+from headway.runs.built_in.bulk import Bulk, BulkProgress
 
 WHY = Reason(code="test")
 
@@ -447,7 +447,7 @@ async def test_many_are_retried_from_what_succeeded_a_bounded_number_of_steps_a_
     await harness.claim(worker)
     action = BulkAction(filter=RunQuery(), action="retry", from_scratch=from_scratch)
     retries = Bulk(harness.service, await harness.runs.get(of.id), RunFilter(state=("failed",)), action)
-    done, chunks = BulkDone(), 0
+    done, chunks = BulkProgress(), 0
     while (more := await retries.chunk(done)) is not None:
         done, chunks = more, chunks + 1
     assert (4, 1 if from_scratch else 2) == (done.changed, chunks)

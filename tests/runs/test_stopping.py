@@ -13,7 +13,7 @@ from headway.kernel.run import Reason, State
 from headway.notify.events import DeadlineSet
 from headway.protocol import workers as wire
 from headway.protocol.runs import BulkAction, RunQuery
-from headway.runs.built_in.bulk import Bulk, BulkDone
+from headway.runs.built_in.bulk import Bulk, BulkProgress
 from headway.runs.stopping import go_on, terminate
 
 WHY = Reason(code="test")
@@ -167,7 +167,7 @@ async def test_a_task_and_a_bulk_action_stop_whole_families_too(harness):
     await harness.one(other)
     wanted = RunFilter(root_id=parent.id)
     action = BulkAction(filter=RunQuery(), action="terminate", reason="enough")
-    await Bulk(harness.service, await harness.runs.get(bulk.id), wanted, action).chunk(BulkDone())
+    await Bulk(harness.service, await harness.runs.get(bulk.id), wanted, action).chunk(BulkProgress())
     assert 0 == unfinished(harness)
     assert "terminated" == json.loads((await harness.runs.get(parent.id)).reason)["code"]
 

@@ -11,7 +11,7 @@ from headway.errors import HeadwayError, StorageFull, StorageUnavailable
 from headway.kernel.run import Reason
 from headway.protocol import workers as wire
 from headway.protocol.runs import BulkAction, PatchRun, RunQuery, SignalRun
-from headway.runs.built_in.bulk import Bulk, BulkDone
+from headway.runs.built_in.bulk import Bulk, BulkProgress
 from headway.runs.filters import to_filter
 from headway.store.database import DatabaseGone, DiskFull, Outdated
 from headway.store.writer import TRIES_MAX
@@ -80,7 +80,7 @@ VERBS = {
     "deactivate": lambda s: s.harness.tasks.activate("t", active=False),
     "register": lambda s: s.harness.worker(declare("k"), declare("new", queue="other"), queues=["third"]),
     "bulk": lambda s: Bulk(s.harness.service, s.bulk, to_filter(RunQuery(task=["t", "k"])),
-                           BulkAction(filter=RunQuery(), action="terminate")).chunk(BulkDone()),
+                           BulkAction(filter=RunQuery(), action="terminate")).chunk(BulkProgress()),
 }  # fmt: skip
 
 

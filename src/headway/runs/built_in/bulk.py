@@ -37,7 +37,7 @@ REASONS: Final = {"terminate": "terminated", "suspend": "suspended", "resume": "
 """Code of the reason by action: the code of the verb on a single run."""
 
 
-class BulkDone(msgspec.Struct, frozen=True):
+class BulkProgress(msgspec.Struct, frozen=True):
     """Progress of a bulk run, and its cursor."""
 
     after: str = ""
@@ -49,13 +49,13 @@ class BulkDone(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class BulkChunk(Command[BulkDone]):
+class BulkChunk(Command[BulkProgress]):
     """One verb on some runs, with the bulk run's cursor; the result is the progress after it."""
 
     bulk: Run
     ids: Sequence[str]
     action: BulkAction
-    before: BulkDone
+    before: BulkProgress
     source: IdSource
 
     def __post_init__(self) -> None:
@@ -63,12 +63,12 @@ class BulkChunk(Command[BulkDone]):
         self.run_ids = (self.bulk.id, *self.ids)
         self.weight = len(self.ids)
 
-    def apply(self, uow: UnitOfWork) -> BulkDone:
+    def apply(self, uow: UnitOfWork) -> BulkProgress:
         """Apply the verb where it applies; raise LeaseLost if the bulk run is not under this lease any more."""
         held(uow, self.bulk)
         changed, passed, upto = _apply(uow, self.ids, self.action, self.source)
         before = self.before
-        after = BulkDone(upto, before.changed + changed, before.passed + passed, before.total)
+        after = BulkProgress(upto, before.changed + changed, before.passed + passed, before.total)
         keep(uow, self.bulk, upto, after, after.changed + after.passed, after.total)
         return after
 
@@ -83,14 +83,14 @@ class Bulk:
         self._wanted = wanted
         self._action = action
 
-    async def begin(self) -> BulkDone:
+    async def begin(self) -> BulkProgress:
         """Return the progress of earlier attempts; of a new run, the number of runs that the filter names."""
-        done = await last(self._store, self._run, BulkDone)
+        done = await last(self._store, self._run, BulkProgress)
         if done is not None:
             return done
-        return BulkDone(total=sum((await self._store.read.count(self._wanted, None)).values()))
+        return BulkProgress(total=sum((await self._store.read.count(self._wanted, None)).values()))
 
-    async def chunk(self, done: BulkDone) -> BulkDone | None:
+    async def chunk(self, done: BulkProgress) -> BulkProgress | None:
         """Apply the verb to the next chunk; return the progress, or None when all is done; raise LeaseLost."""
         found = await self._store.read.ids(self._wanted, done.after, CHUNK)
         ids = [run_id for run_id in found if run_id < self._run.id]
