@@ -82,10 +82,15 @@ def line_of_worker(number: int, line: bytes) -> bytes:
     text = line.decode(errors="replace").rstrip("\r")
     if text.startswith('{"time": '):
         try:
-            told = json.loads(text)
+            entry = json.loads(text)
             return (
                 as_json(
-                    told.pop("level"), told.pop("logger"), told.pop("message"), told.pop("time"), **told, worker=number
+                    entry.pop("level"),
+                    entry.pop("logger"),
+                    entry.pop("message"),
+                    entry.pop("time"),
+                    **entry,
+                    worker=number,
                 ).encode()
                 + b"\n"
             )

@@ -105,8 +105,8 @@ class Setting(msgspec.Struct, frozen=True):
         return value
 
     def _refusal(self, where: str, value: Any) -> ValueError:
-        told = "what it is set to" if getattr(self.kind, "secret", False) else shown(value)
-        return ValueError(f"{where}: {told} is not {self.kind.accepts}")
+        value_shown = "what it is set to" if getattr(self.kind, "secret", False) else shown(value)
+        return ValueError(f"{where}: {value_shown} is not {self.kind.accepts}")
 
 
 @cache

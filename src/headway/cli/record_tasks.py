@@ -56,18 +56,18 @@ def _definition(
     actions: tuple[str, ...], **plain: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the given options as the API's fields."""
-    said = document(definition, "--definition")
-    unknown = sorted(said.keys() - WORDS)
+    body = document(definition, "--definition")
+    unknown = sorted(body.keys() - WORDS)
     if unknown:
         raise click.UsageError(f"--definition has {', '.join(unknown)}; what is known: {', '.join(sorted(WORDS))}")
     wanted = condition(where, text)
     if wanted is not None:
-        said["filter"] = wanted
+        body["filter"] = wanted
     update = [{"action": "update", "set": {name: value for name, value, _ in map(input_field, values)}}]
     done = (update if values else []) + [document(action, "--action") for action in actions]
     if done:
-        said["actions"] = done
-    return said | {name: value for name, value in plain.items() if value is not None}
+        body["actions"] = done
+    return body | {name: value for name, value in plain.items() if value is not None}
 
 
 @record_tasks.command("list")
@@ -112,12 +112,12 @@ def create(name: str | None, inactive: bool, **options: Any) -> None:
         headway record-tasks create --definition @remind.json
         headway record-tasks show Remind --json | jq '{table, actions}' | headway record-tasks create Copy --definition -
     """  # noqa: D301
-    said = _definition(**options, name=name, active=False if inactive else None)
-    missing = [word for word in ("name", "table", "actions") if not said.get(word)]
+    body = _definition(**options, name=name, active=False if inactive else None)
+    missing = [word for word in ("name", "table", "actions") if not body.get(word)]
     if missing:
         raise click.UsageError(f"say what it is to do; missing: {', '.join(missing)}")
     with session.current().client() as client:
-        made = client.record_tasks.create(said.pop("name"), said.pop("table"), said.pop("actions"), **said)
+        made = client.record_tasks.create(body.pop("name"), body.pop("table"), body.pop("actions"), **body)
     show.answer(
         made, f"{made.name} does {_actions(made)} to records of {made.table}. Start it: headway run {made.name!r}"
     )

@@ -75,21 +75,21 @@ def worker(ctx: click.Context, /, **options: Any) -> None:
         _say(f"Warning: {doubt}")
     conceal()  # user code runs as the same user, and could read the key in this process's environment
     trusted(shown.ca)  # raises for a file that cannot be used, before the processes do
-    told = [*_options(settings), *([f"--ca={shown.ca}"] if shown.ca else [])]
-    argv = worker_argv(url, settings.app, *told)
+    arguments = [*_options(settings), *([f"--ca={shown.ca}"] if shown.ca else [])]
+    argv = worker_argv(url, settings.app, *arguments)
     ctx.exit(asyncio.run(_supervise(settings.processes, argv, credential, settings.drain_ms / 1000 + KILL_AFTER_S)))
 
 
 def _options(settings: WorkerSettings) -> list[str]:
     """Return the options of each worker process."""
-    told = {
+    options = {
         "capacity": settings.capacity, "queues": ",".join(settings.queues), "ray-address": settings.ray_address,
         "ray-capacity": settings.ray_capacity, "name": settings.name, "drain-grace": format_ms(settings.drain_ms),
         "log-format": settings.log_format, "log-level": settings.log_level,
         "loop-blocked": format_ms(settings.loop_blocked_ms),
     }  # fmt: skip
     return [
-        *(f"--{name}={value}" for name, value in told.items() if value != ""),
+        *(f"--{name}={value}" for name, value in options.items() if value != ""),
         *(["--reload"] if settings.reload else []),
     ]
 
@@ -105,17 +105,17 @@ async def _supervise(processes: int, argv: list[str], credential: str, grace_s: 
         key=credential,
         shape=logs.line_of_worker if logs.in_json() else None,
     )
-    told = asyncio.Event()
+    signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def drain() -> None:
-        if not told.is_set():
-            told.set()
+        if not signalled.is_set():
+            signalled.set()
             replace_lost()
             _say(f"draining: runs may finish for {grace_s - KILL_AFTER_S:g} s; a second signal ends at once")
 
     def stop() -> None:
-        if told.is_set():
+        if signalled.is_set():
             supervisor.hurry()
         drain()
 
@@ -125,7 +125,7 @@ async def _supervise(processes: int, argv: list[str], credential: str, grace_s: 
         loop.add_signal_handler(signal.SIGHUP, hangup.Terminal().handler(drain, supervisor.renew))
     await supervisor.start()
     ended = asyncio.create_task(supervisor.wait())
-    stopped = asyncio.create_task(told.wait())
+    stopped = asyncio.create_task(signalled.wait())
     await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     await supervisor.stop(grace_s)

@@ -30,9 +30,9 @@ def is_type(kind: Any) -> bool:
     return isinstance(kind, type) and (hasattr(kind, MARK) or "__pydantic_core_schema__" in vars(kind))
 
 
-def is_annotation(said: Any) -> bool:
+def is_annotation(annotation: Any) -> bool:
     """Return whether this part of an Annotated is Pydantic's: `Field(gt=0)`, a validator."""
-    return hasattr(said, MARK) or type(said).__module__.partition(".")[0] in {"pydantic", "pydantic_core"}
+    return hasattr(annotation, MARK) or type(annotation).__module__.partition(".")[0] in {"pydantic", "pydantic_core"}
 
 
 def is_field(default: Any) -> bool:
@@ -49,21 +49,21 @@ class Field(NamedTuple):
     alias: str | None
 
 
-def field_of(said: Any, what: str) -> Field:
+def field_of(annotation: Any, what: str) -> Field:
     """Return default and alias of a `pydantic.Field(…)`; raise TypeError for an alias that is not a name."""
-    alias = said.validation_alias or said.alias
+    alias = annotation.validation_alias or annotation.alias
     if alias is not None and not isinstance(alias, str):
         raise TypeError(f"{what}: an input has one name; {alias!r} is none")
-    factory = said.default_factory
-    return Field(None if said.is_required() else said.default, factory, said.is_required(), alias)
+    factory = annotation.default_factory
+    return Field(None if annotation.is_required() else annotation.default, factory, annotation.is_required(), alias)
 
 
-def without_alias(said: Any) -> tuple[Any, ...]:
+def without_alias(annotation: Any) -> tuple[Any, ...]:
     """Return a field's metadata for an Annotated, without the alias, which has no effect outside of models."""
     import pydantic  # noqa: PLC0415 - as below
 
-    kept = {name: value for name in ("title", "description", "discriminator") if (value := getattr(said, name))}
-    return (*said.metadata, pydantic.Field(**kept))
+    kept = {name: value for name in ("title", "description", "discriminator") if (value := getattr(annotation, name))}
+    return (*annotation.metadata, pydantic.Field(**kept))
 
 
 def refuse_version_1(kind: Any) -> None:

@@ -343,22 +343,22 @@ def words(error: BaseException) -> str:
     """Return the message for a template's author, without paths, addresses in memory or details of this machine."""
     match error:
         case TooMuch():
-            said = str(error)
+            detail = str(error)
         case MemoryError():
-            said = "it needs too much memory"
+            detail = "it needs too much memory"
         case RecursionError():
-            said = "it is nested too deep"
+            detail = "it is nested too deep"
         case UndefinedError() | Refused():
-            said = str(error.message)
+            detail = str(error.message)
         case UnicodeError():
-            said = "the text has an invalid character, such as half a surrogate pair"
+            detail = "the text has an invalid character, such as half a surrogate pair"
         case TemplateError() | ArithmeticError() | AssertionError() | AttributeError() | NameError():
-            said = f"{type(error).__name__}: {error}"
+            detail = f"{type(error).__name__}: {error}"
         case IndexError() | KeyError() | TypeError() | ValueError():
-            said = f"{type(error).__name__}: {error}"
+            detail = f"{type(error).__name__}: {error}"
         case _:
-            said = f"it does what cannot be done here ({type(error).__name__})"
-    return _ADDRESS.sub("", said)[:500]
+            detail = f"it does what cannot be done here ({type(error).__name__})"
+    return _ADDRESS.sub("", detail)[:500]
 
 
 def warm() -> None:

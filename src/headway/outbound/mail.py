@@ -230,29 +230,29 @@ def _failure(server: MailServer, error: aiosmtplib.SMTPException) -> SendFailed:
     host = server.host
     match error:
         case aiosmtplib.SMTPAuthenticationError():
-            said = f"{host} does not take the user name and password: {error.code} {shown(error.message)}"
-            return SendFailed("smtp_login", said, retryable=False, unreachable=True)
+            detail = f"{host} does not take the user name and password: {error.code} {shown(error.message)}"
+            return SendFailed("smtp_login", detail, retryable=False, unreachable=True)
         case aiosmtplib.SMTPResponseException() if error.code > 0:
-            said = f"{host} refused the mail: {error.code} {shown(error.message)}"
+            detail = f"{host} refused the mail: {error.code} {shown(error.message)}"
             whole = isinstance(
                 error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError | aiosmtplib.SMTPSenderRefused
             )
-            return SendFailed(f"smtp_{error.code}", said, retryable=_passes(error.code), unreachable=whole)
+            return SendFailed(f"smtp_{error.code}", detail, retryable=_passes(error.code), unreachable=whole)
         case aiosmtplib.SMTPServerDisconnected():
             return SendFailed("unreachable", f"{host} closed the connection", retryable=True, unreachable=True)
         case aiosmtplib.SMTPConnectError() if isinstance(error.__cause__, OSError):
-            said = f"{host} cannot be spoken to: {_why(error.__cause__)}"
-            return SendFailed("unreachable", said, retryable=True, unreachable=True)
+            detail = f"{host} cannot be spoken to: {_why(error.__cause__)}"
+            return SendFailed("unreachable", detail, retryable=True, unreachable=True)
         case _:
-            said = f"{host} does not speak SMTP as it should: {shown(str(error.message))}"
-            return SendFailed("unreachable", said, retryable=True, unreachable=True)
+            detail = f"{host} does not speak SMTP as it should: {shown(str(error.message))}"
+            return SendFailed("unreachable", detail, retryable=True, unreachable=True)
 
 
 def _refused(server: MailServer, refused: dict[str, aiosmtplib.SMTPResponse], recipients: int) -> SendFailed:
     """Some recipients were taken, or none: with some, another try would send it to them twice."""
-    said = "; ".join(f"{who}: {answer.code} {shown(answer.message)}" for who, answer in refused.items())
+    detail = "; ".join(f"{who}: {answer.code} {shown(answer.message)}" for who, answer in refused.items())
     some = len(refused) < recipients
-    text = f"{server.host} refused {len(refused)} of {recipients} recipients: {said}"
+    text = f"{server.host} refused {len(refused)} of {recipients} recipients: {detail}"
     retryable = not some and all(_passes(answer.code) for answer in refused.values())
     return SendFailed("smtp_recipients", text, retryable=retryable)
 

@@ -121,15 +121,15 @@ def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, acc
     return move(path, target, SystemClock(), tell, accept_loss=accept_loss)
 
 
-def create_key(store: str, asked: CreateKey, *, make_folder: bool = False) -> tuple[str, str, str]:
+def create_key(store: str, create: CreateKey, *, make_folder: bool = False) -> tuple[str, str, str]:
     """Make a key in a store, as the first one is made. Return its id, its text and its organisation's id.
 
     A file must not be served meanwhile; servers on a database take the key in at once.
     """
-    return asyncio.run(_create_key(config.from_environment(store=store, make_folder=make_folder or None), asked))
+    return asyncio.run(_create_key(config.from_environment(store=store, make_folder=make_folder or None), create))
 
 
-async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str, str]:
+async def _create_key(settings: Settings, create: CreateKey) -> tuple[str, str, str]:
     from headway.ids import Signer  # noqa: PLC0415 - only where it is asked for
     from headway.kernel.authority import EVERYBODY, Origin  # noqa: PLC0415
     from headway.runs.service import Service  # noqa: PLC0415
@@ -140,9 +140,9 @@ async def _create_key(settings: Settings, asked: CreateKey) -> tuple[str, str, s
     try:
         service = Service(opened, Signer(secret), settings, features=FEATURES)
         await service.access.load()
-        number = FIRST if asked.organisation is None else service.organisations.get(asked.organisation).id
+        number = FIRST if create.organisation is None else service.organisations.get(create.organisation).id
         origin = Origin(organisation=number, actor=f"{getpass.getuser()}, without a server")
-        issued = await service.of(number).keys.create(asked, EVERYBODY, origin)
+        issued = await service.of(number).keys.create(create, EVERYBODY, origin)
         await service.access.audit.seal()
         return issued.entry.key.id, str(issued.text), service.organisations.of(number).public_id
     finally:

@@ -189,11 +189,11 @@ class RunningAttempts:
         """Note that the server has taken the outcome, durably."""
         self.held.pop(key, None)
 
-    def stop(self, asked: StopSignal) -> None:
+    def stop(self, signal: StopSignal) -> None:
         """Ask a run to stop, on request of the server."""
-        attempt = self.running.get((asked.run_id, asked.epoch))
+        attempt = self.running.get((signal.run_id, signal.epoch))
         if attempt is not None:
-            self.cancel(attempt, Cause.STOP, asked.grace_ms)
+            self.cancel(attempt, Cause.STOP, signal.grace_ms)
 
     def lose(self, key: Key) -> None:
         """End a function whose lease is gone, and say nothing more about the run."""

@@ -36,42 +36,42 @@ _kept: Final[dict[_Named, tuple[AsyncClient, AsyncGenerator[None, None]]]] = {}
 """The async clients, and what closes each."""
 
 
-def start(task: TaskFunction, given: Mapping[str, Any] | None, said: dict[str, Any]) -> RunHandle | SyncChildRun:
+def start(task: TaskFunction, values: Mapping[str, Any] | None, options: dict[str, Any]) -> RunHandle | SyncChildRun:
     """Start a run; inside one, a child of it. Raises RuntimeError inside an async task, whose calls are awaited."""
     match current.get():
         case Context():
             raise RuntimeError(f"an async task awaits its children: await {task.name}.start_async(…)")
         case SyncContext() as context:
-            options, fields = _as_child(task, given, said)
-            return context.start(task, None, options, **fields)
+            start_options, fields = _as_child(task, values, options)
+            return context.start(task, None, start_options, **fields)
     urls = ",".join(servers.urls())
-    return _client(os.getpid(), urls, credential.key()).runs.start(task, given, **said)
+    return _client(os.getpid(), urls, credential.key()).runs.start(task, values, **options)
 
 
 async def start_async(
-    task: TaskFunction, given: Mapping[str, Any] | None, said: dict[str, Any]
+    task: TaskFunction, values: Mapping[str, Any] | None, options: dict[str, Any]
 ) -> AsyncRunHandle | ChildRun:
     """Start a run; inside one, a child of it. Raises RuntimeError inside a plain task, which cannot await."""
     match current.get():
         case SyncContext():
             raise RuntimeError(f"a plain task does not await: {task.name}.start(…)")
         case Context() as context:
-            options, fields = _as_child(task, given, said)
-            return await context.start(task, None, options, **fields)
+            start_options, fields = _as_child(task, values, options)
+            return await context.start(task, None, start_options, **fields)
     client = await _async_client(",".join(servers.urls()), credential.key())
-    return await client.runs.start(task, given, **said)
+    return await client.runs.start(task, values, **options)
 
 
 def _as_child(
-    task: TaskFunction, given: Mapping[str, Any] | None, said: dict[str, Any]
+    task: TaskFunction, values: Mapping[str, Any] | None, options: dict[str, Any]
 ) -> tuple[StartOptions, dict[str, Any]]:
-    if unknown := sorted(said.keys() & _OF_CLIENTS):
+    if unknown := sorted(options.keys() & _OF_CLIENTS):
         raise TypeError(
             f"{task.name}: a child run has no {', '.join(unknown)}; these are for runs started from outside"
         )
-    options = {name: value for name, value in said.items() if name in _OF_CHILDREN and value is not None}
-    fields = {name: value for name, value in said.items() if name not in _OF_CHILDREN}
-    return StartOptions(**options), {**(given or {}), **fields}
+    of_children = {name: value for name, value in options.items() if name in _OF_CHILDREN and value is not None}
+    fields = {name: value for name, value in options.items() if name not in _OF_CHILDREN}
+    return StartOptions(**of_children), {**(values or {}), **fields}
 
 
 @lru_cache(maxsize=16)

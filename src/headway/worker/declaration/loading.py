@@ -202,12 +202,12 @@ def _not_loaded(where: str, file: Path | None, here: Path, error: BaseException)
         return AppNotLoaded(_nowhere(where, here))
     called = f"{where!r} cannot be imported"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        said = f"{called}: it needs {error.name!r}, which is not installed."
+        detail = f"{called}: it needs {error.name!r}, which is not installed."
     else:
-        said = f"{called}: {type(error).__name__}: {' '.join(str(error).split())}"
+        detail = f"{called}: {type(error).__name__}: {' '.join(str(error).split())}"
     if hidden := _hidden(error, here if file is None else _root(file).parent):
-        said = f"{said.rstrip('.')}.{hidden}"
-    failure = AppNotLoaded(said)
+        detail = f"{detail.rstrip('.')}.{hidden}"
+    failure = AppNotLoaded(detail)
     failure.traceback = _traceback(error)
     return failure
 

@@ -15,9 +15,9 @@ _NATIVE: Final = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 _TAKEN: Final = {"CPU": "num_cpus", "GPU": "num_gpus", "object_store_memory": ""}
 
 
-def checked(asked: Mapping[str, float | str]) -> dict[str, float]:
+def checked(resources: Mapping[str, float | str]) -> dict[str, float]:
     """Return the amounts as numbers; raise ValueError for what Ray would refuse, here and not in the first run."""
-    return {name: _amount(name, amount) for name, amount in asked.items()}
+    return {name: _amount(name, amount) for name, amount in resources.items()}
 
 
 def as_options(resources: Resources) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def as_options(resources: Resources) -> dict[str, Any]:
 
 def demand(resources: Resources) -> dict[str, float]:
     """Return the resources that a node must have, by their names on nodes; Ray's default is one CPU."""
-    asked = {"num_cpus": 1.0, **resources}
-    return {_NATIVE.get(name, name): amount for name, amount in asked.items() if amount}
+    resources = {"num_cpus": 1.0, **resources}
+    return {_NATIVE.get(name, name): amount for name, amount in resources.items() if amount}
 
 
 def placement_message(resources: Resources, nodes: list[dict[str, float]], free: Mapping[str, float]) -> str:

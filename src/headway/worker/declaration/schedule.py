@@ -48,10 +48,10 @@ def declare(task: TaskFunction, occurrence: str, options: ScheduleOptions) -> Sc
     """Return the schedule as the worker declares it; raise TypeError for an invalid one."""
     name = options.name or task.name
     given = {field: value for field, value in msgspec.structs.asdict(options).items() if value is not None}
-    said = given | {"name": name, "task": task.name, "occurrence": occurrence, "input": options.input or {}}
+    declared = given | {"name": name, "task": task.name, "occurrence": occurrence, "input": options.input or {}}
     try:
         # Read back as the server will read it, so that a wrong option is refused where it stands.
-        declaration = msgspec.json.decode(msgspec.json.encode(schedule_body(said)), type=ScheduleDeclaration)
+        declaration = msgspec.json.decode(msgspec.json.encode(schedule_body(declared)), type=ScheduleDeclaration)
         _check(declaration)
         if task.finished:  # else the server checks it, when the worker connects
             task.signature.bind(Raw(bytes(declaration.input)))
@@ -60,18 +60,18 @@ def declare(task: TaskFunction, occurrence: str, options: ScheduleOptions) -> Sc
     return declaration
 
 
-def _check(said: ScheduleDeclaration) -> None:
+def _check(declared: ScheduleDeclaration) -> None:
     from headway.features.schedules.rules.occurrence import checked  # noqa: PLC0415 - only who has schedules pays for it
 
     checked(
         Schedule(
             id="",
-            occurrence=said.occurrence,
-            timezone=said.timezone,
-            starts_at=None if said.starts_at is None else from_text(said.starts_at),
-            ends_at=None if said.ends_at is None else from_text(said.ends_at),
-            catch_up_window_ms=parse_ms(said.catch_up_window),
-            late_after_ms=parse_ms(said.late_after),
-            jitter_ms=parse_ms(said.jitter),
+            occurrence=declared.occurrence,
+            timezone=declared.timezone,
+            starts_at=None if declared.starts_at is None else from_text(declared.starts_at),
+            ends_at=None if declared.ends_at is None else from_text(declared.ends_at),
+            catch_up_window_ms=parse_ms(declared.catch_up_window),
+            late_after_ms=parse_ms(declared.late_after),
+            jitter_ms=parse_ms(declared.jitter),
         )
     )

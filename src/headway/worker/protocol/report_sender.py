@@ -123,10 +123,10 @@ class ReportSender(ProtocolThread):
         if isinstance(outcome, ErroredReport) and outcome.error.type == _UNDELIVERED:
             self._attempts.acknowledged(_key(outcome))
             return
-        told = FunctionError(
+        undelivered = FunctionError(
             code=code, type=_UNDELIVERED, message=f"The server refused it: {error}"[:1000], retryable=False
         )
-        self._buffer.put(ErroredReport(run_id=outcome.run_id, epoch=outcome.epoch, error=told))
+        self._buffer.put(ErroredReport(run_id=outcome.run_id, epoch=outcome.epoch, error=undelivered))
 
     def _settle(self, batch: list[Entry], answer: ReportAnswer) -> None:
         attempts = self._attempts

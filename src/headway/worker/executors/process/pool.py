@@ -285,9 +285,9 @@ class _ChildExecution:
         self._attempt.alive()
         try:
             for frame in self._child.pipe.frames():
-                told = _decode(frame)
-                self._child.loaded |= told == LoadFrame()
-                self.relay.handle_frame(told)
+                message = _decode(frame)
+                self._child.loaded |= message == LoadFrame()
+                self.relay.handle_frame(message)
         except (msgspec.MsgspecError, OSError):
             self._child.kill()  # user code has written into the socket: nothing it says can be trusted
             return False
