@@ -242,10 +242,10 @@ class Harness:
         try:
             assert [] == self.wrong()
             kept = {(t, q, s): n for t, q, s, n in self.sql(COUNTERS) if n}
-            definitions = self.store.definitions
-            assert kept == {place: n for place, n in definitions.counts.items() if n}
-            assert definitions.lanes_with_work == {
-                (q, t) for (t, q, s), n in definitions.counts.items() if n > 0 and s == "queued"
+            counters = self.store.counters
+            assert kept == {place: n for place, n in counters.counts.items() if n}
+            assert counters.lanes_with_work == {
+                (q, t) for (t, q, s), n in counters.counts.items() if n > 0 and s == "queued"
             }
         finally:
             if self._side is not None:

@@ -139,8 +139,8 @@ MUTANTS = (
         "tests/faults/test_races.py::test_one_idempotency_key_in_one_batch_has_one_effect",
     ),
     Mutant(
-        "commit-in-the-middle", "Writer._transact",
-        "uow.seal()", "database.commit()\ndatabase.begin()\nunit.seal()",
+        "commit-in-the-middle", "UnitOfWork.commit",
+        "self.seal()", "self.database.commit()\nself.database.begin()\nself.seal()",
         "tests/faults/test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
     ),
     Mutant(
@@ -510,11 +510,11 @@ MUTANTS = (
         "tests/faults/test_partitions.py::test_a_worker_that_is_cut_off_one_way_loses_its_run_to_one_that_is_not[back-sqlite]",
     ),
     Mutant(
-        "answered-before-commit", "Writer._do",
-        "command.result = command.apply(uow)",
-        "command.result = command.apply(uow)\n"
+        "answered-before-commit", "Writer._transact",
+        "self._do(command, uow)",
+        "self._do(command, uow)\n"
         "if self._loop:\n"
-        "    self._loop.call_soon_threadsafe(command.settle)",
+        "    self._loop.call_soon_threadsafe(self._settle, [command], None)",
         "tests/faults/test_disk.py::test_every_acknowledged_start_was_synced_before_its_answer_was_sent",
     ),
     Mutant(
@@ -660,8 +660,8 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "answered-before-the-commit", "Writer._do",
-        "command.result = command.apply(uow)", "command.result = command.work(uow)\ncommand.settle()",
+        "answered-before-the-commit", "Writer._transact",
+        "self._do(command, uow)", "self._do(command, uow)\nself._settle([command], None)",
         SIMULATED,
     ),
     Mutant(
@@ -750,12 +750,12 @@ MUTANTS = (
     ),
     Mutant(
         "postgres-answered-before-the-commit", "Writer._transact",
-        "uow.seal()",
-        "uow.seal()\n"
+        "uow.commit(self._messages)",
         "for command in done:\n"
         "    if self._loop and command.grows:\n"
-        "        self._loop.call_soon_threadsafe(command.settle)\n"
-        "threading.Event().wait(0.2)",
+        "        self._loop.call_soon_threadsafe(self._settle, [command], None)\n"
+        "threading.Event().wait(0.2)\n"
+        "uow.commit(self._messages)",
         "tests/faults/test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all[writer.before_commit-start-postgres]",
     ),
     Mutant(
@@ -770,7 +770,7 @@ MUTANTS = (
     ),
     Mutant(
         "writers-share-their-counters", "Writer._transact",
-        "-self._catalog.shard if self._second else None", "None",
+        "-self._definitions.counters.shard if self._second else None", "None",
         WRITERS + "test_the_counters_of_one_writer_are_no_lock_for_the_other",
     ),
     Mutant(
@@ -779,7 +779,7 @@ MUTANTS = (
         WRITERS + "test_a_report_that_queues_its_run_again_wakes_the_claims_that_wait",
     ),
     Mutant(
-        "counted-in-the-middle-of-a-commit", "DefinitionCache._between_commits",
+        "counted-in-the-middle-of-a-commit", "Counters.read_between_commits",
         "self._commits == before and (not self._committing)", "True",
         WRITERS + "test_counters_that_are_read_while_the_other_writer_commits_are_read_again",
     ),
@@ -828,8 +828,8 @@ MUTANTS = (
         WRITING + "test_a_writer_that_fails_answers_all_who_wait_and_says_so",
     ),
     Mutant(
-        "one-answer-keeps-back-the-others", "Command.settle",
-        "isinstance(self.failure, StopIteration)", "False",
+        "one-answer-keeps-back-the-others", "Writer._settle",
+        "isinstance(failure, StopIteration)", "False",
         WRITING + "test_whatever_a_command_raises_it_is_answered_and_so_are_those_after_it",
     ),
     Mutant(
@@ -875,11 +875,11 @@ MUTANTS = (
     ),
     Mutant(
         "pulse-counts-nothing", "Servers._pulse",
-        "uow.definitions.recount(uow.database)", "pass",
+        "uow.counters.reload(uow.database)", "pass",
         SHARED + "test_a_sign_of_life_that_fails_anywhere_is_given_the_next_time_with_all_that_belongs_to_it",
     ),
     Mutant(
-        "counts-below-zero", "DefinitionCache.shown",
+        "counts-below-zero", "Counters.above_zero",
         "n > 0", "n",
         SHARED + "test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_they_are_counted",
     ),
@@ -932,12 +932,12 @@ MUTANTS = (
     ),
     Mutant(
         "postgres-answered-before-the-commit-2", "Writer._transact",
-        "database.commit(() if self._tell is None else self._tell(uow))",
+        "uow.commit(self._messages)",
         "for command in done:\n"
         "    if self._loop and command.grows:\n"
-        "        self._loop.call_soon_threadsafe(command.settle)\n"
+        "        self._loop.call_soon_threadsafe(self._settle, [command], None)\n"
         "threading.Event().wait(0.2)\n"
-        "database.commit(() if self._tell is None else self._tell(uow))",
+        "uow.commit(self._messages)",
         OUTAGES + "test_nothing_is_lost_and_all_goes_on_when_one_of_two_servers_is_killed",
     ),
     Mutant(
@@ -1157,8 +1157,8 @@ MUTANTS = (
         "tests/faults/test_damage.py::test_a_text_that_is_none_any_more_is_found",
     ),
     Mutant(
-        "commit-in-the-middle-2", "Writer._transact",
-        "uow.seal()", "uow.flush()\ndatabase.commit()\ndatabase.begin()\nunit.seal()",
+        "commit-in-the-middle-2", "UnitOfWork.commit",
+        "self.seal()", "self.flush()\nself.database.commit()\nself.database.begin()\nself.seal()",
         "tests/faults/test_damage.py::test_a_bit_that_flips_in_the_log_leaves_what_was_before_it[30]",
     ),
     Mutant(

@@ -11,7 +11,7 @@ from headway.notify.events import SessionsChanged
 from headway.protocol import workers as wire
 from headway.runs.built_in.worker import BuiltInWorker
 from headway.server import BUILT_IN, NATIVE_SURFACE
-from headway.store import meters
+from headway.store import counters
 from headway.web.asgi import Api
 from headway.web.metrics import exposition
 
@@ -34,7 +34,7 @@ def of(task="t", organisation=1, **more):
 def buckets(found, name, task="t"):
     """Return (bound, how many) of the buckets of a histogram in which something is."""
     counted, before = [], 0.0
-    for bound in (*map(str, meters.BOUNDS_S), "+Inf"):
+    for bound in (*map(str, counters.BOUNDS_S), "+Inf"):
         now = found[name + "_bucket" + of(task, le=bound)]
         if now > before:
             counted.append((bound, now - before))
@@ -105,8 +105,8 @@ async def test_what_is_undone_is_not_counted(harness):
 
 
 async def test_the_number_of_series_is_bounded_in_all_and_for_each_organisation(harness, monkeypatch):
-    monkeypatch.setattr(meters, "OF_ORGANISATION_MAX", 3)
-    monkeypatch.setattr(meters, "TASKS_MAX", 5)
+    monkeypatch.setattr(counters, "OF_ORGANISATION_MAX", 3)
+    monkeypatch.setattr(counters, "TASKS_MAX", 5)
     for organisation in (1, 2, 3):
         await harness.act_for(organisation)
         worker = await harness.worker(*(declare(f"t{n}") for n in range(4)))

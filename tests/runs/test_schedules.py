@@ -250,7 +250,7 @@ async def test_a_long_catch_up_is_done_in_parts_and_leaves_nothing_out(harness):
     await create(harness, overlap="allow", catch_up="all", catch_up_max=2 * AT_ONCE + 10)
     await harness.advance(2 * AT_ONCE * MINUTE)
     window = 1_440  # a day
-    assert harness.store.definitions.count() == window + 1
+    assert harness.store.counters.count() == window + 1
     (row,) = harness.sql("SELECT count(*), sum(CASE WHEN outcome = 'ran' THEN 1 ELSE 0 END) FROM slots")
     assert row[1] == window + 1
     assert (await harness.schedules.get("s")).last_slot == START + 2 * AT_ONCE * MINUTE
@@ -373,7 +373,7 @@ async def test_a_repeated_request_has_one_effect(harness):
         await harness.schedules.create(asked, key("one", b'{"a":1}'))
     run = await harness.schedules.trigger("s", TriggerSchedule(), key("two"))
     assert (await harness.schedules.trigger("s", TriggerSchedule(), key("two"))).id == run.id
-    assert harness.store.definitions.count() == 1
+    assert harness.store.counters.count() == 1
 
 
 # -- changing -----------------------------------------------------------------------------------------------------------------
@@ -490,7 +490,7 @@ async def test_a_back_fill_runs_each_slot_that_has_no_run_and_asked_twice_none_t
     assert await ran(harness) == [2]
     planned = await backfill(harness, -2, 5, dry_run=True)
     assert planned.dry_run
-    assert harness.store.definitions.count() == 1
+    assert harness.store.counters.count() == 1
     filled = await backfill(harness, -2, 5, overlap="queue")
     assert [slot.nominal for slot in planned.slots] == [slot.nominal for slot in filled.slots]
     assert await ran(harness) == [-2, -1, 0, 1, 2, 3, 4, 5]

@@ -55,8 +55,8 @@ async def test_a_key_that_is_revoked_at_one_server_is_refused_at_the_other_and_i
     }))  # fmt: skip
     await soon(lambda: _true(api.waiting))
     if not told:
-        pair.a.store.peers.tell = lambda uow: []
-        pair.a.store.writer._tell = lambda uow: []
+        pair.a.store.peers.messages = lambda announced: []
+        pair.a.store.writer._messages = lambda announced: []
     await pair.a.service.of(1).keys.revoke(key_id, EVERYBODY, Origin())
     if not told:  # the message was lost: the next look finds it
         await pair.b.service.access.tick()

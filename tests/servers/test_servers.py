@@ -468,15 +468,15 @@ async def test_no_count_is_shown_below_zero_though_others_runs_are_taken_before_
     await pair.pulse()
     for _ in range(3):
         await pair.a.start()
-    pair.b.store.definitions.expect([("default", "t")])  # there is something, it is not said how much
+    pair.b.store.counters.expect([("default", "t")])  # there is something, it is not said how much
     assert 3 == len(await pair.b.claim(worker, 3, "5s"))
-    assert -2 == pair.b.store.definitions.counts["t", "default", "queued"]
+    assert -2 == pair.b.store.counters.counts["t", "default", "queued"]
     everything = RunFilter()
     assert {"running": 3} == await pair.b.runs.count(everything, "state")
     assert {"running": 3} == pair.b.tasks.counts("t")
     assert {"t": 3} == await pair.b.runs.count(everything, "task")
     await pair.pulse(pair.b)
-    assert ("t", "default", "queued") not in pair.b.store.definitions.counts
+    assert ("t", "default", "queued") not in pair.b.store.counters.counts
 
 
 async def test_runs_that_are_counted_by_their_state_are_those_of_all_servers_now(pair):

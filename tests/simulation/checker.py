@@ -283,7 +283,7 @@ class HistoryChecker:
         }
         stones = {row[0] for row in self._connection.execute("SELECT run_id FROM tombstones")}
         kept = {(t, q, s): n for t, q, s, n in self._connection.execute(COUNTERS) if n}
-        counted = {place: n for place, n in definitions.counts.items() if n}
+        counted = {place: n for place, n in definitions.counters.counts.items() if n}
         hold(kept == counted, "definitions", f"it says {counted}, the store {kept}")
         hold(set(rows) <= set(self.stories), "store", "there are runs without a history")
         for run_id, story in self.stories.items():

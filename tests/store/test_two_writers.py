@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from headway.protocol import workers as wire
-from headway.store.definition_cache import LOOKS_MAX, DefinitionCache
+from headway.store.counters import READS_MAX, CounterChanges, Counters
 
 of_postgres = pytest.mark.parametrize("disk", ["postgres"], indirect=True)
 
@@ -98,11 +98,11 @@ async def test_a_statement_that_the_database_has_forgotten_is_prepared_anew_and_
     assert {"queued": 5} == disk.tasks.counts("t")
 
 
-class Counters:
+class CounterTable:
     """A table of counters that another writer changes while it is read."""
 
-    def __init__(self, definitions, commits):
-        self.definitions, self.commits, self.count = definitions, commits, 0
+    def __init__(self, counters, commits):
+        self.counters, self.commits, self.count = counters, commits, 0
         self.reads = 0
 
     def rows(self, name):
@@ -110,36 +110,48 @@ class Counters:
         seen = self.count
         if self.commits:
             self.commits -= 1
-            with self.definitions.committing():
-                self.count += 1
-                self.definitions.add({("t", "q", "queued"): 1}, {}, {})
+            self.counters.commit(self, (), ONE_QUEUED)
         return [("t", "q", "queued", seen)]
 
+    def commit(self, messages):
+        self.count += 1
 
-@pytest.mark.parametrize("commits", [0, 1, LOOKS_MAX - 1])
+
+ONE_QUEUED = CounterChanges(counts={("t", "q", "queued"): 1})
+
+
+@pytest.mark.parametrize("commits", [0, 1, READS_MAX - 1])
 def test_counters_that_are_read_while_the_other_writer_commits_are_read_again(commits):
-    definitions = DefinitionCache(shared=True)
-    table = Counters(definitions, commits)
-    definitions.recount(table)
-    assert {("t", "q", "queued"): commits} == definitions.counts == {("t", "q", "queued"): table.count}
+    counters = Counters()
+    table = CounterTable(counters, commits)
+    counters.reload(table)
+    assert {("t", "q", "queued"): commits} == counters.counts == {("t", "q", "queued"): table.count}
     assert commits + 1 == table.reads
 
 
-def test_counters_are_not_taken_over_in_the_middle_of_a_commit():
-    definitions = DefinitionCache(shared=True)
-    with contextlib.ExitStack() as commit:
-        commit.enter_context(definitions.committing())
-        table = Counters(definitions, 0)
+async def test_counters_are_not_taken_over_in_the_middle_of_a_commit():
+    counters = Counters()
+    table = CounterTable(counters, 0)
+    on_disk, counted = threading.Event(), threading.Event()
+
+    def commit(messages):
         table.count = 1  # it is in the store, and not in memory yet
-        reading = table.rows
+        on_disk.set()
+        counted.wait(20)
 
-        def rows(name):
-            if table.reads == 2:
-                definitions.add({("t", "q", "queued"): 1}, {}, {})
-                commit.close()
-            return reading(name)
+    table.commit = commit
+    committing = asyncio.ensure_future(asyncio.to_thread(counters.commit, table, (), ONE_QUEUED))
+    await asyncio.to_thread(on_disk.wait, 20)
+    reading = table.rows
 
-        table.rows = rows
-        definitions.recount(table)
-    assert {("t", "q", "queued"): 1} == definitions.counts
+    def rows(name):
+        if table.reads == 2:
+            counted.set()
+            while not committing.done():
+                threading.Event().wait(0.001)
+        return reading(name)
+
+    table.rows = rows
+    await asyncio.to_thread(counters.reload, table)
+    assert {("t", "q", "queued"): 1} == counters.counts
     assert 4 == table.reads, "what was read before the commit was over is not taken"

@@ -17,8 +17,8 @@ from headway.kernel.task import Task
 from headway.notify.events import ClaimsLeft, LaneClosed
 from headway.protocol.workers import Lease
 from headway.runs.transitions import move
+from headway.store.counters import Lane
 from headway.store.damage import is_json
-from headway.store.definition_cache import Lane
 from headway.store.unit_of_work import UnitOfWork, as_rows, place
 
 _EMPTY: Final = msgspec.Raw(b"{}")
@@ -98,7 +98,7 @@ def claim(uow: UnitOfWork, wanted: Claim) -> list[Lease]:
 def _take(uow: UnitOfWork, wanted: Claim) -> list[Run]:
     lanes: set[Lane] = set()
     plain = []
-    for lane in uow.definitions.lanes_with_work.union(uow.ready):
+    for lane in uow.counters.lanes_with_work.union(uow.ready):
         if wanted.wants(lane):
             task, queue = uow.task(lane[1]), uow.queue(lane[0])
             if task.active and not queue.paused:

@@ -300,7 +300,7 @@ class Runs:
         counts: dict[str, int] = {}
         if wanted == RunFilter() and group_by in ("state", "task", "queue"):
             place = {"task": 0, "queue": 1, "state": 2}[group_by]
-            found = [(where[place], n) for where, n in self._catalog.shown() if space.owns(where[1])]
+            found = [(where[place], n) for where, n in self._store.counters.above_zero() if space.owns(where[1])]
         else:
             found = list((await self._store.read.count(space.wanted(wanted), group_by)).items())
         for group, number in found:

@@ -105,11 +105,10 @@ class Servers:
         else:
             self._say(uow, peers, mine.shard)
         if self._beat % DEFINED_EVERY:
-            uow.definitions.recount(uow.database)
+            uow.counters.reload(uow.database)
         else:
             uow.definitions.load(uow.database)
-        for queue, task in uow.definitions.lanes_with_work:
-            uow.ready[queue, task] = None
+        uow.expect(uow.counters.lanes_with_work)
         known = uow.database.rows("workers_of", server_id=peers.server_id)
         return [
             *((worker_id, state) for worker_id, state in known),
@@ -156,7 +155,7 @@ class Servers:
 
     def _say(self, uow: UnitOfWork, peers: Peers, shard: int) -> None:
         self._beat += 1
-        uow.definitions.shard = shard
+        uow.counters.shard = shard
         uow.later(
             "save_server", id=peers.server_id, shard=shard, host=peers.host, pid=peers.pid, version=peers.version,
             beat=self._beat, created_at=uow.now_ms, heard_at=uow.now_ms,

@@ -23,7 +23,7 @@ from headway.runs.services import OrganisationServices
 from headway.runs.sessions import Sessions
 from headway.runs.starting import RunFactory
 from headway.runs.workers import Declarations, Workers
-from headway.store.definition_cache import Lane
+from headway.store.counters import Lane
 from headway.store.store import Store
 from headway.vault import Vault, as_secrets
 

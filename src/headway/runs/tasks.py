@@ -107,7 +107,7 @@ class Tasks:
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the organisation's runs of the task by state, from the maintained counters."""
-        return self._store.definitions.by_state(self._space, tasks=self._space.tasks(name))
+        return self._store.counters.by_state(self._space, tasks=self._space.tasks(name))
 
     async def activate(self, name: str, *, active: bool) -> Task:
         """Let the task take and execute runs, or stop it from doing so. What runs goes on; what is queued waits.
@@ -155,12 +155,12 @@ class Queues:
 
     def counts(self, name: str) -> dict[str, int]:
         """Return the queue's runs by state, from the maintained counters."""
-        return self._store.definitions.by_state(self._space, queue=self._space.inside(name))
+        return self._store.counters.by_state(self._space, queue=self._space.inside(name))
 
     async def oldest(self, name: str) -> int | None:
         """Return since when the queue's oldest ready run has been due."""
         stored = self._space.inside(name)
-        tasks = [task for queue, task in self._store.definitions.lanes_with_work if queue == stored]
+        tasks = [task for queue, task in self._store.counters.lanes_with_work if queue == stored]
         return await self._store.read.oldest_ready(stored, tasks) if tasks else None
 
     async def pause(self, name: str, *, paused: bool) -> Queue:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from headway.kernel import lifecycle
 from headway.kernel.lifecycle import CAUSES, Claimed, Unblocked, decide
 from headway.kernel.run import FINAL, Blocker, Run, State
-from headway.store.meters import CLAIMED, ENDED, POISONED, RETRIED
+from headway.store.counters import CLAIMED, ENDED, POISONED, RETRIED
 from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode

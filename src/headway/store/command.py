@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Generic, TypeVar
 
-from headway.store.definition_cache import Lane
+from headway.store.counters import Lane
 from headway.store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -33,6 +33,8 @@ class Command(ABC, Generic[T]):
     trusts: bool = False
     """Whether the copies of runs in memory will do, as for reports; these are written by the second writer, if there is one."""
 
+    lanes_found: Collection[Lane] = ()
+    """Lanes of those with queued runs, as the writer found them when it took the command."""
     future: asyncio.Future[T] | None = None
     result: T | None = None
     failure: BaseException | None = None
@@ -44,19 +46,6 @@ class Command(ABC, Generic[T]):
     @abstractmethod
     def apply(self, uow: UnitOfWork) -> T:
         """Change the unit and return the result; a HeadwayError is raised in the caller, and must leave no change."""
-
-    def settle(self) -> None:
-        """Set the future, unless its caller has gone."""
-        self.settled = True
-        future = self.future
-        if future is None or future.done():
-            return
-        if isinstance(self.failure, StopIteration):  # a future takes none: this and all after it would go unanswered
-            future.set_exception(RuntimeError(repr(self.failure)))
-        elif self.failure is not None:
-            future.set_exception(self.failure)
-        else:
-            future.set_result(self.result)  # type: ignore[arg-type]  # apply returned a T
 
 
 class Statement(Command[None]):

@@ -9,7 +9,7 @@ import msgspec
 
 from headway.notify.events import CommitEvent
 from headway.notify.message import Message, messages, read
-from headway.store.unit_of_work import UnitOfWork
+from headway.store.unit_of_work import Announcements
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -60,10 +60,8 @@ class Peers:
             return
         loop.call_soon_threadsafe(self._on_message, message)
 
-    def tell(self, uow: UnitOfWork) -> list[str]:
+    def messages(self, announced: Announcements) -> list[str]:
         """Return the messages about a transaction that is about to commit."""
-        committed = uow.committed
         return messages(
-            self.server_id, committed.run_ids, committed.lanes, committed.all_events(),
-            catalog=bool(uow.tasks or uow.queues or uow.organisations),
-        )  # fmt: skip
+            self.server_id, announced.run_ids, announced.lanes, announced.all_events(), catalog=announced.definitions
+        )

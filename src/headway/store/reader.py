@@ -65,7 +65,7 @@ class Reader:
         assert near is not None or far is not None
         self._dialect = dialect
         self._clock = clock
-        self._catalog = definitions
+        self._definitions = definitions
         self.near = near
         self.window = WINDOW
         self._owned: dict[str, int] = {}
@@ -238,7 +238,7 @@ class Reader:
 
     def _of_one(self, wanted: RunFilter) -> RunFilter:
         """The ids are everybody's: where several share the store, all runs of one are found by their states."""
-        if len(self._catalog.organisations) > 1 and lists.leads(wanted) == [BY_ID]:
+        if len(self._definitions.organisations) > 1 and lists.leads(wanted) == [BY_ID]:
             return replace(wanted, state=tuple(State))
         return wanted
 
@@ -246,8 +246,8 @@ class Reader:
         """Tell whether the counters know that there is nothing: an index would be walked to its end to find that out."""
         if at.by_end and wanted.state and FINAL.isdisjoint(wanted.state):
             return True
-        named = bool(wanted.state or wanted.task or wanted.queue) and not self._catalog.shared
-        return named and self._catalog.count_wanted(wanted) == 0
+        named = bool(wanted.state or wanted.task or wanted.queue) and not self._definitions.shared
+        return named and self._definitions.counters.count_wanted(wanted) == 0
 
     async def count(self, wanted: RunFilter, group_by: str | None) -> dict[str, int]:
         """Return how many runs are wanted, by group or under the empty name."""

@@ -20,13 +20,14 @@ from headway.notify.events import CommitEvent, Dispatcher, MessagesMissed, Stora
 from headway.notify.local import LocalNotifier
 from headway.notify.message import Message, marks_in
 from headway.store.command import Command, FunctionCommand
+from headway.store.counters import Counters
 from headway.store.database import Database, Reading
 from headway.store.definition_cache import DefinitionCache
 from headway.store.peers import Peers
 from headway.store.reader import Reader
 from headway.store.reserve import Reserve
 from headway.store.statements import Dialect
-from headway.store.unit_of_work import Committed, HookTable, UnitOfWork
+from headway.store.unit_of_work import Announcements, HookTable, UnitOfWork
 from headway.store.writer import Writer
 
 T = TypeVar("T")
@@ -59,7 +60,8 @@ class Store:
         self.clock = clock
         self.dialect = dialect
         """What statements that depend on a request are spelt in."""
-        self.definitions = DefinitionCache(shared=peers is not None)
+        self.counters = Counters()
+        self.definitions = DefinitionCache(self.counters, shared=peers is not None)
         self.definitions.load(writing)
         self.notifier = LocalNotifier()
         self.read = Reader(dialect, clock, self.definitions, near, far, readers)
@@ -80,7 +82,7 @@ class Store:
                 clock,
                 on_commit=self._reported if second else self._committed,
                 on_broken=lambda error: self.events.publish(StorageStopped(error)),
-                tell=None if peers is None else peers.tell,
+                messages=None if peers is None else peers.messages,
                 on_regained=self._back,
                 threaded=threaded,
                 cache=cache,
@@ -228,8 +230,7 @@ class Store:
 
     def _reload(self, uow: UnitOfWork) -> None:
         self.definitions.load(uow.database)
-        for queue, task in self.definitions.lanes_with_work:
-            uow.ready[queue, task] = None
+        uow.expect(self.counters.lanes_with_work)
 
     def _heard(self, message: Message | None) -> None:
         """Look where another server says that something has changed; None: everywhere."""
@@ -239,7 +240,7 @@ class Store:
             return
         self.notifier.publish_marks(marks_in(message))
         if message.lanes:
-            self.definitions.expect(message.lanes)
+            self.counters.expect(message.lanes)
             self.writer.expect(message.lanes)
         if message.catalog:
             self.soon(self.refresh)
@@ -268,7 +269,7 @@ class Store:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _committed(self, committed: Committed) -> None:
+    def _committed(self, committed: Announcements) -> None:
         self.generation += 1
         if self.notifier.watchers:
             self.notifier.publish(committed.run_ids)
@@ -276,7 +277,7 @@ class Store:
             for event in committed.all_events():
                 self.events.publish(event)
 
-    def _reported(self, committed: Committed) -> None:
+    def _reported(self, committed: Announcements) -> None:
         """Of the second writer: the first has the claims that may be waiting for what it has left."""
         if committed.lanes:
             self.writer.expect(committed.lanes)

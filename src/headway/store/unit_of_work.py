@@ -1,21 +1,22 @@
-"""One transaction's work: runs are loaded once, decided on in memory, and written in a constant number of statements.
+"""Unit of work of one transaction: runs are loaded once, changed in memory, and written in a constant number of statements.
 
-A unit belongs to the writer. Commands that share its transaction see each other's changes in order. The database is
-written at `flush`; nothing is promised before the commit. A command that raises after it has changed something spoils
-the unit: the writer rolls back and carries out the others again, which costs nothing when nothing goes wrong.
+It belongs to the writer. Commands that share its transaction see each other's changes in order. The database is written
+at `flush`; nothing is promised before the commit. A command that raises after it has changed something spoils the
+transaction: the writer rolls back and applies the others again, which costs nothing when nothing goes wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import asdict, astuple, replace
 
-from headway.features.access import store as access
-from headway.features.access.model import AuditEvent
+from headway import failpoints
 from headway.kernel.event import Step
 from headway.kernel.organisation import Organisation
 from headway.kernel.run import DamagedRun, Run, State
@@ -23,10 +24,10 @@ from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.kernel.worker import Queue, Worker
 from headway.notify.events import CommitEvent, DeadlineSet, RunDue, Timer
-from headway.store.damage import MARK, is_json
+from headway.store.counters import CounterChanges, Lane, Note
+from headway.store.damage import INVALID_JSON, MARK, is_json, parse
 from headway.store.database import Database, Outdated
-from headway.store.definition_cache import DefinitionCache, Lane, decode_task
-from headway.store.meters import Note
+from headway.store.definition_cache import DefinitionCache, Definitions, decode_task
 from headway.store.statements import RUN_COLUMNS
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -82,19 +83,18 @@ def as_rows(rows: Iterable[Any]) -> str:
     return _encode(rows if isinstance(rows, list) else list(rows)).decode()
 
 
-class Committed:
+class Announcements(msgspec.Struct, eq=False):
     """Announcements of one transaction, or of several that were committed one after the other."""
 
-    __slots__ = ("events", "lanes", "run_ids", "timers")
-
-    def __init__(self) -> None:
-        self.run_ids: dict[str, None] = {}
-        """Runs that changed."""
-        self.lanes: dict[Lane, None] = {}
-        """Lanes with runs left that can be claimed."""
-        self.timers: dict[type[Timer], int] = {}
-        """The earliest moment of each kind, in milliseconds."""
-        self.events: dict[CommitEvent, None] = {}
+    run_ids: dict[str, None] = {}
+    """Runs that changed."""
+    lanes: dict[Lane, None] = {}
+    """Lanes with runs left that can be claimed."""
+    timers: dict[type[Timer], int] = {}
+    """The earliest moment of each kind, in milliseconds."""
+    events: dict[CommitEvent, None] = {}
+    definitions: bool = False
+    """Whether tasks, queues or organisations changed."""
 
     def set_timer(self, kind: type[Timer], at_ms: int) -> None:
         """Keep the moment if it is the earliest of its kind."""
@@ -102,11 +102,12 @@ class Committed:
         if known is None or at_ms < known:
             self.timers[kind] = at_ms
 
-    def include(self, other: Committed) -> None:
+    def include(self, other: Announcements) -> None:
         """Add the announcements of a later transaction."""
         self.run_ids.update(other.run_ids)
         self.lanes.update(other.lanes)
         self.events.update(other.events)
+        self.definitions = self.definitions or other.definitions
         for kind, at_ms in other.timers.items():
             self.set_timer(kind, at_ms)
 
@@ -120,9 +121,6 @@ class Committed:
 class UnitOfWork:
     """The work of one transaction."""
 
-    _written = 0
-    """Events that were written in this transaction."""
-
     def __init__(
         self,
         database: Database,
@@ -134,52 +132,46 @@ class UnitOfWork:
     ) -> None:
         """`cache` holds leased runs as they were committed, which need not be read again.
 
-        `shard` says in which rows the counters are changed; None: in those of the definition cache at the end.
+        `shard` is the number of the rows in which the counters are changed; None: that of `definitions` at the commit.
         """
         self.database = database
         self.definitions = definitions
+        self.counters = definitions.counters
         self.now_ms = now_ms
         self.hooks = hooks
-        self.committed = Committed()
+        self.announced = Announcements()
         """Everything that this transaction announces after its commit."""
-        self.deferred: dict[Callable[[UnitOfWork, list[Any]], None], dict[Any, None]] = {}
-        """Functions to call after all commands, with the keys for each; see `defer`."""
+        self.notes: list[Note] = []
+        """Notes for the meters of tasks, which count them after the commit."""
+        self.changes = 0
+        """Number of changes so far; a command that raises must not have raised this."""
+        self.ready: dict[Lane, bool] = {}
+        """Lanes in which a run may now be claimable; True: by a change in this transaction."""
+        self._counted = CounterChanges(notes=self.notes)
+        self._defined = Definitions()
+        self._deferred: dict[Callable[[UnitOfWork, list[Any]], None], dict[Any, None]] = {}
+        self._last: dict[Callable[[Database, list[Any]], None], list[Any]] = {}
         self._locals: dict[type, Any] = {}
         self._cache = cache
         self._shard = shard
-        self._kept: dict[str, Run | None] = {}
-        """What the cache has to say of the runs that were saved, once that is committed."""
+        self._for_cache: dict[str, Run | None] = {}
+        """Saved runs, and None for removed ones, for the cache after the commit."""
         self._runs: dict[str, Run | None] = {}
-        self._trusted: set[str] = set()
+        self._from_cache: set[str] = set()
+        """Runs that may be older than in the store, since other servers share it."""
         self._replies: dict[str, tuple[str, str] | None] = {}
         self._inserted: dict[str, Run] = {}
-        self._handed: dict[str, Run] = {}
-        """Runs that were born and claimed before anything of them was written."""
+        self._inserted_claimed: dict[str, Run] = {}
         self._saved: dict[str, Shape] = {}
-        self._was: dict[str, int] = {}
-        """The version that each saved run has in the store."""
+        self._versions: dict[str, int] = {}
+        """Versions that the saved runs have in the store."""
         self._events: list[tuple[str, int, str, int, str]] = []
+        self._events_written = 0
         self._steps: dict[tuple[str, str], Step] = {}
         self._results: dict[tuple[str, int], tuple[str, int, str, str, int]] = {}
         self._labels: dict[tuple[str, str, str], None] = {}
-        self._later: list[tuple[int | None, str, dict[str, Any]]] = []
-        self._counts: dict[tuple[str, str, str], int] = {}
-        self._finished: dict[tuple[str, str, str], int] = {}
-        self._started: dict[tuple[str, str], int] = {}
-        self.notes: list[Note] = []
-        """Notes for the meters of tasks, which count them once this is committed."""
+        self._statements: list[tuple[int | None, str, dict[str, Any]]] = []
         self._remembered: dict[str, tuple[str, str, str, int]] = {}
-        self.changes = 0
-        """How many changes were made so far; a command that raises must not have raised this."""
-        self.tasks: dict[str, Task] = {}
-        """Definitions that this transaction changed."""
-        self.queues: dict[str, Queue] = {}
-        self.organisations: dict[int, Organisation] = {}
-        self.ready: dict[Lane, None] = {}
-        """Lanes in which a run may now be claimable."""
-        self.opened: dict[Lane, None] = {}
-        """Those of them that this transaction has made so."""
-        self._audit: list[AuditEvent] = []
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -212,12 +204,12 @@ class UnitOfWork:
         if cached is not None:
             self._runs[run_id] = cached
             if self.definitions.shared:
-                self._trusted.add(run_id)
+                self._from_cache.add(run_id)
         return cached is not None
 
     def doubt(self, run_id: str) -> None:
         """Raise Outdated if what is to be refused was decided on a copy that may be old: it is decided again."""
-        if run_id in self._trusted:
+        if run_id in self._from_cache:
             raise Outdated(f"{run_id} was a copy")
 
     def run(self, run_id: str) -> Run | None:
@@ -241,10 +233,15 @@ class UnitOfWork:
         self.flush()
         return self.seen(self.database.rows(name, **binds))
 
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """Definitions of tasks at this point of the transaction."""
+        return ChainMap(self._defined.tasks, self.definitions.tasks)
+
     def task(self, name: str) -> Task:
         """Return the task's definition at this point of the transaction."""
-        if self.tasks and name in self.tasks:
-            return self.tasks[name]
+        if self._defined.tasks and name in self._defined.tasks:
+            return self._defined.tasks[name]
         return self.definitions.tasks.get(name) or self.definitions.task(name)
 
     def reply(self, key: str) -> tuple[str, str] | None:
@@ -279,9 +276,11 @@ class UnitOfWork:
         self._runs[run.id] = self._inserted[run.id] = run
         if labels:
             self._labels.update(dict.fromkeys(label_rows(run, labels)))
-        self._count(run, +1)
-        self._started[run.task, run.queue] = self._started.get((run.task, run.queue), 0) + 1
-        self._noted(run)
+        counted = self._counted
+        counts, place, lane = counted.counts, (run.task, run.queue, run.state), (run.task, run.queue)
+        counts[place] = counts.get(place, 0) + 1
+        counted.started[lane] = counted.started.get(lane, 0) + 1
+        self._announce(run)
 
     def newborn(self, lanes: Collection[Lane]) -> list[Run] | None:
         """Return the runs that were born in these lanes and not written yet, best first; None if others may be ready."""
@@ -289,7 +288,7 @@ class UnitOfWork:
             return None
         here = set(lanes)
         found = [run for run in self._inserted.values() if run.state is QUEUED and (run.queue, run.task) in here]
-        queued = self.definitions.counts, self._counts
+        queued = self.counters.counts, self._counted.counts
         ready = sum(counts.get((task, queue, QUEUED), 0) for queue, task in here for counts in queued)
         if ready != len(found) or not found:
             return None
@@ -299,40 +298,41 @@ class UnitOfWork:
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
         """Keep the run as it is now; `shape` says which of its columns may differ from `before`."""
         run_id = run.id
-        self._runs[run_id] = self._kept[run_id] = run
+        self._runs[run_id] = self._for_cache[run_id] = run
         if shape == "save_claimed" and run_id in self._inserted and run_id not in self._saved:
             del self._inserted[run_id]
-            self._handed[run_id] = run
+            self._inserted_claimed[run_id] = run
         else:
-            self._was.setdefault(run_id, before.version)
+            self._versions.setdefault(run_id, before.version)
             if self._saved.setdefault(run_id, shape) != shape:
                 self._saved[run_id] = "save_runs"
         if run.state is not before.state or run.queue != before.queue:
-            counts, old, new = self._counts, (before.task, before.queue, before.state), (run.task, run.queue, run.state)
+            counts, old, new = (
+                self._counted.counts,
+                (before.task, before.queue, before.state),
+                (run.task, run.queue, run.state),
+            )
             counts[old] = counts.get(old, 0) - 1
             counts[new] = counts.get(new, 0) + 1
             if run.finished_at is not None:
-                self._finished[new] = self._finished.get(new, 0) + 1
-        self._noted(run)
+                finished = self._counted.finished
+                finished[new] = finished.get(new, 0) + 1
+        self._announce(run)
 
-    def _noted(self, run: Run) -> None:
+    def _announce(self, run: Run) -> None:
         self.changes += 1
-        committed = self.committed
-        committed.run_ids[run.id] = None
+        announced = self.announced
+        announced.run_ids[run.id] = None
         state = run.state
         if state is QUEUED:
             if run.parked_until is None:
-                self.ready[run.queue, run.task] = self.opened[run.queue, run.task] = None
+                self.ready[run.queue, run.task] = True
             else:
-                committed.set_timer(RunDue, run.parked_until)
+                announced.set_timer(RunDue, run.parked_until)
         elif state is SCHEDULED:
-            committed.set_timer(RunDue, run.run_at)
+            announced.set_timer(RunDue, run.run_at)
         elif run.deadline_at is not None:
-            committed.set_timer(DeadlineSet, run.deadline_at)
-
-    def _count(self, run: Run, delta: int) -> None:
-        place = (run.task, run.queue, run.state)
-        self._counts[place] = self._counts.get(place, 0) + delta
+            announced.set_timer(DeadlineSet, run.deadline_at)
 
     def record(self, run: Run, kind: str, data: str) -> None:
         """Append a line to the run's history; the run's `seq` must already say its number. Its times never go back."""
@@ -365,18 +365,20 @@ class UnitOfWork:
     def later(self, name: str, /, expect: int | None = None, **binds: Any) -> None:
         """Carry out a statement when the unit is flushed; one that is to change so many rows raises Outdated if it does not."""
         self.changes += 1
-        self._later.append((expect, name, binds))
+        self._statements.append((expect, name, binds))
 
     def define(self, task: Task) -> None:
         """Save a task's definition."""
-        self.tasks[task.name] = task
+        self._defined.tasks[task.name] = task
+        self.announced.definitions = True
         self.later("save_task", name=task.name, definition=_encode(task).decode(), updated_at=self.now_ms)
 
     def queue(self, name: str) -> Queue:
         """Return the queue; it exists from its first use."""
-        known = self.queues.get(name) or self.definitions.queues.get(name)
+        known = self._defined.queues.get(name) or self.definitions.queues.get(name)
         if known is None:
-            known = self.queues[name] = Queue(name, 0, None, self.now_ms, self.now_ms)
+            known = self._defined.queues[name] = Queue(name, 0, None, self.now_ms, self.now_ms)
+            self.announced.definitions = True
             self.later("make_queue", **msgspec.structs.asdict(known))
         return known
 
@@ -394,7 +396,7 @@ class UnitOfWork:
             self.flush()
             for (text,) in self.database.rows("read_task", name=name):
                 return decode_task(text) if is_json(text) else None
-        return self.tasks.get(name) or self.definitions.tasks.get(name)
+        return self._defined.tasks.get(name) or self.definitions.tasks.get(name)
 
     def take_turn(self) -> None:
         """Let no other server decide under limits until this transaction is over: it would count what is not there yet."""
@@ -403,12 +405,14 @@ class UnitOfWork:
 
     def save_queue(self, queue: Queue) -> None:
         """Keep the queue as it is now."""
-        self.queues[queue.name] = queue
+        self._defined.queues[queue.name] = queue
+        self.announced.definitions = True
         self.later("save_queue", **msgspec.structs.asdict(queue))
 
     def save_organisation(self, organisation: Organisation) -> None:
         """Keep the organisation as it is now."""
-        self.organisations[organisation.id] = organisation
+        self._defined.organisations[organisation.id] = organisation
+        self.announced.definitions = True
         self.later("save_organisation", **msgspec.structs.asdict(organisation))
 
     def save_worker(self, worker: Worker) -> None:
@@ -418,19 +422,24 @@ class UnitOfWork:
     def emit(self, event: CommitEvent) -> None:
         """Announce `event` after the commit."""
         if isinstance(event, Timer):
-            self.committed.set_timer(type(event), event.at_ms)
+            self.announced.set_timer(type(event), event.at_ms)
         else:
-            self.committed.events[event] = None
+            self.announced.events[event] = None
 
     def defer(self, work: Callable[[UnitOfWork, list[Any]], None], key: Any) -> None:
         """Call `work` once after all commands of this transaction, before claims, with the keys that were deferred to it."""
-        self.deferred.setdefault(work, {})[key] = None
+        self._deferred.setdefault(work, {})[key] = None
 
     def carry_out_deferred(self) -> None:
         """Call the deferred functions in the order of their first deferral, and then functions deferred by them."""
-        while self.deferred:
-            work = next(iter(self.deferred))
-            work(self, list(self.deferred.pop(work)))
+        while self._deferred:
+            work = next(iter(self._deferred))
+            work(self, list(self._deferred.pop(work)))
+
+    def do_last(self, work: Callable[[Database, list[Any]], None], item: Any) -> None:
+        """Call `work` once, with the items that were given for it, as the last of the transaction: it may wait for other servers."""
+        self.changes += 1
+        self._last.setdefault(work, []).append(item)
 
     def local(self, kind: type[L]) -> L:
         """Return this transaction's object of a class, made without arguments when it is first asked for."""
@@ -440,13 +449,13 @@ class UnitOfWork:
         return found
 
     def open_lane(self, queue: str, task: str) -> None:
-        """Say that something in the lane may be claimable now."""
-        self.ready[queue, task] = self.opened[queue, task] = None
+        """Let claims look at a lane, here and on other servers, since a change in this transaction made room in it."""
+        self.ready[queue, task] = True
 
-    def audit(self, event: AuditEvent) -> None:
-        """Append a line to the log of who did what; its number and hash are given at the end of the transaction."""
-        self.changes += 1
-        self._audit.append(event)
+    def expect(self, lanes: Iterable[Lane]) -> None:
+        """Let claims look at lanes in which a run may be claimable by other transactions."""
+        for lane in lanes:
+            self.ready.setdefault(lane, False)
 
     def remove(self, runs: list[Run], policy: str) -> None:
         """Remove runs and all that belongs to them; tombstones stay."""
@@ -458,9 +467,10 @@ class UnitOfWork:
         stones = [(run.id, self.now_ms, policy, run.organisation) for run in runs]
         self.database.run("insert_tombstones", rows=as_rows(stones))
         for run in runs:
-            self._runs[run.id] = self._kept[run.id] = None
-            self.committed.run_ids[run.id] = None
-            self._count(run, -1)
+            self._runs[run.id] = self._for_cache[run.id] = None
+            self.announced.run_ids[run.id] = None
+            place = (run.task, run.queue, run.state)
+            self._counted.counts[place] = self._counted.counts.get(place, 0) - 1
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -469,7 +479,7 @@ class UnitOfWork:
         run, must = self.database.run, self.database.must
         born: tuple[tuple[Shape, dict[str, Run]], ...] = (
             ("insert_runs", self._inserted),
-            ("insert_claimed", self._handed),
+            ("insert_claimed", self._inserted_claimed),
         )
         for shape, runs in born:
             if runs:
@@ -479,14 +489,14 @@ class UnitOfWork:
             shapes: dict[Shape, list[Any]] = {}
             for run_id, shape in self._saved.items():
                 row = _PICK[shape](self._runs[run_id])  # type: ignore[arg-type]  # saved, so there
-                shapes.setdefault(shape, []).append((*row, self._was[run_id]))
+                shapes.setdefault(shape, []).append((*row, self._versions[run_id]))
             for shape, rows in shapes.items():
                 must(len(rows), shape, rows=_encode(rows).decode())
             self._saved.clear()
-            self._was.clear()
+            self._versions.clear()
         if self._events:
-            run("insert_events", rows=_encode(self._events).decode(), first=self._written)
-            self._written += len(self._events)
+            run("insert_events", rows=_encode(self._events).decode(), first=self._events_written)
+            self._events_written += len(self._events)
             self._events.clear()
         if self._results:
             run("insert_results", rows=as_rows(self._results.values()))
@@ -501,38 +511,40 @@ class UnitOfWork:
         if self._labels:
             run("insert_labels", rows=as_rows(self._labels))
             self._labels.clear()
-        for expect, name, binds in self._later:
+        for expect, name, binds in self._statements:
             if expect is None:
                 run(name, **binds)
             else:
                 must(expect, name, **binds)
-        self._later.clear()
+        self._statements.clear()
 
     def seal(self) -> None:
-        """Flush for the last time, with the counters; the commit comes next."""
+        """Flush for the last time, with the counters, and carry out the work for the end; the commit comes next."""
         self.flush()
         counts = []
-        for place, delta in self._counts.items():
+        for place, delta in self._counted.counts.items():
             if delta:
                 counts.append((*place, delta))
         if counts:
-            shard = self.definitions.shard if self._shard is None else self._shard
+            shard = self.counters.shard if self._shard is None else self._shard
             self.database.run("add_counters", rows=_encode(counts).decode(), shard=shard)
-        for lane in self.opened:
-            if lane in self.ready:
-                self.committed.lanes[lane] = None
-        if self._audit:  # last of all: here servers wait for each other
-            access.append(self.database, self._audit)
+        for lane, opened in self.ready.items():
+            if opened:
+                self.announced.lanes[lane] = None
+        for work, items in self._last.items():
+            work(self.database, items)
 
-    def publish(self) -> None:
-        """After the commit: bring the definition cache and the run cache up to date."""
-        self.definitions.add(self._counts, self._finished, self._started)
-        if self.notes:
-            self.definitions.meters.add(self.notes)
-        if self.tasks or self.queues or self.organisations:
-            self.definitions.learn(self.tasks, self.queues, self.organisations)
+    def commit(self, messages: Callable[[Announcements], Sequence[str]] | None = None) -> None:
+        """Seal and commit, with messages to other servers; then bring counters, definitions and the cache of runs up to date."""
+        self.seal()
+        if failpoints.ARMED:
+            failpoints.point("writer.before_commit")
+        self.database.settle()
+        sent = () if messages is None else messages(self.announced)
+        learn = partial(self.definitions.learn, self._defined) if self.announced.definitions else None
+        self.counters.commit(self.database, sent, self._counted, learn)
         cache = self._cache
-        for run_id, run in self._kept.items():
+        for run_id, run in self._for_cache.items():
             if run is None or run.worker_id is None:
                 cache.pop(run_id, None)
             elif run_id in cache or len(cache) < CACHED_MAX:  # never leave an older one there
@@ -552,9 +564,12 @@ def make_run(row: tuple[Any, ...]) -> Run:
     except KeyError:  # an unknown state: the run cannot go on
         run = Run(row[0], row[1], row[2], row[3], State.FAILED, *row[5:])
         return _damaged(run, row, "state")
-    for text in row[13:19]:  # the documents
-        if text is not None and text != "{}" and text != "[]" and not is_json(text):  # noqa: PLR1714 - this is faster
-            return _damaged(run, row)
+    try:
+        for text in row[13:19]:  # the documents
+            if text is not None and text != "{}" and text != "[]":  # noqa: PLR1714 - this is faster
+                parse(text)
+    except INVALID_JSON:
+        return _damaged(run, row)
     return run
 
 

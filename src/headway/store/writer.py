@@ -35,9 +35,10 @@ from headway.errors import (
 from headway.histogram import Histogram
 from headway.kernel.run import Run
 from headway.store.command import Command, FunctionCommand
+from headway.store.counters import Lane
 from headway.store.database import Database, DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
-from headway.store.definition_cache import DefinitionCache, Lane
-from headway.store.unit_of_work import NO_HOOKS, Committed, HookTable, UnitOfWork
+from headway.store.definition_cache import DefinitionCache
+from headway.store.unit_of_work import NO_HOOKS, Announcements, HookTable, UnitOfWork
 
 T = TypeVar("T")
 
@@ -80,9 +81,9 @@ class Writer:
         definitions: DefinitionCache,
         clock: Clock,
         *,
-        on_commit: Callable[[Committed], None],
+        on_commit: Callable[[Announcements], None],
         on_broken: Callable[[Exception], None],
-        tell: Callable[[UnitOfWork], Sequence[str]] | None = None,
+        messages: Callable[[Announcements], Sequence[str]] | None = None,
         on_regained: Callable[[], None] = lambda: None,
         threaded: bool = True,
         cache: dict[str, Run] | None = None,
@@ -94,11 +95,11 @@ class Writer:
         itself, or each would wait for the other's disk; the `cache` of leased runs is that of both.
         """
         self._database = database
-        self._catalog = definitions
+        self._definitions = definitions
         self._clock = clock
         self._on_commit = on_commit
         self._on_broken = on_broken
-        self._tell = tell
+        self._messages = messages
         self._on_regained = on_regained
         self._cache = {} if cache is None else cache
         self._second = second
@@ -153,7 +154,7 @@ class Writer:
             self._asleep = False
             self._wake.release()
         elif self.broken is not None:  # since we looked: nobody is there to answer
-            _fail([command], StorageFailed())[0].settle()
+            self._settle(_fail([command], StorageFailed()), None)
         return future
 
     def _refusal(self, command: Command[Any]) -> HeadwayError | None:
@@ -241,7 +242,7 @@ class Writer:
         gone = self._drop_cancelled() if self._cancelled else []
         if self._told:
             batch += self._take_in()
-        if batch and batch[0].lanes is not None and self._only_wait(batch):
+        if self._only_wait(batch):
             self._patient += batch
             batch = []
         self.busy_since_ms = self._clock.monotonic_ms() if batch else None
@@ -252,18 +253,22 @@ class Writer:
         self._taken = []
 
     def _only_wait(self, batch: list[Command[Any]]) -> bool:
-        """Tell whether all would find nothing, and change nothing: they need not try. One that is cancelled is answered."""
-        ready = self._catalog.lanes_with_work
+        """Find the lanes that patient commands can try; return True if there are none, and no command has to be applied now."""
+        ready = self._definitions.counters.lanes_with_work
+        wait = True
         for command in batch:
-            if command.lanes is None or command.cancelled or any(map(command.lanes, ready)):
-                return False
-        return True
+            if command.lanes is None:
+                wait = False
+                continue
+            command.lanes_found = list(filter(command.lanes, ready))
+            wait = wait and not command.lanes_found and not command.cancelled
+        return wait and bool(batch)
 
     def _take_in(self) -> list[Command[Any]]:
         """Return what lets those have a try who wait for the lanes into which other writers have put runs."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
         if self._wanted(told):
-            return [FunctionCommand(lambda uow: uow.ready.update(told))]
+            return [FunctionCommand(lambda uow: uow.expect(told))]
         return []
 
     def _wanted(self, lanes: Iterable[Lane]) -> bool:
@@ -278,10 +283,10 @@ class Writer:
         self._patient = patient
         return gone
 
-    def _commit(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:
+    def _commit(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Announcements | None]:
         """Carry out a batch; return the commands that are answered, and what changed."""
         failed: list[Command[Any]] = []
-        committed: Committed | None
+        committed: Announcements | None
         tries = 0
         while batch:
             try:
@@ -329,9 +334,9 @@ class Writer:
             return failed + done, committed
         return failed, None
 
-    def _one_by_one(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed | None]:
+    def _one_by_one(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Announcements | None]:
         done: list[Command[Any]] = []
-        together = Committed()
+        together = Announcements()
         for index, command in enumerate(batch):
             answered, committed = self._commit([command])
             done += answered
@@ -343,16 +348,17 @@ class Writer:
                 together.include(committed)
         return done, together
 
-    def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Committed]:
+    def _transact(self, batch: list[Command[Any]]) -> tuple[list[Command[Any]], Announcements]:
         database = self._database
-        shard = -self._catalog.shard if self._second else None
-        uow = UnitOfWork(database, self._catalog, self._cache, self._clock.now_ms(), shard, self.hooks)
+        shard = -self._definitions.counters.shard if self._second else None
         patient = [*self._patient]
+        now_ms = self._clock.now_ms()
         began = time.perf_counter()
         if failpoints.ARMED:
             failpoints.point("writer.before_begin")
         database.begin()
         try:
+            uow = UnitOfWork(database, self._definitions, self._cache, now_ms, shard, self.hooks)
             run_ids: list[str] = []
             trusted: list[str] = []
             keys: list[str] = []
@@ -365,24 +371,15 @@ class Writer:
             for command in batch:
                 if command.lanes is not None:
                     patient.append(command)
-                    uow.ready.update(dict.fromkeys(filter(command.lanes, self._catalog.lanes_with_work)))
+                    uow.expect(command.lanes_found)
                     continue
                 self._do(command, uow)
                 done.append(command)
-            if uow.deferred:
-                uow.carry_out_deferred()
+            uow.carry_out_deferred()
             served, waiting = self._serve(patient, uow) if patient else ([], patient)
             if failpoints.ARMED:
                 failpoints.point("writer.after_work")
-            uow.seal()
-            if failpoints.ARMED:
-                failpoints.point("writer.before_commit")
-            database.settle()
-            with self._catalog.committing():
-                database.commit(() if self._tell is None else self._tell(uow))
-                if failpoints.ARMED:
-                    failpoints.point("writer.after_commit")
-                uow.publish()
+            uow.commit(self._messages)
         except BaseException:
             for command in patient:  # it may leave before it has another try
                 command.result = None  # of a transaction that was undone
@@ -392,7 +389,7 @@ class Writer:
         self.times.note(time.perf_counter() - began)
         self.batches += 1
         self.commands += len(batch)
-        return served + done, uow.committed
+        return served + done, uow.announced
 
     def _serve(self, patient: list[Command[Any]], uow: UnitOfWork) -> tuple[list[Command[Any]], list[Command[Any]]]:
         """Let the patient commands try, first come first served; return those that are served, and those that go on waiting.
@@ -402,7 +399,8 @@ class Writer:
         served, waiting = [], []
         for command in patient:
             assert command.lanes is not None
-            if any(map(command.lanes, uow.ready)):
+            ready = uow.ready
+            if any(map(ready.__contains__, command.lanes_found)) or any(map(command.lanes, ready)):
                 self._do(command, uow)
             if command.result or command.failure is not None or command.cancelled:
                 served.append(command)
@@ -445,7 +443,7 @@ class Writer:
         self._cache.clear()
         try:
             self._database.reopen()
-            self._catalog.load(self._database)
+            self._definitions.load(self._database)
         except (DatabaseGone, DatabaseLocked):
             return False
         except StorageBroken as error:
@@ -456,7 +454,7 @@ class Writer:
             return False
         self.down = False
         log.warning("storage.regained")
-        self._told.extend(self._catalog.lanes_with_work)
+        self._told.extend(self._definitions.counters.lanes_with_work)
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._on_regained)
         return True
@@ -474,7 +472,7 @@ class Writer:
         """Take all that waits. What comes meanwhile stays for the next time: another queue instead would lose it."""
         return [self._todo.popleft() for _ in range(len(self._todo))]
 
-    def _answer(self, done: list[Command[Any]], committed: Committed | None) -> None:
+    def _answer(self, done: list[Command[Any]], committed: Announcements | None) -> None:
         if failpoints.ARMED and committed is not None:
             failpoints.point("writer.before_answer")
         if self._thread is None:
@@ -484,8 +482,17 @@ class Writer:
 
     # -- on the event loop ---------------------------------------------------------------------------------------------
 
-    def _settle(self, done: list[Command[Any]], committed: Committed | None) -> None:
+    def _settle(self, done: list[Command[Any]], committed: Announcements | None) -> None:
         for command in done:
-            command.settle()
+            command.settled = True
+            future, failure = command.future, command.failure
+            if future is None or future.done():  # its caller has gone
+                continue
+            if failure is None:
+                future.set_result(command.result)
+            elif isinstance(failure, StopIteration):  # a future takes none: this and all after it would go unanswered
+                future.set_exception(RuntimeError(repr(failure)))
+            else:
+                future.set_exception(failure)
         if committed is not None:
             self._on_commit(committed)

@@ -20,7 +20,7 @@ from prometheus_client.registry import Collector
 
 from headway.kernel.query import FIRST
 from headway.kernel.space import Space
-from headway.store.meters import OUTCOMES, POISONED, RETRIED
+from headway.store.counters import OUTCOMES, POISONED, RETRIED
 from headway.web.context import ServerContext
 
 _USUAL: Final = frozenset({"succeeded", "errored", "crashed"})
@@ -77,11 +77,11 @@ class _Collector(Collector):
         started = CounterMetricFamily(
             "headway_runs_started", "Runs that were started since this server began.", labels=lane
         )
-        definitions = self._server.service.store.definitions
-        for family, counts in ((runs, definitions.counts), (finished, definitions.finished)):
+        counters = self._server.service.store.counters
+        for family, counts in ((runs, counters.counts), (finished, counters.finished)):
             for (task, queue, state), count in self._shown(counts):
-                family.add_metric([*_lane(task, queue), state], max(0, count))  # see DefinitionCache.shown
-        for (task, queue), count in self._shown(definitions.started):
+                family.add_metric([*_lane(task, queue), state], max(0, count))  # see Counters.above_zero
+        for (task, queue), count in self._shown(counters.started):
             started.add_metric(_lane(task, queue), count)
         yield runs
         yield started
@@ -104,7 +104,7 @@ class _Collector(Collector):
         poisoned = CounterMetricFamily(
             "headway_runs_poisoned", "Runs that failed as poison: too many of their attempts crashed.", labels=named
         )
-        for (organisation, task), meters in self._server.service.store.definitions.meters.all():
+        for (organisation, task), meters in self._server.service.store.counters.task_meters():
             if self._organisation not in (FIRST, organisation):
                 continue
             whose = [str(organisation), Space.outside(task)]

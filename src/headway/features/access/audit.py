@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.errors import Unavailable
+from headway.features.access import store
 from headway.features.access.model import AuditEvent
 from headway.features.access.rules import Window
 from headway.features.access.store import read_audit, read_seal, seal, unsealed
@@ -53,7 +54,7 @@ def line(origin: Origin, action: str, noun: str, outcome: str, now_ms: int) -> A
 
 def note(uow: UnitOfWork, origin: Origin, action: str, noun: str) -> None:
     """Append, in the transaction that does it, that something was done."""
-    uow.audit(line(origin, action, noun, "done", uow.now_ms))
+    store.audit(uow, line(origin, action, noun, "done", uow.now_ms))
 
 
 def _plain(text: str) -> str:
@@ -69,7 +70,7 @@ class _Append(Command[None]):
 
     def apply(self, uow: UnitOfWork) -> None:
         for event in self.events:
-            uow.audit(event)
+            store.audit(uow, event)
 
 
 @dataclass(eq=False)
@@ -84,7 +85,7 @@ class _Seal(Command[None]):
         before = seal(uow.database, self.signer, self.earlier)
         uow.changes += 1
         if before is None and self.head:
-            uow.audit(line(Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}", "done", uow.now_ms))
+            store.audit(uow, line(Origin(actor="server"), "audit.seal", f"lines 1 to {self.head}", "done", uow.now_ms))
 
 
 class Audit:

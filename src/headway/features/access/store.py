@@ -7,7 +7,7 @@ kept out by what a database answers in time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import asdict, astuple, replace
@@ -19,10 +19,8 @@ from headway.kernel.organisation import Organisation
 from headway.notify.events import AccessChanged
 from headway.store.damage import is_json
 from headway.store.database import Database
-
-if TYPE_CHECKING:
-    from headway.store.reader import Reader
-    from headway.store.unit_of_work import UnitOfWork
+from headway.store.reader import Reader
+from headway.store.unit_of_work import UnitOfWork
 
 VERSION: Final = "access"
 """The fact whose value rises with every change of what is here, but for the log."""
@@ -120,6 +118,11 @@ def save_secrets(uow: UnitOfWork, key_id: str, secrets: Iterable[Secret]) -> Non
     """Keep these secrets of a key, and no others."""
     uow.later("delete_secrets", key_id=key_id)
     uow.later("insert_secrets", rows=_encode([astuple(secret) for secret in secrets]).decode())
+
+
+def audit(uow: UnitOfWork, event: AuditEvent) -> None:
+    """Append a line to the log of who did what; its number and hash are given at the end of the transaction."""
+    uow.do_last(append, event)
 
 
 def append(database: Database, events: list[AuditEvent]) -> None:

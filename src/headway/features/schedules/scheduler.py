@@ -8,7 +8,7 @@ what precedes every change of a schedule, so that a change is about slots to com
 from __future__ import annotations
 
 import logging
-from collections import ChainMap, Counter
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -193,7 +193,7 @@ class Scheduler:
     def draft(self, uow: UnitOfWork, schedule: Schedule, nominal: int | None = None, at: int = 0) -> NewRun:
         """Return the run of a slot, checked; raise UnknownTask, TaskInactive or InvalidInput, changing nothing."""
         space = Space(schedule.organisation)
-        task = space.find(ChainMap(uow.tasks, uow.definitions.tasks), schedule.task)
+        task = space.find(uow.tasks, schedule.task)
         if task is None or not task.active:  # another server may know better
             now = {name: known for name in space.tasks(schedule.task) if (known := uow.task_now(name)) is not None}
             task = space.find(now, schedule.task)

@@ -50,7 +50,7 @@ class Stager:
             if queue:
                 uow.open_lane(queue, task)
             else:  # a claim that looked at all it may look at at once: it goes on
-                uow.ready.update(dict.fromkeys(uow.definitions.lanes_with_work))
+                uow.expect(uow.counters.lanes_with_work)
         uow.flush()
         run_at, _, parked_until, _ = uow.database.rows("next_due")[0]
         moments = [at_ms for at_ms in (run_at, parked_until) if at_ms is not None and at_ms != PARKED]
