@@ -624,8 +624,8 @@ MUTANTS = (
     ),
     Mutant(
         "copies-before-the-commit", "UnitOfWork.save",
-        "self._runs[run_id] = self._kept[run_id] = run",
-        "self._runs[run_id] = self._kept[run_id] = self._cache[run_id] = run",
+        "self._runs[run_id] = self._for_cache[run_id] = run",
+        "self._runs[run_id] = self._for_cache[run_id] = self._cache[run_id] = run",
         SIMULATED,
     ),
     Mutant(
@@ -804,13 +804,13 @@ MUTANTS = (
         SHARED + "test_the_runs_of_a_dead_worker_of_a_dead_server_come_back",
     ),
     Mutant(
-        "told-run-by-run", "Peers.tell",
+        "told-run-by-run", "Peers.messages",
         "return messages(...)",
-        "return [text for run in committed.run_ids for text in messages(self.server_id, [run], (), ())]",
+        "return [text for run in announced.run_ids for text in messages(self.server_id, [run], (), ())]",
         SHARED + "test_what_a_batch_of_starts_has_changed_is_told_once",
     ),
     Mutant(
-        "others-not-told", "Peers.tell",
+        "others-not-told", "Peers.messages",
         "return messages(...)", "return []",
         SHARED + "test_a_run_that_one_server_starts_goes_to_a_worker_that_waits_at_the_other",
     ),

@@ -28,8 +28,8 @@ MUTANTS = (
     ),
     Mutant(
         "copies of leased runs are those of a transaction that failed", "UnitOfWork.save",
-        "self._runs[run_id] = self._kept[run_id] = run",
-        "self._runs[run_id] = self._kept[run_id] = self._cache[run_id] = run",
+        "self._runs[run_id] = self._for_cache[run_id] = run",
+        "self._runs[run_id] = self._for_cache[run_id] = self._cache[run_id] = run",
         "tests/store/test_writer.py",
     ),
     Mutant(

@@ -14,7 +14,7 @@ from headway.errors import Draining, InvalidState, StorageBusy, StorageFailed, S
 from headway.notify.events import StorageRegained, StorageStopped
 from headway.protocol import workers as wire
 from headway.store.command import FunctionCommand
-from headway.store.database import DatabaseGone, DiskFull, Outdated, StorageBroken
+from headway.store.database import DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken
 from headway.store.postgres.dialect import POSTGRES
 from headway.store.sqlite.dialect import SQLITE
 from headway.store.sqlite.open import open_file
@@ -310,6 +310,20 @@ async def test_what_was_decided_on_an_older_state_is_decided_again(broken_world)
     assert (True, "succeeded", ["created", "claimed", "succeeded"]) == (
         database.fired, await harness.state(lease.run_id), await harness.causes(lease.run_id)
     )  # fmt: skip
+    await harness.close()
+
+
+async def test_a_report_whose_commit_failed_is_decided_again_on_the_run_as_it_was(broken_world):
+    harness, database = broken_world(threaded=False)
+    worker = await harness.worker()
+    await harness.start()
+    lease = await harness.one(worker)
+    database.arm(1, DatabaseLocked("another process"), only="commit")
+    with pytest.raises(StorageBusy):
+        await harness.succeed(worker, lease)
+    await harness.succeed(worker, lease, 7)
+    assert "succeeded" == await harness.state(lease.run_id)
+    assert ["created", "claimed", "succeeded"] == await harness.causes(lease.run_id)
     await harness.close()
 
 
