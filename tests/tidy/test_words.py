@@ -34,7 +34,6 @@ PARTICIPLES = {
     "features/record_tasks/",
     "features/tables/",
     "runs/",
-    "store/",
     "web/",
 }
 """Modules, and folders without their subfolders, with participles as names of types; the list only shrinks.
