@@ -49,7 +49,7 @@ from headway.runs.service import Service
 from headway.runs.starting import new_run
 from headway.server import FEATURES
 from headway.store import lists
-from headway.store.leads import choose
+from headway.store.access_path import choose
 from headway.store.location import is_postgres, sqlite_path
 from headway.store.reader import WINDOW
 from headway.store.sqlite.dialect import SQLITE

@@ -12,7 +12,7 @@ from tests.faults.protocol import ProtocolWorker
 from tests.faults.server import ROOT, Deployment, Server
 
 from headway.serving.serve import FAILED
-from headway.store.sqlite.trouble import file_system
+from headway.store.sqlite.open_errors import file_system
 
 NO_RESERVE = {"HEADWAY_RESERVE_BYTES": "0"}
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")

@@ -926,7 +926,7 @@ MUTANTS = (
     ),
     Mutant(
         "asks-again-though-not-let-in", "on_postgres",
-        "try:\n    ...\nexcept NotLetIn as error:\n    ...\nexcept DatabaseGone as error:\n    ...",
+        "try:\n    ...\nexcept LoginRefused as error:\n    ...\nexcept DatabaseGone as error:\n    ...",
         "try:\n    ...\nexcept ZeroDivisionError as error:\n    ...\nexcept DatabaseGone as error:\n    ...",
         OUTAGES + "test_a_server_that_is_not_let_in_says_why_and_does_not_wait",
     ),
@@ -960,13 +960,13 @@ MUTANTS = (
     ),
     Mutant(
         "asks-again-though-not-let-in-2", "_when_reachable",
-        "try:\n    ...\nexcept NotLetIn as error:\n    ...\nexcept DatabaseGone as error:\n    ...",
+        "try:\n    ...\nexcept LoginRefused as error:\n    ...\nexcept DatabaseGone as error:\n    ...",
         "try:\n    ...\nexcept ZeroDivisionError as error:\n    ...\nexcept DatabaseGone as error:\n    ...",
         OUTAGES + "test_a_server_that_has_waited_and_is_then_not_let_in_says_why_and_ends",
     ),
     Mutant(
         "waits-until-somebody-makes-the-database", "gone",
-        "NotLetIn(f'{where} has no database \"{found[1]}\": make it with  createdb {found[1]}  or name another')",
+        "LoginRefused(f'{where} has no database \"{found[1]}\": make it with  createdb {found[1]}  or name another')",
         "DatabaseGone(f'{where} has no database \"{found[1]}\": make it with  createdb {found[1]}  or name another')",
         OUTAGES + "test_a_server_whose_database_does_not_exist_says_how_to_make_it",
     ),

@@ -1,7 +1,7 @@
 """Filters and sort orders of lists, and the query plans that they may have."""
 
 from headway.kernel.run import State
-from headway.store.lists import BY_END, Lead
+from headway.store.lists import BY_END, AccessPath
 
 PLANS = {
     "find_ready": "runs_ready",
@@ -80,11 +80,11 @@ FILTERS = {
 }
 
 
-LEADS = [
-    ({"task": ("t",), "state": (State.FAILED,)}, Lead("state"), "runs_by_state (organisation=? AND state=? AND id"),
-    ({"task": ("t",), "state": (State.FAILED,)}, Lead("task"), "runs_by_task (organisation=? AND task=? AND id"),
-    ({"queue": ("q",), "state": (State.FAILED,), "finished_after": 1}, Lead("queue"), "runs_by_queue (organisation=? AND queue=? AND id"),
-    ({"labels": {"a": "b"}, "state": (State.FAILED,)}, Lead("state"), "runs_by_state (organisation=? AND state=? AND id"),
-    ({"labels": {"a": "b", "c": "d"}}, Lead("label", "c"), "one USING COVERING INDEX sqlite_autoindex_run_labels_1 (name=? AND value=? AND run_id"),
+ACCESS_PATHS = [
+    ({"task": ("t",), "state": (State.FAILED,)}, AccessPath("state"), "runs_by_state (organisation=? AND state=? AND id"),
+    ({"task": ("t",), "state": (State.FAILED,)}, AccessPath("task"), "runs_by_task (organisation=? AND task=? AND id"),
+    ({"queue": ("q",), "state": (State.FAILED,), "finished_after": 1}, AccessPath("queue"), "runs_by_queue (organisation=? AND queue=? AND id"),
+    ({"labels": {"a": "b"}, "state": (State.FAILED,)}, AccessPath("state"), "runs_by_state (organisation=? AND state=? AND id"),
+    ({"labels": {"a": "b", "c": "d"}}, AccessPath("label", "c"), "one USING COVERING INDEX sqlite_autoindex_run_labels_1 (name=? AND value=? AND run_id"),
     ({"finished_after": 1, "finished_before": 9}, BY_END, "runs_by_end (organisation=? AND state=? AND finished_at>? AND finished_at<?)"),
 ]  # fmt: skip

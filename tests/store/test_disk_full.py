@@ -9,7 +9,7 @@ from tests.harness import START, Harness, spec
 from headway.clock import ManualClock
 from headway.config import Settings
 from headway.errors import StorageFull
-from headway.store.reserve import Reserve
+from headway.store.disk_reserve import DiskReserve
 from headway.store.sqlite.open import open_file
 
 MIB = 1024 * 1024
@@ -77,7 +77,7 @@ def test_a_full_disk_refuses_starts_finishes_runs_and_heals(small):
 
 
 def test_the_reserve_is_held_only_where_there_is_more_than_enough(small):
-    reserve = Reserve(small / "reserve", 6 * MIB)
+    reserve = DiskReserve(small / "reserve", 6 * MIB)
     assert reserve.hold()
     assert reserve.held
     assert reserve.hold(), "again changes nothing"

@@ -12,7 +12,7 @@ from tests.running import of_sqlite
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import State
 from headway.protocol import workers as wire
-from headway.store.lists import place
+from headway.store.lists import position
 from headway.store.reader import PAGE_BYTES, WINDOWS
 
 MIB = 1024 * 1024
@@ -274,7 +274,7 @@ async def test_whatever_is_looked_at_at_once_all_pages_have_each_run_once_and_in
     ):
         harness.store.read.window = window
         runs = [run for run in fit if run.finished_at is not None or not by_end]
-        runs.sort(key=lambda run: place((run.finished_at, run.id)) if by_end else run.id, reverse=newest_first)
+        runs.sort(key=lambda run: position((run.finished_at, run.id)) if by_end else run.id, reverse=newest_first)
         at = Page(size, None, newest_first, by_end)
         found = await pages(lambda after, at=at: harness.runs.page(wanted, msgspec.structs.replace(at, after=after)))
         assert [run.id for run in runs] == joined(found), (window, size, newest_first, by_end)

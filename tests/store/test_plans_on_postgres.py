@@ -6,7 +6,7 @@ import re
 import psycopg
 import pytest
 from tests.harness import START
-from tests.store.plans import FILTERS, LEADS, PLANS, SORTS
+from tests.store.plans import ACCESS_PATHS, FILTERS, PLANS, SORTS
 
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import State
@@ -196,10 +196,12 @@ def meant(fields):
     return {name: times.get(name, one(value)) for name, value in fields.items()}
 
 
-def listed(connection, fields, lead, mode, *, newest_first, edge=""):
+def listed(connection, fields, access_path, mode, *, newest_first, edge=""):
     wanted = RunFilter(**meant(fields))
     after = place(RUNS - 10) if newest_first else place(10)
-    sql, binds = lists.page(POSTGRES, wanted, Page(50, after, newest_first), 51, lead or lists.leads(wanted)[0], edge)
+    sql, binds = lists.page(
+        POSTGRES, wanted, Page(50, after, newest_first), 51, access_path or lists.access_paths(wanted)[0], edge
+    )
     return plan(connection, sql, binds, mode)
 
 
@@ -215,10 +217,10 @@ def test_a_page_goes_by_the_index_of_its_filter_or_of_the_ids(connection, name, 
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-@pytest.mark.parametrize(("fields", "lead"), [(fields, lead) for fields, lead, _ in LEADS])
-def test_a_page_within_a_window_looks_at_no_whole_table(connection, fields, lead, newest_first, mode):
+@pytest.mark.parametrize(("fields", "access_path"), [(fields, access_path) for fields, access_path, _ in ACCESS_PATHS])
+def test_a_page_within_a_window_looks_at_no_whole_table(connection, fields, access_path, newest_first, mode):
     edge = place(RUNS - 2_000) if newest_first else place(2_000)
-    lines = listed(connection, fields, lead, mode, newest_first=newest_first, edge=edge)
+    lines = listed(connection, fields, access_path, mode, newest_first=newest_first, edge=edge)
     assert not [line for line in lines if FORBIDDEN.search(line)], "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Round robin at the reading threads: which reads may begin, and which one is next."""
 
-from headway.store.threads import turns as turns_of
+from headway.store.reader_pool import turns as turns_of
 
 
 def begun(turns, lane, count):

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.store.plans import FILTERS, LEADS, PLANS, SORTS
+from tests.store.plans import ACCESS_PATHS, FILTERS, PLANS, SORTS
 
 from headway.clock import ManualClock
 from headway.features.schedules.model import PastSlot
@@ -15,7 +15,7 @@ from headway.kernel.task import Task
 from headway.kernel.worker import Queue, Worker
 from headway.runs.starting import new_run
 from headway.store import lists
-from headway.store.lists import BY_END, Lead
+from headway.store.lists import BY_END, AccessPath
 from headway.store.sqlite.dialect import SQLITE
 from headway.store.sqlite.open import open_memory
 from headway.store.statements import load
@@ -112,7 +112,7 @@ def test_what_the_loops_ask_at_each_tick_is_four_probes(connection):
 def test_a_page_goes_by_the_index_of_its_filter_and_sorts_nothing(connection, name, newest_first):
     fields, index = FILTERS[name]
     wanted = RunFilter(**fields)
-    sql, binds = lists.page(SQLITE, wanted, Page(50, "0189", newest_first), 51, lists.leads(wanted)[0])
+    sql, binds = lists.page(SQLITE, wanted, Page(50, "0189", newest_first), 51, lists.access_paths(wanted)[0])
     lines = plan(connection, sql, binds)
     assert any(index in line for line in lines), lines
     sorts = name.startswith("several") or name == "a root"  # the few that were found, or a family
@@ -120,13 +120,13 @@ def test_a_page_goes_by_the_index_of_its_filter_and_sorts_nothing(connection, na
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-@pytest.mark.parametrize(("fields", "lead", "index"), LEADS)
-def test_a_page_goes_by_the_index_that_it_is_told(connection, fields, lead, index, newest_first):
+@pytest.mark.parametrize(("fields", "access_path", "index"), ACCESS_PATHS)
+def test_a_page_goes_by_the_index_that_it_is_told(connection, fields, access_path, index, newest_first):
     for edge in ("", "0188"):
-        sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(50, "0189", newest_first), 51, lead, edge)
+        sql, binds = lists.page(SQLITE, RunFilter(**fields), Page(50, "0189", newest_first), 51, access_path, edge)
         lines = plan(connection, sql, binds)
         assert any(index in line for line in lines), lines
-        assert lead == BY_END or not [line for line in lines if "TEMP B-TREE" in line], lines
+        assert access_path == BY_END or not [line for line in lines if "TEMP B-TREE" in line], lines
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -152,10 +152,10 @@ def test_how_far_a_window_reaches_is_read_off_one_index(connection, newest_first
         created_after=1, finished_after=1,
     )  # fmt: skip
     at = Page(50, "5 0189", newest_first, by_end)
-    for lead in [BY_END] if by_end else [*lists.leads(wanted), lists.BY_ID, BY_END]:
-        for sql, binds in lists.edges(SQLITE, wanted, at, lead, 100):
+    for access_path in [BY_END] if by_end else [*lists.access_paths(wanted), lists.BY_ID, BY_END]:
+        for sql, binds in lists.edges(SQLITE, wanted, at, access_path, 100):
             lines = plan(connection, sql, binds)
-            assert "COVERING INDEX" in lines[0] or lead.field == "root_id", lines
+            assert "COVERING INDEX" in lines[0] or access_path.field == "root_id", lines
             assert (1, "SEARCH") == (len(lines), lines[0][:6])
 
 
@@ -165,8 +165,8 @@ def test_how_far_a_window_reaches_is_read_off_one_index(connection, newest_first
 def test_whole_runs_are_not_sorted(connection, fields):
     """What is sorted is in memory: ids, and not what runs have returned."""
     wanted = RunFilter(**fields)
-    lead = BY_END if "finished_after" in fields else lists.leads(wanted)[0]
-    sql, binds = lists.page(SQLITE, wanted, Page(), 51, lead)
+    access_path = BY_END if "finished_after" in fields else lists.access_paths(wanted)[0]
+    sql, binds = lists.page(SQLITE, wanted, Page(), 51, access_path)
     lines = plan(connection, sql, binds)
     assert "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)" == lines[0]
     last = max((n for n, line in enumerate(lines) if "TEMP B-TREE" in line), default=0)
@@ -174,5 +174,5 @@ def test_whole_runs_are_not_sorted(connection, fields):
 
 
 def test_a_label_is_found_by_its_name_and_value(connection):
-    sql, binds = lists.page(SQLITE, RunFilter(labels={"a": "b"}), Page(), 51, Lead("label", "a"))
+    sql, binds = lists.page(SQLITE, RunFilter(labels={"a": "b"}), Page(), 51, AccessPath("label", "a"))
     assert any("run_labels" in line and "name=? AND value=?" in line for line in plan(connection, sql, binds))

@@ -13,9 +13,9 @@ from tests.rows import verify
 
 from headway.clock import ManualClock
 from headway.store.database import StorageBroken
-from headway.store.sqlite import checkup, loss
+from headway.store.sqlite import checkup, recovery
 from headway.store.sqlite.backup import backup, restore
-from headway.store.sqlite.fit import Unfit, check
+from headway.store.sqlite.integrity import DataLoss, check
 from headway.store.sqlite.lock import note_of
 from headway.store.sqlite.open import open_file
 from headway.store.sqlite.wal import FRAME_BYTES, HEADER_BYTES, Log
@@ -106,11 +106,11 @@ def test_every_bit_that_flips_in_the_log_is_found_and_the_store_is_left_as_it_is
     size = log_of(store).stat().st_size
     flip(log_of(store), n if n < HEADER_BYTES else chance.randrange(size), chance.randrange(8))
     before = [store.with_name(store.name + suffix).read_bytes() for suffix in FILES]
-    with pytest.raises(Unfit, match="headway doctor --accept-loss") as refused:
+    with pytest.raises(DataLoss, match="headway doctor --accept-loss") as refused:
         check(store)
     with pytest.raises(StorageBroken, match=re.escape(str(refused.value))):
         open_file(store, ManualClock(START), reserve_bytes=0)
-    with pytest.raises(Unfit):
+    with pytest.raises(DataLoss):
         backup(store, store.with_name("copy.db"))
     found = {name: (ok, said) for name, ok, said in checkup.checkup(store, verify=True)}
     assert found["store"] == (False, str(refused.value))
@@ -120,7 +120,7 @@ def test_every_bit_that_flips_in_the_log_is_found_and_the_store_is_left_as_it_is
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
 def test_a_log_that_was_cut_is_found(store, part):
     cut(log_of(store), int(log_of(store).stat().st_size * part))
-    with pytest.raises(Unfit, match="is damaged or was cut"):
+    with pytest.raises(DataLoss, match="is damaged or was cut"):
         check(store)
 
 
@@ -130,7 +130,7 @@ def test_a_log_that_is_gone_is_found(store, how):
         log_of(store).unlink()
     else:
         cut(log_of(store), 0)
-    with pytest.raises(Unfit, match="is gone or empty"):
+    with pytest.raises(DataLoss, match="is gone or empty"):
         check(store)
 
 
@@ -140,11 +140,11 @@ def test_without_the_note_damage_is_found_where_two_commits_follow_it(store):
     ends = commits(store)
     for number in (1, 2, ends[5], ends[-4]):
         flip(log_of(store), HEADER_BYTES + (number - 1) * FRAME + FRAME_BYTES + 99)
-        with pytest.raises(Unfit, match="further commits that were acknowledged"):
+        with pytest.raises(DataLoss, match="further commits that were acknowledged"):
             check(store)
         flip(log_of(store), HEADER_BYTES + (number - 1) * FRAME + FRAME_BYTES + 99)
     flip(log_of(store), 20)
-    with pytest.raises(Unfit):
+    with pytest.raises(DataLoss):
         check(store)
     flip(log_of(store), 20)
     flip(log_of(store), HEADER_BYTES + (ends[-1] - 1) * FRAME + FRAME_BYTES + 99)
@@ -234,7 +234,7 @@ def test_an_older_log_of_the_same_store_is_refused(store, killed):
     asyncio.run(opened.close())
     log_of(store).write_bytes(older)
     lock_of(store).write_bytes(note)
-    with pytest.raises(Unfit, match="not the log that the last server wrote"):
+    with pytest.raises(DataLoss, match="not the log that the last server wrote"):
         check(store)
 
 
@@ -242,13 +242,13 @@ def test_a_loss_that_is_accepted_leaves_a_store_that_is_sound_and_the_damaged_lo
     flip(log_of(store), HEADER_BYTES + (commits(store)[20] - 1) * FRAME + FRAME_BYTES + 99)
     damaged = log_of(store).read_bytes()
     clock = ManualClock(START)
-    (said,) = loss.accept_loss(store, clock, secret="", earlier=())
+    (said,) = recovery.accept_loss(store, clock, secret="", earlier=())
     (kept,) = store.parent.glob("store.db-wal.damaged-*")
     assert str(kept) in said
     assert kept.read_bytes() == damaged
     assert [(name, said) for name, ok, said in checkup.checkup(store, verify=True) if not ok] == []
     assert 0 < runs_in(store) < 40
-    assert loss.accept_loss(store, clock, secret="", earlier=()) == []
+    assert recovery.accept_loss(store, clock, secret="", earlier=()) == []
 
 
 def test_a_restore_does_not_ask_for_what_came_after_the_backup(store):
@@ -260,7 +260,7 @@ def test_a_restore_does_not_ask_for_what_came_after_the_backup(store):
     for suffix in ("", "-wal", "-shm"):
         store.with_name(store.name + suffix).unlink(missing_ok=True)
     lock_of(store).write_bytes(note)
-    with pytest.raises(Unfit):
+    with pytest.raises(DataLoss):
         check(store)
     restore(store.with_name("copy.db"), store)
     check(store)

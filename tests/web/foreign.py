@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headway.server import ROUTES
-from headway.store.moving.schema import tables
+from headway.store.transfer.schema import tables
 
 CANARY = "canary-5d0c2e4f6a81"
 

@@ -15,7 +15,7 @@ from headway.cli.command import Command
 from headway.durations import format_ms
 
 if TYPE_CHECKING:
-    from headway.store.moving.move import Report, Step
+    from headway.store.transfer.transfer import Report, Step
 
 _DOING = {"copy": "copying", "verify": "reading both again"}
 

@@ -17,9 +17,9 @@ from headway.kernel.task import Task
 from headway.notify.events import ClaimsLeft, LaneClosed
 from headway.protocol.workers import Lease
 from headway.runs.transitions import move
+from headway.store.corruption import is_json
 from headway.store.counters import Lane
-from headway.store.damage import is_json
-from headway.store.unit_of_work import UnitOfWork, as_rows, place
+from headway.store.unit_of_work import UnitOfWork, as_rows, claim_order
 
 _EMPTY: Final = msgspec.Raw(b"{}")
 _NO_STEPS: Final[dict[str, msgspec.Raw]] = {}
@@ -150,7 +150,7 @@ def _find_ready(uow: UnitOfWork, lanes: list[Lane], limit: int, statement: str =
     in_turn = _several(uow, lanes)
 
     def best_of(found: list[Run]) -> list[Run]:
-        return (in_fair_order(found, uow.definitions.served) if in_turn else sorted(found, key=place))[:limit]
+        return (in_fair_order(found, uow.definitions.served) if in_turn else sorted(found, key=claim_order))[:limit]
 
     def ask(lanes: list[Lane], each: int) -> list[Run]:
         return uow.find(statement, rows=as_rows(lanes), limit=each * len(lanes) if in_turn else limit, each=each)
@@ -256,12 +256,12 @@ def _candidates(
         ready = _find_ready(uow, probed, most, "find_unscathed" if careful and near else "find_ready")
         found += ready
         if len(ready) == most:
-            ends.append(place(ready[-1]))
-    found.sort(key=place)
+            ends.append(claim_order(ready[-1]))
+    found.sort(key=claim_order)
     if not ends:
         return found, False
     end = min(ends)
-    return [run for run in found if place(run) <= end], True
+    return [run for run in found if claim_order(run) <= end], True
 
 
 def room_now(uow: UnitOfWork) -> Headroom:

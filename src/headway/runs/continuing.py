@@ -27,7 +27,7 @@ from headway.kernel.run import FINAL, DamagedRun, Run, State
 from headway.kernel.task import Task
 from headway.protocol.workers import EXECUTORS
 from headway.runs.transitions import CHILD_RESULT, SUCCEEDED_RESULT, change, child_result
-from headway.store.damage import is_json
+from headway.store.corruption import is_json
 from headway.store.unit_of_work import UnitOfWork, as_rows
 
 _decode: Final = msgspec.json.Decoder().decode

@@ -24,7 +24,7 @@ from headway.runs import continuing
 from headway.runs.report_events import EVENTS, json_text
 from headway.runs.starting import NewRun, RunFactory, insert
 from headway.runs.transitions import CHILD_RESULT, change, move, unblock
-from headway.store.damage import is_json
+from headway.store.corruption import is_json
 from headway.store.unit_of_work import UnitOfWork
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -22,8 +22,8 @@ from headway.vault import as_secrets
 
 if TYPE_CHECKING:
     from headway.protocol.access import CreateKey
-    from headway.store.moving.move import Report, Step
     from headway.store.store import Store
+    from headway.store.transfer.transfer import Report, Step
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -54,12 +54,12 @@ def accept_loss(store: str) -> list[str]:
     """Accept the loss of a SQLite store's data or secret, so that it can be served again; return the losses."""
     if is_postgres(store):
         raise ValueError("--accept-loss is for a store in a file; a database is brought back with its own tools")
-    from headway.store.sqlite import loss  # noqa: PLC0415 - only where it is asked for
+    from headway.store.sqlite import recovery  # noqa: PLC0415 - only where it is asked for
 
     settings = config.from_environment(store=store)
     earlier = as_secrets(settings.earlier_secrets)
     path = _file(store, "loses everything")
-    return loss.accept_loss(path, SystemClock(), secret=settings.secret, earlier=earlier)
+    return recovery.accept_loss(path, SystemClock(), secret=settings.secret, earlier=earlier)
 
 
 def doctor(store: str, *, verify: bool = False) -> list[Finding]:
@@ -108,7 +108,7 @@ def _checkup(store: str, *, verify: bool) -> Iterable[tuple[str, bool, str]]:
 
 
 def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, accept_loss: bool = False) -> Report:
-    """Move a store from a file into an empty database; see `store.moving.move`."""
+    """Move a store from a file into an empty database; see `store.transfer.transfer`."""
     if is_postgres(source) or not is_postgres(target):
         raise ValueError(
             "a store is moved from a file into PostgreSQL: "
@@ -116,7 +116,7 @@ def migrate_store(source: str, target: str, tell: Callable[[Step], None], *, acc
         )
     path = _file(source, "cannot be moved")
     need_driver()
-    from headway.store.moving.move import move  # noqa: PLC0415 - only where it is asked for
+    from headway.store.transfer.transfer import move  # noqa: PLC0415 - only where it is asked for
 
     return move(path, target, SystemClock(), tell, accept_loss=accept_loss)
 

@@ -88,14 +88,14 @@ async def on_postgres(
     from headway.store.database import DatabaseGone, StoreRefused  # noqa: PLC0415 - as above
 
     need_driver()
-    from headway.store.postgres.trouble import NotLetIn  # noqa: PLC0415
+    from headway.store.postgres.connection_errors import LoginRefused  # noqa: PLC0415
 
     def open_it() -> tuple[Store, bytes]:
         return on_a_database(settings)
 
     try:
         return await asyncio.to_thread(open_it)
-    except NotLetIn as error:  # asking again would not help
+    except LoginRefused as error:  # asking again would not help
         raise StoreRefused(str(error)) from error
     except DatabaseGone as error:
         return await _when_reachable(settings, sockets, tls, open_it, str(error))
@@ -109,7 +109,7 @@ async def _when_reachable(
     why: str,
 ) -> tuple[Store, bytes] | None:
     from headway.store.database import DatabaseGone, StoreRefused  # noqa: PLC0415
-    from headway.store.postgres.trouble import NotLetIn  # noqa: PLC0415
+    from headway.store.postgres.connection_errors import LoginRefused  # noqa: PLC0415
     from headway.web.server import serve_http  # noqa: PLC0415 - as above
     from headway.web.unavailable import UnavailableApi  # noqa: PLC0415
 
@@ -125,7 +125,7 @@ async def _when_reachable(
             wait_s = min(wait_s * 2, WAITS_S[1])
             try:
                 return await asyncio.to_thread(open_it) if not stop.is_set() else None
-            except NotLetIn as error:
+            except LoginRefused as error:
                 raise StoreRefused(str(error)) from error
             except DatabaseGone as error:
                 if str(error) != why:

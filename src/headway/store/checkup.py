@@ -1,4 +1,4 @@
-"""What `headway doctor` looks at in a store of either kind."""
+"""Checks of `headway doctor` that SQLite and PostgreSQL share."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from headway.ids import Signer
 from headway.store.statements import Dialect, migrations
 
 Check = tuple[str, bool, str]
-"""What was looked at, whether it is well, and what was seen or is to be done."""
+"""Name of the check, whether it passed, and its result with advice."""
 
 FINDINGS_MAX: Final = 50
-"""Findings that are shown; whoever has so many needs no more to know what to do."""
+"""Findings that are shown; further ones would change no decision."""
 
 
 def schema(dialect: Dialect, done: set[int]) -> tuple[Check, bool]:
-    """Return what there is to say of the schema, and whether its tables can be read."""
+    """Return the check of the migrations, and whether the tables can be read."""
     known = {number for number, _, _ in migrations(dialect)}
     if not done:
         return ("schema", False, "it is a database, but not a store of Headway"), False
@@ -38,7 +38,7 @@ def runs(states: Iterable[Sequence[object]]) -> Check:
 
 
 def rows(findings: Callable[[], Iterable[object]], broken: type[Exception]) -> Iterator[Check]:
-    """Yield what is wrong with the rows; `broken` is what the driver raises, and left to who asked."""
+    """Yield the findings about rows; the driver's error `broken` is raised in the caller."""
     found = list(_all(findings, broken))
     for finding in found[:FINDINGS_MAX]:
         yield "verify", False, finding

@@ -25,16 +25,16 @@ class Command(ABC, Generic[T]):
     keys: Iterable[str] = ()
     """Idempotency keys that are looked up beforehand."""
     grows: bool = False
-    """Whether it is refused on a full disk and when too many commands wait."""
+    """Whether the command is refused on a full disk and when too many commands wait."""
     lanes: Callable[[Lane], bool] | None = None
-    """Predicate of the lanes that a patient command waits for; None: it is applied at once."""
+    """Predicate of the lanes that a patient command waits for; None: the command is applied at once."""
     weight: int = 1
-    """About how many runs it touches; it limits the size of a transaction."""
+    """Approximate number of runs that the command touches; it limits the size of a transaction."""
     trusts: bool = False
-    """Whether the copies of runs in memory will do, as for reports; these are written by the second writer, if there is one."""
+    """Whether copies of runs in memory suffice, as for reports; the second writer applies these, if there is one."""
 
     lanes_found: Collection[Lane] = ()
-    """Lanes of those with queued runs, as the writer found them when it took the command."""
+    """Lanes with queued runs that match `lanes`, as of the moment at which the writer took the command."""
     future: asyncio.Future[T] | None = None
     result: T | None = None
     failure: BaseException | None = None

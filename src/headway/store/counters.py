@@ -58,11 +58,7 @@ class CounterChanges(msgspec.Struct, eq=False):
     started: dict[tuple[str, str], int] = {}
     """(task, queue) → number of runs."""
     notes: list[Note] = []
-    """For the meters of tasks."""
-
-    def rows(self) -> list[tuple[str, str, str, int]]:
-        """Return the differences for the store: task, queue, state, delta."""
-        return [(*place, delta) for place, delta in self.counts.items() if delta]
+    """Notes for the meters of tasks."""
 
 
 class TaskMeters:
@@ -72,9 +68,9 @@ class TaskMeters:
 
     def __init__(self) -> None:
         self.waits = Histogram(BOUNDS_S)
-        """From the time at which a run may start to its claim."""
+        """Waits, from the time at which a run may start to its claim."""
         self.durations = Histogram(BOUNDS_S)
-        """Of runs that ended, from their first start, with all attempts and waits between them."""
+        """Durations of ended runs from their first start, with all attempts and waits between them."""
         self.counts = dict.fromkeys((*OUTCOMES, RETRIED, POISONED), 0)
 
 
@@ -97,7 +93,7 @@ class Counters:
         self.started: dict[tuple[str, str], int] = {}
         """(task, queue) → runs that were started since this server began."""
         self._meters: dict[tuple[int, str], TaskMeters] = {}
-        """By organisation and task. Their number is bounded, since each is some forty series of Prometheus; the tasks
+        """Meters by organisation and task. Their number is bounded, since each is some forty series of Prometheus; the tasks
         beyond it share the meters of `OTHER`."""
         self._meters_of: Counter[int] = Counter()
         self._lock = threading.Lock()
@@ -130,17 +126,17 @@ class Counters:
                 self._commits += 1
 
     def _add(self, changes: CounterChanges) -> None:
-        # Other threads read these dictionaries while they change: new places come with a new dictionary.
+        # Other threads read these dictionaries while they change: new groups come with a new dictionary.
         if changes.counts.keys() - self.counts.keys():
             self.counts = dict.fromkeys(changes.counts, 0) | self.counts
         if changes.finished.keys() - self.finished.keys():
             self.finished = dict.fromkeys(changes.finished, 0) | self.finished
         for mine, deltas in ((self.counts, changes.counts), (self.finished, changes.finished)):
-            for place, delta in deltas.items():
-                mine[place] += delta
-        for place in changes.counts:
-            if place[2] == QUEUED and ((place[1], place[0]) in self.lanes_with_work) != (self.counts[place] > 0):
-                self.lanes_with_work ^= {(place[1], place[0])}
+            for group, delta in deltas.items():
+                mine[group] += delta
+        for group in changes.counts:
+            if group[2] == QUEUED and ((group[1], group[0]) in self.lanes_with_work) != (self.counts[group] > 0):
+                self.lanes_with_work ^= {(group[1], group[0])}
         for lane, number in changes.started.items():
             self.started[lane] = self.started.get(lane, 0) + number
         if not changes.notes:
@@ -198,7 +194,7 @@ class Counters:
         """Count at least one queued run in each of these lanes, on another server's word; `reload` says how many."""
         expected = {(task, queue, str(QUEUED)): 1 for queue, task in lanes}
         with self._lock:
-            self.replace(self.counts | {place: max(n, self.counts.get(place, 0)) for place, n in expected.items()})
+            self.replace(self.counts | {group: max(n, self.counts.get(group, 0)) for group, n in expected.items()})
 
     def count(self, *, task: str | None = None, queue: str | None = None, state: State | None = None) -> int:
         """Return the number of runs of a task, in a queue, in a state."""
@@ -226,7 +222,7 @@ class Counters:
         A run that another server has queued and this one has claimed makes a count of -1 until the next `reload`: the
         claim is counted at once.
         """
-        return [(place, n) for place, n in self.counts.items() if n > 0]
+        return [(group, n) for group, n in self.counts.items() if n > 0]
 
     def by_state(self, space: Space, *, tasks: Collection[str] = (), queue: str | None = None) -> dict[str, int]:
         """Return an organisation's counts by state, in the order of states, of some tasks or of a queue or of everything."""

@@ -98,14 +98,14 @@ def first_of(bytes_max: int, rows: Iterable[tuple[Any, ...]]) -> tuple[list[tupl
 
 
 class DiskFull(Exception):
-    """There is no space for what was to be written; the transaction is undone.
+    """The disk has no space for a write; the transaction is undone.
 
     This is no HeadwayError, so that no verb takes it for a refusal of its own and goes on in a transaction that is gone.
     """
 
 
 class Outdated(Exception):
-    """What was decided on is not what is stored any more: the transaction is undone, and what it was for is done again.
+    """The version of a row has changed since it was read: the transaction is undone, and its commands are applied again.
 
     Every statement that saves what was read before says which version of it that was. On an embedded file nobody else
     writes, so this never happens; servers that share a database rely on it.
@@ -113,7 +113,7 @@ class Outdated(Exception):
 
 
 class DatabaseLocked(Exception):
-    """Another process held the database for longer than is waited; nothing was changed, and it may be tried again."""
+    """Another process held the database beyond the busy timeout; nothing was changed, and a retry may succeed."""
 
 
 class Interrupted(DatabaseLocked):
@@ -121,7 +121,7 @@ class Interrupted(DatabaseLocked):
 
 
 class DatabaseGone(Exception):
-    """The database cannot be reached, or the connection was lost: nobody knows whether the last transaction is there."""
+    """The database cannot be reached, or the connection was lost: the last transaction may or may not be committed."""
 
 
 class StoreRefused(Exception):

@@ -44,7 +44,7 @@ class DefinitionCache:
         self.queues: dict[str, Queue] = {}
         self.organisations: dict[int, Organisation] = {}
         self.served: dict[int, int] = {}
-        """Organisation → its last turn, since several have had runs ready at once."""
+        """Organisation → number of the last turn it had, since several have had runs ready at once."""
         self.turns = 0
 
     def load(self, database: Database) -> None:
@@ -85,7 +85,7 @@ class DefinitionCache:
             self.served[organisation] = self.turns
 
     def lanes_of(self, task: str) -> list[Lane]:
-        """Return the lanes of a task that may have queued runs: where others may have put some, all that there can be."""
+        """Return the lanes of a task that may have queued runs; all possible ones if other servers may have queued some."""
         if self.shared:
             return [(queue, task) for queue in self.queues]
         return [lane for lane in self.counters.lanes_with_work if lane[1] == task]
@@ -98,7 +98,7 @@ class DefinitionCache:
 
 
 def _tasks_in(database: Database) -> list[Task]:
-    """Return the tasks; one that was damaged on disk counts as not declared until a worker declares it."""
+    """Return the tasks; a definition that was damaged on disk is left out until a worker declares the task again."""
     found = []
     for (text,) in database.rows("read_tasks"):
         try:

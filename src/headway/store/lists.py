@@ -1,9 +1,10 @@
-"""Puts the statement of a list together from fixed pieces: the one place where SQL depends on the request.
+"""Statements of lists, put together from fixed pieces: the one place where SQL depends on the request.
 
 Only the pieces named here are ever used; values are always bound.
 
-A list is that of one organisation, and the indexes of the lists begin with it. It goes by one index, its lead, in the order of that index; what else is wanted is looked up run by run. So that a page
-costs the same however many runs there are, it looks at no more of them than up to an edge (see leads.py).
+A list is that of one organisation, and the indexes of the lists begin with it. It walks one index, its access path, in the order
+of that index, and checks the filter's other conditions run by run. So that a page costs the same however many runs there
+are, it looks at no more of them than up to an edge (see access_path.py).
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from headway.store.statements import Dialect
 _encode: Final = msgspec.json.Encoder().encode
 
 Statement = tuple[str, dict[str, Any]]
-"""SQL and its binds."""
+"""SQL text and the binds for it."""
 
 GROUPS: Final = ("state", "task", "queue", "priority", "run_type")
-"""What runs can be counted by."""
+"""Columns by which runs can be counted."""
 
 _MANY: Final = ("state", "task", "queue")
 _ONE: Final = {
@@ -40,7 +41,7 @@ _TIMES: Final = {
 }
 _WHOSE: Final = "organisation = :organisation"
 _BESIDE: Final = "@beside(organisation) = :organisation"
-"""The same, where the index to go by is another: it is looked up, and not gone by."""
+"""The same condition where the list walks another index: it is checked for each run."""
 _BELOW: Final = "parent_id IS NOT NULL AND root_id = :root_id"
 _FREE: Final = "worker_id IS NULL"
 _LEASED: Final = "worker_id IS NOT NULL"
@@ -55,54 +56,54 @@ _INDEXES: Final = {
 }
 
 
-class Lead(msgspec.Struct, frozen=True):
-    """The index that a list goes by: that of a field, of one label, of the time of the end, or of the ids."""
+class AccessPath(msgspec.Struct, frozen=True):
+    """The index that a list walks: that of a field, of one label, of the time of the end, or of the ids."""
 
     field: str
     label: str = ""
 
 
-BY_ID: Final = Lead("id")
-BY_END: Final = Lead("end")
-WHOSE: Final = Lead("organisation")
-"""No list goes by that alone; what it can go by has that in front."""
+BY_ID: Final = AccessPath("id")
+BY_END: Final = AccessPath("end")
+WHOSE: Final = AccessPath("organisation")
+"""First column of the indexes, walked by no list alone."""
 
 
-def leads(wanted: RunFilter) -> list[Lead]:
-    """Return what a list in order of id can go by."""
-    labels = [Lead("label", name) for name in wanted.labels]
-    fields = [Lead(field) for field in (*_ONE, *_MANY) if getattr(wanted, field)]
+def access_paths(wanted: RunFilter) -> list[AccessPath]:
+    """Return the access paths of a list in order of id."""
+    labels = [AccessPath("label", name) for name in wanted.labels]
+    fields = [AccessPath(field) for field in (*_ONE, *_MANY) if getattr(wanted, field)]
     return [*labels, *fields] or [BY_ID]
 
 
 def cursor(run: Run, at: Page) -> str:
-    """Return the place of a run in a list: what `Page.after` takes. As text, places are in the list's order."""
-    return _place(run.finished_at or 0, run.id) if at.by_end else run.id
+    """Return the position of a run in a list, for `Page.after`. As text, positions are in the list's order."""
+    return _position(run.finished_at or 0, run.id) if at.by_end else run.id
 
 
-def page(dialect: Dialect, wanted: RunFilter, at: Page, limit: int, lead: Lead, edge: str = "") -> Statement:
+def page(dialect: Dialect, wanted: RunFilter, at: Page, limit: int, path: AccessPath, edge: str = "") -> Statement:
     """Return the statement for one page, from its start to its limit or to the edge, by id (ids sort by time) or by end."""
     terms, binds = _terms(dialect, wanted)
     binds["limit"] = limit
     if at.by_end:
         return dialect.spell(_by_end(wanted, at, edge, terms, binds, dialect)), binds
-    return dialect.spell(_by_id("@run_columns(runs)", wanted, at, lead, edge, terms, binds, dialect)), binds
+    return dialect.spell(_by_id("@run_columns(runs)", wanted, at, path, edge, terms, binds, dialect)), binds
 
 
-def ids(dialect: Dialect, wanted: RunFilter, after: str, limit: int, lead: Lead) -> Statement:
+def ids(dialect: Dialect, wanted: RunFilter, after: str, limit: int, path: AccessPath) -> Statement:
     """Return the statement for the ids of the runs wanted, in order of id."""
     terms, binds = _terms(dialect, wanted)
     binds["limit"] = limit
     at = Page(limit, after, newest_first=False)
-    return dialect.spell(_by_id("runs.id", wanted, at, lead, "", terms, binds, dialect)), binds
+    return dialect.spell(_by_id("runs.id", wanted, at, path, "", terms, binds, dialect)), binds
 
 
 def count(dialect: Dialect, wanted: RunFilter, group_by: str | None) -> Statement:
     """Return the statement that counts the runs wanted, by group or altogether."""
     by_field, binds = _terms(dialect, wanted)
     terms = [
-        f"id IN (SELECT run_id FROM run_labels AS one WHERE {_label(wanted, lead.label)})" if lead.label else term  # noqa: S608
-        for lead, term in by_field.items()
+        f"id IN (SELECT run_id FROM run_labels AS one WHERE {_label(wanted, path.label)})" if path.label else term  # noqa: S608
+        for path, term in by_field.items()
     ]
     terms += _span(wanted, Page(), "", "id", binds)
     assert group_by is None or group_by in GROUPS, group_by
@@ -117,23 +118,23 @@ def count(dialect: Dialect, wanted: RunFilter, group_by: str | None) -> Statemen
     return dialect.spell(both), binds
 
 
-def edges(dialect: Dialect, wanted: RunFilter, at: Page, lead: Lead, window: int) -> list[Statement]:
-    """Return the statements that find how far so many runs of an index reach, one for each value that is wanted of it.
+def edges(dialect: Dialect, wanted: RunFilter, at: Page, path: AccessPath, window: int) -> list[Statement]:
+    """Return the statements that find how far a window of an index reaches, one for each wanted value of its column.
 
-    Each returns the place of the first run that is too many, or nothing if there are no more than that.
+    Each returns the position of the first run that is too many, or nothing if there are no more than that.
     """
-    values = getattr(wanted, lead.field) if lead.field in _MANY else _ended(wanted) if lead == BY_END else ("",)
+    values = getattr(wanted, path.field) if path.field in _MANY else _ended(wanted) if path == BY_END else ("",)
     found = []
     for value in values:
         binds = {"window": window // len(values), "value": str(value)}
-        sql = _edge_by_end(wanted, at, binds) if lead == BY_END else _edge_by_id(dialect, wanted, at, lead, binds)
+        sql = _edge_by_end(wanted, at, binds) if path == BY_END else _edge_by_id(dialect, wanted, at, path, binds)
         found.append((dialect.spell(sql), binds))
     return found
 
 
-def place(row: tuple[Any, ...]) -> str:
-    """Return the place that a statement of `edges` has found."""
-    return _place(*row) if len(row) > 1 else str(row[0])
+def position(row: tuple[Any, ...]) -> str:
+    """Return the position that a statement of `edges` has found."""
+    return _position(*row) if len(row) > 1 else str(row[0])
 
 
 # -- in order of id ----------------------------------------------------------------------------------------------------
@@ -143,45 +144,51 @@ def _by_id(
     what: str,
     wanted: RunFilter,
     at: Page,
-    lead: Lead,
+    path: AccessPath,
     edge: str,
-    by_field: dict[Lead, str],
+    by_field: dict[AccessPath, str],
     binds: dict[str, Any],
     dialect: Dialect,
 ) -> str:
     """The first runs by id, found by walking an index in that order until there are enough."""
     order = _order(at)
-    if lead != BY_END and lead.field not in (*_MANY, "key"):
+    if path != BY_END and path.field not in (*_MANY, "key"):
         by_field = by_field | {WHOSE: _BESIDE}
-    rest = [term for field, term in by_field.items() if field != lead]
-    span = _span(wanted, at, edge, "one.run_id" if lead.label else "runs.id", binds)
-    if lead.label:
-        terms = _where(["runs.id = one.run_id", _label(wanted, lead.label), *span, *rest])
+    rest = [term for field, term in by_field.items() if field != path]
+    span = _span(wanted, at, edge, "one.run_id" if path.label else "runs.id", binds)
+    if path.label:
+        terms = _where(["runs.id = one.run_id", _label(wanted, path.label), *span, *rest])
         # A cross join is carried out as it is written: label by label, and not through another index.
         return f"SELECT {what} FROM run_labels AS one CROSS JOIN runs{terms} ORDER BY one.run_id {order} LIMIT :limit"  # noqa: S608
-    if lead == BY_END:
+    if path == BY_END:
         return _few_by_end(what, wanted, order, [*span, *rest])
-    if lead.field == "root_id":
+    if path.field == "root_id":
         return _related(what, order, [*span, *rest])
-    if lead.field in _MANY and dialect.apart:
-        free = _indexed("runs.id", wanted, lead, dialect, order, by_field, [*span, *rest, _FREE])
-        return _with_leased(what, free, order, [by_field[lead], *span, *rest])
-    return _indexed(what, wanted, lead, dialect, order, by_field, [*span, *rest])
+    if path.field in _MANY and dialect.apart:
+        free = _indexed("runs.id", wanted, path, dialect, order, by_field, [*span, *rest, _FREE])
+        return _with_leased(what, free, order, [by_field[path], *span, *rest])
+    return _indexed(what, wanted, path, dialect, order, by_field, [*span, *rest])
 
 
 def _indexed(
-    what: str, wanted: RunFilter, lead: Lead, dialect: Dialect, order: str, by_field: dict[Lead, str], terms: list[str]
+    what: str,
+    wanted: RunFilter,
+    path: AccessPath,
+    dialect: Dialect,
+    order: str,
+    by_field: dict[AccessPath, str],
+    terms: list[str],
 ) -> str:
     """Walk the index of a field."""
-    if len(getattr(wanted, lead.field, ())) > 1 and lead.field in _MANY:
-        return _merged(what, lead.field, dialect, order, terms)
-    own = [by_field[lead]] if lead in by_field else []
+    if len(getattr(wanted, path.field, ())) > 1 and path.field in _MANY:
+        return _merged(what, path.field, dialect, order, terms)
+    own = [by_field[path]] if path in by_field else []
     where = _where([*own, *terms])
-    return f"SELECT {what} FROM runs{_INDEXES[lead.field]}{where} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
+    return f"SELECT {what} FROM runs{_INDEXES[path.field]}{where} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
 
 
 def _with_leased(what: str, free: str, order: str, terms: list[str]) -> str:
-    """Put those that a worker holds, which are never many, beside those that an index without them has."""
+    """Merge the few leased runs into those of an index that leaves them out."""
     leased = _where([_LEASED, *terms])
     return f"""SELECT {what} FROM runs WHERE runs.id IN (
         SELECT id FROM ({free}) AS free
@@ -217,39 +224,39 @@ def _merged(what: str, field: str, dialect: Dialect, order: str, terms: list[str
     return f"SELECT {what} FROM runs WHERE runs.id {dialect.among.format(few)} ORDER BY runs.id {order} LIMIT :limit"  # noqa: S608
 
 
-def _edge_by_id(dialect: Dialect, wanted: RunFilter, at: Page, lead: Lead, binds: dict[str, Any]) -> str:
-    if lead.label:
-        source, of, own = "run_labels AS one", "run_id", [_label(wanted, lead.label)]
-        index = list(wanted.labels).index(lead.label)
-        stored = Space(wanted.organisation).inside(lead.label)
-        binds |= {f"label_name_{index}": stored, f"label_value_{index}": wanted.labels[lead.label]}
+def _edge_by_id(dialect: Dialect, wanted: RunFilter, at: Page, path: AccessPath, binds: dict[str, Any]) -> str:
+    if path.label:
+        source, of, own = "run_labels AS one", "run_id", [_label(wanted, path.label)]
+        index = list(wanted.labels).index(path.label)
+        stored = Space(wanted.organisation).inside(path.label)
+        binds |= {f"label_name_{index}": stored, f"label_value_{index}": wanted.labels[path.label]}
     else:
-        source, of, own = f"runs{_INDEXES[lead.field]}", "id", _own(wanted, lead, binds)
-        if lead.field in _MANY and dialect.apart:
+        source, of, own = f"runs{_INDEXES[path.field]}", "id", _own(wanted, path, binds)
+        if path.field in _MANY and dialect.apart:
             own.append(_FREE)
     terms = _where([*own, *_span(wanted, at, "", of, binds)])
     return f"SELECT {of} FROM {source}{terms} ORDER BY {of} {_order(at)} LIMIT 1 OFFSET :window"  # noqa: S608
 
 
-def _own(wanted: RunFilter, lead: Lead, binds: dict[str, Any]) -> list[str]:
-    """What the index of a field is asked for."""
-    if lead == BY_ID:
+def _own(wanted: RunFilter, path: AccessPath, binds: dict[str, Any]) -> list[str]:
+    """Return the conditions that the index of a field answers."""
+    if path == BY_ID:
         return []
     binds["organisation"] = wanted.organisation
-    if lead.field in _MANY:
-        return [_WHOSE, f"{lead.field} = :value"]
-    binds[lead.field] = getattr(wanted, lead.field)
-    return [_WHOSE, _BELOW if lead.field == "root_id" else _ONE[lead.field]]
+    if path.field in _MANY:
+        return [_WHOSE, f"{path.field} = :value"]
+    binds[path.field] = getattr(wanted, path.field)
+    return [_WHOSE, _BELOW if path.field == "root_id" else _ONE[path.field]]
 
 
 # -- in order of the end -----------------------------------------------------------------------------------------------
 
 
 def _by_end(
-    wanted: RunFilter, at: Page, edge: str, by_field: dict[Lead, str], binds: dict[str, Any], dialect: Dialect
+    wanted: RunFilter, at: Page, edge: str, by_field: dict[AccessPath, str], binds: dict[str, Any], dialect: Dialect
 ) -> str:
     """The index has the ends of each final state in order: one walk a state, merged as they go."""
-    rest = [term for lead, term in by_field.items() if lead.field not in ("state", "finished_after", "finished_before")]
+    rest = [term for path, term in by_field.items() if path.field not in ("state", "finished_after", "finished_before")]
     where = _where(["state = '{}'", "finished_at IS NOT NULL", *_span_of_end(wanted, at, edge, binds), *rest])
     order = f"ORDER BY finished_at {_order(at)}, id {_order(at)}"
     walk = f"SELECT @run_columns FROM runs @use(runs_by_end){where}"  # noqa: S608
@@ -261,7 +268,7 @@ def _by_end(
 
 
 def _edge_by_end(wanted: RunFilter, at: Page, binds: dict[str, Any]) -> str:
-    """Of a list by its end, the place; of a list by id it is enough that there are so many."""
+    """Return the statement for the edge of the index of ends; for a list by id only its existence matters."""
     at = at if at.by_end else Page()
     binds["organisation"] = wanted.organisation
     where = _where([_WHOSE, "state = :value", "finished_at IS NOT NULL", *_span_of_end(wanted, at, "", binds)])
@@ -270,7 +277,7 @@ def _edge_by_end(wanted: RunFilter, at: Page, binds: dict[str, Any]) -> str:
 
 
 def _span_of_end(wanted: RunFilter, at: Page, edge: str, binds: dict[str, Any]) -> list[str]:
-    """From where to where the index of the ends is walked: one bound a side, as an index can take no more."""
+    """Return the bounds of the walk over the index of ends: one a side, as an index can take no more."""
     terms = {
         "finished_after": _TIMES["finished_after"] if wanted.finished_after is not None else "",
         "finished_before": _TIMES["finished_before"] if wanted.finished_before is not None else "",
@@ -291,7 +298,7 @@ def _ended(wanted: RunFilter) -> list[str]:
     return sorted(str(state) for state in FINAL if not wanted.state or state in wanted.state)
 
 
-def _place(finished_at: int, run_id: str) -> str:
+def _position(finished_at: int, run_id: str) -> str:
     return f"{finished_at:015} {run_id}"
 
 
@@ -315,33 +322,33 @@ def _label(wanted: RunFilter, name: str) -> str:
     return f"one.name = :label_name_{index} AND one.value = :label_value_{index}"
 
 
-def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[dict[Lead, str], dict[str, Any]]:
-    """What a run has to be, by what the list could go by instead."""
-    terms: dict[Lead, str] = {WHOSE: _WHOSE}
+def _terms(dialect: Dialect, wanted: RunFilter) -> tuple[dict[AccessPath, str], dict[str, Any]]:
+    """Return the conditions on runs by the access paths that answer them, and the binds."""
+    terms: dict[AccessPath, str] = {WHOSE: _WHOSE}
     binds: dict[str, Any] = {"organisation": wanted.organisation}
     inside = Space(wanted.organisation).inside
     for field in _MANY:
         values = getattr(wanted, field)
         if len(values) == 1:
-            terms[Lead(field)] = f"{field} = :{field}"
+            terms[AccessPath(field)] = f"{field} = :{field}"
             binds[field] = str(values[0])
         elif values:
-            terms[Lead(field)] = f"{field} IN {_listed(dialect, field)}"
+            terms[AccessPath(field)] = f"{field} IN {_listed(dialect, field)}"
             binds[field] = _encode(list(dict.fromkeys(map(str, values)))).decode()
     for field, term in (_ONE | _TIMES).items():
         value = getattr(wanted, field)
         if value is not None:
-            terms[Lead(field)] = term
+            terms[AccessPath(field)] = term
             binds[field] = value
     for index, (name, value) in enumerate(wanted.labels.items()):
         probe = f"SELECT 1 FROM run_labels AS one WHERE {_label(wanted, name)} AND one.run_id = runs.id"  # noqa: S608
-        terms[Lead("label", name)] = f"EXISTS ({probe})"
+        terms[AccessPath("label", name)] = f"EXISTS ({probe})"
         binds |= {f"label_name_{index}": inside(name), f"label_value_{index}": value}
     return terms, binds
 
 
 def _span(wanted: RunFilter, at: Page, edge: str, of: str, binds: dict[str, Any]) -> list[str]:
-    """From where to where an index is walked in order of id: one bound a side, as an index can take no more.
+    """Return the bounds of a walk in order of id: one a side, as an index can take no more.
 
     Ids begin with the time of creation: a bound on the time is a bound on the id.
     """

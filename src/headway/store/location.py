@@ -1,4 +1,4 @@
-"""Where a store is: from a URL to a file or a database, and the secret that lies beside a file."""
+"""Location of a store: from a URL to a file or a database, and the secret in a file beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headway.store.database import StoreRefused
 MEMORY = ":memory:"
 POSTGRES = ("postgresql://", "postgres://")
 _PASSWORD = re.compile(r"(://[^:@/?]*:)[^?]*(?=@)|(password=)[^&]*")
-"""From the first colon to the last @: a password may have signs in it that ought to be written as %XX."""
+"""Password of a URL, from the first colon to the last @: it may have signs in it that ought to be written as %XX."""
 
 
 def check_url(url: str) -> None:
@@ -78,7 +78,7 @@ def need_folder(path: Path | None, *, make: bool) -> None:
 
 
 def secret_of(path: Path | None, given: str) -> bytes:
-    """Return what tokens and cursors are signed with: the one given, the file's, or a new one.
+    """Return the secret that signs tokens and cursors: the given one, the one in the key file, or a new one.
 
     A new one is kept in `PATH.key`, readable by its owner only: it is not in the store, so that a copy of the store alone
     does not let anyone make tokens. Raises as `kept_secret` does.

@@ -1,4 +1,4 @@
-"""One server among those that share its database: what it tells them of its commits, and what it hears of theirs."""
+"""Messages between servers that share a database, sent with commits and received by a listener."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Server(msgspec.Struct, frozen=True):
 
     id: str
     shard: int
-    """Its rows of the counters."""
+    """Number of the server's rows of the counters."""
     host: str
     pid: int
     version: str
     beat: int
-    """Raised every few seconds; one whose beat stands still is gone. No clock of another machine is looked at."""
+    """Counter of heartbeats, one every few seconds; it stands still for a server that is gone. No clock of another machine is looked at."""
     created_at: int
     heard_at: int
 
 
 class Peers:
-    """Tells and hears. What it hears may come late, twice or not at all: it says where to look."""
+    """Sender and receiver of messages, which may come late, twice or not at all: they only say where to look."""
 
     def __init__(self, server_id: str, *, host: str, pid: int, version: str) -> None:
         self.server_id = server_id

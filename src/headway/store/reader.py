@@ -2,8 +2,8 @@
 
 On an embedded file, look-ups by id and short pages take microseconds and are answered on the event loop's own
 connection; what may take longer (filters, counts, everything that goes over a network) runs on threads with connections
-of their own, which organisations share (see threads.py). What a request puts together itself, a filter or a count, ends
-within the requester's time. No read holds its snapshot across an await.
+of their own, which organisations share (see reader_pool.py). What a request puts together itself, a filter or a count, ends
+within the context's time. No read holds its snapshot across an await.
 
 What is read in pages ends at a number of rows or at so much text, whichever comes first, and says whether there is more.
 """
@@ -25,15 +25,15 @@ from headway.kernel.run import FINAL, DamagedRun, Run, State
 from headway.kernel.task import Task
 from headway.kernel.worker import Worker
 from headway.store import lists
-from headway.store.damage import DAMAGED, is_json
+from headway.store.access_path import choose
+from headway.store.corruption import DAMAGED, is_json
 from headway.store.database import Database, Interrupted, Reading
 from headway.store.definition_cache import DefinitionCache
-from headway.store.leads import choose
 from headway.store.lists import BY_ID
 from headway.store.peers import Server
-from headway.store.requester import REQUESTER
+from headway.store.query_context import QUERY_CONTEXT
+from headway.store.reader_pool import AGAIN_S, ReaderPool
 from headway.store.statements import Dialect
-from headway.store.threads import AGAIN_S, Threads
 from headway.store.unit_of_work import as_rows, make_run
 
 T = TypeVar("T")
@@ -42,15 +42,15 @@ Row = tuple[Any, ...]
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """The text of one page: what the event loop can encode, and a client take, without anyone noticing."""
 OWNED_MAX: Final = 20_000
-"""Runs of which it is remembered whose they are."""
+"""Runs whose organisation is cached."""
 WINDOW: Final = 2_000
-"""How many runs a page of a list looks at, at most, if not each of them is in the list: about a millisecond's worth."""
+"""Maximum number of runs that a page of a list looks at if the index does not cover the filter: about a millisecond."""
 WINDOWS: Final = 4
-"""How often it looks on, as long as it has found none."""
+"""Maximum number of windows of a page that has found no runs yet."""
 
 
 class Reader:
-    """Every read that the product makes outside a transaction."""
+    """Reads outside of the writer's transactions."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Reader:
         self.near = near
         self.window = WINDOW
         self._owned: dict[str, int] = {}
-        """Runs of which events were read, and whose they are."""
-        self._threads = Threads(threads, far, clock) if far is not None else None
+        """Organisations of runs whose events were read."""
+        self._threads = ReaderPool(threads, far, clock) if far is not None else None
 
     async def run(self, run_id: str) -> Run | None:
         """Return a run, or None."""
@@ -78,7 +78,7 @@ class Reader:
         return _shown(rows[0]) if rows else None
 
     async def tombstone(self, run_id: str) -> Tombstone | None:
-        """Return what is left of a removed run."""
+        """Return the tombstone of a removed run, or None."""
         rows = await self._rows("read_tombstone", run_id=run_id)
         return Tombstone(*rows[0]) if rows else None
 
@@ -112,7 +112,7 @@ class Reader:
         return own, rows[-1][0] if rows else after, more
 
     async def _owners(self, run_ids: set[str]) -> dict[str, int]:
-        """Return whose these runs are, as far as they are there; that never changes, so it is looked up once."""
+        """Return the organisations of these runs, without the missing ones; they never change, so they are cached."""
         found = {run_id: self._owned[run_id] for run_id in run_ids if run_id in self._owned}
         if len(found) < len(run_ids):
             looked_up: dict[str, int] = dict(await self._rows("owners_of", ids=as_rows(run_ids - found.keys())))
@@ -133,7 +133,7 @@ class Reader:
         return [_result(row) for row in rows], more
 
     async def newest_result(self, run_id: str) -> Result | None:
-        """Return what a run published last."""
+        """Return the newest result of a run, or None."""
         rows = await self._rows("newest_result", run_id=run_id)
         return _result(rows[0]) if rows else None
 
@@ -211,8 +211,8 @@ class Reader:
         def read(database: Reading) -> tuple[list[Run], str]:
             start = at
             for _ in range(WINDOWS):
-                lead, edge = choose(self._dialect, database, wanted, start, self.window)
-                sql, binds = lists.page(self._dialect, wanted, start, at.size + 1, lead, edge)
+                path, edge = choose(self._dialect, database, wanted, start, self.window)
+                sql, binds = lists.page(self._dialect, wanted, start, at.size + 1, path, edge)
                 rows, more = _page(at.size, database.select_within(PAGE_BYTES, sql, binds))
                 if rows or not edge:
                     break
@@ -230,15 +230,15 @@ class Reader:
             return []
 
         def read(database: Reading) -> list[str]:
-            lead, _ = choose(self._dialect, database, wanted, at, self.window)
-            sql, binds = lists.ids(self._dialect, wanted, after, limit, lead)
+            path, _ = choose(self._dialect, database, wanted, at, self.window)
+            sql, binds = lists.ids(self._dialect, wanted, after, limit, path)
             return [row[0] for row in database.select(sql, binds)]
 
         return await self._on_thread(read, limited=True)
 
     def _of_one(self, wanted: RunFilter) -> RunFilter:
-        """The ids are everybody's: where several share the store, all runs of one are found by their states."""
-        if len(self._definitions.organisations) > 1 and lists.leads(wanted) == [BY_ID]:
+        """Return the filter, with all states if only the index of ids fits: that one holds the runs of all organisations."""
+        if len(self._definitions.organisations) > 1 and lists.access_paths(wanted) == [BY_ID]:
             return replace(wanted, state=tuple(State))
         return wanted
 
@@ -262,13 +262,13 @@ class Reader:
         return 0 if self._threads is None else self._threads.busy
 
     async def ask(self, read: Callable[[Reading, Dialect], T], *, slow: bool = False) -> T:
-        """Return what a noun's own reading returns; a `slow` one runs on a thread, with a timeout."""
+        """Call a feature's `read` with a connection; a `slow` one runs on a thread, with a timeout."""
         if self.near is not None and not slow:
             return read(self.near, self._dialect)
         return await self._on_thread(lambda database: read(database, self._dialect), limited=slow)
 
     async def on(self, read: Callable[[Database], T]) -> T:
-        """Return what `read` makes of a connection: how nouns with statements of their own read."""
+        """Call a feature's `read` with a connection, and return its result."""
         return await self._on_thread(read) if self.near is None else read(self.near)
 
     async def _rows(self, name: str, /, **binds: Any) -> list[Row]:
@@ -285,13 +285,13 @@ class Reader:
 
     async def _on_thread(self, read: Callable[[Reading], T], *, limited: bool = False) -> T:
         """Read on a thread, if there are any; a query put together from a request is `limited` by a timeout."""
-        requester = REQUESTER.get()
+        context = QUERY_CONTEXT.get()
         if self._threads is not None:
-            return await self._threads.read(read, requester, limited=limited)
+            return await self._threads.read(read, context, limited=limited)
         assert self.near is not None
-        if requester is None or not limited:
+        if context is None or not limited:
             return read(self.near)
-        return _within(requester.within_s, self.near, read)
+        return _within(context.within_s, self.near, read)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -302,7 +302,7 @@ class Reader:
 
 
 def _shown(row: Row) -> Run:
-    """Return the run of a row; one that is damaged without the documents that cannot be read."""
+    """Return the run of a row; a damaged run comes without the documents that cannot be read."""
     run = make_run(row)
     return run.without() if isinstance(run, DamagedRun) else run
 

@@ -42,7 +42,7 @@ def files() -> list[Path]:
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """How a database spells the macros."""
+    """Spelling of the macros for one database."""
 
     name: str
     rows: Callable[[list[tuple[str, str]]], str]
@@ -50,17 +50,17 @@ class Dialect(msgspec.Struct, frozen=True):
     words: dict[str, str]
     """The other macros; `{}` stands for what is in their brackets."""
     few: str = "JOIN runs AS few ON few.id IN ({})"
-    """How `lists` joins the few ids that a subquery finds for each row."""
+    """Join with the few ids that a subquery finds for each row, for `lists`."""
     among: str = "IN ({})"
-    """How `lists` says that an id is one of the few that a subquery finds."""
+    """Condition that an id is one of the few that a subquery finds, for `lists`."""
     walk: str = "{}"
-    """How `lists` writes one of several walks that are merged: the walk, and the order in which they are."""
+    """One of several merged walks of an index, for `lists`: the walk, and the order of all."""
     apart: bool = False
     """Whether the indexes of states, tasks and queues leave out what a worker holds, so that a claim need not write them.
     There are never many such runs; their own index has them, and `lists` looks there too."""
     binds: Callable[[str], str] = lambda sql: sql
     """Writes `:name` as the driver wants it."""
-    own: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     """Files with statements that replace those of the same name, as paths below `storage`."""
 
     def spell(self, sql: str) -> str:
@@ -89,7 +89,7 @@ def load(dialect: Dialect) -> dict[str, str]:
         for name, sql in named(path):
             assert name not in statements, f"{path.name}: {name} is defined twice"
             statements[name] = dialect.spell(sql)
-    for file in dialect.own:
+    for file in dialect.overrides:
         for name, sql in named(_FOLDER / file):
             assert name in statements, f"{file}: {name} replaces nothing"
             statements[name] = dialect.spell(sql)

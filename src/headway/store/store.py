@@ -1,7 +1,7 @@
-"""The store: what writes, many reads, and what every decision needs at hand, behind one object.
+"""The store: writers, reader, counters, definitions and notifications behind one object.
 
-`write` takes a function of a `UnitOfWork`, which is carried out in a transaction with whatever else is waiting; its future is
-done when that transaction is on stable storage. `read` never waits for a writer.
+`write` takes a command, which is applied in a transaction together with the others that wait; its future is done when
+that transaction is on stable storage. `read` never waits for a writer.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from headway.store.command import Command, FunctionCommand
 from headway.store.counters import Counters
 from headway.store.database import Database, Reading
 from headway.store.definition_cache import DefinitionCache
+from headway.store.disk_reserve import DiskReserve
 from headway.store.peers import Peers
 from headway.store.reader import Reader
-from headway.store.reserve import Reserve
 from headway.store.statements import Dialect
 from headway.store.unit_of_work import Announcements, HookTable, UnitOfWork
 from headway.store.writer import Writer
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Store:
-    """Everything that is kept."""
+    """One database, with the parts that write and read it."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Store:
         readers: int = 1,
         reporting: Database | None = None,
         peers: Peers | None = None,
-        reserve: Reserve | None = None,
+        reserve: DiskReserve | None = None,
         threaded: bool = True,
         look: Callable[[], bool] = lambda: True,
         on_close: Callable[[], None] = lambda: None,
@@ -59,7 +59,7 @@ class Store:
         """
         self.clock = clock
         self.dialect = dialect
-        """What statements that depend on a request are spelt in."""
+        """Spelling of statements that depend on a request."""
         self.counters = Counters()
         self.definitions = DefinitionCache(self.counters, shared=peers is not None)
         self.definitions.load(writing)
@@ -196,7 +196,7 @@ class Store:
 
     @property
     def cached_bytes(self) -> int:
-        """How much of this process's memory the database's pages take."""
+        """Memory of this process that the database's pages take, in bytes."""
         return self._connections[0].cached_bytes()
 
     def check_space(self) -> None:
@@ -220,12 +220,12 @@ class Store:
             self.writer.full = not self._reserve.hold()
 
     async def know(self, space: Space, tasks: Iterable[str]) -> None:
-        """See that an organisation's tasks are known, also those that another server has learnt of a moment ago."""
+        """Refresh the definitions if one of an organisation's tasks is not in them: another server may have just declared it."""
         if self.definitions.shared and any(space.find(self.definitions.tasks, name) is None for name in tasks):
             await self.refresh()
 
     async def refresh(self) -> None:
-        """Read again what is kept in memory of tasks, queues and counters: other servers may have changed it."""
+        """Read tasks, queues and counters anew, since other servers may have changed them."""
         await self.write(self._reload)
 
     def _reload(self, uow: UnitOfWork) -> None:
@@ -233,7 +233,7 @@ class Store:
         uow.expect(self.counters.lanes_with_work)
 
     def _heard(self, message: Message | None) -> None:
-        """Look where another server says that something has changed; None: everywhere."""
+        """Handle a message of another server; None: messages may have been lost."""
         self.generation += 1
         if message is None:
             self._regained()
@@ -252,7 +252,7 @@ class Store:
         self._regained()
 
     def _regained(self) -> None:
-        """Some of what the others did may have gone unheard."""
+        """Wake all watchers and read the definitions anew, since messages of other servers may have been lost."""
         self.generation += 1
         self.notifier.publish_all()
         self.soon(self.refresh)
@@ -278,13 +278,13 @@ class Store:
                 self.events.publish(event)
 
     def _reported(self, committed: Announcements) -> None:
-        """Of the second writer: the first has the claims that may be waiting for what it has left."""
+        """Handle a commit of the second writer: claims that wait for its lanes are with the first."""
         if committed.lanes:
             self.writer.expect(committed.lanes)
         self._committed(committed)
 
     async def close(self) -> None:
-        """Finish what is being written and let go of everything."""
+        """Finish the running transactions, end the threads, and close the connections."""
         if self.peers is not None:
             await asyncio.to_thread(self.peers.stop)
         for writer in reversed(self.writers):  # what is reported may be what a claim waits for

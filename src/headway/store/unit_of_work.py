@@ -24,8 +24,8 @@ from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.kernel.worker import Queue, Worker
 from headway.notify.events import CommitEvent, DeadlineSet, RunDue, Timer
+from headway.store.corruption import INVALID_JSON, MARK, is_json, parse
 from headway.store.counters import CounterChanges, Lane, Note
-from headway.store.damage import INVALID_JSON, MARK, is_json, parse
 from headway.store.database import Database, Outdated
 from headway.store.definition_cache import DefinitionCache, Definitions, decode_task
 from headway.store.statements import RUN_COLUMNS
@@ -73,8 +73,8 @@ HookTable = Mapping[State, tuple[tuple[Callable[[Run], Any], Callable[["UnitOfWo
 NO_HOOKS: Final[HookTable] = dict.fromkeys(State, ())
 
 
-def place(run: Run) -> tuple[int, int, str]:
-    """Return what the order of claims goes by: priority, then age."""
+def claim_order(run: Run) -> tuple[int, int, str]:
+    """Return the sort key of claims: priority, then age."""
     return -run.priority, run.run_at, run.id
 
 
@@ -140,7 +140,7 @@ class UnitOfWork:
         self.now_ms = now_ms
         self.hooks = hooks
         self.announced = Announcements()
-        """Everything that this transaction announces after its commit."""
+        """Announcements of this transaction after its commit."""
         self.notes: list[Note] = []
         """Notes for the meters of tasks, which count them after the commit."""
         self.changes = 0
@@ -176,7 +176,7 @@ class UnitOfWork:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def prefetch(self, run_ids: Iterable[str], keys: Collection[str], trusted: Iterable[str] = ()) -> None:
-        """Load what the commands of the batch said that they need, in one statement each.
+        """Load the runs and idempotency keys that the commands of the batch need, in one statement each.
 
         Where servers share a database, the copies in memory may be old. Only for those that are `trusted` they do: what
         is decided on them is a change, which is refused when it is saved.
@@ -208,7 +208,7 @@ class UnitOfWork:
         return cached is not None
 
     def doubt(self, run_id: str) -> None:
-        """Raise Outdated if what is to be refused was decided on a copy that may be old: it is decided again."""
+        """Raise Outdated if the run is a copy that may be old, so that a refusal is decided again on the stored one."""
         if run_id in self._from_cache:
             raise Outdated(f"{run_id} was a copy")
 
@@ -277,8 +277,8 @@ class UnitOfWork:
         if labels:
             self._labels.update(dict.fromkeys(label_rows(run, labels)))
         counted = self._counted
-        counts, place, lane = counted.counts, (run.task, run.queue, run.state), (run.task, run.queue)
-        counts[place] = counts.get(place, 0) + 1
+        counts, group, lane = counted.counts, (run.task, run.queue, run.state), (run.task, run.queue)
+        counts[group] = counts.get(group, 0) + 1
         counted.started[lane] = counted.started.get(lane, 0) + 1
         self._announce(run)
 
@@ -292,7 +292,7 @@ class UnitOfWork:
         ready = sum(counts.get((task, queue, QUEUED), 0) for queue, task in here for counts in queued)
         if ready != len(found) or not found:
             return None
-        found.sort(key=place)
+        found.sort(key=claim_order)
         return found
 
     def save(self, run: Run, before: Run, shape: Shape = "save_runs") -> None:
@@ -363,7 +363,7 @@ class UnitOfWork:
         self._remembered[key] = (key, fingerprint, reply, expires_at)
 
     def later(self, name: str, /, expect: int | None = None, **binds: Any) -> None:
-        """Carry out a statement when the unit is flushed; one that is to change so many rows raises Outdated if it does not."""
+        """Carry out a statement at the next flush; raise Outdated then if it does not change `expect` rows."""
         self.changes += 1
         self._statements.append((expect, name, binds))
 
@@ -458,7 +458,7 @@ class UnitOfWork:
             self.ready.setdefault(lane, False)
 
     def remove(self, runs: list[Run], policy: str) -> None:
-        """Remove runs and all that belongs to them; tombstones stay."""
+        """Remove runs with their events, steps, results and labels; tombstones stay."""
         self.flush()
         self.changes += len(runs)
         ids = as_rows([run.id for run in runs])
@@ -469,8 +469,8 @@ class UnitOfWork:
         for run in runs:
             self._runs[run.id] = self._for_cache[run.id] = None
             self.announced.run_ids[run.id] = None
-            place = (run.task, run.queue, run.state)
-            self._counted.counts[place] = self._counted.counts.get(place, 0) - 1
+            group = (run.task, run.queue, run.state)
+            self._counted.counts[group] = self._counted.counts.get(group, 0) - 1
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -522,9 +522,9 @@ class UnitOfWork:
         """Flush for the last time, with the counters, and carry out the work for the end; the commit comes next."""
         self.flush()
         counts = []
-        for place, delta in self._counted.counts.items():
+        for group, delta in self._counted.counts.items():
             if delta:
-                counts.append((*place, delta))
+                counts.append((*group, delta))
         if counts:
             shard = self.counters.shard if self._shard is None else self._shard
             self.database.run("add_counters", rows=_encode(counts).decode(), shard=shard)

@@ -1,4 +1,4 @@
-"""Holds every row of a store against every other: what `headway doctor --verify` does, and every fault test at its end.
+"""Verification of a store: its rows are compared with each other, by `headway doctor --verify` and at the end of fault tests.
 
 The tables are read in order and side by side, so memory stays the same whatever the store holds. All of it is read as of
 one moment: servers may go on writing meanwhile.
@@ -19,8 +19,8 @@ from headway.ids import Signer
 from headway.kernel.lifecycle import CAUSES, TRANSITIONS
 from headway.kernel.run import FINAL, PARKED, State
 from headway.kernel.space import MARK, Space
-from headway.store.damage import MARK as MARKED
-from headway.store.damage import is_json
+from headway.store.corruption import MARK as MARKED
+from headway.store.corruption import is_json
 
 _LEGAL: Final = frozenset(
     (str(state), CAUSES[event], str(target))
@@ -31,11 +31,11 @@ _LEGAL: Final = frozenset(
 _BORN: Final = frozenset({State.SCHEDULED, State.QUEUED})
 
 Line = tuple[str, int, str, str | None]
-"""Of an event: run id, seq, type, and of a state what it says."""
+"""An event: run id, seq, type, and the data of a `run.state`."""
 
 
 class StateLine(msgspec.Struct, frozen=True):
-    """What a line of a state says."""
+    """Data of a `run.state` event."""
 
     state: str
     cause: str
@@ -46,14 +46,14 @@ _told: Final = msgspec.json.Decoder(StateLine).decode
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Something that cannot be so."""
+    """A contradiction between rows."""
 
     about: str
     """A run's id, or a table."""
     message: str
 
     def __str__(self) -> str:
-        """Return it in one line."""
+        """Return the finding in one line."""
         return f"{self.about}: {self.message}"
 
 
@@ -73,7 +73,7 @@ Rows = Iterable[Mapping[str, Any]]
 def unreadable(table: str, rows: Callable[[bool], Rows]) -> list[Finding]:
     """Return the values of a table that are not UTF-8, or not JSON where they have to be.
 
-    `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads invalid UTF-8 as `store.damage` describes.
+    `rows(False)` may raise UnicodeDecodeError; `rows(True)` reads invalid UTF-8 as `store.corruption` describes.
     """
     try:
         return list(_unreadable(table, rows(False), marked=False))
@@ -101,7 +101,7 @@ RowCheck = Callable[[Read], Iterator[Finding]]
 
 
 def findings(read: Read, signers: Sequence[Signer] = (), checks: Iterable[RowCheck] = ()) -> Iterator[Finding]:
-    """Yield everything that is wrong; a healthy store has nothing of that, also right after a crash.
+    """Yield all contradictions; a healthy store has none, also right after a crash.
 
     `signers` have the store's secrets, if these are known: then the seal of the log is looked at as well.
     """
@@ -155,7 +155,7 @@ def _log(read: Read, signers: Sequence[Signer]) -> Iterator[Finding]:
 
 
 def _named(stored: str) -> str:
-    """Return a name for people, with whose it is."""
+    """Return a stored name for people, with its organisation."""
     return f"{Space.outside(stored)} of organisation {Space.owner(stored)}" if MARK in stored else stored
 
 

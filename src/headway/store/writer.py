@@ -1,4 +1,4 @@
-"""A writer: whatever commands are waiting go into one transaction, and each caller is answered after its commit.
+"""A writer: all waiting commands go into one transaction, and each caller is answered after its commit.
 
 This is group commit. Under load a batch has hundreds of commands and costs one fdatasync; an idle server commits one
 command at a time with no delay added. Commands run in the order in which they came; a command that raises a
@@ -43,17 +43,17 @@ from headway.store.unit_of_work import NO_HOOKS, Announcements, HookTable, UnitO
 T = TypeVar("T")
 
 BATCH_MAX: Final = 2_000
-"""The weight of one transaction, in runs that its commands touch: what comes later has to wait no longer than that."""
+"""Maximum weight of one transaction, in runs that its commands touch; it bounds the wait of later commands."""
 SPOILED_MAX: Final = 3
 """Commands of one batch that may fail halfway before the rest is carried out one by one."""
 TRIES_MAX: Final = 10
-"""How often a transaction is decided anew because another server has changed what it was about."""
+"""Maximum number of attempts of a transaction whose rows another server changes meanwhile."""
 WAITING_MAX: Final = 20_000
 """Commands that may wait; more are refused, so that an overload stays short."""
 REGAIN_S: Final = (0.05, 1.0)
 """The shortest and the longest wait between two attempts to reach a database that is gone."""
 STORAGE_FAILURES: Final = (DatabaseGone, DatabaseLocked, DiskFull, Outdated, StorageBroken)
-"""What no verb takes for a refusal of its own."""
+"""Errors of the database, which end the whole transaction and not one command."""
 
 log = logging.getLogger("headway.writer")
 
@@ -73,7 +73,7 @@ class _SpoiledError(Exception):
 
 
 class Writer:
-    """Owns the connection that writes."""
+    """Owner of a connection that writes."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Writer:
         self.hooks: HookTable = NO_HOOKS
         self._todo: deque[Command[Any]] = deque()
         self._taken: list[Command[Any]] = []
-        """Those of them that the writer is about to carry out."""
+        """Commands of the current transaction."""
         self._patient: list[Command[Any]] = []
         self._told: deque[Lane] = deque()
         """Lanes into which other writers have put runs."""
@@ -131,7 +131,7 @@ class Writer:
         self.batches = 0
         self.commands = 0
         self.times = Histogram()
-        """How long the transactions that reached the disk took."""
+        """Durations of committed transactions."""
 
     def start(self) -> None:
         """Begin, on the running event loop."""
@@ -177,7 +177,7 @@ class Writer:
         self._look()
 
     def expect(self, lanes: Collection[Lane]) -> None:
-        """Take in that there may be runs in these lanes by another's doing: whoever waits for them has a try."""
+        """Let the patient commands try these lanes, in which another writer may have queued runs."""
         self._told.extend(lanes)
         if self._wanted(lanes):
             self._look()
@@ -190,7 +190,7 @@ class Writer:
             self._wake.release()
 
     async def stop(self) -> None:
-        """Finish what waits, then end the thread. Patient commands are answered with None."""
+        """Finish the waiting commands, then end the thread. Patient commands are answered with None."""
         self._stopping = True
         if self._thread is not None and self._thread.is_alive():
             self._wake.release()
@@ -265,7 +265,7 @@ class Writer:
         return wait and bool(batch)
 
     def _take_in(self) -> list[Command[Any]]:
-        """Return what lets those have a try who wait for the lanes into which other writers have put runs."""
+        """Return a command that opens the lanes of other writers for patient commands, if one of these wants them."""
         told = dict.fromkeys(self._told.popleft() for _ in range(len(self._told)))
         if self._wanted(told):
             return [FunctionCommand(lambda uow: uow.expect(told))]
@@ -392,9 +392,9 @@ class Writer:
         return served + done, uow.announced
 
     def _serve(self, patient: list[Command[Any]], uow: UnitOfWork) -> tuple[list[Command[Any]], list[Command[Any]]]:
-        """Let the patient commands try, first come first served; return those that are served, and those that go on waiting.
+        """Let the patient commands try, first come first served; return the served and the waiting ones.
 
-        They are answered before those that brought what they waited for: theirs is the longer way.
+        They are answered before the commands that queued their runs, since their answers have the longer way.
         """
         served, waiting = [], []
         for command in patient:
@@ -469,7 +469,7 @@ class Writer:
             self._loop.call_soon_threadsafe(self._on_broken, error)
 
     def _take_all(self) -> list[Command[Any]]:
-        """Take all that waits. What comes meanwhile stays for the next time: another queue instead would lose it."""
+        """Take all waiting commands. Later ones stay for the next time: another queue instead would lose them."""
         return [self._todo.popleft() for _ in range(len(self._todo))]
 
     def _answer(self, done: list[Command[Any]], committed: Announcements | None) -> None:

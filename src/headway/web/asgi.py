@@ -30,7 +30,7 @@ from headway.logs import LoggedError
 from headway.notify.events import CallersChanged
 from headway.runs.service import Service
 from headway.store.database import DatabaseLocked, StorageBroken
-from headway.store.requester import REQUESTER, Requester, RequesterGone
+from headway.store.query_context import QUERY_CONTEXT, ClientDisconnected, QueryContext
 from headway.web import accesslog, body, problem
 from headway.web.authorizer import Authorizer
 from headway.web.brief import in_brief
@@ -135,7 +135,7 @@ class Api(ServerContext):
                 reply = await self._answer(call, scope)
             except HeadwayError as error:
                 reply = self._refuse(error, call)
-            except (body.ClientGone, RequesterGone):
+            except (body.ClientGone, ClientDisconnected):
                 return
             except asyncio.CancelledError:
                 if not self.closing or call.status:
@@ -187,10 +187,10 @@ class Api(ServerContext):
         self.authorizer.authorize(route, call)
         call.service = self.service.of(call.principal.organisation)
         organisation = call.service.organisation
-        requester = Requester(None if route.scope == "worker:protocol" else organisation, self._query_max_s)
-        REQUESTER.set(requester)
+        query_context = QueryContext(None if route.scope == "worker:protocol" else organisation, self._query_max_s)
+        QUERY_CONTEXT.set(query_context)
         if not route.logged:  # a logged change must not be cancelled between its effect and its line in the audit log
-            scope[REQUESTED] = requester
+            scope[REQUESTED] = query_context
         if self._shared and route.streams:
             call.cors = self._cors_headers(call)
         if self.limiter.pressed and not self.limiter.has_room(route.scope, gives_way=route.gives_way):

@@ -27,7 +27,7 @@ from headway.web.reply import Send
 T = TypeVar("T")
 
 REQUESTED: Final = "headway.requester"
-"""Key of the ASGI scope under which the request's `store.requester.Requester` is, if its queries may be cancelled."""
+"""Key of the ASGI scope under which the request's `store.query_context.QueryContext` is, if its queries may be cancelled."""
 KEY_MAX: Final = 255
 ACTOR_MAX: Final = 1000
 

@@ -31,7 +31,7 @@ from headway.features.tables.external.columns import Reflection
 from headway.features.tables.external.database import Databases
 from headway.features.tables.external.policy import Rules, checked_address, parsed
 from headway.protocol import tables as wire
-from headway.store.requester import REQUESTER, Requester, RequesterGone
+from headway.store.query_context import QUERY_CONTEXT, ClientDisconnected, QueryContext
 
 ROWS = 25
 MADE = """CREATE TABLE people (
@@ -547,23 +547,23 @@ async def test_a_statement_that_nobody_waits_for_is_ended_in_the_database(tmp_pa
     )  # fmt: skip
     await external(harness, url)
     databases, statement = harness.service.part(Databases), ENDLESS[url.partition(":")[0]]
-    requester, begun = Requester(1, 600), threading.Event()
+    query_context, begun = QueryContext(1, 600), threading.Event()
 
     def endless(connection):
         begun.set()
         return connection.exec_driver_sql(statement).all()
 
     async def ask():
-        REQUESTER.set(requester)
+        QUERY_CONTEXT.set(query_context)
         return await databases.call(url, endless, reads=True)
 
     asking = asyncio.create_task(ask())
     await asyncio.to_thread(begun.wait, 20)
     if how == "the client leaves":
-        requester.leave()
+        query_context.leave()
     elif how == "the task is cancelled":
         asking.cancel()
-    with pytest.raises((RequesterGone, asyncio.CancelledError, ExternalFailed)):
+    with pytest.raises((ClientDisconnected, asyncio.CancelledError, ExternalFailed)):
         await asking
     (far,) = databases._known.values()
     await asyncio.to_thread(until, lambda: far.waiting == 0, 20, "its thread is free")

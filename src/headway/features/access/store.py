@@ -17,7 +17,7 @@ from headway.features.access.rules import Head, chained
 from headway.ids import Signer
 from headway.kernel.organisation import Organisation
 from headway.notify.events import AccessChanged
-from headway.store.damage import is_json
+from headway.store.corruption import is_json
 from headway.store.database import Database
 from headway.store.reader import Reader
 from headway.store.unit_of_work import UnitOfWork

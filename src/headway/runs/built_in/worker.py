@@ -27,7 +27,7 @@ from headway.protocol.workers import (
 from headway.runs.built_in.task import BuiltInTask, Execute, ServerExecutor
 from headway.runs.service import Service
 from headway.runs.sessions import Session
-from headway.store.requester import BACKGROUND_S, REQUESTER, Requester
+from headway.store.query_context import BACKGROUND_S, QUERY_CONTEXT, QueryContext
 
 T = TypeVar("T")
 
@@ -177,11 +177,11 @@ class BuiltInWorker:
     async def _handle(self, execute: Execute, lease: Lease) -> msgspec.Raw:
         """Execute the task from where an earlier try ended. Its reads use its organisation's share of the threads."""
         run = await leased(self._service, lease)
-        REQUESTER.set(Requester(run.organisation, BACKGROUND_S))
+        QUERY_CONTEXT.set(QueryContext(run.organisation, BACKGROUND_S))
         try:
             return await execute(self._service, run)
         finally:
-            REQUESTER.set(None)  # not `reset`: a dying server closes its tasks in another context
+            QUERY_CONTEXT.set(None)  # not `reset`: a dying server closes its tasks in another context
 
     async def _report(self, worker_id: str, report: AnyReport) -> None:
         await self._service.workers.report(ReportRuns(worker_id=worker_id, reports=[report]))

@@ -15,7 +15,7 @@ from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from headway.errors import Damaged
-from headway.store.damage import legible
+from headway.store.corruption import decode_text
 from headway.store.database import (
     DatabaseGone,
     DatabaseLocked,
@@ -25,8 +25,8 @@ from headway.store.database import (
     StorageBroken,
     first_of,
 )
+from headway.store.postgres.connection_errors import no_connection, unwritable
 from headway.store.postgres.dialect import POSTGRES
-from headway.store.postgres.trouble import no_connection, unwritable
 from headway.store.statements import load
 
 log = logging.getLogger("headway.postgres")
@@ -318,11 +318,11 @@ STREAMED: Final = 100
 
 
 class Legible(Loader):
-    """Loads texts that may not be UTF-8; see `store.damage`."""
+    """Loads texts that may not be UTF-8; see `store.corruption`."""
 
     def load(self, data: Buffer) -> str:
         """Return the text."""
-        return legible(bytes(data))
+        return decode_text(bytes(data))
 
 
 def _legibly(connection: psycopg.Connection[tuple[Any, ...]]) -> psycopg.Cursor[tuple[Any, ...]]:

@@ -73,5 +73,5 @@ POSTGRES = Dialect(
     few="CROSS JOIN LATERAL ({}) AS few",
     among="= ANY(ARRAY({}))",  # a probe for each: joined, the ids of others that came since would be walked as well
     binds=_binds,
-    own=("postgres/own.sql",),
+    overrides=("postgres/overrides.sql",),
 )

@@ -29,7 +29,7 @@ POSITIONS: Final = "position_base"
 TURNS: Final = ("servers", "limits")
 """Rows that servers lock to do something one after the other."""
 MOVING: Final = "moving"
-"""Said as long as a store is on its way into this database; see `storage.moving`."""
+"""Said as long as a store is on its way into this database; see `store.transfer`."""
 SECRET: Final = "secret"  # noqa: S105 - the name under which one is kept
 
 

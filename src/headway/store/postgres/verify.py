@@ -44,9 +44,9 @@ def verify(
         connection.isolation_level = level
 
 
-def _rows(connection: psycopg.Connection[tuple[Any, ...]], table: str, legible: bool) -> Rows:
+def _rows(connection: psycopg.Connection[tuple[Any, ...]], table: str, decode_text: bool) -> Rows:
     with connection.cursor(name=f"read_{table}") as cursor:
-        if legible:
+        if decode_text:
             cursor.adapters.register_loader("text", Legible)
         cursor.itersize = FETCHED
         cursor.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(table)))

@@ -14,9 +14,9 @@ import apsw
 
 from headway.store.database import StorageBroken
 from headway.store.location import aside
-from headway.store.sqlite.fit import check_unserved, log_path_of, looking
+from headway.store.sqlite.integrity import check_unserved, log_path_of, looking
 from headway.store.sqlite.lock import forget, hold
-from headway.store.sqlite.trouble import place
+from headway.store.sqlite.open_errors import place
 
 log = logging.getLogger("headway")
 

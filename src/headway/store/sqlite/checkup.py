@@ -17,9 +17,9 @@ from headway.store.checkup import Check
 from headway.store.location import kept_secret, key_path_of
 from headway.store.sqlite.backup import rescued
 from headway.store.sqlite.dialect import SQLITE
-from headway.store.sqlite.fit import Unfit, check_unserved, log_path_of, looking
+from headway.store.sqlite.integrity import DataLoss, check_unserved, log_path_of, looking
+from headway.store.sqlite.open_errors import place, why
 from headway.store.sqlite.secret import misfit
-from headway.store.sqlite.trouble import place, why
 from headway.store.sqlite.verify import verify as verify_rows
 from headway.store.verify import RowCheck
 
@@ -61,7 +61,7 @@ def _checks(
     yield "sqlite", True, apsw.sqlite_lib_version()
     try:
         check_unserved(path)
-    except Unfit as error:
+    except DataLoss as error:
         yield "store", False, str(error)
         return
     except (apsw.Error, OSError) as error:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import apsw
 
 from headway.errors import Damaged
-from headway.store.damage import legible
+from headway.store.corruption import decode_text
 from headway.store.database import DatabaseLocked, DiskFull, Interrupted, Outdated, StorageBroken
 from headway.store.sqlite.backup import rescue
 from headway.store.sqlite.dialect import SQLITE
@@ -105,7 +105,7 @@ class SqliteDatabase:
         try:
             return self._execute(sql, binds).fetchall()
         except UnicodeDecodeError:
-            return list(legibly(self._connection, sql, binds))
+            return list(decoded_rows(self._connection, sql, binds))
         except apsw.Error as error:
             raise translated(error) from error
 
@@ -135,8 +135,10 @@ class SqliteDatabase:
         return apsw.memory_used()
 
 
-def legibly(connection: apsw.Connection, sql: str, binds: dict[str, Any]) -> Generator[tuple[Any, ...], None, None]:
-    """Yield the rows of a SELECT with texts that are not UTF-8; see `store.damage`."""
+def decoded_rows(
+    connection: apsw.Connection, sql: str, binds: dict[str, Any]
+) -> Generator[tuple[Any, ...], None, None]:
+    """Yield the rows of a SELECT with texts that are not UTF-8; see `store.corruption`."""
     cursor = connection.execute(sql, binds)
     names = [f"column_{number}" for number, _ in enumerate(cursor.description)]
     cursor.close()
@@ -144,7 +146,7 @@ def legibly(connection: apsw.Connection, sql: str, binds: dict[str, Any]) -> Gen
         f"typeof({name}), CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END" for name in names
     )
     for row in connection.execute(f"WITH read ({', '.join(names)}) AS (\n{sql}\n) SELECT {cells} FROM read", binds):  # noqa: S608
-        yield tuple(legible(cell) if of == "text" else cell for of, cell in zip(row[::2], row[1::2], strict=True))
+        yield tuple(decode_text(cell) if of == "text" else cell for of, cell in zip(row[::2], row[1::2], strict=True))
 
 
 def translated(error: apsw.Error) -> Exception:

@@ -14,14 +14,14 @@ from headway.clock import Clock
 from headway.ids import IdSource
 from headway.kernel.organisation import first
 from headway.store.database import DatabaseLocked, DiskFull, StorageBroken
-from headway.store.reserve import Reserve
+from headway.store.disk_reserve import DiskReserve
 from headway.store.sqlite.connection import SqliteDatabase
 from headway.store.sqlite.dialect import SQLITE
-from headway.store.sqlite.fit import check
+from headway.store.sqlite.integrity import check
 from headway.store.sqlite.lock import hold
 from headway.store.sqlite.migrate import migrate
+from headway.store.sqlite.open_errors import is_full, why
 from headway.store.sqlite.reading import SqliteReading
-from headway.store.sqlite.trouble import is_full, why
 from headway.store.sqlite.watch import Watch
 from headway.store.store import Store
 
@@ -40,7 +40,7 @@ def open_file(
 
     New files are readable by their owner only. `claim` is called when the schema is there; what it raises closes the file.
     """
-    reserve = Reserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None
+    reserve = DiskReserve(path.with_name(path.name + ".reserve"), reserve_bytes) if reserve_bytes else None
     try:
         return _open(path, clock, reserve, claim)
     except StorageBroken:
@@ -50,7 +50,7 @@ def open_file(
         return _open(path, clock, reserve, claim)
 
 
-def _open(path: Path, clock: Clock, reserve: Reserve | None, claim: Callable[[apsw.Connection], object]) -> Store:
+def _open(path: Path, clock: Clock, reserve: DiskReserve | None, claim: Callable[[apsw.Connection], object]) -> Store:
     lock: int | None = None
     try:
         lock = hold(path)

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from headway.store.database import first_of
-from headway.store.sqlite.connection import STATEMENTS, SqliteDatabase, legibly, translated
+from headway.store.sqlite.connection import STATEMENTS, SqliteDatabase, decoded_rows, translated
 
 
 class SqliteReading(SqliteDatabase):
@@ -35,7 +35,7 @@ class SqliteReading(SqliteDatabase):
                 finally:
                     cursor.close()  # an unfinished statement would hold its snapshot, and keep the WAL from shrinking
             except UnicodeDecodeError:
-                with contextlib.closing(legibly(self.connection, sql, binds)) as rows:
+                with contextlib.closing(decoded_rows(self.connection, sql, binds)) as rows:
                     return first_of(bytes_max, rows)
         except apsw.Error as error:
             raise translated(error) from error

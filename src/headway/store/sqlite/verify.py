@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from headway.ids import Signer
-from headway.store.sqlite.connection import STATEMENTS, legibly
+from headway.store.sqlite.connection import STATEMENTS, decoded_rows
 from headway.store.verify import Finding, RowCheck, Rows, findings, unreadable
 
 
@@ -50,8 +50,8 @@ def _findings(connection: apsw.Connection, signers: Sequence[Signer], checks: It
         yield from findings(read, signers, checks)
 
 
-def _rows(connection: apsw.Connection, table: str, legible: bool) -> Rows:
+def _rows(connection: apsw.Connection, table: str, decode_text: bool) -> Rows:
     sql = f'SELECT * FROM "{table}"'  # noqa: S608 - it is the name of a table of ours
     names = [str(row[1]) for row in connection.execute(f'PRAGMA table_info("{table}")')]
-    for row in legibly(connection, sql, {}) if legible else connection.execute(sql):
+    for row in decoded_rows(connection, sql, {}) if decode_text else connection.execute(sql):
         yield dict(zip(names, row, strict=True))

@@ -19,7 +19,7 @@ import apsw
 
 from headway.clock import Clock
 from headway.store.database import StorageBroken
-from headway.store.sqlite.fit import log_path_of
+from headway.store.sqlite.integrity import log_path_of
 from headway.store.sqlite.lock import forget, lock_path_of
 from headway.store.sqlite.wal import (
     FRAME_BYTES,

@@ -20,7 +20,7 @@ from headway.features.tables.external.cancellation import Statements
 from headway.features.tables.external.drivers import limit_mysql, prepare_postgresql, prepare_sqlite
 from headway.features.tables.external.policy import Rules, checked_address, checked_file, parsed, port_of
 from headway.features.tables.external.thread_pool import DaemonThreadPool
-from headway.store.requester import REQUESTER
+from headway.store.query_context import QUERY_CONTEXT
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
@@ -79,7 +79,7 @@ class Databases:
     async def call(self, text: str, work: Callable[[Connection], T], *, reads: bool = False) -> T:
         """Return the result of `work` on a connection, in a transaction of that database.
 
-        What only reads ends with RequesterGone when the client leaves. Raises ExternalFailed if it is not possible in time,
+        What only reads ends with ClientDisconnected when the client leaves. Raises ExternalFailed if it is not possible in time,
         with words that say why and without the password. What nobody waits for any more is ended in the database.
         """
         far = self._far(text)
@@ -91,9 +91,9 @@ class Databases:
         future = asyncio.wrap_future(job)
         future.add_done_callback(functools.partial(_over, far))
         waiting = asyncio.shield(future)
-        requester = REQUESTER.get()
-        if reads and requester is not None:
-            requester.wait_for(waiting)
+        query_context = QUERY_CONTEXT.get()
+        if reads and query_context is not None:
+            query_context.wait_for(waiting)
         try:
             return await asyncio.wait_for(waiting, self._timeout_s + CONNECT_S)
         except TimeoutError:

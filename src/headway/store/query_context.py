@@ -12,11 +12,11 @@ BACKGROUND_S: Final = 25.0
 """Timeout of a query of a built-in task, in seconds; longer than a request's, since no client waits."""
 
 
-class RequesterGone(Exception):
+class ClientDisconnected(Exception):
     """The client has disconnected, so its queries are cancelled."""
 
 
-class Requester(msgspec.Struct, eq=False):
+class QueryContext(msgspec.Struct, eq=False):
     """A request, or a run of a built-in task."""
 
     organisation: int | None
@@ -30,7 +30,7 @@ class Requester(msgspec.Struct, eq=False):
     def wait_for(self, future: asyncio.Future[Any]) -> None:
         """Register a query's future to be failed by `leave`; it fails at once if the client has disconnected."""
         if self.gone:
-            future.set_exception(RequesterGone())
+            future.set_exception(ClientDisconnected())
             return
         if self._waiting is None:  # most requests make no query
             self._waiting = []
@@ -42,8 +42,8 @@ class Requester(msgspec.Struct, eq=False):
         self.gone = True
         for future in tuple(self._waiting or ()):
             if not future.done():
-                future.set_exception(RequesterGone())
+                future.set_exception(ClientDisconnected())
 
 
-REQUESTER: Final[ContextVar[Requester | None]] = ContextVar("headway_requester", default=None)
-"""The requester of the current asyncio task; None: the server itself, in its loops."""
+QUERY_CONTEXT: Final[ContextVar[QueryContext | None]] = ContextVar("headway_query_context", default=None)
+"""The context of the current asyncio task; None: the server itself, in its loops."""

@@ -24,7 +24,7 @@ COMMITS_TORN: Final = 2
 """Whole commits after an unreadable frame that prove damage: a power cut tears one commit at most."""
 
 
-class Unfit(StorageBroken):
+class DataLoss(StorageBroken):
     """An acknowledged commit is missing, or opening the store would damage it."""
 
     def __init__(self, trouble: str, *, foreign: bool = False) -> None:
@@ -34,18 +34,18 @@ class Unfit(StorageBroken):
 
 
 def check(path: Path) -> None:
-    """Raise Unfit, with what happened and what to do, if opening a store that is not served would lose data."""
-    if trouble := _strangers(path):
-        raise Unfit(trouble, foreign=True)
+    """Raise DataLoss, with what happened and what to do, if opening a store that is not served would lose data."""
+    if trouble := _foreign_wal(path):
+        raise DataLoss(trouble, foreign=True)
     if trouble := _loss(path, note_of(path)):
-        raise Unfit(trouble)
+        raise DataLoss(trouble)
 
 
 def check_unserved(path: Path) -> None:
     """Check a store unless a server has it: what the server is just writing could look damaged."""
     try:
         check(path)
-    except (Unfit, FileNotFoundError):
+    except (DataLoss, FileNotFoundError):
         try:
             lock = hold(path)
         except StoreInUse:
@@ -61,7 +61,7 @@ def log_path_of(path: Path) -> Path:
     return Path(f"{path.resolve()}-wal")
 
 
-def _strangers(path: Path) -> str | None:
+def _foreign_wal(path: Path) -> str | None:
     """Say why the WAL does not belong to the file beside it; SQLite would delete it, or write it over the file."""
     log_path = log_path_of(path)
     if _size(log_path) == 0:

@@ -15,12 +15,12 @@ from headway import failpoints
 from headway.clock import Clock
 from headway.kernel.query import FIRST
 from headway.store.database import DatabaseGone, StoreRefused
-from headway.store.moving.schema import Table, tables
 from headway.store.postgres.connection import connect
 from headway.store.postgres.dialect import POSTGRES
 from headway.store.postgres.open import MOVING, POSITIONS, SECRET, TURNS, explained, half_moved, make_ready
 from headway.store.sqlite.secret import MARK
 from headway.store.statements import migrations
+from headway.store.transfer.schema import Table, tables
 
 MOVED: Final = "moved"
 FACTS_STAY: Final = (*TURNS, POSITIONS, SECRET, MARK, MOVING, MOVED)

@@ -19,7 +19,7 @@ _TEXT: Final = (
 )
 
 
-class Reserve:
+class DiskReserve:
     """One file of held-back space."""
 
     def __init__(self, path: Path, size: int) -> None:

@@ -19,7 +19,7 @@ parse: Final = msgspec.json.Decoder(msgspec.Raw).decode
 """Check that a text is one JSON value; a built-in function, which costs less than a call of `is_json`."""
 
 
-def legible(data: bytes) -> str:
+def decode_text(data: bytes) -> str:
     """Decode UTF-8; if it is invalid, return MARK and the text with replacement characters."""
     try:
         return data.decode()

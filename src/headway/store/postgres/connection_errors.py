@@ -12,7 +12,7 @@ from headway.store.database import DatabaseGone
 from headway.store.location import shown
 
 
-class NotLetIn(DatabaseGone):
+class LoginRefused(DatabaseGone):
     """The database answers and refuses the login, which a wait does not change."""
 
 
@@ -62,13 +62,17 @@ def gone(url: str, error: psycopg.DatabaseError) -> DatabaseGone:
         return DatabaseGone(f"none of {shown(url)} takes writes: {'; '.join(each) or text}")
     user, where = asked.get("user") or "this user", f"PostgreSQL at {host}, port {port},"
     if _PASSWORD.search(text):
-        return NotLetIn(f"{where} refuses the password of {user}: put the right one into the URL, or into PGPASSWORD")
+        return LoginRefused(
+            f"{where} refuses the password of {user}: put the right one into the URL, or into PGPASSWORD"
+        )
     if found := _DATABASE.search(text):
-        return NotLetIn(f'{where} has no database "{found[1]}": make it with  createdb {found[1]}  or name another')
+        return LoginRefused(f'{where} has no database "{found[1]}": make it with  createdb {found[1]}  or name another')
     if found := _ROLE.search(text):
-        return NotLetIn(f'{where} lets no user "{found[1] or found[2]}" in: make it with  createuser  or name another')
+        return LoginRefused(
+            f'{where} lets no user "{found[1] or found[2]}" in: make it with  createuser  or name another'
+        )
     if _ACCESS.search(text):
-        return NotLetIn(f"{where} does not let {user} in from this machine: {_said(text)}")
+        return LoginRefused(f"{where} does not let {user} in from this machine: {_said(text)}")
     if _NO_HOST.search(text):
         return DatabaseGone(f"there is no host {host}: look at the URL's spelling, and at DNS")
     if _STARTING.search(text):

@@ -17,9 +17,9 @@ import msgspec
 from headway.clock import Clock
 from headway.store.database import StorageBroken, bytes_of
 from headway.store.location import shown
-from headway.store.moving.schema import Table, tables
-from headway.store.moving.source import Row, Source
-from headway.store.moving.target import FACTS_STAY, SILENT_S, CompletedMove, Cursor, Target
+from headway.store.transfer.schema import Table, tables
+from headway.store.transfer.source import Row, Source
+from headway.store.transfer.target import FACTS_STAY, SILENT_S, CompletedMove, Cursor, Target
 
 ROWS_AT_ONCE: Final = 10_000
 BYTES_AT_ONCE: Final = 16 * 1024 * 1024

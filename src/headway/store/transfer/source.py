@@ -13,11 +13,11 @@ import msgspec
 
 from headway.store.database import SchemaTooNew, StorageBroken, StoreRefused
 from headway.store.location import kept_secret
-from headway.store.moving.schema import Table
 from headway.store.sqlite.dialect import SQLITE
-from headway.store.sqlite.fit import check, looking
+from headway.store.sqlite.integrity import check, looking
 from headway.store.sqlite.lock import StoreInUse, hold
 from headway.store.statements import migrations
+from headway.store.transfer.schema import Table
 
 Row = tuple[Any, ...]
 

@@ -19,10 +19,10 @@ from headway.kernel.run import State
 from headway.protocol import workers as wire
 from headway.store.database import DatabaseGone, SchemaTooNew, StoreRefused
 from headway.store.location import secret_of
-from headway.store.moving.move import Unequal, move
-from headway.store.moving.schema import STAY, tables
 from headway.store.postgres.open import open_postgres, prepare, secret_in
 from headway.store.sqlite.open import open_file
+from headway.store.transfer.schema import STAY, tables
+from headway.store.transfer.transfer import Unequal, move
 
 FEW = 3
 """Rows in a part, so that a small store moves in many."""
@@ -205,7 +205,7 @@ def test_a_move_that_is_killed_goes_on(path, postgres_url, point):
     filled(empty(path))
     code = (
         "import sys; from pathlib import Path; from headway.clock import SystemClock\n"
-        "from headway.store.moving.move import move\n"
+        "from headway.store.transfer.transfer import move\n"
         f"move(Path(sys.argv[1]), sys.argv[2], SystemClock(), rows_at_once={FEW})"
     )
     environment = {**os.environ, "PYTHONPATH": "src", "HEADWAY_FAIL_POINT": point}

@@ -18,7 +18,7 @@ from headway.clock import Clock
 from headway.errors import Overloaded, QueryTooCostly, StorageBusy, StorageUnavailable
 from headway.round_robin import RoundRobin
 from headway.store.database import DatabaseGone, DatabaseLocked, Interrupted, Reading
-from headway.store.requester import Requester
+from headway.store.query_context import QueryContext
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ LOOK_S: Final = 0.5
 NOTICED_S: Final = 5.0
 """Seconds in which a database has to end an interrupted statement; after that it counts as unavailable."""
 AGAIN_S: Final = 0.02
-"""Seconds between interrupts of the same read: one that arrives between two of its statements has no effect."""
+"""Seconds between interrupts of the same read: an interrupt between two of its statements has no effect."""
 GONE_MS: Final = 500
 """Milliseconds after a failed connection attempt in which no other is made."""
 
@@ -46,11 +46,11 @@ class _Read(Generic[T]):
         self.future: asyncio.Future[T] = self.loop.create_future()
         self.timer: asyncio.TimerHandle | None = None
         self.began_s = 0.0
-        """When a thread took it; 0 before."""
+        """Start on a thread, by the monotonic clock in seconds; 0 before."""
         self.over = False
-        """Whether it is interrupted: it must not begin another statement."""
+        """Whether the read is interrupted: it must not begin another statement."""
         self.ended = False
-        """Whether its thread has finished it."""
+        """Whether a thread has finished the read."""
 
     def settle(self, result: T | None, failure: BaseException | None) -> None:
         """Set the future, unless it is done already; on the event loop."""
@@ -62,7 +62,7 @@ class _Read(Generic[T]):
             self.future.set_exception(failure)
 
 
-class _Seat:
+class _ReaderThread:
     """A thread's connection, and the read that runs on it.
 
     The lock is held during an interrupt, so that it cannot hit the next read on the connection.
@@ -87,7 +87,7 @@ def turns(threads: int) -> RoundRobin[Any]:
     return RoundRobin(threads, shared=max(1, threads - 1), each=max(1, threads - 2))
 
 
-class Threads:
+class ReaderPool:
     """Reading threads, up to `number`, started as they are needed."""
 
     def __init__(self, number: int, connect: Callable[[], Reading], clock: Clock) -> None:
@@ -98,29 +98,29 @@ class Threads:
         self._turns: RoundRobin[_Read[Any]] = turns(number)
         self._ready: SimpleQueue[_Read[Any] | None] = SimpleQueue()
         """Reads that may begin; there is a thread for each of them."""
-        self._seats: list[_Seat] = []
+        self._seats: list[_ReaderThread] = []
         self._threads: list[threading.Thread] = []
         self._gone_until_ms = 0
         self._closing = False
 
     @property
     def busy(self) -> int:
-        """How many reads are under way."""
+        """Number of running reads."""
         return self._turns.busy
 
-    async def read(self, work: Callable[[Reading], T], requester: Requester | None, *, limited: bool = False) -> T:
-        """Return what `work` returns, called with a connection on one of the threads.
+    async def read(self, work: Callable[[Reading], T], context: QueryContext | None, *, limited: bool = False) -> T:
+        """Call `work` with a connection on one of the threads, and return its result.
 
-        A `limited` read ends with QueryTooCostly after its requester's timeout, and with RequesterGone when its client
+        A `limited` read ends with QueryTooCostly after its context's timeout, and with ClientDisconnected when its client
         disconnects; the server's own reads have no timeout. Raises Overloaded if no thread is free within TURN_S, and
         StorageBusy or StorageUnavailable if the database is locked or cannot be reached.
         """
-        read = _Read(work, None if requester is None else requester.organisation)
-        if requester is not None and limited:
-            requester.wait_for(read.future)
+        read = _Read(work, None if context is None else context.organisation)
+        if context is not None and limited:
+            context.wait_for(read.future)
             if read.future.done():
                 return await read.future
-            read.timer = read.loop.call_later(requester.within_s, self._look, read, requester.within_s, monotonic())
+            read.timer = read.loop.call_later(context.within_s, self._look, read, context.within_s, monotonic())
         self._submit(read)
         try:
             return await read.future
@@ -151,7 +151,7 @@ class Threads:
                 return
             one_more = self._turns.busy > len(self._threads)
         if one_more:
-            seat = _Seat()
+            seat = _ReaderThread()
             thread = threading.Thread(target=self._serve, args=(seat,), name="headway-reader", daemon=True)
             self._seats.append(seat)
             self._threads.append(thread)
@@ -195,13 +195,13 @@ class Threads:
 
     # -- on a reading thread ---------------------------------------------------------------------------------------------
 
-    def _serve(self, seat: _Seat) -> None:
+    def _serve(self, seat: _ReaderThread) -> None:
         while (read := self._ready.get()) is not None:
             following: _Read[Any] | None = read
             while following is not None:
                 following = self._carry_out(seat, following)
 
-    def _carry_out(self, seat: _Seat, read: _Read[Any]) -> _Read[Any] | None:
+    def _carry_out(self, seat: _ReaderThread, read: _Read[Any]) -> _Read[Any] | None:
         """Carry out a read, and return the next one, if there is one."""
         result, failure = None, None
         with seat.lock:
@@ -220,7 +220,7 @@ class Threads:
             read.loop.call_soon_threadsafe(read.settle, result, failure)
         return following
 
-    def _on_connection(self, seat: _Seat, read: _Read[T]) -> T:
+    def _on_connection(self, seat: _ReaderThread, read: _Read[T]) -> T:
         if self._clock.monotonic_ms() < self._gone_until_ms:
             raise StorageUnavailable
         try:

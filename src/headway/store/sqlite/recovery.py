@@ -13,11 +13,11 @@ from headway.clock import Clock
 from headway.store.database import DatabaseLocked, DiskFull, StorageBroken, StoreRefused
 from headway.store.location import aside
 from headway.store.sqlite.connection import SqliteDatabase
-from headway.store.sqlite.fit import Unfit, check, log_path_of
+from headway.store.sqlite.integrity import DataLoss, check, log_path_of
 from headway.store.sqlite.lock import forget, hold
 from headway.store.sqlite.open import make_ready
+from headway.store.sqlite.open_errors import why
 from headway.store.sqlite.secret import renew
-from headway.store.sqlite.trouble import why
 
 
 def accept_loss(path: Path, clock: Clock, *, secret: str, earlier: Sequence[bytes]) -> list[str]:
@@ -39,7 +39,7 @@ def accept_loss(path: Path, clock: Clock, *, secret: str, earlier: Sequence[byte
 def _given_up(path: Path, lock: int, now_ms: int, secret: str, earlier: Sequence[bytes]) -> Iterator[str]:
     try:
         check(path)
-    except Unfit as error:
+    except DataLoss as error:
         yield _without_log(path, lock, now_ms, error)
     if not path.is_file():
         raise StoreRefused(f"there is no store at {path}")
@@ -52,7 +52,7 @@ def _given_up(path: Path, lock: int, now_ms: int, secret: str, earlier: Sequence
         database.close()
 
 
-def _without_log(path: Path, lock: int, now_ms: int, error: Unfit) -> str:
+def _without_log(path: Path, lock: int, now_ms: int, error: DataLoss) -> str:
     """Write back what can be read of the store's own WAL, and keep a copy of the WAL as it was found."""
     log_path = log_path_of(path)
     kept = aside(log_path, "damaged", now_ms)
