@@ -47,4 +47,4 @@ def live(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clients(live):
     """The documented clients, for that server."""
-    return Clients(live.place.folder, live.place.url)
+    return Clients(live.deployment.folder, live.deployment.url)

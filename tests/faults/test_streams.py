@@ -16,7 +16,7 @@ from tests.faults.verdict import clean
 from tests.faults.waiting import until
 
 from headway.client.errors import ConnectionLost
-from headway.web.protocol import STUCK_SECONDS
+from headway.web.connection import STUCK_SECONDS
 
 RUNS = 10
 LINES = 12

@@ -14,8 +14,6 @@ from tests.tidy.code import MODULES, PACKAGE, ROOT
 from tests.tidy.code import name as module_name
 
 RIDDLES = {
-    "compat/cloudcoin/",
-    "compat/tadabase/",
     "features/access/",
     "features/record_tasks/",
     "features/schedules/",
@@ -23,17 +21,14 @@ RIDDLES = {
     "features/tables/external/",
     "runs/",
     "runs/loops/",
-    "web/",
 }
 """Modules, and folders without their subfolders, whose first sentences break the rule; the list only shrinks."""
 
 PARTICIPLES = {
-    "compat/tadabase/",
     "features/access/",
     "features/record_tasks/",
     "features/tables/",
     "runs/",
-    "web/",
 }
 """Modules, and folders without their subfolders, with participles as names of types; the list only shrinks.
 

@@ -96,17 +96,17 @@ MUTANTS = (
         KEYS + "test_nobody_makes_a_key_that_may_more_than_their_own",
     ),
     Mutant(
-        "remembered-after-the-end", "Authorizer._known",
+        "remembered-after-the-end", "Authorizer._cached",
         "self._generation != self._access.generation", "self._generation == -1",
         KEYS + "test_a_key_that_is_taken_away_lets_nobody_in_from_the_answer_on",
     ),
     Mutant(
-        "remembered-beyond-expiry", "Authorizer._known",
+        "remembered-beyond-expiry", "Authorizer._cached",
         "found is not None and now_ms >= found.until", "False",
         KEYS + "test_a_key_expires_by_the_clock",
     ),
     Mutant(
-        "streams-outlive-the-key", "Api._look_again",
+        "streams-outlive-the-key", "Api._end_revoked",
         "wait.end('revoked')", "pass",
         KEYS + "test_streams_and_long_polls_end_with_the_key_that_opened_them",
     ),
@@ -157,7 +157,7 @@ MUTANTS = (
         WALK,
     ),
     Mutant(
-        "whole-for-all-of-cloudcoin", "Commanding.command",
+        "whole-for-all-of-cloudcoin", "CommandHandlers.command",
         "call.may('see a run')", "True",
         WALK,
     ),

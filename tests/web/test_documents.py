@@ -68,7 +68,7 @@ def test_structs_of_one_name_have_schemas_of_their_own():
     class Other(msgspec.Struct, frozen=True):
         theirs: int
 
-    Other.__name__ = Other.__qualname__ = "Asked"
+    Other.__name__ = Other.__qualname__ = "TerminationCount"
     added = route("GET", "/v1/others", ROUTES[0].handler, "ops", "", gives=Other, operation="others")
     found = document(Mount(NATIVE_SURFACE, (*ROUTES, added)))
 
@@ -118,7 +118,7 @@ def test_a_document_has_the_security_schemes_of_its_surface_and_no_others(surfac
 
 @pytest.mark.parametrize(
     ("surface", "names"),
-    [("native", {"Problem"}), ("tadabase", {"Refusal"}), ("cloudcoin", {"FailedReply", "FlatFailure"})],
+    [("native", {"Problem"}), ("tadabase", {"ErrorReply"}), ("cloudcoin", {"FailedReply", "FlatFailure"})],
 )
 def test_a_document_has_the_errors_of_its_surface(surface, names):
     found = operations(written(surface))

@@ -10,7 +10,7 @@ import socket
 import pytest
 from tests.web.sockets import serving
 
-from headway.web import protocol
+from headway.web import connection as module
 
 MB = 1_000_000
 JSON = {"Content-Type": "application/json"}
@@ -101,7 +101,7 @@ async def cut_off(server, head):
 @pytest.mark.parametrize("connection", [b"", b"Connection: close\r\n"])
 @pytest.mark.parametrize("path", [b"/v1/runs", b"/v1/nothing"])
 async def test_nobody_sends_without_an_end(connection, path, monkeypatch):
-    monkeypatch.setattr(protocol, "REST_BYTES_MAX", 2 * MB)
+    monkeypatch.setattr(module, "REST_BYTES_MAX", 2 * MB)
     async with serving() as server:
         head = HEAD.replace(b"/v1/runs", path) + connection + b"Content-Length: 10000000000\r\n\r\n"
         async with asyncio.timeout(20):
@@ -111,7 +111,7 @@ async def test_nobody_sends_without_an_end(connection, path, monkeypatch):
 
 
 async def test_who_says_nothing_more_after_the_last_answer_is_not_kept(monkeypatch):
-    monkeypatch.setattr(protocol, "REST_SECONDS", 0.2)
+    monkeypatch.setattr(module, "REST_SECONDS", 0.2)
     async with serving() as server:
         reader, writer = await server.connect()
         writer.write(HEAD + b"Content-Length: 9000000\r\n\r\n{")

@@ -9,7 +9,7 @@ import json
 import pytest
 from tests.web.sockets import serving
 
-from headway.web import protocol
+from headway.web import connection as module
 
 START = b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 LIVE = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -51,8 +51,8 @@ def statuses(said):
 
 
 def limits(monkeypatch, seconds):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", seconds)
-    monkeypatch.setattr(protocol, "BODY_SECONDS", seconds)
+    monkeypatch.setattr(module, "HEAD_SECONDS", seconds)
+    monkeypatch.setattr(module, "BODY_SECONDS", seconds)
 
 
 @pytest.mark.parametrize("what", DRIPS)
@@ -116,7 +116,7 @@ async def test_a_flood_of_pipelined_requests_is_cut_off_and_those_before_it_are_
                 said += chunk
         names = [line for line in said.split(b"\r\n") if line.startswith(b"x-request-id: ")]
         assert names == [b"x-request-id: n%d" % n for n in range(len(names))]
-        assert 0 < len(names) <= protocol.PIPELINED_MAX + 1
+        assert 0 < len(names) <= module.PIPELINED_MAX + 1
         writer.close()
         assert (await server.request("GET", "/livez"))[0] == 200
 
@@ -148,7 +148,7 @@ async def test_a_head_that_is_too_large_is_refused_after_the_answer_to_what_came
         writer.write(f"GET {run['url']} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=30\r\n\r\n".encode())
         while not server.api.waiting:  # noqa: ASYNC110 - it has to be on the server before the rest comes
             await asyncio.sleep(0)
-        writer.write(b"GET /livez HTTP/1.1\r\nX-A: " + b"y" * protocol.HEAD_BYTES_MAX)
+        writer.write(b"GET /livez HTTP/1.1\r\nX-A: " + b"y" * module.HEAD_BYTES_MAX)
         await writer.drain()
         for _ in range(3):
             assert (await server.request("GET", "/livez"))[0] == 200

@@ -21,7 +21,7 @@ from headway.kernel.authority import UNGRANTED
 from headway.kernel.permissions import NEEDS, OF_ACTION, OF_BUILT_IN, OF_CONFLICT
 from headway.protocol import workers as wire
 from headway.protocol.times import to_text
-from headway.web.brief import SHOWN, shown
+from headway.web.brief import FORMS, brief_form
 
 EVERYWHERE = routes_of(EVERY_SURFACE)
 SEEN_WITH = {
@@ -214,15 +214,15 @@ def test_every_route_of_every_surface_is_walked():
 
 
 def test_every_effect_has_a_scope_that_a_key_can_have():
-    used = {effect for route in EVERYWHERE for effect in route.does} | {shown.effect for shown in SHOWN.values()}
+    used = {effect for route in EVERYWHERE for effect in route.does} | {form.effect for form in FORMS.values()}
     used |= {*OF_BUILT_IN.values(), *sum(OF_CONFLICT.values(), ()), *sum(OF_ACTION.values(), ())}
     assert used <= NEEDS.keys()
     assert {need.scope for need in NEEDS.values()} <= set(ALL)
 
 
 OWN = {
-    "Asked", "BackfillOut", "BulkPreview", "DeletedOut", "FileOut", "Leases", "ReportAnswer", "ServerOut", "TokenCompleted",
-    "ErrorPage", "ErrorPages", "AnyObject", "KeyStatus", "TaskStarted", "Done", "RecordDone", "StartedReply", "Whoami",
+    "TerminationCount", "BackfillOut", "BulkPreview", "DeletedOut", "FileOut", "Leases", "ReportAnswer", "ServerOut", "TokenCompletion",
+    "ErrorPage", "ErrorPages", "AnyObject", "KeyStatus", "StartReply", "Acknowledgement", "RecordReply", "StartedReply", "Whoami",
 }  # fmt: skip
 """Answers that show nothing but what the request said or did, or what is everybody's."""
 READS = {"run:read", "task:read", "queue:read", "worker:read", "schedule:read", "table:read", "record:read", "mail:read",
@@ -231,11 +231,11 @@ READS = {"run:read", "task:read", "queue:read", "worker:read", "schedule:read", 
 
 @pytest.mark.parametrize("route", EVERYWHERE, ids=lambda route: route.name)
 def test_every_route_that_is_not_for_reading_answers_in_brief_or_with_what_is_its_own(route):
-    if route.gives is None or (route.scope in READS and route.gives not in SHOWN):
+    if route.gives is None or (route.scope in READS and route.gives not in FORMS):
         return
     own = route.gives.__name__ in OWN or route.name == "POST /v1/workers"
-    assert own or route.gives in SHOWN, "decide what of this a key may see that may use the route"
-    assert (route.shows is not None) == (not own and shown(route.gives, route.scope) is not None)
+    assert own or route.gives in FORMS, "decide what of this a key may see that may use the route"
+    assert (route.shows is not None) == (not own and brief_form(route.gives, route.scope) is not None)
 
 
 UNTRIED = {"POST /v1/tables/{table}:refresh", "GET /api/v1/{name}"}

@@ -14,7 +14,7 @@ from tests.web.sockets import serving
 
 from headway.errors import RunNotFound
 from headway.logs import LoggedErrorFilter
-from headway.web import protocol
+from headway.web import connection as module
 from headway.web import server as embedded
 
 
@@ -100,14 +100,14 @@ async def test_a_head_that_does_not_end_is_cut_off_by_its_size():
 
 
 async def test_a_head_that_does_not_come_is_cut_off_in_time(monkeypatch):
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)
     async with serving() as server:
         assert await server.raw(b"GET /livez HT") == b""
         assert await server.raw(b"") == b""
 
 
 async def test_a_client_that_does_not_read_is_cut_off(monkeypatch):
-    monkeypatch.setattr(protocol, "STUCK_SECONDS", 0)
+    monkeypatch.setattr(module, "STUCK_SECONDS", 0)
     async with serving() as server:
         big = b'{"task":"backup","input":{"a":"' + b"x" * 1_000_000 + b'"}}'
         for _ in range(12):

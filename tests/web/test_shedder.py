@@ -15,7 +15,7 @@ from headway.features.access import keytext
 from headway.web import shedder as module
 from headway.web.listening import listen
 from headway.web.server import serve_http
-from headway.web.shedder import AGAIN_S
+from headway.web.shedder import RETRY_AFTER_S
 
 STARTS = (
     ("POST", "/v1/runs"),
@@ -194,9 +194,9 @@ async def test_who_asks_again_before_it_is_time_is_told_when_it_is_and_nobody_el
         assert (await said(other)).status == 503
         others.write(request("GET", "/v1/tasks/backup", b""))
         assert (await said(other)).status == 200
-        assert time.monotonic() - told_s < AGAIN_S[0] / 2
+        assert time.monotonic() - told_s < RETRY_AFTER_S[0] / 2
         assert [(await said(reader)).status, (await said(reader)).status] == [503, 200], "in the order of the questions"
-        assert time.monotonic() - told_s > AGAIN_S[0] * 0.9
+        assert time.monotonic() - told_s > RETRY_AFTER_S[0] * 0.9
         for each in (writer, others):
             each.close()
 
@@ -208,10 +208,10 @@ async def test_who_goes_while_they_are_kept_waiting_is_forgotten():
         writer.write(request("POST", "/v1/runs"))
         await said(reader)
         writer.write(request("POST", "/v1/runs"))
-        while not server.api.shedder.held:  # noqa: ASYNC110 - it is the other end that knows
+        while not server.api.shedder.delayed:  # noqa: ASYNC110 - it is the other end that knows
             await asyncio.sleep(0)
         writer.transport.abort()
-        while server.api.shedder.held:  # noqa: ASYNC110 - as above
+        while server.api.shedder.delayed:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
 
 
@@ -248,6 +248,6 @@ async def test_if_refusals_take_too_much_of_the_servers_time_everybody_has_to_wa
         assert second(10) == b"2", "there were twice as many as there are to be"
         for _ in range(3):
             second(500)
-        assert second(10) == b"%d" % AGAIN_S[1]
-        assert second(1) == b"%d" % AGAIN_S[1], "nobody who waits can have come back yet"
+        assert second(10) == b"%d" % RETRY_AFTER_S[1]
+        assert second(1) == b"%d" % RETRY_AFTER_S[1], "nobody who waits can have come back yet"
         assert [second(1) for _ in range(10)][-1] == b"1"

@@ -1,4 +1,4 @@
-"""The client's address and the host of a request: of the connection and the Host, or of a trusted proxy's headers."""
+"""Client address and host of a request, taken from its connection and `Host`, or from the headers of a trusted proxy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from headway.networks import is_loopback
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-"""Names in a Host header that are this machine's own."""
+"""Host names of the loopback interface."""
 FORWARDED: Final = b"x-forwarded-for"
 _FORWARDING: Final = frozenset(
     {
@@ -18,34 +18,34 @@ _FORWARDING: Final = frozenset(
     }
 )  # fmt: skip
 NET_BITS: Final = 64
-"""Of IPv6: what one customer has; whoever is counted has all of it."""
+"""Bits of the IPv6 network that is counted as one client: providers give each customer a /64."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Addresses:
-    """Knows which proxies are believed."""
+    """Client addresses, with the proxies whose headers are trusted."""
 
     def __init__(self, trusted: Iterable[str] = ()) -> None:
-        """Take addresses and networks; raise ValueError for what is none."""
+        """`trusted` are addresses and networks; raises ValueError for other texts."""
         self._trusted: tuple[Network, ...] = tuple(ipaddress.ip_network(text.strip(), strict=False) for text in trusted)
 
     def of(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
-        """Return the address of the client: the last in X-Forwarded-For that no trusted proxy has, if one of those asks."""
+        """Return the client's address: behind trusted proxies the last address in X-Forwarded-For that is no trusted proxy's."""
         said = headers.get(FORWARDED)
         if said is None or not self._trusted or not self._trusts(_address(peer)):
             return peer
         for text in reversed(said.decode("latin-1").split(",")):
             found = _address(text.strip())
-            if found is None:  # whatever stands before it was not said by anyone who is believed
+            if found is None:  # no trusted proxy has written the addresses before it
                 return peer
             if not self._trusts(found):
                 return str(found)
         return peer
 
     def place(self, peer: str, headers: Mapping[bytes, bytes]) -> str:
-        """Return what is counted for an address: itself, or its network of IPv6."""
+        """Return the text under which a client is counted: its IPv4 address, or its IPv6 network."""
         text = self.of(peer, headers)
         found = _address(text)
         if found is None or found.version == 4:  # noqa: PLR2004 - the protocol's number
@@ -64,7 +64,7 @@ class Addresses:
 
 
 def is_local(peer: str, headers: Mapping[bytes, bytes]) -> bool:
-    """Tell whether a request comes from this machine: by its address and Host, and without a header of a proxy.
+    """Whether a request comes from this machine: by its address and Host, and without a proxy's headers.
 
     A proxy on this machine that adds no header, and leaves the Host to its client, cannot be told from such a program.
     """

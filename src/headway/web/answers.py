@@ -1,4 +1,4 @@
-"""Structs of answers that only this API has."""
+"""Answers: structs of responses that clients and workers do not share."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from headway.protocol.runs import Open, RunOut
 
 
 class RunDetail(RunOut, kw_only=True, frozen=True):
-    """A run; with `?expand=children` also those that it started, the first page of them."""
+    """A run; with `?expand=children` also the first page of the runs that it started."""
 
     children: list[RunOut] | UnsetType = UNSET
 
 
-class TokenCompleted(Open, kw_only=True, frozen=True):
-    """What holding a token lets one know."""
+class TokenCompletion(Open, kw_only=True, frozen=True):
+    """The completed run, as far as the holder of its token may see it."""
 
     run_id: str
     state: str
 
 
-class Asked(Open, kw_only=True, frozen=True):
-    """How many runs were asked to stop."""
+class TerminationCount(Open, kw_only=True, frozen=True):
+    """Number of runs that were asked to stop."""
 
     asked: int
 
 
 class ErrorPage(Open, kw_only=True, frozen=True):
-    """What an error means: what a problem's `type` resolves to."""
+    """Meaning of an error: the page to which a problem's `type` leads."""
 
     code: str
     status: int

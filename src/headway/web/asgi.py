@@ -1,7 +1,7 @@
 """ASGI application: limits, authorization, handler, and one way out for every answer.
 
-The path of a request is short on purpose: a status read has twenty microseconds. Nothing is built that the answer does
-not need; what is rare (a doubled header, a body in pieces, an error) may cost more.
+A status read may take twenty microseconds, so nothing is built that an answer does not need; rare cases (a duplicate
+header, a body in pieces, an error) may cost more.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ log = logging.getLogger("headway.http")
 URL_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 100
 HEALTH: Final = frozenset({b"/livez", b"/readyz", b"/healthz"})
-"""Paths that say how the server is, under any Host."""
+"""Paths of health checks, which are answered under any Host."""
 REQUEST_ID_MAX: Final = 128
 _SINGLE: Final = frozenset(
     {b"host", b"content-length", b"content-type", b"idempotency-key", b"if-match", b"last-event-id", b"origin"}
 )
-"""Headers that are refused twice in one request, since two readers could take different ones; headers with keys are too."""
+"""Headers that are refused twice in one request, since two readers could use different ones, as are headers with keys."""
 
 
 class Api(ServerContext):
-    """The API over one service. `surfaces` are what it speaks; `checks` are what readiness depends on, by name."""
+    """The ASGI application of one service, with its surfaces; `checks` are the checks of readiness, by name."""
 
     def __init__(
         self,
@@ -82,11 +82,11 @@ class Api(ServerContext):
             service.access, (each.credentials for each in plugged if each.credentials is not None)
         )
         self._cors = Cors(settings.allow_origin, (name for each in plugged for name in each.headers))
-        service.store.events.subscribe(CallersChanged, lambda _: self._look_again())
+        service.store.events.subscribe(CallersChanged, lambda _: self._end_revoked())
         self.router = Router(self.routes)
         self.meters = [endpoint.meter for endpoint in self.router.endpoints]
         self._dialects = tuple(dict.fromkeys(route.dialect for route in self.routes))
-        """In the order of their first routes: who comes first may claim first."""
+        """Dialects in the order of their first routes, which is the order in which they may claim a request without a route."""
         self._shared = bool(settings.allow_origin) or any(dialect.origins for dialect in self._dialects)
         """Whether any origin of another site is allowed."""
         self.shedder = LoadShedder(self, self.router, self.host_check, self.authorizer, self._shed)
@@ -96,20 +96,20 @@ class Api(ServerContext):
         self._request_ids = random_names(b"req_")
 
     def drain(self) -> None:
-        """End what lasts: streams say `reconnect`, long polls answer with what they have."""
+        """End long-lasting requests: streams send `reconnect`, long polls answer with the present state."""
         self.draining = True
         for wait in tuple(self.waiting):
             wait.end("draining")
 
     def close(self) -> None:
-        """End the workers' signals streams too: the server goes now."""
+        """Drain, and end the workers' signals streams too, right before the server stops."""
         self.closing = True
         self.drain()
         for wait in tuple(self.signals):
             wait.end("draining")
 
-    def _look_again(self) -> None:
-        """End what lasts of those who would not be let in any more."""
+    def _end_revoked(self) -> None:
+        """End streams and long polls of callers whose keys are revoked."""
         for wait in (*self.waiting, *self.signals):
             if not wait.stands():
                 wait.end("revoked")
@@ -151,7 +151,7 @@ class Api(ServerContext):
                 reply = self._refuse(problem.InternalError(), call)
             if reply is not None:
                 if self._shared:
-                    reply = self._shown(reply, call)
+                    reply = self._with_cors(reply, call)
                 call.status = reply.status
                 await send_reply(reply, send, call.method, call.request_id, call.limits)
             endpoint = call.endpoint
@@ -212,7 +212,7 @@ class Api(ServerContext):
         return reply
 
     async def _log(self, call: Call, route: Route, reply: Reply | None) -> None:
-        """Tell the log, before the caller is answered: what was acknowledged stands there too."""
+        """Write the audit line before the answer, so that every acknowledged change has one."""
         outcome = "done" if reply is None else f"done {reply.status}"
         noun = next(iter(call.arguments.values()), "")
         await self.service.access.audit.append(call.origin(), route.logged, noun, outcome)
@@ -225,7 +225,7 @@ class Api(ServerContext):
         else:
             raise RouteNotFound
         asked = call.header(b"access-control-request-method")
-        if asked in allow:  # a browser wants to know how that would be answered
+        if asked in allow:  # a preflight, answered as the request itself would be
             call.dialect = self.router.find(asked, path)[0].route.dialect
         return Reply(204, b"", ((b"allow", ", ".join(allow).encode()),))
 
@@ -235,11 +235,11 @@ class Api(ServerContext):
         return given if given is not None and _sane(given) else next(self._request_ids)
 
     def _shed(self, error: HeadwayError, call: Exchange, began_s: float) -> Reply:
-        """Return the whole answer to a request that gets no further than its head."""
+        """Return the answer to a request that the load shedder refuses by its head."""
         call.request_id = self.request_id(call.headers)
         reply = self._refuse(error, call)
         if self._shared:
-            reply = self._shown(reply, call)
+            reply = self._with_cors(reply, call)
         seconds = monotonic() - began_s
         if call.endpoint is not None:
             call.endpoint.meter.note(reply.status, seconds)
@@ -250,11 +250,11 @@ class Api(ServerContext):
     def _cors_headers(self, call: Exchange) -> tuple[tuple[bytes, bytes], ...]:
         return self._cors.headers(call, self._dialect(call))
 
-    def _shown(self, reply: Reply, call: Exchange) -> Reply:
+    def _with_cors(self, reply: Reply, call: Exchange) -> Reply:
         return msgspec.structs.replace(reply, headers=(*reply.headers, *self._cors_headers(call)))
 
     def _refuse(self, error: HeadwayError, call: Exchange) -> Reply:
-        if call.status:  # the answer has begun: that it breaks off is the only way to say that it is not whole
+        if call.status:  # the answer has begun: breaking it off is the only way to show that it is incomplete
             where = call.request_id.decode(), call.path[:200]
             log.warning("http.broken_off request_id=%s path=%r error=%s", *where, error)
             raise LoggedError
@@ -265,7 +265,7 @@ class Api(ServerContext):
         return self._dialect(call).refuse(error, call)
 
     def _dialect(self, call: Exchange) -> Dialect:
-        """Return how a request is answered; what no route takes, by what it looks like."""
+        """Return the dialect of the answer; without a route, that of the surface which claims the request."""
         if call.dialect is None:
             call.dialect = next((dialect for dialect in self._dialects if dialect.claims(call)), NATIVE)
         return call.dialect
@@ -280,7 +280,7 @@ def _sane(request_id: bytes) -> bool:
 
 
 def _check_doubled(raw_headers: list[tuple[bytes, bytes]], credentials: Container[bytes]) -> None:
-    """Raise BadParameter for two of a header that there can be one of; of two keys neither is looked at."""
+    """Raise BadParameter for a duplicate of a header that may occur once, Unauthenticated for one with a key."""
     seen: set[bytes] = set()
     for name, _ in raw_headers:
         if name in seen and name in credentials:
@@ -291,7 +291,7 @@ def _check_doubled(raw_headers: list[tuple[bytes, bytes]], credentials: Containe
 
 
 async def _other(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-    """Take part in the lifespan protocol; there are no WebSockets."""
+    """Answer the lifespan protocol, and close WebSockets, which are not supported."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1000})

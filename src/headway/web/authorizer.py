@@ -33,21 +33,21 @@ _ADDRESSES_MAX: Final = 10_000
 
 
 class Authorizer:
-    """Decides on callers and scopes, and counts requests; one for each server."""
+    """Authentication, scopes and request counts of one server."""
 
     def __init__(self, access: Access, credentials: Iterable[Credentials] = ()) -> None:
-        """`credentials` are those of surfaces, besides `Authorization`."""
+        """`credentials` are the credential headers of surfaces, besides `Authorization`."""
         self._access = access
         self._credentials = tuple(credentials)
         others = {name for each in self._credentials for name in each.headers}
         self._others = frozenset(others)
         self.headers = frozenset({AUTHORIZATION, *others})
-        """All headers that show a key."""
+        """All headers that can have a key."""
         self._in_order = tuple(sorted(self.headers))
         self._admitted: dict[bytes, Admission] = {}
         self._generation = -1
         self._salt = secrets.token_bytes(32)
-        """So that what is remembered of a credential cannot be made elsewhere, and nothing is learnt from how long a look takes."""
+        """Key of the digests under which credentials are cached, so that look-up times tell nothing about them."""
         self._failures: dict[str, Window] = {}
 
     def authorize(self, route: Route, call: Exchange) -> None:
@@ -59,7 +59,7 @@ class Authorizer:
         if scope == "public" or scope == "token":  # noqa: PLR1714 - no tuple is built
             return
         now_ms = call.server.clock.now_ms()
-        admission = self._known(call.headers, now_ms) or self._admit(call, route)
+        admission = self._cached(call.headers, now_ms) or self._admit(call, route)
         call.admission = admission
         call.principal = principal = admission.principal
         if call.application and principal.key_id is not None:
@@ -84,33 +84,33 @@ class Authorizer:
         if named is None or named.id != call.principal.organisation:
             error = Unauthenticated("the key is not one of that organisation", reason="organisation")
             call.audit_refusal(error)
-            self._slow_down(call)
+            self._count_failure(call)
             raise error
 
     def left(self, call: Exchange) -> Headers:
-        """Return what is left to the caller, as headers of an answer that is not counted; nothing if it is not known."""
+        """Return rate limit headers for an answer that is not counted; () for a caller who is not in the cache."""
         now_ms = call.server.clock.now_ms()
-        known = self._known(call.headers, now_ms)
+        cached = self._cached(call.headers, now_ms)
         if (
-            known is None
-            or not known.windows
+            cached is None
+            or not cached.windows
             or (call.endpoint is not None and call.endpoint.route.scope == "worker:protocol")
         ):
             return ()
-        return limits(known, now_ms)
+        return limits(cached, now_ms)
 
     def would_authorize(self, route: Route, call: Call) -> bool:
         """Whether an admitted caller may use the route; the call gets its limits, and no use is counted."""
         now_ms = call.server.clock.now_ms()
-        known = self._known(call.headers, now_ms)
-        if known is None or not may(known.principal, route.scope):
+        cached = self._cached(call.headers, now_ms)
+        if cached is None or not may(cached.principal, route.scope):
             return False
-        if known.windows:
-            call.limits = limits(known, now_ms)
+        if cached.windows:
+            call.limits = limits(cached, now_ms)
         return True
 
-    def _known(self, headers: Mapping[bytes, bytes], now_ms: int) -> Admission | None:
-        """Return who was let in with the same credential before, if nothing has changed since."""
+    def _cached(self, headers: Mapping[bytes, bytes], now_ms: int) -> Admission | None:
+        """Return the cached admission of the same credential, unless it has expired or access has changed since."""
         if self._generation != self._access.generation:
             self._admitted.clear()
             self._generation = self._access.generation
@@ -140,7 +140,7 @@ class Authorizer:
             admission = self._access.admit(shown, application)
         except Unauthenticated as error:
             call.audit_refusal(error)
-            self._slow_down(call)
+            self._count_failure(call)
             raise
         if len(self._admitted) >= _ADMITTED_MAX:
             self._admitted.clear()
@@ -148,7 +148,7 @@ class Authorizer:
         return admission
 
     def _credential(self, headers: Mapping[bytes, bytes]) -> tuple[KeyText | None, str | None]:
-        """Return the key that the headers show, if they show one, and the organisation that they name with it.
+        """Return the key in the headers, if there is one, and the organisation that is named with it.
 
         Raises Unauthenticated for two keys that are not the same, and for a malformed one.
         """
@@ -172,8 +172,8 @@ class Authorizer:
         keyless = LOCAL if call.server.settings.loopback_without_key else route.dialect.keyless
         return keyless if keyless is not None and is_local(call.client, call.headers) else None
 
-    def _slow_down(self, call: Call) -> None:
-        """Answer an address that has failed often with 429. A valid key is let in from there all the same."""
+    def _count_failure(self, call: Call) -> None:
+        """Raise TooManyRequests for an address with too many failures; valid keys of that address are admitted all the same."""
         place = call.server.addresses.place(call.client, call.headers)
         if place not in self._failures and len(self._failures) >= _ADDRESSES_MAX:
             self._failures.clear()

@@ -32,7 +32,7 @@ _NAMED: Final = re.compile(r"field `([^`]*)`")
 
 
 class ClientGone(Exception):
-    """The client went away before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 async def receive_json(call: Call, endpoint: Endpoint, bytes_max: int) -> None:
@@ -62,7 +62,7 @@ async def receive_json(call: Call, endpoint: Endpoint, bytes_max: int) -> None:
 
 
 async def read(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) -> bytes:
-    """Return the body; raise PayloadTooLarge as soon as it is clear that it is, without reading on."""
+    """Return the body; raise BadParameter (Content-Length), PayloadTooLarge without reading on, or ClientGone."""
     length = headers.get(b"content-length")
     if length is not None:
         if not length.isdigit():
@@ -92,7 +92,7 @@ async def read(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) ->
 
 
 async def pieces(receive: Receive, headers: dict[bytes, bytes], bytes_max: int) -> AsyncIterator[bytes]:
-    """Yield the body as it comes; raise PayloadTooLarge as soon as it is clear that it is, ClientGone if it breaks off."""
+    """Yield the pieces of the body as they arrive; raises as `read`."""
     length = headers.get(b"content-length", b"0")
     if not length.isdigit():
         raise BadParameter("Content-Length is not a number")
@@ -152,9 +152,11 @@ def _not_json(body: bytes, error: Exception) -> MalformedJson:
 
 
 def _malformed(body: bytes) -> MalformedJson | None:
-    """Decoding stops at the first thing that is wrong; what is no JSON at all is to be called that all the same."""
+    """Return MalformedJson for a body that is no JSON, which msgspec does not notice after a wrong value before it."""
     try:
-        msgspec.json.decode(body, type=msgspec.Raw)  # looks at each value, and makes none: numbers may be slow to make
+        msgspec.json.decode(
+            body, type=msgspec.Raw
+        )  # checks the syntax without converting values: large numbers are slow
     except RecursionError:
         return None
     except (msgspec.DecodeError, ValueError) as error:
@@ -163,7 +165,7 @@ def _malformed(body: bytes) -> MalformedJson | None:
 
 
 def refusal(message: str, kind: Any, body: bytes = b"") -> HeadwayError:
-    """Return the error for what msgspec says about a value."""
+    """Return the error for a message of msgspec about a value."""
     what, path = split(message)
     pointer = to_pointer(path)
     if "unknown field" in what:
@@ -187,7 +189,7 @@ def refusal(message: str, kind: Any, body: bytes = b"") -> HeadwayError:
 
 
 def _all_unknown(kind: Any, body: bytes) -> list[str]:
-    """Msgspec stops at the first unknown field; a person wants to see all of them."""
+    """Return all unknown fields, since msgspec names the first one only."""
     try:
         members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         known = {field.encode_name for field in msgspec.structs.fields(kind)}

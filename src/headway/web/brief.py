@@ -26,8 +26,8 @@ class BriefForm(NamedTuple):
     brief: type[msgspec.Struct]
 
 
-def _shown(effect: Effect, whole: type[msgspec.Struct], subject: str, members: str) -> BriefForm:
-    """Return the struct of the named members of an answer, with their types and defaults; `brief` is true beside them."""
+def _form(effect: Effect, whole: type[msgspec.Struct], subject: str, members: str) -> BriefForm:
+    """Return the form with the named members of an answer, with their types and defaults, and with `brief`, which is true."""
     known = {field.name: field for field in fields(whole)}
     chosen = [
         (name, known[name].type, *([] if known[name].required else [known[name].default])) for name in members.split()
@@ -44,8 +44,8 @@ def _shown(effect: Effect, whole: type[msgspec.Struct], subject: str, members: s
     return BriefForm(effect, brief)
 
 
-_RUN: Final = _shown("see a run", RunOut, "A run", "id object state final version url")
-_RECORD: Final = _shown("see records", RecordOut, "A record", "id object version")
+_RUN: Final = _form("see a run", RunOut, "A run", "id object state final version url")
+_RECORD: Final = _form("see records", RecordOut, "A record", "id object version")
 
 
 class BatchItemBrief(Open, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,26 +70,26 @@ class RecordsBrief(Open, frozen=True, kw_only=True):
     updated: int
 
 
-SHOWN: Final[Mapping[type[msgspec.Struct], BriefForm]] = {
+FORMS: Final[Mapping[type[msgspec.Struct], BriefForm]] = {
     RunOut: _RUN,
     BatchOut: BriefForm("see a run", BatchBrief),
-    ScheduleOut: _shown("see a schedule", ScheduleOut, "A schedule", "id object state version url"),
-    TaskOut: _shown("see a task", TaskOut, "A task", "name object active url"),
-    RecordTaskOut: _shown("see a task", RecordTaskOut, "A record task", "name object active version url"),
-    QueueOut: _shown("see a queue", QueueOut, "A queue", "name object paused url"),
-    WorkerOut: _shown("see a worker", WorkerOut, "A worker", "id object state url"),
-    TableOut: _shown("see a table", TableOut, "A table", "id object version url"),
-    FieldOut: _shown("see a table", FieldOut, "A field", "id"),
+    ScheduleOut: _form("see a schedule", ScheduleOut, "A schedule", "id object state version url"),
+    TaskOut: _form("see a task", TaskOut, "A task", "name object active url"),
+    RecordTaskOut: _form("see a task", RecordTaskOut, "A record task", "name object active version url"),
+    QueueOut: _form("see a queue", QueueOut, "A queue", "name object paused url"),
+    WorkerOut: _form("see a worker", WorkerOut, "A worker", "id object state url"),
+    TableOut: _form("see a table", TableOut, "A table", "id object version url"),
+    FieldOut: _form("see a table", FieldOut, "A field", "id"),
     RecordOut: _RECORD,
     RecordsOut: BriefForm("see records", RecordsBrief),
-    MailServerOut: _shown("see the mail server", MailServerOut, "The mail server", "object updated_at"),
+    MailServerOut: _form("see the mail server", MailServerOut, "The mail server", "object updated_at"),
 }
-"""By the struct that a route returns. Others show nothing beyond the request itself."""
+"""Brief forms by the struct that a route returns. Other structs show nothing beyond the request itself."""
 
 
-def shown(gives: type[msgspec.Struct] | None, scope: Scope) -> BriefForm | None:
-    """Return what a route shows beyond its own scope, or None."""
-    found = None if gives is None else SHOWN.get(gives)
+def brief_form(gives: type[msgspec.Struct] | None, scope: Scope) -> BriefForm | None:
+    """Return the brief form of a route's answer, or None if the route's own scope suffices to see all of it."""
+    found = None if gives is None else FORMS.get(gives)
     return None if found is None or NEEDS[found.effect].scope == scope else found
 
 

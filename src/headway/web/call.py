@@ -33,26 +33,26 @@ ACTOR_MAX: Final = 1000
 
 
 class Call:
-    """A request that has been let in."""
+    """An authorized request."""
 
     request_id = b""
     status = 0
-    """What was answered, if the handler sent it itself."""
+    """Status of an answer that the handler sends itself; 0: none yet."""
     principal: Principal = EVERYBODY
     """The caller; set by the authorizer before the handler is called."""
     client = ""
-    """The address that the connection comes from."""
+    """Address of the connection's peer."""
     limits: tuple[tuple[bytes, bytes], ...] = ()
-    """What is left to the caller, as headers of the answer."""
+    """Rate limit headers of the answer."""
     admission: Admission | None = None
-    """The caller's admission, with its rate limits; None on routes that need no key."""
+    """Admission of the caller, with rate limits; None on routes that need no key."""
     cors: tuple[tuple[bytes, bytes], ...] = ()
-    """Headers of CORS for an answer that the handler sends itself."""
+    """CORS headers for an answer that the handler sends itself."""
     route_name = ""
     """Method and path pattern of the route, for the audit log."""
     arguments: Mapping[str, str] = MappingProxyType({})
     application = ""
-    """Public id of the organisation in the path, if there is one; the authorizer holds the key to it."""
+    """Public id of the organisation in the path, or empty; the key has to be of that organisation."""
     query: Any = None
     body: Any = None
     raw_body = b""
@@ -72,17 +72,17 @@ class Call:
         self.send = send
 
     def asked(self, kind: type[T]) -> T:
-        """Return the body, which the route has decoded."""
+        """Return the decoded body."""
         assert isinstance(self.body, kind)
         return self.body
 
     def parameters(self, kind: type[T]) -> T:
-        """Return the query, which the route has decoded."""
+        """Return the decoded query."""
         assert isinstance(self.query, kind)
         return self.query
 
     def run_id(self) -> str:
-        """Return the run id of the path, in its one spelling; raise RunNotFound for what is none."""
+        """Return the canonical run id of the path; raise RunNotFound for a text that is no run id."""
         text = self.arguments["id"]
         found = canonical_id(text)
         if found is None:
@@ -99,7 +99,7 @@ class Call:
         return None if value is None else value.decode("latin-1")
 
     def request_key(self) -> RequestKey | None:
-        """Return what makes this request repeatable, if it has an Idempotency-Key."""
+        """Return the request key of the Idempotency-Key, or None without one; raise BadParameter for a malformed one."""
         raw = self.headers.get(b"idempotency-key")
         if raw is None:
             return None
@@ -107,14 +107,14 @@ class Call:
         return request_key(raw.decode(), self.method, self.path, self.raw_body, self.server.settings.idempotency_ms)
 
     def expected_version(self) -> int | None:
-        """Return the version that If-Match asks for; None if any will do."""
+        """Return the version in If-Match; None if the header is absent or `*`."""
         text = self.header(b"if-match")
         if text is None or text.strip() == "*":
             return None
         return version_of(text)
 
     def preferred_wait_ms(self) -> int | None:
-        """Return how long the client prefers to wait (RFC 7240), within our limit; None if it does not say."""
+        """Return the milliseconds of `Prefer: wait=N` (RFC 7240), `wait_max_ms` at most; None without that preference."""
         raw = self.headers.get(b"prefer")
         if raw is None:
             return None
@@ -126,7 +126,7 @@ class Call:
         return None
 
     def prefers_async(self) -> bool:
-        """Whether the client says that it does not want to wait."""
+        """Whether the client prefers `respond-async` (RFC 7240)."""
         return b"respond-async" in self.headers.get(b"prefer", b"").lower()
 
     def cancel_on_disconnect(self) -> CancelOnDisconnect:
@@ -134,11 +134,11 @@ class Call:
         return CancelOnDisconnect(self.server.waiting, self.receive, self.stands)
 
     def stands(self) -> bool:
-        """Whether the caller would still be let in."""
+        """Whether the caller's key is still valid."""
         return self.server.service.access.stands(self.principal)
 
     def actor(self, said: str) -> str:
-        """Return who is to stand in the history: what the caller says, and by which key, if one was shown."""
+        """Return the actor for the history: the given name, with the caller's key if there is one."""
         if self.principal.key_id is None:
             return said
         return f"{said} ({self.principal.actor})"[:ACTOR_MAX] if said else self.principal.actor
@@ -157,12 +157,12 @@ class Call:
             raise error
 
     def refuse_if_draining(self) -> None:
-        """Raise Draining for what should not begin any more."""
+        """Raise Draining while the server drains."""
         if self.server.draining:
             raise Draining
 
     def origin(self) -> Origin:
-        """Return where the call comes from, for the audit log."""
+        """Return the origin of the call, for the audit log."""
         principal = self.principal
         return Origin(
             organisation=principal.organisation,
@@ -183,7 +183,7 @@ class Call:
         return self.server.clock.now_ms()
 
     def show_limits(self) -> None:
-        """Put the caller's rate limits into the answer of a route whose use is not counted."""
+        """Add the caller's rate limits to the answer of a route whose use is not counted."""
         if self.admission is not None and self.admission.windows:
             self.limits = limits(self.admission, self.now_ms())
 
@@ -192,7 +192,7 @@ class Call:
         return () if self.admission is None else self.admission.windows
 
     def accepts(self, kind: bytes) -> bool:
-        """Whether the client names this media type among those that it takes."""
+        """Whether `Accept` names the media type."""
         return kind in self.headers.get(b"accept", b"").lower()
 
 
@@ -241,13 +241,13 @@ def check_key(raw: bytes) -> None:
 
 
 def version_of(etag: str) -> int:
-    """Return the version in an ETag; one that we never gave is a version that nothing has."""
+    """Return the version in an ETag; -1, which no object has, for an ETag that is none of ours."""
     digits = etag.strip().removeprefix("W/").strip('"')
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else -1  # noqa: PLR2004
 
 
 def number(text: str, what: str) -> int:
-    """Return a place in a history or feed; raise BadCursor for what cannot be one."""
+    """Return a position in a history or feed; raise BadCursor for a text that is no such number."""
     if not (text.isascii() and text.isdigit() and len(text) <= 18):  # noqa: PLR2004
         raise BadCursor(f"{what} is a number from 0, not {text[:40]!r}")
     return int(text)

@@ -1,7 +1,7 @@
-"""The certificate that a server shows: read from files, checked before it is used, and read again on demand.
+"""TLS certificate of a server: read from files, checked before use, and read again on a reload.
 
-A file that is wrong at a start ends it with what to do. One that is wrong when it is read again changes nothing: the server
-goes on with what it has.
+A wrong file at a start ends it with a message. A wrong file at a reload changes nothing: the server goes on with the
+certificate that it has.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SOON: Final = dt.timedelta(days=14)
 
 
 class CertificateSummary(NamedTuple):
-    """Names and end of a certificate, for messages."""
+    """Names and end of validity of a certificate, for messages."""
 
     names: tuple[str, ...]
     ends: dt.datetime
 
     @property
     def ends_soon(self) -> bool:
-        """Whether it is time to renew it."""
+        """Whether the certificate ends within `SOON`."""
         return self.ends - _now() < SOON
 
     def __str__(self) -> str:
@@ -43,17 +43,17 @@ class CertificateSummary(NamedTuple):
 
 
 class Certificate:
-    """A certificate with its key, and the TLS context that shows it to new connections."""
+    """A certificate with its key, and the TLS context of new connections."""
 
     def __init__(self, cert: str, key: str = "") -> None:
-        """Read both files; the key is in the certificate's if it has none of its own. Raise ValueError with what to do."""
+        """Read both files; without `key`, the key is in the certificate's file. Raises ValueError with advice."""
         self._cert, self._key = Path(cert), Path(key or cert)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.set_alpn_protocols(["http/1.1"])
         self.shown = self._load()
 
     def read_again(self) -> None:
-        """Show what the files have now to new connections; raise ValueError, and change nothing, if that cannot be used."""
+        """Read the files again for new connections; raise ValueError, and change nothing, if they cannot be used."""
         self.shown = self._load()
 
     def _load(self) -> CertificateSummary:
@@ -62,7 +62,7 @@ class Certificate:
             for context in (
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
                 self.context,
-            ):  # one to try, lest half of it is taken
+            ):  # the first is a trial, lest the second takes a part only
                 context.load_cert_chain(self._cert, self._key, password=lambda: "")
         except (ssl.SSLError, OSError) as error:
             raise ValueError(f"{self._cert} and {self._key} cannot be used for TLS: {error}") from None
@@ -70,7 +70,7 @@ class Certificate:
 
 
 def check(cert: Path, key: Path) -> CertificateSummary:
-    """Return what a certificate says; raise ValueError, with what to do, if a server cannot use it with this key."""
+    """Return a certificate's names and end; raise ValueError, with advice, if a server cannot use it with this key."""
     leaf = _certificate(cert)
     now = _now()
     if leaf.not_valid_after_utc < now:

@@ -1,7 +1,7 @@
-"""The dialect of a surface: the form of its errors, and its checks before the handlers.
+"""Dialect of a surface: the form of its errors, and the preparation of its requests.
 
-Every route has a dialect. A request that no route takes is answered by the first that claims it, so that a client of
-another task API never meets an answer that it cannot read, whatever went wrong: a limit, a drain, a missing key.
+Every route has a dialect. A request without a route is answered in the first dialect that claims it, so that a client of
+another task API can read every answer: of a rate limit, a drain, a missing key.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from headway.web.reply import Reply
 
 
 class Dialect:
-    """The native API's way of speaking; each surface of another API says in a class of its own what differs."""
+    """Dialect of the native API; surfaces of other APIs derive theirs from it."""
 
     problem: type[msgspec.Struct] = problem.Problem
-    """What the body of an error is."""
+    """Struct of an error's body."""
     problem_kind: str = "application/problem+json"
+    """Media type of an error's body."""
     links: bool = True
     """Whether a browser may follow a link from another site to a GET route."""
     body_kinds: tuple[str, ...] = ("application/json",)
-    """How bodies may be encoded that its handlers read themselves."""
+    """Media types of bodies that handlers decode themselves."""
     origins: tuple[str, ...] = ()
     """Origins of web pages of other sites that may use the surface, besides those allowed everywhere."""
     keyless: Principal | None = None
@@ -36,7 +37,7 @@ class Dialect:
     """Method that prepares a request for authentication, such as by a key in its query; None: nothing to prepare."""
 
     def claims(self, call: Call) -> bool:
-        """Whether a request that no route takes was meant for this surface."""
+        """Whether a request without a route was meant for this surface."""
         del call
         return False
 

@@ -41,7 +41,7 @@ class CancelOnDisconnect:
         self.over: Reason | None = None
 
     def end(self, reason: Reason) -> None:
-        """End the wait, once."""
+        """End the wait for a reason; later calls change nothing."""
         if self.over is None and self._task is not None:
             self.over = reason
             self._task.cancel()
@@ -58,7 +58,7 @@ class CancelOnDisconnect:
         self._watch = asyncio.get_running_loop().create_task(self._until_gone())
         if self._waiting is not None:
             self._waiting.add(self)
-        if not self.stands():  # since it was let in
+        if not self.stands():  # meanwhile
             self.end("revoked")
         return self
 
@@ -71,7 +71,7 @@ class CancelOnDisconnect:
         task, self._task = self._task, None
         if self.over is None:
             return False
-        # Ours unless the task was cancelled from elsewhere too; a block that ended in the same moment has its result.
+        # Suppressed unless the task was cancelled from elsewhere too; a block that ended in the same moment has its result.
         ours = task.uncancel() <= self._cancelling and kind is asyncio.CancelledError
         if ours and self.over == "revoked":
             raise Unauthenticated("the key is not good any more") from None

@@ -1,4 +1,4 @@
-"""Documents of a server's surfaces, made when they are first asked for."""
+"""Documents of a server's surfaces, made at the first request for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A body for every route that takes one. The tests send each of them, so that what the document shows does work."""
+"""Examples of request bodies, by route. The tests send each of them, so that the examples in the document work."""
 
 from __future__ import annotations
 

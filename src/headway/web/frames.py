@@ -1,4 +1,4 @@
-"""Runs and events as they go over the wire, encoded once for all who look at the same one."""
+"""Caches of encoded runs and events, which many readers share."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class RunBodies:
-    """The last few hundred runs in one surface's words: every change gives a run another version, one of a version stays."""
+    """Cache of encoded runs in the form of one surface; a run's version changes with it, so an entry never gets stale."""
 
     def __init__(self) -> None:
         self._runs: dict[str, tuple[int, bytes]] = {}
 
     def get(self, run: Run) -> bytes | None:
-        """Return what was put for this version of the run."""
+        """Return the cached body of this version of the run, or None."""
         known = self._runs.get(run.id)
         return known[1] if known is not None and known[0] == run.version else None
 
     def put(self, run: Run, body: bytes) -> bytes:
-        """Keep the body, if it is not too large; return it."""
+        """Cache the body, unless it is too large; return it."""
         if len(body) <= RUN_BYTES_MAX:
             if len(self._runs) >= RUNS_MAX:
                 self._runs.clear()
@@ -38,7 +38,7 @@ class RunBodies:
 
 
 class Frames:
-    """The last few thousand lines of history, by their position, and the last few hundred runs."""
+    """Cache of encoded events by position, and of encoded runs."""
 
     def __init__(self) -> None:
         self._frames: OrderedDict[int, bytes] = OrderedDict()
@@ -49,7 +49,7 @@ class Frames:
         return self._runs.get(run) or self._runs.put(run, present.run_json(run))
 
     def line(self, event: Event) -> bytes:
-        """Return the event without its id, which is another in a run's stream than in the feed."""
+        """Return the event as a server-sent event without `id`, which differs between a run's stream and the feed."""
         frame = self._frames.get(event.position)
         if frame is None:
             data = _encode(present.event_out(event))

@@ -1,11 +1,11 @@
-"""Opens the sockets to listen on. Imports next to nothing, because it comes before everything else."""
+"""Listening sockets. Imports next to nothing, since they are opened before all other modules are loaded."""
 
 from __future__ import annotations
 
 import socket
 
 BACKLOG = 2048
-"""Connections that may wait to be taken: workers that come early wait here until the server is up."""
+"""Connections that the kernel queues: early workers wait there until the server is up."""
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

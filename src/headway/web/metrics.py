@@ -1,6 +1,6 @@
-"""What Prometheus scrapes: the counters that the store keeps anyway, in the text format's own library.
+"""Prometheus metrics: the counters of the store and the API, written by the library of the text format.
 
-Never a run id or an error's text as a label: the number of series is bounded by the tasks and queues that there are.
+No label is a run id or an error's text, so the number of series is bounded by the number of tasks and queues.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from headway.store.counters import OUTCOMES, POISONED, RETRIED
 from headway.web.context import ServerContext
 
 _USUAL: Final = frozenset({"succeeded", "errored", "crashed"})
-"""Outcomes that are shown from the first attempt on, so that a rate sees the first of them; others when there is one."""
+"""Outcomes that are exported from the first attempt on, so that a rate sees the first; others once they occur."""
 Place = TypeVar("Place", bound=tuple[str, ...])
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -34,7 +34,7 @@ PlatformCollector(registry=_PROCESS)
 
 
 async def exposition(server: ServerContext, organisation: int) -> bytes:
-    """Return the metrics as they are now: the first organisation, the operator's, sees all, another its own runs and queues."""
+    """Return the metrics in the text format: all for the first organisation, the operator's, else those of its runs and queues."""
     store = server.service.store
     now_ms = store.clock.now_ms()
     oldest = {}
@@ -118,7 +118,7 @@ class _Collector(Collector):
         yield from (waits, durations, attempts, retries, poisoned)
 
     def _shown(self, counts: dict[Place, int]) -> list[tuple[Place, int]]:
-        """Return the counts that are shown, in order; whose they are is what the queue says."""
+        """Return the organisation's counts, sorted; the queue's name tells the owner."""
         whom = self._organisation
         return sorted(item for item in counts.items() if whom in (FIRST, Space.owner(item[0][1])))
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of a surface, read off the route list."""
+"""OpenAPI 3.1 document of a surface, generated from its routes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def document(mount: Mount, version: str = "0.1.0") -> dict[str, Any]:
 
 
 class _Document:
-    """The document of one surface while it is written: its routes and the references to its schemas."""
+    """Builder of the document of one surface, with the references to its schemas."""
 
     def __init__(self, surface: Surface, routes: tuple[Route, ...]) -> None:
         self._surface = surface
@@ -75,7 +75,7 @@ class _Document:
         ordered = sorted(kinds, key=lambda kind: (kind.__name__, kind.__module__))
         refs, self._schemas = msgspec.json.schema_components(ordered, ref_template=_REF)
         self._refs = dict(zip(ordered, refs, strict=True))
-        """By struct, as two of one name have longer names in the document."""
+        """References by struct, since structs of the same name get longer names in the document."""
 
     def whole(self, version: str) -> dict[str, Any]:
         """Return the document."""
@@ -115,7 +115,7 @@ class _Document:
             said["requestBody"] = {"required": not route.optional, "content": {"application/json": content}}
         elif route.raw:
             content = {"application/octet-stream": {"schema": {"type": "string"}}}
-            said["requestBody"] = {"required": False, "content": content}  # an empty file is one, too
+            said["requestBody"] = {"required": False, "content": content}  # a file may be empty
         elif route.unparsed and route.method not in SAFE_METHODS:
             anything = {kind: {"schema": {"type": "object"}} for kind in route.dialect.body_kinds}
             said["requestBody"] = {"required": False, "content": anything}
@@ -215,14 +215,14 @@ def _query(kind: type[msgspec.Struct]) -> list[dict[str, Any]]:
         elif schema.get("type") == "array":
             schema.pop("default", None)
             parameter |= {"style": "form", "explode": False, "schema": {**schema, "minItems": 1}}
-        elif "anyOf" in schema:  # a query has no null: what is absent is absent
+        elif "anyOf" in schema:  # a query has no null
             (parameter["schema"],) = (option for option in schema["anyOf"] if option.get("type") != "null")
         found.append(parameter)
     return found
 
 
 def _tidied(schema: Any) -> Any:
-    """Say more than the types do (times are date-times), and nothing twice: a tuple's length is said already."""
+    """Add the format of times, and drop `items: false`, which only repeats the length of a tuple."""
     if isinstance(schema, dict):
         schema = {name: _tidied(value) for name, value in schema.items()}
         if schema.get("examples") == ["2026-12-01T02:00:00Z"]:

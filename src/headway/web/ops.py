@@ -1,4 +1,4 @@
-"""Handlers for the server itself: is it alive, is it ready, how does it do, and what can it be asked."""
+"""Handlers for the server itself: health, readiness, metrics, documents and error pages."""
 
 from __future__ import annotations
 

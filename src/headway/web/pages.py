@@ -1,4 +1,4 @@
-"""The few pages that the server renders by itself: the list of routes, and what each error means. No scripts."""
+"""HTML pages of the server: the list of routes and the meanings of errors; without scripts."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def group(surface: Surface, route: Route) -> str:
 
 
 def error_page(code: str) -> ErrorPage:
-    """Return what an error means; raise NotFound for a code that there is not."""
+    """Return the meaning of an error; raise NotFound for an unknown code."""
     error = every_error().get(code)
     if error is None:
         raise NotFound(f"there is no error {code[:80]!r}")

@@ -1,4 +1,4 @@
-"""Filters and page tokens: a token is opaque, signed, and good for the list that it was given for only."""
+"""Filters and page tokens: a token is opaque, signed, and valid for one list with its filters only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
 def in_query(asked: RunFilters) -> RunFilter:
-    """Return what a query string wants; what is wrong with it is a BadParameter there."""
+    """Return the filter of a query string; raise BadParameter for a wrong value."""
     try:
         return to_filter(asked)
     except InvalidInput as error:
@@ -29,14 +29,14 @@ def in_query(asked: RunFilters) -> RunFilter:
 
 
 def page_of(asked: RunQuery, wanted: RunFilter, cursors: Cursors) -> Page:
-    """Return which page is asked for; raise BadCursor for a token of another list, or of nobody."""
+    """Return the requested page; raise BadCursor for a token of another list, or of another server's secret."""
     after = None if not asked.page_token else _opened(asked, cursors)
     field, _, way = (asked.order_by or _order(wanted)).partition(" ")
     return Page(min(asked.page_size, PAGE_MAX), after, newest_first=way == "desc", by_end=field == "finished_at")
 
 
 def _order(wanted: RunFilter) -> str:
-    """Return the order of a list that is asked for without one: that in which any number of runs can be gone through."""
+    """Return the default order of a list: the order in which its index lists any number of runs."""
     return "finished_at desc" if wanted.is_by_end else "created_at desc"
 
 
@@ -62,6 +62,6 @@ def _opened(asked: RunQuery, cursors: Cursors) -> str:
 
 
 def _fingerprint(asked: RunQuery) -> str:
-    """Of everything that decides what is in the list; the size of a page may change from page to page."""
+    """Return a digest of the filters and the order; the size of a page may change from page to page."""
     kept = _encode(replace(asked, page_size=1, page_token=""))
     return hashlib.blake2b(kept, digest_size=12).hexdigest()

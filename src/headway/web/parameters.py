@@ -1,4 +1,4 @@
-"""Query strings as structs: what is unknown, doubled or misspelt is refused, never ignored."""
+"""Query strings as structs: unknown, duplicate and malformed parameters are refused, never ignored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LABEL: Final = "label."
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """What a route takes in its query string, looked at once."""
+    """Decoder of a route's query string, with the kinds of its parameters."""
 
     kind: type[msgspec.Struct]
     lists: frozenset[str]
@@ -26,7 +26,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, kind: type[msgspec.Struct]) -> Parameters:
-        """Look at a struct: its lists take `a,b`, its `labels` take `label.name=value`."""
+        """Return the decoder of a struct: its lists take `a,b`, its `labels` take `label.name=value`."""
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
         lists = frozenset(name for name, of in fields.items() if _plain(of, list))
         numbers = frozenset(name for name, of in fields.items() if _plain(of, int))
@@ -34,7 +34,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> list[str]:
-        """Return what may be asked for, for people."""
+        """Names of the parameters, for messages."""
         return sorted(self.lists | self.others) + ([f"{LABEL}NAME"] if self.labels else [])
 
     def read(self, query: bytes) -> msgspec.Struct:

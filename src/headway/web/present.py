@@ -1,4 +1,4 @@
-"""From nouns to the structs of the wire."""
+"""Conversion of runs, tasks, workers and events to the structs of the API."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NONE: Final = Raw(b"[]")
 
 
 def run_out(run: Run) -> wire.RunOut:
-    """Show a run. JSON that the store keeps goes through as it is."""
+    """Return a run's struct. Stored JSON is passed on as it is."""
     damaged: list[str] | UnsetType = UNSET
     if run.__class__ is not Run:
         assert isinstance(run, DamagedRun)
@@ -81,7 +81,7 @@ def run_json(run: Run) -> bytes:
 
 
 def progress_out(run: Run) -> wire.ProgressOut:
-    """Show how far a run is."""
+    """Return a run's progress."""
     return wire.ProgressOut(
         done=run.progress_done,
         total=run.progress_total,
@@ -93,7 +93,7 @@ def progress_out(run: Run) -> wire.ProgressOut:
 
 
 def output_out(run: Run) -> wire.OutputOut:
-    """Show how a run ended."""
+    """Return a run's end: state, output and error."""
     return wire.OutputOut(
         run_id=run.id,
         state=run.state,
@@ -103,7 +103,7 @@ def output_out(run: Run) -> wire.OutputOut:
 
 
 def event_out(event: Event) -> wire.EventOut:
-    """Show a line of history."""
+    """Return an event's struct."""
     return wire.EventOut(
         seq=event.seq, type=event.type, time=to_text(event.time), run_id=event.run_id, data=Raw(event.data)
     )
@@ -120,7 +120,7 @@ _decode_log: Final = msgspec.json.Decoder(_LogLine).decode
 
 
 def log_out(event: Event) -> wire.LogOut:
-    """Show a line of log, which is an event of its run."""
+    """Return the struct of a log line, which is an event of its run."""
     line = _decode_log(event.data)
     return wire.LogOut(
         seq=event.seq,
@@ -133,14 +133,14 @@ def log_out(event: Event) -> wire.LogOut:
 
 
 def result_out(result: Result) -> wire.ResultOut:
-    """Show what a run published."""
+    """Return the struct of a published result."""
     return wire.ResultOut(
         number=result.number, name=result.name, value=Raw(result.value), created_at=to_text(result.created_at)
     )
 
 
 def attempt_out(attempt: Attempt) -> wire.AttemptOut:
-    """Show a try."""
+    """Return an attempt's struct."""
     return wire.AttemptOut(
         number=attempt.number,
         epoch=attempt.epoch,
@@ -154,7 +154,7 @@ def attempt_out(attempt: Attempt) -> wire.AttemptOut:
 
 
 def cause_out(cause: Cause) -> wire.WaitingCause:
-    """Show what stands in a run's way, or is said of it."""
+    """Return the struct of a cause for which a run waits, or of a remark on its state."""
     until = None if cause.until is None or cause.until >= PARKED else to_text(cause.until)
     return wire.WaitingCause(
         code=cause.code,
@@ -171,7 +171,7 @@ def cause_out(cause: Cause) -> wire.WaitingCause:
 
 
 def waiting_out(run: Run, causes: Iterable[Cause], work: CurrentAttempt | None) -> wire.WaitingOut:
-    """Show why a run does not run, how it runs or how it ended, and who has or had it."""
+    """Return the causes of a run's state, and the worker that has or had it."""
     worker = None if work is None else _work_out(work)
     return wire.WaitingOut(run_id=run.id, state=run.state, causes=list(map(cause_out, causes)), worker=worker)
 
@@ -182,7 +182,7 @@ def _work_out(work: CurrentAttempt) -> wire.WaitingWorker:
 
 
 def task_out(task: Task, counts: dict[str, int]) -> TaskOut:
-    """Show a task."""
+    """Return a task's struct with the number of its runs by state."""
     retry, keep = task.retry, task.retention
     return TaskOut(
         name=task.name,
@@ -233,7 +233,7 @@ def _rate(limit: Limit | None) -> RateOut | None:
 
 
 def blocked_out(blocked: LoopBlock) -> BlockedOut:
-    """Show what holds a worker's event loop."""
+    """Return the struct of a block of a worker's event loop."""
     return BlockedOut(
         since=to_text(blocked.since),
         task=blocked.task,
@@ -244,7 +244,7 @@ def blocked_out(blocked: LoopBlock) -> BlockedOut:
 
 
 def worker_out(worker: Worker, leases: int, lease_ms: int, standing: WorkerHealth | None = None) -> WorkerOut:
-    """Show a worker; it should be heard from three times within its lease."""
+    """Return a worker's struct; its heartbeat interval is a third of its lease."""
     return WorkerOut(
         id=worker.id,
         name=worker.name,
@@ -266,7 +266,7 @@ def worker_out(worker: Worker, leases: int, lease_ms: int, standing: WorkerHealt
 
 
 def queue_out(queue: Queue, counts: dict[str, int], oldest: int | None) -> QueueOut:
-    """Show a queue."""
+    """Return a queue's struct with the number of its runs by state; `oldest` is a time in milliseconds."""
     return QueueOut(
         name=queue.name,
         paused=bool(queue.paused),

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents, in one function; and the page that each error's `type` resolves to."""
+"""Problem documents: errors in the form of RFC 9457."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headway.web.reply import PROBLEM, Reply
 
 
 class ErrorDetail(msgspec.Struct, omit_defaults=True):
-    """One thing that is wrong with the input, and where it is (RFC 6901)."""
+    """One error in the input, with the JSON pointer to its place (RFC 6901)."""
 
     pointer: str
     code: str
@@ -19,7 +19,7 @@ class ErrorDetail(msgspec.Struct, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What every answer that is not a success says. `code` is for programs, `detail` and `hint` are for people."""
+    """An error (RFC 9457). `code` is for programs, `detail` and `hint` are for people."""
 
     type: str
     title: str
@@ -33,26 +33,26 @@ class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class InternalError(HeadwayError):
-    """A bug in the server; it is in the server's log, under the request's id. Nothing was half done."""
+    """A bug in the server, which is in its log under the request's id. No change was made in part."""
 
     code, status, title = "internal_error", 500, "Internal error"
     hint = "Repeat the request with its Idempotency-Key; if it happens again, report it with the request_id."
 
 
 class UriTooLong(BadRequest):
-    """The path and query are longer than the limit; long filters go into POST /v1/runs:query."""
+    """The path and query are longer than the limit; POST /v1/runs:query takes long filters in its body."""
 
     code, status, title = "uri_too_long", 414, "The path and query are too long"
 
 
 class HeadersTooLarge(BadRequest):
-    """There are more headers than the limit."""
+    """The request has more headers than the limit."""
 
     code, status, title = "headers_too_large", 431, "There are too many headers"
 
 
 def every_error() -> dict[str, type[HeadwayError]]:
-    """Return every error by its code, those that only this package raises too."""
+    """Return all errors by code, including the errors of this package."""
 
     def under(root: type[HeadwayError]) -> dict[str, type[HeadwayError]]:
         found = {root.code: root}
@@ -68,7 +68,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def document(error: HeadwayError, instance: str = "", request_id: str = "") -> dict[str, Any]:
-    """Return the problem document of an error; what its `fields` say come as further members."""
+    """Return the problem document of an error; its `fields` are further members."""
     members: dict[str, Any] = {
         "type": f"/errors/{error.code}",
         "title": error.title,
@@ -91,7 +91,7 @@ def document(error: HeadwayError, instance: str = "", request_id: str = "") -> d
 
 
 def headers(error: HeadwayError) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers that belong to an error, in whatever dialect it is told."""
+    """Return the headers of an error, which are the same in all dialects."""
     found: list[tuple[bytes, bytes]] = []
     if error.retry_after_s is not None:
         found.append((b"retry-after", b"%d" % error.retry_after_s))
@@ -100,16 +100,16 @@ def headers(error: HeadwayError) -> tuple[tuple[bytes, bytes], ...]:
     allow = error.fields.get("allow")
     if error.code == "method_not_allowed" and isinstance(allow, list):
         found.append((b"allow", ", ".join(allow).encode()))
-    if error.status in (413, 414, 431):  # what else was sent is not read: the connection cannot be used again
+    if error.status in (413, 414, 431):  # the rest of the request is not read, so the connection cannot be used again
         found.append((b"connection", b"close"))
     return tuple(found)
 
 
 def reply(error: HeadwayError, instance: str = "", request_id: str = "") -> Reply:
-    """Answer with the problem document of an error."""
+    """Return the reply with the problem document of an error."""
     return Reply(error.status, _encode(document(error, instance, request_id)), headers(error), PROBLEM)
 
 
 def clean(text: str) -> str:
-    """Return the text with what UTF-8 cannot say replaced: an error must always be sayable."""
+    """Return the text with replacements for characters that UTF-8 cannot encode, such as lone surrogates."""
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text

@@ -1,4 +1,4 @@
-"""What routes take in their query strings."""
+"""Query strings of routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PageSize = Annotated[int, Meta(ge=1)]
 
 
 class CountRuns(RunFilters, kw_only=True, frozen=True):
-    """GET /v1/runs:count: the filters of the list, and what to count by."""
+    """GET /v1/runs:count: the filters of the list, and the member to count by."""
 
     group_by: Literal["state", "task", "queue", "priority", "run_type"] = "state"
 
@@ -21,20 +21,20 @@ class GetRun(Strict, kw_only=True, frozen=True):
     """GET /v1/runs/{id}."""
 
     expand: list[Literal["output", "children"]] = []
-    """children: the runs that it started. output is always there and may be named all the same."""
+    """Further members: `children` are the runs that it started; `output` is always there and may be named all the same."""
     wait_for: Literal["change", "final"] = "change"
-    """What `Prefer: wait=N` waits for; a change is one of the version in If-None-Match, or else of the present one."""
+    """Event for which `Prefer: wait=N` waits; a change is one of the version in If-None-Match, or else of the present one."""
 
 
 class ListAfter(Strict, kw_only=True, frozen=True):
-    """Lists that grow at their end: ask again with `after` = `next_after`."""
+    """Lists that grow at their end; the next page has `after` = `next_after`."""
 
     after: Annotated[int, Meta(ge=0, le=10**15)] = 0
     page_size: PageSize = 50
 
 
 class ListRecordErrors(Strict, kw_only=True, frozen=True):
-    """GET /v1/runs/{id}/record-errors: ask again with `after`, the last record's id."""
+    """GET /v1/runs/{id}/record-errors; the next page has `after` = the last record's id."""
 
     after: Annotated[str, Meta(max_length=1000, pattern=r"^[^\x00]*$")] = ""
     page_size: PageSize = 50
@@ -44,10 +44,10 @@ class RunEvents(Strict, kw_only=True, frozen=True, rename={"start": "from"}):
     """GET /v1/runs/{id}/events, as a list or a stream."""
 
     after: Annotated[str, Meta(max_length=20)] | None = None
-    """The number of the last event that is known already. A stream's `Last-Event-ID` header goes before it."""
+    """Number of the last event that the client has. A stream's `Last-Event-ID` header takes precedence."""
     start: Literal["start", "now"] | None = None
-    """Where to begin if nothing says what is known: a list and a run's stream at the start. `now` is an empty list whose
-    `next_after` is where to go on."""
+    """Position without `after`; default of lists and of a run's streams: the start. `now` is an empty list whose
+    `next_after` is the position to continue from."""
     page_size: PageSize = 50
 
 
@@ -55,10 +55,10 @@ class Feed(Strict, kw_only=True, frozen=True, rename={"start": "from"}):
     """GET /v1/events, as a list or a stream."""
 
     after: Annotated[str, Meta(max_length=20)] | None = None
-    """The position after which to begin. A stream's `Last-Event-ID` header goes before it."""
+    """Position after which to begin. A stream's `Last-Event-ID` header takes precedence."""
     start: Literal["start", "now"] | None = None
-    """Where to begin if nothing says what is known: a list at the start, a stream now. `now` is an empty list whose
-    `next_after` is where to go on."""
+    """Position without `after`; default of lists: the start, of streams: now. `now` is an empty list whose
+    `next_after` is the position to continue from."""
     run_id: Annotated[list[str], Meta(max_length=200)] = []
     page_size: PageSize = 50
 

@@ -1,4 +1,4 @@
-"""Rate limit headers: the limits of a caller's key and organisation, and what is left of them."""
+"""Rate limit headers: limits of a caller's key and organisation, and the requests that are left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def seconds_left(window: Window, now_ms: int) -> int:
 
 
 def tightest(windows: tuple[Window, ...], period: int) -> Window:
-    """Return the window of a period of which least is left."""
+    """Return the window of a period with the fewest requests left."""
     mine, all_of_us = windows[::2] if period == MINUTE_MS else windows[1::2]
     return (
         mine
@@ -25,7 +25,7 @@ def tightest(windows: tuple[Window, ...], period: int) -> Window:
 
 
 def limits(admission: Admission, now_ms: int) -> Headers:
-    """Return the headers of the tightest limits of a caller with windows. Most of them are the same for a second."""
+    """Return the headers of the tightest limits of a caller with windows. Most headers are cached for a second."""
     second = now_ms // 1000
     if (
         admission.said_at != second
@@ -53,7 +53,7 @@ def limits(admission: Admission, now_ms: int) -> Headers:
 
 
 def minute_headers(window: Window, now_ms: int) -> Headers:
-    """Return the headers of a window of a minute, without what is left of it."""
+    """Return the headers of a window of a minute, without the remaining requests."""
     return (
         (b"x-ratelimit-limit", b"%d" % window.limit),
         (b"x-ratelimit-reset", b"%d" % (window.ends_at // 1000)),
@@ -62,5 +62,5 @@ def minute_headers(window: Window, now_ms: int) -> Headers:
 
 
 def remaining_header(window: Window) -> tuple[bytes, bytes]:
-    """Return the header with what is left of a window of a minute."""
+    """Return the header with the remaining requests of a window of a minute."""
     return (b"x-ratelimit-remaining", b"%d" % max(0, window.limit - window.mine - window.others))

@@ -1,4 +1,4 @@
-"""Route: all that dispatch, authorization, documents and metrics know about one path and method."""
+"""Route: method, path, handler, scope and structs, from which dispatch, authorization, documents and metrics work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 from headway.kernel.authority import SCOPES, UNGRANTED, Scope
 from headway.kernel.permissions import NEEDS, Effect
-from headway.web.brief import BriefForm, shown
+from headway.web.brief import BriefForm, brief_form
 from headway.web.call import Call
 from headway.web.dialect import NATIVE, Dialect
 from headway.web.reply import Reply
@@ -17,13 +17,13 @@ from headway.web.reply import Reply
 __all__ = ["SCOPES", "UNCOUNTED", "Handler", "Route", "Scope", "route"]
 
 UNCOUNTED: Final = UNGRANTED | {"worker:protocol"}
-"""Routes whose use no limit counts: a worker that may not report would lose what it does."""
+"""Scopes of routes without rate limits: a worker that may not report would lose its work."""
 
 Handler = Callable[[Call], Awaitable[Reply | None]]
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One entry of the list. A route without a scope does not import."""
+    """One method and path of an API. A route without a scope raises at import."""
 
     method: str
     path: str
@@ -39,50 +39,50 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     also: tuple[int, ...] = ()
     """Other statuses of success."""
     gives_then: type[msgspec.Struct] | None = None
-    """What it gives with those, if that is something else."""
+    """Response struct of the `also` statuses, if it differs from `gives`."""
     problems: tuple[str, ...] = ()
-    """Codes of errors that are this route's own; those that every route can have are added by the document."""
+    """Codes of the errors of this route; the document adds the errors that every route can have."""
     headers: tuple[str, ...] = ()
-    """Request headers that mean something here."""
+    """Request headers that the handler reads."""
     kind: str = "application/json"
     or_scope: Scope | None = None
-    """Another scope with which it may be used as well."""
+    """Alternative scope that admits a caller."""
     does: tuple[Effect, ...] = ()
-    """Effects that every request of the route has; each needs its scope besides the route's."""
+    """Effects of every request; each needs its scope besides the route's."""
     operation: str = ""
-    """Its name in the document where that of the handler is another route's too."""
+    """Operation in the document, if the handler's name is taken by another route."""
     shows: BriefForm | None = None
-    """The effect of showing its answer; callers without that effect's scope are answered in brief."""
+    """Effect of showing the answer, and the form for callers without that effect's scope."""
     raw: bool = False
-    """Whether the handler reads the body itself, piece by piece: a file."""
+    """Whether the handler reads the body in pieces, as a file."""
     streams: bool = False
-    """Whether it can also answer with server-sent events."""
+    """Whether the handler can also answer with server-sent events."""
     dialect: Dialect = NATIVE
-    """How it speaks where its handler does not."""
+    """Form of the errors of its surface."""
     unparsed: bool = False
-    """Whether the handler reads query and body itself: other APIs' are not as strict as our structs."""
+    """Whether the handler decodes query and body, since those of other APIs are less strict than structs."""
     gives_way: bool = False
-    """Whether it is refused as long as starts have to be: lists and exports come last."""
+    """Whether requests are refused as long as starts are refused, as of lists and exports."""
     name: str = ""
-    """Method and path pattern, as metrics and the audit log show it; set by itself."""
+    """Method and path pattern for metrics and the audit log; set by `__post_init__`."""
     logged: str = ""
-    """What the log of who did what calls it; nothing: it is not told there, or the service does so itself."""
+    """Action in the audit log; empty: no line, or the service writes it."""
 
     def __post_init__(self) -> None:
-        """Refuse what would not be safe to serve."""
+        """Raise AssertionError for a route without a scope."""
         if self.scope not in get_args(Scope):
             raise AssertionError(f"{self.method} {self.path} has no scope")
         msgspec.structs.force_setattr(self, "name", f"{self.method} {self.path}")
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
-        """The scopes that every request of the route needs."""
+        """Scopes that every request of the route needs."""
         return tuple(dict.fromkeys((self.scope, *(NEEDS[effect].scope for effect in self.does))))
 
 
 def route(
     method: str, path: str, handler: Handler, scope: Scope, summary: str, *, own: bool = False, **more: Any
 ) -> Route:
-    """Return the entry; the shape in which the list is written. `own`: the answer needs no further scope."""
-    shows = None if own else shown(more.get("gives"), scope)
+    """Return a route, in the form in which the lists are written. `own`: no further scope is needed to see the answer."""
+    shows = None if own else brief_form(more.get("gives"), scope)
     return Route(method=method, path=path, handler=handler, scope=scope, summary=summary, shows=shows, **more)

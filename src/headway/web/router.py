@@ -1,7 +1,7 @@
 """Router: a trie over the segments of paths, compiled once from the routes, and the endpoint of each route.
 
-A verb follows its resource after a colon (AIP-136): `/v1/runs/{id}:retry`, also written `%3A`. Names may have colons of
-their own; an encoded one is taken for the verb's only if that verb knows the method.
+A verb follows its resource after a colon (AIP-136): `/v1/runs/{id}:retry`, also written `%3A`. Names may contain colons;
+an encoded one separates a verb only if the verb exists with that method.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Router:
         self._root = _Node()
         self._literal: dict[bytes, Methods] = {}
         self.endpoints = tuple(map(Endpoint, routes))
-        """In the order of the routes."""
+        """All endpoints, in the order of the routes."""
         for endpoint in self.endpoints:
             self._add(endpoint)
 
@@ -127,7 +127,7 @@ class Router:
 
 
 def _verb(node: _Node, method: str, path: bytes, text: str) -> tuple[str, str]:
-    """Split a last segment into resource and verb, if it has a verb that is known there."""
+    """Split a last segment into resource and verb, if the verb exists there."""
     name, _, verb = text.rpartition(":")
     child = node.children.get(name) or node.parameter
     methods = child.verbs.get(verb) if child is not None else None
@@ -137,7 +137,7 @@ def _verb(node: _Node, method: str, path: bytes, text: str) -> tuple[str, str]:
 
 
 def _decoded(path: bytes) -> list[str]:
-    """Split first and decode then: an encoded slash is part of a name. Nothing has a name with NUL in it."""
+    """Return the decoded segments; an encoded slash is part of a name, and a NUL is in no name."""
     if b"%00" in path:
         raise RouteNotFound("the path has a NUL")
     try:

@@ -1,7 +1,6 @@
-"""Every route of the native API in one list: what it answers to, what it takes and gives, and who may use it.
+"""Routes of the native API with their structs, scopes and errors.
 
-Dispatch, authorization, the OpenAPI document, the pages and the metrics are all read off this list, and nothing is served
-that is not in it.
+Dispatch, authorization, the OpenAPI document, the pages and the metrics are derived from this list.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ ROUTES: Final[tuple[Route, ...]] = (
           query=queries.Feed, gives=wire.EventList, problems=("bad_cursor", "overloaded"), headers=("Last-Event-ID",),
           streams=True),
     route("POST", "/v1/tokens/{token}:complete", runs.complete, "token", "Complete what a suspended run waits for.",
-          takes=wire.CompleteToken, optional=True, gives=answers.TokenCompleted,
+          takes=wire.CompleteToken, optional=True, gives=answers.TokenCompletion,
           problems=(*_RUN, *_STATE, "not_found", "already_completed", "idempotency_key_reused"), headers=_KEYED),
     # -- tasks and queues ----------------------------------------------------------------------------------------------
     route("GET", "/v1/tasks", tasks.list_tasks, "task:read", "List tasks.", gives=worker_wire.TaskList),
@@ -92,7 +91,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     route("POST", "/v1/tasks/{name}:deactivate", tasks.deactivate, "task:write", "Let a task take no runs.",
           takes=wire.Because, optional=True, gives=worker_wire.TaskOut, problems=("task_not_found",), logged="task.deactivate"),
     route("POST", "/v1/tasks/{name}:terminate", tasks.terminate, "run:control", "Stop all runs of a task.",
-          takes=worker_wire.TerminateTask, optional=True, gives=answers.Asked, problems=("task_not_found",), logged="task.terminate"),
+          takes=worker_wire.TerminateTask, optional=True, gives=answers.TerminationCount, problems=("task_not_found",), logged="task.terminate"),
     route("GET", "/v1/queues", queues.list_queues, "queue:read", "List queues.", gives=worker_wire.QueueList),
     route("GET", "/v1/queues/{name}", queues.get, "queue:read", "Look at a queue.",
           gives=worker_wire.QueueOut, problems=("queue_not_found",)),

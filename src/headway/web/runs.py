@@ -16,7 +16,7 @@ from headway.runs.filters import to_filter
 from headway.runs.idempotency import RequestKey
 from headway.runs.runs import Started
 from headway.web import present, problem
-from headway.web.answers import TokenCompleted
+from headway.web.answers import TokenCompletion
 from headway.web.call import Call, StartGate, StartPolicy, effects_of, etag, version_of
 from headway.web.paging import in_query, next_link, next_token, page_of
 from headway.web.queries import Children, CountRuns, GetRun, ListAfter
@@ -43,7 +43,7 @@ async def start(call: Call) -> Reply:
 
 
 def accepted(started: Started, *applied: tuple[bytes, bytes], validated: bool = False) -> Reply:
-    """Answer a start: 202 for a new run, 200 for one that was there before or was only checked."""
+    """Return the reply to a start: 202 for a new run, 200 for an existing one or a check alone."""
     run = started.run
     headers = (*applied, etag(run.version), (b"location", f"/v1/runs/{run.id}".encode()))
     if started.created:
@@ -67,7 +67,7 @@ async def _patiently(call: Call, started: Started) -> Reply:
 
 
 async def _wait(call: Call, run: Run, wait_ms: int, *, final: bool, version: int | None = None) -> Run:
-    """Wait for the run's end, or for another version of it; on a drain, and of course in time, return it as it is."""
+    """Wait for the run's end, or for another version; return the run as it is then, after the time, or on a drain."""
     known = run.version if version is None else version
 
     def until(found: Run) -> bool:
@@ -82,7 +82,7 @@ async def _wait(call: Call, run: Run, wait_ms: int, *, final: bool, version: int
 
 
 def wait_applied(wait_ms: int) -> tuple[bytes, bytes]:
-    """Return the header that says how long was waited at most."""
+    """Return the header with the preference that was applied, in seconds (RFC 7240)."""
     return (b"preference-applied", b"wait=%d" % (wait_ms // 1000))
 
 
@@ -297,7 +297,7 @@ async def complete(call: Call) -> Reply:
     """POST /v1/tokens/{token}:complete."""
     token, value = call.arguments["token"], call.asked(wire.CompleteToken).value
     run = await call.service.runs.complete_token(token, value, call.request_key())
-    return json(TokenCompleted(run_id=run.id, state=run.state))
+    return json(TokenCompletion(run_id=run.id, state=run.state))
 
 
 def _reason(call: Call, code: str) -> Reason:
@@ -306,7 +306,7 @@ def _reason(call: Call, code: str) -> Reason:
 
 
 def _refuse_paging(asked: wire.RunQuery) -> None:
-    """Raise InvalidInput for what only lists have: a bulk action touches all that fit, in an order of its own."""
+    """Raise InvalidInput for parameters of pages and order: a bulk action has neither."""
     for name, plain in (("page_size", 50), ("page_token", ""), ("order_by", None)):
         if getattr(asked, name) != plain:
             raise invalid(f"/filter/{name}", "a bulk action has no pages")

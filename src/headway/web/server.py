@@ -1,11 +1,11 @@
-"""Runs the API on uvicorn, embedded, and stops it without losing what is under way.
+"""HTTP server: the API on an embedded uvicorn, with a drain that loses no request.
 
-The first signal begins the drain: readiness says no, event streams send `reconnect`, long polls answer with what they
-have, nothing more is claimed, and `on_drain` lets the application's own work end. Workers can report all the while, and
-each answer closes its connection, so that clients are elsewhere by the end. When that is done, or its time is up, the
-server takes who has connected already, then no more connections, finishes what it is answering, and ends: what it cannot
-finish in time is told so, and is safe to ask again. The second signal ends it at once: `on_hurry` lets the application's
-work be handed back, which takes a moment, and nothing is waited for after that; the third does not wait for that either.
+The first signal begins the drain: readiness fails, event streams send `reconnect`, long polls answer with the present
+state, claims return nothing, and `on_drain` lets the application's own work end. Workers can report all the while, and
+each answer closes its connection, so that clients move to other servers. After that, or when its time is up, the server
+accepts the connections in the kernel's queue, closes its sockets, finishes its answers, and ends; requests that it cannot
+finish in time are answered with `cut_off`, and are safe to repeat. The second signal ends the server at once: `on_hurry`
+hands back the application's work, and no request is waited for; the third signal does not wait for `on_hurry` either.
 
 SIGHUP reloads (`on_reload`), or begins the drain if the server's terminal was closed.
 """
@@ -31,9 +31,9 @@ import uvicorn
 from headway import hangup
 from headway.config import Settings
 from headway.streams import replace_lost
+from headway.web.connection import Connection
 from headway.web.disconnect import Receive
 from headway.web.listening import BACKLOG
-from headway.web.protocol import Connection
 from headway.web.reply import Send
 from headway.web.shedder import LoadShedder
 
@@ -41,18 +41,18 @@ log = logging.getLogger("headway.server")
 
 KEEP_ALIVE_S: Final = 75
 LAST_ANSWERS_S: Final = 5.0
-"""How long answers may take that are still on their way when the drain is over."""
+"""Seconds for answers that are under way when the drain is over."""
 LAST_WORDS_S: Final = 1.0
-"""How long those may take to be told so who are not answered by then."""
+"""Seconds for sending `cut_off` to the requests that are unanswered by then."""
 LOOK_S: Final = 0.05
-"""How often is looked whether all are answered."""
+"""Seconds between two checks for unanswered requests."""
 TAKING_TURNS: Final = 4
-"""Turns of the event loop in which connections that wait in the kernel's queue are taken and what they ask is read; closing
-the socket resets whatever is in the queue."""
+"""Turns of the event loop for accepting the connections in the kernel's queue and reading their requests; closing the
+socket resets the connections that are left in the queue."""
 
 
-class Served(Protocol):
-    """An ASGI application that can be told to end what lasts."""
+class DrainableApp(Protocol):
+    """ASGI application that can end its long-lasting requests."""
 
     @property
     def shedder(self) -> LoadShedder | None:
@@ -66,15 +66,15 @@ class Served(Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether the end has begun."""
+        """Whether the drain has begun."""
         ...
 
     def drain(self) -> None:
-        """Begin nothing new that lasts, and end what does."""
+        """End streams and long polls, and begin no new ones."""
         ...
 
     def close(self) -> None:
-        """End everything that lasts: the server goes now."""
+        """End workers' signals streams too, right before the server stops."""
         ...
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -93,7 +93,7 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
     more_s: float = 0.0
     """Seconds on top of `settings.drain_ms`."""
     on_hurry: Callable[[], None] | None = None
-    """Has what `on_drain` waits for end at once; it must end then. None: nothing is waited for."""
+    """Called at the second signal; ends the work for which `on_drain` waits. None: the server does not wait at all."""
     on_reload: Callable[[], None] = lambda: None
     """Called on SIGHUP."""
 
@@ -101,8 +101,8 @@ class Duties(msgspec.Struct, frozen=True, kw_only=True):
 class EmbeddedServer(uvicorn.Server):
     """uvicorn, with signals and shutdown as a service needs them."""
 
-    def __init__(self, api: Served, duties: Duties, tls: ssl.SSLContext | None) -> None:
-        """Made for one application; nothing listens yet. `tls` is the context of connections by https."""
+    def __init__(self, api: DrainableApp, duties: Duties, tls: ssl.SSLContext | None) -> None:
+        """`tls` is the context of HTTPS connections; None: the server speaks HTTP. It does not listen before `serve`."""
         super().__init__(_config(api))
         self.config.load()
         self.config.ssl = tls
@@ -118,10 +118,10 @@ class EmbeddedServer(uvicorn.Server):
         await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer whoever has asked, and leave nobody with a connection behind which there is nothing any more.
+        """Answer all requests that clients have sent, and close every connection.
 
-        In place of uvicorn's, which resets connections that it has not taken yet, closes those whose request it has not
-        read, tells what takes too long that there was an error, and forgets about connections that come meanwhile.
+        Replaces uvicorn's method, which resets connections that it has not accepted yet, closes connections whose request
+        it has not read, answers slow requests with an error, and leaves connections that arrive meanwhile open.
         """
         self._api.close()
         for _ in range(TAKING_TURNS):
@@ -140,7 +140,7 @@ class EmbeddedServer(uvicorn.Server):
             connection.transport.abort()
 
     async def _answered(self, within_s: float) -> bool:
-        """Close each connection as soon as nobody waits for an answer on it; return whether all are in time."""
+        """Close each connection as soon as no request on it is unanswered; return whether all are closed in time."""
         state, until_s = self.server_state, monotonic() + within_s
         while state.connections or state.tasks:
             for connection in tuple(state.connections):
@@ -196,14 +196,14 @@ class EmbeddedServer(uvicorn.Server):
         self._loop.call_soon_threadsafe(call)
 
 
-def _config(api: Served) -> uvicorn.Config:
+def _config(api: DrainableApp) -> uvicorn.Config:
     return uvicorn.Config(
         api,
         http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
-        access_log=False,  # it does not see answers that leave in one piece; `accesslog` sees all
+        access_log=False,  # it misses answers that are sent in one piece; `accesslog` has all
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,
         server_header=False,
@@ -212,16 +212,16 @@ def _config(api: Served) -> uvicorn.Config:
 
 
 async def serve_http(
-    api: Served,
+    api: DrainableApp,
     settings: Settings,
     sockets: Sequence[socket.socket],
     duties: Duties | None = None,
     stop: asyncio.Event | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve until a signal (or `stop`) asks for the end, then drain; return when the last answer is out.
+    """Serve until a signal or `stop`, then drain; return when the last answer is sent.
 
-    With `tls` it speaks https alone.
+    With `tls` the server speaks HTTPS only.
     """
     duties = duties or Duties()
     server = EmbeddedServer(api, duties, tls)
@@ -233,7 +233,7 @@ async def serve_http(
         serving.add_done_callback(lambda _: draining.cancel())
 
 
-async def _drain(server: EmbeddedServer, api: Served, settings: Settings, duties: Duties) -> None:
+async def _drain(server: EmbeddedServer, api: DrainableApp, settings: Settings, duties: Duties) -> None:
     await server.asked_to_stop.wait()
     replace_lost()
     try:

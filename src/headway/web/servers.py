@@ -1,4 +1,4 @@
-"""Handlers for servers: who shares the store."""
+"""Handlers for servers: the list of servers that share the store."""
 
 from __future__ import annotations
 

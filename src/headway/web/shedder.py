@@ -24,27 +24,27 @@ from headway.web.router import Router
 
 EXPECTED: Final = "headway.expected"
 """Key of the ASGI scope of an admitted start, which the limiter expects."""
-AGAIN_S: Final = (1, 5)
+RETRY_AFTER_S: Final = (1, 5)
 """Least and most seconds of Retry-After."""
 REFUSED_MAX: Final = 2_500
 """Refusals in a second of the server's CPU time, about a tenth of it, above which Retry-After becomes longer."""
 CHECKED_EVERY_S: Final = 0.25
 """Seconds between two checks of that rate."""
-HELD_MAX: Final = 10_000
+DELAYED_MAX: Final = 10_000
 """Connections whose refusal may be delayed because they came back too early."""
 
 
 class Rejection:
     """A complete refusal, ready to be written."""
 
-    __slots__ = ("again_s", "body", "headers", "status")
+    __slots__ = ("body", "headers", "retry_after_s", "status")
 
-    def __init__(self, status: int, headers: Headers, body: bytes, again_s: float) -> None:
-        """`again_s` is the Retry-After in seconds."""
+    def __init__(self, status: int, headers: Headers, body: bytes, retry_after_s: float) -> None:
+        """`retry_after_s` is the Retry-After in seconds."""
         self.status = status
         self.headers = headers
         self.body = body
-        self.again_s = again_s
+        self.retry_after_s = retry_after_s
 
 
 class LoadShedder:
@@ -65,9 +65,9 @@ class LoadShedder:
         self._authorizer = authorizer
         self._answer = answer
         self.limiter = server.limiter
-        self.held = 0
+        self.delayed = 0
         """Delayed refusals."""
-        self.again_s = AGAIN_S[0]
+        self.retry_after_s = RETRY_AFTER_S[0]
         """Current Retry-After in seconds."""
         self._refused = 0
         self._since = (0.0, 0.0)
@@ -105,10 +105,10 @@ class LoadShedder:
             return None
         self._count(began)
         error = Overloaded()
-        error.retry_after_s = self.again_s
+        error.retry_after_s = self.retry_after_s
         reply = self._answer(error, call, began)
         body = b"" if method == "HEAD" else reply.body
-        return Rejection(reply.status, head(reply, call.request_id, call.limits), body, self.again_s)
+        return Rejection(reply.status, head(reply, call.request_id, call.limits), body, self.retry_after_s)
 
     def _count(self, now_s: float) -> None:
         """Count a refusal, and adapt Retry-After to their rate: refused callers come back after it."""
@@ -117,13 +117,13 @@ class LoadShedder:
         if passed_s < CHECKED_EVERY_S:
             return
         worked_s = process_time()
-        wanted_s = ceil(self.again_s * self._refused / (REFUSED_MAX * max(worked_s - self._since[1], 0.01)))
-        if wanted_s > self.again_s:
-            self.again_s = min(AGAIN_S[1], wanted_s)
-        elif passed_s < self.again_s:  # waiting callers have not come back yet
+        wanted_s = ceil(self.retry_after_s * self._refused / (REFUSED_MAX * max(worked_s - self._since[1], 0.01)))
+        if wanted_s > self.retry_after_s:
+            self.retry_after_s = min(RETRY_AFTER_S[1], wanted_s)
+        elif passed_s < self.retry_after_s:  # waiting callers have not come back yet
             return
         else:
-            self.again_s = max(AGAIN_S[0], wanted_s)
+            self.retry_after_s = max(RETRY_AFTER_S[0], wanted_s)
         self._refused, self._since = 0, (now_s, worked_s)
 
 

@@ -1,9 +1,8 @@
-"""Server-sent events: history and a wake-up, written down as the WHATWG standard has it.
+"""Server-sent events (WHATWG HTML, section 9.2) of histories, of the feed and of workers' signals.
 
-A stream costs one coroutine, one small task that notices the client's going, and what the server keeps for a
-connection. A line of history is encoded once, however many watch it. Slow readers wait in their own coroutine: what is
-ahead of them is bounded by the transport's buffer, and who does not read at all is cut off by the server's connection
-(see `protocol`), to resume later from the last number it has seen.
+A stream costs one coroutine, one small task that notices the client's disconnect, and the memory of a connection. An
+event is encoded once for all streams. A slow reader's coroutine waits while the transport's buffer is full, and the
+connection of a client that does not read at all is closed (see `protocol`); it resumes from the last id that it has.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class Stream:
-    """An open stream: begins, writes, ends, and is counted."""
+    """An open event stream, which the quotas of the server count."""
 
     __slots__ = ("_call", "_lasting", "_wait")
 
@@ -70,12 +69,12 @@ class Stream:
         await self._call.send({"type": "http.response.body", "body": frame, "more_body": True})
 
     async def follow(self, source: AsyncIterator[T], frame: Callable[[T], bytes], first: bytes = b"") -> None:
-        """Send `first`, then what comes until it ends, the client goes or the server drains; then close.
+        """Send `first`, then the items of the source until its end, the client's disconnect or a drain; then close.
 
-        Raise Overloaded or TooManyRequests, with nothing sent, where there is no room for another stream.
+        Raises Overloaded or TooManyRequests, with nothing sent, where there is no room for another stream.
 
-        A source that is not available now ends it too: the head is sent, so that the client can only be asked to come back.
-        So does the end of the caller's key; whoever comes back then is told why.
+        An unavailable source ends the stream with `reconnect`, as the head is sent already. So does the end of the
+        caller's key; the answer to the next request names the reason.
         """
         server, wait = self._call.server, self._wait
         come_back = False
@@ -101,7 +100,7 @@ class Stream:
 
 
 async def run_events(call: Call, run_id: str, asked: RunEvents) -> Reply | None:
-    """Follow a run: a snapshot, everything after the last known number, whatever comes, and the end."""
+    """Stream a run: a snapshot, the events after the client's last id, new events, and the end."""
     call.refuse_if_draining()
     run = await call.service.runs.get(run_id)
     known = _known(call, asked.after)
@@ -109,7 +108,7 @@ async def run_events(call: Call, run_id: str, asked: RunEvents) -> Reply | None:
         if known > run.seq:
             raise BadCursor(f"the run has {run.seq} events; {known} is not one of them", seq=run.seq)
         if run.state in FINAL and known == run.seq:
-            return NO_CONTENT  # the standard's way to say that there is nothing to come back for
+            return NO_CONTENT  # the standard's answer that ends reconnecting
     after = known if known is not None else None if asked.start == "now" else 0
     source = call.service.history.watch(run_id, after, _never)
     await Stream(call).follow(source, partial(_run_frame, call.server.frames, after))
@@ -123,7 +122,7 @@ def _run_frame(frames: Frames, after: int | None, item: WatchItem | None) -> byt
         case Progressed():
             return _progress(item.run)
         case Snapshot():
-            # A client resumes after the last id it has seen, so this one must not skip what is still to be told.
+            # A client resumes after the last id that it has, so this one must not skip events that are still to be sent.
             return _snapshot(item.run, frames, item.run.seq if after is None else after)
         case Ended():
             return _end(item.run)
@@ -158,7 +157,7 @@ def _end(run: Run) -> bytes:
 
 
 async def feed(call: Call, run_ids: tuple[str, ...], asked: Feed) -> Reply | None:
-    """Follow all runs, or some."""
+    """Stream the events of all runs, or of some."""
     call.refuse_if_draining()
     last = await call.service.history.last_position()
     known = _known(call, asked.after)
@@ -176,7 +175,7 @@ def _feed_frame(frames: Frames, event: Event | None) -> bytes:
 
 
 async def signals(call: Call, worker_id: str) -> Reply | None:
-    """What the server wants of a worker at once; while this is open, the worker is alive."""
+    """Stream signals to a worker: stops and drains. An open stream keeps the worker's session alive."""
     await call.service.workers.get(worker_id)
     if call.method == "HEAD":
         return NO_CONTENT
@@ -195,12 +194,12 @@ def _signal_frame(message: StopSignal | str | None) -> bytes:
 
 
 def _never() -> bool:
-    """Watches are ended from outside."""
+    """Return False, since `CancelOnDisconnect` ends watches."""
     return False
 
 
 def _known(call: Call, after: str | None) -> int | None:
-    """Return the last number that the client has, if it says so: a reconnect's header goes before the URL."""
+    """Return the client's last number, or None: a reconnect's `Last-Event-ID` takes precedence over `after`."""
     last = call.header(b"last-event-id")
     if last is not None and last != "":
         return number(last, "Last-Event-ID")

@@ -22,7 +22,7 @@ AGAIN_S: Final = 5
 
 
 class Streams:
-    """The open streams of a server."""
+    """Open streams of a server, with their quotas."""
 
     def __init__(self, streams_max: int) -> None:
         """`streams_max` is the limit, workers' streams included."""
@@ -53,9 +53,9 @@ class Streams:
         self._count(principal, -1, worker=worker)
 
     @staticmethod
-    def _check(whose: str, held: int, share: float) -> None:
+    def _check(holder: str, held: int, share: float) -> None:
         if held >= share:
-            detail = f"the {whose} has {held:,} event streams open, and may have no more at present"
+            detail = f"the {holder} has {held:,} event streams open, and may have no more at present"
             raise TooManyRequests(detail, retry_after_s=AGAIN_S)
 
     def _count(self, principal: Principal, one: int, *, worker: bool) -> None:

@@ -21,22 +21,22 @@ class Credentials(msgspec.Struct, frozen=True):
     headers: tuple[bytes, ...]
     """Names of the headers in lower case; a request with one of them twice is refused."""
     read: Callable[[Mapping[bytes, bytes]], tuple[str | None, KeyText] | None]
-    """Returns the organisation's public id, if it is named, and the key; None without the headers. Raises Unauthenticated."""
+    """Function that returns the organisation's public id, if named, and the key; None without the headers. Raises Unauthenticated."""
 
 
 class Surface(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """One API: its routes with their dialects, credentials, settings, start policy and OpenAPI document."""
 
     name: str
-    """Name of its document: /openapi/NAME.json."""
+    """Name of the surface and of its document, /openapi/NAME.json."""
     title: str
     description: str
     schemes: dict[str, dict[str, Any]]
-    """The security schemes of the document, by name."""
+    """Security schemes of the document, by name."""
     ways: tuple[tuple[str, ...], ...]
     """Sets of schemes that are a credential together; one set is enough."""
     routes: Callable[[Any, StartGate], Iterable[Route]]
-    """Makes the routes from the surface's settings and its start gate."""
+    """Function that makes the routes from the surface's settings and its start gate."""
     settings: type[SurfaceSettings] = SurfaceSettings
     policy: StartPolicy = StartPolicy()
     credentials: Credentials | None = None

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from headway.kernel.task import Task
 from headway.protocol.workers import TaskList, TaskOut, TerminateTask
 from headway.web import present
-from headway.web.answers import Asked
+from headway.web.answers import TerminationCount
 from headway.web.call import Call
 from headway.web.reply import Reply, json
 
@@ -40,4 +40,4 @@ async def terminate(call: Call) -> Reply:
     """POST /v1/tasks/{name}:terminate."""
     how = call.asked(TerminateTask)
     how = replace(how, actor=call.actor(how.actor))
-    return json(Asked(asked=await call.service.tasks.terminate(call.name(), how)))
+    return json(TerminationCount(asked=await call.service.tasks.terminate(call.name(), how)))

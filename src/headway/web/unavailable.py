@@ -1,4 +1,4 @@
-"""What a server answers while its database cannot be reached yet: alive, not ready, come back soon."""
+"""Unavailable API: answers of a server whose database cannot be reached yet: alive, not ready, Retry-After."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALIVE: Final[dict[str, Any]] = {"status": "ok"}
 
 
 class UnavailableApi:
-    """An ASGI application without anything behind it."""
+    """ASGI application without a service."""
 
     shedder = None
     draining = False
@@ -28,11 +28,11 @@ class UnavailableApi:
         self.access_log = access_log
 
     def drain(self) -> None:
-        """Nothing lasts."""
+        """Note the drain; there are no streams or long polls."""
         self.draining = True
 
     def close(self) -> None:
-        """Nothing lasts."""
+        """Do nothing: there are no streams."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""

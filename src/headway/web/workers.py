@@ -1,4 +1,4 @@
-"""Handlers for workers: the protocol that they speak, and what people see and do of them."""
+"""Handlers for workers: the worker protocol, and the list and drain of workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def register(call: Call) -> Reply:
 
 
 def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
-    """Hold a worker to the queues of its key: all of those, if it names none."""
+    """Restrict a worker to the queues of its key: all of them, if it names none."""
     mine = call.principal.queues
     if mine is None:
         return asked
@@ -33,7 +33,7 @@ def _within(call: Call, asked: wire.RegisterWorker) -> wire.RegisterWorker:
 
 
 async def _check(call: Call, worker_id: str) -> None:
-    """Whoever shows a key that is bound to queues may only be a worker of those: others are not there for them."""
+    """Raise WorkerNotFound for a worker of other queues than the key is bound to."""
     mine = call.principal.queues
     if mine is None:
         return

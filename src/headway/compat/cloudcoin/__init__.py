@@ -1,1 +1,1 @@
-"""The task API of CloudCoin's programs, in the four generations that there are of it."""
+"""CloudCoin surface: the task API of CloudCoin's programs, in its four generations."""

@@ -1,10 +1,12 @@
-"""Which task a command starts: its own name, another by an alias, and none for words that are paths of other APIs."""
+"""Commands and the tasks that they start: by name, by alias, and none for words that are paths of other APIs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from typing import Final
+
+from headway.kernel.authority import RESERVED as BUILT_IN
 
 ALIASES: Final = {
     "create-wallet-backup": "backup",
@@ -13,24 +15,22 @@ ALIASES: Final = {
     "transfer-between-local-wallets": "transfer",
     "import-coins-from-file": "convert",
 }
-"""The long names that their documentation gives to commands."""
+"""Long names of commands in CloudCoin's documentation."""
 ALSO_BY_PUT: Final = {"fix": "fix"}
-"""PUT /fix fixes all."""
+"""Commands by PUT; `PUT /fix` fixes all coins."""
 RESERVED: Final = frozenset(
     {
         "automations", "data-tables", "history", "logs", "pages", "run", "status", "tables", "task", "tasks",
         "terminate", "users", "webhooks", "workflows",
     }
 )  # fmt: skip
-"""What other APIs have below the same prefix, now or by their documentation: never a command."""
-OURS: Final = "headway."
-"""How the tasks that are built into the server begin: they are no commands, since this surface may have no keys."""
+"""Names of other APIs' paths below the same prefix; never commands."""
 
 _ALIAS: Final = re.compile(r"(?:(GET|POST|PUT) )?/?([A-Za-z0-9][A-Za-z0-9_-]{0,99})=([^\x00-\x1f\x7f]{1,200})")
 
 
 class Commands:
-    """The table of commands; made once, from the documented names and those of the settings."""
+    """Table of commands: the documented names, and the aliases of the settings."""
 
     def __init__(self, aliases: Iterable[str] = ()) -> None:
         """`aliases` are `command=task`, `GET command=task` or `PUT command=task`; raise ValueError for others."""
@@ -46,8 +46,11 @@ class Commands:
             self._tasks[method or "POST", name] = task
 
     def task(self, method: str, name: str) -> str | None:
-        """Return the task that a command starts; a GET or a PUT is one only if the table has it."""
+        """Return the task that a command starts, or None; a GET or a PUT needs an entry in the table.
+
+        Built-in tasks are no commands, since the surface may work without keys.
+        """
         task = self._tasks.get((method, name))
         if task is not None:
             return task
-        return name if method == "POST" and name not in RESERVED and not name.startswith(OURS) else None
+        return name if method == "POST" and name not in RESERVED and not name.startswith(BUILT_IN) else None

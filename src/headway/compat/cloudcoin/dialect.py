@@ -1,8 +1,7 @@
-"""The dialect of CloudCoin's clients: the form of errors, and which requests are accepted.
+"""Dialect of CloudCoin's clients: the form of errors, and the requests that the surface claims.
 
-Their three documented pollers end on different things: the one in JavaScript on the HTTP status, those in shell and Go on
-`payload.status`. So an error has both. What passes by itself (a limit, a drain) says nothing about the task, and its
-`payload.status` is none of those that end a polling.
+The documented poller in JavaScript ends on the HTTP status, the pollers in shell and Go end on `payload.status`. So an
+error has both. A temporary error (a limit, a drain) says nothing about the task, and its `payload.status` ends no poll.
 """
 
 from __future__ import annotations
@@ -37,24 +36,24 @@ from headway.web.reply import Reply
 from headway.web.routes import ROUTES
 
 TASK_ID: Final = "task_id"
-"""The parameter without which there is no poll."""
+"""Parameter with the task's id; also the name of the error without one."""
 ERROR: Final = Word("error", "error", "failed")
 PARAMETERS_MAX: Final = 20
-ANOTHERS: Final = b"x-tadabase-app-key"
+OTHER_API_KEY: Final = b"x-tadabase-app-key"
 KEYLESS: Final = Principal(
     organisation=FIRST, key_id=None, secret=0, user_id=None, scopes=frozenset({"run:start", "run:read"}), queues=None,
     actor="cloudcoin",
 )  # fmt: skip
-"""The principal of loopback requests without a key, if the settings allow these once keys exist. It sees only runs that
-were started on this surface: ids contain the time, so others could be guessed."""
+"""Principal of loopback requests without a key, if the settings allow these once keys exist. It sees the runs of this
+surface only: ids contain the time, so ids of other runs could be guessed."""
 _PREFIXES: Final = ("/api/", "/get-task-status")
 _NATIVE: Final = frozenset(route.path.split("/", 2)[1] for route in ROUTES)
-"""The first segments of the native API's paths."""
+"""First segments of the native API's paths."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class CloudcoinDialect(Dialect):
-    """The errors of one generation; sites and prefixes are the same for all."""
+    """Dialect of one generation of clients; origins and prefixes are the same for all."""
 
     problem_kind = "application/json"
     links = False  # a GET may be a command
@@ -67,9 +66,9 @@ class CloudcoinDialect(Dialect):
         self.problem = words.FlatFailure if generation == "flat" else words.FailedReply
 
     def claims(self, call: Call) -> bool:
-        """Tell whether the path is below one of their prefixes; if strict, also one that is not the native API's.
+        """Whether the path has a prefix of the surface; if strict, also any path outside the native API.
 
-        Other surfaces were asked before. The original answers with HTTP 200 wherever it is asked.
+        Called after the other surfaces. The original answers every path with HTTP 200.
         """
         path = call.path
         if not path.startswith("/"):
@@ -77,8 +76,8 @@ class CloudcoinDialect(Dialect):
         return path.startswith(_PREFIXES) or (self._strict and path.split("/", 2)[1] not in _NATIVE)
 
     def yields(self, error: HeadwayError, call: Call) -> bool:
-        """Tell whether another API may be meant: no command has the name, or the key is in another API's header."""
-        return isinstance(error, RouteNotFound) or ANOTHERS in call.headers
+        """Whether another API may be meant: no command has the name, or the key is in another API's header."""
+        return isinstance(error, RouteNotFound) or OTHER_API_KEY in call.headers
 
     def prepare(self, call: Call) -> None:
         """Read the key in `?token=`."""
@@ -86,14 +85,14 @@ class CloudcoinDialect(Dialect):
             _show_token(call)
 
     def status(self, error: type[HeadwayError]) -> int:
-        """Return the HTTP status of an error: a command that starts no task is a path that does not exist."""
+        """Return the HTTP status of an error; 404 for a command that starts no task, 200 for all if strict."""
         if self._strict:
             return 200
         return RouteNotFound.status if issubclass(error, UnknownTask) else error.status
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
-        """Answer with an error that ends each of the pollers, or with one after which those that can go on."""
-        code, message, details = _said(error)
+        """Return an error that ends each documented poller, or for a temporary error one after which pollers continue."""
+        code, message, details = _translated(error)
         failure = words.Failure(code, message, details)
         asked, status = call.arguments.get("id", "")[:100], self._word(error)
         progress = 100 if status in ERROR else 0
@@ -125,8 +124,8 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
         return []
 
 
-def _said(error: HeadwayError) -> tuple[int, str, list[str] | None]:
-    """Return their code, their text and what else there is to say."""
+def _translated(error: HeadwayError) -> tuple[int, str, list[str] | None]:
+    """Return CloudCoin's code and message of an error, and its details."""
     detail = problem.clean(error.detail)
     match error:
         case RunNotFound():

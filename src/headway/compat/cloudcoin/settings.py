@@ -30,7 +30,7 @@ class CloudcoinSettings(SurfaceSettings, frozen=True, kw_only=True):
     """Answer errors on the CloudCoin surface with HTTP 200, as the original does."""
 
     def check(self) -> None:
-        """Raise ValueError, naming the setting, for an alias that is none."""
+        """Raise ValueError, naming the setting, for a malformed alias."""
         with naming_setting(CloudcoinSettings, "aliases"):
             Commands(self.aliases)
 

@@ -1,6 +1,6 @@
-"""CloudCoin's structs, and a run in their words: one dictionary for each generation of clients.
+"""CloudCoin's structs, and the translation of runs into them for each generation of clients.
 
-Progress is an integer always: the documented Go client decodes it into an `int`, and loops for ever on a float.
+Progress is always an integer: the documented Go client decodes it into an `int`, and loops for ever on a float.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ VALIDATE: Final = 4121
 SERVICE_NOT_FOUND: Final = 4154
 TIMEOUTS: Final = frozenset({"timeout", "heartbeat_timeout"})
 CODES: Final = frozenset(map(str, range(0x1000, 0x1100)))
-"""What a task of one's own may say went wrong, as `headway.Fail(…, code="4115")`, where theirs has a code for it."""
+"""Codes of CloudCoin that a task may raise, as `headway.Fail(…, code="4115")`."""
 
 Generation = Literal["current", "flat", "newer"]
 
 
 class Word(NamedTuple):
-    """A state, as each generation calls it."""
+    """Name of a state in each generation."""
 
     current: str
-    """Under /api/v1/tasks: the generations A and B."""
+    """Name under /api/v1/tasks: generations A and B."""
     flat: str
-    """Under /api/transactions/task: generation C."""
+    """Name under /api/transactions/task: generation C."""
     newer: str
-    """Under /api/system/tasks: generation D."""
+    """Name under /api/system/tasks: generation D."""
 
 
 WORDS: Final[dict[State, Word]] = {
@@ -53,11 +53,11 @@ WORDS: Final[dict[State, Word]] = {
     State.TERMINATED: Word("error", "error", "failed"),
 }
 UNAVAILABLE: Final = "unavailable"
-"""Of an answer that says nothing about the task: ask again."""
+"""Status of a temporary error, which says nothing about the task."""
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What went wrong: the `data` of a task that failed."""
+    """Error of a failed task, as its `data`."""
 
     code: int
     message: str
@@ -65,33 +65,33 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A task, of the generations A and B."""
+    """A task, for generations A and B."""
 
     id: str
     status: str
     progress: int
     started: int
-    """Unix seconds; 0 as long as it has not begun."""
+    """Unix seconds; 0 before the start."""
     finished: int
     message: str
     data: Raw
 
 
 class TaskReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What polling answers, of the generations A and B."""
+    """Answer to a poll, for generations A and B."""
 
     status: str = "success"
     payload: Task
 
 
 class StartedTask(Task, frozen=True):
-    """A task that was just started, with where it can be asked for."""
+    """A new task, with the URL of its polls."""
 
     url: str
 
 
 class StartedReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command answers: the fields of all generations at once."""
+    """Answer to a command, with the fields of all generations."""
 
     status: str = "success"
     command: str
@@ -103,7 +103,7 @@ class StartedReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlatTask(msgspec.Struct, frozen=True):
-    """A task, of generation C: without an envelope."""
+    """A task, for generation C: without an envelope."""
 
     status: str
     task_id: str
@@ -113,7 +113,7 @@ class FlatTask(msgspec.Struct, frozen=True):
 
 
 class NewerTask(msgspec.Struct, frozen=True):
-    """A task, of generation D."""
+    """A task, for generation D."""
 
     id: str
     status: str
@@ -123,14 +123,14 @@ class NewerTask(msgspec.Struct, frozen=True):
 
 
 class NewerReply(msgspec.Struct, frozen=True, kw_only=True):
-    """What polling answers, of generation D."""
+    """Answer to a poll, for generation D."""
 
     status: str = "success"
     payload: NewerTask
 
 
 class FailedTask(msgspec.Struct, frozen=True):
-    """An answer that is an error, so that a client that looks at the task alone ends its polling too."""
+    """An error in the form of a failed task, which ends the polls of clients that read the task only."""
 
     id: str
     status: str
@@ -142,14 +142,14 @@ class FailedTask(msgspec.Struct, frozen=True):
 
 
 class FailedReply(msgspec.Struct, frozen=True, kw_only=True):
-    """An error, of the generations A, B and D."""
+    """An error, for generations A, B and D."""
 
     status: str = "error"
     payload: FailedTask
 
 
 class FlatFailure(msgspec.Struct, frozen=True):
-    """An error, of generation C."""
+    """An error, for generation C."""
 
     status: str
     task_id: str
@@ -166,10 +166,10 @@ _reason: Final = msgspec.json.Decoder(Reason).decode
 _NULL: Final = Raw(b"null")
 
 
-def told(run: Run, generation: Generation, partial: str | None = None) -> bytes:
-    """Return the answer to a poll as JSON; `partial` is what the run published last, as long as it goes on.
+def poll_answer(run: Run, generation: Generation, partial: str | None = None) -> bytes:
+    """Return the answer to a poll as JSON; `partial` is the last published result of an unfinished run.
 
-    Only the generations C and D show that; the older ones have null until the task is completed.
+    Only generations C and D show a partial result; generations A and B have null until the task is completed.
     """
     message, data = _outcome(run, partial)
     status, progress = str(getattr(WORDS[run.state], generation)), progress_of(run)
@@ -182,7 +182,7 @@ def told(run: Run, generation: Generation, partial: str | None = None) -> bytes:
             return _encode(NewerReply(payload=NewerTask(run.id, status, progress, message, data)))
 
 
-def kicked_off(run: Run, command: str, url: str, *, whole: bool = True) -> bytes:
+def start_answer(run: Run, command: str, url: str, *, whole: bool = True) -> bytes:
     """Return the answer to a command, for clients of every generation; not `whole`: for a key without `run:read`."""
     status = WORDS[run.state].current
     if whole:
@@ -195,7 +195,7 @@ def kicked_off(run: Run, command: str, url: str, *, whole: bool = True) -> bytes
 
 
 def progress_of(run: Run) -> int:
-    """Return 0 to 100: whole percents that are reached, and 100 for all that is over, as they have it."""
+    """Return the progress in whole percent, 0 to 100; 100 for every run that has ended, as CloudCoin has it."""
     if run.final:
         return 100
     return int(percent(run.progress_done, run.progress_total) or 0)
@@ -210,7 +210,7 @@ def _seconds(ms: int | None) -> int:
 
 
 def _outcome(run: Run, partial: str | None) -> tuple[str, Raw]:
-    """Return message and data: of a failed run both say what went wrong, as clients look into either."""
+    """Return message and data; both have the error of a failed run, as clients read either."""
     if run.state is State.SUCCEEDED:
         return DONE, _NULL if run.output is None else Raw(run.output)
     failure = _failure(run)

@@ -1,1 +1,1 @@
-"""Tadabase's Tasks API: tasks are listed, run, watched and terminated as its documentation has it."""
+"""Tadabase surface: Tadabase's Tasks API, which lists, runs, watches and terminates tasks."""

@@ -1,7 +1,7 @@
-"""How errors are told to Tadabase's clients.
+"""Dialect of Tadabase's clients: the form of errors, and the requests that the surface claims.
 
-Those do not look at the HTTP status, so that every error is JSON with `type` and `msg`. One that waits for a run looks at
-`tasks` only: where a run does not exist that has an entry that ends the wait, as an empty list would never.
+The clients do not read the HTTP status, so every error is JSON with `type` and `msg`. A client that waits for a run reads
+`tasks` only: for a missing run that list has an entry that ends the wait, as an empty list never would.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from headway.web.dialect import Dialect
 from headway.web.reply import Reply
 
 APPLICATION: Final = "app"
-"""The argument of paths of version 1.1."""
+"""Argument with the organisation in paths of version 1.1."""
 HEADER: Final = b"x-tadabase-"
 _OWN: Final = (
     "/api/v1/tasks/run", "/api/v1/tasks/status", "/api/v1/tasks/history", "/api/v1/tasks/terminate",
@@ -39,59 +39,59 @@ FAULTS: Final = {
     "organisation": "APP Not Found", "revoked": "API Disabled", "expired": "API Disabled", "user_disabled": "API Disabled",
     "organisation_disabled": "API Disabled",
 }  # fmt: skip
-"""What they say of a key that is known; of one that is not there is nothing to be learnt."""
+"""Messages for the reasons of Unauthenticated of an existing key; all others have the message of an unknown key."""
 _STATUSES: Final = {UnknownTask: 404, TaskInactive: 412, BadParameter: 422, BadCursor: 422}
-"""Where theirs are not ours; of theirs, 412 is for what is switched off."""
+"""HTTP statuses of Tadabase that differ from the native API's; 412 stands for an inactive task."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class TadabaseDialect(Dialect):
-    """`{"type": "error", "msg": …}`."""
+    """Dialect with errors such as `{"type": "error", "msg": …}`."""
 
-    problem = words.Refusal
+    problem = words.ErrorReply
     problem_kind = JSON
     body_kinds = (JSON, FORM, PARTS)
 
     def __init__(self, settings: TadabaseSettings, *, polled: bool = False) -> None:
-        """`polled` is what clients ask again and again until it says the end."""
+        """`polled`: routes that clients poll until the execution ends."""
         self.origins = settings.origins
         self._polled = polled
 
     def claims(self, call: Call) -> bool:
-        """Whether it is below a path of theirs, or has their credentials."""
+        """Whether the path is one of Tadabase's, or the request has its credential headers."""
         path = call.path
         if path.startswith(_OWN) or path in ("/api/v1/tasks", "/api/v1/status", "/api/v1/data-tables"):
             return True
         return path.startswith("/api/") and any(name.startswith(HEADER) for name in call.headers)
 
     def prepare(self, call: Call) -> None:
-        """Take the organisation out of the arguments of a path of version 1.1."""
+        """Move the organisation in a path of version 1.1 from the arguments to `application`."""
         if APPLICATION in call.arguments:
             call.arguments = dict(call.arguments)
             call.application = call.arguments.pop(APPLICATION)
 
     def status(self, error: type[HeadwayError]) -> int:
-        """Return the status that their documentation has for it, where it has one."""
+        """Return the status in Tadabase's documentation if there is one, else the error's own."""
         return next((status for kind, status in _STATUSES.items() if issubclass(error, kind)), error.status)
 
     def refuse(self, error: HeadwayError, call: Call) -> Reply:
-        """Answer with an error."""
+        """Return the reply with an error."""
         status = self.status(type(error))
-        gone = self._polled and isinstance(error, RunNotFound)
-        refusal = words.Refusal(
+        missing = self._polled and isinstance(error, RunNotFound)
+        refusal = words.ErrorReply(
             type="error",
-            msg=problem.clean(_said(error)),
+            msg=problem.clean(_message(error)),
             status=status,
             code=error.code,
             request_id=call.request_id.decode(),
-            errors=_errors(error) if status == 422 else {},  # noqa: PLR2004 - what fails their validation
-            total_tasks=1 if gone else None,
-            tasks=[words.Gone(task_queue_id=call.arguments["id"][:100])] if gone else [],
+            errors=_errors(error) if status == 422 else {},  # noqa: PLR2004 - validation errors
+            total_tasks=1 if missing else None,
+            tasks=[words.MissingExecution(task_queue_id=call.arguments["id"][:100])] if missing else [],
         )
         return Reply(status, _encode(refusal), problem.headers(error))
 
 
-def _said(error: HeadwayError) -> str:
+def _message(error: HeadwayError) -> str:
     match error:
         case Unauthenticated():
             return FAULTS.get(str(error.fields.get("reason")), "API Not Found")

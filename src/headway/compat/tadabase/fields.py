@@ -1,4 +1,4 @@
-"""What a Tadabase client sends: JSON, a form, parts, or nothing; and the brackets in its names, as PHP writes them.
+"""Fields of requests: bodies as JSON, form, multipart or empty, and names with brackets in the notation of PHP.
 
 filters[items][0][field_id]=status        {"filters": {"items": [{"field_id": "status"}]}}
 """
@@ -18,10 +18,10 @@ from headway.web.call import Call
 
 FIELDS_MAX: Final = 1000
 FORM_MAX: Final = 1024 * 1024
-"""The largest form, in bytes; parsing one takes longer than parsing JSON."""
+"""Largest form in bytes; forms are slower to parse than JSON."""
 NAME_MAX: Final = 1000
 HEAD_MAX: Final = 8 * 1024
-"""The largest head of a part, in bytes."""
+"""Largest head of a part in bytes."""
 DEPTH_MAX: Final = 8
 _NAME: Final = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _BLANK: Final = re.compile(rb"\r?\n\r?\n")
@@ -33,18 +33,22 @@ FORM: Final = "application/x-www-form-urlencoded"
 PARTS: Final = "multipart/form-data"
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """The fields of a body; those of a form are texts, whatever they mean."""
+class BodyFields(msgspec.Struct, frozen=True):
+    """Fields of a body."""
 
     values: dict[str, Any]
     textual: bool = False
+    """Whether all values are texts, as in forms."""
 
 
-def body(call: Call) -> Sent:
-    """Return what the body says; raise MalformedJson, PayloadTooLarge, UnsupportedMediaType or BadParameter."""
+def body(call: Call) -> BodyFields:
+    """Return the fields of the body.
+
+    Raises MalformedJson, InvalidInput, PayloadTooLarge, UnsupportedMediaType or BadParameter.
+    """
     raw = call.raw_body
     if not raw.strip():
-        return Sent({})
+        return BodyFields({})
     if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise UnsupportedMediaType("compressed bodies are not read")
     declared = call.header(b"content-type") or JSON
@@ -53,17 +57,17 @@ def body(call: Call) -> Sent:
         raise PayloadTooLarge(f"the body has {len(raw):,} bytes; a form may have {FORM_MAX:,}: send it as {JSON}")
     match kind:
         case "application/json":
-            return Sent(_object(raw))
+            return BodyFields(_object(raw))
         case "application/x-www-form-urlencoded":
-            return Sent(nested(_pairs(raw)), textual=True)
+            return BodyFields(nested(_pairs(raw)), textual=True)
         case "multipart/form-data":
-            return Sent(nested(_parts(raw, declared)), textual=True)
+            return BodyFields(nested(_parts(raw, declared)), textual=True)
         case other:
             raise UnsupportedMediaType(f"Content-Type is {other[:100]}; send {JSON}, {FORM} or {PARTS}")
 
 
 def query(call: Call) -> dict[str, Any]:
-    """Return what the query string says; raise BadParameter, also for a NUL, which no store looks for."""
+    """Return the fields of the query string; raise BadParameter, also for a NUL, which databases refuse."""
     pairs = _pairs(call.raw_query) if call.raw_query else []
     for name, value in pairs:
         if "\0" in name + value:
@@ -72,12 +76,10 @@ def query(call: Call) -> dict[str, Any]:
 
 
 def number(asked: dict[str, Any], name: str, default: int, most: int) -> int:
-    """Return a number of the query from 1 to `most`; raise BadParameter for anything else."""
+    """Return a number of the query from 1 to `most`; raise BadParameter for another value."""
     text = asked.get(name, str(default))
     digits = text.lstrip("0") if isinstance(text, str) and text.isascii() and text.isdigit() else ""
-    if (
-        not 1 <= int(digits[: len(str(most)) + 1] or "0") <= most
-    ):  # not more digits than it takes to see that it is too large
+    if not 1 <= int(digits[: len(str(most)) + 1] or "0") <= most:  # enough digits to see that it is too large
         raise BadParameter(f"{name} is a number from 1 to {most:,}", parameter=name)
     return int(digits)
 
@@ -109,7 +111,7 @@ def _pairs(text: bytes) -> list[tuple[str, str]]:
 
 
 def _parts(raw: bytes, declared: str) -> Iterable[tuple[str, str]]:
-    from email.parser import BytesHeaderParser  # noqa: PLC0415 - slow to import, and hardly anybody sends parts
+    from email.parser import BytesHeaderParser  # noqa: PLC0415 - slow to import, and rarely needed
 
     parser = BytesHeaderParser()
     boundary = parser.parsebytes(f"content-type: {declared}\r\n\r\n".encode("latin-1", "replace")).get_boundary()
@@ -123,7 +125,7 @@ def _parts(raw: bytes, declared: str) -> Iterable[tuple[str, str]]:
     if ends > FIELDS_MAX:
         raise BadParameter(f"there are more than {FIELDS_MAX:,} fields")
     for part in parts[:ends]:
-        # Only the head is parsed with the library, which takes a millisecond for each whole message.
+        # Only the head is parsed by the library, which takes a millisecond for a complete message.
         head, *rest = _BLANK.split(part, maxsplit=1)
         if len(head) > HEAD_MAX:
             raise BadParameter("a part has too long a head")
@@ -140,7 +142,7 @@ def _parts(raw: bytes, declared: str) -> Iterable[tuple[str, str]]:
 
 
 def nested(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Return the fields with their brackets as objects and lists; raise BadParameter for names that cannot be."""
+    """Return the fields with brackets as objects and lists; raise BadParameter for malformed names."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         match = _NAME.fullmatch(name) if len(name) <= NAME_MAX else None

@@ -1,4 +1,4 @@
-"""Data tables and their records, in Tadabase's words: fields go by their ids (`field_1`), records by theirs."""
+"""Handlers for data tables and records, in Tadabase's terms: fields and records are named by their ids (`field_1`)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ T = TypeVar("T")
 LIMIT: Final = 25
 LIMIT_MAX: Final = 100
 PAGE_MAX: Final = 10_000
-"""How far pages can be counted; a page costs as much as all before it."""
+"""Largest page number; a page costs as much as all pages before it."""
 NO_VALUE: Final = frozenset({"is_blank", "is_not_blank"})
 _VALUES: Final = "/records/0/values/"
-"""Where the values of the one record are, in our words."""
+"""Pointer to the values of the record in errors of the service."""
 
 
 async def list_tables(call: Call) -> Reply:
@@ -37,7 +37,7 @@ async def list_tables(call: Call) -> Reply:
 async def list_fields(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/fields."""
     table = await call.service.get(Tables).get(call.arguments["table"])
-    shown = [words.FieldShown(slug=field.id, name=field.name, type=str(field.type)) for field in table.fields]
+    shown = [words.FieldItem(slug=field.id, name=field.name, type=str(field.type)) for field in table.fields]
     return json(words.FieldList(fields=shown, total_items=len(shown)))
 
 
@@ -45,7 +45,7 @@ async def full_fields(call: Call) -> Reply:
     """GET /api/v1/data-tables/{table}/full-fields-info."""
     table = await call.service.get(Tables).get(call.arguments["table"])
     shown = [
-        words.FullField(
+        words.FullFieldItem(
             slug=field.id,
             name=field.name,
             type=str(field.type),
@@ -88,7 +88,7 @@ async def get_record(call: Call) -> Reply:
 
 
 def _condition(call: Call, table: Table, filters: Any) -> Condition:
-    """Return what `filters[condition]` and `filters[items][…]` want; raise BadParameter or InvalidInput."""
+    """Return the condition of `filters[condition]` and `filters[items][…]`; raise BadParameter or InvalidInput."""
     if filters is None:
         return EVERY
     if not isinstance(filters, dict) or not isinstance(items := filters.get("items", []), list):
@@ -135,14 +135,14 @@ async def create_record(call: Call) -> Reply:
     """POST /api/v1/data-tables/{table}/records."""
     given = fields.body(call).values
     made = await _by_slug(call, call.service.get(Records).insert(call.arguments["table"], [given], call.request_key()))
-    return json(words.RecordDone(msg="Record created successfully", recordId=made.records[0].id))
+    return json(words.RecordReply(msg="Record created successfully", recordId=made.records[0].id))
 
 
 async def update_record(call: Call) -> Reply:
     """POST or PUT /api/v1/data-tables/{table}/records/{record}: fields that are not named stay as they are."""
     patch = RecordPatch(id=call.arguments["record"], values=fields.body(call).values)
     done = await _by_slug(call, call.service.get(Records).update(call.arguments["table"], [patch], call.request_key()))
-    return json(words.RecordDone(msg="Record updated successfully", recordId=done.records[0].id))
+    return json(words.RecordReply(msg="Record updated successfully", recordId=done.records[0].id))
 
 
 async def delete_record(call: Call) -> Reply:
@@ -150,11 +150,11 @@ async def delete_record(call: Call) -> Reply:
     await call.service.get(Records).delete(
         call.arguments["table"], [call.arguments["record"]], None, call.request_key()
     )
-    return json(words.Done(msg="Record deleted successfully"))
+    return json(words.Acknowledgement(msg="Record deleted successfully"))
 
 
 async def _by_slug(call: Call, change: Awaitable[T]) -> T:
-    """Return what the change does; what it refuses is said of the slugs of fields, which is how their clients know them."""
+    """Return the result of a change; raise InvalidRecord with the slugs of fields, by which the clients know them."""
     try:
         return await change
     except InvalidRecord as error:

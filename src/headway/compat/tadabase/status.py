@@ -1,4 +1,4 @@
-"""What a key is, what it may and what is left to it: GET /api/v1/status."""
+"""Handler for the caller's key, its permissions and its rate limits: GET /api/v1/status."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from headway.compat.tadabase import fields, words
 from headway.errors import BadCursor, BadParameter
 from headway.features.schedules.service import Schedules
+from headway.kernel.authority import RESERVED
 from headway.kernel.permissions import of_start
 from headway.kernel.query import Page, RunFilter
 from headway.kernel.run import FINAL, Run, State
@@ -22,16 +23,14 @@ from headway.web.frames import RunBodies
 from headway.web.reply import Reply, encode, json
 from headway.web.runs import REPLAYED
 
-OURS: Final = "headway."
-"""How the tasks that are built into the server begin; who lists the own ones does not look for them."""
 PAGE: Final = 100
-"""Default length of a page of the history."""
+"""Default size of a page of the history."""
 PAGE_MAX: Final = 1000
-"""Longest page, and the default of `status`, which is meant to show all active executions."""
+"""Largest page, and the default of `status`, which is meant to show all active executions."""
 LIMIT_MAX: Final = 10**9
-"""More than PAGE_MAX may be asked for; that many come."""
+"""Largest accepted limit; above PAGE_MAX it means PAGE_MAX."""
 REACH: Final = 10_000
-"""Executions that `page` can reach: a page costs as much as all before it. A cursor goes further."""
+"""Executions that `page` can reach, since a page costs as much as all pages before it. A cursor has no such limit."""
 CURSOR: Final = "tadabase"
 TERMINATED: Final = "Task terminated successfully"
 BECAUSE: Final = "terminated through the Tadabase API"
@@ -45,8 +44,8 @@ _decode: Final = msgspec.json.Decoder().decode
 
 
 async def list_tasks(call: Call) -> Reply:
-    """GET /api/v1/tasks; two statements for all that is not known without asking the database."""
-    found = [task for task in call.service.tasks.list() if not task.name.startswith(OURS)]
+    """GET /api/v1/tasks, with two statements for the schedules and tables of all tasks."""
+    found = [task for task in call.service.tasks.list() if not task.name.startswith(RESERVED)]
     schedules = await call.service.get(Schedules).soonest(task.name for task in found)
     tables = await call.service.record_tasks.tables()
     zone = call.service.zone
@@ -54,25 +53,25 @@ async def list_tasks(call: Call) -> Reply:
     return json(words.TaskList(total_tasks=len(shown), tasks=shown))
 
 
-class Starting:
-    """The start of a task."""
+class TaskStarter:
+    """Start of a task through the start gate."""
 
     def __init__(self, gate: StartGate) -> None:
         self._gate = gate
 
     async def run(self, call: Call) -> Reply:
-        """POST /api/v1/tasks/run/{name}; what the body says, if there is one, is the input."""
-        self._gate.check(call, *of_start(call.name()))  # before anything is said of the task
+        """POST /api/v1/tasks/run/{name}, with the body as the input."""
+        self._gate.check(call, *of_start(call.name()))  # before an error about the task
         task = call.service.tasks.get(call.name())
         started = await self._gate.start(call, StartRun(task=task.name, input=msgspec.Raw(_input(call, task))))
-        return json(words.TaskStarted(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
+        return json(words.StartReply(task_queue_id=started.run.id), 200, *((REPLAYED,) if started.replayed else ()))
 
 
 def _input(call: Call, task: Task) -> bytes:
     sent = fields.body(call)
     if not sent.values:
         return b"{}"
-    if not sent.textual:  # as it was sent: numbers stay as they were written, and a name that is there twice is seen
+    if not sent.textual:  # unchanged: numbers keep their spelling, and a duplicate name is refused
         return call.raw_body.strip()
     schema = _decode(task.input_schema)
     return encode({name: _typed(value, name, schema) for name, value in sent.values.items()})
@@ -85,19 +84,19 @@ def _typed(value: Any, name: str, schema: Any) -> Any:
 # -- executions --------------------------------------------------------------------------------------------------------
 
 
-class Watching:
-    """The status of one execution, which clients ask for again and again, with the answers that were given last."""
+class StatusReader:
+    """Status of one execution, which clients poll, with a cache of answers."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, RunBodies] = {}
+        self._bodies: dict[str, RunBodies] = {}
 
     async def status(self, call: Call) -> Reply:
-        """GET /api/v1/tasks/status/queue/{id}; a run that has ended stays there as long as it is kept."""
+        """GET /api/v1/tasks/status/queue/{id}: an execution, for as long as its run is kept."""
         run = await call.service.runs.get(call.run_id())
         zone = call.service.zone
-        kept = self._kept.get(zone)
+        kept = self._bodies.get(zone)
         if kept is None:
-            kept = self._kept[zone] = RunBodies()
+            kept = self._bodies[zone] = RunBodies()
         body = kept.get(run)
         if body is None:
             shown = words.execution(run, call.service.tasks.title(run.task), zone)
@@ -106,7 +105,7 @@ class Watching:
 
 
 async def active(call: Call) -> Reply:
-    """GET /api/v1/tasks/status: what has not ended, as much of it as a page can hold."""
+    """GET /api/v1/tasks/status: active executions, as many as a page can hold."""
     return await _page(call, RunFilter(state=ACTIVE))
 
 
@@ -117,7 +116,7 @@ async def of_task(call: Call) -> Reply:
 
 
 async def history(call: Call) -> Reply:
-    """GET /api/v1/tasks/history: what has ended, the last first."""
+    """GET /api/v1/tasks/history: ended executions, the last first."""
     asked = fields.query(call)
     state, task = asked.get("status"), asked.get("task_id")
     if state is not None and state not in words.ENDS:
@@ -129,7 +128,7 @@ async def history(call: Call) -> Reply:
 
 
 async def _page(call: Call, wanted: RunFilter, size: int = PAGE_MAX, *, by_end: bool = False) -> Reply:
-    """Answer with a page of the list, `size` long unless `limit` says so; the first, that of `cursor`, or that of `page`."""
+    """Return a page of the list: that of `cursor` or `page`, else the first; `size` is the default of `limit`."""
     asked = fields.query(call)
     size = min(fields.number(asked, "limit", size, LIMIT_MAX), PAGE_MAX)
     number = fields.number(asked, "page", 1, REACH // size)
@@ -144,7 +143,7 @@ async def _page(call: Call, wanted: RunFilter, size: int = PAGE_MAX, *, by_end: 
 
 
 async def _numbered(call: Call, wanted: RunFilter, at: Page, number: int) -> tuple[list[Run], str]:
-    """Return the page of that number from a place on, and the start of the next; pages before it are read too."""
+    """Return a page by its number, counted from `at`, and the start of the next; pages before it are read too."""
     before, after, found = (number - 1) * at.size, at.after, list[Run]()
     while True:
         size = min(PAGE_MAX, before) or at.size - len(found)
@@ -159,7 +158,7 @@ async def _numbered(call: Call, wanted: RunFilter, at: Page, number: int) -> tup
 
 
 def _place(call: Call, wanted: RunFilter) -> str:
-    """Return the name of a list with its filters: a cursor is good for one."""
+    """Return the name of a list with its filters, for which a cursor is valid."""
     return f"{call.path} {wanted.state} {wanted.task}"
 
 
@@ -175,7 +174,7 @@ def _opened(call: Call, wanted: RunFilter, cursor: Any) -> str | None:
 
 
 async def _total(call: Call, wanted: RunFilter) -> int:
-    """Return how many there are, from counters that are kept anyway: counting a million would take as long as that."""
+    """Return the number of executions from maintained counters, as counting a million rows would be slow."""
     if wanted.task:
         counts = call.service.tasks.counts(wanted.task[0])
     else:
@@ -191,10 +190,10 @@ async def terminate(call: Call) -> Reply:
     await call.service.runs.terminate(
         call.run_id(), Terminate(reason=BECAUSE, actor=call.principal.actor), call.request_key()
     )
-    return json(words.Done(msg=TERMINATED))
+    return json(words.Acknowledgement(msg=TERMINATED))
 
 
 async def terminate_all(call: Call) -> Reply:
     """POST /api/v1/tasks/terminate/task/{name}: all executions of the task that have not ended."""
     await call.service.tasks.terminate(call.name(), TerminateTask(reason=BECAUSE, actor=call.principal.actor))
-    return json(words.Done(msg=TERMINATED))
+    return json(words.Acknowledgement(msg=TERMINATED))

@@ -1,6 +1,6 @@
-"""Tadabase's structs, and tasks and runs in its words.
+"""Tadabase's structs, and the translation of tasks and runs into them.
 
-Its clients divide by `total_records`, so that is 1 at least, also for a run that does not say how much it has to do.
+Clients divide by `total_records`, so it is 1 at least, also for a run without a total.
 """
 
 from __future__ import annotations
@@ -35,47 +35,47 @@ ENDS: Final[dict[str, State]] = {
 }
 
 ALL: Final = "input"
-"""What is named if it is no single field that is wrong."""
+"""Name in errors that concern no single field."""
 OCCURRENCES: Final = {word.value: word.value for word in Word}
-"""Our words for occurrences are theirs."""
+"""Occurrences with a name, which Tadabase and Headway share."""
 ADVANCED: Final = "Advanced"
-"""What is no word: a cron expression, an RRULE or an interval."""
+"""Name of all other occurrences: cron expressions, RRULEs and intervals."""
 
 _PREFIX: Final = re.compile(r"^/(?:input|records/0/values)(?=/|$)")
-"""Where the fields of a request are, in our words."""
+"""Pointer prefixes of a request's fields in errors of the service."""
 _error: Final = msgspec.json.Decoder(RunError).decode
 _reason: Final = msgspec.json.Decoder(Reason).decode
 
 
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for is done."""
+class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
+    """Success without a result."""
 
     type: Literal["success"] = "success"
     msg: str
 
 
-class TaskStarted(msgspec.Struct, frozen=True, kw_only=True):
-    """A run was started."""
+class StartReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A new execution."""
 
     type: Literal["success"] = "success"
     task_queue_id: str
     msg: str = "Task started successfully"
 
 
-class TaskShown(msgspec.Struct, frozen=True, kw_only=True):
+class TaskItem(msgspec.Struct, frozen=True, kw_only=True):
     """A task."""
 
     task_id: str
     name: str
     status: Literal["Active", "Inactive"]
     data_table_id: str | None
-    """Of a record task: the table it works on."""
+    """Table of a record task."""
     occurrence: str | None
-    """Of the schedule that runs it next: a word, or `Advanced`."""
+    """Occurrence of the task's next schedule: a name, or `Advanced`."""
     next_run_at: str | None
-    """When that one does; null while every schedule of the task is paused or over."""
+    """Time of that schedule's next run; null while every schedule of the task is paused or over."""
     type: Literal["Schedule", "API"]
-    """Whether a schedule runs it, or only who asks for it."""
+    """`Schedule` if the task has a schedule."""
     description: str
 
 
@@ -84,11 +84,11 @@ class TaskList(msgspec.Struct, frozen=True, kw_only=True):
 
     type: Literal["success"] = "success"
     total_tasks: int
-    tasks: list[TaskShown]
+    tasks: list[TaskItem]
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
-    """A run, as status and history show it."""
+    """A run, in status and history."""
 
     task_queue_id: str
     task_id: str
@@ -100,7 +100,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     run_type: Literal["Schedule", "API"]
     status: str
     error: str | None
-    """Why it failed or was terminated."""
+    """Reason of a failure or termination."""
 
 
 class Executions(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +108,10 @@ class Executions(msgspec.Struct, frozen=True, kw_only=True):
 
     type: Literal["success"] = "success"
     total_tasks: int
-    """How many there are altogether."""
+    """Number of runs in the whole list."""
     tasks: list[Execution]
     next_cursor: str = ""
-    """What `cursor` has to be for the next page; empty: there is none."""
+    """`cursor` of the next page; empty on the last."""
 
 
 class DataTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +129,8 @@ class DataTables(msgspec.Struct, frozen=True, kw_only=True):
     total_items: int
 
 
-class FieldShown(msgspec.Struct, frozen=True, kw_only=True):
-    """A field: its slug is what records and filters call it."""
+class FieldItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A field; records and filters name it by its slug."""
 
     slug: str
     name: str
@@ -141,12 +141,12 @@ class FieldList(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a table."""
 
     type: Literal["success"] = "success"
-    fields: list[FieldShown]
+    fields: list[FieldItem]
     total_items: int
 
 
-class FullField(FieldShown, frozen=True, kw_only=True):
-    """A field, with all that is known of it."""
+class FullFieldItem(FieldItem, frozen=True, kw_only=True):
+    """A field with all its options."""
 
     required: bool
     unique: bool
@@ -157,15 +157,15 @@ class FullField(FieldShown, frozen=True, kw_only=True):
 
 
 class FullFieldList(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a table, with all that is known of them."""
+    """Fields of a table with all their options."""
 
     type: Literal["success"] = "success"
-    fields: list[FullField]
+    fields: list[FullFieldItem]
     total_items: int
 
 
 class Items(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of records: each has its id, and its values by the slugs of their fields."""
+    """A page of records: each has its id, and its values by the slugs of the fields."""
 
     type: Literal["success"] = "success"
     items: list[dict[str, Any]]
@@ -182,16 +182,16 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     item: dict[str, Any]
 
 
-class RecordDone(msgspec.Struct, frozen=True, kw_only=True):
-    """A record was made or changed."""
+class RecordReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A new or changed record."""
 
     type: Literal["success"] = "success"
     msg: str
-    recordId: str  # noqa: N815 - their spelling
+    recordId: str  # noqa: N815 - Tadabase's spelling
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """The caller's key; who needs none has none."""
+    """The caller's key; id and time are null for a caller without a key."""
 
     id: str | None
     status: Literal["Active"] = "Active"
@@ -199,7 +199,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the key may, in their words."""
+    """Permissions of the key, in Tadabase's terms."""
 
     read: bool
     create: bool
@@ -215,7 +215,7 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be asked within a minute or a day, and what is left of it; null if there is no limit."""
+    """Limit of requests in a minute or a day, and the requests that are left; null without a limit."""
 
     allowed: int | None
     remaining: int | None
@@ -233,8 +233,8 @@ class KeyStatus(msgspec.Struct, frozen=True, kw_only=True):
     per_day_limit: Limit
 
 
-class Gone(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands for a run that does not exist, so that who waits for it stops waiting."""
+class MissingExecution(msgspec.Struct, frozen=True, kw_only=True):
+    """Entry of a run that does not exist, which ends a client's wait for it."""
 
     task_queue_id: str
     task_id: str | None = None
@@ -244,24 +244,24 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True):
     error: str = "there is no such execution"
 
 
-class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What every error says."""
+class ErrorReply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An error."""
 
     type: Literal["error"]
     """No default, as defaults are left out."""
     msg: str
     status: int
     code: str
-    """The error's name in /errors."""
+    """Code of the error, as under /errors."""
     request_id: str
     errors: dict[str, list[str]] = {}
-    """Of a validation: what is wrong, by field."""
+    """Messages of a validation by field."""
     total_tasks: int | None = None
-    tasks: list[Gone] = []
+    tasks: list[MissingExecution] = []
 
 
 def execution(run: Run, title: str, zone: str) -> Execution:
-    """Show a run of the task with that title; times are those of a clock on the wall in the organisation's zone."""
+    """Return the struct of a run; `title` is its task's, times are wall times of the organisation's zone."""
     total, proceed = records(run)
     return Execution(
         task_queue_id=run.id,
@@ -278,7 +278,7 @@ def execution(run: Run, title: str, zone: str) -> Execution:
 
 
 def records(run: Run) -> tuple[int, int]:
-    """Return how many records there are and how many are done; all are, exactly when the run succeeded or said so."""
+    """Return the number of all records and of the processed ones; equal only if the run succeeded or reported so."""
     done, total = run.progress_done, run.progress_total
     if total is None:
         if run.state is State.SUCCEEDED:
@@ -297,10 +297,10 @@ def _why(run: Run) -> str | None:
     return None
 
 
-def task(found: Task, schedule: Schedule | None, table_id: str | None, zone: str) -> TaskShown:
-    """Show a task, with the schedule that runs it next and the table it works on; times as `execution` has them."""
+def task(found: Task, schedule: Schedule | None, table_id: str | None, zone: str) -> TaskItem:
+    """Return the struct of a task with its next schedule and its table; times are wall times as in `execution`."""
     next_run = None if schedule is None else next_run_at(schedule)
-    return TaskShown(
+    return TaskItem(
         task_id=found.name,
         name=found.title or found.name,
         status="Active" if found.active else "Inactive",
@@ -320,12 +320,12 @@ def _second(seconds: int, zone: str) -> str:
 
 
 def wall_time(ms: int, zone: str) -> str:
-    """Return `2024-01-27 10:00:00`, without a zone."""
+    """Return a wall time such as `2024-01-27 10:00:00`, without a zone."""
     return _second(ms // 1000, zone)
 
 
 def by_field(errors: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Return what is wrong by the name of the field, as their validation errors have it."""
+    """Return the messages of errors by field, in the form of Tadabase's validation errors."""
     found: dict[str, list[str]] = {}
     for error in errors:
         name = _PREFIX.sub("", str(error["pointer"])).strip("/").replace("/", ".") or ALL

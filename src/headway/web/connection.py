@@ -1,11 +1,10 @@
-"""The server's side of a connection: uvicorn's httptools protocol, with the limits that it lacks, and a shorter way out.
+"""Server connection: uvicorn's httptools protocol with further limits, and answers in one write.
 
-Heads have to be whole within a time and a size, bodies have to get on, and a client that does not read what it asked
-for is cut off instead of holding memory for ever. So is one that asks for much more before it is answered; what cannot
-be read after other requests is answered after them. If a client is still sending its body when it is answered, the
-server goes on reading and discards it for a while before it closes: else the connection would be reset, and the client
-could not read the answer. An answer that is whole leaves in one piece, and its headers, which are all our own, are not
-searched for what must not be in headers. Everything else is uvicorn's.
+A head has to be complete within a time and a size, a body has to arrive at a minimum rate, and a client that does not
+read its answers or pipelines too many requests is disconnected, so that it cannot hold memory. A malformed request is
+answered after the requests before it. If a client is still sending its body when it is answered, the server reads and
+discards the rest for a while before it closes: a reset would keep the client from reading the answer. A complete answer
+is sent in one piece, and its headers are not checked, since all of them are the server's own. The rest is uvicorn's.
 """
 
 from __future__ import annotations
@@ -20,28 +19,28 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from headway.web import accesslog
 from headway.web.call import REQUESTED
-from headway.web.shedder import HELD_MAX, LoadShedder, Rejection
+from headway.web.shedder import DELAYED_MAX, LoadShedder, Rejection
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_SECONDS: Final = 30.0
-"""How long a request's head may take, from connecting or from its first byte."""
+"""Seconds for a request's head, from the connection or from its first byte."""
 BODY_SECONDS: Final = 30.0
-"""How long the rest of a body may take, unless it gets on."""
+"""Seconds between two checks of a body's rate."""
 BODY_BYTES_S: Final = 500
-"""Of a body that gets on at least so many bytes come in a second, over each `BODY_SECONDS`."""
+"""Least rate of a body in bytes per second, over each `BODY_SECONDS`."""
 PIPELINED_MAX: Final = 100
-"""How many requests may wait for answers to those before them, on one connection."""
+"""Requests of a connection that may wait for answers to earlier requests."""
 STUCK_SECONDS: Final = 30.0
-"""How long a client may leave a full buffer unread."""
+"""Seconds for which a client may leave a full buffer unread."""
 REST_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Bytes of a body that are read and discarded after the answer."""
+"""Bytes of a body that are discarded after the answer."""
 REST_SECONDS: Final = 30.0
-"""Seconds for which they are, if the connection closes after that answer."""
+"""Seconds of discarding before a connection closes after that answer."""
 LAST_HEAD_SECONDS: Final = 0.5
-"""Seconds for which a stopping server keeps a connection that is new, on which a head has begun, or whose client is
-still sending a body that is answered."""
+"""Seconds for which a stopping server keeps a connection that is new, has an incomplete head, or whose client is still
+sending a body after its answer."""
 
-_MEANT_FOR_US: Final = frozenset({b"content-length", b"connection"})
+_FRAMING: Final = frozenset({b"content-length", b"connection"})
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 27\r\nconnection: close\r\n\r\nThe headers are too large.\n"
@@ -53,21 +52,21 @@ _NO_REQUEST: Final = (
 
 
 class TooManyPipelined(Exception):
-    """Ends the parsing of what a connection is sent."""
+    """Ends the parsing of a connection's input."""
 
 
 class ResponseCycle(RequestResponseCycle):
-    """One request and its answer."""
+    """Request and answer, sent in one write if its length is known."""
 
     _head: list[bytes] | None = None
-    """The head of an answer of known length, kept back until its body is there."""
+    """Head of an answer of known length, held until its body is there."""
     _begin: MutableMapping[str, Any]
-    """The message of that head, for a body that comes in pieces all the same."""
+    """Message of that head, for a body that comes in pieces after all."""
     last: Callable[[], None]
-    """Tells the connection that it closes after this answer."""
+    """Callback that closes the connection after this answer."""
 
     async def send(self, message: MutableMapping[str, Any]) -> None:  # type: ignore[override]  # any mapping
-        """Send a part of the answer."""
+        """Send a message of the answer."""
         if self._head is not None:
             if not message.get("more_body"):
                 await self._send_whole(self._head, message)
@@ -77,16 +76,16 @@ class ResponseCycle(RequestResponseCycle):
         if self.response_started or message["type"] != "http.response.start":
             if not (self.keep_alive or message.get("more_body")):
                 self.last()
-                self.keep_alive = True  # else uvicorn would close it before the rest of the body has come
+                self.keep_alive = True  # else uvicorn would close before the rest of the body has arrived
             await super().send(message)  # type: ignore[arg-type]
             return
         head = [STATUS_LINE[message["status"]]]
         whole = False
         for name, value in (*self.default_headers, *message["headers"]):
-            if name in _MEANT_FOR_US:
+            if name in _FRAMING:
                 if name == b"content-length":
                     whole = True
-                else:  # of a connection ours say close, and nothing else
+                else:  # the server's own answers only say `connection: close`
                     self.keep_alive = False
                     continue
             head += (name, b": ", value, b"\r\n")
@@ -115,7 +114,7 @@ class ResponseCycle(RequestResponseCycle):
 
 
 class RejectedCycle:
-    """Stands for a request that gets no further than its head: what comes of its body goes nowhere."""
+    """Cycle of a request that is refused by its head; its body is discarded."""
 
     __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
 
@@ -125,7 +124,7 @@ class RejectedCycle:
 
     @property
     def body(self) -> bytes:
-        """Nothing is kept."""
+        """Empty: the body is discarded."""
         return b""
 
     @body.setter
@@ -134,57 +133,57 @@ class RejectedCycle:
 
     @property
     def message_event(self) -> RejectedCycle:
-        """Nobody waits for the body."""
+        """Event without waiters."""
         return self
 
     def set(self) -> None:
-        """Wake nobody."""
+        """Do nothing, as no coroutine waits."""
 
 
 class Connection(HttpToolsProtocol):
-    """One connection."""
+    """HTTP/1.1 connection of a client."""
 
-    _again_s = 0.0
-    """Before that, somebody who was refused here was told not to ask again."""
+    _retry_at_s = 0.0
+    """Loop time of the Retry-After of the last refusal on this connection."""
     _shedder: LoadShedder | None
-    _held: asyncio.TimerHandle | None = None
-    """Will tell somebody who has asked too soon."""
+    _delayed: asyncio.TimerHandle | None = None
+    """Timer of a refusal that is delayed, since its request came before that time."""
 
     _idle = False
-    """Whether nothing has come since the last look."""
+    """Whether no request has arrived since the last check."""
     _idle_timer: asyncio.TimerHandle | None = None
     _head_bytes = -1
-    """How much of an unfinished head has come; -1 between heads."""
+    """Bytes of an incomplete head; -1 between heads."""
     _head_timer: asyncio.TimerHandle | None = None
     _body_bytes = -1
-    """How much of an unfinished body has come since it was last looked at; -1 between bodies."""
+    """Bytes of an incomplete body since the last check; -1 between bodies."""
     _body_timer: asyncio.TimerHandle | None = None
-    _others_before = False
-    """Whether what came last had the end of another request in it."""
-    _last_words: bytes | None = None
-    """What is to be said to what came after the requests that are still to be answered: nothing more is read."""
+    _after_another = False
+    """Whether the last data had the end of another request in it."""
+    _refusal: bytes | None = None
+    """Answer to malformed input after requests that are still unanswered; no further input is parsed."""
     _stuck_timer: asyncio.TimerHandle | None = None
     _last = False
     """Whether the connection closes after the current answer."""
     _rest: int | None = None
-    """Bytes that may still come of a body that is answered already."""
+    """Bytes of a body that may still arrive after its answer."""
     _rest_timer: asyncio.TimerHandle | None = None
-    """Closes a connection after its last answer if the client goes on sending."""
-    _kept_until_s: float | None = None
-    """When the server goes: until when a connection is kept on which a request is to be expected."""
+    """Timer that closes a connection after its last answer if the client goes on sending."""
+    _keep_until_s: float | None = None
+    """Loop time until which a stopping server keeps a connection on which a request is expected."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to wait for a head."""
+        """Start the timers of the head and of idleness."""
         super().connection_made(transport)
-        self._shedder = self.app.shedder  # what is served is ours
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
-        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+        self._shedder = self.app.shedder  # a `DrainableApp`
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers, and the queries for answers that cannot be sent any more."""
         self._stop_head_timer()
-        if self._held is not None:
-            self._let_go()
+        if self._delayed is not None:
+            self._cancel_delayed()
         for timer in (self._stuck_timer, self._idle_timer, self._body_timer, self._rest_timer):
             if timer is not None:
                 timer.cancel()
@@ -194,30 +193,30 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; a head or body that is not whole after this is counted and timed."""
+        """Parse data; an incomplete head or body is counted and timed."""
         if self._rest is not None:
             self._rest -= len(data)
             if self._rest < 0:
                 self.transport.close()
                 return
-        if self._rest_timer is not None or self._last_words is not None:
+        if self._rest_timer is not None or self._refusal is not None:
             return
-        self._others_before = False
+        self._after_another = False
         super().data_received(data)
         if self._body_bytes >= 0:
             self._body_bytes += len(data)
             if self._body_timer is None:
-                self._body_timer = self.loop.call_later(BODY_SECONDS, self._look_at_body)
-        elif self._head_bytes >= 0 and self._last_words is None:
-            if not self._others_before:  # or much of it may be theirs
+                self._body_timer = self.loop.call_later(BODY_SECONDS, self._check_body)
+        elif self._head_bytes >= 0 and self._refusal is None:
+            if not self._after_another:  # or a part may belong to those
                 self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
                 self._end_with(_TOO_LARGE)
             elif self._head_timer is None:
-                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+                self._head_timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
 
     def on_response_complete(self) -> None:
-        """Go on with what was pipelined, or wait for the next request; idleness is looked at now and then, not timed."""
+        """Continue with a pipelined request, or wait for the next; idleness is checked at intervals, not timed."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -226,30 +225,30 @@ class Connection(HttpToolsProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif self._last_words is not None:
-            self._say_last_words()
+        elif self._refusal is not None:
+            self._send_refusal()
             return
         elif self._body_bytes >= 0:
             self._rest = REST_BYTES_MAX
-        if not self.pipeline:  # or as much again would come in with each answer
+        if not self.pipeline:  # or as much again would arrive with each answer
             self.flow.resume_reading()
 
-    def _look(self) -> None:
+    def _check_idle(self) -> None:
         answered = self.cycle is None or self.cycle.response_complete
         if self._idle and answered and not self.transport.is_closing():
             self.transport.close()
             return
         self._idle = answered
-        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look)
+        self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._check_idle)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Note the start of a head."""
         self._idle = False
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head is whole."""
+        """Start the request of a complete head, or refuse it under overload."""
         if len(self.pipeline) >= PIPELINED_MAX or self._last:
             raise TooManyPipelined
         self._head_bytes = -1
@@ -262,140 +261,140 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         cycle: Any = self.cycle
         cycle.__class__ = ResponseCycle  # uvicorn makes it by name, and has not begun to run it
-        cycle.last = self._last_of_all
+        cycle.last = self._close_after_answer
         if self.app.draining:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """A body is whole, or there is none."""
+        """Note the end of a request."""
         self._body_bytes = -1
         self._rest = None
-        self._others_before = True
+        self._after_another = True
         if self._body_timer is not None:
             self._body_timer.cancel()
             self._body_timer = None
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it is always the same
-        """Say that this is no request."""
+        """Answer malformed input with 400."""
         self._end_with(_NO_REQUEST)
 
-    def _end_with(self, last_words: bytes) -> None:
-        """Refuse what comes now; if others came before it, after they are answered, as whoever asked them counts."""
-        if self._rest_timer is not None:  # it has had its last answer
+    def _end_with(self, refusal: bytes) -> None:
+        """Refuse the present input, after the answers to the requests before it."""
+        if self._rest_timer is not None:  # its last answer is sent
             return
-        self._last_words = last_words
+        self._refusal = refusal
         if self._body_bytes >= 0:
             before = bool(self.pipeline)
-            if before:  # it is the last of them
+            if before:  # it belongs to the last of them
                 self.pipeline.popleft()
         else:
             before = bool(self.pipeline) or not (self.cycle is None or self.cycle.response_complete)
         if before:
             self.flow.pause_reading()
         else:
-            self._say_last_words()
+            self._send_refusal()
 
-    def _say_last_words(self) -> None:
-        assert self._last_words is not None
+    def _send_refusal(self) -> None:
+        assert self._refusal is not None
         if self.app.access_log:
-            status = int(self._last_words.split(b" ", 2)[1])
+            status = int(self._refusal.split(b" ", 2)[1])
             accesslog.note("-", "-", status, 0.0, self.client[0] if self.client else "", b"-")
-        self.transport.write(self._last_words)
+        self.transport.write(self._refusal)
         self._close(reads=True)
 
-    def _last_of_all(self) -> None:
+    def _close_after_answer(self) -> None:
         self._last = True
 
     def _close(self, *, reads: bool) -> None:
-        """Close after what was written; `reads`: when the client has closed too, or has sent for too long or too much."""
+        """Close after the written data; `reads`: once the client closes too, or has sent for too long or too much."""
         if not reads:
             self.transport.close()
             return
         self._rest = REST_BYTES_MAX
         self._rest_timer = self.loop.call_later(REST_SECONDS, self.transport.close)
-        with contextlib.suppress(OSError):  # it is closed already
-            if self.transport.can_write_eof():  # TLS has no half of a connection to close
+        with contextlib.suppress(OSError):  # the client has closed it
+            if self.transport.can_write_eof():  # TLS cannot close one direction
                 self.transport.write_eof()
         self.flow.resume_reading()
 
     def _rejected(self, shedder: LoadShedder) -> bool:
-        """Answer the request here, if there is no room for it and it is its turn to be answered."""
+        """Refuse the request if the load shedder does; return whether. Pipelined requests are not refused here."""
         if self.pipeline or self.flow.write_paused or not (self.cycle is None or self.cycle.response_complete):
             return False
         url = httptools.parse_url(self.url)
-        scope: MutableMapping[str, Any] = self.scope  # type: ignore[assignment]  # it gets a key of ours
+        scope: MutableMapping[str, Any] = self.scope  # type: ignore[assignment]  # it gets the key EXPECTED
         rejection = shedder.refuse(scope, self.parser.get_method().decode("ascii"), url.path, url.query or b"")
         if rejection is None:
             return False
         kept = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive() and not self.app.draining
         cycle = RejectedCycle(
             keep_alive=kept and not self.expect_100_continue
-        )  # whose body does not come is not in step
-        self.cycle = cycle  # type: ignore[assignment]  # it has all that is looked at
-        too_soon_s = self._again_s - self.loop.time()
-        if too_soon_s > 0 and shedder.held < HELD_MAX:
-            shedder.held += 1
-            self._held = self.loop.call_later(too_soon_s, self._tell_late, cycle, rejection)
+        )  # after 100-continue the client may not send its body
+        self.cycle = cycle  # type: ignore[assignment]  # it has all members that uvicorn uses
+        early_s = self._retry_at_s - self.loop.time()
+        if early_s > 0 and shedder.delayed < DELAYED_MAX:
+            shedder.delayed += 1
+            self._delayed = self.loop.call_later(early_s, self._send_delayed, cycle, rejection)
         else:
-            self._tell(cycle, rejection)
+            self._send_rejection(cycle, rejection)
         return True
 
-    def _tell_late(self, cycle: RejectedCycle, rejection: Rejection) -> None:
-        self._let_go()
+    def _send_delayed(self, cycle: RejectedCycle, rejection: Rejection) -> None:
+        self._cancel_delayed()
         if not self.transport.is_closing():
-            self._tell(cycle, rejection)
+            self._send_rejection(cycle, rejection)
 
-    def _let_go(self) -> None:
-        assert self._held is not None
+    def _cancel_delayed(self) -> None:
+        assert self._delayed is not None
         assert self._shedder is not None
-        self._held.cancel()
-        self._held = None
-        self._shedder.held -= 1
+        self._delayed.cancel()
+        self._delayed = None
+        self._shedder.delayed -= 1
 
-    def _tell(self, cycle: RejectedCycle, rejection: Rejection) -> None:
+    def _send_rejection(self, cycle: RejectedCycle, rejection: Rejection) -> None:
         parts = [STATUS_LINE[rejection.status]]
         for name, value in (*self.server_state.default_headers, *rejection.headers):
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n")
         parts.append(rejection.body)
-        self._again_s = self.loop.time() + rejection.again_s
+        self._retry_at_s = self.loop.time() + rejection.retry_after_s
         cycle.response_complete = True
         self.transport.write(b"".join(parts))
         self._last = not cycle.keep_alive
         self.on_response_complete()
 
     def shutdown(self) -> None:
-        """Close it, if nothing is being answered here or about to be asked; else that will be its last answer.
+        """Close the connection if it is idle; else its present answer is the last.
 
-        Somebody who has connected has something to ask, unless it was asked before; and a head that has begun will end.
+        A new connection and one with an incomplete head are about to have a request, and are kept for a moment.
         """
         if self.cycle is None or self._head_bytes >= 0 or self._rest_timer is not None:
-            if self._kept_until_s is None:
-                self._kept_until_s = self.loop.time() + LAST_HEAD_SECONDS
-            if self.loop.time() < self._kept_until_s:
+            if self._keep_until_s is None:
+                self._keep_until_s = self.loop.time() + LAST_HEAD_SECONDS
+            if self.loop.time() < self._keep_until_s:
                 return
         super().shutdown()
 
-    def _look_at_body(self) -> None:
+    def _check_body(self) -> None:
         self._body_timer = None
         if self.transport.is_closing():
             return
         enough = self._body_bytes >= BODY_SECONDS * BODY_BYTES_S
-        if not enough and not self.flow.read_paused:  # if it is we who do not read, nothing can come
+        if not enough and not self.flow.read_paused:  # while the server does not read, no data arrives
             self.transport.close()
             return
         self._body_bytes = 0
-        self._body_timer = self.loop.call_later(BODY_SECONDS, self._look_at_body)
+        self._body_timer = self.loop.call_later(BODY_SECONDS, self._check_body)
 
     def pause_writing(self) -> None:
-        """The client does not read: give it a while."""
+        """Start the timer of a client that does not read."""
         super().pause_writing()
         if self._stuck_timer is None:
             self._stuck_timer = self.loop.call_later(STUCK_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Stop the timer of a client that reads again."""
         super().resume_writing()
         if self._stuck_timer is not None:
             self._stuck_timer.cancel()
@@ -406,7 +405,7 @@ class Connection(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _too_slow(self) -> None:
+    def _time_out(self) -> None:
         self._head_timer = None
         if not self.transport.is_closing():
             self.transport.close()
