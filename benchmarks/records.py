@@ -33,6 +33,7 @@ from headway.clock import SystemClock
 from headway.config import Settings
 from headway.features.record_tasks.executor import PAGE, RECORDS
 from headway.features.record_tasks.runs import PATCHED
+from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.ids import IdSource, Signer
 from headway.protocol.record_tasks import CreateRecordTask
@@ -75,7 +76,7 @@ async def make(path: Path, count: int) -> None:
     table = await services.get(Tables).create(msgspec.convert({"name": "people", "fields": FIELDS}, CreateTable))
     for name, given in ACTIONS.items():
         asked = {"name": name, "table": "people", "actions": [{"action": "update", "set": given}]}
-        await services.record_tasks.create(msgspec.convert(asked, CreateRecordTask))
+        await services.get(RecordTasks).create(msgspec.convert(asked, CreateRecordTask))
     await service.gateway.close()
     await service.store.close()
     ids, now = IdSource(), SystemClock().now_ms()

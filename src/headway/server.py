@@ -7,11 +7,11 @@ from typing import Final
 
 from headway.actions import exporting, importing
 from headway.feature import Feature
-from headway.features.record_tasks import executor as records
+from headway.features.record_tasks.feature import RECORD_TASKS
 from headway.features.schedules.feature import SCHEDULES
 from headway.features.tables.feature import TABLES
 from headway.runs.built_in import bulk
-from headway.runs.built_in.task import BuiltInTask, ServerExecutor
+from headway.runs.built_in.task import BuiltInTask
 from headway.runs.built_in.worker import BuiltInWorker
 from headway.runs.loops.loop import Loop
 from headway.runs.loops.pruner import EVERY_MS, Pruner
@@ -25,7 +25,7 @@ from headway.runs.service import Service
 from headway.web import routes
 from headway.web.route import Route
 
-FEATURES: Final[tuple[Feature, ...]] = (SCHEDULES, TABLES)
+FEATURES: Final[tuple[Feature, ...]] = (SCHEDULES, TABLES, RECORD_TASKS)
 _ROUTES: Final[tuple[Route, ...]] = tuple(route for feature in FEATURES for route in feature.routes)
 ROUTES: Final = (*routes.ROUTES, *_ROUTES)
 NATIVE_SURFACE: Final = routes.native(_ROUTES)
@@ -36,9 +36,7 @@ _BUILT_IN: Final = (
 )  # fmt: skip
 BUILT_IN: Final[Mapping[str, BuiltInTask]] = {task.declaration.name: task for task in _BUILT_IN}
 """Built-in tasks of the core and of features, by name."""
-EXECUTORS: Final[tuple[ServerExecutor, ...]] = (
-    records.RECORDS, *(executor for feature in FEATURES for executor in feature.executors),
-)  # fmt: skip
+EXECUTORS: Final = tuple(executor for feature in FEATURES for executor in feature.executors)
 """Executors of tasks that users define and the server executes."""
 
 

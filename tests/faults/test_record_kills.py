@@ -19,6 +19,7 @@ from tests.faults.waiting import pause
 
 from headway.clock import SystemClock
 from headway.config import Settings
+from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.features.tables.records import Records
 from headway.ids import Signer
@@ -71,7 +72,7 @@ def furnish(deployment, records, *tasks):
         nobody = msgspec.convert({"tasks": [{"name": "count"}]}, RegisterWorker)  # whose runs wait
         await service.workers.register(nobody)
         for task in tasks:
-            await services.record_tasks.create(msgspec.convert({"table": "orders", **task}, CreateRecordTask))
+            await services.get(RecordTasks).create(msgspec.convert({"table": "orders", **task}, CreateRecordTask))
         await service.gateway.close()
         if deployment.kind == "postgres":
             await service.servers.leave()

@@ -8,6 +8,7 @@ from tests.harness import spec
 
 from headway.features.record_tasks import executor as records
 from headway.features.record_tasks.model import EXECUTOR
+from headway.features.record_tasks.service import RecordTasks
 from headway.outbound.gateway import Gateway
 from headway.protocol import record_tasks as wire
 from headway.protocol import workers
@@ -19,7 +20,7 @@ class RecordTaskHarness:
 
     def __init__(self, harness):
         self.harness = harness
-        self.tasks = harness.services.record_tasks
+        self.tasks = harness.services.get(RecordTasks)
 
     async def make(self, *actions, name="T", on="things", **more):
         asked = msgspec.convert({"name": name, "table": on, "actions": list(actions), **more}, wire.CreateRecordTask)

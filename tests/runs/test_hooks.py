@@ -31,7 +31,7 @@ async def test_a_hook_is_called_for_its_states_and_the_runs_that_concern_it_alon
     table = hooks.table([
         noting(seen, "all"), noting(seen, "ends", FINAL), noting(seen, "keys", concerns=attrgetter("key")),
     ])  # fmt: skip
-    harness.store.install(table, ())
+    harness.store.install(table)
     worker = await harness.worker()
     await harness.start()
     await harness.succeed(worker, await harness.one(worker))

@@ -30,6 +30,7 @@ from headway.errors import (
 from headway.features.record_tasks import executor as records
 from headway.features.record_tasks import runs as record_runs
 from headway.features.record_tasks import sending
+from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.external.database import Databases
 from headway.kernel.run import Reason
 from headway.kernel.space import Space
@@ -129,7 +130,7 @@ async def test_a_record_task_is_a_task_like_others(record_harness):
 async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(record_harness, action, pointer, said):
     await people(record_harness.harness, required=True)
     allow(record_harness.harness, EgressPolicy(resolve=leading_to("8.8.8.8")))
-    record_harness.tasks = record_harness.harness.services.record_tasks
+    record_harness.tasks = record_harness.harness.services.get(RecordTasks)
     with pytest.raises(InvalidInput) as refused:
         await record_harness.make(action)
     assert [error["pointer"] for error in refused.value.errors] == [pointer]
@@ -140,7 +141,7 @@ async def test_what_cannot_work_is_refused_when_it_is_said_with_its_place(record
 async def test_a_webhook_whose_name_leads_inside_is_refused_when_it_is_said(record_harness):
     await people(record_harness.harness)
     allow(record_harness.harness, EgressPolicy(resolve=leading_to("169.254.169.254")))
-    record_harness.tasks = record_harness.harness.services.record_tasks
+    record_harness.tasks = record_harness.harness.services.get(RecordTasks)
     with pytest.raises(TargetRefused):
         await record_harness.make({"action": "webhook", "url": "https://evil.example/"})
 
@@ -629,7 +630,7 @@ async def test_a_name_that_leads_inside_by_now_fails_the_records(record_harness,
     harness = record_harness.harness
     await people(harness, 3)
     allow(harness, EgressPolicy(ports=(443, site.port), plain=True, resolve=leading_to("8.8.8.8", "127.0.0.1")))
-    record_harness.tasks = harness.services.record_tasks
+    record_harness.tasks = harness.services.get(RecordTasks)
     await record_harness.make({"action": "webhook", "url": f"http://rebinding.example:{site.port}/"})
     run = await record_harness.begin()
     assert (await record_harness.execute(run))["failed"] == 3
@@ -730,12 +731,12 @@ async def test_record_tasks_of_two_organisations_do_not_meet(record_harness):
     await people(harness)
     await record_harness.make(update(Status="old"))
     with pytest.raises(NotFound):
-        await harness.service.of(2).record_tasks.get("T")
-    assert await harness.service.of(2).record_tasks.list() == []
+        await harness.service.of(2).get(RecordTasks).get("T")
+    assert await harness.service.of(2).get(RecordTasks).list() == []
     run = await record_harness.begin()
     await record_harness.execute(run)
     with pytest.raises(NotFound):
-        await harness.service.of(2).record_tasks.errors(run.id)
+        await harness.service.of(2).get(RecordTasks).errors(run.id)
     assert Space.outside(run.task) == "T"
 
 
@@ -762,7 +763,7 @@ async def test_rows_of_an_external_table_are_updated_too(record_harness, tmp_pat
         database.executemany("INSERT INTO people (name, age) VALUES (?, ?)", [(f"p{n}", n) for n in range(1_200)])
     database.close()
     allow(harness, EgressPolicy(), external_folders=(str(tmp_path),))
-    record_harness.tasks = harness.services.record_tasks
+    record_harness.tasks = harness.services.get(RecordTasks)
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await harness.tables.create(table_wire.CreateTable(name="people", external=far))
     await table(harness, field("Who"), name="log")
@@ -796,7 +797,7 @@ async def test_a_row_with_a_cell_that_is_none_of_its_field_fails_alone_if_the_ta
             [("a", 1, None), ("b", "abc", "2026-01-01 00:00:00"), ("c", 3, 1_700_000_000), ("d", 4, "")],
         )
     allow(harness, EgressPolicy(), external_folders=(str(tmp_path),))
-    record_harness.tasks = harness.services.record_tasks
+    record_harness.tasks = harness.services.get(RecordTasks)
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await harness.tables.create(table_wire.CreateTable(name="people", external=far))
     await record_harness.make(update(name=template("{{ record.name | upper }}")), on="people")
@@ -843,7 +844,7 @@ async def test_a_run_over_a_database_that_has_gone_bad_fails_in_words_and_stalls
         database.execute("CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT, status TEXT)")
         database.executemany("INSERT INTO people (name) VALUES (?)", [(f"p{n}",) for n in range(600)])
     allow(harness, EgressPolicy(), external_folders=(str(tmp_path),), external_timeout_ms=1000)
-    record_harness.tasks = harness.services.record_tasks
+    record_harness.tasks = harness.services.get(RecordTasks)
     far = table_wire.ExternalSpec(url=f"sqlite:///{where}", relation="people")
     await harness.tables.create(table_wire.CreateTable(name="far", external=far))
     await people(harness, 5)

@@ -13,6 +13,7 @@ from tests.web.kit import EVERY_SURFACE, NOBODY, routes_of, serving
 from headway import errors
 from headway.compat.cloudcoin.settings import CloudcoinSettings
 from headway.config import Settings
+from headway.features.record_tasks.service import RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.kernel.authority import EVERYBODY, Origin
 from headway.protocol import workers as wire
@@ -166,7 +167,7 @@ async def invoices(server, example, *, made):
     fields = [{"name": "Number"}, {"name": "Paid", "type": "boolean"}, {"name": "Reminded", "type": "boolean"}]
     await services.get(Tables).create(msgspec.convert({"name": "invoices", "fields": fields}, CreateTable))
     if made:
-        await services.record_tasks.create(msgspec.convert(example, CreateRecordTask))
+        await services.get(RecordTasks).create(msgspec.convert(example, CreateRecordTask))
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -40,6 +40,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     hooks: tuple[Hook, ...] = ()
     """In-transaction reactions to transitions, after those of the core."""
+    removals: tuple[str, ...] = ()
+    """Statements that delete rows of removed runs, whose ids are bound as `ids`."""
     relayed: tuple[type[CommitEvent], ...] = ()
     """After-commit events that servers relay to each other."""
     parts: Mapping[type, Callable[[Service], Any]] = {}
@@ -91,7 +93,11 @@ class Service:
         self._services: dict[int, OrganisationServices] = {}
         self.closed_lanes: dict[tuple[str, str], int] = {}
         """(queue, task) that a rate has closed → when they open again; ALL_LANES: claims that have to go on."""
-        store.install(table(self.hooks), (*RELAYED, *(kind for each in features for kind in each.relayed)))
+        store.install(
+            table(self.hooks),
+            (*RELAYED, *(kind for each in features for kind in each.relayed)),
+            (statement for each in features for statement in each.removals),
+        )
         events = store.events
         events.subscribe(StopRequested, self.sessions.stop)
         events.subscribe(StorageRegained, lambda _: self.sessions.excuse())

@@ -7,14 +7,10 @@ organisation calls things; how they are kept is `kernel.space`.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from headway.features.access.keys import Keys
 from headway.features.access.users import Users
-from headway.features.record_tasks.service import RecordTasks
-from headway.features.tables.definitions import Tables
-from headway.features.tables.records import Records
 from headway.kernel.space import Space
 from headway.runs.crew import Crew
 from headway.runs.cursors import Cursors
@@ -53,15 +49,6 @@ class OrganisationServices:
     def zone(self) -> str:
         """Name of the organisation's time zone."""
         return self._organisations[self.organisation].zone
-
-    @cached_property
-    def record_tasks(self) -> RecordTasks:
-        """The organisation's record tasks."""
-        service = self._service
-        tables, records = self.get(Tables), self.get(Records)
-        return RecordTasks(
-            service.store, service.ids, self.space, tables, records, self.runs, service.gateway, service.vault
-        )
 
     def get(self, kind: type[T]) -> T:
         """Return a feature's object for this organisation, such as `services.get(Schedules)`; raise LookupError if there is none."""

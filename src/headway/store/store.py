@@ -99,10 +99,12 @@ class Store:
         """The reserve file, if it was made when this store was opened."""
         return self._reserve.path if self._reserve is not None and self._reserve.made else None
 
-    def install(self, hooks: HookTable, relayed: Iterable[type[CommitEvent]]) -> None:
-        """Take the hooks of all transactions and the events that servers relay to each other; called once, before `start`."""
+    def install(
+        self, hooks: HookTable, relayed: Iterable[type[CommitEvent]] = (), removals: Iterable[str] = ()
+    ) -> None:
+        """Take the parts of features, once, before `start`: hooks, events that servers relay, statements for removed runs."""
         for writer in self.writers:
-            writer.hooks = hooks
+            writer.hooks, writer.removals = hooks, tuple(removals)
         if self.peers is not None:
             self.peers.relayed = {kind.relay: kind for kind in relayed}
 

@@ -129,16 +129,19 @@ class UnitOfWork:
         now_ms: int,
         shard: int | None = None,
         hooks: HookTable = NO_HOOKS,
+        removals: Sequence[str] = (),
     ) -> None:
         """`cache` holds leased runs as they were committed, which need not be read again.
 
         `shard` is the number of the rows in which the counters are changed; None: that of `definitions` at the commit.
+        `removals` are statements of features that delete rows of removed runs.
         """
         self.database = database
         self.definitions = definitions
         self.counters = definitions.counters
         self.now_ms = now_ms
         self.hooks = hooks
+        self.removals = removals
         self.announced = Announcements()
         """Announcements of this transaction after its commit."""
         self.notes: list[Note] = []
@@ -462,8 +465,10 @@ class UnitOfWork:
         self.flush()
         self.changes += len(runs)
         ids = as_rows([run.id for run in runs])
-        for statement in ("runs", "run_events", "run_steps", "run_results", "run_labels", "record_errors"):
+        for statement in ("runs", "run_events", "run_steps", "run_results", "run_labels"):
             self.database.run(f"delete_{statement}", ids=ids)
+        for name in self.removals:
+            self.database.run(name, ids=ids)
         stones = [(run.id, self.now_ms, policy, run.organisation) for run in runs]
         self.database.run("insert_tombstones", rows=as_rows(stones))
         for run in runs:

@@ -104,6 +104,7 @@ class Writer:
         self._cache = {} if cache is None else cache
         self._second = second
         self.hooks: HookTable = NO_HOOKS
+        self.removals: tuple[str, ...] = ()
         self._todo: deque[Command[Any]] = deque()
         self._taken: list[Command[Any]] = []
         """Commands of the current transaction."""
@@ -358,7 +359,7 @@ class Writer:
             failpoints.point("writer.before_begin")
         database.begin()
         try:
-            uow = UnitOfWork(database, self._definitions, self._cache, now_ms, shard, self.hooks)
+            uow = UnitOfWork(database, self._definitions, self._cache, now_ms, shard, self.hooks, self.removals)
             run_ids: list[str] = []
             trusted: list[str] = []
             keys: list[str] = []

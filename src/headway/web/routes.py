@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from headway.features.access import routes as access
-from headway.features.record_tasks import routes as record_tasks
 from headway.protocol import runs as wire
 from headway.protocol import workers as worker_wire
 from headway.web import answers, events, ops, queries, queues, runs, servers, tasks, workers
@@ -101,7 +100,6 @@ ROUTES: Final[tuple[Route, ...]] = (
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",), logged="queue.pause"),
     route("POST", "/v1/queues/{name}:resume", queues.resume, "queue:write", "Let runs start from a queue again.",
           takes=wire.Because, optional=True, gives=worker_wire.QueueOut, problems=("queue_not_found",), logged="queue.resume"),
-    *record_tasks.ROUTES,
     # -- workers -------------------------------------------------------------------------------------------------------
     route("POST", "/v1/workers", workers.register, "worker:protocol", "Register a worker and its tasks.", own=True,
           takes=worker_wire.RegisterWorker, gives=worker_wire.WorkerOut, status=201),

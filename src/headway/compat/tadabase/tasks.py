@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from headway.compat.tadabase import fields, words
 from headway.errors import BadCursor, BadParameter
+from headway.features.record_tasks.service import RecordTasks
 from headway.features.schedules.service import Schedules
 from headway.kernel.authority import RESERVED
 from headway.kernel.permissions import of_start
@@ -47,7 +48,7 @@ async def list_tasks(call: Call) -> Reply:
     """GET /api/v1/tasks, with two statements for the schedules and tables of all tasks."""
     found = [task for task in call.service.tasks.list() if not task.name.startswith(RESERVED)]
     schedules = await call.service.get(Schedules).soonest(task.name for task in found)
-    tables = await call.service.record_tasks.tables()
+    tables = await call.service.get(RecordTasks).tables()
     zone = call.service.zone
     shown = [words.task(task, schedules.get(task.name), tables.get(task.name), zone) for task in found]
     return json(words.TaskList(total_tasks=len(shown), tasks=shown))

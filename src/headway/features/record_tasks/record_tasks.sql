@@ -33,6 +33,9 @@ WHERE run_id = :run_id AND record_id > :after ORDER BY record_id LIMIT :limit;
 -- name: delete_record_errors
 DELETE FROM record_errors WHERE run_id IN @ids;
 
+-- name: verify_record_errors
+SELECT run_id FROM record_errors WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id);
+
 -- name: read_mail_server
 SELECT settings, password, updated_at FROM mail_servers WHERE organisation = :organisation;
 

@@ -22,7 +22,7 @@ from headway.features.record_tasks.model import (
     UpdateConnected,
     Webhook,
 )
-from headway.features.record_tasks.service import KeptServer
+from headway.features.record_tasks.service import KeptServer, RecordTasks
 from headway.features.tables.definitions import Tables
 from headway.features.tables.model import Table
 from headway.kernel.permissions import OF_ACTION, of_start
@@ -37,7 +37,7 @@ from headway.web.runs import GATE, accepted
 
 
 def _shown(call: Call, kept: RecordTask, tables: dict[str, Table]) -> wire.RecordTaskOut:
-    task = call.service.record_tasks.task(kept)
+    task = call.service.get(RecordTasks).task(kept)
     table = tables.get(kept.table_id)
     return wire.RecordTaskOut(
         name=task.name,
@@ -121,7 +121,7 @@ async def create(call: Call) -> Reply:
     """POST /v1/record-tasks."""
     asked = call.asked(wire.CreateRecordTask)
     _check(call, asked.actions)
-    kept = await call.service.record_tasks.create(asked)
+    kept = await call.service.get(RecordTasks).create(asked)
     shown = _shown(call, kept, await _tables(call))
     return json(shown, 201, (b"location", shown.url.encode()), etag(kept.version))
 
@@ -130,13 +130,13 @@ async def list_record_tasks(call: Call) -> Reply:
     """GET /v1/record-tasks."""
     tables = await _tables(call)
     return json(
-        wire.RecordTaskList(data=[_shown(call, kept, tables) for kept in await call.service.record_tasks.list()])
+        wire.RecordTaskList(data=[_shown(call, kept, tables) for kept in await call.service.get(RecordTasks).list()])
     )
 
 
 async def get(call: Call) -> Reply:
     """GET /v1/record-tasks/{name}."""
-    kept = await call.service.record_tasks.get(call.name())
+    kept = await call.service.get(RecordTasks).get(call.name())
     return json(_shown(call, kept, await _tables(call)), 200, etag(kept.version))
 
 
@@ -146,23 +146,23 @@ async def patch(call: Call) -> Reply:
     if asked.actions is not UNSET:
         _check(call, asked.actions)
     else:
-        before = await call.service.record_tasks.get(call.name())
+        before = await call.service.get(RecordTasks).get(call.name())
         _check(call, before.actions)
         version = before.version if version is None else version  # pins the version whose actions were checked
-    kept = await call.service.record_tasks.patch(call.name(), asked, version)
+    kept = await call.service.get(RecordTasks).patch(call.name(), asked, version)
     return json(_shown(call, kept, await _tables(call)), 200, etag(kept.version))
 
 
 async def delete(call: Call) -> Reply:
     """DELETE /v1/record-tasks/{name}."""
-    await call.service.record_tasks.delete(call.name(), call.expected_version())
+    await call.service.get(RecordTasks).delete(call.name(), call.expected_version())
     return NO_CONTENT
 
 
 async def errors(call: Call) -> Reply:
     """GET /v1/runs/{id}/record-errors."""
     asked = call.parameters(ListRecordErrors)
-    found, more = await call.service.record_tasks.errors(call.run_id(), asked.after, asked.page_size)
+    found, more = await call.service.get(RecordTasks).errors(call.run_id(), asked.after, asked.page_size)
     data = [
         wire.RecordErrorOut(
             record_id=each.record_id,
@@ -179,7 +179,7 @@ async def errors(call: Call) -> Reply:
 async def run_failed(call: Call) -> Reply:
     """POST /v1/runs/{id}:run-failed-records."""
     with GATE.permit(call):
-        started = await call.service.record_tasks.run_failed(call.run_id(), call.request_key())
+        started = await call.service.get(RecordTasks).run_failed(call.run_id(), call.request_key())
     return accepted(started)
 
 
@@ -197,17 +197,17 @@ def _server(kept: KeptServer) -> wire.MailServerOut:
 
 async def mail_server(call: Call) -> Reply:
     """GET /v1/mail-server."""
-    return json(_server(await call.service.record_tasks.mail_server()))
+    return json(_server(await call.service.get(RecordTasks).mail_server()))
 
 
 async def set_mail_server(call: Call) -> Reply:
     """PUT /v1/mail-server."""
-    return json(_server(await call.service.record_tasks.set_mail_server(call.asked(wire.MailServerIn))))
+    return json(_server(await call.service.get(RecordTasks).set_mail_server(call.asked(wire.MailServerIn))))
 
 
 async def forget_mail_server(call: Call) -> Reply:
     """DELETE /v1/mail-server."""
-    await call.service.record_tasks.forget_mail_server()
+    await call.service.get(RecordTasks).forget_mail_server()
     return NO_CONTENT
 
 

@@ -11,6 +11,7 @@ from headway.features.record_tasks.actions import Secrets
 from headway.features.record_tasks.model import Action, Email, Webhook
 from headway.features.record_tasks.rules import EMAIL_PARTS, body_of, message_id
 from headway.features.record_tasks.runs import Job, RecordRun
+from headway.features.record_tasks.service import RecordTasks
 from headway.kernel.run import State
 from headway.outbound.failure import SendFailed
 from headway.outbound.letter import Mail, MailServer
@@ -39,7 +40,7 @@ class Sender:
     async def prepare(self, actions: Sequence[Action]) -> None:
         """Load the mail server for mails; raise NotFound if there is none."""
         if any(isinstance(action, Email) for action in actions):
-            self._server = await self._run.services.record_tasks.opened_mail_server()
+            self._server = await self._run.services.get(RecordTasks).opened_mail_server()
 
     async def mail(self, index: int, action: Email, job: Job, texts: Sequence[str]) -> None:
         """Send the record's mail, or let the record fail."""
@@ -69,7 +70,7 @@ class Sender:
         try:
             target = self._gateway.policy.url(action.url)
             if index not in self._secrets:
-                self._secrets[index] = self._run.services.record_tasks.secrets(self._run.reached.task, action)
+                self._secrets[index] = self._run.services.get(RecordTasks).secrets(self._run.reached.task, action)
         except HeadwayError as error:
             self.failed(index, job, SendFailed(error.code, error.detail, retryable=False, unreachable=True))
             return

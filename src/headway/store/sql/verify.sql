@@ -52,8 +52,6 @@ SELECT 'result', run_id FROM results WHERE NOT EXISTS (SELECT 1 FROM runs WHERE 
 UNION ALL
 SELECT 'label', run_id FROM run_labels WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)
 UNION ALL
-SELECT 'record-error', run_id FROM record_errors WHERE NOT EXISTS (SELECT 1 FROM runs WHERE id = run_id)
-UNION ALL
 SELECT 'tombstone of a live run', run_id FROM tombstones WHERE EXISTS (SELECT 1 FROM runs WHERE id = run_id)
 UNION ALL
 SELECT 'dedupe key', run_id FROM dedupes

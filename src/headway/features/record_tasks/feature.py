@@ -1,0 +1,32 @@
+"""Plug of the record tasks: their parts of service, workers, routes, removal of runs and checks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headway.feature import Feature
+from headway.features.record_tasks import routes
+from headway.features.record_tasks.check import findings
+from headway.features.record_tasks.executor import RECORDS
+from headway.features.record_tasks.service import RecordTasks
+from headway.features.tables.definitions import Tables
+from headway.features.tables.records import Records
+from headway.runs.service import Service
+
+
+def _record_tasks(service: Service, organisation: int) -> RecordTasks:
+    services = service.of(organisation)
+    tables, records = services.get(Tables), services.get(Records)
+    return RecordTasks(
+        service.store, service.ids, services.space, tables, records, services.runs, service.gateway, service.vault
+    )
+
+
+RECORD_TASKS: Final = Feature(
+    name="record_tasks",
+    nouns={RecordTasks: _record_tasks},
+    removals=("delete_record_errors",),
+    routes=routes.ROUTES,
+    executors=(RECORDS,),
+    checks=(findings,),
+)
