@@ -43,18 +43,21 @@ def modules(root: Path) -> dict[str, Path]:
 def imports(root: Path) -> dict[str, set[str]]:
     """Return which modules of the package each of its modules imports, anywhere in the file."""
     files = modules(root)
-    return {name: set(_imported(ast.parse(path.read_text(encoding="utf-8")), files)) for name, path in files.items()}
+    return {name: set(_imported(name, path, files)) - {name} for name, path in files.items()}
 
 
-def _imported(tree: ast.Module, files: Mapping[str, Path]) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _imported(name: str, path: Path, files: Mapping[str, Path]) -> Iterator[str]:
+    parts = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in files)
-        elif isinstance(node, ast.ImportFrom) and node.module in files:
-            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            module = ".".join([*above, *filter(None, [node.module])])
+            inner = [f"{module}.{alias.name}" for alias in node.names]
             yield from (name for name in inner if name in files)
-            if not all(name in files for name in inner):
-                yield node.module
+            if module in files and not all(name in files for name in inner):
+                yield module
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:

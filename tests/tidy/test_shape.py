@@ -64,8 +64,12 @@ def test_imports_in_functions_and_for_types_make_circles(package):
         "x/b.py": "def f():\n    from p.x import a\n",
         "y/a.py": "import p.z.a\n",
         "z/a.py": "from p.y.a import A\n",
+        "w/low.py": "from .high import High\n",
+        "w/high.py": "def load():\n    from . import low\n",
     })  # fmt: skip
-    assert package_circles(folder) == {"p": [["p.y.a", "p.z.a"]], "x": [["p.x.a", "p.x.b"]], "y": [], "z": []}
+    assert package_circles(folder) == {
+        "p": [["p.y.a", "p.z.a"]], "w": [["p.w.high", "p.w.low"]], "x": [["p.x.a", "p.x.b"]], "y": [], "z": [],
+    }  # fmt: skip
 
 
 def test_a_feature_is_named_outside_its_folder_by_words_of_code_and_sql(package):

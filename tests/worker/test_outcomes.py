@@ -153,12 +153,12 @@ def test_a_cancelled_function_ends_as_its_cause_says(cause, value, error):
     app = App()
     task = app.task(name="t")(returning(1))
     assert isinstance(of_value(1, lease("t"), cause), value)
-    assert isinstance(of_error(asyncio.CancelledError(), task, lease("t"), cause), error)
+    assert isinstance(of_error(asyncio.CancelledError(), task.do_not_retry, lease("t"), cause), error)
 
 
 def test_an_exception_after_a_stop_is_reported_as_what_it_is():
     task = App().task(name="t")(returning(1))
-    assert isinstance(of_error(Odd(), task, lease("t"), Cause.STOP), ErroredReport)
+    assert isinstance(of_error(Odd(), task.do_not_retry, lease("t"), Cause.STOP), ErroredReport)
 
 
 def test_calling_sys_exit_in_a_thread_is_a_failure():

@@ -89,7 +89,7 @@ class Kit:
         key = request_key(idempotency_key, "POST", "/v1/runs", body, keep_ms) if idempotency_key else None
         started = await self.services.runs.start(spec, key)
         await self.settle()
-        return KitRun(self, started.run.id)
+        return self.run(started.run.id)
 
     async def schedule(
         self,
@@ -131,11 +131,11 @@ class Kit:
         """
         run = await self.services.runs.complete_token(token, raw(value))
         await self.settle()
-        return KitRun(self, run.id)
+        return self.run(run.id)
 
     def run(self, run_id: str) -> KitRun:
         """Return a run by its id: a child, for example."""
-        return KitRun(self, run_id)
+        return KitRun(self.services, self.settle, run_id)
 
     async def advance(self, duration: str) -> None:
         """Move the clock by a duration such as "3 days", stopping at each due time to execute the due runs.

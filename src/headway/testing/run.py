@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar, overload
 
 from headway.client import outcome
 from headway.client.encoding import raw
@@ -21,10 +21,8 @@ from headway.protocol.runs import (
     Terminate,
     WaitingOut,
 )
+from headway.runs.services import OrganisationServices
 from headway.web import present
-
-if TYPE_CHECKING:
-    from headway.testing.kit import Kit
 
 T = TypeVar("T")
 LINES_MAX = 1_000_000
@@ -35,8 +33,9 @@ PAGE = 1000
 class KitRun:
     """A run of the test kit, with the methods of the client's RunHandle, which return the client's types."""
 
-    def __init__(self, kit: Kit, run_id: str) -> None:
-        self._kit = kit
+    def __init__(self, services: OrganisationServices, settle: Callable[[], Awaitable[None]], run_id: str) -> None:
+        self._services = services
+        self._settle = settle
         self.id = run_id
 
     async def now(self) -> RunOut:
@@ -86,7 +85,7 @@ class KitRun:
         """Iterate over the results that the run published, from after result number `after`."""
         more = True
         while more:
-            found, more = await self._kit.services.history.results(self.id, after, PAGE)
+            found, more = await self._services.history.results(self.id, after, PAGE)
             for each in found:
                 after = each.number
                 yield present.result_out(each)
@@ -96,37 +95,37 @@ class KitRun:
         wanted = RunFilter(parent_id=self.id)
         at: Page | None = Page(PAGE, newest_first=False)
         while at is not None:
-            found, after = await self._kit.services.runs.page(wanted, at)
+            found, after = await self._services.runs.page(wanted, at)
             for each in found:
-                yield KitRun(self._kit, each.id)
+                yield KitRun(self._services, self._settle, each.id)
             at = Page(PAGE, after, newest_first=False) if after else None
 
     async def attempts(self) -> list[AttemptOut]:
         """Return the run's attempts, oldest first."""
-        return [present.attempt_out(attempt) for attempt in await self._kit.services.history.attempts(self.id)]
+        return [present.attempt_out(attempt) for attempt in await self._services.history.attempts(self.id)]
 
     async def waiting(self) -> WaitingOut:
         """Return the reasons why the run waits, or facts about how it runs or ended."""
-        return present.waiting_out(*await self._kit.services.history.waiting(self.id))
+        return present.waiting_out(*await self._services.history.waiting(self.id))
 
     async def signal(self, name: str, payload: Any = None) -> None:
         """Send a signal to the run, and execute what can run then; raise `invalid_state` if the run is finished."""
-        await self._kit.services.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
-        await self._kit.settle()
+        await self._services.runs.signal(self.id, SignalRun(name=name, payload=raw(payload)))
+        await self._settle()
 
     async def terminate(self, reason: str = "") -> None:
         """Terminate the run; raise `invalid_state` if it is finished otherwise."""
-        await self._kit.services.runs.terminate(self.id, Terminate(reason=reason))
-        await self._kit.settle()
+        await self._services.runs.terminate(self.id, Terminate(reason=reason))
+        await self._settle()
 
     async def suspend(self, reason: str = "") -> None:
         """Suspend the run until `resume`; raise `invalid_state` if it is finished or stopping."""
-        await self._kit.services.runs.suspend(self.id, Reason(code="suspended", message=reason))
+        await self._services.runs.suspend(self.id, Reason(code="suspended", message=reason))
 
     async def resume(self, reason: str = "") -> None:
         """Resume the run, and execute what can run then; raise `invalid_state` if the run is not suspended."""
-        await self._kit.services.runs.resume(self.id, Reason(code="resumed", message=reason))
-        await self._kit.settle()
+        await self._services.runs.resume(self.id, Reason(code="resumed", message=reason))
+        await self._settle()
 
     async def retry(self, reason: str = "", *, from_scratch: bool = False) -> KitRun:
         """Start a new run that repeats this failed or terminated one, execute it, and return it; raise `invalid_state`.
@@ -134,12 +133,12 @@ class KitRun:
         The new run continues after the steps that succeeded; with `from_scratch` it starts from the beginning.
         """
         because = Reason(code="retried", message=reason)
-        again = await self._kit.services.runs.retry(self.id, because, from_scratch=from_scratch)
-        await self._kit.settle()
-        return KitRun(self._kit, again.id)
+        again = await self._services.runs.retry(self.id, because, from_scratch=from_scratch)
+        await self._settle()
+        return KitRun(self._services, self._settle, again.id)
 
     async def _run(self) -> Run:
-        return await self._kit.services.runs.get(self.id)
+        return await self._services.runs.get(self.id)
 
     async def _lines(self, after: int, kind: str | None = None) -> list[Line]:
-        return await self._kit.services.history.events(self.id, after, LINES_MAX, kind)
+        return await self._services.history.events(self.id, after, LINES_MAX, kind)

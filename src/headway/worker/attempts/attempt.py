@@ -98,7 +98,7 @@ class Attempt(AttemptState):
         try:
             outcome = await self._called()
         except BaseException as error:  # noqa: BLE001 - whatever user code raises is an outcome, and must not end the worker
-            outcome = of_error(error, self.task, self.lease, self.cause)
+            outcome = of_error(error, self.task.do_not_retry, self.lease, self.cause)
         self.handle = None
         self.ended(self, outcome)
 
@@ -134,7 +134,7 @@ class Attempt(AttemptState):
             value = self.task.call(context, self.lease.input)
             outcome = of_value(value, self.lease, self.cause, self.task.signature.dump)
         except BaseException as error:  # noqa: BLE001 - as above
-            outcome = of_error(error, self.task, self.lease, self.cause)
+            outcome = of_error(error, self.task.do_not_retry, self.lease, self.cause)
         self.ended(self, outcome)
 
     async def _alone(self) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from headway.client.encoding import Task, task_name
 from headway.protocol.runs import StartRun
 from headway.worker.context.interrupts import ChildFailed
 from headway.worker.context.payload import to_json
-from headway.worker.declaration.app import TaskFunction
 from headway.worker.declaration.options import Duration, to_text
 
 _decode_start = msgspec.json.Decoder(StartRun).decode
@@ -28,10 +28,10 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int | None = None
 
 
-def to_start(task: str | TaskFunction, options: StartOptions, given: dict[str, Any], parent_id: str) -> StartRun:
+def to_start(task: Task, options: StartOptions, given: dict[str, Any], parent_id: str) -> StartRun:
     """Return the request that starts the child; raise ValueError for what the server would refuse anyway."""
     start = StartRun(
-        task=task if isinstance(task, str) else task.name,
+        task=task_name(task),
         input=Raw(to_json(given)),
         name=options.name,
         priority=options.priority,

@@ -6,13 +6,13 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from headway.client.encoding import Task
 from headway.kernel.run import TOKEN_WAIT
 from headway.protocol.workers import BlockerSpec
 from headway.worker.context.child_runs import StartOptions
 from headway.worker.context.outcome import is_final
 from headway.worker.context.payload import to_json
 from headway.worker.context.plans import AsyncPlanRunner, step_policy
-from headway.worker.declaration.app import TaskFunction
 from headway.worker.declaration.options import Duration, Retry
 
 
@@ -111,7 +111,7 @@ class Context(AsyncPlanRunner):
         return await self._drive(self._wait_for_signal(f"{TOKEN_WAIT}{name}", timeout))
 
     async def start(
-        self, task: str | TaskFunction, step: str | None = None, options: StartOptions | None = None, /, **given: Any
+        self, task: Task, step: str | None = None, options: StartOptions | None = None, /, **given: Any
     ) -> ChildRun:
         """Start a child run once, and return its handle; `given` is its input.
 

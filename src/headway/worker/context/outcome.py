@@ -33,7 +33,6 @@ from headway.worker.context.interrupts import (
     SuspendRun,
 )
 from headway.worker.context.payload import clean, to_json
-from headway.worker.declaration.app import TaskFunction
 
 OUTPUT_BYTES_MAX: Final = 8 << 20
 MESSAGE_MAX: Final = 10_000
@@ -60,7 +59,9 @@ def of_value(
     return SucceededReport(run_id=run_id, epoch=epoch, output=Raw(output))
 
 
-def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Cause | None) -> AnyReport | None:
+def of_error(
+    error: BaseException, do_not_retry: Collection[str], lease: Lease, cause: Cause | None
+) -> AnyReport | None:
     """Return the report for a function that raised; None if the lease is lost."""
     if isinstance(error, BaseExceptionGroup):
         error = _within(error)
@@ -83,7 +84,7 @@ def of_error(error: BaseException, task: TaskFunction, lease: Lease, cause: Caus
                 run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, error.code, retryable=False)
             )
         case _:
-            retryable = may_retry(error, task.do_not_retry)
+            retryable = may_retry(error, do_not_retry)
             return ErroredReport(run_id=lease.run_id, epoch=lease.epoch, error=report_of(error, retryable=retryable))
 
 

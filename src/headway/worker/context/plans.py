@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Raw
 
+from headway.client.encoding import Task
 from headway.clock import Clock
 from headway.errors import LeaseLost, RunStopping
 from headway.kernel.inheritance import ORIGIN, STEP_FAILURE
@@ -51,7 +52,6 @@ from headway.worker.context.outcome import may_retry, report_of
 from headway.worker.context.payload import clean, to_json
 from headway.worker.context.report_buffer import RequestReport, Sink
 from headway.worker.context.track import Message, Track
-from headway.worker.declaration.app import TaskFunction
 from headway.worker.declaration.options import Duration, Retry, to_ms
 
 T = TypeVar("T")
@@ -322,9 +322,7 @@ class ContextCore:
         assert reply is not None, "a token report is answered"
         return reply.token
 
-    def _start(
-        self, task: str | TaskFunction, step: str | None, options: StartOptions | None, given: dict[str, Any]
-    ) -> Plan[str]:
+    def _start(self, task: Task, step: str | None, options: StartOptions | None, given: dict[str, Any]) -> Plan[str]:
         self._check()
         start = to_start(task, options or StartOptions(), given, self.run_id)
         base = f"child:{valid(step or start.task)}"

@@ -11,20 +11,18 @@ import atexit
 import os
 from collections.abc import AsyncGenerator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from headway.client import credential, servers
 from headway.client.aio.client import AsyncClient
 from headway.client.aio.handle import AsyncRunHandle
+from headway.client.encoding import DeclaredTask
 from headway.client.sync.client import Client
 from headway.client.sync.handle import RunHandle
 from headway.worker.context.child_runs import StartOptions
 from headway.worker.context.context import ChildRun, Context
 from headway.worker.context.plans import current
 from headway.worker.context.sync_context import SyncChildRun, SyncContext
-
-if TYPE_CHECKING:
-    from headway.worker.declaration.app import TaskFunction
 
 _OF_CHILDREN: Final = frozenset(StartOptions.__struct_fields__)
 _OF_CLIENTS: Final = frozenset(
@@ -36,7 +34,7 @@ _kept: Final[dict[_Named, tuple[AsyncClient, AsyncGenerator[None, None]]]] = {}
 """The async clients, and what closes each."""
 
 
-def start(task: TaskFunction, values: Mapping[str, Any] | None, options: dict[str, Any]) -> RunHandle | SyncChildRun:
+def start(task: DeclaredTask, values: Mapping[str, Any] | None, options: dict[str, Any]) -> RunHandle | SyncChildRun:
     """Start a run; inside one, a child of it. Raises RuntimeError inside an async task, whose calls are awaited."""
     match current.get():
         case Context():
@@ -49,7 +47,7 @@ def start(task: TaskFunction, values: Mapping[str, Any] | None, options: dict[st
 
 
 async def start_async(
-    task: TaskFunction, values: Mapping[str, Any] | None, options: dict[str, Any]
+    task: DeclaredTask, values: Mapping[str, Any] | None, options: dict[str, Any]
 ) -> AsyncRunHandle | ChildRun:
     """Start a run; inside one, a child of it. Raises RuntimeError inside a plain task, which cannot await."""
     match current.get():
@@ -63,7 +61,7 @@ async def start_async(
 
 
 def _as_child(
-    task: TaskFunction, values: Mapping[str, Any] | None, options: dict[str, Any]
+    task: DeclaredTask, values: Mapping[str, Any] | None, options: dict[str, Any]
 ) -> tuple[StartOptions, dict[str, Any]]:
     if unknown := sorted(options.keys() & _OF_CLIENTS):
         raise TypeError(

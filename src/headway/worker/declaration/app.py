@@ -232,7 +232,8 @@ class App:
     def _schedule(self, task: T, occurrence: str, options: ScheduleOptions) -> T:
         if not isinstance(task, TaskFunction) or self._tasks.get(task.name) is not task:
             raise TypeError(f"@app.schedule stands above @app.task of the same app, not on {task!r}")
-        declaration = declare(task, occurrence, options)
+        bind = task.signature.bind if task.finished else None
+        declaration = declare(task.name, bind, occurrence, options)
         if declaration.name in self._schedules:
             raise TypeError(f"schedule {declaration.name} is declared twice; give each of them a name")
         self._schedules[declaration.name] = declaration

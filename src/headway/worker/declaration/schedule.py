@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -15,9 +15,6 @@ from headway.features.schedules.model import Schedule
 from headway.protocol.schedules import CatchUpName, OverlapName, ScheduleDeclaration
 from headway.protocol.times import from_text
 from headway.worker.context.interrupts import Fail
-
-if TYPE_CHECKING:
-    from headway.worker.declaration.app import TaskFunction
 
 
 class ScheduleOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,17 +41,22 @@ class ScheduleOptions(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
 
 
-def declare(task: TaskFunction, occurrence: str, options: ScheduleOptions) -> ScheduleDeclaration:
-    """Return the schedule as the worker declares it; raise TypeError for an invalid one."""
-    name = options.name or task.name
+def declare(
+    task: str, bind: Callable[[Raw], object] | None, occurrence: str, options: ScheduleOptions
+) -> ScheduleDeclaration:
+    """Return the schedule as the worker declares it; raise TypeError for an invalid one.
+
+    `bind` reads an input as the task's function does; None: the server checks the input, when the worker connects.
+    """
+    name = options.name or task
     given = {field: value for field, value in msgspec.structs.asdict(options).items() if value is not None}
-    declared = given | {"name": name, "task": task.name, "occurrence": occurrence, "input": options.input or {}}
+    declared = given | {"name": name, "task": task, "occurrence": occurrence, "input": options.input or {}}
     try:
         # Read back as the server will read it, so that a wrong option is refused where it stands.
         declaration = msgspec.json.decode(msgspec.json.encode(schedule_body(declared)), type=ScheduleDeclaration)
         _check(declaration)
-        if task.finished:  # else the server checks it, when the worker connects
-            task.signature.bind(Raw(bytes(declaration.input)))
+        if bind is not None:
+            bind(Raw(bytes(declaration.input)))
     except (HeadwayError, Fail, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise TypeError(f"schedule {name}: {error}") from None
     return declaration
