@@ -115,8 +115,9 @@ def _define(database: apsw.Connection, now: int) -> None:
 
 def _run(ids: IdSource, created: int, number: int, chance: random.Random, *, queued: bool) -> tuple[Any, Any, Any]:
     run_id = ids.new(created)
+    task = TASKS[number % 10 if number % 2 else 0]
     run = new_run(
-        run_id, Task(name=TASKS[number % 10 if number % 2 else 0]), created, input='{"folder":"/srv/data"}',
+        run_id, Task(name=task), created, name=task, input='{"folder":"/srv/data"}',
         queue=QUEUES[number // 10 % 4 if number % 2 else 0], priority=8 if number % 20 == 0 else 5, key=f"customer-{number % 10}", labels=f'{{"customer":"{number % 10}","order":"{number}"}}',
         parent_id=PARENT if number % 10 == 3 else None,
     )  # fmt: skip
@@ -233,7 +234,7 @@ class Site:
         for name, queues, tasks in (("", QUEUES[:1], TASKS[:1]), (".lanes", QUEUES, TASKS)):
             declared = [wire.TaskDeclaration(name=task) for task in tasks]
             asked = wire.RegisterWorker(queues=queues, tasks=declared, capacity=1000)
-            self.workers[name] = (await self.service.workers.register(asked)).id
+            self.workers[name] = (await self.service.of(1).workers.register(asked)).id
         (run, *_), _ = await self.service.of(1).runs.page(RunFilter(), Page())
         self.run_id = run.id
 
@@ -253,7 +254,7 @@ class Site:
 
     async def claim(self, worker: str, count: int) -> None:
         """As a worker does."""
-        self.leases = await self.service.workers.claim(wire.ClaimRuns(worker_id=self.workers[worker], max=count))
+        self.leases = await self.service.of(1).workers.claim(wire.ClaimRuns(worker_id=self.workers[worker], max=count))
         if len(self.leases) != count:
             raise RuntimeError(f"claimed {len(self.leases)} of {count}")
 
@@ -262,7 +263,9 @@ class Site:
         reports: list[wire.AnyReport] = [
             wire.SucceededReport(run_id=lease.run_id, epoch=lease.epoch) for lease in self.leases
         ]
-        answer = await self.service.workers.report(wire.ReportRuns(worker_id=self.workers[worker], reports=reports))
+        answer = await self.service.of(1).workers.report(
+            wire.ReportRuns(worker_id=self.workers[worker], reports=reports)
+        )
         if answer.rejected:
             raise RuntimeError(f"{answer.rejected[0]}")
 

@@ -92,7 +92,7 @@ class Harness:
 
     def _bind(self) -> None:
         services = self.services = self.service.of(self.organisation)
-        self.runs, self.workers, self.history = services.runs, self.service.workers, services.history
+        self.runs, self.workers, self.history = services.runs, services.workers, services.history
         self.tasks, self.queues, self.sessions = services.tasks, services.queues, self.service.sessions
         self.schedules = services.get(Schedules)
         self.tables, self.records, self.files = services.get(Tables), services.get(Records), services.get(Files)
@@ -110,7 +110,7 @@ class Harness:
         await self.store.close()
         self.store = opened(self.path, self.clock, threaded=self.threaded)
         self._up()
-        await self.workers.restore()
+        await self.service.leases.restore()
         await self.service.servers.join()
 
     def announced(self, kind: type[CommitEvent]) -> list[Any]:
@@ -122,7 +122,7 @@ class Harness:
     async def worker(self, *tasks: wire.TaskDeclaration, **fields: Any) -> str:
         """Register a worker (of the task `t`, if none is named); return its id."""
         asked = wire.RegisterWorker(tasks=list(tasks or (declare(),)), **fields)
-        return (await self.workers.register(asked, self.organisation)).id
+        return (await self.workers.register(asked)).id
 
     async def start(self, task: str = "t", given: Any = None, **fields: Any) -> Run:
         """Start a run."""

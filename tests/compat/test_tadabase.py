@@ -152,7 +152,7 @@ async def test_each_organisation_sees_its_own_schedules_by_its_own_clock(serving
         party = await first_key(server)
         other = await second(server, party, zone="Asia/Kathmandu")
         asked = RegisterWorker(name="w", tasks=[wire.TaskDeclaration(name="backup")])
-        await server.service.workers.register(asked, 2)
+        await server.service.of(2).workers.register(asked)
         await scheduled(server, "s", "Weekly", headers=party.headers)
         there = await scheduled(server, "s", "0 9 * * *", headers=other.headers, timezone="Asia/Kathmandu")
         ours, theirs = [(await shown_tasks(server, **who.headers))["backup"] for who in (party, other)]

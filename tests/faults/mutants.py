@@ -144,8 +144,8 @@ MUTANTS = (
         "tests/faults/test_fail_points.py::test_a_write_that_is_killed_happens_entirely_or_not_at_all",
     ),
     Mutant(
-        "lost-claims-kept", "Workers._heartbeat",
-        "if undelivered:\n    ...", "if False:\n    ...",
+        "lost-claims-kept", "Leases.hand_back",
+        "if leases:\n    ...", "if False:\n    ...",
         "tests/faults/test_fail_points.py::test_a_claim_whose_answer_was_lost_is_handed_back_and_counts_no_attempt",
     ),
     Mutant(
@@ -167,8 +167,8 @@ MUTANTS = (
         CLAIMS + "test_a_claim_that_waits_at_another_server_may_hold_what_is_not_named",
     ),
     Mutant(
-        "claims-wait-with-what-they-have", "ClaimCommand.apply",
-        "if taken:\n    session.claims.ended(self.number)", "pass",
+        "claims-wait-with-what-they-have", "Claim.apply",
+        "if leases:\n    session.claims.ended(self.number)", "pass",
         CLAIMS + "test_a_claim_that_has_taken_a_run_does_not_wait_any_more_before_that_is_committed",
     ),
     Mutant(
@@ -222,14 +222,14 @@ MUTANTS = (
         "tests/faults/test_worker_kills.py::test_every_run_of_a_killed_worker_is_finished_by_another",
     ),
     Mutant(
-        "no-fence", "Reporter.apply",
-        "run is None or run.epoch != report.epoch or run.worker_id != worker_id", "run is None",
+        "no-fence", "ApplyReports.apply",
+        "run is None or run.epoch != report.epoch or run.worker_id != self.worker_id", "run is None",
         "tests/faults/test_worker_kills.py::test_every_late_report_is_refused_and_changes_nothing",
     ),
     Mutant(
-        "fence-by-worker-only", "Reporter.apply",
-        "run is None or run.epoch != report.epoch or run.worker_id != worker_id",
-        "run is None or run.worker_id != worker_id",
+        "fence-by-worker-only", "ApplyReports.apply",
+        "run is None or run.epoch != report.epoch or run.worker_id != self.worker_id",
+        "run is None or run.worker_id != self.worker_id",
         "tests/faults/test_worker_kills.py::test_every_late_report_is_refused_and_changes_nothing",
     ),
     Mutant(
@@ -366,14 +366,14 @@ MUTANTS = (
     ),
     Mutant(
         "own-worker-spins", "BuiltInWorker._work",
-        "not (session.draining or session.over or self._service.workers.draining)", "True",
+        "self._service.sessions.may_claim(session)", "True",
         "tests/faults/test_drain.py::test_the_servers_own_worker_does_not_hold_it_up_when_it_is_told_to_drain",
     ),
     Mutant(
         "claims-while-draining", "Workers.claim",
-        "if self.draining:\n    ...", "if False:\n    ...",
+        "if self._sessions.draining:\n    ...", "if False:\n    ...",
         "tests/faults/test_drain.py::test_a_draining_server_starts_nothing_more_and_says_that_it_is_not_ready",
-        also=("ClaimCommand.apply", "session.draining or session.over or self.workers.draining", "session.draining or session.over"),
+        also=("Sessions.may_claim", "session.draining or session.over or self.draining", "session.draining or session.over"),
     ),
     Mutant(
         "streams-held-open", "_drain",
@@ -484,12 +484,12 @@ MUTANTS = (
         "tests/faults/test_clock.py::test_what_a_jump_makes_due_begins_by_itself_within_seconds[+1h-sqlite]", long=True,
     ),
     Mutant(
-        "pause-held-against-workers", "Listening.now_ms",
+        "pause-held-against-workers", "LeaseClock.now_ms",
         "self._good_until_ms is not None and now_ms > self._good_until_ms", "False",
         "tests/faults/test_pauses.py::test_a_server_that_stood_still_three_times_counts_no_crash_and_fails_no_run[sqlite]",
     ),
     Mutant(
-        "pause-held-against-workers-2", "Listening.now_ms",
+        "pause-held-against-workers-2", "LeaseClock.now_ms",
         "self._good_until_ms is not None and now_ms > self._good_until_ms", "False",
         "tests/faults/test_pauses.py::test_what_is_claimed_when_a_server_wakes_is_executed_once[sqlite]",
     ),
@@ -595,8 +595,8 @@ MUTANTS = (
         "tests/faults/test_disk.py::test_a_damaged_file_is_refused_with_what_to_do",
     ),
     Mutant(
-        "lost-race-counts", "Reporter.apply",
-        "run is None or run.epoch != report.epoch or run.worker_id != worker_id", "run is None",
+        "lost-race-counts", "ApplyReports.apply",
+        "run is None or run.epoch != report.epoch or run.worker_id != self.worker_id", "run is None",
         "tests/faults/test_races.py::test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once",
     ),
     Mutant(
@@ -605,14 +605,14 @@ MUTANTS = (
         "tests/faults/test_races.py::test_a_result_that_comes_after_an_acknowledged_stop_does_not_count",
     ),
     Mutant(
-        "simulated-no-fence", "Reporter.apply",
-        "run is None or run.epoch != report.epoch or run.worker_id != worker_id", "run is None",
+        "simulated-no-fence", "ApplyReports.apply",
+        "run is None or run.epoch != report.epoch or run.worker_id != self.worker_id", "run is None",
         SIMULATED,
     ),
     Mutant(
-        "simulated-fence-by-worker-only", "Reporter.apply",
-        "run is None or run.epoch != report.epoch or run.worker_id != worker_id",
-        "run is None or run.worker_id != worker_id",
+        "simulated-fence-by-worker-only", "ApplyReports.apply",
+        "run is None or run.epoch != report.epoch or run.worker_id != self.worker_id",
+        "run is None or run.worker_id != self.worker_id",
         SIMULATED,
     ),
     Mutant(
@@ -629,10 +629,9 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "lapse-brings-nothing-back", "Workers.lapse",
-        "uow.find('find_leased', worker_id=session.worker_id, limit=1000)", "list[Run]()",
+        "lapse-brings-nothing-back", "EndSession.apply",
+        "uow.find('find_leased', worker_id=worker_id, limit=CHUNK)", "[]",
         SIMULATED,
-        also=("workers", "from headway.kernel.run import State", "from headway.kernel.run import Run, State"),
     ),
     Mutant(
         "stager-skips-the-first", "Stager._stage",
@@ -650,7 +649,7 @@ MUTANTS = (
         "tests/store/test_writer.py::test_who_leaves_while_another_is_let_go_is_let_go_too",
     ),
     Mutant(
-        "child-started-again", "Reporter._child",
+        "child-started-again", "ReportProcessor._child",
         "uow.step(run.id, report.name)", "None",
         SIMULATED,
     ),
@@ -675,8 +674,8 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "simulated-lost-claims-kept", "Workers._heartbeat",
-        "if undelivered:\n    ...", "if False:\n    ...",
+        "simulated-lost-claims-kept", "Leases.hand_back",
+        "if leases:\n    ...", "if False:\n    ...",
         SIMULATED,
     ),
     Mutant(
@@ -696,10 +695,10 @@ MUTANTS = (
         SIMULATED,
     ),
     Mutant(
-        "workers-forgotten-at-a-restart", "Workers.restore",
+        "workers-forgotten-at-a-restart", "Leases.restore",
         "self._sessions.open(worker_id)", "pass",
         SIMULATED,
-        also=("Workers.restore", "worker.state != 'gone'", "False"),
+        also=("Leases.restore", "worker.state != 'gone'", "False"),
     ),
     Mutant(
         "protection-not-kept", "delete",
@@ -794,8 +793,8 @@ MUTANTS = (
         SHARED + "test_claims_under_a_limit_wait_for_the_server_that_is_counting",
     ),
     Mutant(
-        "lapses-though-another-hears", "Workers.lapse",
-        "heard_by not in (None, self._server_id) and state != 'gone'", "False",
+        "lapses-though-another-hears", "EndSession.apply",
+        "heard_by not in (None, self.server_id) and state != 'gone'", "False",
         SHARED + "test_a_worker_that_moves_to_another_server_keeps_its_leases",
     ),
     Mutant(
@@ -909,7 +908,7 @@ MUTANTS = (
         SHARED + "test_nobody_lapses_because_there_was_no_database_to_report_to",
     ),
     Mutant(
-        "refused-lapse-is-for-ever", "Workers.lapse",
+        "refused-lapse-is-for-ever", "Leases.lapse",
         "try:\n    ...\nexcept Unavailable:\n    session.over = False\n    raise\nfinally:\n    ...",
         "try:\n    ...\nexcept Unavailable:\n    raise\nfinally:\n    ...",
         SHARED + "test_a_worker_whose_end_could_not_be_written_goes_on_when_it_is_heard_again",
@@ -1028,8 +1027,8 @@ MUTANTS = (
         OTHERS + "test_the_backlog_of_one_organisation_keeps_no_other_waiting",
     ),
     Mutant(
-        "others-workers-are-heard", "Crew._mine",
-        "await self._workers.organisation_of(worker_id) != self._space.organisation", "False",
+        "others-workers-are-heard", "Workers._session",
+        "session.registration.worker.organisation != self._organisation", "False",
         OTHERS + "test_a_worker_of_another_is_answered_as_one_that_is_not_there",
     ),
     Mutant(

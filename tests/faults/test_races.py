@@ -53,14 +53,14 @@ class ServiceOnThread:
     async def worker(self):
         """Register a worker and return its id."""
         task = worker_wire.TaskDeclaration(name="job")
-        return (await self.service.workers.register(worker_wire.RegisterWorker(name="w", tasks=[task]))).id
+        return (await self.service.of(1).workers.register(worker_wire.RegisterWorker(name="w", tasks=[task]))).id
 
     async def claim(self, worker_id, most=1):
-        return await self.service.workers.claim(worker_wire.ClaimRuns(worker_id=worker_id, max=most))
+        return await self.service.of(1).workers.claim(worker_wire.ClaimRuns(worker_id=worker_id, max=most))
 
     async def report(self, worker_id, lease, kind, **fields):
         report = kind(run_id=lease.run_id, epoch=lease.epoch, **fields)
-        return await self.service.workers.report(worker_wire.ReportRuns(worker_id=worker_id, reports=[report]))
+        return await self.service.of(1).workers.report(worker_wire.ReportRuns(worker_id=worker_id, reports=[report]))
 
     async def states(self, run_id):
         """Return the states that a run has been in, in order, by its own history."""
@@ -108,7 +108,7 @@ async def one_round(bench):
         )
 
     async def lapse():
-        await bench.service.workers.lapse(session)
+        await bench.service.leases.lapse(session)
 
     async def claim():
         await bench.claim(other_id)
@@ -150,13 +150,15 @@ async def test_a_run_that_is_stopped_finished_and_lost_at_once_ends_once(deploym
 
 
 async def heartbeat(bench, worker_id, run):
-    answer = await bench.service.workers.report(worker_wire.ReportRuns(worker_id=worker_id, held=[(run.id, run.epoch)]))
+    answer = await bench.service.of(1).workers.report(
+        worker_wire.ReportRuns(worker_id=worker_id, held=[(run.id, run.epoch)])
+    )
     return answer.lost, answer.stop
 
 
 async def confirm(bench, worker_id, run):
     report = worker_wire.StoppedReport(run_id=run.id, epoch=run.epoch)
-    answer = await bench.service.workers.report(worker_wire.ReportRuns(worker_id=worker_id, reports=[report]))
+    answer = await bench.service.of(1).workers.report(worker_wire.ReportRuns(worker_id=worker_id, reports=[report]))
     assert answer.rejected == []
 
 

@@ -70,7 +70,7 @@ def furnish(deployment, records, *tasks):
         order = {"name": "Order", "type": "number", "unique": True}
         await services.get(Tables).create(msgspec.convert({"name": "log", "fields": [order]}, CreateTable))
         nobody = msgspec.convert({"tasks": [{"name": "count"}]}, RegisterWorker)  # whose runs wait
-        await service.workers.register(nobody)
+        await service.of(1).workers.register(nobody)
         for task in tasks:
             await services.get(RecordTasks).create(msgspec.convert({"table": "orders", **task}, CreateRecordTask))
         await service.gateway.close()

@@ -16,9 +16,9 @@ MUTANTS = (
         "tests/kernel/test_lifecycle.py",
     ),
     Mutant(
-        "reports are not fenced by the epoch", "Reporter.apply",
-        "run is None or run.epoch != report.epoch or run.worker_id != worker_id",
-        "run is None or run.worker_id != worker_id",
+        "reports are not fenced by the epoch", "ApplyReports.apply",
+        "run is None or run.epoch != report.epoch or run.worker_id != self.worker_id",
+        "run is None or run.worker_id != self.worker_id",
         "tests/runs/test_reporting.py",
     ),
     Mutant(
@@ -48,8 +48,8 @@ MUTANTS = (
         "tests/runs/test_starting.py",
     ),
     Mutant(
-        "a lost worker's claim goes on waiting", "ClaimCommand.apply",
-        "session.draining or session.over or self.workers.draining", "session.draining or self.workers.draining",
+        "a lost worker's claim goes on waiting", "Sessions.may_claim",
+        "session.draining or session.over or self.draining", "session.draining or self.draining",
         "tests/runs/test_sessions.py",
     ),
     Mutant(

@@ -55,7 +55,7 @@ class RecordTaskHarness:
 def allow(harness, guard, **settings):
     service = harness.service
     service.gateway, service.settings = Gateway(guard), replace(service.settings, **settings)
-    service._services.clear()
+    service.of.cache_clear()
     service._parts.clear()
     harness._bind()
 

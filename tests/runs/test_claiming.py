@@ -104,7 +104,9 @@ async def test_a_run_that_comes_back_goes_before_one_that_is_born_in_the_same_mo
 
     def both(uow):
         move(uow, uow.run(old.id), Released())
-        uow.insert(new_run("ffffffff-0000-7000-8000-000000000000", Task(name="t"), uow.now_ms, input="null"), {})
+        uow.insert(
+            new_run("ffffffff-0000-7000-8000-000000000000", Task(name="t"), uow.now_ms, name="t", input="null"), {}
+        )
         uow.record(uow.run("ffffffff-0000-7000-8000-000000000000"), "run.state", '{"state":"queued","cause":"created"}')
 
     await harness.store.write(both)
@@ -176,7 +178,7 @@ ENDS = {
     "a hold": lambda harness, worker, lease: harness.runs.suspend(lease.run_id, WHY),
     "a crash": lambda harness, worker, lease: harness.fail(worker, lease, code="crashed"),
     "a hand-back": lambda harness, worker, lease: harness.tell(worker, lease, wire.ReleasedReport),
-    "a lapse": lambda harness, worker, lease: harness.workers.lapse(harness.sessions.get(worker)),
+    "a lapse": lambda harness, worker, lease: harness.service.leases.lapse(harness.sessions.get(worker)),
     "a stop": lambda harness, worker, lease: stopped(harness, worker, lease),  # noqa: PLW0108 - it stands below
     "an abandoned stop": lambda harness, worker, lease: abandoned(harness, worker, lease),  # noqa: PLW0108
 }

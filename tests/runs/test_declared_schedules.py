@@ -26,8 +26,7 @@ async def begin(harness, *schedules, tasks=("t",), started_at=None, **more):
         RegisterWorker(
             tasks=[declare(name, **more) for name in tasks], schedules=list(schedules),
             started_at=None if started_at is None else to_text(started_at),
-        ),
-        harness.organisation,
+        )
     )  # fmt: skip
     return harness.workers.notices_of(harness.last.id)
 

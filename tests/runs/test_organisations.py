@@ -659,4 +659,4 @@ async def test_why_a_shared_task_runs_tells_nothing_of_whose_worker_it_is(harnes
         assert work.worker == ""
         assert not [word for word in ("secret", "hidden", mine.id) if word in texts]
         assert shown == ("the stack" in texts) == ("by this run" in texts)
-        assert (await harness.workers.standing(worker, 1)).blocked.run_id == ("" if shown else mine.id)
+        assert (await harness.workers.health(worker)).blocked.run_id == ("" if shown else mine.id)

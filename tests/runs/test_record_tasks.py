@@ -425,7 +425,7 @@ async def test_a_run_goes_on_where_an_attempt_that_lost_its_lease_has_stood(reco
 
     async def three_times(self, *more):
         if self.reached.number == 3:
-            await harness.workers.lapse(harness.sessions.get(record_harness.worker))
+            await harness.service.leases.lapse(harness.sessions.get(record_harness.worker))
         return await patch(self, *more)
 
     monkeypatch.setattr(records.RecordRun, "patch_more", three_times)
@@ -491,7 +491,7 @@ async def test_a_mail_that_is_sent_again_has_the_same_name(record_harness, mailb
     commit = records.RecordRun.commit
 
     async def dies(self, jobs):
-        await harness.workers.lapse(harness.sessions.get(record_harness.worker))
+        await harness.service.leases.lapse(harness.sessions.get(record_harness.worker))
         return await commit(self, jobs)
 
     monkeypatch.setattr(records.RecordRun, "commit", dies)

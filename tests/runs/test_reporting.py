@@ -10,7 +10,7 @@ from tests.harness import declare, in_memory, raw, spec
 
 from headway.errors import HeadwayError
 from headway.protocol import workers as wire
-from headway.runs.report_events import EVENTS
+from headway.runs.reporting import EVENTS
 
 EVERY = {
     "progress": (wire.ProgressReport, {"done": 1}),
@@ -54,7 +54,7 @@ async def test_a_lease_that_went_to_another_attempt_is_lost_for_the_first(harnes
     worker, other = await harness.worker(), await harness.worker()
     await harness.start()
     lease = await harness.one(worker)
-    await harness.workers.lapse(harness.sessions.get(worker))
+    await harness.service.leases.lapse(harness.sessions.get(worker))
     assert lease.epoch + 1 == (await harness.one(other)).epoch
     with pytest.raises(HeadwayError) as caught:
         await harness.report(worker, kind(run_id=lease.run_id, epoch=lease.epoch, **fields))

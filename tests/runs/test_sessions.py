@@ -108,7 +108,7 @@ async def test_a_server_that_goes_hands_out_nothing_and_leaves_workers_to_their_
     worker = await harness.worker()
     waiting = asyncio.ensure_future(harness.claim(worker, 1, "60s"))
     await asyncio.sleep(0)
-    harness.workers.draining = True
+    harness.sessions.draining = True
     run = await harness.start()
     assert "queued" == await harness.state(run.id)
     with pytest.raises(Draining):
@@ -452,7 +452,7 @@ async def test_a_bulk_action_goes_on_where_another_attempt_stood_and_the_first_i
     terminated = bulk.Bulk(harness.service, first, wanted, BulkAction(filter=RunQuery(task=["t"]), action="terminate"))
     done = await terminated.chunk(await terminated.begin())
     assert 500 == done.changed
-    await harness.workers.lapse(harness.sessions.get(own))
+    await harness.service.leases.lapse(harness.sessions.get(own))
     again = await built_in(harness)
     await harness.one(again)
     with pytest.raises(HeadwayError, match="lease"):

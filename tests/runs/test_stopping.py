@@ -237,7 +237,7 @@ async def test_a_stop_against_a_claim_against_a_lapse_starts_no_attempt_after_it
         await disk.one(worker)
         session = disk.sessions.get(worker)
         await asyncio.gather(
-            disk.workers.lapse(session), disk.stop(run.id), disk.claim(other, 1), return_exceptions=True
+            disk.service.leases.lapse(session), disk.stop(run.id), disk.claim(other, 1), return_exceptions=True
         )
         causes = await disk.causes(run.id)
         assert "claimed" not in causes[causes.index("stop_asked") :]

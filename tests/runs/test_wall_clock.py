@@ -184,10 +184,10 @@ async def test_a_run_that_was_done_in_time_is_not_ended_as_overdue_before_its_wo
     worker = await harness.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
     run = await harness.start()
     lease = await harness.one(worker)
-    listening = harness.sessions.listening
+    lease_clock = harness.sessions.clock
     harness.clock.advance(6_000)
     await harness.tick()
-    listening.turn()
+    lease_clock.turn()
     harness.clock.advance(60_000)
     await harness.tick()  # the server wakes; the report is waiting
     assert "running" == await harness.state(run.id)
@@ -199,11 +199,11 @@ async def test_a_run_that_is_overdue_is_ended_as_soon_as_its_worker_could_be_hea
     worker = await harness.worker(declare("t", timeout="10s", grace="0s", retry={"max_attempts": 1}))
     run = await harness.start()
     await harness.one(worker)
-    listening = harness.sessions.listening
-    listening.turn()
+    lease_clock = harness.sessions.clock
+    lease_clock.turn()
     harness.clock.advance(60_000)
     await harness.tick()
-    for _ in range(LEASE_MS // 3 // listening.turn_ms):
-        listening.turn()
-        await harness.advance(listening.turn_ms, worker)
+    for _ in range(LEASE_MS // 3 // lease_clock.turn_ms):
+        lease_clock.turn()
+        await harness.advance(lease_clock.turn_ms, worker)
     assert "failed" == await harness.state(run.id)

@@ -427,7 +427,7 @@ async def test_a_worker_whose_end_could_not_be_written_goes_on_when_it_is_heard_
     worker = await pair.a.worker()
     pair.a.store.writer.down = True
     with pytest.raises(StorageUnavailable):
-        await pair.a.service.workers.lapse(pair.a.sessions.get(worker))
+        await pair.a.service.leases.lapse(pair.a.sessions.get(worker))
     pair.a.store.writer.down = False
     run = await pair.a.start()
     assert run.id == (await pair.a.one(worker)).run_id

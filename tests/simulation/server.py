@@ -63,7 +63,7 @@ class Server:
             IdSource(self._rng.randbytes),
             features=FEATURES,
         )
-        await service.workers.restore()
+        await service.leases.restore()
         begin_loops(service)
         BuiltInWorker.of_tasks(service, BUILT_IN).start()
         self.service = service

@@ -105,7 +105,7 @@ class Worker:
 
     async def _register(self) -> None:
         asked = wire.RegisterWorker(name=self._name, capacity=CAPACITY, tasks=DECLARED)
-        worker = await self._call("register", lambda service: service.workers.register(asked))
+        worker = await self._call("register", lambda service: service.of(1).workers.register(asked))
         self.id = worker.id
         self._sim.say("registered", self._name, worker.id)
 
@@ -134,7 +134,10 @@ class Worker:
             )
             try:
                 leases = await self._network.call(
-                    "claim", lambda service, asked=asked: service.workers.claim(asked), within_s=22.0, patient=True
+                    "claim",
+                    lambda service, asked=asked: service.of(1).workers.claim(asked),
+                    within_s=22.0,
+                    patient=True,
                 )
             except (ConnectionLost, Unavailable):
                 leases = []
@@ -152,7 +155,9 @@ class Worker:
         while True:
             if self.id:
                 worker_id = self.id
-                stream = self._network.stream(lambda service, worker_id=worker_id: service.workers.signals(worker_id))
+                stream = self._network.stream(
+                    lambda service, worker_id=worker_id: service.of(1).workers.signals(worker_id)
+                )
                 try:
                     while self.id == worker_id:
                         message = await stream.next()
@@ -173,7 +178,9 @@ class Worker:
                 worker_id=self.id, held=list(self.attempts), claiming=self._claiming, heard=self._heard
             )
             try:
-                said = await self._network.call("beat", lambda service, asked=asked: service.workers.report(asked))
+                said = await self._network.call(
+                    "beat", lambda service, asked=asked: service.of(1).workers.report(asked)
+                )
             except (ConnectionLost, Unavailable):
                 continue
             except WorkerNotFound:
@@ -203,7 +210,7 @@ class Worker:
         rejected: dict[int, wire.Rejection] = {}
         replies: dict[int, wire.Reply] = {}
         try:
-            said = await self._call("report", lambda service: service.workers.report(asked))
+            said = await self._call("report", lambda service: service.of(1).workers.report(asked))
         except HeadwayError as error:  # it is not known any more
             self._unknown()
             refusal = wire.Rejection(index=0, status=error.status, code=error.code, detail=error.detail)
@@ -394,7 +401,7 @@ class Worker:
         }.get(kind, {})
         asked = wire.ReportRuns(worker_id=worker_id, reports=[kind(run_id=run_id, epoch=epoch, **fields)])
         try:
-            said = await self._network.call("lie", lambda service: service.workers.report(asked))
+            said = await self._network.call("lie", lambda service: service.of(1).workers.report(asked))
         except (ConnectionLost, HeadwayError):
             return
         checker.lie_answered(run_id, epoch, taken=not said.rejected)

@@ -72,7 +72,7 @@ VERBS = {
     "patch": lambda s: s.harness.runs.patch(s.queued.id, PatchRun(queue="q2", labels={"z": "y"}, priority=9), None),
     "another time": lambda s: s.harness.runs.patch(s.queued.id, PatchRun(run_at="2100-01-01T00:00:00Z"), None),
     "delete": lambda s: s.harness.runs.delete(s.failed.id),
-    "lapse": lambda s: s.harness.workers.lapse(s.harness.sessions.get(s.worker)),
+    "lapse": lambda s: s.harness.service.leases.lapse(s.harness.sessions.get(s.worker)),
     "stage": lambda s: s.harness.stager.tick(),
     "prune": lambda s: s.harness.pruner.tick(),
     "terminate a task": lambda s: s.harness.tasks.terminate("t", wire.TerminateTask()),

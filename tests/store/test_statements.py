@@ -85,7 +85,7 @@ def test_a_full_save_leaves_nothing_out_that_may_ever_change():
 
 def test_a_newborn_is_stored_as_it_was_made():
     store = open_memory(ManualClock())
-    run = new_run("01890000-0000-7000-8000-00000000abcd", Task(name="t"), 1, input="[1]", key="k", labels='{"a":"b"}',
+    run = new_run("01890000-0000-7000-8000-00000000abcd", Task(name="t"), 1, name="t", input="[1]", key="k", labels='{"a":"b"}',
                   keep_ms=5, protected=True, parent_id="p", previous_id="q")  # fmt: skip
     uow = UnitOfWork(store.read.near, store.definitions, {}, 1)
     uow.insert(run, {"a": "b"})

@@ -501,7 +501,7 @@ async def test_a_worker_that_was_at_it_finishes_on_the_new_server(path, postgres
     await harness.close()
     moved(path, postgres_url)
     there = on_postgres(postgres_url)
-    await there.workers.restore()
+    await there.service.leases.restore()
     await there.service.servers.join()
     assert await there.state(run.id) == State.RUNNING
     await there.succeed(worker, lease, 7)
@@ -517,7 +517,7 @@ async def test_the_run_of_a_worker_that_does_not_come_back_is_done_by_another(pa
     await harness.close()
     moved(path, postgres_url)
     there = on_postgres(postgres_url)
-    await there.workers.restore()
+    await there.service.leases.restore()
     await there.service.servers.join()
     other = await there.worker()
     await there.advance(there.settings.lease_ms + 1, other)

@@ -84,7 +84,7 @@ class Server:
         """Register a worker with the tasks; the last one registered drives runs."""
         declarations = [wire.TaskDeclaration(name=name, **options) for name in tasks]
         asked = wire.RegisterWorker(name="w", tasks=declarations)
-        worker = await self.service.workers.register(asked, built_in=True)
+        worker = await self.service.of(1).workers.register(asked, built_in=True)
         self.worker = worker.id
         return worker.id
 
@@ -94,10 +94,10 @@ class Server:
         return answer.json["id"]
 
     async def claim(self) -> list[wire.Lease]:
-        return await self.service.workers.claim(wire.ClaimRuns(worker_id=self.worker, max=100))
+        return await self.service.of(1).workers.claim(wire.ClaimRuns(worker_id=self.worker, max=100))
 
     async def report(self, *reports) -> wire.ReportAnswer:
-        return await self.service.workers.report(wire.ReportRuns(worker_id=self.worker, reports=list(reports)))
+        return await self.service.of(1).workers.report(wire.ReportRuns(worker_id=self.worker, reports=list(reports)))
 
     async def running(self, **spec) -> str:
         run_id = await self.start(**spec)

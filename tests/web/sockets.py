@@ -50,7 +50,7 @@ async def serving(on_drain=None, *, path=None, store=None, **options):
         store = open_memory(SystemClock()) if path is None else open_file(path, SystemClock(), reserve_bytes=0)
     store.start()
     service = Service(store, Signer(b"x" * 32), settings, features=FEATURES)
-    await service.workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
+    await service.of(1).workers.register(wire.RegisterWorker(tasks=[wire.TaskDeclaration(name="backup")]))
     await service.access.load()
     api = Api(service, (NATIVE_SURFACE,))
     (opened,) = listen("127.0.0.1", 0)

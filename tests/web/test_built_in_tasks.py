@@ -63,7 +63,7 @@ async def exports(server, party):
 
 async def acts_on_many_runs(server, party):
     asked = wire.RegisterWorker(name="theirs", tasks=[wire.TaskDeclaration(name="backup")])
-    await server.service.workers.register(asked, 2)
+    await server.service.of(2).workers.register(asked)
     started = [(await server.post("/v1/runs", {"task": "backup"}, **party.headers)).json["id"] for _ in range(3)]
     asked = {"filter": {"task": ["backup"]}, "action": "terminate", "reason": "not needed"}
     run = await ended(server, await server.post("/v1/runs:bulk", asked, **party.headers), party)

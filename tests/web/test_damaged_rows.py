@@ -65,7 +65,7 @@ async def test_a_damaged_run_fails_when_its_turn_comes_and_claims_go_on_to_the_n
         ids = [await server.start(input={"text": "xyz"}) for _ in range(4)]
         for each in ids[:2]:
             damage(server, how, "runs", "input", "id", each)
-        claimed = await server.service.workers.claim(wire.ClaimRuns(worker_id=server.worker, max=1))
+        claimed = await server.service.of(1).workers.claim(wire.ClaimRuns(worker_id=server.worker, max=1))
         assert [ids[2]] == [lease.run_id for lease in claimed]
         assert [ids[3]] == [lease.run_id for lease in await server.claim()]
         for each in ids[:2]:

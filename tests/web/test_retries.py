@@ -12,7 +12,7 @@ async def failed(server):
     error = wire.FunctionError(message="no", retryable=False)
     step = wire.StepReport(run_id=run_id, epoch=lease.epoch, name="a", value=wire.Raw(b"1"))
     ended = wire.ErroredReport(run_id=run_id, epoch=lease.epoch, error=error)
-    await server.service.workers.report(wire.ReportRuns(worker_id=server.worker, reports=[step, ended]))
+    await server.service.of(1).workers.report(wire.ReportRuns(worker_id=server.worker, reports=[step, ended]))
     return run_id
 
 

@@ -356,7 +356,7 @@ async def furnish(server, headers) -> PopulatedServer:  # noqa: PLR0915 - one of
     await server.declare("headway.import", "headway.export", "headway.bulk", "backup", "fix")
     declared = [wire.TaskDeclaration(name=NAME, queue=NAME, input_schema=schema, description="canary-of-task")]
     asked = wire.RegisterWorker(name="canary-of-worker", host="canary-of-worker", tasks=declared)
-    worker = (await server.service.workers.register(asked)).id
+    worker = (await server.service.of(1).workers.register(asked)).id
 
     async def begin(**more):
         body = {"task": NAME, "input": {"secret": "canary-of-run"}, "labels": {"who": "canary-of-run"}, **more}

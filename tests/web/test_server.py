@@ -164,7 +164,7 @@ async def test_while_it_drains_readiness_says_so_and_workers_can_report():
     async with draining() as server:
         assert (await server.request("GET", "/readyz"))[0] == 503
         assert (await server.request("GET", "/livez"))[0] == 200
-        worker = (await server.service.workers.list())[0].id
+        worker = (await server.service.of(1).workers.list())[0].id
         body = json.dumps({"worker_id": worker, "held": []}).encode()
         assert (await server.request("POST", "/v1/leases:report", body))[0] == 200
 

@@ -70,18 +70,3 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     active: bool = True
     created_at: int = 0
     updated_at: int = 0
-
-    @property
-    def limited(self) -> bool:
-        """Whether a limit applies to its claims."""
-        return (
-            self.concurrency is not None
-            or self.rate is not None
-            or self.concurrency_per_key is not None
-            or self.rate_per_key is not None
-        )
-
-    @property
-    def limited_by_key(self) -> bool:
-        """Whether a limit per key applies to its runs."""
-        return self.concurrency_per_key is not None or self.rate_per_key is not None

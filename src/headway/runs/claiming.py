@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from msgspec.structs import replace
 
 from headway.kernel.admission import Headroom, Live, in_fair_order
-from headway.kernel.lifecycle import Claimed, Errored
+from headway.kernel.lifecycle import Claimed, Errored, Event
 from headway.kernel.run import PARKED, DamagedRun, Run, RunError, State
 from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.notify.events import ClaimsLeft, LaneClosed
 from headway.protocol.workers import Lease
+from headway.runs.sessions import Session, Sessions
 from headway.runs.transitions import move
+from headway.store.command import Command
 from headway.store.corruption import is_json
 from headway.store.counters import Lane
 from headway.store.unit_of_work import UnitOfWork, as_rows, claim_order
@@ -36,15 +39,30 @@ LOOKED_AT_MAX: Final = 2_000
 """Runs that one claim looks at; if all of them have to wait for their keys, the next claim goes on from there."""
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """A worker's request for runs."""
+@dataclass(eq=False, kw_only=True)
+class Claim(Command[list[Lease]]):
+    """A worker's claim; the result are the leases of the claimed runs."""
 
     worker_id: str
-    wants: Callable[[Lane], bool]
+    lanes: Callable[[Lane], bool]
     """Predicate of the lanes whose runs the worker can execute: `takes` with its tasks and queues."""
     max: int
-    rooms: Mapping[str, int] = {}
-    """Executor → how many more it has room for; one that is not named has room for `max`."""
+    capacity: Mapping[str, int]
+    """Executor → number of its runs that the worker can begin; `max` for others."""
+    sessions: Sessions
+    session: Session
+    number: int = 0
+    """The claim's number; see `UndeliveredLeases`."""
+
+    def apply(self, uow: UnitOfWork) -> list[Lease]:
+        """Claim runs, unless the worker's session ends or drains by now."""
+        session = self.session
+        if not self.sessions.may_claim(session):
+            return []
+        leases = claim(uow, self)
+        if leases:
+            session.claims.ended(self.number)
+        return leases
 
 
 def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:
@@ -56,20 +74,34 @@ def takes(tasks: Container[str], queues: Collection[str], lane: Lane) -> bool:
     return task in tasks and (not queues or queue in queues or Space.outside(queue) in queues)
 
 
+def is_limited(task: Task) -> bool:
+    """Return whether a limit applies to claims of the task."""
+    return (
+        task.concurrency is not None
+        or task.rate is not None
+        or task.concurrency_per_key is not None
+        or task.rate_per_key is not None
+    )
+
+
+def _limited_by_key(task: Task) -> bool:
+    return task.concurrency_per_key is not None or task.rate_per_key is not None
+
+
 class ClaimCapacity:
     """What is left of a claim's rooms while runs are taken."""
 
     def __init__(self, wanted: Claim) -> None:
-        self._rooms = dict(wanted.rooms)
+        self._left = dict(wanted.capacity)
         self._max = wanted.max
 
     def of(self, executor: str) -> int:
         """Return how many more of its runs the worker can begin at once."""
-        return self._rooms.get(executor, self._max)
+        return self._left.get(executor, self._max)
 
     def suffice(self, executors: Iterable[str]) -> bool:
         """Tell whether none of these executors can run out of slots within the claim."""
-        return not self._rooms or all(self.of(executor) >= self._max for executor in executors)
+        return not self._left or all(self.of(executor) >= self._max for executor in executors)
 
     def take(self, task: Task, run: Run) -> bool:
         """Take a slot for the run; return False if there is none.
@@ -78,8 +110,8 @@ class ClaimCapacity:
         """
         executor = "process" if run.crashes and task.executor not in FAR else task.executor
         left = self.of(executor)
-        if left > 0 and executor in self._rooms:
-            self._rooms[executor] = left - 1
+        if left > 0 and executor in self._left:
+            self._left[executor] = left - 1
         return left > 0
 
 
@@ -99,11 +131,11 @@ def _take(uow: UnitOfWork, wanted: Claim) -> list[Run]:
     lanes: set[Lane] = set()
     plain = []
     for lane in uow.counters.lanes_with_work.union(uow.ready):
-        if wanted.wants(lane):
+        if wanted.lanes(lane):
             task, queue = uow.task(lane[1]), uow.queue(lane[0])
             if task.active and not queue.paused:
                 lanes.add(lane)
-                if not (task.limited or queue.concurrency is not None):
+                if not (is_limited(task) or queue.concurrency is not None):
                     plain.append(lane)
     free = len(plain) == len(lanes) and ClaimCapacity(wanted).suffice(uow.task(task).executor for _, task in plain)
     taken = _claim_freely(uow, wanted, plain) if free else None
@@ -132,7 +164,7 @@ def _claim_freely(uow: UnitOfWork, wanted: Claim, lanes: list[Lane]) -> list[Run
         children = 0
         for run in ready:
             children += run.crashes > 0 and uow.task(run.task).executor not in FAR
-        if wanted.rooms and children > ClaimCapacity(wanted).of("process"):
+        if wanted.capacity and children > ClaimCapacity(wanted).of("process"):
             return None
     taken = [move(uow, run, Claimed(wanted.worker_id)) for run in ready]
     if len(ready) < wanted.max:
@@ -326,6 +358,33 @@ def unpark_freed(uow: UnitOfWork, freed: list[tuple[str, str]]) -> None:
                 if run.parked_until == PARKED:
                     unpark(uow, run)
     uow.flush()
+
+
+def free_slot(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
+    """Open the lanes that a limit of the run's task or queue may have closed, and un-park runs of its key: a slot is free."""
+    del after, event
+    task = uow.task(run.task)
+    if is_limited(task):
+        if run.key is not None and _limited_by_key(task):
+            uow.defer(unpark_freed, (run.task, run.key))
+        for queue, name in uow.definitions.lanes_of(run.task):
+            uow.open_lane(queue, name)
+    if uow.queue(run.queue).concurrency is not None:
+        for queue, name in uow.definitions.lanes_in(run.queue):
+            uow.open_lane(queue, name)
+
+
+def pass_on_key(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
+    """Un-park the next run of the key of a run that leaves its queue without a claim."""
+    del after
+    if run.state is State.QUEUED and type(event) is not Claimed:
+        free_key(uow, run)
+
+
+def free_key(uow: UnitOfWork, run: Run) -> None:
+    """Un-park the next run of a run's key: this one was un-parked for its slot, and does not take it."""
+    if run.key is not None and uow.task(run.task).concurrency_per_key is not None:
+        uow.defer(unpark_freed, (run.task, run.key))
 
 
 def error_of_damage(what: tuple[str, ...]) -> RunError:

@@ -26,8 +26,9 @@ from headway.kernel.worker import Queue
 from headway.notify.local import EVERY
 from headway.runs.claiming import takes
 from headway.runs.continuing import continues
+from headway.runs.leases import Leases
 from headway.runs.runs import Runs
-from headway.runs.workers import Workers
+from headway.runs.sessions import Sessions
 from headway.store.reader import PAGE_BYTES as PAGE_BYTES_MAX
 from headway.store.store import Store
 
@@ -73,11 +74,12 @@ WatchItem = Snapshot | Event | Progressed | Ended
 class History:
     """Reads over what the runs of one organisation have left behind."""
 
-    def __init__(self, store: Store, runs: Runs, workers: Workers, space: Space) -> None:
+    def __init__(self, store: Store, runs: Runs, sessions: Sessions, leases: Leases, space: Space) -> None:
         self._store = store
         self._space = space
         self._runs = runs
-        self._workers = workers
+        self._sessions = sessions
+        self._leases = leases
         self._shared: dict[tuple[str, int, int], list[Event]] = {}
         self._fresh: dict[str, tuple[int, Run]] = {}
         """Runs that are watched, and after which commit they were read."""
@@ -138,7 +140,7 @@ class History:
             return None
         last, own = tried[-1], self._space.organisation
         worker = await self._store.read.worker(last.worker_id)
-        standing = await self._workers.standing(last.worker_id, own) if run.state in LEASED else None
+        standing = await self._leases.health(last.worker_id, own) if run.state in LEASED else None
         if worker is not None and worker.organisation == own:
             return CurrentAttempt(
                 last.worker_id, f"{worker.name} ({worker.host}:{worker.pid})", last.started_at, standing
@@ -156,7 +158,7 @@ class History:
         live = await store.read.live_counts()
         workers = [
             worker
-            for worker in await self._workers.list()
+            for worker in await store.read.workers()
             if worker.state == "active"
             and (
                 takes(_decode_names(worker.tasks), _decode_names(worker.queues), (run.queue, run.task))
@@ -167,7 +169,7 @@ class History:
         for worker in workers:
             if len(await store.read.leases(worker.id)) >= worker.capacity:
                 full += 1
-            elif self._workers.is_blocked(worker.id):
+            elif self._sessions.is_blocked(worker.id):
                 blocked += 1
             else:
                 break

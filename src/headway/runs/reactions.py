@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
-from headway.kernel.lifecycle import Claimed, Event, Held, StopAsked
+from headway.kernel.lifecycle import Event, Held, StopAsked
 from headway.kernel.run import FINAL, LEASED, Blocker, Run, State
 from headway.notify.events import StopRequested
-from headway.runs.claiming import unpark_freed
+from headway.runs.claiming import free_slot, pass_on_key
 from headway.runs.hooks import Hook
 from headway.runs.transitions import CHILD_RESULT, change, child_result, unblock
 from headway.store.unit_of_work import UnitOfWork
@@ -30,33 +30,6 @@ def tell_worker(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
         uow.emit(StopRequested(run.worker_id, run.id, run.epoch, grace_ms, event.reason.message))
     elif isinstance(event, Held):
         uow.emit(StopRequested(run.worker_id, run.id, run.epoch, 0, "suspended"))
-
-
-def free_slot(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
-    """Open the lanes that a limit on the run's task or queue may have closed: one of its slots is free."""
-    del after, event
-    task = uow.task(run.task)
-    if task.limited:
-        if run.key is not None and task.limited_by_key:
-            uow.defer(unpark_freed, (run.task, run.key))
-        for queue, name in uow.definitions.lanes_of(run.task):
-            uow.open_lane(queue, name)
-    if uow.queue(run.queue).concurrency is not None:
-        for queue, name in uow.definitions.lanes_in(run.queue):
-            uow.open_lane(queue, name)
-
-
-def pass_on_key(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:
-    """Free the slot of a queued run's key for the next: the run leaves its queue without a claim."""
-    del after
-    if run.state is State.QUEUED and type(event) is not Claimed:
-        free_key(uow, run)
-
-
-def free_key(uow: UnitOfWork, run: Run) -> None:
-    """Let the next parked run of the key compete: this one was un-parked for its slot, and does not take it."""
-    if run.key is not None and uow.task(run.task).concurrency_per_key is not None:
-        uow.defer(unpark_freed, (run.task, run.key))
 
 
 def tell_parent(uow: UnitOfWork, run: Run, after: Run, event: Event) -> None:

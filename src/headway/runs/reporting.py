@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 import msgspec
 
 from headway.config import Settings
 from headway.errors import Forbidden, HeadwayError, InvalidInput, InvalidState, LeaseLost, RunStopping
-from headway.ids import Signer
+from headway.ids import Signer, canonical_id
 from headway.kernel import lifecycle, progress
 from headway.kernel.authority import EVERYBODY, Principal
 from headway.kernel.inheritance import FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE
 from headway.kernel.permissions import NEEDS, Effect, lacking_for_child, of_start, within
 from headway.kernel.query import FIRST
-from headway.kernel.run import FINAL, Blocker, Run, State
+from headway.kernel.run import FINAL, Blocker, Run, RunError, State
 from headway.kernel.space import Space
 from headway.protocol import workers as wire
 from headway.protocol.runs import StartRun
-from headway.protocol.values import invalid, timestamp
+from headway.protocol.values import duration, invalid, timestamp
 from headway.runs import continuing
-from headway.runs.report_events import EVENTS, json_text
+from headway.runs.inputs import canonical
 from headway.runs.starting import NewRun, RunFactory, insert
 from headway.runs.transitions import CHILD_RESULT, change, move, unblock
+from headway.store.command import Command
 from headway.store.corruption import is_json
 from headway.store.unit_of_work import UnitOfWork
 
@@ -35,6 +38,62 @@ SIGNAL: Final = "signal:"
 RESERVED_STEPS: Final = (SIGNAL, CHILD_RESULT, FAILED_CHILD, HEIR, ORIGIN, STEP_FAILURE)
 """Prefixes of steps that the server writes and trusts: a worker that could write them could pass for another run's heir."""
 TOKEN: Final = "token"  # noqa: S105 - the purpose that tokens are signed for
+
+
+_NULL_OUTPUT: Final = lifecycle.Succeeded("null")
+
+
+def json_text(raw: msgspec.Raw, settings: Settings, pointer: str) -> str:
+    """Return JSON in its canonical form; raise InvalidInput or PayloadTooLarge beyond the limits of outputs."""
+    return canonical(raw, bytes_max=settings.output_max, depth_max=settings.depth_max, pointer=pointer)[0]
+
+
+def _succeeded(report: wire.SucceededReport, settings: Settings) -> lifecycle.Succeeded | lifecycle.Errored:
+    if bytes(report.output) == b"null":
+        return _NULL_OUTPUT
+    try:
+        return lifecycle.Succeeded(json_text(report.output, settings, "/output"))
+    except HeadwayError as error:
+        # The function has returned and would return the same again, so the run fails.
+        code = "output_too_large" if error.status == 413 else "invalid_output"  # noqa: PLR2004
+        return lifecycle.Errored(RunError(code=code, message=error.detail, retryable=False))
+
+
+def _errored(report: wire.ErroredReport, _: Settings) -> lifecycle.Errored | lifecycle.Crashed:
+    after = None if report.retry_after is None else duration(report.retry_after, "/retry_after")
+    if report.error.code == "crashed":
+        return lifecycle.Crashed(report.error.message)
+    error = RunError(
+        code=report.error.code,
+        type=report.error.type,
+        message=report.error.message,
+        retryable=report.error.retryable,
+        details=report.error.details,
+    )
+    return lifecycle.Errored(error, after, random.random())  # noqa: S311 - jitter is no secret
+
+
+def _suspended(report: wire.SuspendedReport, _: Settings) -> lifecycle.Suspended:
+    if not report.blockers and report.timeout is None:
+        raise InvalidInput("a run can only wait for something: name a blocker or a timeout")
+    blockers = tuple(
+        Blocker(kind="signal", name=spec.name, number=spec.number)
+        if spec.kind == "signal"
+        else Blocker(kind="run", run_id=canonical_id(spec.run_id) or spec.run_id)
+        for spec in report.blockers
+    )
+    return lifecycle.Suspended(blockers, None if report.timeout is None else duration(report.timeout, "/timeout"))
+
+
+EVENTS: Final[dict[type[wire.Report], Callable[[Any, Settings], lifecycle.Event]]] = {
+    wire.SucceededReport: _succeeded,
+    wire.ErroredReport: _errored,
+    wire.SuspendedReport: _suspended,
+    wire.SleptReport: lambda report, _: lifecycle.Slept(timestamp(report.until, "/until")),
+    wire.ReleasedReport: lambda *_: lifecycle.Released(),
+    wire.StoppedReport: lambda *_: lifecycle.Stopped(),
+}
+"""Outcome report → its event of the lifecycle; a translation raises InvalidInput or PayloadTooLarge for invalid values."""
 
 
 class CheckedReport(msgspec.Struct, frozen=True):
@@ -75,10 +134,25 @@ class ReportProcessor:
         self._signer = signer
         self._settings = settings
 
-    async def check_child(
-        self, report: wire.ChildReport, organisation: int, by: Principal = EVERYBODY
-    ) -> CheckedReport:
-        """Check the report of a child as `check` does; an input that takes long is validated in a child process meanwhile."""
+    async def prepare(
+        self, worker_id: str, reports: Iterable[wire.AnyReport], organisation: int, by: Principal
+    ) -> ApplyReports:
+        """Return the command for the reports of a worker of the organisation, each checked as far as no transaction is needed."""
+        checked: list[CheckedReport] = []
+        run_ids: set[str] = set()
+        for report in reports:
+            if isinstance(report, wire.ChildReport):
+                item = await self._check_child(report, organisation, by)
+                if item.draft is not None and item.draft.run.parent_id:
+                    run_ids.add(item.draft.run.parent_id)
+            else:
+                item = self.check(report, organisation, by)
+            checked.append(item)
+            run_ids.add(report.run_id)
+        return ApplyReports(self, worker_id, checked, run_ids, len(checked))
+
+    async def _check_child(self, report: wire.ChildReport, organisation: int, by: Principal) -> CheckedReport:
+        """Check the report of a child as `check` does; an input that takes long is validated in a child process."""
         try:
             _check_name(report.name)
             draft = await self._drafter.draft(_of_child(report), Space(organisation), run_type="child")
@@ -116,32 +190,8 @@ class ReportProcessor:
         except HeadwayError as error:
             return CheckedReport(report, refusal=error, organisation=organisation, by=by)
 
-    def apply(
-        self, uow: UnitOfWork, worker_id: str, reports: list[CheckedReport]
-    ) -> tuple[list[wire.Rejection], list[wire.Reply]]:
-        """Apply reports in order; return those that changed nothing, and the answers that some ask for."""
-        rejected: list[wire.Rejection] = []
-        replies: list[wire.Reply] = []
-        for index, given in enumerate(reports):
-            checked, report = given, given.report
-            run = uow.run(report.run_id)
-            try:
-                if run is None or run.epoch != report.epoch or run.worker_id != worker_id:
-                    raise LeaseLost
-                if run.organisation != checked.organisation and isinstance(report, wire.ChildReport):
-                    shared = not Space(run.organisation).owns(run.task)
-                    checked = self.check(report, run.organisation, checked.by, shared=shared)
-                if checked.refusal is not None:
-                    raise checked.refusal
-                reply = self._one(uow, run, checked)
-                if reply is not None:
-                    replies.append(msgspec.structs.replace(reply, index=index))
-            except HeadwayError as error:
-                uow.doubt(report.run_id)
-                rejected.append(wire.Rejection(index=index, status=error.status, code=error.code, detail=error.detail))
-        return rejected, replies
-
-    def _one(self, uow: UnitOfWork, run: Run, checked: CheckedReport) -> wire.Reply | None:
+    def apply(self, uow: UnitOfWork, run: Run, checked: CheckedReport) -> wire.Reply | None:
+        """Apply a report to its run, whose lease is valid; return the reply to reports that ask for one."""
         report = checked.report
         match report:
             case (
@@ -210,6 +260,46 @@ class ReportProcessor:
         if created:
             continuing.inherit(uow, before, child, planned)
         return child
+
+
+@dataclass(eq=False)
+class ApplyReports(Command[tuple[list[wire.Rejection], list[wire.Reply]]]):
+    """The reports of one request; the result are the reports that changed nothing, and the replies that some ask for."""
+
+    processor: ReportProcessor
+    worker_id: str
+    reports: list[CheckedReport]
+    run_ids: set[str]
+    weight: int
+    trusts = True
+
+    @property
+    def ends_attempts(self) -> bool:
+        """Whether a report may have ended an attempt."""
+        return any(checked.event is not None or checked.refusal is not None for checked in self.reports)
+
+    def apply(self, uow: UnitOfWork) -> tuple[list[wire.Rejection], list[wire.Reply]]:
+        """Apply the reports in order; each with an error, such as LeaseLost for an old epoch, is rejected by itself."""
+        rejected: list[wire.Rejection] = []
+        replies: list[wire.Reply] = []
+        for index, given in enumerate(self.reports):
+            checked, report = given, given.report
+            run = uow.run(report.run_id)
+            try:
+                if run is None or run.epoch != report.epoch or run.worker_id != self.worker_id:
+                    raise LeaseLost
+                if run.organisation != checked.organisation and isinstance(report, wire.ChildReport):
+                    shared = not Space(run.organisation).owns(run.task)
+                    checked = self.processor.check(report, run.organisation, checked.by, shared=shared)
+                if checked.refusal is not None:
+                    raise checked.refusal
+                reply = self.processor.apply(uow, run, checked)
+                if reply is not None:
+                    replies.append(msgspec.structs.replace(reply, index=index))
+            except HeadwayError as error:
+                uow.doubt(report.run_id)
+                rejected.append(wire.Rejection(index=index, status=error.status, code=error.code, detail=error.detail))
+        return rejected, replies
 
 
 def _authorize_child(by: Principal, draft: NewRun, effects: Iterable[Effect]) -> None:

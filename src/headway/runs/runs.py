@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from headway.config import Settings
 from headway.errors import (
-    BY_CODE,
     AlreadyCompleted,
     HeadwayError,
     InvalidState,
@@ -34,12 +33,12 @@ from headway.protocol.runs import PatchRun, SignalRun, StartBatch, StartRun, Ter
 from headway.protocol.times import to_text
 from headway.protocol.values import duration, invalid, timestamp
 from headway.runs import verbs
+from headway.runs.claiming import free_key
 from headway.runs.continuing import latest
 from headway.runs.idempotency import Keyed, Repeatable, RequestKey, keyed
 from headway.runs.inputs import canonical
-from headway.runs.reactions import free_key
 from headway.runs.reporting import SIGNAL, token_of
-from headway.runs.starting import NewRun, RunFactory, insert
+from headway.runs.starting import NewRun, RunFactory, Start, StartMany, error_of
 from headway.runs.stopping import FamilyStop, finish
 from headway.runs.transitions import change, move
 from headway.store.store import Store
@@ -61,82 +60,6 @@ class Started(msgspec.Struct, frozen=True):
     """False: an earlier run has the dedupe key."""
     replayed: bool
     """True: an earlier request with the same idempotency key started it."""
-
-
-class _Refusal(msgspec.Struct, frozen=True):
-    """What is remembered of an item of a batch that was refused."""
-
-    code: str
-    detail: str
-    errors: list[dict[str, Any]]
-    fields: dict[str, Any]
-
-
-_decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
-
-
-def _line(item: tuple[Run, bool] | HeadwayError | str) -> str:
-    if isinstance(item, str):
-        return item
-    return _remembered(item) if isinstance(item, HeadwayError) else item[0].id
-
-
-def _remembered(error: HeadwayError) -> str:
-    return _encode(_Refusal(error.code, error.detail, error.errors, error.fields)).decode()
-
-
-@dataclass(eq=False)
-class Start(Repeatable[tuple[Run, bool] | str]):
-    """Start a run: (the run, whether it is new), or the id of the run of an earlier request."""
-
-    draft: NewRun
-    run_ids: tuple[str, ...]
-    grows = True
-
-    def apply(self, uow: UnitOfWork) -> tuple[Run, bool]:
-        """Insert the run, or find the one with its dedupe key; raise DuplicateRun if that is not wanted."""
-        return insert(uow, self.draft)
-
-    def lines(self, result: tuple[Run, bool] | str) -> list[str]:
-        """Return the id."""
-        return [result if isinstance(result, str) else result[0].id]
-
-    def replay(self, uow: UnitOfWork, lines: list[str]) -> str:
-        """Return the id: the run may have been removed since."""
-        del uow
-        return lines[0]
-
-
-@dataclass(eq=False)
-class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
-    """Start the runs of a batch: for each what `Start` returns, its error, or the line of an earlier request."""
-
-    drafts: list[NewRun | HeadwayError]
-    atomic: bool
-    run_ids: list[str]
-    weight: int
-    grows = True
-
-    def apply(self, uow: UnitOfWork) -> list[tuple[Run, bool] | HeadwayError | str]:
-        """Insert the runs in order; raise the first error if the batch is atomic."""
-        return [draft if isinstance(draft, HeadwayError) else self._one(uow, draft) for draft in self.drafts]
-
-    def _one(self, uow: UnitOfWork, draft: NewRun) -> tuple[Run, bool] | HeadwayError:
-        try:
-            return insert(uow, draft)
-        except HeadwayError as error:
-            if self.atomic:
-                raise
-            return error
-
-    def lines(self, result: list[tuple[Run, bool] | HeadwayError | str]) -> list[str]:
-        """Return the ids of runs and the errors."""
-        return [_line(item) for item in result]
-
-    def replay(self, uow: UnitOfWork, lines: list[str]) -> list[tuple[Run, bool] | HeadwayError | str]:
-        """Return the lines: the runs may have been removed since."""
-        del uow
-        return [*lines]
 
 
 @dataclass(eq=False)
@@ -237,8 +160,7 @@ class Runs:
     async def _replayed(self, line: str) -> Started | HeadwayError:
         """Return again what an item was answered with: the run as it is now, or the same error."""
         if canonical_id(line) is None:
-            said = _decode_refusal(line)
-            return BY_CODE[said.code](said.detail, errors=said.errors, **said.fields)
+            return error_of(line)
         try:
             return Started(await self.get(line), created=False, replayed=True)
         except HeadwayError as error:  # it was removed since

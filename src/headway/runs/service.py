@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
@@ -15,14 +16,15 @@ from headway.notify.events import AccessChanged, ClaimsLeft, CommitEvent, LaneCl
 from headway.outbound.egress import EgressPolicy
 from headway.outbound.gateway import Gateway
 from headway.runs.hooks import Hook, table
+from headway.runs.leases import Leases
 from headway.runs.reactions import HOOKS
+from headway.runs.registration import DeclarationReader, Registrar
 from headway.runs.reporting import ReportProcessor
 from headway.runs.schemas import Schemas
 from headway.runs.servers import Servers
 from headway.runs.services import OrganisationServices
 from headway.runs.sessions import Sessions
 from headway.runs.starting import RunFactory
-from headway.runs.workers import Declarations, Workers
 from headway.store.counters import Lane
 from headway.store.store import Store
 from headway.vault import Vault, as_secrets
@@ -48,8 +50,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     """Class → function that makes its one object for all organisations: `service.part(Class)`."""
     nouns: Mapping[type, Callable[[Service, int], Any]] = {}
     """Class → function that makes its object for one organisation: `services.get(Class)`."""
-    declarations: Callable[[Service], Declarations] | None = None
-    """Reader of what workers declare of the feature when they register."""
+    declarations: Callable[[Service], DeclarationReader] | None = None
+    """Maker of the reader of declarations of the feature in registrations of workers."""
     metrics: Callable[[Service], Iterable[Any]] | None = None
     """Prometheus metrics of the server, shown to the operator."""
     prune: Callable[[Service], Awaitable[None]] | None = None
@@ -81,16 +83,20 @@ class Service:
             store.clock, store.events, lease_ms=settings.lease_ms, disconnect_ms=settings.disconnect_ms
         )
         self.run_factory = RunFactory(store.definitions, store.clock, self.ids, self.schemas, settings)
-        reports = ReportProcessor(self.run_factory, signer, settings)
+        self.reports = ReportProcessor(self.run_factory, signer, settings)
         self.features = tuple(features)
         self._parts: dict[type, Any] = {}
         declarations = [each.declarations(self) for each in features if each.declarations is not None]
-        self.workers = Workers(store, self.sessions, reports, self.schemas, self.ids, settings, declarations)
+        self.leases = Leases(store, self.sessions, settings.lease_ms)
+        self.registrar = Registrar(store, self.schemas, self.ids, settings, declarations)
         self.servers = Servers(store, self.sessions)
         self.access = Access(store, signer, settings)
         """Who is let in; see `headway.features.access`."""
         self.organisations = Organisations(store, self.access, self.ids)
-        self._services: dict[int, OrganisationServices] = {}
+        self.of: Callable[[int], OrganisationServices] = cache(
+            lambda organisation: OrganisationServices(self, organisation)
+        )
+        """Organisation → its services, always the same object."""
         self.closed_lanes: dict[tuple[str, str], int] = {}
         """(queue, task) that a rate has closed → when they open again; ALL_LANES: claims that have to go on."""
         store.install(
@@ -100,16 +106,9 @@ class Service:
         )
         events = store.events
         events.subscribe(StopRequested, self.sessions.stop)
-        events.subscribe(StorageRegained, lambda _: self.sessions.excuse())
+        events.subscribe(StorageRegained, lambda _: self.sessions.renew())
         events.subscribe(LaneClosed, lambda closed: self._close_lane((closed.queue, closed.task), closed.at_ms))
         events.subscribe(ClaimsLeft, lambda left: self._close_lane(ALL_LANES, left.at_ms))
-
-    def of(self, organisation: int) -> OrganisationServices:
-        """Return the services of the organisation; always the same object."""
-        services = self._services.get(organisation)
-        if services is None:
-            services = self._services[organisation] = OrganisationServices(self, organisation)
-        return services
 
     def part(self, kind: type[T]) -> T:
         """Return a feature's object for all organisations, made when it is first asked for."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from headway.features.access.keys import Keys
 from headway.features.access.users import Users
 from headway.kernel.space import Space
-from headway.runs.crew import Crew
 from headway.runs.cursors import Cursors
 from headway.runs.history import History
 from headway.runs.runs import Runs
 from headway.runs.tasks import Queues, Tasks
+from headway.runs.workers import Workers
 
 if TYPE_CHECKING:
     from headway.runs.service import Service
@@ -39,8 +39,10 @@ class OrganisationServices:
         self.runs = Runs(store, service.run_factory, service.ids, service.signer, service.settings, space)
         self.tasks = Tasks(store, space)
         self.queues = Queues(store, space)
-        self.workers = Crew(service.workers, space)
-        self.history = History(store, self.runs, service.workers, space)
+        self.workers = Workers(
+            store, service.sessions, service.leases, service.registrar, service.reports, service.settings, space
+        )
+        self.history = History(store, self.runs, service.sessions, service.leases, space)
         self.keys = Keys(store, service.access, service.signer, organisation)
         self.users = Users(store, service.access, service.ids, organisation)
         self._organisations = store.definitions.organisations

@@ -1,11 +1,10 @@
-"""Who is alive: a worker's session, which its leases live and die with.
+"""Sessions of workers: their heartbeats and signals streams, on which their leases depend.
 
-A lease is good as long as its worker is heard from: by heartbeats, and by the signals stream that it keeps open. Both
-are timed by the time in which this server could hear (see `listening`). A server that restarts gives every worker it
-finds in the store a full lease to be heard from again.
+A lease is valid as long as its worker sends heartbeats or keeps its signals stream open. A server that restarts gives
+every worker in the store a full lease for its next heartbeat.
 
-A worker trusts its leases for as long after a heartbeat whose answer it has heard. So each heartbeat says which answer
-was the last: one whose answers have not arrived for a whole lease has given its leases up, and the server does too.
+A worker relies on its leases for one lease after the last heartbeat whose answer it received, so each heartbeat names
+that answer. If none has arrived for a whole lease, the worker has given its leases up, and the server does so too.
 """
 
 from __future__ import annotations
@@ -13,61 +12,139 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Final, Self
+
+import msgspec
 
 from headway.clock import Clock
+from headway.kernel.worker import Worker
 from headway.notify.events import Dispatcher, SessionsChanged, StopRequested
 from headway.protocol.workers import BlockedLoop, StopSignal
-from headway.runs.listening import BEATS_OF_A_LEASE, Listening
 
-SIGNALS_MAX = 10_000
+SIGNALS_MAX: Final = 10_000
 """Messages that wait for a worker; older ones are dropped, because heartbeats repeat what matters."""
-UNANSWERED_MAX = 100
+UNANSWERED_MAX: Final = 100
 """Most unacknowledged answers to heartbeats that are remembered; a worker sends one heartbeat after the other."""
-
+TURN_MAX_MS: Final = 500
+"""Longest interval between two calls of `LeaseClock.turn`."""
+TURNS_OF_A_LEASE: Final = 12
+BEATS_OF_A_LEASE: Final = 3
+"""Heartbeats that a worker sends in one lease."""
+NEVER: Final = -(1 << 62)
 
 Lease = tuple[str, int]
-"""A run and the epoch of its lease."""
+"""Id of a run, and the epoch of its lease."""
+
+_decode_names: Final = msgspec.json.Decoder(list[str]).decode
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """A registered worker: its row, and the queues and tasks that it claims from."""
+
+    worker: Worker
+    queues: frozenset[str]
+    """Qualified names; empty: all queues."""
+    tasks: Container[str]
+    notices: tuple[str, ...] = ()
+    """Messages for the worker, such as why a declared schedule does not count."""
+
+    @classmethod
+    def of(cls, worker: Worker) -> Self:
+        """Return the registration of a worker's row."""
+        return cls(worker, frozenset(_decode_names(worker.queues)), frozenset(_decode_names(worker.tasks)))
+
+
+class LeaseClock:
+    """Monotonic clock that does not count pauses of this server; leases are timed by it, on the event loop.
+
+    While a server is paused, with its virtual machine or by swapping, heartbeats wait in the kernel. A loop calls `turn`
+    regularly while the event loop runs, and each call covers twice the interval to the next; time beyond that is not
+    counted. While the database hangs no heartbeat can be answered, and `turn` is not called. After a pause as long as
+    the interval of heartbeats, every worker has a full lease for its next heartbeat, as after an outage of the database.
+    Until the first `turn` all time counts.
+    """
+
+    def __init__(self, clock: Clock, lease_ms: int) -> None:
+        self._clock = clock
+        self.beat_ms = lease_ms // BEATS_OF_A_LEASE
+        """Interval of heartbeats; after a pause as long as this every worker has a full lease."""
+        self.turn_ms = max(1, min(TURN_MAX_MS, lease_ms // TURNS_OF_A_LEASE))
+        """Interval of the calls of `turn`."""
+        self._good_until_ms: int | None = None
+        self._still_ms = 0
+        """Milliseconds that were not counted so far."""
+        self._still_at_turn_ms = 0
+        self.since_ms = NEVER
+        """End of the last pause, by this clock."""
+        self._began_ms = self.now_ms()
+
+    def turn(self) -> int:
+        """Note that the event loop runs; return the milliseconds of pause since the last call."""
+        self.now_ms()
+        self._good_until_ms = self._clock.monotonic_ms() + 2 * self.turn_ms
+        before_ms, self._still_at_turn_ms = self._still_at_turn_ms, self._still_ms
+        return self._still_ms - before_ms
+
+    def now_ms(self) -> int:
+        """Return the milliseconds counted, from an arbitrary start; they never go back."""
+        now_ms = self._clock.monotonic_ms()
+        if self._good_until_ms is not None and now_ms > self._good_until_ms:
+            self._still_ms += now_ms - self._good_until_ms
+            self._good_until_ms = now_ms
+            if self._still_ms - self._still_at_turn_ms >= self.beat_ms:
+                self.since_ms = now_ms - self._still_ms
+        return now_ms - self._still_ms
+
+    def unheard_ms(self) -> int:
+        """Return the milliseconds until every worker can have sent a heartbeat since the start or the last pause."""
+        return max(0, max(self._began_ms, self.since_ms) + self.beat_ms - self.now_ms())
+
+    def interrupted(self) -> None:
+        """Note the end of a pause that this clock does not see, such as one of the database."""
+        self.since_ms = self.now_ms()
 
 
 class UndeliveredLeases:
-    """Which leases of a worker have never arrived: the answer to the claim that has taken them was lost.
+    """Detects leases that never arrived at their worker because the answer to a claim was lost.
 
-    That is certain of a lease which a heartbeat does not name if the worker, when it sent that heartbeat, was done with the
-    claim that has taken it. The claim had begun before the lease was there, and so before anything that the worker heard
-    after that: so one waits for a heartbeat which was sent after the answer to another one that was carried out when
-    the lease was there. Of the claims that are under way at the worker by then, the lease is none of those that wait here
-    and have taken nothing; if there are no others, its claim is over.
+    A lease that a heartbeat does not name has certainly not arrived if the worker had finished that claim when it sent
+    the heartbeat. The claim began before the lease existed, and so before everything that the worker heard after that.
+    Hence a heartbeat is awaited that was sent after the answer to another heartbeat, which was carried out while the lease
+    existed. Claims in progress at the worker by then cannot have taken the lease if they wait here without a result; if
+    there are no others in progress, the lease's claim is over.
     """
 
     def __init__(self) -> None:
         self._beat = secrets.randbits(32) << 20
-        """The last heartbeat; those of another server, or of another life of this one, are not taken for ours."""
+        """Number of the last heartbeat, from a random start: numbers given by other servers or before a restart do not match."""
         self._first = self._beat
         self._latest = 0
-        """The highest number of a claim that has come."""
+        """The highest number of a claim so far."""
         self._waiting: set[int] = set()
-        """The claims that are here and have taken nothing."""
+        """Claims that wait here without a result."""
         self._unnamed: dict[Lease, tuple[int, int]] = {}
-        """Leases that no heartbeat has named since → the first one that did not, and when that was."""
+        """Lease → number and time of the first heartbeat since which no heartbeat has named it."""
 
     def began(self, number: int) -> None:
-        """Note that a claim waits; one that comes late or twice may have another answer under way, and is not counted on."""
+        """Note that a claim waits; a late or repeated claim is ignored, since another answer to it may be under way."""
         if number > self._latest:
             self._latest = number
             self._waiting.add(number)
 
     def ended(self, number: int) -> None:
-        """Note that it waits no more; called before what it has taken is committed, also from the writer's thread."""
+        """Note that a claim waits no more; called before its leases are committed, also from the writer's thread."""
         self._waiting.discard(number)
 
     def never_arrived(
         self, unnamed: Collection[Lease], claiming: Collection[int] | None, heard: int, now_ms: int, lease_ms: int
     ) -> tuple[list[Lease], int]:
-        """Take in a heartbeat; return the leases that are not at the worker for certain, and the heartbeat's number.
+        """Process a heartbeat; return the leases that have certainly not arrived, and the heartbeat's number.
 
-        Of a worker that says nothing of its claims one believes that no answer is under way for longer than `lease_ms`.
+        `unnamed` are the worker's leases that the heartbeat does not name, `claiming` the numbers of its claims in
+        progress, `heard` the last heartbeat whose answer it received. If `claiming` is None, an answer is assumed to be
+        under way for at most `lease_ms`.
         """
         self._beat += 1
         before, self._unnamed = self._unnamed, {}
@@ -90,9 +167,9 @@ class HeartbeatAnswers:
     def __init__(self, now_ms: int) -> None:
         self._heard = 0
         self._heard_ms = now_ms
-        """When the last received answer was sent; at first, the start of the session."""
+        """Sending time of the last received answer; at first, the start of the session."""
         self._sent: deque[tuple[int, int]] = deque(maxlen=UNANSWERED_MAX)
-        """Later answers as (number of the heartbeat, when it was answered)."""
+        """Later answers as (number of the heartbeat, sending time)."""
 
     def sent(self, beat: int, now_ms: int) -> None:
         """Note the answer to a heartbeat."""
@@ -119,38 +196,40 @@ class HeartbeatAnswers:
 
 
 class Session:
-    """One worker, as this server hears it."""
+    """A worker whose heartbeats this server receives."""
 
     def __init__(self, worker_id: str, now_ms: int) -> None:
         self.worker_id = worker_id
+        self.registration: Registration | None = None
+        """None: not read from the store yet, or a holder of leases that has no row."""
         self.heard_ms = now_ms
         self.noted_ms: int | None = None
-        """When its sign of life was last stored, by the monotonic clock."""
+        """Time at which the last heartbeat was stored, by the monotonic clock."""
         self.kept_silent = False
-        """Whether it was taken over from a paused server, was not heard here yet, and may know no other server."""
+        """Whether the worker was taken over from a paused server, has not been heard here, and may know no other server."""
         self.streams = 0
         self.broke_ms: int | None = None
-        """When its last signals stream broke."""
+        """Time at which the last signals stream broke."""
         self.draining = False
         self.blocked: BlockedLoop | None = None
-        """The task that blocks its event loop, by its last heartbeat."""
+        """The task that blocks the worker's event loop, by its last heartbeat."""
         self.over = False
-        """Set when its leases are being taken away."""
+        """Set while the worker loses its leases."""
         self.settled = asyncio.Event()
-        """Clear while the loss of its leases is being written."""
+        """Clear while the loss of the leases is being written."""
         self.settled.set()
         self.claims = UndeliveredLeases()
         self.answers = HeartbeatAnswers(now_ms)
         self.waiting_claims: set[asyncio.Future[None]] = set()
         """Waiting claims, which end empty when the session is closed."""
         self.partial_claims: set[asyncio.Future[None]] = set()
-        """Claims that wait although some executor has no room; done when a run ends, since there may be room then."""
+        """Claims that wait although some executor is at capacity; ended when a run ends, which may free capacity."""
         self.messages: deque[StopSignal] = deque(maxlen=SIGNALS_MAX)
         self.wake = asyncio.Event()
 
     @contextmanager
     def waiting(self, *, partial: bool) -> Iterator[asyncio.Future[None]]:
-        """Yield a future that ends a claim's wait when the session closes, or on `make_room` if an executor is full."""
+        """Yield a future that ends a claim's wait when the session closes, or on `free_capacity` if an executor is full."""
         enough: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting_claims.add(enough)
         if partial:
@@ -161,8 +240,8 @@ class Session:
             self.waiting_claims.discard(enough)
             self.partial_claims.discard(enough)
 
-    def make_room(self) -> None:
-        """End the cramped claims: the worker asks again with the room that it has now."""
+    def free_capacity(self) -> None:
+        """End the partial claims: the worker claims again with its present capacity."""
         _end(self.partial_claims)
 
     def close(self) -> None:
@@ -171,7 +250,7 @@ class Session:
         _end(self.waiting_claims)
 
     def expires_ms(self, lease_ms: int, disconnect_ms: int, since_ms: int) -> int:
-        """Return when the session expires if nothing more is heard; `since_ms` is the end of the server's last pause.
+        """Return the time at which the session expires without a further heartbeat; `since_ms` is the end of the last pause.
 
         A stream that breaks within a lease after a pause is ignored: its worker may have closed it without answers.
         """
@@ -188,57 +267,75 @@ def _end(claims: Iterable[asyncio.Future[None]]) -> None:
 
 
 class Sessions:
-    """All workers that this server hears."""
+    """All workers whose heartbeats this server receives."""
 
     def __init__(self, clock: Clock, events: Dispatcher, *, lease_ms: int, disconnect_ms: int) -> None:
         self._events = events
-        self.listening = Listening(clock, lease_ms)
+        self.clock = LeaseClock(clock, lease_ms)
         self._lease_ms = lease_ms
         self._disconnect_ms = disconnect_ms
         self._sessions: dict[str, Session] = {}
         self.local: set[str] = set()
         """Workers inside this process."""
+        self.draining = False
+        """Set when the server drains: claims get nothing any more."""
 
     def get(self, worker_id: str) -> Session | None:
-        """Return the session, if it is open."""
+        """Return the open session of a worker, or None."""
         return self._sessions.get(worker_id)
 
     def open(self, worker_id: str) -> Session:
-        """Open the session, or find it open."""
+        """Return the session of a worker, opened if it is not open."""
         session = self._sessions.get(worker_id)
         if session is None:
-            session = self._sessions[worker_id] = Session(worker_id, self.listening.now_ms())
+            session = self._sessions[worker_id] = Session(worker_id, self.clock.now_ms())
             self._events.publish(SessionsChanged())
         return session
 
+    def admit(self, worker: Worker) -> Session:
+        """Return the session of a registered worker, opened if it is not open."""
+        session = self.open(worker.id)
+        session.registration = Registration.of(worker)
+        session.draining = session.draining or worker.state == "draining"
+        return session
+
+    def may_claim(self, session: Session) -> bool:
+        """Return whether claims of the session get runs: neither worker nor server drains, and the session is not over."""
+        return not (session.draining or session.over or self.draining)
+
+    def is_blocked(self, worker_id: str) -> bool:
+        """Return whether a task blocks the worker's event loop; False if another server receives its heartbeats."""
+        session = self._sessions.get(worker_id)
+        return session is not None and session.blocked is not None
+
     def heard(self, session: Session) -> None:
-        """Note a sign of life."""
-        session.heard_ms = self.listening.now_ms()
+        """Note a heartbeat or another request of the worker."""
+        session.heard_ms = self.clock.now_ms()
         session.kept_silent = False
 
     def connected(self, session: Session) -> None:
-        """Note that its signals stream is open."""
+        """Note that a signals stream was opened."""
         session.streams += 1
         session.broke_ms = None
         self.heard(session)
 
-    def excuse(self) -> None:
-        """Give everyone a full lease to be heard from: without a database nobody could report or open a stream."""
-        self.listening.interrupted()
+    def renew(self) -> None:
+        """Give every worker a full lease for its next heartbeat, after an outage of the database."""
+        self.clock.interrupted()
 
     def silent_ms(self, session: Session) -> int:
         """Return the milliseconds since the worker was heard, without the server's pauses."""
-        return self.listening.now_ms() - session.heard_ms
+        return self.clock.now_ms() - session.heard_ms
 
     def disconnected(self, session: Session) -> None:
-        """Note that a signals stream of it has broken."""
+        """Note that a signals stream has broken."""
         session.streams -= 1
         if session.streams == 0:
-            session.broke_ms = self.listening.now_ms()
+            session.broke_ms = self.clock.now_ms()
             self._events.publish(SessionsChanged())
 
     def stop(self, asked: StopRequested) -> None:
-        """Put a request to end a run where the worker's signals stream finds it."""
+        """Add the end of a run to the messages for its worker."""
         session = self._sessions.get(asked.worker_id)
         if session is not None:
             message = StopSignal(run_id=asked.run_id, epoch=asked.epoch, grace_ms=asked.grace_ms, reason=asked.reason)
@@ -247,53 +344,53 @@ class Sessions:
 
     @property
     def remote(self) -> int:
-        """How many workers outside this process are connected."""
+        """Number of connected workers outside this process."""
         return sum(1 for s in self._sessions.values() if s.streams and s.worker_id not in self.local)
 
     @property
     def workers(self) -> int:
-        """Number of workers that are heard from, without the server's own executors."""
+        """Number of workers, without the server's own executors."""
         return sum(1 for worker_id in list(self._sessions) if worker_id not in self.local)
 
     def drain(self, worker_id: str) -> None:
-        """Tell a worker to finish what it has and go."""
+        """Tell a worker to claim nothing more and to end when its runs have ended."""
         session = self._sessions.get(worker_id)
         if session is not None:
             session.draining = True
             session.wake.set()
 
     def heard_lately(self) -> list[str]:
-        """Return the workers heard within a lease and since the last pause; others may have gone to another server."""
-        after_ms = max(self.listening.now_ms() - self._lease_ms, self.listening.since_ms)
+        """Return the ids of workers heard within a lease and since the last pause; others may have another server."""
+        after_ms = max(self.clock.now_ms() - self._lease_ms, self.clock.since_ms)
         return [s.worker_id for s in self._sessions.values() if s.heard_ms > after_ms]
 
     def lapsed(self) -> list[Session]:
-        """Return the sessions that are over."""
-        now_ms = self.listening.now_ms()
+        """Return the expired sessions."""
+        now_ms = self.clock.now_ms()
         return [s for s in self._sessions.values() if self._expires_ms(s) <= now_ms]
 
     def next_expiry_in_ms(self) -> int | None:
-        """Return the milliseconds until the next session expires."""
-        now_ms = self.listening.now_ms()
+        """Return the milliseconds until the next session expires; None without sessions."""
+        now_ms = self.clock.now_ms()
         return min((self._expires_ms(s) - now_ms for s in self._sessions.values()), default=None)
 
     def _expires_ms(self, session: Session) -> int:
-        return session.expires_ms(self._lease_ms, self._disconnect_ms, self.listening.since_ms)
+        return session.expires_ms(self._lease_ms, self._disconnect_ms, self.clock.since_ms)
 
     def misses_answers(self, session: Session, heard: int) -> bool:
         """Tell whether the worker received no answer for a lease; `heard` is the last heartbeat with an answer."""
-        return session.answers.missed(heard, self.listening.since_ms, session.heard_ms, self._lease_ms)
+        return session.answers.missed(heard, self.clock.since_ms, session.heard_ms, self._lease_ms)
 
     def answers(self, session: Session, beat: int) -> None:
-        """Note that a heartbeat is answered."""
-        session.answers.sent(beat, self.listening.now_ms())
+        """Note the answer to a heartbeat."""
+        session.answers.sent(beat, self.clock.now_ms())
 
     def close(self, session: Session) -> None:
-        """Forget a session; whoever waits on it finds it gone."""
+        """Remove a session and end its waiting requests."""
         if self._sessions.get(session.worker_id) is session:
             del self._sessions[session.worker_id]
         session.close()
 
     def __len__(self) -> int:
-        """Return how many are open."""
+        """Return the number of open sessions."""
         return len(self._sessions)

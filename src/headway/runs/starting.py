@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from headway.clock import Clock
 from headway.config import Settings
-from headway.errors import DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
+from headway.errors import BY_CODE, DuplicateRun, HeadwayError, InvalidInput, InvalidState, TaskInactive, UnknownTask
 from headway.ids import IdSource, canonical_id, time_of
 from headway.kernel.admission import duplicates, may_debounce
 from headway.kernel.lifecycle import Rescheduled
@@ -19,6 +20,7 @@ from headway.kernel.space import Space
 from headway.kernel.task import Task
 from headway.protocol.runs import Dedupe, StartRun
 from headway.protocol.values import duration, invalid, timestamp
+from headway.runs.idempotency import Repeatable
 from headway.runs.inputs import canonical, pick_key
 from headway.runs.schemas import TOGETHER_MAX, Question, Schemas
 from headway.runs.stopping import terminate
@@ -87,6 +89,9 @@ class RunFactory:
             raise UnknownTask(f"no worker has declared a task named {spec.task!r}", task=spec.task)
         if not task.active:
             raise TaskInactive(f"the task {spec.task!r} is not active")
+        queue = task.queue
+        if spec.queue is not None or not space.owns(queue):
+            queue = space.inside(spec.queue or space.outside(queue))
         limits = self._settings
         text, value = canonical(spec.input, bytes_max=limits.input_max, depth_max=limits.depth_max, pointer="/input")
         question = None if task.input_schema == "{}" else self._schemas.check(task.input_schema, text, value)
@@ -101,8 +106,8 @@ class RunFactory:
             run_id,
             task,
             now_ms,
-            name=spec.name,
-            queue=_queue(spec, task, space),
+            name=spec.task if spec.name is None else spec.name,
+            queue=queue,
             priority=spec.priority,
             key=None if key is None else space.inside(key),
             max_attempts=spec.max_attempts,
@@ -124,7 +129,7 @@ def new_run(
     now_ms: int,
     *,
     input: str,  # noqa: A002 - the API's word
-    name: str | None = None,
+    name: str,
     queue: str | None = None,
     priority: int | None = None,
     key: str | None = None,
@@ -147,7 +152,7 @@ def new_run(
         id=run_id,
         task=task.name,
         task_version=task.version,
-        name=Space.outside(task.name) if name is None else name,
+        name=name,
         state=State.SCHEDULED if run_at > now_ms else State.QUEUED,
         queue=queue or task.queue,
         priority=task.priority if priority is None else priority,
@@ -261,12 +266,6 @@ def _debounced(uow: UnitOfWork, first: Run, run: Run, ttl_ms: int) -> Run:
     return move(uow, after, Rescheduled(uow.now_ms + ttl_ms))
 
 
-def _queue(spec: StartRun, task: Task, space: Space) -> str:
-    if spec.queue is None and space.owns(task.queue):
-        return task.queue
-    return space.inside(spec.queue or space.outside(task.queue))
-
-
 def _run_at(spec: StartRun, now_ms: int) -> int | None:
     if spec.run_at is not None and spec.delay is not None:
         raise invalid("/delay", "run_at and delay exclude each other")
@@ -290,4 +289,79 @@ def _ttl(dedupe: Dedupe) -> int | None:
     return duration(dedupe.ttl, "/dedupe/ttl")
 
 
-Outcome = tuple[Run, bool] | HeadwayError
+class StoredError(msgspec.Struct, frozen=True):
+    """An error of an item of a batch, remembered under the batch's idempotency key."""
+
+    code: str
+    detail: str
+    errors: list[dict[str, Any]]
+    fields: dict[str, Any]
+
+
+_decode_error: Final = msgspec.json.Decoder(StoredError).decode
+
+
+def error_of(line: str) -> HeadwayError:
+    """Return the error of a line that `StartMany` has remembered."""
+    stored = _decode_error(line)
+    return BY_CODE[stored.code](stored.detail, errors=stored.errors, **stored.fields)
+
+
+def _line(item: tuple[Run, bool] | HeadwayError | str) -> str:
+    if isinstance(item, HeadwayError):
+        return _encode(StoredError(item.code, item.detail, item.errors, item.fields)).decode()
+    return item if isinstance(item, str) else item[0].id
+
+
+@dataclass(eq=False)
+class Start(Repeatable[tuple[Run, bool] | str]):
+    """Start a run: (the run, whether it is new), or the id of the run of an earlier request."""
+
+    draft: NewRun
+    run_ids: tuple[str, ...]
+    grows = True
+
+    def apply(self, uow: UnitOfWork) -> tuple[Run, bool]:
+        """Insert the run, or find the one with its dedupe key; raise DuplicateRun if that is not wanted."""
+        return insert(uow, self.draft)
+
+    def lines(self, result: tuple[Run, bool] | str) -> list[str]:
+        """Return the id."""
+        return [result if isinstance(result, str) else result[0].id]
+
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> str:
+        """Return the id: the run may have been removed since."""
+        del uow
+        return lines[0]
+
+
+@dataclass(eq=False)
+class StartMany(Repeatable[list[tuple[Run, bool] | HeadwayError | str]]):
+    """Start the runs of a batch: for each what `Start` returns, its error, or the line of an earlier request."""
+
+    drafts: list[NewRun | HeadwayError]
+    atomic: bool
+    run_ids: list[str]
+    weight: int
+    grows = True
+
+    def apply(self, uow: UnitOfWork) -> list[tuple[Run, bool] | HeadwayError | str]:
+        """Insert the runs in order; raise the first error if the batch is atomic."""
+        return [draft if isinstance(draft, HeadwayError) else self._one(uow, draft) for draft in self.drafts]
+
+    def _one(self, uow: UnitOfWork, draft: NewRun) -> tuple[Run, bool] | HeadwayError:
+        try:
+            return insert(uow, draft)
+        except HeadwayError as error:
+            if self.atomic:
+                raise
+            return error
+
+    def lines(self, result: list[tuple[Run, bool] | HeadwayError | str]) -> list[str]:
+        """Return the ids of runs and the errors."""
+        return [_line(item) for item in result]
+
+    def replay(self, uow: UnitOfWork, lines: list[str]) -> list[tuple[Run, bool] | HeadwayError | str]:
+        """Return the lines: the runs may have been removed since."""
+        del uow
+        return [*lines]

@@ -33,14 +33,15 @@ def move(uow: UnitOfWork, run: Run, event: lifecycle.Event, **detail: Any) -> Ru
     after = replace(after, seq=run.seq + 1, version=run.version + 1)
     if run.updated_at - uow.now_ms > SET_BACK_MS:
         detail["clock_set_back_ms"] = run.updated_at - uow.now_ms
+    line = _line(after, CAUSES[type(event)], detail)
+    _measure(uow, run, after, event)
     if type(event) is Claimed and run.parked_until is None:
         uow.save(after, run, "save_claimed")
     elif run.worker_id is not None and after.state in FINAL:
         uow.save(after, run, "save_finished")
     else:
         uow.save(after, run)
-    uow.record(after, "run.state", _line(after, CAUSES[type(event)], detail))
-    _measure(uow, run, after, event)
+    uow.record(after, "run.state", line)
     for concerns, react in uow.hooks[after.state]:
         if concerns(run):
             react(uow, run, after, event)

@@ -202,7 +202,7 @@ async def _with_store(
     store.events.subscribe(StorageStopped, lambda stopped: broken(stopped.error))
     store.start()
     service = Service(store, Signer(secret), settings, features=FEATURES)
-    await service.workers.restore()
+    await service.leases.restore()
     await service.servers.join()
     if refusal := await _lock_the_door(service, endpoint.first_key, notices):
         if supervisor is not None:
@@ -266,7 +266,7 @@ def _duties(service: Service, supervisor: Supervisor | None, reloads: Reloads) -
     from headway.web.server import Duties  # noqa: PLC0415 - as in _serve
 
     async def drain() -> None:
-        service.workers.draining = True
+        service.sessions.draining = True
         if supervisor is not None:
             await supervisor.stop(service.settings.drain_ms / 1000 + HAND_BACK_S)
 

@@ -66,7 +66,7 @@ class Kit:
         declarations += [task.declaration for task in BUILT_IN.values()]
         schedules = list(self.app.schedules.values())
         registration = RegisterWorker(name="kit", capacity=1000, tasks=declarations, schedules=schedules)
-        self._worker_id = (await self.service.workers.register(registration, built_in=True)).id
+        self._worker_id = (await self.service.of(FIRST).workers.register(registration, built_in=True)).id
         session = self.service.sessions.open(self._worker_id)
         self.service.sessions.connected(session)
 
@@ -166,7 +166,7 @@ class Kit:
             await self._stager.tick()
             await self._rescuer.tick()
             await self._pruner.tick()
-            leases = await self.service.workers.claim(ClaimRuns(worker_id=self._worker_id, max=100))
+            leases = await self.service.of(FIRST).workers.claim(ClaimRuns(worker_id=self._worker_id, max=100))
             if not leases:
                 return
             await asyncio.gather(*(self._execute(lease) for lease in leases))

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 
 from headway.errors import BY_CODE, HeadwayError
+from headway.kernel.query import FIRST
 from headway.protocol.workers import AnyReport, ProgressReport, Rejection, Reply, ReportRuns
 from headway.runs.service import Service
 from headway.worker.context.report_buffer import ReplyCallback, RequestReport
@@ -48,7 +49,7 @@ class DirectSink:
             if not batch:
                 return
             asked = ReportRuns(worker_id=self._worker_id, reports=[report for report, _ in batch])
-            reported = await self._service.workers.report(asked)
+            reported = await self._service.of(FIRST).workers.report(asked)
         rejected = {refusal.index: refusal for refusal in reported.rejected}
         replies = {reply.index: reply for reply in reported.replies}
         for index, (_, answer) in enumerate(batch):

@@ -141,7 +141,7 @@ class _Collector(Collector):
             "Workers that this server hears; it does not count itself, who executes the built-in tasks.",
             value=service.sessions.workers,
         )
-        lapsed = service.workers.leases_expired
+        lapsed = service.leases.expired
         yield CounterMetricFamily(
             "headway_leases_expired", "Leases taken from workers that went unheard.", value=lapsed
         )

@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from headway.errors import HeadwayError, LeaseLost, Unavailable, WorkerNotFound
+from headway.kernel.query import FIRST
 from headway.kernel.run import Run
 from headway.protocol.workers import (
     AnyReport,
@@ -98,7 +99,7 @@ class BuiltInWorker:
     async def _serve(self) -> None:
         service = self._service
         worker = await _in_the_end(
-            lambda: service.workers.register(self._asked, built_in=True, executor=self._executor)
+            lambda: service.of(FIRST).workers.register(self._asked, built_in=True, executor=self._executor)
         )
         session = service.sessions.open(worker.id)
         service.sessions.local.add(worker.id)
@@ -118,7 +119,7 @@ class BuiltInWorker:
 
     async def _say_what_is_held(self, worker_id: str) -> None:
         with contextlib.suppress(Unavailable):
-            answer = await self._service.workers.report(
+            answer = await self._service.of(FIRST).workers.report(
                 ReportRuns(
                     worker_id=worker_id, held=sorted(self._held), claiming=sorted(self._claiming), heard=self._beat
                 )
@@ -129,12 +130,12 @@ class BuiltInWorker:
     async def _work(self, worker_id: str, session: Session) -> None:
         # Told to drain, or given up, it gets nothing and is not kept waiting: asking on and on would hold up the loop,
         # and so the server, also the answer by which it would learn that its session has ended.
-        while not (session.draining or session.over or self._service.workers.draining):
+        while self._service.sessions.may_claim(session):
             self._claims = number = self._claims + 1
             self._claiming.add(number)
             leases: list[Lease] | None
             try:
-                leases = await self._service.workers.claim(
+                leases = await self._service.of(FIRST).workers.claim(
                     ClaimRuns(worker_id=worker_id, max=1, wait="60s", number=number)
                 )
                 self._held.update((lease.run_id, lease.epoch) for lease in leases)
@@ -184,7 +185,7 @@ class BuiltInWorker:
             QUERY_CONTEXT.set(None)  # not `reset`: a dying server closes its tasks in another context
 
     async def _report(self, worker_id: str, report: AnyReport) -> None:
-        await self._service.workers.report(ReportRuns(worker_id=worker_id, reports=[report]))
+        await self._service.of(FIRST).workers.report(ReportRuns(worker_id=worker_id, reports=[report]))
 
 
 async def leased(service: Service, lease: Lease) -> Run:

@@ -48,7 +48,7 @@ class Rescuer:
         store.check_space()
         for session in sessions.lapsed():
             why = "the server that its worker spoke to stood still" if session.kept_silent else ""
-            lost = await self._service.workers.lapse(session, given_up=why)
+            lost = await self._service.leases.lapse(session, given_up=why)
             if lost is None:
                 log.info("worker.heard worker_id=%s", session.worker_id)
             elif lost:
@@ -57,7 +57,7 @@ class Rescuer:
                 log.info("worker.gone worker_id=%s", session.worker_id)
         while self._deadline_ms is not None and self._deadline_ms <= store.clock.now_ms():
             passed, self._deadline_ms = self._deadline_ms, None  # what is noted meanwhile is not lost
-            unheard_ms = sessions.listening.unheard_ms()
+            unheard_ms = sessions.clock.unheard_ms()
             try:
                 next_ms = await store.write(lambda uow, unheard_ms=unheard_ms: self._end_overdue(uow, unheard_ms))  # type: ignore[misc]  # the default binds the loop's variable
             except BaseException:

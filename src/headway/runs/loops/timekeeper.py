@@ -26,7 +26,7 @@ class Timekeeper:
         """`wake` wakes all loops: they sleep by a clock that stops while the machine is suspended."""
         self._service = service
         self._clock = service.store.clock
-        self._listening = service.sessions.listening
+        self._lease_clock = service.sessions.clock
         self._wake = wake
         self._apart_ms = self._clock.now_ms() - self._clock.monotonic_ms()
         self._set_back_ms = 0
@@ -34,8 +34,8 @@ class Timekeeper:
 
     async def tick(self) -> int | None:
         """Look at both clocks; return when the next look is due."""
-        stuck = self._service.store.busy_ms >= self._listening.beat_ms
-        still_ms = 0 if stuck else self._listening.turn()
+        stuck = self._service.store.busy_ms >= self._lease_clock.beat_ms
+        still_ms = 0 if stuck else self._lease_clock.turn()
         before_ms, self._apart_ms = self._apart_ms, self._clock.now_ms() - self._clock.monotonic_ms()
         jumped_ms = self._apart_ms - before_ms
         if still_ms > JUMP_MS:
@@ -50,4 +50,4 @@ class Timekeeper:
             self._set_back_ms = 0
         if max(still_ms, abs(jumped_ms)) > JUMP_MS:
             self._wake()
-        return self._listening.turn_ms
+        return self._lease_clock.turn_ms

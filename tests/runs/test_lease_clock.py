@@ -9,8 +9,8 @@ from tests.runs.heartbeats import HeartbeatingWorker
 from headway.clock import ManualClock
 from headway.errors import WorkerNotFound
 from headway.protocol import workers as wire
-from headway.runs.listening import Listening
 from headway.runs.loops.timekeeper import Timekeeper
+from headway.runs.sessions import LeaseClock
 
 LEASE_MS = 15_000
 BEAT_MS = LEASE_MS // 3
@@ -19,46 +19,48 @@ BEAT_MS = LEASE_MS // 3
 def turning(harness, for_ms):
     """Let time pass in which the event loop turns."""
     while for_ms > 0:
-        for_ms -= (step_ms := min(for_ms, harness.sessions.listening.turn_ms))
+        for_ms -= (step_ms := min(for_ms, harness.sessions.clock.turn_ms))
         harness.clock.advance(step_ms)
-        harness.sessions.listening.turn()
+        harness.sessions.clock.turn()
 
 
 def test_time_counts_as_it_passes_while_the_loop_turns():
     clock = ManualClock()
-    listening = Listening(clock, LEASE_MS)
-    began_ms = listening.now_ms()
+    lease_clock = LeaseClock(clock, LEASE_MS)
+    began_ms = lease_clock.now_ms()
     for _ in range(100):
-        listening.turn()
-        clock.advance(listening.turn_ms)
-    assert 100 * listening.turn_ms == listening.now_ms() - began_ms
+        lease_clock.turn()
+        clock.advance(lease_clock.turn_ms)
+    assert 100 * lease_clock.turn_ms == lease_clock.now_ms() - began_ms
 
 
 @pytest.mark.parametrize("still_ms", [2_000, 14_000, 86_400_000])
 def test_a_pause_counts_no_longer_than_a_turn_is_good_for(still_ms):
     clock = ManualClock()
-    listening = Listening(clock, LEASE_MS)
-    listening.turn()
-    began_ms = listening.now_ms()
+    lease_clock = LeaseClock(clock, LEASE_MS)
+    lease_clock.turn()
+    began_ms = lease_clock.now_ms()
     clock.advance(still_ms)
-    assert [2 * listening.turn_ms] * 3 == [listening.now_ms() - began_ms for _ in range(3)], "whoever reads it first"
-    assert still_ms - 2 * listening.turn_ms == listening.turn()
-    assert 0 == listening.turn()
+    assert [2 * lease_clock.turn_ms] * 3 == [lease_clock.now_ms() - began_ms for _ in range(3)], (
+        "whoever reads it first"
+    )
+    assert still_ms - 2 * lease_clock.turn_ms == lease_clock.turn()
+    assert 0 == lease_clock.turn()
 
 
 def test_a_break_in_which_the_clock_is_read_again_and_again_is_one_break():
     """The event loop turns while the database stands still, and no turn is noted."""
     clock = ManualClock()
-    listening = Listening(clock, LEASE_MS)
-    listening.turn()
+    lease_clock = LeaseClock(clock, LEASE_MS)
+    lease_clock.turn()
     for _ in range(100):
         clock.advance(100)
-        listening.now_ms()
-    assert listening.now_ms() == listening.since_ms
-    listening.turn()
-    clock.advance(listening.turn_ms)
-    listening.turn()
-    assert listening.turn_ms == listening.now_ms() - listening.since_ms
+        lease_clock.now_ms()
+    assert lease_clock.now_ms() == lease_clock.since_ms
+    lease_clock.turn()
+    clock.advance(lease_clock.turn_ms)
+    lease_clock.turn()
+    assert lease_clock.turn_ms == lease_clock.now_ms() - lease_clock.since_ms
 
 
 async def test_time_in_which_the_database_stands_still_is_not_held_against_workers(disk):
@@ -75,8 +77,8 @@ async def test_time_in_which_the_database_stands_still_is_not_held_against_worke
     await keeper.tick()
     standing = disk.store.write(stand)
     await asyncio.to_thread(begun.wait, 10)
-    for _ in range(2 * LEASE_MS // keeper._listening.turn_ms):
-        disk.clock.advance(keeper._listening.turn_ms)
+    for _ in range(2 * LEASE_MS // keeper._lease_clock.turn_ms):
+        disk.clock.advance(keeper._lease_clock.turn_ms)
         await keeper.tick()
         assert [] == disk.sessions.lapsed()
     go_on.set()
@@ -84,12 +86,12 @@ async def test_time_in_which_the_database_stands_still_is_not_held_against_worke
     while disk.store.busy_ms:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0)
     await keeper.tick()
-    for _ in range(LEASE_MS // keeper._listening.turn_ms - 1):
-        disk.clock.advance(keeper._listening.turn_ms)
+    for _ in range(LEASE_MS // keeper._lease_clock.turn_ms - 1):
+        disk.clock.advance(keeper._lease_clock.turn_ms)
         await keeper.tick()
     await disk.tick()
     assert "running" == await disk.state(run.id)
-    disk.clock.advance(keeper._listening.turn_ms)
+    disk.clock.advance(keeper._lease_clock.turn_ms)
     await disk.tick()
     assert "queued" == await disk.state(run.id)
 
@@ -101,7 +103,7 @@ async def test_who_is_heard_after_a_pause_that_is_longer_than_a_lease_keeps_his_
     turning(harness, 4_000)
     harness.clock.advance(100_000)
     await harness.tick()  # the rescuer may be the first to run, before what has come meanwhile is read
-    harness.sessions.listening.turn()
+    harness.sessions.clock.turn()
     turning(harness, LEASE_MS - 1)
     await harness.tick()
     assert "running" == await harness.state(run.id)
@@ -159,7 +161,7 @@ async def test_who_is_heard_before_his_leases_are_taken_keeps_them(disk):
     await asyncio.to_thread(begun.wait, 10)
     disk.clock.advance(LEASE_MS)
     (session,) = disk.sessions.lapsed()
-    lapsing = asyncio.ensure_future(disk.workers.lapse(session))
+    lapsing = asyncio.ensure_future(disk.service.leases.lapse(session))
     await asyncio.sleep(0)
     disk.clock.advance(1)
     disk.sessions.heard(session)
